@@ -1,0 +1,145 @@
+"""Finished sessions in order of creation, kept in blocks that stay the same object until they change.
+
+A finished session never changes, so whatever is derived from a block of them (its text, its compressed form) can be
+kept for as long as the block itself lives. A change replaces the one block it falls into.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
+
+from exporter.vb365.model import RestoreSession
+
+__all__ = ["BLOCK_SESSIONS", "Block", "SessionBlocks"]
+
+BLOCK_SESSIONS = 512
+"""A block is split when it holds twice as many sessions."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Block:
+    """Finished sessions, newest first; compared by identity, because that is what caches hang on."""
+
+    sessions: tuple[RestoreSession, ...]
+
+
+class SessionBlocks:
+    """A sorted collection of finished sessions with cheap changes and cheap immutable views.
+
+    Belongs to one thread; the blocks it hands out may be read by all.
+    """
+
+    def __init__(self, block_sessions: int = BLOCK_SESSIONS) -> None:
+        self._block_sessions = block_sessions
+        self._chunks: list[_Chunk] = []  # oldest first, none empty
+        self._cut: tuple[Block, int, Block] | None = None
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[RestoreSession]:
+        """All sessions, oldest first."""
+        return chain.from_iterable(chunk.sessions for chunk in self._chunks)
+
+    def add(self, session: RestoreSession) -> None:
+        """Put a session in its place."""
+        self._length += 1
+        if not self._chunks:
+            self._chunks.append(_Chunk([session]))
+            return
+        # A session belongs to the last chunk that starts at or before it, or to the first.
+        index = max(0, bisect_right(self._chunks, _key(session), key=_Chunk.first_key) - 1)
+        chunk = self._chunks[index]
+        insort(chunk.sessions, session, key=_key)
+        chunk.block = None
+        if len(chunk.sessions) >= 2 * self._block_sessions:
+            half = len(chunk.sessions) // 2
+            self._chunks[index : index + 1] = [
+                _Chunk(chunk.sessions[:half]),
+                _Chunk(chunk.sessions[half:]),
+            ]
+
+    def remove(self, session: RestoreSession) -> None:
+        """Take a session out.
+
+        Raises:
+            KeyError: it is not here.
+        """
+        key = _key(session)
+        index = bisect_right(self._chunks, key, key=_Chunk.first_key) - 1
+        if index >= 0:
+            chunk = self._chunks[index]
+            place = bisect_left(chunk.sessions, key, key=_key)
+            if place < len(chunk.sessions) and chunk.sessions[place].id == session.id:
+                del chunk.sessions[place]
+                chunk.block = None
+                self._length -= 1
+                if not chunk.sessions:
+                    del self._chunks[index]
+                return
+        raise KeyError(session.id)
+
+    def oldest(self) -> RestoreSession:
+        """The session that was created first.
+
+        Raises:
+            IndexError: there is none.
+        """
+        return self._chunks[0].sessions[0]
+
+    def count_since(self, moment: datetime) -> int:
+        """How many sessions were created at `moment` or later."""
+        count = 0
+        for chunk in reversed(self._chunks):
+            if chunk.sessions[0].creation_time < moment:
+                place = bisect_left(
+                    chunk.sessions, moment, key=lambda session: session.creation_time
+                )
+                return count + len(chunk.sessions) - place
+            count += len(chunk.sessions)
+        return count
+
+    def newest(self, most: int | None = None) -> tuple[Block, ...]:
+        """The newest sessions as blocks, newest first; all of them, or `most` at the most."""
+        blocks: list[Block] = []
+        room = len(self) if most is None else most
+        for chunk in reversed(self._chunks):
+            if room <= 0:
+                break
+            block = chunk.view()
+            blocks.append(block if len(block.sessions) <= room else self._first(block, room))
+            room -= len(block.sessions)
+        return tuple(blocks)
+
+    def _first(self, block: Block, most: int) -> Block:
+        """The newest of a block as a block, the same object as long as nothing changes."""
+        if self._cut is None or self._cut[0] is not block or self._cut[1] != most:
+            self._cut = (block, most, Block(block.sessions[:most]))
+        return self._cut[2]
+
+
+class _Chunk:
+    """The changeable side of a block: sessions oldest first, and the view of them while it is valid."""
+
+    __slots__ = ("block", "sessions")
+
+    def __init__(self, sessions: list[RestoreSession]) -> None:
+        self.sessions = sessions
+        self.block: Block | None = None
+
+    def first_key(self) -> tuple[datetime, str]:
+        return _key(self.sessions[0])
+
+    def view(self) -> Block:
+        if self.block is None:
+            self.block = Block(tuple(reversed(self.sessions)))
+        return self.block
+
+
+def _key(session: RestoreSession) -> tuple[datetime, str]:
+    return (session.creation_time, session.id)

@@ -1,0 +1,333 @@
+"""One poll of one server, readable on one screen, and the loop around it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from exporter.config import ServerConfig
+from exporter.polling.clock import Clock, Moment
+from exporter.polling.ledger import PAGE_SESSIONS, Ledger, ListRequest
+from exporter.polling.snapshot import ServerStatus, Snapshot
+from exporter.vb365.client import Page, ServiceInstance
+from exporter.vb365.errors import ForbiddenError, NotFoundError, Reason, Vb365Error
+from exporter.vb365.model import Rejection, RestoreSession
+
+__all__ = ["Api", "PollObserver", "Poller"]
+
+log = structlog.get_logger()
+
+# The server itself cannot be talked to: what else the poll wanted to ask would fail just the same.
+_SERVER_WIDE = frozenset({Reason.CONNECT, Reason.TLS, Reason.AUTH, Reason.THROTTLED})
+# A list that is not answered in time will not be followed by quick answers either.
+_SERVER_WIDE_FOR_LISTS = _SERVER_WIDE | {Reason.TIMEOUT}
+_HEARTBEAT_MARGIN_SECONDS = 30.0
+_LOGGED_ODDITIES = 200
+
+
+class Api(Protocol):
+    """What a poller needs of `exporter.vb365.client.Client`."""
+
+    @property
+    def api_version(self) -> str | None: ...
+    @property
+    def certificate_not_after(self) -> datetime | None: ...
+    def poll(self, deadline: float) -> AbstractContextManager[None]: ...
+    def service_instance(self) -> ServiceInstance: ...
+    def list_sessions(self, *, created_since: datetime | None, page_size: int) -> Iterator[Page]: ...
+    def get_session(self, session_id: str) -> RestoreSession | Rejection: ...
+    def close(self) -> None: ...
+
+
+class PollObserver(Protocol):
+    """Who counts what polls come across; the exporter's own metrics."""
+
+    def polled(self, reason: Reason | None) -> None:
+        """A poll has ended, well or with its first failure's reason."""
+
+    def overran(self) -> None:
+        """A poll took longer than the poll interval."""
+
+    def rejected(self, reason: str) -> None:
+        """A record was no restore session."""
+
+    def unknown_value(self, field: str) -> None:
+        """A record held an enum value that is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Failure:
+    reason: Reason
+    message: str
+
+
+class Poller:
+    """Asks one server again and again, and publishes a snapshot after every poll.
+
+    The only writer of the server's ledger. `run` is the body of its thread.
+    """
+
+    def __init__(
+        self,
+        server: ServerConfig,
+        *,
+        api: Api,
+        ledger: Ledger,
+        clock: Clock,
+        observer: PollObserver,
+        publish: Callable[[Snapshot], None],
+        stop: threading.Event,
+        first_gap_seconds: float | None = None,
+    ) -> None:
+        self._server = server
+        self._api = api
+        self._ledger = ledger
+        self._clock = clock
+        self._observer = observer
+        self._publish = publish
+        self._stop = stop
+        self._first_gap_seconds = first_gap_seconds or server.poll_interval
+        self._workers = ThreadPoolExecutor(
+            max_workers=server.max_concurrent_requests, thread_name_prefix=f"get-{server.name}"
+        )
+        self._status = ServerStatus(tls_verified=not server.tls_config.insecure_skip_verify)
+        self._failures: list[_Failure] = []
+        self._logged_oddities: set[tuple[str, ...]] = set()
+        self._heartbeat = clock.monotonic()
+        self.polled_once = threading.Event()
+
+    # The loop
+
+    def run(self) -> None:
+        """Poll until stopped; polls never overlap, and one that overran is followed by the next at once."""
+        interval = self._server.poll_interval
+        due = self._clock.monotonic()
+        gap = self._first_gap_seconds
+        while not self._stop.is_set():
+            self.poll()
+            due += gap
+            gap = interval
+            now = self._clock.monotonic()
+            if now > due:
+                self._overran(now - due + interval)
+                due = now
+            self._stop.wait(due - now)
+            self._beat()
+        self._workers.shutdown(wait=False, cancel_futures=True)
+
+    def healthy(self) -> bool:
+        """False when the loop has not moved for longer than its own longest wait allows."""
+        allowed = self._server.poll_interval + 6 * self._server.timeout + _HEARTBEAT_MARGIN_SECONDS
+        return self._clock.monotonic() - self._heartbeat < allowed
+
+    # One poll
+
+    def poll(self) -> None:
+        """Ask for everything that can have changed and publish what was answered. Never raises."""
+        begun = self._clock.now()
+        self._failures = []
+        try:
+            self._ledger.begin_poll(begun)
+            with self._api.poll(begun.monotonic + self._server.poll_interval):
+                vouched, reachable = self._ask_server(begun)
+                if reachable:
+                    self._ask_ids(vouched=vouched)
+        except Exception as error:
+            if not self._stop.is_set():
+                log.exception("poll broke off", server=self._server.name)
+            self._failures.append(_Failure(reason=Reason.INTERNAL, message=type(error).__name__))
+        if self._stop.is_set():
+            return  # an abandoned poll says nothing about the server
+        ended = self._clock.now()
+        self._ledger.end_poll(ended, complete=not self._failures)
+        self._conclude(begun, ended)
+
+    def _ask_server(self, begun: Moment) -> tuple[bool, bool]:
+        """Ask for what the server has; returns whether it answered for itself, and whether it makes sense to go on."""
+        lists = self._ledger.lists(begun)
+        vouched = False
+        try:
+            if not lists:
+                self._identify()
+                self._ledger.vouch(self._clock.now())
+                vouched = True
+            elif self._status.version is None or any(request.is_walk for request in lists):
+                self._identify(required=False)
+            for request in lists:
+                self._read_list(request)
+                vouched = True
+        except Vb365Error as error:
+            self._failed(error)
+            return vouched, error.reason not in _SERVER_WIDE_FOR_LISTS
+        return vouched, True
+
+    def _ask_ids(self, *, vouched: bool) -> None:
+        """Ask one by one for what no list has shown, or with a list where that is cheaper for the server."""
+        wanted = self._ledger.unconfirmed()
+        instead = self._ledger.list_instead(wanted) if vouched else None
+        if instead is not None:
+            try:
+                self._read_list(instead)
+            except Vb365Error as error:
+                self._failed(error)
+                if error.reason in _SERVER_WIDE_FOR_LISTS:
+                    return
+            wanted = self._ledger.unconfirmed()
+        for session_id, answer in self._get_all(wanted):
+            self._beat()
+            if isinstance(answer, RestoreSession):
+                self._take(answer)
+            elif isinstance(answer, Rejection):
+                self._reject(answer)
+                self._fail(Reason.BAD_RESPONSE, f"session {session_id} cannot be read: {answer.reason}")
+            elif isinstance(answer, NotFoundError) and vouched:
+                self._ledger.missing(session_id, self._clock.now())
+            else:
+                self._failed(answer)
+
+    def _identify(self, *, required: bool = True) -> None:
+        """Ask which version the server is; an account that may not know still may list sessions."""
+        try:
+            self._status = replace(self._status, version=self._api.service_instance().version)
+        except ForbiddenError:
+            if required:
+                raise
+            self._status = replace(self._status, version="")
+        self._beat()
+
+    def _read_list(self, request: ListRequest) -> None:
+        self._ledger.begin_list(request)
+        pages = self._api.list_sessions(created_since=request.created_since, page_size=PAGE_SESSIONS)
+        for number, page in enumerate(pages, start=1):
+            self._beat()
+            for rejection in page.rejections:
+                self._reject(rejection)
+            for session in page.sessions:
+                self._take(session)
+            if request.most_pages is not None and (
+                number >= request.most_pages or not self._ledger.unconfirmed()
+            ):
+                break
+        self._ledger.end_list(request, self._clock.now())
+
+    def _get_all(
+        self, session_ids: Iterable[str]
+    ) -> Iterator[tuple[str, RestoreSession | Rejection | Vb365Error]]:
+        """Ask for sessions by id, several at a time; ends early when the server itself is the trouble."""
+        abandon = threading.Event()
+
+        def get(session_id: str) -> RestoreSession | Rejection | Vb365Error | None:
+            if abandon.is_set() or self._stop.is_set():
+                return None
+            try:
+                return self._api.get_session(session_id)
+            except Vb365Error as error:
+                if error.reason in _SERVER_WIDE:
+                    abandon.set()
+                return error
+
+        session_ids = tuple(session_ids)
+        answers = map(get, session_ids) if len(session_ids) == 1 else self._workers.map(get, session_ids)
+        for session_id, answer in zip(session_ids, answers, strict=True):
+            if answer is not None:
+                yield session_id, answer
+
+    def _take(self, session: RestoreSession) -> None:
+        for unknown in session.unknown_values:
+            self._observer.unknown_value(unknown.field)
+            if self._is_new_oddity("unknown", unknown.field, unknown.value):
+                log.warning(
+                    "unknown value shown as Unknown",
+                    server=self._server.name,
+                    field=unknown.field,
+                    value=unknown.value,
+                    session_id=session.id,
+                )
+        self._ledger.observe(session, self._clock.now())
+
+    def _reject(self, rejection: Rejection) -> None:
+        self._observer.rejected(rejection.reason)
+        if self._is_new_oddity("rejected", rejection.reason, rejection.field):
+            log.warning(
+                "record rejected, the others are served",
+                server=self._server.name,
+                reason=rejection.reason,
+                field=rejection.field,
+                session_id=rejection.session_id,
+            )
+
+    # How it ended
+
+    def _conclude(self, begun: Moment, ended: Moment) -> None:
+        failure = self._failures[0] if self._failures else None
+        self._log_change(failure, ended)
+        self._observer.polled(failure.reason if failure else None)
+        timestamp = self._clock.timestamp()
+        failing_since = self._status.failing_since
+        self._status = replace(
+            self._status,
+            up=failure is None,
+            failure_reason=failure.reason if failure else None,
+            failure_message=failure.message if failure else None,
+            failing_since=(failing_since or begun.monotonic) if failure else None,
+            api_version=self._api.api_version,
+            certificate_not_after=self._api.certificate_not_after,
+            last_poll_timestamp=timestamp,
+            last_success_timestamp=self._status.last_success_timestamp if failure else timestamp,
+            last_poll_duration_seconds=ended.monotonic - begun.monotonic,
+        )
+        self._publish(self._ledger.snapshot(self._status))
+        self.polled_once.set()
+
+    def _log_change(self, failure: _Failure | None, ended: Moment) -> None:
+        """Say when a failure starts, changes and ends; not at every poll."""
+        before = self._status
+        if failure is None:
+            if before.failing_since is not None:
+                log.info(
+                    "poll succeeded again",
+                    server=self._server.name,
+                    failed_for_seconds=round(ended.monotonic - before.failing_since, 1),
+                )
+            elif before.up is None:
+                log.info("first poll succeeded", server=self._server.name, version=before.version)
+        elif failure.reason != before.failure_reason:
+            log.warning(
+                "poll failed, what is not confirmed stays until it is stale",
+                server=self._server.name,
+                reason=failure.reason,
+                error=failure.message,
+                stale_after_seconds=self._server.stale_after,
+            )
+
+    def _overran(self, seconds: float) -> None:
+        self._observer.overran()
+        if self._is_new_oddity("overrun"):
+            log.warning(
+                "poll took longer than the poll interval, the next one follows it",
+                server=self._server.name,
+                took_seconds=round(seconds, 1),
+                poll_interval_seconds=self._server.poll_interval,
+            )
+
+    def _failed(self, error: Vb365Error) -> None:
+        self._fail(error.reason, str(error))
+
+    def _fail(self, reason: Reason, message: str) -> None:
+        self._failures.append(_Failure(reason=reason, message=message))
+
+    def _is_new_oddity(self, *oddity: str) -> bool:
+        if oddity in self._logged_oddities or len(self._logged_oddities) >= _LOGGED_ODDITIES:
+            return False
+        self._logged_oddities.add(oddity)
+        return True
+
+    def _beat(self) -> None:
+        self._heartbeat = self._clock.monotonic()

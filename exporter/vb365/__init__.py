@@ -1,0 +1,1 @@
+"""Talking to VB365; knows nothing of Prometheus."""
