@@ -36,14 +36,24 @@ class Api(Protocol):
     """What a poller needs of `exporter.vb365.client.Client`."""
 
     @property
-    def api_version(self) -> str | None: ...
+    def api_version(self) -> str | None:
+        """The prefix in use, None until it is known."""
+
     @property
-    def certificate_not_after(self) -> datetime | None: ...
-    def poll(self, deadline: float) -> AbstractContextManager[None]: ...
-    def service_instance(self) -> ServiceInstance: ...
-    def list_sessions(self, *, created_since: datetime | None, page_size: int) -> Iterator[Page]: ...
-    def get_session(self, session_id: str) -> RestoreSession | Rejection: ...
-    def close(self) -> None: ...
+    def certificate_not_after(self) -> datetime | None:
+        """When the certificate the server showed last expires."""
+
+    def poll(self, deadline: float) -> AbstractContextManager[None]:
+        """Bound the retries of the requests within by monotonic seconds."""
+
+    def service_instance(self) -> ServiceInstance:
+        """Ask what the server is."""
+
+    def list_sessions(self, *, created_since: datetime | None, page_size: int) -> Iterator[Page]:
+        """Ask for sessions page by page, newest first."""
+
+    def get_session(self, session_id: str) -> RestoreSession | Rejection:
+        """Ask for one session."""
 
 
 class PollObserver(Protocol):
@@ -186,7 +196,9 @@ class Poller:
                 self._take(answer)
             elif isinstance(answer, Rejection):
                 self._reject(answer)
-                self._fail(Reason.BAD_RESPONSE, f"session {session_id} cannot be read: {answer.reason}")
+                self._fail(
+                    Reason.BAD_RESPONSE, f"session {session_id} cannot be read: {answer.reason}"
+                )
             elif isinstance(answer, NotFoundError) and vouched:
                 self._ledger.missing(session_id, self._clock.now())
             else:
@@ -204,7 +216,9 @@ class Poller:
 
     def _read_list(self, request: ListRequest) -> None:
         self._ledger.begin_list(request)
-        pages = self._api.list_sessions(created_since=request.created_since, page_size=PAGE_SESSIONS)
+        pages = self._api.list_sessions(
+            created_since=request.created_since, page_size=PAGE_SESSIONS
+        )
         for number, page in enumerate(pages, start=1):
             self._beat()
             for rejection in page.rejections:
@@ -234,7 +248,9 @@ class Poller:
                 return error
 
         session_ids = tuple(session_ids)
-        answers = map(get, session_ids) if len(session_ids) == 1 else self._workers.map(get, session_ids)
+        answers = (
+            map(get, session_ids) if len(session_ids) == 1 else self._workers.map(get, session_ids)
+        )
         for session_id, answer in zip(session_ids, answers, strict=True):
             if answer is not None:
                 yield session_id, answer

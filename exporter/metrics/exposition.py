@@ -1,0 +1,208 @@
+"""What `/metrics` answers: made when a snapshot is published, only handed out when it is asked for.
+
+The body is a row of pieces. Finished sessions never change: the pieces of a block of them are rendered and compressed
+once and kept as long as the block lives. Only what runs, the organizations and the servers are rendered again.
+The exporter's own metrics close the body; they are rendered at most once a second.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from math import inf
+from weakref import WeakKeyDictionary
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest as generate_text
+from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.registry import Collector
+
+from exporter.metrics.catalogue import SESSION_FAMILIES, SESSION_LABELS, session_info_family
+from exporter.metrics.families import SnapshotCollector, empty_family
+from exporter.metrics.formats import Format
+from exporter.metrics.gzipping import GZIP_HEADER, Piece, crc_of_all, gzip_trailer, piece
+from exporter.metrics.sessions import render_sessions
+from exporter.metrics.telemetry import Telemetry
+from exporter.polling.blocks import Block
+from exporter.polling.snapshot import Snapshot
+
+__all__ = ["Exposition", "Publisher"]
+
+_SEALED_LEVEL = 6
+_LIVE_LEVEL = 1
+_OWN_METRICS_SECONDS = 1.0
+# Names need no escaping here, and this is the scheme that leaves them alone.
+_ESCAPING = "allow-utf-8"
+_END = {Format.TEXT: b"", Format.OPENMETRICS: b"# EOF\n"}
+
+
+@dataclass(frozen=True, slots=True)
+class Exposition:
+    """One answer to a scrape, as bytes that are shared with all others."""
+
+    pieces: Sequence[Piece]
+    raw_length: int
+    deflated_length: int
+    crc: int
+
+    @classmethod
+    def of(cls, pieces: Sequence[Piece]) -> Exposition:
+        """The pieces as one body."""
+        return cls(
+            pieces=pieces,
+            raw_length=sum(len(one.raw) for one in pieces),
+            deflated_length=sum(len(one.deflated) for one in pieces),
+            crc=crc_of_all(pieces),
+        )
+
+    def followed_by(self, last: Piece) -> Exposition:
+        """This body with one more piece behind it."""
+        return Exposition(
+            pieces=(*self.pieces, last),
+            raw_length=self.raw_length + len(last.raw),
+            deflated_length=self.deflated_length + len(last.deflated),
+            crc=crc_of_all((last,), self.crc),
+        )
+
+    def content_length(self, *, gzip: bool) -> int:
+        """Bytes on the wire."""
+        if gzip:
+            return len(GZIP_HEADER) + self.deflated_length + len(gzip_trailer(0, 0))
+        return self.raw_length
+
+    def chunks(self, *, gzip: bool) -> Iterator[bytes]:
+        """The body; compressed it is one gzip member."""
+        if not gzip:
+            return (one.raw for one in self.pieces)
+        return chain(
+            (GZIP_HEADER,),
+            (one.deflated for one in self.pieces),
+            (gzip_trailer(self.crc, self.raw_length),),
+        )
+
+
+class Publisher:
+    """Takes in snapshots, hands out expositions. Safe to use from any thread.
+
+    Args:
+        telemetry: the exporter's own metrics.
+        info_labels: fields of a session that may become labels of `vb365_restore_session_info`.
+        monotonic: seconds on the clock that ages are measured with.
+    """
+
+    def __init__(
+        self, telemetry: Telemetry, *, info_labels: Sequence[str], monotonic: Callable[[], float]
+    ) -> None:
+        self._telemetry = telemetry
+        self._monotonic = monotonic
+        info = (session_info_family(info_labels),) if info_labels else ()
+        self._families = (*SESSION_FAMILIES, *info)
+        self._headers = {
+            form: [
+                piece(
+                    _generate(form, _Fixed(empty_family(row, (*SESSION_LABELS, *row.labels)))),
+                    _SEALED_LEVEL,
+                )
+                for row in self._families
+            ]
+            for form in Format
+        }
+        self._sealed: WeakKeyDictionary[Block, list[Piece]] = WeakKeyDictionary()
+        self._lock = threading.Lock()
+        self._snapshots: dict[str, Snapshot] = {}
+        self._bodies: Mapping[Format, Exposition] = {}
+        self._valid_until = inf
+        self._own: dict[Format, tuple[float, Piece]] = {}
+        self._render()
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Replace what is said of a server."""
+        with self._lock:
+            self._snapshots[snapshot.server] = snapshot
+            self._render()
+
+    def withdraw(self, server: str) -> None:
+        """End all that is said of a server."""
+        with self._lock:
+            self._snapshots.pop(server, None)
+            self._render()
+
+    def snapshots(self) -> tuple[Snapshot, ...]:
+        """What may be said of each server right now."""
+        now = self._monotonic()
+        with self._lock:
+            return tuple(snapshot.fresh(now) for snapshot in self._snapshots.values())
+
+    def exposition(self, form: Format) -> Exposition:
+        """What a scrape gets now; never waits for a server."""
+        now = self._monotonic()
+        with self._lock:
+            if now >= self._valid_until:
+                self._render()
+            made, own = self._own.get(form, (-inf, None))
+            if own is None or now - made >= _OWN_METRICS_SECONDS:
+                own = piece(_generate(form, self._telemetry.registry) + _END[form], _LIVE_LEVEL)
+                self._own[form] = (now, own)
+            return self._bodies[form].followed_by(own)
+
+    def _render(self) -> None:
+        now = self._monotonic()
+        snapshots = [snapshot.fresh(now) for snapshot in self._snapshots.values()]
+        sessions = [list(self._session_pieces(snapshot)) for snapshot in snapshots]
+        collector = SnapshotCollector(snapshots)
+        self._bodies = {form: self._body(form, sessions, collector) for form in Format}
+        self._valid_until = min((snapshot.expires_at for snapshot in snapshots), default=inf)
+        self._own.clear()  # counters and the snapshot they belong to appear together
+
+    def _body(
+        self, form: Format, sessions: Iterable[list[list[Piece]]], collector: Collector
+    ) -> Exposition:
+        pieces: list[Piece] = []
+        for number, header in enumerate(self._headers[form]):
+            pieces.append(header)
+            pieces.extend(
+                of_families[number] for of_server in sessions for of_families in of_server
+            )
+        pieces.append(piece(_generate(form, collector), _LIVE_LEVEL))
+        return Exposition.of([one for one in pieces if one.raw])
+
+    def _session_pieces(self, snapshot: Snapshot) -> Iterator[list[Piece]]:
+        """For what runs and for each block of what has finished: a piece for each family."""
+        running = [running.session for running in snapshot.running_with_series]
+        yield [
+            piece(lines, _LIVE_LEVEL)
+            for lines in render_sessions(snapshot.server, running, self._families)
+        ]
+        for block in snapshot.finished:
+            sealed = self._sealed.get(block)
+            if sealed is None:
+                sealed = self._sealed[block] = [
+                    piece(lines, _SEALED_LEVEL)
+                    for lines in render_sessions(snapshot.server, block.sessions, self._families)
+                ]
+            yield sealed
+
+
+class _Fixed(Collector):
+    """A collector of one given family."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterable[Metric]:
+        return (self._family,)
+
+
+def _generate(form: Format, source: Collector | CollectorRegistry) -> bytes:
+    """The client library's rendering; for OpenMetrics without the end mark, which closes the body."""
+    if isinstance(source, CollectorRegistry):
+        registry = source
+    else:
+        registry = CollectorRegistry()
+        registry.register(source)
+    if form is Format.TEXT:
+        return generate_text(registry, escaping=_ESCAPING)
+    return generate_openmetrics(registry, escaping=_ESCAPING).removesuffix(b"# EOF\n")

@@ -1,0 +1,138 @@
+"""What the exporter counts of itself: requests, polls, rejected records, its build and its process."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from exporter import __version__
+from exporter.metrics.catalogue import exporter_family
+from exporter.metrics.labels import label_value
+from exporter.vb365.errors import Reason
+from exporter.vb365.model import RejectionReason
+
+__all__ = ["ServerTelemetry", "Telemetry"]
+
+_REQUEST_BUCKETS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_UNKNOWN_VALUE_FIELDS = ("type", "state", "result")
+
+
+class Telemetry:
+    """The exporter's own metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()
+        self.registry = CollectorRegistry()
+        self.polls = self._counter("vb365_polls_total")
+        self.poll_failures = self._counter("vb365_poll_failures_total")
+        self.overruns = self._counter("vb365_polls_overrun_total")
+        self.requests = self._counter("vb365_api_requests_total")
+        self.retries = self._counter("vb365_api_retries_total")
+        self.rejected = self._counter("vb365_records_rejected_total")
+        self.unknown_values = self._counter("vb365_unknown_values_total")
+        duration = exporter_family("vb365_api_request_duration_seconds")
+        self.request_duration = Histogram(
+            duration.name,
+            duration.help,
+            duration.labels,
+            registry=self.registry,
+            buckets=_REQUEST_BUCKETS_SECONDS,
+        )
+        build_info = self._gauge("vb365_exporter_build_info")
+        build_info.labels(version=__version__, python_version=platform.python_version()).set(1)
+        self._poll_interval = self._gauge("vb365_exporter_poll_interval_seconds")
+        self._reload_successful = self._gauge("vb365_exporter_config_last_reload_successful")
+        self._reload_success = self._gauge(
+            "vb365_exporter_config_last_reload_success_timestamp_seconds"
+        )
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+
+    def server(self, name: str) -> ServerTelemetry:
+        """The part that belongs to one server, with every known combination of labels at 0."""
+        telemetry = ServerTelemetry(self, label_value(name))
+        self.polls.labels(telemetry.name)
+        self.overruns.labels(telemetry.name)
+        _touch(self.poll_failures, telemetry.name, Reason)
+        _touch(self.rejected, telemetry.name, RejectionReason)
+        _touch(self.unknown_values, telemetry.name, _UNKNOWN_VALUE_FIELDS)
+        return telemetry
+
+    def forget(self, name: str) -> None:
+        """End the series of a server that is configured no more."""
+        for metric in (
+            self.polls,
+            self.poll_failures,
+            self.overruns,
+            self.requests,
+            self.request_duration,
+            self.retries,
+            self.rejected,
+            self.unknown_values,
+        ):
+            metric.remove_by_labels({"server": label_value(name)})
+
+    def configured(self, poll_interval_seconds: float, timestamp: float) -> None:
+        """A configuration was loaded and is in force since `timestamp` (Unix seconds)."""
+        self._poll_interval.set(poll_interval_seconds)
+        self._reload_successful.set(1)
+        self._reload_success.set(timestamp)
+
+    def reload_failed(self) -> None:
+        """A configuration could not be loaded; the old one stays in force."""
+        self._reload_successful.set(0)
+
+    def _counter(self, name: str) -> Counter:
+        row = exporter_family(name)
+        return Counter(row.name, row.help, row.labels, registry=self.registry)
+
+    def _gauge(self, name: str) -> Gauge:
+        row = exporter_family(name)
+        return Gauge(row.name, row.help, row.labels, registry=self.registry)
+
+
+class ServerTelemetry:
+    """Counts what happens with one server; the observer of its client and of its poller."""
+
+    def __init__(self, telemetry: Telemetry, name: str) -> None:
+        self.name = name
+        self._telemetry = telemetry
+
+    def request(self, operation: str, code: str, seconds: float) -> None:
+        """A request to the API has ended, with an HTTP status or with `error`."""
+        self._telemetry.requests.labels(self.name, operation, code).inc()
+        self._telemetry.request_duration.labels(self.name, operation).observe(seconds)
+
+    def retry(self, operation: str) -> None:
+        """A request is about to be repeated."""
+        self._telemetry.retries.labels(self.name, operation).inc()
+
+    def polled(self, reason: Reason | None) -> None:
+        """A poll has ended, well or with its first failure's reason."""
+        self._telemetry.polls.labels(self.name).inc()
+        if reason is not None:
+            self._telemetry.poll_failures.labels(self.name, reason.value).inc()
+
+    def overran(self) -> None:
+        """A poll took longer than the poll interval."""
+        self._telemetry.overruns.labels(self.name).inc()
+
+    def rejected(self, reason: str) -> None:
+        """A record was no restore session."""
+        self._telemetry.rejected.labels(self.name, reason).inc()
+
+    def unknown_value(self, field: str) -> None:
+        """A record held an enum value that is not known."""
+        self._telemetry.unknown_values.labels(self.name, field).inc()
+
+
+def _touch(counter: Counter, server: str, values: Iterable[str]) -> None:
+    """Make series exist with 0, so that `increase()` sees their first increment."""
+    for value in values:
+        counter.labels(server, value)

@@ -1,0 +1,1 @@
+"""A VB365 server that is not there: its REST API over TLS, for tests and for trying things out."""

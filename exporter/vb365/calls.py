@@ -1,0 +1,209 @@
+"""What every call of the API has in common: repetition, statuses as errors, JSON."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from exporter.vb365.body import BadBodyError, decode_json
+from exporter.vb365.errors import (
+    AuthError,
+    BadResponseError,
+    ThrottledError,
+    Vb365Error,
+    error_of_status,
+    one_line,
+)
+from exporter.vb365.retry import NO_REPETITION, Retrier, RetryPolicy, retry_after_seconds
+from exporter.vb365.transport import Answer, Request, RequestObserver, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from exporter.vb365.logins import LoginMemory
+
+__all__ = ["Calls"]
+
+T = TypeVar("T")
+
+_REQUESTS: Final = RetryPolicy()
+_TOKEN_REQUESTS: Final = RetryPolicy(attempts=3)
+"""Of the five that the server takes in a minute."""
+_SHORT_WAIT_SECONDS: Final = 2.0
+"""What a token request may wait for its turn even after the deadline: a login may follow a refused refresh."""
+
+
+class Calls:
+    """Makes single calls until they succeed, or a repetition cannot help, or the deadline is over."""
+
+    def __init__(  # noqa: PLR0913 - the parts that it joins
+        self,
+        transport: Transport,
+        *,
+        retrier: Retrier,
+        observer: RequestObserver,
+        login_memory: LoginMemory,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self._transport = transport
+        self._retrier = retrier
+        self._observer = observer
+        self._login_memory = login_memory
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self.deadline = NO_REPETITION
+        """The moment of the monotonic clock after which nothing is repeated."""
+
+    def get(self, operation: str, target: str, *, token: str) -> object:
+        """GET a target and decode the answer.
+
+        Raises:
+            AuthError: with the status 401 when the token is refused.
+            Vb365Error: no answer, or none to be used.
+        """
+        request = Request(operation=operation, target=target, authorization=f"Bearer {token}")
+
+        def attempt() -> Answer:
+            answer = self._transport.exchange(request)
+            if _is_success(answer):
+                return answer
+            raise self._error(answer, operation, said=_said(answer, secret=token))
+
+        return _decoded(self._repeated(attempt, operation, _REQUESTS), operation)
+
+    def is_served(self, operation: str, target: str) -> bool:
+        """Whether a target exists, asked without a token: it does when it wants one (401), not when it is not found.
+
+        Raises:
+            Vb365Error: the answer is neither, or there is none.
+        """
+        request = Request(operation=operation, target=target)
+
+        def attempt() -> bool:
+            answer = self._transport.exchange(request)
+            if answer.status == 404:
+                return False
+            if answer.status == 401 or _is_success(answer):
+                return True
+            raise self._error(answer, operation, said=_said(answer))
+
+        return self._repeated(attempt, operation, _REQUESTS)
+
+    def post_token_form(self, target: str, form: bytes) -> object:
+        """POST to the token endpoint, within its limits, and decode the answer.
+
+        Raises:
+            AuthError: the credentials are refused (400 or 401).
+            ThrottledError: too many requests, by the server's count or our own.
+            Vb365Error: no answer, or none to be used.
+        """
+        request = Request(operation="token", method="POST", target=target, form=form)
+
+        def attempt() -> Answer:
+            self._keep_pace()
+            try:
+                answer = self._transport.exchange(request)
+            except Vb365Error as error:
+                if not error.sent:
+                    self._login_memory.unsent()
+                raise
+            if _is_success(answer):
+                return answer
+            said = _said(answer, only_code=True)
+            if answer.status in {400, 401}:
+                details = f"HTTP {answer.status}, {said}" if said else f"HTTP {answer.status}"
+                raise AuthError(
+                    f"the login is refused ({details})", operation="token", status=answer.status
+                )
+            raise self._error(answer, "token", said=said)
+
+        return _decoded(self._repeated(attempt, "token", _TOKEN_REQUESTS), "token")
+
+    def post_logout(self, target: str, *, token: str, most_seconds: float) -> None:
+        """POST to the logout, once, although the client is stopped.
+
+        Raises:
+            Vb365Error: no answer.
+        """
+        self._transport.exchange(
+            Request(
+                operation="token",
+                method="POST",
+                target=target,
+                authorization=f"Bearer {token}",
+                most_seconds=most_seconds,
+                last_words=True,
+            )
+        )
+
+    def _repeated(self, attempt: Callable[[], T], operation: str, policy: RetryPolicy) -> T:
+        return self._retrier.call(
+            attempt,
+            operation=operation,
+            deadline=self.deadline,
+            on_retry=lambda: self._observer.retry(operation),
+            policy=policy,
+        )
+
+    def _error(self, answer: Answer, operation: str, *, said: str) -> Vb365Error:
+        return error_of_status(
+            answer.status,
+            operation=operation,
+            detail=said,
+            retry_after_seconds=retry_after_seconds(answer.headers, now=self._wall_clock),
+        )
+
+    def _keep_pace(self) -> None:
+        """Wait until a token request is within the limits.
+
+        Raises:
+            ThrottledError: that is after the deadline.
+        """
+        while (seconds := self._login_memory.admit()) > 0:
+            allowed_until = max(self.deadline, self._clock() + _SHORT_WAIT_SECONDS)
+            if self._clock() + seconds > allowed_until:
+                raise ThrottledError(
+                    f"no more token requests for {seconds:.0f} s, to stay within the server's limits",
+                    operation="token",
+                    retry_after_seconds=seconds,
+                )
+            self._retrier.pause(seconds, operation="token")
+
+
+def _is_success(answer: Answer) -> bool:
+    return 200 <= answer.status <= 299
+
+
+def _decoded(answer: Answer, operation: str) -> object:
+    try:
+        return decode_json(answer.body)
+    except BadBodyError as bad:
+        error = BadResponseError(str(bad), operation=operation, status=answer.status)
+    raise error
+
+
+_CODE = re.compile(r"[A-Za-z_]{1,40}")
+
+
+def _said(answer: Answer, *, secret: str | None = None, only_code: bool = False) -> str:
+    """What a refusing answer says about why, as one harmless line; may be empty.
+
+    Args:
+        answer: the refusing one.
+        secret: what was sent and must not be shown, should the answer repeat it.
+        only_code: take over nothing but an error code, as what was sent is a password.
+    """
+    try:
+        told = decode_json(answer.body)
+    except BadBodyError:
+        told = None
+    fields = told if isinstance(told, dict) else {}
+    codes = (fields.get("errorCode"), fields.get("error"))
+    parts = [code for code in codes if isinstance(code, str) and _CODE.fullmatch(code)]
+    if not only_code:
+        # The throttle says what it has to say in the reason phrase.
+        texts = (fields.get("message"), answer.reason if answer.status == 429 else None)
+        parts += [text for text in texts if isinstance(text, str) and text]
+    said = ", ".join(parts)
+    return one_line(said.replace(secret, "<secret>") if secret else said)

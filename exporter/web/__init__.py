@@ -1,0 +1,1 @@
+"""HTTP: `/metrics`, the status page and the health endpoints."""

@@ -1,0 +1,119 @@
+"""Listening sockets: made in the caller's thread, so that a taken port is an error at startup."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import socket
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# Prometheus connects once per scrape at worst; 5, the default of `http.server`, stalls ten of them
+# for a second (SYN retry).
+BACKLOG = 256
+
+_ADDRESS = re.compile(r"(?:\[(?P<v6>[^\[\]]*)\]|(?P<host>[^\[\]:]*)):(?P<port>[0-9]{1,5})")
+_NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
+
+
+class WebServerError(Exception):
+    """The web server cannot serve; the message names the address and the cause."""
+
+
+class Address(NamedTuple):
+    """An address that the server listens on; `host` is `::` or `0.0.0.0` for all interfaces."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def address_of(listener: socket.socket) -> Address:
+    """Return where a listener really listens (port 0 has become a port by then)."""
+    host, port = listener.getsockname()[:2]
+    return Address(host, port)
+
+
+def parse_listen_address(text: str) -> Address:
+    """Read `:port`, `host:port` or `[IPv6]:port`; an empty host means all interfaces.
+
+    Raises:
+        WebServerError: the text has another form, or the port is above 65535.
+    """
+    found = _ADDRESS.fullmatch(text.strip())
+    if found is None or int(found["port"]) > 65535:
+        raise WebServerError(
+            f"cannot listen on {text!r}: not of the form host:port, [IPv6]:port or :port"
+        )
+    return Address(found["v6"] or found["host"] or "", int(found["port"]))
+
+
+def bind_listeners(addresses: Iterable[str]) -> tuple[socket.socket, ...]:
+    """Bind and listen on every address, or on none.
+
+    Args:
+        addresses: as `--web.listen-address` takes them. `:port` is every interface by IPv6 and
+            IPv4, by IPv4 alone where there is no IPv6.
+
+    Raises:
+        WebServerError: an address cannot be read, resolved or bound; the message names it.
+    """
+    with contextlib.ExitStack() as undo:
+        listeners = []
+        for text in addresses:
+            address = parse_listen_address(text)
+            try:
+                listener = _listen(address)
+            except OSError as error:
+                raise WebServerError(
+                    f"cannot listen on {text}: {error.strerror or error}; "
+                    "without this listener the exporter does not start"
+                ) from error
+            listeners.append(undo.enter_context(listener))
+        undo.pop_all()
+    return tuple(listeners)
+
+
+def _listen(address: Address) -> socket.socket:
+    if address.host:
+        found = socket.getaddrinfo(
+            *address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
+        )
+        # A name means one listener, by IPv4 if it has one: what Go's net.Listen does.
+        family, _, _, _, target = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+        return _bind(family, (target[0], address.port), dual_stack=target[0] == "::")
+    try:
+        return _bind(socket.AF_INET6, ("::", address.port), dual_stack=True)
+    except OSError as error:
+        if error.errno not in _NO_IPV6:
+            raise
+        return _bind(socket.AF_INET, ("0.0.0.0", address.port))  # noqa: S104 - what `:port` asks for
+
+
+def _bind(
+    family: int, target: tuple[str | int, int], *, dual_stack: bool = False
+) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":
+            # A restart must not wait for connections in TIME_WAIT.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        elif sys.platform == "win32":
+            # SO_REUSEADDR there would let another program take the port over.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual_stack)
+        listener.bind(target)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)  # noqa: FBT003 - the socket module has no keyword for it
+    except BaseException:
+        listener.close()
+        raise
+    return listener

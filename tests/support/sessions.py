@@ -1,0 +1,47 @@
+"""Restore sessions for tests, each differing only in what the test is about."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from exporter.vb365.model import RestoreSession, SessionResult, SessionState, SessionType
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def session_id(number: int) -> str:
+    """A session id that shows its number."""
+    return str(UUID(int=number))
+
+
+def running(number: int = 1, **fields: Any) -> RestoreSession:
+    """A session that was opened `number` minutes before noon and runs."""
+    session = RestoreSession(
+        id=session_id(number),
+        type=SessionType.VEX,
+        state=SessionState.WORKING,
+        creation_time=NOON - timedelta(minutes=number),
+        organization="contoso.onmicrosoft.com",
+        name=f"Exchange restore {number}",
+        initiated_by="CONTOSO\\operator",
+        client_host="srv01 (via: 10.0.0.1)",
+    )
+    return replace(session, **fields)
+
+
+def finished(number: int = 1, **fields: Any) -> RestoreSession:
+    """A session that was opened `number` minutes before noon and ended well 30 seconds later."""
+    session = running(number)
+    return replace(
+        session,
+        **{
+            "state": SessionState.STOPPED,
+            "result": SessionResult.SUCCESS,
+            "end_time": session.creation_time + timedelta(seconds=30),
+            "details": f"{number} items processed",
+            **fields,
+        },
+    )

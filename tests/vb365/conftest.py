@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import ssl
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+import responses
+import structlog
+import trustme
+from structlog.testing import capture_logs
+
+from exporter.vb365.client import Client
+from exporter.vb365.logins import LoginMemory
+from tests.vb365.support import Certificates, FakeTime, Recorder, Server, config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, MutableMapping
+    from pathlib import Path
+
+    from exporter.config.model import ServerConfig
+    from tests.vb365.support import Connection
+
+
+@pytest.fixture(autouse=True)
+def logged() -> Iterator[list[MutableMapping[str, object]]]:
+    structlog.reset_defaults()
+    with capture_logs() as entries:
+        yield entries
+
+
+@pytest.fixture
+def fake_time() -> FakeTime:
+    return FakeTime()
+
+
+@pytest.fixture
+def observer() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def stop() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def api() -> Iterator[responses.RequestsMock]:
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        yield mock
+
+
+@pytest.fixture
+def memory(fake_time: FakeTime) -> LoginMemory:
+    return LoginMemory(clock=fake_time.clock)
+
+
+@pytest.fixture
+def make_client(
+    fake_time: FakeTime, observer: Recorder, stop: threading.Event, memory: LoginMemory
+) -> Iterator[Callable[..., Client]]:
+    """Makes clients on the fake clock; waits pass at once, jitter is at its longest."""
+    clients = []
+
+    def make(server: ServerConfig | None = None, **seams: int) -> Client:
+        client = Client(
+            server or config(),
+            observer=observer,
+            stop=stop,
+            clock=fake_time.clock,
+            wall_clock=lambda: 1_700_000_000.0,
+            wait=fake_time.wait,
+            random=lambda: 1.0,
+            login_memory=memory,
+            **seams,
+        )
+        clients.append(client)
+        return client
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    folder: Path = tmp_path_factory.mktemp("certificates")
+    authority = trustme.CA()
+    ca_file = folder / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+
+    def issue(*names: str, client_authority: bool = False, **options: object) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(*(names or ("127.0.0.1",)), **options).configure_cert(context)  # type: ignore[arg-type]  # passed on
+        if client_authority:
+            authority.configure_trust(context)
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    def issue_client() -> tuple[Path, Path]:
+        issued = authority.issue_cert("client@example.com")
+        cert_file, key_file = folder / "client.pem", folder / "client.key"
+        cert_file.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+        key_file.write_bytes(issued.private_key_pem.bytes())
+        return cert_file, key_file
+
+    return Certificates(folder, ca_file, issue, issue_client)
+
+
+@pytest.fixture
+def serve(certificates: Certificates) -> Iterator[Callable[..., Server]]:
+    """Starts servers; a context of None serves without TLS."""
+    servers = []
+
+    def start(
+        talk: Callable[[Connection], None], *, context: ssl.SSLContext | None | str = "default"
+    ) -> Server:
+        chosen = certificates.issue() if isinstance(context, str) else context
+        server = Server(talk, chosen)
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.close()

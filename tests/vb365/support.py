@@ -1,0 +1,221 @@
+"""Clocks, observers and servers that the tests of this folder share."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporter.config.model import AuthConfig, ServerConfig, TLSConfig
+from exporter.config.secrets import SecretSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+URL = "https://vb365.example.com:4443"
+PASSWORD = "p+w&d=%ü"
+ID = "635b22cf-9cdc-4004-9160-9b90f90f1bbf"
+OTHER_ID = "450b6045-1c59-4788-9f32-fa15b8c7c5ba"
+TOKEN_ANSWER = {
+    "access_token": "access-1",
+    "token_type": "bearer",
+    "expires_in": 3600,
+    "refresh_token": "refresh-1",
+}
+
+
+def session(session_id: str = ID) -> dict[str, object]:
+    """A restore session as the API gives it."""
+    return {
+        "id": session_id,
+        "organization": "abc.onmicrosoft.com",
+        "type": "Vex",
+        "creationTime": "2022-02-22T15:40:25.1612392Z",
+        "endTime": "2022-02-22T16:40:26.8586977Z",
+        "state": "Stopped",
+        "result": "Success",
+    }
+
+
+def config(
+    url: str = URL,
+    *,
+    secret: SecretSource | None = None,
+    token: bool = False,
+    tls: TLSConfig | None = None,
+    **rest: object,
+) -> ServerConfig:
+    """A server as the configuration file describes it."""
+    source = secret or SecretSource(value=PASSWORD)
+    auth = (
+        AuthConfig(kind="token", secret=source)
+        if token
+        else AuthConfig(username=r"CONTOSO\svc", secret=source)
+    )
+    fields: dict[str, object] = {"name": "hq", "url": url, "auth": auth, "api_version": "v7"}
+    return ServerConfig.model_validate(fields | {"tls_config": tls or TLSConfig()} | rest)
+
+
+class FakeTime:
+    """A clock that only moves when somebody waits."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.waits: list[float] = []
+        self.stopped = False
+
+    def clock(self) -> float:
+        return self.now
+
+    def wait(self, seconds: float) -> bool:
+        self.waits.append(seconds)
+        if not self.stopped:
+            self.now += seconds
+        return self.stopped
+
+
+@dataclass
+class Recorder:
+    """An observer that remembers."""
+
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    retries: list[str] = field(default_factory=list)
+
+    def request(self, operation: str, code: str, seconds: float) -> None:
+        assert seconds >= 0
+        self.requests.append((operation, code))
+
+    def retry(self, operation: str) -> None:
+        self.retries.append(operation)
+
+
+class Server:
+    """A server on 127.0.0.1 in which every connection is a thread that runs `talk`."""
+
+    def __init__(self, talk: Callable[[Connection], None], context: ssl.SSLContext | None) -> None:
+        self._talk = talk
+        self._context = context
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port: int = self._listener.getsockname()[1]
+        self.over = threading.Event()
+        self.connections = 0
+        self._sockets: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    def close(self) -> None:
+        self.over.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for sock in self._sockets:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+
+    def _accept(self) -> None:
+        while not self.over.is_set():
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            # A copy stays here: wrapping takes the socket away.
+            self._sockets.append(sock.dup())
+            thread = threading.Thread(target=self._serve, args=(sock,))
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, sock: socket.socket) -> None:
+        with contextlib.suppress(OSError, ssl.SSLError):
+            if self._context is not None:
+                try:
+                    sock = self._context.wrap_socket(sock, server_side=True)
+                except BaseException:
+                    sock.close()
+                    raise
+            try:
+                self._talk(Connection(self, sock))
+            finally:
+                sock.close()
+
+
+class Connection:
+    """One connection of a server, from the server's side."""
+
+    def __init__(self, server: Server, sock: socket.socket) -> None:
+        self.server = server
+        self.sock = sock
+        self._received = b""
+
+    def request(self) -> Request | None:
+        """The next request; None when the client has closed."""
+        while b"\r\n\r\n" not in self._received:
+            if not (data := self.sock.recv(65536)):
+                return None
+            self._received += data
+        head, _, rest = self._received.partition(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        headers = {}
+        for line in lines:
+            name, _, value = line.partition(":")
+            headers[name.lower()] = value.strip()
+        length = int(headers.get("content-length", "0"))
+        while len(rest) < length:
+            rest += self.sock.recv(65536)
+        self._received = rest[length:]
+        method, target, _ = first.split(" ")
+        return Request(method, target, headers, rest[:length])
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def drip(self, data: bytes, *, every_seconds: float) -> None:
+        """Send byte by byte, slowly, until it is over."""
+        for i in range(len(data)):
+            self.send(data[i : i + 1])
+            if self.server.over.wait(every_seconds):
+                return
+
+    def wait(self) -> None:
+        """Stay silent until the server is closed."""
+        self.server.over.wait()
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a server was asked."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def http(
+    body: bytes = b"{}", *, status: str = "200 OK", length: bool = True, headers: str = ""
+) -> bytes:
+    """An answer as it goes over the wire."""
+    sized = f"Content-Length: {len(body)}\r\n" if length else ""
+    return f"HTTP/1.1 {status}\r\n{sized}{headers}\r\n".encode() + body
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """An authority and what it issues, as files."""
+
+    folder: Path
+    ca_file: Path
+    issue: Callable[..., ssl.SSLContext]
+    """Server context for names, as trustme's `issue_cert` takes them."""
+    issue_client: Callable[[], tuple[Path, Path]]
+    """Certificate and key file for a client."""

@@ -1,0 +1,1264 @@
+from __future__ import annotations
+
+import json
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, parse_qsl, urlsplit
+
+import pytest
+import requests
+import responses
+
+from exporter.config.secrets import SecretSource
+from exporter.vb365.errors import (
+    AuthError,
+    BadResponseError,
+    ConnectError,
+    ForbiddenError,
+    NotFoundError,
+    Reason,
+    ServerError,
+    StoppedError,
+    ThrottledError,
+    Vb365Error,
+)
+from exporter.vb365.model import Rejection, RejectionReason, RestoreSession
+from tests.vb365.support import ID, OTHER_ID, PASSWORD, TOKEN_ANSWER, URL, config, session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, MutableMapping
+    from pathlib import Path
+
+    from exporter.vb365.client import Client
+    from tests.vb365.support import FakeTime, Recorder
+
+    MakeClient = Callable[..., Client]
+
+ROOT = f"{URL}/v7"
+
+
+def page(*records: object, limit: int = 1000, next_href: str | None = None) -> dict[str, object]:
+    links = {"next": {"href": next_href}} if next_href else {}
+    return {"offset": 0, "limit": limit, "_links": links, "results": list(records)}
+
+
+def asked(api: responses.RequestsMock, path: str = "") -> list[str]:
+    """Method and target of all requests, or of those whose path ends so."""
+    calls = [(call.request.method, urlsplit(call.request.url or "")) for call in api.calls]
+    return [
+        f"{method} {url.path}{url.query and '?'}{url.query}"
+        for method, url in calls
+        if url.path.endswith(path)
+    ]
+
+
+def forms(api: responses.RequestsMock) -> list[dict[str, str]]:
+    """The forms that were sent to the token endpoint."""
+    bodies = [call.request.body for call in api.calls if call.request.method == "POST"]
+    return [dict(parse_qsl(body.decode())) for body in bodies if isinstance(body, bytes)]
+
+
+def grant(number: int, **fields: object) -> dict[str, object]:
+    return TOKEN_ANSWER | {
+        "access_token": f"access-{number}",
+        "refresh_token": f"refresh-{number}",
+        **fields,
+    }
+
+
+def bearer(request: requests.PreparedRequest) -> str:
+    return str(request.headers.get("Authorization", "")).removeprefix("Bearer ")
+
+
+@pytest.fixture
+def logins(api: responses.RequestsMock) -> None:
+    api.post(f"{ROOT}/token", json=TOKEN_ANSWER)
+
+
+# Logging in
+
+
+@pytest.mark.usefixtures("logins")
+def test_credentials_are_form_encoded_in_utf_8(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
+    make_client().get_session(ID)
+    request = api.calls[0].request
+    assert request.headers["Content-Type"] == "application/x-www-form-urlencoded"
+    assert isinstance(request.body, bytes)
+    assert b"password=p%2Bw%26d%3D%25%C3%BC" in request.body
+    assert parse_qs(request.body.decode()) == {
+        "grant_type": ["password"],
+        "username": [r"CONTOSO\svc"],
+        "password": [PASSWORD],
+        "disable_antiforgery_token": ["true"],
+    }
+
+
+@pytest.mark.parametrize(("version", "expected"), [("v6", None), ("v7", "true"), ("v8", "true")])
+def test_antiforgery_is_switched_off_where_there_is_one_at_login_and_at_refresh(
+    api: responses.RequestsMock,
+    make_client: MakeClient,
+    fake_time: FakeTime,
+    version: str,
+    expected: str | None,
+) -> None:
+    api.post(f"{URL}/{version}/token", json=TOKEN_ANSWER)
+    api.get(f"{URL}/{version}/RestoreSessions/{ID}", json=session())
+    client = make_client(config(api_version=version))
+    client.get_session(ID)
+    fake_time.now += 3600
+    client.get_session(ID)
+    assert [form["grant_type"] for form in forms(api)] == ["password", "refresh_token"]
+    assert [form.get("disable_antiforgery_token") for form in forms(api)] == [expected, expected]
+
+
+@pytest.mark.usefixtures("logins")
+def test_one_login_serves_all_polls(api: responses.RequestsMock, make_client: MakeClient) -> None:
+    api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
+    client = make_client()
+    for _ in range(3):
+        with client.poll(deadline=2000.0):
+            client.get_session(ID)
+    assert len(asked(api, "/token")) == 1
+    assert {bearer(call.request) for call in list(api.calls)[1:]} == {"access-1"}
+
+
+def test_cookies_of_the_login_are_sent_with_later_requests(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.post(
+        f"{ROOT}/token", json=TOKEN_ANSWER, headers={"Set-Cookie": "antiforgery=x1; Path=/; Secure"}
+    )
+    api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
+    make_client().get_session(ID)
+    assert api.calls[1].request.headers["Cookie"] == "antiforgery=x1"
+
+
+def test_cookies_are_not_taken_without_end(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    numbers = iter(range(1000))
+
+    def answer(_request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+        return 200, {"Set-Cookie": f"c{next(numbers)}=1; Path=/"}, json.dumps(session())
+
+    api.post(f"{ROOT}/token", json=TOKEN_ANSWER)
+    api.add_callback("GET", f"{ROOT}/RestoreSessions/{ID}", callback=answer)
+    client = make_client()
+    for _ in range(100):
+        client.get_session(ID)
+    assert len(api.calls[-1].request.headers["Cookie"].split(";")) == 50
+
+
+@pytest.mark.parametrize("status", [400, 401])
+def test_a_refused_password_is_not_tried_again_for_a_minute(
+    api: responses.RequestsMock,
+    make_client: MakeClient,
+    fake_time: FakeTime,
+    logged: list[MutableMapping[str, object]],
+    status: int,
+) -> None:
+    api.post(f"{ROOT}/token", json={"error": "invalid_grant"}, status=status)
+    client = make_client()
+    with pytest.raises(AuthError, match=rf"HTTP {status}, invalid_grant\).* next try is in 60 s"):
+        client.get_session(ID)
+    fake_time.now += 59
+    with pytest.raises(AuthError, match="next try is in 1 s"):
+        client.get_session(ID)
+    assert len(api.calls) == 1
+    fake_time.now += 2
+    with pytest.raises(AuthError, match="next try is in 120 s"):
+        client.get_session(ID)
+    assert len(api.calls) == 2
+    warnings = [entry for entry in logged if entry["log_level"] == "warning"]
+    assert [(entry["event"], entry["status"]) for entry in warnings] == [("login refused", status)]
+    assert PASSWORD not in str(logged)
+
+
+def test_a_changed_secret_file_ends_the_wait_after_a_refused_password(
+    api: responses.RequestsMock, make_client: MakeClient, tmp_path: Path
+) -> None:
+    file = tmp_path / "password"
+    file.write_text("old")
+
+    def token(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+        accepted = b"password=new" in (request.body or b"")  # type: ignore[operator]  # bytes, as sent
+        return (200, {}, json.dumps(TOKEN_ANSWER)) if accepted else (400, {}, "{}")
+
+    api.add_callback("POST", f"{ROOT}/token", callback=token)
+    api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
+    client = make_client(config(secret=SecretSource(file=file)))
+    with pytest.raises(AuthError):
+        client.get_session(ID)
+    file.write_text("new")
+    with client.poll(deadline=2000.0):
+        assert isinstance(client.get_session(ID), RestoreSession)
+
+
+def test_the_log_says_when_a_refused_login_is_accepted_again(
+    api: responses.RequestsMock,
+    make_client: MakeClient,
+    fake_time: FakeTime,
+    logged: list[MutableMapping[str, object]],
+) -> None:
+    api.post(f"{ROOT}/token", status=400)
+    api.post(f"{ROOT}/token", json=TOKEN_ANSWER)
+    api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
+    client = make_client()
+    with pytest.raises(AuthError):
+        client.get_session(ID)
+    fake_time.now += 61
+    client.get_session(ID)
+    assert [e["event"] for e in logged if e["log_level"] != "debug"] == [
+        "login refused",
+        "login accepted again",
+    ]
+
+
+def test_an_unreadable_secret_is_an_auth_error_that_says_which(
+    api: responses.RequestsMock, make_client: MakeClient, tmp_path: Path
+) -> None:
+    client = make_client(config(secret=SecretSource(file=tmp_path / "missing")))
+    with pytest.raises(AuthError, match="missing cannot be read"):
+        client.get_session(ID)
+    assert not api.calls
+
+
+def test_a_password_that_is_no_unicode_is_an_auth_error_without_it(make_client: MakeClient) -> None:
+    client = make_client(config(secret=SecretSource(value="hun\udc80ter2")))
+    with pytest.raises(AuthError) as caught:
+        client.get_session(ID)
+    assert "ter2" not in repr(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    "token", ["", "two words", "line\r\nX-Evil: 1", "tük", 7, None, "a" * 40000]
+)
+def test_an_access_token_that_no_header_can_hold_is_a_bad_response(
+    api: responses.RequestsMock, make_client: MakeClient, token: object
+) -> None:
+    api.post(f"{ROOT}/token", json=TOKEN_ANSWER | {"access_token": token})
+    with pytest.raises(BadResponseError, match="no access token that can be sent"):
+        make_client().get_session(ID)
+    assert asked(api) == ["POST /v7/token"]
+
+
+def test_a_token_answer_that_is_no_object_is_a_bad_response(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.post(f"{ROOT}/token", json=["access-1"])
+    with pytest.raises(BadResponseError, match="no JSON object"):
+        make_client().get_session(ID)
+
+
+def test_a_refused_login_does_not_show_what_the_server_wrote(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.post(
+        f"{ROOT}/token",
+        json={"error": "invalid_grant", "error_description": PASSWORD, "message": PASSWORD},
+        status=400,
+    )
+    with pytest.raises(AuthError) as caught:
+        make_client().get_session(ID)
+    assert PASSWORD not in str(caught.value)
+
+
+# Renewing
+
+
+class TokenWorld:
+    """A token endpoint that numbers its tokens, and sessions that only the newest one opens."""
+
+    def __init__(self, api: responses.RequestsMock, *, refresh: bool = True) -> None:
+        self.number = 0
+        self.refresh = refresh
+        self.valid = True
+        self.lock = threading.Lock()
+        api.add_callback("POST", f"{ROOT}/token", callback=self._token)
+        api.add_callback(
+            "GET", re.compile(re.escape(f"{ROOT}/RestoreSessions/")), callback=self._session
+        )
+
+    def revoke(self) -> None:
+        self.valid = False
+
+    def _token(self, request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+        with self.lock:
+            assert isinstance(request.body, bytes)
+            form = dict(parse_qsl(request.body.decode()))
+            if form["grant_type"] == "refresh_token" and (
+                not self.refresh or form["refresh_token"] != f"refresh-{self.number}"
+            ):
+                return 400, {}, '{"error":"invalid_grant"}'
+            self.number += 1
+            self.valid = True
+            return 200, {}, json.dumps(grant(self.number))
+
+    def _session(self, request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+        if not self.valid or bearer(request) != f"access-{self.number}":
+            return 401, {}, ""
+        return 200, {}, json.dumps(session((request.url or "").rpartition("/")[2]))
+
+
+def grants(api: responses.RequestsMock) -> list[str]:
+    return [form["grant_type"] for form in forms(api)]
+
+
+def test_a_token_is_refreshed_a_minute_before_it_expires(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
+) -> None:
+    TokenWorld(api)
+    client = make_client()
+    client.get_session(ID)
+    fake_time.now += 3600 - 61
+    client.get_session(ID)
+    assert grants(api) == ["password"]
+    fake_time.now += 2
+    client.get_session(ID)
+    assert grants(api) == ["password", "refresh_token"]
+    fake_time.now += 3600
+    client.get_session(ID)
+    assert [form.get("refresh_token") for form in forms(api)] == [None, "refresh-1", "refresh-2"]
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "valid_seconds"),
+    [
+        ("100", 90),
+        (100, 90),
+        (100.0, 90),
+        (None, 3540),
+        (True, 3540),
+        ("soon", 3540),
+        ("NaN", 3540),
+        ([], 3540),
+        (0, 0.9),
+        (-5, 0.9),
+        (10**18, 30 * 86400 - 60),
+        ("1e999", 3540),
+    ],
+)
+def test_a_token_lives_as_long_as_expires_in_says_within_reason(
+    api: responses.RequestsMock,
+    make_client: MakeClient,
+    fake_time: FakeTime,
+    expires_in: object,
+    valid_seconds: float,
+) -> None:
+    api.post(f"{ROOT}/token", json=TOKEN_ANSWER | {"expires_in": expires_in})
+    api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
+    client = make_client()
+    client.get_session(ID)
+    fake_time.now += valid_seconds - 0.01
+    client.get_session(ID)
+    assert grants(api) == ["password"]
+    fake_time.now += 2
+    client.get_session(ID)
+    assert grants(api) == ["password", "refresh_token"]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 500, 302])
+def test_a_refused_refresh_falls_back_to_the_password(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime, status: int
+) -> None:
+    api.post(f"{ROOT}/token", json=grant(1))
+    api.post(f"{ROOT}/token", status=status)
+    api.post(f"{ROOT}/token", json=grant(2))
+    api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
+    client = make_client()
+    client.get_session(ID)
+    fake_time.now += 3600
+    client.get_session(ID)
+    assert grants(api) == ["password", "refresh_token", "password"]
+
+
+def test_a_refresh_that_does_not_reach_the_server_keeps_the_refresh_token(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
+) -> None:
+    api.post(f"{ROOT}/token", json=grant(1))
+    api.post(f"{ROOT}/token", body=requests.ConnectionError())
+    api.post(f"{ROOT}/token", json=grant(2))
+    api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
+    client = make_client()
+    client.get_session(ID)
+    fake_time.now += 3600
+    with pytest.raises(ConnectError):
+        client.get_session(ID)
+    client.get_session(ID)
+    assert grants(api) == ["password", "refresh_token", "refresh_token"]
+
+
+def test_without_a_refresh_token_the_password_is_used_again(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
+) -> None:
+    api.post(f"{ROOT}/token", json={"access_token": "only"})
+    api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
+    client = make_client()
+    client.get_session(ID)
+    fake_time.now += 3600
+    client.get_session(ID)
+    assert grants(api) == ["password", "password"]
+
+
+def test_a_401_is_answered_with_one_renewal_and_one_repetition(
+    api: responses.RequestsMock, make_client: MakeClient, observer: Recorder
+) -> None:
+    world = TokenWorld(api)
+    client = make_client()
+    client.get_session(ID)
+    world.revoke()
+    client.get_session(OTHER_ID)
+    assert grants(api) == ["password", "refresh_token"]
+    assert observer.requests == [
+        ("token", "200"),
+        ("get", "200"),
+        ("get", "401"),
+        ("token", "200"),
+        ("get", "200"),
+    ]
+
+
+def test_one_renewal_serves_all_requests_that_were_refused_together(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    threads = 16
+    together = threading.Barrier(threads)
+    client = make_client(config(max_concurrent_requests=threads))
+
+    def answer(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+        if bearer(request) == "access-1":
+            together.wait(10)
+            return 401, {}, ""
+        return 200, {}, json.dumps(session((request.url or "").rpartition("/")[2]))
+
+    api.post(f"{ROOT}/token", json=grant(1))
+    api.post(f"{ROOT}/token", json=grant(2))
+    api.add_callback("GET", re.compile(re.escape(f"{ROOT}/RestoreSessions/")), callback=answer)
+    ids = [f"{number:08x}-9cdc-4004-9160-9b90f90f1bbf" for number in range(threads)]
+    with ThreadPoolExecutor(threads) as pool:
+        sessions = list(pool.map(client.get_session, ids))
+    assert [each.id for each in sessions if isinstance(each, RestoreSession)] == ids
+    assert grants(api) == ["password", "refresh_token"]
+    assert len(api.calls) == 2 + 2 * threads
+
+
+class CrowdedLock:
+    """A lock that tells when so many threads want it or have it."""
+
+    def __init__(self, crowd: int, crowded: threading.Event) -> None:
+        self._places = iter(range(1, crowd + 1))
+        self._crowd = crowd
+        self._crowded = crowded
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        if next(self._places) == self._crowd:
+            self._crowded.set()
+        self._lock.acquire()
+
+    def __exit__(self, *_error: object) -> None:
+        self._lock.release()
+
+
+def test_one_failed_login_fails_all_requests_that_wait_for_it(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    threads = 8
+    waiting = threading.Event()
+    client = make_client(config(max_concurrent_requests=threads))
+
+    def refuse(_request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+        assert waiting.wait(10)
+        return 502, {}, ""
+
+    api.add_callback("POST", f"{ROOT}/token", callback=refuse)
+    errors: list[Vb365Error] = []
+
+    def get() -> None:
+        try:
+            client.get_session(ID)
+        except Vb365Error as error:
+            errors.append(error)
+
+    tokens: Any = client._tokens
+    tokens._lock = CrowdedLock(threads, waiting)
+    everyone = [threading.Thread(target=get) for _ in range(threads)]
+    for thread in everyone:
+        thread.start()
+    for thread in everyone:
+        thread.join()
+    assert [error.reason for error in errors] == [Reason.SERVER_ERROR] * threads
+    assert len({id(error) for error in errors}) == threads
+    assert len(api.calls) == 1
+
+
+def test_a_second_401_is_an_auth_error(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.post(f"{ROOT}/token", json=grant(1))
+    api.post(f"{ROOT}/token", json=grant(2))
+    api.get(f"{ROOT}/RestoreSessions/{ID}", status=401)
+    with pytest.raises(AuthError) as caught:
+        make_client().get_session(ID)
+    assert caught.value.status == 401
+    assert asked(api, ID) == [f"GET /v7/RestoreSessions/{ID}"] * 2
+    assert grants(api) == ["password", "refresh_token"]
+
+
+def test_a_server_that_refuses_every_token_is_not_flooded_with_renewals(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
+) -> None:
+    api.post(f"{ROOT}/token", json=grant(1))
+    api.get(f"{ROOT}/RestoreSessions/{ID}", status=401)
+    client = make_client()
+    for _ in range(10):
+        with pytest.raises(AuthError):
+            client.get_session(ID)
+    assert len(grants(api)) == 2
+    fake_time.now += 61
+    with pytest.raises(AuthError):
+        client.get_session(ID)
+    assert len(grants(api)) == 3
+
+
+# A token of somebody else
+
+
+def test_a_refused_static_token_is_read_again_and_used(
+    api: responses.RequestsMock, make_client: MakeClient, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("old\n")
+    client = make_client(config(secret=SecretSource(file=file, bearer=True), token=True))
+
+    def answer(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+        return (200, {}, json.dumps(session())) if bearer(request) == "new" else (401, {}, "")
+
+    api.add_callback("GET", f"{ROOT}/RestoreSessions/{ID}", callback=answer)
+    with pytest.raises(AuthError, match="no new one"):
+        client.get_session(ID)
+    assert len(api.calls) == 1
+    file.write_text("new\n")
+    assert isinstance(client.get_session(ID), RestoreSession)
+    assert isinstance(client.get_session(ID), RestoreSession)
+    assert [bearer(call.request) for call in api.calls] == ["old", "old", "new", "new"]
+
+
+def test_a_static_token_that_no_header_can_hold_is_an_auth_error(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    client = make_client(config(secret=SecretSource(value="a\nb"), token=True))
+    with pytest.raises(AuthError, match="characters that no bearer token has") as caught:
+        client.get_session(ID)
+    assert not api.calls
+    assert "a\nb" not in str(caught.value)
+
+
+def test_nobody_logs_out_with_somebody_elses_token(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
+    client = make_client(config(secret=SecretSource(value="theirs"), token=True))
+    client.get_session(ID)
+    client.close()
+    assert len(api.calls) == 1
+
+
+# Logging out
+
+
+@pytest.mark.parametrize(("version", "logouts"), [("v6", 0), ("v7", 1), ("v8", 1)])
+def test_closing_logs_out_once_where_the_api_can(
+    api: responses.RequestsMock, make_client: MakeClient, version: str, logouts: int
+) -> None:
+    api.post(f"{URL}/{version}/token", json=TOKEN_ANSWER)
+    api.post(f"{URL}/{version}/token/logout", status=204)
+    api.get(f"{URL}/{version}/RestoreSessions/{ID}", json=session())
+    client = make_client(config(api_version=version))
+    client.get_session(ID)
+    client.close()
+    client.close()
+    assert len(asked(api, "/token/logout")) == logouts
+    if logouts:
+        assert bearer(api.calls[-1].request) == "access-1"
+        assert api.calls[-1].request.headers["Content-Length"] == "0"
+
+
+@pytest.mark.usefixtures("logins")
+def test_closing_does_not_fail_when_the_logout_does(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.post(f"{ROOT}/token/logout", body=requests.ConnectionError())
+    api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
+    client = make_client()
+    client.get_session(ID)
+    client.close()
+    assert len(asked(api, "/token/logout")) == 1
+
+
+@pytest.mark.usefixtures("logins")
+def test_closing_does_not_log_out_at_a_server_that_did_not_answer_last(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions/{ID}", body=requests.ConnectionError())
+    client = make_client()
+    with pytest.raises(ConnectError):
+        client.get_session(ID)
+    client.close()
+    assert not asked(api, "/token/logout")
+
+
+def test_nothing_is_asked_after_closing(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    client = make_client()
+    client.close()
+    with pytest.raises(StoppedError):
+        client.get_session(ID)
+    assert not api.calls
+
+
+# The token endpoint's limits
+
+
+def test_no_more_than_five_token_requests_a_minute_leave_the_exporter(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
+) -> None:
+    TokenWorld(api)
+    client = make_client()
+    sent = []
+    for _ in range(8):
+        with client.poll(deadline=fake_time.now + 100):
+            client.get_session(ID)
+        sent.append(fake_time.now)
+        fake_time.now += 0.01
+        client._tokens._grant = None  # type: ignore[attr-defined]  # as if it had expired
+    assert len(grants(api)) == 8
+    assert all(later - earlier >= 60 for earlier, later in zip(sent, sent[5:], strict=False))
+    assert all(later - earlier >= 1 for earlier, later in zip(sent, sent[1:], strict=False))
+
+
+def test_the_limit_of_token_requests_ends_a_poll_as_throttled_when_it_cannot_wait(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
+) -> None:
+    TokenWorld(api)
+    client = make_client()
+    with client.poll(deadline=fake_time.now + 10):
+        for _ in range(5):
+            client.get_session(ID)
+            client._tokens._grant = None  # type: ignore[attr-defined]  # as if it had expired
+        with pytest.raises(ThrottledError, match="no more token requests"):
+            client.get_session(ID)
+    assert len(grants(api)) == 5
+
+
+def test_logins_that_never_reached_the_server_do_not_use_up_its_limit(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
+) -> None:
+    api.post(f"{ROOT}/token", body=requests.ConnectionError())
+    client = make_client()
+    for _ in range(8):
+        with client.poll(deadline=fake_time.now + 5), pytest.raises(ConnectError):
+            client.get_session(ID)
+
+
+# API versions
+
+
+def negotiable(api: responses.RequestsMock, *served: str) -> None:
+    for version in ("v6", "v7", "v8"):
+        status = 401 if version in served else 404
+        api.get(f"{URL}/{version}/ServiceInstance", status=status)
+
+
+@pytest.mark.parametrize(
+    ("served", "chosen", "tries"),
+    [(("v6", "v7", "v8"), "v8", 1), (("v6", "v7"), "v7", 2), (("v6",), "v6", 3)],
+)
+def test_the_newest_version_that_answers_401_is_chosen_once(
+    api: responses.RequestsMock,
+    make_client: MakeClient,
+    served: tuple[str, ...],
+    chosen: str,
+    tries: int,
+) -> None:
+    negotiable(api, *served)
+    api.post(f"{URL}/{chosen}/token", json=TOKEN_ANSWER)
+    api.get(f"{URL}/{chosen}/RestoreSessions/{ID}", json=session())
+    client = make_client(config(api_version="auto"))
+    assert client.api_version is None
+    client.get_session(ID)
+    client.get_session(ID)
+    assert client.api_version == chosen
+    assert len(asked(api, "/ServiceInstance")) == tries
+    assert "Authorization" not in api.calls[0].request.headers
+
+
+def test_a_version_that_answers_200_without_a_token_is_served_too(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.get(f"{URL}/v8/ServiceInstance", json={"version": "8"})
+    api.post(f"{URL}/v8/token", json=TOKEN_ANSWER)
+    client = make_client(config(api_version="auto"))
+    assert client.service_instance().version == "8"
+
+
+def test_a_server_without_any_version_is_not_found(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    negotiable(api)
+    with pytest.raises(NotFoundError, match="the API is not there") as caught:
+        make_client(config(api_version="auto")).service_instance()
+    assert caught.value.reason == Reason.NOT_FOUND
+    assert len(api.calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(403, ForbiddenError), (500, ServerError), (302, BadResponseError)]
+)
+def test_other_answers_while_choosing_the_version_are_errors_and_choose_nothing(
+    api: responses.RequestsMock, make_client: MakeClient, status: int, error: type[Vb365Error]
+) -> None:
+    api.get(f"{URL}/v8/ServiceInstance", status=status)
+    client = make_client(config(api_version="auto"))
+    with pytest.raises(error):
+        client.service_instance()
+    assert client.api_version is None
+
+
+@pytest.mark.usefixtures("logins")
+def test_a_configured_version_is_not_negotiated_even_when_it_is_not_found(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.get(f"{ROOT}/ServiceInstance", status=404)
+    client = make_client(config(api_version="v7"))
+    with pytest.raises(NotFoundError):
+        client.service_instance()
+    client.forget_api_version()
+    assert client.api_version == "v7"
+
+
+def test_a_version_that_is_gone_is_chosen_anew(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    served = {"v8"}
+
+    def instance(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+        version = (request.url or "").split("/")[3]
+        if version not in served:
+            return 404, {}, ""
+        return (200, {}, '{"version":"x"}') if bearer(request) else (401, {}, "")
+
+    for version in ("v8", "v7", "v6"):
+        api.add_callback("GET", f"{URL}/{version}/ServiceInstance", callback=instance)
+        api.post(f"{URL}/{version}/token", json=TOKEN_ANSWER)
+    client = make_client(config(api_version="auto"))
+    client.service_instance()
+    assert client.api_version == "v8"
+    served = {"v7", "v6"}
+    client.service_instance()
+    assert client.api_version == "v7"
+
+
+def test_a_404_for_the_list_makes_the_version_be_chosen_anew_next_time(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    negotiable(api, "v8")
+    api.post(f"{URL}/v8/token", json=TOKEN_ANSWER)
+    api.get(f"{URL}/v8/RestoreSessions", status=404)
+    client = make_client(config(api_version="auto"))
+    with pytest.raises(NotFoundError):
+        list(client.list_sessions(created_since=None))
+    assert client.api_version is None
+
+
+def test_a_server_that_was_updated_is_asked_for_its_versions_again(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    negotiable(api, "v7")
+    api.post(f"{URL}/v7/token", json=TOKEN_ANSWER)
+    client = make_client(config(api_version="auto"))
+    answers = iter(["7.0", "7.0", "8.0"])
+    api.remove("GET", f"{ROOT}/ServiceInstance")
+    api.add_callback(
+        "GET",
+        f"{ROOT}/ServiceInstance",
+        callback=lambda request: (
+            (200, {}, json.dumps({"version": next(answers)})) if bearer(request) else (401, {}, "")
+        ),
+    )
+    client.service_instance()
+    client.service_instance()
+    assert client.api_version == "v7"
+    client.service_instance()
+    assert client.api_version is None
+
+
+@pytest.mark.usefixtures("logins")
+@pytest.mark.parametrize(
+    ("answer", "version", "installation_id"),
+    [
+        ({"version": "8.1.0.305", "installationId": "abc"}, "8.1.0.305", "abc"),
+        ({"version": None}, "", ""),
+        ({"version": 8, "installationId": []}, "", ""),
+        ({"version": "x" * 10_000}, "x" * 512, ""),
+    ],
+)
+def test_a_service_instance_is_read_leniently(  # noqa: PLR0917 - parameters are arguments
+    api: responses.RequestsMock,
+    make_client: MakeClient,
+    answer: object,
+    version: str,
+    installation_id: str,
+) -> None:
+    api.get(f"{ROOT}/ServiceInstance", json=answer)
+    instance = make_client().service_instance()
+    assert (instance.version, instance.installation_id) == (version, installation_id)
+
+
+@pytest.mark.usefixtures("logins")
+def test_a_service_instance_that_is_no_object_is_a_bad_response(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.get(f"{ROOT}/ServiceInstance", json=[])
+    with pytest.raises(BadResponseError):
+        make_client().service_instance()
+
+
+# Sessions
+
+
+@pytest.mark.usefixtures("logins")
+def test_a_session_is_got_by_its_quoted_id(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions/a%2F..%2Fb%3Fc", json=session("a/../b?c"))
+    answer = make_client().get_session("a/../b?c")
+    assert isinstance(answer, Rejection)
+    assert asked(api)[1] == "GET /v7/RestoreSessions/a%2F..%2Fb%3Fc"
+
+
+@pytest.mark.usefixtures("logins")
+def test_an_id_is_compared_without_case(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions/{ID.upper()}", json=session())
+    assert isinstance(make_client().get_session(ID.upper()), RestoreSession)
+
+
+@pytest.mark.usefixtures("logins")
+def test_another_session_than_the_one_asked_for_is_rejected(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions/{ID}", json=session(OTHER_ID))
+    assert make_client().get_session(ID) == Rejection(
+        reason=RejectionReason.OTHER_SESSION, field="id", session_id=ID
+    )
+
+
+@pytest.mark.usefixtures("logins")
+def test_a_record_that_is_no_session_comes_back_as_a_rejection(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions/{ID}", json=["no", "session"])
+    assert make_client().get_session(ID) == Rejection(reason=RejectionReason.NOT_AN_OBJECT)
+
+
+@pytest.mark.usefixtures("logins")
+@pytest.mark.parametrize(
+    ("status", "error", "reason"),
+    [
+        (302, BadResponseError, Reason.BAD_RESPONSE),
+        (304, BadResponseError, Reason.BAD_RESPONSE),
+        (400, BadResponseError, Reason.BAD_RESPONSE),
+        (403, ForbiddenError, Reason.FORBIDDEN),
+        (404, NotFoundError, Reason.NOT_FOUND),
+        (418, BadResponseError, Reason.BAD_RESPONSE),
+        (429, ThrottledError, Reason.THROTTLED),
+        (500, ServerError, Reason.SERVER_ERROR),
+        (501, ServerError, Reason.SERVER_ERROR),
+    ],
+)
+def test_each_status_is_its_own_kind_of_error(  # noqa: PLR0917 - parameters are arguments
+    api: responses.RequestsMock,
+    make_client: MakeClient,
+    observer: Recorder,
+    status: int,
+    error: type[Vb365Error],
+    reason: Reason,
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions/{ID}", status=status)
+    with pytest.raises(error) as caught:
+        make_client().get_session(ID)
+    assert (caught.value.reason, caught.value.status) == (reason, status)
+    assert caught.value.operation == "get"
+    assert observer.requests[1:] == [("get", str(status))]
+
+
+@pytest.mark.usefixtures("logins")
+def test_an_error_says_what_the_server_says_in_one_printable_line_without_the_token(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    text = "No\r\n\x1b[31mway\ud800 access-1 " + "x" * 500
+    api.get(
+        f"{ROOT}/RestoreSessions/{ID}",
+        body=json.dumps({"errorCode": "ResourceAccessDenied", "message": text}),
+        status=403,
+    )
+    with pytest.raises(
+        ForbiddenError, match="ResourceAccessDenied, No.*way.* <secret> x+"
+    ) as caught:
+        make_client().get_session(ID)
+    assert str(caught.value).isprintable()
+    assert "access-1" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.usefixtures("logins")
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(
+    api: responses.RequestsMock, make_client: MakeClient, status: int
+) -> None:
+    elsewhere = {"Location": "https://evil.example.com/"}
+    api.get(f"{ROOT}/RestoreSessions/{ID}", status=status, headers=elsewhere)
+    with pytest.raises(BadResponseError, match="redirects"):
+        make_client().get_session(ID)
+    assert len(api.calls) == 2
+
+
+def test_credentials_are_not_sent_after_a_redirect(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    elsewhere = {"Location": "https://evil.example.com/v7/token"}
+    api.post(f"{ROOT}/token", status=307, headers=elsewhere)
+    with pytest.raises(BadResponseError, match="redirects"):
+        make_client().get_session(ID)
+    assert len(api.calls) == 1
+
+
+# Lists
+
+
+@pytest.mark.usefixtures("logins")
+def test_a_list_asks_for_what_was_created_since_in_utc_with_microseconds(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions", json=page())
+    since = datetime(2022, 3, 12, 17, 55, 20, 855741, tzinfo=timezone(timedelta(hours=2)))
+    list(make_client().list_sessions(created_since=since, page_size=50))
+    url = urlsplit(api.calls[1].request.url or "")
+    assert parse_qs(url.query) == {
+        "startTimeFrom": ["2022-03-12T15:55:20.855741Z"],
+        "offset": ["0"],
+        "limit": ["50"],
+    }
+
+
+@pytest.mark.usefixtures("logins")
+def test_a_whole_second_keeps_its_fraction(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions", json=page())
+    since = datetime(2022, 3, 12, 15, 55, 20, tzinfo=UTC)
+    list(make_client().list_sessions(created_since=since))
+    assert "startTimeFrom=2022-03-12T15%3A55%3A20.000000Z" in asked(api)[1]
+
+
+@pytest.mark.usefixtures("logins")
+def test_records_that_are_no_sessions_do_not_hide_the_others(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    huge = json.dumps(page(session(), session(OTHER_ID) | {"eTag": 7}, "x")).replace("7}", "1e999}")
+    api.get(f"{ROOT}/RestoreSessions", body=huge)
+    (only,) = make_client().list_sessions(created_since=None)
+    assert [each.id for each in only.sessions] == [ID]
+    assert [each.reason for each in only.rejections] == [
+        RejectionReason.WRONG_TYPE,
+        RejectionReason.NOT_AN_OBJECT,
+    ]
+
+
+@pytest.mark.usefixtures("logins")
+def test_a_list_is_walked_lazily(api: responses.RequestsMock, make_client: MakeClient) -> None:
+    api.get(f"{ROOT}/RestoreSessions", json=page(session(), next_href="/v7/x"))
+    pages = make_client().list_sessions(created_since=None)
+    assert not api.calls
+    next(pages)
+    assert len(api.calls) == 2
+
+
+@pytest.mark.usefixtures("logins")
+def test_a_next_link_to_another_version_is_followed_as_it_is(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions", json=page(session(), next_href="/v8/RESTOREsessions?x=1"))
+    api.get(f"{URL}/v8/RESTOREsessions?x=1", json=page(session(OTHER_ID)))
+    pages = list(make_client().list_sessions(created_since=None))
+    assert [each.id for one in pages for each in one.sessions] == [ID, OTHER_ID]
+    assert bearer(api.calls[-1].request) == "access-1"
+
+
+@pytest.mark.usefixtures("logins")
+def test_a_next_link_to_another_server_is_not_followed(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions", json=page(session(), next_href="https://evil.example.com/"))
+    with pytest.raises(BadResponseError, match="leads to another server"):
+        list(make_client().list_sessions(created_since=None))
+    assert len(api.calls) == 2
+
+
+@pytest.mark.usefixtures("logins")
+def test_endless_paging_is_ended(api: responses.RequestsMock, make_client: MakeClient) -> None:
+    numbers = iter(range(100))
+
+    def answer(_request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+        number = next(numbers)
+        record = session(f"{number:08x}-9cdc-4004-9160-9b90f90f1bbf")
+        return 200, {}, json.dumps(page(record, next_href=f"/v7/RestoreSessions?offset={number}1"))
+
+    api.add_callback("GET", f"{ROOT}/RestoreSessions", callback=answer)
+    with pytest.raises(BadResponseError, match="endless paging: more than 5 pages"):
+        list(make_client(max_pages=5).list_sessions(created_since=None))
+    assert len(api.calls) == 6
+
+
+# Repetitions and Retry-After
+
+
+@pytest.mark.usefixtures("logins")
+@pytest.mark.parametrize(
+    "failure",
+    [
+        {"status": 500},
+        {"status": 502},
+        {"status": 503},
+        {"status": 504},
+        {"status": 429},
+        {"body": requests.ConnectionError()},
+        {"body": requests.ReadTimeout()},
+    ],
+)
+def test_what_may_pass_is_tried_five_times_with_growing_waits(
+    api: responses.RequestsMock,
+    make_client: MakeClient,
+    fake_time: FakeTime,
+    observer: Recorder,
+    failure: dict[str, Any],
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions/{ID}", **failure)
+    client = make_client()
+    with client.poll(deadline=fake_time.now + 60), pytest.raises(Vb365Error):
+        client.get_session(ID)
+    assert fake_time.waits == [0.5, 1.0, 2.0, 4.0]
+    assert len(asked(api, ID)) == 5
+    assert observer.retries == ["get"] * 4
+
+
+@pytest.mark.usefixtures("logins")
+@pytest.mark.parametrize("status", [302, 400, 403, 404, 501])
+def test_what_does_not_pass_is_not_repeated(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime, status: int
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions/{ID}", status=status)
+    client = make_client()
+    with client.poll(deadline=fake_time.now + 60), pytest.raises(Vb365Error):
+        client.get_session(ID)
+    assert len(asked(api, ID)) == 1
+    assert not fake_time.waits
+
+
+@pytest.mark.usefixtures("logins")
+def test_outside_of_a_poll_nothing_is_repeated(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions/{ID}", status=503)
+    client = make_client()
+    with client.poll(deadline=fake_time.now + 60):
+        pass
+    with pytest.raises(ServerError):
+        client.get_session(ID)
+    assert len(asked(api, ID)) == 1
+
+
+@pytest.mark.usefixtures("logins")
+def test_a_request_is_tried_once_after_the_polls_deadline(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions/{ID}", status=503)
+    client = make_client()
+    with client.poll(deadline=fake_time.now - 1), pytest.raises(ServerError):
+        client.get_session(ID)
+    assert len(asked(api, ID)) == 1
+
+
+@pytest.mark.usefixtures("logins")
+def test_retry_after_within_the_poll_is_waited_for(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions/{ID}", status=429, headers={"Retry-After": "7"})
+    api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
+    client = make_client()
+    with client.poll(deadline=fake_time.now + 60):
+        client.get_session(ID)
+    assert fake_time.waits == [7.0]
+
+
+@pytest.mark.usefixtures("logins")
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_beyond_the_poll_ends_it_as_throttled_and_nothing_goes_out_before(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime, status: int
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions/{ID}", status=status, headers={"Retry-After": "120"})
+    api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
+    client = make_client()
+    with client.poll(deadline=fake_time.now + 60), pytest.raises(ThrottledError) as caught:
+        client.get_session(ID)
+    assert caught.value.retry_after_seconds == 120
+    assert not fake_time.waits
+    assert client.blocked_until == fake_time.now + 120
+    calls = len(api.calls)
+    fake_time.now += 59
+    with client.poll(deadline=fake_time.now + 60), pytest.raises(ThrottledError, match="61 s"):
+        client.get_session(OTHER_ID)
+    assert len(api.calls) == calls
+    fake_time.now += 60
+    with client.poll(deadline=fake_time.now + 60):
+        client.get_session(ID)
+    assert fake_time.waits == [1.0]
+
+
+def test_retry_after_of_the_token_endpoint_is_obeyed(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
+) -> None:
+    api.post(f"{ROOT}/token", status=429, headers={"Retry-After": "900000"})
+    client = make_client()
+    with client.poll(deadline=fake_time.now + 60), pytest.raises(ThrottledError):
+        client.get_session(ID)
+    assert client.blocked_until == fake_time.now + 900
+    with client.poll(deadline=fake_time.now + 899), pytest.raises(ThrottledError):
+        client.get_session(ID)
+    assert len(api.calls) == 1
+
+
+@pytest.mark.usefixtures("logins")
+def test_a_throttled_error_says_what_the_reason_phrase_says(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions/{ID}", status=429)
+    with pytest.raises(ThrottledError, match="HTTP 429, Too Many Requests"):
+        make_client().get_session(ID)
+
+
+@pytest.mark.usefixtures("logins")
+def test_stopping_ends_the_wait_before_a_repetition(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions/{ID}", status=503)
+    client = make_client()
+    fake_time.stopped = True
+    with client.poll(deadline=fake_time.now + 60), pytest.raises(StoppedError):
+        client.get_session(ID)
+    assert len(asked(api, ID)) == 1
+
+
+# Bodies
+
+
+@pytest.mark.usefixtures("logins")
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"", "empty"),
+        (b"<html>Sign in</html>", "HTML or XML"),
+        (b'{"a": NaN}', "NaN"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"a": "\xff"}', "not UTF-8"),
+        (b"{]", "no JSON"),
+    ],
+)
+def test_a_body_that_is_no_json_is_a_bad_response(  # noqa: PLR0917 - parameters are arguments
+    api: responses.RequestsMock,
+    make_client: MakeClient,
+    observer: Recorder,
+    body: bytes,
+    text: str,
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions/{ID}", body=body, content_type="application/json")
+    with pytest.raises(BadResponseError, match=text) as caught:
+        make_client().get_session(ID)
+    assert caught.value.status == 200
+    assert caught.value.__context__ is None
+    assert observer.requests[-1] == ("get", "200")
+
+
+@pytest.mark.usefixtures("logins")
+def test_a_body_is_read_whatever_its_content_type(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    body = b"\xef\xbb\xbf" + json.dumps(session()).encode()
+    api.get(f"{ROOT}/RestoreSessions/{ID}", body=body, content_type="text/html; charset=latin-1")
+    assert isinstance(make_client().get_session(ID), RestoreSession)
+
+
+@pytest.mark.usefixtures("logins")
+def test_a_status_that_does_not_exist_is_a_bad_response_and_counted_as_error(
+    api: responses.RequestsMock, make_client: MakeClient, observer: Recorder
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions/{ID}", status=777)
+    with pytest.raises(BadResponseError, match="777"):
+        make_client().get_session(ID)
+    assert observer.requests[-1] == ("get", "error")
+
+
+# The environment and secrets
+
+
+@pytest.mark.usefixtures("logins")
+def test_a_netrc_does_not_replace_the_token(
+    api: responses.RequestsMock,
+    make_client: MakeClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine vb365.example.com login evil password evil\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
+    make_client().get_session(ID)
+    assert bearer(api.calls[1].request) == "access-1"
+
+
+@pytest.mark.usefixtures("logins")
+def test_no_secret_is_in_the_log_or_in_what_objects_say_of_themselves(
+    api: responses.RequestsMock,
+    make_client: MakeClient,
+    logged: list[MutableMapping[str, object]],
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions/{ID}", status=500)
+    client = make_client()
+    with pytest.raises(ServerError) as caught:
+        client.get_session(ID)
+    tokens: Any = client._tokens
+    told = [str(logged), repr(client), repr(tokens._grant), repr(tokens.current()), repr(caught)]
+    assert [entry["path"] for entry in logged] == ["/v7/token", f"/v7/RestoreSessions/{ID}"]
+    for secret in (PASSWORD, "access-1", "refresh-1"):
+        assert not [text for text in told if secret in text]
+
+
+def test_a_path_in_the_configured_url_comes_before_the_apis_paths(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.post(f"{URL}/veeam/v7/token", json=TOKEN_ANSWER)
+    api.get(f"{URL}/veeam/v7/RestoreSessions/{ID}", json=session())
+    client = make_client(config(f"{URL}/veeam"))
+    assert isinstance(client.get_session(ID), RestoreSession)

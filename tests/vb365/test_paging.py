@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from exporter.vb365.errors import BadResponseError
+from exporter.vb365.paging import Place, walk
+
+PLACE = Place.of("https://hq.example.com:4443")
+BEHIND_PROXY = Place.of("https://hq.example.com/veeam/")
+
+
+def records(count: int, start: int = 0) -> list[dict[str, object]]:
+    return [{"id": f"id-{number}"} for number in range(start, start + count)]
+
+
+class Collection:
+    """A collection of the API that pages by offset or by link."""
+
+    def __init__(self, size: int, *, cap: int = 10_000, links: bool = False) -> None:
+        self.records = records(size)
+        self.cap = cap
+        self.links = links
+        self.asked: list[str] = []
+
+    def __call__(self, target: str) -> object:
+        self.asked.append(target)
+        query = {name: values[0] for name, values in parse_qs(urlsplit(target).query).items()}
+        offset, limit = int(query["offset"]), min(int(query["limit"]), self.cap)
+        links = {"self": {"href": target}}
+        if self.links and offset + limit < len(self.records):
+            links["next"] = {"href": f"/v6/restoresessions?offset={offset + limit}&limit={limit}"}
+        results = self.records[offset : offset + limit]
+        return {"offset": offset, "limit": limit, "_links": links, "results": results}
+
+
+def walked(ask: object, *, page_size: int = 10, max_pages: int = 100) -> list[object]:
+    assert callable(ask)
+    pages = walk(
+        ask,
+        place=PLACE,
+        path="v6/RestoreSessions",
+        query={"startTimeFrom": "x"},
+        page_size=page_size,
+        operation="list",
+        max_pages=max_pages,
+    )
+    return [record for page in pages for record in page]
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("cap", [3, 10, 10_000])
+@pytest.mark.parametrize("size", [0, 1, 9, 10, 11, 30])
+def test_every_record_is_found_once(size: int, cap: int, links: bool) -> None:  # noqa: FBT001 - a parameter
+    collection = Collection(size, cap=cap, links=links)
+    assert walked(collection) == collection.records
+
+
+def test_by_offset_the_filters_stay_and_the_offset_grows_by_what_came() -> None:
+    collection = Collection(7, cap=3)
+    walked(collection)
+    assert collection.asked == [
+        f"/v6/RestoreSessions?startTimeFrom=x&offset={offset}&limit=10" for offset in (0, 3, 6)
+    ]
+
+
+def test_links_are_followed_as_they_are() -> None:
+    collection = Collection(20, links=True)
+    walked(collection)
+    assert collection.asked[1:] == ["/v6/restoresessions?offset=10&limit=10"]
+
+
+def test_a_server_that_links_its_pages_is_believed_that_a_full_one_is_the_last() -> None:
+    collection = Collection(20, links=True)
+    walked(collection)
+    assert len(collection.asked) == 2
+
+
+@pytest.mark.parametrize("limit", ["3", 3])
+def test_a_limit_may_be_text(limit: object) -> None:
+    pages = iter(
+        [{"results": records(3), "limit": limit}, {"results": records(1, 3), "limit": limit}]
+    )
+    assert len(walked(lambda _target: next(pages))) == 4
+
+
+@pytest.mark.parametrize("limit", [None, 0, -1, True, "many", 2.5, [], "9" * 5000])
+def test_a_page_without_a_usable_limit_is_followed_until_one_is_empty(limit: object) -> None:
+    answers = iter([records(3), records(3, 3), []])
+    pages = ({"results": results, "limit": limit} for results in answers)
+    assert len(walked(lambda _target: next(pages))) == 6
+
+
+@pytest.mark.parametrize("page", [[], None, "x", {}, {"results": None}, {"results": {}}])
+def test_a_page_without_results_is_a_bad_response(page: object) -> None:
+    with pytest.raises(BadResponseError, match="without results"):
+        walked(lambda _target: page)
+
+
+@pytest.mark.parametrize(
+    "links", [None, [], {"next": None}, {"next": []}, {"next": {}}, {"next": {"href": None}}]
+)
+def test_links_of_another_shape_are_no_links(links: object) -> None:
+    assert len(walked(lambda _target: {"results": records(2), "limit": 10, "_links": links})) == 2
+
+
+def linked(*hrefs: str, size: int = 1) -> object:
+    numbers = iter(range(1000))
+    return lambda _target: {
+        "results": records(size, start=size * (number := next(numbers))),
+        "limit": 1,
+        "_links": {"next": {"href": hrefs[min(number, len(hrefs) - 1)]}},
+    }
+
+
+def test_a_link_that_leads_back_is_endless_paging() -> None:
+    with pytest.raises(BadResponseError, match="leads back"):
+        walked(linked("/v6/a", "/v6/b", "/v6/a"))
+
+
+def test_an_empty_page_with_a_next_one_is_endless_paging() -> None:
+    with pytest.raises(BadResponseError, match="an empty page with a next one"):
+        walked(linked("/v6/a", "/v6/b", size=0))
+
+
+def test_a_server_that_ignores_the_offset_is_endless_paging() -> None:
+    with pytest.raises(BadResponseError, match="like the one before"):
+        walked(lambda _target: {"results": records(10), "limit": 10})
+
+
+def test_more_pages_than_the_guard_allows_are_endless_paging() -> None:
+    hrefs = [f"/v6/{number}" for number in range(10)]
+    with pytest.raises(BadResponseError, match="more than 4 pages"):
+        walked(linked(*hrefs), max_pages=4)
+    assert len(walked(Collection(35), max_pages=4)) == 35
+
+
+@pytest.mark.parametrize(
+    ("place", "href", "target"),
+    [
+        (PLACE, "/v6/restoresessions?offset=30&limit=30", "/v6/restoresessions?offset=30&limit=30"),
+        (PLACE, "v6/restoresessions/x", "/v6/restoresessions/x"),
+        (PLACE, "https://hq.example.com:4443/v6/x?y=1", "/v6/x?y=1"),
+        (PLACE, "https://HQ.example.com:4443/v6/x", "/v6/x"),
+        (PLACE, "https://hq.example.com:4443", "/"),
+        (PLACE, "/v6/x?a=1#part", "/v6/x?a=1"),
+        (PLACE, "//hq.example.com:4443/v6/x", "/v6/x"),
+        (BEHIND_PROXY, "/v6/x", "/veeam/v6/x"),
+        (BEHIND_PROXY, "/Veeam/v6/x", "/Veeam/v6/x"),
+        (BEHIND_PROXY, "https://hq.example.com:443/veeam/v6/x", "/veeam/v6/x"),
+    ],
+)
+def test_a_link_on_the_same_server_is_taken(place: Place, href: str, target: str) -> None:
+    assert place.target_of_href(href) == target
+
+
+@pytest.mark.parametrize(
+    "href",
+    [
+        "https://evil.example.com/v6/x",
+        "//evil.example.com/v6/x",
+        "///evil.example.com/v6/x"[1:],
+        "/\\evil.example.com/v6/x",
+        "http://hq.example.com:4443/v6/x",
+        "https://hq.example.com/v6/x",
+        "https://hq.example.com:4443@evil.example.com/v6/x",
+        "https://user@hq.example.com:4443/v6/x",
+        "https://hq.example.com:4443.evil.example.com/",
+        "https://hq.example.com:99999/v6/x",
+        "https://[::1/v6/x",
+        "javascript:alert(1)",
+        "/v6/x\r\nX-Evil: 1",
+        "/v6/a b",
+        "/v6/ü",
+        "",
+        "x" * 9000,
+        7,
+        ["/v6/x"],
+    ],
+)
+def test_a_link_to_elsewhere_or_to_nothing_is_a_bad_response(href: object) -> None:
+    page = {"results": records(1), "limit": 1, "_links": {"next": {"href": href}}}
+    with pytest.raises(BadResponseError, match="the link to the next page") as caught:
+        walked(lambda _target: page)
+    assert "evil" not in str(caught.value)
