@@ -25,7 +25,6 @@ from exporter.metrics.families import SnapshotCollector, empty_family
 from exporter.metrics.formats import Format
 from exporter.metrics.gzipping import GZIP_HEADER, Piece, crc_of_all, gzip_trailer, piece
 from exporter.metrics.sessions import render_sessions
-from exporter.metrics.telemetry import Telemetry
 from exporter.polling.blocks import Block
 from exporter.polling.snapshot import Snapshot
 
@@ -88,15 +87,19 @@ class Publisher:
     """Takes in snapshots, hands out expositions. Safe to use from any thread.
 
     Args:
-        telemetry: the exporter's own metrics.
+        own_metrics: the registry of the exporter's own metrics.
         info_labels: fields of a session that may become labels of `vb365_restore_session_info`.
         monotonic: seconds on the clock that ages are measured with.
     """
 
     def __init__(
-        self, telemetry: Telemetry, *, info_labels: Sequence[str], monotonic: Callable[[], float]
+        self,
+        own_metrics: CollectorRegistry,
+        *,
+        info_labels: Sequence[str],
+        monotonic: Callable[[], float],
     ) -> None:
-        self._telemetry = telemetry
+        self._own_metrics = own_metrics
         self._monotonic = monotonic
         info = (session_info_family(info_labels),) if info_labels else ()
         self._families = (*SESSION_FAMILIES, *info)
@@ -144,7 +147,7 @@ class Publisher:
                 self._render()
             made, own = self._own.get(form, (-inf, None))
             if own is None or now - made >= _OWN_METRICS_SECONDS:
-                own = piece(_generate(form, self._telemetry.registry) + _END[form], _LIVE_LEVEL)
+                own = piece(_generate(form, self._own_metrics) + _END[form], _LIVE_LEVEL)
                 self._own[form] = (now, own)
             return self._bodies[form].followed_by(own)
 

@@ -7,7 +7,7 @@ moment, so that data ends on time even while its poller hangs in a request.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import inf
 from types import MappingProxyType
@@ -38,8 +38,8 @@ DURATION_BUCKETS_SECONDS = (10, 30, 60, 300, 900, 1800, 3600, 7200, 14400, 43200
 """From a look into a mailbox to an Explorer left open for days."""
 
 
-# The empty default of every mapping below, whatever its types.
-_NOTHING: Mapping[Any, Any] = MappingProxyType({})
+def _nothing() -> Mapping[Any, Any]:
+    return MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +78,9 @@ class Activity:
 
     organizations: tuple[str, ...] = ()
     """Every organization ever seen on the server."""
-    started: Mapping[StartedKey, int] = _NOTHING
-    finished: Mapping[EndedKey, int] = _NOTHING
-    durations: Mapping[SessionType, DurationHistogram] = _NOTHING
+    started: Mapping[StartedKey, int] = field(default_factory=_nothing)
+    finished: Mapping[EndedKey, int] = field(default_factory=_nothing)
+    durations: Mapping[SessionType, DurationHistogram] = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,9 +123,9 @@ class Snapshot:
     """Monotonic seconds of the answer that last confirmed the finished ones."""
     found_ids: tuple[FoundId, ...] = ()
 
-    stopped: Mapping[EndedKey, int] = _NOTHING
+    stopped: Mapping[EndedKey, int] = field(default_factory=_nothing)
     """How many sessions have ended; combinations that are not there have not happened."""
-    last_end: Mapping[EndedKey, datetime] = _NOTHING
+    last_end: Mapping[EndedKey, datetime] = field(default_factory=_nothing)
     """The newest `endTime`."""
     listed_at: float = -inf
     """Monotonic seconds of the last list that answered in full; what is said of organizations rests on it."""
@@ -180,7 +180,7 @@ class Snapshot:
             finished=self.finished if finished_fresh else (),
             finished_at=self.finished_at if finished_fresh else -inf,
             found_ids=tuple(found for found in self.found_ids if found.confirmed_at > oldest),
-            stopped=self.stopped if listed_fresh else _NOTHING,
-            last_end=self.last_end if listed_fresh else _NOTHING,
+            stopped=self.stopped if listed_fresh else _nothing(),
+            last_end=self.last_end if listed_fresh else _nothing(),
             listed_at=self.listed_at if listed_fresh else -inf,
         )

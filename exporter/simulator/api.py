@@ -204,8 +204,7 @@ class Api:
         )
 
     def _session(self, call: Call) -> Session:
-        self._world.advance()
-        session = self._world.find(call.ids[0])
+        session = self._world.session(call.ids[0])
         if session is None:
             raise Problem(404, "Restore session not found.", "ResourceNotFound")
         return session
@@ -242,7 +241,7 @@ class Api:
             if name.lower() not in {"offset", "limit"}
         ]
         query = f"&{urlencode(others)}" if others else ""
-        path = call.request.path
+        path = call.request.rel_url.raw_path
         return Page(path=path, query=query, offset=offset, limit=limit, more=more)
 
     @staticmethod

@@ -22,6 +22,7 @@ __all__ = [
     "WorkingEnd",
     "dumps",
     "event_texts",
+    "problem_text",
     "statistics_text",
     "truth_of",
 ]
@@ -208,6 +209,16 @@ def statistics_text(session: Session) -> str:
             "errors": ["An item could not be restored"] if "f" in session.items else [],
         }
     )
+
+
+def problem_text(message: str, error_code: str | None, version: str) -> str:
+    """The body of an error: RESTExceptionInfo as the version has it."""
+    fields: dict[str, object] = {"message": message}
+    if version == "v7":
+        fields["errorCode"] = None
+    elif version == "v8":
+        fields |= {"errorCode": error_code, "stackTrace": None}
+    return dumps(fields)
 
 
 def truth_of(session: Session, *, with_events: bool = False) -> dict[str, object]:

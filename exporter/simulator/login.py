@@ -19,7 +19,7 @@ from exporter.simulator.tokens import Grant, Style, Throttle, ThrottledError, To
 if TYPE_CHECKING:
     from exporter.simulator.routes import Call
 
-__all__ = ["Login", "TokenStyle", "is_loopback"]
+__all__ = ["Login", "LoginAnswer", "TokenStyle", "bearer_token", "is_loopback", "token_fields"]
 
 TokenStyle = Literal["auto", "owin", "core"]
 
@@ -31,9 +31,11 @@ _TRUE: Final = frozenset({"true", "1"})
 def is_loopback(request: web.BaseRequest) -> bool:
     """Whether the request comes from this machine."""
     try:
-        return ipaddress.ip_address(request.remote or "").is_loopback
+        address = ipaddress.ip_address(request.remote or "")
     except ValueError:
         return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,7 +82,7 @@ class Login:
                 self.throttle.count(call.request.remote or "")
             except ThrottledError as error:
                 return LoginAnswer(_too_many(error))
-        fields = await _fields(call)
+        fields = await token_fields(call)
         style, kind = self.style_of(call), fields.get("grant_type", "")
         antiforgery = (
             call.version != "v6"
@@ -149,8 +151,12 @@ def bearer_token(call: Call) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else None
 
 
-async def _fields(call: Call) -> dict[str, str]:
-    """The request's fields: JSON if it says so, a form otherwise, whatever it says."""
+async def token_fields(call: Call) -> dict[str, str]:
+    """The fields of a token request: JSON if it says so, a form otherwise, whatever it says.
+
+    Raises:
+        Problem: They cannot be read.
+    """
     body = await call.request.read()
     try:
         if call.request.content_type != "application/json":

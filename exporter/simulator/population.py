@@ -111,7 +111,7 @@ class Population:
             result="Success",
         )
 
-    def finished(  # noqa: PLR0913 - what tells one finished session from another
+    def finished(
         self, *, created: int, ended: int, type_: str, result: str, items: str, e_tag: int
     ) -> Session:
         """A session that is over."""

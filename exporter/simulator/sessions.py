@@ -17,6 +17,7 @@ __all__ = [
     "TICKS_PER_SECOND",
     "Event",
     "Session",
+    "check_items",
     "datetime_from_ticks",
     "details_of",
     "events_of",
@@ -148,6 +149,17 @@ class Event:
     ended: int | None
     item: int | None = None
     title: str = ""
+
+
+def check_items(items: str) -> None:
+    """Make sure that each letter of `items` means something.
+
+    Raises:
+        ValueError: One does not.
+    """
+    unknown = set(items) - set(_EVENT_STATUS)
+    if unknown:
+        raise ValueError(f"items may hold the letters {''.join(_EVENT_STATUS)}, not {items!r}")
 
 
 def details_of(items: str) -> str:

@@ -17,7 +17,7 @@ from typing import Final, TypedDict, Unpack
 
 from exporter.simulator.activity import Activity, history, left_open
 from exporter.simulator.population import TYPES, Population
-from exporter.simulator.sessions import Session, details_of, ticks_from_datetime
+from exporter.simulator.sessions import Session, check_items, details_of, ticks_from_datetime
 
 __all__ = ["Change", "SessionFields", "World", "accelerated", "utc_now"]
 
@@ -81,7 +81,7 @@ class World:
         ValueError: A number is negative.
     """
 
-    def __init__(  # noqa: PLR0913 - each is a property of the world and has a default
+    def __init__(
         self,
         *,
         seed: int = 1,
@@ -128,10 +128,11 @@ class World:
             if self._activity is not None:
                 self._activity.advance(self.now())
 
-    def find(self, session_id: str) -> Session | None:
+    def session(self, session_id: str) -> Session | None:
         """The session with this id, in upper or lower case, or None."""
         with self._lock:
-            return self._sessions.get(session_id.lower())
+            self.advance()
+            return self.find(session_id)
 
     def sessions(
         self, *, created_after: int | None = None, created_before: int | None = None
@@ -179,7 +180,7 @@ class World:
         One that is Stopped ends now, with details from its `items`, unless the fields say otherwise.
 
         Raises:
-            ValueError: There is a session with this id.
+            ValueError: There is a session with this id, or `items` has a letter that means nothing.
         """
         with self._lock:
             self.advance()
@@ -200,7 +201,7 @@ class World:
 
         Raises:
             KeyError: There is no such session.
-            ValueError: The fields give it another id.
+            ValueError: The fields give it another id, or `items` has a letter that means nothing.
         """
         with self._lock:
             self.advance()
@@ -229,6 +230,13 @@ class World:
             del self._order[bisect_left(self._order, (session.created, session.id))]
             self._note(session.id, None)
 
+    # The store that the world's own activity works on
+
+    def find(self, session_id: str) -> Session | None:
+        """As `session`, without letting the world catch up first."""
+        with self._lock:
+            return self._sessions.get(session_id.lower())
+
     def put(self, session: Session) -> None:
         """Keep a new session, or a new version of one, under the next eTag."""
         with self._lock:
@@ -244,6 +252,7 @@ class World:
 
     def _changed(self, session: Session, fields: SessionFields) -> Session:
         """The session with these fields, and what stopping it entails."""
+        check_items(fields.get("items", ""))
         attributes: dict[str, object] = dict(fields)
         for name, attribute in (("creation_time", "created"), ("end_time", "ended")):
             if name in attributes:

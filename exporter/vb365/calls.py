@@ -36,7 +36,7 @@ _SHORT_WAIT_SECONDS: Final = 2.0
 class Calls:
     """Makes single calls until they succeed, or a repetition cannot help, or the deadline is over."""
 
-    def __init__(  # noqa: PLR0913 - the parts that it joins
+    def __init__(
         self,
         transport: Transport,
         *,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random as random_numbers
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -235,11 +235,9 @@ class Client:
     def _get_json(self, operation: str, target: str) -> object:
         """GET a target with a token and decode the answer; a refused token is renewed once."""
         bearer = self._tokens.current()
-        try:
+        # An error of its own for the renewal is not to drag the refusal along.
+        with suppress(AuthError):
             return self._calls.get(operation, target, token=bearer.value)
-        except AuthError as error:
-            if error.status != 401:
-                raise
         bearer = self._tokens.renew(bearer)
         return self._calls.get(operation, target, token=bearer.value)
 

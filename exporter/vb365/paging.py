@@ -76,7 +76,7 @@ def _host_and_port(netloc: str) -> tuple[str | None, int, bool]:
     return parts.hostname, parts.port or _DEFAULT_PORT, "@" in netloc
 
 
-def walk(  # noqa: PLR0913 - what a walk depends on
+def walk(
     ask: Callable[[str], object],
     *,
     place: Place,

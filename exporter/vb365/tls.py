@@ -29,7 +29,7 @@ class UnusableFileError(Exception):
 class GuardedContext(ssl.SSLContext):
     """Does the handshake where the watchdog can cut it: the library's own hides the socket until it is over."""
 
-    def wrap_socket(  # noqa: PLR0913, PLR0917 - the signature of the class above
+    def wrap_socket(
         self,
         sock: socket.socket,
         server_side: bool = False,  # noqa: FBT001, FBT002 - the same

@@ -109,7 +109,7 @@ class PasswordTokens:
     secret changes: a wrong password must not lock the account.
     """
 
-    def __init__(  # noqa: PLR0913 - what a login needs
+    def __init__(
         self,
         *,
         username: str,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # for a second (SYN retry).
 BACKLOG = 256
 
-_ADDRESS = re.compile(r"(?:\[(?P<v6>[^\[\]]*)\]|(?P<host>[^\[\]:]*)):(?P<port>[0-9]{1,5})")
+_ADDRESS = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<host>[^\[\]:]*)):(?P<port>[0-9]{1,5})")
 _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
 
 
@@ -71,10 +71,10 @@ def bind_listeners(addresses: Iterable[str]) -> tuple[socket.socket, ...]:
             address = parse_listen_address(text)
             try:
                 listener = _listen(address)
-            except OSError as error:
+            except (OSError, UnicodeError) as error:  # the latter from names that cannot be looked up
+                cause = getattr(error, "strerror", None) or error
                 raise WebServerError(
-                    f"cannot listen on {text}: {error.strerror or error}; "
-                    "without this listener the exporter does not start"
+                    f"cannot listen on {text}: {cause}; without it the exporter does not start"
                 ) from error
             listeners.append(undo.enter_context(listener))
         undo.pop_all()
@@ -88,7 +88,7 @@ def _listen(address: Address) -> socket.socket:
         )
         # A name means one listener, by IPv4 if it has one: what Go's net.Listen does.
         family, _, _, _, target = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-        return _bind(family, (target[0], address.port), dual_stack=target[0] == "::")
+        return _bind(family, target, dual_stack=target[0] == "::")
     try:
         return _bind(socket.AF_INET6, ("::", address.port), dual_stack=True)
     except OSError as error:
@@ -98,7 +98,7 @@ def _listen(address: Address) -> socket.socket:
 
 
 def _bind(
-    family: int, target: tuple[str | int, int], *, dual_stack: bool = False
+    family: int, target: tuple[object, ...], *, dual_stack: bool = False
 ) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 LONGEST_HEADER = 4096  # characters; what Prometheus 3 sends has about 400
 
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - a grammar rule of RFC 9110, not a password
-_QUOTED = r'"(?:[^"\\]|\\.)*"'
-_PARAMETER = rf"[ \t]*;[ \t]*(?:({_TOKEN})=({_TOKEN}|{_QUOTED}))?"
-_ELEMENT = re.compile(rf"[ \t]*({_TOKEN}(?:/{_TOKEN})?)((?:{_PARAMETER})*)[ \t]*(?:,|\Z)")
-_EMPTY_ELEMENT = re.compile(r"[ \t]*(?:,|\Z)")
+# Possessive throughout: no header makes the matching take more than linear time.
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"  # noqa: S105 - a grammar rule of RFC 9110, not a password
+_QUOTED = r'"(?:[^"\\]|\\.)*+"'
+_PARAMETER = rf"[ \t]*+;[ \t]*+(?:({_TOKEN})=({_TOKEN}|{_QUOTED}))?+"
+_ELEMENT = re.compile(rf"[ \t]*+({_TOKEN}(?:/{_TOKEN})?+)((?:{_PARAMETER})*+)[ \t]*+(?:,|\Z)")
+_EMPTY_ELEMENT = re.compile(r"[ \t]*+(?:,|\Z)")
 _PARAMETERS = re.compile(_PARAMETER)
 _ESCAPED = re.compile(r"\\(.)")
 _WEIGHT = re.compile(r"0(?:\.[0-9]{0,9})?|1(?:\.0{0,9})?")

@@ -9,17 +9,21 @@ import responses
 import structlog
 import trustme
 from structlog.testing import capture_logs
+from vb365.support import TOKEN_ANSWER, URL, Certificates, FakeTime, Recorder, Server, config
 
+from exporter.config.model import TLSConfig
 from exporter.vb365.client import Client
 from exporter.vb365.logins import LoginMemory
-from tests.vb365.support import Certificates, FakeTime, Recorder, Server, config
+from exporter.vb365.transport import Transport
+from exporter.vb365.watchdog import Lifeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, MutableMapping
     from pathlib import Path
 
+    from vb365.support import Connection
+
     from exporter.config.model import ServerConfig
-    from tests.vb365.support import Connection
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +117,7 @@ def serve(certificates: Certificates) -> Iterator[Callable[..., Server]]:
     servers = []
 
     def start(
-        talk: Callable[[Connection], None], *, context: ssl.SSLContext | None | str = "default"
+        talk: Callable[[Connection], None], *, context: ssl.SSLContext | str | None = "default"
     ) -> Server:
         chosen = certificates.issue() if isinstance(context, str) else context
         server = Server(talk, chosen)
@@ -123,3 +127,30 @@ def serve(certificates: Certificates) -> Iterator[Callable[..., Server]]:
     yield start
     for server in servers:
         server.close()
+
+
+@pytest.fixture
+def logins(api: responses.RequestsMock) -> None:
+    """The token endpoint of v7 lets everybody in."""
+    api.post(f"{URL}/v7/token", json=TOKEN_ANSWER)
+
+
+@pytest.fixture
+def transport(
+    observer: Recorder, stop: threading.Event, certificates: Certificates
+) -> Iterator[Callable[..., Transport]]:
+    """Makes transports that trust the tests' authority."""
+    made = []
+
+    def make(url: str, *, max_body_bytes: int = 1_000_000, **fields: object) -> Transport:
+        fields = {"tls": TLSConfig(ca_file=certificates.ca_file), "timeout": 10.0} | fields
+        server: ServerConfig = config(url, **fields)  # type: ignore[arg-type]  # passed on
+        each = Transport(
+            server, observer=observer, lifeline=Lifeline(stop), max_body_bytes=max_body_bytes
+        )
+        made.append(each)
+        return each
+
+    yield make
+    for each in made:
+        each.close()

@@ -9,12 +9,22 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
 
 from exporter.config.model import AuthConfig, ServerConfig, TLSConfig
 from exporter.config.secrets import SecretSource
+from exporter.vb365.errors import Vb365Error
+from exporter.vb365.transport import Request as RequestToSend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    import requests
+    import responses
+
+    from exporter.vb365.transport import Transport
 
 URL = "https://vb365.example.com:4443"
 PASSWORD = "p+w&d=%ü"
@@ -69,9 +79,11 @@ class FakeTime:
         self.stopped = False
 
     def clock(self) -> float:
+        """Seconds, monotonic."""
         return self.now
 
     def wait(self, seconds: float) -> bool:
+        """Let time pass; True when stopped."""
         self.waits.append(seconds)
         if not self.stopped:
             self.now += seconds
@@ -86,10 +98,12 @@ class Recorder:
     retries: list[str] = field(default_factory=list)
 
     def request(self, operation: str, code: str, seconds: float) -> None:
+        """A request was made."""
         assert seconds >= 0
         self.requests.append((operation, code))
 
     def retry(self, operation: str) -> None:
+        """A request is made once more."""
         self.retries.append(operation)
 
 
@@ -109,16 +123,18 @@ class Server:
 
     @property
     def url(self) -> str:
+        """Where it is."""
         return f"https://127.0.0.1:{self.port}"
 
     def close(self) -> None:
+        """End all connections and threads."""
         self.over.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for sock in self._sockets:
             with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join()
 
@@ -129,24 +145,18 @@ class Server:
             except OSError:
                 return
             self.connections += 1
-            # A copy stays here: wrapping takes the socket away.
-            self._sockets.append(sock.dup())
             thread = threading.Thread(target=self._serve, args=(sock,))
             self._threads.append(thread)
             thread.start()
 
     def _serve(self, sock: socket.socket) -> None:
-        with contextlib.suppress(OSError, ssl.SSLError):
-            if self._context is not None:
-                try:
-                    sock = self._context.wrap_socket(sock, server_side=True)
-                except BaseException:
-                    sock.close()
-                    raise
-            try:
-                self._talk(Connection(self, sock))
-            finally:
-                sock.close()
+        if self._context is not None:
+            sock = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        self._sockets.append(sock)
+        with sock, contextlib.suppress(OSError):
+            if isinstance(sock, ssl.SSLSocket):
+                sock.do_handshake()
+            self._talk(Connection(self, sock))
 
 
 class Connection:
@@ -177,6 +187,7 @@ class Connection:
         return Request(method, target, headers, rest[:length])
 
     def send(self, data: bytes) -> None:
+        """Send as it is."""
         self.sock.sendall(data)
 
     def drip(self, data: bytes, *, every_seconds: float) -> None:
@@ -219,3 +230,57 @@ class Certificates:
     """Server context for names, as trustme's `issue_cert` takes them."""
     issue_client: Callable[[], tuple[Path, Path]]
     """Certificate and key file for a client."""
+
+
+def asked(api: responses.RequestsMock, path: str = "") -> list[str]:
+    """Method and target of all requests, or of those whose path ends so."""
+    calls = [(call.request.method, urlsplit(call.request.url or "")) for call in api.calls]
+    return [
+        f"{method} {url.path}{url.query and '?'}{url.query}"
+        for method, url in calls
+        if url.path.endswith(path)
+    ]
+
+
+def forms(api: responses.RequestsMock) -> list[dict[str, str]]:
+    """The forms that were sent to the token endpoint."""
+    bodies = [call.request.body for call in api.calls if call.request.method == "POST"]
+    return [dict(parse_qsl(body.decode())) for body in bodies if isinstance(body, bytes)]
+
+
+def grant(number: int, **fields: object) -> dict[str, object]:
+    """The token endpoint's answer of that number."""
+    return TOKEN_ANSWER | {
+        "access_token": f"access-{number}",
+        "refresh_token": f"refresh-{number}",
+        **fields,
+    }
+
+
+def bearer(request: requests.PreparedRequest) -> str:
+    """The token a request carries."""
+    return str(request.headers.get("Authorization", "")).removeprefix("Bearer ")
+
+
+GET = RequestToSend(operation="get", target="/v7/x?y=1")
+
+
+def answering(*answers: bytes) -> Callable[[Connection], None]:
+    """Answers the requests of a connection, with the last one again and again."""
+
+    def talk(connection: Connection) -> None:
+        number = 0
+        while connection.request() is not None:
+            connection.send(answers[min(number, len(answers) - 1)])
+            number += 1
+
+    return talk
+
+
+def failure(client: Transport, request: RequestToSend = GET) -> Vb365Error:
+    with pytest.raises(Vb365Error) as caught:
+        client.exchange(request)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    assert str(caught.value).isprintable()
+    return caught.value

@@ -26,6 +26,7 @@ class Raw:
         self.taken = 0
 
     def read(self, amt: int, decode_content: bool) -> bytes:  # noqa: FBT001 - urllib3's signature
+        """The next bytes."""
         assert not decode_content
         part = self._body.read(amt)
         self.taken += len(part)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -8,19 +9,19 @@ import pytest
 from exporter.vb365.logins import LoginMemory, login_memory_of
 
 if TYPE_CHECKING:
-    from tests.vb365.support import FakeTime
+    from vb365.support import FakeTime
 
 
 def test_token_requests_are_admitted_one_a_second_and_five_a_minute(
     memory: LoginMemory, fake_time: FakeTime
 ) -> None:
-    admitted = []
+    admitted: list[float] = []
     while len(admitted) < 12:
         if seconds := memory.admit():
             fake_time.now += seconds
         else:
             admitted.append(fake_time.now)
-    gaps = [later - earlier for earlier, later in zip(admitted, admitted[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(admitted)]
     windows = [later - earlier for earlier, later in zip(admitted, admitted[5:], strict=False)]
     assert min(gaps) == pytest.approx(1.05)
     assert min(windows) == pytest.approx(61)

@@ -18,7 +18,7 @@ from exporter.vb365.retry import NO_REPETITION, Retrier, RetryPolicy, retry_afte
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.vb365.support import FakeTime
+    from vb365.support import FakeTime
 
 POLICY = RetryPolicy(attempts=10)
 
@@ -59,6 +59,7 @@ class Setup:
         within: float = math.inf,
         policy: RetryPolicy = POLICY,
     ) -> str:
+        """Make attempts until so many seconds from now."""
         return self.retrier.call(
             attempt,
             operation="get",

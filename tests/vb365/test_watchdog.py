@@ -37,13 +37,11 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 def test_a_lifeline_is_over_when_stopped_or_cut(stop: threading.Event) -> None:
     one, other = Lifeline(stop), Lifeline(stop)
-    assert not one.over
+    assert (one.over, other.over) == (False, False)
     one.cut()
-    assert one.over
-    assert not other.over
-    assert not stop.is_set()
+    assert (one.over, other.over, stop.is_set()) == (True, False, False)
     stop.set()
-    assert other.over
+    assert (one.over, other.over) == (True, True)
 
 
 def test_a_wait_lasts_as_long_as_asked_for(lifeline: Lifeline) -> None:
@@ -91,12 +89,12 @@ def test_all_requests_end_when_the_client_is_stopped(
 
 
 def test_a_request_that_begins_after_the_stop_ends_before_it_has_a_socket(
-    watchdog: Watchdog, stop: threading.Event
+    watchdog: Watchdog, stop: threading.Event, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     stop.set()
     exchange = watchdog.begin(LONG)
     with pytest.raises(TimeoutError):
-        dialled(lambda: socket.socketpair()[0])
+        dialled(lambda: pair[0])
     assert watchdog.finish(exchange) is Ending.STOPPED
 
 

@@ -1,0 +1,76 @@
+"""The certificates a simulated server shows: a right one and, for its faults, wrong ones."""
+
+from __future__ import annotations
+
+import ssl
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import trustme
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+__all__ = ["Certificates"]
+
+_LOCAL: Final = ("127.0.0.1", "localhost", "::1")
+
+
+class Certificates:
+    """Makes an authority and certificates at start, or shows the certificate it is given.
+
+    Args:
+        hosts: Names and addresses the server has besides 127.0.0.1, localhost and ::1.
+        cert_file: PEM chain to show instead of a made one.
+        key_file: Its key.
+
+    Attributes:
+        ca_pem: What a client has to trust: the authority, or the given chain.
+
+    Raises:
+        OSError: A file cannot be read, or is no certificate or key (ssl.SSLError).
+    """
+
+    def __init__(
+        self,
+        hosts: tuple[str, ...] = (),
+        *,
+        cert_file: Path | None = None,
+        key_file: Path | None = None,
+    ) -> None:
+        self._hosts = (*_LOCAL, *(host for host in hosts if host not in _LOCAL))
+        self._authority = trustme.CA()
+        self._files = (cert_file, key_file)
+        self._contexts: dict[str, ssl.SSLContext] = {}
+        self.ca_pem = (
+            self._authority.cert_pem.bytes() if cert_file is None else cert_file.read_bytes()
+        )
+        self.context()
+
+    def context(self, fault: str = "") -> ssl.SSLContext:
+        """TLS as the server speaks it: rightly, or as the fault of this name has it."""
+        if fault not in self._contexts:
+            self._contexts[fault] = self._make(fault)
+        return self._contexts[fault]
+
+    def _make(self, fault: str) -> ssl.SSLContext:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        cert_file, key_file = self._files
+        if cert_file is not None and not fault:
+            context.load_cert_chain(cert_file, key_file)
+            return context
+        issue: dict[str, Callable[[], trustme.LeafCert]] = {
+            "": lambda: self._authority.issue_cert(*self._hosts),
+            "tls_expired": self._expired,
+            "tls_wrong_host": lambda: self._authority.issue_cert("another-host.invalid"),
+            "tls_unknown_ca": lambda: trustme.CA().issue_cert(*self._hosts),
+        }
+        issue[fault]().configure_cert(context)
+        return context
+
+    def _expired(self) -> trustme.LeafCert:
+        now = datetime.now(UTC)
+        return self._authority.issue_cert(
+            *self._hosts, not_before=now - timedelta(days=30), not_after=now - timedelta(days=1)
+        )

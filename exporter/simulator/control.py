@@ -1,0 +1,187 @@
+"""The simulator's own endpoints below `/_simulator/`: the truth, and the ways to change it. Loopback only."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from aiohttp import web
+
+from exporter.simulator.catalogue import CATALOGUE
+from exporter.simulator.documents import dumps, truth_of
+from exporter.simulator.login import is_loopback
+from exporter.simulator.sessions import datetime_from_ticks, ticks_from_text, timestamp
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable
+
+    from exporter.simulator.faults import Faults
+    from exporter.simulator.world import SessionFields, World
+
+__all__ = ["Control"]
+
+_PREFIX: Final = "/_simulator/"
+_FIELDS: Final = {
+    "name": "name",
+    "organization": "organization",
+    "type": "type",
+    "creationTime": "creation_time",
+    "endTime": "end_time",
+    "state": "state",
+    "result": "result",
+    "initiatedBy": "initiated_by",
+    "details": "details",
+    "scopeName": "scope_name",
+    "clientHost": "client_host",
+    "reason": "reason",
+    "items": "items",
+}
+_NULLABLE: Final = frozenset({"organization", "endTime"})
+_FAULT_FIELDS: Final = {
+    "name": str,
+    "route": str,
+    "sessionId": str,
+    "first": int,
+    "probability": float,
+    "value": float,
+    "target": str,
+}
+
+
+class Control:
+    """Answers what is asked of the simulator itself.
+
+    Args:
+        world: What the truth is told of.
+        faults: What can be set.
+        follow_faults: Makes the faults of connections take effect; takes the protocol that has to stay.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        faults: Faults,
+        follow_faults: Callable[[asyncio.BaseProtocol], Awaitable[None]],
+    ) -> None:
+        self._world = world
+        self._faults = faults
+        self._follow_faults = follow_faults
+
+    @staticmethod
+    def concerned(request: web.BaseRequest) -> bool:
+        """Whether the request is to the simulator itself."""
+        return request.path.startswith(_PREFIX)
+
+    async def answer(self, request: web.BaseRequest) -> web.Response:
+        """The answer: JSON always, 400 with a message when the request is wrong."""
+        if not is_loopback(request):
+            return _message(403, "only for clients on this machine")
+        key = (request.method, request.path.removeprefix(_PREFIX))
+        try:
+            if key == ("GET", "truth"):
+                return web.json_response(text=dumps(self._truth(request)))
+            if key == ("POST", "sessions"):
+                return web.json_response(text=dumps(self._change_session(await _object(request))))
+            if key == ("POST", "faults"):
+                self._change_faults(await _object(request))
+                await self._follow_faults(request.protocol)
+            elif key != ("GET", "faults"):
+                return _message(404, f"there is no {request.method} {request.path}")
+        except ValueError as error:
+            return _message(400, str(error))
+        active = [_fault(asdict(fault)) for fault in self._faults.active()]
+        response = web.json_response(
+            text=dumps({"faults": active, "known": {d.name: d.help for d in CATALOGUE.values()}})
+        )
+        return response
+
+    def _truth(self, request: web.BaseRequest) -> dict[str, object]:
+        """The world as it is: `?events=true` adds each session's events, `?id=` asks for one session."""
+        session_id = request.query.get("id")
+        sessions = self._world.sessions()
+        if session_id is not None:
+            sessions = [session for session in sessions if session.id == session_id.lower()]
+        with_events = request.query.get("events") == "true"
+        return {
+            "now": timestamp(self._world.now()),
+            "organizations": self._world.organizations,
+            "sessions": [truth_of(session, with_events=with_events) for session in sessions],
+        }
+
+    def _change_session(self, body: dict[str, Any]) -> dict[str, object]:
+        """Add the session, change it if its id is known, or remove it."""
+        session_id, remove = body.pop("id", None), body.pop("remove", False)
+        if session_id is not None and not isinstance(session_id, str):
+            raise ValueError("id must be a string")
+        known = session_id is not None and self._world.session(session_id) is not None
+        if remove:
+            if not known:
+                raise ValueError(f"there is no session {session_id!r}")
+            self._world.remove(session_id)
+            return {"id": session_id.lower(), "removed": True}
+        fields = _session_fields(body)
+        if known:
+            self._world.change_session(session_id, **fields)
+            return {"id": session_id.lower(), "changed": True}
+        if session_id is not None:
+            fields["id"] = session_id
+        return {"id": self._world.add_session(**fields), "added": True}
+
+    def _change_faults(self, body: dict[str, Any]) -> None:
+        """Set the fault described, or `{"clear": true}` all, or `{"clear": "name"}` one."""
+        if "clear" in body:
+            if body["clear"] is not True and not isinstance(body["clear"], str):
+                raise ValueError("clear must be true or a fault's name")
+            self._faults.clear(None if body["clear"] is True else body["clear"])
+            return
+        for name, value in body.items():
+            expected = _FAULT_FIELDS.get(name)
+            if expected is None:
+                raise ValueError(f"unknown field {name!r}")
+            if not isinstance(value, (int, float) if expected is float else expected):
+                raise ValueError(f"{name} must be a {expected.__name__}, not {value!r}")
+        if "name" not in body:
+            raise ValueError("name is missing")
+        self._faults.set(
+            body["name"],
+            route=body.get("route"),
+            session_id=body.get("sessionId"),
+            first=body.get("first"),
+            probability=body.get("probability", 1.0),
+            value=body.get("value"),
+            target=body.get("target"),
+        )
+
+
+def _session_fields(body: dict[str, Any]) -> SessionFields:
+    fields: dict[str, object] = {}
+    for name, value in body.items():
+        if name not in _FIELDS:
+            raise ValueError(f"unknown field {name!r}")
+        if value is None and name in _NULLABLE:
+            fields[_FIELDS[name]] = None
+        elif not isinstance(value, str):
+            raise ValueError(f"{name} must be a string, not {value!r}")
+        elif name in {"creationTime", "endTime"}:
+            fields[_FIELDS[name]] = datetime_from_ticks(ticks_from_text(value))
+        else:
+            fields[_FIELDS[name]] = value
+    return cast("SessionFields", fields)
+
+
+def _fault(fields: dict[str, object]) -> dict[str, object]:
+    fields["sessionId"] = fields.pop("session_id")
+    return fields
+
+
+async def _object(request: web.BaseRequest) -> dict[str, Any]:
+    body = json.loads(await request.read() or b"{}")
+    if not isinstance(body, dict):
+        raise ValueError("the body must be a JSON object")  # noqa: TRY004 - answered as 400 like the others
+    return body
+
+
+def _message(status: int, text: str) -> web.Response:
+    return web.json_response(text=dumps({"message": text}), status=status)

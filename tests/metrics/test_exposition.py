@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from exporter.metrics.exposition import Publisher
+from exporter.metrics.formats import Format
+from exporter.polling.snapshot import ServerStatus, Snapshot
+from exporter.vb365.model import RestoreSession, SessionResult, SessionState, SessionType
+from support.expositions import body, library_body, publisher
+from support.ledgers import LedgerBench, sessions_config
+from support.sessions import NOON, finished, running, session_id
+
+GOLDEN = Path(__file__).parent / "golden"
+INFO_LABELS = ("name", "initiated_by", "client_host", "scope_name", "reason", "details")
+
+
+def polled(*sessions: RestoreSession, server: str = "hq") -> Snapshot:
+    bench = LedgerBench(sessions_config([session_id(3), session_id(999)]))
+    bench.hold(*sessions)
+    return replace(bench.poll(), server=server)
+
+
+def eventful() -> Snapshot:
+    """A server with some of everything, and something that happened."""
+    bench = LedgerBench(sessions_config([session_id(3), session_id(999)]))
+    bench.hold(
+        running(1),
+        running(4000, type=SessionType.VESP, organization='Fabrikam, "Ltd"\\Göteborg\n'),
+        running(5, type=SessionType.UNKNOWN, state=SessionState.UNKNOWN, organization=""),
+        finished(3, type=SessionType.VET, result=SessionResult.WARNING),
+        finished(8, details="nothing to speak of", end_time=None),
+        finished(9, result=SessionResult.UNKNOWN, type=SessionType.VEOD),
+    )
+    bench.poll()
+    new = running(10, creation_time=NOON)
+    bench.hold(finished(1, result=SessionResult.FAILED), new)
+    snapshot = bench.poll()
+    status = ServerStatus(
+        up=True,
+        version="8.4.0.1",
+        api_version="v8",
+        certificate_not_after=datetime(2027, 1, 1, tzinfo=UTC),
+        last_poll_timestamp=1_772_366_400.25,
+        last_success_timestamp=1_772_366_400.25,
+        last_poll_duration_seconds=0.125,
+    )
+    return replace(snapshot, status=status)
+
+
+def down() -> Snapshot:
+    """A server that has never answered."""
+    return Snapshot(
+        server="branch",
+        status=ServerStatus(up=False, tls_verified=False, last_poll_timestamp=1_772_366_400.0),
+    )
+
+
+@pytest.mark.parametrize(
+    ("form", "name"), [(Format.TEXT, "exposition.txt"), (Format.OPENMETRICS, "exposition.om")]
+)
+def test_the_exposition_is_the_golden_one_byte_for_byte(form: Format, name: str) -> None:
+    assert (GOLDEN / name).read_bytes() == body(
+        publisher(eventful(), down(), info_labels=("name", "client_host")), form
+    )
+
+
+@pytest.mark.parametrize("form", Format)
+def test_nothing_known_is_a_valid_exposition(form: Format) -> None:
+    assert library_body([], form) == body(publisher(), form)
+
+
+texts = st.text(st.characters(), max_size=20) | st.sampled_from(
+    ['a"b', "a\\b", "a\nb", "\\n", "\ud800", "\x00\x1b[31m", "x" * 600, "Ünïcode", "", "{a=\"b\"} 1\n"]
+)
+moments = st.datetimes(
+    datetime(1971, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)  # noqa: DTZ001 - Hypothesis adds the zone
+)
+
+
+@st.composite
+def any_sessions(draw: st.DrawFn) -> list[RestoreSession]:
+    organizations = draw(st.lists(texts, min_size=1, max_size=4))
+    return [
+        draw(
+            st.builds(
+                RestoreSession,
+                id=st.just(session_id(number)),
+                type=st.sampled_from(SessionType),
+                state=st.sampled_from(SessionState),
+                result=st.sampled_from(SessionResult),
+                creation_time=moments,
+                end_time=st.none() | moments,
+                organization=st.sampled_from(organizations),
+                name=texts,
+                details=texts | st.sampled_from(["7 items processed", "999999999999999 items processed"]),
+                client_host=texts,
+            )
+        )
+        for number in range(draw(st.integers(0, 6)))
+    ]
+
+
+@given(any_sessions(), st.sampled_from(Format), st.sampled_from([(), ("name",), INFO_LABELS]))
+def test_any_sessions_are_rendered_as_the_client_library_renders_them(
+    sessions: list[RestoreSession], form: Format, info_labels: tuple[str, ...]
+) -> None:
+    # The API's result is only read when the session is Stopped.
+    honest = [one if one.stopped else replace(one, result=None) for one in sessions]
+    snapshots = [polled(*honest), polled(*honest, server='ser"ver\\2')]
+
+    rendered = body(publisher(*snapshots, info_labels=info_labels), form)
+
+    assert library_body(snapshots, form, info_labels) == rendered
+    parse = parse_text if form is Format.TEXT else parse_openmetrics
+    series = [
+        (sample.name, tuple(sorted(sample.labels.items())))
+        for family in parse(rendered.decode())
+        for sample in family.samples
+    ]
+    assert len(series) == len(set(series))
+
+
+def test_finished_sessions_are_rendered_once() -> None:
+    bench = LedgerBench(sessions_config(max_series=5000))
+    bench.hold(*(finished(number) for number in range(2, 3000)))
+    made = publisher(bench.poll())
+    before = {id(one) for one in made.exposition(Format.TEXT).pieces}
+
+    bench.hold(finished(1))
+    made.publish(bench.poll())
+
+    after = made.exposition(Format.TEXT).pieces
+    fresh = [one for one in after if id(one) not in before]
+    assert len(after) > 30
+    assert sum(len(one.raw) for one in fresh) < sum(len(one.raw) for one in after) / 2
+
+
+def test_what_is_not_known_any_more_leaves_nothing_behind_in_memory() -> None:
+    bench = LedgerBench(sessions_config(max_series=5000))
+    bench.hold(*(finished(number) for number in range(2, 3000)))
+    made = publisher(bench.poll())
+    assert len(made._sealed) > 2
+    bench.server = {}
+    made.publish(bench.poll(3600))
+
+    assert 0 == len(made._sealed)
+
+
+def test_stale_data_ends_without_a_publish() -> None:
+    now = 0.0
+    bench = LedgerBench(stale_after_seconds=180)
+    bench.hold(running(60), finished(1))
+    snapshot = bench.poll()
+    made = Publisher(CollectorRegistry(), info_labels=(), monotonic=lambda: now)
+    made.publish(snapshot)
+    assert b'session_state{organization="contoso' in body(made)
+
+    now = bench.seconds + 179
+    assert b'session_state{organization="contoso' in body(made)
+    assert b"vb365_restore_sessions_working{" in body(made)
+    now = bench.seconds + 180
+    stale = body(made)
+
+    assert b"vb365_restore_session_state{" not in stale
+    assert b"vb365_restore_sessions_working{" not in stale
+    assert b"vb365_restore_sessions_finished_total{" in stale
+    assert b'vb365_up{server="hq"} 1.0' in stale
+
+
+def test_one_stale_running_session_ends_alone_and_is_no_longer_counted() -> None:
+    now = 0.0
+    bench = LedgerBench(stale_after_seconds=180)
+    bench.hold(running(60), running(61))
+    snapshot = bench.poll()
+    (first, second) = snapshot.running
+    made = Publisher(CollectorRegistry(), info_labels=(), monotonic=lambda: now)
+    made.publish(replace(snapshot, running=(first, replace(second, confirmed_at=-60.0))))
+    now = 121.0
+
+    text = body(made).decode()
+
+    assert first.session.id in text
+    assert second.session.id not in text
+    assert (
+        'vb365_restore_sessions_working{organization="contoso.onmicrosoft.com",server="hq",type="Vex"} 1.0'
+        in text
+    )
+
+
+def test_organizations_that_are_equal_as_labels_are_summed() -> None:
+    text = body(
+        publisher(polled(finished(1, organization="a\x00"), finished(2, organization="a\x01")))
+    ).decode()
+
+    assert (
+        'vb365_restore_sessions_stopped{organization="a\ufffd",result="Success",server="hq",type="Vex"} 2.0'
+        in text
+    )
+
+
+def test_a_server_that_is_withdrawn_ends_and_the_others_stay() -> None:
+    made = publisher(polled(finished(1)), polled(finished(2), server="branch"))
+
+    made.withdraw("hq")
+
+    text = body(made).decode()
+    assert 'server="hq"' not in text
+    assert 'server="branch"' in text
+
+
+def test_the_exporters_own_metrics_close_the_body_and_are_fresh_after_a_publish() -> None:
+    own = CollectorRegistry()
+    gauge = Gauge("own", "Own.", registry=own)
+    made = publisher(polled(), own=own)
+    assert b"own 0.0\n" in body(made)
+
+    gauge.inc()
+    assert b"own 0.0\n" in body(made)
+    made.publish(polled())
+
+    assert b"own 1.0\n" in body(made)
+    assert body(made, Format.OPENMETRICS).endswith(b"own 1.0\n# EOF\n")

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from prometheus_client import generate_latest
+
+from exporter.metrics.catalogue import EXPORTER_FAMILIES
+from exporter.metrics.telemetry import Telemetry
+from exporter.vb365.errors import Reason
+
+
+def text(telemetry: Telemetry) -> str:
+    return generate_latest(telemetry.registry).decode()
+
+
+def test_every_reason_exists_with_zero_from_the_start() -> None:
+    telemetry = Telemetry()
+    telemetry.server("hq")
+
+    rendered = text(telemetry)
+
+    for reason in Reason:
+        assert f'vb365_poll_failures_total{{reason="{reason}",server="hq"}} 0.0' in rendered
+    assert 'vb365_polls_total{server="hq"} 0.0' in rendered
+
+
+def test_what_happens_is_counted() -> None:
+    telemetry = Telemetry()
+    server = telemetry.server("hq")
+
+    server.request("list", "200", 0.25)
+    server.retry("list")
+    server.polled(None)
+    server.polled(Reason.TIMEOUT)
+    server.overran()
+    server.rejected("bad_id")
+    server.unknown_value("state")
+
+    rendered = text(telemetry)
+    for line in (
+        'vb365_api_requests_total{code="200",operation="list",server="hq"} 1.0',
+        'vb365_api_request_duration_seconds_sum{operation="list",server="hq"} 0.25',
+        'vb365_api_retries_total{operation="list",server="hq"} 1.0',
+        'vb365_polls_total{server="hq"} 2.0',
+        'vb365_poll_failures_total{reason="timeout",server="hq"} 1.0',
+        'vb365_polls_overrun_total{server="hq"} 1.0',
+        'vb365_records_rejected_total{reason="bad_id",server="hq"} 1.0',
+        'vb365_unknown_values_total{field="state",server="hq"} 1.0',
+    ):
+        assert line in rendered
+
+
+def test_a_forgotten_server_leaves_no_series_behind() -> None:
+    telemetry = Telemetry()
+    telemetry.server("hq").request("list", "200", 0.25)
+    telemetry.server("branch")
+
+    telemetry.forget("hq")
+
+    assert 'server="hq"' not in text(telemetry)
+    assert 'server="branch"' in text(telemetry)
+
+
+def test_a_failed_reload_shows_until_one_succeeds() -> None:
+    telemetry = Telemetry()
+    telemetry.configured(60.0, 1000.0)
+    telemetry.reload_failed()
+
+    assert "vb365_exporter_config_last_reload_successful 0.0" in text(telemetry)
+    assert "vb365_exporter_config_last_reload_success_timestamp_seconds 1000.0" in text(telemetry)
+    telemetry.configured(30.0, 2000.0)
+    assert "vb365_exporter_config_last_reload_successful 1.0" in text(telemetry)
+    assert "vb365_exporter_poll_interval_seconds 30.0" in text(telemetry)
+
+
+def test_every_row_of_the_exporters_own_is_served_and_none_has_a_created_series() -> None:
+    telemetry = Telemetry()
+    telemetry.server("hq").request("list", "200", 0.25)
+
+    rendered = text(telemetry)
+
+    for row in EXPORTER_FAMILIES:
+        assert f"# HELP {row.name} {row.help}\n" in rendered
+    assert "_created" not in rendered

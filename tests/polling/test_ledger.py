@@ -1,0 +1,396 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from exporter.polling.ledger import WALK_EVERY_SECONDS, ListRequest
+from exporter.vb365.model import SessionResult, SessionState, SessionType
+from support.ledgers import DAY_SECONDS, LedgerBench, sessions_config, shown_ids
+from support.sessions import NOON, finished, running, session_id
+
+CONTOSO = "contoso.onmicrosoft.com"
+VEX_FAILED = (CONTOSO, SessionType.VEX, SessionResult.FAILED)
+VEX_SUCCESS = (CONTOSO, SessionType.VEX, SessionResult.SUCCESS)
+
+
+def ended(session, result=SessionResult.SUCCESS, seconds=30):  # type: ignore[no-untyped-def] # a test's shorthand
+    return replace(
+        session,
+        state=SessionState.STOPPED,
+        result=result,
+        end_time=session.creation_time + timedelta(seconds=seconds),
+    )
+
+
+# What is asked
+
+
+def test_the_first_poll_walks_everything() -> None:
+    bench = LedgerBench()
+
+    assert (ListRequest(created_since=None),) == bench.ledger.lists(bench.now)
+
+
+def test_later_polls_ask_for_what_was_created_since_the_newest_minus_ten_minutes() -> None:
+    bench = LedgerBench()
+    bench.hold(finished(1), finished(90))
+    bench.poll()
+
+    (request,) = bench.ledger.lists(bench.now)
+
+    assert finished(1).creation_time - timedelta(minutes=10) == request.created_since
+
+
+def test_a_session_from_the_future_does_not_end_discovery() -> None:
+    bench = LedgerBench()
+    bench.hold(running(1, creation_time=NOON + timedelta(days=365)))
+    bench.poll()
+    bench.seconds += 2 * DAY_SECONDS
+    bench.hold(running(2, creation_time=NOON + timedelta(days=2)))
+
+    assert session_id(2) in shown_ids(bench.poll())
+
+
+def test_everything_is_walked_again_once_an_hour() -> None:
+    bench = LedgerBench()
+    bench.hold(finished(1))
+    bench.poll()
+
+    bench.seconds += WALK_EVERY_SECONDS
+
+    assert ListRequest(created_since=None) in bench.ledger.lists(bench.now)
+
+
+def test_a_running_session_is_followed_by_id_however_old_it_is() -> None:
+    bench = LedgerBench()
+    old = running(1, creation_time=NOON - timedelta(days=30))
+    bench.hold(old, finished(2))
+    bench.poll()
+
+    bench.poll()
+
+    assert [old.id] == bench.asked
+
+
+def test_an_unknown_state_is_followed_like_a_running_one() -> None:
+    bench = LedgerBench()
+    bench.hold(running(60, state=SessionState.UNKNOWN), finished(2))
+    bench.poll()
+
+    bench.poll()
+
+    assert [session_id(60)] == bench.asked
+
+
+def test_a_finished_session_is_not_asked_for_again() -> None:
+    bench = LedgerBench(sessions_config([session_id(60)]))
+    bench.hold(finished(60), finished(2))
+    bench.poll()
+
+    bench.poll()
+
+    assert [] == bench.asked
+
+
+def test_the_cost_of_a_poll_does_not_grow_with_history() -> None:
+    bench = LedgerBench()
+    bench.hold(*(finished(number) for number in range(60, 2060)), running(59), finished(1))
+    bench.poll()
+
+    bench.poll()
+
+    assert [session_id(1)] == [session.id for session in bench.pages]
+    assert [session_id(59)] == bench.asked
+
+
+def test_without_discovery_only_configured_ids_are_asked_for() -> None:
+    bench = LedgerBench(sessions_config([session_id(1), session_id(2)], discover=False))
+    bench.hold(finished(1), running(2), finished(3))
+
+    assert [session_id(2), session_id(1)] == shown_ids(bench.poll())
+    bench.poll()
+    assert [session_id(2)] == bench.asked
+
+
+def test_a_missing_configured_id_is_asked_for_at_every_poll() -> None:
+    bench = LedgerBench(sessions_config([session_id(7)]))
+    bench.poll()
+    bench.poll()
+
+    assert [session_id(7)] == bench.asked
+    assert [False] == [found.found for found in bench.snapshot().found_ids]
+    bench.hold(finished(7))
+    assert [True] == [found.found for found in bench.poll().found_ids]
+
+
+def test_configured_ids_that_have_finished_are_checked_once_an_hour() -> None:
+    bench = LedgerBench(sessions_config([session_id(1)], discover=False))
+    bench.hold(finished(1))
+    bench.poll()
+    bench.poll()
+    assert [] == bench.asked
+
+    bench.server.clear()
+    snapshot = bench.poll(WALK_EVERY_SECONDS)
+
+    assert [session_id(1)] == bench.asked
+    assert [] == shown_ids(snapshot)
+    bench.poll()
+    assert [session_id(1)] == bench.asked
+
+
+def test_many_ids_are_asked_for_with_a_list_and_few_are_not() -> None:
+    many = [session_id(number) for number in range(1, 1001)]
+    bench = LedgerBench(sessions_config(many, discover=False))
+
+    assert ListRequest(created_since=None, most_pages=40) == bench.ledger.list_instead(many)
+    assert bench.ledger.list_instead(many[:20]) is None
+
+
+def test_many_running_sessions_are_asked_for_with_a_list_back_to_where_it_pays() -> None:
+    bench = LedgerBench()
+    ancient = running(5000, creation_time=NOON - timedelta(days=30))
+    crowd = [running(number) for number in range(1, 101)]
+    bench.hold(ancient, *crowd, *(finished(number) for number in range(200, 4000)))
+    bench.poll()
+    bench.ledger.begin_poll(bench.now)
+
+    request = bench.ledger.list_instead([ancient.id, *(session.id for session in crowd)])
+
+    assert request is not None
+    assert crowd[-1].creation_time - timedelta(seconds=1) == request.created_since
+
+
+# What is counted
+
+
+def test_what_was_there_at_the_first_poll_is_not_an_event() -> None:
+    bench = LedgerBench()
+    bench.hold(running(1), finished(2))
+
+    activity = bench.poll().activity
+
+    assert {} == dict(activity.started)
+    assert {} == dict(activity.finished)
+
+
+def test_a_session_that_starts_and_fails_between_two_polls_counts_as_both() -> None:
+    bench = LedgerBench()
+    bench.hold(finished(5))
+    bench.poll()
+
+    bench.hold(finished(1, result=SessionResult.FAILED))
+    activity = bench.poll().activity
+
+    assert {(CONTOSO, SessionType.VEX): 1} == dict(activity.started)
+    assert {VEX_FAILED: 1} == dict(activity.finished)
+    assert [30.0] == [histogram.sum_seconds for histogram in activity.durations.values()]
+
+
+def test_a_session_that_was_running_at_the_first_poll_counts_when_it_finishes() -> None:
+    bench = LedgerBench()
+    bench.hold(running(5))
+    bench.poll()
+
+    bench.hold(ended(running(5)))
+    bench.poll()
+    activity = bench.poll().activity
+
+    assert {} == dict(activity.started)
+    assert {VEX_SUCCESS: 1} == dict(activity.finished)
+
+
+def test_an_old_session_that_comes_into_sight_later_is_not_an_event() -> None:
+    bench = LedgerBench()
+    bench.hold(finished(1))
+    bench.poll()
+
+    bench.hold(finished(500, result=SessionResult.FAILED))
+    snapshot = bench.poll(WALK_EVERY_SECONDS)
+
+    assert {} == dict(snapshot.activity.finished)
+    assert session_id(500) in shown_ids(snapshot)
+
+
+def test_a_session_that_left_and_is_listed_again_is_not_an_event() -> None:
+    bench = LedgerBench(sessions_config(lookback=3600))
+    bench.hold(finished(100))
+    bench.poll()
+    bench.hold(finished(1))
+    bench.poll()
+
+    snapshot = bench.poll(4000)
+    again = bench.poll(WALK_EVERY_SECONDS)
+
+    assert [] == shown_ids(snapshot) == shown_ids(again)
+    assert {VEX_SUCCESS: 1} == dict(again.activity.finished)
+
+
+def test_a_session_without_end_leaves_lookback_after_it_was_first_seen_stopped_and_stays_away() -> None:
+    bench = LedgerBench(sessions_config(lookback=7200))
+    bench.hold(finished(1, end_time=None))
+    bench.poll()
+
+    assert [session_id(1)] == shown_ids(bench.poll(3600))
+    assert [] == shown_ids(bench.poll(3601))
+    assert [] == shown_ids(bench.poll(WALK_EVERY_SECONDS))
+
+
+def test_a_session_left_out_by_max_sessions_and_listed_again_is_not_an_event() -> None:
+    bench = LedgerBench(sessions_config(max_sessions=2))
+    bench.hold(finished(100))
+    bench.poll()
+    bench.hold(finished(3), finished(2), finished(1))
+    bench.poll()
+
+    snapshot = bench.poll(WALK_EVERY_SECONDS)
+
+    assert 3 == snapshot.activity.finished[VEX_SUCCESS]
+    assert [session_id(1), session_id(2)] == shown_ids(snapshot)
+    assert 2 == snapshot.sessions_not_kept
+
+
+def test_organizations_are_known_even_when_their_sessions_are_out_of_lookback() -> None:
+    bench = LedgerBench()
+    bench.hold(finished(1, creation_time=NOON - timedelta(days=60), end_time=NOON - timedelta(days=60)))
+
+    snapshot = bench.poll()
+
+    assert (CONTOSO,) == snapshot.activity.organizations
+    assert [] == shown_ids(snapshot)
+
+
+def test_ended_sessions_are_counted_by_organization_with_the_newest_end() -> None:
+    bench = LedgerBench()
+    bench.hold(finished(1), finished(5), finished(3, result=SessionResult.FAILED))
+
+    snapshot = bench.poll()
+
+    assert {VEX_SUCCESS: 2, VEX_FAILED: 1} == dict(snapshot.stopped)
+    assert finished(1).end_time == snapshot.last_end[VEX_SUCCESS]
+
+
+# What ends
+
+
+def test_a_running_session_that_the_server_denies_ends_at_once() -> None:
+    bench = LedgerBench()
+    bench.hold(running(60), finished(1))
+    bench.poll()
+
+    del bench.server[session_id(60)]
+
+    assert [session_id(1)] == shown_ids(bench.poll())
+
+
+def test_a_deleted_finished_session_ends_with_the_next_walk() -> None:
+    bench = LedgerBench()
+    bench.hold(finished(60), finished(1))
+    bench.poll()
+    del bench.server[session_id(60)]
+
+    assert session_id(60) in shown_ids(bench.poll())
+    snapshot = bench.poll(WALK_EVERY_SECONDS)
+
+    assert [session_id(60)] == bench.asked
+    assert [session_id(1)] == shown_ids(snapshot)
+    assert {VEX_SUCCESS: 1} == dict(snapshot.stopped)
+
+
+def test_a_cleared_history_is_believed_without_asking_for_each_session() -> None:
+    bench = LedgerBench()
+    bench.hold(*(finished(number) for number in range(60, 360)), finished(1))
+    bench.poll()
+    bench.server = {session_id(1): finished(1)}
+
+    assert [session_id(1)] == shown_ids(bench.poll(WALK_EVERY_SECONDS))
+    assert [] == bench.asked
+
+
+def test_a_discovered_session_leaves_lookback_after_its_end() -> None:
+    bench = LedgerBench(sessions_config([session_id(2)], lookback=DAY_SECONDS))
+    bench.hold(finished(1), finished(2))
+
+    assert {session_id(1), session_id(2)} == set(shown_ids(bench.poll()))
+    assert [session_id(2)] == shown_ids(bench.poll(DAY_SECONDS))
+
+
+# What gets series
+
+
+def test_max_series_prefers_running_then_newest_and_never_leaves_out_configured_ids() -> None:
+    bench = LedgerBench(sessions_config([session_id(50)], max_series=3))
+    bench.hold(running(40), *(finished(number) for number in (1, 2, 3, 50)))
+
+    snapshot = bench.poll()
+
+    assert [session_id(n) for n in (40, 50, 1, 2)] == shown_ids(snapshot)
+    assert 1 == snapshot.sessions_without_series
+    assert 5 == snapshot.sessions_known
+    assert 4 == sum(snapshot.stopped.values())
+
+
+def test_more_running_sessions_than_max_series_are_counted_but_not_shown() -> None:
+    bench = LedgerBench(sessions_config(max_series=2))
+    bench.hold(running(1), running(2), running(3), finished(4))
+
+    snapshot = bench.poll()
+
+    assert [session_id(1), session_id(2)] == shown_ids(snapshot)
+    assert 3 == len(snapshot.running)
+    assert 2 == snapshot.sessions_without_series
+
+
+# How long it stands
+
+
+def test_a_running_session_ends_when_its_own_answers_stop_and_the_others_stay() -> None:
+    bench = LedgerBench(stale_after_seconds=180)
+    bench.hold(running(60), running(61), finished(1))
+    bench.poll()
+    for _ in range(3):
+        bench.seconds += 60
+        ledger = bench.ledger
+        ledger.begin_poll(bench.now)
+        (request,) = ledger.lists(bench.now)
+        ledger.begin_list(request)
+        ledger.end_list(request, bench.now)
+        ledger.observe(running(61), bench.now)
+        ledger.end_poll(bench.now, complete=False)
+
+    snapshot = bench.snapshot().fresh(bench.seconds)
+
+    assert [session_id(61), session_id(1)] == shown_ids(snapshot)
+    assert snapshot.listed
+
+
+def test_nothing_outlives_stale_after_but_counters_and_the_server() -> None:
+    bench = LedgerBench(sessions_config([session_id(9)]), stale_after_seconds=180)
+    bench.hold(running(60), finished(1))
+    snapshot = bench.poll()
+    at = bench.seconds
+
+    assert snapshot is snapshot.fresh(at + 179.9)
+    stale = snapshot.fresh(at + 180)
+
+    assert [] == shown_ids(stale)
+    assert not stale.listed
+    assert {} == dict(stale.stopped)
+    assert () == stale.found_ids
+    assert snapshot.activity == stale.activity
+    assert snapshot.status == stale.status
+
+
+def test_a_first_walk_that_breaks_off_shows_sessions_but_no_counts() -> None:
+    bench = LedgerBench()
+    bench.ledger.begin_poll(bench.now)
+    (walk,) = bench.ledger.lists(bench.now)
+    bench.ledger.begin_list(walk)
+    bench.ledger.observe(finished(1), bench.now)
+    bench.ledger.end_poll(bench.now, complete=False)
+
+    snapshot = bench.snapshot()
+
+    assert [session_id(1)] == shown_ids(snapshot)
+    assert not snapshot.listed
+    assert (walk,) == bench.ledger.lists(bench.now)

@@ -1,0 +1,89 @@
+"""A ledger with a clock that only tests move, and an API answering from a list of sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from exporter.config import SessionsConfig
+from exporter.polling.clock import Moment
+from exporter.polling.ledger import Ledger
+from exporter.polling.snapshot import ServerStatus, Snapshot
+from exporter.vb365.model import RestoreSession
+from support.sessions import NOON
+
+DAY_SECONDS = 86_400.0
+
+
+def sessions_config(
+    ids: Iterable[str] = (),
+    *,
+    discover: bool = True,
+    lookback: float = 7 * DAY_SECONDS,
+    max_series: int = 1000,
+    max_sessions: int = 200_000,
+) -> SessionsConfig:
+    """What to follow; everything, unless the test says otherwise."""
+    return SessionsConfig(
+        ids=tuple(ids),
+        discover=discover,
+        lookback=lookback,
+        max_series=max_series,
+        max_sessions=max_sessions,
+        extras=(),
+    )
+
+
+class LedgerBench:
+    """Polls a made-up server into a real ledger; `server` holds what the API would show."""
+
+    def __init__(self, settings: SessionsConfig | None = None, stale_after_seconds: float = 180.0) -> None:
+        self.settings = settings or sessions_config()
+        self.ledger = Ledger("hq", self.settings, stale_after_seconds)
+        self.server: dict[str, RestoreSession] = {}
+        self.seconds = 0.0
+        self.asked: list[str] = []
+        self.pages: list[RestoreSession] = []
+
+    @property
+    def now(self) -> Moment:
+        return Moment(monotonic=self.seconds, wall=NOON + timedelta(seconds=self.seconds))
+
+    def hold(self, *sessions: RestoreSession) -> None:
+        """Let the server have these sessions, new or changed."""
+        self.server.update({session.id: session for session in sessions})
+
+    def poll(self, after_seconds: float = 60.0) -> Snapshot:
+        """One poll in which the server answers everything."""
+        self.seconds += after_seconds
+        ledger = self.ledger
+        ledger.begin_poll(self.now)
+        self.pages = []
+        requests = ledger.lists(self.now)
+        for request in requests:
+            ledger.begin_list(request)
+            for session in sorted(self.server.values(), key=lambda one: one.creation_time, reverse=True):
+                if request.created_since is None or session.creation_time > request.created_since:
+                    self.pages.append(session)
+                    ledger.observe(session, self.now)
+            ledger.end_list(request, self.now)
+        if not requests:
+            ledger.vouch(self.now)
+        self.asked = list(ledger.unconfirmed())
+        for session_id in self.asked:
+            if session_id in self.server:
+                ledger.observe(self.server[session_id], self.now)
+            else:
+                ledger.missing(session_id, self.now)
+        ledger.end_poll(self.now, complete=True)
+        return self.snapshot()
+
+    def snapshot(self) -> Snapshot:
+        return self.ledger.snapshot(ServerStatus(up=True))
+
+
+def shown_ids(snapshot: Snapshot) -> list[str]:
+    """The sessions that have series, in the order they are served."""
+    return [one.session.id for one in snapshot.running_with_series] + [
+        session.id for block in snapshot.finished for session in block.sessions
+    ]
