@@ -21,8 +21,8 @@ from exporter.config.readers import (
     host_name,
     inline_secret,
     printable,
-    proxy_url,
-    server_url,
+    url_of_proxy,
+    url_of_server,
     session_id,
     whole_number,
 )
@@ -161,7 +161,7 @@ class ServerBlock(Block):
     name: Annotated[str | None, printable(128)] = _key(
         "Value of the server label. Default: the host of url."
     )
-    url: Annotated[str | None, server_url] = _key(
+    url: Annotated[str | None, url_of_server] = _key(
         "Root of the REST API, https only.", examples=["https://vb365.example.com:4443"]
     )
     api_version: Annotated[ApiVersionChoice | None, choice(ApiVersionChoice)] = _key(
@@ -172,7 +172,7 @@ class ServerBlock(Block):
     )
     auth: AuthBlock | None = _key("How to log in.")
     tls_config: TLSBlock | None = _key("Certificates; verification is on by default.")
-    proxy_url: Annotated[SecretUrl | None, proxy_url] = _key(
+    proxy_url: Annotated[SecretUrl | None, url_of_proxy] = _key(
         "HTTP proxy, perhaps with user:password@. Not with proxy_from_environment."
     )
     proxy_from_environment: Annotated[bool | None, flag] = _key(

@@ -92,10 +92,9 @@ class Control:
         except ValueError as error:
             return _message(400, str(error))
         active = [_fault(asdict(fault)) for fault in self._faults.active()]
-        response = web.json_response(
+        return web.json_response(
             text=dumps({"faults": active, "known": {d.name: d.help for d in CATALOGUE.values()}})
         )
-        return response
 
     def _truth(self, request: web.BaseRequest) -> dict[str, object]:
         """The world as it is: `?events=true` adds each session's events, `?id=` asks for one session."""
@@ -113,20 +112,21 @@ class Control:
     def _change_session(self, body: dict[str, Any]) -> dict[str, object]:
         """Add the session, change it if its id is known, or remove it."""
         session_id, remove = body.pop("id", None), body.pop("remove", False)
-        if session_id is not None and not isinstance(session_id, str):
-            raise ValueError("id must be a string")
-        known = session_id is not None and self._world.session(session_id) is not None
+        if session_id is None:
+            return {"id": self._world.add_session(**_session_fields(body)), "added": True}
+        if not isinstance(session_id, str):
+            raise ValueError("id must be a string")  # noqa: TRY004 - answered with 400 as others are
+        known = self._world.session(session_id) is not None
+        fields = _session_fields(body)
+        if remove and not known:
+            raise ValueError(f"there is no session {session_id!r}")
         if remove:
-            if not known:
-                raise ValueError(f"there is no session {session_id!r}")
             self._world.remove(session_id)
             return {"id": session_id.lower(), "removed": True}
-        fields = _session_fields(body)
         if known:
             self._world.change_session(session_id, **fields)
             return {"id": session_id.lower(), "changed": True}
-        if session_id is not None:
-            fields["id"] = session_id
+        fields["id"] = session_id
         return {"id": self._world.add_session(**fields), "added": True}
 
     def _change_faults(self, body: dict[str, Any]) -> None:
@@ -141,7 +141,7 @@ class Control:
             if expected is None:
                 raise ValueError(f"unknown field {name!r}")
             if not isinstance(value, (int, float) if expected is float else expected):
-                raise ValueError(f"{name} must be a {expected.__name__}, not {value!r}")
+                raise ValueError(f"{name} must be a {expected.__name__}, not {value!r}")  # noqa: TRY004 - as above
         if "name" not in body:
             raise ValueError("name is missing")
         self._faults.set(
@@ -179,7 +179,7 @@ def _fault(fields: dict[str, object]) -> dict[str, object]:
 async def _object(request: web.BaseRequest) -> dict[str, Any]:
     body = json.loads(await request.read() or b"{}")
     if not isinstance(body, dict):
-        raise ValueError("the body must be a JSON object")  # noqa: TRY004 - answered as 400 like the others
+        raise ValueError("the body must be a JSON object")  # noqa: TRY004 - answered with 400 as others are
     return body
 
 

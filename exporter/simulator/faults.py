@@ -89,6 +89,8 @@ class Faults:
             raise ValueError(f"unknown route {route!r}")
         if definition.scope == "connection" and (route not in (None, ALL) or session_id):
             raise ValueError(f"{name} strikes connections: it has no route and no session")
+        if name == "connection_refused" and (first is not None or probability < 1):
+            raise ValueError(f"{name} has no first and no probability: nobody counts")
         if first is not None and first < 1:
             raise ValueError(f"first must be at least 1, not {first}")
         if not 0 < probability <= 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from aiohttp import web
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from exporter.simulator.login import Login
 
 __all__ = ["Gateway", "Traffic"]
+
+Response = TypeVar("Response", bound=web.StreamResponse)
 
 _LOG_LENGTH: Final = 10_000
 _HEADERS: Final = {
@@ -126,7 +128,7 @@ def _problem(problem: Problem, version: str) -> web.Response:
     return web.json_response(text=text, status=problem.status)
 
 
-def _finished[Response: web.StreamResponse](response: Response) -> Response:
+def _finished(response: Response) -> Response:
     if not response.prepared:
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)

@@ -35,7 +35,7 @@ class Listener:
         host: str,
         port: int,
         *,
-        server: web.Server[web.BaseRequest],
+        server: web.Server,
         certificates: Certificates,
         faults: Faults,
     ) -> None:
@@ -119,16 +119,20 @@ class Listener:
 
     async def _serve(self, connection: socket.socket) -> None:
         """Hand the connection over to a protocol, after a handshake with the certificate it is to see."""
-        fault = self._faults.strike_connection()
-        if fault is not None and fault.name == "tls_handshake_hangs":
+        struck = self._faults.strike_connection()
+        fault = "" if struck is None else struck.name
+        if fault == "tls_handshake_hangs":
             self._ignored.append(connection)
+            return
+        if fault == "connection_refused":  # came in while the listening socket was about to close
+            connection.close()
             return
         # Clients that do not trust the certificate, or just leave, end here.
         with contextlib.suppress(OSError):
             await asyncio.get_running_loop().connect_accepted_socket(
                 self._server,
                 connection,
-                ssl=self._certificates.context("" if fault is None else fault.name),
+                ssl=self._certificates.context(fault),
                 ssl_handshake_timeout=_HANDSHAKE_TIMEOUT_SECONDS,
             )
 
@@ -143,5 +147,5 @@ def _bound(host: str, port: int) -> socket.socket:
         )
     else:
         listening = socket.create_server(("", port), backlog=_BACKLOG)
-    listening.setblocking(False)
+    listening.settimeout(0)
     return listening

@@ -8,12 +8,9 @@ import struct
 import sys
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from aiohttp import web
-
-if TYPE_CHECKING:
-    import asyncio.transports
 
 __all__ = ["abort_with_reset", "drip", "http_date", "split", "write_and_reset"]
 
@@ -63,7 +60,7 @@ async def drip(
     return web.Response()  # goes nowhere
 
 
-def abort_with_reset(transport: asyncio.transports.Transport) -> None:
+def abort_with_reset(transport: asyncio.Transport) -> None:
     """Close the connection with RST: that is what closing a socket that must not linger sends."""
     linger = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

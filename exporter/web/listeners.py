@@ -71,7 +71,10 @@ def bind_listeners(addresses: Iterable[str]) -> tuple[socket.socket, ...]:
             address = parse_listen_address(text)
             try:
                 listener = _listen(address)
-            except (OSError, UnicodeError) as error:  # the latter from names that cannot be looked up
+            except (
+                OSError,
+                UnicodeError,
+            ) as error:  # the latter from names that cannot be looked up
                 cause = getattr(error, "strerror", None) or error
                 raise WebServerError(
                     f"cannot listen on {text}: {cause}; without it the exporter does not start"
@@ -97,9 +100,7 @@ def _listen(address: Address) -> socket.socket:
         return _bind(socket.AF_INET, ("0.0.0.0", address.port))  # noqa: S104 - what `:port` asks for
 
 
-def _bind(
-    family: int, target: tuple[object, ...], *, dual_stack: bool = False
-) -> socket.socket:
+def _bind(family: int, target: tuple[object, ...], *, dual_stack: bool = False) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         if os.name == "posix":

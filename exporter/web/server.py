@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -113,7 +114,7 @@ class WebServer:
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
-        except Exception as error:  # noqa: BLE001 - a thread has nobody above it; start() tells
+        except Exception as error:  # a thread has nobody above it
             if self._serving.is_set():
                 log.exception("web server died")
             self._failure = error
@@ -250,7 +251,8 @@ class _Connection(web.RequestHandler):
 
     def log_exception(self, *args: Any, **_options: Any) -> None:
         """Log an error inside aiohttp as an event of ours, not through the root logger."""
-        log.error("web server error", detail=str(args[0]) if args else "", exc_info=True)
+        detail = str(args[0]) if args else ""
+        log.error("web server error", detail=detail, exc_info=sys.exc_info()[1])
 
 
 def _log_loop_problem(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

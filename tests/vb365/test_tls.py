@@ -19,6 +19,7 @@ from exporter.vb365.errors import (
     RequestTimeoutError,
     TlsError,
 )
+from exporter.vb365.tls import not_after
 from exporter.vb365.transport import Request, Transport
 
 if TYPE_CHECKING:
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
     MakeTransport = Callable[..., Transport]
 
 SHORT = 0.05
-"""A timeout in seconds; a whole request takes at most 6 times as much, and the watchdog's tenth of a second."""
-GENEROUS = 10.0
+"""A timeout in seconds; a whole request takes at most 6 times as much."""
 
 
 # TLS
@@ -148,6 +148,11 @@ def test_the_certificates_end_is_known_whether_it_is_verified_or_not(
     assert client.certificate_not_after is None
     client.exchange(GET)
     assert client.certificate_not_after == end
+
+
+@pytest.mark.parametrize("certificate", [None, b"", b"garbage", b"0" * (2 << 20)])
+def test_a_certificate_that_cannot_be_read_has_no_known_end(certificate: bytes | None) -> None:
+    assert not_after(certificate) is None
 
 
 def test_the_certificates_end_follows_a_renewal(

@@ -525,6 +525,22 @@ def test_a_refused_static_token_is_read_again_and_used(
     assert [bearer(call.request) for call in api.calls] == ["old", "old", "new", "new"]
 
 
+def test_a_static_token_that_another_thread_has_read_again_is_used(
+    api: responses.RequestsMock, make_client: MakeClient, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("old")
+    tokens = make_client(config(secret=SecretSource(file=file, bearer=True), token=True))._tokens
+    refused = tokens.current()
+    file.write_text("new")
+    renewed = tokens.renew(refused)
+    file.unlink()
+    assert tokens.renew(refused) is renewed
+    with pytest.raises(AuthError, match="token cannot be read"):
+        tokens.renew(renewed)
+    assert not api.calls
+
+
 def test_a_static_token_that_no_header_can_hold_is_an_auth_error(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:

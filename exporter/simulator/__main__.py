@@ -1,0 +1,212 @@
+"""`python -m exporter.simulator`: serves a simulated VB365 API until it is interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Final
+
+from exporter.simulator.catalogue import CATALOGUE
+from exporter.simulator.routes import API_VERSIONS
+from exporter.simulator.server import Simulator
+from exporter.simulator.world import World, accelerated
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+_WAKE_SECONDS: Final = 1.0  # Windows notices Ctrl-C only between waits
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not (port.isascii() and port.isdecimal()) or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form host:port")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _versions(text: str) -> tuple[str, ...]:
+    versions = tuple(version.strip() for version in text.split(","))
+    for version in versions:
+        if version not in API_VERSIONS:
+            raise argparse.ArgumentTypeError(f"unknown API version {version!r}")
+    return versions
+
+
+def _not_negative(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return number
+
+
+def _speed(text: str) -> float:
+    speed = float(text)
+    if not 0 < speed < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is no speed")
+    return speed
+
+
+def _parser() -> argparse.ArgumentParser:
+    names = "\n".join(f"  {name:<24}{fault.help}" for name, fault in CATALOGUE.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m exporter.simulator",
+        description="Serve a VB365 API that is not there, over TLS.",
+        epilog=f"faults:\n{names}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "--web.listen-address",
+        dest="address",
+        type=_address,
+        default="127.0.0.1:4443",
+        metavar="HOST:PORT",
+        help="where to listen (default: %(default)s)",
+    )
+    add("--username", default="demo", help="the account it lets in (default: %(default)s)")
+    add("--password", default="demo", help="its password (default: %(default)s)")
+    add(
+        "--tls.ca-file",
+        dest="ca_file",
+        type=Path,
+        metavar="FILE",
+        help="where to write the certificate of the authority it makes, for the client's ca_file",
+    )
+    add(
+        "--tls.cert-file",
+        dest="cert_file",
+        type=Path,
+        metavar="FILE",
+        help="certificate chain to show (default: made at start)",
+    )
+    add("--tls.key-file", dest="key_file", type=Path, metavar="FILE", help="its key")
+    add("--seed", type=int, default=1, help="the world's seed (default: %(default)s)")
+    add(
+        "--speed",
+        type=_speed,
+        default=1.0,
+        help="simulated seconds per second; token lifetimes and throttles run on real time"
+        " (default: %(default)s)",
+    )
+    add(
+        "--organizations",
+        type=_not_negative,
+        default=4,
+        metavar="N",
+        help="organizations in the world (default: %(default)s)",
+    )
+    add(
+        "--sessions",
+        type=_not_negative,
+        default=200,
+        metavar="N",
+        help="finished sessions in its history at start (default: %(default)s)",
+    )
+    add(
+        "--api-versions",
+        type=_versions,
+        default="v6,v7,v8",
+        metavar="LIST",
+        help="prefixes it serves (default: %(default)s)",
+    )
+    add(
+        "--token-style",
+        choices=("auto", "owin", "core"),
+        default="auto",
+        help="how the token endpoint answers; auto: owin for v6, core for v7 and v8",
+    )
+    add(
+        "--working-end",
+        choices=("sentinel", "null", "absent"),
+        default="sentinel",
+        help="how a running session's endTime looks (default: %(default)s)",
+    )
+    add(
+        "--token-throttle",
+        action="store_true",
+        help="the token endpoint's limits (1/s, 5/min, 1500/h) also on loopback",
+    )
+    add(
+        "--fault",
+        action="append",
+        default=[],
+        dest="faults",
+        metavar="NAME[:ROUTE]",
+        help="a fault from the start, repeatable",
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None, stop: Event | None = None) -> int:
+    """Run the simulator until SIGINT, SIGTERM or `stop`; return the exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if (options.cert_file is None) != (options.key_file is None):
+        parser.error("--tls.cert-file and --tls.key-file belong together")
+    if options.cert_file is not None and options.ca_file is not None:
+        parser.error("--tls.ca-file: with --tls.cert-file no authority is made")
+    host, port = options.address
+    simulator = Simulator(
+        World(
+            seed=options.seed,
+            organizations=options.organizations,
+            sessions=options.sessions,
+            clock=accelerated(options.speed),
+        ),
+        host=host,
+        port=port,
+        username=options.username,
+        password=options.password,
+        api_versions=options.api_versions,
+        token_style=options.token_style,
+        token_throttle=options.token_throttle,
+        working_end=options.working_end,
+        cert_file=options.cert_file,
+        key_file=options.key_file,
+        ca_file=options.ca_file,
+    )
+    for fault in options.faults:
+        name, _, route = fault.partition(":")
+        try:
+            simulator.faults.set(name, route=route or None)
+        except ValueError as error:
+            parser.error(f"--fault: {error}")
+    try:
+        simulator.start()
+    except OSError as error:
+        sys.stderr.write(f"cannot start: {error}\n")
+        return 1
+    try:
+        sys.stdout.write(_greeting(simulator))
+        sys.stdout.flush()
+        _wait(Event() if stop is None else stop, handle_signals=stop is None)
+    finally:
+        simulator.close()
+    return 0
+
+
+def _greeting(simulator: Simulator) -> str:
+    return (
+        f"VB365 simulator: {simulator.url}\n"
+        f"  username {simulator.username}, password {simulator.password}\n"
+        f"  ca_file  {simulator.ca_file}\n"
+        f"  truth    {simulator.url}/_simulator/truth\n"
+    )
+
+
+def _wait(stop: Event, *, handle_signals: bool) -> None:
+    if handle_signals:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
+    while not stop.wait(_WAKE_SECONDS):
+        pass
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,240 @@
+"""The simulator as an object: a VB365 server over TLS in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from concurrent.futures import Future
+from pathlib import Path
+from threading import Thread, get_ident
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from aiohttp import web
+
+from exporter.simulator.api import Api
+from exporter.simulator.certificates import Certificates
+from exporter.simulator.control import Control
+from exporter.simulator.faults import Faults
+from exporter.simulator.gateway import Gateway, Traffic
+from exporter.simulator.listener import Listener
+from exporter.simulator.login import Login, TokenStyle
+from exporter.simulator.routes import API_VERSIONS
+from exporter.simulator.tokens import DEFAULT_LIFETIME_SECONDS, Throttle, TokenOffice
+from exporter.simulator.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
+
+    from exporter.simulator.documents import WorkingEnd
+
+__all__ = ["Simulator"]
+
+Part = TypeVar("Part")
+
+_EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - only if the user asks for it
+_CLOSE_TIMEOUT_SECONDS: Final = 10.0
+
+
+class Simulator:
+    """A VB365 server that is not there. Use it as a context manager, or `start` and `close` it.
+
+    Args:
+        world: Its restore sessions; a new one by default.
+        host: Where to listen; empty means everywhere.
+        port: 0 means a free one.
+        username: The account it lets in.
+        password: Its password.
+        api_versions: The prefixes it serves: some of v6, v7, v8.
+        token_style: "owin" (older servers), "core" (newer ones), or "auto", by the prefix.
+        token_lifetime: Seconds an access token is good for.
+        token_throttle: Whether the token endpoint's limits hold for this machine too.
+        working_end: How a running session's endTime looks: "sentinel", "null" or "absent".
+        page_cap: The longest page it gives, at most 10,000.
+        latency: Seconds each answer takes.
+        cert_file: PEM certificate chain to show instead of a made one.
+        key_file: Its key.
+        ca_file: Where to write what clients have to trust; a temporary file by default, gone after `close`.
+        token_clock: Monotonic seconds, for token lifetimes and throttles.
+
+    Attributes:
+        world: Its restore sessions.
+        faults: Its faults; a change takes effect before `set` and `clear` return.
+        tokens: Its tokens, to revoke some.
+        traffic: What was asked.
+
+    Raises:
+        ValueError: A value is none of those listed.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a property of the server and has a default
+        self,
+        world: World | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        username: str = "demo",
+        password: str = "demo",  # noqa: S107 - the documented account of a simulator
+        api_versions: tuple[str, ...] = API_VERSIONS,
+        token_style: TokenStyle = "auto",  # noqa: S107 - no password
+        token_lifetime: float = DEFAULT_LIFETIME_SECONDS,
+        token_throttle: bool = False,
+        working_end: WorkingEnd = "sentinel",
+        page_cap: int | None = None,
+        latency: float = 0.0,
+        cert_file: Path | None = None,
+        key_file: Path | None = None,
+        ca_file: Path | None = None,
+        token_clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        unknown = set(api_versions) - set(API_VERSIONS)
+        if unknown or not api_versions:
+            raise ValueError(f"unknown API versions {sorted(unknown)}; known: {API_VERSIONS}")
+        self.world = World() if world is None else world
+        self.username = username
+        self.password = password
+        self.traffic = Traffic()
+        self.faults = Faults(self.world.seed, self._faults_changed)
+        self.tokens = TokenOffice(
+            username=username,
+            password=password,
+            lifetime_seconds=token_lifetime,
+            clock=token_clock,
+        )
+        self._gateway = Gateway(
+            api=Api(self.world, versions=api_versions, working_end=working_end, page_cap=page_cap),
+            control=Control(self.world, self.faults, self._follow_faults),
+            faults=self.faults,
+            login=Login(
+                office=self.tokens,
+                throttle=Throttle(token_clock),
+                style=token_style,
+                throttle_loopback=token_throttle,
+            ),
+            versions=api_versions,
+            latency_seconds=latency,
+            traffic=self.traffic,
+        )
+        self._address = (host, port)
+        self._tls_files = (cert_file, key_file)
+        self._ca_file = ca_file
+        self._ca_file_is_temporary = ca_file is None
+        self._certificates: Certificates | None = None
+        self._listener: Listener | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._thread: Thread | None = None
+
+    def start(self) -> Self:
+        """Listen; faults may be set before.
+
+        Raises:
+            OSError: The address cannot be had, or a file cannot be read or written.
+        """
+        host, _ = self._address
+        extra = () if host in _EVERYWHERE else (host,)
+        cert_file, key_file = self._tls_files
+        self._certificates = Certificates(extra, cert_file=cert_file, key_file=key_file)
+        self._write_ca_file(self._certificates.ca_pem)
+        started: Future[None] = Future()
+        self._thread = Thread(target=self._run, args=(started,), name="simulator", daemon=True)
+        self._thread.start()
+        try:
+            started.result()
+        except OSError:
+            self.close()
+            raise
+        return self
+
+    def close(self) -> None:
+        """Drop every connection, stop, and wait for the thread to end. Closing it again does nothing."""
+        loop, stop, thread = self._loop, self._stop, self._thread
+        if loop is not None and stop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(stop.set)
+        if thread is not None:
+            thread.join(_CLOSE_TIMEOUT_SECONDS)
+        self._loop = self._stop = self._thread = self._listener = None
+        if self._ca_file_is_temporary and self._ca_file is not None:
+            self._ca_file.unlink(missing_ok=True)
+            self._ca_file = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return _running(self._listener).port
+
+    @property
+    def url(self) -> str:
+        """What a client on this machine has to ask, without a slash at the end."""
+        host, _ = self._address
+        host = "127.0.0.1" if host in _EVERYWHERE else host
+        return f"https://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
+    def ca_pem(self) -> bytes:
+        """What a client has to trust."""
+        return _running(self._certificates).ca_pem
+
+    @property
+    def ca_file(self) -> Path:
+        """The file with what a client has to trust."""
+        return _running(self._ca_file)
+
+    def _write_ca_file(self, pem: bytes) -> None:
+        if self._ca_file is None:
+            with tempfile.NamedTemporaryFile(suffix=".pem", delete=False) as file:
+                file.write(pem)
+            self._ca_file = Path(file.name)
+        else:
+            self._ca_file.write_bytes(pem)
+
+    def _run(self, started: Future[None]) -> None:
+        try:
+            asyncio.run(self._serve(started))
+        except (OSError, UnicodeError) as error:
+            started.set_exception(error)
+
+    async def _serve(self, started: Future[None]) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        host, port = self._address
+        self._listener = Listener(
+            host,
+            port,
+            server=web.Server(self._gateway, handler_cancellation=True, access_log=None),
+            certificates=_running(self._certificates),
+            faults=self.faults,
+        )
+        await self._listener.open()
+        started.set_result(None)
+        try:
+            await self._stop.wait()
+        finally:
+            await self._listener.close()
+
+    async def _follow_faults(self, keep: asyncio.BaseProtocol | None = None) -> None:
+        await _running(self._listener).follow_faults(keep)
+
+    def _faults_changed(self) -> None:
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None or thread.ident == get_ident():
+            return  # not started yet, or the control endpoint follows by itself
+        asyncio.run_coroutine_threadsafe(self._follow_faults(), loop).result()
+
+
+def _running(part: Part | None) -> Part:
+    if part is None:
+        raise RuntimeError("the simulator has not been started")
+    return part

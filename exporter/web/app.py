@@ -1,0 +1,228 @@
+"""The routes: what each path answers, and what the service behind them has to give."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+
+import structlog
+from aiohttp import web
+
+from exporter.web.listeners import WebServerError
+from exporter.web.negotiation import accepts_gzip, choose_format
+from exporter.web.reply import Reply, error_reply, send, text_reply
+from exporter.web.status import STYLE_SOURCE, render_status
+
+if TYPE_CHECKING:
+    from exporter.metrics.formats import Format
+    from exporter.web.status import StatusPage
+
+log = structlog.get_logger()
+
+Action: TypeAlias = Callable[[web.BaseRequest], Awaitable[Reply]]
+Guard: TypeAlias = Callable[[web.BaseRequest], Awaitable[Reply | None]]
+T = TypeVar("T")
+
+DEFAULT_MAX_REQUESTS = 40
+SEND_TIMEOUT_SECONDS = 10.0
+RETRY_AFTER_SECONDS = 5
+
+_COMMON_HEADERS = (
+    ("Server", "vb365-restore-exporter"),
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    (
+        "Content-Security-Policy",
+        f"default-src 'none'; style-src {STYLE_SOURCE}; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'",
+    ),
+)
+
+
+class Exposition(Protocol):
+    """A prepared body of `/metrics` in one format; immutable, shared by all scrapes."""
+
+    def content_length(self, gzip: bool) -> int:  # noqa: FBT001 - two forms of one body
+        """Return how many bytes `chunks` gives in this form."""
+
+    def chunks(self, gzip: bool) -> Iterable[bytes]:  # noqa: FBT001 - two forms of one body
+        """Give the body in blocks of any size; in the gzip form they are one gzip member."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """Whether a check passes, and lines for a person that say why not."""
+
+    ok: bool
+    reasons: tuple[str, ...] = ()
+
+
+class Site(Protocol):
+    """What the service shows; every call returns at once and never waits for VB365."""
+
+    def exposition(self, wanted: Format) -> Exposition:
+        """Return the newest body of `/metrics`."""
+
+    def healthy(self) -> Health:
+        """Tell whether every poller is alive."""
+
+    def ready(self) -> Health:
+        """Tell whether every server has been polled once."""
+
+    def config_text(self) -> str:
+        """Return the configuration in force as YAML, secrets masked."""
+
+    def status(self) -> StatusPage:
+        """Return what the status page shows."""
+
+
+class WebApp:
+    """Answers requests for a site; the handler of a `WebServer`.
+
+    Args:
+        site: what is shown.
+        telemetry_path: where the metrics are; `/` replaces the status page.
+        max_requests: scrapes in flight; further ones get 503 with `Retry-After`.
+        guards: asked in order before anything else; the first answer is the answer (authentication,
+            rate limits).
+        extra_headers: further headers of every answer.
+        send_timeout_seconds: how long a client may take for each part of an answer (256 KiB).
+
+    Raises:
+        WebServerError: the telemetry path does not begin with `/` or is that of another page.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        *,
+        telemetry_path: str = "/metrics",
+        max_requests: int = DEFAULT_MAX_REQUESTS,
+        guards: Sequence[Guard] = (),
+        extra_headers: Sequence[tuple[str, str]] = (),
+        send_timeout_seconds: float = SEND_TIMEOUT_SECONDS,
+    ) -> None:
+        self._site = site
+        self._telemetry_path = telemetry_path
+        self._max_requests = max_requests
+        self._guards = tuple(guards)
+        self._headers = (*_COMMON_HEADERS, *extra_headers)
+        self._send_timeout_seconds = send_timeout_seconds
+        self._scrapes_in_flight = 0
+        self._routes = self._make_routes()
+
+    def _make_routes(self) -> Mapping[str, Mapping[str, Action]]:
+        routes: dict[str, Mapping[str, Action]] = {
+            "/": {"GET": self._status},
+            "/-/healthy": {"GET": self._healthy},
+            "/-/ready": {"GET": self._ready},
+            "/config": {"GET": self._config},
+        }
+        path = self._telemetry_path
+        if not path.startswith("/") or (path in routes and path != "/"):
+            raise WebServerError(
+                f"cannot serve metrics at {path!r}: the path must begin with / and must not be "
+                "that of another page"
+            )
+        routes[path] = {"GET": self._metrics}
+        return routes
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request.
+
+        Raises:
+            ConnectionResetError: the client has gone or was cut off.
+        """
+        refusal = await self._safely(self._refusal, request)
+        if refusal is not None:
+            return await self._send(request, refusal)
+        if request.path != self._telemetry_path:
+            return await self._send(request, await self._safely(self._reply, request))
+        if self._scrapes_in_flight >= self._max_requests:
+            log.debug("scrape refused, too many in flight", max_requests=self._max_requests)
+            retry = (("Retry-After", str(RETRY_AFTER_SECONDS)),)
+            return await self._send(request, error_reply(503, headers=retry))
+        self._scrapes_in_flight += 1
+        try:
+            return await self._send(request, await self._safely(self._reply, request))
+        finally:
+            self._scrapes_in_flight -= 1
+
+    def refuse(self, status: int) -> web.Response:
+        """Make the answer to a request that could not even be read (for `WebServer`)."""
+        reply = error_reply(status)
+        headers = (*self._headers, ("Content-Type", reply.content_type))
+        return web.Response(status=status, headers=headers, body=b"".join(reply.body))
+
+    async def _send(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+        return await send(
+            request,
+            reply,
+            common_headers=self._headers,
+            send_timeout_seconds=self._send_timeout_seconds,
+        )
+
+    async def _safely(
+        self, step: Callable[[web.BaseRequest], Awaitable[T]], request: web.BaseRequest
+    ) -> T | Reply:
+        try:
+            return await step(request)
+        except Exception as error:
+            log.exception("request failed", path=request.path, error=type(error).__name__)
+            return error_reply(500)
+
+    async def _refusal(self, request: web.BaseRequest) -> Reply | None:
+        for guard in self._guards:
+            reply = await guard(request)
+            if reply is not None:
+                return reply
+        return None
+
+    async def _reply(self, request: web.BaseRequest) -> Reply:
+        actions = self._routes.get(request.path)
+        if actions is None:
+            return error_reply(404)
+        method = "GET" if request.method == "HEAD" else request.method
+        action = actions.get(method)
+        if action is None:
+            allowed = sorted({*actions, *(("HEAD",) if "GET" in actions else ())})
+            return error_reply(405, headers=(("Allow", ", ".join(allowed)),))
+        return await action(request)
+
+    async def _metrics(self, request: web.BaseRequest) -> Reply:
+        wanted = choose_format(_header(request, "Accept"))
+        gzip = accepts_gzip(_header(request, "Accept-Encoding"))
+        exposition = self._site.exposition(wanted)
+        encoding = (("Content-Encoding", "gzip"),) if gzip else ()
+        return Reply(
+            content_type=wanted.content_type,
+            body=exposition.chunks(gzip),
+            length=exposition.content_length(gzip),
+            headers=(("Vary", "Accept, Accept-Encoding"), *encoding),
+        )
+
+    async def _status(self, _request: web.BaseRequest) -> Reply:
+        html = render_status(self._site.status(), telemetry_path=self._telemetry_path)
+        return text_reply(html, content_type="text/html; charset=utf-8")
+
+    async def _healthy(self, _request: web.BaseRequest) -> Reply:
+        return _health_reply(self._site.healthy(), "healthy", "not healthy")
+
+    async def _ready(self, _request: web.BaseRequest) -> Reply:
+        return _health_reply(self._site.ready(), "ready", "not ready")
+
+    async def _config(self, _request: web.BaseRequest) -> Reply:
+        return text_reply(self._site.config_text())
+
+
+def _health_reply(health: Health, good: str, bad: str) -> Reply:
+    lines = (good if health.ok else bad, *health.reasons)
+    return text_reply("\n".join(lines) + "\n", status=200 if health.ok else 503)
+
+
+def _header(request: web.BaseRequest, name: str) -> str | None:
+    """Return a list header as one text, however many lines it came in."""
+    values = request.headers.getall(name, ())
+    return ",".join(values) if values else None

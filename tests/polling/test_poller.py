@@ -1,0 +1,384 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from exporter.config import AuthConfig, ServerConfig, SessionsConfig
+from exporter.config.secrets import SecretSource
+from exporter.polling.clock import Clock, Moment
+from exporter.polling.ledger import Ledger
+from exporter.polling.poller import Poller
+from exporter.polling.snapshot import Snapshot
+from exporter.vb365.client import Page, ServiceInstance
+from exporter.vb365.errors import (
+    AuthError,
+    ConnectError,
+    ForbiddenError,
+    NotFoundError,
+    Reason,
+    RequestTimeoutError,
+    ServerError,
+    Vb365Error,
+)
+from exporter.vb365.model import Rejection, RejectionReason, RestoreSession, SessionState, UnknownValue
+from support.ledgers import sessions_config, shown_ids
+from support.sessions import NOON, finished, running, session_id
+
+
+class StandingClock(Clock):
+    """A clock that only the test moves."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def timestamp(self) -> float:
+        return NOON.timestamp() + self.seconds
+
+    def now(self) -> Moment:
+        return Moment(monotonic=self.seconds, wall=NOON + timedelta(seconds=self.seconds - 1000))
+
+
+class FakeApi:
+    """An API that answers from a dictionary, and fails where the test says so."""
+
+    api_version = "v8"
+    certificate_not_after: datetime | None = None
+
+    def __init__(self, *sessions: RestoreSession) -> None:
+        self.sessions = {session.id: session for session in sessions}
+        self.list_error: Vb365Error | None = None
+        self.instance_error: Vb365Error | None = None
+        self.get_errors: dict[str, Vb365Error] = {}
+        self.unreadable: set[str] = set()
+        self.rejections: tuple[Rejection, ...] = ()
+        self.calls: list[str] = []
+        self.deadlines: list[float] = []
+
+    @contextmanager
+    def poll(self, deadline: float) -> Iterator[None]:
+        self.deadlines.append(deadline)
+        yield
+
+    def service_instance(self) -> ServiceInstance:
+        self.calls.append("service_instance")
+        if self.instance_error:
+            raise self.instance_error
+        return ServiceInstance(version="8.4", installation_id="")
+
+    def list_sessions(self, *, created_since: datetime | None, page_size: int) -> Iterator[Page]:
+        self.calls.append("list")
+        newest_first = sorted(self.sessions.values(), key=lambda one: one.creation_time, reverse=True)
+        wanted = [one for one in newest_first if created_since is None or one.creation_time > created_since]
+        yield Page(sessions=tuple(wanted[:page_size]), rejections=self.rejections)
+        if self.list_error:
+            raise self.list_error
+
+    def get_session(self, session_id: str) -> RestoreSession | Rejection:
+        self.calls.append(f"get {session_id}")
+        if session_id in self.get_errors:
+            raise self.get_errors[session_id]
+        if session_id in self.unreadable:
+            return Rejection(reason=RejectionReason.WRONG_TYPE, field="state", session_id=session_id)
+        if session_id not in self.sessions:
+            raise NotFoundError("no such session", operation="get")
+        return self.sessions[session_id]
+
+
+class Counts:
+    """An observer that remembers."""
+
+    def __init__(self) -> None:
+        self.polls: list[Reason | None] = []
+        self.overruns = 0
+        self.rejections: list[str] = []
+        self.unknown_fields: list[str] = []
+
+    def polled(self, reason: Reason | None) -> None:
+        self.polls.append(reason)
+
+    def overran(self) -> None:
+        self.overruns += 1
+
+    def rejected(self, reason: str) -> None:
+        self.rejections.append(reason)
+
+    def unknown_value(self, field: str) -> None:
+        self.unknown_fields.append(field)
+
+
+class Bench:
+    """A poller with everything around it replaced."""
+
+    def __init__(self, *sessions: RestoreSession, follow: SessionsConfig | None = None) -> None:
+        follow = follow or sessions_config()
+        server = ServerConfig(
+            name="hq",
+            url="https://vb365.example.com:4443",
+            auth=AuthConfig(kind="token", secret=SecretSource(value="t")),
+            sessions=follow,
+        )
+        self.api = FakeApi(*sessions)
+        self.clock = StandingClock()
+        self.counts = Counts()
+        self.published: list[Snapshot] = []
+        self.stop = threading.Event()
+        self.poller = Poller(
+            server,
+            api=self.api,
+            ledger=Ledger("hq", follow, server.stale_after),
+            clock=self.clock,
+            observer=self.counts,
+            publish=self.published.append,
+            stop=self.stop,
+        )
+
+    def poll(self, **api: Any) -> Snapshot:
+        """One poll a minute after the last, of an API changed like this."""
+        for name, value in api.items():
+            setattr(self.api, name, value)
+        self.api.calls.clear()
+        self.clock.seconds += 60
+        self.poller.poll()
+        return self.published[-1]
+
+
+def server_error(operation: str = "list") -> ServerError:
+    return ServerError("answered 503", operation=operation)
+
+
+def test_a_poll_that_gets_everything_is_up() -> None:
+    bench = Bench(running(60), finished(1))
+
+    snapshot = bench.poll()
+
+    assert True is snapshot.status.up
+    assert [session_id(60), session_id(1)] == shown_ids(snapshot)
+    assert "8.4" == snapshot.status.version
+    assert bench.clock.timestamp() == snapshot.status.last_success_timestamp
+    assert [None] == bench.counts.polls
+    assert bench.poller.polled_once.is_set()
+
+
+def test_a_poll_asks_for_new_sessions_and_for_running_ones_and_nothing_else() -> None:
+    bench = Bench(running(60), finished(1), finished(90))
+    bench.poll()
+
+    bench.poll()
+
+    assert ["list", f"get {session_id(60)}"] == bench.api.calls
+
+
+def test_retries_are_bounded_by_the_poll_interval() -> None:
+    bench = Bench()
+    bench.poll()
+
+    assert [bench.clock.seconds + 60] == bench.api.deadlines
+
+
+def test_a_failed_poll_is_down_at_once_and_keeps_what_was_known() -> None:
+    bench = Bench(running(60), finished(1))
+    succeeded = bench.poll()
+
+    snapshot = bench.poll(list_error=server_error())
+
+    assert False is snapshot.status.up
+    assert "server_error" == snapshot.status.failure_reason
+    assert succeeded.status.last_success_timestamp == snapshot.status.last_success_timestamp
+    assert [session_id(60), session_id(1)] == shown_ids(snapshot)
+    assert [None, Reason.SERVER_ERROR] == bench.counts.polls
+
+
+def test_running_sessions_are_followed_even_when_the_list_fails() -> None:
+    bench = Bench(running(60), finished(1))
+    bench.poll()
+    bench.api.sessions[session_id(60)] = finished(60)
+
+    snapshot = bench.poll(list_error=server_error())
+
+    assert () == snapshot.running
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ConnectError("refused", operation="list"), AuthError("no", operation="list"), RequestTimeoutError("slow", operation="list")],
+)
+def test_a_server_that_cannot_be_talked_to_is_not_asked_any_further(error: Vb365Error) -> None:
+    bench = Bench(running(60), running(61))
+    bench.poll()
+
+    bench.poll(list_error=error)
+
+    assert ["list"] == bench.api.calls
+
+
+def test_one_session_that_cannot_be_got_makes_the_poll_fail_and_only_its_own_series_old() -> None:
+    bench = Bench(running(60), running(61), finished(1))
+    bench.poll()
+    bench.api.get_errors[session_id(60)] = server_error("get")
+    for _ in range(4):
+        snapshot = bench.poll()
+
+    assert False is snapshot.status.up
+    assert [session_id(61), session_id(1)] == shown_ids(snapshot.fresh(bench.clock.seconds))
+
+
+def test_a_404_is_believed_when_the_list_answered() -> None:
+    bench = Bench(running(60), finished(1))
+    bench.poll()
+    del bench.api.sessions[session_id(60)]
+
+    snapshot = bench.poll()
+
+    assert True is snapshot.status.up
+    assert [session_id(1)] == shown_ids(snapshot)
+
+
+def test_a_404_is_not_believed_when_the_list_failed() -> None:
+    bench = Bench(running(60), finished(1))
+    bench.poll()
+    del bench.api.sessions[session_id(60)]
+
+    snapshot = bench.poll(list_error=server_error())
+
+    assert session_id(60) in shown_ids(snapshot)
+    assert False is snapshot.status.up
+
+
+def test_configured_ids_alone_are_vouched_for_by_the_service_instance() -> None:
+    bench = Bench(finished(1), follow=sessions_config([session_id(1), session_id(2)], discover=False))
+
+    snapshot = bench.poll()
+
+    assert ["service_instance", f"get {session_id(1)}", f"get {session_id(2)}"] == bench.api.calls
+    assert [True, False] == [found.found for found in snapshot.found_ids]
+    assert True is snapshot.status.up
+    bench.poll()
+    assert ["service_instance", f"get {session_id(2)}"] == bench.api.calls
+
+
+def test_an_account_that_may_not_see_the_service_instance_can_still_list() -> None:
+    bench = Bench(finished(1))
+
+    snapshot = bench.poll(instance_error=ForbiddenError("no", operation="service_instance"))
+
+    assert True is snapshot.status.up
+    assert [session_id(1)] == shown_ids(snapshot)
+
+
+def test_a_rejected_record_is_counted_and_the_others_are_served() -> None:
+    bench = Bench(finished(1))
+
+    snapshot = bench.poll(rejections=(Rejection(reason=RejectionReason.BAD_ID, field="id"),))
+
+    assert True is snapshot.status.up
+    assert [session_id(1)] == shown_ids(snapshot)
+    assert ["bad_id"] == bench.counts.rejections
+
+
+def test_a_session_that_was_asked_for_and_cannot_be_read_is_a_failure() -> None:
+    bench = Bench(running(60), finished(1))
+    bench.poll()
+
+    snapshot = bench.poll(unreadable={session_id(60)})
+
+    assert "bad_response" == snapshot.status.failure_reason
+
+
+def test_unknown_values_are_counted_each_time_and_logged_once() -> None:
+    odd = running(60, state=SessionState.UNKNOWN, unknown_values=(UnknownValue(field="state", value="Odd"),))
+    bench = Bench(odd)
+
+    with capture_logs() as logs:
+        bench.poll()
+        bench.poll()
+
+    assert ["state", "state"] == bench.counts.unknown_fields
+    assert 1 == sum(entry["event"] == "unknown value shown as Unknown" for entry in logs)
+
+
+def test_a_failure_is_logged_when_it_starts_changes_and_ends_and_not_at_every_poll() -> None:
+    bench = Bench()
+    bench.poll()
+
+    with capture_logs() as logs:
+        bench.poll(list_error=server_error())
+        bench.poll(list_error=server_error())
+        bench.poll(list_error=ConnectError("refused", operation="list"))
+        bench.poll(list_error=None)
+        bench.poll()
+
+    assert [("warning", "server_error"), ("warning", "connect"), ("info", None)] == [
+        (entry["log_level"], entry.get("reason")) for entry in logs
+    ]
+    assert 180.0 == logs[-1]["failed_for_seconds"]
+
+
+def test_a_defect_of_our_own_is_a_failed_poll_and_not_the_end_of_polling() -> None:
+    bench = Bench()
+
+    def broken() -> ServiceInstance:
+        raise RuntimeError("a defect")
+
+    with capture_logs():
+        snapshot = bench.poll(service_instance=broken)
+
+    assert "internal" == snapshot.status.failure_reason
+
+
+def test_an_abandoned_poll_says_nothing() -> None:
+    bench = Bench(finished(1))
+    bench.stop.set()
+
+    bench.poller.poll()
+
+    assert [] == bench.published
+    assert [] == bench.counts.polls
+
+
+def test_a_poller_that_does_not_move_for_longer_than_its_longest_wait_is_unhealthy() -> None:
+    bench = Bench()
+    assert bench.poller.healthy()
+
+    bench.clock.seconds += 60 + 6 * 10 + 30
+
+    assert not bench.poller.healthy()
+    bench.poll()
+    assert bench.poller.healthy()
+
+
+def test_polls_follow_each_other_until_stopped_and_overruns_are_counted() -> None:
+    bench = Bench()
+    gaps: list[float] = []
+
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            assert timeout is not None
+            gaps.append(timeout)
+            bench.clock.seconds += timeout
+            if len(gaps) == 4:
+                self.set()
+            return self.is_set()
+
+    slow = iter([0.0, 90.0, 0.0, 0.0])
+    bench.poller._stop = Stop()
+    list_sessions = bench.api.list_sessions
+
+    def listed(**arguments: Any) -> Iterator[Page]:
+        bench.clock.seconds += next(slow)
+        return list_sessions(**arguments)
+
+    bench.api.list_sessions = listed  # type: ignore[method-assign] # time passes while the server answers
+    with capture_logs():
+        bench.poller.run()
+
+    assert [60.0, 0.0, 60.0, 60.0] == gaps
+    assert 1 == bench.counts.overruns
