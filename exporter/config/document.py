@@ -59,9 +59,9 @@ def parse_document(data: bytes, name: str) -> tuple[object, Findings]:
         ConfigError: the text is no YAML, or more of it than a configuration can be.
     """
     findings = Findings()
+    if len(data) > LARGEST_FILE_BYTES:
+        raise ConfigError([Problem(name, f"is larger than {LARGEST_FILE_BYTES // 1024} KiB")])
     try:
-        if len(data) > LARGEST_FILE_BYTES:
-            raise _RefusedError(f"larger than {LARGEST_FILE_BYTES // 1024} KiB")
         node = _compose(data)
         value = None if node is None else _Builder(findings).value(node, ())
     except _RefusedError as error:
@@ -86,7 +86,8 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         self.depth += 1
         if self.depth > _DEEPEST:
-            raise _RefusedError("nested too deeply", self.peek_event().start_mark)
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # not in its stubs
+            raise _RefusedError("nested too deeply", mark)
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -197,12 +198,14 @@ def _scalar(node: yaml.ScalarNode) -> object:
                 return yaml.constructor.SafeConstructor().construct_yaml_float(node)
     except (ValueError, LookupError):
         # The cause holds the value.
-        raise _RefusedError("not the number or truth value it seems to be; quote text",
-                            node.start_mark) from None
+        raise _RefusedError(
+            "not the number or truth value it seems to be; quote text", node.start_mark
+        ) from None
     raise _unsupported(node)
 
 
 def _unsupported(node: yaml.Node) -> _RefusedError:
     # The tag stays unsaid: an unquoted secret that starts with ! is one.
-    return _RefusedError("tags (!) are not supported; quote text that starts with !",
-                         node.start_mark)
+    return _RefusedError(
+        "tags (!) are not supported; quote text that starts with !", node.start_mark
+    )

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from exporter.config.model import ApiVersionChoice, ChangeFeed, Extra, InfoLabel
 from exporter.config.readers import (
-    Reader,
     choice,
     duration,
     environment_name,
@@ -21,9 +20,9 @@ from exporter.config.readers import (
     host_name,
     inline_secret,
     printable,
+    session_id,
     url_of_proxy,
     url_of_server,
-    session_id,
     whole_number,
 )
 from exporter.config.secrets import SecretSource, SecretUrl
@@ -45,14 +44,14 @@ SECRET_KEYS = ("password", "password_file", "password_env", "token", "token_file
 _path = printable()
 
 
-def _key(description: str, **schema: object) -> Any:
+def _key(description: str, **schema: JsonValue) -> Any:
     """A key that is None when it is not written.
 
     Args:
         description: what editors show.
         schema: more of the JSON Schema than the value's own, such as examples.
     """
-    return Field(default=None, description=description, json_schema_extra=schema)  # type: ignore[arg-type]  # JSON values, in pydantic's own recursive type
+    return Field(default=None, description=description, json_schema_extra=schema)
 
 
 class Block(BaseModel):
@@ -61,7 +60,7 @@ class Block(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-def _one_way(key: str) -> dict[str, object]:
+def _one_way(key: str) -> JsonValue:
     """JSON Schema of a login by one of the secret keys."""
     if key.startswith("password"):
         return {"required": ["username", key]}
@@ -122,6 +121,13 @@ class TLSBlock(Block):
 
 class SessionsBlock(Block):
     """Which restore sessions are followed, how long and how many."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"required": ["discover"], "properties": {"discover": {"const": False}}},
+            "then": {"required": ["ids"], "properties": {"ids": {"type": "array", "minItems": 1}}},
+        }
+    )
 
     ids: tuple[Annotated[str, session_id], ...] | None = _key(
         "Restore sessions to follow in any case."

@@ -23,9 +23,9 @@ __all__ = [
     "host_name",
     "inline_secret",
     "printable",
+    "session_id",
     "url_of_proxy",
     "url_of_server",
-    "session_id",
     "whole_number",
 ]
 
@@ -178,7 +178,9 @@ def _read_server_url(value: object) -> str:
     return f"https://{parts.netloc.lower()}{parts.path.rstrip('/')}"
 
 
-url_of_server = Reader(_read_server_url, {"type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]://[^?#@]+$"})
+url_of_server = Reader(
+    _read_server_url, {"type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]://[^?#@]+$"}
+)
 """The root of the API: https, host, perhaps a port and a path; without the slash at the end."""
 
 
@@ -191,7 +193,9 @@ def _read_proxy_url(value: object) -> SecretUrl:
     return SecretUrl(parts._replace(path="").geturl())
 
 
-url_of_proxy = Reader(_read_proxy_url, {"type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^?#]+$"})
+url_of_proxy = Reader(
+    _read_proxy_url, {"type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^?#]+$"}
+)
 """A proxy, perhaps with user information."""
 
 

@@ -24,6 +24,7 @@ from exporter.simulator.tokens import DEFAULT_LIFETIME_SECONDS, Throttle, TokenO
 from exporter.simulator.world import World
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable
     from types import TracebackType
     from typing import Self
@@ -182,6 +183,16 @@ class Simulator:
         host, _ = self._address
         host = "127.0.0.1" if host in _EVERYWHERE else host
         return f"https://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
+    def requests(self) -> Counter[tuple[str, str]]:
+        """How often each (method, operation) was asked; `traffic.reset()` begins again."""
+        return self.traffic.requests
+
+    @property
+    def response_bytes(self) -> Counter[tuple[str, str]]:
+        """How many bytes of bodies each (method, operation) was answered with."""
+        return self.traffic.response_bytes
 
     @property
     def ca_pem(self) -> bytes:

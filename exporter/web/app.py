@@ -28,16 +28,21 @@ DEFAULT_MAX_REQUESTS = 40
 SEND_TIMEOUT_SECONDS = 10.0
 RETRY_AFTER_SECONDS = 5
 
+_CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        f"style-src {STYLE_SOURCE}",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
 _COMMON_HEADERS = (
     ("Server", "vb365-restore-exporter"),
     ("Cache-Control", "no-store"),
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
-    (
-        "Content-Security-Policy",
-        f"default-src 'none'; style-src {STYLE_SOURCE}; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'",
-    ),
+    ("Content-Security-Policy", _CONTENT_SECURITY_POLICY),
 )
 
 

@@ -1,0 +1,83 @@
+"""A document to its typed blocks: every wrong value and unknown key is reported and left out."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from exporter.config.grammar import ConfigFile, keys_below
+from exporter.config.problems import Findings, Location, dotted, shown_key
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+__all__ = ["read_shape"]
+
+_KEYS = tuple(keys_below())
+
+
+def read_shape(document: dict[str, object], findings: Findings) -> ConfigFile:
+    """The file's blocks, without what was reported; `findings` says what and where."""
+    try:
+        return ConfigFile.model_validate(document)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_input=False):
+            findings.spoilt.add(detail["loc"])
+            findings.report(detail["loc"], _message(detail))
+    return ConfigFile.model_validate(_without_spoilt(document, (), findings.spoilt))
+
+
+def _message(detail: ErrorDetails) -> str:
+    match detail["type"]:
+        case "extra_forbidden":
+            return _unknown_key(detail["loc"])
+        case "model_type":
+            return "must be a mapping (key: value)"
+        case "tuple_type":
+            return "must be a list (- value)"
+    return str(detail.get("ctx", {}).get("error", "is not valid"))
+
+
+def _unknown_key(location: Location) -> str:
+    """The message, with the nearest known key of this block, or else of another one."""
+    key = str(location[-1])
+    place = re.sub(r"\[[0-9]+\]", "[]", dotted(location[:-1]))
+    here = [known for block, known in _KEYS if block == place]
+    near = difflib.get_close_matches(key, here, n=1)
+    if near:
+        return f'unknown key; did you mean "{near[0]}"?'
+    word = shown_key(key)
+    blocks = {known: block for block, known in reversed(_KEYS)}
+    far = difflib.get_close_matches(word, blocks, n=1, cutoff=0.75)
+    if far:
+        return f'unknown key; did you mean "{far[0]}" {_under(blocks[far[0]])}?'
+    return "unknown key"
+
+
+def _under(block: str) -> str:
+    return f"under {block}" if block else "at the top"
+
+
+def _without_spoilt(value: object, location: Location, spoilt: set[Location]) -> object:
+    """The same document without the places that are spoilt.
+
+    A server that is no mapping becomes an empty one, so that its neighbours keep their index.
+    """
+    if isinstance(value, dict):
+        return {
+            key: _without_spoilt(inner, (*location, key), spoilt)
+            for key, inner in value.items()
+            if (*location, key) not in spoilt
+        }
+    if isinstance(value, list):
+        kept = [(*location, i) not in spoilt for i in range(len(value))]
+        if location == ("servers",):
+            return [
+                _without_spoilt(inner, (*location, i), spoilt) if kept[i] else {}
+                for i, inner in enumerate(value)
+            ]
+        return [inner for i, inner in enumerate(value) if kept[i]]
+    return value

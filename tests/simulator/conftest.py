@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from simulator.support import Client, StopWatch, WallClock, empty_world
+
+from exporter.simulator import Simulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from exporter.simulator.world import World
+
+
+@pytest.fixture
+def clock() -> WallClock:
+    return WallClock()
+
+
+@pytest.fixture
+def stop_watch() -> StopWatch:
+    return StopWatch()
+
+
+@pytest.fixture
+def world(clock: WallClock) -> World:
+    """A world without any session."""
+    return empty_world(clock)
+
+
+@pytest.fixture
+def simulate(world: World) -> Iterator[Callable[..., Client]]:
+    """Starts simulators, of the empty world unless told otherwise; gives a client that has logged in."""
+    with ExitStack() as stack:
+
+        def start(log_in: str | None = "v8", **options: Any) -> Client:
+            simulator = stack.enter_context(Simulator(options.pop("world", world), **options))
+            client = Client(simulator)
+            stack.callback(client.close)
+            if log_in is not None:
+                client.log_in(log_in)
+                simulator.traffic.reset()
+            return client
+
+        yield start
+
+
+@pytest.fixture
+def client(simulate: Callable[..., Client]) -> Client:
+    """A client that has logged in to a simulator of the empty world."""
+    return simulate()
