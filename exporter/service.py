@@ -58,10 +58,15 @@ class Service:
         """Start a poller for each server; their polls are spread over the interval, but for the first."""
         count = len(self.config.servers)
         for number, server in enumerate(self.config.servers):
-            target = self._target(server, first_gap_seconds=server.poll_interval * (1 - number / count))
+            target = self._target(
+                server, first_gap_seconds=server.poll_interval * (1 - number / count)
+            )
             self._targets[server.name] = target
             if server.tls_config.insecure_skip_verify:
-                log.warning("certificate is not verified, anyone in between can read the password", server=server.name)
+                log.warning(
+                    "certificate is not verified, anyone in between can read the password",
+                    server=server.name,
+                )
             target.thread.start()
 
     def stop(self) -> None:
@@ -70,7 +75,9 @@ class Service:
         for target in targets:
             target.stop.set()
         closing = [
-            threading.Thread(target=target.client.close, name=f"close-{target.server.name}", daemon=True)
+            threading.Thread(
+                target=target.client.close, name=f"close-{target.server.name}", daemon=True
+            )
             for target in targets
         ]
         for thread in closing:
@@ -81,16 +88,12 @@ class Service:
 
     def unhealthy(self) -> tuple[str, ...]:
         """The servers whose pollers have stopped moving."""
-        return tuple(
-            name for name, target in self._targets.items() if not target.poller.healthy()
-        )
+        return tuple(name for name, target in self._targets.items() if not target.poller.healthy())
 
     def waiting(self) -> tuple[str, ...]:
         """The servers that were not polled yet."""
         return tuple(
-            name
-            for name, target in self._targets.items()
-            if not target.poller.polled_once.is_set()
+            name for name, target in self._targets.items() if not target.poller.polled_once.is_set()
         )
 
     def _target(self, server: ServerConfig, *, first_gap_seconds: float) -> _Target:

@@ -35,7 +35,9 @@ class ServiceSite:
     def healthy(self) -> Health:
         """Whether every poller is alive."""
         stuck = self._service.unhealthy()
-        return Health(ok=not stuck, reasons=tuple(f"{name}: its poller does not move" for name in stuck))
+        return Health(
+            ok=not stuck, reasons=tuple(f"{name}: its poller does not move" for name in stuck)
+        )
 
     def ready(self) -> Health:
         """Whether every server has been polled once."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from exporter.config.grammar import ConfigFile, keys_below
-from exporter.config.problems import Findings, Location, dotted, shown_key
+from exporter.config.problems import Findings, Location, dotted
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -24,10 +24,15 @@ def read_shape(document: dict[str, object], findings: Findings) -> ConfigFile:
     try:
         return ConfigFile.model_validate(document)
     except ValidationError as error:
-        for detail in error.errors(include_url=False, include_input=False):
-            findings.spoilt.add(detail["loc"])
-            findings.report(detail["loc"], _message(detail))
-    return ConfigFile.model_validate(_without_spoilt(document, (), findings.spoilt))
+        details = error.errors(include_url=False, include_input=False)
+    unknown = [detail["loc"] for detail in details if detail["type"] == "extra_forbidden"]
+    findings.spoilt |= {detail["loc"] for detail in details}
+    for detail in details:
+        findings.report(detail["loc"], _message(detail))
+    rest = _without_spoilt(document, (), findings.spoilt)
+    # A misspelt key is one mistake: the key that was meant is not missing as well.
+    findings.spoilt |= {(*place[:-1], meant) for place in unknown if (meant := _nearest(place))}
+    return ConfigFile.model_validate(rest)
 
 
 def _message(detail: ErrorDetails) -> str:
@@ -43,18 +48,21 @@ def _message(detail: ErrorDetails) -> str:
 
 def _unknown_key(location: Location) -> str:
     """The message, with the nearest known key of this block, or else of another one."""
-    key = str(location[-1])
-    place = re.sub(r"\[[0-9]+\]", "[]", dotted(location[:-1]))
-    here = [known for block, known in _KEYS if block == place]
-    near = difflib.get_close_matches(key, here, n=1)
+    near = _nearest(location)
     if near:
-        return f'unknown key; did you mean "{near[0]}"?'
-    word = shown_key(key)
+        return f'unknown key; did you mean "{near}"?'
     blocks = {known: block for block, known in reversed(_KEYS)}
-    far = difflib.get_close_matches(word, blocks, n=1, cutoff=0.75)
+    far = difflib.get_close_matches(str(location[-1]), blocks, n=1, cutoff=0.75)
     if far:
         return f'unknown key; did you mean "{far[0]}" {_under(blocks[far[0]])}?'
     return "unknown key"
+
+
+def _nearest(location: Location) -> str | None:
+    """The known key of the same block that is most like the unknown one, if any is."""
+    place = re.sub(r"\[[0-9]+\]", "[]", dotted(location[:-1]))
+    here = [known for block, known in _KEYS if block == place]
+    return next(iter(difflib.get_close_matches(str(location[-1]), here, n=1)), None)
 
 
 def _under(block: str) -> str:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import TypeVar
 
 from exporter.polling.snapshot import Snapshot
@@ -82,27 +82,32 @@ class SnapshotFamily(Family):
 
 SESSION_LABELS = ("server", "session_id", "organization", "type")
 
-TYPES = tuple(kind for kind in SessionType if kind is not SessionType.UNKNOWN)
-RESULTS = tuple(result for result in SessionResult if result is not SessionResult.UNKNOWN)
+TYPES: tuple[SessionType, ...] = tuple(
+    kind for kind in SessionType if kind is not SessionType.UNKNOWN
+)
+RESULTS: tuple[SessionResult, ...] = tuple(
+    result for result in SessionResult if result is not SessionResult.UNKNOWN
+)
 
 _NONE: Sequence[Sample] = ()
 _AS_OF_THE_LAST_POLL = " (as of the last poll)"
 
-_Member = TypeVar("_Member", SessionState, SessionResult)
+_Member = TypeVar("_Member", bound=StrEnum)
 
 
-def _one_hot(members: Iterable[_Member], unknown: _Member) -> Mapping[_Member, Sequence[Sample]]:
+def _one_hot(known: Iterable[_Member], unknown: _Member) -> Mapping[_Member, Sequence[Sample]]:
     """For each value the samples that show it: 1 at its own label, 0 at those of the other known values."""
-    known = [member for member in members if member is not unknown]
-    return {
-        value: [((member.value,), float(member is value)) for member in known]
-        + ([((value.value,), 1.0)] if value is unknown else [])
-        for value in (*known, unknown)
+    known = tuple(known)
+    samples: dict[_Member, Sequence[Sample]] = {
+        value: tuple(((member.value,), float(member is value)) for member in known)
+        for value in known
     }
+    samples[unknown] = (*(((member.value,), 0.0) for member in known), ((unknown.value,), 1.0))
+    return samples
 
 
-_STATE_SAMPLES = _one_hot(SessionState, SessionState.UNKNOWN)
-_RESULT_SAMPLES = _one_hot(SessionResult, SessionResult.UNKNOWN)
+_STATE_SAMPLES = _one_hot((SessionState.WORKING, SessionState.STOPPED), SessionState.UNKNOWN)
+_RESULT_SAMPLES = _one_hot(RESULTS, SessionResult.UNKNOWN)
 
 
 def _state(session: RestoreSession) -> Sequence[Sample]:

@@ -208,4 +208,5 @@ def _generate(form: Format, source: Collector | CollectorRegistry) -> bytes:
         registry.register(source)
     if form is Format.TEXT:
         return generate_text(registry, escaping=_ESCAPING)
-    return generate_openmetrics(registry, escaping=_ESCAPING).removesuffix(b"# EOF\n")
+    body: bytes = generate_openmetrics(registry, escaping=_ESCAPING)  # type: ignore[no-untyped-call] # the library does not type it
+    return body.removesuffix(b"# EOF\n")

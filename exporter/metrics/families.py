@@ -5,13 +5,13 @@ Single sessions are not here: there can be very many of them, and `exposition` r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from exporter.metrics.catalogue import (
     FINISHED_DURATION,
@@ -24,12 +24,17 @@ from exporter.metrics.catalogue import (
     SnapshotFamily,
 )
 from exporter.metrics.labels import label_value
+from exporter.metrics.numbers import go_float
 from exporter.polling.snapshot import DURATION_BUCKETS_SECONDS, DurationHistogram, Snapshot
 from exporter.vb365.model import SessionType
 
 __all__ = ["SnapshotCollector", "empty_family"]
 
-_MERGED = {Merge.SUM: lambda a, b: a + b, Merge.OLDEST: min, Merge.NEWEST: max}
+_MERGED: Mapping[Merge, Callable[[float, float], float]] = {
+    Merge.SUM: operator.add,
+    Merge.OLDEST: min,
+    Merge.NEWEST: max,
+}
 _NO_DURATIONS = DurationHistogram(
     counts=(0,) * (len(DURATION_BUCKETS_SECONDS) + 1), sum_seconds=0.0
 )
@@ -78,7 +83,7 @@ def _family(row: SnapshotFamily, snapshots: Iterable[Snapshot]) -> Metric:
 def _finished_durations(snapshots: Iterable[Snapshot]) -> Metric:
     row = FINISHED_DURATION
     family = HistogramMetricFamily(row.name, row.help, labels=row.labels)
-    bounds = [*map(floatToGoString, DURATION_BUCKETS_SECONDS), "+Inf"]
+    bounds = [*map(go_float, DURATION_BUCKETS_SECONDS), "+Inf"]
     for snapshot in snapshots:
         durations = snapshot.activity.durations
         unknown = (SessionType.UNKNOWN,) if SessionType.UNKNOWN in durations else ()

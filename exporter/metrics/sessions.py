@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
-
-from prometheus_client.utils import floatToGoString
 
 from exporter.metrics.catalogue import SESSION_LABELS, SessionFamily
 from exporter.metrics.labels import escaped
+from exporter.metrics.numbers import go_float
 from exporter.vb365.model import RestoreSession
 
 __all__ = ["render_sessions"]
@@ -41,10 +39,8 @@ def _render_family(
     samples = family.samples
     lines: list[str] = []
     if not family.labels:
-        for session, labels in zip(sessions, whole, strict=True):
-            lines += [
-                f"{name}{{{labels}}} {floatToGoString(value)}\n" for _, value in samples(session)
-            ]
+        for session, pairs in zip(sessions, whole, strict=True):
+            lines += [f"{name}{{{pairs}}} {go_float(value)}\n" for _, value in samples(session)]
     elif len(family.labels) == 1:
         (label,) = family.labels
         place = bisect(_SHARED, label)
@@ -52,15 +48,15 @@ def _render_family(
             before = "".join(f"{pair}," for pair in labels[:place])
             after = "".join(f",{pair}" for pair in labels[place:])
             lines += [
-                f"{name}{{{before}{_label(label, one)}{after}}} {_number(value)}\n"
+                f"{name}{{{before}{_label(label, one)}{after}}} {go_float(value)}\n"
                 for (one,), value in samples(session)
             ]
     else:
         for session, labels in zip(sessions, shared, strict=True):
             for values, value in samples(session):
                 own = map(_label, family.labels, values)
-                pairs = ",".join(sorted((*labels, *own), key=_label_name))
-                lines.append(f"{name}{{{pairs}}} {_number(value)}\n")
+                every = ",".join(sorted((*labels, *own), key=_label_name))
+                lines.append(f"{name}{{{every}}} {go_float(value)}\n")
     return "".join(lines).encode()
 
 
@@ -79,8 +75,3 @@ def _label(name: str, value: str) -> str:
 
 def _label_name(pair: str) -> str:
     return pair.partition("=")[0]
-
-
-@lru_cache(maxsize=1024)
-def _number(value: float) -> str:
-    return floatToGoString(value)

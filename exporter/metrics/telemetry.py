@@ -26,7 +26,7 @@ class Telemetry:
     """The exporter's own metrics, in a registry of their own."""
 
     def __init__(self) -> None:
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call] # the library does not type it
         self.registry = CollectorRegistry()
         self.polls = self._counter("vb365_polls_total")
         self.poll_failures = self._counter("vb365_poll_failures_total")

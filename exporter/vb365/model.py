@@ -286,7 +286,9 @@ def _enum(
 
 def _members(enum: type[_Enum], unknown: _Enum) -> Mapping[str, _Enum]:
     known = [member for member in enum if member is not unknown]
-    return {spelling: member for member in known for spelling in (member.value, member.value.lower())}
+    return {
+        spelling: member for member in known for spelling in (member.value, member.value.lower())
+    }
 
 
 _TYPES = _members(SessionType, SessionType.UNKNOWN)

@@ -79,10 +79,23 @@ def test_nothing_known_is_a_valid_exposition(form: Format) -> None:
 
 
 texts = st.text(st.characters(), max_size=20) | st.sampled_from(
-    ['a"b', "a\\b", "a\nb", "\\n", "\ud800", "\x00\x1b[31m", "x" * 600, "Ünïcode", "", "{a=\"b\"} 1\n"]
+    [
+        'a"b',
+        "a\\b",
+        "a\nb",
+        "\\n",
+        "\ud800",
+        "\x00\x1b[31m",
+        "x" * 600,
+        "Ünïcode",
+        "",
+        '{a="b"} 1\n',
+    ]
 )
 moments = st.datetimes(
-    datetime(1971, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)  # noqa: DTZ001 - Hypothesis adds the zone
+    datetime(1971, 1, 1),  # noqa: DTZ001 - Hypothesis adds the zone
+    datetime(2200, 1, 1),  # noqa: DTZ001 - the same
+    timezones=st.just(UTC),
 )
 
 
@@ -101,7 +114,8 @@ def any_sessions(draw: st.DrawFn) -> list[RestoreSession]:
                 end_time=st.none() | moments,
                 organization=st.sampled_from(organizations),
                 name=texts,
-                details=texts | st.sampled_from(["7 items processed", "999999999999999 items processed"]),
+                details=texts
+                | st.sampled_from(["7 items processed", "999999999999999 items processed"]),
                 client_host=texts,
             )
         )

@@ -11,7 +11,9 @@ from exporter.metrics.gzipping import EMPTY, GZIP_HEADER, crc_of_all, gzip_trail
 
 
 @given(st.lists(st.binary(max_size=2000)), st.sampled_from([1, 6]))
-def test_pieces_join_into_one_gzip_member_with_the_bytes_of_all(parts: list[bytes], level: int) -> None:
+def test_pieces_join_into_one_gzip_member_with_the_bytes_of_all(
+    parts: list[bytes], level: int
+) -> None:
     pieces = [piece(part, level) for part in parts]
     raw = b"".join(parts)
 

@@ -41,7 +41,9 @@ def test_any_sequence_of_changes_leaves_the_newest_first(
     assert all(block.sessions for block in blocks.newest(most))
     for number in range(0, 61, 7):
         since = finished(number).creation_time
-        assert sum(session.creation_time >= since for session in expected) == blocks.count_since(since)
+        assert sum(session.creation_time >= since for session in expected) == blocks.count_since(
+            since
+        )
 
 
 def test_a_change_replaces_only_the_block_it_falls_into() -> None:

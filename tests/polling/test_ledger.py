@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from exporter.polling.ledger import WALK_EVERY_SECONDS, ListRequest
-from exporter.vb365.model import SessionResult, SessionState, SessionType
+from exporter.vb365.model import RestoreSession, SessionResult, SessionState, SessionType
 from support.ledgers import DAY_SECONDS, LedgerBench, sessions_config, shown_ids
 from support.sessions import NOON, finished, running, session_id
 
@@ -13,12 +13,12 @@ VEX_FAILED = (CONTOSO, SessionType.VEX, SessionResult.FAILED)
 VEX_SUCCESS = (CONTOSO, SessionType.VEX, SessionResult.SUCCESS)
 
 
-def ended(session, result=SessionResult.SUCCESS, seconds=30):  # type: ignore[no-untyped-def] # a test's shorthand
+def ended(session: RestoreSession) -> RestoreSession:
     return replace(
         session,
         state=SessionState.STOPPED,
-        result=result,
-        end_time=session.creation_time + timedelta(seconds=seconds),
+        result=SessionResult.SUCCESS,
+        end_time=session.creation_time + timedelta(seconds=30),
     )
 
 
@@ -226,7 +226,9 @@ def test_a_session_that_left_and_is_listed_again_is_not_an_event() -> None:
     assert {VEX_SUCCESS: 1} == dict(again.activity.finished)
 
 
-def test_a_session_without_end_leaves_lookback_after_it_was_first_seen_stopped_and_stays_away() -> None:
+def test_a_session_without_end_leaves_lookback_after_it_was_first_seen_stopped_and_stays_away() -> (
+    None
+):
     bench = LedgerBench(sessions_config(lookback=7200))
     bench.hold(finished(1, end_time=None))
     bench.poll()
@@ -252,7 +254,9 @@ def test_a_session_left_out_by_max_sessions_and_listed_again_is_not_an_event() -
 
 def test_organizations_are_known_even_when_their_sessions_are_out_of_lookback() -> None:
     bench = LedgerBench()
-    bench.hold(finished(1, creation_time=NOON - timedelta(days=60), end_time=NOON - timedelta(days=60)))
+    bench.hold(
+        finished(1, creation_time=NOON - timedelta(days=60), end_time=NOON - timedelta(days=60))
+    )
 
     snapshot = bench.poll()
 

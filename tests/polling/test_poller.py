@@ -26,7 +26,13 @@ from exporter.vb365.errors import (
     ServerError,
     Vb365Error,
 )
-from exporter.vb365.model import Rejection, RejectionReason, RestoreSession, SessionState, UnknownValue
+from exporter.vb365.model import (
+    Rejection,
+    RejectionReason,
+    RestoreSession,
+    SessionState,
+    UnknownValue,
+)
 from support.ledgers import sessions_config, shown_ids
 from support.sessions import NOON, finished, running, session_id
 
@@ -76,8 +82,14 @@ class FakeApi:
 
     def list_sessions(self, *, created_since: datetime | None, page_size: int) -> Iterator[Page]:
         self.calls.append("list")
-        newest_first = sorted(self.sessions.values(), key=lambda one: one.creation_time, reverse=True)
-        wanted = [one for one in newest_first if created_since is None or one.creation_time > created_since]
+        newest_first = sorted(
+            self.sessions.values(), key=lambda one: one.creation_time, reverse=True
+        )
+        wanted = [
+            one
+            for one in newest_first
+            if created_since is None or one.creation_time > created_since
+        ]
         yield Page(sessions=tuple(wanted[:page_size]), rejections=self.rejections)
         if self.list_error:
             raise self.list_error
@@ -87,7 +99,9 @@ class FakeApi:
         if session_id in self.get_errors:
             raise self.get_errors[session_id]
         if session_id in self.unreadable:
-            return Rejection(reason=RejectionReason.WRONG_TYPE, field="state", session_id=session_id)
+            return Rejection(
+                reason=RejectionReason.WRONG_TYPE, field="state", session_id=session_id
+            )
         if session_id not in self.sessions:
             raise NotFoundError("no such session", operation="get")
         return self.sessions[session_id]
@@ -209,7 +223,11 @@ def test_running_sessions_are_followed_even_when_the_list_fails() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [ConnectError("refused", operation="list"), AuthError("no", operation="list"), RequestTimeoutError("slow", operation="list")],
+    [
+        ConnectError("refused", operation="list"),
+        AuthError("no", operation="list"),
+        RequestTimeoutError("slow", operation="list"),
+    ],
 )
 def test_a_server_that_cannot_be_talked_to_is_not_asked_any_further(error: Vb365Error) -> None:
     bench = Bench(running(60), running(61))
@@ -254,7 +272,9 @@ def test_a_404_is_not_believed_when_the_list_failed() -> None:
 
 
 def test_configured_ids_alone_are_vouched_for_by_the_service_instance() -> None:
-    bench = Bench(finished(1), follow=sessions_config([session_id(1), session_id(2)], discover=False))
+    bench = Bench(
+        finished(1), follow=sessions_config([session_id(1), session_id(2)], discover=False)
+    )
 
     snapshot = bench.poll()
 
@@ -294,7 +314,9 @@ def test_a_session_that_was_asked_for_and_cannot_be_read_is_a_failure() -> None:
 
 
 def test_unknown_values_are_counted_each_time_and_logged_once() -> None:
-    odd = running(60, state=SessionState.UNKNOWN, unknown_values=(UnknownValue(field="state", value="Odd"),))
+    odd = running(
+        60, state=SessionState.UNKNOWN, unknown_values=(UnknownValue(field="state", value="Odd"),)
+    )
     bench = Bench(odd)
 
     with capture_logs() as logs:

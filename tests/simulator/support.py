@@ -23,9 +23,11 @@ class WallClock:
         self.now = NOON
 
     def __call__(self) -> datetime:
+        """The time."""
         return self.now
 
     def go(self, **duration: float) -> None:
+        """Let time pass."""
         self.now += timedelta(**duration)
 
 
@@ -36,6 +38,7 @@ class StopWatch:
         self.seconds = 1000.0
 
     def __call__(self) -> float:
+        """The time."""
         return self.seconds
 
 
@@ -67,18 +70,22 @@ class Client:
         return answer
 
     def ask(self, method: str, path: str, **options: Any) -> requests.Response:
+        """One request; redirects are not followed."""
         options = {"timeout": TIMEOUT_SECONDS, "allow_redirects": False, **options}
         return self.http.request(method, self.simulator.url + path, **options)
 
     def get(self, path: str, **parameters: object) -> requests.Response:
+        """GET with query parameters."""
         return self.ask(
             "GET", path, params={name: str(value) for name, value in parameters.items()}
         )
 
     def json(self, path: str, **parameters: object) -> Any:
+        """The JSON of a GET that has to succeed."""
         answer = self.get(path, **parameters)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     def close(self) -> None:
+        """Close its connections."""
         self.http.close()

@@ -68,9 +68,12 @@ class _Oracle(Collector):
         yield from SnapshotCollector(self._snapshots).collect()
 
 
-def library_body(snapshots: Iterable[Snapshot], form: Format, info_labels: Sequence[str] = ()) -> bytes:
+def library_body(
+    snapshots: Iterable[Snapshot], form: Format, info_labels: Sequence[str] = ()
+) -> bytes:
     """The same families, rendered by the client library."""
     registry = CollectorRegistry()
     registry.register(_Oracle(tuple(snapshots), info_labels))
     generate = generate_text if form is Format.TEXT else generate_openmetrics
-    return generate(registry)
+    rendered: bytes = generate(registry)
+    return rendered

@@ -37,7 +37,9 @@ def sessions_config(
 class LedgerBench:
     """Polls a made-up server into a real ledger; `server` holds what the API would show."""
 
-    def __init__(self, settings: SessionsConfig | None = None, stale_after_seconds: float = 180.0) -> None:
+    def __init__(
+        self, settings: SessionsConfig | None = None, stale_after_seconds: float = 180.0
+    ) -> None:
         self.settings = settings or sessions_config()
         self.ledger = Ledger("hq", self.settings, stale_after_seconds)
         self.server: dict[str, RestoreSession] = {}
@@ -62,7 +64,9 @@ class LedgerBench:
         requests = ledger.lists(self.now)
         for request in requests:
             ledger.begin_list(request)
-            for session in sorted(self.server.values(), key=lambda one: one.creation_time, reverse=True):
+            for session in sorted(
+                self.server.values(), key=lambda one: one.creation_time, reverse=True
+            ):
                 if request.created_since is None or session.creation_time > request.created_since:
                     self.pages.append(session)
                     ledger.observe(session, self.now)
