@@ -46,13 +46,14 @@ def configure(*, level: LogLevel, log_format: LogFormat, stream: TextIO | None =
         log_format: `logfmt` or `json`.
         stream: where lines go; None is standard error.
     """
-    handler = _LineHandler(stream or sys.stderr)
+    render = _RENDERERS[log_format]
+    handler = _LineHandler(stream or sys.stderr, render)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[
                 structlog.processors.StackInfoRenderer(),
                 structlog.processors.format_exc_info,
-                _Renderer(_RENDERERS[log_format]),
+                _Renderer(render),
             ]
         )
     )
@@ -98,6 +99,10 @@ def log_uncaught() -> None:
 class _LineHandler(logging.StreamHandler[TextIO]):
     """Writes lines; what goes wrong meanwhile is at most one line, too."""
 
+    def __init__(self, stream: TextIO, render: Callable[[Fields], str]) -> None:
+        super().__init__(stream)
+        self._render = render
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         fields: Fields = {
             "time": _timestamp(record.created),
@@ -107,7 +112,7 @@ class _LineHandler(logging.StreamHandler[TextIO]):
             "reason": repr(sys.exception()),
         }
         try:
-            self.stream.write(_logfmt(fields) + self.terminator)
+            self.stream.write(self._render(fields) + self.terminator)
         except (OSError, ValueError):
             return  # the stream is gone, and nobody is left to tell
 
@@ -124,7 +129,7 @@ class _Renderer:
             "time": _timestamp(record.created),
             "level": _level(record.levelno),
             "source": f"{record.filename}:{record.lineno}",
-            "msg": event.get("event"),
+            "msg": _text(event.get("event")),
         }
         if not event["_from_structlog"]:
             fields["logger"] = record.name

@@ -17,6 +17,7 @@ __all__ = ["MASK", "SecretSource", "SecretUnavailableError", "SecretUrl", "why_u
 MASK = "<secret>"
 
 _LARGEST_FILE_BYTES = 64 * 1024
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _BEARER = re.compile(r"[\x21-\x7e]+")
 
 
@@ -101,6 +102,8 @@ class SecretSource(_Masked):
             where, secret = "the value", self._value
         if not secret:
             raise SecretUnavailableError(f"{where} is empty")
+        if _SURROGATE.search(secret):
+            raise SecretUnavailableError(f"{where} is not text that UTF-8 can carry")
         if self.bearer and not _BEARER.fullmatch(secret):
             raise SecretUnavailableError(
                 f"{where} is no bearer token: it has spaces, line breaks or characters beyond ASCII"

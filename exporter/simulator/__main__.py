@@ -177,6 +177,8 @@ def main(arguments: Sequence[str] | None = None, stop: Event | None = None) -> i
             simulator.faults.set(name, route=route or None)
         except ValueError as error:
             parser.error(f"--fault: {error}")
+    if stop is None:
+        stop = _stopped_by_signals()
     try:
         simulator.start()
     except OSError as error:
@@ -185,7 +187,8 @@ def main(arguments: Sequence[str] | None = None, stop: Event | None = None) -> i
     try:
         sys.stdout.write(_greeting(simulator))
         sys.stdout.flush()
-        _wait(Event() if stop is None else stop, handle_signals=stop is None)
+        while not stop.wait(_WAKE_SECONDS):
+            pass
     finally:
         simulator.close()
     return 0
@@ -200,12 +203,11 @@ def _greeting(simulator: Simulator) -> str:
     )
 
 
-def _wait(stop: Event, *, handle_signals: bool) -> None:
-    if handle_signals:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
-    while not stop.wait(_WAKE_SECONDS):
-        pass
+def _stopped_by_signals() -> Event:
+    stop = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
@@ -255,7 +255,7 @@ def test_1500_requests_an_hour_are_let_through(stop_watch: StopWatch) -> None:
     said = refusals(throttle, stop_watch, *[1.0] * 1501)
 
     assert set(said[:1500]) == {""}
-    assert said[1500] == "ed 1500 per Hour. 2100"[-12:].strip() or "Hour" in said[1500]
+    assert said[1500] == "00 per Hour. 2100"
 
 
 def test_each_client_has_limits_of_its_own(stop_watch: StopWatch) -> None:
@@ -268,13 +268,12 @@ def test_each_client_has_limits_of_its_own(stop_watch: StopWatch) -> None:
 
 def test_the_cookie_goes_over_tls_only(simulate: Simulate) -> None:
     client = simulate(log_in=None)
-    client.log_in(disable_antiforgery_token="no")
-    [cookie] = client.http.cookies
+    answer = client.log_in(disable_antiforgery_token="no")
 
-    assert cookie.secure
+    assert "Secure" in answer.headers["Set-Cookie"]
 
 
 def test_a_client_that_does_not_trust_the_authority_is_not_served(client: Client) -> None:
-    options: dict[str, Any] = {"timeout": 10, "verify": True}
+    client.http.verify = True
     with pytest.raises(requests.exceptions.SSLError):
-        requests.get(client.simulator.url + "/v8/Health", **options)
+        client.get("/v8/Health")

@@ -1,0 +1,41 @@
+"""`--demo`: the exporter with a simulated VB365 inside, for a first look without a server or a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from exporter.config import Config, parse_config
+from exporter.simulator import Simulator
+
+__all__ = ["demo_config"]
+
+# The simulated server's certificate is verified like a real one's: the demo shows the configuration a user will write.
+_CONFIGURATION = """\
+poll_interval: 2s
+servers:
+  - name: demo
+    url: {url}
+    auth:
+      username: {username}
+      password: {password}
+    tls_config:
+      ca_file: {ca_file}
+"""
+
+
+@contextmanager
+def demo_config() -> Iterator[Config]:
+    """Run a simulator on loopback and give the configuration for it."""
+    with Simulator() as simulator:
+        yield parse_config(
+            _CONFIGURATION.format(
+                url=simulator.url,
+                username=simulator.username,
+                password=simulator.password,
+                ca_file=simulator.ca_file,
+            ),
+            directory=Path.cwd(),
+            name="demo",
+        )

@@ -1,0 +1,220 @@
+"""Restore sessions from a simulated VB365 over real HTTPS to `/metrics`."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from datetime import UTC, datetime, timedelta
+from os import environ
+
+import pytest
+import requests
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+
+from exporter.simulator import Simulator
+from exporter.simulator.world import World
+from support.running import running_exporter, server_yaml, wait_until
+
+REFERENCE = "635b22cf-9cdc-4004-9160-9b90f90f1bbf"
+
+
+def empty_world() -> World:
+    return World(sessions=0, organizations=0, activity=False, minimum=False)
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def test_the_session_of_the_api_page_has_the_values_it_should_have() -> None:
+    world = empty_world()
+    world.add_session(
+        id=REFERENCE,
+        name="Exchange restore (Entire organization - 1/29/2022 10:29:05 AM)",
+        organization="abc.onmicrosoft.com",
+        type="Vex",
+        creation_time=moment("2022-02-22T15:40:25.1612392Z"),
+        end_time=moment("2022-02-22T16:40:26.8586977Z"),
+        state="Stopped",
+        result="Success",
+        details="0 items processed",
+    )
+    with (
+        Simulator(world, api_versions=("v6",)) as simulator,
+        running_exporter(server_yaml(simulator, extra=f"sessions: {{ids: [{REFERENCE.upper()}]}}")) as exporter,
+    ):
+        exporter.wait_for(1, "vb365_up", server="hq")
+
+        labels = {
+            "server": "hq",
+            "session_id": REFERENCE,
+            "organization": "abc.onmicrosoft.com",
+            "type": "Vex",
+        }
+        assert [(labels, pytest.approx(3601.697, abs=0.0005))] == exporter.samples(
+            "vb365_restore_session_duration_seconds"
+        )
+        assert [({**labels, "state": "Working"}, 0), ({**labels, "state": "Stopped"}, 1)] == exporter.samples(
+            "vb365_restore_session_state"
+        )
+        assert [
+            ({**labels, "result": "Success"}, 1),
+            ({**labels, "result": "Warning"}, 0),
+            ({**labels, "result": "Failed"}, 0),
+        ] == exporter.samples("vb365_restore_session_result")
+        assert [(labels, 0)] == exporter.samples("vb365_restore_session_processed_items")
+        assert [({"server": "hq", "session_id": REFERENCE}, 1)] == exporter.samples("vb365_restore_session_found")
+
+
+@pytest.mark.parametrize("working_end", ["sentinel", "null", "absent"])
+@pytest.mark.parametrize("version", ["v6", "v7", "v8"])
+def test_a_running_session_has_no_result_no_duration_and_no_end(version: str, working_end: str) -> None:
+    world = empty_world()
+    running = world.add_session(type="Vex", organization="contoso.onmicrosoft.com")
+    with (
+        Simulator(world, api_versions=(version,), working_end=working_end) as simulator,  # type: ignore[arg-type] # one of its literals
+        running_exporter(server_yaml(simulator)) as exporter,
+    ):
+        exporter.wait_for(1, "vb365_up", server="hq")
+
+        assert 1 == exporter.value("vb365_restore_session_state", session_id=running, state="Working")
+        assert 1 == exporter.value("vb365_server_info", api_version=version)
+        for absent in ("result", "duration_seconds", "end_timestamp_seconds"):
+            assert [] == exporter.samples(f"vb365_restore_session_{absent}")
+
+        world.finish(running, "Failed")
+        exporter.wait_for(1, "vb365_restore_session_result", session_id=running, result="Failed")
+        assert exporter.value("vb365_restore_session_duration_seconds", session_id=running) is not None
+
+
+def test_all_pages_are_read_and_a_session_left_open_a_month_ago_is_found() -> None:
+    world = empty_world()
+    now = datetime.now(UTC)
+    expected = {
+        world.add_session(
+            creation_time=now - timedelta(hours=number),
+            end_time=now - timedelta(hours=number) + timedelta(minutes=5),
+            state="Stopped",
+            result="Success",
+        )
+        for number in range(1, 46)
+    }
+    left_open = world.add_session(creation_time=now - timedelta(days=30))
+    with (
+        Simulator(world, page_cap=10) as simulator,
+        running_exporter(server_yaml(simulator, extra="sessions: {lookback: 7d}")) as exporter,
+    ):
+        exporter.wait_for(1, "vb365_up", server="hq")
+
+        shown = {labels["session_id"] for labels, _ in exporter.samples("vb365_restore_session_state")}
+        assert expected | {left_open} == shown
+        oldest = exporter.samples("vb365_restore_sessions_oldest_working_start_timestamp_seconds")
+        assert [pytest.approx((now - timedelta(days=30)).timestamp(), abs=0.001)] == [value for _, value in oldest]
+
+
+def test_a_server_that_is_down_at_start_is_told_and_recovers_without_a_restart() -> None:
+    world = empty_world()
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+    with Simulator(world) as elsewhere:
+        servers = f"""
+  - name: hq
+    url: https://127.0.0.1:{port}
+    auth: {{username: demo, password: demo}}
+    timeout: 1s
+    tls_config: {{insecure_skip_verify: true}}
+{server_yaml(elsewhere, name="other")}"""
+        with running_exporter(servers) as exporter:
+            exporter.wait_for(0, "vb365_up", server="hq")
+            exporter.wait_for(1, "vb365_up", server="other")
+            assert exporter.value("vb365_poll_failures_total", server="hq", reason="connect")
+            assert [] == exporter.samples("vb365_restore_sessions_working", server="hq")
+            assert 0 == exporter.value("vb365_server_tls_verified", server="hq")
+            assert "Connection refused" in exporter.get("/").text or "connect" in exporter.get("/").text
+
+            with Simulator(world, port=port):
+                exporter.wait_for(1, "vb365_up", server="hq")
+            exporter.wait_for(0, "vb365_up", server="hq")
+
+
+def test_a_poll_costs_one_request_and_one_for_each_old_running_session() -> None:
+    world = empty_world()
+    now = datetime.now(UTC)
+    world.add_session(creation_time=now - timedelta(minutes=1), end_time=now, state="Stopped", result="Success")
+    for hours in (1, 2, 3):
+        world.add_session(creation_time=now - timedelta(hours=hours))
+    with Simulator(world) as simulator, running_exporter(server_yaml(simulator)) as exporter:
+        exporter.wait_for(1, "vb365_up", server="hq")
+        before = sum(value for _, value in exporter.samples("vb365_api_requests_total"))
+        polls_before = exporter.value("vb365_polls_total", server="hq")
+
+        exporter.wait_for_poll()
+
+        polls = exporter.value("vb365_polls_total", server="hq")
+        assert polls is not None
+        assert polls_before is not None
+        requests_after = sum(value for _, value in exporter.samples("vb365_api_requests_total"))
+        # The two scrapes may have seen a poll under way: at most one poll's requests apart.
+        per_poll = (requests_after - before) / (polls - polls_before)
+        assert 4 * (polls - polls_before) - 4 <= requests_after - before <= 4 * (polls - polls_before) + 4, per_poll
+        assert 1 == exporter.value("vb365_api_requests_total", operation="token", code="200")
+
+
+def test_what_the_exporter_shows_is_the_truth_while_sessions_start_and_end() -> None:
+    with Simulator() as simulator, running_exporter(server_yaml(simulator), "poll_interval: 1s") as exporter:
+        exporter.wait_for(1, "vb365_up", server="hq")
+        exporter.wait_for_poll()
+
+        truth = requests.get(
+            f"{simulator.url}/_simulator/truth", verify=str(simulator.ca_file), timeout=10
+        ).json()["sessions"]
+        shown = {
+            labels["session_id"]: labels["state"]
+            for labels, value in exporter.samples("vb365_restore_session_state")
+            if value == 1
+        }
+        true_states = {session["id"]: session["state"] for session in truth}
+        assert shown
+        assert "Working" in shown.values()
+        # A session may have moved between the poll and the look at the truth; nothing moves twice in a second.
+        wrong = [session_id for session_id, state in shown.items() if true_states[session_id] != state]
+        assert len(wrong) <= 2
+        working = sum(state == "Working" for state in true_states.values())
+        counted = sum(value for _, value in exporter.samples("vb365_restore_sessions_working"))
+        assert abs(working - counted) <= 2
+
+
+def test_both_formats_are_served_compressed_or_not_and_promtool_has_nothing_to_say() -> None:
+    with (
+        Simulator() as simulator,
+        running_exporter(
+            server_yaml(simulator, extra=f"sessions: {{ids: [{REFERENCE}], discover: true}}"),
+            "poll_interval: 1s\ninfo_labels: [name, initiated_by, client_host, scope_name, reason, details]",
+        ) as exporter,
+    ):
+        exporter.wait_for(1, "vb365_up", server="hq")
+        openmetrics = exporter.get("/metrics", Accept="application/openmetrics-text; version=1.0.0")
+        assert openmetrics.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+        assert [*parse_openmetrics(openmetrics.content.decode())]
+        plain = requests.get(exporter.url + "/metrics", headers={"Accept-Encoding": "identity"}, timeout=10)
+        assert "Content-Encoding" not in plain.headers
+
+        promtool = shutil.which("promtool")
+        if promtool is None:
+            assert "CI" not in environ, "promtool has to be installed in CI"
+            pytest.skip("promtool is not installed (Debian package prometheus)")
+        checked = subprocess.run(
+            [promtool, "check", "metrics"], input=plain.content, capture_output=True, check=False
+        )
+        assert (0, b"", b"") == (checked.returncode, checked.stdout, checked.stderr)
+
+
+def test_health_and_readiness_follow_the_pollers() -> None:
+    with Simulator(empty_world()) as simulator, running_exporter(server_yaml(simulator)) as exporter:
+        wait_until(lambda: exporter.get("/-/ready").ok, "ready")
+        assert exporter.get("/-/healthy").ok
+        config = exporter.get("/config").text
+        assert "<secret>" in config
+        assert f"password: {simulator.password}" not in config

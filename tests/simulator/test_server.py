@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+import trustme
+from simulator.support import Client, WallClock, empty_world
+
+from exporter.simulator import Simulator
+from exporter.simulator.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Simulate = Callable[..., Client]
+
+
+def simulator_threads() -> int:
+    return sum(thread.name == "simulator" for thread in threading.enumerate())
+
+
+def test_closing_ends_the_thread_frees_the_port_and_removes_the_ca_file() -> None:
+    before = simulator_threads()
+    with Simulator(empty_world()) as simulator:
+        port, ca_file = simulator.port, simulator.ca_file
+        assert simulator_threads() == before + 1
+        assert ca_file.read_bytes() == simulator.ca_pem
+    simulator.close()
+
+    assert simulator_threads() == before
+    assert not ca_file.exists()
+    socket.create_server(("127.0.0.1", port)).close()
+
+
+def test_closing_does_not_wait_for_requests_that_hang(simulate: Simulate) -> None:
+    client = simulate()
+    client.simulator.faults.set("silence")
+    with ThreadPoolExecutor() as pool:
+        hanging = pool.submit(client.get, "/v8/Health")
+        while not client.simulator.requests["GET", "health"]:
+            pass
+        client.simulator.close()
+        with pytest.raises(requests.exceptions.ConnectionError):
+            hanging.result(timeout=10)
+
+
+def test_a_port_in_use_is_an_error_that_leaves_nothing_behind(client: Client) -> None:
+    before = simulator_threads()
+    second = Simulator(empty_world(), port=client.simulator.port)
+    with pytest.raises(OSError, match="in use"):
+        second.start()
+
+    assert simulator_threads() == before
+
+
+def test_it_can_be_started_again_on_another_port() -> None:
+    simulator = Simulator(empty_world())
+    for _ in range(2):
+        with simulator:
+            client = Client(simulator)
+            assert client.json("/v8/Health")
+            client.close()
+
+
+def test_before_the_start_there_is_no_url() -> None:
+    with pytest.raises(RuntimeError, match="has not been started"):
+        _ = Simulator(empty_world()).url
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", ""])
+def test_the_certificate_is_good_for_every_name_of_this_machine(
+    simulate: Simulate, host: str
+) -> None:
+    client = simulate(host=host)
+
+    assert client.json("/v8/Health")
+    if host != "::1":
+        url = f"https://localhost:{client.simulator.port}/v8/Health"
+        assert client.http.get(url, timeout=10).status_code == 200
+
+
+def test_the_ca_file_goes_where_it_is_wanted_and_stays(tmp_path: Path) -> None:
+    ca_file = tmp_path / "ca.pem"
+    with Simulator(empty_world(), ca_file=ca_file) as simulator:
+        assert simulator.ca_file == ca_file
+
+    assert ca_file.read_bytes() == simulator.ca_pem
+
+
+def test_a_certificate_can_be_given(simulate: Simulate, tmp_path: Path) -> None:
+    certificate = trustme.CA().issue_cert("127.0.0.1")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    client = simulate(log_in=None, cert_file=tmp_path / "cert.pem", key_file=tmp_path / "key.pem")
+    shown = ssl.get_server_certificate(("127.0.0.1", client.simulator.port))
+
+    assert shown.encode().strip() == certificate.cert_chain_pems[0].bytes().strip()
+    assert client.simulator.ca_pem == certificate.cert_chain_pems[0].bytes()
+
+
+def test_requests_and_bytes_are_counted_by_operation(client: Client, world: World) -> None:
+    key = world.add_session()
+    sizes = [len(client.get("/V8/RestoreSessions?limit=5").content) for _ in range(2)]
+    client.get(f"/v6/restoresessions/{key}")
+    client.get("/nowhere")
+    simulator = client.simulator
+
+    assert simulator.requests == {
+        ("GET", "list"): 2,
+        ("GET", "get"): 1,
+        ("GET", "unknown"): 1,
+    }
+    assert simulator.response_bytes["GET", "list"] == sum(sizes)
+    assert simulator.traffic.log[0] == "GET /V8/RestoreSessions?limit=5"
+    simulator.traffic.reset()
+    assert not simulator.requests
+    assert not simulator.response_bytes
+    assert not simulator.traffic.log
+
+
+def test_each_answer_takes_the_latency(simulate: Simulate) -> None:
+    client = simulate(latency=0.05)
+
+    assert client.get("/v8/Health").elapsed.total_seconds() >= 0.05
+
+
+def test_many_clients_are_served_at_once(simulate: Simulate) -> None:
+    client = simulate(latency=0.02, world=World(clock=WallClock()))
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: client.get("/v8/RestoreSessions"), range(40)))
+
+    assert len({answer.content for answer in answers}) == 1
+
+
+def test_a_client_that_sends_nothing_does_not_keep_others_waiting(client: Client) -> None:
+    with socket.create_connection(("127.0.0.1", client.simulator.port)):
+        assert client.get("/v8/Health").status_code == 200

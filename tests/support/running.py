@@ -1,0 +1,105 @@
+"""The exporter as it runs, without its command: pollers, publisher and web server, against real HTTPS servers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.config import parse_config
+from exporter.service import Service
+from exporter.simulator import Simulator
+from exporter.site import ServiceSite
+from exporter.web.app import WebApp
+from exporter.web.server import WebServer, bind_listeners
+
+Labels = dict[str, str]
+
+
+def wait_until(true: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+    """Look again and again until something is true.
+
+    Raises:
+        AssertionError: it did not become true in time.
+    """
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+
+
+class RunningExporter:
+    """An exporter under test."""
+
+    def __init__(self, url: str, service: Service) -> None:
+        self.url = url
+        self.service = service
+
+    def get(self, path: str, **headers: str) -> requests.Response:
+        """Ask it as a browser or a Prometheus would."""
+        return requests.get(self.url + path, headers=headers, timeout=10)
+
+    def text(self) -> str:
+        """The text exposition."""
+        response = self.get("/metrics")
+        assert 200 == response.status_code
+        return response.content.decode()
+
+    def samples(self, name: str, **labels: str) -> list[tuple[Labels, float]]:
+        """The samples of one name that have at least these labels."""
+        return [
+            (sample.labels, sample.value)
+            for family in text_string_to_metric_families(self.text())
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        ]
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """The value of the one sample with these labels; None when there is none."""
+        samples = self.samples(name, **labels)
+        assert len(samples) <= 1, samples
+        return samples[0][1] if samples else None
+
+    def wait_for(self, expected: float, name: str, **labels: str) -> None:
+        """Scrape until a sample has this value."""
+        wait_until(lambda: self.value(name, **labels) == expected, f"{name}{labels} == {expected}")
+
+    def wait_for_poll(self) -> None:
+        """Return when a poll that began after this call has ended."""
+        polls = sum(value for _, value in self.samples("vb365_polls_total"))
+        servers = len(self.service.config.servers)
+        wait_until(
+            lambda: sum(value for _, value in self.samples("vb365_polls_total")) >= polls + 2 * servers,
+            "two more polls",
+        )
+
+
+def server_yaml(simulator: Simulator, name: str = "hq", extra: str = "") -> str:
+    """The configuration of one server that is a simulator; `extra` are more keys of it."""
+    return f"""
+  - name: {name}
+    url: {simulator.url}
+    auth: {{username: {simulator.username}, password: {simulator.password}}}
+    tls_config: {{ca_file: {simulator.ca_file}}}
+    {extra}
+"""
+
+
+@contextmanager
+def running_exporter(servers: str, top: str = "poll_interval: 1s") -> Iterator[RunningExporter]:
+    """Run an exporter with this configuration."""
+    config = parse_config(f"{top}\nservers:{servers}", directory=Path.cwd())
+    service = Service(config)
+    app = WebApp(ServiceSite(service))
+    web = WebServer(app, bind_listeners(["127.0.0.1:0"]), refuse=app.refuse)
+    web.start()
+    service.start()
+    try:
+        yield RunningExporter(f"http://{web.addresses[0]}", service)
+    finally:
+        service.stop()
+        web.close(2.0)
