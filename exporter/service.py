@@ -21,7 +21,7 @@ __all__ = ["Service"]
 
 log = structlog.get_logger()
 
-_STOP_SECONDS = 3.0
+_STOP_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class Service:
             target.thread.start()
 
     def stop(self) -> None:
-        """Abandon the polls, log out where the API has a logout; takes 3 s at most."""
+        """Abandon the polls, log out where the API has a logout; takes 2 s at most."""
         targets = tuple(self._targets.values())
         for target in targets:
             target.stop.set()

@@ -27,7 +27,10 @@ _OWN_WORDS = {
     "mapping values are not allowed": "a key is not expected here; check the indentation, and "
     "quote text that has a colon and a space",
     "could not find expected": "a colon and a space are missing after a key",
-    "expected a single document": "a second document (---) is not expected",
+    "but found another document": "a second document (---) is not expected",
+    "expected <block end>": "the indentation does not fit here, or quotes are closed too early",
+    "expected ','": "a comma or the closing bracket is missing before this",
+    "found unexpected end": "quotes are not closed",
 }
 """By how PyYAML's message starts, what is said instead: its own words may repeat a secret."""
 
@@ -116,7 +119,7 @@ def _in_own_words(problem: str) -> str:
         if problem.startswith(start):
             return words
     # What PyYAML quotes is from the file.
-    return re.split(r"[ ,;]*['\"]", problem, maxsplit=1)[0] or "not YAML"
+    return re.split(r"[ ,;]*(?:but (?:found|got) )?['\"]", problem, maxsplit=1)[0] or "not YAML"
 
 
 class _Builder:

@@ -83,20 +83,20 @@ async def send(
         ("Content-Length", str(reply.length)),
         *reply.headers,
     )
-    wanted = reply.body if request.method != "HEAD" else ()
+    with_body = request.method != "HEAD"
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(send_timeout_seconds) as limit:
-            if reply.length <= WRITE_BYTES and request.method != "HEAD":
+            if with_body and reply.length <= WRITE_BYTES:
                 return await _send_at_once(request, reply, headers)
             response = web.StreamResponse(status=reply.status, headers=headers)
             await response.prepare(request)
             sent = 0
-            for block in writes(wanted):
+            for block in writes(reply.body) if with_body else ():
                 limit.reschedule(loop.time() + send_timeout_seconds)
                 sent += len(block)
                 await response.write(block)
-            if wanted and sent != reply.length:
+            if with_body and sent != reply.length:
                 raise _BrokenOffError(f"{sent} of {reply.length} bytes")  # noqa: TRY301 - one cut below
             await response.write_eof()
     except TimeoutError:

@@ -1,0 +1,479 @@
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from simulator.support import NOON
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from simulator.support import Client
+
+    from exporter.simulator.world import World
+
+    Simulate = Callable[..., Client]
+
+LIST = "/v8/RestoreSessions"
+OLD_LIST = "/v6/RestoreSessions"
+
+
+@pytest.fixture
+def sessions(world: World) -> list[str]:
+    """Two sessions, newest first: one that runs and one that has ended."""
+    running = world.add_session(organization="contoso", items="r")
+    stopped = world.add_session(
+        creation_time=NOON - timedelta(hours=3),
+        end_time=NOON - timedelta(hours=2),
+        state="Stopped",
+        result="Warning",
+        organization="contoso",
+        items="rw",
+    )
+    return [running, stopped]
+
+
+@pytest.fixture
+def struck(client: Client) -> Callable[..., Any]:
+    """Sets a fault and gives the JSON of the list it strikes."""
+
+    def ask(name: str, path: str = LIST, **options: Any) -> Any:
+        client.simulator.faults.set(name, **options)
+        return client.json(path)
+
+    return ask
+
+
+# The token endpoint and tokens
+
+
+def test_one_request_is_unauthorized_and_its_token_revoked(client: Client) -> None:
+    client.simulator.faults.set("unauthorized_once")
+    first, second = client.get(LIST), client.get(LIST)
+    client.log_in()
+
+    assert (first.status_code, first.content) == (401, b"")
+    assert second.status_code == 401
+    assert client.get(LIST).status_code == 200
+    assert client.simulator.faults.hits["unauthorized_once"] == 1
+
+
+def test_every_request_is_unauthorized_though_tokens_are_given(client: Client) -> None:
+    client.simulator.faults.set("unauthorized")
+
+    assert client.log_in().status_code == 200
+    assert client.get(LIST).status_code == 401
+    assert client.log_in().status_code == 200
+    assert client.get("/v8/ServiceInstance").status_code == 401
+
+
+@pytest.mark.parametrize(("version", "status"), [("v6", 400), ("v8", 401)])
+def test_the_password_is_refused_in_the_form_of_the_version(
+    client: Client, version: str, status: int
+) -> None:
+    client.simulator.faults.set("password_refused")
+
+    assert client.log_in(version).status_code == status
+
+
+@pytest.mark.parametrize(("version", "status"), [("v6", 400), ("v8", 401)])
+def test_the_refresh_token_is_refused_but_the_password_is_not(
+    client: Client, version: str, status: int
+) -> None:
+    client.simulator.faults.set("refresh_refused")
+    refresh = client.log_in().json()["refresh_token"]
+    answer = client.log_in(version, grant_type="refresh_token", refresh_token=refresh)
+
+    assert answer.status_code == status
+
+
+def test_a_token_expires_after_a_few_requests_though_it_promises_an_hour(client: Client) -> None:
+    client.simulator.faults.set("token_expires_early", value=2)
+    token = client.log_in().json()
+
+    assert token["expires_in"] == 3600
+    assert [client.get(LIST).status_code for _ in range(4)] == [200, 200, 401, 401]
+
+
+def test_the_limits_of_the_token_endpoint_hold_on_loopback(client: Client) -> None:
+    client.simulator.faults.set("token_throttle")
+    statuses = [client.log_in().status_code for _ in range(3)]
+
+    assert 429 in statuses
+
+
+def test_the_token_endpoint_can_be_struck_alone(client: Client) -> None:
+    client.simulator.faults.set("status_503", route="token")
+
+    assert client.get(LIST).status_code == 200
+    assert client.log_in().status_code == 503
+
+
+# Statuses
+
+
+@pytest.mark.parametrize(
+    ("version", "body"),
+    [
+        ("v6", {"message": "Access denied"}),
+        ("v7", {"message": "Access denied", "errorCode": None}),
+        (
+            "v8",
+            {
+                "message": "Access denied",
+                "errorCode": "ResourceAccessDenied",
+                "stackTrace": None,
+            },
+        ),
+    ],
+)
+def test_reading_is_forbidden(client: Client, version: str, body: dict[str, object]) -> None:
+    client.simulator.faults.set("forbidden")
+    answer = client.get(f"/{version}/RestoreSessions")
+
+    assert (answer.status_code, answer.json()) == (403, body)
+
+
+def test_one_session_is_not_found_and_the_list_still_has_it(
+    client: Client, sessions: list[str]
+) -> None:
+    client.simulator.faults.set("not_found", session_id=sessions[0])
+
+    assert client.get(f"{LIST}/{sessions[0]}").status_code == 404
+    assert client.get(f"{LIST}/{sessions[1]}").status_code == 200
+    assert client.json(LIST)["results"][0]["id"] == sessions[0]
+
+
+def test_the_whole_api_is_missing(client: Client) -> None:
+    client.simulator.faults.set("api_missing")
+    answers = [client.get(LIST), client.get("/v8/ServiceInstance"), client.log_in("v7")]
+
+    assert [(answer.status_code, answer.content) for answer in answers] == [(404, b"")] * 3
+
+
+def test_a_throttled_answer_gives_seconds(client: Client) -> None:
+    client.simulator.faults.set("throttled_seconds", value=7)
+    answer = client.get(LIST)
+
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "7")
+    assert answer.reason == "API calls quota exceeded! maximum admitted 1 per Second."
+    assert answer.content == b""
+
+
+def test_a_throttled_answer_gives_a_date(client: Client) -> None:
+    client.simulator.faults.set("throttled_date", value=60)
+    answer = client.get(LIST)
+    left = parsedate_to_datetime(answer.headers["Retry-After"]) - datetime.now(UTC)
+
+    assert answer.status_code == 429
+    assert timedelta(seconds=40) < left <= timedelta(seconds=60)
+
+
+def test_a_throttled_answer_gives_nothing(client: Client) -> None:
+    client.simulator.faults.set("throttled_bare")
+    answer = client.get(LIST)
+
+    assert answer.status_code == 429
+    assert "Retry-After" not in answer.headers
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_the_server_answers_with_an_error(client: Client, status: int) -> None:
+    client.simulator.faults.set(f"status_{status}")
+    answer = client.get(LIST)
+
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"].startswith(
+        "application/json" if status == 500 else "text/html"
+    )
+
+
+def test_a_redirect_leads_to_another_host(client: Client) -> None:
+    client.simulator.faults.set("redirect_to_other_host", target="https://localhost:1")
+    answer = client.get(f"{LIST}?limit=7")
+
+    assert answer.status_code == 307
+    assert answer.headers["Location"] == "https://localhost:1/v8/RestoreSessions?limit=7"
+    assert client.log_in().headers["Location"] == "https://localhost:1/v8/token"
+
+
+# Bodies
+
+
+def test_a_login_page_comes_instead_of_json(client: Client) -> None:
+    client.simulator.faults.set("html")
+    answer = client.get(LIST)
+
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert "<html>" in answer.text
+
+
+def test_the_body_is_empty(client: Client) -> None:
+    client.simulator.faults.set("empty_body")
+    answer = client.get(LIST)
+
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+def test_the_json_is_cut_in_half(client: Client, sessions: list[str]) -> None:
+    whole = client.get(LIST).text
+    client.simulator.faults.set("truncated_json")
+    answer = client.get(LIST)
+
+    assert len(sessions) == 2
+    assert whole.startswith(answer.text)
+    assert len(answer.text) == len(whole) // 2
+    with pytest.raises(ValueError, match=r".+"):
+        answer.json()
+
+
+def test_the_document_is_a_string(struck: Callable[..., Any]) -> None:
+    assert struck("wrong_type_top") == "a string"
+
+
+def test_results_are_no_list(struck: Callable[..., Any]) -> None:
+    assert struck("wrong_type_page")["results"] == {"not": "a list"}
+
+
+def test_sessions_are_strings(struck: Callable[..., Any], sessions: list[str]) -> None:
+    assert len(sessions) == 2
+    assert struck("wrong_type_record")["results"] == ["session 0", "session 1"]
+
+
+def test_only_the_session_of_the_fault_is_damaged(
+    struck: Callable[..., Any], client: Client, sessions: list[str]
+) -> None:
+    right = client.json(LIST)["results"][1]
+
+    for name in ("wrong_type_record", "wrong_type_field", "nulls", "not_uuids", "nan"):
+        damaged, other = struck(name, session_id=sessions[0], first=1)["results"]
+        assert other == right
+        assert damaged != client.json(LIST)["results"][0]
+
+
+def test_fields_have_other_types(struck: Callable[..., Any], sessions: list[str]) -> None:
+    record = struck("wrong_type_field", f"{LIST}/{sessions[1]}")
+
+    assert record["id"] == sessions[1]
+    assert isinstance(record["name"], int)
+    assert isinstance(record["creationTime"], int)
+    assert isinstance(record["endTime"], dict)
+    assert isinstance(record["eTag"], str)
+
+
+def test_numbers_are_no_numbers(client: Client, sessions: list[str]) -> None:
+    client.simulator.faults.set("nan")
+    answer = client.get(OLD_LIST)
+    page = answer.json()
+
+    assert len(sessions) == 2
+    assert "NaN" in answer.text
+    assert "Infinity" in answer.text
+    assert not math.isfinite(page["offset"])
+    assert not math.isfinite(page["results"][0]["eTag"])
+
+
+def test_numbers_are_too_large_for_a_float(client: Client, sessions: list[str]) -> None:
+    client.simulator.faults.set("huge_number")
+    answer = client.get(OLD_LIST)
+
+    assert len(sessions) == 2
+    assert '"limit":1e999' in answer.text
+    assert '"eTag":1e999' in answer.text
+    assert answer.json()["limit"] == math.inf
+
+
+def test_a_body_is_huge_and_does_not_say_so(client: Client) -> None:
+    client.simulator.faults.set("huge_body", value=3_000_000)
+    answer = client.get(LIST)
+
+    assert "Content-Length" not in answer.headers
+    assert len(answer.content) > 3_000_000
+    assert answer.json()["results"] == []
+
+
+def test_a_huge_body_has_200_mb_by_default_and_ends_when_the_client_leaves(client: Client) -> None:
+    client.simulator.faults.set("huge_body")
+    with client.ask("GET", LIST, stream=True) as answer:
+        assert len(next(answer.iter_content(1 << 20))) > 0
+
+    assert client.simulator.faults.active()[0].value == 200 * 1024 * 1024
+    client.simulator.faults.clear()
+    assert client.json(LIST)["results"] == []
+
+
+def test_a_small_gzip_body_inflates_to_much(client: Client) -> None:
+    client.simulator.faults.set("gzip_bomb", value=50_000_000)
+    with client.ask("GET", LIST, stream=True) as answer:
+        packed = answer.raw.read(decode_content=False)
+    unpacked, rest = 0, packed
+    while rest:
+        inflate = zlib.decompressobj(wbits=31)
+        unpacked += len(inflate.decompress(rest))
+        rest = inflate.unused_data
+
+    assert answer.headers["Content-Encoding"] == "gzip"
+    assert len(packed) < 100_000
+    assert unpacked > 49_000_000
+
+
+def test_lists_are_nested_deeply(client: Client) -> None:
+    client.simulator.faults.set("deep_nesting")
+    text = client.get(LIST).text
+
+    assert text == "[" * 100_000 + "]" * 100_000
+
+
+def test_the_charset_is_another_one(client: Client, sessions: list[str]) -> None:
+    client.simulator.faults.set("wrong_charset")
+    answer = client.get(LIST)
+
+    assert len(sessions) == 2
+    assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
+    with pytest.raises(UnicodeDecodeError):
+        answer.content.decode()
+    assert json.loads(answer.content.decode("latin-1"))["results"][0]["name"].endswith("é")
+
+
+def test_texts_have_lone_surrogates(struck: Callable[..., Any], sessions: list[str]) -> None:
+    record = struck("lone_surrogates")["results"][0]
+
+    assert record["id"] == sessions[0]
+    assert record["organization"] == "contoso\ud800"
+
+
+def test_texts_have_control_characters(struck: Callable[..., Any], sessions: list[str]) -> None:
+    record = struck("control_characters")["results"][1]
+
+    assert record["id"] == sessions[1]
+    assert {"\x00", "\x1b", "\n", "\u2028"} <= set(record["organization"])
+    assert "\x00" in record["details"]
+
+
+def test_everything_but_the_id_is_null(struck: Callable[..., Any], sessions: list[str]) -> None:
+    record = struck("nulls")["results"][0]
+
+    assert record.pop("id") == sessions[0]
+    assert set(record.values()) == {None}
+    assert "state" in record
+
+
+def test_everything_but_the_id_is_missing(struck: Callable[..., Any], sessions: list[str]) -> None:
+    assert struck("missing_fields")["results"] == [{"id": key} for key in sessions]
+
+
+def test_enum_values_are_of_a_newer_server(struck: Callable[..., Any], sessions: list[str]) -> None:
+    record = struck("unknown_enums", f"{OLD_LIST}/{sessions[0]}")
+
+    assert (record["type"], record["state"], record["result"]) == ("Vpp", "Suspended", "Cancelled")
+
+
+def test_a_session_comes_twice(struck: Callable[..., Any], sessions: list[str]) -> None:
+    page = struck("duplicate_ids")
+
+    assert [record["id"] for record in page["results"]] == [*sessions, sessions[0]]
+
+
+def test_ids_are_no_uuids(struck: Callable[..., Any], sessions: list[str]) -> None:
+    page = struck("not_uuids")
+
+    assert [record["id"] for record in page["results"]] == [
+        f"session-{key[:8]}" for key in sessions
+    ]
+
+
+def test_a_session_ends_before_it_starts(struck: Callable[..., Any], sessions: list[str]) -> None:
+    running, stopped = struck("end_before_creation")["results"]
+
+    assert (running["id"], running["endTime"][:4]) == (sessions[0], "9999")
+    assert stopped["creationTime"] == "2026-11-24T09:00:00Z"
+    assert stopped["endTime"] == "2026-11-24T08:00:00Z"
+
+
+def test_the_clock_of_the_server_is_ahead_in_all_it_says(
+    client: Client, sessions: list[str]
+) -> None:
+    client.simulator.faults.set("clock_skew")
+    answer = client.get(LIST)
+    running, stopped = answer.json()["results"]
+    date = parsedate_to_datetime(answer.headers["Date"])
+    token = client.log_in().json()
+
+    assert [running["id"], stopped["id"]] == sessions
+    assert running["creationTime"] == "2026-11-24T17:00:00Z"
+    assert running["endTime"] == "9999-12-31T23:59:59.9999999Z"
+    assert stopped["endTime"] == "2026-11-24T15:00:00Z"
+    assert timedelta(hours=4, minutes=59) < date - datetime.now(UTC) <= timedelta(hours=5)
+    issued = datetime.fromisoformat(token[".issued"])
+    assert timedelta(hours=4, minutes=59) < issued - datetime.now(UTC) <= timedelta(hours=5)
+
+
+def test_the_clock_of_the_server_is_ahead_in_what_it_understands(
+    client: Client, sessions: list[str]
+) -> None:
+    client.simulator.faults.set("clock_skew", value=-2)
+    after = client.json(LIST, startTimeFrom="2026-11-24T09:59:59Z")
+    until = client.json(LIST, startTimeTo="2026-11-24T10:00:00Z")
+
+    assert [record["id"] for record in after["results"]] == sessions[:1]
+    assert [record["id"] for record in until["results"]] == sessions[1:]
+    assert client.get(LIST, startTimeFrom="noon").status_code == 400
+
+
+def test_pages_never_end(client: Client, sessions: list[str]) -> None:
+    client.simulator.faults.set("endless_paging")
+    path = f"{LIST}?limit=2"
+    for offset in (0, 2, 4, 6):
+        page = client.json(path)
+        path = page["_links"]["next"]["href"]
+        assert page["offset"] == offset
+        assert [record["id"] for record in page["results"]] == sessions
+
+    assert path == "/v8/RestoreSessions?offset=8&limit=2"
+
+
+def test_the_next_link_leads_to_another_host(
+    struck: Callable[..., Any], sessions: list[str]
+) -> None:
+    page = struck("next_to_other_host", target="https://localhost:1")
+    default = struck("next_to_other_host")
+
+    assert len(page["results"]) == len(sessions)
+    assert page["_links"]["next"]["href"] == (
+        "https://localhost:1/v8/RestoreSessions?offset=30&limit=30"
+    )
+    assert default["_links"]["next"]["href"].startswith("https://elsewhere.invalid/v8/")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["wrong_type_page", "wrong_type_record", "duplicate_ids", "endless_paging"],
+)
+def test_what_is_no_page_is_spared_by_faults_of_pages(client: Client, name: str) -> None:
+    right = client.json("/v8/ServiceInstance")
+    client.simulator.faults.set(name, route="all")
+
+    assert client.json("/v8/ServiceInstance") == right
+
+
+@pytest.mark.parametrize("name", ["nulls", "truncated_json", "clock_skew", "endless_paging"])
+def test_an_error_is_not_damaged(client: Client, name: str) -> None:
+    client.simulator.faults.set(name, route="all")
+
+    assert client.get(f"{LIST}/unknown").status_code == 404
+    assert client.get(f"{LIST}/unknown").json()["errorCode"] == "ResourceNotFound"
+
+
+def test_statistics_and_events_can_be_damaged_too(
+    struck: Callable[..., Any], sessions: list[str]
+) -> None:
+    statistics = struck("wrong_type_field", f"{LIST}/{sessions[1]}/Statistics", route="statistics")
+    [start, *_] = struck("unknown_enums", f"{LIST}/{sessions[1]}/Events", route="events")["results"]
+
+    assert statistics["totalItemsCount"] == "all"
+    assert (start["type"], start["status"]) == ("Vpp", "Suspended")

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from exporter.web.app import WebApp
+from exporter.web.server import WebServer, bind_listeners
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, MutableMapping
+
+    from exporter.web.app import Site
+
+
+@pytest.fixture(autouse=True)
+def logged() -> Iterator[list[MutableMapping[str, Any]]]:
+    with capture_logs() as events:
+        yield events
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., WebServer]]:
+    """Start servers for a site; all of them end with the test, their threads too."""
+    with contextlib.ExitStack() as stack:
+
+        def start(
+            site: Site,
+            *,
+            listen: str = "127.0.0.1:0",
+            options: dict[str, Any] | None = None,
+            **app: Any,
+        ) -> WebServer:
+            handler = WebApp(site, **app)
+            server = WebServer(
+                handler, bind_listeners([listen]), refuse=handler.refuse, **(options or {})
+            )
+            stack.callback(server.close, 0.0)
+            server.start()
+            return server
+
+        yield start
+    assert "web" not in {thread.name for thread in threading.enumerate()}

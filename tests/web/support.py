@@ -1,0 +1,148 @@
+"""A site made of fixed answers, and clients that see every byte."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import ssl
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from exporter.web.app import Health
+from exporter.web.status import StatusPage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from exporter.metrics.formats import Format
+    from exporter.web.server import Address, WebServer
+
+WAIT_SECONDS = 10.0
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+@dataclass
+class FakeExposition:
+    """A body given as its two forms; `on_block` sees each block before it is handed out."""
+
+    raw: list[bytes]
+    gzipped: list[bytes] = field(default_factory=list)
+    length: int | None = None
+    on_block: Callable[[], None] = lambda: None
+
+    def content_length(self, gzip: bool) -> int:  # noqa: FBT001 - as in the protocol
+        return sum(map(len, self._form(gzip))) if self.length is None else self.length
+
+    def chunks(self, gzip: bool) -> Iterable[bytes]:  # noqa: FBT001 - as in the protocol
+        for block in self._form(gzip):
+            self.on_block()
+            yield block
+
+    def _form(self, gzip: bool) -> list[bytes]:  # noqa: FBT001 - as in the protocol
+        return self.gzipped if gzip else self.raw
+
+
+@dataclass
+class FakeSite:
+    """What a test wants the service to say; an exception is raised instead of said."""
+
+    body: FakeExposition | Exception = field(default_factory=lambda: FakeExposition([b"# body\n"]))
+    health: Health = Health(ok=True)
+    readiness: Health = Health(ok=True)
+    config: str = "servers: []\n"
+    page: StatusPage = StatusPage(version="1.2.3", generated=NOON, servers=())
+    asked: list[Format] = field(default_factory=list)
+
+    def exposition(self, wanted: Format) -> FakeExposition:
+        self.asked.append(wanted)
+        if isinstance(self.body, Exception):
+            raise self.body
+        return self.body
+
+    def healthy(self) -> Health:
+        return self.health
+
+    def ready(self) -> Health:
+        return self.readiness
+
+    def config_text(self) -> str:
+        return self.config
+
+    def status(self) -> StatusPage:
+        return self.page
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+def request(
+    server: WebServer,
+    path: str,
+    *,
+    method: str = "GET",
+    headers: Iterable[tuple[str, str]] = (),
+) -> Answer:
+    """Ask over a new connection."""
+    connection = http.client.HTTPConnection(*loopback(server), timeout=WAIT_SECONDS)
+    with contextlib.closing(connection):
+        return ask(connection, path, method=method, headers=headers)
+
+
+def ask(
+    connection: http.client.HTTPConnection,
+    path: str,
+    *,
+    method: str = "GET",
+    headers: Iterable[tuple[str, str]] = (),
+) -> Answer:
+    """Ask over an open connection, with no header but those given."""
+    connection.putrequest(method, path, skip_accept_encoding=True)
+    for name, value in headers:
+        connection.putheader(name, value)
+    connection.endheaders()
+    response = connection.getresponse()
+    return Answer(response.status, dict(response.getheaders()), response.read())
+
+
+def loopback(server: WebServer) -> Address:
+    """Where the server's first listener is reached from here."""
+    address = server.addresses[0]
+    return address._replace(host="127.0.0.1") if address.host in {"::", "0.0.0.0"} else address  # noqa: S104 - compares
+
+
+def connect(server: WebServer, *, receive_buffer: int | None = None) -> socket.socket:
+    """Open a bare connection; a small receive buffer makes a slow client."""
+    client = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    client.settimeout(WAIT_SECONDS)
+    if receive_buffer is not None:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    client.connect(tuple(loopback(server)))
+    return client
+
+
+def read_all(client: socket.socket) -> bytes:
+    """Read until the server closes; fails when it does not within `WAIT_SECONDS`."""
+    received = []
+    with contextlib.suppress(ConnectionResetError, ssl.SSLEOFError):
+        while data := client.recv(1 << 20):
+            received.append(data)
+    return b"".join(received)
+
+
+def exchange(server: WebServer, data: bytes) -> bytes:
+    """Send bytes, and return all that comes until the server closes."""
+    with connect(server) as client:
+        client.sendall(data)
+        return read_all(client)

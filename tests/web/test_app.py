@@ -1,0 +1,334 @@
+from __future__ import annotations
+
+import gzip
+import http.client
+import threading
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from web.support import (
+    WAIT_SECONDS,
+    FakeExposition,
+    FakeSite,
+    ask,
+    connect,
+    exchange,
+    loopback,
+    read_all,
+    request,
+)
+
+from exporter.metrics.formats import Format
+from exporter.web.app import Health, WebApp
+from exporter.web.reply import WRITE_BYTES, Reply, text_reply
+from exporter.web.server import WebServerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, MutableMapping
+
+    from aiohttp import web
+
+    from exporter.web.server import WebServer
+
+    Serve = Callable[..., WebServer]
+
+PATHS = ["/metrics", "/", "/-/healthy", "/-/ready", "/config"]
+OPENMETRICS = ("Accept", "application/openmetrics-text;version=1.0.0")
+GZIP = ("Accept-Encoding", "gzip")
+SMALL_BUFFER = 4096
+
+
+def two_forms(block: bytes, count: int) -> FakeExposition:
+    whole = gzip.compress(block * count, 1)
+    pieces = [whole[start : start + 1000] for start in range(0, len(whole), 1000)]
+    return FakeExposition(raw=[block] * count, gzipped=pieces)
+
+
+def test_metrics_are_text_0_0_4_unless_another_format_is_asked_for(serve: Serve) -> None:
+    site = FakeSite()
+    answer = request(serve(site), "/metrics")
+    assert (answer.status, answer.body) == (200, b"# body\n")
+    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert site.asked == [Format.TEXT]
+
+
+def test_metrics_are_openmetrics_for_who_asks_for_it(serve: Serve) -> None:
+    site = FakeSite()
+    answer = request(serve(site), "/metrics", headers=[OPENMETRICS])
+    assert (
+        answer.headers["Content-Type"]
+        == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    )
+    assert site.asked == [Format.OPENMETRICS]
+
+
+def test_an_accept_header_in_several_lines_is_one_list(serve: Serve) -> None:
+    site = FakeSite()
+    request(serve(site), "/metrics", headers=[("Accept", "text/plain;q=0.5"), OPENMETRICS])
+    assert site.asked == [Format.OPENMETRICS]
+
+
+@pytest.mark.parametrize("accept", [b"version=abc", b"\xff\xfe", b"a/b;q=x", b";", b'a/b;c="'])
+def test_a_malformed_accept_header_gets_text_0_0_4(serve: Serve, accept: bytes) -> None:
+    received = exchange(
+        serve(FakeSite()),
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: " + accept + b"\r\n\r\n",
+    )
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n" in received
+
+
+def test_gzip_is_sent_byte_for_byte_as_prepared_to_who_accepts_it(serve: Serve) -> None:
+    body = two_forms(b"vb365_up 1\n", 5000)
+    answer = request(serve(FakeSite(body=body)), "/metrics", headers=[GZIP])
+    assert answer.headers["Content-Encoding"] == "gzip"
+    assert answer.headers["Content-Length"] == str(len(answer.body))
+    assert answer.body == b"".join(body.gzipped)
+
+
+@pytest.mark.parametrize("accepted", [[], [("Accept-Encoding", "gzip;q=0")]])
+def test_who_does_not_accept_gzip_gets_none(serve: Serve, accepted: list[tuple[str, str]]) -> None:
+    body = two_forms(b"vb365_up 1\n", 5000)
+    answer = request(serve(FakeSite(body=body)), "/metrics", headers=accepted)
+    assert "Content-Encoding" not in answer.headers
+    assert answer.body == b"vb365_up 1\n" * 5000
+
+
+def test_caches_are_told_what_the_answer_depends_on(serve: Serve) -> None:
+    answer = request(serve(FakeSite()), "/metrics")
+    assert answer.headers["Vary"] == "Accept, Accept-Encoding"
+
+
+def test_a_body_of_many_megabytes_arrives_whole_over_one_connection_again_and_again(
+    serve: Serve,
+) -> None:
+    blocks = [bytes([number]) * (97 * number) for number in range(250)] * 3
+    blocks += [b"x" * (WRITE_BYTES * 3 + 1), b"", b"y" * WRITE_BYTES, b"z"]
+    server = serve(FakeSite(body=FakeExposition(raw=blocks)))
+    connection = http.client.HTTPConnection(*loopback(server), timeout=WAIT_SECONDS)
+    with closing(connection):
+        for _ in range(3):
+            answer = ask(connection, "/metrics")
+            assert answer.body == b"".join(blocks)
+            assert answer.headers["Content-Length"] == str(len(answer.body))
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/nothing"])
+def test_head_gets_the_header_of_get_without_the_body(serve: Serve, path: str) -> None:
+    server = serve(FakeSite())
+    wanted, got = request(server, path), request(server, path, method="HEAD")
+    assert (got.status, got.body) == (wanted.status, b"")
+    assert dict(wanted.headers) | {"Date": ""} == dict(got.headers) | {"Date": ""}
+
+
+def test_head_of_a_large_body_leaves_the_connection_usable(serve: Serve) -> None:
+    body = FakeExposition(raw=[b"x" * 1000] * 1000)
+    connection = http.client.HTTPConnection(*loopback(serve(FakeSite(body=body))))
+    with closing(connection):
+        head = ask(connection, "/metrics", method="HEAD")
+        assert (head.headers["Content-Length"], head.body) == ("1000000", b"")
+        assert len(ask(connection, "/metrics").body) == 1_000_000
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/metrics/", "//metrics", "/-/reload", "/%00", "/templates/status.css"]
+)
+def test_any_other_path_is_not_found(serve: Serve, path: str) -> None:
+    answer = request(serve(FakeSite()), path)
+    assert (answer.status, answer.text) == (404, "404 Not Found\n")
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
+def test_another_method_is_refused_with_those_that_are_allowed(
+    serve: Serve, method: str, path: str
+) -> None:
+    answer = request(serve(FakeSite()), path, method=method)
+    assert (answer.status, answer.text) == (405, "405 Method Not Allowed\n")
+    assert answer.headers["Allow"] == "GET, HEAD"
+
+
+def test_the_query_and_an_absolute_target_do_not_change_the_path(serve: Serve) -> None:
+    server = serve(FakeSite())
+    assert request(server, "/metrics?name[]=x").status == 200
+    assert request(server, "http://elsewhere.example/metrics").status == 200
+
+
+@pytest.mark.parametrize("path", ["/-/healthy", "/-/ready"])
+def test_health_is_told_by_status_and_reasons(serve: Serve, path: str) -> None:
+    good, bad = Health(ok=True), Health(ok=False, reasons=("hq: stuck", "lab: stuck"))
+    well = request(serve(FakeSite(health=good, readiness=good)), path)
+    ill = request(serve(FakeSite(health=bad, readiness=bad)), path)
+    word = path.removeprefix("/-/")
+    assert (well.status, well.text) == (200, f"{word}\n")
+    assert (ill.status, ill.text) == (503, f"not {word}\nhq: stuck\nlab: stuck\n")
+
+
+def test_health_and_readiness_are_two_things(serve: Serve) -> None:
+    server = serve(FakeSite(health=Health(ok=True), readiness=Health(ok=False)))
+    assert request(server, "/-/healthy").status == 200
+    assert request(server, "/-/ready").status == 503
+
+
+def test_the_configuration_is_shown_as_plain_text(serve: Serve) -> None:
+    answer = request(serve(FakeSite(config="name: <b>hq</b> \ud800\n")), "/config")
+    assert (answer.status, answer.text) == (200, "name: <b>hq</b> ?\n")
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+
+
+def test_the_status_page_is_html(serve: Serve) -> None:
+    answer = request(serve(FakeSite()), "/")
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert answer.text.startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/nothing"])
+def test_every_answer_carries_the_security_headers(serve: Serve, path: str) -> None:
+    headers = request(serve(FakeSite()), path).headers
+    policy = headers["Content-Security-Policy"].split("; ")
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in headers["Content-Security-Policy"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Cache-Control"] == "no-store"
+    assert headers["Server"] == "vb365-restore-exporter"
+
+
+def test_further_headers_of_every_answer_can_be_given(serve: Serve) -> None:
+    server = serve(FakeSite(), extra_headers=[("Strict-Transport-Security", "max-age=9")])
+    assert request(server, "/nothing").headers["Strict-Transport-Security"] == "max-age=9"
+
+
+def test_an_error_behind_a_page_is_a_plain_500_and_a_log_event(
+    serve: Serve, logged: list[MutableMapping[str, Any]]
+) -> None:
+    server = serve(FakeSite(body=ValueError("secret")))
+    answer = request(server, "/metrics")
+    assert (answer.status, answer.text) == (500, "500 Internal Server Error\n")
+    assert [(event["event"], event["error"]) for event in logged] == [
+        ("request failed", "ValueError")
+    ]
+    assert request(server, "/-/healthy").status == 200
+
+
+@pytest.mark.parametrize("announced", [5, 7_000_000, 13_000_000])
+def test_a_body_of_another_length_than_announced_is_cut_and_not_taken_for_whole(
+    serve: Serve, logged: list[MutableMapping[str, Any]], announced: int
+) -> None:
+    body = FakeExposition(raw=[b"x" * 1_000_000] * 10, length=announced)
+    received = exchange(serve(FakeSite(body=body)), b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    _, _, content = received.partition(b"\r\n\r\n")
+    assert len(content) != announced or announced == 7_000_000
+    assert [event["event"] for event in logged] == ["answer broken off"]
+
+
+def test_an_error_in_the_middle_of_a_body_cuts_the_connection(
+    serve: Serve, logged: list[MutableMapping[str, Any]]
+) -> None:
+    blocks = iter(range(5))
+    body = FakeExposition(raw=[b"x" * WRITE_BYTES] * 10, on_block=lambda: next(blocks) and None)
+    received = exchange(serve(FakeSite(body=body)), b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert len(received) < 10 * WRITE_BYTES
+    assert [event["event"] for event in logged] == ["answer broken off"]
+
+
+class StalledScrape:
+    """A client that asks for much and takes nothing, until it is told to go."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.blocks = 0
+        self.body = FakeExposition(raw=[b"x" * WRITE_BYTES] * 400, on_block=self._count)
+
+    def _count(self) -> None:
+        self.blocks += 1
+        self.begun.set()
+
+
+def test_scrapes_beyond_max_requests_get_503_and_nothing_else_does(serve: Serve) -> None:
+    stalled = StalledScrape()
+    site = FakeSite(body=stalled.body)
+    server = serve(site, max_requests=1)
+    with connect(server, receive_buffer=SMALL_BUFFER) as client:
+        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert stalled.begun.wait(WAIT_SECONDS)
+        busy = request(server, "/metrics")
+        assert (busy.status, busy.text) == (503, "503 Service Unavailable\n")
+        assert busy.headers["Retry-After"] == "5"
+        assert request(server, "/-/healthy").status == 200
+    site.body = FakeExposition(raw=[b"small"])
+    while (answer := request(server, "/metrics")).status == 503:
+        pass  # until the server has noticed that the client went away
+    assert answer.body == b"small"
+
+
+def test_a_client_that_takes_nothing_is_cut_off_and_costs_little_memory(
+    serve: Serve, logged: list[MutableMapping[str, Any]]
+) -> None:
+    stalled = StalledScrape()
+    server = serve(FakeSite(body=stalled.body), send_timeout_seconds=0.2)
+    with connect(server, receive_buffer=SMALL_BUFFER) as client:
+        client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert stalled.begun.wait(WAIT_SECONDS)
+        while not logged:
+            assert request(server, "/-/healthy").status == 200
+        assert len(read_all(client)) < 400 * WRITE_BYTES
+    assert [event["event"] for event in logged] == ["client too slow, connection cut"]
+    assert stalled.blocks < 100  # the kernel's buffers hold some; the rest was never asked for
+
+
+def test_ten_clients_at_once_all_get_the_whole_body(serve: Serve) -> None:
+    body = two_forms(b"vb365_up 1\n", 300_000)
+    server = serve(FakeSite(body=body))
+    answers: list[bytes] = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(request(server, "/metrics").body))
+        for _ in range(10)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [b"vb365_up 1\n" * 300_000] * 10
+
+
+def test_the_metrics_can_be_at_another_path(serve: Serve) -> None:
+    server = serve(FakeSite(), telemetry_path="/veeam/metrics")
+    assert request(server, "/veeam/metrics").body == b"# body\n"
+    assert request(server, "/metrics").status == 404
+    assert 'href="/veeam/metrics"' in request(server, "/").text
+
+
+def test_metrics_at_the_root_replace_the_status_page(serve: Serve) -> None:
+    assert request(serve(FakeSite(), telemetry_path="/"), "/").body == b"# body\n"
+
+
+@pytest.mark.parametrize("path", ["metrics", "", "/config", "/-/healthy"])
+def test_a_telemetry_path_that_cannot_be_is_an_error(path: str) -> None:
+    with pytest.raises(WebServerError, match=repr(path)):
+        WebApp(FakeSite(), telemetry_path=path)
+
+
+def test_a_guard_answers_before_anything_else_on_every_path(serve: Serve) -> None:
+    async def lets_pass(_request: web.BaseRequest) -> Reply | None:
+        return None
+
+    async def asks_for_password(_request: web.BaseRequest) -> Reply | None:
+        return text_reply("no\n", status=401, headers=(("WWW-Authenticate", "Basic"),))
+
+    site = FakeSite()
+    server = serve(site, guards=[lets_pass, asks_for_password])
+    for path in [*PATHS, "/nothing"]:
+        answer = request(server, path)
+        assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Basic")
+    assert site.asked == []
+
+
+def test_a_guard_that_fails_lets_nobody_in(serve: Serve) -> None:
+    async def fails(_request: web.BaseRequest) -> Reply | None:
+        raise ValueError
+
+    assert request(serve(FakeSite(), guards=[fails]), "/config").status == 500
