@@ -39,6 +39,10 @@ format: $(READY) ## let ruff format and fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+.PHONY: docs
+docs: $(READY) ## write the README's tables anew from the code
+	PYTHONPATH=tests $(BIN)/python tests/support/readme.py
+
 .PHONY: wheel
 wheel: $(READY) ## build the wheel into dist/
 	rm -rf dist

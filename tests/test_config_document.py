@@ -97,9 +97,7 @@ def test_a_merged_key_that_is_overruled_is_no_duplicate_wherever_the_alias_is_us
         ("#" * (LARGEST_FILE_BYTES + 1), "is larger than 1024 KiB"),
     ],
 )
-def test_text_that_cannot_be_read_says_where_and_not_what(
-    text: str | bytes, problem: str
-) -> None:
+def test_text_that_cannot_be_read_says_where_and_not_what(text: str | bytes, problem: str) -> None:
     said = problem_of(text)
 
     assert said.startswith(f"config.yaml: {problem}")
@@ -126,7 +124,10 @@ def test_aliases_of_aliases_cannot_fill_the_memory(text: str) -> None:
     assert "aliases make this more than a configuration" in problem_of(text)
 
 
-@given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace")))
+@given(
+    st.binary(max_size=200)
+    | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace"))
+)
 def test_whatever_the_bytes_are_there_is_a_value_or_a_problem(data: bytes) -> None:
     try:
         parse_document(data, "config.yaml")

@@ -91,13 +91,9 @@ async def send(
                 return await _send_at_once(request, reply, headers)
             response = web.StreamResponse(status=reply.status, headers=headers)
             await response.prepare(request)
-            sent = 0
-            for block in writes(reply.body) if with_body else ():
+            for block in _exactly(reply.length, writes(reply.body)) if with_body else ():
                 limit.reschedule(loop.time() + send_timeout_seconds)
-                sent += len(block)
                 await response.write(block)
-            if with_body and sent != reply.length:
-                raise _BrokenOffError(f"{sent} of {reply.length} bytes")  # noqa: TRY301 - one cut below
             await response.write_eof()
     except TimeoutError:
         log.debug("client too slow, connection cut", remote=request.remote)
@@ -110,16 +106,25 @@ async def send(
     return response
 
 
-class _BrokenOffError(Exception):
+class _LengthError(Exception):
     """The body has not the length that was announced."""
+
+
+def _exactly(length: int, blocks: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    given = 0
+    for block in blocks:
+        given += len(block)
+        if given > length:
+            break
+        yield block
+    if given != length:
+        raise _LengthError(f"{given} bytes came where {length} were announced")
 
 
 async def _send_at_once(
     request: web.BaseRequest, reply: Reply, headers: tuple[tuple[str, str], ...]
 ) -> web.StreamResponse:
-    body = b"".join(reply.body)
-    if len(body) != reply.length:
-        raise _BrokenOffError(f"{len(body)} of {reply.length} bytes")
+    body = b"".join(_exactly(reply.length, writes(reply.body)))
     # `Response` sends header and body by one system call, `StreamResponse` by two.
     response = web.Response(status=reply.status, headers=headers, body=body)
     await response.prepare(request)

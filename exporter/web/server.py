@@ -237,6 +237,8 @@ class _Connection(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002 - quotes the request, which is not to be echoed
     ) -> web.StreamResponse:
         """Answer what never reached the handler, without aiohttp's version and quotations."""
+        if isinstance(exc, ConnectionError):  # nobody is there to be answered
+            raise exc
         if status >= 500:
             log.error("request failed", path=request.path, status=status, exc_info=exc)
         else:

@@ -44,15 +44,19 @@ class FakeExposition:
         return self.gzipped if gzip else self.raw
 
 
+WELL = Health(ok=True)
+EMPTY_PAGE = StatusPage(version="1.2.3", generated=NOON, servers=())
+
+
 @dataclass
 class FakeSite:
     """What a test wants the service to say; an exception is raised instead of said."""
 
     body: FakeExposition | Exception = field(default_factory=lambda: FakeExposition([b"# body\n"]))
-    health: Health = Health(ok=True)
-    readiness: Health = Health(ok=True)
+    health: Health = WELL
+    readiness: Health = WELL
     config: str = "servers: []\n"
-    page: StatusPage = StatusPage(version="1.2.3", generated=NOON, servers=())
+    page: StatusPage = EMPTY_PAGE
     asked: list[Format] = field(default_factory=list)
 
     def exposition(self, wanted: Format) -> FakeExposition:

@@ -1,0 +1,57 @@
+"""The tables of the README that are made from the code: `python tests/support/readme.py` writes them anew."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from exporter.flags import FLAGS
+from exporter.metrics.catalogue import SESSION_FAMILIES, SESSION_LABELS, Family, SessionFamily, SnapshotFamily, all_families
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def _labels(family: Family) -> str:
+    labels: tuple[str, ...] = family.labels
+    if isinstance(family, SessionFamily):
+        labels = (*(SESSION_LABELS if family not in SESSION_FAMILIES else ()), *labels)
+    elif isinstance(family, SnapshotFamily):
+        labels = ("server", *labels)
+    return ", ".join(f"`{label}`" for label in labels)
+
+
+def metrics_table() -> str:
+    """Every metric, in the order they are served."""
+    rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
+    for family in all_families(("<info_labels>",)):
+        labels = _labels(family)
+        if isinstance(family, SessionFamily):
+            labels = "session labels" + (", " + ", ".join(f"`{one}`" for one in family.labels) if family.labels else "")
+        rows.append(f"| `{family.name}` | {family.kind.value} | {labels} | {family.help} |")
+    return "\n".join(rows)
+
+
+def flags_table() -> str:
+    """Every flag, in the order of `--help`."""
+    rows = ["| flag | default | meaning |", "|---|---|---|"]
+    for flag in FLAGS:
+        default = "" if flag.bare is not None else f"`{flag.default}`"
+        rows.append(f"| `{flag.name}` | {default} | {flag.help}{' Repeatable.' if flag.repeatable else ''} |")
+    rows += ["| `--version` | | Show the version and exit. |", "| `--help` | | Show the flags and exit. |"]
+    return "\n".join(rows)
+
+
+def written(readme: str) -> str:
+    """The README with its tables as the code has them."""
+    for name, table in (("metrics", metrics_table()), ("flags", flags_table())):
+        readme = re.sub(
+            rf"(<!-- {name}: begin -->\n).*?(<!-- {name}: end -->)",
+            lambda found, table=table: f"{found[1]}{table}\n{found[2]}",
+            readme,
+            flags=re.DOTALL,
+        )
+    return readme
+
+
+if __name__ == "__main__":
+    README.write_text(written(README.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,69 @@
+"""Imports go one way, and each library has one home."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import exporter
+
+ROOT = Path(exporter.__file__).parent
+
+# Which rooms a room may import from, itself aside.
+ALLOWED = {
+    "config": set[str](),
+    "logs": set[str](),
+    "flags": {"logs"},
+    "vb365": {"config"},
+    "polling": {"config", "vb365"},
+    "metrics": {"polling", "vb365"},
+    "web": {"metrics"},
+    "simulator": set[str](),
+    "demo": {"config", "simulator"},
+    "service": {"config", "metrics", "polling", "vb365"},
+    "site": {"config", "metrics", "polling", "service", "vb365", "web"},
+    "cli": {"config", "demo", "flags", "logs", "service", "site", "web"},
+    "__main__": {"cli"},
+    "__init__": set[str](),
+}
+
+HOMES = {
+    "prometheus_client": {"metrics"},
+    "requests": {"vb365"},
+    "urllib3": {"vb365"},
+    "tenacity": {"vb365"},
+    "yaml": {"config"},
+    "aiohttp": {"web", "simulator"},
+    "jinja2": {"web"},
+    "trustme": {"simulator"},
+    "pydantic": {"config"},
+}
+
+MODULES = sorted(ROOT.rglob("*.py"))
+
+
+def room(module: Path) -> str:
+    return module.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported(module: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(ROOT)))
+def test_a_module_imports_only_what_its_room_may(module: Path) -> None:
+    for name in imported(module):
+        package, _, rest = name.partition(".")
+        if package == "exporter":
+            target = rest.partition(".")[0]
+            assert target in ALLOWED[room(module)] | {room(module), "__version__"}, name
+        if package in HOMES:
+            assert room(module) in HOMES[package], name
