@@ -42,7 +42,9 @@ def test_the_session_of_the_api_page_has_the_values_it_should_have() -> None:
     )
     with (
         Simulator(world, api_versions=("v6",)) as simulator,
-        running_exporter(server_yaml(simulator, extra=f"sessions: {{ids: [{REFERENCE.upper()}]}}")) as exporter,
+        running_exporter(
+            server_yaml(simulator, extra=f"sessions: {{ids: [{REFERENCE.upper()}]}}")
+        ) as exporter,
     ):
         exporter.wait_for(1, "vb365_up", server="hq")
 
@@ -55,21 +57,26 @@ def test_the_session_of_the_api_page_has_the_values_it_should_have() -> None:
         assert [(labels, pytest.approx(3601.697, abs=0.0005))] == exporter.samples(
             "vb365_restore_session_duration_seconds"
         )
-        assert [({**labels, "state": "Working"}, 0), ({**labels, "state": "Stopped"}, 1)] == exporter.samples(
-            "vb365_restore_session_state"
-        )
+        assert [
+            ({**labels, "state": "Working"}, 0),
+            ({**labels, "state": "Stopped"}, 1),
+        ] == exporter.samples("vb365_restore_session_state")
         assert [
             ({**labels, "result": "Success"}, 1),
             ({**labels, "result": "Warning"}, 0),
             ({**labels, "result": "Failed"}, 0),
         ] == exporter.samples("vb365_restore_session_result")
         assert [(labels, 0)] == exporter.samples("vb365_restore_session_processed_items")
-        assert [({"server": "hq", "session_id": REFERENCE}, 1)] == exporter.samples("vb365_restore_session_found")
+        assert [({"server": "hq", "session_id": REFERENCE}, 1)] == exporter.samples(
+            "vb365_restore_session_found"
+        )
 
 
 @pytest.mark.parametrize("working_end", ["sentinel", "null", "absent"])
 @pytest.mark.parametrize("version", ["v6", "v7", "v8"])
-def test_a_running_session_has_no_result_no_duration_and_no_end(version: str, working_end: str) -> None:
+def test_a_running_session_has_no_result_no_duration_and_no_end(
+    version: str, working_end: str
+) -> None:
     world = empty_world()
     running = world.add_session(type="Vex", organization="contoso.onmicrosoft.com")
     with (
@@ -78,14 +85,18 @@ def test_a_running_session_has_no_result_no_duration_and_no_end(version: str, wo
     ):
         exporter.wait_for(1, "vb365_up", server="hq")
 
-        assert 1 == exporter.value("vb365_restore_session_state", session_id=running, state="Working")
+        assert 1 == exporter.value(
+            "vb365_restore_session_state", session_id=running, state="Working"
+        )
         assert 1 == exporter.value("vb365_server_info", api_version=version)
         for absent in ("result", "duration_seconds", "end_timestamp_seconds"):
             assert [] == exporter.samples(f"vb365_restore_session_{absent}")
 
         world.finish(running, "Failed")
         exporter.wait_for(1, "vb365_restore_session_result", session_id=running, result="Failed")
-        assert exporter.value("vb365_restore_session_duration_seconds", session_id=running) is not None
+        assert (
+            exporter.value("vb365_restore_session_duration_seconds", session_id=running) is not None
+        )
 
 
 def test_all_pages_are_read_and_a_session_left_open_a_month_ago_is_found() -> None:
@@ -107,10 +118,14 @@ def test_all_pages_are_read_and_a_session_left_open_a_month_ago_is_found() -> No
     ):
         exporter.wait_for(1, "vb365_up", server="hq")
 
-        shown = {labels["session_id"] for labels, _ in exporter.samples("vb365_restore_session_state")}
+        shown = {
+            labels["session_id"] for labels, _ in exporter.samples("vb365_restore_session_state")
+        }
         assert expected | {left_open} == shown
         oldest = exporter.samples("vb365_restore_sessions_oldest_working_start_timestamp_seconds")
-        assert [pytest.approx((now - timedelta(days=30)).timestamp(), abs=0.001)] == [value for _, value in oldest]
+        assert [pytest.approx((now - timedelta(days=30)).timestamp(), abs=0.001)] == [
+            value for _, value in oldest
+        ]
 
 
 def test_a_server_that_is_down_at_start_is_told_and_recovers_without_a_restart() -> None:
@@ -132,7 +147,10 @@ def test_a_server_that_is_down_at_start_is_told_and_recovers_without_a_restart()
             assert exporter.value("vb365_poll_failures_total", server="hq", reason="connect")
             assert [] == exporter.samples("vb365_restore_sessions_working", server="hq")
             assert 0 == exporter.value("vb365_server_tls_verified", server="hq")
-            assert "Connection refused" in exporter.get("/").text or "connect" in exporter.get("/").text
+            assert (
+                "Connection refused" in exporter.get("/").text
+                or "connect" in exporter.get("/").text
+            )
 
             with Simulator(world, port=port):
                 exporter.wait_for(1, "vb365_up", server="hq")
@@ -142,7 +160,9 @@ def test_a_server_that_is_down_at_start_is_told_and_recovers_without_a_restart()
 def test_a_poll_costs_one_request_and_one_for_each_old_running_session() -> None:
     world = empty_world()
     now = datetime.now(UTC)
-    world.add_session(creation_time=now - timedelta(minutes=1), end_time=now, state="Stopped", result="Success")
+    world.add_session(
+        creation_time=now - timedelta(minutes=1), end_time=now, state="Stopped", result="Success"
+    )
     for hours in (1, 2, 3):
         world.add_session(creation_time=now - timedelta(hours=hours))
     with Simulator(world) as simulator, running_exporter(server_yaml(simulator)) as exporter:
@@ -158,12 +178,19 @@ def test_a_poll_costs_one_request_and_one_for_each_old_running_session() -> None
         requests_after = sum(value for _, value in exporter.samples("vb365_api_requests_total"))
         # The two scrapes may have seen a poll under way: at most one poll's requests apart.
         per_poll = (requests_after - before) / (polls - polls_before)
-        assert 4 * (polls - polls_before) - 4 <= requests_after - before <= 4 * (polls - polls_before) + 4, per_poll
+        assert (
+            4 * (polls - polls_before) - 4
+            <= requests_after - before
+            <= 4 * (polls - polls_before) + 4
+        ), per_poll
         assert 1 == exporter.value("vb365_api_requests_total", operation="token", code="200")
 
 
 def test_what_the_exporter_shows_is_the_truth_while_sessions_start_and_end() -> None:
-    with Simulator() as simulator, running_exporter(server_yaml(simulator), "poll_interval: 1s") as exporter:
+    with (
+        Simulator() as simulator,
+        running_exporter(server_yaml(simulator), "poll_interval: 1s") as exporter,
+    ):
         exporter.wait_for(1, "vb365_up", server="hq")
         exporter.wait_for_poll()
 
@@ -179,7 +206,9 @@ def test_what_the_exporter_shows_is_the_truth_while_sessions_start_and_end() -> 
         assert shown
         assert "Working" in shown.values()
         # A session may have moved between the poll and the look at the truth; nothing moves twice in a second.
-        wrong = [session_id for session_id, state in shown.items() if true_states[session_id] != state]
+        wrong = [
+            session_id for session_id, state in shown.items() if true_states[session_id] != state
+        ]
         assert len(wrong) <= 2
         working = sum(state == "Working" for state in true_states.values())
         counted = sum(value for _, value in exporter.samples("vb365_restore_sessions_working"))
@@ -196,9 +225,13 @@ def test_both_formats_are_served_compressed_or_not_and_promtool_has_nothing_to_s
     ):
         exporter.wait_for(1, "vb365_up", server="hq")
         openmetrics = exporter.get("/metrics", Accept="application/openmetrics-text; version=1.0.0")
-        assert openmetrics.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+        assert openmetrics.headers["Content-Type"].startswith(
+            "application/openmetrics-text; version=1.0.0"
+        )
         assert [*parse_openmetrics(openmetrics.content.decode())]
-        plain = requests.get(exporter.url + "/metrics", headers={"Accept-Encoding": "identity"}, timeout=10)
+        plain = requests.get(
+            exporter.url + "/metrics", headers={"Accept-Encoding": "identity"}, timeout=10
+        )
         assert "Content-Encoding" not in plain.headers
 
         promtool = shutil.which("promtool")
@@ -212,7 +245,10 @@ def test_both_formats_are_served_compressed_or_not_and_promtool_has_nothing_to_s
 
 
 def test_health_and_readiness_follow_the_pollers() -> None:
-    with Simulator(empty_world()) as simulator, running_exporter(server_yaml(simulator)) as exporter:
+    with (
+        Simulator(empty_world()) as simulator,
+        running_exporter(server_yaml(simulator)) as exporter,
+    ):
         wait_until(lambda: exporter.get("/-/ready").ok, "ready")
         assert exporter.get("/-/healthy").ok
         config = exporter.get("/config").text

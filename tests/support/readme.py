@@ -6,7 +6,14 @@ import re
 from pathlib import Path
 
 from exporter.flags import FLAGS
-from exporter.metrics.catalogue import SESSION_FAMILIES, SESSION_LABELS, Family, SessionFamily, SnapshotFamily, all_families
+from exporter.metrics.catalogue import (
+    SESSION_FAMILIES,
+    SESSION_LABELS,
+    Family,
+    SessionFamily,
+    SnapshotFamily,
+    all_families,
+)
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -26,7 +33,9 @@ def metrics_table() -> str:
     for family in all_families(("<info_labels>",)):
         labels = _labels(family)
         if isinstance(family, SessionFamily):
-            labels = "session labels" + (", " + ", ".join(f"`{one}`" for one in family.labels) if family.labels else "")
+            labels = "session labels" + (
+                ", " + ", ".join(f"`{one}`" for one in family.labels) if family.labels else ""
+            )
         rows.append(f"| `{family.name}` | {family.kind.value} | {labels} | {family.help} |")
     return "\n".join(rows)
 
@@ -36,8 +45,13 @@ def flags_table() -> str:
     rows = ["| flag | default | meaning |", "|---|---|---|"]
     for flag in FLAGS:
         default = "" if flag.bare is not None else f"`{flag.default}`"
-        rows.append(f"| `{flag.name}` | {default} | {flag.help}{' Repeatable.' if flag.repeatable else ''} |")
-    rows += ["| `--version` | | Show the version and exit. |", "| `--help` | | Show the flags and exit. |"]
+        rows.append(
+            f"| `{flag.name}` | {default} | {flag.help}{' Repeatable.' if flag.repeatable else ''} |"
+        )
+    rows += [
+        "| `--version` | | Show the version and exit. |",
+        "| `--help` | | Show the flags and exit. |",
+    ]
     return "\n".join(rows)
 
 

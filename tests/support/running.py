@@ -73,7 +73,9 @@ class RunningExporter:
         polls = sum(value for _, value in self.samples("vb365_polls_total"))
         servers = len(self.service.config.servers)
         wait_until(
-            lambda: sum(value for _, value in self.samples("vb365_polls_total")) >= polls + 2 * servers,
+            lambda: (
+                sum(value for _, value in self.samples("vb365_polls_total")) >= polls + 2 * servers
+            ),
             "two more polls",
         )
 

@@ -57,8 +57,14 @@ def test_every_property_of_the_resource_is_read() -> None:
             e_tag=42,
             links=(
                 ("self", "/v6/restoresessions/635b22cf-9cdc-4004-9160-9b90f90f1bbf"),
-                ("organization", "/v6/restoresessions/635b22cf-9cdc-4004-9160-9b90f90f1bbf/organization"),
-                ("restoreSessionEvents", "/v6/restoresessions/635b22cf-9cdc-4004-9160-9b90f90f1bbf/events"),
+                (
+                    "organization",
+                    "/v6/restoresessions/635b22cf-9cdc-4004-9160-9b90f90f1bbf/organization",
+                ),
+                (
+                    "restoreSessionEvents",
+                    "/v6/restoresessions/635b22cf-9cdc-4004-9160-9b90f90f1bbf/events",
+                ),
             ),
         )
         == session
@@ -81,7 +87,13 @@ def test_a_running_session_of_any_version_has_not_ended_and_has_no_result(name: 
 
 @pytest.mark.parametrize(
     "never",
-    [..., None, "9999-12-31T23:59:59.9999999Z", "9999-12-31T23:59:59.9999999+14:00", "0001-01-01T00:00:00Z"],
+    [
+        ...,
+        None,
+        "9999-12-31T23:59:59.9999999Z",
+        "9999-12-31T23:59:59.9999999+14:00",
+        "0001-01-01T00:00:00Z",
+    ],
 )
 def test_all_forms_of_not_ended_are_not_ended(never: object) -> None:
     assert parsed(endTime=never).end_time is None
@@ -103,7 +115,10 @@ def test_timestamps_have_up_to_seven_digits_and_any_offset(text: str, microsecon
     assert datetime(2022, 2, 22, 15, 40, 25, microseconds, UTC) == parse_timestamp(text)
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "20220222", "2022-02-22", "2022-W08-2", "2022-02-30T00:00:00Z", "x" * 99])
+@pytest.mark.parametrize(
+    "text",
+    ["", "yesterday", "20220222", "2022-02-22", "2022-W08-2", "2022-02-30T00:00:00Z", "x" * 99],
+)
 def test_what_is_no_timestamp_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match="."):
         parse_timestamp(text)
@@ -153,7 +168,9 @@ def test_a_record_that_is_no_session_says_why(
         ("result", None, SessionResult.UNKNOWN),
     ],
 )
-def test_an_unknown_enum_value_is_shown_as_unknown_and_reported(field: str, value: object, shown: object) -> None:
+def test_an_unknown_enum_value_is_shown_as_unknown_and_reported(
+    field: str, value: object, shown: object
+) -> None:
     session = parsed(**{field: value})
 
     assert shown is getattr(session, field)
@@ -172,11 +189,16 @@ def test_types_in_lower_case_are_those_of_old_servers() -> None:
 
 
 def test_ids_are_shown_in_lower_case() -> None:
-    assert "635b22cf-9cdc-4004-9160-9b90f90f1bbf" == parsed(id="635B22CF-9CDC-4004-9160-9B90F90F1BBF").id
+    assert (
+        "635b22cf-9cdc-4004-9160-9b90f90f1bbf"
+        == parsed(id="635B22CF-9CDC-4004-9160-9B90F90F1BBF").id
+    )
 
 
 def test_optional_texts_may_be_null_or_absent() -> None:
-    session = parsed(organization=None, name=None, details=..., clientHost=None, reason=None, _links=None)
+    session = parsed(
+        organization=None, name=None, details=..., clientHost=None, reason=None, _links=None
+    )
 
     assert ("", "", "", "", ()) == (
         session.organization,
@@ -211,7 +233,9 @@ def test_an_end_at_the_start_is_a_duration_of_zero() -> None:
         ("١ items processed", None),
     ],
 )
-def test_processed_items_are_read_only_from_the_one_known_form(details: str, items: int | None) -> None:
+def test_processed_items_are_read_only_from_the_one_known_form(
+    details: str, items: int | None
+) -> None:
     assert items == parsed(details=details).processed_items
 
 
@@ -225,10 +249,14 @@ def test_a_hostile_text_is_bounded() -> None:
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
-    lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(), children, max_size=3),
+    lambda children: (
+        st.lists(children, max_size=3) | st.dictionaries(st.text(), children, max_size=3)
+    ),
     max_leaves=8,
 )
-timestamps = st.sampled_from(["2022-02-22T15:40:25.1612392Z", "9999-12-31T23:59:59.9999999+14:00", "0001-01-01T00:00:00Z"])
+timestamps = st.sampled_from(
+    ["2022-02-22T15:40:25.1612392Z", "9999-12-31T23:59:59.9999999+14:00", "0001-01-01T00:00:00Z"]
+)
 
 
 @given(json_values)
@@ -240,12 +268,25 @@ def test_any_json_value_is_a_session_or_a_rejection(value: object) -> None:
     st.fixed_dictionaries(
         {"id": st.uuids().map(str) | json_values, "creationTime": timestamps | json_values},
         optional=dict.fromkeys(
-            ["type", "state", "result", "endTime", "name", "organization", "details", "eTag", "_links", "reason"],
+            [
+                "type",
+                "state",
+                "result",
+                "endTime",
+                "name",
+                "organization",
+                "details",
+                "eTag",
+                "_links",
+                "reason",
+            ],
             json_values | timestamps | st.sampled_from(["Vex", "Stopped", "Working", "Failed"]),
         ),
     )
 )
-def test_any_record_is_a_session_whose_values_can_be_served_or_a_rejection(made: dict[str, object]) -> None:
+def test_any_record_is_a_session_whose_values_can_be_served_or_a_rejection(
+    made: dict[str, object],
+) -> None:
     session = parse_session(made)
 
     if isinstance(session, RestoreSession):

@@ -1,0 +1,78 @@
+"""Real programs beside the exporter: found, started on loopback, stopped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+EXPORTER = (sys.executable, "-m", "exporter")
+
+
+def program(name: str, package: str) -> str:
+    """The path of a program; without it the test is skipped, in CI it fails."""
+    path = shutil.which(name)
+    if path is None:
+        reason = f"{name} is not installed (Debian package {package})"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+def free_port() -> int:
+    """A port nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def clean_environment(**variables: str) -> dict[str, str]:
+    """This process's environment without anything that could configure an exporter."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith("VB365_EXPORTER_")
+    }
+    return {**kept, **variables}
+
+
+def run(
+    *arguments: str, environ: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the exporter's command to its end."""
+    return subprocess.run(
+        [*EXPORTER, *arguments],
+        env=clean_environment(**(environ or {})),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@contextmanager
+def started(command: Sequence[str | Path], output: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A program in the background; whatever happens, it is gone afterwards."""
+    with (
+        output.open("wb") as log,
+        subprocess.Popen(
+            list(map(str, command)), stdout=log, stderr=log, env=clean_environment()
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(10)
+                except subprocess.TimeoutExpired:
+                    process.kill()
