@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
 
 import structlog
@@ -46,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _serve(options, config)
     except ConfigError as error:
         for problem in error.problems:
-            log.error("configuration cannot be used", place=problem.place, problem=problem.message)
+            log.error(  # noqa: TRY400 - the problems are the user's, a traceback would hide them
+                "configuration cannot be used", place=problem.place, problem=problem.message
+            )
     except WebServerError as error:
         log.error("cannot serve", error=str(error))  # noqa: TRY400 - the message says it all
     return 1
@@ -67,7 +69,7 @@ def _configuration(options: Options) -> Iterator[Config]:
         # The daemon never loads the simulator; only the demo does.
         from exporter.demo import demo_config  # noqa: PLC0415
 
-        source = demo_config()
+        source: AbstractContextManager[Config] = demo_config()
     else:
         source = nullcontext(load_config(options.config_file))
     with source as config:

@@ -45,7 +45,7 @@ def read_document(path: Path) -> tuple[object, Findings]:
         with path.open("rb") as file:
             data = file.read(LARGEST_FILE_BYTES + 1)
     except OSError as error:
-        raise ConfigError([Problem(name, f"cannot be read: {error.strerror}")]) from None
+        raise ConfigError([Problem(name, f"cannot be read: {error.strerror}")]) from error
     return parse_document(data, name)
 
 
@@ -68,9 +68,11 @@ def parse_document(data: bytes, name: str) -> tuple[object, Findings]:
         node = _compose(data)
         value = None if node is None else _Builder(findings).value(node, ())
     except _RefusedError as error:
-        # The cause may hold parts of the file.
-        raise ConfigError([Problem(name, str(error))]) from None
-    return value, findings
+        problem = Problem(name, str(error))
+    else:
+        return value, findings
+    # Out here, the error carries no context: that may hold parts of the file.
+    raise ConfigError([problem])
 
 
 class _RefusedError(Exception):

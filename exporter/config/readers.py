@@ -170,9 +170,7 @@ def inline_secret(*, bearer: bool) -> Reader:
 
 
 def _read_server_url(value: object) -> str:
-    parts = _split_url(_text(value))
-    if parts.scheme != "https":
-        raise ValueError("must start with https://")
+    parts = _split_url(value, "https://")
     if "@" in parts.netloc:
         raise ValueError("must not have user information; the login belongs under auth")
     return f"https://{parts.netloc.lower()}{parts.path.rstrip('/')}"
@@ -185,9 +183,7 @@ url_of_server = Reader(
 
 
 def _read_proxy_url(value: object) -> SecretUrl:
-    parts = _split_url(_text(value))
-    if parts.scheme not in {"http", "https"}:
-        raise ValueError("must start with http:// or https://")
+    parts = _split_url(value, "http://", "https://")
     if parts.path.strip("/"):
         raise ValueError("must not have a path")
     return SecretUrl(parts._replace(path="").geturl())
@@ -199,8 +195,11 @@ url_of_proxy = Reader(
 """A proxy, perhaps with user information."""
 
 
-def _split_url(url: str) -> SplitResult:
+def _split_url(value: object, *starts: str) -> SplitResult:
     """Parts of a URL; the messages never repeat it, as it may hold a password."""
+    url = _text(value)
+    if not url.lower().startswith(starts):
+        raise ValueError(f"must start with {' or '.join(starts)}")
     if not _URL_CHARACTERS.fullmatch(url) or len(url) > _LONGEST_TEXT:
         raise ValueError("must be a URL of ASCII characters without spaces; encode others as %XX")
     if "?" in url or "#" in url:

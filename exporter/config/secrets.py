@@ -103,7 +103,7 @@ class SecretSource(_Masked):
         if not secret:
             raise SecretUnavailableError(f"{where} is empty")
         if _SURROGATE.search(secret):
-            raise SecretUnavailableError(f"{where} is not text that UTF-8 can carry")
+            raise SecretUnavailableError(f"{where} is not UTF-8 text")
         if self.bearer and not _BEARER.fullmatch(secret):
             raise SecretUnavailableError(
                 f"{where} is no bearer token: it has spaces, line breaks or characters beyond ASCII"
@@ -170,9 +170,7 @@ def _content(path: Path) -> str:
         raise SecretUnavailableError(f"{path} cannot be read: {error.strerror}") from None
     if len(data) > _LARGEST_FILE_BYTES:
         raise SecretUnavailableError(f"{path} is larger than {_LARGEST_FILE_BYTES // 1024} KiB")
-    try:
-        text = data.decode("utf-8-sig")  # Windows editors like to put a byte order mark there
-    except UnicodeDecodeError:
-        # The cause holds the bytes.
-        raise SecretUnavailableError(f"{path} is not UTF-8 text") from None
+    # Bytes that are no UTF-8 become surrogates, which `read` refuses: an exception would hold them.
+    # Windows editors like to put a byte order mark first.
+    text = data.decode("utf-8-sig", errors="surrogateescape")
     return text.removesuffix("\r\n") if text.endswith("\r\n") else text.removesuffix("\n")

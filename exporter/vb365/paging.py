@@ -165,6 +165,6 @@ def _limit(page: Mapping[object, object]) -> int:
     limit = page.get("limit")
     if isinstance(limit, str) and limit.isascii() and limit.isdecimal() and len(limit) <= 9:
         limit = int(limit)
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit <= 0:
+    if not isinstance(limit, int) or limit <= 0:
         return 1
     return limit

@@ -192,7 +192,8 @@ class _Connections(web.Server):
                 await self.shutdown(timeout_seconds)
                 await self._until_all_closed()
         except TimeoutError:
-            log.warning("requests cut off at shutdown", connections=len(self.transports))
+            if self.transports:
+                log.warning("requests cut off at shutdown", connections=len(self.transports))
         for transport in tuple(self.transports):
             transport.abort()
         await self._until_all_closed()

@@ -163,7 +163,7 @@ def test_a_server_that_does_not_exist_keeps_the_exporter_running(tmp_path: Path)
 def test_the_simulator_can_be_reached_by_a_client_that_trusts_its_authority(tmp_path: Path) -> None:
     port = free_port()
     ca_file = tmp_path / "ca.pem"
-    command = [
+    command: list[str | Path] = [
         EXPORTER[0],
         "-m",
         "exporter.simulator",
@@ -173,7 +173,7 @@ def test_the_simulator_can_be_reached_by_a_client_that_trusts_its_authority(tmp_
     ]
     with started(command, tmp_path / "log"):
         wait_until(ca_file.exists, "the authority's certificate")
-        assert ssl.create_default_context(cafile=str(ca_file))
+        assert 1 == len(ssl.create_default_context(cafile=str(ca_file)).get_ca_certs())
         wait_until(lambda: f"127.0.0.1:{port}" in (tmp_path / "log").read_text(), "the URL")
         answer = requests.get(
             f"https://127.0.0.1:{port}/v8/ServiceInstance", verify=str(ca_file), timeout=5

@@ -211,6 +211,7 @@ def test_other_machines_are_refused(world: World, path: str) -> None:
         ("::ffff:192.0.2.1", False),
         ("192.0.2.1", False),
         ("2001:db8::1", False),
+        ("a socket without an address", False),
     ],
 )
 def test_loopback_is_recognized(

@@ -98,6 +98,10 @@ def test_names_are_hostile() -> None:
         assert not text.isascii()
 
 
+def test_there_are_as_many_organizations_as_asked_for_each_with_its_own_name() -> None:
+    assert len(set(World(organizations=50, sessions=4).organizations)) == 50
+
+
 def test_timestamps_have_0_to_7_fractional_digits() -> None:
     texts = [timestamp(session.created) for session in World(sessions=500).sessions()]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from exporter.flags import FLAGS
@@ -58,12 +57,9 @@ def flags_table() -> str:
 def written(readme: str) -> str:
     """The README with its tables as the code has them."""
     for name, table in (("metrics", metrics_table()), ("flags", flags_table())):
-        readme = re.sub(
-            rf"(<!-- {name}: begin -->\n).*?(<!-- {name}: end -->)",
-            lambda found, table=table: f"{found[1]}{table}\n{found[2]}",
-            readme,
-            flags=re.DOTALL,
-        )
+        before, begin, rest = readme.partition(f"<!-- {name}: begin -->\n")
+        _, end, after = rest.partition(f"<!-- {name}: end -->")
+        readme = f"{before}{begin}{table}\n{end}{after}"
     return readme
 
 

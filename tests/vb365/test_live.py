@@ -141,6 +141,30 @@ def test_closing_ends_requests_under_way_at_once_and_still_logs_out(
     assert logouts == 1
 
 
+def test_requests_that_were_stopped_do_not_make_the_server_look_unreachable(
+    serve: Serve, client_of: ClientOf, stop: threading.Event
+) -> None:
+    arrived = threading.Event()
+    logouts = 0
+
+    def answer(request: Request) -> bytes | None:
+        nonlocal logouts
+        if request.target.endswith("/logout"):
+            logouts += 1
+            return http()
+        arrived.set()
+        return None
+
+    client = client_of(serve(api(answer)))
+    with ThreadPoolExecutor(1) as pool:
+        outcome = pool.submit(client.get_session, ID)
+        assert arrived.wait(10)
+        stop.set()
+        assert isinstance(outcome.exception(10), StoppedError)
+    client.close()
+    assert logouts == 1
+
+
 def test_a_silent_logout_does_not_hold_up_closing(
     serve: Serve, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:

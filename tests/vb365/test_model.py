@@ -120,7 +120,7 @@ def test_timestamps_have_up_to_seven_digits_and_any_offset(text: str, microsecon
     ["", "yesterday", "20220222", "2022-02-22", "2022-W08-2", "2022-02-30T00:00:00Z", "x" * 99],
 )
 def test_what_is_no_timestamp_is_an_error(text: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"timestamp|isoformat|range"):
         parse_timestamp(text)
 
 

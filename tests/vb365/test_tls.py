@@ -355,6 +355,21 @@ def test_a_proxy_spoken_to_over_tls_is_verified_too(
 
 
 @pytest.mark.usefixtures("quiet_environment")
+def test_a_server_that_is_not_verified_does_not_make_the_proxy_unverified(
+    serve: Serve, transport: MakeTransport
+) -> None:
+    server = serve(answering(http()))
+    front = serve(Proxy(server.port))
+    client = transport(
+        server.url,
+        proxy_url=SecretUrl(f"https://127.0.0.1:{front.port}"),
+        tls=TLSConfig(insecure_skip_verify=True),
+    )
+    assert isinstance(failure(client), TlsError)
+    assert server.connections == 0
+
+
+@pytest.mark.usefixtures("quiet_environment")
 def test_a_proxy_of_the_environment_is_used_only_when_so_configured(
     serve: Serve, transport: MakeTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:

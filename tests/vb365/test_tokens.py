@@ -353,6 +353,21 @@ def test_a_refused_refresh_falls_back_to_the_password(
     assert grants(api) == ["password", "refresh_token", "password"]
 
 
+def test_a_refused_refresh_token_is_not_used_again(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
+) -> None:
+    api.post(f"{ROOT}/token", json=grant(1))
+    api.post(f"{ROOT}/token", status=400)
+    api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
+    client = make_client()
+    client.get_session(ID)
+    fake_time.now += 3600
+    for _ in range(2):
+        with pytest.raises(AuthError):
+            client.get_session(ID)
+    assert grants(api) == ["password", "refresh_token", "password"]
+
+
 def test_a_refresh_that_does_not_reach_the_server_keeps_the_refresh_token(
     api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
 ) -> None:
@@ -579,6 +594,18 @@ def test_closing_logs_out_once_where_the_api_can(
     if logouts:
         assert bearer(api.calls[-1].request) == "access-1"
         assert api.calls[-1].request.headers["Content-Length"] == "0"
+
+
+@pytest.mark.usefixtures("logins")
+def test_nobody_logs_out_with_a_token_that_has_expired(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
+    client = make_client()
+    client.get_session(ID)
+    fake_time.now += 3600
+    client.close()
+    assert not asked(api, "/token/logout")
 
 
 @pytest.mark.usefixtures("logins")

@@ -100,27 +100,23 @@ def test_a_connection_that_the_server_closed_meanwhile_is_replaced(
 def test_no_more_requests_are_under_way_than_allowed(
     serve: Serve, transport: MakeTransport
 ) -> None:
-    lock, most, now = threading.Lock(), 0, 0
-    enough = threading.Barrier(2)
+    arrivals = threading.Semaphore(0)
+    go_on = threading.Event()
 
     def talk(connection: Connection) -> None:
-        nonlocal most, now
         while connection.request() is not None:
-            with lock:
-                now += 1
-                most = max(most, now)
-            enough.wait(GENEROUS)
-            with lock:
-                now -= 1
+            arrivals.release()
+            go_on.wait(GENEROUS)
             connection.send(http())
 
     client = transport(serve(talk).url, max_concurrent_requests=2)
-    threads = [threading.Thread(target=client.exchange, args=(GET,)) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert most == 2
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = [pool.submit(client.exchange, GET) for _ in range(8)]
+        assert arrivals.acquire(timeout=GENEROUS)
+        assert arrivals.acquire(timeout=GENEROUS)
+        assert not arrivals.acquire(timeout=0.2)
+        go_on.set()
+        assert [outcome.result(GENEROUS).status for outcome in outcomes] == [200] * 8
 
 
 def test_a_refused_connection_is_a_connect_error_that_was_not_sent(

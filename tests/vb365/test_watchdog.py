@@ -98,6 +98,18 @@ def test_a_request_that_begins_after_the_stop_ends_before_it_has_a_socket(
     assert watchdog.finish(exchange) is Ending.STOPPED
 
 
+def test_a_request_that_begins_after_closing_ends_without_the_thread(
+    lifeline: Lifeline, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    watchdog = Watchdog(lifeline, name="watchdog-test")
+    lifeline.cut()
+    watchdog.close()
+    exchange = watchdog.begin(LONG)
+    exchange.watch_socket(pair[0])
+    assert pair[0].recv(1) == b""
+    assert watchdog.finish(exchange) is Ending.STOPPED
+
+
 def test_last_words_outlive_the_stop_but_not_their_time(
     watchdog: Watchdog, stop: threading.Event, pair: tuple[socket.socket, socket.socket]
 ) -> None:

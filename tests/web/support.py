@@ -129,10 +129,13 @@ def loopback(server: WebServer) -> Address:
 def connect(server: WebServer, *, receive_buffer: int | None = None) -> socket.socket:
     """Open a bare connection; a small receive buffer makes a slow client."""
     client = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    client.settimeout(WAIT_SECONDS)
-    if receive_buffer is not None:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    client.connect(tuple(loopback(server)))
+    with contextlib.ExitStack() as undo:
+        undo.enter_context(client)
+        client.settimeout(WAIT_SECONDS)
+        if receive_buffer is not None:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        client.connect(loopback(server))
+        undo.pop_all()
     return client
 
 

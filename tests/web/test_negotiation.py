@@ -128,7 +128,7 @@ def test_text_1_0_0_does_not_count_as_a_wish_for_text_0_0_4() -> None:
         f"/{OPENMETRICS}",
         f"{OPENMETRICS}\x00",
         f"{OPENMETRICS};x=\udc80",
-        f"{OPENMETRICS};q=٠.٥",  # noqa: RUF001 - digits, but none of HTTP
+        f"{OPENMETRICS};q=\u0660.\u0665",  # digits, but none of HTTP
         f"{OPENMETRICS}," + "a/b," * LONGEST_HEADER,
     ],
 )

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import errno
+import socket
+from contextlib import ExitStack, closing
+
+import pytest
+
+from exporter.web.listeners import (
+    BACKLOG,
+    Address,
+    WebServerError,
+    address_of,
+    bind_listeners,
+    parse_listen_address,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        (":10365", ("", 10365)),
+        ("127.0.0.1:0", ("127.0.0.1", 0)),
+        ("exporter.example.com:80", ("exporter.example.com", 80)),
+        ("[::1]:9090", ("::1", 9090)),
+        ("[::]:65535", ("::", 65535)),
+    ],
+)
+def test_listen_addresses_are_read_as_go_programs_read_them(
+    text: str, address: tuple[str, int]
+) -> None:
+    assert parse_listen_address(text) == address
+
+
+@pytest.mark.parametrize(
+    "text", ["", "10365", ":", "::1:10365", "host:", ":65536", ":-1", ":x", ":٣", "[]:1", "a:b:1"]
+)
+def test_another_form_of_address_is_an_error_that_quotes_it(text: str) -> None:
+    with pytest.raises(WebServerError) as caught:
+        bind_listeners([text])
+    assert repr(text) in str(caught.value)
+
+
+def test_an_address_prints_as_it_is_written_in_a_url() -> None:
+    assert str(Address("::1", 80)) == "[::1]:80"
+    assert str(Address("127.0.0.1", 80)) == "127.0.0.1:80"
+
+
+def test_a_taken_port_is_an_error_that_names_the_address() -> None:
+    with closing(bind_listeners(["127.0.0.1:0"])[0]) as taken:
+        address = str(address_of(taken))
+        with pytest.raises(WebServerError, match="in use") as caught:
+            bind_listeners([address])
+    assert address in str(caught.value)
+
+
+def test_all_addresses_are_bound_or_none() -> None:
+    with closing(bind_listeners(["127.0.0.1:0"])[0]) as taken:
+        free_and_taken = socket.socket()
+        free_and_taken.bind(("127.0.0.1", 0))
+        free = str(address_of(free_and_taken))
+        free_and_taken.close()
+        with pytest.raises(WebServerError):
+            bind_listeners([free, str(address_of(taken))])
+        bind_listeners([free])[0].close()
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 300, "nobody.invalid"])
+def test_a_name_that_cannot_be_looked_up_is_an_error_that_names_it(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_up = socket.getaddrinfo
+
+    def offline(name: str, *args: int, **options: int) -> object:
+        if name.endswith(".invalid"):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return look_up(name, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", offline)
+    with pytest.raises(WebServerError, match=host):
+        bind_listeners([f"{host}:0"])
+
+
+def test_a_name_is_listened_on_by_ipv4_if_it_has_one() -> None:
+    with closing(bind_listeners(["localhost:0"])[0]) as listener:
+        assert address_of(listener).host == "127.0.0.1"
+
+
+def reachable(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize("text", [":0", "[::]:0"])
+def test_an_empty_host_is_all_interfaces_by_ipv6_and_ipv4(text: str) -> None:
+    with closing(bind_listeners([text])[0]) as listener:
+        port = address_of(listener).port
+        assert reachable("127.0.0.1", port)
+        assert reachable("::1", port)
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_ipv6_alone_and_ipv4_alone_can_be_had() -> None:
+    with ExitStack() as stack:
+        six, four = (
+            address_of(stack.enter_context(closing(listener)))
+            for listener in bind_listeners(["[::1]:0", "0.0.0.0:0"])
+        )
+        assert reachable("::1", six.port)
+        assert not reachable("127.0.0.1", six.port)
+        assert reachable("127.0.0.1", four.port)
+        assert not reachable("::1", four.port)
+
+
+@pytest.mark.parametrize("code", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])
+def test_an_empty_host_is_ipv4_where_there_is_no_ipv6(
+    code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoIpv6(socket.socket):
+        def bind(self, address: object) -> None:
+            if self.family == socket.AF_INET6:
+                raise OSError(code, "no IPv6")
+            super().bind(address)  # type: ignore[arg-type] # typeshed's alias is private
+
+    monkeypatch.setattr(socket, "socket", NoIpv6)
+    with closing(bind_listeners([":0"])[0]) as listener:
+        assert address_of(listener).host == "0.0.0.0"  # noqa: S104 - compares
+        assert reachable("127.0.0.1", address_of(listener).port)
+
+
+def test_clients_of_a_listener_wait_in_a_long_queue() -> None:
+    assert BACKLOG >= 128
+    with closing(bind_listeners(["127.0.0.1:0"])[0]) as listener, ExitStack() as stack:
+        for _ in range(100):  # more than the usual 5, and nobody accepts
+            client = socket.create_connection(address_of(listener), timeout=5)
+            stack.enter_context(closing(client))

@@ -1,0 +1,338 @@
+from __future__ import annotations
+
+import asyncio
+import http.client
+import socket
+import ssl
+import threading
+import time
+from contextlib import ExitStack, closing, contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trustme
+from web.support import (
+    WAIT_SECONDS,
+    FakeExposition,
+    FakeSite,
+    ask,
+    connect,
+    exchange,
+    loopback,
+    read_all,
+    request,
+)
+
+from exporter.web.app import WebApp
+from exporter.web.reply import WRITE_BYTES, Reply, text_reply
+from exporter.web.server import IDLE_TIMEOUT_SECONDS, WebServer, WebServerError, bind_listeners
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, MutableMapping
+
+    from aiohttp import web
+
+    Serve = Callable[..., WebServer]
+
+SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+QUICK = {"idle_timeout_seconds": 0.3}
+
+
+@contextmanager
+def running(server: WebServer) -> Iterator[WebServer]:
+    server.start()
+    try:
+        yield server
+    finally:
+        server.close(0.0)
+
+
+def test_the_addresses_are_those_really_in_use(serve: Serve) -> None:
+    (address,) = serve(FakeSite()).addresses
+    assert address.host == "127.0.0.1"
+    assert address.port > 0
+
+
+def test_every_listener_is_served() -> None:
+    app = WebApp(FakeSite())
+    listeners = bind_listeners(["127.0.0.1:0", "127.0.0.1:0"])
+    with running(WebServer(app, listeners, refuse=app.refuse)) as server:
+        for address in server.addresses:
+            with closing(http.client.HTTPConnection(*address)) as connection:
+                assert ask(connection, "/metrics").status == 200
+
+
+def test_a_connection_serves_many_requests(serve: Serve) -> None:
+    connection = http.client.HTTPConnection(*loopback(serve(FakeSite())), timeout=WAIT_SECONDS)
+    with closing(connection):
+        connection.connect()
+        first = connection.sock
+        for path in ["/metrics", "/", "/nothing", "/metrics"] * 5:
+            ask(connection, path)
+        assert connection.sock is first
+
+
+def test_silent_and_half_asking_clients_are_closed_within_ten_seconds_by_default() -> None:
+    assert IDLE_TIMEOUT_SECONDS < 10
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"",
+        b"G",
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: " + b"a" * 5000,
+        SCRAPE + b"GET /metr",
+    ],
+)
+def test_a_client_that_stops_in_its_request_is_closed_while_scrapes_go_on(
+    serve: Serve, beginning: bytes
+) -> None:
+    server = serve(FakeSite(), options=QUICK)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connect(server)) for _ in range(50)]
+        for client in clients:
+            client.sendall(beginning)
+        assert request(server, "/metrics").status == 200
+        started = time.monotonic()
+        for client in clients:
+            read_all(client)
+        assert time.monotonic() - started < 5
+        assert request(server, "/metrics").status == 200
+
+
+def test_a_client_that_trickles_its_request_is_closed(serve: Serve) -> None:
+    server = serve(FakeSite(), options=QUICK)
+    with connect(server) as client:
+        client.settimeout(0.02)
+        deadline = time.monotonic() + WAIT_SECONDS
+        closed = False
+        while not closed and time.monotonic() < deadline:
+            with suppress(TimeoutError):
+                try:
+                    client.send(b"G")
+                    closed = client.recv(1) == b""
+                except ConnectionError:
+                    closed = True
+        assert closed
+
+
+def test_a_body_that_was_announced_and_never_comes_is_not_waited_for_long(serve: Serve) -> None:
+    server = serve(FakeSite(), options=QUICK)
+    received = exchange(
+        server, b"GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\nabc"
+    )
+    assert received.endswith(b"# body\n")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 TLS\r\n\r\n",
+        b"BREW /metrics HTTP/1.1\r\n\r\n",
+        b"GET /\x00 HTTP/1.1\r\n\r\n",
+        b"GET http://[ HTTP/1.1\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nbad header\r\n\r\n",
+        b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 9000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 100 + b"\r\n",
+    ],
+)
+def test_what_is_no_request_is_refused_in_few_words(
+    serve: Serve, data: bytes, logged: list[MutableMapping[str, Any]]
+) -> None:
+    received = exchange(serve(FakeSite()), data)
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert b" 400 Bad Request\r\n" in head
+    assert body == b"400 Bad Request\n"
+    assert b"Server: vb365-restore-exporter\r\n" in head
+    assert b"nosniff" in head
+    assert b"aiohttp" not in head
+    assert b"Python" not in head
+    assert {event["log_level"] for event in logged} == {"debug"}
+
+
+def test_a_handler_that_raises_is_a_plain_500_and_a_log_event(
+    logged: list[MutableMapping[str, Any]],
+) -> None:
+    async def fails(_request: web.BaseRequest) -> web.StreamResponse:
+        raise ValueError("secret")
+
+    app = WebApp(FakeSite())
+    listeners = bind_listeners(["127.0.0.1:0"])
+    with running(WebServer(fails, listeners, refuse=app.refuse)) as server:
+        answer = request(server, "/")
+    assert (answer.status, answer.text) == (500, "500 Internal Server Error\n")
+    assert answer.headers["Server"] == "vb365-restore-exporter"
+    assert [event["event"] for event in logged] == ["request failed"]
+
+
+def test_connections_beyond_the_limit_are_closed_at_once(serve: Serve) -> None:
+    server = serve(FakeSite(), options={"max_connections": 3})
+    with ExitStack() as stack:
+        kept = [
+            stack.enter_context(closing(http.client.HTTPConnection(*loopback(server))))
+            for _ in range(3)
+        ]
+        for connection in kept:
+            assert ask(connection, "/metrics").status == 200
+        with connect(server) as client:
+            assert read_all(client) == b""
+        for connection in kept:
+            assert ask(connection, "/metrics").status == 200
+
+
+def test_a_freed_connection_lets_the_next_client_in(serve: Serve) -> None:
+    server = serve(FakeSite(), options={"max_connections": 1})
+    for _ in range(5):
+        assert exchange(
+            server, b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        ).endswith(b"# body\n")
+
+
+class HeldRequest:
+    """A request that is answered when the test says so."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.release = threading.Event()
+
+    async def __call__(self, _request: web.BaseRequest) -> Reply | None:
+        self.begun.set()
+        await asyncio.get_running_loop().run_in_executor(None, self.release.wait, WAIT_SECONDS)
+        return text_reply("held\n")
+
+
+def test_closing_lets_a_request_in_flight_finish_and_accepts_no_other(serve: Serve) -> None:
+    held = HeldRequest()
+    server = serve(FakeSite(), guards=[held])
+    with connect(server) as idle, connect(server) as client:
+        client.sendall(SCRAPE)
+        assert held.begun.wait(WAIT_SECONDS)
+        closing_thread = threading.Thread(target=server.close, args=(WAIT_SECONDS,))
+        closing_thread.start()
+        assert read_all(idle) == b""  # the drain has begun: idle connections are closed
+        with pytest.raises(ConnectionRefusedError):
+            connect(server)
+        held.release.set()
+        assert read_all(client).endswith(b"held\n")
+        closing_thread.join(WAIT_SECONDS)
+        assert not closing_thread.is_alive()
+
+
+def test_closing_lets_a_slow_client_take_its_whole_body(serve: Serve) -> None:
+    begun = threading.Event()
+    body = FakeExposition(raw=[b"x" * WRITE_BYTES] * 60, on_block=begun.set)
+    server = serve(FakeSite(body=body))
+    with connect(server, receive_buffer=4096) as client:
+        client.sendall(SCRAPE)
+        assert begun.wait(WAIT_SECONDS)
+        closing_thread = threading.Thread(target=server.close, args=(WAIT_SECONDS,))
+        closing_thread.start()
+        received = read_all(client)
+        closing_thread.join(WAIT_SECONDS)
+        assert not closing_thread.is_alive()
+    assert len(received.partition(b"\r\n\r\n")[2]) == 60 * WRITE_BYTES
+
+
+def test_closing_cuts_off_what_does_not_finish_in_time(
+    serve: Serve, logged: list[MutableMapping[str, Any]]
+) -> None:
+    begun = threading.Event()
+    body = FakeExposition(raw=[b"x" * WRITE_BYTES] * 400, on_block=begun.set)
+    server = serve(FakeSite(body=body))
+    with connect(server, receive_buffer=4096) as client:
+        client.sendall(SCRAPE)
+        assert begun.wait(WAIT_SECONDS)
+        started = time.monotonic()
+        server.close(0.1)
+        assert time.monotonic() - started < 1
+        assert len(read_all(client)) < 400 * WRITE_BYTES
+    assert [(event["event"], event["connections"]) for event in logged] == [
+        ("requests cut off at shutdown", 1)
+    ]
+
+
+def test_closing_frees_the_port(serve: Serve) -> None:
+    server = serve(FakeSite())
+    server.close(1.0)
+    bind_listeners([str(server.addresses[0])])[0].close()
+
+
+def test_closing_twice_or_before_the_start_is_harmless(serve: Serve) -> None:
+    server = serve(FakeSite())
+    server.close(1.0)
+    server.close(1.0)
+    app = WebApp(FakeSite())
+    (listener,) = bind_listeners(["127.0.0.1:0"])
+    WebServer(app, [listener], refuse=app.refuse).close(1.0)
+    assert listener.fileno() == -1
+
+
+def test_listeners_that_cannot_be_served_are_an_error_at_the_start() -> None:
+    app = WebApp(FakeSite())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as no_listener:
+        no_listener.bind(("127.0.0.1", 0))
+        server = WebServer(app, [no_listener], refuse=app.refuse)
+        with pytest.raises(WebServerError, match="cannot serve HTTP"):
+            server.start()
+        server.close(1.0)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+def scrape_by_tls(server: WebServer, authority: trustme.CA) -> bytes:
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    connection = http.client.HTTPSConnection(*loopback(server), context=trust, timeout=WAIT_SECONDS)
+    with closing(connection):
+        return ask(connection, "/metrics").body
+
+
+def test_a_large_body_arrives_whole_by_tls(
+    serve: Serve, tls: ssl.SSLContext, authority: trustme.CA
+) -> None:
+    blocks = [bytes([number]) * 70_000 for number in range(200)]
+    server = serve(FakeSite(body=FakeExposition(raw=blocks)), options={"ssl_context": tls})
+    assert scrape_by_tls(server, authority) == b"".join(blocks)
+
+
+@pytest.mark.parametrize("beginning", [b"", b"\x16\x03\x01", b"GET / HTTP/1.1\r\n\r\n"])
+def test_a_client_without_a_tls_handshake_is_closed_while_scrapes_go_on(
+    serve: Serve,
+    tls: ssl.SSLContext,
+    authority: trustme.CA,
+    beginning: bytes,
+    logged: list[MutableMapping[str, Any]],
+) -> None:
+    server = serve(FakeSite(), options={"ssl_context": tls, **QUICK})
+    with connect(server) as client:
+        client.sendall(beginning)
+        assert scrape_by_tls(server, authority) == b"# body\n"
+        read_all(client)
+        assert scrape_by_tls(server, authority) == b"# body\n"
+    assert logged == []
+
+
+def test_a_client_in_its_tls_handshake_does_not_delay_closing(
+    serve: Serve, tls: ssl.SSLContext, authority: trustme.CA
+) -> None:
+    server = serve(FakeSite(), options={"ssl_context": tls})
+    with connect(server) as client:
+        client.sendall(b"\x16")
+        assert scrape_by_tls(server, authority) == b"# body\n"
+        started = time.monotonic()
+        server.close(1.0)
+        assert time.monotonic() - started < 2
+        assert read_all(client) == b""
