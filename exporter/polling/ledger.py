@@ -92,6 +92,7 @@ class Ledger:
         self._to_verify: set[str] = set()
 
         self._poll_started = -inf
+        self._observed_at = -inf
         self._walked: set[str] | None = None
 
     # What to ask
@@ -168,6 +169,7 @@ class Ledger:
         configured = session.id in self._configured
         if not configured and not self._settings.discover:
             return
+        self._observed_at = moment.monotonic
         self._activity.meet(session.organization)
         believed = min(session.creation_time, moment.wall + _BELIEVED_AHEAD)
         if self._newest_creation is None or believed > self._newest_creation:
@@ -213,7 +215,7 @@ class Ledger:
     def end_poll(self, moment: Moment, *, complete: bool) -> None:
         """End a poll; `complete` when it got everything it asked for."""
         if self._settings.discover:
-            if not self._complete:
+            if not self._complete and self._observed_at >= self._poll_started:
                 # Partial answers of a first walk are true as far as they go; counts over them would not be.
                 self._finished_at = moment.monotonic
         elif complete:

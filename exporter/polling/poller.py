@@ -121,14 +121,16 @@ class Poller:
         due = self._clock.monotonic()
         gap = self._first_gap_seconds
         while not self._stop.is_set():
+            begun = self._clock.monotonic()
             self.poll()
-            due += gap
-            gap = interval
             now = self._clock.monotonic()
-            if now > due:
-                self._overran(now - due + interval)
+            if now - begun > interval:
+                self._overran(now - begun)
                 due = now
-            self._stop.wait(due - now)
+            else:
+                due += gap
+                gap = interval
+            self._stop.wait(max(0.0, due - now))
             self._beat()
         self._workers.shutdown(wait=False, cancel_futures=True)
 
@@ -167,9 +169,9 @@ class Poller:
             if not lists:
                 self._identify()
                 self._ledger.vouch(self._clock.now())
-                vouched = True
-            elif self._status.version is None or any(request.is_walk for request in lists):
-                self._identify(required=False)
+                return True, True
+            if self._status.version is None or any(request.is_walk for request in lists):
+                self._identify_if_allowed()
             for request in lists:
                 self._read_list(request)
                 vouched = True
@@ -204,15 +206,21 @@ class Poller:
             else:
                 self._failed(answer)
 
-    def _identify(self, *, required: bool = True) -> None:
-        """Ask which version the server is; an account that may not know still may list sessions."""
-        try:
-            self._status = replace(self._status, version=self._api.service_instance().version)
-        except ForbiddenError:
-            if required:
-                raise
-            self._status = replace(self._status, version="")
+    def _identify(self) -> None:
+        """Ask which version the server is."""
+        self._status = replace(self._status, version=self._api.service_instance().version)
         self._beat()
+
+    def _identify_if_allowed(self) -> None:
+        """The same where the answer is nice to have: sessions can be listed without it."""
+        try:
+            self._identify()
+        except ForbiddenError:
+            self._status = replace(self._status, version="")
+        except Vb365Error as error:
+            if error.reason in _SERVER_WIDE_FOR_LISTS:
+                raise
+            self._failed(error)
 
     def _read_list(self, request: ListRequest) -> None:
         self._ledger.begin_list(request)

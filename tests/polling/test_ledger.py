@@ -398,3 +398,16 @@ def test_a_first_walk_that_breaks_off_shows_sessions_but_no_counts() -> None:
     assert [session_id(1)] == shown_ids(snapshot)
     assert not snapshot.listed
     assert (walk,) == bench.ledger.lists(bench.now)
+
+
+def test_what_a_broken_first_walk_showed_ends_when_it_is_not_shown_again() -> None:
+    bench = LedgerBench(stale_after_seconds=180)
+    bench.ledger.begin_poll(bench.now)
+    bench.ledger.observe(finished(1), bench.now)
+    bench.ledger.end_poll(bench.now, complete=False)
+    for _ in range(3):
+        bench.seconds += 60
+        bench.ledger.begin_poll(bench.now)
+        bench.ledger.end_poll(bench.now, complete=False)
+
+    assert [] == shown_ids(bench.snapshot().fresh(bench.seconds))

@@ -404,3 +404,38 @@ def test_polls_follow_each_other_until_stopped_and_overruns_are_counted() -> Non
 
     assert [60.0, 0.0, 60.0, 60.0] == gaps
     assert 1 == bench.counts.overruns
+
+
+def test_a_first_poll_that_takes_longer_than_the_first_gap_is_no_overrun() -> None:
+    bench = Bench()
+    bench.poller._first_gap_seconds = 6.0
+    gaps: list[float] = []
+
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            gaps.append(timeout or 0.0)
+            self.set()
+            return True
+
+    bench.poller._stop = Stop()
+    answer = bench.api.service_instance
+
+    def answered() -> ServiceInstance:
+        bench.clock.seconds += 8.0
+        return answer()
+
+    bench.api.service_instance = answered  # type: ignore[method-assign] # time passes while the server answers
+    bench.poller.run()
+
+    assert [0.0] == gaps
+    assert 0 == bench.counts.overruns
+
+
+def test_a_service_instance_that_fails_does_not_hide_the_sessions() -> None:
+    bench = Bench(finished(1))
+
+    snapshot = bench.poll(instance_error=server_error("service_instance"))
+
+    assert False is snapshot.status.up
+    assert [session_id(1)] == shown_ids(snapshot)
+    assert snapshot.listed
