@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +92,14 @@ def test_the_first_failed_restore_of_an_organization_is_seen(tmp_path: Path) -> 
             shown = prometheus.query('vb365_restore_session_result{result="Failed"} == 1')
             assert failed == {found["metric"]["session_id"] for found in shown}
             assert [] == prometheus.query("up == 0")
+
+
+def test_the_shipped_scrape_configuration_is_valid() -> None:
+    promtool = program("promtool", "prometheus")
+    shipped = Path(__file__).parents[2] / "deploy" / "prometheus" / "prometheus.yml"
+
+    checked = subprocess.run(
+        [promtool, "check", "config", shipped], capture_output=True, text=True, check=False
+    )
+
+    assert 0 == checked.returncode, checked.stderr
