@@ -28,6 +28,8 @@ servers:
 
 ID = "635b22cf-9cdc-4004-9160-9b90f90f1bbf"
 
+ONLY_IDS = "unused: only the sessions under ids are followed, as discover is false"
+
 Load = Callable[..., Config]
 
 
@@ -416,10 +418,8 @@ def test_a_file_with_errors_has_a_line_for_each_and_no_warning(tmp_path: Path) -
         (
             server_with(f"sessions: {{ids: [{ID}], lookback: 1d, max_series: 7}}"),
             [
-                "servers[0].sessions.lookback: unused: only the sessions under ids are followed, "
-                "as discover is false",
-                "servers[0].sessions.max_series: unused: only the sessions under ids are followed, "
-                "as discover is false",
+                f"servers[0].sessions.lookback: {ONLY_IDS}",
+                f"servers[0].sessions.max_series: {ONLY_IDS}",
             ],
         ),
         (

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -128,11 +129,9 @@ def test_aliases_of_aliases_cannot_fill_the_memory(text: str) -> None:
     st.binary(max_size=200)
     | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace"))
 )
-def test_whatever_the_bytes_are_there_is_a_value_or_a_problem(data: bytes) -> None:
-    try:
+def test_whatever_the_bytes_are_there_is_a_value_or_a_config_error(data: bytes) -> None:
+    with contextlib.suppress(ConfigError):
         parse_document(data, "config.yaml")
-    except ConfigError as error:
-        assert error.problems
 
 
 @given(
@@ -175,5 +174,5 @@ def test_a_file_without_permission_says_so(tmp_path: Path, monkeypatch: pytest.M
     file.write_text("a: 1")
     monkeypatch.setattr(Path, "open", refuse)
 
-    with pytest.raises(ConfigError, match="config.yaml: cannot be read: Permission denied"):
+    with pytest.raises(ConfigError, match=r"config\.yaml: cannot be read: Permission denied"):
         read_document(file)

@@ -83,6 +83,11 @@ def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
         SecretSource(file=tmp_path / "pipe").read()
 
 
+def test_a_file_name_that_cannot_be_is_a_problem_like_any_other() -> None:
+    with pytest.raises(SecretUnavailableError, match="cannot be read: impossible file name"):
+        SecretSource(file=Path("a\0b")).read()
+
+
 def test_an_error_of_a_secret_that_is_no_text_does_not_carry_its_bytes(tmp_path: Path) -> None:
     (tmp_path / "pw").write_bytes(MARKER.encode() + b"\xff")
 

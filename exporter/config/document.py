@@ -7,8 +7,8 @@ from pathlib import Path
 
 import yaml
 
+from exporter.config.files import UnreadableError, read_start
 from exporter.config.problems import ConfigError, Findings, Location, Problem
-from exporter.config.secrets import why_unreadable
 
 __all__ = ["parse_document", "read_document"]
 
@@ -38,14 +38,10 @@ _OWN_WORDS = {
 def read_document(path: Path) -> tuple[object, Findings]:
     """Read a YAML file; see `parse_document`. The path as given is the place of its problems."""
     name = str(path)
-    problem = why_unreadable(path)
-    if problem is not None:
-        raise ConfigError([Problem(name, problem)])
     try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_FILE_BYTES + 1)
-    except OSError as error:
-        raise ConfigError([Problem(name, f"cannot be read: {error.strerror}")]) from error
+        data = read_start(path, LARGEST_FILE_BYTES + 1)
+    except UnreadableError as error:
+        raise ConfigError([Problem(name, str(error))]) from error
     return parse_document(data, name)
 
 

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import os
 import ssl
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporter.config.secrets import why_unreadable
+__all__ = [
+    "Surroundings",
+    "UnreadableError",
+    "read_start",
+    "why_no_authorities",
+    "why_no_client_certificate",
+    "why_unreadable",
+]
 
-__all__ = ["Surroundings", "why_no_authorities", "why_no_client_certificate"]
+
+class UnreadableError(Exception):
+    """A file cannot be read; the message (`cannot be read: ...`) continues the file's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +42,32 @@ class Surroundings:
             if os.path.exists(candidate):  # noqa: PTH110 - see above
                 return candidate.absolute()
         return (self.directory / name).absolute()
+
+
+def read_start(path: Path, most_bytes: int) -> bytes:
+    """The file's content, or as many bytes of it.
+
+    Raises:
+        UnreadableError: there is no such file, or it is not to be read.
+    """
+    try:
+        # A pipe would block, and could be read only once.
+        if stat.S_ISREG(path.stat().st_mode):
+            with path.open("rb") as file:
+                return file.read(most_bytes)
+        reason = "not a regular file"
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "impossible file name"
+    raise UnreadableError(f"cannot be read: {reason}")
+
+
+def why_unreadable(path: Path) -> str | None:
+    """Why the file cannot be read (`cannot be read: ...`), or None when it can."""
+    try:
+        read_start(path, 1)
+    except UnreadableError as error:
+        return str(error)
+    return None
 
 
 def why_no_authorities(path: Path) -> str | None:
@@ -58,13 +94,10 @@ def why_no_client_certificate(cert_file: Path, key_file: Path) -> str | None:
 
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert_file, key_file, passphrase)
-    except ssl.SSLError as error:
+    except (OSError, ValueError) as error:
         if asked_for_passphrase:
             return f"{key_file} is encrypted; the exporter needs it without a passphrase"
-        if error.reason == "KEY_VALUES_MISMATCH":
+        if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
             return f"{key_file} is not the key of {cert_file}"
-    except (OSError, ValueError):
-        pass
-    else:
-        return None
-    return f"{cert_file} and {key_file} are not a certificate and its key in PEM form"
+        return f"{cert_file} and {key_file} are not a certificate and its key in PEM form"
+    return None

@@ -6,7 +6,7 @@ others; `resolve` knows what is needed. A block or list without content (`ids:`)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 SECRET_KEYS = ("password", "password_file", "password_env", "token", "token_file", "token_env")
-"""The keys under `auth` of which exactly one is given."""
+"""The keys under `auth` of which exactly one is given; the first three go with a user name."""
 
 _path = printable()
 
@@ -60,17 +60,21 @@ class Block(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-def _one_way(key: str) -> JsonValue:
-    """JSON Schema of a login by one of the secret keys."""
-    if key.startswith("password"):
-        return {"required": ["username", key]}
-    return {"required": [key], "not": {"required": ["username"]}}
+def _one_of(keys: Sequence[str]) -> JsonValue:
+    """JSON Schema of a block that has exactly one of these keys."""
+    return [{"required": [key]} for key in keys]
 
 
 class AuthBlock(Block):
     """How to log in: user name and password, or a bearer token. Exactly one secret is given."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [_one_way(key) for key in SECRET_KEYS]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": _one_of(SECRET_KEYS),
+            "dependentSchemas": {"username": {"oneOf": _one_of(SECRET_KEYS[:3])}},
+            "dependentRequired": {key: ["username"] for key in SECRET_KEYS[:3]},
+        }
+    )
 
     username: Annotated[str | None, printable(256)] = _key(
         "Account that may read restore sessions. Not with a token.",

@@ -8,7 +8,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from exporter.config.durations import format_duration
-from exporter.config.files import Surroundings, why_no_authorities, why_no_client_certificate
+from exporter.config.files import (
+    Surroundings,
+    why_no_authorities,
+    why_no_client_certificate,
+    why_unreadable,
+)
 from exporter.config.grammar import (
     SECRET_KEYS,
     AuthBlock,
@@ -27,7 +32,7 @@ from exporter.config.model import (
     default_stale_after,
 )
 from exporter.config.problems import Findings, Location, dotted
-from exporter.config.secrets import SecretSource, SecretUnavailableError, why_unreadable
+from exporter.config.secrets import SecretSource, SecretUnavailableError
 
 __all__ = ["resolve"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -12,7 +11,9 @@ from urllib.parse import urlsplit
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-__all__ = ["MASK", "SecretSource", "SecretUnavailableError", "SecretUrl", "why_unreadable"]
+from exporter.config.files import UnreadableError, read_start
+
+__all__ = ["MASK", "SecretSource", "SecretUnavailableError", "SecretUrl"]
 
 MASK = "<secret>"
 
@@ -147,27 +148,11 @@ class SecretUrl(_Masked):
         return hash(self._url)
 
 
-def why_unreadable(path: Path) -> str | None:
-    """Why that is no file that can be read (`cannot be read: ...`), or None when it is one."""
-    try:
-        # A pipe would block, and could be read only once.
-        if not stat.S_ISREG(path.stat().st_mode):
-            return "cannot be read: not a regular file"
-        with path.open("rb"):
-            return None
-    except (OSError, ValueError) as error:
-        return f"cannot be read: {getattr(error, 'strerror', None) or 'impossible file name'}"
-
-
 def _content(path: Path) -> str:
-    problem = why_unreadable(path)
-    if problem is not None:
-        raise SecretUnavailableError(f"{path} {problem}")
     try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST_FILE_BYTES + 1)
-    except OSError as error:
-        raise SecretUnavailableError(f"{path} cannot be read: {error.strerror}") from None
+        data = read_start(path, _LARGEST_FILE_BYTES + 1)
+    except UnreadableError as error:
+        raise SecretUnavailableError(f"{path} {error}") from error
     if len(data) > _LARGEST_FILE_BYTES:
         raise SecretUnavailableError(f"{path} is larger than {_LARGEST_FILE_BYTES // 1024} KiB")
     # Bytes that are no UTF-8 become surrogates, which `read` refuses: an exception would hold them.

@@ -21,6 +21,7 @@ from exporter.vb365.paging import MAX_PAGES, Place, walk
 from exporter.vb365.retry import NO_REPETITION, Retrier
 from exporter.vb365.tokens import PasswordTokens, StaticTokens, Tokens
 from exporter.vb365.transport import MAX_BODY_BYTES, RequestObserver, Transport
+from exporter.vb365.versions import Versions
 from exporter.vb365.watchdog import Lifeline
 
 if TYPE_CHECKING:
@@ -32,9 +33,6 @@ __all__ = ["Client", "Page", "RequestObserver", "ServiceInstance"]
 
 log = structlog.get_logger()
 
-_VERSIONS_NEWEST_FIRST: Final = ("v8", "v7", "v6")
-_VERSIONS_WITH_ANTIFORGERY: Final = frozenset({"v7", "v8"})
-_VERSIONS_WITH_LOGOUT: Final = frozenset({"v7", "v8"})
 _LOGOUT_SECONDS: Final = 2.0
 _LONGEST_TEXT_CHARACTERS: Final = 512
 
@@ -112,8 +110,7 @@ class Client:
             wall_clock=wall_clock,
         )
         self._tokens = self._make_tokens(memory, clock)
-        self._negotiating = threading.Lock()
-        self._api_version = None if server.api_version == "auto" else str(server.api_version)
+        self._versions = Versions(server, is_served=self._is_served)
         self._product_version: str | None = None
         self._closing = threading.Lock()
         self._closed = False
@@ -122,8 +119,8 @@ class Client:
 
     @property
     def api_version(self) -> str | None:
-        """The version in the paths (`v6`, `v7`, `v8`); None before it was negotiated."""
-        return self._api_version
+        """The version in the paths (`v6`, `v7`, `v8`); None before one was chosen, else the one chosen last."""
+        return self._versions.chosen
 
     @property
     def certificate_not_after(self) -> datetime | None:
@@ -164,12 +161,12 @@ class Client:
 
         The API's version is chosen anew when the server does not know it any more, or has become another one.
         """
-        chosen = self._version()
+        chosen = self._versions.current()
         try:
             instance = self._get_json("service_instance", self._target("ServiceInstance"))
         except NotFoundError:
             self.forget_api_version()
-            if self._version() == chosen:
+            if self._versions.current() == chosen:
                 raise
             instance = self._get_json("service_instance", self._target("ServiceInstance"))
         if not isinstance(instance, dict):
@@ -193,7 +190,7 @@ class Client:
             for results in walk(
                 lambda target: self._get_json("list", target),
                 place=self._place,
-                path=f"{self._version()}/RestoreSessions",
+                path=f"{self._versions.current()}/RestoreSessions",
                 query={} if created_since is None else {"startTimeFrom": _instant(created_since)},
                 page_size=page_size,
                 operation="list",
@@ -227,8 +224,7 @@ class Client:
 
     def forget_api_version(self) -> None:
         """Choose the API's version anew for the next request, if it is chosen automatically."""
-        if self._server.api_version == "auto":
-            self._api_version = None
+        self._versions.unsettle()
 
     # How to ask
 
@@ -242,30 +238,11 @@ class Client:
         return self._calls.get(operation, target, token=bearer.value)
 
     def _target(self, path: str) -> str:
-        return self._place.target(f"{self._version()}/{path}")
+        return self._place.target(f"{self._versions.current()}/{path}")
 
-    def _version(self) -> str:
-        version = self._api_version
-        if version is not None:
-            return version
-        with self._negotiating:
-            version = self._api_version or self._negotiated()
-            self._api_version = version
-            return version
-
-    def _negotiated(self) -> str:
-        """The newest version that the server has."""
-        for version in _VERSIONS_NEWEST_FIRST:
-            target = self._place.target(f"{version}/ServiceInstance")
-            if self._calls.is_served("service_instance", target):
-                log.debug("api version chosen", server=self._server.name, api_version=version)
-                return version
-        versions = ", ".join(_VERSIONS_NEWEST_FIRST)
-        raise NotFoundError(
-            f"the API is not there: {self._server.url} serves none of {versions}",
-            operation="service_instance",
-            status=404,
-        )
+    def _is_served(self, version: str) -> bool:
+        target = self._place.target(f"{version}/ServiceInstance")
+        return self._calls.is_served("service_instance", target)
 
     def _make_tokens(self, memory: LoginMemory, clock: Callable[[], float]) -> Tokens:
         auth = self._server.auth
@@ -282,20 +259,18 @@ class Client:
 
     def _post_token(self, form: Mapping[str, str]) -> object:
         """`POST /{v}/token`: log in or refresh."""
-        version = self._version()
+        target = self._target("token")
         fields = dict(form)
-        if version in _VERSIONS_WITH_ANTIFORGERY:
+        if self._versions.have_antiforgery:
             fields |= {"disable_antiforgery_token": "true"}
-        target = self._place.target(f"{version}/token")
         return self._calls.post_token_form(target, urlencode(fields).encode("ascii"))
 
     def _log_out(self) -> None:
         """`POST /{v}/token/logout`, if the server can be expected to answer."""
         bearer = self._tokens.for_logout()
-        version = self._api_version
-        if bearer is None or version not in _VERSIONS_WITH_LOGOUT or not self._transport.reachable:
+        if bearer is None or not self._versions.have_logout or not self._transport.reachable:
             return
-        target = self._place.target(f"{version}/token/logout")
+        target = self._place.target(f"{self._versions.chosen}/token/logout")
         try:
             self._calls.post_logout(target, token=bearer.value, most_seconds=_LOGOUT_SECONDS)
         except Vb365Error as error:

@@ -12,7 +12,7 @@ from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select
 from urllib3 import HTTPSConnectionPool
 from urllib3.connection import HTTPSConnection
 
-from exporter.vb365.tls import proxy_context, server_context
+from exporter.vb365.tls import not_after, proxy_context, server_context
 from exporter.vb365.watchdog import current_exchange, dialled
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class _Connection(HTTPSConnection):
         if (exchange := current_exchange()) is not None:
             # What urllib3 declares as a plain socket is a TLS socket by now, or TLS inside of the TLS to a proxy.
             tls_socket: Any = self.sock
-            exchange.peer_certificate = tls_socket.getpeercert(binary_form=True)
+            exchange.certificate_not_after = not_after(tls_socket)
         # urllib3 warns at every request on a connection that is not. Where the configuration wants it unverified,
         # that is logged once and shown in a metric.
         self.is_verified = True

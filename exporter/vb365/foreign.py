@@ -53,7 +53,6 @@ _TRANSLATIONS: Final[Mapping[type[BaseException], type[Vb365Error]]] = {
     ssl.SSLZeroReturnError: ConnectError,
     ssl.SSLSyscallError: ConnectError,
     http.client.HTTPException: BadResponseError,
-    http.client.RemoteDisconnected: ConnectError,
     http.client.IncompleteRead: ConnectError,
     ValueError: BadResponseError,
     RecursionError: BadResponseError,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import socket
 import ssl
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
-
-from cryptography import x509
+from typing import TYPE_CHECKING, Literal, Protocol, overload
 
 from exporter.vb365.errors import one_line
 from exporter.vb365.watchdog import current_exchange
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from exporter.config.model import TLSConfig
 
 __all__ = ["GuardedContext", "UnusableFileError", "not_after", "proxy_context", "server_context"]
@@ -108,15 +108,28 @@ def _no_passphrase() -> str:
     raise ValueError("the key is encrypted")
 
 
-_LONGEST_CERTIFICATE_BYTES: Final = 1 << 20
+class PeerCertificate(Protocol):
+    """What knows the certificate of the other side: a TLS socket, or what urllib3 has in its place."""
+
+    @overload
+    def getpeercert(
+        self,
+        binary_form: Literal[False] = False,  # noqa: FBT002 - as ssl has it
+    ) -> Mapping[str, object] | None: ...
+    @overload
+    def getpeercert(self, binary_form: Literal[True]) -> bytes | None: ...
 
 
-def not_after(certificate: bytes | None) -> datetime | None:
-    """When a certificate (DER) expires, None when it cannot be read. Also known when it was not verified."""
-    if not certificate or len(certificate) > _LONGEST_CERTIFICATE_BYTES:
-        return None
+def not_after(connection: PeerCertificate) -> datetime | None:
+    """When the certificate expires that the server has shown, verified or not; None when that cannot be read."""
     try:
-        moment = x509.load_der_x509_certificate(certificate).not_valid_after_utc
-    except (ValueError, OverflowError, x509.InvalidVersion):
+        if details := connection.getpeercert():
+            end = ssl.cert_time_to_seconds(str(details["notAfter"]))
+            return datetime.fromtimestamp(end, UTC)
+        # What was not verified, Python does not take apart.
+        from cryptography import x509  # noqa: PLC0415 - large, and seldom needed
+
+        certificate = connection.getpeercert(binary_form=True) or b""
+        return x509.load_der_x509_certificate(certificate).not_valid_after_utc
+    except (ValueError, OverflowError, OSError, LookupError):  # InvalidVersion is a ValueError, too
         return None
-    return moment.astimezone(UTC)

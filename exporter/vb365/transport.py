@@ -26,7 +26,7 @@ from exporter.vb365.errors import (
     Vb365Error,
 )
 from exporter.vb365.foreign import FOREIGN, translated
-from exporter.vb365.tls import UnusableFileError, not_after
+from exporter.vb365.tls import UnusableFileError
 from exporter.vb365.watchdog import Ending, Lifeline, Watchdog
 
 if TYPE_CHECKING:
@@ -170,8 +170,8 @@ class Transport:
             outcome = translated(foreign, operation=request.operation, peer=self._peer)
         finally:
             ending = self._watchdog.finish(exchange)
-        if exchange.peer_certificate is not None:
-            self.certificate_not_after = not_after(exchange.peer_certificate)
+        if exchange.certificate_not_after is not None:
+            self.certificate_not_after = exchange.certificate_not_after
         # What was cut failed somehow, or even seems complete: a body that has no length ends where it is cut.
         if ending is Ending.STOPPED:
             outcome = StoppedError("given up, the client is stopped", operation=request.operation)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
 __all__ = ["Ending", "Exchange", "Lifeline", "Watchdog", "current_exchange", "dialled"]
 
@@ -64,8 +65,8 @@ class Exchange:
         self.ending: Ending | None = None
         self.sent = False
         """True from when the first byte of the request may have left."""
-        self.peer_certificate: bytes | None = None
-        """The certificate (DER) the server showed, when this request made a new connection."""
+        self.certificate_not_after: datetime | None = None
+        """When the certificate expires that the server showed, if this request made a new connection."""
 
     def watch(self, cut: Callable[[], None]) -> None:
         """From now on this is what ends the request; at once, when it has already been ended."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import sys
 import threading
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -14,7 +15,6 @@ from exporter.web.listeners import BACKLOG, Address, WebServerError, address_of,
 
 if TYPE_CHECKING:
     import socket
-    import ssl
     from collections.abc import Awaitable, Callable, Sequence
 
     Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -259,4 +259,8 @@ class _Connection(web.RequestHandler):
 
 
 def _log_loop_problem(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    log.error("web server error", detail=context["message"], exc_info=context.get("exception"))
+    problem = context.get("exception")
+    if isinstance(problem, ConnectionError | ssl.SSLError):  # a client's trouble, not ours
+        log.debug("connection failed", detail=context["message"], error=type(problem).__name__)
+    else:
+        log.error("web server error", detail=context["message"], exc_info=problem)

@@ -135,6 +135,20 @@ def test_at_any_moment_several_sessions_are_running_and_one_of_them_shows_progre
         assert all(session.details == session.reason == "" for session in running)
 
 
+def test_nothing_is_being_restored_once_all_items_are_done() -> None:
+    clock = WallClock()
+    world = World(clock=clock)
+    last_seen: dict[str, str] = {}
+    for _ in range(400):
+        clock.go(seconds=2)
+        last_seen |= {s.id: s.items for s in world.sessions() if not s.stopped}
+    ended = [session for session in finished(world) if session.id in last_seen]
+    all_done = [s for s in ended if s.items and last_seen[s.id].rstrip("a") == s.items]
+
+    assert len(all_done) > 10
+    assert [session for session in all_done if last_seen[session.id] != session.items] == []
+
+
 def test_finished_sessions_do_not_change() -> None:
     clock = WallClock()
     world = World(clock=clock)
@@ -221,6 +235,7 @@ def test_finishing_a_session_ends_it_now_with_details() -> None:
         "2 items processed",
     )
     assert session.end_time == NOON + timedelta(seconds=90)
+    assert session.items == "orr"
 
 
 def test_every_change_gives_a_greater_e_tag() -> None:

@@ -5,7 +5,7 @@ import ssl
 import threading
 import warnings
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
@@ -150,9 +150,30 @@ def test_the_certificates_end_is_known_whether_it_is_verified_or_not(
     assert client.certificate_not_after == end
 
 
-@pytest.mark.parametrize("certificate", [None, b"", b"garbage", b"0" * (2 << 20)])
-def test_a_certificate_that_cannot_be_read_has_no_known_end(certificate: bytes | None) -> None:
-    assert not_after(certificate) is None
+class Shown:
+    """A connection that knows this of the certificate."""
+
+    def __init__(self, details: dict[str, object], certificate: bytes | None) -> None:
+        self._details = details
+        self._certificate = certificate
+
+    def getpeercert(self, binary_form: bool = False) -> Any:  # noqa: FBT001, FBT002 - as ssl has it
+        """As a TLS socket gives it."""
+        return self._certificate if binary_form else self._details
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        Shown({}, None),
+        Shown({}, b""),
+        Shown({}, b"garbage"),
+        Shown({"subject": ()}, b""),
+        Shown({"notAfter": "some day"}, b""),
+    ],
+)
+def test_a_certificate_that_cannot_be_read_has_no_known_end(shown: Shown) -> None:
+    assert not_after(shown) is None
 
 
 def test_the_certificates_end_follows_a_renewal(

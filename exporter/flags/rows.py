@@ -1,0 +1,163 @@
+"""The flags: one row each, which is a field of `Options` as well."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from exporter.flags.readers import (
+    ListenAddress,
+    file,
+    limit,
+    listen_address,
+    one_of,
+    truth,
+    url_path,
+)
+from exporter.logs import LogFormat, LogLevel
+
+__all__ = ["ENVIRONMENT_PREFIX", "FLAGS", "Flag", "Options"]
+
+ENVIRONMENT_PREFIX = "VB365_EXPORTER_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flag:
+    """What the parser, `--help` and the documentation know of a flag.
+
+    `read` turns text into the value and raises ValueError with what it must be. `bare` is the text
+    that the flag means when it is given without a value, if it may be. Without a default it is None
+    until it is given.
+    """
+
+    name: str
+    group: str
+    help: str
+    read: Callable[[str], object]
+    default: str | None
+    metavar: str
+    bare: str | None
+    repeatable: bool
+
+    @property
+    def variable(self) -> str:
+        """The environment variable of the flag."""
+        return ENVIRONMENT_PREFIX + re.sub(r"[.-]", "_", self.name.removeprefix("--")).upper()
+
+    @property
+    def attribute(self) -> str:
+        """The attribute of `Options`."""
+        return re.sub(r"[.-]", "_", self.name.removeprefix("--"))
+
+    def value(self, texts: Sequence[str]) -> object:
+        """The flag's value of what was given, the last one if it is not repeatable.
+
+        Raises:
+            ValueError: the text is not one that the flag takes.
+        """
+        if self.repeatable:
+            return tuple(self.read(text) for text in texts)
+        return self.read(texts[-1])
+
+
+def _flag(
+    name: str,
+    text: str,
+    *,
+    group: str,
+    read: Callable[[str], object],
+    default: str | None = None,
+    metavar: str = "",
+    bare: str | None = None,
+    repeatable: bool = False,
+) -> Any:
+    """A field of Options for the flag of that name."""
+    flag = Flag(
+        name=name,
+        group=group,
+        help=text,
+        read=read,
+        default=default,
+        metavar=metavar,
+        bare=bare,
+        repeatable=repeatable,
+    )
+    value = None if default is None else flag.value([default])
+    return field(default=value, metadata={"flag": flag})
+
+
+def _switch(name: str, text: str, *, group: str) -> Any:
+    """A flag that is off; `--x` and `--x=true` switch it on."""
+    return _flag(name, text, group=group, read=truth, default="false", bare="true")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line and the environment say. A flag is added by one row here."""
+
+    config_file: Path = _flag(  # noqa: RUF009 - it makes a field()
+        "--config.file",
+        "Configuration.",
+        group="Configuration",
+        read=file,
+        default="config.yaml",
+        metavar="FILE",
+    )
+    config_check: bool = _switch(
+        "--config.check",
+        "Validate the configuration and exit: 0, or 1 with one line per problem.",
+        group="Configuration",
+    )
+    demo: bool = _switch(
+        "--demo",
+        "Show the exporter at work with a simulated server inside; no configuration needed.",
+        group="Trying it out",
+    )
+    web_listen_address: tuple[ListenAddress, ...] = _flag(
+        "--web.listen-address",
+        "Address to serve on.",
+        group="Web",
+        read=listen_address,
+        default=":10365",
+        metavar="[HOST]:PORT",
+        repeatable=True,
+    )
+    web_telemetry_path: str = _flag(
+        "--web.telemetry-path",
+        "Path of the metrics.",
+        group="Web",
+        read=url_path,
+        default="/metrics",
+        metavar="PATH",
+    )
+    web_max_requests: int = _flag(
+        "--web.max-requests",
+        "Scrapes in flight; more get 503 with Retry-After. 0 lifts the limit.",
+        group="Web",
+        read=limit,
+        default="40",
+        metavar="NUMBER",
+    )
+    log_level: LogLevel = _flag(  # noqa: RUF009 - it makes a field()
+        "--log.level",
+        "Least severe log events to write: debug, info, warn or error.",
+        group="Log",
+        read=one_of(LogLevel),
+        default="info",
+        metavar="LEVEL",
+    )
+    log_format: LogFormat = _flag(  # noqa: RUF009 - it makes a field()
+        "--log.format",
+        "Format of the log on standard error: logfmt or json.",
+        group="Log",
+        read=one_of(LogFormat),
+        default="logfmt",
+        metavar="FORMAT",
+    )
+
+
+FLAGS: tuple[Flag, ...] = tuple(row.metadata["flag"] for row in fields(Options))
+"""Every flag that has a value, in the order of `--help`; `--help` and `--version` have none."""

@@ -1,0 +1,291 @@
+from __future__ import annotations
+
+import dataclasses
+import platform
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from exporter import __version__
+from exporter.flags import FLAGS, ListenAddress, Options, parse, version_line
+
+USAGE = "Try vb365-restore-exporter --help.\n"
+
+
+def refused(
+    capsys: pytest.CaptureFixture[str],
+    *arguments: str,
+    environ: Mapping[str, str] | None = None,
+) -> str:
+    """What is told on standard error when the usage is wrong."""
+    with pytest.raises(SystemExit) as caught:
+        parse(arguments, environ or {})
+    assert 2 == caught.value.code
+    told = capsys.readouterr()
+    assert "" == told.out
+    assert told.err.endswith(USAGE)
+    return told.err.removesuffix(USAGE)
+
+
+def test_without_flags_every_option_has_the_default_that_is_promised() -> None:
+    expected = Options(
+        config_file=Path("config.yaml"),
+        config_check=False,
+        demo=False,
+        web_listen_address=(ListenAddress(host="", port=10365),),
+        web_telemetry_path="/metrics",
+        web_max_requests=40,
+        log_level="info",
+        log_format="logfmt",
+    )
+
+    assert expected == parse([], {}) == Options()
+
+
+def test_every_flag_reaches_its_option() -> None:
+    arguments = [
+        "--config.file=/etc/vb365.yaml",
+        "--config.check",
+        "--demo",
+        "--web.listen-address=:1",
+        "--web.listen-address",
+        "127.0.0.1:0",
+        "--web.telemetry-path=/a/b.c",
+        "--web.max-requests=7",
+        "--log.level=debug",
+        "--log.format",
+        "json",
+    ]
+
+    assert Options(
+        config_file=Path("/etc/vb365.yaml"),
+        config_check=True,
+        demo=True,
+        web_listen_address=(
+            ListenAddress(host="", port=1),
+            ListenAddress(host="127.0.0.1", port=0),
+        ),
+        web_telemetry_path="/a/b.c",
+        web_max_requests=7,
+        log_level="debug",
+        log_format="json",
+    ) == parse(arguments, {})
+
+
+def test_every_flag_can_be_given_by_its_environment_variable() -> None:
+    environ = {
+        "VB365_EXPORTER_CONFIG_FILE": "/etc/vb365.yaml",
+        "VB365_EXPORTER_CONFIG_CHECK": "1",
+        "VB365_EXPORTER_DEMO": "TRUE",
+        "VB365_EXPORTER_WEB_LISTEN_ADDRESS": ":1, [::1]:2,",
+        "VB365_EXPORTER_WEB_TELEMETRY_PATH": "/m",
+        "VB365_EXPORTER_WEB_MAX_REQUESTS": "7",
+        "VB365_EXPORTER_LOG_LEVEL": "warn",
+        "VB365_EXPORTER_LOG_FORMAT": "JSON",
+    }
+
+    assert set(environ) == {flag.variable for flag in FLAGS}
+    assert Options(
+        config_file=Path("/etc/vb365.yaml"),
+        config_check=True,
+        demo=True,
+        web_listen_address=(ListenAddress(host="", port=1), ListenAddress(host="::1", port=2)),
+        web_telemetry_path="/m",
+        web_max_requests=7,
+        log_level="warn",
+        log_format="json",
+    ) == parse([], environ)
+
+
+def test_the_flag_wins_over_the_variable_even_one_that_is_wrong() -> None:
+    environ = {
+        "VB365_EXPORTER_DEMO": "true",
+        "VB365_EXPORTER_LOG_LEVEL": "loud",
+        "VB365_EXPORTER_WEB_LISTEN_ADDRESS": ":1,:2",
+    }
+
+    options = parse(
+        ["--demo=false", "--log.level=error", "--web.listen-address=:3"],
+        environ,
+    )
+
+    assert (False, "error", (ListenAddress(host="", port=3),)) == (
+        options.demo,
+        options.log_level,
+        options.web_listen_address,
+    )
+
+
+def test_the_last_of_a_flag_that_is_not_repeatable_wins() -> None:
+    assert "json" == parse(["--log.format=logfmt", "--log.format=json"], {}).log_format
+
+
+def test_empty_variables_and_those_of_no_flag_are_ignored() -> None:
+    environ = {
+        "VB365_EXPORTER_PORT": "tcp://10.0.0.1:10365",
+        "VB365_EXPORTER_SERVICE_HOST": "10.0.0.1",
+        "VB365_EXPORTER_VERSION": "1.2.3",
+        "VB365_EXPORTER_HELP": "true",
+        "VB365_EXPORTER_LOG_LEVEL": "",
+        "VB365_EXPORTER_DEMO": " ",
+        "VB365_EXPORTER_WEB_LISTEN_ADDRESS": ",",
+    }
+
+    assert Options() == parse([], environ)
+
+
+@pytest.mark.parametrize(
+    ("text", "on"),
+    [("true", True), ("1", True), ("True", True), ("false", False), ("0", False)],
+)
+def test_a_switch_takes_a_truth_value_or_none(text: str, *, on: bool) -> None:
+    assert on is parse([f"--config.check={text}"], {}).config_check
+    assert on is parse([], {"VB365_EXPORTER_CONFIG_CHECK": text}).config_check
+    assert parse(["--config.check"], {}).config_check
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "told"),
+    [
+        ("DEMO", "yes", "must be true, false, 1 or 0, not 'yes'"),
+        ("LOG_LEVEL", "loud", "must be one of debug, info, warn, error, not 'loud'"),
+        ("LOG_FORMAT", "xml", "must be one of logfmt, json, not 'xml'"),
+        ("WEB_MAX_REQUESTS", "-1", "must be a whole number, 0 for no limit, not '-1'"),
+        (
+            "WEB_LISTEN_ADDRESS",
+            ":1,x",
+            "must be an address such as :10365, 127.0.0.1:10365 or [::1]:10365, not ':1, x'",
+        ),
+    ],
+)
+def test_a_wrong_variable_is_named(
+    capsys: pytest.CaptureFixture[str], variable: str, text: str, told: str
+) -> None:
+    name = f"VB365_EXPORTER_{variable}"
+
+    assert (f"vb365-restore-exporter: error: environment variable {name}: {told}\n") == refused(
+        capsys, environ={name: text}
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--nope"], "unrecognized arguments: --nope"),
+        (["config.yaml"], "unrecognized arguments: config.yaml"),
+        (["-config.check"], "unrecognized arguments: -config.check"),
+        (["--config.chec"], "unrecognized arguments: --config.chec"),
+        (["--log.level"], "argument --log.level: expected one argument"),
+        (["--log.level="], "--log.level: must be one of debug, info, warn, error, not ''"),
+        (["--config.check=maybe"], "--config.check: must be true, false, 1 or 0, not 'maybe'"),
+        (["--config.file="], "--config.file: must be the name of a file, not ''"),
+        (["--web.max-requests=1.5"], "--web.max-requests: must be a whole number, 0 for no limit"),
+        (["--web.telemetry-path=metrics"], "--web.telemetry-path: must be a path such as /metrics"),
+        (["--web.telemetry-path=/a?b"], "--web.telemetry-path: must be a path such as /metrics"),
+        (["--web.telemetry-path=/a/"], "--web.telemetry-path: must be a path such as /metrics"),
+        (["--web.telemetry-path={x}"], "--web.telemetry-path: must be a path such as /metrics"),
+        (
+            ["--web.telemetry-path=/-/healthy"],
+            "--web.telemetry-path: must not be a path that the exporter uses otherwise",
+        ),
+    ],
+)
+def test_wrong_usage_is_status_2_and_names_the_flag(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    assert refused(capsys, *arguments).startswith(f"vb365-restore-exporter: error: {told}")
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        (":10365", "", 10365),
+        ("127.0.0.1:0", "127.0.0.1", 0),
+        ("[::1]:9999", "::1", 9999),
+        ("[fe80::1%eth0]:9999", "fe80::1%eth0", 9999),
+        ("localhost:1", "localhost", 1),
+        ("0.0.0.0:65535", "0.0.0.0", 65535),  # noqa: S104 - read, not listened on
+    ],
+)
+def test_listen_addresses_are_host_and_port_and_print_as_they_are_written(
+    text: str, host: str, port: int
+) -> None:
+    address = parse([f"--web.listen-address={text}"], {}).web_listen_address[0]
+
+    assert ListenAddress(host=host, port=port) == address
+    assert text == str(address)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "10365", "localhost", "localhost:", ":x", ":-1", "::1:99", "[::1]", "[::1:9", "a b:1",
+     "http://a:1", "[a]:1", ":٣", "a/b:1", "unix:/run/x"],
+)  # fmt: skip
+def test_other_listen_addresses_are_refused(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    assert refused(capsys, f"--web.listen-address={text}").startswith(
+        "vb365-restore-exporter: error: --web.listen-address: must be an address such as :10365,"
+    )
+
+
+def test_a_port_has_an_end(capsys: pytest.CaptureFixture[str]) -> None:
+    told = refused(capsys, "--web.listen-address=:65536")
+
+    assert "--web.listen-address: must have a port from 0 to 65535, not ':65536'" in told
+
+
+def test_a_limit_of_0_requests_is_no_limit() -> None:
+    assert sys.maxsize == parse(["--web.max-requests=0"], {}).web_max_requests
+
+
+def test_the_status_page_can_make_room_for_the_metrics() -> None:
+    assert "/" == parse(["--web.telemetry-path=/"], {}).web_telemetry_path
+
+
+def test_help_tells_every_flag_with_its_default_in_lines_that_fit(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(["--help"], {})
+
+    told = capsys.readouterr()
+    assert 0 == caught.value.code
+    assert "" == told.err
+    words = " ".join(told.out.split())
+    for flag in FLAGS:
+        assert f"  {flag.name}" in told.out
+        assert flag.help in words
+        if flag.bare is None:
+            assert f"Default: {flag.default}" in words
+    assert "--version" in told.out
+    assert "VB365_EXPORTER_LOG_LEVEL" in told.out
+    assert max(len(line) for line in told.out.splitlines()) <= 100
+
+
+def test_every_flag_stands_in_a_group_of_the_help_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["-h"], {})
+
+    lines = capsys.readouterr().out.splitlines()
+    for flag in FLAGS:
+        assert 1 == sum(line.startswith(f"  {flag.name}") for line in lines), flag.name
+
+
+def test_version_has_the_form_of_prometheus(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(["--version"], {})
+
+    expected = f"vb365-restore-exporter, version {__version__} (python {platform.python_version()})"
+    assert 0 == caught.value.code
+    assert (f"{expected}\n", "") == tuple(capsys.readouterr())
+    assert expected == version_line()
+
+
+def test_options_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Options().demo = True  # type: ignore[misc]  # that it fails is the point
+
+
+def test_each_row_is_named_as_its_flag() -> None:
+    assert [flag.attribute for flag in FLAGS] == [row.name for row in dataclasses.fields(Options)]

@@ -1,0 +1,353 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import structlog
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from exporter.config import SecretSource
+from exporter.logs import LogFormat, LogLevel, configure, log_uncaught, set_level
+
+HEAD = re.compile(
+    r"time=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z level=(DEBUG|INFO|WARN|ERROR) "
+    r"source=[a-z_]+\.py:\d+ msg="
+)
+
+
+class Unprintable:
+    """A value that cannot even say so."""
+
+    def __str__(self) -> str:
+        raise ValueError("no")
+
+
+class Lines(io.StringIO):
+    """A stream, and what was written to it."""
+
+    def take(self) -> list[str]:
+        """The lines written since the last time; each must be whole."""
+        text = self.getvalue()
+        self.seek(0)
+        self.truncate()
+        assert not text or text.endswith("\n")
+        return text.split("\n")[:-1]
+
+    def one(self) -> str:
+        (line,) = self.take()
+        return line
+
+    def rest(self) -> str:
+        """The one line without time, level and source."""
+        return self.one().partition(" msg=")[2]
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    """Logging is one per process: what a test set up ends with it."""
+    root = logging.getLogger()
+    handlers, level, logger_class = root.handlers[:], root.level, logging.getLoggerClass()
+    hooks = sys.excepthook, threading.excepthook
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.setLoggerClass(logger_class)
+    logging.captureWarnings(capture=False)
+    structlog.reset_defaults()
+    sys.excepthook, threading.excepthook = hooks
+
+
+def lines_for(level: LogLevel = "info", log_format: LogFormat = "logfmt") -> Lines:
+    stream = Lines()
+    configure(level=level, log_format=log_format, stream=stream)
+    return stream
+
+
+def test_a_line_has_the_keys_of_prometheus_in_its_order() -> None:
+    lines = lines_for()
+
+    structlog.get_logger().warning("login refused", server="hq", attempts=3)
+
+    line = lines.one()
+    assert HEAD.match(line)
+    assert re.search(r" level=WARN source=test_logs\.py:\d+ msg=\"login refused\" ", line)
+    assert line.endswith(' msg="login refused" server=hq attempts=3')
+
+
+def test_the_source_is_the_line_that_logs() -> None:
+    lines = lines_for()
+
+    structlog.get_logger().info("here")
+    logging.getLogger("other").info("and here")
+
+    first, second = (re.search(r"source=test_logs\.py:(\d+)", line) for line in lines.take())
+    assert first is not None
+    assert second is not None
+    assert int(first[1]) + 1 == int(second[1])
+
+
+def test_a_logger_made_before_logging_was_set_up_writes_the_same() -> None:
+    log = structlog.get_logger()
+    lines = lines_for()
+
+    log.info("started")
+
+    assert "started" == lines.rest()
+
+
+def test_the_time_is_utc_with_milliseconds() -> None:
+    lines = lines_for()
+    record = logging.LogRecord("a", logging.INFO, "a.py", 1, "msg", None, None)
+    record.created = 1767323045.678
+
+    logging.getLogger().handle(record)
+
+    assert "time=2026-01-02T03:04:05.678Z level=INFO source=a.py:1 msg=msg logger=a" == lines.one()
+
+
+@pytest.mark.parametrize(
+    ("level", "written"),
+    [
+        ("debug", ["DEBUG", "INFO", "WARN", "ERROR", "ERROR"]),
+        ("info", ["INFO", "WARN", "ERROR", "ERROR"]),
+        ("warn", ["WARN", "ERROR", "ERROR"]),
+        ("error", ["ERROR", "ERROR"]),
+    ],
+)
+def test_events_below_the_level_are_not_written(level: LogLevel, written: list[str]) -> None:
+    lines = lines_for(level)
+
+    for log in (structlog.get_logger(), logging.getLogger("other")):
+        log.debug("x")
+        log.info("x")
+        log.warning("x")
+        log.error("x")
+        log.critical("x")
+
+        assert written == [line.split()[1].removeprefix("level=") for line in lines.take()]
+
+
+def test_the_level_can_be_changed_while_running() -> None:
+    lines = lines_for("error")
+    log = structlog.get_logger()
+    log.info("hidden")
+
+    set_level("debug")
+    log.debug("shown")
+
+    assert "shown" == lines.rest()
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("plain", "plain"),
+        ("", '""'),
+        ("two words", '"two words"'),
+        ("a=b", '"a=b"'),
+        ('say "hi"', r'"say \"hi\""'),
+        ("C:\\temp", r'"C:\\temp"'),
+        ("a\nb\r\tc", r'"a\nb\r\tc"'),
+        ("\x00\x1b[31m\x7f", r'"\x00\x1b[31m\x7f"'),
+        ("a\u2028b\u202ec\x85", r'"a\u2028b\u202ec\u0085"'),
+        ("\ud800", r'"\ud800"'),
+        ("\U000e0001", r'"\U000e0001"'),
+        ("München", "München"),
+        (None, "null"),
+        (True, "true"),
+        (7, "7"),
+        (1.5, "1.5"),
+        (Path("/etc/x"), "/etc/x"),
+        (["a", 1], "\"['a', 1]\""),
+        (SecretSource(value="hunter2"), "<secret>"),
+        (Unprintable(), '"<unprintable Unprintable>"'),
+    ],
+)
+def test_values_in_logfmt_are_quoted_where_they_need_it(value: object, written: str) -> None:
+    lines = lines_for()
+
+    structlog.get_logger().info("x", key=value)
+
+    assert f"x key={written}" == lines.rest()
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("a\nb\u2028", "a\nb\u2028"),
+        ("\ud800", "\ufffd"),
+        (None, None),
+        (True, True),
+        (7, 7),
+        (1.5, 1.5),
+        (float("nan"), "nan"),
+        (float("inf"), "inf"),
+        (Decimal(1), "1"),
+        (Path("/etc/x"), "/etc/x"),
+        (SecretSource(value="hunter2"), "<secret>"),
+        (Unprintable(), "<unprintable Unprintable>"),
+    ],
+)
+def test_values_in_json_are_json(value: object, written: object) -> None:
+    lines = lines_for(log_format="json")
+
+    structlog.get_logger().info("x", key=value)
+
+    line = lines.one()
+    assert line.isascii()
+    fields = json.loads(line)
+    assert ["time", "level", "source", "msg", "key"] == list(fields)
+    assert ("INFO", "x", written) == (fields["level"], fields["msg"], fields["key"])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    event=st.text(st.characters()),
+    value=st.text(st.characters()),
+    log_format=st.sampled_from(["logfmt", "json"]),
+)
+def test_whatever_is_logged_is_one_line(event: str, value: str, log_format: LogFormat) -> None:
+    lines = lines_for(log_format=log_format)
+
+    structlog.get_logger().info(event, value=value)
+
+    assert 1 == len(lines.one().splitlines())
+
+
+def test_an_event_cannot_overwrite_or_repeat_the_head() -> None:
+    lines = lines_for()
+
+    structlog.get_logger().info("x", level="y", time="z", source="s", msg="m")
+
+    assert "x level_=y time_=z source_=s msg_=m" == lines.rest()
+
+
+def test_keys_are_words() -> None:
+    lines = lines_for()
+
+    structlog.get_logger().info("x", **{"a b=\n": 1})
+
+    assert "x a_b__=1" == lines.rest()
+
+
+@pytest.mark.parametrize("log_format", ["logfmt", "json"])
+def test_a_traceback_is_one_field_of_the_line(log_format: LogFormat) -> None:
+    lines = lines_for(log_format=log_format)
+    for log in (structlog.get_logger(), logging.getLogger("asyncio")):
+        try:
+            int("first\nsecond")
+        except ValueError:
+            log.exception("poll failed")
+
+        line = lines.one()
+        assert re.search(r" traceback=\"Traceback|, \"traceback\": \"Traceback", line)
+        assert "ValueError: invalid literal" in line
+        assert r"Traceback (most recent call last):\n" in line
+
+
+def test_the_standard_library_writes_the_same_lines_with_the_name_of_its_logger() -> None:
+    lines = lines_for()
+
+    logging.getLogger("urllib3.connectionpool").warning("retrying %s\n%s", "a", "b")
+
+    assert r'"retrying a\nb" logger=urllib3.connectionpool' == lines.rest()
+
+
+def test_warnings_are_log_events() -> None:
+    lines = lines_for()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(capture=True)
+        warnings.warn("unverified request", stacklevel=1)
+        logging.captureWarnings(capture=False)
+
+    line = lines.one()
+    assert " level=WARN " in line
+    assert "UserWarning: unverified request" in line
+
+
+def test_positional_arguments_are_part_of_the_message() -> None:
+    lines = lines_for()
+
+    structlog.get_logger().info("%d servers", 3)
+
+    assert '"3 servers"' == lines.rest()
+
+
+@pytest.mark.parametrize("log_format", ["logfmt", "json"])
+def test_an_event_that_cannot_be_written_leaves_one_line_instead(log_format: LogFormat) -> None:
+    lines = lines_for(log_format=log_format)
+
+    logging.getLogger("other").info("%d", "x")
+
+    line = lines.one()
+    assert "log event lost" in line
+    assert "real number is required" in line
+
+
+def test_a_stream_that_is_gone_is_no_reason_to_fail() -> None:
+    lines = lines_for()
+    lines.close()
+
+    structlog.get_logger().info("x")
+
+
+def test_setting_up_twice_does_not_write_twice() -> None:
+    lines_for()
+    lines = lines_for()
+
+    structlog.get_logger().info("x")
+
+    assert "x" == lines.rest()
+
+
+def test_lines_go_to_standard_error_by_default(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(level="info", log_format="logfmt")
+
+    structlog.get_logger().info("x")
+
+    told = capsys.readouterr()
+    assert "" == told.out
+    assert told.err.endswith(" msg=x\n")
+
+
+def test_exceptions_that_nobody_caught_are_log_events() -> None:
+    lines = lines_for()
+    log_uncaught()
+
+    def fail() -> None:
+        raise RuntimeError("in a thread")
+
+    thread = threading.Thread(target=fail, name="poller-hq")
+    thread.start()
+    thread.join()
+    line = lines.one()
+    assert "level=ERROR source=" in line
+    assert 'msg="uncaught exception" thread=poller-hq traceback="Traceback' in line
+    assert "RuntimeError: in a thread" in line
+
+    error = RuntimeError("in main")
+    sys.excepthook(RuntimeError, error, None)
+    assert "RuntimeError: in main" in lines.one()
+
+
+def test_a_thread_that_exits_is_no_event() -> None:
+    lines = lines_for()
+    log_uncaught()
+
+    thread = threading.Thread(target=sys.exit)
+    thread.start()
+    thread.join()
+
+    assert [] == lines.take()
