@@ -28,6 +28,8 @@ log = structlog.get_logger()
 _SERVER_WIDE = frozenset({Reason.CONNECT, Reason.TLS, Reason.AUTH, Reason.THROTTLED})
 # A list that is not answered in time will not be followed by quick answers either.
 _SERVER_WIDE_FOR_LISTS = _SERVER_WIDE | {Reason.TIMEOUT}
+# Retries end inside the poll interval: a server that refuses must not look like one that is too slow.
+_RETRY_SHARE = 0.9
 _HEARTBEAT_MARGIN_SECONDS = 30.0
 _LOGGED_ODDITIES = 200
 
@@ -147,7 +149,7 @@ class Poller:
         self._failures = []
         try:
             self._ledger.begin_poll(begun)
-            with self._api.poll(begun.monotonic + self._server.poll_interval):
+            with self._api.poll(begun.monotonic + _RETRY_SHARE * self._server.poll_interval):
                 vouched, reachable = self._ask_server(begun)
                 if reachable:
                     self._ask_ids(vouched=vouched)
