@@ -1,0 +1,57 @@
+"""Every metric family the exporter serves: one row each, with its name, help, labels and where its value comes from.
+
+Rows of restore sessions tell their samples from a `RestoreSession`, those of organizations and servers from a
+`Snapshot`; those of the exporter itself are counted where things happen and stand here for their names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from exporter.metrics.catalogue.organizations import FINISHED_DURATION, ORGANIZATION_FAMILIES
+from exporter.metrics.catalogue.own import EXPORTER_FAMILIES, exporter_family
+from exporter.metrics.catalogue.rows import (
+    TYPES,
+    Family,
+    Kind,
+    Merge,
+    SessionFamily,
+    SnapshotFamily,
+)
+from exporter.metrics.catalogue.servers import SERVER_FAMILIES
+from exporter.metrics.catalogue.sessions import (
+    SESSION_FAMILIES,
+    SESSION_LABELS,
+    session_info_family,
+)
+
+__all__ = [
+    "EXPORTER_FAMILIES",
+    "FINISHED_DURATION",
+    "ORGANIZATION_FAMILIES",
+    "SERVER_FAMILIES",
+    "SESSION_FAMILIES",
+    "SESSION_LABELS",
+    "TYPES",
+    "Family",
+    "Kind",
+    "Merge",
+    "SessionFamily",
+    "SnapshotFamily",
+    "all_families",
+    "exporter_family",
+    "session_info_family",
+]
+
+
+def all_families(info_labels: Sequence[str] = ()) -> tuple[Family, ...]:
+    """Every family but those of the process and the interpreter, which the client library names."""
+    info = (session_info_family(info_labels),) if info_labels else ()
+    return (
+        *SESSION_FAMILIES,
+        *info,
+        *ORGANIZATION_FAMILIES,
+        FINISHED_DURATION,
+        *SERVER_FAMILIES,
+        *EXPORTER_FAMILIES,
+    )

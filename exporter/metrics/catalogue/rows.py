@@ -1,0 +1,80 @@
+"""What a row of the catalogue is: a metric family, and where its samples come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from exporter.polling.snapshot import Snapshot
+from exporter.vb365.model import RestoreSession, SessionResult, SessionType
+
+__all__ = [
+    "AS_OF_THE_LAST_POLL",
+    "NO_SAMPLES",
+    "RESULTS",
+    "TYPES",
+    "Family",
+    "Kind",
+    "Merge",
+    "Sample",
+    "SessionFamily",
+    "SnapshotFamily",
+]
+
+
+class Kind(Enum):
+    """The type of a family."""
+
+    GAUGE = "gauge"
+    COUNTER = "counter"
+    HISTOGRAM = "histogram"
+
+
+class Merge(Enum):
+    """What becomes of values whose labels are equal once they are fit to be labels."""
+
+    SUM = "sum"
+    OLDEST = "oldest"
+    NEWEST = "newest"
+
+
+LabelValues = tuple[str, ...]
+Sample = tuple[LabelValues, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """A metric family."""
+
+    name: str
+    """With `_total` where it is a counter."""
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionFamily(Family):
+    """A family with samples for single sessions; `labels` are those beyond `SESSION_LABELS`."""
+
+    samples: Callable[[RestoreSession], Sequence[Sample]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotFamily(Family):
+    """A family with samples for a server or its organizations; `labels` are those beyond `server`."""
+
+    samples: Callable[[Snapshot], Iterable[Sample]]
+    merge: Merge = Merge.SUM
+
+
+TYPES: tuple[SessionType, ...] = tuple(
+    kind for kind in SessionType if kind is not SessionType.UNKNOWN
+)
+RESULTS: tuple[SessionResult, ...] = tuple(
+    result for result in SessionResult if result is not SessionResult.UNKNOWN
+)
+
+NO_SAMPLES: Sequence[Sample] = ()
+AS_OF_THE_LAST_POLL = " (as of the last poll)"
