@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 import gzip
 import http.client
 import threading
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -295,8 +297,36 @@ def test_a_client_that_takes_nothing_is_cut_off_and_costs_little_memory(
         while not logged:
             assert request(server, "/-/healthy").status == 200
         assert len(read_all(client)) < 400 * WRITE_BYTES
-    assert [event["event"] for event in logged] == ["client too slow, connection cut"]
     assert stalled.blocks < 100  # the kernel's buffers hold some; the rest was never asked for
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/config"])
+def test_a_client_that_takes_nothing_holds_no_connection(
+    serve: Serve, path: str, logged: list[MutableMapping[str, Any]]
+) -> None:
+    large = FakeExposition(raw=[b"x" * WRITE_BYTES] * 100)
+    site = FakeSite(body=large, config="x" * 250_000)
+    server = serve(site, send_timeout_seconds=0.2)
+    with connect(server, receive_buffer=SMALL_BUFFER) as client:
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 30)
+        while not logged:
+            assert request(server, "/-/healthy").status == 200
+        server.close(WAIT_SECONDS)
+    assert [event["event"] for event in logged] == ["client too slow, connection cut"]
+
+
+def test_a_slow_client_may_take_as_long_as_it_needs_while_it_takes_something(
+    serve: Serve, logged: list[MutableMapping[str, Any]]
+) -> None:
+    def time_passes() -> None:
+        loop = asyncio.get_running_loop()
+        later = loop.time() - time.monotonic() + 8.0
+        loop.time = lambda: time.monotonic() + later  # type: ignore[method-assign] # its clock
+
+    body = FakeExposition(raw=[b"x" * WRITE_BYTES] * 100, on_block=time_passes)
+    server = serve(FakeSite(body=body), send_timeout_seconds=10.0)
+    assert len(request(server, "/metrics").body) == 100 * WRITE_BYTES
+    assert logged == []
 
 
 def test_ten_clients_at_once_all_get_the_whole_body(serve: Serve) -> None:

@@ -81,8 +81,14 @@ def test_a_name_that_cannot_be_looked_up_is_an_error_that_names_it(
         bind_listeners([f"{host}:0"])
 
 
-def test_a_name_is_listened_on_by_ipv4_if_it_has_one() -> None:
-    with closing(bind_listeners(["localhost:0"])[0]) as listener:
+def test_a_name_is_listened_on_by_ipv4_if_it_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    tcp = (socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+    both = [
+        (socket.AF_INET6, *tcp, ("::1", 0, 0, 0)),
+        (socket.AF_INET, *tcp, ("127.0.0.1", 0)),
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: both)
+    with closing(bind_listeners(["both.example:0"])[0]) as listener:
         assert address_of(listener).host == "127.0.0.1"
 
 

@@ -256,7 +256,9 @@ def test_closing_cuts_off_what_does_not_finish_in_time(
 
 def test_closing_frees_the_port(serve: Serve) -> None:
     server = serve(FakeSite())
-    server.close(1.0)
+    with closing(http.client.HTTPConnection(*loopback(server))) as connection:
+        ask(connection, "/metrics")
+        server.close(1.0)  # ends the idle connection, which leaves it in TIME_WAIT on this side
     bind_listeners([str(server.addresses[0])])[0].close()
 
 
