@@ -417,11 +417,12 @@ def test_the_clock_of_the_server_is_ahead_in_what_it_understands(
     client: Client, sessions: list[str]
 ) -> None:
     client.simulator.faults.set("clock_skew", value=-2)
-    after = client.json(LIST, startTimeFrom="2026-11-24T09:59:59Z")
-    until = client.json(LIST, startTimeTo="2026-11-24T10:00:00Z")
+    after = client.json(LIST, startTimeFrom="2026-11-24T10:00:00Z")
+    until = client.json(LIST, startTimeTo="2026-11-24T10:00:01Z")
 
-    assert [record["id"] for record in after["results"]] == sessions[:1]
-    assert [record["id"] for record in until["results"]] == sessions[1:]
+    assert client.json(LIST)["results"][0]["creationTime"] == "2026-11-24T10:00:00Z"
+    assert after["results"] == []
+    assert [record["id"] for record in until["results"]] == sessions
     assert client.get(LIST, startTimeFrom="noon").status_code == 400
 
 

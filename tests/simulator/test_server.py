@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,10 +46,27 @@ def test_closing_does_not_wait_for_requests_that_hang(simulate: Simulate) -> Non
     with ThreadPoolExecutor() as pool:
         hanging = pool.submit(client.get, "/v8/Health")
         while not client.simulator.requests["GET", "health"]:
-            pass
+            time.sleep(0.01)
         client.simulator.close()
         with pytest.raises(requests.exceptions.ConnectionError):
             hanging.result(timeout=10)
+
+
+def test_a_request_that_hangs_ends_when_its_client_leaves(simulate: Simulate) -> None:
+    client = simulate()
+    client.get("/v8/Health")
+    loop = client.simulator._loop
+    assert loop is not None
+    idle = len(asyncio.all_tasks(loop))
+    client.simulator.faults.set("silence")
+    with pytest.raises(requests.exceptions.ReadTimeout):
+        client.ask("GET", "/v8/Health", timeout=0.1)
+    client.close()
+    deadline = time.monotonic() + 10
+    while len(asyncio.all_tasks(loop)) >= idle and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+    assert len(asyncio.all_tasks(loop)) < idle
 
 
 def test_a_port_in_use_is_an_error_that_leaves_nothing_behind(client: Client) -> None:
