@@ -30,6 +30,8 @@ _SERVER_WIDE = frozenset({Reason.CONNECT, Reason.TLS, Reason.AUTH, Reason.THROTT
 _SERVER_WIDE_FOR_LISTS = _SERVER_WIDE | {Reason.TIMEOUT}
 # Retries end inside the poll interval: a server that refuses must not look like one that is too slow.
 _RETRY_SHARE = 0.9
+# Three prefixes tried, a login, and the request itself: each may take 6 x timeout.
+_REQUESTS_FOR_ONE_ANSWER = 5
 _HEARTBEAT_MARGIN_SECONDS = 30.0
 _LOGGED_ODDITIES = 200
 
@@ -138,7 +140,8 @@ class Poller:
 
     def healthy(self) -> bool:
         """False when the loop has not moved for longer than its own longest wait allows."""
-        allowed = self._server.poll_interval + 6 * self._server.timeout + _HEARTBEAT_MARGIN_SECONDS
+        one_answer = _REQUESTS_FOR_ONE_ANSWER * 6 * self._server.timeout
+        allowed = self._server.poll_interval + one_answer + _HEARTBEAT_MARGIN_SECONDS
         return self._clock.monotonic() - self._heartbeat < allowed
 
     # One poll
