@@ -93,7 +93,7 @@ class WebApp:
         guards: asked in order before anything else; the first answer is the answer (authentication,
             rate limits).
         extra_headers: further headers of every answer.
-        send_timeout_seconds: how long a client may take for each part of an answer (256 KiB).
+        send_timeout_seconds: how long a client may take for each 512 KiB of an answer.
 
     Raises:
         WebServerError: the telemetry path does not begin with `/` or is that of another page.

@@ -19,7 +19,7 @@ PLAIN_TEXT = "text/plain; charset=utf-8"
 
 # Large enough that a scrape costs few system calls, small enough that many slow clients do not
 # multiply the body in memory: what one client has not yet taken is about this much.
-WRITE_BYTES = 256 * 1024
+WRITE_BYTES = 512 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

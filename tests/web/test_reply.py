@@ -17,7 +17,7 @@ def test_regrouped_blocks_are_the_same_bytes_in_writes_of_bounded_size(sizes: li
 
 
 def test_many_small_blocks_become_few_writes() -> None:
-    blocks = [b"x" * 1000] * 2620
+    blocks = [b"x" * 1000] * (524 * 10)
     assert len(list(writes(blocks))) == 10
 
 
