@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from math import inf
 from weakref import WeakKeyDictionary
@@ -83,6 +83,18 @@ class Exposition:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Published:
+    """All that is handed out, replaced as a whole by one assignment: readers need no lock."""
+
+    snapshots: tuple[Snapshot, ...]
+    bodies: Mapping[Format, Exposition]
+    valid_until: float
+    """Monotonic seconds at which the first statement in it gets too old."""
+    own: dict[Format, tuple[float, Piece]] = field(default_factory=dict)
+    """The exporter's own metrics and when they were rendered; new here, so that counters and snapshot appear together."""
+
+
 class Publisher:
     """Takes in snapshots, hands out expositions. Safe to use from any thread.
 
@@ -114,51 +126,51 @@ class Publisher:
             for form in Format
         }
         self._sealed: WeakKeyDictionary[Block, list[Piece]] = WeakKeyDictionary()
-        self._lock = threading.Lock()
+        self._rendering = threading.Lock()
         self._snapshots: dict[str, Snapshot] = {}
-        self._bodies: Mapping[Format, Exposition] = {}
-        self._valid_until = inf
-        self._own: dict[Format, tuple[float, Piece]] = {}
-        self._render()
+        self._published = self._render()
 
     def publish(self, snapshot: Snapshot) -> None:
         """Replace what is said of a server."""
-        with self._lock:
+        with self._rendering:
             self._snapshots[snapshot.server] = snapshot
-            self._render()
+            self._published = self._render()
 
     def withdraw(self, server: str) -> None:
         """End all that is said of a server."""
-        with self._lock:
+        with self._rendering:
             self._snapshots.pop(server, None)
-            self._render()
+            self._published = self._render()
 
     def snapshots(self) -> tuple[Snapshot, ...]:
         """What may be said of each server right now."""
         now = self._monotonic()
-        with self._lock:
-            return tuple(snapshot.fresh(now) for snapshot in self._snapshots.values())
+        return tuple(snapshot.fresh(now) for snapshot in self._published.snapshots)
 
     def exposition(self, form: Format) -> Exposition:
-        """What a scrape gets now; never waits for a server."""
+        """What a scrape gets now; never waits for a server, nor for a publish under way."""
         now = self._monotonic()
-        with self._lock:
-            if now >= self._valid_until:
-                self._render()
-            made, own = self._own.get(form, (-inf, None))
-            if own is None or now - made >= _OWN_METRICS_SECONDS:
-                own = piece(_generate(form, self._own_metrics) + _END[form], _LIVE_LEVEL)
-                self._own[form] = (now, own)
-            return self._bodies[form].followed_by(own)
+        if now >= self._published.valid_until:
+            with self._rendering:
+                if now >= self._published.valid_until:
+                    self._published = self._render()
+        published = self._published
+        made, own = published.own.get(form, (-inf, None))
+        if own is None or now - made >= _OWN_METRICS_SECONDS:
+            own = piece(_generate(form, self._own_metrics) + _END[form], _LIVE_LEVEL)
+            published.own[form] = (now, own)
+        return published.bodies[form].followed_by(own)
 
-    def _render(self) -> None:
+    def _render(self) -> _Published:
         now = self._monotonic()
-        snapshots = [snapshot.fresh(now) for snapshot in self._snapshots.values()]
+        snapshots = tuple(snapshot.fresh(now) for snapshot in self._snapshots.values())
         sessions = [list(self._session_pieces(snapshot)) for snapshot in snapshots]
         collector = SnapshotCollector(snapshots)
-        self._bodies = {form: self._body(form, sessions, collector) for form in Format}
-        self._valid_until = min((snapshot.expires_at for snapshot in snapshots), default=inf)
-        self._own.clear()  # counters and the snapshot they belong to appear together
+        return _Published(
+            snapshots=snapshots,
+            bodies={form: self._body(form, sessions, collector) for form in Format},
+            valid_until=min((snapshot.expires_at for snapshot in snapshots), default=inf),
+        )
 
     def _body(
         self, form: Format, sessions: Iterable[list[list[Piece]]], collector: Collector

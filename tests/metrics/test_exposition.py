@@ -243,3 +243,11 @@ def test_the_exporters_own_metrics_close_the_body_and_are_fresh_after_a_publish(
 
     assert b"own 1.0\n" in body(made)
     assert body(made, Format.OPENMETRICS).endswith(b"own 1.0\n# EOF\n")
+
+
+def test_a_scrape_does_not_wait_for_a_publish_under_way() -> None:
+    made = publisher(polled(finished(1)))
+
+    with made._rendering:
+        assert b"vb365_restore_session_state{" in body(made)
+        assert ["hq"] == [snapshot.server for snapshot in made.snapshots()]
