@@ -433,7 +433,11 @@ def test_a_file_with_errors_has_a_line_for_each_and_no_warning(tmp_path: Path) -
     ],
 )
 def test_each_setting_without_effect_is_named(load: Load, text: str, warnings: list[str]) -> None:
-    assert warnings == [str(warning) for warning in load(text).warnings]
+    config = load(text)
+
+    assert warnings == [str(warning) for warning in config.warnings]
+    assert "warnings" not in config.model_dump()
+    assert "unused" not in repr(config)
 
 
 def test_authorities_are_unused_when_any_certificate_is_trusted(load: Load, ca_file: Path) -> None:
