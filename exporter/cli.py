@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from types import FrameType
+from collections.abc import Callable, Sequence
 
 import structlog
 
-from exporter import __version__, logs
+from exporter import logs
 from exporter.config import Config, ConfigError, check_lines, load_config
+from exporter.daemon import run_daemon
 from exporter.flags import Options, parse
-from exporter.service import Service
-from exporter.site import ServiceSite
-from exporter.web.app import WebApp
-from exporter.web.server import Address, WebServer, WebServerError, bind_listeners
+from exporter.systemd import NotActivatedError
+from exporter.web.server import Address, WebServerError
 
 __all__ = ["main"]
 
 log = structlog.get_logger()
-
-_DRAIN_SECONDS = 1.5
-# Windows notices Ctrl-C only between waits.
-_WAKE_SECONDS = 1.0
-_EVERY_INTERFACE = {"::", "0.0.0.0"}  # noqa: S104 - read from what was bound, binds nothing
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,14 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.configure(level=options.log_level, log_format=options.log_format)
     logs.log_uncaught()
     try:
-        with _configuration(options) as config:
-            return _serve(options, config)
+        return _serve_demo(options) if options.demo else run_daemon(options, _loader(options))
     except ConfigError as error:
         for problem in error.problems:
             log.error(  # noqa: TRY400 - the problems are the user's, a traceback would hide them
                 "configuration cannot be used", place=problem.place, problem=problem.message
             )
-    except WebServerError as error:
+    except (WebServerError, NotActivatedError) as error:
         log.error("cannot serve", error=str(error))  # noqa: TRY400 - the message says it all
     return 1
 
@@ -62,79 +50,26 @@ def _check(options: Options) -> int:
     return 1 if errors else 0
 
 
-@contextmanager
-def _configuration(options: Options) -> Iterator[Config]:
-    """The configuration that is asked for, and what has to run for it."""
-    if options.demo:
-        # The daemon never loads the simulator; only the demo does.
-        from exporter.demo import demo_config  # noqa: PLC0415
+def _loader(options: Options) -> Callable[[], Config]:
+    """What loads the configuration file, and tells of settings without effect."""
 
-        source: AbstractContextManager[Config] = demo_config()
-    else:
-        source = nullcontext(load_config(options.config_file))
-    with source as config:
+    def load() -> Config:
+        config = load_config(options.config_file)
         for warning in config.warnings:
             log.warning("setting without effect", place=warning.place, problem=warning.message)
-        yield config
+        return config
+
+    return load
 
 
-def _serve(options: Options, config: Config) -> int:
-    """Poll and serve until a signal ends it."""
-    with _stop_signals() as stop:
-        listeners = bind_listeners([str(address) for address in options.web_listen_address])
-        service = Service(config)
-        app = WebApp(
-            ServiceSite(service),
-            telemetry_path=options.web_telemetry_path,
-            max_requests=options.web_max_requests,
-        )
-        web = WebServer(app, listeners, refuse=app.refuse)
-        web.start()
-        log.info(
-            "started",
-            version=__version__,
-            servers=len(config.servers),
-            listening=",".join(map(str, web.addresses)),
-        )
-        if options.demo:
-            _introduce(web.addresses[0], options, config)
-        service.start()
-        while not stop.wait(_WAKE_SECONDS):
-            pass
-        log.info("stopping")
-        web.close(_DRAIN_SECONDS)
-        service.stop()
-        log.info("stopped")
-    return 0
+def _serve_demo(options: Options) -> int:
+    # The daemon never loads the simulator; only the demo does.
+    from exporter.demo import demo_config, introduction  # noqa: PLC0415
 
+    with demo_config() as config:
 
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set; a second one ends the process at once."""
-    stop = threading.Event()
+        def introduce(address: Address) -> None:
+            sys.stdout.write(introduction(str(address), options.web_telemetry_path, config))
+            sys.stdout.flush()
 
-    def handle(number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
-            os._exit(128 + number)
-        stop.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _introduce(address: Address, options: Options, config: Config) -> None:
-    """Say on standard output what there is to open."""
-    host = "localhost" if address.host in _EVERY_INTERFACE else str(address).rpartition(":")[0]
-    url = f"http://{host}:{address.port}"
-    sys.stdout.write(
-        "The demo polls a simulated VB365 every 2 s; restore sessions start, run and end while you watch.\n"
-        f"  metrics          {url}{options.web_telemetry_path}\n"
-        f"  status page      {url}/\n"
-        f"  simulated VB365  {config.servers[0].url}\n"
-        "Ctrl-C ends it.\n"
-    )
-    sys.stdout.flush()
+        return run_daemon(options, lambda: config, introduce=introduce)

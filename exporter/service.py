@@ -1,23 +1,23 @@
-"""The composition root: which server is polled by whom, what they publish, and in which order all of it starts and stops."""
+"""The composition root: which server is polled by whom, what they publish, and in which order it starts, changes and stops."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import structlog
 
 from exporter.config import Config, ServerConfig
 from exporter.metrics.exposition import Publisher
-from exporter.metrics.telemetry import Telemetry
+from exporter.metrics.telemetry import ServerTelemetry, Telemetry
 from exporter.polling.clock import Clock
 from exporter.polling.ledger import Ledger
 from exporter.polling.poller import Poller
 from exporter.polling.snapshot import Snapshot
 from exporter.vb365.client import Client
 
-__all__ = ["Service"]
+__all__ = ["Changes", "Service"]
 
 log = structlog.get_logger()
 
@@ -29,14 +29,26 @@ class _Target:
     """One server that is polled: everything that works for it."""
 
     server: ServerConfig
+    telemetry: ServerTelemetry
     client: Client
     poller: Poller
     thread: threading.Thread
     stop: threading.Event
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What a new configuration has changed: names of servers."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+
+
 class Service:
     """Polls the configured servers and publishes what they answer.
+
+    `start`, `apply` and `stop` are for one thread at a time; the rest is for any.
 
     Args:
         config: what to poll.
@@ -47,56 +59,108 @@ class Service:
         self.clock = clock or Clock()
         self.config = config
         self.telemetry = Telemetry()
-        self.publisher = Publisher(
-            self.telemetry.registry, info_labels=config.info_labels, monotonic=self.clock.monotonic
-        )
-        self.telemetry.configured(config.poll_interval, self.clock.timestamp())
-        self._lock = threading.Lock()
+        self.publisher = self._make_publisher(config)
+        self._publishing = threading.Lock()
         self._targets: dict[str, _Target] = {}
+        self._closing: list[threading.Thread] = []
+        self._was_ready = False
 
     def start(self) -> None:
         """Start a poller for each server; their polls are spread over the interval, but for the first."""
-        count = len(self.config.servers)
-        for number, server in enumerate(self.config.servers):
-            target = self._target(
-                server, first_gap_seconds=server.poll_interval * (1 - number / count)
-            )
-            self._targets[server.name] = target
-            if server.tls_config.insecure_skip_verify:
-                log.warning(
-                    "certificate is not verified, anyone in between can read the password",
-                    server=server.name,
-                )
-            target.thread.start()
+        self._put_into_force(self.config)
+
+    def apply(self, config: Config) -> Changes:
+        """Put a configuration into force; it was loaded, so nothing in it can fail.
+
+        A server whose part is the same goes on with all that is known of it, and with its token; its files are read
+        again. One that is gone takes its series along. One whose part is another starts afresh: what is said of it
+        stays until its first poll, unless it is to be found at another URL.
+        """
+        self._was_ready = not self.waiting()
+        return self._put_into_force(config)
+
+    def keep(self) -> None:
+        """Go on with the configuration in force, because another could not be loaded, and say so in the metrics."""
+        self.telemetry.reload_failed()
+        self.publisher.own_metrics_changed()
 
     def stop(self) -> None:
         """Abandon the polls, log out where the API has a logout; takes 2 s at most."""
         targets = tuple(self._targets.values())
         for target in targets:
             target.stop.set()
-        closing = [
-            threading.Thread(
-                target=target.client.close, name=f"close-{target.server.name}", daemon=True
-            )
-            for target in targets
-        ]
-        for thread in closing:
-            thread.start()
+        self._close(targets)
         until = self.clock.monotonic() + _STOP_SECONDS
-        for thread in (*closing, *(target.thread for target in targets)):
-            thread.join(max(0.0, until - self.clock.monotonic()))
+        for thread in (*self._closing, *(target.thread for target in targets)):
+            if thread.ident is not None:
+                thread.join(max(0.0, until - self.clock.monotonic()))
 
     def unhealthy(self) -> tuple[str, ...]:
         """The servers whose pollers have stopped moving."""
         return tuple(name for name, target in self._targets.items() if not target.poller.healthy())
 
     def waiting(self) -> tuple[str, ...]:
-        """The servers that were not polled yet."""
+        """The servers that were not polled yet; none, once all were, also when a new configuration adds some."""
+        if self._was_ready:
+            return ()
         return tuple(
             name for name, target in self._targets.items() if not target.poller.polled_once.is_set()
         )
 
-    def _target(self, server: ServerConfig, *, first_gap_seconds: float) -> _Target:
+    def _put_into_force(self, config: Config) -> Changes:
+        before = self._targets
+        targets = self._targets_for(config, before)
+        leaving = [target for name, target in before.items() if targets.get(name) is not target]
+        with self._publishing:
+            for target in leaving:
+                target.stop.set()
+            if config.info_labels != self.config.info_labels:
+                self.publisher = self._make_publisher(config, self.publisher.snapshots())
+            self.config = config
+            self._targets = targets
+            for old in leaving:
+                new = targets.get(old.server.name)
+                if new is None or new.server.url != old.server.url:
+                    self.publisher.withdraw(old.server.name)
+                if new is None:
+                    old.telemetry.end()
+        self.telemetry.configured(config.poll_interval, self.clock.timestamp())
+        self.publisher.own_metrics_changed()
+        self._close(leaving)
+        for name, target in targets.items():
+            if before.get(name) is target:
+                target.client.reread_files()
+            else:
+                self._begin(target)
+        return Changes(
+            added=tuple(name for name in targets if name not in before),
+            removed=tuple(name for name in before if name not in targets),
+            changed=tuple(old.server.name for old in leaving if old.server.name in targets),
+        )
+
+    def _make_publisher(self, config: Config, snapshots: Iterable[Snapshot] = ()) -> Publisher:
+        return Publisher(
+            self.telemetry.registry,
+            info_labels=config.info_labels,
+            monotonic=self.clock.monotonic,
+            snapshots=snapshots,
+        )
+
+    def _targets_for(self, config: Config, before: dict[str, _Target]) -> dict[str, _Target]:
+        targets: dict[str, _Target] = {}
+        count = len(config.servers)
+        for number, server in enumerate(config.servers):
+            old = before.get(server.name)
+            if old is not None and old.server == server:
+                targets[server.name] = old
+            else:
+                gap_seconds = server.poll_interval * (1 - number / count)
+                targets[server.name] = self._target(server, old, first_gap_seconds=gap_seconds)
+        return targets
+
+    def _target(
+        self, server: ServerConfig, predecessor: _Target | None, *, first_gap_seconds: float
+    ) -> _Target:
         stop = threading.Event()
         telemetry = self.telemetry.server(server.name)
         client = Client(server, observer=telemetry, stop=stop)
@@ -110,13 +174,43 @@ class Service:
             stop=stop,
             first_gap_seconds=first_gap_seconds,
         )
-        thread = threading.Thread(target=poller.run, name=f"poll-{server.name}", daemon=True)
-        return _Target(server=server, client=client, poller=poller, thread=thread, stop=stop)
+
+        def run() -> None:
+            if predecessor is not None:
+                predecessor.thread.join()  # polls of one server never overlap; it was told to stop
+            poller.run()
+
+        thread = threading.Thread(target=run, name=f"poll-{server.name}", daemon=True)
+        return _Target(
+            server=server,
+            telemetry=telemetry,
+            client=client,
+            poller=poller,
+            thread=thread,
+            stop=stop,
+        )
+
+    def _begin(self, target: _Target) -> None:
+        if target.server.tls_config.insecure_skip_verify:
+            log.warning(
+                "certificate is not verified, anyone in between can read the password",
+                server=target.server.name,
+            )
+        target.thread.start()
+
+    def _close(self, targets: Iterable[_Target]) -> None:
+        """Log out and close connections, without waiting for it."""
+        self._closing = [thread for thread in self._closing if thread.is_alive()]
+        for target in targets:
+            name = f"close-{target.server.name}"
+            thread = threading.Thread(target=target.client.close, name=name, daemon=True)
+            thread.start()
+            self._closing.append(thread)
 
     def _publish_unless(self, stop: threading.Event) -> Callable[[Snapshot], None]:
         def publish(snapshot: Snapshot) -> None:
             # Under the lock: a poller that is being stopped must not bring back what was withdrawn.
-            with self._lock:
+            with self._publishing:
                 if not stop.is_set():
                     self.publisher.publish(snapshot)
 

@@ -133,6 +133,14 @@ class Options:
         default="/metrics",
         metavar="PATH",
     )
+    web_systemd_socket: bool = _switch(
+        "--web.systemd-socket",
+        "Serve on the sockets of a systemd socket unit instead.",
+        group="Web",
+    )
+    web_enable_lifecycle: bool = _switch(
+        "--web.enable-lifecycle", "Allow POST /-/reload.", group="Web"
+    )
     web_max_requests: int = _flag(
         "--web.max-requests",
         "Scrapes in flight; more get 503 with Retry-After. 0 lifts the limit.",

@@ -102,6 +102,7 @@ class Publisher:
         own_metrics: the registry of the exporter's own metrics.
         info_labels: fields of a session that may become labels of `vb365_restore_session_info`.
         monotonic: seconds on the clock that ages are measured with.
+        snapshots: what is said from the start.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class Publisher:
         *,
         info_labels: Sequence[str],
         monotonic: Callable[[], float],
+        snapshots: Iterable[Snapshot] = (),
     ) -> None:
         self._own_metrics = own_metrics
         self._monotonic = monotonic
@@ -127,7 +129,7 @@ class Publisher:
         }
         self._sealed: WeakKeyDictionary[Block, list[Piece]] = WeakKeyDictionary()
         self._rendering = threading.Lock()
-        self._snapshots: dict[str, Snapshot] = {}
+        self._snapshots = {snapshot.server: snapshot for snapshot in snapshots}
         self._published = self._render()
 
     def publish(self, snapshot: Snapshot) -> None:
@@ -141,6 +143,10 @@ class Publisher:
         with self._rendering:
             self._snapshots.pop(server, None)
             self._published = self._render()
+
+    def own_metrics_changed(self) -> None:
+        """Render the exporter's own metrics again for the next scrape, however new the last ones are."""
+        self._published.own.clear()
 
     def snapshots(self) -> tuple[Snapshot, ...]:
         """What may be said of each server right now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import threading
 from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -64,20 +65,6 @@ class Telemetry:
         _touch(self.unknown_values, telemetry.name, _UNKNOWN_VALUE_FIELDS)
         return telemetry
 
-    def forget(self, name: str) -> None:
-        """End the series of a server that is configured no more."""
-        for metric in (
-            self.polls,
-            self.poll_failures,
-            self.overruns,
-            self.requests,
-            self.request_duration,
-            self.retries,
-            self.rejected,
-            self.unknown_values,
-        ):
-            metric.remove_by_labels({"server": label_value(name)})
-
     def configured(self, poll_interval_seconds: float, timestamp: float) -> None:
         """A configuration was loaded and is in force since `timestamp` (Unix seconds)."""
         self._poll_interval.set(poll_interval_seconds)
@@ -103,33 +90,58 @@ class ServerTelemetry:
     def __init__(self, telemetry: Telemetry, name: str) -> None:
         self.name = name
         self._telemetry = telemetry
+        self._lock = threading.Lock()
+        self._ended = False
+
+    def end(self) -> None:
+        """End the series of a server that is configured no more; what is still under way is not counted."""
+        with self._lock:
+            self._ended = True
+            for metric in (
+                self._telemetry.polls,
+                self._telemetry.poll_failures,
+                self._telemetry.overruns,
+                self._telemetry.requests,
+                self._telemetry.request_duration,
+                self._telemetry.retries,
+                self._telemetry.rejected,
+                self._telemetry.unknown_values,
+            ):
+                metric.remove_by_labels({"server": self.name})
 
     def request(self, operation: str, code: str, seconds: float) -> None:
         """A request to the API has ended, with an HTTP status or with `error`."""
-        self._telemetry.requests.labels(self.name, operation, code).inc()
-        self._telemetry.request_duration.labels(self.name, operation).observe(seconds)
+        with self._lock:
+            if not self._ended:
+                self._telemetry.requests.labels(self.name, operation, code).inc()
+                self._telemetry.request_duration.labels(self.name, operation).observe(seconds)
 
     def retry(self, operation: str) -> None:
         """A request is about to be repeated."""
-        self._telemetry.retries.labels(self.name, operation).inc()
+        self._count(self._telemetry.retries, operation)
 
     def polled(self, reason: Reason | None) -> None:
         """A poll has ended, well or with its first failure's reason."""
-        self._telemetry.polls.labels(self.name).inc()
+        self._count(self._telemetry.polls)
         if reason is not None:
-            self._telemetry.poll_failures.labels(self.name, reason.value).inc()
+            self._count(self._telemetry.poll_failures, reason.value)
 
     def overran(self) -> None:
         """A poll took longer than the poll interval."""
-        self._telemetry.overruns.labels(self.name).inc()
+        self._count(self._telemetry.overruns)
 
     def rejected(self, reason: str) -> None:
         """A record was no restore session."""
-        self._telemetry.rejected.labels(self.name, reason).inc()
+        self._count(self._telemetry.rejected, reason)
 
     def unknown_value(self, field: str) -> None:
         """A record held an enum value that is not known."""
-        self._telemetry.unknown_values.labels(self.name, field).inc()
+        self._count(self._telemetry.unknown_values, field)
+
+    def _count(self, counter: Counter, *labels: str) -> None:
+        with self._lock:
+            if not self._ended:
+                counter.labels(self.name, *labels).inc()
 
 
 def _touch(counter: Counter, server: str, values: Iterable[str]) -> None:

@@ -134,6 +134,14 @@ class Client:
 
     # Life
 
+    def reread_files(self) -> None:
+        """Read the TLS files, and a token that somebody else renews, again for the next request.
+
+        A password is read again by each login anyway, and the token it gave stays good.
+        """
+        self._transport.reread_files()
+        self._tokens.reread()
+
     @contextmanager
     def poll(self, deadline: float) -> Iterator[None]:
         """Within this, failed requests are repeated until the deadline, a moment of the monotonic clock."""

@@ -46,6 +46,9 @@ class Tokens(Protocol):
     def renew(self, refused: Bearer) -> Bearer:
         """Another token, after the server refused this one. Raises Vb365Error when there is none to be had."""
 
+    def reread(self) -> None:
+        """Read a token that comes from outside again, for the next request."""
+
     def for_logout(self) -> Bearer | None:
         """The token to log out with; None when nobody is logged in, or logging out is not ours to do."""
 
@@ -57,13 +60,12 @@ class StaticTokens:
         self._secret = secret
         self._lock = threading.Lock()
         self._bearer: Bearer | None = None
+        self._generation = 0
 
     def current(self) -> Bearer:
         """The token that was read last."""
         with self._lock:
-            if self._bearer is None:
-                self._bearer = Bearer(value=_read(self._secret), generation=1)
-            return self._bearer
+            return self._bearer or self._take(_read(self._secret))
 
     def renew(self, refused: Bearer) -> Bearer:
         """The token read again.
@@ -80,11 +82,20 @@ class StaticTokens:
                     "the token is refused, and no new one has been put in its place",
                     operation=OPERATION,
                 )
-            self._bearer = Bearer(value=value, generation=refused.generation + 1)
-            return self._bearer
+            return self._take(value)
+
+    def reread(self) -> None:
+        """Read the token again for the next request."""
+        with self._lock:
+            self._bearer = None
 
     def for_logout(self) -> None:
         """Never: the token belongs to somebody else."""
+
+    def _take(self, value: str) -> Bearer:
+        self._generation += 1
+        self._bearer = Bearer(value=value, generation=self._generation)
+        return self._bearer
 
 
 def _read(secret: SecretSource) -> str:
@@ -174,6 +185,9 @@ class PasswordTokens:
                     status=401,
                 )
             return self._obtain(renewed_at=now).bearer
+
+    def reread(self) -> None:
+        """Nothing: each login reads the password, and the token got with the one before stays good."""
 
     def for_logout(self) -> Bearer | None:
         """The token of the login, as long as it is valid."""

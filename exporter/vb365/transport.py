@@ -152,6 +152,11 @@ class Transport:
         """End all requests under way, now; the lifeline must be over."""
         self._watchdog.look()
 
+    def reread_files(self) -> None:
+        """Read the TLS files again for the next request; those under way end on the connections they have."""
+        with self._lock:
+            self._session = None
+
     def close(self) -> None:
         """Close all connections."""
         self._watchdog.close()

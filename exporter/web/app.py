@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
@@ -22,6 +23,7 @@ log = structlog.get_logger()
 
 Action: TypeAlias = Callable[[web.BaseRequest], Awaitable[Reply]]
 Guard: TypeAlias = Callable[[web.BaseRequest], Awaitable[Reply | None]]
+Reload: TypeAlias = Callable[[], Sequence[str]]
 T = TypeVar("T")
 
 DEFAULT_MAX_REQUESTS = 40
@@ -93,6 +95,7 @@ class WebApp:
         guards: asked in order before anything else; the first answer is the answer (authentication,
             rate limits).
         extra_headers: further headers of every answer.
+        reload: reloads the configuration and returns what is wrong with it, in lines; None: there is no such path.
         send_timeout_seconds: how long a client may take for each 512 KiB of an answer.
 
     Raises:
@@ -107,6 +110,7 @@ class WebApp:
         max_requests: int = DEFAULT_MAX_REQUESTS,
         guards: Sequence[Guard] = (),
         extra_headers: Sequence[tuple[str, str]] = (),
+        reload: Reload | None = None,
         send_timeout_seconds: float = SEND_TIMEOUT_SECONDS,
     ) -> None:
         self._site = site
@@ -116,15 +120,17 @@ class WebApp:
         self._headers = (*_COMMON_HEADERS, *extra_headers)
         self._send_timeout_seconds = send_timeout_seconds
         self._scrapes_in_flight = 0
-        self._routes = self._make_routes()
+        self._routes = self._make_routes(reload)
 
-    def _make_routes(self) -> Mapping[str, Mapping[str, Action]]:
+    def _make_routes(self, reload: Reload | None) -> Mapping[str, Mapping[str, Action]]:
         routes: dict[str, Mapping[str, Action]] = {
             "/": {"GET": self._status},
             "/-/healthy": {"GET": self._healthy},
             "/-/ready": {"GET": self._ready},
             "/config": {"GET": self._config},
         }
+        if reload is not None:
+            routes["/-/reload"] = {"POST": _reload_action(reload)}
         path = self._telemetry_path
         if not path.startswith("/") or (path in routes and path != "/"):
             raise WebServerError(
@@ -220,6 +226,18 @@ class WebApp:
 
     async def _config(self, _request: web.BaseRequest) -> Reply:
         return text_reply(self._site.config_text())
+
+
+def _reload_action(reload: Reload) -> Action:
+    async def action(_request: web.BaseRequest) -> Reply:
+        # It reads files: scrapes must not wait for it.
+        problems = await asyncio.to_thread(reload)
+        if not problems:
+            return text_reply("configuration reloaded\n")
+        lines = ("configuration cannot be used, the old one stays in force", *problems)
+        return text_reply("\n".join(lines) + "\n", status=500)
+
+    return action
 
 
 def _health_reply(health: Health, good: str, bad: str) -> Reply:

@@ -79,6 +79,11 @@ class WebServer:
         """The addresses in use; a port 0 that was asked for is a real port here."""
         return self._addresses
 
+    @property
+    def running(self) -> bool:
+        """Whether requests are answered."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Serve from now on; returns when requests are answered.
 

@@ -50,10 +50,13 @@ def test_what_happens_is_counted() -> None:
 
 def test_a_forgotten_server_leaves_no_series_behind() -> None:
     telemetry = Telemetry()
-    telemetry.server("hq").request("list", "200", 0.25)
+    gone = telemetry.server("hq")
+    gone.request("list", "200", 0.25)
     telemetry.server("branch")
 
-    telemetry.forget("hq")
+    gone.end()
+    gone.request("list", "200", 0.25)
+    gone.polled(Reason.TIMEOUT)
 
     assert 'server="hq"' not in text(telemetry)
     assert 'server="branch"' in text(telemetry)

@@ -5,6 +5,7 @@ import gzip
 import http.client
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -150,6 +151,39 @@ def test_another_method_is_refused_with_those_that_are_allowed(
     answer = request(serve(FakeSite()), path, method=method)
     assert (answer.status, answer.text) == (405, "405 Method Not Allowed\n")
     assert answer.headers["Allow"] == "GET, HEAD"
+
+
+def test_who_may_reload_is_told_whether_it_worked_and_if_not_why(serve: Serve) -> None:
+    problems: list[str] = []
+    server = serve(FakeSite(), reload=lambda: problems)
+
+    answer = request(server, "/-/reload", method="POST")
+    assert (answer.status, answer.text) == (200, "configuration reloaded\n")
+
+    problems.append("servers[0].auth: needs a password")
+    answer = request(server, "/-/reload", method="POST")
+    assert answer.status == 500
+    assert answer.text.splitlines() == [
+        "configuration cannot be used, the old one stays in force",
+        "servers[0].auth: needs a password",
+    ]
+
+    answer = request(server, "/-/reload")
+    assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+
+
+def test_a_reload_that_takes_its_time_delays_no_scrape(serve: Serve) -> None:
+    scraped = threading.Event()
+    server = serve(FakeSite(), reload=lambda: [] if scraped.wait(WAIT_SECONDS) else ["no scrape"])
+    with ThreadPoolExecutor(1) as reloading:
+        answer = reloading.submit(request, server, "/-/reload", method="POST")
+        assert request(server, "/metrics").status == 200
+        scraped.set()
+        assert answer.result().status == 200
+
+
+def test_without_lifecycle_there_is_nothing_to_reload(serve: Serve) -> None:
+    assert request(serve(FakeSite()), "/-/reload", method="POST").status == 404
 
 
 def test_the_query_and_an_absolute_target_do_not_change_the_path(serve: Serve) -> None:

@@ -1,0 +1,126 @@
+"""The daemon: serves and polls until a signal ends it, and reloads when it is asked to."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+
+import structlog
+
+from exporter import __version__
+from exporter.config import Config
+from exporter.flags import Options
+from exporter.reload import Reloader
+from exporter.service import Service
+from exporter.signals import Wish, wishes
+from exporter.site import ServiceSite
+from exporter.systemd import Notifier, take_listeners
+from exporter.web.app import WebApp
+from exporter.web.server import Address, WebServer, bind_listeners
+
+__all__ = ["run_daemon"]
+
+log = structlog.get_logger()
+
+_DRAIN_SECONDS = 1.5
+# Windows notices Ctrl-C only between waits.
+_WAKE_SECONDS = 1.0
+
+
+def run_daemon(
+    options: Options,
+    load: Callable[[], Config],
+    *,
+    introduce: Callable[[Address], None] = lambda _address: None,
+) -> int:
+    """Poll and serve until a signal ends it; returns the exit status.
+
+    Args:
+        options: the command line's.
+        load: loads the configuration, at the start and for each reload.
+        introduce: called with the first address when it answers.
+
+    Raises:
+        ConfigError: the configuration cannot be used.
+        WebServerError: the web server cannot serve.
+        NotActivatedError: systemd was to hand over listeners and has not.
+    """
+    with wishes() as queue:
+        notifier = Notifier()
+        config = load()
+        listeners = (
+            take_listeners()
+            if options.web_systemd_socket
+            else bind_listeners([str(address) for address in options.web_listen_address])
+        )
+        service = Service(config)
+        reloader = Reloader(service, load, notifier)
+        app = WebApp(
+            ServiceSite(service),
+            telemetry_path=options.web_telemetry_path,
+            max_requests=options.web_max_requests,
+            reload=reloader.reload if options.web_enable_lifecycle else None,
+        )
+        web = WebServer(app, listeners, refuse=app.refuse)
+        web.start()
+        log.info(
+            "started",
+            version=__version__,
+            servers=len(config.servers),
+            listening=",".join(map(str, web.addresses)),
+        )
+        introduce(web.addresses[0])
+        service.start()
+        notifier.ready()
+        status = _run(queue, service, reloader, web, notifier)
+        log.info("stopping")
+        notifier.stopping()
+        web.close(_DRAIN_SECONDS)
+        service.stop()
+        log.info("stopped")
+    return status
+
+
+def _run(
+    queue: SimpleQueue[Wish],
+    service: Service,
+    reloader: Reloader,
+    web: WebServer,
+    notifier: Notifier,
+) -> int:
+    """Do what is wished until that is to stop, and give signs of life meanwhile."""
+    next_sign = -math.inf
+    while True:
+        try:
+            wish = queue.get(timeout=min(_WAKE_SECONDS, notifier.watchdog_seconds or math.inf))
+        except Empty:
+            wish = None
+        if wish is Wish.STOP:
+            return 0
+        if wish is Wish.RELOAD:
+            reloader.reload()
+        if not web.running:
+            log.error("nothing can be served any more")
+            return 1
+        stuck = service.unhealthy()
+        notifier.status(_status(service, stuck))
+        if notifier.watchdog_seconds and not stuck and time.monotonic() >= next_sign:
+            next_sign = time.monotonic() + notifier.watchdog_seconds
+            notifier.alive()
+
+
+def _status(service: Service, stuck: tuple[str, ...]) -> str:
+    """One line for `systemctl status`."""
+    failing = [
+        f"{snapshot.server} ({snapshot.status.failure_reason})"
+        for snapshot in service.publisher.snapshots()
+        if snapshot.status.up is False
+    ]
+    parts = [f"polling {len(service.config.servers)} servers"]
+    if failing:
+        parts.append(f"failing: {', '.join(failing)}")
+    if stuck:
+        parts.append(f"stuck: {', '.join(stuck)}")
+    return "; ".join(parts)

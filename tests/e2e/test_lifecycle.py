@@ -1,0 +1,231 @@
+"""The command under systemd's protocols, reloaded by signal and by request."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+
+from exporter.simulator import Simulator
+from exporter.simulator.world import World
+from support.programs import EXPORTER, clean_environment, free_port, started
+from support.running import server_yaml, wait_until
+
+pytestmark = pytest.mark.e2e
+
+# What systemd does between fork and exec: the socket becomes descriptor 3, and the variables name the new process.
+ACTIVATE = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
+os.execv(sys.executable, [sys.executable, "-m", "exporter", *sys.argv[2:]])
+"""
+RELOADS = 200
+
+
+class Manager:
+    """The side of systemd that is told how the service is."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(path))
+        self._socket.settimeout(20)
+
+    def until(self, wanted: str) -> list[str]:
+        """What is told until this is told, which comes last."""
+        told: list[str] = []
+        while wanted not in told:
+            told += self._socket.recv(4096).decode().split("\n")
+        return told
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    manager = Manager(tmp_path / "notify")
+    yield manager
+    manager.close()
+
+
+@contextmanager
+def activated(
+    arguments: list[str], log: Path, **variables: str
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """The exporter on a listening socket that it is handed over."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        log.open("wb") as output,
+        subprocess.Popen(
+            [sys.executable, "-c", ACTIVATE, str(listener.fileno()), *arguments],
+            pass_fds=[listener.fileno()],
+            stdout=output,
+            stderr=output,
+            env=clean_environment(**variables),
+        ) as process,
+    ):
+        try:
+            yield process, f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            process.kill()
+
+
+def test_systemd_hands_over_the_socket_and_is_told_of_start_life_reload_and_stop(
+    tmp_path: Path, manager: Manager
+) -> None:
+    config = tmp_path / "config.yaml"
+    with Simulator() as simulator:
+        config.write_text(f"poll_interval: 1s\nservers:{server_yaml(simulator)}")
+        arguments = [f"--config.file={config}", "--web.systemd-socket"]
+        with activated(
+            arguments,
+            tmp_path / "log",
+            NOTIFY_SOCKET=str(manager.path),
+            WATCHDOG_USEC="1000000",
+        ) as (process, url):
+            manager.until("READY=1")
+            assert 200 == requests.get(f"{url}/metrics", timeout=5).status_code
+            manager.until("STATUS=polling 1 servers")
+            manager.until("WATCHDOG=1")
+            manager.until("WATCHDOG=1")
+
+            process.send_signal(signal.SIGHUP)
+            manager.until("RELOADING=1")
+            manager.until("READY=1")
+
+            simulator.faults.set("status_503")
+            manager.until("STATUS=polling 1 servers; failing: hq (server_error)")
+
+            process.send_signal(signal.SIGTERM)
+            manager.until("STOPPING=1")
+            assert 0 == process.wait(5)
+
+
+def test_without_a_socket_from_systemd_the_exporter_says_so_and_does_not_start(
+    tmp_path: Path,
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("servers: [{url: 'https://127.0.0.1:1', auth: {username: a, password: b}}]")
+    ran = subprocess.run(
+        [*EXPORTER, f"--config.file={config}", "--web.systemd-socket"],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert 1 == ran.returncode
+    assert "is the socket unit started?" in ran.stderr
+
+
+class Scraper(threading.Thread):
+    """Scrapes without a pause and keeps what went wrong."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(name="scraper")
+        self.scrapes = 0
+        self.failures: list[str] = []
+        self.done = threading.Event()
+        self._url = url
+
+    def run(self) -> None:
+        with requests.Session() as session:
+            session.trust_env = False
+            while not self.done.is_set():
+                try:
+                    answer = session.get(f"{self._url}/metrics", timeout=5)
+                except requests.RequestException as error:
+                    self.failures.append(str(error))
+                    continue
+                self.scrapes += 1
+                if answer.status_code != 200 or 'vb365_up{server="hq"} 1.0' not in answer.text:
+                    self.failures.append(f"{answer.status_code}: {answer.text[:200]}")
+
+
+def resources(process: subprocess.Popen[bytes]) -> tuple[int, int]:
+    """Threads and open descriptors of a process."""
+    directory = Path("/proc", str(process.pid))
+    return len(list((directory / "task").iterdir())), len(os.listdir(directory / "fd"))  # noqa: PTH208 - the links need not be followed
+
+
+def test_two_hundred_reloads_lose_no_scrape_and_leak_nothing(tmp_path: Path) -> None:
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("threads and descriptors are counted in /proc")
+    config = tmp_path / "config.yaml"
+    url = f"http://127.0.0.1:{free_port()}"
+    # Without sessions to ask for one by one the number of worker threads is no matter of chance.
+    world = World(sessions=0, organizations=0, activity=False, minimum=False)
+    with Simulator(world) as simulator:
+        good = f"poll_interval: 1s\nservers:{server_yaml(simulator)}"
+        # Every other good one brings a second server, and the next one takes it away again.
+        contents = [good, good + server_yaml(simulator, "branch"), good, good + "  - broken"]
+        config.write_text(good)
+        command = [
+            *EXPORTER,
+            f"--config.file={config}",
+            f"--web.listen-address={url.removeprefix('http://')}",
+            "--web.enable-lifecycle",
+        ]
+        with started(command, tmp_path / "log") as process, requests.Session() as session:
+            session.trust_env = False
+
+            def sample(series: str) -> float | None:
+                try:
+                    text = session.get(f"{url}/metrics", timeout=5).text
+                except requests.ConnectionError:
+                    return None
+                found = re.search(rf"^{re.escape(series)} (.+)$", text, re.MULTILINE)
+                return float(found[1]) if found else None
+
+            def settle() -> None:
+                """Let it poll: what a reload has closed is open again then."""
+                polls = sample('vb365_polls_total{server="hq"}') or 0
+                wait_until(
+                    lambda: (sample('vb365_polls_total{server="hq"}') or 0) >= polls + 2,
+                    "two polls",
+                )
+
+            def reload(number: int) -> tuple[int, bool]:
+                config.write_text(contents[number % 4])
+                answer = session.post(f"{url}/-/reload", timeout=10)
+                success = sample("vb365_exporter_config_last_reload_successful")
+                return answer.status_code, success == 1
+
+            wait_until(lambda: sample('vb365_up{server="hq"}') == 1, "the first poll")
+            scraper = Scraper(url)
+            scraper.start()
+            try:
+                for number in range(5):
+                    reload(number)
+                settle()
+                before = resources(process)
+                answers = [reload(number) for number in range(RELOADS)]
+                config.write_text(good)
+                process.send_signal(signal.SIGHUP)
+                settle()
+            finally:
+                scraper.done.set()
+                scraper.join()
+
+            assert [(200, True), (200, True), (200, True), (500, False)] * 50 == answers
+            assert [] == scraper.failures
+            assert scraper.scrapes > RELOADS
+            wait_until(
+                lambda: all(
+                    now <= then for now, then in zip(resources(process), before, strict=True)
+                ),
+                f"no more threads and descriptors than {before}",
+            )

@@ -1,0 +1,189 @@
+"""A configuration is replaced while the exporter runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from exporter.config import Config, parse_config
+from exporter.simulator import Simulator
+from support.running import RunningExporter, running_exporter, server_yaml, wait_until
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    with Simulator() as simulator:
+        yield simulator
+
+
+def configuration(servers: str, top: str = "poll_interval: 1s") -> Config:
+    return parse_config(f"{top}\nservers:{servers}", directory=Path.cwd())
+
+
+def logins(simulator: Simulator) -> int:
+    return simulator.requests["POST", "token"]
+
+
+def servers_of(exporter: RunningExporter) -> set[str]:
+    """The servers that any sample names."""
+    return set(re.findall(r'server="([^"]*)"', exporter.text()))
+
+
+def sessions_with_series(exporter: RunningExporter) -> set[str]:
+    return {labels["session_id"] for labels, _ in exporter.samples("vb365_restore_session_state")}
+
+
+def test_a_server_that_did_not_change_keeps_its_ledger_and_its_token(simulator: Simulator) -> None:
+    servers = server_yaml(simulator)
+    with running_exporter(servers) as exporter:
+        exporter.wait_for(1, "vb365_up")
+        labels = {"server": "hq", "organization": "a.example", "type": "Vex"}
+        simulator.world.add_session(organization="a.example", type="Vex", state="Working")
+        exporter.wait_for(1, "vb365_restore_sessions_started_total", **labels)
+
+        changes = exporter.service.apply(configuration(servers + server_yaml(simulator, "branch")))
+
+        assert ("branch",) == changes.added
+        assert () == changes.removed == changes.changed
+        exporter.wait_for(1, "vb365_up", server="branch")
+        exporter.wait_for_poll()
+        assert 1 == exporter.value("vb365_restore_sessions_started_total", **labels)
+        assert 2 == logins(simulator), "one of each server"
+
+
+def test_the_series_of_a_removed_server_end_at_once_and_do_not_come_back(
+    simulator: Simulator,
+) -> None:
+    servers = server_yaml(simulator)
+    with running_exporter(servers + server_yaml(simulator, "branch")) as exporter:
+        exporter.wait_for(1, "vb365_up", server="hq")
+        exporter.wait_for(1, "vb365_up", server="branch")
+
+        # Its poll is under way while it is removed.
+        simulator.faults.set("slower_than_timeout", value=0.5)
+        wait_until(lambda: simulator.faults.hits["slower_than_timeout"] > 0, "a slow poll")
+        changes = exporter.service.apply(configuration(servers))
+
+        assert ("branch",) == changes.removed
+        assert {"hq"} == servers_of(exporter)
+        simulator.faults.clear()
+        exporter.wait_for_poll()
+        assert {"hq"} == servers_of(exporter)
+
+
+def test_a_renamed_server_starts_fresh(simulator: Simulator) -> None:
+    with running_exporter(server_yaml(simulator, "old")) as exporter:
+        exporter.wait_for(1, "vb365_up", server="old")
+        exporter.wait_for_poll()
+
+        changes = exporter.service.apply(configuration(server_yaml(simulator, "new")))
+
+        assert (("new",), ("old",)) == (changes.added, changes.removed)
+        exporter.wait_for(1, "vb365_up", server="new")
+        assert {"new"} == servers_of(exporter)
+        assert 2 == logins(simulator)
+
+
+def test_a_changed_server_shows_what_is_known_until_its_new_poller_has_answers(
+    simulator: Simulator,
+) -> None:
+    with running_exporter(server_yaml(simulator)) as exporter:
+        exporter.wait_for(1, "vb365_up")
+        before = exporter.samples("vb365_restore_sessions_working")
+        assert before
+        changed = configuration(server_yaml(simulator, extra="sessions: {max_series: 1}"))
+        simulator.faults.set("slower_than_timeout", value=0.5)
+
+        assert ("hq",) == exporter.service.apply(changed).changed
+
+        assert [labels for labels, _ in before] == [
+            labels for labels, _ in exporter.samples("vb365_restore_sessions_working")
+        ]
+        simulator.faults.clear()
+        wait_until(lambda: 1 == len(sessions_with_series(exporter)), "one session with series")
+
+
+def test_the_series_of_a_server_end_when_it_is_to_be_found_elsewhere(simulator: Simulator) -> None:
+    with Simulator() as other, running_exporter(server_yaml(simulator)) as exporter:
+        exporter.wait_for(1, "vb365_up")
+        other.faults.set("slower_than_timeout", value=0.5)
+
+        exporter.service.apply(configuration(server_yaml(other)))
+
+        assert [] == exporter.samples("vb365_restore_session_state")
+        other.faults.clear()
+        wait_until(lambda: exporter.samples("vb365_restore_session_state") != [], "sessions")
+
+
+def test_other_info_labels_show_at_once(simulator: Simulator) -> None:
+    servers = server_yaml(simulator)
+    with running_exporter(servers) as exporter:
+        exporter.wait_for(1, "vb365_up")
+        assert [] == exporter.samples("vb365_restore_session_info")
+
+        exporter.service.apply(
+            configuration(servers, "poll_interval: 1s\ninfo_labels: [initiated_by]")
+        )
+
+        assert all(
+            "initiated_by" in labels for labels, _ in exporter.samples("vb365_restore_session_info")
+        )
+        assert exporter.samples("vb365_restore_session_info")
+        exporter.wait_for_poll()
+        assert exporter.samples("vb365_restore_session_info")
+
+
+def test_an_exporter_that_was_ready_stays_so_after_a_reload(simulator: Simulator) -> None:
+    servers = server_yaml(simulator)
+    with running_exporter(servers) as exporter:
+        wait_until(lambda: exporter.get("/-/ready").status_code == 200, "ready")
+        simulator.faults.set("silence")
+
+        exporter.service.apply(configuration(servers + server_yaml(simulator, "branch")))
+
+        assert 200 == exporter.get("/-/ready").status_code
+
+
+def test_a_token_that_someone_else_renews_is_read_again(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    first, second = (
+        simulator.tokens.log_in("demo", "demo", style="core", antiforgery=False) for _ in range(2)
+    )
+    assert first
+    assert second
+    token = tmp_path / "token"
+    token.write_text(first.access_token)
+    servers = server_yaml(simulator).replace(
+        "username: demo, password: demo", f"token_file: {token}"
+    )
+    with running_exporter(servers) as exporter:
+        exporter.wait_for(1, "vb365_up")
+        token.write_text(second.access_token)
+
+        exporter.service.apply(configuration(servers))
+        exporter.wait_for_poll()
+        simulator.tokens.revoke(first.access_token, refresh_too=False)
+        exporter.wait_for_poll()
+
+        assert 1 == exporter.value("vb365_up")
+        assert [] == exporter.samples("vb365_api_requests_total", operation="list", code="401")
+
+
+def test_certificates_are_read_again(simulator: Simulator, tmp_path: Path) -> None:
+    authorities = tmp_path / "ca.pem"
+    authorities.write_bytes(simulator.ca_pem)
+    servers = server_yaml(simulator).replace(str(simulator.ca_file), str(authorities))
+    with Simulator() as stranger, running_exporter(servers) as exporter:
+        exporter.wait_for(1, "vb365_up")
+        authorities.write_bytes(stranger.ca_pem)
+        exporter.wait_for_poll()
+        assert 1 == exporter.value("vb365_up")
+
+        exporter.service.apply(configuration(servers))
+
+        exporter.wait_for(0, "vb365_up")
+        exporter.wait_for(1, "vb365_poll_failures_total", reason="tls")
