@@ -26,7 +26,11 @@ demo: $(READY) ## run the exporter against the embedded simulator
 
 .PHONY: test
 test: $(READY) ## run the default test suite
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not e2e"
+
+.PHONY: e2e
+e2e: $(READY) ## run the tests with the real command and real programs: Prometheus, Alertmanager, curl, Chromium
+	$(BIN)/pytest -m e2e
 
 .PHONY: lint
 lint: $(READY) ## ruff and mypy --strict
