@@ -15,7 +15,11 @@ import structlog
 from exporter import __version__, logs
 from exporter.config import Config, ConfigError, check_lines, load_config
 from exporter.flags import Options, parse
+from exporter.listing import list_sessions
+from exporter.oneshot import poll_once
+from exporter.output import OutputError
 from exporter.service import Service
+from exporter.sharding import of_shard
 from exporter.site import ServiceSite
 from exporter.web.app import WebApp
 from exporter.web.server import Address, WebServer, WebServerError, bind_listeners
@@ -43,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.log_uncaught()
     try:
         with _configuration(options) as config:
+            if options.once or options.list_sessions:
+                return _run_once(options, config)
             return _serve(options, config)
     except ConfigError as error:
         for problem in error.problems:
@@ -51,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
     except WebServerError as error:
         log.error("cannot serve", error=str(error))  # noqa: TRY400 - the message says it all
+    except OutputError as error:
+        log.error("cannot write", error=str(error))  # noqa: TRY400 - the same
     return 1
 
 
@@ -71,11 +79,31 @@ def _configuration(options: Options) -> Iterator[Config]:
 
         source: AbstractContextManager[Config] = demo_config()
     else:
-        source = nullcontext(load_config(options.config_file))
+        source = nullcontext(_load(options))
     with source as config:
         for warning in config.warnings:
             log.warning("setting without effect", place=warning.place, problem=warning.message)
         yield config
+
+
+def _load(options: Options) -> Config:
+    """The configuration file, and of its servers those of this shard."""
+    config = of_shard(load_config(options.config_file), options.shard, options.total_shards)
+    if not config.servers:
+        log.warning(
+            "no server belongs to this shard, nothing is polled",
+            shard=options.shard,
+            total_shards=options.total_shards,
+        )
+    return config
+
+
+def _run_once(options: Options, config: Config) -> int:
+    """Do what ends by itself, unless a signal ends it before."""
+    with _stop_signals() as stop:
+        if options.list_sessions is not None:
+            return list_sessions(config, options.list_sessions, stop)
+        return poll_once(config, options.output_file, stop)
 
 
 def _serve(options: Options, config: Config) -> int:
@@ -94,6 +122,8 @@ def _serve(options: Options, config: Config) -> int:
             "started",
             version=__version__,
             servers=len(config.servers),
+            shard=options.shard,
+            total_shards=options.total_shards,
             listening=",".join(map(str, web.addresses)),
         )
         if options.demo:

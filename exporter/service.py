@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-
-import structlog
+from dataclasses import dataclass, replace
 
 from exporter.config import Config, ServerConfig
 from exporter.metrics.exposition import Publisher
@@ -16,12 +14,13 @@ from exporter.polling.ledger import Ledger
 from exporter.polling.poller import Poller
 from exporter.polling.snapshot import Snapshot
 from exporter.vb365.client import Client
+from exporter.vb365.tls import warn_if_unverified
 
 __all__ = ["Service"]
 
-log = structlog.get_logger()
-
 _STOP_SECONDS = 2.0
+# Windows notices Ctrl-C only between waits.
+_WAKE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +40,15 @@ class Service:
     Args:
         config: what to poll.
         clock: the process's clocks.
+        telemetry: the exporter's own metrics.
     """
 
-    def __init__(self, config: Config, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, config: Config, *, clock: Clock | None = None, telemetry: Telemetry | None = None
+    ) -> None:
         self.clock = clock or Clock()
         self.config = config
-        self.telemetry = Telemetry()
+        self.telemetry = telemetry or Telemetry()
         self.publisher = Publisher(
             self.telemetry.registry, info_labels=config.info_labels, monotonic=self.clock.monotonic
         )
@@ -62,12 +64,27 @@ class Service:
                 server, first_gap_seconds=server.poll_interval * (1 - number / count)
             )
             self._targets[server.name] = target
-            if server.tls_config.insecure_skip_verify:
-                log.warning(
-                    "certificate is not verified, anyone in between can read the password",
-                    server=server.name,
-                )
             target.thread.start()
+
+    def poll_once(self, stop: threading.Event) -> bool:
+        """Poll all servers once, at the same time, instead of starting; `stop` abandons it.
+
+        Returns:
+            Whether every server gave everything it was asked for.
+        """
+        for server in self.config.servers:
+            target = self._target(server, first_gap_seconds=server.poll_interval)
+            thread = threading.Thread(
+                target=target.poller.poll, name=target.thread.name, daemon=True
+            )
+            self._targets[server.name] = replace(target, thread=thread)
+            thread.start()
+        for target in self._targets.values():
+            while target.thread.is_alive() and not stop.is_set():
+                target.thread.join(_WAKE_SECONDS)
+        return not self.waiting() and all(
+            snapshot.status.up for snapshot in self.publisher.snapshots()
+        )
 
     def stop(self) -> None:
         """Abandon the polls, log out where the API has a logout; takes 2 s at most."""
@@ -97,6 +114,7 @@ class Service:
         )
 
     def _target(self, server: ServerConfig, *, first_gap_seconds: float) -> _Target:
+        warn_if_unverified(server)
         stop = threading.Event()
         telemetry = self.telemetry.server(server.name)
         client = Client(server, observer=telemetry, stop=stop)
