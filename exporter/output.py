@@ -26,21 +26,15 @@ def print_all(chunks: Iterable[bytes]) -> bool:
     if sys.stdout is None:  # the process was started without one
         raise OutputError("standard output is closed")
     try:
-        sys.stdout.buffer.writelines(chunks)
-        sys.stdout.flush()
+        # A buffer of its own: sys.stdout has none with PYTHONUNBUFFERED, and would write a part; and what is left in
+        # sys.stdout's after a failure fails once more when Python ends.
+        with open(sys.stdout.fileno(), "wb", closefd=False) as out:
+            out.writelines(chunks)
+    except BrokenPipeError:
+        return False
     except OSError as error:
-        _give_up_standard_output()
-        if isinstance(error, BrokenPipeError):
-            return False
         raise OutputError(f"standard output: {error.strerror or error}") from None
     return True
-
-
-def _give_up_standard_output() -> None:
-    """Let what is left in the buffer vanish, or Python fails with it a second time at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 def check_replaceable(file: Path) -> None:

@@ -27,4 +27,4 @@ def of_shard(config: Config, shard: int, total_shards: int) -> Config:
 
 
 def _score(shard: int, server: str) -> bytes:
-    return blake2b(f"{shard} {server}".encode(errors="surrogatepass"), digest_size=16).digest()
+    return blake2b(f"{shard} {server}".encode(), digest_size=16).digest()

@@ -426,8 +426,7 @@ def test_a_file_with_errors_has_a_line_for_each_and_no_warning(tmp_path: Path) -
         (
             server_with("sessions: {max_series: 0, extras: [events]}"),
             [
-                "servers[0].sessions.extras: unused: max_series is 0, so no session has series of "
-                "its own"
+                "servers[0].sessions.extras: unused: max_series is 0: no session has series of its own"
             ],
         ),
         (

@@ -63,4 +63,4 @@ def _unused_of_sessions(
     elif block.max_series is not None and block.max_series > server.sessions.max_sessions:
         yield (*place, "max_series"), "shadowed: max_sessions is lower"
     if block.extras and server.sessions.max_series == 0 and not server.sessions.ids:
-        yield (*place, "extras"), "unused: max_series is 0, so no session has series of its own"
+        yield (*place, "extras"), "unused: max_series is 0: no session has series of its own"

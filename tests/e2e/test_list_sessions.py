@@ -127,18 +127,21 @@ def test_a_signal_ends_it_logs_out_and_nothing_is_printed(tmp_path: Path) -> Non
     assert "nothing is printed" in line
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_seen_enough_is_not_complained_about(
+    tmp_path: Path, unbuffered: str
+) -> None:
     with Simulator(World(activity=False, sessions=2000)) as simulator:
         config = write_config(tmp_path, server_yaml(simulator))
-        shell = f'"$0" -m exporter --config.file="{config}" --list-sessions | head -n 1'
-        listed = subprocess.run(
-            ["/bin/sh", "-c", shell, EXPORTER[0]],
-            env=clean_environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    assert listed.stdout.startswith("ID ")
-    assert "" == listed.stderr
+        with subprocess.Popen(
+            [*EXPORTER, f"--config.file={config}", "--list-sessions"],
+            env=clean_environment(PYTHONUNBUFFERED=unbuffered),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as listed:
+            assert listed.stdout is not None
+            assert listed.stdout.readline().startswith(b"ID ")
+            listed.stdout.close()
+            assert listed.stderr is not None
+            assert b"" == listed.stderr.read()
+            assert 1 == listed.wait(20)

@@ -155,12 +155,13 @@ def test_a_signal_abandons_the_poll_logs_out_and_leaves_the_old_file(
     assert [file] == list(folder.iterdir())
 
 
-def test_standard_output_that_cannot_take_it_is_a_failure_in_one_line() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_standard_output_that_cannot_take_it_is_a_failure_in_one_line(unbuffered: str) -> None:
     for target, told in (("/dev/full", "No space left on device"), ("&-", "is closed")):
         shell = f'"$0" -m exporter --demo --once --log.level=warn >{target}'
         full = subprocess.run(
             ["/bin/sh", "-c", shell, EXPORTER[0]],
-            env=clean_environment(),
+            env=clean_environment(PYTHONUNBUFFERED=unbuffered),
             capture_output=True,
             text=True,
             timeout=60,
@@ -169,6 +170,17 @@ def test_standard_output_that_cannot_take_it_is_a_failure_in_one_line() -> None:
         (line,) = full.stderr.splitlines()
         assert 1 == full.returncode
         assert told in line
+
+
+@pytest.mark.parametrize("command", ["--once", "--list-sessions"])
+def test_a_certificate_that_is_not_verified_is_told_once(tmp_path: Path, command: str) -> None:
+    with Simulator(quiet_world()) as simulator:
+        servers = server_yaml(simulator).replace("ca_file:", "insecure_skip_verify: true, ca_file:")
+        config = write_config(tmp_path, servers)
+        done = run(f"--config.file={config}", command)
+
+    assert 0 == done.returncode
+    assert 1 == done.stderr.count('msg="certificate is not verified, anyone in between can read')
 
 
 def test_the_demo_can_be_polled_once() -> None:
