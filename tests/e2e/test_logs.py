@@ -104,13 +104,14 @@ def test_both_formats_tell_the_same_and_a_failure_when_it_starts_changes_and_end
         ]
         for exporter in exporters:
             exporter.wait_for_event("first poll succeeded")
-        simulator.faults.set("status_500", route="list")
+        # Neither of the two failures is repeated within a poll: no poll takes longer than its interval.
+        simulator.faults.set("html", route="list")
         for exporter in exporters:
-            exporter.wait_for_event(FAILED, reason="server_error")
+            exporter.wait_for_event(FAILED, reason="bad_response")
             exporter.wait_for_failed_polls()
         # The one set first strikes until it is cleared: no poll succeeds in between.
         simulator.faults.set("forbidden", route="list")
-        simulator.faults.clear("status_500")
+        simulator.faults.clear("html")
         for exporter in exporters:
             exporter.wait_for_event(FAILED, reason="forbidden")
             exporter.wait_for_failed_polls()
@@ -126,7 +127,7 @@ def test_both_formats_tell_the_same_and_a_failure_when_it_starts_changes_and_end
     assert [
         ("INFO", "started", None),
         ("INFO", "first poll succeeded", None),
-        ("WARN", FAILED, "server_error"),
+        ("WARN", FAILED, "bad_response"),
         ("WARN", FAILED, "forbidden"),
         ("INFO", AGAIN, None),
         ("INFO", "stopping", None),
