@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 
 import structlog
 
@@ -11,6 +13,11 @@ from exporter import logs
 from exporter.config import Config, ConfigError, check_lines, load_config
 from exporter.daemon import run_daemon
 from exporter.flags import Options, parse
+from exporter.listing import list_sessions
+from exporter.oneshot import poll_once
+from exporter.output import OutputError
+from exporter.sharding import of_shard
+from exporter.signals import stop_event
 from exporter.systemd import NotActivatedError
 from exporter.web.server import Address, WebServerError
 
@@ -31,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.configure(level=options.log_level, log_format=options.log_format)
     logs.log_uncaught()
     try:
-        return _serve_demo(options) if options.demo else run_daemon(options, _loader(options))
+        with _configuration(options) as load:
+            if options.once or options.list_sessions:
+                return _run_once(options, load())
+            return run_daemon(options, load, introduce=_introduction(options, load))
     except ConfigError as error:
         for problem in error.problems:
             log.error(  # noqa: TRY400 - the problems are the user's, a traceback would hide them
@@ -39,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
     except (WebServerError, NotActivatedError) as error:
         log.error("cannot serve", error=str(error))  # noqa: TRY400 - the message says it all
+    except OutputError as error:
+        log.error("cannot write", error=str(error))  # noqa: TRY400 - the same
     return 1
 
 
@@ -50,26 +62,50 @@ def _check(options: Options) -> int:
     return 1 if errors else 0
 
 
-def _loader(options: Options) -> Callable[[], Config]:
-    """What loads the configuration file, and tells of settings without effect."""
-
-    def load() -> Config:
-        config = load_config(options.config_file)
-        for warning in config.warnings:
-            log.warning("setting without effect", place=warning.place, problem=warning.message)
-        return config
-
-    return load
-
-
-def _serve_demo(options: Options) -> int:
+@contextmanager
+def _configuration(options: Options) -> Iterator[Callable[[], Config]]:
+    """What loads the configuration that is asked for, while what it needs runs."""
+    if not options.demo:
+        yield partial(_load, options)
+        return
     # The daemon never loads the simulator; only the demo does.
-    from exporter.demo import demo_config, introduction  # noqa: PLC0415
+    from exporter.demo import demo_config  # noqa: PLC0415
 
     with demo_config() as config:
+        yield lambda: config
 
-        def introduce(address: Address) -> None:
-            sys.stdout.write(introduction(str(address), options.web_telemetry_path, config))
+
+def _load(options: Options) -> Config:
+    """The configuration file, and of its servers those of this shard; tells of settings without effect."""
+    config = load_config(options.config_file)
+    for warning in config.warnings:
+        log.warning("setting without effect", place=warning.place, problem=warning.message)
+    config = of_shard(config, options.shard, options.total_shards)
+    if not config.servers:
+        log.warning(
+            "no server belongs to this shard, nothing is polled",
+            shard=options.shard,
+            total_shards=options.total_shards,
+        )
+    return config
+
+
+def _run_once(options: Options, config: Config) -> int:
+    """Do what ends by itself, unless a signal ends it before."""
+    with stop_event() as stop:
+        if options.list_sessions is not None:
+            return list_sessions(config, options.list_sessions, stop)
+        return poll_once(config, options.output_file, stop)
+
+
+def _introduction(options: Options, load: Callable[[], Config]) -> Callable[[Address], None]:
+    """What says on standard output what there is to open; only the demo does."""
+
+    def introduce(address: Address) -> None:
+        if options.demo:
+            from exporter.demo import introduction  # noqa: PLC0415 - as above
+
+            sys.stdout.write(introduction(str(address), options.web_telemetry_path, load()))
             sys.stdout.flush()
 
-        return run_daemon(options, lambda: config, introduce=introduce)
+    return introduce

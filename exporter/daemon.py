@@ -69,6 +69,8 @@ def run_daemon(
             "started",
             version=__version__,
             servers=len(config.servers),
+            shard=options.shard,
+            total_shards=options.total_shards,
             listening=",".join(map(str, web.addresses)),
         )
         introduce(web.addresses[0])

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-
-import structlog
+from dataclasses import dataclass, replace
 
 from exporter.config import Config, ServerConfig
 from exporter.metrics.exposition import Publisher
@@ -16,12 +14,13 @@ from exporter.polling.ledger import Ledger
 from exporter.polling.poller import Poller
 from exporter.polling.snapshot import Snapshot
 from exporter.vb365.client import Client
+from exporter.vb365.tls import warn_if_unverified
 
 __all__ = ["Changes", "Service"]
 
-log = structlog.get_logger()
-
 _STOP_SECONDS = 2.0
+# Windows notices Ctrl-C only between waits.
+_WAKE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +52,16 @@ class Service:
     Args:
         config: what to poll.
         clock: the process's clocks.
+        telemetry: the exporter's own metrics.
     """
 
-    def __init__(self, config: Config, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, config: Config, *, clock: Clock | None = None, telemetry: Telemetry | None = None
+    ) -> None:
         self.clock = clock or Clock()
         self.config = config
-        self.telemetry = Telemetry()
+        self.telemetry = telemetry or Telemetry()
+        self.telemetry.configured(config.poll_interval, self.clock.timestamp())
         self.publisher = self._make_publisher(config)
         self._publishing = threading.Lock()
         self._targets: dict[str, _Target] = {}
@@ -83,6 +86,26 @@ class Service:
         """Go on with the configuration in force, because another could not be loaded, and say so in the metrics."""
         self.telemetry.reload_failed()
         self.publisher.own_metrics_changed()
+
+    def poll_once(self, stop: threading.Event) -> bool:
+        """Poll all servers once, at the same time, instead of starting; `stop` abandons it.
+
+        Returns:
+            Whether every server gave everything it was asked for.
+        """
+        for server in self.config.servers:
+            target = self._target(server, None, first_gap_seconds=server.poll_interval)
+            thread = threading.Thread(
+                target=target.poller.poll, name=target.thread.name, daemon=True
+            )
+            self._targets[server.name] = replace(target, thread=thread)
+            thread.start()
+        for target in self._targets.values():
+            while target.thread.is_alive() and not stop.is_set():
+                target.thread.join(_WAKE_SECONDS)
+        return not self.waiting() and all(
+            snapshot.status.up for snapshot in self.publisher.snapshots()
+        )
 
     def stop(self) -> None:
         """Abandon the polls, log out where the API has a logout; takes 2 s at most."""
@@ -131,7 +154,7 @@ class Service:
             if before.get(name) is target:
                 target.client.reread_files()
             else:
-                self._begin(target)
+                target.thread.start()
         return Changes(
             added=tuple(name for name in targets if name not in before),
             removed=tuple(name for name in before if name not in targets),
@@ -161,6 +184,7 @@ class Service:
     def _target(
         self, server: ServerConfig, predecessor: _Target | None, *, first_gap_seconds: float
     ) -> _Target:
+        warn_if_unverified(server)
         stop = threading.Event()
         telemetry = self.telemetry.server(server.name)
         client = Client(server, observer=telemetry, stop=stop)
@@ -189,14 +213,6 @@ class Service:
             thread=thread,
             stop=stop,
         )
-
-    def _begin(self, target: _Target) -> None:
-        if target.server.tls_config.insecure_skip_verify:
-            log.warning(
-                "certificate is not verified, anyone in between can read the password",
-                server=target.server.name,
-            )
-        target.thread.start()
 
     def _close(self, targets: Iterable[_Target]) -> None:
         """Log out and close connections, without waiting for it."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from queue import SimpleQueue
 from types import FrameType
 
-__all__ = ["Wish", "wishes"]
+__all__ = ["Wish", "stop_event", "wishes"]
 
 
 class Wish(Enum):
@@ -21,7 +22,27 @@ class Wish(Enum):
 
 
 @contextmanager
-def wishes() -> Iterator[SimpleQueue[Wish]]:
+def stop_event() -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set, for what ends by itself."""
+    stop = threading.Event()
+    with wishes(reload=False) as queue:
+
+        def forward() -> None:
+            queue.get()
+            stop.set()
+
+        # Not in the handler itself: it may interrupt the main thread where that holds the event's lock.
+        waiter = threading.Thread(target=forward, name="stop", daemon=True)
+        waiter.start()
+        try:
+            yield stop
+        finally:
+            queue.put(Wish.STOP)
+            waiter.join()
+
+
+@contextmanager
+def wishes(*, reload: bool = True) -> Iterator[SimpleQueue[Wish]]:
     """The wishes as they come: SIGTERM and SIGINT to stop, SIGHUP, where there is one, to reload.
 
     A second wish to stop ends the process at once.
@@ -37,15 +58,15 @@ def wishes() -> Iterator[SimpleQueue[Wish]]:
         stopping = True
         queue.put(Wish.STOP)
 
-    def reload(_number: int, _frame: FrameType | None) -> None:
+    def put_reload(_number: int, _frame: FrameType | None) -> None:
         queue.put(Wish.RELOAD)
 
     handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]] = {
         signal.SIGTERM: stop,
         signal.SIGINT: stop,
     }
-    if hasattr(signal, "SIGHUP"):
-        handlers[signal.SIGHUP] = reload
+    if reload and hasattr(signal, "SIGHUP"):
+        handlers[signal.SIGHUP] = put_reload
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield queue

@@ -416,11 +416,24 @@ def test_a_file_with_errors_has_a_line_for_each_and_no_warning(tmp_path: Path) -
             ["servers[0].sessions.extras[1]: unused: API v6 has no statistics"],
         ),
         (
-            server_with(f"sessions: {{ids: [{ID}], lookback: 1d, max_series: 7}}"),
+            server_with(f"sessions: {{ids: [{ID}], lookback: 1d, max_series: 7, max_sessions: 8}}"),
             [
                 f"servers[0].sessions.lookback: {ONLY_IDS}",
                 f"servers[0].sessions.max_series: {ONLY_IDS}",
+                f"servers[0].sessions.max_sessions: {ONLY_IDS}",
             ],
+        ),
+        (
+            server_with("sessions: {max_series: 0, extras: [events]}"),
+            [
+                "servers[0].sessions.extras: unused: max_series is 0: no session has series of its own"
+            ],
+        ),
+        (
+            server_with(
+                f"sessions: {{ids: [{ID}], discover: true, max_series: 0, extras: [events]}}"
+            ),
+            [],
         ),
         (
             server_with("sessions: {max_series: 7, max_sessions: 6}"),

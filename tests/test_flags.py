@@ -34,9 +34,14 @@ def test_without_flags_every_option_has_the_default_that_is_promised() -> None:
         config_file=Path("config.yaml"),
         config_check=False,
         demo=False,
+        once=False,
+        output_file=None,
+        list_sessions=None,
         web_listen_address=(ListenAddress(host="", port=10365),),
         web_telemetry_path="/metrics",
         web_max_requests=40,
+        shard=0,
+        total_shards=1,
         log_level="info",
         log_format="logfmt",
     )
@@ -47,8 +52,8 @@ def test_without_flags_every_option_has_the_default_that_is_promised() -> None:
 def test_every_flag_reaches_its_option() -> None:
     arguments = [
         "--config.file=/etc/vb365.yaml",
-        "--config.check",
-        "--demo",
+        "--once",
+        "--output.file=/var/lib/vb365.prom",
         "--web.listen-address=:1",
         "--web.listen-address",
         "127.0.0.1:0",
@@ -56,6 +61,8 @@ def test_every_flag_reaches_its_option() -> None:
         "--web.systemd-socket",
         "--web.enable-lifecycle",
         "--web.max-requests=7",
+        "--shard=2",
+        "--total-shards=3",
         "--log.level=debug",
         "--log.format",
         "json",
@@ -63,8 +70,8 @@ def test_every_flag_reaches_its_option() -> None:
 
     assert Options(
         config_file=Path("/etc/vb365.yaml"),
-        config_check=True,
-        demo=True,
+        once=True,
+        output_file=Path("/var/lib/vb365.prom"),
         web_listen_address=(
             ListenAddress(host="", port=1),
             ListenAddress(host="127.0.0.1", port=0),
@@ -73,38 +80,52 @@ def test_every_flag_reaches_its_option() -> None:
         web_systemd_socket=True,
         web_enable_lifecycle=True,
         web_max_requests=7,
+        shard=2,
+        total_shards=3,
         log_level="debug",
         log_format="json",
     ) == parse(arguments, {})
+    assert Options(config_check=True) == parse(["--config.check"], {})
+    assert Options(demo=True, list_sessions="table") == parse(["--list-sessions", "--demo"], {})
+    assert Options(list_sessions="json") == parse(["--list-sessions=json"], {})
 
 
 def test_every_flag_can_be_given_by_its_environment_variable() -> None:
     environ = {
         "VB365_EXPORTER_CONFIG_FILE": "/etc/vb365.yaml",
-        "VB365_EXPORTER_CONFIG_CHECK": "1",
-        "VB365_EXPORTER_DEMO": "TRUE",
+        "VB365_EXPORTER_ONCE": "1",
+        "VB365_EXPORTER_OUTPUT_FILE": "/var/lib/vb365.prom",
         "VB365_EXPORTER_WEB_LISTEN_ADDRESS": ":1, [::1]:2,",
         "VB365_EXPORTER_WEB_TELEMETRY_PATH": "/m",
         "VB365_EXPORTER_WEB_SYSTEMD_SOCKET": "true",
         "VB365_EXPORTER_WEB_ENABLE_LIFECYCLE": "true",
         "VB365_EXPORTER_WEB_MAX_REQUESTS": "7",
+        "VB365_EXPORTER_SHARD": "2",
+        "VB365_EXPORTER_TOTAL_SHARDS": "3",
         "VB365_EXPORTER_LOG_LEVEL": "warn",
         "VB365_EXPORTER_LOG_FORMAT": "JSON",
     }
+    # These do not go together with the others.
+    checking = {"VB365_EXPORTER_CONFIG_CHECK": "1"}
+    listing = {"VB365_EXPORTER_LIST_SESSIONS": "json", "VB365_EXPORTER_DEMO": "TRUE"}
 
-    assert set(environ) == {flag.variable for flag in FLAGS}
+    assert {*environ, *checking, *listing} == {flag.variable for flag in FLAGS}
     assert Options(
         config_file=Path("/etc/vb365.yaml"),
-        config_check=True,
-        demo=True,
+        once=True,
+        output_file=Path("/var/lib/vb365.prom"),
         web_listen_address=(ListenAddress(host="", port=1), ListenAddress(host="::1", port=2)),
         web_telemetry_path="/m",
         web_systemd_socket=True,
         web_enable_lifecycle=True,
         web_max_requests=7,
+        shard=2,
+        total_shards=3,
         log_level="warn",
         log_format="json",
     ) == parse([], environ)
+    assert Options(config_check=True) == parse([], checking)
+    assert Options(list_sessions="json", demo=True) == parse([], listing)
 
 
 def test_the_flag_wins_over_the_variable_even_one_that_is_wrong() -> None:
@@ -161,6 +182,8 @@ def test_a_switch_takes_a_truth_value_or_none(text: str, *, on: bool) -> None:
         ("LOG_LEVEL", "loud", "must be one of debug, info, warn, error, not 'loud'"),
         ("LOG_FORMAT", "xml", "must be one of logfmt, json, not 'xml'"),
         ("WEB_MAX_REQUESTS", "-1", "must be a whole number, 0 for no limit, not '-1'"),
+        ("LIST_SESSIONS", "true", "must be one of table, json, not 'true'"),
+        ("SHARD", "vb365-0", "must be a whole number from 0 to 999, not 'vb365-0'"),
         (
             "WEB_LISTEN_ADDRESS",
             ":1,x",
@@ -198,12 +221,60 @@ def test_a_wrong_variable_is_named(
             ["--web.telemetry-path=/-/healthy"],
             "--web.telemetry-path: must not be a path that the exporter uses otherwise",
         ),
+        (["--list-sessions=xml"], "--list-sessions: must be one of table, json, not 'xml'"),
+        (["--shard=-1"], "--shard: must be a whole number from 0 to 999, not '-1'"),
+        (["--shard=1e3"], "--shard: must be a whole number from 0 to 999, not '1e3'"),
+        (["--total-shards=0"], "--total-shards: must be a whole number from 1 to 1000, not '0'"),
+        (["--total-shards=1001"], "--total-shards: must be a whole number from 1 to 1000"),
     ],
 )
 def test_wrong_usage_is_status_2_and_names_the_flag(
     capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
 ) -> None:
     assert refused(capsys, *arguments).startswith(f"vb365-restore-exporter: error: {told}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("--once --list-sessions", "--once and --list-sessions cannot be given together"),
+        ("--list-sessions=json --config.check",
+         "--config.check and --list-sessions cannot be given together"),
+        ("--config.check --once", "--config.check and --once cannot be given together"),
+        ("--config.check --demo", "--config.check and --demo cannot be given together"),
+        ("--output.file=a.prom", "--output.file is for --once, which is not given"),
+        ("--output.file=a.prom --once=false", "--output.file is for --once, which is not given"),
+        ("--output.file=a.prom --list-sessions", "--output.file is for --once, which is not given"),
+        ("--shard=1", "--shard (1) must be lower than --total-shards (1)"),
+        ("--shard=4 --total-shards=4", "--shard (4) must be lower than --total-shards (4)"),
+        ("--demo --total-shards=2", "--demo and --total-shards cannot be given together"),
+    ],
+)  # fmt: skip
+def test_flags_that_contradict_each_other_are_wrong_usage(
+    capsys: pytest.CaptureFixture[str], arguments: str, told: str
+) -> None:
+    assert f"vb365-restore-exporter: error: {told}\n" == refused(capsys, *arguments.split())
+
+
+def test_a_contradiction_names_the_variable_that_it_comes_from(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    environ = {"VB365_EXPORTER_ONCE": "true"}
+
+    assert (
+        "vb365-restore-exporter: error: environment variable VB365_EXPORTER_ONCE and "
+        "--list-sessions cannot be given together\n"
+    ) == refused(capsys, "--list-sessions", environ=environ)
+    assert "table" == parse(["--list-sessions", "--once=false"], environ).list_sessions
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["--demo --once", "--demo --once --output.file=a.prom", "--demo --list-sessions",
+     "--once --shard=1 --total-shards=2", "--config.check --shard=1 --total-shards=2"],
+)  # fmt: skip
+def test_flags_that_do_not_contradict_each_other_are_taken(arguments: str) -> None:
+    assert Options() != parse(arguments.split(), {})
 
 
 @pytest.mark.parametrize(
@@ -264,11 +335,14 @@ def test_help_tells_every_flag_with_its_default_in_lines_that_fit(
     for flag in FLAGS:
         assert f"  {flag.name}" in told.out
         assert flag.help in words
-        if flag.bare is None:
-            assert f"Default: {flag.default}" in words
+        if flag.bare is None and flag.default is not None:
+            assert f"Default: {flag.default}\n" in told.out
     assert "--version" in told.out
     assert "VB365_EXPORTER_LOG_LEVEL" in told.out
-    assert max(len(line) for line in told.out.splitlines()) <= 100
+    assert "None" not in told.out
+    for status in ("  0  ok", "  1  failure: ", "  2  wrong usage"):
+        assert f"\n{status}" in told.out
+    assert max(len(line) for line in told.out.splitlines()) <= 80
 
 
 def test_every_flag_stands_in_a_group_of_the_help_once(capsys: pytest.CaptureFixture[str]) -> None:

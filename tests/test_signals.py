@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from exporter.signals import Wish, wishes
+from exporter.signals import Wish, stop_event, wishes
 
 STOPPED_TWICE = """
 import os, signal, time
@@ -61,6 +61,21 @@ def test_a_second_wish_to_stop_ends_the_process_at_once() -> None:
     )
 
     assert 128 + signal.SIGTERM == ended.returncode
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_ends_by_itself_is_stopped_by_an_event(number: signal.Signals) -> None:
+    with stop_event() as stop:
+        assert not stop.is_set()
+        os.kill(os.getpid(), number)
+
+        assert stop.wait(5)
+
+
+def test_what_ends_by_itself_has_nothing_to_reload() -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    with stop_event():
+        assert before == signal.getsignal(signal.SIGHUP)
 
 
 def test_windows_has_no_signal_to_reload(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,5 +58,9 @@ def _unused_of_sessions(
             yield (*place, "lookback"), why
         if block.max_series is not None:
             yield (*place, "max_series"), why
+        if block.max_sessions is not None:
+            yield (*place, "max_sessions"), why
     elif block.max_series is not None and block.max_series > server.sessions.max_sessions:
         yield (*place, "max_series"), "shadowed: max_sessions is lower"
+    if block.extras and server.sessions.max_series == 0 and not server.sessions.ids:
+        yield (*place, "extras"), "unused: max_series is 0: no session has series of its own"

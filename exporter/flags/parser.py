@@ -12,19 +12,26 @@ from typing import Any, NoReturn, cast
 
 from exporter import __version__
 from exporter.flags.rows import ENVIRONMENT_PREFIX, FLAGS, Flag, Options
+from exporter.flags.rules import contradiction
 
 __all__ = ["PROGRAM", "parse", "version_line"]
 
 PROGRAM = "vb365-restore-exporter"
-_HELP_WIDTH = 100
+_HELP_WIDTH = 80
+_HELP_INDENT = 24
 
 _ABOUT = "Prometheus exporter for the restore sessions of Veeam Backup for Microsoft 365."
 _HELP_END = f"""\
-Each flag can be given as an environment variable: in upper case, with _ for . and -, such as
-{ENVIRONMENT_PREFIX}LOG_LEVEL=debug. Repeatable flags are comma-separated there, and an empty
-variable counts as absent. The flag wins.
+Each flag can be given as an environment variable: in upper case, with _ for .
+and -, such as {ENVIRONMENT_PREFIX}LOG_LEVEL=debug. Repeatable flags are
+comma-separated there, and an empty variable counts as absent. The flag wins.
 
-Exit status: 0 ok, 1 failure, 2 wrong usage.
+Exit status:
+  0  ok
+  1  failure: a configuration that cannot be used, an address or a file that
+     cannot be had; with --once and --list-sessions also a server that did not
+     answer fully, or a signal that came before the end
+  2  wrong usage
 """
 
 
@@ -54,6 +61,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> 
         )
     given = vars(parser.parse_args(arguments))
     values: dict[str, object] = {}
+    origins: dict[str, str] = {}
     for flag in FLAGS:
         origin, texts = flag.name, cast("list[str] | None", given[flag.attribute])
         if texts is None:
@@ -67,7 +75,12 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> 
             values[flag.attribute] = flag.value(texts)
         except ValueError as error:
             parser.error(f"{origin}: {error}, not {', '.join(texts)!r}")
-    return Options(**cast("dict[str, Any]", values))
+        origins[flag.attribute] = origin
+    options = Options(**cast("dict[str, Any]", values))
+    problem = contradiction(options, origins)
+    if problem is not None:
+        parser.error(problem)
+    return options
 
 
 def _from_environment(flag: Flag, environ: Mapping[str, str]) -> list[str]:
@@ -101,18 +114,25 @@ def _help_text() -> str:
 
 
 def _help_row(left: str, right: str) -> list[str]:
-    indent = 38
-    rows = textwrap.wrap(right, _HELP_WIDTH - indent)
-    first = f"  {left:<{indent - 2}}{rows[0]}"
-    return [first, *(" " * indent + row for row in rows[1:])]
+    # What a no-break space joins stays on one line.
+    rows = [
+        row.replace("\N{NO-BREAK SPACE}", " ")
+        for row in textwrap.wrap(right, _HELP_WIDTH - _HELP_INDENT)
+    ]
+    margin = " " * _HELP_INDENT
+    if len(left) > _HELP_INDENT - 4:  # it would not stand clear of the text
+        return [f"  {left}", *(margin + row for row in rows)]
+    return [f"  {left:<{_HELP_INDENT - 2}}{rows[0]}", *(margin + row for row in rows[1:])]
 
 
 def _shown(flag: Flag) -> str:
-    return f"{flag.name}={flag.metavar}" if flag.bare is None else flag.name
+    if flag.bare is None:
+        return f"{flag.name}={flag.metavar}"
+    return f"{flag.name}[={flag.metavar}]" if flag.metavar else flag.name
 
 
 def _explained(flag: Flag) -> str:
     repeat = " Repeatable." if flag.repeatable else ""
     has_default = flag.default is not None and flag.bare is None
-    default = f" Default: {flag.default}" if has_default else ""
+    default = f" Default:\N{NO-BREAK SPACE}{flag.default}" if has_default else ""
     return f"{flag.help}{repeat}{default}"

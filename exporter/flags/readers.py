@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-__all__ = ["ListenAddress", "file", "limit", "listen_address", "one_of", "truth", "url_path"]
+__all__ = [
+    "ListenAddress",
+    "file",
+    "limit",
+    "listen_address",
+    "one_of",
+    "truth",
+    "url_path",
+    "whole_number",
+]
 
 _HOST = re.compile(r"[A-Za-z0-9_.-]*")
 _PATH = re.compile(r"(/[A-Za-z0-9_.~-]+)+|/")
@@ -54,6 +63,17 @@ def limit(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise ValueError("must be a whole number, 0 for no limit")
     return int(text) or sys.maxsize
+
+
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """Makes the reader of a whole number within these bounds."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return int(text)
+
+    return read
 
 
 def file(text: str) -> Path:

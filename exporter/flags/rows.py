@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from exporter.flags.readers import (
     ListenAddress,
@@ -16,12 +16,17 @@ from exporter.flags.readers import (
     one_of,
     truth,
     url_path,
+    whole_number,
 )
 from exporter.logs import LogFormat, LogLevel
 
-__all__ = ["ENVIRONMENT_PREFIX", "FLAGS", "Flag", "Options"]
+__all__ = ["ENVIRONMENT_PREFIX", "FLAGS", "Flag", "ListFormat", "Options"]
 
 ENVIRONMENT_PREFIX = "VB365_EXPORTER_"
+
+ListFormat = Literal["table", "json"]
+
+_MOST_SHARDS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +121,29 @@ class Options:
         "Show the exporter at work with a simulated server inside; no configuration needed.",
         group="Trying it out",
     )
+    once: bool = _switch(
+        "--once",
+        "Poll every server once, write the metrics to standard output and exit: 0 if all "
+        "answered fully, else 1.",
+        group="Running once",
+    )
+    output_file: Path | None = _flag(  # noqa: RUF009 - it makes a field()
+        "--output.file",
+        "With --once: write there instead, replacing the file as a whole, as node_exporter's "
+        "textfile collector wants it.",
+        group="Running once",
+        read=file,
+        metavar="FILE",
+    )
+    list_sessions: ListFormat | None = _flag(  # noqa: RUF009 - it makes a field()
+        "--list-sessions",
+        "Print the restore sessions of each server, running ones first, then the newest, as a "
+        "table or as JSON for scripts, and exit.",
+        group="Running once",
+        read=one_of(ListFormat),
+        metavar="json",
+        bare="table",
+    )
     web_listen_address: tuple[ListenAddress, ...] = _flag(
         "--web.listen-address",
         "Address to serve on.",
@@ -147,6 +175,23 @@ class Options:
         group="Web",
         read=limit,
         default="40",
+        metavar="NUMBER",
+    )
+    shard: int = _flag(
+        "--shard",
+        "Which of the shards this instance is, counted from 0. It polls only the servers whose "
+        "names hash to it.",
+        group="Several instances",
+        read=whole_number(0, _MOST_SHARDS - 1),
+        default="0",
+        metavar="NUMBER",
+    )
+    total_shards: int = _flag(
+        "--total-shards",
+        "How many instances share the servers.",
+        group="Several instances",
+        read=whole_number(1, _MOST_SHARDS),
+        default="1",
         metavar="NUMBER",
     )
     log_level: LogLevel = _flag(  # noqa: RUF009 - it makes a field()

@@ -24,9 +24,13 @@ _UNKNOWN_VALUE_FIELDS = ("type", "state", "result")
 
 
 class Telemetry:
-    """The exporter's own metrics, in a registry of their own."""
+    """The exporter's own metrics, in a registry of their own.
 
-    def __init__(self) -> None:
+    Args:
+        with_process: also what the client library tells of any process: `process_*` and `python_*`.
+    """
+
+    def __init__(self, *, with_process: bool = True) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call] # the library does not type it
         self.registry = CollectorRegistry()
         self.polls = self._counter("vb365_polls_total")
@@ -51,9 +55,10 @@ class Telemetry:
         self._reload_success = self._gauge(
             "vb365_exporter_config_last_reload_success_timestamp_seconds"
         )
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
-        GCCollector(registry=self.registry)
+        if with_process:
+            ProcessCollector(registry=self.registry)
+            PlatformCollector(registry=self.registry)
+            GCCollector(registry=self.registry)
 
     def server(self, name: str) -> ServerTelemetry:
         """The part that belongs to one server, with every known combination of labels at 0."""

@@ -157,7 +157,7 @@ class Poller:
                 if reachable:
                     self._ask_ids(vouched=vouched)
         except Exception as error:
-            if not self._stop.is_set():
+            if not self._stop.is_set() and self._is_new_oddity("defect", type(error).__name__):
                 log.exception("poll broke off", server=self._server.name)
             self._failures.append(_Failure(reason=Reason.INTERNAL, message=type(error).__name__))
         if self._stop.is_set():

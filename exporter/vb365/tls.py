@@ -7,15 +7,26 @@ import ssl
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, Protocol, overload
 
+import structlog
+
 from exporter.vb365.errors import one_line
 from exporter.vb365.watchdog import current_exchange
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from exporter.config.model import TLSConfig
+    from exporter.config.model import ServerConfig, TLSConfig
 
-__all__ = ["GuardedContext", "UnusableFileError", "not_after", "proxy_context", "server_context"]
+__all__ = [
+    "GuardedContext",
+    "UnusableFileError",
+    "not_after",
+    "proxy_context",
+    "server_context",
+    "warn_if_unverified",
+]
+
+log = structlog.get_logger()
 
 
 class UnusableFileError(Exception):
@@ -85,6 +96,15 @@ def server_context(tls: TLSConfig) -> ssl.SSLContext:
         except (OSError, ValueError) as error:
             raise UnusableFileError(f"cert_file {tls.cert_file} or its key", error) from None
     return context
+
+
+def warn_if_unverified(server: ServerConfig) -> None:
+    """Say in the log what it means that the server's certificate is not verified, if so."""
+    if server.tls_config.insecure_skip_verify:
+        log.warning(
+            "certificate is not verified, anyone in between can read the password",
+            server=server.name,
+        )
 
 
 def proxy_context() -> ssl.SSLContext:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import itertools
-import math
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
 import jinja2
 from markupsafe import Markup
+
+from exporter.timespans import human_duration
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -58,24 +58,6 @@ class StatusPage:
     version: str
     generated: datetime  # UTC
     servers: tuple[ServerStatus, ...]
-
-
-def human_duration(seconds: float | None) -> str:
-    """Write a time span by its two largest units: `2 d 3 h`, `4 min 5 s`, `12 s`.
-
-    Negative spans, which clocks that disagree make, are `0 s`; None and NaN are `unknown`.
-    """
-    if seconds is None or not math.isfinite(seconds):
-        return "unknown"
-    rest = max(0, int(seconds))
-    for (size, name), (small_size, small_name) in itertools.pairwise(_UNITS):
-        if rest >= size:
-            small = rest % size // small_size
-            return f"{rest // size} {name}" + (f" {small} {small_name}" if small else "")
-    return f"{rest} s"
-
-
-_UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def utc_time(moment: datetime) -> str:

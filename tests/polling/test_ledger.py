@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from exporter.polling.ledger import WALK_EVERY_SECONDS, ListRequest
 from exporter.vb365.model import RestoreSession, SessionResult, SessionState, SessionType
@@ -236,6 +236,14 @@ def test_a_session_without_end_leaves_lookback_after_it_was_first_seen_stopped_a
     assert [session_id(1)] == shown_ids(bench.poll(3600))
     assert [] == shown_ids(bench.poll(3601))
     assert [] == shown_ids(bench.poll(WALK_EVERY_SECONDS))
+
+
+def test_a_session_that_ends_at_the_end_of_time_stays_however_long_lookback_is() -> None:
+    bench = LedgerBench(sessions_config(lookback=3650 * DAY_SECONDS))
+    bench.hold(finished(1, end_time=datetime(9998, 12, 31, tzinfo=UTC)))
+
+    assert [session_id(1)] == shown_ids(bench.poll())
+    assert [session_id(1)] == shown_ids(bench.poll())
 
 
 def test_a_session_left_out_by_max_sessions_and_listed_again_is_not_an_event() -> None:

@@ -350,10 +350,13 @@ def test_a_defect_of_our_own_is_a_failed_poll_and_not_the_end_of_polling() -> No
     def broken() -> ServiceInstance:
         raise RuntimeError("a defect")
 
-    with capture_logs():
+    with capture_logs() as logs:
+        bench.poll(service_instance=broken)
         snapshot = bench.poll(service_instance=broken)
 
     assert "internal" == snapshot.status.failure_reason
+    # One traceback tells all that there is to tell, as long as the defect lasts.
+    assert ["error", "warning"] == [entry["log_level"] for entry in logs]
 
 
 def test_an_abandoned_poll_says_nothing() -> None:

@@ -91,6 +91,13 @@ def server_yaml(simulator: Simulator, name: str = "hq", extra: str = "") -> str:
 """
 
 
+def write_config(directory: Path, servers: str, top: str = "poll_interval: 1s") -> Path:
+    """A configuration file for the command."""
+    file = directory / "config.yaml"
+    file.write_text(f"{top}\nservers:{servers}")
+    return file
+
+
 @contextmanager
 def running_exporter(servers: str, top: str = "poll_interval: 1s") -> Iterator[RunningExporter]:
     """Run an exporter with this configuration."""

@@ -2,15 +2,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import math
 from dataclasses import replace
 from datetime import timedelta
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from web.support import NOON, FakeSite, request
 
 from exporter.web.status import (
@@ -18,7 +14,6 @@ from exporter.web.status import (
     ServerStatus,
     SessionRow,
     StatusPage,
-    human_duration,
     render_status,
 )
 
@@ -101,34 +96,6 @@ class Reader(HTMLParser):
     @property
     def text(self) -> str:
         return " ".join(self.words)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0 s"),
-        (0.9, "0 s"),
-        (59.99, "59 s"),
-        (60, "1 min"),
-        (245, "4 min 5 s"),
-        (3600, "1 h"),
-        (3661, "1 h 1 min"),
-        (3_605, "1 h"),
-        (183_600, "2 d 3 h"),
-        (86_400 * 400, "400 d"),
-        (-5, "0 s"),
-        (None, "unknown"),
-        (math.nan, "unknown"),
-        (math.inf, "unknown"),
-    ],
-)
-def test_durations_are_written_by_their_two_largest_units(seconds: float | None, text: str) -> None:
-    assert human_duration(seconds) == text
-
-
-@given(st.floats())
-def test_every_number_has_a_duration(seconds: float) -> None:
-    assert human_duration(seconds)
 
 
 def test_a_server_is_shown_with_its_health_and_the_age_of_its_data() -> None:

@@ -1,0 +1,147 @@
+"""`--list-sessions` as a person and a script run it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from exporter.simulator import Simulator
+from exporter.simulator.world import World
+from support.programs import EXPORTER, clean_environment, run, started
+from support.running import server_yaml, wait_until, write_config
+
+pytestmark = pytest.mark.e2e
+
+OTHER_ID = "635b22cf-9cdc-4004-9160-9b90f90f1bbf"
+NARROW = f"sessions: {{ids: [{OTHER_ID}], lookback: 1s, max_series: 0, max_sessions: 1}}"
+
+
+def empty_world() -> World:
+    return World(sessions=0, organizations=0, activity=False, minimum=False)
+
+
+def test_the_whole_history_is_listed_running_first_whatever_the_configuration_follows(
+    tmp_path: Path,
+) -> None:
+    world = World(activity=False, sessions=45)
+    with Simulator(world, page_cap=10) as simulator:
+        config = write_config(tmp_path, server_yaml(simulator, extra=NARROW))
+        listed = run(f"--config.file={config}", "--list-sessions", "--log.level=error")
+
+    truth = sorted(world.sessions(), key=lambda session: session.state == "Stopped")
+    assert 47 == len(truth)
+    assert (0, "") == (listed.returncode, listed.stderr)
+    head, *rows = listed.stdout.splitlines()
+    assert ["ID", "ORGANIZATION", "TYPE", "STATE", "RESULT", "CREATED", "DURATION"] == head.split()
+    assert [session.id for session in truth] == [row.partition(" ")[0] for row in rows]
+
+
+def test_scripts_get_one_array_with_the_sessions_of_all_servers(tmp_path: Path) -> None:
+    world = World(activity=False, sessions=5)
+    with Simulator(world) as hq, Simulator(empty_world()) as branch:
+        branch.world.add_session(organization="Contoso\x1b[2J")
+        config = write_config(tmp_path, server_yaml(hq) + server_yaml(branch, "branch"))
+        listed = run(f"--config.file={config}", "--list-sessions=json")
+
+    told = json.loads(listed.stdout)
+    assert 0 == listed.returncode
+    assert {("hq", session.id, session.state) for session in world.sessions()} == {
+        (one["server"], one["id"], one["state"]) for one in told[:-1]
+    }
+    assert ("branch", "Contoso\ufffd[2J") == (told[-1]["server"], told[-1]["organization"])
+
+
+def test_a_server_that_fails_is_told_and_the_others_are_printed(tmp_path: Path) -> None:
+    with Simulator(empty_world()) as hq, Simulator(empty_world()) as branch:
+        hq.faults.set("forbidden", route="list")
+        found = branch.world.add_session()
+        config = write_config(tmp_path, server_yaml(hq) + server_yaml(branch, "branch"))
+        table = run(f"--config.file={config}", "--list-sessions")
+        array = run(f"--config.file={config}", "--list-sessions=json")
+
+    assert 1 == table.returncode
+    assert ["branch:", "ID", found] == [
+        line.partition(" ")[0] for line in table.stdout.splitlines()
+    ]
+    assert 1 == array.returncode
+    assert [found] == [one["id"] for one in json.loads(array.stdout)]
+    for listed in (table, array):
+        assert 'msg="restore sessions cannot be listed" server=hq reason=forbidden' in listed.stderr
+
+
+def test_no_sessions_are_said_in_words(tmp_path: Path) -> None:
+    with Simulator(empty_world()) as simulator:
+        config = write_config(tmp_path, server_yaml(simulator))
+        table = run(f"--config.file={config}", "--list-sessions")
+        array = run(f"--config.file={config}", "--list-sessions=json")
+
+    assert (0, "") == (table.returncode, table.stdout)
+    assert 'msg="the account sees no restore sessions" server=hq' in table.stderr
+    assert (0, "[]\n") == (array.returncode, array.stdout)
+
+
+def test_a_session_that_comes_twice_is_listed_once_and_one_that_cannot_be_read_is_told(
+    tmp_path: Path,
+) -> None:
+    world = empty_world()
+    now = datetime.now(UTC)
+    older, newer = (
+        world.add_session(creation_time=now - timedelta(minutes=minutes)) for minutes in (2, 1)
+    )
+    with Simulator(world) as simulator:
+        config = write_config(tmp_path, server_yaml(simulator))
+        command = (f"--config.file={config}", "--list-sessions=json")
+        simulator.faults.set("duplicate_ids")
+        twice = run(*command)
+        simulator.faults.clear()
+        simulator.faults.set("missing_fields", route="list", session_id=older)
+        damaged = run(*command)
+
+    assert [newer, older] == [one["id"] for one in json.loads(twice.stdout)]
+    assert [newer] == [one["id"] for one in json.loads(damaged.stdout)]
+    assert 0 == damaged.returncode
+    assert "records rejected" in damaged.stderr
+    assert "server=hq reason=missing_field records=1" in damaged.stderr
+
+
+def test_a_signal_ends_it_logs_out_and_nothing_is_printed(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with Simulator(empty_world()) as silent, Simulator(empty_world()) as branch:
+        silent.faults.set("silence", route="list")
+        servers = server_yaml(silent, extra="timeout: 5m") + server_yaml(branch, "branch")
+        config = write_config(tmp_path, servers)
+        with started([*EXPORTER, f"--config.file={config}", "--list-sessions=json"], log) as listed:
+            wait_until(lambda: silent.requests["GET", "list"] > 0, "the list is asked for")
+            # The other server does not wait for the one that is silent.
+            wait_until(lambda: branch.requests["POST", "logout"] > 0, "branch is listed")
+            listed.send_signal(signal.SIGTERM)
+            assert 1 == listed.wait(5)
+        assert 1 == silent.requests["POST", "logout"]
+
+    (line,) = log.read_text().splitlines()
+    assert "nothing is printed" in line
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_seen_enough_is_not_complained_about(
+    tmp_path: Path, unbuffered: str
+) -> None:
+    with Simulator(World(activity=False, sessions=2000)) as simulator:
+        config = write_config(tmp_path, server_yaml(simulator))
+        with subprocess.Popen(
+            [*EXPORTER, f"--config.file={config}", "--list-sessions"],
+            env=clean_environment(PYTHONUNBUFFERED=unbuffered),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as listed:
+            assert listed.stdout is not None
+            assert listed.stdout.readline().startswith(b"ID ")
+            listed.stdout.close()
+            assert listed.stderr is not None
+            assert b"" == listed.stderr.read()
+            assert 1 == listed.wait(20)

@@ -1,0 +1,190 @@
+"""`--once` and `--output.file` as a cron job runs them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.simulator import Simulator
+from exporter.simulator.world import World
+from support.programs import EXPORTER, clean_environment, program, run, started
+from support.running import server_yaml, wait_until, write_config
+
+pytestmark = pytest.mark.e2e
+
+Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def quiet_world() -> World:
+    return World(activity=False, sessions=20)
+
+
+def series(text: str) -> Series:
+    """Every sample by name and labels, of which there is one each."""
+    samples = [
+        sample for family in text_string_to_metric_families(text) for sample in family.samples
+    ]
+    assert all(sample.timestamp is None for sample in samples)
+    found = {(one.name, frozenset(one.labels.items())): one.value for one in samples}
+    assert len(samples) == len(found)
+    return found
+
+
+def value(text: str, name: str, **labels: str) -> float | None:
+    """The value of this sample, None if it is not there."""
+    return series(text).get((name, frozenset(labels.items())))
+
+
+def test_what_a_poll_found_is_written_to_standard_output_and_promtool_has_nothing_to_say(
+    tmp_path: Path,
+) -> None:
+    with Simulator(quiet_world()) as hq, Simulator(quiet_world()) as branch:
+        servers = server_yaml(hq) + server_yaml(branch, "branch")
+        config = write_config(tmp_path, servers, "info_labels: [name]")
+        once = run(f"--config.file={config}", "--once", "--log.level=warn")
+        truth = hq.world.sessions()
+        asked = hq.requests
+
+    assert (0, "") == (once.returncode, once.stderr)
+    for server in ("hq", "branch"):
+        assert 1 == value(once.stdout, "vb365_up", server=server)
+        assert 1 == value(once.stdout, "vb365_polls_total", server=server)
+    shown = {
+        (dict(labels)["session_id"], dict(labels)["state"])
+        for (name, labels), number in series(once.stdout).items()
+        if name == "vb365_restore_session_state" and number and ("server", "hq") in labels
+    }
+    running = {(session.id, "Working") for session in truth if session.state == "Working"}
+    assert running
+    assert running <= shown <= {(session.id, session.state) for session in truth}
+    assert (1, 1, 1) == (asked["POST", "token"], asked["GET", "list"], asked["POST", "logout"])
+
+    promtool = program("promtool", "prometheus")
+    checked = subprocess.run(
+        [promtool, "check", "metrics"],
+        input=once.stdout,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (0, "", "") == (checked.returncode, checked.stdout, checked.stderr)
+
+
+def test_nothing_is_written_that_node_exporter_tells_of_itself(tmp_path: Path) -> None:
+    with Simulator(quiet_world()) as simulator:
+        config = write_config(tmp_path, server_yaml(simulator))
+        once = run(f"--config.file={config}", "--once")
+
+    names = {name for name, _ in series(once.stdout)}
+    assert names
+    assert [] == [name for name in names if not name.startswith("vb365_")]
+
+
+def test_a_server_that_fails_is_written_as_it_is_and_makes_the_status_1(tmp_path: Path) -> None:
+    with Simulator(quiet_world()) as hq, Simulator(quiet_world()) as branch:
+        branch.faults.set("forbidden")
+        config = write_config(tmp_path, server_yaml(hq) + server_yaml(branch, "branch"))
+        once = run(f"--config.file={config}", "--once")
+
+    assert 1 == once.returncode
+    assert 1 == value(once.stdout, "vb365_up", server="hq")
+    assert 0 == value(once.stdout, "vb365_up", server="branch")
+    assert 1 == value(once.stdout, "vb365_poll_failures_total", server="branch", reason="forbidden")
+    assert "server=branch reason=forbidden" in once.stderr
+
+
+def test_the_output_file_is_replaced_also_by_the_truth_about_a_failed_poll(tmp_path: Path) -> None:
+    folder = tmp_path / "textfile"
+    folder.mkdir()
+    file = folder / "vb365.prom"
+    with Simulator(quiet_world()) as simulator:
+        config = write_config(tmp_path, server_yaml(simulator))
+        command = (f"--config.file={config}", "--once", f"--output.file={file}")
+        good = run(*command)
+        first = file.read_text()
+        simulator.faults.set("forbidden")
+        bad = run(*command)
+
+    assert (0, "") == (good.returncode, good.stdout)
+    assert 1 == value(first, "vb365_up", server="hq")
+    assert (1, "") == (bad.returncode, bad.stdout)
+    assert 0 == value(file.read_text(), "vb365_up", server="hq")
+    assert [file] == list(folder.iterdir())
+
+
+def test_a_file_that_cannot_be_written_is_told_before_any_server_is_asked(tmp_path: Path) -> None:
+    file = tmp_path / "absent" / "vb365.prom"
+    with Simulator(quiet_world()) as simulator:
+        config = write_config(tmp_path, server_yaml(simulator))
+        once = run(f"--config.file={config}", "--once", f"--output.file={file}")
+        asked = simulator.requests
+
+    assert 1 == once.returncode
+    assert f'msg="cannot write" error="{file}: No such file or directory"' in once.stderr
+    assert not asked
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_abandons_the_poll_logs_out_and_leaves_the_old_file(
+    tmp_path: Path, stop: signal.Signals
+) -> None:
+    folder = tmp_path / "textfile"
+    folder.mkdir()
+    file = folder / "vb365.prom"
+    file.write_text("old\n")
+    log = tmp_path / "log"
+    with Simulator(quiet_world()) as silent, Simulator(quiet_world()) as branch:
+        silent.faults.set("silence", route="list")
+        servers = server_yaml(silent, extra="timeout: 5m") + server_yaml(branch, "branch")
+        config = write_config(tmp_path, servers)
+        command = [*EXPORTER, f"--config.file={config}", "--once", f"--output.file={file}"]
+        with started(command, log) as process:
+            wait_until(lambda: silent.requests["GET", "list"] > 0, "the list is asked for")
+            # The other server does not wait for the one that is silent.
+            wait_until(lambda: branch.requests["GET", "list"] > 0, "branch is polled, too")
+            process.send_signal(stop)
+            assert 1 == process.wait(5)
+        assert 1 == silent.requests["POST", "logout"]
+
+    assert "nothing is written" in log.read_text()
+    assert "old\n" == file.read_text()
+    assert [file] == list(folder.iterdir())
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_standard_output_that_cannot_take_it_is_a_failure_in_one_line(unbuffered: str) -> None:
+    for target, told in (("/dev/full", "No space left on device"), ("&-", "is closed")):
+        shell = f'"$0" -m exporter --demo --once --log.level=warn >{target}'
+        full = subprocess.run(
+            ["/bin/sh", "-c", shell, EXPORTER[0]],
+            env=clean_environment(PYTHONUNBUFFERED=unbuffered),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        (line,) = full.stderr.splitlines()
+        assert 1 == full.returncode
+        assert told in line
+
+
+@pytest.mark.parametrize("command", ["--once", "--list-sessions"])
+def test_a_certificate_that_is_not_verified_is_told_once(tmp_path: Path, command: str) -> None:
+    with Simulator(quiet_world()) as simulator:
+        servers = server_yaml(simulator).replace("ca_file:", "insecure_skip_verify: true, ca_file:")
+        config = write_config(tmp_path, servers)
+        done = run(f"--config.file={config}", command)
+
+    assert 0 == done.returncode
+    assert 1 == done.stderr.count('msg="certificate is not verified, anyone in between can read')
+
+
+def test_the_demo_can_be_polled_once() -> None:
+    demo = run("--demo", "--once")
+
+    assert 0 == demo.returncode
+    assert 1 == value(demo.stdout, "vb365_up", server="demo")

@@ -1,0 +1,85 @@
+"""Several instances that share the servers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import requests
+
+from exporter.sharding import shard_of
+from exporter.simulator import Simulator
+from exporter.simulator.world import World
+from support.programs import EXPORTER, free_port, run, started
+from support.running import server_yaml, wait_until, write_config
+
+pytestmark = pytest.mark.e2e
+
+
+def test_each_of_two_shards_polls_its_own_servers(tmp_path: Path) -> None:
+    names = ("hq", "paris")
+    assert [0, 1] == [shard_of(name, 2) for name in names]
+    with Simulator(World(activity=False, sessions=0)) as simulator:
+        config = write_config(
+            tmp_path, "".join(server_yaml(simulator, name) for name in names), "poll_interval: 1m"
+        )
+        shown = [
+            run(
+                f"--config.file={config}",
+                "--once",
+                environ={
+                    "VB365_EXPORTER_SHARD": str(shard),
+                    "VB365_EXPORTER_TOTAL_SHARDS": "2",
+                },
+            ).stdout
+            for shard in range(2)
+        ]
+
+    for name, text in zip(names, shown, strict=True):
+        assert [f'vb365_up{{server="{name}"}} 1.0'] == [
+            line for line in text.splitlines() if line.startswith("vb365_up{")
+        ]
+
+
+def test_a_shard_without_servers_says_so_and_is_healthy_and_ready(tmp_path: Path) -> None:
+    port = free_port()
+    log = tmp_path / "log"
+    with Simulator(World(activity=False, sessions=0)) as simulator:
+        config = write_config(tmp_path, server_yaml(simulator))
+        command = [
+            *EXPORTER,
+            f"--config.file={config}",
+            f"--web.listen-address=127.0.0.1:{port}",
+            f"--shard={1 - shard_of('hq', 2)}",
+            "--total-shards=2",
+        ]
+        with started(command, log):
+            wait_until(lambda: "msg=started" in log.read_text(), "started")
+            answers = {
+                path: requests.get(f"http://127.0.0.1:{port}{path}", timeout=5)
+                for path in ("/-/healthy", "/-/ready", "/metrics", "/")
+            }
+        asked = simulator.requests
+
+    assert dict.fromkeys(answers, 200) == {
+        path: answer.status_code for path, answer in answers.items()
+    }
+    assert "vb365_exporter_build_info" in answers["/metrics"].text
+    assert "server=" not in answers["/metrics"].text
+    assert not asked
+    shards = f"shard={1 - shard_of('hq', 2)} total_shards=2"
+    warning, start = log.read_text().splitlines()[:2]
+    assert "level=WARN source=cli.py" in warning
+    assert f'msg="no server belongs to this shard, nothing is polled" {shards}' in warning
+    assert f"servers=0 {shards} " in start
+
+
+def test_a_mistake_in_any_shards_server_is_an_error_in_every_shard(tmp_path: Path) -> None:
+    config = write_config(
+        tmp_path, "\n  - {name: hq, url: https://a, auth: {username: a, password_file: absent}}\n"
+    )
+
+    for shard in range(2):
+        wrong = run(f"--config.file={config}", "--once", f"--shard={shard}", "--total-shards=2")
+        assert 1 == wrong.returncode
+        assert "place=servers[0].auth.password_file" in wrong.stderr
