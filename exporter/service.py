@@ -99,7 +99,13 @@ class Service:
     def _target(self, server: ServerConfig, *, first_gap_seconds: float) -> _Target:
         stop = threading.Event()
         telemetry = self.telemetry.server(server.name)
-        client = Client(server, observer=telemetry, stop=stop)
+        client = Client(
+            server,
+            observer=telemetry,
+            stop=stop,
+            clock=self.clock.monotonic,
+            wall_clock=self.clock.timestamp,
+        )
         poller = Poller(
             server,
             api=client,
