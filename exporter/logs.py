@@ -69,6 +69,8 @@ def configure(*, level: LogLevel, log_format: LogFormat, stream: TextIO | None =
     )
     logging.captureWarnings(capture=True)
     logging.getLogger().handlers = [handler]
+    # What it warns of fails a request, which is told once; it would say so at every request, and quote the server.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
     set_level(level)
 
 

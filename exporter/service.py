@@ -187,7 +187,13 @@ class Service:
         warn_if_unverified(server)
         stop = threading.Event()
         telemetry = self.telemetry.server(server.name)
-        client = Client(server, observer=telemetry, stop=stop)
+        client = Client(
+            server,
+            observer=telemetry,
+            stop=stop,
+            clock=self.clock.monotonic,
+            wall_clock=self.clock.timestamp,
+        )
         poller = Poller(
             server,
             api=client,

@@ -258,9 +258,9 @@ def test_a_traceback_is_one_field_of_the_line(log_format: LogFormat) -> None:
 def test_the_standard_library_writes_the_same_lines_with_the_name_of_its_logger() -> None:
     lines = lines_for()
 
-    logging.getLogger("urllib3.connectionpool").warning("retrying %s\n%s", "a", "b")
+    logging.getLogger("asyncio.base").warning("waiting for %s\n%s", "a", "b")
 
-    assert r'"retrying a\nb" logger=urllib3.connectionpool' == lines.rest()
+    assert r'"waiting for a\nb" logger=asyncio.base' == lines.rest()
 
 
 def test_warnings_are_log_events() -> None:
@@ -273,6 +273,14 @@ def test_warnings_are_log_events() -> None:
     line = lines.one()
     assert " level=WARN " in line
     assert "UserWarning: unverified request" in line
+
+
+def test_what_a_library_warns_of_at_every_request_is_not_written() -> None:
+    lines = lines_for("debug")
+
+    logging.getLogger("urllib3.connection").warning("Failed to parse headers")
+
+    assert [] == lines.take()
 
 
 def test_positional_arguments_are_part_of_the_message() -> None:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
@@ -14,6 +14,7 @@ import structlog
 
 from exporter.config import ServerConfig
 from exporter.polling.clock import Clock, Moment
+from exporter.polling.failure import PollFailure, ends_poll, is_server_wide
 from exporter.polling.ledger import PAGE_SESSIONS, Ledger, ListRequest
 from exporter.polling.snapshot import ServerStatus, Snapshot
 from exporter.vb365.client import Page, ServiceInstance
@@ -24,10 +25,6 @@ __all__ = ["Api", "PollObserver", "Poller"]
 
 log = structlog.get_logger()
 
-# The server itself cannot be talked to: what else the poll wanted to ask would fail just the same.
-_SERVER_WIDE = frozenset({Reason.CONNECT, Reason.TLS, Reason.AUTH, Reason.THROTTLED})
-# A list that is not answered in time will not be followed by quick answers either.
-_SERVER_WIDE_FOR_LISTS = _SERVER_WIDE | {Reason.TIMEOUT}
 # Retries end inside the poll interval: a server that refuses must not look like one that is too slow.
 _RETRY_SHARE = 0.9
 # Three prefixes tried, a login, and the request itself: each may take 6 x timeout.
@@ -76,12 +73,6 @@ class PollObserver(Protocol):
         """A record held an enum value that is not known."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Failure:
-    reason: Reason
-    message: str
-
-
 class Poller:
     """Asks one server again and again, and publishes a snapshot after every poll.
 
@@ -112,7 +103,8 @@ class Poller:
             max_workers=server.max_concurrent_requests, thread_name_prefix=f"get-{server.name}"
         )
         self._status = ServerStatus(tls_verified=not server.tls_config.insecure_skip_verify)
-        self._failures: list[_Failure] = []
+        self._failures: list[PollFailure] = []
+        self._failed_before: PollFailure | None = None
         self._logged_oddities: set[tuple[str, ...]] = set()
         self._heartbeat = clock.monotonic()
         self.polled_once = threading.Event()
@@ -157,9 +149,10 @@ class Poller:
                 if reachable:
                     self._ask_ids(vouched=vouched)
         except Exception as error:
-            if not self._stop.is_set() and self._is_new_oddity("defect", type(error).__name__):
+            defect = PollFailure(reason=Reason.INTERNAL, message=type(error).__name__)
+            if defect != self._failed_before and not self._stop.is_set():
                 log.exception("poll broke off", server=self._server.name)
-            self._failures.append(_Failure(reason=Reason.INTERNAL, message=type(error).__name__))
+            self._failures.append(defect)
         if self._stop.is_set():
             return  # an abandoned poll says nothing about the server
         ended = self._clock.now()
@@ -182,7 +175,7 @@ class Poller:
                 vouched = True
         except Vb365Error as error:
             self._failed(error)
-            return vouched, error.reason not in _SERVER_WIDE_FOR_LISTS
+            return vouched, not ends_poll(error)
         return vouched, True
 
     def _ask_ids(self, *, vouched: bool) -> None:
@@ -194,7 +187,7 @@ class Poller:
                 self._read_list(instead)
             except Vb365Error as error:
                 self._failed(error)
-                if error.reason in _SERVER_WIDE_FOR_LISTS:
+                if ends_poll(error):
                     return
             wanted = self._ledger.unconfirmed()
         for session_id, answer in self._get_all(wanted):
@@ -203,13 +196,14 @@ class Poller:
                 self._take(answer)
             elif isinstance(answer, Rejection):
                 self._reject(answer)
-                self._fail(
-                    Reason.BAD_RESPONSE, f"session {session_id} cannot be read: {answer.reason}"
-                )
+                why = f"session {session_id} cannot be read: {answer.reason}"
+                self._fail(Reason.BAD_RESPONSE, why, of_one_session=True)
             elif isinstance(answer, NotFoundError) and vouched:
                 self._ledger.missing(session_id, self._clock.now())
-            else:
+            elif is_server_wide(answer):
                 self._failed(answer)
+            else:
+                self._fail(answer.reason, f"session {session_id}: {answer}", of_one_session=True)
 
     def _identify(self) -> None:
         """Ask which version the server is."""
@@ -223,7 +217,7 @@ class Poller:
         except ForbiddenError:
             self._status = replace(self._status, version="")
         except Vb365Error as error:
-            if error.reason in _SERVER_WIDE_FOR_LISTS:
+            if ends_poll(error):
                 raise
             self._failed(error)
 
@@ -256,7 +250,7 @@ class Poller:
             try:
                 return self._api.get_session(session_id)
             except Vb365Error as error:
-                if error.reason in _SERVER_WIDE:
+                if is_server_wide(error):
                     abandon.set()
                 return error
 
@@ -315,7 +309,7 @@ class Poller:
         self._publish(self._ledger.snapshot(self._status))
         self.polled_once.set()
 
-    def _log_change(self, failure: _Failure | None, ended: Moment) -> None:
+    def _log_change(self, failure: PollFailure | None, ended: Moment) -> None:
         """Say when a failure starts, changes and ends; not at every poll."""
         before = self._status
         if failure is None:
@@ -327,7 +321,7 @@ class Poller:
                 )
             elif before.up is None:
                 log.info("first poll succeeded", server=self._server.name, version=before.version)
-        elif failure.reason != before.failure_reason:
+        elif failure.is_news_after(self._failed_before):
             log.warning(
                 "poll failed, what is not confirmed stays until it is stale",
                 server=self._server.name,
@@ -335,6 +329,7 @@ class Poller:
                 error=failure.message,
                 stale_after_seconds=self._server.stale_after,
             )
+        self._failed_before = failure
 
     def _overran(self, seconds: float) -> None:
         self._observer.overran()
@@ -349,8 +344,10 @@ class Poller:
     def _failed(self, error: Vb365Error) -> None:
         self._fail(error.reason, str(error))
 
-    def _fail(self, reason: Reason, message: str) -> None:
-        self._failures.append(_Failure(reason=reason, message=message))
+    def _fail(self, reason: Reason, message: str, *, of_one_session: bool = False) -> None:
+        self._failures.append(
+            PollFailure(reason=reason, message=message, of_one_session=of_one_session)
+        )
 
     def _is_new_oddity(self, *oddity: str) -> bool:
         if oddity in self._logged_oddities or len(self._logged_oddities) >= _LOGGED_ODDITIES:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import json
+import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["REQUEST_FAULTS", "Stage"]
 
 _CHUNK: Final = 1 << 20
+_SPACES: Final = b" " * _CHUNK
 _HTML: Final = "<html><head><title>Sign in</title></head><body><h1>Sign in</h1></body></html>"
 _PROXY_HTML: Final = "<html><body><h1>{status} {reason}</h1><hr>gateway</body></html>"
 
@@ -184,7 +186,7 @@ async def _huge_body(stage: Stage) -> web.StreamResponse:
     await response.write(b'{"offset":0,"limit":30,"_links":{},"results":[')
     left = int(stage.fault.value)
     while left > 0:
-        await response.write(b" " * min(left, _CHUNK))
+        await response.write(_SPACES[:left])
         left -= _CHUNK
     await response.write(b"]}")
     await response.write_eof()
@@ -192,17 +194,19 @@ async def _huge_body(stage: Stage) -> web.StreamResponse:
 
 
 async def _gzip_bomb(stage: Stage) -> web.StreamResponse:
-    """The same as gzip: members of 1 MiB of spaces, about 1 kB each, one after another."""
-    spaces = gzip.compress(b" " * _CHUNK, mtime=0)
-    body = b"".join(
-        [
-            gzip.compress(b'{"offset":0,"limit":30,"_links":{},"results":[', mtime=0),
-            spaces * max(1, int(stage.fault.value) // _CHUNK),
-            gzip.compress(b"]}", mtime=0),
-        ]
-    )
+    """The same as gzip."""
+    body = await asyncio.to_thread(_packed_spaces, int(stage.fault.value))
     headers = {**(await stage.right_answer()).headers, "Content-Encoding": "gzip"}
     return web.Response(body=body, headers=headers)
+
+
+@lru_cache(maxsize=1)
+def _packed_spaces(size: int) -> bytes:
+    """A page of nothing but so many spaces, as one gzip member: a client may well refuse several of them unseen."""
+    packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    parts = [packer.compress(b'{"offset":0,"limit":30,"_links":{},"results":[')]
+    parts += [packer.compress(_SPACES) for _ in range(max(1, size // _CHUNK))]
+    return b"".join([*parts, packer.compress(b"]}"), packer.flush()])
 
 
 def _damaged(damage: Callable[..., str | bytes]) -> Misbehaviour:

@@ -100,7 +100,7 @@ class Client:
             server, observer=observer, lifeline=self._lifeline, max_body_bytes=max_body_bytes
         )
         self._retrier = Retrier(clock=clock, wait=wait or self._lifeline.wait, random=random)
-        memory = login_memory or login_memory_of(self._place.origin)
+        memory = login_memory or login_memory_of(self._place.origin, clock=clock)
         self._calls = Calls(
             self._transport,
             retrier=self._retrier,

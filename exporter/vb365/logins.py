@@ -104,10 +104,10 @@ _memories: weakref.WeakValueDictionary[str, LoginMemory] = weakref.WeakValueDict
 _memories_lock = threading.Lock()
 
 
-def login_memory_of(origin: str) -> LoginMemory:
-    """The memory that all clients of one server share, as long as there is one."""
+def login_memory_of(origin: str, *, clock: Callable[[], float] = time.monotonic) -> LoginMemory:
+    """The memory that all clients of one server share, as long as there is one; it keeps the first one's clock."""
     with _memories_lock:
         memory = _memories.get(origin)
         if memory is None:
-            memory = _memories[origin] = LoginMemory()
+            memory = _memories[origin] = LoginMemory(clock=clock)
         return memory

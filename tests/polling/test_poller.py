@@ -18,6 +18,7 @@ from exporter.polling.snapshot import Snapshot
 from exporter.vb365.client import Page, ServiceInstance
 from exporter.vb365.errors import (
     AuthError,
+    BadResponseError,
     ConnectError,
     ForbiddenError,
     NotFoundError,
@@ -227,6 +228,8 @@ def test_running_sessions_are_followed_even_when_the_list_fails() -> None:
         ConnectError("refused", operation="list"),
         AuthError("no", operation="list"),
         RequestTimeoutError("slow", operation="list"),
+        BadResponseError("HTML", operation="token"),
+        ServerError("answered 503", operation="token"),
     ],
 )
 def test_a_server_that_cannot_be_talked_to_is_not_asked_any_further(error: Vb365Error) -> None:
@@ -236,6 +239,17 @@ def test_a_server_that_cannot_be_talked_to_is_not_asked_any_further(error: Vb365
     bench.poll(list_error=error)
 
     assert ["list"] == bench.api.calls
+
+
+def test_when_a_session_can_get_no_token_the_others_are_not_asked_for() -> None:
+    bench = Bench(*(running(60 + number) for number in range(30)), finished(1))
+    bench.poll()
+    for session_id_ in bench.api.sessions:
+        bench.api.get_errors[session_id_] = ServerError("answered 503", operation="token")
+
+    bench.poll()
+
+    assert 1 < len(bench.api.calls) < 30
 
 
 def test_one_session_that_cannot_be_got_makes_the_poll_fail_and_only_its_own_series_old() -> None:
@@ -344,6 +358,27 @@ def test_a_failure_is_logged_when_it_starts_changes_and_ends_and_not_at_every_po
     assert 180.0 == logs[-1]["failed_for_seconds"]
 
 
+def test_a_failure_of_one_session_and_one_of_the_server_are_told_apart() -> None:
+    bench = Bench(running(60), finished(1))
+    bench.poll()
+    bench.api.get_errors[session_id(60)] = server_error("get")
+
+    with capture_logs() as logs:
+        bench.poll()
+        bench.poll()
+        bench.poll(list_error=server_error())
+        bench.poll()
+        bench.poll(list_error=None)
+        bench.api.get_errors.clear()
+        bench.poll()
+
+    of_the_session = f"session {session_id(60)}: get: answered 503"
+    assert [of_the_session, "list: answered 503", of_the_session, None] == [
+        entry.get("error") for entry in logs
+    ]
+    assert 300.0 == logs[-1]["failed_for_seconds"]
+
+
 def test_a_defect_of_our_own_is_a_failed_poll_and_not_the_end_of_polling() -> None:
     bench = Bench()
 
@@ -351,12 +386,11 @@ def test_a_defect_of_our_own_is_a_failed_poll_and_not_the_end_of_polling() -> No
         raise RuntimeError("a defect")
 
     with capture_logs() as logs:
-        bench.poll(service_instance=broken)
         snapshot = bench.poll(service_instance=broken)
+        bench.poll()
 
     assert "internal" == snapshot.status.failure_reason
-    # One traceback tells all that there is to tell, as long as the defect lasts.
-    assert ["error", "warning"] == [entry["log_level"] for entry in logs]
+    assert [True, False] == ["exc_info" in entry for entry in logs]
 
 
 def test_an_abandoned_poll_says_nothing() -> None:

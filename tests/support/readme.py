@@ -13,6 +13,7 @@ from exporter.metrics.catalogue import (
     SnapshotFamily,
     all_families,
 )
+from support.failures import failures_table
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -57,7 +58,11 @@ def flags_table() -> str:
 
 def written(readme: str) -> str:
     """The README with its tables as the code has them."""
-    for name, table in (("metrics", metrics_table()), ("flags", flags_table())):
+    for name, table in (
+        ("metrics", metrics_table()),
+        ("failures", failures_table()),
+        ("flags", flags_table()),
+    ):
         before, begin, rest = readme.partition(f"<!-- {name}: begin -->\n")
         _, end, after = rest.partition(f"<!-- {name}: end -->")
         readme = f"{before}{begin}{table}\n{end}{after}"

@@ -10,7 +10,7 @@ from pathlib import Path
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.config import parse_config
+from exporter.config import Config, parse_config
 from exporter.service import Service
 from exporter.simulator import Simulator
 from exporter.site import ServiceSite
@@ -99,10 +99,15 @@ def write_config(directory: Path, servers: str, top: str = "poll_interval: 1s") 
 
 
 @contextmanager
-def running_exporter(servers: str, top: str = "poll_interval: 1s") -> Iterator[RunningExporter]:
+def running_exporter(
+    servers: str,
+    top: str = "poll_interval: 1s",
+    *,
+    service_of: Callable[[Config], Service] = Service,
+) -> Iterator[RunningExporter]:
     """Run an exporter with this configuration."""
     config = parse_config(f"{top}\nservers:{servers}", directory=Path.cwd())
-    service = Service(config)
+    service = service_of(config)
     app = WebApp(ServiceSite(service))
     web = WebServer(app, bind_listeners(["127.0.0.1:0"]), refuse=app.refuse)
     web.start()
