@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from exporter.config.model import ServerConfig
 
 __all__ = ["Prepared", "UnusableProxyError", "new_session"]
+
+# It warns, at every request and in the server's words, of what the client tells itself or cut off on purpose.
+logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 _MOST_COOKIES: Final = 50
 

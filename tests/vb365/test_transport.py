@@ -97,6 +97,19 @@ def test_a_connection_that_the_server_closed_meanwhile_is_replaced(
     assert server.connections == 2
 
 
+def test_headers_that_break_off_are_not_quoted_in_the_log(
+    serve: Serve, transport: MakeTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    def talk(connection: Connection) -> None:
+        connection.request()
+        connection.send(b"HTTP/1.1 200 OK\r\nSet-Cookie")
+
+    client = transport(serve(talk).url)
+    answer = client.exchange(GET)
+    assert answer.body == b""
+    assert [record.message for record in caplog.records] == []
+
+
 def test_no_more_requests_are_under_way_than_allowed(
     serve: Serve, transport: MakeTransport
 ) -> None:
