@@ -96,6 +96,7 @@ class Ledger:
         self._poll_started = -inf
         self._observed_at = -inf
         self._walked: set[str] | None = None
+        self._unreadable = False  # did the list under way show what cannot be read?
 
     # What to ask
 
@@ -165,6 +166,7 @@ class Ledger:
     def begin_list(self, request: ListRequest) -> None:
         """A list is about to be read."""
         self._walked = set() if request.is_walk else None
+        self._unreadable = False
 
     def observe(self, session: RestoreSession, moment: Moment) -> None:
         """Take in a session the API answered with, from a list or by id."""
@@ -185,6 +187,10 @@ class Ledger:
         else:
             self._observe_finished(session, moment, configured=configured)
 
+    def unreadable(self) -> None:
+        """The list under way holds a record that cannot be read: whichever session it is may well be there."""
+        self._unreadable = True
+
     def end_list(self, request: ListRequest, moment: Moment) -> None:
         """A list was read to its end: it vouches for everything that it could have shown."""
         if request.most_pages is not None:
@@ -197,13 +203,16 @@ class Ledger:
         self._not_kept = len(self._walked - kept)
         vanished = self._finished.keys() - self._walked
         if len(vanished) > _VERIFIED_BY_ID:
-            for session_id in vanished - self._configured:
-                self._remove_finished(self._finished[session_id])
+            if not self._unreadable:
+                for session_id in vanished - self._configured:
+                    self._remove_finished(self._finished[session_id])
             vanished &= self._configured
         self._to_verify.update(vanished)
-        self._departed &= self._walked
+        if not self._unreadable:
+            self._departed &= self._walked
         self._walked = None
-        self._set_baseline()
+        if not self._unreadable or self._newest_creation is not None:
+            self._set_baseline()
 
     def missing(self, session_id: str, moment: Moment) -> None:
         """A 404 on a session that is to be believed: the session ends here, at once."""

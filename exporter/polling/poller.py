@@ -229,6 +229,7 @@ class Poller:
         for number, page in enumerate(pages, start=1):
             self._beat()
             for rejection in page.rejections:
+                self._ledger.unreadable()
                 self._reject(rejection)
             for session in page.sessions:
                 self._take(session)

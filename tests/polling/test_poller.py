@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from exporter.config import AuthConfig, ServerConfig, SessionsConfig
 from exporter.config.secrets import SecretSource
 from exporter.polling.clock import Clock, Moment
-from exporter.polling.ledger import Ledger
+from exporter.polling.ledger import WALK_EVERY_SECONDS, Ledger
 from exporter.polling.poller import Poller
 from exporter.polling.snapshot import Snapshot
 from exporter.vb365.client import Page, ServiceInstance
@@ -316,6 +316,32 @@ def test_a_rejected_record_is_counted_and_the_others_are_served() -> None:
     assert True is snapshot.status.up
     assert [session_id(1)] == shown_ids(snapshot)
     assert ["bad_id"] == bench.counts.rejections
+
+
+UNREADABLE = Rejection(reason=RejectionReason.NOT_AN_OBJECT)
+
+
+def test_a_history_that_cannot_be_read_for_a_while_is_not_taken_for_deleted() -> None:
+    bench = Bench(*(finished(number) for number in range(60, 260)), finished(1))
+    before = bench.poll()
+    sessions, bench.api.sessions = bench.api.sessions, {session_id(1): finished(1)}
+    bench.clock.seconds += WALK_EVERY_SECONDS
+
+    unreadable = bench.poll(rejections=(UNREADABLE,) * 200)
+
+    assert shown_ids(before) == shown_ids(unreadable)
+    assert shown_ids(before) == shown_ids(bench.poll(sessions=sessions, rejections=()))
+
+
+def test_a_first_list_of_which_nothing_can_be_read_is_no_look_to_count_from() -> None:
+    bench = Bench()
+    bench.poll(rejections=(UNREADABLE,))
+
+    snapshot = bench.poll(sessions={session_id(1): finished(1)}, rejections=())
+
+    assert [session_id(1)] == shown_ids(snapshot)
+    assert {} == dict(snapshot.activity.started)
+    assert {} == dict(snapshot.activity.finished)
 
 
 def test_a_session_that_was_asked_for_and_cannot_be_read_is_a_failure() -> None:

@@ -307,6 +307,18 @@ def test_a_huge_body_has_200_mb_by_default_and_ends_when_the_client_leaves(clien
     assert client.json(LIST)["results"] == []
 
 
+def test_clients_that_leave_a_huge_body_are_no_trouble_for_the_simulator(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.simulator.faults.set("huge_body")
+    for _ in range(100):
+        with client.ask("GET", LIST, stream=True) as answer:
+            answer.raw.read(1 << 20)
+    client.simulator.close()
+
+    assert [] == [record.message for record in caplog.records]
+
+
 def test_a_small_gzip_body_inflates_to_much(client: Client) -> None:
     client.simulator.faults.set("gzip_bomb", value=50_000_000)
     with client.ask("GET", LIST, stream=True) as answer:
