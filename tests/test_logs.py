@@ -258,9 +258,9 @@ def test_a_traceback_is_one_field_of_the_line(log_format: LogFormat) -> None:
 def test_the_standard_library_writes_the_same_lines_with_the_name_of_its_logger() -> None:
     lines = lines_for()
 
-    logging.getLogger("urllib3.connectionpool").warning("retrying %s\n%s", "a", "b")
+    logging.getLogger("aiohttp.server").warning("retrying %s\n%s", "a", "b")
 
-    assert r'"retrying a\nb" logger=urllib3.connectionpool' == lines.rest()
+    assert r'"retrying a\nb" logger=aiohttp.server' == lines.rest()
 
 
 def test_warnings_are_log_events() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["Prepared", "UnusableProxyError", "new_session"]
 
 _MOST_COOKIES: Final = 50
+
+# What urllib3 would warn of is either an error of the request, too, or harmless; and it quotes answers' headers.
+logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 class UnusableProxyError(Exception):

@@ -233,6 +233,14 @@ def test_a_compressed_body_is_inflated(serve: Serve, transport: MakeTransport) -
     assert transport(serve(answering(packed)).url).exchange(GET).body == body
 
 
+def test_headers_that_cannot_be_read_do_not_get_into_the_log(
+    serve: Serve, transport: MakeTransport, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = http(b"[]", headers="no header\r\nSet-Cookie: session=hunter2\r\n")
+    assert transport(serve(answering(broken)).url).exchange(GET).body == b"[]"
+    assert not caplog.records
+
+
 def test_a_gzip_bomb_is_refused_before_it_fills_the_memory(
     serve: Serve, transport: MakeTransport
 ) -> None:
