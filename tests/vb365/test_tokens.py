@@ -384,10 +384,20 @@ def test_a_refresh_that_does_not_reach_the_server_keeps_the_refresh_token(
     assert grants(api) == ["password", "refresh_token", "refresh_token"]
 
 
-def test_without_a_refresh_token_the_password_is_used_again(
-    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        *({"refresh_token": token} for token in (None, "", 7, "\ud800", "a\nb", "ü", "x" * 32769)),
+    ],
+)
+def test_without_a_usable_refresh_token_the_password_is_used_again(
+    api: responses.RequestsMock,
+    make_client: MakeClient,
+    fake_time: FakeTime,
+    answer: dict[str, object],
 ) -> None:
-    api.post(f"{ROOT}/token", json={"access_token": "only"})
+    api.post(f"{ROOT}/token", json={"access_token": "only", **answer})
     api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
     client = make_client()
     client.get_session(ID)
