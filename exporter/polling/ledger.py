@@ -14,7 +14,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from math import inf
 from types import MappingProxyType
@@ -41,6 +41,7 @@ GETS_PER_PAGE = 25
 _OVERLAP = timedelta(minutes=10)
 # One session created far in the future must not end the discovery of all others.
 _BELIEVED_AHEAD = timedelta(days=1)
+_LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
 # More vanished sessions than this in one walk are a history that was cleared: then the walk is proof enough.
 _VERIFIED_BY_ID = 100
 
@@ -344,7 +345,7 @@ class Ledger:
             session = self._finished.get(session_id)
             if session is None:
                 continue
-            if session.end_time is not None and session.end_time + self._lookback > moment.wall:
+            if session.end_time is not None and self._leaves_at(session, moment) > moment.wall:
                 continue  # it was corrected since, and stands in the heap with its new time too
             self._remove_finished(session)
             if session.end_time is None:
@@ -376,7 +377,8 @@ class Ledger:
         )
 
     def _leaves_at(self, session: RestoreSession, moment: Moment) -> datetime:
-        return (session.end_time or moment.wall) + self._lookback
+        ended = session.end_time or moment.wall
+        return ended + self._lookback if ended < _LAST_MOMENT - self._lookback else _LAST_MOMENT
 
     def _recent(self) -> datetime | None:
         return self._newest_creation - _OVERLAP if self._newest_creation else None

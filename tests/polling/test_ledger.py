@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from exporter.polling.ledger import WALK_EVERY_SECONDS, ListRequest
 from exporter.vb365.model import RestoreSession, SessionResult, SessionState, SessionType
@@ -320,6 +320,15 @@ def test_a_discovered_session_leaves_lookback_after_its_end() -> None:
 
 
 # What gets series
+
+
+def test_a_session_that_ends_at_the_end_of_time_stays() -> None:
+    bench = LedgerBench(sessions_config(lookback=3650 * DAY_SECONDS))
+    bench.hold(finished(1, end_time=datetime(9998, 12, 31, tzinfo=UTC)))
+
+    bench.poll()
+
+    assert [session_id(1)] == shown_ids(bench.poll())
 
 
 def test_max_series_prefers_running_then_newest_and_never_leaves_out_configured_ids() -> None:
