@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from exporter.config.model import ServerConfig
+    from exporter.vb365.grants import Bearer
 
 __all__ = ["Client", "Page", "RequestObserver", "ServiceInstance"]
 
@@ -241,9 +242,13 @@ class Client:
         bearer = self._tokens.current()
         # An error of its own for the renewal is not to drag the refusal along.
         with suppress(AuthError):
-            return self._calls.get(operation, target, token=bearer.value)
-        bearer = self._tokens.renew(bearer)
-        return self._calls.get(operation, target, token=bearer.value)
+            return self._get_json_with(bearer, operation, target)
+        return self._get_json_with(self._tokens.renew(bearer), operation, target)
+
+    def _get_json_with(self, bearer: Bearer, operation: str, target: str) -> object:
+        answer = self._calls.get(operation, target, token=bearer.value)
+        self._tokens.accepted(bearer)
+        return answer
 
     def _target(self, path: str) -> str:
         return self._place.target(f"{self._versions.current()}/{path}")

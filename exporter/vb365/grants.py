@@ -13,6 +13,7 @@ from exporter.vb365.errors import BadResponseError
 __all__ = ["Bearer", "Grant", "is_sendable", "read_grant"]
 
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,32768}")
+_PRINTABLE_ASCII = re.compile(r"[\x20-\x7e]{1,32768}")
 
 _DOCUMENTED_LIFETIME_SECONDS: Final = 3600.0
 _SHORTEST_LIFETIME_SECONDS: Final = 1.0
@@ -64,11 +65,13 @@ def read_grant(
             "the answer holds no access token that can be sent", operation="token"
         )
     refresh_token = answer.get("refresh_token")
+    if not isinstance(refresh_token, str) or not _PRINTABLE_ASCII.fullmatch(refresh_token):
+        refresh_token = None  # one that no form can hold is as good as none (RFC 6749, A.17)
     lifetime_seconds = _lifetime_seconds(answer.get("expires_in"))
     margin_seconds = min(_LONGEST_MARGIN_SECONDS, lifetime_seconds / 10)
     return Grant(
         bearer=Bearer(value=access_token, generation=generation),
-        refresh_token=refresh_token if isinstance(refresh_token, str) and refresh_token else None,
+        refresh_token=refresh_token,
         refresh_at=asked_at + lifetime_seconds - margin_seconds,
         expires_at=asked_at + lifetime_seconds,
         renewed_at=renewed_at,

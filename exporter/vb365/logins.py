@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["LoginMemory", "login_memory_of"]
+__all__ = ["LoginMemory", "hold_off_seconds", "login_memory_of"]
 
 # The token endpoint takes 1 request a second and 5 a minute from one address (and 1500 an hour, which these imply).
 # A little is added because what counts is when requests arrive.
@@ -25,8 +25,12 @@ _LEAST_GAP_SECONDS: Final = 1.05
 _WINDOW_SECONDS: Final = 61.0
 _MOST_IN_WINDOW: Final = 5
 
-_FIRST_HOLD_SECONDS: Final = 60.0
-_LONGEST_HOLD_SECONDS: Final = 900.0
+_HOLDS_SECONDS: Final = (60.0, 120.0, 240.0, 480.0, 900.0)
+
+
+def hold_off_seconds(times: int) -> float:
+    """For how long not to try again what was refused so many times in a row: a minute at first, at most 15."""
+    return _HOLDS_SECONDS[min(times, len(_HOLDS_SECONDS)) - 1]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,7 +80,7 @@ class LoginMemory:
             before = self._refusals.get(username)
             again = before is not None and before.fingerprint == fingerprint
             times = before.times + 1 if before is not None and again else 1
-            seconds = min(_FIRST_HOLD_SECONDS * 2.0 ** (times - 1), _LONGEST_HOLD_SECONDS)
+            seconds = hold_off_seconds(times)
             self._refusals[username] = _Refusal(
                 fingerprint=fingerprint, times=times, until=self._clock() + seconds
             )

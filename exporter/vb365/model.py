@@ -186,7 +186,7 @@ def parse_timestamp(text: str) -> datetime | None:
         ValueError: the text is no timestamp.
     """
     # fromisoformat alone also takes bare dates and week dates, which the API never sends.
-    if len(text) < len("2022-02-22T15:40:25") or text[10] not in "Tt ":
+    if len(text) < len("2022-02-22T15:40:25") or text[7] != "-" or text[10] not in "Tt ":
         raise ValueError("not a timestamp")
     moment = datetime.fromisoformat(text)
     if not _NEVER_BEFORE_YEAR <= moment.year < _NEVER_FROM_YEAR:

@@ -23,6 +23,7 @@ from exporter.vb365.errors import (
     Vb365Error,
 )
 from exporter.vb365.grants import Bearer, Grant, is_sendable, read_grant
+from exporter.vb365.logins import hold_off_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -48,6 +49,9 @@ class Tokens(Protocol):
 
     def reread(self) -> None:
         """Read a token that comes from outside again, for the next request."""
+
+    def accepted(self, bearer: Bearer) -> None:
+        """The server took this token."""
 
     def for_logout(self) -> Bearer | None:
         """The token to log out with; None when nobody is logged in, or logging out is not ours to do."""
@@ -89,6 +93,9 @@ class StaticTokens:
         with self._lock:
             self._bearer = None
 
+    def accepted(self, bearer: Bearer) -> None:
+        """Nothing to note."""
+
     def for_logout(self) -> None:
         """Never: the token belongs to somebody else."""
 
@@ -110,14 +117,12 @@ def _read(secret: SecretSource) -> str:
     raise AuthError(f"there is no token to send: {why}", operation=OPERATION)
 
 
-_LEAST_SECONDS_BETWEEN_RENEWALS: Final = 60.0
-
-
 class PasswordTokens:
     """Tokens for a user name and a password.
 
     A refused password is not tried again for a minute, then two, and so on up to a quarter of an hour, unless the
-    secret changes: a wrong password must not lock the account.
+    secret changes: a wrong password must not lock the account. Nor does a server that gives tokens, but refuses each
+    of them, see a login at every poll: renewals in vain keep the same distances.
     """
 
     def __init__(
@@ -149,6 +154,7 @@ class PasswordTokens:
         self._lock = threading.Lock()
         self._grant: Grant | None = None
         self._generation = 0
+        self._accepted = 0
         self._turns = 0
         self._failure: Vb365Error | None = None
 
@@ -174,20 +180,23 @@ class PasswordTokens:
             if grant is not None and grant.bearer.generation != refused.generation:
                 return grant.bearer
             now = self._clock()
-            if (
-                grant is not None
-                and grant.renewed_at is not None
-                and now - grant.renewed_at < _LEAST_SECONDS_BETWEEN_RENEWALS
-            ):
-                raise AuthError(
-                    "the token is refused although it was just renewed",
-                    operation=OPERATION,
-                    status=401,
-                )
+            if grant is not None and grant.renewed_at is not None:
+                in_vain = grant.bearer.generation - self._accepted
+                left = grant.renewed_at + hold_off_seconds(max(1, in_vain - 1)) - now
+                if left > 0:
+                    raise AuthError(
+                        f"the token is refused although it was renewed; the next renewal is in {math.ceil(left)} s",
+                        operation=OPERATION,
+                        status=401,
+                    )
             return self._obtain(renewed_at=now).bearer
 
     def reread(self) -> None:
         """Nothing: each login reads the password, and the token got with the one before stays good."""
+
+    def accepted(self, bearer: Bearer) -> None:
+        """Note that renewing was not in vain."""
+        self._accepted = max(self._accepted, bearer.generation)
 
     def for_logout(self) -> Bearer | None:
         """The token of the login, as long as it is valid."""

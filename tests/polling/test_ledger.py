@@ -330,6 +330,15 @@ def test_a_discovered_session_leaves_lookback_after_its_end() -> None:
 # What gets series
 
 
+def test_a_session_that_ends_at_the_end_of_time_stays() -> None:
+    bench = LedgerBench(sessions_config(lookback=3650 * DAY_SECONDS))
+    bench.hold(finished(1, end_time=datetime(9998, 12, 31, tzinfo=UTC)))
+
+    bench.poll()
+
+    assert [session_id(1)] == shown_ids(bench.poll())
+
+
 def test_max_series_prefers_running_then_newest_and_never_leaves_out_configured_ids() -> None:
     bench = LedgerBench(sessions_config([session_id(50)], max_series=3))
     bench.hold(running(40), *(finished(number) for number in (1, 2, 3, 50)))

@@ -146,6 +146,8 @@ class Server:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
+            # Or an answer waits 40 ms until the client has confirmed the end of the handshake.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.connections += 1
             thread = threading.Thread(target=self._serve, args=(sock,))
             self._threads.append(thread)

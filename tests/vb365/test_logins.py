@@ -46,6 +46,12 @@ def test_a_password_refused_again_and_again_is_held_off_longer_up_to_a_quarter_o
     assert holds == [60, 120, 240, 480, 900, 900]
 
 
+def test_a_password_that_has_been_refused_for_weeks_is_still_held_off(memory: LoginMemory) -> None:
+    for _ in range(2000):
+        memory.refused("svc", "wrong")
+    assert memory.hold_seconds("svc", "wrong") == 900
+
+
 def test_another_password_or_account_is_not_held_off(memory: LoginMemory) -> None:
     memory.refused("svc", "wrong")
     memory.refused("svc", "wrong")

@@ -117,7 +117,16 @@ def test_timestamps_have_up_to_seven_digits_and_any_offset(text: str, microsecon
 
 @pytest.mark.parametrize(
     "text",
-    ["", "yesterday", "20220222", "2022-02-22", "2022-W08-2", "2022-02-30T00:00:00Z", "x" * 99],
+    [
+        "",
+        "yesterday",
+        "20220222",
+        "2022-02-22",
+        "2022-W08-2",
+        "2022-W08-2T15:40:25Z",
+        "2022-02-30T00:00:00Z",
+        "x" * 99,
+    ],
 )
 def test_what_is_no_timestamp_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"timestamp|isoformat|range"):

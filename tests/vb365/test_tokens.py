@@ -4,6 +4,7 @@ import json
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, parse_qsl
@@ -253,6 +254,7 @@ class TokenWorld:
         self.number = 0
         self.refresh = refresh
         self.valid = True
+        self.refuses_all = False
         self.lock = threading.Lock()
         api.add_callback("POST", f"{ROOT}/token", callback=self._token)
         api.add_callback(
@@ -276,7 +278,7 @@ class TokenWorld:
             return 200, {}, json.dumps(grant(self.number))
 
     def _session(self, request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
-        if not self.valid or bearer(request) != f"access-{self.number}":
+        if self.refuses_all or not self.valid or bearer(request) != f"access-{self.number}":
             return 401, {}, ""
         return 200, {}, json.dumps(session((request.url or "").rpartition("/")[2]))
 
@@ -384,10 +386,20 @@ def test_a_refresh_that_does_not_reach_the_server_keeps_the_refresh_token(
     assert grants(api) == ["password", "refresh_token", "refresh_token"]
 
 
-def test_without_a_refresh_token_the_password_is_used_again(
-    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        *({"refresh_token": token} for token in (None, "", 7, "\ud800", "a\nb", "ü", "x" * 32769)),
+    ],
+)
+def test_without_a_usable_refresh_token_the_password_is_used_again(
+    api: responses.RequestsMock,
+    make_client: MakeClient,
+    fake_time: FakeTime,
+    answer: dict[str, object],
 ) -> None:
-    api.post(f"{ROOT}/token", json={"access_token": "only"})
+    api.post(f"{ROOT}/token", json={"access_token": "only", **answer})
     api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
     client = make_client()
     client.get_session(ID)
@@ -515,6 +527,29 @@ def test_a_server_that_refuses_every_token_is_not_flooded_with_renewals(
     with pytest.raises(AuthError):
         client.get_session(ID)
     assert len(grants(api)) == 3
+
+
+def test_renewals_in_vain_are_made_less_and_less_often_until_a_token_is_good_again(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
+) -> None:
+    world = TokenWorld(api)
+    world.refuses_all = True
+    client = make_client()
+
+    def renewals(*, minutes: int) -> int:
+        before = len(grants(api))
+        for _ in range(minutes):
+            with suppress(AuthError):
+                client.get_session(ID)
+            fake_time.now += 60
+        return len(grants(api)) - before
+
+    assert [2, 1, 1, 1, 1, 1, 1] == [renewals(minutes=m) for m in (1, 1, 2, 4, 8, 15, 15)]
+
+    world.refuses_all = False
+    client.get_session(ID)
+    world.revoke()
+    assert 1 == renewals(minutes=10)
 
 
 # A token of somebody else
