@@ -1,95 +1,89 @@
-"""The status page: the data that a service fills in, and its rendering as one HTML file."""
+"""The status page as one HTML file: no script, nothing from elsewhere, every value escaped."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import itertools
-import math
-from dataclasses import dataclass
+from datetime import datetime
 from importlib import resources
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import jinja2
 from markupsafe import Markup
 
-if TYPE_CHECKING:
-    from datetime import datetime
+from exporter.web.status import wording
+from exporter.web.status.page import SessionRow, StatusPage
+from exporter.web.status.timeline import timeline
+from exporter.web.status.verdict import (
+    LONG_RUNNING_SECONDS,
+    certificate_level,
+    nothing_finished,
+    nothing_running,
+    silent_servers,
+    verdict,
+)
+
+__all__ = ["STYLE_SOURCE", "render_status"]
+
+_SHOWN_SERVERS: Final = 16
+_SHOWN_SESSIONS: Final = 20
+_SHOWN_FAILURES: Final = 12
+# Personal data of one row; shared by its columns, so that a page with all of them stays small.
+_INFO_CHARACTERS: Final = 160
+_REFRESH_SECONDS: Final = (10, 60)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionRow:
-    """One restore session in a table of the page."""
+def render_status(page: StatusPage, *, telemetry_path: str, paused: bool = False) -> str:
+    """Render the page.
 
-    session_id: str
-    organization: str
-    type: str
-    state: str
-    result: str | None  # None while it runs
-    started: datetime  # UTC
-    ended: datetime | None  # UTC; None: not ended
-    duration_seconds: float | None  # until now while it runs; None: not known
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerStatus:
-    """One VB365 server: its health, how old its data are, and its sessions."""
-
-    name: str
-    up: bool | None  # whether the last poll got everything; None: not polled yet
-    reason: str | None  # in words, what was wrong with the last poll
-    version: str | None
-    api_version: str | None
-    tls_verified: bool
-    last_poll_age_seconds: float | None
-    last_success_age_seconds: float | None
-    data_age_seconds: float | None  # None: no data are exposed
-    poll_interval_seconds: float
-    sessions_known: int
-    running: tuple[SessionRow, ...]  # the longest-running first
-    finished: tuple[SessionRow, ...]  # the newest first
-    running_not_shown: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatusPage:
-    """Everything the status page shows."""
-
-    version: str
-    generated: datetime  # UTC
-    servers: tuple[ServerStatus, ...]
-
-
-def human_duration(seconds: float | None) -> str:
-    """Write a time span by its two largest units: `2 d 3 h`, `4 min 5 s`, `12 s`.
-
-    Negative spans, which clocks that disagree make, are `0 s`; None and NaN are `unknown`.
+    Args:
+        page: what is shown; of long lists a part, and how much is left out.
+        telemetry_path: where the metrics are.
+        paused: whether the page stays as it is instead of renewing itself.
     """
-    if seconds is None or not math.isfinite(seconds):
-        return "unknown"
-    rest = max(0, int(seconds))
-    for (size, name), (small_size, small_name) in itertools.pairwise(_UNITS):
-        if rest >= size:
-            small = rest % size // small_size
-            return f"{rest // size} {name}" + (f" {small} {small_name}" if small else "")
-    return f"{rest} s"
+    running, finished = page.running[:_SHOWN_SESSIONS], page.finished[:_SHOWN_SESSIONS]
+    trouble_first = sorted(
+        page.servers, key=lambda server: (server.up is not False, server.up is not None)
+    )
+    return _TEMPLATE.render(
+        page=page,
+        verdict=verdict(page),
+        servers=trouble_first[:_SHOWN_SERVERS],
+        servers_left_out=len(page.servers) - len(trouble_first[:_SHOWN_SERVERS]),
+        running=running,
+        finished=finished,
+        # Totals rest on complete lists alone; before the first of those there may be more sessions than they say.
+        finished_total=max(sum(count for _, count in page.finished_totals), len(page.finished)),
+        failures=page.recent_failures[:_SHOWN_FAILURES],
+        silent=silent_servers(page),
+        nothing_running=nothing_running(page),
+        nothing_finished=nothing_finished(page),
+        timeline=timeline(page),
+        telemetry_path=telemetry_path,
+        paused=paused,
+        refresh_seconds=_refresh_seconds(page),
+        info_characters=_INFO_CHARACTERS // max(1, len(page.info_labels)),
+        style=_STYLE,
+    ).lstrip()
 
 
-_UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+def _refresh_seconds(page: StatusPage) -> int:
+    """How often the page renews itself: as often as there is something new, within reason."""
+    least, most = _REFRESH_SECONDS
+    return round(max(least, min([most, *(one.poll_interval_seconds for one in page.servers)])))
 
 
-def utc_time(moment: datetime) -> str:
-    """Write a time in UTC to the second, without the zone (the page says it once)."""
-    return f"{moment:%Y-%m-%d %H:%M:%S}"
+def _is_long(row: SessionRow) -> bool:
+    """Tell whether a running session was probably forgotten."""
+    return (row.duration_seconds or 0.0) >= LONG_RUNNING_SECONDS
 
 
-def render_status(page: StatusPage, *, telemetry_path: str) -> str:
-    """Render the page; every value is escaped."""
-    return _TEMPLATE.render(page=page, telemetry_path=telemetry_path, style=_STYLE).lstrip()
+def _seconds_since(moment: datetime, now: datetime) -> float:
+    return (now - moment).total_seconds()
 
 
 def _read(name: str) -> str:
-    return resources.files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
+    return resources.files("exporter.web").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _environment() -> jinja2.Environment:
@@ -102,8 +96,22 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["duration"] = human_duration
-    environment.filters["utc"] = utc_time
+    environment.filters.update(
+        clock=wording.clock_time,
+        cut=wording.cut,
+        duration=wording.human_duration,
+        full=wording.full_time,
+        heading=wording.info_label,
+        precise=wording.precise_time,
+        number="{:,}".format,
+        product=wording.type_in_words,
+        reason=wording.reason_in_words,
+        since=_seconds_since,
+    )
+    environment.tests["long_running"] = _is_long
+    environment.globals.update(
+        certificate_level=certificate_level, counted=wording.counted, listed=wording.listed
+    )
     return environment
 
 
