@@ -125,9 +125,9 @@ def _recent_failures(snapshots: Iterable[Snapshot], now: datetime) -> tuple[Fail
     newest: dict[tuple[str, str], datetime] = {}
     for snapshot in snapshots:
         for (organization, _, result), ended in snapshot.last_end.items():
-            key = (snapshot.server, label_value(organization))
-            if result is SessionResult.FAILED and ended > newest.get(key, since):
-                newest[key] = ended
+            if result is SessionResult.FAILED and ended > since:
+                key = (snapshot.server, label_value(organization))
+                newest[key] = max(ended, newest.get(key, since))
     return tuple(
         FailedRestore(server=server, organization=organization, ended=ended)
         for (server, organization), ended in sorted(

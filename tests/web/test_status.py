@@ -225,6 +225,8 @@ def test_long_lists_say_what_they_leave_out() -> None:
     assert "The last 20 of 4,500" in text
     assert "14 more servers not shown" in text
     assert "3 more organizations." in text
+    assert "1,174 more running sessions not drawn, opened after those that are." in text
+    assert "Of the finished sessions only the last 160 are drawn." in text
 
 
 def test_totals_of_an_unfinished_first_look_do_not_contradict_the_table() -> None:
@@ -248,6 +250,16 @@ def test_the_timeline_is_drawn_and_told_in_words() -> None:
     assert "Teams, Success, 11:48:00 to 11:49:30 (1 min 30 s)" in reader.text
     assert '<line x1="20.0%" x2="30.0%" y1="25" y2="25"/>' in html
     assert 'role="img"' in html
+
+
+def test_every_result_has_a_shape_of_its_own() -> None:
+    results = ("Success", "Warning", "Failed", "Odd")
+    html = render(replace(BUSY, finished=tuple(replace(FINISHED, result=one) for one in results)))
+    legend = html.partition('class="legend"')[2].partition("</ul>")[0]
+    marks = html.partition('class="lanes"')[2].partition("</ol>")[0]
+    shapes = {"good", "warn", "bad", "busy", "unknown"}
+    assert shapes == {shape for shape in shapes if f'href="#{shape}"' in legend}
+    assert shapes == {shape for shape in shapes if f'<use href="#{shape}" x=' in marks}
 
 
 def test_personal_data_is_shown_under_its_names() -> None:

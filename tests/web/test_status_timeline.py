@@ -116,6 +116,33 @@ def test_a_busy_last_hour_is_not_pressed_together_by_older_sessions() -> None:
     assert "30 minutes" == drawn(*busy, ended(2000)).name
 
 
+def test_the_axis_does_not_reach_back_to_where_only_some_sessions_are_known() -> None:
+    rows = tuple(ended(number * 4) for number in range(1, 131))  # 120 of them within 8 h
+    known = page(HQ, finished=rows, finished_totals=(("Success", 130),))
+    part = page(HQ, finished=rows, finished_totals=(("Success", 131),))
+
+    assert [("12 hours", False), ("6 hours", False)] == [
+        (shown.name, shown.only_last_finished)
+        for shown in map(timeline, (known, part))
+        if shown is not None
+    ]
+
+
+def test_a_timeline_that_cannot_show_all_that_finished_says_so() -> None:
+    rows = tuple(ended(number / 60) for number in range(1, 131))
+    shown = timeline(page(HQ, finished=rows, finished_totals=(("Success", 9000),)))
+
+    assert shown is not None
+    assert ("15 minutes", True) == (shown.name, shown.only_last_finished)
+
+
+def test_running_sessions_that_are_not_drawn_are_counted() -> None:
+    shown = timeline(page(HQ, running=(opened(9), opened(8)), running_total=12))
+
+    assert shown is not None
+    assert 10 == shown.running_left_out
+
+
 def test_running_sessions_alone_are_shown_over_a_day() -> None:
     assert "24 hours" == drawn(opened(90 * 1440)).name
 

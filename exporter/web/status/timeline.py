@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -112,7 +112,7 @@ class Lane:
     @property
     def tally(self) -> tuple[tuple[str, int], ...]:
         """How many sessions there are of each kind, what runs first."""
-        kinds = [*_KINDS, *(self.counts.keys() - set(_KINDS))]
+        kinds = [*_KINDS, *sorted(self.counts.keys() - set(_KINDS))]
         return tuple((kind, self.counts[kind]) for kind in kinds if kind in self.counts)
 
     @property
@@ -150,6 +150,9 @@ class Timeline:
     ticks: tuple[Tick, ...]
     lanes: tuple[Lane, ...]
     lanes_left_out: int
+    running_left_out: int
+    only_last_finished: bool
+    """True when more sessions than are drawn have finished since the axis begins."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -161,7 +164,7 @@ class Timeline:
 def timeline(page: StatusPage) -> Timeline | None:
     """Lay out what runs and what ended last; None when there is nothing to draw."""
     now = page.generated
-    scale = _scale([row.ended or row.started for row in page.finished], now)
+    scale = _scale(page)
     axis = _Axis(begin=now - timedelta(seconds=scale.span), end=now)
     lanes = list(_lanes((*page.running, *page.finished), axis))
     if not lanes:
@@ -176,6 +179,8 @@ def timeline(page: StatusPage) -> Timeline | None:
         ticks=tuple(axis.ticks(scale)),
         lanes=tuple(drawn),
         lanes_left_out=len(lanes) - len(drawn),
+        running_left_out=max(0, page.running_total - len(page.running)),
+        only_last_finished=_is_part(page) and _ended(page.finished[-1]) > axis.begin,
     )
 
 
@@ -204,21 +209,32 @@ def _tick_label(moment: datetime) -> str:
     return f"{moment:%H:%M}" if (moment.hour, moment.minute) != (0, 0) else day_and_month(moment)
 
 
-def _scale(moments: Sequence[datetime], now: datetime) -> Scale:
-    """The smallest scale that shows the last sessions."""
-    longest = timedelta(seconds=_SCALES[-1].span)
-    recent = sorted(moment for moment in moments if moment > now - longest)[-_DECISIVE_SESSIONS:]
+def _scale(page: StatusPage) -> Scale:
+    """The smallest scale that shows the last sessions; none that reaches back to where the page knows only some."""
+    if not page.finished:
+        return _WITHOUT_FINISHED
+    ages = [(page.generated - _ended(row)).total_seconds() for row in page.finished]
+    scales = [one for one in _SCALES if not _is_part(page) or one.span <= ages[-1]] or _SCALES[:1]
+    recent = [age for age in ages if age <= scales[-1].span][:_DECISIVE_SESSIONS]
     if not recent:
         return _WITHOUT_FINISHED
-    reach = (now - recent[0]).total_seconds()
-    return next((scale for scale in _SCALES if reach <= scale.span), _SCALES[-1])
+    return next(one for one in scales if recent[-1] <= one.span)
+
+
+def _is_part(page: StatusPage) -> bool:
+    """True when the page's finished sessions are not all there are."""
+    return sum(count for _, count in page.finished_totals) > len(page.finished) > 0
+
+
+def _ended(row: SessionRow) -> datetime:
+    return row.ended or row.started
 
 
 def _lanes(rows: Iterable[SessionRow], axis: _Axis) -> Iterable[Lane]:
     """The organizations in the order in which their sessions come."""
     lanes: dict[tuple[str, str], Lane] = {}
     for row in rows:
-        if row.result is not None and (row.ended or row.started) < axis.begin:
+        if row.result is not None and _ended(row) < axis.begin:
             continue
         lane = lanes.setdefault(
             (row.server, row.organization), Lane(server=row.server, organization=row.organization)
@@ -231,7 +247,7 @@ def _draw(lane: Lane, row: SessionRow, axis: _Axis) -> None:
     kind = RUNNING if row.result is None else row.result
     lane.counts[kind] = lane.counts.get(kind, 0) + 1
     start = axis.place(row.started)
-    end = 100.0 if kind == RUNNING else axis.place(row.ended or row.started)
+    end = 100.0 if kind == RUNNING else axis.place(_ended(row))
     place = lane.free_row(end, most=_ROWS_OF_RUNNING if kind == RUNNING else _ROWS)
     if place is None:
         lane.left_out += 1
