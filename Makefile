@@ -9,7 +9,7 @@ READY  := $(VENV)/.ready
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(READY): pyproject.toml requirements-dev.lock
 	$(PYTHON) -m venv $(VENV)
@@ -46,6 +46,10 @@ format: $(READY) ## let ruff format and fix
 .PHONY: docs
 docs: $(READY) ## write the README's tables anew from the code
 	PYTHONPATH=tests $(BIN)/python tests/support/readme.py
+
+.PHONY: screenshots
+screenshots: $(READY) ## take the README's pictures of the status page anew (needs chromium)
+	PYTHONPATH=tests $(BIN)/python tests/support/screenshots.py
 
 .PHONY: wheel
 wheel: $(READY) ## build the wheel into dist/

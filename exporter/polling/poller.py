@@ -295,12 +295,14 @@ class Poller:
         self._observer.polled(failure.reason if failure else None)
         timestamp = self._clock.timestamp()
         failing_since = self._status.failing_since
+        up_since = self._status.up_since
         self._status = replace(
             self._status,
             up=failure is None,
             failure_reason=failure.reason if failure else None,
             failure_message=failure.message if failure else None,
             failing_since=(failing_since or begun.monotonic) if failure else None,
+            up_since=None if failure else (up_since or begun.monotonic),
             api_version=self._api.api_version,
             certificate_not_after=self._api.certificate_not_after,
             last_poll_timestamp=timestamp,

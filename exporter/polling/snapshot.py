@@ -95,6 +95,8 @@ class ServerStatus:
     """The same in words."""
     failing_since: float | None = None
     """Monotonic seconds of the first of the polls that failed in a row."""
+    up_since: float | None = None
+    """Monotonic seconds of the first of the polls that succeeded in a row."""
     version: str | None = None
     """`version` of ServiceInstance."""
     api_version: str | None = None

@@ -13,7 +13,7 @@ from aiohttp import web
 from exporter.web.listeners import WebServerError
 from exporter.web.negotiation import accepts_gzip, choose_format
 from exporter.web.reply import Reply, error_reply, send, text_reply
-from exporter.web.status import STYLE_SOURCE, render_status
+from exporter.web.status import STYLE_SOURCE, StatusView
 
 if TYPE_CHECKING:
     from exporter.metrics.formats import Format
@@ -82,7 +82,7 @@ class Site(Protocol):
         """Return the configuration in force as YAML, secrets masked."""
 
     def status(self) -> StatusPage:
-        """Return what the status page shows."""
+        """Return what the status page shows; called in a thread of its own."""
 
 
 class WebApp:
@@ -120,6 +120,7 @@ class WebApp:
         self._headers = (*_COMMON_HEADERS, *extra_headers)
         self._send_timeout_seconds = send_timeout_seconds
         self._scrapes_in_flight = 0
+        self._status_view = StatusView(site.status, telemetry_path=telemetry_path)
         self._routes = self._make_routes(reload)
 
     def _make_routes(self, reload: Reload | None) -> Mapping[str, Mapping[str, Action]]:
@@ -214,8 +215,8 @@ class WebApp:
             headers=(("Vary", "Accept, Accept-Encoding"), *encoding),
         )
 
-    async def _status(self, _request: web.BaseRequest) -> Reply:
-        html = render_status(self._site.status(), telemetry_path=self._telemetry_path)
+    async def _status(self, request: web.BaseRequest) -> Reply:
+        html = await self._status_view.html(paused="pause" in request.query)
         return text_reply(html, content_type="text/html; charset=utf-8")
 
     async def _healthy(self, _request: web.BaseRequest) -> Reply:

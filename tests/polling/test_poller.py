@@ -212,6 +212,22 @@ def test_a_failed_poll_is_down_at_once_and_keeps_what_was_known() -> None:
     assert [None, Reason.SERVER_ERROR] == bench.counts.polls
 
 
+def test_a_server_is_up_or_down_since_the_first_poll_of_its_kind_in_a_row() -> None:
+    bench = Bench()
+    bench.poll()
+    assert (1060.0, None) == since(bench.poll())
+
+    failed = bench.poll(list_error=server_error())
+    assert (None, 1180.0) == since(failed) == since(bench.poll())
+
+    recovered = bench.poll(list_error=None)
+    assert (1300.0, None) == since(recovered) == since(bench.poll())
+
+
+def since(snapshot: Snapshot) -> tuple[float | None, float | None]:
+    return (snapshot.status.up_since, snapshot.status.failing_since)
+
+
 def test_running_sessions_are_followed_even_when_the_list_fails() -> None:
     bench = Bench(running(60), finished(1))
     bench.poll()

@@ -108,6 +108,9 @@ class Failure:
     needs_new_password: bool = False
     """Whether it is over only when the secret changes."""
 
+    held_off_seconds: float = 0.0
+    """How long the exporter may wait before it finds out that it is over."""
+
     @property
     def is_hasty(self) -> bool:
         """Whether its timeout is so short that a loaded machine may exceed it too."""
@@ -194,7 +197,9 @@ _LOGGED_IN = Answer(
     series=Series.TRUE,
     events=(_REFRESH_REFUSED,),
 )
-_UNAUTHORIZED = _failed(Reason.AUTH, "renews the token once, then at most once a minute")
+_UNAUTHORIZED = _failed(
+    Reason.AUTH, "renews the token once, then again after 1 min, 2 min, ... 15 min"
+)
 _PASSWORD = _failed(
     Reason.AUTH,
     "tries that password again after 1 min, 2 min, ... 15 min, or as soon as the secret changes; does not exit",
@@ -313,7 +318,12 @@ FAILURES: tuple[Failure, ...] = (
         ),
         answer=_LOGGED_IN,
     ),
-    *_of(_UNAUTHORIZED, ("401 for ever", Strike(name="unauthorized"))),
+    Failure(
+        what="401 for ever",
+        strikes=(Strike(name="unauthorized"),),
+        answer=_UNAUTHORIZED,
+        held_off_seconds=900.0,
+    ),
     *(
         Failure(
             what=f"password refused ({form})",

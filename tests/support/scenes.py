@@ -77,6 +77,7 @@ class Scene:
         self._resolver.fails = False
         self._ahead_seconds = 0.0
         self.simulator.faults.clear()
+        self.exporter.pass_time(self.failure.held_off_seconds)
         if self.failure.needs_new_password:
             self.simulator.tokens.password = _NEW_PASSWORD
             self._password_file.write_text(_NEW_PASSWORD)

@@ -382,7 +382,7 @@ def test_the_metrics_can_be_at_another_path(serve: Serve) -> None:
     server = serve(FakeSite(), telemetry_path="/veeam/metrics")
     assert request(server, "/veeam/metrics").body == b"# body\n"
     assert request(server, "/metrics").status == 404
-    assert 'href="/veeam/metrics"' in request(server, "/").text
+    assert 'href="./veeam/metrics"' in request(server, "/").text
 
 
 def test_metrics_at_the_root_replace_the_status_page(serve: Serve) -> None:

@@ -5,17 +5,12 @@ import hashlib
 from dataclasses import replace
 from datetime import timedelta
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from web.status_pages import DOWN, FAILURE, FINISHED, HQ, RUNNING, UNPOLLED, page
 from web.support import NOON, FakeSite, request
 
-from exporter.web.status import (
-    STYLE_SOURCE,
-    ServerStatus,
-    SessionRow,
-    StatusPage,
-    render_status,
-)
+from exporter.web.status import STYLE_SOURCE, ServerStatus, StatusPage, render_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,47 +18,19 @@ if TYPE_CHECKING:
     from exporter.web.server import WebServer
 
 HOSTILE = "<script>alert('x')</script>\"&'><img src=x onerror=y>"
-
-RUNNING = SessionRow(
-    session_id="635b22cf-9cdc-4004-9160-9b90f90f1bbf",
-    organization="contoso.onmicrosoft.com",
-    type="Vex",
-    state="Working",
-    result=None,
-    started=NOON - timedelta(days=2, hours=3),
-    ended=None,
-    duration_seconds=183_600.0,
-)
-FINISHED = replace(
-    RUNNING,
-    session_id="0f9c2c5e-2f3b-4a44-a7d5-6f1f9f1c0001",
-    state="Stopped",
-    result="Failed",
-    started=NOON - timedelta(minutes=12),
-    ended=NOON - timedelta(minutes=10, seconds=30),
-    duration_seconds=90.0,
-)
-HQ = ServerStatus(
-    name="hq",
-    up=True,
-    reason=None,
-    version="8.2.0.5000",
-    api_version="v8",
-    tls_verified=True,
-    last_poll_age_seconds=12.0,
-    last_success_age_seconds=12.0,
-    data_age_seconds=12.5,
-    poll_interval_seconds=60.0,
-    sessions_known=2,
+EVERY_INFO_LABEL = ("name", "initiated_by", "client_host", "scope_name", "reason", "details")
+BUSY = page(
+    HQ,
     running=(RUNNING,),
+    running_total=1,
     finished=(FINISHED,),
+    finished_totals=(("Success", 1),),
 )
+VOID = {"meta", "path", "circle", "rect", "line", "use"}
 
 
-def page(*servers: ServerStatus) -> str:
-    return render_status(
-        StatusPage(version="1.2.3", generated=NOON, servers=servers), telemetry_path="/metrics"
-    )
+def render(shown: StatusPage, *, paused: bool = False) -> str:
+    return render_status(shown, telemetry_path="/metrics", paused=paused)
 
 
 class Reader(HTMLParser):
@@ -72,150 +39,351 @@ class Reader(HTMLParser):
     def __init__(self, html: str) -> None:
         super().__init__()
         self.words: list[str] = []
-        self.tags: set[str] = set()
+        self.tags: list[str] = []
         self.links: list[str | None] = []
+        self.ids: list[str | None] = []
+        self.references: set[str] = set()
         self.attributes: set[str] = set()
         self.open: list[str] = []
         self.feed(html)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        self.attributes.update(name for name, _ in attrs)
-        self.links += [value for name, value in attrs if name == "href"]
-        if tag != "meta":
+        self._note(tag, attrs)
+        if tag not in VOID:
             self.open.append(tag)
 
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._note(tag, attrs)
+
     def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
+        assert tag == self.open.pop()
 
     def handle_data(self, data: str) -> None:
         if self.open and self.open[-1] != "style" and data.strip():
-            self.words.append(data.strip())
+            self.words.append(" ".join(data.split()))
+
+    def _note(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes.update(name for name, _ in attrs)
+        self.ids += [value for name, value in attrs if name == "id"]
+        for name, value in attrs:
+            if name == "href":
+                if tag == "a":
+                    self.links.append(value)
+                if value and value.startswith("#"):
+                    self.references.add(value[1:])
+            elif name in {"aria-labelledby", "aria-describedby"}:
+                self.references.update((value or "").split())
 
     @property
     def text(self) -> str:
         return " ".join(self.words)
 
 
-def test_a_server_is_shown_with_its_health_and_the_age_of_its_data() -> None:
-    text = Reader(page(HQ)).text
-    assert "hq up" in text
-    assert "Last poll 12 s ago" in text
-    assert "Last successful poll 12 s ago" in text
-    assert "Data confirmed 12 s ago" in text
-    assert "Polled every 1 min" in text
-    assert "Sessions known 2" in text
-    assert "Server version 8.2.0.5000" in text
-    assert "API version v8" in text
-    assert "Certificate verified" in text
-    assert "vb365-restore-exporter 1.2.3" in text
-    assert "As of 2026-11-24 12:00:00" in text
+def text_of(shown: StatusPage) -> str:
+    return Reader(render(shown)).text
 
 
-def test_a_server_that_is_down_says_why() -> None:
-    down = replace(
-        HQ, up=False, reason="login refused", last_success_age_seconds=None, data_age_seconds=None
-    )
-    text = Reader(page(down)).text
-    assert "hq down login refused" in text
-    assert "Last successful poll never" in text
-    assert "Data confirmed no data" in text
-
-
-def test_a_server_that_was_not_polled_yet_is_neither_up_nor_down() -> None:
-    fresh = replace(
-        HQ,
-        up=None,
-        version=None,
-        api_version=None,
-        tls_verified=False,
-        last_poll_age_seconds=None,
-        running=(),
-        finished=(),
-    )
-    text = Reader(page(fresh)).text
-    assert "hq not polled yet" in text
-    assert "Last poll never" in text
-    assert "Server version unknown" in text
-    assert "Certificate not verified" in text
-    assert "No restore session is running." in text
-    assert "No finished restore session is known." in text
-
-
-def test_running_sessions_are_shown_with_how_long_they_have_run() -> None:
-    text = Reader(page(replace(HQ, running_not_shown=7))).text
+def test_the_verdict_comes_first_and_is_the_title() -> None:
+    html = render(page(HQ, DOWN, recent_failures=(FAILURE,)))
+    assert "<title>lab is down: it cannot be reached. – vb365-restore-exporter</title>" in html
+    text = Reader(html).text
     assert (
-        "2 d 3 h contoso.onmicrosoft.com Vex 635b22cf-9cdc-4004-9160-9b90f90f1bbf Working "
-        "2026-11-22 09:00:00" in text
+        "Readiness lab is down: it cannot be reached. A restore of fabrikam.example failed 3 h ago. "
+        "As of 2026-11-24 12:00:00 ; all times are UTC." in text
     )
-    assert "and 7 more." in text
+    assert text.index("lab is down") < text.index("Servers up") < text.index("Running now")
+
+
+def test_a_server_that_is_up_is_shown_with_its_health_and_the_age_of_its_data() -> None:
+    text = text_of(BUSY)
+    assert "Servers up 1 of 1 Running 1 Finished 1 Success 1" in text
+    assert (
+        "hq up Since 07:00:00 (5 h) Last success 12 s ago 11:59:48 Data shown 12 s old "
+        "Sessions 2 VB365 8.2.0.5000 API v8 Certificate verified until 29 Dec 2027 "
+        "Polled every 1 min" in text
+    )
+    assert "vb365-restore-exporter 1.2.3" in text
+
+
+def test_a_server_that_is_down_says_since_when_and_why() -> None:
+    text = text_of(page(DOWN))
+    assert (
+        "lab down Since 11:14:00 (46 min): it cannot be reached. "
+        "list: no connection to lab:4443: Connection refused "
+        "Last success 46 min ago 11:14:00 Last poll 12 s ago 11:59:48 Data shown none" in text
+    )
+    assert "Running not known" in text
+    assert "Not known: no server answers." in text
+
+
+def test_a_server_that_was_not_polled_yet_claims_nothing() -> None:
+    text = text_of(page(UNPOLLED))
+    assert "new not polled yet The first poll is under way. Certificate not seen yet" in text
+    assert "Running not known Finished not known" in text
+    assert "Not known yet: no server has been polled." in text
+
+
+def test_totals_say_which_servers_they_leave_out() -> None:
+    text = text_of(page(HQ, DOWN))
+    assert "Running 0 Finished 0 Not counting lab, of which nothing is known." in text
+
+
+def test_what_is_too_old_to_be_shown_is_told() -> None:
+    text = text_of(page(replace(DOWN, sessions_stale=12)))
+    assert "12 sessions not shown: nothing has confirmed them for 3 min." in text
+
+
+def test_what_limits_leave_out_is_told() -> None:
+    limited = replace(
+        HQ, sessions_known=12_000, sessions_without_series=11_000, sessions_not_kept=5
+    )
+    assert (
+        "Sessions 12,000 11,000 only counted (max_series) 5 more left out (max_sessions)"
+        in text_of(page(limited))
+    )
+
+
+def test_certificates_in_question_are_told_in_words() -> None:
+    unverified = replace(HQ, tls_verified=False)
+    soon = replace(HQ, certificate_not_after=NOON + timedelta(days=3))
+    expired = replace(HQ, certificate_not_after=NOON - timedelta(days=3))
+    assert "Certificate not verified until 29 Dec 2027" in text_of(page(unverified))
+    assert "Certificate verified expires 27 Nov 12:00" in text_of(page(soon))
+    assert "Certificate verified expired 21 Nov 12:00" in text_of(page(expired))
+
+
+def test_servers_in_trouble_come_first() -> None:
+    html = render(page(HQ, UNPOLLED, DOWN, replace(HQ, name="far")))
+    places = [html.index(f"<bdi>{name}</bdi> ") for name in ("lab", "new", "hq", "far")]
+    assert sorted(places) == places
+
+
+def test_running_sessions_are_shown_with_how_long_they_have_been_open() -> None:
+    text = text_of(BUSY)
+    assert (
+        "Longest first Open for Organization Type Opened Session "
+        "2 h contoso.onmicrosoft.com Exchange 10:00:00 635b22cf-9cdc-4004-9160-9b90f90f1bbf" in text
+    )
+
+
+def test_sessions_open_for_more_than_a_day_stand_out_in_words_too() -> None:
+    long = replace(RUNNING, duration_seconds=86_400.0)
+    shown = replace(BUSY, running=(long, RUNNING), running_total=2, long_running_total=1)
+    html = render(shown)
+    assert "1 d more than a day contoso" in Reader(html).text
+    assert 1 == html.count('class="long"')
+
+
+def test_a_state_is_shown_when_it_is_not_the_usual_one() -> None:
+    odd = replace(BUSY, running=(replace(RUNNING, state="Unknown"),))
+    assert "Opened State Session 2 h contoso.onmicrosoft.com Exchange 10:00:00 Unknown" in text_of(
+        odd
+    )
 
 
 def test_finished_sessions_are_shown_with_result_and_duration() -> None:
     nameless = replace(FINISHED, organization="", result=None, ended=None, duration_seconds=None)
-    text = Reader(page(replace(HQ, finished=(FINISHED, nameless)))).text
-    ids = "Vex 0f9c2c5e-2f3b-4a44-a7d5-6f1f9f1c0001"
-    started = "2026-11-24 11:48:00"
-    assert f"Failed contoso.onmicrosoft.com {ids} 1 min 30 s {started} 2026-11-24 11:49:30" in text
-    assert f"none (none) {ids} unknown {started} unknown" in text
+    text = text_of(replace(BUSY, finished=(FINISHED, nameless)))
+    ids = "0f9c2c5e-2f3b-4a44-a7d5-6f1f9f1c0001"
+    assert (
+        "Result Organization Type Ended Took Session Success contoso.onmicrosoft.com Teams "
+        f"10 min 30 s ago 11:49:30 1 min 30 s {ids} none (none) Teams unknown unknown {ids}" in text
+    )
 
 
-def test_every_server_has_its_section_and_none_is_said_in_words() -> None:
-    assert page(HQ, replace(HQ, name="lab")).count("<section>") == 2
-    assert "No server is polled by this instance." in Reader(page()).text
+def test_the_server_is_named_where_there_are_several() -> None:
+    text = text_of(replace(BUSY, servers=(HQ, DOWN)))
+    assert "Type Opened Server Session" in text
+    assert "Exchange 10:00:00 hq 635b22cf" in text
+    assert "now hq contoso.onmicrosoft.com" in text  # on the timeline
 
 
-def test_the_page_links_to_the_other_endpoints() -> None:
-    assert Reader(page(HQ)).links == ["/metrics", "/config", "/-/healthy", "/-/ready"]
+def test_failures_within_a_day_are_listed() -> None:
+    shown = page(HQ, DOWN, recent_failures=(FAILURE, replace(FAILURE, organization="")))
+    assert (
+        "Failed within a day fabrikam.example on hq 3 h ago, 09:00:00 "
+        "(no organization) on hq 3 h ago, 09:00:00" in text_of(shown)
+    )
+    assert "Failed within a day" not in text_of(BUSY)
+
+
+def test_long_lists_say_what_they_leave_out() -> None:
+    shown = page(
+        *(replace(HQ, name=f"server-{number}") for number in range(30)),
+        running=(RUNNING,) * 60,
+        running_total=1234,
+        finished=(FINISHED,) * 160,
+        finished_totals=(("Success", 4000), ("Failed", 500)),
+        recent_failures=tuple(
+            replace(FAILURE, organization=f"tenant-{number}") for number in range(15)
+        ),
+    )
+    text = text_of(shown)
+    assert "The 20 that have been open longest, of 1,234" in text
+    assert "The last 20 of 4,500" in text
+    assert "14 more servers not shown" in text
+    assert "3 more organizations." in text
+    assert "1,174 more running sessions not drawn, opened after those that are." in text
+    assert "Of the finished sessions only the last 160 are drawn." in text
+
+
+def test_totals_of_an_unfinished_first_look_do_not_contradict_the_table() -> None:
+    shown = replace(BUSY, finished=(FINISHED,) * 3, finished_totals=())
+    assert "Finished 3" in text_of(shown)
+
+
+def test_empty_lists_say_so() -> None:
+    text = text_of(page(HQ))
+    assert "Running now No restore session is running." in text
+    assert "Last finished No restore session has finished, as far back as lookback goes." in text
+    assert "Timeline" not in text
+    assert "No server is polled by this instance." in text_of(page())
+
+
+def test_the_timeline_is_drawn_and_told_in_words() -> None:
+    html = render(BUSY)
+    reader = Reader(html)
+    assert "The last 15 minutes, since 11:45:00 UTC running Success Warning Failed" in reader.text
+    assert "1 running, 1 Success" in reader.text  # the title of the drawing
+    assert "Teams, Success, 11:48:00 to 11:49:30 (1 min 30 s)" in reader.text
+    assert '<line x1="20.0%" x2="30.0%" y1="25" y2="25"/>' in html
+    assert 'role="img"' in html
+
+
+def test_every_result_has_a_shape_of_its_own() -> None:
+    results = ("Success", "Warning", "Failed", "Odd")
+    html = render(replace(BUSY, finished=tuple(replace(FINISHED, result=one) for one in results)))
+    legend = html.partition('class="legend"')[2].partition("</ul>")[0]
+    marks = html.partition('class="lanes"')[2].partition("</ol>")[0]
+    shapes = {"good", "warn", "bad", "busy", "unknown"}
+    assert shapes == {shape for shape in shapes if f'href="#{shape}"' in legend}
+    assert shapes == {shape for shape in shapes if f'<use href="#{shape}" x=' in marks}
+
+
+def test_personal_data_is_shown_under_its_names() -> None:
+    named = replace(
+        BUSY, info_labels=("name",), running=(replace(RUNNING, info=("Restore of the board",)),)
+    )
+    assert "Opened Name Session" in text_of(named)
+    assert "10:00:00 Restore of the board 635b22cf" in text_of(named)
+
+    several = replace(
+        BUSY,
+        info_labels=("name", "initiated_by"),
+        running=(replace(RUNNING, info=("Restore", "")),),
+    )
+    assert "Opened Personal data Session" in text_of(several)
+    assert "Name Restore Initiated by –" in text_of(several)
+
+
+def test_the_page_links_to_the_other_endpoints_and_to_its_own_parts() -> None:
+    assert [
+        "./metrics",
+        "./config",
+        "./-/healthy",
+        "./-/ready",
+        "#failed",
+        "./?pause",
+        "#servers",
+        "#running",
+        "#finished",
+    ] == Reader(render(page(DOWN, recent_failures=(FAILURE,)))).links
+
+
+def test_every_reference_inside_the_page_leads_somewhere() -> None:
+    long = replace(RUNNING, duration_seconds=90_000.0)
+    reader = Reader(
+        render(
+            replace(
+                BUSY,
+                servers=(HQ, DOWN, UNPOLLED),
+                running=(long,),
+                long_running_total=1,
+                recent_failures=(FAILURE,),
+            )
+        )
+    )
+    assert set() == reader.references - set(reader.ids)
+    assert len(set(reader.ids)) == len(reader.ids)
+
+
+def test_the_page_renews_itself_and_can_be_told_not_to() -> None:
+    renewing, paused = render(BUSY), render(BUSY, paused=True)
+    assert '<meta http-equiv="refresh" content="60">' in renewing
+    assert "Renewed every 60 s. Pause" in Reader(renewing).text
+    assert "http-equiv" not in paused
+    assert "This page stays as it is. Renew it every 60 s" in Reader(paused).text
+
+
+def test_the_page_renews_itself_about_as_often_as_servers_are_polled() -> None:
+    def every(*seconds: float) -> str:
+        servers = [replace(HQ, poll_interval_seconds=each) for each in seconds]
+        return render(page(*servers)).partition('"refresh" content="')[2].partition('"')[0]
+
+    assert ["10", "30", "60", "60"] == [every(2.0), every(600.0, 30.0), every(600.0), every()]
+
+
+def test_paused_is_asked_for_by_the_address(serve: Callable[..., WebServer]) -> None:
+    server = serve(FakeSite())
+    assert 'http-equiv="refresh"' in request(server, "/").text
+    assert 'http-equiv="refresh"' not in request(server, "/?pause").text
+
+
+def hostile(server: ServerStatus) -> ServerStatus:
+    return replace(server, name=HOSTILE, detail=HOSTILE, version=HOSTILE, api_version=HOSTILE)
 
 
 def test_hostile_values_are_text() -> None:
-    row = replace(
-        RUNNING,
-        session_id=HOSTILE,
-        organization=HOSTILE,
-        type=HOSTILE,
-        state=HOSTILE,
-        result=HOSTILE,
+    fields: dict[str, Any] = {
+        "server": HOSTILE,
+        "session_id": HOSTILE,
+        "organization": HOSTILE,
+        "type": HOSTILE,
+        "state": HOSTILE,
+        "info": (HOSTILE,) * 2,
+    }
+    shown = replace(
+        BUSY,
+        servers=(hostile(HQ), hostile(DOWN)),
+        running=(replace(RUNNING, **fields),),
+        finished=(replace(FINISHED, result=HOSTILE, **fields),),
+        finished_totals=((HOSTILE, 1),),
+        recent_failures=(replace(FAILURE, organization=HOSTILE, server=HOSTILE),),
+        info_labels=("name", "reason"),
     )
-    server = replace(
-        HQ,
-        name=HOSTILE,
-        up=False,
-        reason=HOSTILE,
-        version=HOSTILE,
-        api_version=HOSTILE,
-        running=(row,),
-        finished=(row,),
+    harmless = replace(
+        BUSY,
+        servers=(HQ, DOWN),
+        running=(replace(RUNNING, state="Odd", info=("a", "b")),),
+        finished=(replace(FINISHED, result="Odd", info=("a", "b")),),
+        recent_failures=(FAILURE,),
+        info_labels=("name", "reason"),
     )
-    html = page(server)
-    reader = Reader(html)
-    plain = Reader(page(HQ))
-    assert reader.words.count(HOSTILE) == 12
-    assert reader.tags - plain.tags == {"p"} - plain.tags
-    assert reader.attributes == plain.attributes
-    assert "<script" not in html
+    reader, plain = Reader(render(shown)), Reader(render(harmless))
+    assert reader.words.count(HOSTILE) > 15
+    assert (plain.tags, plain.attributes) == (reader.tags, reader.attributes)
+    assert "<script" not in render(shown)
 
 
 def test_values_that_utf_8_cannot_hold_do_not_break_the_page(
     serve: Callable[..., WebServer],
 ) -> None:
-    strange = StatusPage(
-        version="1", generated=NOON, servers=(replace(HQ, name="a\ud800\x00\u202eb"),)
-    )
+    strange = page(replace(HQ, name="a\ud800\x00\u202eb"))
     answer = request(serve(FakeSite(page=strange)), "/")
-    assert (answer.status, "a?" in answer.text) == (200, True)
+    assert (200, True) == (answer.status, "a?" in answer.text)
 
 
 def test_the_page_has_no_script_no_inline_style_and_nothing_from_elsewhere() -> None:
-    reader = Reader(page(HQ))
-    assert not reader.tags & {"script", "link", "img", "iframe", "object", "form", "base"}
+    html = render(BUSY)
+    reader = Reader(html)
+    assert not {"script", "link", "img", "iframe", "object", "form", "base"} & set(reader.tags)
     assert "style" not in reader.attributes
     assert not any(name.startswith("on") for name in reader.attributes)
-    assert "url(" not in page(HQ)
-    assert "@import" not in page(HQ)
-    assert reader.open == []  # every element is closed
+    assert "url(" not in html
+    assert "@import" not in html
+    assert [] == reader.open  # every element is closed
 
 
 def test_the_style_sheet_is_the_one_that_the_policy_allows(
@@ -228,8 +396,25 @@ def test_the_style_sheet_is_the_one_that_the_policy_allows(
     assert f"style-src {STYLE_SOURCE};" in answer.headers["Content-Security-Policy"]
 
 
-def test_the_page_serves_narrow_screens_and_dark_rooms() -> None:
-    html = page(HQ)
-    assert 'name="viewport" content="width=device-width, initial-scale=1"' in html
-    assert "prefers-color-scheme: dark" in html
-    assert "@media (max-width:" in html
+def test_the_largest_page_is_small() -> None:
+    fields: dict[str, Any] = {
+        "organization": '"' * 512,
+        "server": '"' * 128,
+        "info": ('"' * 512,) * len(EVERY_INFO_LABEL),
+    }
+    shown = page(
+        *(
+            replace(DOWN, name=f"{number:03}" + '"' * 125, detail='"' * 400, version='"' * 400)
+            for number in range(200)
+        ),
+        running=tuple(
+            replace(RUNNING, **{**fields, "organization": f"{number:03}" + '"' * 509})
+            for number in range(60)
+        ),
+        running_total=100_000,
+        finished=(replace(FINISHED, **fields),) * 160,
+        finished_totals=(("Success", 100_000),),
+        recent_failures=(replace(FAILURE, organization='"' * 512),) * 5000,
+        info_labels=EVERY_INFO_LABEL,
+    )
+    assert len(render(shown).encode()) < 200_000

@@ -1,0 +1,18 @@
+"""The status page: the values it shows, what it makes of them, and how it draws that."""
+
+from exporter.web.status.page import FailedRestore, ServerStatus, SessionRow, StatusPage
+from exporter.web.status.rendering import STYLE_SOURCE, render_status
+from exporter.web.status.verdict import LONG_RUNNING_SECONDS, RECENT_SECONDS
+from exporter.web.status.view import StatusView
+
+__all__ = [
+    "LONG_RUNNING_SECONDS",
+    "RECENT_SECONDS",
+    "STYLE_SOURCE",
+    "FailedRestore",
+    "ServerStatus",
+    "SessionRow",
+    "StatusPage",
+    "StatusView",
+    "render_status",
+]

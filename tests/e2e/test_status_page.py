@@ -1,0 +1,254 @@
+"""The status page as a browser shows it: a real Chromium, on a phone and on a wide screen, by day and by night."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from web.support import EMPTY_PAGE, FakeSite
+
+from exporter.simulator import Simulator
+from exporter.simulator.world import World
+from exporter.web.status import StatusPage
+from support.browser import Browser, Tab, running_browser
+from support.pages import left_open, page_of, served, snapshot_of, some_sessions, trouble_page
+from support.running import running_exporter, server_yaml, wait_until
+from support.screenshots import PICTURES, Picture, take
+from support.sessions import running
+
+pytestmark = pytest.mark.e2e
+
+WIDTHS = (360, 768, 1920)
+LONG = "x" * 500
+
+
+def long_words() -> StatusPage:
+    personal = [
+        running(number, name=LONG, initiated_by=f"CONTOSO\\{LONG}", organization=LONG)
+        for number in (1, 2000)
+    ]
+    snapshot = snapshot_of("h" * 128, [*some_sessions(30), *personal])
+    return page_of(snapshot, info_labels=["name", "initiated_by", "client_host"])
+
+
+# What operators may see, from nothing at all to too much.
+PAGES: dict[str, Callable[[], StatusPage]] = {
+    "no server": lambda: EMPTY_PAGE,
+    "not polled yet": lambda: page_of(never_polled=["hq"]),
+    "no session": lambda: page_of(snapshot_of("hq", [])),
+    "five sessions": lambda: page_of(snapshot_of("hq", [*some_sessions(4), left_open()])),
+    "trouble": trouble_page,
+    "500 sessions": lambda: page_of(snapshot_of("hq", some_sessions(500, 40))),
+    "long words": long_words,
+}
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with running_browser(tmp_path_factory.mktemp("browser")) as started:
+        yield started
+
+
+@pytest.fixture
+def tab(browser: Browser) -> Iterator[Tab]:
+    """A tab of its own for each test."""
+    with browser.tab() as opened:
+        yield opened
+
+
+# Elements that reach beyond the screen; what is there for screen readers only is clipped away.
+BEYOND = """
+[...document.querySelectorAll("body *")]
+  .filter((one) => !one.closest(".sr, .shapes, thead"))
+  .map((one) => [one, one.getBoundingClientRect()])
+  .filter(([one, box]) => box.width && (box.left < -1 || box.right > innerWidth + 1))
+  .map(([one, box]) => [one.outerHTML.slice(0, 120), box.left, box.right])
+"""
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_nothing_reaches_beyond_the_screen(tab: Tab, kind: str) -> None:
+    with served(FakeSite(page=PAGES[kind]())) as url:
+        for width in WIDTHS:
+            tab.open(url, width=width)
+            assert width == tab.value("innerWidth")
+            assert width == tab.value("document.documentElement.scrollWidth")
+            assert [] == tab.value(BEYOND)
+
+
+# The contrast of every text, and of every shape, with what is behind it; those that are too faint.
+FAINT = """
+(() => {
+  const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
+  const light = (color) => numbers(color).slice(0, 3)
+    .map((part) => part / 255)
+    .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, part, place) => sum + part * [0.2126, 0.7152, 0.0722][place], 0);
+  const behind = (one) => {
+    const color = getComputedStyle(one).backgroundColor;
+    const alpha = numbers(color)[3] ?? 1;
+    if (alpha === 1) return color;
+    if (alpha !== 0) throw new Error(`half transparent: ${one.outerHTML.slice(0, 80)}`);
+    return one.parentElement ? behind(one.parentElement) : "rgb(255, 255, 255)";
+  };
+  const contrast = (one, color) => {
+    const [less, more] = [light(color), light(behind(one))].sort((a, b) => a - b);
+    return (more + 0.05) / (less + 0.05);
+  };
+  const seen = {texts: 0, shapes: 0, faint: []};
+  const judge = (one, color, least, what) => {
+    const ratio = contrast(one, color);
+    if (ratio < least) seen.faint.push([what, color, behind(one), ratio]);
+  };
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const one = texts.currentNode.parentElement;
+    if (!texts.currentNode.data.trim() || one.localName === "title" || !one.checkVisibility()) continue;
+    const style = getComputedStyle(one);
+    seen.texts += 1;
+    judge(one, one instanceof SVGElement ? style.fill : style.color, 4.5, one.outerHTML.slice(0, 90));
+  }
+  for (const one of document.querySelectorAll(".icon, .lanes g")) {
+    seen.shapes += 1;
+    judge(one, getComputedStyle(one).fill, 3, one.outerHTML.slice(0, 90));
+  }
+  return seen;
+})()
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_and_shapes_stand_out_by_day_and_by_night(tab: Tab, scheme: str) -> None:
+    lightness = []
+    for kind in ("no session", "not polled yet", "five sessions", "trouble"):
+        with served(FakeSite(page=PAGES[kind]())) as url:
+            tab.open(url, width=1920, scheme=scheme)
+            seen = tab.value(FAINT)
+            assert [] == seen["faint"]
+            assert seen["texts"] > 20
+            lightness.append(tab.value("getComputedStyle(document.body).backgroundColor"))
+    assert seen["shapes"] > 100
+    assert {"light": {"rgb(243, 245, 247)"}, "dark": {"rgb(18, 21, 25)"}}[scheme] == set(lightness)
+
+
+FOCUSABLE = 'document.querySelectorAll("a[href], button, input, select, textarea, [tabindex]")'
+FOCUS = f"""
+(() => {{
+  const style = getComputedStyle(document.activeElement);
+  return [
+    [...{FOCUSABLE}].indexOf(document.activeElement),
+    style.outlineStyle === "solid" && parseFloat(style.outlineWidth) >= 2,
+  ];
+}})()
+"""
+PLACES = (
+    f"[...{FOCUSABLE}].map((one) => one.getBoundingClientRect()).map((box) => [box.top, box.left])"
+)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_tab_key_reaches_every_link_in_reading_order(tab: Tab, width: int) -> None:
+    with served(FakeSite(page=trouble_page())) as url:
+        tab.open(url, width=width)
+        links = tab.value(f"{FOCUSABLE}.length")
+        assert 11 == links
+
+        visited = []
+        for _ in range(links):
+            tab.press_tab()
+            visited.append(tab.value(FOCUS))
+
+        assert [[number, True] for number in range(links)] == visited
+        places = tab.value(PLACES)
+        assert sorted(places) == places
+
+
+def test_a_link_to_a_part_of_the_page_leads_there(tab: Tab) -> None:
+    with served(FakeSite(page=trouble_page())) as url:
+        tab.open(url, width=360)
+        assert 0 == tab.value("scrollY")
+        tab.value("document.querySelector('a[href=\"#running\"]').click()")
+        top = tab.value('document.getElementById("running").getBoundingClientRect().top')
+        assert 0 <= top < 100
+
+
+def test_a_session_named_like_a_script_is_text(tab: Tab) -> None:
+    name = "<script>alert(1)</script>"
+    organization = '"><img src=x onerror=alert(2)>'
+    world = World(sessions=0, organizations=0, activity=False, minimum=False)
+    world.add_session(name=name, organization=organization)
+    world.add_session(name=name, organization=organization, state="Stopped", result="Failed")
+    allowed = "poll_interval: 1s\ninfo_labels: [name]"
+    with (
+        Simulator(world) as simulator,
+        running_exporter(server_yaml(simulator), allowed) as exporter,
+    ):
+        exporter.wait_for(1, "vb365_up", server="hq")
+        tab.open(f"{exporter.url}/?pause")
+
+        assert 2 == tab.value("document.body.innerText").count(name)
+        assert organization in tab.value("document.querySelector('.lanes').innerText")
+        assert 0 == tab.value("document.querySelectorAll('script, img').length")
+        assert [] == tab.complaints()
+
+
+def test_personal_data_does_not_reach_the_page_unless_it_is_allowed(tab: Tab) -> None:
+    world = World(sessions=0, organizations=0, activity=False, minimum=False)
+    secret = "What Alice looked for"
+    world.add_session(
+        name=secret,
+        initiated_by=secret,
+        client_host=secret,
+        scope_name=secret,
+        reason=secret,
+        details=secret,
+        organization="contoso.example",
+    )
+    with Simulator(world) as simulator, running_exporter(server_yaml(simulator)) as exporter:
+        exporter.wait_for(1, "vb365_up", server="hq")
+        tab.open(f"{exporter.url}/?pause")
+
+        html = tab.value("document.documentElement.outerHTML")
+        assert "contoso.example" in html
+        assert secret not in html
+
+
+def test_the_page_asks_for_nothing_but_itself(tab: Tab) -> None:
+    with served(FakeSite(page=trouble_page())) as url:
+        tab.open(url)
+
+        assert [url] == tab.requested()
+        assert [] == tab.complaints()
+
+
+def test_a_script_that_got_into_the_page_all_the_same_would_not_run(tab: Tab) -> None:
+    with served(FakeSite(page=trouble_page())) as url:
+        tab.open(url)
+        tab.value(
+            "document.body.append(Object.assign(document.createElement('script'),"
+            " {textContent: 'document.title = \"taken over\"'}))"
+        )
+
+        assert "taken over" != tab.value("document.title")
+        wait_until(lambda: tab.complaints() != [], "the browser reports it")
+        assert "Content Security Policy" in tab.complaints()[0]
+
+
+def test_the_page_can_be_read_without_its_colours(tab: Tab) -> None:
+    with served(FakeSite(page=trouble_page())) as url:
+        tab.open(url)
+        words = tab.value("document.querySelector('.servers').innerText")
+        shapes = tab.value(
+            "[...document.querySelectorAll('.servers h3 use')].map((one) => one.getAttribute('href'))"
+        )
+
+    assert ["#bad", "#bad", "#wait", "#good"] == shapes
+    assert [2, 1] == [words.count(word) for word in ("down", "not polled yet")]
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.name)
+def test_the_pictures_of_the_readme_can_be_taken(browser: Browser, picture: Picture) -> None:
+    taken = take(browser, picture)
+
+    assert b"\x89PNG" == taken[:4]
+    assert picture.width == int.from_bytes(taken[16:20])

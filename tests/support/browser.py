@@ -1,0 +1,171 @@
+"""A real headless Chromium, driven over its DevTools protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from support.programs import program, started
+from support.running import wait_until
+
+_FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--remote-debugging-port=0",
+)
+_ANSWER_SECONDS = 20.0
+
+
+class Browser:
+    """A running Chromium; `runner` is the loop that its connection lives on."""
+
+    def __init__(self, runner: asyncio.Runner, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._runner = runner
+        self._socket = socket
+        self._numbers = count(1)
+        self._events: list[dict[str, Any]] = []
+
+    def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
+        """Give a command and return its result."""
+        number = next(self._numbers)
+        command = {"id": number, "method": method, "params": parameters}
+        if session is not None:
+            command["sessionId"] = session
+        self._runner.run(self._socket.send_json(command))
+        while True:
+            message = self._receive()
+            if message.get("id") == number:
+                assert "error" not in message, message
+                result: dict[str, Any] = message["result"]
+                return result
+            self._events.append(message)
+
+    def events(self, session: str, method: str) -> list[dict[str, Any]]:
+        """What has been told so far of one kind of event."""
+        return [
+            event["params"]
+            for event in self._events
+            if event.get("sessionId") == session and event["method"] == method
+        ]
+
+    def wait_for(self, session: str, method: str, times: int) -> None:
+        """Return when an event has been told so many times."""
+        while len(self.events(session, method)) < times:
+            self._events.append(self._receive())
+
+    @contextmanager
+    def tab(self) -> Iterator[Tab]:
+        """A tab that shares nothing with others."""
+        context = self.call("Target.createBrowserContext")["browserContextId"]
+        target = self.call("Target.createTarget", url="about:blank", browserContextId=context)
+        attached = self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
+        try:
+            yield Tab(self, attached["sessionId"])
+        finally:
+            self.call("Target.disposeBrowserContext", browserContextId=context)
+
+    def _receive(self) -> dict[str, Any]:
+        message: dict[str, Any] = self._runner.run(
+            self._socket.receive_json(timeout=_ANSWER_SECONDS)
+        )
+        return message
+
+
+class Tab:
+    """One tab."""
+
+    def __init__(self, browser: Browser, session: str) -> None:
+        self._browser = browser
+        self._session = session
+        self._loads = 0
+        for domain in ("Log", "Network", "Page", "Runtime"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Give a command to this tab."""
+        return self._browser.call(method, self._session, **parameters)
+
+    def open(self, url: str, *, width: int = 1280, scheme: str = "light") -> None:
+        """Show a page on a screen of this width, for somebody who prefers light or dark."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=800,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+        self.call(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": scheme}],
+        )
+        self.call("Page.navigate", url=url)
+        self._loads += 1
+        self._browser.wait_for(self._session, "Page.loadEventFired", self._loads)
+
+    def value(self, expression: str) -> Any:
+        """The value of a JavaScript expression."""
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def press_tab(self) -> None:
+        """Press the tab key and let it go."""
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key="Tab", windowsVirtualKeyCode=9)
+
+    def requested(self) -> list[str]:
+        """Every URL that was asked for since the tab was opened."""
+        sent = self._browser.events(self._session, "Network.requestWillBeSent")
+        return [event["request"]["url"] for event in sent]
+
+    def complaints(self) -> list[str]:
+        """What the browser has found wrong: errors, warnings, violations of the page's policy."""
+        entries = self._browser.events(self._session, "Log.entryAdded")
+        return [event["entry"]["text"] for event in entries]
+
+    def screenshot(self, most_pixels_high: float | None = None) -> bytes:
+        """The page as PNG, or its upper part."""
+        size = self.call("Page.getLayoutMetrics")["cssContentSize"]
+        height = min(size["height"], most_pixels_high or size["height"])
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": height, "scale": 1}
+        taken = self.call(
+            "Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True
+        )
+        return base64.b64decode(taken["data"])
+
+
+@contextmanager
+def running_browser(directory: Path) -> Iterator[Browser]:
+    """Run a Chromium with an empty profile in this directory."""
+    profile = directory / "profile"
+    command = [program("chromium", "chromium"), *_FLAGS, f"--user-data-dir={profile}"]
+    address = profile / "DevToolsActivePort"
+    with started([*command, "about:blank"], directory / "chromium.log"), asyncio.Runner() as runner:
+        wait_until(lambda: address.exists() and "\n" in address.read_text(), "Chromium listens")
+        port, path = address.read_text().split()
+        client = runner.run(_client())
+        try:
+            socket = runner.run(
+                client.ws_connect(f"ws://127.0.0.1:{port}{path}", max_msg_size=0).__aenter__()
+            )
+            yield Browser(runner, socket)
+        finally:
+            runner.run(client.close())
+
+
+async def _client() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(trust_env=False)

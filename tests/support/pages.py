@@ -1,0 +1,164 @@
+"""Status pages of made-up servers, on the way from the ledger to the page that real ones take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+from uuid import UUID
+
+from exporter.config import Config, parse_config
+from exporter.overview import Overview
+from exporter.polling.snapshot import ServerStatus, Snapshot
+from exporter.vb365.model import RestoreSession, SessionResult, SessionType
+from exporter.web.app import Site, WebApp
+from exporter.web.server import WebServer, bind_listeners
+from exporter.web.status import StatusPage
+from support.ledgers import LedgerBench
+from support.sessions import NOON, finished, running
+
+UP = ServerStatus(
+    up=True,
+    up_since=-7_500.0,
+    version="8.2.0.5000",
+    api_version="v8",
+    certificate_not_after=NOON + timedelta(days=700),
+    last_poll_timestamp=NOON.timestamp() + 48,
+    last_success_timestamp=NOON.timestamp() + 48,
+)
+DOWN = replace(
+    UP,
+    up=False,
+    up_since=None,
+    failing_since=-30.0,
+    failure_reason="auth",
+    failure_message="token: the login is refused (HTTP 400, invalid_grant)",
+    last_success_timestamp=NOON.timestamp() - 90,
+)
+NEVER_REACHED = ServerStatus(
+    up=False,
+    failing_since=-2_700.0,
+    failure_reason="connect",
+    failure_message="list: no connection to vb365.example.com:4443: Connection refused",
+    last_poll_timestamp=NOON.timestamp() + 40,
+)
+
+_ORGANIZATIONS = (
+    "contoso.onmicrosoft.com",
+    "fabrikam.onmicrosoft.com",
+    "northwind-traders.com",
+    "adatum.onmicrosoft.com",
+    "wingtip-toys.com",
+    "tailspin.onmicrosoft.com",
+)
+_TYPES = tuple(one for one in SessionType if one is not SessionType.UNKNOWN)
+_RESULTS = (
+    *(SessionResult.SUCCESS,) * 30,
+    *(SessionResult.WARNING,) * 3,
+    SessionResult.FAILED,
+)
+
+
+def config_of(*names: str, info_labels: Sequence[str] = ()) -> Config:
+    """A configuration of these servers."""
+    servers = "".join(
+        f"  - {{name: {name}, url: 'https://{name}:4443', auth: {{username: u, password: p}}}}\n"
+        for name in names
+    )
+    text = f"info_labels: [{', '.join(info_labels)}]\nservers:\n{servers}"
+    return parse_config(text, directory=Path.cwd())
+
+
+def some_sessions(
+    count: int, organizations: int = 4, *, seed: int = 1, days: float = 2.0
+) -> list[RestoreSession]:
+    """So many sessions of the last days; the first of every dozen still runs."""
+    random = Random(seed)  # noqa: S311 - repeatable, nothing secret
+    sessions = []
+    for number in range(1, count + 1):
+        tenant = random.randrange(organizations)
+        organization = (
+            _ORGANIZATIONS[tenant]
+            if organizations <= len(_ORGANIZATIONS)
+            else f"tenant-{tenant:02}.onmicrosoft.com"
+        )
+        opened = NOON - timedelta(days=days) * random.random() ** 1.5
+        session = (running if number % 12 == 1 else finished)(
+            number,
+            id=str(UUID(int=random.getrandbits(128), version=4)),
+            creation_time=opened,
+            organization=organization,
+            type=random.choice(_TYPES),
+        )
+        if session.stopped:
+            took = timedelta(minutes=0.2 + random.expovariate(1 / 25))
+            session = replace(
+                session, result=random.choice(_RESULTS), end_time=min(NOON, opened + took)
+            )
+        sessions.append(session)
+    return sessions
+
+
+def left_open() -> RestoreSession:
+    """A session that somebody forgot three weeks ago."""
+    return running(60_000, creation_time=NOON - timedelta(days=22, hours=3))
+
+
+def snapshot_of(
+    name: str,
+    sessions: Sequence[RestoreSession],
+    status: ServerStatus = UP,
+    *,
+    polled_seconds_after_noon: float = 48.0,
+) -> Snapshot:
+    """A server after a poll that answered everything."""
+    bench = LedgerBench()
+    bench.hold(*sessions)
+    snapshot = bench.poll(after_seconds=polled_seconds_after_noon)
+    return replace(snapshot, server=name, status=status)
+
+
+def silent_snapshot(name: str, status: ServerStatus = NEVER_REACHED) -> Snapshot:
+    """A server that has never answered."""
+    return Snapshot(server=name, status=status, stale_after_seconds=180.0)
+
+
+def page_of(
+    *snapshots: Snapshot,
+    never_polled: Sequence[str] = (),
+    info_labels: Sequence[str] = (),
+    seconds_after_noon: float = 60.0,
+) -> StatusPage:
+    """What is shown of these servers, and of those that were never polled."""
+    names = (*(one.server for one in snapshots), *never_polled)
+    return Overview().page(
+        config_of(*names, info_labels=info_labels),
+        [snapshot.fresh(seconds_after_noon) for snapshot in snapshots],
+        monotonic=seconds_after_noon,
+        timestamp=NOON.timestamp() + seconds_after_noon,
+    )
+
+
+def trouble_page() -> StatusPage:
+    """Four servers: one up, one that has begun to refuse the login, one never reached, one not polled yet."""
+    return page_of(
+        snapshot_of("hq", [*some_sessions(60), left_open()]),
+        snapshot_of("customers", some_sessions(40, 6, seed=2), DOWN, polled_seconds_after_noon=-90),
+        silent_snapshot("branch-office"),
+        never_polled=["lab"],
+    )
+
+
+@contextmanager
+def served(site: Site) -> Iterator[str]:
+    """Serve a site; gives the URL of its status page."""
+    app = WebApp(site)
+    web = WebServer(app, bind_listeners(["127.0.0.1:0"]), refuse=app.refuse)
+    web.start()
+    try:
+        yield f"http://{web.addresses[0]}/"
+    finally:
+        web.close(2.0)

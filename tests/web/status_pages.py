@@ -1,0 +1,81 @@
+"""Values of the status page that tests vary."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from web.support import NOON
+
+from exporter.web.status import FailedRestore, ServerStatus, SessionRow, StatusPage
+
+RUNNING = SessionRow(
+    server="hq",
+    session_id="635b22cf-9cdc-4004-9160-9b90f90f1bbf",
+    organization="contoso.onmicrosoft.com",
+    type="Vex",
+    state="Working",
+    result=None,
+    started=NOON - timedelta(hours=2),
+    ended=None,
+    duration_seconds=7_200.0,
+)
+FINISHED = replace(
+    RUNNING,
+    session_id="0f9c2c5e-2f3b-4a44-a7d5-6f1f9f1c0001",
+    type="Vet",
+    state="Stopped",
+    result="Success",
+    started=NOON - timedelta(minutes=12),
+    ended=NOON - timedelta(minutes=10, seconds=30),
+    duration_seconds=90.0,
+)
+HQ = ServerStatus(
+    name="hq",
+    up=True,
+    since=NOON - timedelta(hours=5),
+    reason=None,
+    detail=None,
+    version="8.2.0.5000",
+    api_version="v8",
+    tls_verified=True,
+    certificate_not_after=NOON + timedelta(days=400),
+    last_poll=NOON - timedelta(seconds=12),
+    last_success=NOON - timedelta(seconds=12),
+    data_age_seconds=12.5,
+    poll_interval_seconds=60.0,
+    stale_after_seconds=180.0,
+    sessions_known=2,
+)
+DOWN = replace(
+    HQ,
+    name="lab",
+    up=False,
+    since=NOON - timedelta(minutes=46),
+    reason="connect",
+    detail="list: no connection to lab:4443: Connection refused",
+    last_success=NOON - timedelta(minutes=46),
+    data_age_seconds=None,
+)
+UNPOLLED = replace(
+    HQ,
+    name="new",
+    up=None,
+    since=None,
+    version=None,
+    api_version=None,
+    certificate_not_after=None,
+    last_poll=None,
+    last_success=None,
+    data_age_seconds=None,
+    sessions_known=0,
+)
+FAILURE = FailedRestore(
+    server="hq", organization="fabrikam.example", ended=NOON - timedelta(hours=3)
+)
+
+
+def page(*servers: ServerStatus, **fields: Any) -> StatusPage:
+    """A page of these servers, without sessions unless the test gives them."""
+    return replace(StatusPage(version="1.2.3", generated=NOON, servers=servers), **fields)

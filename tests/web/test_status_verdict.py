@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from web.status_pages import DOWN, FAILURE, HQ, RUNNING, UNPOLLED, page
+from web.support import NOON
+
+from exporter.web.status import ServerStatus, StatusPage
+from exporter.web.status.verdict import (
+    Level,
+    nothing_finished,
+    nothing_running,
+    silent_servers,
+    verdict,
+)
+
+LONG = replace(RUNNING, started=NOON - timedelta(hours=51), duration_seconds=183_600.0)
+
+
+def said(shown: StatusPage) -> list[str]:
+    judged = verdict(shown)
+    return [judged.headline.text, *(finding.text for finding in judged.also)]
+
+
+def expiring(server: ServerStatus, after: timedelta) -> ServerStatus:
+    return replace(server, certificate_not_after=NOON + after)
+
+
+def test_all_is_well_when_there_is_nothing_to_say() -> None:
+    judged = verdict(page(HQ, running=(RUNNING,), running_total=1))
+    assert (Level.GOOD, "All is well.", ()) == (
+        judged.headline.level,
+        judged.headline.text,
+        judged.also,
+    )
+
+
+@pytest.mark.parametrize(
+    ("shown", "level", "text"),
+    [
+        (page(DOWN), Level.BAD, "lab is down: it cannot be reached."),
+        (
+            page(HQ, DOWN, replace(DOWN, name="x")),
+            Level.BAD,
+            "2 of 3 servers are down: lab and x.",
+        ),
+        (page(DOWN, replace(DOWN, name="x")), Level.BAD, "All 2 servers are down."),
+        (page(HQ, UNPOLLED), Level.WAIT, "new has not been polled yet."),
+        (page(), Level.WAIT, "This instance polls no server."),
+        (
+            page(replace(HQ, sessions_stale=7)),
+            Level.BAD,
+            "What is known of 7 sessions of hq is too old to be shown.",
+        ),
+        (
+            page(HQ, recent_failures=(FAILURE,)),
+            Level.WARN,
+            "A restore of fabrikam.example failed 3 h ago.",
+        ),
+        (
+            page(HQ, recent_failures=(FAILURE, replace(FAILURE, organization=""))),
+            Level.WARN,
+            "Restores of 2 organizations failed within a day, the last 3 h ago.",
+        ),
+        (
+            page(HQ, recent_failures=(replace(FAILURE, organization=""),)),
+            Level.WARN,
+            "A restore of (no organization) failed 3 h ago.",
+        ),
+        (
+            page(HQ, running=(LONG,), running_total=1, long_running_total=1),
+            Level.WARN,
+            "1 session has been open for more than a day: 2 d 3 h.",
+        ),
+        (
+            page(HQ, running=(LONG,), running_total=9, long_running_total=4),
+            Level.WARN,
+            "4 sessions have been open for more than a day, the longest for 2 d 3 h.",
+        ),
+        (
+            page(expiring(HQ, timedelta(days=12, hours=1))),
+            Level.WARN,
+            "The certificate of hq expires in 12 d 1 h.",
+        ),
+        (
+            page(expiring(HQ, -timedelta(seconds=1))),
+            Level.BAD,
+            "The certificate of hq has expired.",
+        ),
+    ],
+)
+def test_each_trouble_has_its_sentence(shown: StatusPage, level: Level, text: str) -> None:
+    judged = verdict(shown)
+    assert (level, text, ()) == (judged.headline.level, judged.headline.text, judged.also)
+
+
+def test_the_worst_comes_first_and_nothing_is_left_out() -> None:
+    shown = page(expiring(HQ, timedelta(days=3)), UNPOLLED, DOWN, recent_failures=(FAILURE,))
+    assert [
+        "lab is down: it cannot be reached.",
+        "A restore of fabrikam.example failed 3 h ago.",
+        "The certificate of hq expires in 3 d.",
+        "new has not been polled yet.",
+    ] == said(shown)
+
+
+def test_every_finding_leads_to_where_the_page_tells_more() -> None:
+    shown = page(
+        DOWN, recent_failures=(FAILURE,), running=(LONG,), running_total=1, long_running_total=1
+    )
+    judged = verdict(shown)
+    assert ["servers", "failed", "running"] == [
+        finding.anchor for finding in (judged.headline, *judged.also)
+    ]
+
+
+def test_certificates_of_several_servers_are_one_matter() -> None:
+    lab = replace(HQ, name="lab")
+    soon, sooner, past = timedelta(days=9), timedelta(days=2), timedelta(days=-2)
+    assert ["The certificates of hq and lab expire soon, the first in 2 d."] == said(
+        page(expiring(HQ, soon), expiring(lab, sooner))
+    )
+    assert ["The certificates of hq and lab have expired."] == said(
+        page(expiring(HQ, past), expiring(lab, past))
+    )
+
+
+def test_a_certificate_that_is_good_for_long_is_no_news() -> None:
+    assert ["All is well."] == said(page(expiring(HQ, timedelta(days=31))))
+
+
+def test_no_sessions_are_only_claimed_of_servers_that_answer() -> None:
+    assert "No restore session is running." == nothing_running(page(HQ))
+    assert (
+        "No restore session is running on the servers that answer; of lab and new nothing is known."
+        == nothing_running(page(HQ, DOWN, UNPOLLED))
+    )
+    assert "Not known: no server answers." == nothing_finished(page(DOWN, UNPOLLED))
+    assert "Not known yet: no server has been polled." == nothing_running(page(UNPOLLED))
+    assert nothing_finished(page(HQ)).startswith("No restore session has finished,")
+
+
+def test_a_server_that_has_just_gone_down_still_vouches_for_what_it_said() -> None:
+    just_now = replace(DOWN, last_success=NOON - timedelta(seconds=100))
+    assert () == silent_servers(page(just_now))
+    assert () == silent_servers(page(replace(DOWN, data_age_seconds=170.0)))
+    assert ("lab",) == silent_servers(page(replace(DOWN, last_success=None)))
+
+
+def test_names_in_the_verdict_are_harmless() -> None:
+    shown = page(replace(DOWN, name="l\u202eab" + "x" * 100))
+    assert said(shown)[0].startswith("lab")
+    assert len(said(shown)[0]) < 110

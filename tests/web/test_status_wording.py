@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from web.support import NOON
+
+from exporter.vb365.errors import Reason
+from exporter.vb365.model import SessionType
+from exporter.web.status.wording import (
+    clock_time,
+    counted,
+    cut,
+    full_time,
+    in_sentence,
+    info_label,
+    listed,
+    precise_time,
+    reason_in_words,
+    type_in_words,
+)
+
+
+@pytest.mark.parametrize(
+    ("moment", "text"),
+    [
+        (NOON - timedelta(minutes=12), "11:48:00"),
+        (NOON - timedelta(hours=13), "23 Nov 23:00"),
+        (NOON + timedelta(days=1), "25 Nov 12:00"),
+        (NOON - timedelta(days=400), "20 Oct 2025"),
+        (datetime(2, 1, 3, tzinfo=UTC), "3 Jan 2"),
+    ],
+)
+def test_a_time_has_a_date_only_when_it_is_not_today(moment: datetime, text: str) -> None:
+    assert text == clock_time(moment, NOON)
+
+
+def test_times_for_machines_and_the_date_of_the_page_are_whole() -> None:
+    moment = NOON + timedelta(microseconds=5)
+    assert "2026-11-24T12:00:00+00:00" == precise_time(moment)
+    assert "2026-11-24 12:00:00" == full_time(moment)
+
+
+def test_numbers_of_things_agree_with_their_nouns() -> None:
+    assert ["0 sessions", "1 session", "12,345 sessions"] == [
+        counted(count, "session") for count in (0, 1, 12_345)
+    ]
+
+
+def test_names_are_listed_as_far_as_a_sentence_bears() -> None:
+    assert "a" == listed(["a"])
+    assert "a and b" == listed(["a", "b"])
+    assert "a, b and c" == listed(["a", "b", "c"])
+    assert "a, b, c and 2 more" == listed(["a", "b", "c", "d", "e"])
+
+
+def test_long_texts_are_cut() -> None:
+    assert ("abcde", "abcd…") == (cut("abcde", 5), cut("abcdef", 5))
+
+
+def test_a_name_in_a_sentence_neither_turns_nor_drowns_what_follows() -> None:
+    assert "evil" == in_sentence("ev\u202eil\u2066")
+    assert 64 == len(in_sentence("x" * 500))
+
+
+def test_every_reason_has_words_of_its_own() -> None:
+    words = {reason_in_words(reason) for reason in Reason}
+    assert len(Reason) == len(words - {reason_in_words("a reason of tomorrow")})
+    assert reason_in_words(None) == reason_in_words("a reason of tomorrow")
+
+
+def test_every_type_is_called_by_its_product() -> None:
+    assert ["Exchange", "OneDrive", "SharePoint", "Teams", "Unknown"] == [
+        type_in_words(one) for one in SessionType
+    ]
+
+
+def test_fields_of_a_session_become_headings() -> None:
+    assert "Initiated by" == info_label("initiated_by")
