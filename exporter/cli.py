@@ -19,6 +19,8 @@ from exporter.service import Service
 from exporter.site import ServiceSite
 from exporter.web.app import WebApp
 from exporter.web.server import Address, WebServer, WebServerError, bind_listeners
+from exporter.web.webconfig import Protection
+from exporter.web.webconfig import check_lines as web_check_lines
 
 __all__ = ["main"]
 
@@ -55,8 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check(options: Options) -> int:
-    """Tell every problem of the configuration, a line each."""
+    """Tell every problem of the configuration files, a line each."""
     errors, warnings = check_lines(options.config_file)
+    if options.web_config_file is not None:
+        errors += web_check_lines(options.web_config_file)
     for line in (*errors, *warnings):
         sys.stderr.write(f"{line}\n")
     return 1 if errors else 0
@@ -81,23 +85,28 @@ def _configuration(options: Options) -> Iterator[Config]:
 def _serve(options: Options, config: Config) -> int:
     """Poll and serve until a signal ends it."""
     with _stop_signals() as stop:
+        protection = Protection(options.web_config_file)
         listeners = bind_listeners([str(address) for address in options.web_listen_address])
         service = Service(config)
         app = WebApp(
             ServiceSite(service),
             telemetry_path=options.web_telemetry_path,
             max_requests=options.web_max_requests,
+            guards=[protection.guard],
+            extra_headers=protection.headers,
         )
-        web = WebServer(app, listeners, refuse=app.refuse)
+        web = WebServer(app, listeners, refuse=app.refuse, tls=protection.tls)
         web.start()
         log.info(
             "started",
             version=__version__,
             servers=len(config.servers),
             listening=",".join(map(str, web.addresses)),
+            protected_by=", ".join(sorted(protection.kinds)) or "nothing",
         )
         if options.demo:
-            _introduce(web.addresses[0], options, config)
+            scheme = "https" if "TLS" in protection.kinds else "http"
+            _introduce(scheme, web.addresses[0], options, config)
         service.start()
         while not stop.wait(_WAKE_SECONDS):
             pass
@@ -126,10 +135,10 @@ def _stop_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _introduce(address: Address, options: Options, config: Config) -> None:
+def _introduce(scheme: str, address: Address, options: Options, config: Config) -> None:
     """Say on standard output what there is to open."""
     host = "localhost" if address.host in _EVERY_INTERFACE else str(address).rpartition(":")[0]
-    url = f"http://{host}:{address.port}"
+    url = f"{scheme}://{host}:{address.port}"
     sys.stdout.write(
         "The demo polls a simulated VB365 every 2 s; restore sessions start, run and end while you watch.\n"
         f"  metrics          {url}{options.web_telemetry_path}\n"

@@ -20,7 +20,7 @@ ALLOWED = {
     "vb365": {"config"},
     "polling": {"config", "vb365"},
     "metrics": {"polling", "vb365"},
-    "web": {"metrics"},
+    "web": {"config", "metrics"},
     "simulator": set[str](),
     "demo": {"config", "simulator"},
     "service": {"config", "metrics", "polling", "vb365"},
@@ -40,6 +40,7 @@ HOMES = {
     "jinja2": {"web"},
     "trustme": {"simulator"},
     "pydantic": {"config"},
+    "bcrypt": {"web"},
 }
 
 MODULES = sorted(ROOT.rglob("*.py"))

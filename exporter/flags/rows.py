@@ -141,6 +141,13 @@ class Options:
         default="40",
         metavar="NUMBER",
     )
+    web_config_file: Path | None = _flag(  # noqa: RUF009 - it makes a field()
+        "--web.config.file",
+        "Web configuration as in exporter-toolkit: TLS, client certificates, basic authentication.",
+        group="Web",
+        read=file,
+        metavar="FILE",
+    )
     log_level: LogLevel = _flag(  # noqa: RUF009 - it makes a field()
         "--log.level",
         "Least severe log events to write: debug, info, warn or error.",

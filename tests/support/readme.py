@@ -43,7 +43,7 @@ def flags_table() -> str:
     """Every flag, in the order of `--help`."""
     rows = ["| flag | default | meaning |", "|---|---|---|"]
     for flag in FLAGS:
-        default = "" if flag.bare is not None else f"`{flag.default}`"
+        default = "" if flag.bare is not None or flag.default is None else f"`{flag.default}`"
         rows.append(
             f"| `{flag.name}` | {default} | {flag.help}{' Repeatable.' if flag.repeatable else ''} |"
         )
