@@ -19,7 +19,8 @@ from exporter.output import OutputError
 from exporter.sharding import of_shard
 from exporter.signals import stop_event
 from exporter.systemd import NotActivatedError
-from exporter.web.server import Address, WebServerError
+from exporter.web.server import WebServerError
+from exporter.web.webconfig import check_lines as web_check_lines
 
 __all__ = ["main"]
 
@@ -55,8 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check(options: Options) -> int:
-    """Tell every problem of the configuration, a line each."""
+    """Tell every problem of the configuration files, a line each."""
     errors, warnings = check_lines(options.config_file)
+    if options.web_config_file is not None:
+        errors += web_check_lines(options.web_config_file)
     for line in (*errors, *warnings):
         sys.stderr.write(f"{line}\n")
     return 1 if errors else 0
@@ -98,14 +101,14 @@ def _run_once(options: Options, config: Config) -> int:
         return poll_once(config, options.output_file, stop)
 
 
-def _introduction(options: Options, load: Callable[[], Config]) -> Callable[[Address], None]:
+def _introduction(options: Options, load: Callable[[], Config]) -> Callable[[str], None]:
     """What says on standard output what there is to open; only the demo does."""
 
-    def introduce(address: Address) -> None:
+    def introduce(url: str) -> None:
         if options.demo:
             from exporter.demo import introduction  # noqa: PLC0415 - as above
 
-            sys.stdout.write(introduction(str(address), options.web_telemetry_path, load()))
+            sys.stdout.write(introduction(url, options.web_telemetry_path, load()))
             sys.stdout.flush()
 
     return introduce

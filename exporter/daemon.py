@@ -19,6 +19,7 @@ from exporter.site import ServiceSite
 from exporter.systemd import Notifier, take_listeners
 from exporter.web.app import WebApp
 from exporter.web.server import Address, WebServer, bind_listeners
+from exporter.web.webconfig import Protection
 
 __all__ = ["run_daemon"]
 
@@ -27,43 +28,47 @@ log = structlog.get_logger()
 _DRAIN_SECONDS = 1.5
 # Windows notices Ctrl-C only between waits.
 _WAKE_SECONDS = 1.0
+_EVERY_INTERFACE = {"::", "0.0.0.0"}  # noqa: S104 - read from what was bound, binds nothing
 
 
 def run_daemon(
     options: Options,
     load: Callable[[], Config],
     *,
-    introduce: Callable[[Address], None] = lambda _address: None,
+    introduce: Callable[[str], None] = lambda _url: None,
 ) -> int:
     """Poll and serve until a signal ends it; returns the exit status.
 
     Args:
         options: the command line's.
         load: loads the configuration, at the start and for each reload.
-        introduce: called with the first address when it answers.
+        introduce: called with the URL of the first listener when it answers.
 
     Raises:
-        ConfigError: the configuration cannot be used.
+        ConfigError: the configuration or the web configuration cannot be used.
         WebServerError: the web server cannot serve.
         NotActivatedError: systemd was to hand over listeners and has not.
     """
     with wishes() as queue:
         notifier = Notifier()
         config = load()
+        protection = Protection(options.web_config_file)
         listeners = (
             take_listeners()
             if options.web_systemd_socket
             else bind_listeners([str(address) for address in options.web_listen_address])
         )
         service = Service(config)
-        reloader = Reloader(service, load, notifier)
+        reloader = Reloader(service, load, protection, notifier)
         app = WebApp(
             ServiceSite(service),
             telemetry_path=options.web_telemetry_path,
             max_requests=options.web_max_requests,
+            guards=[protection.guard],
+            extra_headers=protection.headers,
             reload=reloader.reload if options.web_enable_lifecycle else None,
         )
-        web = WebServer(app, listeners, refuse=app.refuse)
+        web = WebServer(app, listeners, refuse=app.refuse, tls=protection.tls)
         web.start()
         log.info(
             "started",
@@ -72,8 +77,9 @@ def run_daemon(
             shard=options.shard,
             total_shards=options.total_shards,
             listening=",".join(map(str, web.addresses)),
+            protected_by=", ".join(sorted(protection.kinds)) or "nothing",
         )
-        introduce(web.addresses[0])
+        introduce(_url(web.addresses[0], protection))
         service.start()
         notifier.ready()
         status = _run(queue, service, reloader, web, notifier)
@@ -83,6 +89,12 @@ def run_daemon(
         service.stop()
         log.info("stopped")
     return status
+
+
+def _url(address: Address, protection: Protection) -> str:
+    scheme = "https" if "TLS" in protection.kinds else "http"
+    host = "localhost" if address.host in _EVERY_INTERFACE else address.url_host
+    return f"{scheme}://{host}:{address.port}"
 
 
 def _run(

@@ -11,8 +11,6 @@ from exporter.simulator import Simulator
 
 __all__ = ["demo_config", "introduction"]
 
-_EVERY_INTERFACE = {"[::]", "0.0.0.0"}  # noqa: S104 - read from what was bound, binds nothing
-
 # The simulated server's certificate is verified like a real one's: the demo shows the configuration a user will write.
 _CONFIGURATION = """\
 poll_interval: 2s
@@ -43,16 +41,14 @@ def demo_config() -> Iterator[Config]:
         )
 
 
-def introduction(address: str, telemetry_path: str, config: Config) -> str:
+def introduction(url: str, telemetry_path: str, config: Config) -> str:
     """What there is to open, for a person.
 
     Args:
-        address: host and port that are served.
+        url: where the exporter answers.
         telemetry_path: where the metrics are.
         config: the one in force.
     """
-    host, _, port = address.rpartition(":")
-    url = f"http://{'localhost' if host in _EVERY_INTERFACE else host}:{port}"
     return (
         "The demo polls a simulated VB365 every 2 s; restore sessions start, run and end while you watch.\n"
         f"  metrics          {url}{telemetry_path}\n"

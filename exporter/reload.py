@@ -11,6 +11,7 @@ import structlog
 from exporter.config import Config, ConfigError
 from exporter.service import Service
 from exporter.systemd import Notifier
+from exporter.web.webconfig import Protection
 
 __all__ = ["Reloader"]
 
@@ -18,17 +19,25 @@ log = structlog.get_logger()
 
 
 class Reloader:
-    """Reloads the configuration of a service; any thread may ask for it, one at a time is served.
+    """Reloads the configuration of a service and of its web server; any thread may ask for it, one at a time is served.
 
     Args:
         service: whose configuration it is.
         load: loads the configuration; what it raises keeps the old one in force.
+        protection: reads the web configuration file again.
         notifier: told when it begins and when it is over.
     """
 
-    def __init__(self, service: Service, load: Callable[[], Config], notifier: Notifier) -> None:
+    def __init__(
+        self,
+        service: Service,
+        load: Callable[[], Config],
+        protection: Protection,
+        notifier: Notifier,
+    ) -> None:
         self._service = service
         self._load = load
+        self._protection = protection
         self._notifier = notifier
         self._lock = threading.Lock()
 
@@ -48,6 +57,7 @@ class Reloader:
     def _reload(self) -> tuple[str, ...]:
         try:
             config = self._load()
+            self._protection.reload()
         except ConfigError as error:
             for problem in error.problems:
                 log.error(  # noqa: TRY400 - the problems are the user's, a traceback would hide them

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from exporter.config import ConfigError, parse_config
-from exporter.config.grammar import keys_below
+from exporter.config.grammar import ConfigFile, keys_below
 from exporter.config.problems import Findings, Problem, dotted
 from exporter.config.shape import read_shape
 
@@ -542,7 +542,7 @@ def test_a_problem_is_one_line_whatever_the_path_is(problems: Problems) -> None:
 
 def test_every_key_refuses_a_value_of_any_wrong_kind_in_words_of_our_own() -> None:
     kinds: list[object] = [None, True, -1, 2.5, "\x00", "", [{}], {"x": "y"}, [[]]]
-    for place, key in keys_below():
+    for place, key in keys_below(ConfigFile):
         for kind in kinds:
             location = (*place.replace("[]", "").split("."), key) if place else (key,)
             document: object = kind
@@ -552,7 +552,7 @@ def test_every_key_refuses_a_value_of_any_wrong_kind_in_words_of_our_own() -> No
                 }
             findings = Findings()
             assert isinstance(document, dict)
-            read_shape(document, findings)
+            read_shape(ConfigFile, document, findings)
             for problem in findings.problems:
                 assert not problem.message.startswith(("Input", "Value error", "is not valid"))
                 assert "pydantic" not in problem.message

@@ -12,7 +12,7 @@ import yaml
 
 import exporter.config
 from exporter.config import Config, parse_config
-from exporter.config.grammar import keys_below
+from exporter.config.grammar import ConfigFile, keys_below
 from exporter.config.problems import Findings
 from exporter.config.schema import json_schema, schema_text
 from exporter.config.shape import read_shape
@@ -74,7 +74,7 @@ def test_the_shipped_schema_is_the_one_of_the_code() -> None:
 def test_schema_example_and_code_have_the_same_keys() -> None:
     schema = json_schema()
 
-    in_code = set(keys_below())
+    in_code = set(keys_below(ConfigFile))
 
     assert in_code == set(keys_in(whole_example()))
     assert in_code == set(keys_in_schema(schema, schema))
@@ -104,7 +104,7 @@ def test_the_example_is_valid_as_it_stands(
 def test_the_keys_that_the_example_offers_have_values_that_can_be_read() -> None:
     findings = Findings()
 
-    read_shape(whole_example(), findings)
+    read_shape(ConfigFile, whole_example(), findings)
 
     assert [] == findings.problems
 

@@ -63,6 +63,7 @@ def test_every_flag_reaches_its_option() -> None:
         "--web.max-requests=7",
         "--shard=2",
         "--total-shards=3",
+        "--web.config.file=web.yml",
         "--log.level=debug",
         "--log.format",
         "json",
@@ -82,6 +83,7 @@ def test_every_flag_reaches_its_option() -> None:
         web_max_requests=7,
         shard=2,
         total_shards=3,
+        web_config_file=Path("web.yml"),
         log_level="debug",
         log_format="json",
     ) == parse(arguments, {})
@@ -102,6 +104,7 @@ def test_every_flag_can_be_given_by_its_environment_variable() -> None:
         "VB365_EXPORTER_WEB_MAX_REQUESTS": "7",
         "VB365_EXPORTER_SHARD": "2",
         "VB365_EXPORTER_TOTAL_SHARDS": "3",
+        "VB365_EXPORTER_WEB_CONFIG_FILE": "web.yml",
         "VB365_EXPORTER_LOG_LEVEL": "warn",
         "VB365_EXPORTER_LOG_FORMAT": "JSON",
     }
@@ -121,6 +124,7 @@ def test_every_flag_can_be_given_by_its_environment_variable() -> None:
         web_max_requests=7,
         shard=2,
         total_shards=3,
+        web_config_file=Path("web.yml"),
         log_level="warn",
         log_format="json",
     ) == parse([], environ)

@@ -24,7 +24,7 @@ ALLOWED = {
     "vb365": {"config"},
     "polling": {"config", "vb365"},
     "metrics": {"polling", "vb365"},
-    "web": {"metrics", "timespans"},
+    "web": {"config", "metrics", "timespans"},
     "simulator": set[str](),
     "demo": {"config", "simulator"},
     "service": {"config", "metrics", "polling", "vb365"},
@@ -32,7 +32,7 @@ ALLOWED = {
     "site": {"config", "metrics", "overview", "service", "web"},
     "signals": set[str](),
     "systemd": set[str](),
-    "reload": {"config", "service", "systemd"},
+    "reload": {"config", "service", "systemd", "web"},
     "daemon": {
         "config",
         "flags",
@@ -73,6 +73,7 @@ HOMES = {
     "jinja2": {"web"},
     "trustme": {"simulator"},
     "pydantic": {"config"},
+    "bcrypt": {"web"},
 }
 
 MODULES = sorted(ROOT.rglob("*.py"))

@@ -14,7 +14,7 @@ __all__ = [
     "UnreadableError",
     "read_start",
     "why_no_authorities",
-    "why_no_client_certificate",
+    "why_no_certificate",
     "why_unreadable",
 ]
 
@@ -70,21 +70,28 @@ def why_unreadable(path: Path) -> str | None:
     return None
 
 
-def why_no_authorities(path: Path) -> str | None:
-    """Why the file cannot be a `ca_file`, or None when it can."""
+def why_no_authorities(path: Path, context: ssl.SSLContext | None = None) -> str | None:
+    """Why the file cannot be a `ca_file`, or None when it can; `context` trusts it from then on."""
     problem = why_unreadable(path)
     if problem is not None:
         return f"{path} {problem}"
+    context = context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+        context.load_verify_locations(path)
     except (OSError, ValueError):
         return f"{path} holds no usable certificates in PEM form"
     return None
 
 
-def why_no_client_certificate(cert_file: Path, key_file: Path) -> str | None:
-    """Why these readable files are no certificate and its key, or None when they are."""
+def why_no_certificate(
+    cert_file: Path, key_file: Path, context: ssl.SSLContext | None = None
+) -> str | None:
+    """Why these readable files are no certificate and its key, or None when they are.
+
+    They are what `context` shows from then on.
+    """
     asked_for_passphrase = False
+    context = context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
     def passphrase() -> str:
         # Without this, OpenSSL would ask at the terminal.
@@ -93,7 +100,7 @@ def why_no_client_certificate(cert_file: Path, key_file: Path) -> str | None:
         return ""
 
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(cert_file, key_file, passphrase)
+        context.load_cert_chain(cert_file, key_file, passphrase)
     except (OSError, ValueError) as error:
         if asked_for_passphrase:
             return f"{key_file} is encrypted; the exporter needs it without a passphrase"

@@ -218,7 +218,7 @@ class ConfigFile(Block):
     servers: tuple[ServerBlock, ...] | None = _key("The VB365 servers to ask.", minItems=1)
 
 
-def keys_below(block: type[Block] = ConfigFile, place: str = "") -> Iterator[tuple[str, str]]:
+def keys_below(block: type[Block], place: str = "") -> Iterator[tuple[str, str]]:
     """Every (place of a block, key in it), list indices left out: `("servers[].auth", "token")`."""
     for key, field in block.model_fields.items():
         yield place, key

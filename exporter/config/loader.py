@@ -9,6 +9,7 @@ from pathlib import Path
 from exporter.config.advice import advise
 from exporter.config.document import parse_document, read_document
 from exporter.config.files import Surroundings
+from exporter.config.grammar import ConfigFile
 from exporter.config.model import Config
 from exporter.config.problems import ConfigError, Findings, Problem
 from exporter.config.resolve import resolve
@@ -66,7 +67,7 @@ def _config(document: object, findings: Findings, name: str, surroundings: Surro
         raise ConfigError([Problem(name, "is empty; it needs at least servers")])
     if not isinstance(document, dict):
         raise ConfigError([Problem(name, "must be a mapping of keys such as servers")])
-    file = read_shape(document, findings)
+    file = read_shape(ConfigFile, document, findings)
     config = resolve(file, findings, surroundings)
     if config is None:
         # Not inside an except block: no cause that could hold a secret hangs on it.

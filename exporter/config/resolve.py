@@ -11,7 +11,7 @@ from exporter.config.durations import format_duration
 from exporter.config.files import (
     Surroundings,
     why_no_authorities,
-    why_no_client_certificate,
+    why_no_certificate,
     why_unreadable,
 )
 from exporter.config.grammar import (
@@ -192,14 +192,15 @@ def _tls_config(
             findings.report((*place, partner), f"needs {key} beside it")
     if "ca_file" in files and (problem := why_no_authorities(files["ca_file"])):
         findings.report((*place, "ca_file"), problem)
-    pair = [files[key] for key in ("cert_file", "key_file") if key in files]
     unreadable = False
     for key in ("cert_file", "key_file"):
         if key in files and (problem := why_unreadable(files[key])):
             findings.report((*place, key), f"{files[key]} {problem}")
             unreadable = True
-    if len(pair) == 2 and not unreadable and (problem := why_no_client_certificate(*pair)):
-        findings.report((*place, "cert_file"), problem)
+    if {"cert_file", "key_file"} <= files.keys() and not unreadable:
+        problem = why_no_certificate(files["cert_file"], files["key_file"])
+        if problem is not None:
+            findings.report((*place, "cert_file"), problem)
     return TLSConfig(**(_given(block) | files))
 
 

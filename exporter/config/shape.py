@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
-from exporter.config.grammar import ConfigFile, keys_below
+from exporter.config.grammar import Block, keys_below
 from exporter.config.problems import Findings, Location, dotted
 
 if TYPE_CHECKING:
@@ -16,52 +17,61 @@ if TYPE_CHECKING:
 
 __all__ = ["read_shape"]
 
-_KEYS = tuple(keys_below())
+F = TypeVar("F", bound=Block)
+_Keys = Sequence[tuple[str, str]]
 
 
-def read_shape(document: dict[str, object], findings: Findings) -> ConfigFile:
-    """The file's blocks, without what was reported; `findings` says what and where."""
+def read_shape(grammar: type[F], document: dict[str, object], findings: Findings) -> F:
+    """The file's blocks, without what was reported; `findings` says what and where.
+
+    Args:
+        grammar: the block that is the whole file.
+        document: what the file holds.
+        findings: takes the problems and the places that were left out.
+    """
     try:
-        return ConfigFile.model_validate(document)
+        return grammar.model_validate(document)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
+    keys = tuple(keys_below(grammar))
     unknown = [detail["loc"] for detail in details if detail["type"] == "extra_forbidden"]
     findings.spoilt |= {detail["loc"] for detail in details}
     for detail in details:
-        findings.report(detail["loc"], _message(detail))
+        findings.report(detail["loc"], _message(detail, keys))
     rest = _without_spoilt(document, (), findings.spoilt)
     # A misspelt key is one mistake: the key that was meant is not missing as well.
-    findings.spoilt |= {(*place[:-1], meant) for place in unknown if (meant := _nearest(place))}
-    return ConfigFile.model_validate(rest)
+    meant_keys = ((place[:-1], _nearest(place, keys)) for place in unknown)
+    findings.spoilt |= {(*block, meant) for block, meant in meant_keys if meant}
+    return grammar.model_validate(rest)
 
 
-def _message(detail: ErrorDetails) -> str:
+def _message(detail: ErrorDetails, keys: _Keys) -> str:
     match detail["type"]:
         case "extra_forbidden":
-            return _unknown_key(detail["loc"])
-        case "model_type":
+            return _unknown_key(detail["loc"], keys)
+        case "model_type" | "dict_type":
             return "must be a mapping (key: value)"
         case "tuple_type":
             return "must be a list (- value)"
     return str(detail.get("ctx", {}).get("error", "is not valid"))
 
 
-def _unknown_key(location: Location) -> str:
+def _unknown_key(location: Location, keys: _Keys) -> str:
     """The message, with the nearest known key of this block, or else of another one."""
-    near = _nearest(location)
+    near = _nearest(location, keys)
     if near:
         return f'unknown key; did you mean "{near}"?'
-    blocks = {known: block for block, known in reversed(_KEYS)}
+    blocks = {known: block for block, known in reversed(keys)}
     far = difflib.get_close_matches(str(location[-1]), blocks, n=1, cutoff=0.75)
     if far:
         return f'unknown key; did you mean "{far[0]}" {_under(blocks[far[0]])}?'
     return "unknown key"
 
 
-def _nearest(location: Location) -> str | None:
+def _nearest(location: Location, keys: _Keys) -> str | None:
     """The known key of the same block that is most like the unknown one, if any is."""
     place = re.sub(r"\[[0-9]+\]", "[]", dotted(location[:-1]))
-    here = [known for block, known in _KEYS if block == place]
+    here = [known for block, known in keys if block == place]
     return next(iter(difflib.get_close_matches(str(location[-1]), here, n=1)), None)
 
 

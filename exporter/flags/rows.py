@@ -161,6 +161,13 @@ class Options:
         default="/metrics",
         metavar="PATH",
     )
+    web_config_file: Path | None = _flag(  # noqa: RUF009 - it makes a field()
+        "--web.config.file",
+        "Web configuration as in exporter-toolkit: TLS, client certificates, basic authentication.",
+        group="Web",
+        read=file,
+        metavar="FILE",
+    )
     web_systemd_socket: bool = _switch(
         "--web.systemd-socket",
         "Serve on the sockets of a systemd socket unit instead.",

@@ -24,6 +24,7 @@ log = structlog.get_logger()
 Action: TypeAlias = Callable[[web.BaseRequest], Awaitable[Reply]]
 Guard: TypeAlias = Callable[[web.BaseRequest], Awaitable[Reply | None]]
 Reload: TypeAlias = Callable[[], Sequence[str]]
+Headers: TypeAlias = tuple[tuple[str, str], ...]
 T = TypeVar("T")
 
 DEFAULT_MAX_REQUESTS = 40
@@ -94,7 +95,7 @@ class WebApp:
         max_requests: scrapes in flight; further ones get 503 with `Retry-After`.
         guards: asked in order before anything else; the first answer is the answer (authentication,
             rate limits).
-        extra_headers: further headers of every answer.
+        extra_headers: gives further headers of every answer, which replace those of the same name.
         reload: reloads the configuration and returns what is wrong with it, in lines; None: there is no such path.
         send_timeout_seconds: how long a client may take for each 512 KiB of an answer.
 
@@ -109,7 +110,7 @@ class WebApp:
         telemetry_path: str = "/metrics",
         max_requests: int = DEFAULT_MAX_REQUESTS,
         guards: Sequence[Guard] = (),
-        extra_headers: Sequence[tuple[str, str]] = (),
+        extra_headers: Callable[[], Headers] = tuple,
         reload: Reload | None = None,
         send_timeout_seconds: float = SEND_TIMEOUT_SECONDS,
     ) -> None:
@@ -117,7 +118,7 @@ class WebApp:
         self._telemetry_path = telemetry_path
         self._max_requests = max_requests
         self._guards = tuple(guards)
-        self._headers = (*_COMMON_HEADERS, *extra_headers)
+        self._extra_headers = extra_headers
         self._send_timeout_seconds = send_timeout_seconds
         self._scrapes_in_flight = 0
         self._status_view = StatusView(site.status, telemetry_path=telemetry_path)
@@ -165,16 +166,19 @@ class WebApp:
     def refuse(self, status: int) -> web.Response:
         """Make the answer to a request that could not even be read (for `WebServer`)."""
         reply = error_reply(status)
-        headers = (*self._headers, ("Content-Type", reply.content_type))
+        headers = (*self._headers(), ("Content-Type", reply.content_type))
         return web.Response(status=status, headers=headers, body=b"".join(reply.body))
 
     async def _send(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
         return await send(
             request,
             reply,
-            common_headers=self._headers,
+            common_headers=self._headers(),
             send_timeout_seconds=self._send_timeout_seconds,
         )
+
+    def _headers(self) -> Headers:
+        return tuple((dict(_COMMON_HEADERS) | dict(self._extra_headers())).items())
 
     async def _safely(
         self, step: Callable[[web.BaseRequest], Awaitable[T]], request: web.BaseRequest

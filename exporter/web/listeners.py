@@ -31,8 +31,13 @@ class Address(NamedTuple):
     host: str
     port: int
 
+    @property
+    def url_host(self) -> str:
+        """The host as URLs write it."""
+        return f"[{self.host}]" if ":" in self.host else self.host
+
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"{self.url_host}:{self.port}"
 
 
 def address_of(listener: socket.socket) -> Address:

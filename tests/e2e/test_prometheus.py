@@ -10,7 +10,7 @@ import pytest
 from exporter.simulator import Simulator
 from exporter.simulator.world import World
 from support.programs import program
-from support.prometheus import running_prometheus
+from support.prometheus import scraped_by_prometheus
 from support.running import running_exporter, server_yaml, wait_until
 
 pytestmark = pytest.mark.e2e
@@ -21,7 +21,7 @@ def test_the_first_failed_restore_of_an_organization_is_seen(tmp_path: Path) -> 
     world.add_session(organization="known.example", type="Vex", state="Stopped", result="Success")
     with Simulator(world) as simulator, running_exporter(server_yaml(simulator)) as exporter:
         exporter.wait_for(1, "vb365_up", server="hq")
-        with running_prometheus(exporter.url.removeprefix("http://"), tmp_path) as prometheus:
+        with scraped_by_prometheus(exporter.url.removeprefix("http://"), tmp_path) as prometheus:
             zeros = 'count_over_time(vb365_restore_sessions_finished_total{organization="known.example",result="Failed"}[1m]) >= 3'
             wait_until(
                 lambda: prometheus.query(zeros) != [],

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 from exporter.web.app import Health
 from exporter.web.status import StatusPage
+from exporter.web.tls import ServerTLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from exporter.metrics.formats import Format
     from exporter.web.server import Address, WebServer
+    from exporter.web.tls import TLSSource
 
 WAIT_SECONDS = 10.0
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -118,6 +120,15 @@ def ask(
     connection.endheaders()
     response = connection.getresponse()
     return Answer(response.status, dict(response.getheaders()), response.read())
+
+
+def always(context: ssl.SSLContext) -> TLSSource:
+    """The same TLS for every connection."""
+
+    async def tls() -> ServerTLS:
+        return ServerTLS(context=context)
+
+    return tls
 
 
 def loopback(server: WebServer) -> Address:

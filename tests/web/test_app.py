@@ -233,9 +233,16 @@ def test_every_answer_carries_the_security_headers(serve: Serve, path: str) -> N
     assert headers["Server"] == "vb365-restore-exporter"
 
 
-def test_further_headers_of_every_answer_can_be_given(serve: Serve) -> None:
-    server = serve(FakeSite(), extra_headers=[("Strict-Transport-Security", "max-age=9")])
-    assert request(server, "/nothing").headers["Strict-Transport-Security"] == "max-age=9"
+def test_further_headers_of_every_answer_can_be_given_and_replace_its_own(serve: Serve) -> None:
+    further = (("Strict-Transport-Security", "max-age=9"), ("Content-Security-Policy", "mine"))
+    server = serve(FakeSite(), extra_headers=lambda: further)
+    for answer in (
+        exchange(server, b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+        exchange(server, b"no request\r\n\r\n"),
+    ):
+        assert answer.count(b"Strict-Transport-Security: max-age=9\r\n") == 1
+        assert answer.count(b"Content-Security-Policy: mine\r\n") == 1
+        assert answer.count(b"Content-Security-Policy:") == 1
 
 
 def test_an_error_behind_a_page_is_a_plain_500_and_a_log_event(

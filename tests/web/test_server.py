@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import http.client
 import socket
 import ssl
@@ -15,6 +16,7 @@ from web.support import (
     WAIT_SECONDS,
     FakeExposition,
     FakeSite,
+    always,
     ask,
     connect,
     exchange,
@@ -26,6 +28,7 @@ from web.support import (
 from exporter.web.app import WebApp
 from exporter.web.reply import WRITE_BYTES, Reply, text_reply
 from exporter.web.server import IDLE_TIMEOUT_SECONDS, WebServer, WebServerError, bind_listeners
+from exporter.web.tls import ServerTLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, MutableMapping
@@ -168,19 +171,75 @@ def test_a_handler_that_raises_is_a_plain_500_and_a_log_event(
     assert [event["event"] for event in logged] == ["request failed"]
 
 
-def test_connections_beyond_the_limit_are_closed_at_once(serve: Serve) -> None:
+def open_connection(server: WebServer, stack: ExitStack) -> http.client.HTTPConnection:
+    """A connection that is kept open and has been answered once."""
+    connection = http.client.HTTPConnection(*loopback(server), timeout=WAIT_SECONDS)
+    stack.enter_context(closing(connection))
+    assert ask(connection, "/metrics").status == 200
+    return connection
+
+
+def test_beyond_the_limit_the_longest_silent_client_gives_way(serve: Serve) -> None:
+    server = serve(FakeSite(), options={"max_connections": 4})
+    with ExitStack() as stack:
+        kept = open_connection(server, stack)
+        silent, half, newest = (stack.enter_context(connect(server)) for _ in range(3))
+        half.sendall(SCRAPE[:-4])
+        assert request(server, "/-/healthy").status == 200
+        assert read_all(silent) == b""
+        half.sendall(SCRAPE[-4:])
+        assert half.recv(1 << 16).endswith(b"# body\n")
+        newest.sendall(SCRAPE)
+        assert newest.recv(1 << 16).endswith(b"# body\n")
+        assert ask(kept, "/metrics").status == 200
+
+
+def test_among_clients_that_were_answered_the_longest_idle_gives_way(serve: Serve) -> None:
     server = serve(FakeSite(), options={"max_connections": 3})
     with ExitStack() as stack:
-        kept = [
-            stack.enter_context(closing(http.client.HTTPConnection(*loopback(server))))
-            for _ in range(3)
-        ]
-        for connection in kept:
-            assert ask(connection, "/metrics").status == 200
-        with connect(server) as client:
-            assert read_all(client) == b""
-        for connection in kept:
-            assert ask(connection, "/metrics").status == 200
+        first, second, third = (open_connection(server, stack) for _ in range(3))
+        assert ask(first, "/metrics").status == 200
+        open_connection(server, stack)
+        with pytest.raises(http.client.RemoteDisconnected):
+            ask(second, "/metrics")
+        assert ask(third, "/metrics").status == 200
+        assert ask(first, "/metrics").status == 200
+
+
+def test_who_is_being_answered_gives_way_to_nobody(serve: Serve) -> None:
+    held = HeldRequest()
+    server = serve(FakeSite(), guards=[held], options={"max_connections": 1})
+    with connect(server) as client:
+        client.sendall(SCRAPE)
+        assert held.begun.wait(WAIT_SECONDS)
+        with connect(server) as refused:
+            assert read_all(refused) == b""
+        held.release.set()
+        assert client.recv(1 << 16).endswith(b"held\n")
+    assert request(server, "/-/healthy").text == "held\n"
+
+
+def test_without_descriptors_silent_clients_give_way(
+    serve: Serve, logged: list[MutableMapping[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(FakeSite())
+    with connect(server) as silent, connect(server) as client:
+        client.sendall(SCRAPE)  # so both have been accepted
+        assert client.recv(1 << 16).endswith(b"# body\n")
+        real = socket.socket.accept
+        failures = [OSError(errno.EMFILE, "Too many open files")]
+
+        def accept(listener: socket.socket) -> tuple[socket.socket, object]:
+            if failures:
+                raise failures.pop()
+            return real(listener)
+
+        monkeypatch.setattr(socket.socket, "accept", accept)
+        assert request(server, "/metrics").status == 200
+        assert read_all(silent) == b""
+    assert [event["event"] for event in logged if event["log_level"] == "warning"] == [
+        "cannot accept connections"
+    ]
 
 
 def test_a_freed_connection_lets_the_next_client_in(serve: Serve) -> None:
@@ -294,9 +353,12 @@ def tls(authority: trustme.CA) -> ssl.SSLContext:
     return context
 
 
-def scrape_by_tls(server: WebServer, authority: trustme.CA) -> bytes:
+def scrape_by_tls(server: WebServer, authority: trustme.CA, name: str | None = None) -> bytes:
+    """Scrape, with a certificate of that name if one is given."""
     trust = ssl.create_default_context()
     authority.configure_trust(trust)
+    if name is not None:
+        authority.issue_cert(name).configure_cert(trust)
     connection = http.client.HTTPSConnection(*loopback(server), context=trust, timeout=WAIT_SECONDS)
     with closing(connection):
         return ask(connection, "/metrics").body
@@ -306,7 +368,7 @@ def test_a_large_body_arrives_whole_by_tls(
     serve: Serve, tls: ssl.SSLContext, authority: trustme.CA
 ) -> None:
     blocks = [bytes([number]) * 70_000 for number in range(200)]
-    server = serve(FakeSite(body=FakeExposition(raw=blocks)), options={"ssl_context": tls})
+    server = serve(FakeSite(body=FakeExposition(raw=blocks)), options={"tls": always(tls)})
     assert scrape_by_tls(server, authority) == b"".join(blocks)
 
 
@@ -318,7 +380,7 @@ def test_a_client_without_a_tls_handshake_is_closed_while_scrapes_go_on(
     beginning: bytes,
     logged: list[MutableMapping[str, Any]],
 ) -> None:
-    server = serve(FakeSite(), options={"ssl_context": tls, **QUICK})
+    server = serve(FakeSite(), options={"tls": always(tls), **QUICK})
     with connect(server) as client:
         client.sendall(beginning)
         assert scrape_by_tls(server, authority) == b"# body\n"
@@ -327,10 +389,52 @@ def test_a_client_without_a_tls_handshake_is_closed_while_scrapes_go_on(
     assert {event["log_level"] for event in logged} <= {"debug"}
 
 
+def test_beyond_the_limit_a_client_in_its_tls_handshake_gives_way(
+    serve: Serve, tls: ssl.SSLContext, authority: trustme.CA
+) -> None:
+    server = serve(FakeSite(), options={"tls": always(tls), "max_connections": 3})
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connect(server)) for _ in range(3)]
+        clients[0].sendall(b"\x16\x03\x01")
+        assert scrape_by_tls(server, authority) == b"# body\n"
+        assert read_all(clients[0]) == b""
+        server.close(0.0)
+        assert [read_all(client) for client in clients[1:]] == [b"", b""]
+
+
+def test_a_certificate_without_an_allowed_name_may_ask_nothing(
+    serve: Serve, tls: ssl.SSLContext, authority: trustme.CA
+) -> None:
+    tls.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(tls)
+
+    async def source() -> ServerTLS:
+        return ServerTLS(context=tls, allowed_names=frozenset({"prometheus.example"}))
+
+    site = FakeSite()
+    server = serve(site, options={"tls": source})
+    assert scrape_by_tls(server, authority, "prometheus.example") == b"# body\n"
+    with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
+        scrape_by_tls(server, authority, "other.example")
+    assert len(site.asked) == 1
+
+
+def test_an_error_in_finding_the_tls_of_a_connection_closes_it(
+    serve: Serve, logged: list[MutableMapping[str, Any]]
+) -> None:
+    async def fails() -> ServerTLS | None:
+        raise ValueError
+
+    server = serve(FakeSite(), options={"tls": fails})
+    with connect(server) as client:
+        assert read_all(client) == b""
+    assert [event["event"] for event in logged] == ["connection cannot be served"]
+
+
 def test_a_client_in_its_tls_handshake_does_not_delay_closing(
     serve: Serve, tls: ssl.SSLContext, authority: trustme.CA
 ) -> None:
-    server = serve(FakeSite(), options={"ssl_context": tls})
+    server = serve(FakeSite(), options={"tls": always(tls)})
     with connect(server) as client:
         client.sendall(b"\x16")
         assert scrape_by_tls(server, authority) == b"# body\n"

@@ -1,0 +1,184 @@
+"""What may be written in a web configuration file: the keys of exporter-toolkit and their values.
+
+Source: `docs/web-configuration.md` of prometheus/exporter-toolkit. What Python's `ssl` and this server
+cannot do is refused here, with the reason.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated
+
+import bcrypt
+
+from exporter.config.grammar import Block
+from exporter.config.readers import Reader, duration, flag, inline_secret, printable, whole_number
+from exporter.config.secrets import SecretSource
+
+__all__ = ["HEADERS", "HTTPBlock", "RateLimitBlock", "TLSBlock", "WebFile"]
+
+HEADERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "Content-Security-Policy": (),
+        "Strict-Transport-Security": (),
+        "X-Content-Type-Options": ("nosniff",),
+        "X-Frame-Options": ("deny", "sameorigin"),
+        "X-XSS-Protection": (),
+    }
+)
+"""The headers that the file may set, each with its values if only some are possible."""
+
+_BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])(\$[./A-Za-z0-9]{53})")
+
+_VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
+_BROKEN_VERSIONS = {"TLS10", "TLS11"}
+
+_CLIENT_AUTH = {
+    "NoClientCert": ssl.CERT_NONE,
+    "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
+    "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
+}
+_UNVERIFIED_CLIENT_AUTH = {
+    "RequestClientCert": "NoClientCert lets in the same clients",
+    "RequireAnyClientCert": "use RequireAndVerifyClientCert",
+    "RequireClientCert": "use RequireAndVerifyClientCert",
+}
+
+_SUITES = {
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA": "ECDHE-ECDSA-AES128-SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA": "ECDHE-ECDSA-AES256-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA": "ECDHE-RSA-AES128-SHA",
+    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": "ECDHE-RSA-AES256-SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384": "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": "ECDHE-RSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
+    # Those of TLS 1.3 may be named and are always on: in Go as here, they cannot be chosen.
+    "TLS_AES_128_GCM_SHA256": "",
+    "TLS_AES_256_GCM_SHA384": "",
+    "TLS_CHACHA20_POLY1305_SHA256": "",
+}
+"""Go's `tls.CipherSuites()` in OpenSSL's words."""
+
+_CURVES = {
+    "CurveP256": "prime256v1",
+    "CurveP384": "secp384r1",
+    "CurveP521": "secp521r1",
+    "X25519": "X25519",
+}
+
+
+def _unless_blank(reader: Reader) -> Reader:
+    """The same reader for a key that counts as not written when it is blank, as exporter-toolkit has it."""
+    return Reader(lambda value: None if value in (None, "") else reader.read(value), reader.schema)
+
+
+def _word_of(
+    words: Mapping[str, object],
+    must: str = "",
+    refused: Mapping[str, str] = MappingProxyType({}),
+) -> Reader:
+    """The meaning of a word.
+
+    Args:
+        words: what each word means.
+        must: what is said of other words.
+        refused: words that cannot be honoured, and why.
+    """
+    must = must or f"must be {' or '.join(words)}"
+
+    def read(value: object) -> object:
+        if not isinstance(value, str) or value not in words:
+            raise ValueError(refused.get(value, must) if isinstance(value, str) else must)
+        return words[value]
+
+    return Reader(read, {})
+
+
+def _read_bcrypt_hash(value: object) -> bytes:
+    match = _BCRYPT.fullmatch(value) if isinstance(value, str) else None
+    if match is None or not isinstance(value, str):
+        raise ValueError("must be a bcrypt hash such as htpasswd -nBC 10 makes")
+    try:
+        # What looks like a hash can still be none; at the lowest cost that is soon known.
+        bcrypt.checkpw(b"", f"$2b$04{match[2]}".encode())
+    except ValueError:
+        raise ValueError("is not a whole bcrypt hash") from None
+    return value.encode()
+
+
+def _read_http2(value: object) -> bool:
+    if value is not False:
+        raise ValueError("must be false or left out: the exporter speaks HTTP/1.1 only")
+    return False
+
+
+def _read_interval(value: object) -> object:
+    return 0.0 if value == 0 else duration("0s", "1d").read(value)
+
+
+_path = _unless_blank(printable())
+_pem = _unless_blank(inline_secret(bearer=False))
+_version = _word_of(
+    _VERSIONS,
+    refused={
+        name: f"{name} is broken (RFC 8996), and OpenSSL does not speak it any more; use TLS12"
+        for name in _BROKEN_VERSIONS
+    },
+)
+_suite = _word_of(_SUITES, "must be a suite such as TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256")
+_client_auth = _unless_blank(
+    _word_of(
+        _CLIENT_AUTH,
+        refused={
+            name: f"{name} cannot be done: Python verifies every certificate it asks for; {instead}"
+            for name, instead in _UNVERIFIED_CLIENT_AUTH.items()
+        },
+    )
+)
+
+
+class TLSBlock(Block):
+    """How the exporter speaks TLS, and which client certificates it wants."""
+
+    cert: Annotated[SecretSource | None, _pem] = None
+    key: Annotated[SecretSource | None, _pem] = None
+    client_ca: Annotated[SecretSource | None, _pem] = None
+    cert_file: Annotated[str | None, _path] = None
+    key_file: Annotated[str | None, _path] = None
+    client_ca_file: Annotated[str | None, _path] = None
+    client_auth_type: Annotated[ssl.VerifyMode | None, _client_auth] = None
+    client_allowed_sans: tuple[Annotated[str, printable()], ...] | None = None
+    min_version: Annotated[ssl.TLSVersion | None, _version] = None
+    max_version: Annotated[ssl.TLSVersion | None, _version] = None
+    cipher_suites: tuple[Annotated[str, _suite], ...] | None = None
+    prefer_server_cipher_suites: Annotated[bool | None, flag] = None
+    curve_preferences: tuple[Annotated[str, _word_of(_CURVES)], ...] | None = None
+
+
+class HTTPBlock(Block):
+    """What every answer carries."""
+
+    http2: Annotated[bool | None, Reader(_read_http2, {})] = None
+    headers: dict[str, Annotated[str | None, _unless_blank(printable())]] | None = None
+
+
+class RateLimitBlock(Block):
+    """A token bucket for all requests together."""
+
+    interval: Annotated[float | None, Reader(_read_interval, {})] = None
+    burst: Annotated[int | None, whole_number(0, 1_000_000)] = None
+
+
+class WebFile(Block):
+    """A web configuration file."""
+
+    tls_server_config: TLSBlock | None = None
+    http_server_config: HTTPBlock | None = None
+    basic_auth_users: dict[str, Annotated[bytes, Reader(_read_bcrypt_hash, {})]] | None = None
+    rate_limit: RateLimitBlock | None = None

@@ -1,0 +1,119 @@
+"""Reads a web configuration file, with all its problems at once."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from exporter.config.document import read_document
+from exporter.config.problems import ConfigError, Findings, Problem
+from exporter.config.shape import read_shape
+from exporter.web.tls import ServerTLS
+from exporter.web.webconfig.context import server_tls
+from exporter.web.webconfig.grammar import HEADERS, HTTPBlock, RateLimitBlock, TLSBlock, WebFile
+from exporter.web.webconfig.watch import Watch
+
+__all__ = ["RateLimit", "Reading", "WebConfig", "check_lines", "read_web_config"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit:
+    """How many requests are answered: one per interval, and a burst of so many at once."""
+
+    interval_seconds: float
+    burst: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebConfig:
+    """What a web configuration file asks for; without one, nothing."""
+
+    tls: ServerTLS | None = None
+    users: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
+    """Who may ask, and the bcrypt hash of the password; nobody: everybody may."""
+    headers: tuple[tuple[str, str], ...] = ()
+    rate_limit: RateLimit | None = None
+
+    @property
+    def protections(self) -> frozenset[str]:
+        """What keeps strangers out."""
+        asked = {
+            "TLS": self.tls is not None,
+            "client certificates": self.tls is not None
+            and self.tls.context.verify_mode == ssl.CERT_REQUIRED,
+            "basic authentication": bool(self.users),
+        }
+        return frozenset(name for name, is_on in asked.items() if is_on)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What came of reading a file: a configuration or its problems, and what to look at again."""
+
+    config: WebConfig | None
+    problems: tuple[Problem, ...]
+    watch: Watch
+
+
+def read_web_config(path: Path) -> Reading:
+    """Read the file and those that it names; an empty one asks for nothing."""
+    watch = Watch()
+    try:
+        config = _config(watch.add(path), watch)
+    except ConfigError as error:
+        return Reading(config=None, problems=error.problems, watch=watch)
+    return Reading(config=config, problems=(), watch=watch)
+
+
+def check_lines(path: Path) -> tuple[str, ...]:
+    """What `--config.check` prints of the file: a line per problem."""
+    return tuple(map(str, read_web_config(path).problems))
+
+
+def _config(path: Path, watch: Watch) -> WebConfig:
+    document, findings = read_document(path)
+    if document is None:
+        return WebConfig()
+    if not isinstance(document, dict):
+        raise ConfigError(
+            [Problem(str(path), "must be a mapping of keys such as basic_auth_users")]
+        )
+    file = read_shape(WebFile, document, findings)
+    tls = None
+    if (block := file.tls_server_config) is not None and block != TLSBlock():
+        tls = server_tls(block, path.parent, watch, findings)
+    headers = _headers(file.http_server_config or HTTPBlock(), findings)
+    limit = _rate_limit(file.rate_limit or RateLimitBlock(), findings)
+    users = _users(file.basic_auth_users or {}, findings)
+    if findings.problems:
+        raise ConfigError(findings.problems)
+    return WebConfig(tls=tls, users=users, headers=headers, rate_limit=limit)
+
+
+def _headers(block: HTTPBlock, findings: Findings) -> tuple[tuple[str, str], ...]:
+    given = {name: value for name, value in (block.headers or {}).items() if value is not None}
+    for name, value in given.items():
+        place = ("http_server_config", "headers", name)
+        if name not in HEADERS:
+            findings.report(place, f"cannot be set; only {', '.join(HEADERS)} can")
+        elif HEADERS[name] and value not in HEADERS[name]:
+            findings.report(place, f"must be {' or '.join(HEADERS[name])}")
+    return tuple(given.items())
+
+
+def _rate_limit(block: RateLimitBlock, findings: Findings) -> RateLimit | None:
+    if not block.interval:
+        return None
+    if not block.burst and not findings.is_spoilt(("rate_limit", "burst")):
+        findings.report(("rate_limit", "burst"), "must be at least 1, or nothing is answered")
+    return RateLimit(interval_seconds=block.interval, burst=block.burst or 0)
+
+
+def _users(given: Mapping[str, bytes], findings: Findings) -> Mapping[bytes, bytes]:
+    for name in given:
+        if ":" in name:
+            message = "a user name with a colon cannot be sent"
+            findings.report(("basic_auth_users", name), message)
+    return {name.encode(errors="surrogatepass"): hashed for name, hashed in given.items()}

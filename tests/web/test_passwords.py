@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import bcrypt
+import pytest
+
+from exporter.web.webconfig import passwords as module
+from exporter.web.webconfig.passwords import Passwords, TooManyChecksError
+
+COMPARE = bcrypt.checkpw
+ALICES = bcrypt.hashpw(b"wonderland", bcrypt.gensalt(4))
+USERS = {b"alice": ALICES}
+
+
+class Checks:
+    """bcrypt, with a count of its work and a gate before it."""
+
+    def __init__(self) -> None:
+        self.hashes: list[bytes] = []
+        self.threads: set[str] = set()
+        self.at_a_time = 0
+        self.most_at_a_time = 0
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def __call__(self, password: bytes, hashed: bytes) -> bool:
+        self.hashes.append(hashed)
+        self.threads.add(threading.current_thread().name)
+        self.at_a_time += 1
+        self.most_at_a_time = max(self.most_at_a_time, self.at_a_time)
+        assert self.go_on.wait(10)
+        self.at_a_time -= 1
+        return COMPARE(password, hashed)
+
+
+@pytest.fixture
+def checks(monkeypatch: pytest.MonkeyPatch) -> Checks:
+    made = Checks()
+    monkeypatch.setattr(bcrypt, "checkpw", made)
+    return made
+
+
+def cost(hashed: bytes) -> bytes:
+    return hashed.split(b"$")[2]
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "matches"),
+    [
+        (b"alice", b"wonderland", True),
+        (b"alice", b"Wonderland", False),
+        (b"alice", b"", False),
+        (b"alice", b"wonder\0land", False),
+        (b"Alice", b"wonderland", False),
+        (b"", b"wonderland", False),
+        (b"\xff", b"\xff", False),
+    ],
+)
+def test_only_a_users_own_password_matches(
+    user: bytes,
+    password: bytes,
+    matches: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    passwords = Passwords()
+
+    async def ask_twice() -> tuple[bool, bool]:
+        return (
+            await passwords.match(user, password, USERS),
+            await passwords.match(user, password, USERS),
+        )
+
+    assert (matches, matches) == asyncio.run(ask_twice())
+
+
+def test_of_a_long_password_the_first_72_bytes_count_as_everywhere() -> None:
+    users = {b"bob": bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4))}
+
+    async def match(length: int) -> bool:
+        return await Passwords().match(b"bob", b"x" * length, users)
+
+    assert not asyncio.run(match(71))
+    assert asyncio.run(match(72))
+    assert asyncio.run(match(4000))
+
+
+def test_the_same_question_is_computed_once(checks: Checks) -> None:
+    passwords = Passwords()
+
+    async def ask() -> set[bool]:
+        first = await asyncio.gather(
+            *(passwords.match(b"alice", b"wonderland", USERS) for _ in range(20)),
+        )
+        later = [await passwords.match(b"alice", b"wonderland", USERS) for _ in range(3)]
+        return {*first, *later}
+
+    assert {True} == asyncio.run(ask())
+    assert 1 == len(checks.hashes)
+
+
+def test_checks_are_made_in_threads_one_at_a_time(checks: Checks) -> None:
+    passwords = Passwords()
+
+    async def ask() -> list[bool]:
+        return await asyncio.gather(
+            *(passwords.match(b"alice", str(number).encode(), USERS) for number in range(20))
+        )
+
+    assert [False] * 20 == asyncio.run(ask())
+    assert 20 == len(checks.hashes)
+    assert 1 == checks.most_at_a_time
+    assert threading.main_thread().name not in checks.threads
+
+
+def test_who_is_remembered_does_not_wait_for_a_check(checks: Checks) -> None:
+    passwords = Passwords()
+
+    async def ask() -> None:
+        assert await passwords.match(b"alice", b"wonderland", USERS)
+        checks.go_on.clear()
+        guess = asyncio.create_task(passwords.match(b"alice", b"guess", USERS))
+        await asyncio.sleep(0)
+        assert await passwords.match(b"alice", b"wonderland", USERS)
+        assert not guess.done()
+        checks.go_on.set()
+        assert not await guess
+
+    asyncio.run(ask())
+
+
+def test_an_unknown_user_costs_a_check_like_that_of_a_known_one(checks: Checks) -> None:
+    users = {b"cheap": ALICES, b"dear": bcrypt.hashpw(b"x", bcrypt.gensalt(5))}
+    passwords = Passwords()
+
+    async def ask(user: bytes) -> bytes:
+        assert not await passwords.match(user, b"guess", users)
+        return checks.hashes[-1]
+
+    async def ask_all() -> list[bytes]:
+        return [await ask(str(number).encode()) for number in range(40)]
+
+    used = asyncio.run(ask_all())
+    assert 40 == len(checks.hashes)
+    assert {b"04", b"05"} == {cost(hashed) for hashed in used}
+    assert not {*used} & {*users.values()}
+    assert {False} == {module._compare(b"", hashed) for hashed in used}
+    assert {60} == {len(hashed) for hashed in used}
+    COMPARE(b"", used[0])  # it is a whole hash: else the check would be none
+
+
+def test_an_unknown_user_costs_the_same_each_time(checks: Checks) -> None:
+    users = {b"cheap": ALICES, b"dear": bcrypt.hashpw(b"x", bcrypt.gensalt(5))}
+    passwords = Passwords()
+
+    async def ask() -> None:
+        for number in range(10):
+            await passwords.match(b"mallory", str(number).encode(), users)
+
+    asyncio.run(ask())
+    assert 1 == len({cost(hashed) for hashed in checks.hashes})
+
+
+def test_a_new_hash_of_a_user_makes_the_remembered_password_void() -> None:
+    passwords = Passwords()
+    changed = {b"alice": bcrypt.hashpw(b"looking-glass", bcrypt.gensalt(4))}
+
+    async def ask() -> tuple[bool, ...]:
+        return (
+            await passwords.match(b"alice", b"wonderland", USERS),
+            await passwords.match(b"alice", b"wonderland", changed),
+            await passwords.match(b"alice", b"wonderland", {b"bob": ALICES}),
+            await passwords.match(b"alice", b"looking-glass", changed),
+        )
+
+    assert (True, False, False, True) == asyncio.run(ask())
+
+
+def test_guesses_do_not_push_out_who_is_known(
+    checks: Checks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_REMEMBERED", 4)
+    passwords = Passwords()
+
+    async def ask() -> None:
+        assert await passwords.match(b"alice", b"wonderland", USERS)
+        for number in range(10):
+            assert not await passwords.match(b"alice", str(number).encode(), USERS)
+        assert await passwords.match(b"alice", b"wonderland", USERS)
+        assert not await passwords.match(b"alice", b"9", USERS)  # remembered
+        assert 11 == len(checks.hashes)
+        assert not await passwords.match(b"alice", b"0", USERS)  # long forgotten
+        assert 12 == len(checks.hashes)
+
+    asyncio.run(ask())
+
+
+def test_checks_beyond_a_limit_are_refused_until_others_have_ended(
+    checks: Checks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_UNDER_WAY", 2)
+    passwords = Passwords()
+
+    async def ask() -> None:
+        checks.go_on.clear()
+        waiting = [
+            asyncio.create_task(passwords.match(b"alice", password, USERS))
+            for password in (b"1", b"2", b"2")
+        ]
+        await asyncio.sleep(0)
+        with pytest.raises(TooManyChecksError):
+            await passwords.match(b"alice", b"3", USERS)
+        checks.go_on.set()
+        assert [False] * 3 == await asyncio.gather(*waiting)
+        assert not await passwords.match(b"alice", b"3", USERS)
+
+    asyncio.run(ask())
+
+
+def test_a_client_that_goes_away_does_not_take_the_check_from_others(checks: Checks) -> None:
+    passwords = Passwords()
+
+    async def ask() -> bool:
+        checks.go_on.clear()
+        gone, stays = (
+            asyncio.create_task(passwords.match(b"alice", b"wonderland", USERS)) for _ in range(2)
+        )
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.sleep(0)
+        checks.go_on.set()
+        return await stays
+
+    assert asyncio.run(ask())
+    assert 1 == len(checks.hashes)
+
+
+def test_no_password_is_kept(checks: Checks) -> None:
+    passwords = Passwords()
+
+    async def ask() -> None:
+        await passwords.match(b"alice", b"wonderland", USERS)
+        await passwords.match(b"alice", b"marker", USERS)
+
+    asyncio.run(ask())
+    assert 2 == len(checks.hashes)
+    kept = repr([vars(passwords._right), vars(passwords._wrong), passwords._under_way])
+    assert "digests" in kept
+    assert "wonderland" not in kept
+    assert "marker" not in kept

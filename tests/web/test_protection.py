@@ -1,0 +1,244 @@
+"""The web configuration file at work in the web server."""
+
+from __future__ import annotations
+
+import base64
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import bcrypt
+import pytest
+import trustme
+from web.support import FakeSite, connect, exchange, request
+
+from exporter.web.webconfig import Protection
+from exporter.web.webconfig.loader import RateLimit
+from exporter.web.webconfig.passwords import Passwords, TooManyChecksError
+from exporter.web.webconfig.protection import TokenBucket
+
+if TYPE_CHECKING:
+    from web.support import Answer
+
+    from exporter.web.server import WebServer
+
+    ServeFile = Callable[[str], WebServer]
+
+PATHS = ["/metrics", "/", "/-/healthy", "/-/ready", "/-/reload", "/config", "/nothing"]
+USERS = (
+    f"basic_auth_users: {{alice: {bcrypt.hashpw(b'wonder:land', bcrypt.gensalt(4)).decode()}}}\n"
+)
+
+
+def basic(credentials: str, scheme: str = "Basic") -> tuple[str, str]:
+    encoded = base64.b64encode(credentials.encode()).decode()
+    return "Authorization", f"{scheme} {encoded}"
+
+
+ALICE = basic("alice:wonder:land")
+
+
+@pytest.fixture
+def serve_file(serve: Callable[..., WebServer], tmp_path: Path) -> ServeFile:
+    """Start a server with a web configuration file of this text."""
+
+    def start(text: str) -> WebServer:
+        (tmp_path / "web.yml").write_text(text)
+        protection = Protection(tmp_path / "web.yml")
+        return serve(
+            FakeSite(),
+            guards=[protection.guard],
+            extra_headers=protection.headers,
+            options={"tls": protection.tls},
+        )
+
+    return start
+
+
+def get(server: WebServer, *headers: tuple[str, str], path: str = "/metrics") -> Answer:
+    return request(server, path, headers=headers)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_basic_authentication_covers_every_path(serve_file: ServeFile, path: str) -> None:
+    server = serve_file(USERS)
+    refused = get(server, path=path)
+
+    assert (401, "401 Unauthorized\n") == (refused.status, refused.text)
+    assert "Basic" == refused.headers["WWW-Authenticate"]
+    assert "nosniff" == refused.headers["X-Content-Type-Options"]
+    assert 401 == get(server, basic("alice:wrong"), path=path).status
+    assert get(server, ALICE, path=path).status in {200, 404}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        basic("alice:wonder:land", "basic"),
+        basic("alice:wonder:land", "BASIC"),
+        ("authorization", ALICE[1].replace(" ", "  ")),
+    ],
+)
+def test_a_right_password_is_let_in_however_the_scheme_is_written(
+    serve_file: ServeFile, header: tuple[str, str]
+) -> None:
+    assert 200 == get(serve_file(USERS), header).status
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "Basic",
+        "Basic ",
+        "Basic !!!!",
+        "Basic YWxpY2U=",  # alice, without a colon
+        ALICE[1] + "!",
+        ALICE[1].replace("Basic", "Bearer"),
+        ALICE[1].removeprefix("Basic "),
+        "Basic \xff\xfe",
+    ],
+)
+def test_what_is_no_user_and_password_is_refused(serve_file: ServeFile, value: str) -> None:
+    received = exchange(
+        serve_file(USERS),
+        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: "
+        + value.encode("latin-1")
+        + b"\r\n\r\n",
+    )
+
+    assert received.startswith(b"HTTP/1.1 401 Unauthorized\r\n")
+
+
+def test_new_users_count_for_the_next_request(serve_file: ServeFile, tmp_path: Path) -> None:
+    server = serve_file(USERS)
+    assert 200 == get(server, ALICE).status
+
+    (tmp_path / "web.yml").write_text(USERS.replace("alice", "bob"))
+    assert 401 == get(server, ALICE).status
+    assert 200 == get(server, basic("bob:wonder:land")).status
+
+
+def test_who_comes_while_too_many_passwords_are_checked_is_told_when_to_come_back(
+    serve_file: ServeFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def busy(*_arguments: object) -> bool:
+        raise TooManyChecksError
+
+    monkeypatch.setattr(Passwords, "match", busy)
+    answer = get(serve_file(USERS), ALICE)
+
+    assert (503, "5") == (answer.status, answer.headers["Retry-After"])
+
+
+def test_headers_of_the_file_are_in_every_answer_and_follow_it(
+    serve_file: ServeFile, tmp_path: Path
+) -> None:
+    server = serve_file(
+        "http_server_config: {headers: {Strict-Transport-Security: max-age=9, "
+        "Content-Security-Policy: mine}}\n"
+    )
+    for path in PATHS:
+        answer = get(server, path=path)
+        assert "max-age=9" == answer.headers["Strict-Transport-Security"]
+        assert "mine" == answer.headers["Content-Security-Policy"]
+
+    (tmp_path / "web.yml").write_text("")
+    assert 200 == get(server).status
+    assert "Strict-Transport-Security" not in get(server).headers
+    assert "default-src 'none'" in get(server).headers["Content-Security-Policy"]
+
+
+def test_requests_beyond_the_rate_limit_are_refused_before_their_passwords_are_checked(
+    serve_file: ServeFile,
+) -> None:
+    server = serve_file(f"{USERS}rate_limit: {{interval: 90m, burst: 2}}\n")
+
+    assert [200, 401] == [get(server, ALICE).status, get(server).status]
+    refused = get(server, ALICE)
+    assert (429, "5400") == (refused.status, refused.headers["Retry-After"])
+    assert 429 == get(server, ALICE).status
+
+
+def test_a_token_bucket_lets_a_burst_through_and_then_one_per_interval() -> None:
+    now = 0.0
+    bucket = TokenBucket(RateLimit(interval_seconds=2.0, burst=3), clock=lambda: now)
+
+    assert [True, True, True, False] == [bucket.take() for _ in range(4)]
+    now = 1.9
+    assert not bucket.take()
+    now = 2.0
+    assert [True, False] == [bucket.take() for _ in range(2)]
+    now = 1000.0
+    assert [True, True, True, False] == [bucket.take() for _ in range(4)]
+
+
+@pytest.fixture
+def mutual_tls(tmp_path: Path) -> tuple[str, trustme.CA]:
+    """A file that asks for a client certificate, and the authority of both sides."""
+    authority = trustme.CA()
+    leaf = authority.issue_cert("127.0.0.1")
+    leaf.cert_chain_pems[0].write_to_path(str(tmp_path / "server.crt"))
+    leaf.private_key_pem.write_to_path(str(tmp_path / "server.key"))
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.crt"))
+    text = (
+        "tls_server_config: {cert_file: server.crt, key_file: server.key, client_ca_file: ca.crt, "
+        "client_auth_type: RequireAndVerifyClientCert}\n"
+    )
+    return text, authority
+
+
+@pytest.mark.parametrize(
+    ("version", "alert"),
+    [
+        (ssl.TLSVersion.TLSv1_2, "HANDSHAKE_FAILURE"),
+        (ssl.TLSVersion.TLSv1_3, "CERTIFICATE_REQUIRED"),
+    ],
+)
+def test_a_client_without_certificate_is_told_so_in_the_handshake(
+    serve_file: ServeFile, mutual_tls: tuple[str, trustme.CA], version: ssl.TLSVersion, alert: str
+) -> None:
+    text, authority = mutual_tls
+    server = serve_file(text)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    context.maximum_version = version
+
+    with (
+        connect(server) as client,
+        pytest.raises(ssl.SSLError, match=alert),
+        context.wrap_socket(client, server_hostname="127.0.0.1") as connection,
+    ):
+        connection.recv(1)
+
+
+def test_who_speaks_http_to_tls_is_told_so(
+    serve_file: ServeFile, mutual_tls: tuple[str, trustme.CA]
+) -> None:
+    received = exchange(serve_file(mutual_tls[0]), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    assert received == (
+        b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+    )
+
+
+def test_without_a_file_everybody_may_do_everything(serve: Callable[..., WebServer]) -> None:
+    protection = Protection(None)
+    server = serve(FakeSite(), guards=[protection.guard], options={"tls": protection.tls})
+
+    assert 200 == get(server).status
+    assert frozenset() == protection.kinds
+
+
+def test_a_reload_counts_for_the_next_request(
+    tmp_path: Path, serve: Callable[..., WebServer]
+) -> None:
+    (tmp_path / "web.yml").write_text(USERS)
+    protection = Protection(tmp_path / "web.yml")
+    server = serve(FakeSite(), guards=[protection.guard])
+    (tmp_path / "web.yml").write_text("")
+
+    assert 401 == get(server).status
+    protection.reload()
+    assert 200 == get(server).status

@@ -1,0 +1,290 @@
+"""What a web configuration file may say, and what is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bcrypt
+import pytest
+import trustme
+
+from exporter.config.problems import ConfigError
+from exporter.web.webconfig.grammar import HEADERS
+from exporter.web.webconfig.live import LiveWebConfig
+from exporter.web.webconfig.loader import RateLimit, WebConfig, check_lines, read_web_config
+
+AUTHORITY = trustme.CA()
+SERVER = AUTHORITY.issue_cert("127.0.0.1")
+HASH = bcrypt.hashpw(b"pass", bcrypt.gensalt(4)).decode()
+OF_ALICE = f"basic_auth_users: {{alice: {HASH}}}\n"
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A directory with a certificate, its key and the authority that signed it."""
+    SERVER.cert_chain_pems[0].write_to_path(str(tmp_path / "server.crt"))
+    SERVER.private_key_pem.write_to_path(str(tmp_path / "server.key"))
+    AUTHORITY.cert_pem.write_to_path(str(tmp_path / "ca.crt"))
+    return tmp_path
+
+
+def lines(directory: Path, text: str) -> list[str]:
+    """The problems of a file with this text; paths are shown without the directory."""
+    file = directory / "web.yml"
+    file.write_text(text, encoding="utf-8")
+    return [line.replace(f"{directory}/", "") for line in check_lines(file)]
+
+
+def config(directory: Path, text: str) -> WebConfig:
+    """What the file asks for; it has to be right."""
+    assert [] == lines(directory, text)
+    return LiveWebConfig(directory / "web.yml").current
+
+
+def tls(more: str = "") -> str:
+    return f"tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n{more}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "# only a comment\n",
+        "{}",
+        "tls_server_config:\nbasic_auth_users:\nhttp_server_config:\nrate_limit:\n",
+        "tls_server_config: {}\nbasic_auth_users: {}\n",
+        "tls_server_config: {cert_file: '', key_file: '', client_auth_type: '', client_ca_file: }\n",
+        "http_server_config: {http2: false, headers: {}}\n",
+        "http_server_config: {headers: {Content-Security-Policy: ''}}\n",
+        "rate_limit: {interval: 0, burst: 3}\n",
+    ],
+)
+def test_a_file_that_says_nothing_asks_for_nothing(directory: Path, text: str) -> None:
+    made = config(directory, text)
+
+    assert WebConfig() == made
+    assert frozenset[str]() == made.protections
+
+
+def test_without_a_file_nothing_is_asked_for() -> None:
+    live = LiveWebConfig(None)
+    live.reload()
+
+    assert WebConfig() == live.current
+
+
+def test_all_that_a_file_asks_for_is_read(directory: Path) -> None:
+    made = config(
+        directory,
+        tls("  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n")
+        + "http_server_config: {headers: {X-Frame-Options: deny, X-XSS-Protection: '0'}}\n"
+        + OF_ALICE
+        + "rate_limit: {interval: 1m30s, burst: 20}\n",
+    )
+
+    assert made.tls is not None
+    assert {b"alice": HASH.encode()} == made.users
+    assert (("X-Frame-Options", "deny"), ("X-XSS-Protection", "0")) == made.headers
+    assert RateLimit(interval_seconds=90.0, burst=20) == made.rate_limit
+    assert {"TLS", "client certificates", "basic authentication"} == made.protections
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        ("- a\n", ["web.yml: must be a mapping of keys such as basic_auth_users"]),
+        ("a: b: c\n", None),
+        ("tls_server_config: [a]\n", ["tls_server_config: must be a mapping (key: value)"]),
+        ("basic_auth_users: alice\n", ["basic_auth_users: must be a mapping (key: value)"]),
+        (
+            "basic_auth_user: {}\n",
+            ['basic_auth_user: unknown key; did you mean "basic_auth_users"?'],
+        ),
+        (
+            "cert_file: a\n",
+            ['cert_file: unknown key; did you mean "cert_file" under tls_server_config?'],
+        ),
+        ("basic_auth_users: {}\nbasic_auth_users: {}\n", None),
+        (
+            "basic_auth_users: {alice: secret, bob: 7}\n",
+            [
+                "basic_auth_users.alice: must be a bcrypt hash such as htpasswd -nBC 10 makes",
+                "basic_auth_users.bob: must be a bcrypt hash such as htpasswd -nBC 10 makes",
+            ],
+        ),
+        (
+            f"basic_auth_users: {{alice: $2y$10${'z' * 53}}}\n",
+            ["basic_auth_users.alice: is not a whole bcrypt hash"],
+        ),
+        (
+            f"basic_auth_users: {{'a:b': {HASH}}}\n",
+            ["basic_auth_users.a…: a user name with a colon cannot be sent"],
+        ),
+        (
+            "http_server_config: {http2: true}\n",
+            [
+                "http_server_config.http2: must be false or left out: the exporter speaks HTTP/1.1 only"
+            ],
+        ),
+        (
+            "http_server_config: {headers: {Server: x, X-Frame-Options: allow}}\n",
+            [
+                f"http_server_config.headers.Server: cannot be set; only {', '.join(HEADERS)} can",
+                "http_server_config.headers.X-Frame-Options: must be deny or sameorigin",
+            ],
+        ),
+        (
+            'http_server_config: {headers: {X-XSS-Protection: "a\\r\\nb: c"}}\n',
+            [
+                "http_server_config.headers.X-XSS-Protection: must not have control characters, nor spaces at its ends"
+            ],
+        ),
+        (
+            "rate_limit: {interval: 1s}\n",
+            ["rate_limit.burst: must be at least 1, or nothing is answered"],
+        ),
+        (
+            "rate_limit: {interval: 5, burst: many}\n",
+            [
+                "rate_limit.burst: must be a whole number from 0 to 1000000",
+                "rate_limit.interval: must be a duration such as 30s, 5m, 1h30m or 7d",
+            ],
+        ),
+        (
+            "tls_server_config: {min_version: TLS12}\n",
+            [
+                "tls_server_config.cert_file: is needed for TLS",
+                "tls_server_config.key_file: is needed for TLS",
+            ],
+        ),
+        (
+            "tls_server_config: {cert_file: absent.crt, key_file: server.key}\n",
+            ["tls_server_config.cert_file: absent.crt cannot be read: No such file or directory"],
+        ),
+        (
+            "tls_server_config: {cert_file: server.crt, key_file: ca.crt}\n",
+            [
+                "tls_server_config.cert_file: server.crt and ca.crt are not a certificate and its key in PEM form"
+            ],
+        ),
+        (
+            "tls_server_config: {cert_file: ca.crt, key_file: server.key}\n",
+            ["tls_server_config.cert_file: server.key is not the key of ca.crt"],
+        ),
+        (
+            "tls_server_config: {cert: x, cert_file: server.crt, key: y, client_ca: z}\n",
+            [
+                "tls_server_config.cert: cannot stand beside cert_file",
+                "tls_server_config.client_ca: needs a client_auth_type that verifies",
+                "tls_server_config.client_ca: holds no usable certificates in PEM form",
+            ],
+        ),
+        (
+            "tls_server_config: {cert: x, key: y}\n",
+            ["tls_server_config.cert: with its key it is no certificate in PEM form"],
+        ),
+        (
+            tls("  client_auth_type: RequestClientCert\n"),
+            [
+                "tls_server_config.client_auth_type: RequestClientCert cannot be done: Python verifies every certificate it asks for; NoClientCert lets in the same clients"
+            ],
+        ),
+        (
+            tls("  client_auth_type: RequireAnyClientCert\n  client_ca_file: ca.crt\n"),
+            [
+                "tls_server_config.client_auth_type: RequireAnyClientCert cannot be done: Python verifies every certificate it asks for; use RequireAndVerifyClientCert"
+            ],
+        ),
+        (
+            tls("  client_auth_type: Any\n"),
+            [
+                "tls_server_config.client_auth_type: must be NoClientCert or VerifyClientCertIfGiven or RequireAndVerifyClientCert"
+            ],
+        ),
+        (
+            tls("  client_ca_file: ca.crt\n"),
+            ["tls_server_config.client_ca_file: needs a client_auth_type that verifies"],
+        ),
+        (
+            tls(
+                "  client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: server.key\n"
+                "  client_allowed_sans: [a]\n"
+            ),
+            [
+                "tls_server_config.client_allowed_sans: needs client_auth_type: RequireAndVerifyClientCert",
+                "tls_server_config.client_ca_file: server.key holds no usable certificates in PEM form",
+            ],
+        ),
+        (
+            tls("  min_version: TLS11\n  max_version: SSL30\n"),
+            [
+                "tls_server_config.max_version: must be TLS12 or TLS13",
+                "tls_server_config.min_version: TLS11 is broken (RFC 8996), and OpenSSL does not speak it any more; use TLS12",
+            ],
+        ),
+        (
+            tls("  min_version: TLS13\n  max_version: TLS12\n"),
+            ["tls_server_config.max_version: must not be below min_version"],
+        ),
+        (
+            tls("  cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]\n  curve_preferences: [P256]\n"),
+            [
+                "tls_server_config.cipher_suites[0]: must be a suite such as TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+                "tls_server_config.curve_preferences[0]: must be CurveP256 or CurveP384 or CurveP521 or X25519",
+            ],
+        ),
+        (
+            tls("  max_version: TLS12\n  cipher_suites: [TLS_AES_128_GCM_SHA256]\n"),
+            [
+                "tls_server_config.cipher_suites: has no suite of TLS 1.2, which max_version asks for"
+            ],
+        ),
+        (
+            tls("  curve_preferences: [X25519, CurveP256]\n"),
+            [
+                "tls_server_config.curve_preferences: only one can be given: Python cannot tell OpenSSL of an order of curves"
+            ],
+        ),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place(
+    directory: Path, text: str, problems: list[str] | None
+) -> None:
+    told = lines(directory, text)
+
+    if problems is None:
+        assert 1 == len(told)
+    else:
+        assert problems == told
+
+
+def test_problems_of_all_blocks_are_told_at_once_and_no_secret_is(directory: Path) -> None:
+    told = lines(
+        directory,
+        tls("  key: marker-1\n  min_version: marker-2\n  marker-3: x\n")
+        + "basic_auth_users: {alice: marker-4}\nrate_limit: {burst: marker-5}\n"
+        "http_server_config: {http2: marker-6}\n",
+    )
+
+    assert [
+        "basic_auth_users.alice",
+        "http_server_config.http2",
+        "rate_limit.burst",
+        "tls_server_config.key",
+        "tls_server_config.marker-3",
+        "tls_server_config.min_version",
+    ] == [line.partition(": ")[0] for line in told]
+    assert "marker" not in "".join(line.partition(": ")[2] for line in told)
+
+
+def test_a_file_that_is_not_there_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"web\.yml: cannot be read: No such file"):
+        LiveWebConfig(tmp_path / "web.yml")
+
+
+def test_nothing_secret_is_in_what_the_configuration_prints(directory: Path) -> None:
+    reading = read_web_config(directory / "web.yml")
+    config(directory, OF_ALICE)
+    reading = read_web_config(directory / "web.yml")
+
+    assert HASH not in repr(reading)
