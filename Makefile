@@ -28,6 +28,10 @@ demo: $(READY) ## run the exporter against the embedded simulator
 test: $(READY) ## run the default test suite
 	$(BIN)/pytest
 
+.PHONY: bench
+bench: $(READY) ## run the benchmarks and print their figures
+	@for bench in tests/bench/*.py; do PYTHONPATH=tests $(BIN)/python $$bench || exit 1; done
+
 .PHONY: lint
 lint: $(READY) ## ruff and mypy --strict
 	$(BIN)/ruff format --check .

@@ -105,6 +105,30 @@ def test_a_client_that_stops_in_its_request_is_closed_while_scrapes_go_on(
         assert request(server, "/metrics").status == 200
 
 
+def test_requests_sent_in_one_go_are_answered_in_their_order(serve: Serve) -> None:
+    paths = ["/metrics", "/nothing", "/-/ready"] * 20
+    requests = "".join(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n" for path in paths)
+    received = exchange(serve(FakeSite(), options=QUICK), requests.encode())
+    answers = received.split(b"HTTP/1.1 ")[1:]
+    assert [answer[:3] for answer in answers] == [b"200", b"404", b"200"] * 20
+    assert [answer.partition(b"\r\n\r\n")[2] for answer in answers[:3]] == [
+        b"# body\n",
+        b"404 Not Found\n",
+        b"ready\n",
+    ]
+
+
+def test_http_1_0_is_answered_and_its_connection_kept_only_if_it_asks(serve: Serve) -> None:
+    server = serve(FakeSite(), options={"idle_timeout_seconds": WAIT_SECONDS * 2})
+    received = exchange(server, b"GET /metrics HTTP/1.0\r\n\r\n")
+    assert received.startswith(b"HTTP/1.0 200 OK\r\n")
+    assert received.endswith(b"\r\n\r\n# body\n")
+    with connect(server) as client:
+        for _ in range(2):
+            client.sendall(b"GET /metrics HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+            assert client.recv(1 << 16).endswith(b"\r\n\r\n# body\n")
+
+
 def test_a_client_that_trickles_its_request_is_closed(serve: Serve) -> None:
     server = serve(FakeSite(), options=QUICK)
     with connect(server) as client:
@@ -429,6 +453,19 @@ def test_an_error_in_finding_the_tls_of_a_connection_closes_it(
     with connect(server) as client:
         assert read_all(client) == b""
     assert [event["event"] for event in logged] == ["connection cannot be served"]
+
+
+def test_a_client_that_says_nothing_after_its_tls_handshake_is_closed(
+    serve: Serve, tls: ssl.SSLContext, authority: trustme.CA
+) -> None:
+    server = serve(FakeSite(), options={"tls": always(tls), **QUICK})
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    with (
+        connect(server) as client,
+        trust.wrap_socket(client, server_hostname="127.0.0.1") as connection,
+    ):
+        assert read_all(connection) == b""
 
 
 def test_a_client_in_its_tls_handshake_does_not_delay_closing(
