@@ -32,6 +32,10 @@ test: $(READY) ## run the default test suite
 e2e: $(READY) ## run the tests with the real command and real programs: Prometheus, Alertmanager, curl, Chromium
 	$(BIN)/pytest -m e2e
 
+.PHONY: bench
+bench: $(READY) ## run the benchmarks and print their figures
+	@for bench in tests/bench/*.py; do PYTHONPATH=tests $(BIN)/python $$bench || exit 1; done
+
 .PHONY: lint
 lint: $(READY) ## ruff and mypy --strict
 	$(BIN)/ruff format --check .

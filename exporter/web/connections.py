@@ -149,6 +149,7 @@ class Connections(web.Server):
         options: dict[str, Any] = {}  # the loop refuses the time-outs without a context
         loop = asyncio.get_running_loop()
         HANDSHAKING.set(client)
+        ours = True  # the socket, until the loop has it
         try:
             if self._tls is not None and (tls := await self._tls()) is not None:
                 connection.tls = tls
@@ -157,14 +158,16 @@ class Connections(web.Server):
                     "ssl_handshake_timeout": self.idle_timeout_seconds,
                     "ssl_shutdown_timeout": min(_TLS_SHUTDOWN_SECONDS, self.idle_timeout_seconds),
                 }
+            ours = False
             await loop.connect_accepted_socket(lambda: connection, client, **options)
         except OSError as error:  # TLS errors are among them
             reason = getattr(error, "reason", None) or error.strerror
             log.debug("connection failed", error=type(error).__name__, reason=reason)
         except Exception:
             log.exception("connection cannot be served")
-            client.close()
         finally:
+            if ours:
+                client.close()
             if not connection.established:
                 self.forget(connection)
 

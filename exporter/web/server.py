@@ -120,7 +120,8 @@ class WebServer:
         except Exception as error:  # a thread has nobody above it
             if self._serving.is_set():
                 log.exception("web server died")
-            self._failure = error
+            else:
+                self._failure = error
         finally:
             for listener in self._listeners:
                 listener.close()

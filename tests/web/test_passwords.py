@@ -103,12 +103,18 @@ def test_checks_are_made_in_threads_one_at_a_time(checks: Checks) -> None:
     passwords = Passwords()
 
     async def ask() -> list[bool]:
-        return await asyncio.gather(
-            *(passwords.match(b"alice", str(number).encode(), USERS) for number in range(20))
-        )
+        checks.go_on.clear()
+        waiting = [
+            asyncio.create_task(passwords.match(b"alice", str(number).encode(), USERS))
+            for number in range(40)
+        ]
+        await asyncio.sleep(0)
+        await asyncio.to_thread(lambda: None)  # there are threads left for other work
+        checks.go_on.set()
+        return await asyncio.gather(*waiting)
 
-    assert [False] * 20 == asyncio.run(ask())
-    assert 20 == len(checks.hashes)
+    assert [False] * 40 == asyncio.run(ask())
+    assert 40 == len(checks.hashes)
     assert 1 == checks.most_at_a_time
     assert threading.main_thread().name not in checks.threads
 

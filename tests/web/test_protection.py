@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     ServeFile = Callable[[str], WebServer]
 
 PATHS = ["/metrics", "/", "/-/healthy", "/-/ready", "/-/reload", "/config", "/nothing"]
+NO_PASSWORD = bcrypt.hashpw(b"", bcrypt.gensalt(4)).decode()
 USERS = (
     f"basic_auth_users: {{alice: {bcrypt.hashpw(b'wonder:land', bcrypt.gensalt(4)).decode()}}}\n"
 )
@@ -109,6 +110,13 @@ def test_what_is_no_user_and_password_is_refused(serve_file: ServeFile, value: s
     )
 
     assert received.startswith(b"HTTP/1.1 401 Unauthorized\r\n")
+
+
+def test_an_empty_password_has_a_colon_before_it(serve_file: ServeFile) -> None:
+    server = serve_file(f"basic_auth_users: {{bob: {NO_PASSWORD}}}\n")
+
+    assert 200 == get(server, basic("bob:")).status
+    assert 401 == get(server, basic("bob")).status
 
 
 def test_new_users_count_for_the_next_request(serve_file: ServeFile, tmp_path: Path) -> None:

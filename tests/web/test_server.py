@@ -26,6 +26,7 @@ from web.support import (
 )
 
 from exporter.web.app import WebApp
+from exporter.web.connections import Connections
 from exporter.web.reply import WRITE_BYTES, Reply, text_reply
 from exporter.web.server import IDLE_TIMEOUT_SECONDS, WebServer, WebServerError, bind_listeners
 from exporter.web.tls import ServerTLS
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 QUICK = {"idle_timeout_seconds": 0.3}
+# What ends while a test waits does not end by this.
+PATIENT = {"idle_timeout_seconds": WAIT_SECONDS * 3}
 
 
 @contextmanager
@@ -103,6 +106,30 @@ def test_a_client_that_stops_in_its_request_is_closed_while_scrapes_go_on(
             read_all(client)
         assert time.monotonic() - started < 5
         assert request(server, "/metrics").status == 200
+
+
+def test_requests_sent_in_one_go_are_answered_in_their_order(serve: Serve) -> None:
+    paths = ["/metrics", "/nothing", "/-/ready"] * 20
+    requests = "".join(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n" for path in paths)
+    received = exchange(serve(FakeSite(), options=QUICK), requests.encode())
+    answers = received.split(b"HTTP/1.1 ")[1:]
+    assert [answer[:3] for answer in answers] == [b"200", b"404", b"200"] * 20
+    assert [answer.partition(b"\r\n\r\n")[2] for answer in answers[:3]] == [
+        b"# body\n",
+        b"404 Not Found\n",
+        b"ready\n",
+    ]
+
+
+def test_http_1_0_is_answered_and_its_connection_kept_only_if_it_asks(serve: Serve) -> None:
+    server = serve(FakeSite(), options=PATIENT)
+    received = exchange(server, b"GET /metrics HTTP/1.0\r\n\r\n")
+    assert received.startswith(b"HTTP/1.0 200 OK\r\n")
+    assert received.endswith(b"\r\n\r\n# body\n")
+    with connect(server) as client:
+        for _ in range(2):
+            client.sendall(b"GET /metrics HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+            assert client.recv(1 << 16).endswith(b"\r\n\r\n# body\n")
 
 
 def test_a_client_that_trickles_its_request_is_closed(serve: Serve) -> None:
@@ -180,7 +207,7 @@ def open_connection(server: WebServer, stack: ExitStack) -> http.client.HTTPConn
 
 
 def test_beyond_the_limit_the_longest_silent_client_gives_way(serve: Serve) -> None:
-    server = serve(FakeSite(), options={"max_connections": 4})
+    server = serve(FakeSite(), options={"max_connections": 4, **PATIENT})
     with ExitStack() as stack:
         kept = open_connection(server, stack)
         silent, half, newest = (stack.enter_context(connect(server)) for _ in range(3))
@@ -195,7 +222,7 @@ def test_beyond_the_limit_the_longest_silent_client_gives_way(serve: Serve) -> N
 
 
 def test_among_clients_that_were_answered_the_longest_idle_gives_way(serve: Serve) -> None:
-    server = serve(FakeSite(), options={"max_connections": 3})
+    server = serve(FakeSite(), options={"max_connections": 3, **PATIENT})
     with ExitStack() as stack:
         first, second, third = (open_connection(server, stack) for _ in range(3))
         assert ask(first, "/metrics").status == 200
@@ -208,7 +235,7 @@ def test_among_clients_that_were_answered_the_longest_idle_gives_way(serve: Serv
 
 def test_who_is_being_answered_gives_way_to_nobody(serve: Serve) -> None:
     held = HeldRequest()
-    server = serve(FakeSite(), guards=[held], options={"max_connections": 1})
+    server = serve(FakeSite(), guards=[held], options={"max_connections": 1, **PATIENT})
     with connect(server) as client:
         client.sendall(SCRAPE)
         assert held.begun.wait(WAIT_SECONDS)
@@ -222,7 +249,7 @@ def test_who_is_being_answered_gives_way_to_nobody(serve: Serve) -> None:
 def test_without_descriptors_silent_clients_give_way(
     serve: Serve, logged: list[MutableMapping[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = serve(FakeSite())
+    server = serve(FakeSite(), options=PATIENT)
     with connect(server) as silent, connect(server) as client:
         client.sendall(SCRAPE)  # so both have been accepted
         assert client.recv(1 << 16).endswith(b"# body\n")
@@ -331,6 +358,20 @@ def test_closing_twice_or_before_the_start_is_harmless(serve: Serve) -> None:
     assert listener.fileno() == -1
 
 
+def test_a_server_that_cannot_accept_any_more_ends_and_says_so(
+    logged: list[MutableMapping[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(_connections: Connections, _listener: socket.socket) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(Connections, "accept", fails)
+    app = WebApp(FakeSite())
+    with running(WebServer(app, bind_listeners(["127.0.0.1:0"]), refuse=app.refuse)) as server:
+        server._thread.join(WAIT_SECONDS)
+        assert not server._thread.is_alive()
+    assert [event["event"] for event in logged] == ["web server died"]
+
+
 def test_listeners_that_cannot_be_served_are_an_error_at_the_start() -> None:
     app = WebApp(FakeSite())
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as no_listener:
@@ -392,7 +433,7 @@ def test_a_client_without_a_tls_handshake_is_closed_while_scrapes_go_on(
 def test_beyond_the_limit_a_client_in_its_tls_handshake_gives_way(
     serve: Serve, tls: ssl.SSLContext, authority: trustme.CA
 ) -> None:
-    server = serve(FakeSite(), options={"tls": always(tls), "max_connections": 3})
+    server = serve(FakeSite(), options={"tls": always(tls), "max_connections": 3, **PATIENT})
     with ExitStack() as stack:
         clients = [stack.enter_context(connect(server)) for _ in range(3)]
         clients[0].sendall(b"\x16\x03\x01")
@@ -431,10 +472,23 @@ def test_an_error_in_finding_the_tls_of_a_connection_closes_it(
     assert [event["event"] for event in logged] == ["connection cannot be served"]
 
 
+def test_a_client_that_says_nothing_after_its_tls_handshake_is_closed(
+    serve: Serve, tls: ssl.SSLContext, authority: trustme.CA
+) -> None:
+    server = serve(FakeSite(), options={"tls": always(tls), **QUICK})
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    with (
+        connect(server) as client,
+        trust.wrap_socket(client, server_hostname="127.0.0.1") as connection,
+    ):
+        assert read_all(connection) == b""
+
+
 def test_a_client_in_its_tls_handshake_does_not_delay_closing(
     serve: Serve, tls: ssl.SSLContext, authority: trustme.CA
 ) -> None:
-    server = serve(FakeSite(), options={"tls": always(tls)})
+    server = serve(FakeSite(), options={"tls": always(tls), **PATIENT})
     with connect(server) as client:
         client.sendall(b"\x16")
         assert scrape_by_tls(server, authority) == b"# body\n"
