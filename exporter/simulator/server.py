@@ -51,6 +51,7 @@ class Simulator:
         api_versions: The prefixes it serves: some of v6, v7, v8.
         token_style: "owin" (older servers), "core" (newer ones), or "auto", by the prefix.
         token_lifetime: Seconds an access token is good for.
+        token_mark: Text that is in every token it gives.
         token_throttle: Whether the token endpoint's limits hold for this machine too.
         working_end: How a running session's endTime looks: "sentinel", "null" or "absent".
         page_cap: The longest page it gives, at most 10,000.
@@ -81,6 +82,7 @@ class Simulator:
         api_versions: tuple[str, ...] = API_VERSIONS,
         token_style: TokenStyle = "auto",  # noqa: S107 - no password
         token_lifetime: float = DEFAULT_LIFETIME_SECONDS,
+        token_mark: str = "",
         token_throttle: bool = False,
         working_end: WorkingEnd = "sentinel",
         page_cap: int | None = None,
@@ -102,6 +104,7 @@ class Simulator:
             username=username,
             password=password,
             lifetime_seconds=token_lifetime,
+            mark=token_mark,
             clock=token_clock,
         )
         self._gateway = Gateway(

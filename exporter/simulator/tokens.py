@@ -44,6 +44,7 @@ class TokenOffice:
         username: The account's name.
         password: Its password.
         lifetime_seconds: How long an access token is accepted.
+        mark: Text that is in every token, so that a test can find out where they get to.
         clock: Monotonic seconds.
     """
 
@@ -53,11 +54,13 @@ class TokenOffice:
         username: str,
         password: str,
         lifetime_seconds: float = DEFAULT_LIFETIME_SECONDS,
+        mark: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.username = username
         self.password = password
         self.lifetime_seconds = lifetime_seconds
+        self._mark = mark
         self._clock = clock
         self._lock = RLock()
         self._by_access: dict[str, Grant] = {}
@@ -111,7 +114,7 @@ class TokenOffice:
 
     def _issue(self, style: Style, *, antiforgery: bool) -> Grant:
         # A token of the older servers is a DPAPI ticket, which always begins like this.
-        prefix = "AQAAANCMnd8BFdERjHoAwE_Cl-sBAAAA" if style == "owin" else ""
+        prefix = ("AQAAANCMnd8BFdERjHoAwE_Cl-sBAAAA" if style == "owin" else "") + self._mark
         grant = Grant(
             access_token=prefix + secrets.token_urlsafe(120),
             refresh_token=prefix + secrets.token_urlsafe(120),

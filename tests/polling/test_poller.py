@@ -249,7 +249,7 @@ def test_running_sessions_are_followed_even_when_the_list_fails() -> None:
     ],
 )
 def test_a_server_that_cannot_be_talked_to_is_not_asked_any_further(error: Vb365Error) -> None:
-    bench = Bench(running(60), running(61))
+    bench = Bench(running(60), running(61), finished(1))
     bench.poll()
 
     bench.poll(list_error=error)

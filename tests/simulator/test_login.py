@@ -142,6 +142,14 @@ def test_a_refresh_token_gives_a_new_pair_once(simulate: Simulate) -> None:
     assert client.get(LIST).status_code == 200
 
 
+@pytest.mark.parametrize("version", ["v6", "v8"])
+def test_tokens_can_be_marked(simulate: Simulate, version: str) -> None:
+    answer = simulate(log_in=None, token_mark="find-me").log_in(version).json()
+
+    assert "find-me" in answer["access_token"]
+    assert "find-me" in answer["refresh_token"]
+
+
 def test_a_refused_refresh_token_is_400_on_older_servers(simulate: Simulate) -> None:
     answer = simulate(log_in=None).log_in("v6", grant_type="refresh_token", refresh_token="no")
 

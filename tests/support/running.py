@@ -20,8 +20,10 @@ from exporter.web.server import WebServer, bind_listeners
 Labels = dict[str, str]
 
 
-def wait_until(true: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
-    """Look again and again until something is true.
+def wait_until(
+    true: Callable[[], bool], what: str, seconds: float = 20.0, *, pause_seconds: float = 0.02
+) -> None:
+    """Look again and again, with a pause in between, until something is true.
 
     Raises:
         AssertionError: it did not become true in time.
@@ -29,7 +31,7 @@ def wait_until(true: Callable[[], bool], what: str, seconds: float = 20.0) -> No
     until = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < until, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
+        time.sleep(pause_seconds)
 
 
 class RunningExporter:
