@@ -169,6 +169,7 @@ def check_true(scene: Scene, _poll: int, scrape: Scrape) -> None:
 CHECKS: Mapping[Series, Callable[[Scene, int, Scrape], None]] = {
     Series.TRUE: check_true,
     Series.KEPT: check_kept,
+    Series.STALE: check_kept,
     Series.FOLLOWED: check_followed,
     Series.ONE_KEPT: check_one_kept,
     Series.ONE_ENDED: lambda scene, _, scrape: assert_same(

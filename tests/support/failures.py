@@ -50,6 +50,7 @@ class Series(Enum):
 
     TRUE = "right"
     KEPT = "kept until `stale_after`"
+    STALE = "end; counters and the series of the server itself stay"
     FOLLOWED = (
         "running sessions right, as they are asked for by id; the others kept until `stale_after`"
     )
@@ -265,6 +266,9 @@ _WITHOUT_DURATION = Answer(does="shows both as they are", series=Series.NO_DURAT
 _OTHER_CLOCK = Answer(
     does="compares the server's times with the server's times only", series=Series.BY_ITS_CLOCK
 )
+_GONE_FOR_LONG = _failed(
+    Reason.SERVER_ERROR, "goes on asking, poll by poll", Series.STALE, repeats=True
+)
 
 FAILURES: tuple[Failure, ...] = (
     *_of(
@@ -426,6 +430,13 @@ FAILURES: tuple[Failure, ...] = (
         (
             "server clock hours behind",
             Strike(name="clock_skew", value=-5, from_the_start=True),
+        ),
+    ),
+    *_of(
+        _GONE_FOR_LONG,
+        (
+            "no answer of use for longer than `stale_after`, here because of 503",
+            Strike(name="status_503"),
         ),
     ),
 )
