@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeAlias
 
-_COME_BACK_SECONDS = 1.0
+_COME_BACK_SECONDS = (1.0, 3.0)
 _ODD_REQUESTS = (
     b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 9000 + b"\r\n\r\n",
     b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -33,7 +33,7 @@ _ODD_REQUESTS = (
 
 
 class Abusers:
-    """A number of clients of one kind, each of which comes back when the server has closed its connection."""
+    """A number of clients of one kind; each comes back some seconds after the server has closed its connection."""
 
     def __init__(self, number: int, host: str, port: int) -> None:
         self.number = number
@@ -41,6 +41,10 @@ class Abusers:
         self._host = host
         self._port = port
         self._fresh = number
+        first, last = _COME_BACK_SECONDS
+        self._pauses = itertools.cycle(
+            first + (last - first) * client / number for client in range(number)
+        )
         self._all_here = asyncio.Event()
 
     async def silent(self, beginning: bytes = b"", context: ssl.SSLContext | None = None) -> None:
@@ -55,7 +59,7 @@ class Abusers:
                     await reader.read()
                 self.longest_seconds = max(self.longest_seconds, time.monotonic() - since)
                 writer.close()
-            await asyncio.sleep(_COME_BACK_SECONDS)
+            await asyncio.sleep(next(self._pauses))
 
     async def ask(
         self, requests: tuple[bytes, ...], pause: float, context: ssl.SSLContext | None = None
