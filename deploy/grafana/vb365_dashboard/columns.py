@@ -14,6 +14,7 @@ ORGANIZATION = Column(
     label="organization",
     header="Organization",
     absent="(none)",
+    least_width=210,
     links=[
         link(
             "Only this organization",

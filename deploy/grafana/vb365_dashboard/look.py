@@ -25,6 +25,7 @@ __all__ = [
     "TYPES",
     "bands",
     "chart",
+    "coarse",
     "in_colors",
     "in_words",
     "per_type",
@@ -199,6 +200,11 @@ def stacked(panel: timeseries.Panel, opacity: int = 60) -> timeseries.Panel:
         .line_interpolation(common.LineInterpolation.STEP_AFTER)
         .stacking(parts.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
     )
+
+
+def coarse(panel: timeseries.Panel) -> timeseries.Panel:
+    """The same with fewer points: counting single sessions is work, and a day's window moves slowly."""
+    return panel.max_data_points(150)
 
 
 def in_colors(panel: timeseries.Panel, colors: Mapping[str, str]) -> timeseries.Panel:

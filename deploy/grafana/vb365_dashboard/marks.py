@@ -35,10 +35,17 @@ class _Annotation(building.AnnotationQuery):
 
 def marks(panels: Sequence[int]) -> list[Builder[dashboard.AnnotationQuery]]:
     """The marks on these panels."""
-    ended = series("vb365_restore_session_end_timestamp_seconds")
-    failed = selector("vb365_restore_session_result", result="Failed")
     shown = building.AnnotationPanelFilter().exclude(exclude=False).ids(list(panels))
     return [
+        mark.datasource(DATASOURCE).enable(enable=True).filter(shown)
+        for mark in (_failed_restores(), _silent_servers())
+    ]
+
+
+def _failed_restores() -> _Annotation:
+    ended = series("vb365_restore_session_end_timestamp_seconds")
+    failed = selector("vb365_restore_session_result", result="Failed")
+    return (
         _Annotation(
             useValueForTime=True,
             step=_STEP,
@@ -47,11 +54,13 @@ def marks(panels: Sequence[int]) -> list[Builder[dashboard.AnnotationQuery]]:
             tagKeys="organization,type,server",
         )
         .name("Failed restores")
-        .datasource(DATASOURCE)
-        .enable(enable=True)
         .icon_color(RED)
-        .filter(shown)
-        .expr(f"1000 * {ended} >= ${{__from}} and on (server, session_id) ({failed} == 1)"),
+        .expr(f"1000 * {ended} >= ${{__from}} and on (server, session_id) ({failed} == 1)")
+    )
+
+
+def _silent_servers() -> _Annotation:
+    return (
         _Annotation(
             useValueForTime=False,
             step=_STEP,
@@ -60,9 +69,6 @@ def marks(panels: Sequence[int]) -> list[Builder[dashboard.AnnotationQuery]]:
             tagKeys="server",
         )
         .name("Servers that do not answer")
-        .datasource(DATASOURCE)
-        .enable(enable=True)
         .icon_color(ORANGE)
-        .filter(shown)
-        .expr(f"{series('vb365_up')} == bool 0 > 0"),
-    ]
+        .expr(f"{series('vb365_up')} == bool 0 > 0")
+    )

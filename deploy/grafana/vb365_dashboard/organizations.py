@@ -8,7 +8,7 @@ from grafana_foundation_sdk.builders import table, timeseries
 from grafana_foundation_sdk.models import units
 
 from vb365_dashboard.columns import ORGANIZATION, TYPE
-from vb365_dashboard.look import LEFT_OPEN, ORANGE, RED, SUCCESS_RATE, bands, chart
+from vb365_dashboard.look import LEFT_OPEN, ORANGE, RED, SUCCESS_RATE, bands, chart, coarse
 from vb365_dashboard.promql import (
     ended_in_last_day,
     selector,
@@ -37,6 +37,16 @@ def _count(header: str, expression: str, color: str = "") -> Column:
     )
 
 
+def _success_rate(expression: str) -> Column:
+    return Column(
+        header="Success rate",
+        expression=expression,
+        unit=units.PercentUnit,
+        decimals=0,
+        colors=bands(RED, *SUCCESS_RATE),
+    )
+
+
 def by_organization() -> table.Panel:
     """A row for each organization, never cut by max_series."""
     oldest = selector("vb365_restore_sessions_oldest_working_start_timestamp_seconds")
@@ -61,13 +71,7 @@ def by_organization() -> table.Panel:
                 _count("Success", _stopped("Success")),
                 _count("Warning", _stopped("Warning"), ORANGE),
                 _count("Failed", _stopped("Failed"), RED),
-                Column(
-                    header="Success rate",
-                    expression=f"{_stopped('Success')} / ({ended} > 0)",
-                    unit=units.PercentUnit,
-                    decimals=0,
-                    colors=bands(RED, *SUCCESS_RATE),
-                ),
+                _success_rate(f"{_stopped('Success')} / ({ended} > 0)"),
                 Column(
                     header="Last failure",
                     expression=f"1000 * max by (organization) ({last})",
@@ -86,15 +90,17 @@ def started_by_organization() -> timeseries.Panel:
     """Restore activity that is out of the ordinary."""
     working = selector("vb365_restore_sessions_working")
     return (
-        chart(
-            f"Sessions opened per day by organization, the {_MOST_LINES} busiest",
-            "Sessions that were opened in the 24 hours before each moment. A rise that nobody can explain may be somebody "
-            "who reads other people's mail.",
-            {
-                "{{organization}}": f"topk({_MOST_LINES}, "
-                f"count by (organization) ({started_in_last_day()})"
-                f" or 0 * sum by (organization) ({working}))"
-            },
+        coarse(
+            chart(
+                f"Sessions opened per day by organization, the {_MOST_LINES} busiest",
+                "Sessions that were opened in the 24 hours before each moment. A rise that nobody can explain may be somebody "
+                "who reads other people's mail.",
+                {
+                    "{{organization}}": f"topk({_MOST_LINES}, "
+                    f"count by (organization) ({started_in_last_day()})"
+                    f" or 0 * sum by (organization) ({working}))"
+                },
+            )
         )
         .decimals(0)
         .span(12)
@@ -119,13 +125,7 @@ def by_type() -> table.Panel:
             [
                 replace(TYPE, width=0),
                 _count("Ended", f"count by (type) ({durations})"),
-                Column(
-                    header="Success rate",
-                    expression=f"avg by (type) ({succeeded})",
-                    unit=units.PercentUnit,
-                    decimals=0,
-                    colors=bands(RED, *SUCCESS_RATE),
-                ),
+                _success_rate(f"avg by (type) ({succeeded})"),
                 time_column("Median", f"quantile by (type) (0.5, {durations})"),
                 time_column("95th pct", f"quantile by (type) (0.95, {durations})"),
                 time_column("Longest", f"max by (type) ({durations})"),

@@ -14,6 +14,7 @@ from vb365_dashboard.look import (
     SUCCESS_RATE,
     bands,
     chart,
+    coarse,
     in_colors,
     in_words,
     per_type,
@@ -45,7 +46,7 @@ def _servers() -> stat.Panel:
         {
             "{{server}}: {{reason}}": reasons,
             "{{server}}: does not answer": f"({down}) + 1 unless on (server) ({reasons})",
-            "All answer": f"(count({up}) unless count({down})) * 0",
+            "All up": f"(count({up}) unless count({down})) * 0",
         },
         thresholds=bands(GREEN, (0.01, RED)),
         by_name=True,
@@ -110,7 +111,10 @@ def _ended() -> tuple[stat.Panel, stat.Panel, stat.Panel]:
 
 def charts() -> list[timeseries.Panel]:
     """How it went lately."""
-    return [chart_.span(8).height(8) for chart_ in (_open_by_type(), _per_day(), _durations())]
+    return [
+        chart_.span(8).height(8)
+        for chart_ in (_open_by_type(), coarse(_per_day()), coarse(_durations()))
+    ]
 
 
 def _open_by_type() -> timeseries.Panel:
@@ -152,6 +156,6 @@ def _durations() -> timeseries.Panel:
             "Slowest restores by type (95th percentile, 24 hours)",
             "19 of 20 sessions of the type that ended in the 24 hours before each moment took no longer.",
             {"{{type}}": f"quantile by (type) (0.95, {durations})"},
-            unit=units.Seconds,
+            unit=units.DurationInDaysHoursMinutesSeconds,
         )
     )

@@ -36,6 +36,7 @@ class Column:
     absent: str = ""
     """Shown where a row has no value."""
     width: int = 0
+    least_width: int = 0
     links: Sequence[dict[str, object]] = ()
 
     def properties(self) -> list[dashboard.DynamicConfigValue]:
@@ -54,6 +55,8 @@ class Column:
             found["custom.cellOptions"] = {"type": "color-text"}
         if self.width:
             found["custom.width"] = self.width
+        if self.least_width:
+            found["custom.minWidth"] = self.least_width
         if self.links:
             found["links"] = list(self.links)
         return [dashboard.DynamicConfigValue(name, value) for name, value in found.items()]
