@@ -138,7 +138,7 @@ def _requests() -> timeseries.Panel:
                 {"{{code}}": requests},
             )
         ),
-        {"^2": BLUE, "^[13]": "purple", "^4": ORANGE, "^(5|error)": RED},
+        {"^2": BLUE, "^[13]": "purple", "^4": ORANGE, "^5": RED, "^error$": "dark-red"},
     )
 
 
