@@ -43,14 +43,14 @@ format: $(READY) ## let ruff format and fix
 docs: $(READY) ## write the README's tables anew from the code
 	PYTHONPATH=tests $(BIN)/python tests/support/readme.py
 
-.PHONY: dashboard
-dashboard: $(READY) ## write the Grafana dashboard's JSON anew from its source
-	PYTHONPATH=deploy/grafana $(BIN)/python -m vb365_dashboard
-
 .PHONY: wheel
 wheel: $(READY) ## build the wheel into dist/
 	rm -rf dist
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
+.PHONY: dashboard
+dashboard: $(READY) ## write the Grafana dashboard's JSON anew from its source
+	PYTHONPATH=deploy/grafana $(BIN)/python -m vb365_dashboard
 
 .PHONY: lock
 lock: ## renew the locked dependencies (needs the package registry)
