@@ -60,6 +60,10 @@ wheel: $(READY) ## build the wheel into dist/
 	rm -rf dist
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
 
+.PHONY: dashboard
+dashboard: $(READY) ## write the Grafana dashboard's JSON anew from its source
+	PYTHONPATH=deploy/grafana $(BIN)/python -m vb365_dashboard
+
 .PHONY: lock
 lock: ## renew the locked dependencies (needs the package registry)
 	$(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \

@@ -1,0 +1,70 @@
+"""The dashboard: its variables, annotations and rows of panels, and its JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from grafana_foundation_sdk.builders import dashboard as building
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import dashboard
+
+from vb365_dashboard import UID, health, organizations, overview, sessions
+from vb365_dashboard.marks import marks
+from vb365_dashboard.variables import variables
+
+__all__ = ["JSON_FILE", "dashboard_of_restores", "rendered"]
+
+JSON_FILE = Path(__file__).parents[1] / "dashboards" / f"{UID}.json"
+
+_DESCRIPTION = "Restore sessions of Veeam Backup for Microsoft 365, and the health of the exporter that watches them."
+
+
+def dashboard_of_restores() -> dashboard.Dashboard:
+    """All of it."""
+    builder = (
+        building.Dashboard("VB365 restore sessions")
+        .uid(UID)
+        .description(_DESCRIPTION)
+        .tags(["vb365", "veeam", "restore", "backup"])
+        .timezone("browser")
+        .time("now-24h", "now")
+        .refresh("1m")
+        .editable()
+        .tooltip(dashboard.DashboardCursorSync.CROSSHAIR)
+        .variables(variables())
+    )
+    for panel in (*overview.tiles(), *overview.charts()):
+        builder.with_panel(panel)
+    rows: dict[str, list[Builder[dashboard.Panel]]] = {
+        "Sessions": [sessions.unfinished_sessions(), sessions.ended_sessions()],
+        "Organizations and types": [
+            organizations.by_organization(),
+            organizations.started_by_organization(),
+            organizations.by_type(),
+        ],
+        "Exporter": [
+            health.servers(),
+            *health.charts(),
+            health.exporters(),
+            health.scrapes(),
+        ],
+    }
+    for title, panels in rows.items():
+        builder.with_row(building.Row(title))
+        for panel in panels:
+            builder.with_panel(panel)
+    built = builder.build()
+    for number, one in enumerate(built.panels or [], 1):
+        one.id_val = number
+    charts = range(len(overview.tiles()) + 1, len(overview.tiles()) + len(overview.charts()) + 1)
+    builder.annotations(marks(charts))
+    return built
+
+
+def rendered() -> str:
+    """The JSON that Grafana reads."""
+    return (
+        JSONEncoder(indent=2, sort_keys=True, ensure_ascii=False).encode(dashboard_of_restores())
+        + "\n"
+    )

@@ -1,0 +1,227 @@
+"""What colours and words mean, and tiles and charts with what all of their kind share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from grafana_foundation_sdk.builders import common as parts
+from grafana_foundation_sdk.builders import dashboard as building
+from grafana_foundation_sdk.builders import prometheus, stat, timeseries
+from grafana_foundation_sdk.models import common, dashboard, units
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat, QueryEditorMode
+
+__all__ = [
+    "BLUE",
+    "DATASOURCE",
+    "GRAY",
+    "GREEN",
+    "LEFT_OPEN",
+    "ORANGE",
+    "PALE_BLUE",
+    "PALE_GREEN",
+    "RED",
+    "RESULTS",
+    "SUCCESS_RATE",
+    "TYPES",
+    "bands",
+    "chart",
+    "coarse",
+    "in_colors",
+    "in_words",
+    "per_type",
+    "stacked",
+    "table_query",
+    "tile",
+]
+
+DATASOURCE = dashboard.DataSourceRef(type_val="prometheus", uid="${datasource}")
+
+GREEN, ORANGE, RED, BLUE, GRAY = "green", "orange", "red", "blue", "#808080"
+
+# Behind words that say that all is as it should be: there, but not calling.
+PALE_GREEN, PALE_BLUE = "rgba(86, 166, 75, 0.25)", "rgba(50, 116, 217, 0.25)"
+
+RESULTS = {"Success": GREEN, "Warning": ORANGE, "Failed": RED, "Unknown": GRAY}
+"""The colour of each result."""
+
+TYPES = {
+    "Vex": ("Exchange", "#3274D9"),
+    "Veod": ("OneDrive", "#A352CC"),
+    "Vesp": ("SharePoint", "#00A3A3"),
+    "Vet": ("Teams", "#B8860B"),
+    "Unknown": ("Unknown", GRAY),
+}
+"""What each type restores, and its colour: none that says good or bad."""
+
+LEFT_OPEN = ((86_400, ORANGE), (3 * 86_400, RED))
+"""Steps of colour for the seconds that a session has been open: from a day on, from three."""
+
+SUCCESS_RATE = ((0.8, ORANGE), (0.95, GREEN))
+"""Steps of colour for a part of successes, red below."""
+
+# A scrape a minute still gives $__rate_interval (4 steps) two samples, whatever the data source says of its interval.
+_SHORTEST_STEP = "30s"
+
+
+def in_words(words: Mapping[str, tuple[str, str]]) -> list[dashboard.ValueMapping]:
+    """Show values as words with a colour; the words alone say everything."""
+    return [
+        dashboard.ValueMap(
+            {
+                value: dashboard.ValueMappingResult(text=text, color=color, index=index)
+                for index, (value, (text, color)) in enumerate(words.items())
+            }
+        )
+    ]
+
+
+def bands(base: str, *steps: tuple[float, str]) -> dashboard.ThresholdsConfig:
+    """Colours by value: `base` below the first step, then each step's colour from its value on."""
+    return dashboard.ThresholdsConfig(
+        mode=dashboard.ThresholdsMode.ABSOLUTE,
+        steps=[
+            dashboard.Threshold(value=None, color=base),
+            *(dashboard.Threshold(value=value, color=color) for value, color in steps),
+        ],
+    )
+
+
+class _Bands(building.ThresholdsConfig):
+    def __init__(self, thresholds: dashboard.ThresholdsConfig) -> None:
+        super().__init__()
+        self._internal = thresholds
+
+
+def _query(expression: str, number: int) -> prometheus.Dataquery:
+    return (
+        prometheus.Dataquery()
+        .expr(expression)
+        .ref_id(chr(ord("A") + number))
+        .editor_mode(QueryEditorMode.CODE)
+        .interval(_SHORTEST_STEP)
+    )
+
+
+def table_query(expression: str, number: int) -> prometheus.Dataquery:
+    """What an expression is now, or at the end of the time range, as rows of a table."""
+    return _query(expression, number).instant().format(PromQueryFormat.TABLE)
+
+
+def tile(
+    title: str,
+    description: str,
+    queries: Mapping[str, str],
+    *,
+    thresholds: dashboard.ThresholdsConfig,
+    by_name: bool = False,
+) -> stat.Panel:
+    """A few words or one number, large: what is true now, never the last thing that was.
+
+    Args:
+        title: over it.
+        description: what it means and where it comes from.
+        queries: expressions, by their legends.
+        thresholds: its colours.
+        by_name: show the legends instead of the values.
+    """
+    panel = (
+        stat.Panel()
+        .title(title)
+        .description(description)
+        .datasource(DATASOURCE)
+        .thresholds(_Bands(thresholds))
+        .no_value("No data")
+        .reduce_options(parts.ReduceDataOptions().calcs(["last"]).values(values=False).fields(""))
+        .graph_mode(common.BigValueGraphMode.NONE)
+        .color_mode(common.BigValueColorMode.VALUE)
+        .text_mode(common.BigValueTextMode.NAME if by_name else common.BigValueTextMode.VALUE)
+    )
+    for number, (legend, expression) in enumerate(queries.items()):
+        panel.with_target(_query(expression, number).instant().legend_format(legend))
+    return panel
+
+
+def chart(
+    title: str,
+    description: str,
+    queries: Mapping[str, str],
+    *,
+    unit: str = units.Short,
+    shades: str = "",
+) -> timeseries.Panel:
+    """Lines over time; where there is no data, there is no line.
+
+    Args:
+        title: over it.
+        description: what it means and where it comes from.
+        queries: expressions, by their legends.
+        unit: one of Grafana's.
+        shades: draw every line in a shade of this colour.
+    """
+    panel = (
+        timeseries.Panel()
+        .title(title)
+        .description(description)
+        .datasource(DATASOURCE)
+        .unit(unit)
+        .min(0)
+        .no_value("No data")
+        .line_width(2)
+        .fill_opacity(0)
+        .span_nulls(span_nulls=False)
+        .show_points(common.VisibilityMode.AUTO)
+        .legend(
+            parts.VizLegendOptions()
+            .display_mode(common.LegendDisplayMode.LIST)
+            .placement(common.LegendPlacement.BOTTOM)
+            .show_legend(show_legend=True)
+            .calcs(["last"])
+        )
+        .tooltip(
+            parts.VizTooltipOptions()
+            .mode(common.TooltipDisplayMode.MULTI)
+            .sort(common.SortOrder.DESCENDING)
+        )
+    )
+    if shades:
+        panel.color_scheme(
+            building.FieldColor().mode(dashboard.FieldColorModeId.SHADES).fixed_color(shades)
+        )
+    for number, (legend, expression) in enumerate(queries.items()):
+        panel.with_target(_query(expression, number).range().legend_format(legend))
+    return panel
+
+
+def stacked(panel: timeseries.Panel, opacity: int = 60) -> timeseries.Panel:
+    """The same with its areas on top of each other: parts of a whole that change in steps."""
+    return (
+        panel.fill_opacity(opacity)
+        .line_width(1)
+        .line_interpolation(common.LineInterpolation.STEP_AFTER)
+        .stacking(parts.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
+    )
+
+
+def coarse(panel: timeseries.Panel) -> timeseries.Panel:
+    """The same with fewer points: counting single sessions is work, and a day's window moves slowly."""
+    return panel.max_data_points(150)
+
+
+def in_colors(panel: timeseries.Panel, colors: Mapping[str, str]) -> timeseries.Panel:
+    """The same with the series of these names, given as regular expressions, in these colours."""
+    for pattern, color in colors.items():
+        panel.override_by_regexp(f"/{pattern}/", [_fixed(color)])
+    return panel
+
+
+def per_type(panel: timeseries.Panel) -> timeseries.Panel:
+    """The same with types by their names, in their colours."""
+    for value, (text, color) in TYPES.items():
+        panel.override_by_name(
+            value, [dashboard.DynamicConfigValue("displayName", text), _fixed(color)]
+        )
+    return panel
+
+
+def _fixed(color: str) -> dashboard.DynamicConfigValue:
+    return dashboard.DynamicConfigValue("color", {"mode": "fixed", "fixedColor": color})

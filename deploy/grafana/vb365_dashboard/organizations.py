@@ -1,0 +1,138 @@
+"""What an organization, and a type of restore, has open and how its restores end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from grafana_foundation_sdk.builders import table, timeseries
+from grafana_foundation_sdk.models import units
+
+from vb365_dashboard.columns import ORGANIZATION, TYPE
+from vb365_dashboard.look import LEFT_OPEN, ORANGE, RED, SUCCESS_RATE, bands, chart, coarse
+from vb365_dashboard.promql import (
+    ended_in_last_day,
+    selector,
+    series,
+    started_in_last_day,
+)
+from vb365_dashboard.tables import Column, data_table
+
+__all__ = ["by_organization", "by_type", "started_by_organization"]
+
+_MOST_LINES = 10
+_WIDTH_OF_NAMES = 260
+
+
+def _stopped(result: str) -> str:
+    return f"sum by (organization) ({series('vb365_restore_sessions_stopped', result=result)})"
+
+
+def _count(header: str, expression: str, color: str = "") -> Column:
+    return Column(
+        header=header,
+        expression=expression,
+        unit=units.NoUnit,
+        decimals=0,
+        colors=bands("text", (1, color)) if color else None,
+    )
+
+
+def _success_rate(expression: str) -> Column:
+    return Column(
+        header="Success rate",
+        expression=expression,
+        unit=units.PercentUnit,
+        decimals=0,
+        colors=bands(RED, *SUCCESS_RATE),
+    )
+
+
+def by_organization() -> table.Panel:
+    """A row for each organization, never cut by max_series."""
+    oldest = selector("vb365_restore_sessions_oldest_working_start_timestamp_seconds")
+    ended = f"sum by (organization) ({series('vb365_restore_sessions_stopped')})"
+    last = selector("vb365_restore_sessions_last_end_timestamp_seconds", result="Failed")
+    return (
+        data_table(
+            "By organization, within lookback (7 days unless configured)",
+            "Every session that the exporter knows of, also those beyond max_series.",
+            [
+                replace(ORGANIZATION, width=_WIDTH_OF_NAMES),
+                _count(
+                    "Open",
+                    f"sum by (organization) ({series('vb365_restore_sessions_working')})",
+                ),
+                Column(
+                    header="Oldest open",
+                    expression=f"time() - min by (organization) ({oldest})",
+                    unit=units.DurationInDaysHoursMinutesSeconds,
+                    colors=bands("text", *LEFT_OPEN),
+                ),
+                _count("Success", _stopped("Success")),
+                _count("Warning", _stopped("Warning"), ORANGE),
+                _count("Failed", _stopped("Failed"), RED),
+                _success_rate(f"{_stopped('Success')} / ({ended} > 0)"),
+                Column(
+                    header="Last failure",
+                    expression=f"1000 * max by (organization) ({last})",
+                    unit=units.DateTimeFromNow,
+                ),
+            ],
+            sort_by="Failed",
+            descending=True,
+        )
+        .span(24)
+        .height(8)
+    )
+
+
+def started_by_organization() -> timeseries.Panel:
+    """Restore activity that is out of the ordinary."""
+    working = selector("vb365_restore_sessions_working")
+    return (
+        coarse(
+            chart(
+                f"Sessions opened per day by organization, the {_MOST_LINES} busiest",
+                "Sessions that were opened in the 24 hours before each moment. A rise that nobody can explain may be somebody "
+                "who reads other people's mail.",
+                {
+                    "{{organization}}": f"topk({_MOST_LINES}, "
+                    f"count by (organization) ({started_in_last_day()})"
+                    f" or 0 * sum by (organization) ({working}))"
+                },
+            )
+        )
+        .decimals(0)
+        .span(12)
+        .height(8)
+    )
+
+
+def by_type() -> table.Panel:
+    """How long restores of each type take."""
+    durations = ended_in_last_day(series("vb365_restore_session_duration_seconds"))
+    succeeded = ended_in_last_day(series("vb365_restore_session_result", result="Success"))
+
+    def time_column(header: str, expression: str) -> Column:
+        return Column(
+            header=header, expression=expression, unit=units.DurationInDaysHoursMinutesSeconds
+        )
+
+    return (
+        data_table(
+            "By type, last 24 hours",
+            "Sessions that ended in the 24 hours before the end of the time range.",
+            [
+                replace(TYPE, width=0),
+                _count("Ended", f"count by (type) ({durations})"),
+                _success_rate(f"avg by (type) ({succeeded})"),
+                time_column("Median", f"quantile by (type) (0.5, {durations})"),
+                time_column("95th pct", f"quantile by (type) (0.95, {durations})"),
+                time_column("Longest", f"max by (type) ({durations})"),
+            ],
+            sort_by="Longest",
+            descending=True,
+        )
+        .span(12)
+        .height(8)
+    )

@@ -1,0 +1,136 @@
+"""The tables of single sessions: those that are open, and those that ended in the time range."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.builders import table
+from grafana_foundation_sdk.models import units
+
+from vb365_dashboard.columns import ORGANIZATION, SERVER, TYPE
+from vb365_dashboard.look import (
+    GRAY,
+    GREEN,
+    LEFT_OPEN,
+    PALE_BLUE,
+    PALE_GREEN,
+    RESULTS,
+    bands,
+)
+from vb365_dashboard.promql import ended_in_range, open_sessions, selector, series
+from vb365_dashboard.tables import Column, data_table
+
+__all__ = ["ended_sessions", "unfinished_sessions"]
+
+_SESSION = Column(label="session_id", header="Session", width=320)
+_START = "vb365_restore_session_start_timestamp_seconds"
+_STATES = {"1": ("Working", PALE_BLUE), "2": ("Unknown", GRAY)}
+_RESULT_CODES = {
+    str(code): (result, PALE_GREEN if color == GREEN else color)
+    for code, (result, color) in enumerate(RESULTS.items(), 1)
+}
+
+
+def _codes(metric: str, label: str, values: list[str]) -> str:
+    """Which of these values the session has, by its number from 1 on."""
+    codes = " or ".join(
+        f"{selector(metric, **{label: value})} * {code}" for code, value in enumerate(values, 1)
+    )
+    return f"max by (server, session_id, organization, type) ({codes}) > 0"
+
+
+def unfinished_sessions() -> table.Panel:
+    """What is open, the longest first."""
+    start = series(_START)
+
+    def of_open(expression: str) -> str:
+        return f"{expression} and on (server, session_id) ({open_sessions()})"
+
+    states = [text for text, _ in _STATES.values()]
+    return (
+        data_table(
+            "Open sessions, the longest first",
+            "Restore sessions that are not Stopped, with series of their own (running ones come first under max_series). "
+            "Orange from a day on, red from three.",
+            [
+                Column(
+                    header="State",
+                    expression=_codes("vb365_restore_session_state", "state", states),
+                    words=_STATES,
+                    width=90,
+                ),
+                Column(
+                    header="Open for",
+                    expression=of_open(f"time() - {start}"),
+                    unit=units.DurationInDaysHoursMinutesSeconds,
+                    colors=bands("text", *LEFT_OPEN),
+                    width=140,
+                ),
+                ORGANIZATION,
+                TYPE,
+                Column(
+                    header="Opened",
+                    expression=of_open(f"1000 * {start}"),
+                    unit=units.DatetimeISO,
+                    width=170,
+                ),
+                SERVER,
+                _SESSION,
+            ],
+            sort_by="Open for",
+            descending=True,
+        )
+        .span(24)
+        .height(8)
+    )
+
+
+def ended_sessions() -> table.Panel:
+    """What ended, the newest first."""
+    end = series("vb365_restore_session_end_timestamp_seconds")
+    return (
+        data_table(
+            "Sessions that ended in the time range, the newest first",
+            "Restore sessions that are Stopped, with series of their own (the newest under max_series) until lookback is over.",
+            [
+                Column(
+                    header="Result",
+                    expression=ended_in_range(
+                        f"({_codes('vb365_restore_session_result', 'result', list(RESULTS))})"
+                    ),
+                    words=_RESULT_CODES,
+                    width=90,
+                ),
+                Column(
+                    header="Ended",
+                    expression=f"1000 * {end} >= ${{__from}}",
+                    unit=units.DateTimeFromNow,
+                    width=150,
+                ),
+                ORGANIZATION,
+                TYPE,
+                Column(
+                    header="Duration",
+                    expression=ended_in_range(series("vb365_restore_session_duration_seconds")),
+                    unit=units.DurationInDaysHoursMinutesSeconds,
+                    width=100,
+                ),
+                Column(
+                    header="Started",
+                    expression=ended_in_range(f"1000 * {series(_START)}"),
+                    unit=units.DatetimeISO,
+                    width=170,
+                ),
+                Column(
+                    header="Items",
+                    expression=ended_in_range(series("vb365_restore_session_processed_items")),
+                    unit=units.NoUnit,
+                    width=70,
+                ),
+                SERVER,
+                _SESSION,
+            ],
+            sort_by="Ended",
+            descending=True,
+        )
+        .span(24)
+        .height(12)
+    )

@@ -1,0 +1,65 @@
+"""What a user selects at the top of the dashboard."""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.builders import dashboard as building
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models import dashboard
+
+from vb365_dashboard.look import DATASOURCE, TYPES
+from vb365_dashboard.promql import SELECTED
+
+__all__ = ["variables"]
+
+_ALL = dashboard.VariableOption(text=["All"], value=["$__all"], selected=True)
+# As a matcher it takes in what has no such label, and organizations that came up since the list was read.
+_ALL_MATCHER = ".*"
+
+
+def _of_label(label: str, title: str, description: str, metric: str) -> building.QueryVariable:
+    return (
+        building.QueryVariable(label)
+        .label(title)
+        .description(description)
+        .datasource(DATASOURCE)
+        .query({"qryType": 1, "query": f"label_values({metric}, {label})", "refId": label})
+        .refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(dashboard.VariableSort.ALPHABETICAL_CASE_INSENSITIVE_ASC)
+        .multi(multi=True)
+        .include_all(include_all=True)
+        .all_value(_ALL_MATCHER)
+        .current(_ALL)
+    )
+
+
+def variables() -> list[Builder[dashboard.VariableModel]]:
+    """Where the data is, and which servers, organizations and types are shown."""
+    return [
+        building.DatasourceVariable("datasource")
+        .label("Data source")
+        .description("A Prometheus, or what answers as one: Mimir, Thanos, VictoriaMetrics.")
+        .type("prometheus")
+        .current(dashboard.VariableOption(text="default", value="default", selected=True)),
+        _of_label(
+            "server", "Server", "VB365 servers by their names in the configuration.", "vb365_up"
+        ),
+        _of_label(
+            "organization",
+            "Organization",
+            "Sessions without an organization are shown under All only.",
+            f"vb365_restore_sessions_working{{{SELECTED['server']}}}",
+        ),
+        building.CustomVariable("type")
+        .label("Type")
+        .description("What is restored.")
+        .values(", ".join(f"{text} : {value}" for value, (text, _) in TYPES.items()))
+        .multi(multi=True)
+        .include_all(include_all=True)
+        .all_value(_ALL_MATCHER)
+        .current(_ALL),
+        building.ConstantVariable("vb365_address_suffix")
+        .description(
+            "What comes after a server's name in the link to VB365: the port of its REST API and Restore Portal."
+        )
+        .value(":4443"),
+    ]

@@ -1,0 +1,165 @@
+"""The shipped dashboard is that of its source, and asks only for what the exporter has."""
+
+from __future__ import annotations
+
+import re
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from exporter.vb365.model import SessionResult, SessionState, SessionType
+from support.grafana import Query, dashboard, filled, queries
+from vb365_dashboard import UID
+from vb365_dashboard.board import JSON_FILE, rendered
+from vb365_dashboard.look import RESULTS, TYPES
+from vb365_dashboard.promql import LABELS
+
+GRAFANA = Path(__file__).parents[2] / "deploy" / "grafana"
+
+# What Prometheus and the client library add; no job's name, which users choose.
+OTHERS = {
+    "scrape_duration_seconds": {"instance", "job"},
+    "process_resident_memory_bytes": {"instance", "job"},
+}
+OF_SCRAPES = {"instance", "job"}
+VALUES: dict[str, set[str]] = {
+    "result": set(SessionResult),
+    "state": set(SessionState),
+}
+
+every_query = pytest.mark.parametrize("query", queries(), ids=str)
+
+
+def every(*kinds: str) -> pytest.MarkDecorator:
+    """All panels of these kinds, one after the other."""
+    panels = [panel for panel in dashboard()["panels"] if panel["type"] in kinds]
+    return pytest.mark.parametrize("panel", panels, ids=[panel["title"] for panel in panels])
+
+
+def test_the_shipped_dashboard_is_that_of_its_source() -> None:
+    assert rendered() == JSON_FILE.read_text(encoding="utf-8"), "run: make dashboard"
+
+
+@every_query
+def test_a_query_names_only_metrics_and_labels_of_the_exporter(query: Query) -> None:
+    expression = filled(query.expression)
+    metrics = re.findall(r"\b(?:vb365|process|scrape)_\w+", expression)
+
+    assert [] == [name for name in metrics if name not in LABELS and name not in OTHERS]
+    for name, matchers in re.findall(r"\b(vb365_\w+)\{([^}]*)\}", expression):
+        for label, value in re.findall(r"(\w+)=~?[`\"]([^`\"]*)[`\"]", matchers):
+            assert label in LABELS[name], name
+            assert value == ".*" or value in VALUES[label]
+    known = OF_SCRAPES.union(*(LABELS.get(name, OTHERS.get(name, ())) for name in metrics))
+    for group in re.findall(r"\b(?:by|on|group_left) \(([^)]*)\)", expression):
+        assert set() == set(group.split(", ")) - known
+
+
+@every_query
+def test_a_legend_names_only_labels_that_the_query_keeps(query: Query) -> None:
+    grouped = re.search(r"by \(([^)]*)\)", query.expression)
+    kept = set(grouped[1].split(", ")) if grouped else set()
+
+    assert set() == set(re.findall(r"{{(\w+)}}", query.legend)) - kept
+
+
+@every_query
+def test_a_query_knows_no_job_by_name(query: Query) -> None:
+    assert not re.search(r"\b(job|instance)\s*(=|!)", query.expression)
+
+
+@every("stat", "timeseries", "table")
+def test_a_panel_explains_itself_and_asks_the_selected_data_source(panel: dict[str, Any]) -> None:
+    assert {"type": "prometheus", "uid": "${datasource}"} == panel["datasource"]
+    assert panel["description"].endswith(".")
+    assert len(panel["targets"]) == len({target["refId"] for target in panel["targets"]})
+
+
+@every("stat")
+def test_a_tile_shows_what_is_now_and_says_so_when_there_is_no_data(panel: dict[str, Any]) -> None:
+    assert all(target["instant"] for target in panel["targets"])
+    assert "No data" == panel["fieldConfig"]["defaults"]["noValue"]
+
+
+@every("table")
+def test_a_table_names_every_column_and_hides_the_time(panel: dict[str, Any]) -> None:
+    merge, organize = panel["transformations"]
+    order = organize["options"]["indexByName"]
+    named = [one["matcher"]["options"] for one in panel["fieldConfig"]["overrides"]]
+
+    assert "merge" == merge["id"]
+    assert {"Time": True} == organize["options"]["excludeByName"]
+    assert named == sorted(order, key=order.__getitem__)
+    assert [f"Value #{target['refId']}" for target in panel["targets"]] == [
+        name for name in named if name.startswith("Value #")
+    ]
+    labels = {name for name in named if not name.startswith("Value #")}
+    for target in panel["targets"]:
+        grouped = re.search(r"by \(([^)]*)\)", target["expr"])
+        assert grouped is not None
+        assert labels == set(grouped[1].split(", "))
+
+
+def test_panels_do_not_overlap_and_fill_the_width() -> None:
+    panels = dashboard()["panels"]
+    cells = {
+        panel["id"]: {
+            (x, y)
+            for x in range(panel["gridPos"]["x"], panel["gridPos"]["x"] + panel["gridPos"]["w"])
+            for y in range(panel["gridPos"]["y"], panel["gridPos"]["y"] + panel["gridPos"]["h"])
+        }
+        for panel in panels
+    }
+
+    assert len(panels) == len(cells)
+    assert [] == [pair for pair in combinations(cells, 2) if cells[pair[0]] & cells[pair[1]]]
+    taken = set[tuple[int, int]]().union(*cells.values())
+    assert {(x, y) for x in range(24) for y in range(max(y for _, y in taken) + 1)} == taken
+
+
+def test_every_type_and_result_has_a_word_and_a_colour() -> None:
+    (variable,) = (one for one in dashboard()["templating"]["list"] if one["name"] == "type")
+
+    assert set(SessionType) == set(TYPES)
+    assert set(SessionResult) == set(RESULTS)
+    assert [f"{text} : {value}" for value, (text, _) in TYPES.items()] == variable["query"].split(
+        ", "
+    )
+
+
+def test_annotations_stand_on_the_charts_of_sessions() -> None:
+    shipped = dashboard()
+    charts = [
+        panel["id"]
+        for panel in shipped["panels"]
+        if panel["type"] == "timeseries" and panel["gridPos"]["y"] < 10
+    ]
+
+    assert [{"exclude": False, "ids": charts}] * 2 == [
+        one["filter"] for one in shipped["annotations"]["list"]
+    ]
+
+
+def test_provisioning_loads_the_dashboards_and_the_data_source_they_ask() -> None:
+    def provisioned(kind: str) -> list[dict[str, Any]]:
+        (file,) = (GRAFANA / "provisioning" / kind).glob("*.yml")
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        assert 1 == content["apiVersion"]
+        found: list[dict[str, Any]] = content["providers" if kind == "dashboards" else kind]
+        return found
+
+    (source,) = provisioned("datasources")
+    (provider,) = provisioned("dashboards")
+    (variable,) = (one for one in dashboard()["templating"]["list"] if one["name"] == "datasource")
+    scrape = yaml.safe_load((GRAFANA.parent / "prometheus" / "prometheus.yml").read_text())
+
+    assert variable["query"] == source["type"]
+    assert source["isDefault"]
+    assert scrape["global"]["scrape_interval"] == source["jsonData"]["timeInterval"]
+    assert "file" == provider["type"]
+    assert [JSON_FILE.name] == [file.name for file in (GRAFANA / "dashboards").iterdir()]
+    assert f"{UID}.json" == JSON_FILE.name
+    assert UID == dashboard()["uid"]

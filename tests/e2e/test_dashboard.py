@@ -1,0 +1,182 @@
+"""What a real Prometheus that scraped the exporter answers to the shipped dashboard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
+
+from exporter.simulator import Simulator
+from exporter.simulator.sessions import datetime_from_ticks
+from exporter.simulator.world import World
+from support.grafana import Query, ask, label_values, queries
+from support.programs import EXPORTER, free_port, started
+from support.prometheus import Prometheus, running_prometheus
+from support.running import running_exporter, server_yaml, wait_until
+
+pytestmark = pytest.mark.e2e
+
+ORGANIZATION = 'Fabrikam "North", Inc. \\ Søns & (Co)'
+OPEN = 3
+ENDED = {"Success": 5, "Warning": 1, "Failed": 2, "Cancelled": 1}
+WITHIN_SECONDS = 60
+
+# As a user would select them; what says that all is well is asked of the demo, where it is.
+SELECTIONS: tuple[dict[str, str], ...] = ({}, {"server": "demo"})
+
+by_name = {str(query): query for query in queries()}
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A Prometheus that scrapes the demo, and twice an exporter of the servers quiet, broken and locked."""
+
+    prometheus: Prometheus
+    world: World
+    """The restore sessions of quiet; one more cannot be read."""
+
+    def last(self, query: Query, **selected: str) -> list[float]:
+        """The newest value of each series."""
+        return [
+            float((one["values"][-1] if "values" in one else one["value"])[1])
+            for one in ask(self.prometheus.url, query, **selected)
+        ]
+
+
+def failing_yaml(name: str, simulator: Simulator, password: str, poll_interval: str) -> str:
+    return f"""
+  - name: {name}
+    url: {simulator.url}
+    poll_interval: {poll_interval}
+    auth: {{username: {simulator.username}, password: {password}}}
+    tls_config: {{ca_file: {simulator.ca_file}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    directory = tmp_path_factory.mktemp("dashboard")
+    world = World(sessions=0, organizations=0, activity=False, minimum=False)
+    for _ in range(OPEN):
+        world.add_session(organization=ORGANIZATION, type="Vex", state="Working")
+    for result, count in ENDED.items():
+        for _ in range(count):
+            world.add_session(organization=ORGANIZATION, type="Vet", state="Stopped", result=result)
+    demo = f"127.0.0.1:{free_port()}"
+    with ExitStack() as stack:
+        quiet = stack.enter_context(Simulator(world))
+        quiet.faults.set("nulls", route="list", session_id=world.add_session())
+        broken = stack.enter_context(Simulator())
+        broken.faults.set("status_503", route="list")
+        troubled = stack.enter_context(
+            running_exporter(
+                server_yaml(quiet, "quiet")
+                + failing_yaml("broken", broken, broken.password, "1s")
+                # Refused before anybody scrapes, and then not asked again: no reason can be seen.
+                + failing_yaml("locked", quiet, "wrong", "1h")
+            )
+        )
+        for name, up in (("quiet", 1), ("broken", 0), ("locked", 0)):
+            troubled.wait_for(up, "vb365_up", server=name)
+        stack.enter_context(
+            started([*EXPORTER, "--demo", f"--web.listen-address={demo}"], directory / "demo.log")
+        )
+        prometheus = stack.enter_context(
+            running_prometheus(
+                scrape_configuration(demo, troubled.url.removeprefix("http://")),
+                directory / "prometheus",
+            )
+        )
+        yield Scene(prometheus, world)
+
+
+def scrape_configuration(demo: str, troubled: str) -> str:
+    jobs = {"demo": demo, "one": troubled, "other": troubled}
+    return "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n" + "".join(
+        f"  - {{job_name: {job}, static_configs: [{{targets: ['{target}']}}]}}\n"
+        for job, target in jobs.items()
+    )
+
+
+@pytest.mark.parametrize("name", by_name)
+def test_a_query_finds_data(scene: Scene, name: str) -> None:
+    wait_until(
+        lambda: any(scene.last(by_name[name], **selected) for selected in SELECTIONS),
+        f"data for {by_name[name].expression}",
+        WITHIN_SECONDS,
+    )
+
+
+SHOWN = {
+    "Open sessions/A": OPEN,
+    "Failed, 24 hours/A": ENDED["Failed"],
+    "Success rate, 24 hours/A": ENDED["Success"] / sum(ENDED.values()),
+    "Restores per day by result/Failed": ENDED["Failed"],
+    "Restores per day by result/Warning": ENDED["Warning"],
+    "Restores per day by result/Success": ENDED["Success"],
+    "Restores per day by result/Unknown": ENDED["Cancelled"],
+    "By organization, within lookback (7 days unless configured)/A": OPEN,
+    "By organization, within lookback (7 days unless configured)/C": ENDED["Success"],
+    "By type, last 24 hours/A": sum(ENDED.values()),
+    "Sessions opened per day by organization, the 10 busiest/{{organization}}": OPEN
+    + sum(ENDED.values()),
+}
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_session_counts_once_however_many_scrape_the_exporter(scene: Scene, name: str) -> None:
+    """And it is found by its organization, whose name has quotes, a backslash and parentheses."""
+    selected = {"server": "quiet", "organization": ORGANIZATION}
+    query = by_name[name]
+    wait_until(lambda: scene.last(query, **selected) != [], query.expression, WITHIN_SECONDS)
+
+    assert [SHOWN[name]] == scene.last(query, **selected)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name, query in by_name.items() if query.instant and "${server" in query.expression],
+)
+def test_where_there_is_no_data_there_is_no_number(scene: Scene, name: str) -> None:
+    wait_until(lambda: scene.prometheus.query("vb365_up") != [], "a scrape", WITHIN_SECONDS)
+
+    assert [] == scene.last(by_name[name], server="nobody")
+
+
+def test_a_server_that_does_not_answer_is_named_with_the_reason(scene: Scene) -> None:
+    def said() -> set[str]:
+        return {
+            query.legend.replace("{{server}}", one["metric"].get("server", "")).replace(
+                "{{reason}}", one["metric"].get("reason", "")
+            )
+            for query in queries()
+            if query.panel == "VB365 servers"
+            for one in ask(scene.prometheus.url, query)
+        }
+
+    expected = {"broken: server_error", "locked: does not answer"}
+    wait_until(lambda: said() == expected, str(expected), WITHIN_SECONDS)
+
+
+def test_a_failed_restore_is_marked_where_it_ended(scene: Scene) -> None:
+    """In milliseconds, as Grafana wants them."""
+
+    def marks() -> list[int]:
+        return sorted(map(round, scene.last(by_name["Failed restores/"], server="quiet")))
+
+    wait_until(lambda: marks() != [], "marks", WITHIN_SECONDS)
+
+    assert marks() == sorted(
+        round(datetime_from_ticks(session.ended).timestamp() * 1000)
+        for session in scene.world.sessions()
+        if session.result == "Failed" and session.ended is not None
+    )
+
+
+def test_a_user_can_select_what_there_is(scene: Scene) -> None:
+    url, servers = scene.prometheus.url, {"broken", "demo", "locked", "quiet"}
+    wait_until(lambda: set(label_values(url, "server")) == servers, str(servers), WITHIN_SECONDS)
+
+    assert [ORGANIZATION] == label_values(url, "organization", server="quiet")
