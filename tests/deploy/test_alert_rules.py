@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,14 @@ def test_every_alert_has_a_test_of_its_own() -> None:
     tested = {path.name.partition(".")[0] for path in TEST_FILES}
 
     assert {alert.name for alert in ALERTS} | {"recording"} == tested
+
+
+@pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: path.name)
+def test_a_test_says_in_which_order_groups_are_evaluated(path: Path) -> None:
+    """Left to itself, promtool takes them in an order of chance."""
+    groups = {group["name"] for file in RULES.glob("*.yml") for group in load(file)["groups"]}
+
+    assert groups == set(load(path)["group_eval_order"])
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
@@ -166,7 +174,7 @@ def test_the_rules_speak_of_metrics_that_exist() -> None:
 
 
 def test_the_rules_speak_of_values_that_exist() -> None:
-    known = {
+    known: Mapping[str, Collection[str]] = {
         "state": set(SessionState),
         "result": set(SessionResult),
         "reason": set(Reason),
