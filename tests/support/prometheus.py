@@ -1,0 +1,98 @@
+"""A real Prometheus beside the exporter, and what it has recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from support.programs import free_port, program, started
+from support.running import wait_until
+
+__all__ = ["Prometheus", "running_prometheus", "scraped_by_prometheus"]
+
+_STARTS_WITHIN_SECONDS = 30
+
+
+class Prometheus:
+    """A running Prometheus."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._http = requests.Session()
+        self._http.trust_env = False
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """The series of an expression, as of now."""
+        found: list[dict[str, Any]] = self._data("query", query=expression)["result"]
+        return found
+
+    def targets(self) -> dict[str, tuple[str, str]]:
+        """By job: how its target is (up, down or unknown), and its last error."""
+        return {
+            target["scrapePool"]: (target["health"], target["lastError"])
+            for target in self._data("targets")["activeTargets"]
+        }
+
+    def ready(self) -> bool:
+        """Whether it answers queries."""
+        try:
+            return self._http.get(f"{self.url}/-/ready", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+    def close(self) -> None:
+        """Close the connection to it."""
+        self._http.close()
+
+    def _data(self, path: str, **parameters: str) -> dict[str, Any]:
+        answer = self._http.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=60)
+        answer.raise_for_status()
+        data: dict[str, Any] = answer.json()["data"]
+        return data
+
+
+@contextmanager
+def running_prometheus(configuration: str, directory: Path) -> Iterator[Prometheus]:
+    """Run one with this configuration; its files go into the directory, which is made."""
+    binary = program("prometheus", "prometheus")
+    directory.mkdir(exist_ok=True)
+    config = directory / "prometheus.yml"
+    config.write_text(configuration)
+    port = free_port()
+    command = [
+        binary,
+        f"--config.file={config}",
+        f"--storage.tsdb.path={directory / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--log.level=warn",
+    ]
+    with started(command, directory / "prometheus.log"):
+        prometheus = Prometheus(f"http://127.0.0.1:{port}")
+        try:
+            wait_until(prometheus.ready, "Prometheus is ready", _STARTS_WITHIN_SECONDS)
+            yield prometheus
+        finally:
+            prometheus.close()
+
+
+@contextmanager
+def scraped_by_prometheus(
+    target: str, directory: Path, *, scrape_interval: str = "1s"
+) -> Iterator[Prometheus]:
+    """Run one that scrapes this target (host:port); goes on when it has scraped it once."""
+    configuration = (
+        f"global: {{scrape_interval: {scrape_interval}, scrape_timeout: {scrape_interval}}}\n"
+        "scrape_configs:\n  - job_name: vb365\n    static_configs:\n"
+        f"      - targets: ['{target}']\n"
+    )
+    with running_prometheus(configuration, directory) as prometheus:
+        wait_until(
+            lambda: prometheus.query("up == 1") != [],
+            "the exporter is scraped",
+            _STARTS_WITHIN_SECONDS,
+        )
+        yield prometheus
