@@ -24,14 +24,6 @@ KNOWN = (
 )
 
 
-def text_of(alert: Alert) -> str:
-    return (RUNBOOKS / f"{alert.name}.md").read_text(encoding="utf-8")
-
-
-def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.+?)^```$", text, re.MULTILINE | re.DOTALL)
-
-
 def test_every_alert_has_its_runbook_and_every_runbook_its_alert() -> None:
     assert sorted(f"{alert.name}.md" for alert in ALERTS) == sorted(
         path.name for path in RUNBOOKS.iterdir()
@@ -45,21 +37,21 @@ def test_the_runbook_url_leads_to_the_runbook(alert: Alert) -> None:
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
 def test_a_runbook_has_the_same_parts_as_all(alert: Alert) -> None:
-    text = text_of(alert)
+    text = alert.runbook
 
     assert text.startswith(f"# {alert.name}\n")
     assert SECTIONS == re.findall(r"^## (.+)$", text, re.MULTILINE)
     (look,) = re.findall(r"^## Look\n(.+?)^## ", text, re.MULTILINE | re.DOTALL)
-    assert blocks(look, "promql")
+    assert "```promql" in look
     assert "onsole" in look
-    assert "Get-VBORestoreSession" in text
+    assert "Get-VBORestoreSession" in look
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
 def test_the_queries_of_a_runbook_are_promql_over_metrics_that_exist(
     alert: Alert, tmp_path: Path
 ) -> None:
-    queries = "".join(blocks(text_of(alert), "promql")).splitlines()
+    queries = alert.runbook_queries()
     path = tmp_path / "queries.yml"
     path.write_text(
         yaml.safe_dump(
@@ -77,13 +69,13 @@ def test_the_queries_of_a_runbook_are_promql_over_metrics_that_exist(
 
     assert 0 == checked.returncode, checked.stderr
     assert queries != []
-    for name in re.findall(r"(?<![-`])\b[a-z:]*vb365[_:][\w:]+", text_of(alert)):
+    for name in re.findall(r"(?<![-`])\b[a-z:]*vb365[_:][\w:]+", alert.runbook):
         assert name in KNOWN, name
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
 def test_the_links_of_a_runbook_lead_somewhere(alert: Alert) -> None:
-    for target in re.findall(r"\]\((.+?)\)", text_of(alert)):
+    for target in re.findall(r"\]\((.+?)\)", alert.runbook):
         assert (RUNBOOKS / target).is_file(), target
 
 

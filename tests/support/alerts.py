@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,16 @@ class Alert:
     def annotations(self) -> Mapping[str, str]:
         annotations: Mapping[str, str] = self.rule["annotations"]
         return annotations
+
+    @property
+    def runbook(self) -> str:
+        """The text of its runbook."""
+        return (RUNBOOKS / f"{self.name}.md").read_text(encoding="utf-8")
+
+    def runbook_queries(self) -> list[str]:
+        """The queries that its runbook tells to ask."""
+        blocks = re.findall(r"^```promql\n(.+?)^```$", self.runbook, re.MULTILINE | re.DOTALL)
+        return "".join(blocks).splitlines()
 
 
 def load(path: Path) -> Any:
