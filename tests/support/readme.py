@@ -13,6 +13,7 @@ from exporter.metrics.catalogue import (
     SnapshotFamily,
     all_families,
 )
+from support.alerts import alerts
 from support.failures import failures_table
 
 README = Path(__file__).parents[2] / "README.md"
@@ -56,11 +57,23 @@ def flags_table() -> str:
     return "\n".join(rows)
 
 
+def alerts_table() -> str:
+    """Every alert, with the way to its runbook."""
+    rows = ["| alert | severity | what it says |", "|---|---|---|"]
+    for alert in alerts():
+        url = alert.annotations["runbook_url"]
+        rows.append(
+            f"| [{alert.name}]({url}) | {alert.severity} | {alert.annotations['summary']} |"
+        )
+    return "\n".join(rows)
+
+
 def written(readme: str) -> str:
     """The README with its tables as the code has them."""
     for name, table in (
         ("metrics", metrics_table()),
         ("failures", failures_table()),
+        ("alerts", alerts_table()),
         ("flags", flags_table()),
     ):
         before, begin, rest = readme.partition(f"<!-- {name}: begin -->\n")

@@ -1,0 +1,223 @@
+"""The alert and recording rules: valid, complete, made of metrics that exist, and each proven by a promtool test."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from exporter.metrics.catalogue import (
+    SESSION_LABELS,
+    Family,
+    Kind,
+    SessionFamily,
+    SnapshotFamily,
+    all_families,
+)
+from exporter.vb365.errors import Reason
+from exporter.vb365.model import SessionResult, SessionState, SessionType
+from support.alerts import DEPLOY, RULE_TESTS, RULES, Alert, alerts, load, rules
+from support.programs import program
+
+ALERTS = alerts()
+TEST_FILES = sorted(RULE_TESTS.glob("*.test.yml"))
+TARGET_LABELS = {"job", "instance", "pod", "cluster"}
+SEVERITIES = {"critical", "warning", "info"}
+DURATION = re.compile(r"(\d+(ms|[smhdwy]))+")
+
+
+def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [program("promtool", "prometheus"), *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def sample_labels(family: Family) -> dict[str, set[str]]:
+    """The labels of a family, by the names of its samples."""
+    labels = set(family.labels)
+    if isinstance(family, SessionFamily):
+        labels |= set(SESSION_LABELS)
+    elif isinstance(family, SnapshotFamily):
+        labels |= {"server"}
+    if family.kind is not Kind.HISTOGRAM:
+        return {family.name: labels}
+    return {
+        f"{family.name}_bucket": labels | {"le"},
+        f"{family.name}_sum": labels,
+        f"{family.name}_count": labels,
+    }
+
+
+EXPOSED = {
+    name: labels for family in all_families() for name, labels in sample_labels(family).items()
+}
+RECORDED = {rule["record"] for rule in rules() if "record" in rule}
+
+
+def matchers(selector: str) -> Mapping[str, str]:
+    return dict(re.findall(r'(\w+)="([^"]*)"', selector))
+
+
+def test_the_rules_and_the_prometheus_that_loads_them_are_valid() -> None:
+    checked = promtool("check", "config", DEPLOY / "prometheus" / "prometheus.yml")
+
+    assert 0 == checked.returncode, checked.stderr
+    assert {path.name for path in RULES.glob("*.yml")} == set(
+        re.findall(r"Checking .*/rules/(.+)\n  SUCCESS", checked.stdout)
+    )
+
+
+@pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: path.name)
+def test_the_rules_do_what_their_test_says(path: Path) -> None:
+    tested = promtool("test", "rules", path)
+
+    assert 0 == tested.returncode, tested.stdout + tested.stderr
+
+
+def test_every_alert_has_a_test_of_its_own() -> None:
+    tested = {path.name.partition(".")[0] for path in TEST_FILES}
+
+    assert {alert.name for alert in ALERTS} | {"recording"} == tested
+
+
+@pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: path.name)
+def test_a_test_says_in_which_order_groups_are_evaluated(path: Path) -> None:
+    """Left to itself, promtool takes them in an order of chance."""
+    groups = {group["name"] for file in RULES.glob("*.yml") for group in load(file)["groups"]}
+
+    assert groups == set(load(path)["group_eval_order"])
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
+def test_an_alert_is_seen_silent_firing_and_silent_again(alert: Alert) -> None:
+    (cases, *_) = load(RULE_TESTS / f"{alert.name}.test.yml")["tests"]
+
+    fires = "".join("x" if case["exp_alerts"] else "." for case in cases["alert_rule_test"])
+
+    assert re.match(r"\.+x+\.", fires)
+
+
+def at_once(rule: dict[str, Any]) -> None:
+    rule["for"] = "0s"
+
+
+def for_ever(rule: dict[str, Any]) -> None:
+    rule["keep_firing_for"] = "100d"
+
+
+def resolved_at_once(rule: dict[str, Any]) -> None:
+    rule["keep_firing_for"] = "0s"
+
+
+def broken_rules() -> Iterable[Any]:
+    for alert in ALERTS:
+        ways = [for_ever]
+        if alert.rule["for"] != "0s":
+            ways.append(at_once)
+        if "keep_firing_for" in alert.rule:
+            ways.append(resolved_at_once)
+        yield from (pytest.param(alert, way, id=f"{alert.name}-{way.__name__}") for way in ways)
+
+
+@pytest.mark.parametrize(("alert", "way"), tuple(broken_rules()))
+def test_a_broken_alert_fails_its_test(alert: Alert, way: Any, tmp_path: Path) -> None:
+    """That it waits, stays and resolves is really looked at. Only the alert itself is left: the others cost time."""
+    shutil.copytree(RULES, tmp_path / "rules")
+    shutil.copytree(RULE_TESTS, tmp_path / "tests")
+    path = tmp_path / "rules" / "vb365-alerts.yml"
+    groups = load(path)["groups"]
+    for group in groups:
+        group["rules"] = [
+            rule for rule in group["rules"] if rule.get("alert", alert.name) == alert.name
+        ]
+        for rule in group["rules"]:
+            if "alert" in rule:
+                way(rule)
+    path.write_text(yaml.safe_dump({"groups": groups}), encoding="utf-8")
+
+    tested = promtool("test", "rules", tmp_path / "tests" / f"{alert.name}.test.yml")
+
+    assert 1 == tested.returncode
+    assert f"alertname: {alert.name}" in tested.stdout + tested.stderr
+
+
+def input_series() -> Iterable[str]:
+    for path in TEST_FILES:
+        for test in load(path)["tests"]:
+            yield from (series["series"] for series in test["input_series"])
+
+
+def test_the_tests_are_made_of_series_as_the_exporter_has_them() -> None:
+    for series in input_series():
+        name, _, selector = series.partition("{")
+        labels = set(matchers(selector)) - TARGET_LABELS
+        if name == "up":
+            assert set() == labels, series
+        elif name in RECORDED:
+            assert {"type"} == labels, series
+        else:
+            # Prometheus has no empty labels: no organization is no label.
+            assert labels in (EXPOSED[name], EXPOSED[name] - {"organization"}), series
+
+
+def test_the_rules_speak_of_metrics_that_exist() -> None:
+    for rule in rules():
+        texts = [rule["expr"], *rule.get("annotations", {}).values()]
+        for name in re.findall(r"[\w:]*vb365[\w:]*", " ".join(texts)):
+            assert name in {*EXPOSED, *RECORDED, "vb365"}, rule
+
+
+def test_the_rules_speak_of_values_that_exist() -> None:
+    known: Mapping[str, Collection[str]] = {
+        "state": set(SessionState),
+        "result": set(SessionResult),
+        "reason": set(Reason),
+        "le": {"+Inf"},
+    }
+    for rule in rules():
+        for label, value in matchers(rule["expr"]).items():
+            assert value in known[label], rule
+
+
+def test_every_type_of_session_has_a_threshold() -> None:
+    thresholds = [
+        rule["labels"]["type"]
+        for rule in rules()
+        if rule.get("record") == "vb365:restore_session_open_threshold_seconds"
+    ]
+
+    assert list(SessionType) == thresholds
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
+def test_an_alert_says_all_that_whoever_is_woken_needs(alert: Alert) -> None:
+    assert re.fullmatch(r"Vb365([A-Z][a-z]+)+", alert.name)
+    assert alert.severity in SEVERITIES
+    assert DURATION.fullmatch(alert.rule["for"])
+    assert {"summary", "description", "runbook_url"} == set(alert.annotations)
+    for text in (alert.annotations["summary"], alert.annotations["description"]):
+        assert text.endswith(".")
+        assert "\n" not in text
+    assert "{{" not in alert.annotations["summary"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Vb365RestoreFailed",
+        "Vb365RestoreEndedWithWarnings",
+        "Vb365RestoreSessionLeftOpen",
+        "Vb365RestoreSlow",
+    ],
+)
+def test_an_alert_of_a_session_names_organization_type_server_and_session(name: str) -> None:
+    (description,) = (alert.annotations["description"] for alert in ALERTS if alert.name == name)
+
+    for label in SESSION_LABELS:
+        assert f"$labels.{label}" in description

@@ -1,0 +1,141 @@
+"""The Alertmanager configuration: who is told of what, and what is not told because it follows from something else."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.alertmanager import Alertmanager, running_alertmanager
+from support.alerts import ALERTMANAGER, alerts, load
+from support.programs import program
+from support.running import wait_until
+
+SEVERITY = {alert.name: alert.severity for alert in alerts()}
+SESSION = {"organization": "contoso.onmicrosoft.com", "type": "Vex", "session_id": "635b22cf"}
+
+
+def amtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [program("amtool", "prometheus-alertmanager"), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_configuration_is_valid() -> None:
+    checked = amtool("check-config", ALERTMANAGER)
+
+    assert 0 == checked.returncode, checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("alertname", "organization", "receivers"),
+    [
+        ("Vb365RestoreFailed", "fabrikam.example", "on-call"),
+        ("Vb365RestoreFailed", "contoso.onmicrosoft.com", "contoso,on-call"),
+        ("Vb365RestoreEndedWithWarnings", "contoso.onmicrosoft.com", "contoso,operators"),
+        ("Vb365RestoreSessionLeftOpen", "fabrikam.example", "operators"),
+        ("Vb365RestoreSlow", "contoso.onmicrosoft.com", "records"),
+        ("Vb365UnexpectedRestoreActivity", "contoso.onmicrosoft.com", "operators"),
+        ("Vb365Unreachable", "", "on-call"),
+        ("Vb365LoginRefused", "", "on-call"),
+        ("Vb365ExporterAbsent", "", "on-call"),
+        ("Vb365CertificateExpiring", "", "operators"),
+        ("Vb365SessionsWithoutSeries", "", "records"),
+    ],
+)
+def test_an_alert_goes_to(alertname: str, organization: str, receivers: str) -> None:
+    routed = amtool(
+        "config",
+        "routes",
+        "test",
+        f"--config.file={ALERTMANAGER}",
+        f"--verify.receivers={receivers}",
+        f"alertname={alertname}",
+        f"severity={SEVERITY[alertname]}",
+        f"organization={organization}",
+    )
+
+    assert 0 == routed.returncode, routed.stdout
+
+
+def test_every_receiver_is_told_of_something() -> None:
+    document = load(ALERTMANAGER)
+    routes = [document["route"], *document["route"]["routes"]]
+
+    assert {receiver["name"] for receiver in document["receivers"]} == {
+        route["receiver"] for route in routes
+    }
+
+
+def test_the_configuration_speaks_of_alerts_that_exist() -> None:
+    named = re.findall(r"\bVb365\w+\b(?!\.)", ALERTMANAGER.read_text(encoding="utf-8"))
+
+    assert set() == set(named) - set(SEVERITY)
+
+
+@pytest.fixture(scope="module")
+def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alertmanager]:
+    configuration = ALERTMANAGER.read_text(encoding="utf-8")
+    assert "group_wait: 30s" in configuration  # so nothing is sent while these tests last
+    with running_alertmanager(configuration, tmp_path_factory.mktemp("am")) as alertmanager:
+        yield alertmanager
+
+
+def alert(name: str, server: str, **labels: str) -> dict[str, str]:
+    return {
+        "alertname": name,
+        "severity": SEVERITY[name],
+        "job": "vb365",
+        "server": server,
+        **labels,
+    }
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("cause", "effect"),
+    [
+        (("Vb365LoginRefused", {}), ("Vb365Unreachable", {})),
+        (("Vb365LoginRefused", {}), ("Vb365DataStale", {})),
+        (("Vb365Unreachable", {}), ("Vb365DataStale", {})),
+        (("Vb365Unreachable", {}), ("Vb365RestoreSessionLeftOpen", SESSION)),
+        (("Vb365Unreachable", {}), ("Vb365RestoreSlow", SESSION)),
+        (("Vb365Unreachable", {}), ("Vb365ConfiguredSessionVanished", {"session_id": "635b22cf"})),
+        (("Vb365Unreachable", {}), ("Vb365RecordsRejected", {"reason": "bad_time"})),
+        (("Vb365RestoreSessionLeftOpen", SESSION), ("Vb365RestoreSlow", SESSION)),
+    ],
+)
+def test_an_effect_is_not_told_while_its_cause_is(
+    alertmanager: Alertmanager, cause: Any, effect: Any
+) -> None:
+    """Of the same server; what happens on another one is told, and a failed restore always is."""
+    server = f"{cause[0]}-{effect[0]}"
+    silent = alert(effect[0], server, **effect[1])
+    told = [
+        alert(effect[0], f"not-{server}", **effect[1]),
+        alert("Vb365RestoreFailed", server, **SESSION, result="Failed"),
+        alert(cause[0], server, **cause[1]),
+    ]
+
+    alertmanager.post(silent, *told)
+
+    def state(labels: dict[str, str]) -> str | None:
+        states = [
+            one["status"]["state"] for one in alertmanager.alerts() if labels == one["labels"]
+        ]
+        return states[0] if states else None
+
+    wait_until(
+        lambda: (
+            ["suppressed", "active", "active", "active"]
+            == [state(labels) for labels in (silent, *told)]
+        ),
+        f"{effect[0]} is not told, all else is",
+    )

@@ -1,0 +1,267 @@
+"""From a restore that fails to the person who is told: simulator, exporter, Prometheus, Alertmanager, webhook."""
+
+from __future__ import annotations
+
+import signal
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+
+from exporter.simulator import Simulator
+from exporter.simulator.world import World
+from support.alertmanager import running_alertmanager, running_webhook
+from support.alerts import DEPLOY, alerts, load
+from support.programs import EXPORTER, free_port, started
+from support.prometheus import Prometheus, running_prometheus
+from support.running import server_yaml, wait_until
+from support.shortened import alertmanager_config, write_rules
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+CONTOSO = "contoso.onmicrosoft.com"
+FABRIKAM = 'Fabrikam "North", Inc.'
+DAYS_AGO = timedelta(days=3)
+
+
+def quiet_world() -> World:
+    """A world in which only happens what the test does."""
+    return World(sessions=0, organizations=0, activity=False, minimum=False)
+
+
+def prometheus_config(rules: Path, targets: list[str], alertmanager: str | None = None) -> str:
+    """The shipped configuration, for these targets and in a hurry."""
+    document = load(DEPLOY / "prometheus" / "prometheus.yml")
+    document["global"] = dict.fromkeys(document["global"], "1s")
+    document["rule_files"] = [str(rules)]
+    ((alertmanagers,), (scrape,)) = (
+        document["alerting"]["alertmanagers"],
+        document["scrape_configs"],
+    )
+    alertmanagers["static_configs"] = [{"targets": [alertmanager] if alertmanager else []}]
+    scrape["static_configs"] = [{"targets": targets}]
+    return yaml.safe_dump(document)
+
+
+# What a user wrote into a copy of vb365-thresholds.yml who wants to be told of everything.
+IMPATIENT = {
+    "vb365:restore_slow_threshold_ratio": 0.0,
+    "vb365:restore_slow_threshold_seconds": 1.0,
+    "vb365:data_age_threshold_seconds": 6.0,
+    "vb365:certificate_remaining_threshold_seconds": 1e11,
+}
+MISSING = "00000000-0000-4000-8000-000000000000"
+
+
+def rule_errors(prometheus: Prometheus) -> list[str]:
+    """What evaluating the rules led to, where it led to nothing good."""
+    return [
+        f"{rule['name']}: {rule['lastError']}"
+        for group in prometheus._data("rules")["groups"]
+        for rule in group["rules"]
+        if rule["health"] != "ok"
+    ]
+
+
+def exporter_command(config: Path, address: str) -> list[str | Path]:
+    return [*EXPORTER, f"--config.file={config}", f"--web.listen-address={address}"]
+
+
+def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) -> None:
+    world = quiet_world()
+    opened = datetime.now(UTC) - DAYS_AGO
+    hangs = world.add_session(organization=CONTOSO, type="Vet", creation_time=opened)
+    stays = world.add_session(organization=FABRIKAM, type="Vex", creation_time=opened)
+    config = tmp_path / "config.yaml"
+    rules = write_rules(tmp_path / "rules")
+    with (
+        Simulator(world) as simulator,
+        running_webhook() as webhook,
+        running_alertmanager(alertmanager_config(webhook.url), tmp_path / "am") as alertmanager,
+    ):
+        config.write_text(f"poll_interval: 1s\nstale_after: 3s\nservers:{server_yaml(simulator)}")
+        address = f"127.0.0.1:{free_port()}"
+        command = exporter_command(config, address)
+        with (
+            started(command, tmp_path / "exporter.log") as exporter,
+            running_prometheus(
+                prometheus_config(rules, [address], alertmanager.address), tmp_path / "prometheus"
+            ) as prometheus,
+        ):
+            # Somebody left an Explorer open, days before anybody looked.
+            told = webhook.wait_for(
+                ["contoso", "operators"],
+                "Vb365RestoreSessionLeftOpen",
+                "firing",
+                session_id=hangs,
+            )
+            assert {
+                "alertname": "Vb365RestoreSessionLeftOpen",
+                "severity": "warning",
+                "job": "vb365",
+                "server": "hq",
+                "organization": CONTOSO,
+                "type": "Vet",
+                "session_id": hangs,
+            } == told.labels
+            described = f"Restore session {hangs} (Vet) of organization {CONTOSO}"
+            assert told.annotations["description"].startswith(described)
+            runbook = "deploy/runbooks/Vb365RestoreSessionLeftOpen.md"
+            assert runbook == told.annotations["runbook_url"]
+            webhook.wait_for(
+                ["operators"], "Vb365RestoreSessionLeftOpen", "firing", session_id=stays
+            )
+
+            # A restore fails.
+            fails = world.add_session(organization=CONTOSO, type="Vesp")
+            world.finish(fails, "Failed")
+            told = webhook.wait_for(["contoso", "on-call"], "Vb365RestoreFailed", "firing")
+            assert {
+                "alertname": "Vb365RestoreFailed",
+                "severity": "critical",
+                "job": "vb365",
+                "server": "hq",
+                "organization": CONTOSO,
+                "type": "Vesp",
+                "session_id": fails,
+                "result": "Failed",
+            } == told.labels
+
+            # The Explorer is closed.
+            world.finish(hangs)
+            webhook.wait_for(
+                ["contoso", "operators"],
+                "Vb365RestoreSessionLeftOpen",
+                "resolved",
+                session_id=hangs,
+            )
+
+            # The server goes down for longer than its data is shown.
+            simulator.faults.set("connection_refused")
+            told = webhook.wait_for(["on-call"], "Vb365Unreachable", "firing")
+            assert {
+                "alertname": "Vb365Unreachable",
+                "severity": "critical",
+                "job": "vb365",
+                "server": "hq",
+            } == told.labels
+            assert "because of: connect." in told.annotations["description"]
+            wait_until(
+                lambda: prometheus.query("vb365_restore_session_state") == [],
+                "the data is stale",
+            )
+            simulator.faults.clear()
+            webhook.wait_for(["on-call"], "Vb365Unreachable", "resolved")
+
+            # The exporter is killed.
+            exporter.kill()
+            told = webhook.wait_for(["on-call"], "Vb365ExporterAbsent", "firing")
+            assert {
+                "alertname": "Vb365ExporterAbsent",
+                "severity": "critical",
+                "job": "vb365",
+                "instance": address,
+            } == told.labels
+
+            with started(command, tmp_path / "exporter.again.log"):
+                webhook.wait_for(["on-call"], "Vb365ExporterAbsent", "resolved")
+
+                # An hour (24 seconds here) after its end the failure is over, told once and by its session only.
+                webhook.wait_for(["contoso", "on-call"], "Vb365RestoreFailed", "resolved")
+                assert [] == [
+                    one
+                    for one in webhook.told("Vb365RestoreFailed", "firing")
+                    if one.labels.get("session_id") != fails
+                ]
+
+                # The other Explorer is still open: through all of this its alert never ended, nor began anew.
+                wait_until(
+                    lambda: prometheus.query("vb365_up == 1") != [], "the server answers again"
+                )
+                of_stays = f'{{alertname="Vb365RestoreSessionLeftOpen",session_id="{stays}"}}'
+                (since,) = prometheus.query(f"changes(ALERTS_FOR_STATE{of_stays}[10m])")
+                assert "0" == since["value"][1]
+                assert [] == webhook.told(
+                    "Vb365RestoreSessionLeftOpen", "resolved", session_id=stays
+                )
+                assert prometheus.query(f"ALERTS{of_stays}")
+
+
+def test_every_alert_fires_on_what_a_real_exporter_says(tmp_path: Path) -> None:
+    """All of them in one go, but the one that needs a Prometheus without thresholds."""
+    world, silent_world = quiet_world(), quiet_world()
+    for kind in ("Vex", "Vet"):
+        world.add_session(
+            organization=CONTOSO, type=kind, creation_time=datetime.now(UTC) - DAYS_AGO
+        )
+    world.add_session(organization=CONTOSO, type="Vex", state="Stopped", result="Success")
+    config, dying_config = tmp_path / "config.yaml", tmp_path / "dying.yaml"
+    rules = write_rules(tmp_path / "rules", longest_seconds=10, thresholds=IMPATIENT)
+    with Simulator(world) as simulator, Simulator(silent_world) as silent:
+        config.write_text(
+            "poll_interval: 1s\nservers:"
+            + server_yaml(simulator, "hq", f"sessions: {{ids: [{MISSING}], discover: true}}")
+            + server_yaml(simulator, "small", "sessions: {max_series: 1, max_sessions: 2}")
+            + server_yaml(silent, "silent", "timeout: 30s")
+            + server_yaml(simulator, "refused").replace("password: demo", "password: wrong")
+            + server_yaml(simulator, "unverified").replace(
+                f"ca_file: {simulator.ca_file}", "insecure_skip_verify: true"
+            )
+        )
+        dying_config.write_text(f"poll_interval: 1s\nservers:{server_yaml(simulator, 'other')}")
+        address, dying_address = (f"127.0.0.1:{free_port()}" for _ in range(2))
+        with (
+            started(exporter_command(config, address), tmp_path / "exporter.log") as exporter,
+            started(exporter_command(dying_config, dying_address), tmp_path / "dying.log") as dying,
+            running_prometheus(
+                prometheus_config(rules, [address, dying_address]), tmp_path / "prometheus"
+            ) as prometheus,
+        ):
+            wait_until(
+                lambda: len(prometheus.query("up == 1")) == 2, "both exporters are scraped", 30
+            )
+            wait_until(
+                lambda: (
+                    {"hq", "small", "silent", "unverified", "other"}
+                    == {
+                        up["metric"]["server"]
+                        for up in prometheus.query("vb365_up offset 11s == 1")
+                    }
+                ),
+                "the servers have been watched for a day, which is 10 seconds here",
+                60,
+            )
+
+            for number in range(30):
+                world.finish(
+                    world.add_session(organization=CONTOSO, type="Vex"),
+                    ("Success", "Warning", "Failed")[number % 3],
+                )
+            unreadable = world.add_session(organization=FABRIKAM, type="Vesp")
+            simulator.faults.set("nulls", route="list", session_id=unreadable)
+            silent.faults.set("silence")
+            dying.kill()
+            config.write_text("servers: []")
+            exporter.send_signal(signal.SIGHUP)
+
+            wanted = {alert.name for alert in alerts()} - {"Vb365ThresholdsMissing"}
+            fired: set[str] = set()
+
+            def all_fired() -> bool:
+                firing = prometheus.query('ALERTS{alertstate="firing"}')
+                fired.update(series["metric"]["alertname"] for series in firing)
+                return wanted <= fired
+
+            try:
+                wait_until(all_fired, "every alert", 60)
+            except AssertionError:
+                pytest.fail(f"never fired: {sorted(wanted - fired)}")
+            assert wanted == fired
+            assert [] == rule_errors(prometheus)
+            for alert in alerts():
+                for query in alert.runbook_queries():
+                    prometheus.query(query)
+            assert prometheus.query("organization:vb365_restore_sessions_stopped:success_ratio")
+            assert prometheus.query("organization:vb365_restore_sessions_started:increase1d > 0")
+            assert prometheus.query("type:vb365_restore_sessions_finished_duration_seconds:p99_7d")
