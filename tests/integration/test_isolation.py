@@ -4,75 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.config import parse_config
-from exporter.metrics.formats import Format
-from exporter.service import Service
 from exporter.simulator import Simulator
 from exporter.simulator.catalogue import CATALOGUE
 from exporter.simulator.world import World
 from exporter.vb365 import client
 from exporter.vb365.logins import LoginMemory
 from support.running import server_yaml, wait_until
-
-POLL_SECONDS = 0.05
-"""Less than the configuration file allows."""
-
-# What tells of the polls themselves, not of what they found.
-TIMING = ("vb365_polls", "vb365_last_", "vb365_api_request")
-
-
-class Watched:
-    """A running service without its web server, and what a scrape of it would show."""
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-
-    def up(self, server: str) -> bool:
-        """Whether the last poll of a server got everything."""
-        return f'vb365_up{{server="{server}"}} 1.0' in self.lines(server)
-
-    def polls(self, server: str) -> float:
-        """How many polls of a server have ended."""
-        return self.value(f'vb365_polls_total{{server="{server}"}}')
-
-    def value(self, series: str) -> float:
-        """The value of one series."""
-        (line,) = (line for line in self._text().splitlines() if line.startswith(f"{series} "))
-        return float(line.rpartition(" ")[2])
-
-    def lines(self, server: str) -> list[str]:
-        """The samples of a server, as they stand in the text format, those about its polls aside."""
-        return [
-            line
-            for line in self._text().splitlines()
-            if f'server="{server}"' in line and not line.startswith(TIMING)
-        ]
-
-    def _text(self) -> str:
-        return b"".join(self._service.publisher.exposition(Format.TEXT).chunks(gzip=False)).decode()
-
-
-@contextmanager
-def watched(*servers: str, stale_after_seconds: float = 180.0) -> Iterator[Watched]:
-    """Poll servers twenty times a second."""
-    config = parse_config(f"servers:{''.join(servers)}", directory=Path.cwd())
-    fast = tuple(
-        server.model_copy(
-            update={"poll_interval": POLL_SECONDS, "stale_after": stale_after_seconds}
-        )
-        for server in config.servers
-    )
-    service = Service(config.model_copy(update={"servers": fast}))
-    service.start()
-    try:
-        yield Watched(service)
-    finally:
-        service.stop()
+from support.watched import POLL_SECONDS, sessions, watched
 
 
 @pytest.fixture(autouse=True)
@@ -187,11 +129,6 @@ def test_a_session_that_can_never_be_got_ends_alone_when_it_is_stale_and_comes_b
         finally:
             bad.faults.clear()
         wait_until(lambda: before == sessions(exporter.lines("bad")), "its return")
-
-
-def sessions(lines: list[str]) -> list[str]:
-    """The samples of single sessions."""
-    return [line for line in lines if 'session_id="' in line]
 
 
 def running(lines: list[str]) -> set[str]:
