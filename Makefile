@@ -32,6 +32,10 @@ test: $(READY) ## run the default test suite
 e2e: $(READY) ## run the tests with the real command and real programs: Prometheus, Alertmanager, curl, Chromium
 	$(BIN)/pytest -m e2e
 
+.PHONY: fuzz
+fuzz: $(READY) ## let a server answer anything, for about ten minutes
+	$(BIN)/pytest tests/fuzz --hypothesis-profile=fuzz --hypothesis-show-statistics --timeout=0
+
 .PHONY: bench
 bench: $(READY) ## run the benchmarks and print their figures
 	@for bench in tests/bench/*.py; do PYTHONPATH=tests $(BIN)/python $$bench || exit 1; done

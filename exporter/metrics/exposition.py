@@ -129,20 +129,20 @@ class Publisher:
         }
         self._sealed: WeakKeyDictionary[Block, list[Piece]] = WeakKeyDictionary()
         self._rendering = threading.Lock()
-        self._snapshots = {snapshot.server: snapshot for snapshot in snapshots}
-        self._published = self._render()
+        self._snapshots: Mapping[str, Snapshot] = {
+            snapshot.server: snapshot for snapshot in snapshots
+        }
+        self._published = self._render(self._snapshots)
 
     def publish(self, snapshot: Snapshot) -> None:
-        """Replace what is said of a server."""
+        """Replace what is said of a server. What cannot be rendered is not kept: it would spoil what others publish."""
         with self._rendering:
-            self._snapshots[snapshot.server] = snapshot
-            self._published = self._render()
+            self._say({**self._snapshots, snapshot.server: snapshot})
 
     def withdraw(self, server: str) -> None:
         """End all that is said of a server."""
         with self._rendering:
-            self._snapshots.pop(server, None)
-            self._published = self._render()
+            self._say({name: one for name, one in self._snapshots.items() if name != server})
 
     def own_metrics_changed(self) -> None:
         """Render the exporter's own metrics again for the next scrape, however new the last ones are."""
@@ -159,7 +159,7 @@ class Publisher:
         if now >= self._published.valid_until:
             with self._rendering:
                 if now >= self._published.valid_until:
-                    self._published = self._render()
+                    self._say(self._snapshots)
         published = self._published
         made, own = published.own.get(form, (-inf, None))
         if own is None or now - made >= _OWN_METRICS_SECONDS:
@@ -167,9 +167,13 @@ class Publisher:
             published.own[form] = (now, own)
         return published.bodies[form].followed_by(own)
 
-    def _render(self) -> _Published:
+    def _say(self, snapshots: Mapping[str, Snapshot]) -> None:
+        self._published = self._render(snapshots)
+        self._snapshots = snapshots
+
+    def _render(self, known: Mapping[str, Snapshot]) -> _Published:
         now = self._monotonic()
-        snapshots = tuple(snapshot.fresh(now) for snapshot in self._snapshots.values())
+        snapshots = tuple(snapshot.fresh(now) for snapshot in known.values())
         sessions = [list(self._session_pieces(snapshot)) for snapshot in snapshots]
         collector = SnapshotCollector(snapshots)
         return _Published(

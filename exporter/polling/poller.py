@@ -124,7 +124,9 @@ class Poller:
                 self._overran(now - begun)
                 due = now
             else:
-                due += gap
+                due = max(
+                    due + gap, now
+                )  # polls that a frozen process has missed are not made up for
                 gap = interval
             self._stop.wait(max(0.0, due - now))
             self._beat()

@@ -106,6 +106,15 @@ def _no_constant(name: str) -> object:
     raise BadBodyError(f"the body holds {name}, which is no JSON")
 
 
+_MOST_VALUES: Final = 1_000_000
+"""More than the largest body of real answers holds. Decoded, small values take up to a hundred times their bytes."""
+
+
+def _may_hold_too_many_values(body: bytes) -> bool:
+    # Behind each of these begins a value, unless it stands in a text: never fewer than there are values but one.
+    return len(body) > _MOST_VALUES and sum(map(body.count, (b",", b"[", b"{"))) > _MOST_VALUES
+
+
 _decoder = json.JSONDecoder(parse_int=_integer, parse_float=_real, parse_constant=_no_constant)
 
 
@@ -120,6 +129,8 @@ def decode_json(body: bytes) -> object:
         raise BadBodyError("the body is empty")
     if start.startswith(b"<"):
         raise BadBodyError("the body is HTML or XML, not JSON; is this the VB365 REST API?")
+    if _may_hold_too_many_values(body):
+        raise BadBodyError(f"the body holds more than {_MOST_VALUES} values")
     try:
         value: object = _decoder.decode(body.decode("utf-8-sig"))
     except UnicodeDecodeError:

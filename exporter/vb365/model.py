@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import islice
 from typing import TypeVar
 
 __all__ = [
@@ -144,6 +145,7 @@ class Rejection:
 
 # What may be served is cut to 512 characters later; this only keeps a hostile server from filling the memory.
 MAX_TEXT_CHARACTERS = 2048
+_MOST_LINKS = 16
 
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.ASCII)
 _PROCESSED_ITEMS = re.compile(r"([0-9]{1,15}) items? processed\b")
@@ -314,8 +316,11 @@ def _links(record: Mapping[object, object]) -> tuple[tuple[str, str], ...]:
         return ()
     if not isinstance(links, dict):
         raise _BadFieldError(RejectionReason.WRONG_TYPE, "_links")
-    return tuple(
+    usable = (
         (relation, href)
         for relation, link in links.items()
-        if isinstance(link, dict) and isinstance(href := link.get("href"), str)
+        if isinstance(link, dict)
+        and isinstance(href := link.get("href"), str)
+        and len(relation) + len(href) <= MAX_TEXT_CHARACTERS
     )
+    return tuple(islice(usable, _MOST_LINKS))

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["MAX_PAGES", "Place", "walk"]
 
 MAX_PAGES: Final = 10_000
+_MOST_RESULTS: Final = 100_000
+"""More than the largest body of real sessions holds."""
 _LONGEST_HREF_CHARACTERS: Final = 8192
 _PLAIN_HREF = re.compile(
     r"[\x21-\x5b\x5d-\x7e]+"
@@ -114,6 +116,10 @@ def walk(
         results = page.get("results") if isinstance(page, dict) else None
         if not isinstance(page, dict) or not isinstance(results, list):
             raise BadResponseError("a page without results", operation=operation)
+        if len(results) > _MOST_RESULTS:
+            raise BadResponseError(
+                f"a page of more than {_MOST_RESULTS} results", operation=operation
+            )
         ids = [record.get("id") if isinstance(record, dict) else None for record in results]
         if results and ids == ids_before:
             raise BadResponseError(

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -229,6 +230,17 @@ def test_a_server_that_is_withdrawn_ends_and_the_others_stay() -> None:
     text = body(made).decode()
     assert 'server="hq"' not in text
     assert 'server="branch"' in text
+
+
+def test_a_snapshot_that_cannot_be_rendered_spoils_nothing_of_other_servers() -> None:
+    made = publisher(polled(finished(1)))
+    spoilt: Any = 7
+    with pytest.raises(TypeError):
+        made.publish(Snapshot(server="branch", status=ServerStatus(api_version=spoilt)))
+
+    made.publish(polled(finished(1), finished(2)))
+
+    assert session_id(2) in body(made).decode()
 
 
 def test_the_exporters_own_metrics_close_the_body_and_are_fresh_after_a_publish() -> None:

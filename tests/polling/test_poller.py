@@ -487,6 +487,27 @@ def test_polls_follow_each_other_until_stopped_and_overruns_are_counted() -> Non
     assert 1 == bench.counts.overruns
 
 
+def test_a_process_that_was_frozen_does_not_make_up_for_the_polls_it_missed() -> None:
+    bench = Bench()
+    gaps: list[float] = []
+
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            assert timeout is not None
+            gaps.append(timeout)
+            frozen_seconds = 86_400.0 if len(gaps) == 2 else 0.0
+            bench.clock.seconds += timeout + frozen_seconds
+            if len(gaps) == 5:
+                self.set()
+            return self.is_set()
+
+    bench.poller._stop = Stop()
+    bench.poller.run()
+
+    assert [60.0, 60.0, 0.0, 60.0, 60.0] == gaps
+    assert 0 == bench.counts.overruns
+
+
 def test_a_first_poll_that_takes_longer_than_the_first_gap_is_no_overrun() -> None:
     bench = Bench()
     bench.poller._first_gap_seconds = 6.0

@@ -142,11 +142,19 @@ def test_a_number_no_field_can_hold_becomes_no_number_at_all(number: bytes) -> N
         (b"{} {}", "no JSON"),
         (b"{'a': 1}", "no JSON"),
         (b'"\n"', "no JSON"),
+        (b"[" + b"[]," * 600_000 + b"0]", "more than 1000000 values"),
+        (b"[" + b'{"":0},' * 600_000 + b"0]", "more than 1000000 values"),
+        (b"[" + b"0," * 1_000_001 + b"0]", "more than 1000000 values"),
     ],
+    ids=lambda value: str(value[:20]),
 )
 def test_what_is_no_json_is_refused_with_a_reason_and_nothing_of_it(body: bytes, text: str) -> None:
     with pytest.raises(BadBodyError, match=text):
         decode_json(body)
+
+
+def test_a_large_body_of_few_values_is_decoded() -> None:
+    assert decode_json(b'["' + b"x," * 999_998 + b'"]') == ["x," * 999_998]
 
 
 def test_a_refused_body_is_not_kept_by_the_error() -> None:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import json
+import math
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -20,6 +24,7 @@ from vb365.support import (
     session,
 )
 
+from exporter.vb365.client import Client
 from exporter.vb365.errors import (
     BadResponseError,
     ForbiddenError,
@@ -30,19 +35,20 @@ from exporter.vb365.errors import (
     ThrottledError,
     Vb365Error,
 )
+from exporter.vb365.logins import LoginMemory
 from exporter.vb365.model import Rejection, RejectionReason, RestoreSession
+from exporter.vb365.watchdog import Lifeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
+    from collections.abc import Callable, Mapping, MutableMapping
     from pathlib import Path
 
     from vb365.support import FakeTime, Recorder
 
-    from exporter.vb365.client import Client
-
     MakeClient = Callable[..., Client]
 
 ROOT = f"{URL}/v7"
+GENEROUS = 10.0
 
 
 def page(*records: object, limit: int = 1000, next_href: str | None = None) -> dict[str, object]:
@@ -447,6 +453,41 @@ def test_what_may_pass_is_tried_five_times_with_growing_waits(
     assert observer.retries == ["get"] * 4
 
 
+ASKING: Mapping[str, Callable[[Client], object]] = {
+    "service_instance": lambda client: client.service_instance(),
+    "list": lambda client: list(client.list_sessions(created_since=None)),
+    "get": lambda client: client.get_session(ID),
+    "token": lambda client: client.get_session(ID),
+}
+PATHS = {
+    "service_instance": "/ServiceInstance",
+    "list": "/RestoreSessions",
+    "get": f"/RestoreSessions/{ID}",
+    "token": "/token",
+}
+
+
+@pytest.mark.parametrize(
+    ("operation", "attempts"), [("service_instance", 5), ("list", 5), ("get", 5), ("token", 3)]
+)
+def test_an_operation_is_tried_as_often_as_its_class_allows(
+    api: responses.RequestsMock,
+    make_client: MakeClient,
+    fake_time: FakeTime,
+    operation: str,
+    attempts: int,
+) -> None:
+    if operation == "token":
+        api.post(f"{ROOT}/token", status=503)
+    else:
+        api.post(f"{ROOT}/token", json=TOKEN_ANSWER)
+        api.get(ROOT + PATHS[operation], status=503)
+    client = make_client()
+    with client.poll(deadline=fake_time.now + 60), pytest.raises(ServerError):
+        ASKING[operation](client)
+    assert len(asked(api, PATHS[operation])) == attempts
+
+
 @pytest.mark.usefixtures("logins")
 @pytest.mark.parametrize("status", [302, 400, 403, 404, 501])
 def test_what_does_not_pass_is_not_repeated(
@@ -552,6 +593,42 @@ def test_stopping_ends_the_wait_before_a_repetition(
     with client.poll(deadline=fake_time.now + 60), pytest.raises(StoppedError):
         client.get_session(ID)
     assert len(asked(api, ID)) == 1
+
+
+@pytest.mark.usefixtures("logins")
+@pytest.mark.parametrize("waits_for", ["back-off", "retry-after", "another's", "login pace"])
+def test_stopping_ends_a_wait_under_way(
+    api: responses.RequestsMock, observer: Recorder, stop: threading.Event, waits_for: str
+) -> None:
+    headers = {} if waits_for == "back-off" else {"Retry-After": "600"}
+    api.get(f"{ROOT}/RestoreSessions/{ID}", status=503, headers=headers)
+    memory = LoginMemory()
+    waiting = threading.Event()
+
+    def wait(seconds: float) -> bool:
+        assert seconds > 50
+        waiting.set()
+        return Lifeline(stop).wait(seconds)
+
+    client = Client(
+        config(),
+        observer=observer,
+        stop=stop,
+        wait=wait,
+        random=lambda: 200.0,  # far from 1, for a long back-off
+        login_memory=memory,
+    )
+    if waits_for == "another's":
+        with pytest.raises(ThrottledError):
+            client.get_session(ID)
+    if waits_for == "login pace":
+        memory._sent.extend([time.monotonic()] * 5)
+    with ThreadPoolExecutor(1) as pool, client.poll(deadline=math.inf):
+        outcome = pool.submit(client.get_session, ID)
+        assert waiting.wait(GENEROUS)
+        stop.set()
+        assert isinstance(outcome.exception(GENEROUS), StoppedError)
+    client.close()
 
 
 # Bodies

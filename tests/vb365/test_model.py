@@ -256,6 +256,12 @@ def test_a_hostile_text_is_bounded() -> None:
     assert len(parsed(name="x" * 10_000_000).name) < 10_000
 
 
+def test_hostile_links_are_bounded() -> None:
+    links: dict[str, object] = {"self": {"href": "/x" * 10_000_000}, "y" * 10_000_000: {"href": ""}}
+    links |= {str(number): {"href": "/v8"} for number in range(100_000)}
+    assert parsed(_links=links).links == tuple((str(number), "/v8") for number in range(16))
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
     lambda children: (

@@ -99,6 +99,12 @@ def test_a_page_without_results_is_a_bad_response(page: object) -> None:
         walked(lambda _target: page)
 
 
+def test_a_page_of_more_results_than_a_page_can_hold_is_a_bad_response() -> None:
+    assert len(walked(lambda _target: {"results": [None] * 100_000, "limit": 100_001})) == 100_000
+    with pytest.raises(BadResponseError, match="more than 100000 results"):
+        walked(lambda _target: {"results": [None] * 100_001, "limit": 100_002})
+
+
 @pytest.mark.parametrize(
     "links", [None, [], {"next": None}, {"next": []}, {"next": {}}, {"next": {"href": None}}]
 )

@@ -1,0 +1,205 @@
+"""A poller with all that belongs to it, over TLS against a server that answers by a script, in a time made up."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from io import BytesIO, TextIOWrapper
+from pathlib import Path
+
+import structlog
+from fuzz.documents import LARGE_BYTES
+from fuzz.replies import Script
+from fuzz.scrapes import Scrape
+from fuzz.truth import Told
+from vb365.support import Connection, FakeTime, Server
+
+from exporter import logs
+from exporter.config import AuthConfig, ServerConfig, TLSConfig
+from exporter.config.secrets import SecretSource
+from exporter.metrics.exposition import Publisher
+from exporter.metrics.telemetry import Telemetry
+from exporter.polling.clock import Clock, Moment
+from exporter.polling.ledger import Ledger
+from exporter.polling.poller import Poller
+from exporter.polling.snapshot import Snapshot
+from exporter.simulator.certificates import Certificates
+from exporter.vb365.client import Client
+from exporter.vb365.logins import LoginMemory
+from support.sessions import NOON
+
+__all__ = ["PASSWORD", "Bench", "Outcome"]
+
+PASSWORD = "marker-0b1e7a"
+_MOST_PAGES = 6
+
+
+@dataclass
+class Outcome:
+    """What came of some polls."""
+
+    told: Told = field(default_factory=Told)
+    requests: int = 0
+    """How many the server has read."""
+    scrapes: list[Scrape] = field(default_factory=list)
+    """One after each poll."""
+    log: str = ""
+
+
+class Bench:
+    """Makes polls of servers that answer by scripts.
+
+    Args:
+        folder: where the authority's certificate may be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._certificates = Certificates()
+        self._ca_file = folder / "ca.pem"
+        self._ca_file.write_bytes(self._certificates.ca_pem)
+
+    def run(self, script: Script, *, polls: int) -> Outcome:
+        """Let a server be polled; scrape after each poll, and once more when all has become too old."""
+        outcome = Outcome()
+        server = Server(_Stage(script, outcome).talk, self._certificates.context())
+        try:
+            with _log() as log:
+                self._poll(server.url, script, outcome, polls)
+        finally:
+            server.close()
+        outcome.log = log.getvalue().decode()
+        return outcome
+
+    def _poll(self, url: str, script: Script, outcome: Outcome, polls: int) -> None:
+        config = self._config(url, script)
+        time = FakeTime()
+        clock = _Clock(time)
+        stop = _Rounds(time, polls)
+        telemetry = Telemetry()
+        observer = telemetry.server(config.name)
+        publisher = Publisher(
+            telemetry.registry, info_labels=("name", "details"), monotonic=clock.monotonic
+        )
+
+        def publish(snapshot: Snapshot) -> None:
+            publisher.publish(snapshot)
+            outcome.scrapes.append(Scrape(publisher))
+
+        client = Client(
+            config,
+            observer=observer,
+            stop=stop,
+            clock=time.clock,
+            wall_clock=clock.timestamp,
+            wait=time.wait,
+            random=lambda: 1.0,
+            login_memory=LoginMemory(clock=time.clock),
+            max_body_bytes=LARGE_BYTES,
+            max_pages=_MOST_PAGES,
+        )
+        poller = Poller(
+            config,
+            api=client,
+            ledger=Ledger(config.name, config.sessions, config.stale_after),
+            clock=clock,
+            observer=observer,
+            publish=publish,
+            stop=stop,
+        )
+        try:
+            poller.run()
+        finally:
+            client.close()
+        time.now += config.stale_after
+        outcome.scrapes.append(Scrape(publisher))
+
+    def _config(self, url: str, script: Script) -> ServerConfig:
+        return ServerConfig(
+            name="hq",
+            url=url,
+            api_version=script.api_version,
+            stale_after=150.0,
+            auth=AuthConfig(username="svc", secret=SecretSource(value=PASSWORD)),
+            tls_config=TLSConfig(ca_file=self._ca_file),
+            sessions=script.sessions,
+        )
+
+
+class _Stage:
+    """The server's side: says what the script has it say, and remembers what it said."""
+
+    def __init__(self, script: Script, outcome: Outcome) -> None:
+        self._script = script
+        self._outcome = outcome
+        self._lock = threading.Lock()
+        self._asked: Counter[str] = Counter()
+
+    def talk(self, connection: Connection) -> None:
+        """Answer the requests of one connection."""
+        while (request := connection.request()) is not None:
+            path = request.target.partition("?")[0]
+            replies = self._script.replies(path)
+            with self._lock:
+                reply = replies[min(self._asked[path], len(replies) - 1)]
+                self._asked[path] += 1
+                self._outcome.requests += 1
+                self._outcome.told.take(reply.body)
+            connection.send(reply.wire)
+            if reply.closes:
+                return
+
+
+class _Clock(Clock):
+    """The process's clocks, as they go in a made-up time."""
+
+    def __init__(self, time: FakeTime) -> None:
+        self._time = time
+        self._began = time.now
+
+    def monotonic(self) -> float:
+        return self._time.now
+
+    def timestamp(self) -> float:
+        return self.now().wall.timestamp()
+
+    def now(self) -> Moment:
+        seconds = self._time.now
+        return Moment(monotonic=seconds, wall=NOON + timedelta(seconds=seconds - self._began))
+
+
+class _Rounds(threading.Event):
+    """A stop event on which waiting takes no time, and which is set after so many waits."""
+
+    def __init__(self, time: FakeTime, rounds: int) -> None:
+        super().__init__()
+        self._time = time
+        self._left = rounds
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._time.now += timeout or 0.0
+        self._left -= 1
+        if self._left == 0:
+            self.set()
+        return self.is_set()
+
+
+@contextmanager
+def _log() -> Iterator[BytesIO]:
+    """Let the process log everything, as the command does, into bytes; afterwards all is as before."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    stream = BytesIO()
+    text = TextIOWrapper(stream, encoding="utf-8", write_through=True)
+    logs.configure(level="debug", log_format="logfmt", stream=text)
+    try:
+        yield stream
+    finally:
+        logging.captureWarnings(capture=False)
+        root.handlers, root.level = before
+        structlog.reset_defaults()
+        text.detach()  # or it would close what it wrote to

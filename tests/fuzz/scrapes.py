@@ -1,0 +1,84 @@
+"""A scrape, taken apart by the client library's own parsers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from fuzz.truth import Sight
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+from prometheus_client.samples import Sample
+
+from exporter.metrics.exposition import Publisher
+from exporter.metrics.formats import Format
+from support.expositions import body
+
+__all__ = ["Scrape"]
+
+Series = tuple[str | tuple[str, str], ...]
+
+_VALUES = {
+    "vb365_restore_session_start_timestamp_seconds": "start",
+    "vb365_restore_session_end_timestamp_seconds": "end",
+    "vb365_restore_session_duration_seconds": "duration",
+    "vb365_restore_session_processed_items": "items",
+}
+
+
+class Scrape:
+    """What a Prometheus gets in both formats; that one cannot be read ends in its parser's error."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self.text = body(publisher).decode()
+        self.openmetrics = body(publisher, Format.OPENMETRICS).decode()
+        self.samples = [one for family in parse_text(self.text) for one in family.samples]
+
+    def series(self) -> list[Series]:
+        """Names and labels."""
+        return _series(self.samples)
+
+    def openmetrics_series(self) -> list[Series]:
+        """The same of the other format."""
+        # The library does not type it.
+        families = parse_openmetrics(self.openmetrics)  # type: ignore[no-untyped-call]
+        return _series(one for family in families for one in family.samples)
+
+    def labels(self, label: str, name: str | None = None) -> set[str]:
+        """All values of a label, of all samples or of those of a name."""
+        return {
+            one.labels[label]
+            for one in self.samples
+            if label in one.labels and name in {None, one.name}
+        }
+
+    def total(self, name: str, **labels: str) -> float:
+        """The sum of the samples that have this name and these labels."""
+        return sum(
+            one.value
+            for one in self.samples
+            if one.name == name and labels.items() <= one.labels.items()
+        )
+
+    def sights(self) -> dict[str, Sight]:
+        """The sessions that have series, by id."""
+        fields: dict[str, dict[str, Any]] = defaultdict(dict)
+        for one in self.samples:
+            labels = one.labels
+            if "session_id" not in labels or "organization" not in labels:
+                continue
+            session = fields[labels["session_id"]]
+            session |= {"organization": labels["organization"], "type": labels["type"]}
+            session |= {
+                label: labels[label]
+                for label in ("state", "result")
+                if label in labels and one.value == 1
+            }
+            if field := _VALUES.get(one.name):
+                session[field] = one.value
+        return {session_id: Sight(**session) for session_id, session in fields.items()}
+
+
+def _series(samples: Iterable[Sample]) -> list[Series]:
+    return [(one.name, *sorted(one.labels.items())) for one in samples]

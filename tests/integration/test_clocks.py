@@ -1,0 +1,66 @@
+"""A running exporter whose system clocks jump."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from exporter.simulator import Simulator
+from exporter.simulator.world import World
+from support.clocks import SystemClocks
+from support.ledgers import DAY_SECONDS
+from support.running import server_yaml, wait_until
+from support.watched import sessions, watched
+
+LAST_POLL = 'vb365_last_poll_timestamp_seconds{server="hq"}'
+WORKING = "vb365_restore_sessions_working"
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    with Simulator(World(activity=False)) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def system(monkeypatch: pytest.MonkeyPatch) -> SystemClocks:
+    return SystemClocks(monkeypatch, running=True)
+
+
+def test_a_wall_clock_that_is_set_by_a_day_changes_nothing_but_when_polls_were(
+    simulator: Simulator, system: SystemClocks
+) -> None:
+    with watched(server_yaml(simulator)) as exporter:
+        wait_until(lambda: exporter.up("hq"), "a poll")
+        before = exporter.lines("hq")
+        assert sessions(before)
+
+        for seconds in (DAY_SECONDS, -DAY_SECONDS):
+            system.set_seconds = seconds
+            exporter.wait_for_polls("hq", 3)
+
+            assert before == exporter.lines("hq")
+            assert abs(system.time() - exporter.value(LAST_POLL)) < DAY_SECONDS / 2
+
+
+def test_what_got_stale_does_not_come_back_with_the_clock_but_with_the_server(
+    simulator: Simulator, system: SystemClocks
+) -> None:
+    with watched(server_yaml(simulator)) as exporter:
+        wait_until(lambda: exporter.up("hq"), "a poll")
+        before = exporter.lines("hq")
+        assert sessions(before)
+        simulator.faults.set("connection_refused")
+        wait_until(lambda: not exporter.up("hq"), "a failed poll")
+
+        system.set_seconds = DAY_SECONDS
+        assert sessions(before) == sessions(exporter.lines("hq"))
+        system.passed_seconds = 180.0
+        system.set_seconds = -DAY_SECONDS
+        stale = exporter.lines("hq")
+        assert [] == sessions(stale)
+        assert not any(line.startswith(WORKING) for line in stale)
+
+        simulator.faults.clear()
+        wait_until(lambda: sessions(before) == sessions(exporter.lines("hq")), "its return")

@@ -1,0 +1,137 @@
+"""One server's trouble is its own: it neither delays, alters nor removes what is said of another, or of other sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from structlog.testing import capture_logs
+
+from exporter.simulator import Simulator
+from exporter.simulator.catalogue import CATALOGUE
+from exporter.simulator.world import World
+from exporter.vb365 import client
+from exporter.vb365.logins import LoginMemory
+from support.running import server_yaml, wait_until
+from support.watched import POLL_SECONDS, sessions, watched
+
+
+@pytest.fixture(autouse=True)
+def _no_memory_of_logins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test's exporter logs in as if it were another process."""
+    monkeypatch.setattr(client, "login_memory_of", lambda _origin, clock: LoginMemory(clock=clock))
+
+
+@pytest.fixture(scope="module")
+def good() -> Iterator[Simulator]:
+    with Simulator(World(activity=False)) as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="module")
+def bad() -> Iterator[Simulator]:
+    with Simulator(World(activity=False, seed=2)) as simulator:
+        yield simulator
+
+
+@pytest.fixture(scope="module")
+def undisturbed(good: Simulator) -> list[str]:
+    """What is said of the good server when there is no other."""
+    with watched(server_yaml(good, "good")) as exporter:
+        wait_until(lambda: exporter.up("good"), "a poll")
+        return exporter.lines("good")
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_whatever_state_a_server_is_in_the_other_is_polled_and_shown_as_if_it_were_alone(
+    good: Simulator, bad: Simulator, undisturbed: list[str], name: str
+) -> None:
+    with watched(server_yaml(good, "good"), server_yaml(bad, "bad")) as exporter:
+        wait_until(lambda: exporter.up("good") and exporter.up("bad"), "a poll of both")
+
+        with trouble(bad, name) as begun:
+            wait_until(begun, f"{name} strikes")
+            polls = exporter.polls("good")
+
+            def two_more_polls() -> bool:
+                assert undisturbed == exporter.lines("good")
+                return exporter.polls("good") >= polls + 2
+
+            wait_until(two_more_polls, "two more polls of the good server")
+
+
+@contextmanager
+def trouble(simulator: Simulator, name: str) -> Iterator[Callable[[], bool]]:
+    """Bring a server into a state; gives whether anybody has met it."""
+    definition = CATALOGUE[name]
+    hits = simulator.faults.hits[name]
+    simulator.faults.set(name)
+    if definition.route == "token":
+        simulator.tokens.revoke_all(refresh_too=definition.grant != "refresh_token")
+    # Nobody gets so far as to be counted where nobody listens.
+    try:
+        yield lambda: name == "connection_refused" or simulator.faults.hits[name] > hits
+    finally:
+        simulator.faults.clear()
+
+
+def test_polls_of_a_slow_server_follow_each_other_and_the_overrun_is_counted_and_logged_once(
+    good: Simulator,
+) -> None:
+    with (
+        capture_logs() as log,
+        Simulator(World(activity=False), latency=2 * POLL_SECONDS) as slow,
+        watched(server_yaml(good, "good"), server_yaml(slow, "slow")) as exporter,
+    ):
+        wait_until(lambda: exporter.polls("slow") >= 5, "five polls")
+        wait_until(
+            lambda: exporter.value('vb365_polls_overrun_total{server="slow"}') >= 4, "four overruns"
+        )
+        slow_polls, good_polls = map(exporter.polls, ("slow", "good"))
+        asked = [
+            "list" if "startTimeFrom" in line else "get"
+            for line in list(slow.traffic.log)
+            if "startTimeFrom" in line or "/RestoreSessions/" in line
+        ]
+
+    assert 10 <= len(asked)
+    assert slow_polls < good_polls
+    # Each poll but the first asks for what is new, and then for the two sessions that were left open.
+    assert (["list", "get", "get"] * len(asked))[: len(asked)] == asked
+    overruns = [entry for entry in log if "took longer than the poll" in entry["event"]]
+    assert 1 == sum("slow" == entry["server"] for entry in overruns)
+
+
+def test_a_session_that_can_never_be_got_ends_alone_when_it_is_stale_and_comes_back(
+    good: Simulator, bad: Simulator, undisturbed: list[str]
+) -> None:
+    with watched(
+        server_yaml(good, "good"), server_yaml(bad, "bad"), stale_after_seconds=1.0
+    ) as exporter:
+        wait_until(lambda: exporter.up("good") and exporter.up("bad"), "a poll of both")
+        before = sessions(exporter.lines("bad"))
+        lost, kept = sorted(running(exporter.lines("bad")))
+        others = [line for line in before if lost not in line]
+
+        bad.faults.set("status_503", route="get", session_id=lost)
+        try:
+            wait_until(lambda: not exporter.up("bad"), "a failed poll")
+
+            def ended() -> bool:
+                lines = exporter.lines("bad")
+                assert others == [line for line in sessions(lines) if lost not in line]
+                assert undisturbed == exporter.lines("good")
+                return {kept} == running(lines)
+
+            wait_until(ended, "the end of the one session")
+            assert others == sessions(exporter.lines("bad"))
+        finally:
+            bad.faults.clear()
+        wait_until(lambda: before == sessions(exporter.lines("bad")), "its return")
+
+
+def running(lines: list[str]) -> set[str]:
+    """The ids of the sessions that run."""
+    working = [line for line in lines if 'state="Working"' in line and line.endswith(" 1.0")]
+    return {line.partition('session_id="')[2].partition('"')[0] for line in working}

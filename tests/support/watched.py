@@ -1,0 +1,79 @@
+"""A service that polls many times a second, without its web server, and what a scrape of it would show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from exporter.config import parse_config
+from exporter.metrics.formats import Format
+from exporter.service import Service
+from support.running import wait_until
+
+__all__ = ["POLL_SECONDS", "Watched", "sessions", "watched"]
+
+POLL_SECONDS = 0.05
+"""Less than the configuration file allows."""
+
+# What tells of the polls themselves, not of what they found.
+TIMING = ("vb365_polls", "vb365_last_", "vb365_api_request")
+
+
+class Watched:
+    """A running service without its web server, and what a scrape of it would show."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def up(self, server: str) -> bool:
+        """Whether the last poll of a server got everything."""
+        return f'vb365_up{{server="{server}"}} 1.0' in self.lines(server)
+
+    def polls(self, server: str) -> float:
+        """How many polls of a server have ended."""
+        return self.value(f'vb365_polls_total{{server="{server}"}}')
+
+    def wait_for_polls(self, server: str, number: int) -> None:
+        """Return when so many more polls of a server have ended."""
+        until = self.polls(server) + number
+        wait_until(lambda: self.polls(server) >= until, f"{number} polls")
+
+    def value(self, series: str) -> float:
+        """The value of one series."""
+        (line,) = (line for line in self._text().splitlines() if line.startswith(f"{series} "))
+        return float(line.rpartition(" ")[2])
+
+    def lines(self, server: str) -> list[str]:
+        """The samples of a server, as they stand in the text format, those about its polls aside."""
+        return [
+            line
+            for line in self._text().splitlines()
+            if f'server="{server}"' in line and not line.startswith(TIMING)
+        ]
+
+    def _text(self) -> str:
+        return b"".join(self._service.publisher.exposition(Format.TEXT).chunks(gzip=False)).decode()
+
+
+@contextmanager
+def watched(*servers: str, stale_after_seconds: float = 180.0) -> Iterator[Watched]:
+    """Poll servers twenty times a second."""
+    config = parse_config(f"servers:{''.join(servers)}", directory=Path.cwd())
+    fast = tuple(
+        server.model_copy(
+            update={"poll_interval": POLL_SECONDS, "stale_after": stale_after_seconds}
+        )
+        for server in config.servers
+    )
+    service = Service(config.model_copy(update={"servers": fast}))
+    service.start()
+    try:
+        yield Watched(service)
+    finally:
+        service.stop()
+
+
+def sessions(lines: list[str]) -> list[str]:
+    """The samples of single sessions."""
+    return [line for line in lines if 'session_id="' in line]
