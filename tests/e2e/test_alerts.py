@@ -187,6 +187,19 @@ def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) ->
                 )
                 assert prometheus.query(f"ALERTS{of_stays}")
 
+                # And nobody was told of anything else.
+                assert {
+                    (alert, status, receiver)
+                    for alert, receivers in {
+                        "Vb365RestoreSessionLeftOpen": ("contoso", "operators"),
+                        "Vb365RestoreFailed": ("contoso", "on-call"),
+                        "Vb365Unreachable": ("on-call",),
+                        "Vb365ExporterAbsent": ("on-call",),
+                    }.items()
+                    for receiver in receivers
+                    for status in ("firing", "resolved")
+                } == webhook.everything()
+
 
 def test_every_alert_fires_on_what_a_real_exporter_says(tmp_path: Path) -> None:
     """All of them in one go, but the one that needs a Prometheus without thresholds."""

@@ -46,6 +46,11 @@ class Webhook:
         with self._lock:
             self._received += received
 
+    def everything(self) -> set[tuple[str, str, str]]:
+        """Who was told of which alert so far, and what: alert, status, receiver."""
+        with self._lock:
+            return {(one.labels["alertname"], one.status, one.receiver) for one in self._received}
+
     def told(self, alertname: str, status: str, **labels: str) -> list[Notification]:
         """What was told of an alert so far, each receiver once, in the order of their names."""
         wanted = {"alertname": alertname, **labels}

@@ -16,7 +16,7 @@ _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION = re.compile(r"(\d+)([smhd])")
 # In PromQL a duration stands in brackets, after `offset`, or as the seconds of an age.
 _IN_PROMQL = re.compile(r"(?<=\[)\d+[smhd](?=\])|(?<=offset )\d+[smhd]|(?<=time\(\) - )\d+\b")
-_WAITS = ("for", "keep_firing_for", "interval", "group_wait", "group_interval", "repeat_interval")
+_WAITS = ("for", "keep_firing_for", "interval", "group_wait", "group_interval")
 
 Change = Callable[[str], str]
 
