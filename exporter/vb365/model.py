@@ -5,22 +5,32 @@
 * `id` and `creationTime` make a session; without usable ones there is none.
 * An enum value that is not known here, null or absent becomes `Unknown`, and the session says so in `unknown_values`:
   a session that is shown with an unknown state is followed, one that is hidden is missed.
-* A property of the wrong JSON type rejects the record: guessing what it meant would be inventing data.
+* A field of the wrong JSON type rejects the record.
 * "Not ended" is an `endTime` that is absent, null, in year 9999 or in year 1, whatever the server's version.
 
-Source of every property: the restore session resource, `GET /v6/RestoreSessions/{restoreSessionId}`.
+Source of every field: the restore session resource, `GET /v6/RestoreSessions/{restoreSessionId}`.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
-from itertools import islice
-from typing import TypeVar
+
+from exporter.vb365.extras import EventSummary, Statistics
+from exporter.vb365.fields import (
+    BadFieldError,
+    Record,
+    RejectionReason,
+    UnknownValue,
+    known_members,
+    read_enum,
+    read_integer,
+    read_text,
+    read_time,
+)
 
 __all__ = [
     "Rejection",
@@ -31,7 +41,6 @@ __all__ = [
     "SessionType",
     "UnknownValue",
     "parse_session",
-    "parse_timestamp",
 ]
 
 
@@ -62,25 +71,6 @@ class SessionResult(StrEnum):
     UNKNOWN = "Unknown"
 
 
-class RejectionReason(StrEnum):
-    """Why a record is no restore session; the values of `vb365_records_rejected_total{reason}`."""
-
-    NOT_AN_OBJECT = "not_an_object"
-    MISSING_FIELD = "missing_field"
-    WRONG_TYPE = "wrong_type"
-    BAD_ID = "bad_id"
-    BAD_TIME = "bad_time"
-    OTHER_SESSION = "other_session"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnknownValue:
-    """An enum value this version of the exporter does not know, as the API sent it."""
-
-    field: str
-    value: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreSession:
     """One restore session: an Explorer that was opened, and closed or not.
@@ -109,9 +99,11 @@ class RestoreSession:
     reason: str = ""
     e_tag: int | None = None
     """`eTag` (v8): grows whenever the session changes."""
-    links: tuple[tuple[str, str], ...] = ()
-    """`_links` as (relation, href) pairs."""
     unknown_values: tuple[UnknownValue, ...] = ()
+    statistics: Statistics | None = field(default=None, compare=False)
+    """What its resource `Statistics` said last; None when that was not asked for, or not answered."""
+    events: EventSummary | None = field(default=None, compare=False)
+    """The same of its `Events`."""
 
     @property
     def stopped(self) -> bool:
@@ -143,24 +135,10 @@ class Rejection:
     """The record's id when it had a usable one."""
 
 
-# What may be served is cut to 512 characters later; this only keeps a hostile server from filling the memory.
-MAX_TEXT_CHARACTERS = 2048
 _MOST_LINKS = 16
 
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.ASCII)
 _PROCESSED_ITEMS = re.compile(r"([0-9]{1,15}) items? processed\b")
-_NEVER_BEFORE_YEAR = 2
-_NEVER_FROM_YEAR = 9999
-
-_Enum = TypeVar("_Enum", bound=StrEnum)
-
-
-class _BadFieldError(Exception):
-    """Ends the reading of a record; never leaves this module."""
-
-    def __init__(self, reason: RejectionReason, field: str) -> None:
-        self.reason = reason
-        self.field = field
 
 
 def parse_session(record: object) -> RestoreSession | Rejection:
@@ -175,39 +153,20 @@ def parse_session(record: object) -> RestoreSession | Rejection:
     try:
         session_id = _session_id(record)
         return _session(session_id, record)
-    except _BadFieldError as bad:
+    except BadFieldError as bad:
         return Rejection(reason=bad.reason, field=bad.field, session_id=session_id)
 
 
-def parse_timestamp(text: str) -> datetime | None:
-    """Read a .NET round-trip timestamp; None for the years that stand for "never".
-
-    Zero to seven fractional digits (truncated to microseconds), `Z` or an offset; a time without either is UTC.
-
-    Raises:
-        ValueError: the text is no timestamp.
-    """
-    # fromisoformat alone also takes bare dates and week dates, which the API never sends.
-    if len(text) < len("2022-02-22T15:40:25") or text[7] != "-" or text[10] not in "Tt ":
-        raise ValueError("not a timestamp")
-    moment = datetime.fromisoformat(text)
-    if not _NEVER_BEFORE_YEAR <= moment.year < _NEVER_FROM_YEAR:
-        return None  # decided before any conversion: shifting these by an offset overflows
-    if moment.tzinfo is None:
-        return moment.replace(tzinfo=UTC)
-    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-
-
-def _session(session_id: str, record: Mapping[object, object]) -> RestoreSession:
+def _session(session_id: str, record: Record) -> RestoreSession:
     unknown: list[UnknownValue] = []
-    session_type = _enum(record, "type", _TYPES, SessionType.UNKNOWN, unknown)
-    state = _enum(record, "state", _STATES, SessionState.UNKNOWN, unknown)
+    session_type = read_enum(record, "type", _TYPES, SessionType.UNKNOWN, unknown)
+    state = read_enum(record, "state", _STATES, SessionState.UNKNOWN, unknown)
     result = None
     if state is SessionState.STOPPED:
-        result = _enum(record, "result", _RESULTS, SessionResult.UNKNOWN, unknown)
-    creation_time = _time(record, "creationTime")
+        result = read_enum(record, "result", _RESULTS, SessionResult.UNKNOWN, unknown)
+    creation_time = read_time(record, "creationTime")
     if creation_time is None:
-        raise _BadFieldError(
+        raise BadFieldError(
             RejectionReason.BAD_TIME if "creationTime" in record else RejectionReason.MISSING_FIELD,
             "creationTime",
         )
@@ -216,111 +175,33 @@ def _session(session_id: str, record: Mapping[object, object]) -> RestoreSession
         type=session_type,
         state=state,
         creation_time=creation_time,
-        end_time=_time(record, "endTime"),
+        end_time=read_time(record, "endTime"),
         result=result,
         # A few accounts and organizations own all sessions: interned, thousands share one string.
-        organization=sys.intern(_text(record, "organization")),
-        name=_text(record, "name"),
-        initiated_by=sys.intern(_text(record, "initiatedBy")),
-        details=_text(record, "details"),
-        scope_name=_text(record, "scopeName"),
-        client_host=sys.intern(_text(record, "clientHost")),
-        reason=_text(record, "reason"),
-        e_tag=_integer(record, "eTag"),
-        links=_links(record),
+        organization=sys.intern(read_text(record, "organization")),
+        name=read_text(record, "name"),
+        initiated_by=sys.intern(read_text(record, "initiatedBy")),
+        details=read_text(record, "details"),
+        scope_name=read_text(record, "scopeName"),
+        client_host=sys.intern(read_text(record, "clientHost")),
+        reason=read_text(record, "reason"),
+        e_tag=read_integer(record, "eTag"),
         unknown_values=tuple(unknown),
     )
 
 
-def _session_id(record: Mapping[object, object]) -> str:
+def _session_id(record: Record) -> str:
     value = record.get("id")
     if value is None:
-        raise _BadFieldError(RejectionReason.MISSING_FIELD, "id")
+        raise BadFieldError(RejectionReason.MISSING_FIELD, "id")
     if not isinstance(value, str):
-        raise _BadFieldError(RejectionReason.WRONG_TYPE, "id")
+        raise BadFieldError(RejectionReason.WRONG_TYPE, "id")
     session_id = value.lower()
     if not _UUID.fullmatch(session_id):
-        raise _BadFieldError(RejectionReason.BAD_ID, "id")
+        raise BadFieldError(RejectionReason.BAD_ID, "id")
     return session_id
 
 
-def _text(record: Mapping[object, object], field: str) -> str:
-    value = record.get(field)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise _BadFieldError(RejectionReason.WRONG_TYPE, field)
-    return value if len(value) <= MAX_TEXT_CHARACTERS else value[:MAX_TEXT_CHARACTERS]
-
-
-def _time(record: Mapping[object, object], field: str) -> datetime | None:
-    value = record.get(field)
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise _BadFieldError(RejectionReason.WRONG_TYPE, field)
-    try:
-        return parse_timestamp(value)
-    except ValueError:
-        raise _BadFieldError(RejectionReason.BAD_TIME, field) from None
-
-
-def _enum(
-    record: Mapping[object, object],
-    field: str,
-    members: Mapping[str, _Enum],
-    fallback: _Enum,
-    unknown: list[UnknownValue],
-) -> _Enum:
-    value = record.get(field)
-    if value is None:
-        unknown.append(UnknownValue(field=field, value="null" if field in record else "absent"))
-        return fallback
-    if not isinstance(value, str):
-        raise _BadFieldError(RejectionReason.WRONG_TYPE, field)
-    # Old servers wrote the types in lower case; a differing case is no new meaning.
-    member = members.get(value) or members.get(value.lower())
-    if member is None:
-        unknown.append(UnknownValue(field=field, value=value[:64]))
-        return fallback
-    return member
-
-
-def _members(enum: type[_Enum], unknown: _Enum) -> Mapping[str, _Enum]:
-    known = [member for member in enum if member is not unknown]
-    return {
-        spelling: member for member in known for spelling in (member.value, member.value.lower())
-    }
-
-
-_TYPES = _members(SessionType, SessionType.UNKNOWN)
-_STATES = _members(SessionState, SessionState.UNKNOWN)
-_RESULTS = _members(SessionResult, SessionResult.UNKNOWN)
-
-
-def _integer(record: Mapping[object, object], field: str) -> int | None:
-    value = record.get(field)
-    if value is None:
-        return None
-    # Some builds of the server write numbers as strings; bool is an int in Python but not in JSON.
-    if isinstance(value, str) and len(value) <= 20 and value.isdecimal():
-        return int(value)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise _BadFieldError(RejectionReason.WRONG_TYPE, field)
-    return value
-
-
-def _links(record: Mapping[object, object]) -> tuple[tuple[str, str], ...]:
-    links = record.get("_links")
-    if links is None:
-        return ()
-    if not isinstance(links, dict):
-        raise _BadFieldError(RejectionReason.WRONG_TYPE, "_links")
-    usable = (
-        (relation, href)
-        for relation, link in links.items()
-        if isinstance(link, dict)
-        and isinstance(href := link.get("href"), str)
-        and len(relation) + len(href) <= MAX_TEXT_CHARACTERS
-    )
-    return tuple(islice(usable, _MOST_LINKS))
+_TYPES = known_members(SessionType, SessionType.UNKNOWN)
+_STATES = known_members(SessionState, SessionState.UNKNOWN)
+_RESULTS = known_members(SessionResult, SessionResult.UNKNOWN)
