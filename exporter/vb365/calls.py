@@ -18,7 +18,7 @@ from exporter.vb365.retry import NO_REPETITION, Retrier, RetryPolicy, retry_afte
 from exporter.vb365.transport import Answer, Request, RequestObserver, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from exporter.vb365.logins import LoginMemory
 
@@ -27,6 +27,7 @@ __all__ = ["Calls"]
 T = TypeVar("T")
 
 _REQUESTS: Final = RetryPolicy()
+_ONCE: Final = RetryPolicy(attempts=1)
 _TOKEN_REQUESTS: Final = RetryPolicy(attempts=3)
 """Of the five that the server takes in a minute."""
 _SHORT_WAIT_SECONDS: Final = 2.0
@@ -55,14 +56,34 @@ class Calls:
         self.deadline = NO_REPETITION
         """The moment of the monotonic clock after which nothing is repeated."""
 
-    def get(self, operation: str, target: str, *, token: str) -> object:
+    def get(
+        self,
+        operation: str,
+        target: str,
+        *,
+        token: str,
+        repeat: bool = True,
+        hold_seconds: float = 0.0,
+    ) -> object:
         """GET a target and decode the answer.
+
+        Args:
+            operation: what is asked for.
+            target: path and query.
+            token: the bearer token.
+            repeat: whether a failure that may pass is worth another try.
+            hold_seconds: how long the server may wait for something to tell.
 
         Raises:
             AuthError: with the status 401 when the token is refused.
             Vb365Error: no answer, or none to be used.
         """
-        request = Request(operation=operation, target=target, authorization=f"Bearer {token}")
+        request = Request(
+            operation=operation,
+            target=target,
+            authorization=f"Bearer {token}",
+            hold_seconds=hold_seconds,
+        )
 
         def attempt() -> Answer:
             answer = self._transport.exchange(request)
@@ -70,7 +91,8 @@ class Calls:
                 return answer
             raise self._error(answer, operation, said=_said(answer, secret=token))
 
-        return _decoded(self._repeated(attempt, operation, _REQUESTS), operation)
+        policy = _REQUESTS if repeat else _ONCE
+        return _decoded(self._repeated(attempt, operation, policy), operation)
 
     def is_served(self, operation: str, target: str) -> bool:
         """Whether a target exists, asked without a token: it does when it wants one (401), not when it is not found.
@@ -151,6 +173,7 @@ class Calls:
             answer.status,
             operation=operation,
             detail=said,
+            code=_code(_fields(answer).get("errorCode")),
             retry_after_seconds=retry_after_seconds(answer.headers, now=self._wall_clock),
         )
 
@@ -186,6 +209,19 @@ def _decoded(answer: Answer, operation: str) -> object:
 _CODE = re.compile(r"[A-Za-z_]{1,40}")
 
 
+def _fields(answer: Answer) -> Mapping[object, object]:
+    """What a refusing answer says; nothing, unless it is a JSON object."""
+    try:
+        told = decode_json(answer.body)
+    except BadBodyError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _code(value: object) -> str:
+    return value if isinstance(value, str) and _CODE.fullmatch(value) else ""
+
+
 def _said(answer: Answer, *, secret: str | None = None, only_code: bool = False) -> str:
     """What a refusing answer says about why, as one harmless line; may be empty.
 
@@ -194,13 +230,9 @@ def _said(answer: Answer, *, secret: str | None = None, only_code: bool = False)
         secret: what was sent and must not be shown, should the answer repeat it.
         only_code: take over nothing but an error code, as what was sent is a password.
     """
-    try:
-        told = decode_json(answer.body)
-    except BadBodyError:
-        told = None
-    fields = told if isinstance(told, dict) else {}
-    codes = (fields.get("errorCode"), fields.get("error"))
-    parts = [code for code in codes if isinstance(code, str) and _CODE.fullmatch(code)]
+    fields = _fields(answer)
+    codes = (_code(fields.get("errorCode")), _code(fields.get("error")))
+    parts = [code for code in codes if code]
     if not only_code:
         # The throttle says what it has to say in the reason phrase.
         texts = (fields.get("message"), answer.reason if answer.status == 429 else None)

@@ -5,36 +5,34 @@ from __future__ import annotations
 import random as random_numbers
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
-import structlog
-
+from exporter.vb365.access import Access
 from exporter.vb365.calls import Calls
-from exporter.vb365.errors import AuthError, BadResponseError, NotFoundError, Vb365Error
+from exporter.vb365.errors import BadResponseError, NotFoundError
+from exporter.vb365.extras import EventSummary, EventTally, Statistics, parse_statistics
+from exporter.vb365.feed import Changes, parse_changes
 from exporter.vb365.logins import LoginMemory, login_memory_of
 from exporter.vb365.model import Rejection, RejectionReason, RestoreSession, parse_session
 from exporter.vb365.paging import MAX_PAGES, Place, walk
 from exporter.vb365.retry import NO_REPETITION, Retrier
-from exporter.vb365.tokens import PasswordTokens, StaticTokens, Tokens
 from exporter.vb365.transport import MAX_BODY_BYTES, RequestObserver, Transport
-from exporter.vb365.versions import Versions
 from exporter.vb365.watchdog import Lifeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from exporter.config.model import ServerConfig
-    from exporter.vb365.grants import Bearer
 
 __all__ = ["Client", "Page", "RequestObserver", "ServiceInstance"]
 
-log = structlog.get_logger()
-
-_LOGOUT_SECONDS: Final = 2.0
+_PAGE_EVENTS: Final = 2000
+"""About 1.5 MB of events."""
+_FEED_PAGE_CHANGES: Final = 1000
 _LONGEST_TEXT_CHARACTERS: Final = 512
 
 
@@ -93,7 +91,6 @@ class Client:
             max_body_bytes: the largest answer, before and after decompression.
             max_pages: the most pages of one list.
         """
-        self._server = server
         self._max_pages = max_pages
         self._place = Place.of(server.url)
         self._lifeline = Lifeline(stop)
@@ -110,8 +107,9 @@ class Client:
             clock=clock,
             wall_clock=wall_clock,
         )
-        self._tokens = self._make_tokens(memory, clock)
-        self._versions = Versions(server, is_served=self._is_served)
+        self._access = Access(
+            server, place=self._place, calls=self._calls, login_memory=memory, clock=clock
+        )
         self._product_version: str | None = None
         self._closing = threading.Lock()
         self._closed = False
@@ -121,7 +119,17 @@ class Client:
     @property
     def api_version(self) -> str | None:
         """The version in the paths (`v6`, `v7`, `v8`); None before one was chosen, else the one chosen last."""
-        return self._versions.chosen
+        return self._access.versions.chosen
+
+    @property
+    def has_change_feed(self) -> bool:
+        """Whether the version that is used has `change_feed`."""
+        return self._access.versions.have_feed_and_statistics
+
+    @property
+    def has_statistics(self) -> bool:
+        """Whether the version that is used has `statistics`."""
+        return self._access.versions.have_feed_and_statistics
 
     @property
     def certificate_not_after(self) -> datetime | None:
@@ -141,7 +149,7 @@ class Client:
         A password is read again by each login anyway, and the token it gave stays good.
         """
         self._transport.reread_files()
-        self._tokens.reread()
+        self._access.reread()
 
     @contextmanager
     def poll(self, deadline: float) -> Iterator[None]:
@@ -159,7 +167,8 @@ class Client:
                 return
             self._lifeline.cut()
             self._transport.stop_requests()
-            self._log_out()
+            if self._transport.reachable:
+                self._access.log_out()
             self._transport.close()
             self._closed = True
 
@@ -170,14 +179,14 @@ class Client:
 
         The API's version is chosen anew when the server does not know it any more, or has become another one.
         """
-        chosen = self._versions.current()
+        chosen = self._access.versions.current()
         try:
-            instance = self._get_json("service_instance", self._target("ServiceInstance"))
+            instance = self._get("service_instance", "ServiceInstance")
         except NotFoundError:
             self.forget_api_version()
-            if self._versions.current() == chosen:
+            if self._access.versions.current() == chosen:
                 raise
-            instance = self._get_json("service_instance", self._target("ServiceInstance"))
+            instance = self._get("service_instance", "ServiceInstance")
         if not isinstance(instance, dict):
             raise BadResponseError("the answer is no JSON object", operation="service_instance")
         version = _text(instance, "version")
@@ -197,9 +206,9 @@ class Client:
         """
         try:
             for results in walk(
-                lambda target: self._get_json("list", target),
+                lambda target: self._access.get("list", target),
                 place=self._place,
-                path=f"{self._versions.current()}/RestoreSessions",
+                path=f"{self._access.versions.current()}/RestoreSessions",
                 query={} if created_since is None else {"startTimeFrom": _instant(created_since)},
                 page_size=page_size,
                 operation="list",
@@ -222,72 +231,68 @@ class Client:
         Raises:
             NotFoundError: the server does not know it, or not the API: a poll that believes it has asked otherwise.
         """
-        session = parse_session(
-            self._get_json("get", self._target(f"RestoreSessions/{quote(session_id, safe='')}"))
-        )
+        session = parse_session(self._get("get", f"RestoreSessions/{quote(session_id, safe='')}"))
         if isinstance(session, Rejection) or session.id == session_id.lower():
             return session
         return Rejection(
             reason=RejectionReason.OTHER_SESSION, field="id", session_id=session_id.lower()
         )
 
-    def forget_api_version(self) -> None:
-        """Choose the API's version anew for the next request, if it is chosen automatically."""
-        self._versions.unsettle()
+    def statistics(self, session_id: str) -> Statistics:
+        """Ask how many items a session restored: `GET /v8/RestoreSessions/{id}/Statistics`. Never repeated."""
+        path = f"RestoreSessions/{quote(session_id, safe='')}/Statistics"
+        statistics = parse_statistics(
+            self._access.get("statistics", self._access.target(path), repeat=False)
+        )
+        if statistics is None:
+            raise BadResponseError("the answer holds no counts", operation="statistics")
+        return statistics
 
-    # How to ask
+    def events(self, session_id: str) -> EventSummary:
+        """Walk what happened in a session: `GET /{v}/RestoreSessions/{id}/Events`. Never repeated.
 
-    def _get_json(self, operation: str, target: str) -> object:
-        """GET a target with a token and decode the answer; a refused token is renewed once."""
-        bearer = self._tokens.current()
-        # An error of its own for the renewal is not to drag the refusal along.
-        with suppress(AuthError):
-            return self._get_json_with(bearer, operation, target)
-        return self._get_json_with(self._tokens.renew(bearer), operation, target)
+        Events are summed up page by page: however many there are, they take the memory of one page.
+        """
+        tally = EventTally()
+        for page in walk(
+            lambda target: self._access.get("events", target, repeat=False),
+            place=self._place,
+            path=f"{self._access.versions.current()}/RestoreSessions/{quote(session_id, safe='')}/Events",
+            query={},
+            page_size=_PAGE_EVENTS,
+            operation="events",
+            max_pages=self._max_pages,
+        ):
+            tally.add(page)
+        return tally.summary()
 
-    def _get_json_with(self, bearer: Bearer, operation: str, target: str) -> object:
-        answer = self._calls.get(operation, target, token=bearer.value)
-        self._tokens.accepted(bearer)
-        return answer
+    def change_feed(self, position: str, *, hold_seconds: float) -> Changes:
+        """Ask what has changed since a position of the feed: `GET /v8/Events`. Never repeated.
 
-    def _target(self, path: str) -> str:
-        return self._place.target(f"{self._versions.current()}/{path}")
-
-    def _is_served(self, version: str) -> bool:
-        target = self._place.target(f"{version}/ServiceInstance")
-        return self._calls.is_served("service_instance", target)
-
-    def _make_tokens(self, memory: LoginMemory, clock: Callable[[], float]) -> Tokens:
-        auth = self._server.auth
-        if auth.kind == "token":
-            return StaticTokens(auth.secret)
-        return PasswordTokens(
-            username=auth.username or "",
-            secret=auth.secret,
-            post=self._post_token,
-            memory=memory,
-            clock=clock,
-            server=self._server.name,
+        Args:
+            position: `nextChangeToken` of the last answer, or `feed.FROM_NOW_ON`.
+            hold_seconds: how long the server is to wait when nothing has (`timeoutSeconds`), in whole seconds.
+        """
+        query = {
+            "from": position,
+            "limit": _FEED_PAGE_CHANGES,
+            "timeoutSeconds": int(hold_seconds),
+        }
+        return parse_changes(
+            self._access.get(
+                "change_feed",
+                self._access.target("Events", query),
+                repeat=False,
+                hold_seconds=hold_seconds,
+            )
         )
 
-    def _post_token(self, form: Mapping[str, str]) -> object:
-        """`POST /{v}/token`: log in or refresh."""
-        target = self._target("token")
-        fields = dict(form)
-        if self._versions.have_antiforgery:
-            fields |= {"disable_antiforgery_token": "true"}
-        return self._calls.post_token_form(target, urlencode(fields).encode("ascii"))
+    def forget_api_version(self) -> None:
+        """Choose the API's version anew for the next request, if it is chosen automatically."""
+        self._access.versions.unsettle()
 
-    def _log_out(self) -> None:
-        """`POST /{v}/token/logout`, if the server can be expected to answer."""
-        bearer = self._tokens.for_logout()
-        if bearer is None or not self._versions.have_logout or not self._transport.reachable:
-            return
-        target = self._place.target(f"{self._versions.chosen}/token/logout")
-        try:
-            self._calls.post_logout(target, token=bearer.value, most_seconds=_LOGOUT_SECONDS)
-        except Vb365Error as error:
-            log.debug("logout failed", server=self._server.name, reason=error.reason)
+    def _get(self, operation: str, path: str) -> object:
+        return self._access.get(operation, self._access.target(path))
 
 
 def _text(record: Mapping[object, object], field: str) -> str:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["Prepared", "UnusableProxyError", "new_session"]
 
 _MOST_COOKIES: Final = 50
+_HELD_CONNECTIONS: Final = 1
+"""The change feed's, which is nearly always under way."""
 
 
 class UnusableProxyError(Exception):
@@ -48,7 +50,7 @@ def new_session(server: ServerConfig, origin: str) -> requests.Session:
     """
     adapter = _Adapter(
         origin,
-        connections=server.max_concurrent_requests,
+        connections=server.max_concurrent_requests + _HELD_CONNECTIONS,
         context=server_context(server.tls_config),
         server_name=server.tls_config.server_name,
         proxy=_proxy_url(server, origin),

@@ -64,6 +64,7 @@ class Vb365Error(Exception):
     Attributes:
         operation: what was asked for (`list`, `get`, `token`, ...).
         status: the HTTP status, None when there was none.
+        code: the API's `errorCode`, empty when there was none.
         retry_after_seconds: how long the server wants to be left alone, None when it did not say.
         sent: False when the request has certainly not reached the server.
     """
@@ -76,12 +77,14 @@ class Vb365Error(Exception):
         *,
         operation: str,
         status: int | None = None,
+        code: str = "",
         retry_after_seconds: float | None = None,
     ) -> None:
         super().__init__(f"{operation}: {message}")
         self.message = message
         self.operation = operation
         self.status = status
+        self.code = code
         self.retry_after_seconds = retry_after_seconds
         self.sent = True
 
@@ -96,6 +99,7 @@ class Vb365Error(Exception):
             self.message,
             operation=self.operation,
             status=self.status,
+            code=self.code,
             retry_after_seconds=self.retry_after_seconds,
         )
         twin.sent = self.sent
@@ -192,7 +196,12 @@ def one_line(text: str) -> str:
 
 
 def error_of_status(
-    status: int, *, operation: str, detail: str = "", retry_after_seconds: float | None = None
+    status: int,
+    *,
+    operation: str,
+    detail: str = "",
+    code: str = "",
+    retry_after_seconds: float | None = None,
 ) -> Vb365Error:
     """The error that an HTTP status other than success stands for.
 
@@ -200,6 +209,7 @@ def error_of_status(
         status: the HTTP status.
         operation: what was asked for.
         detail: what the server says about it, already one harmless line.
+        code: the answer's `errorCode`.
         retry_after_seconds: the answer's `Retry-After`.
     """
     error, text = _ERRORS_OF_STATUS.get(status, (None, ""))
@@ -214,6 +224,7 @@ def error_of_status(
         f"{text} (HTTP {status}{said})",
         operation=operation,
         status=status,
+        code=code,
         retry_after_seconds=retry_after_seconds,
     )
 

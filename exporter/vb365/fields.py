@@ -9,6 +9,7 @@ The rules, for whatever the record describes:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ __all__ = [
     "parse_timestamp",
     "read_enum",
     "read_integer",
+    "read_session_id",
     "read_text",
     "read_time",
 ]
@@ -34,6 +36,7 @@ Record = Mapping[object, object]
 # What may be served is cut to 512 characters later; this only keeps a hostile server from filling the memory.
 MAX_TEXT_CHARACTERS = 2048
 
+_UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.ASCII)
 _NEVER_BEFORE_YEAR = 2
 _NEVER_FROM_YEAR = 9999
 
@@ -84,6 +87,23 @@ def parse_timestamp(text: str) -> datetime | None:
     if moment.tzinfo is None:
         return moment.replace(tzinfo=UTC)
     return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+
+
+def read_session_id(record: Record) -> str:
+    """The `id` of a session, in lower case.
+
+    Raises:
+        BadFieldError: there is none, or it is no UUID.
+    """
+    value = record.get("id")
+    if value is None:
+        raise BadFieldError(RejectionReason.MISSING_FIELD, "id")
+    if not isinstance(value, str):
+        raise BadFieldError(RejectionReason.WRONG_TYPE, "id")
+    session_id = value.lower()
+    if not _UUID.fullmatch(session_id):
+        raise BadFieldError(RejectionReason.BAD_ID, "id")
+    return session_id
 
 
 def read_text(record: Record, field: str) -> str:

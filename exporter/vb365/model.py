@@ -28,6 +28,7 @@ from exporter.vb365.fields import (
     known_members,
     read_enum,
     read_integer,
+    read_session_id,
     read_text,
     read_time,
 )
@@ -137,7 +138,6 @@ class Rejection:
 
 _MOST_LINKS = 16
 
-_UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.ASCII)
 _PROCESSED_ITEMS = re.compile(r"([0-9]{1,15}) items? processed\b")
 
 
@@ -151,7 +151,7 @@ def parse_session(record: object) -> RestoreSession | Rejection:
         return Rejection(reason=RejectionReason.NOT_AN_OBJECT)
     session_id = ""
     try:
-        session_id = _session_id(record)
+        session_id = read_session_id(record)
         return _session(session_id, record)
     except BadFieldError as bad:
         return Rejection(reason=bad.reason, field=bad.field, session_id=session_id)
@@ -188,18 +188,6 @@ def _session(session_id: str, record: Record) -> RestoreSession:
         e_tag=read_integer(record, "eTag"),
         unknown_values=tuple(unknown),
     )
-
-
-def _session_id(record: Record) -> str:
-    value = record.get("id")
-    if value is None:
-        raise BadFieldError(RejectionReason.MISSING_FIELD, "id")
-    if not isinstance(value, str):
-        raise BadFieldError(RejectionReason.WRONG_TYPE, "id")
-    session_id = value.lower()
-    if not _UUID.fullmatch(session_id):
-        raise BadFieldError(RejectionReason.BAD_ID, "id")
-    return session_id
 
 
 _TYPES = known_members(SessionType, SessionType.UNKNOWN)

@@ -65,6 +65,8 @@ class Request:
     form: bytes | None = None
     most_seconds: float | None = None
     """Bounds the whole request closer than usual."""
+    hold_seconds: float = 0.0
+    """How long the server may wait for something to tell before it answers (long poll)."""
     last_words: bool = False
     """True for what is said after the client was stopped."""
 
@@ -107,7 +109,6 @@ class Transport:
         parts = urlsplit(server.url)
         self._origin = f"https://{parts.netloc}"
         self._peer = parts.netloc
-        self._timeout = Timeout(connect=server.timeout, read=server.timeout)
         self._most_seconds = _WHOLE_REQUEST_TIMEOUTS * server.timeout
         self._slots = threading.BoundedSemaphore(server.max_concurrent_requests)
         self._watchdog = Watchdog(lifeline, name=f"watchdog-{server.name}")
@@ -125,8 +126,8 @@ class Transport:
         Raises:
             Vb365Error: there was no answer, or one that cannot be read.
         """
-        # What is said at the end must not wait for what is being cut.
-        with nullcontext() if request.last_words else self._slots:
+        # What is said at the end must not wait for what is being cut, and what waits by itself must not take a place.
+        with nullcontext() if request.last_words or request.hold_seconds else self._slots:
             if self._lifeline.over and not request.last_words:
                 raise StoppedError("not asked, the client is stopped", operation=request.operation)
             begun = time.perf_counter()
@@ -164,7 +165,9 @@ class Transport:
 
     def _outcome(self, request: Request) -> Answer | Vb365Error:
         """The answer, or the error: returned, so that no foreign exception hangs on it."""
-        most_seconds = min(self._most_seconds, request.most_seconds or self._most_seconds)
+        most_seconds = request.hold_seconds + min(
+            self._most_seconds, request.most_seconds or self._most_seconds
+        )
         exchange = self._watchdog.begin(most_seconds, outlives_stop=request.last_words)
         outcome: Answer | Vb365Error
         try:
@@ -195,11 +198,12 @@ class Transport:
 
     def _answer(self, request: Request, session: requests.Session) -> Answer:
         prepared = self._prepared(request, session)
+        seconds = self._server.timeout
         # The timeout is one of urllib3's; requests takes it, its type stubs do not say so.
         response = session.send(
             prepared,
             stream=True,
-            timeout=self._timeout,  # type: ignore[arg-type]
+            timeout=Timeout(connect=seconds, read=seconds + request.hold_seconds),  # type: ignore[arg-type]
             verify=True,
             cert=None,
             proxies={},

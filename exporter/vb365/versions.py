@@ -24,6 +24,7 @@ log = structlog.get_logger()
 
 _NEWEST_FIRST: Final = ("v8", "v7", "v6")
 _WITH_ANTIFORGERY: Final = frozenset({"v7", "v8"})
+_WITH_FEED_AND_STATISTICS: Final = frozenset({"v8"})
 _WITH_LOGOUT: Final = frozenset({"v7", "v8"})
 
 
@@ -53,6 +54,11 @@ class Versions:
     def have_antiforgery(self) -> bool:
         """Whether the chosen version wants cookies against forged requests, unless a login says otherwise."""
         return self.chosen in _WITH_ANTIFORGERY
+
+    @property
+    def have_feed_and_statistics(self) -> bool:
+        """Whether the chosen version has a change feed, and statistics of sessions."""
+        return self.chosen in _WITH_FEED_AND_STATISTICS
 
     def current(self) -> str:
         """The version to ask for, chosen now if need be.

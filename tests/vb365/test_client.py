@@ -35,6 +35,8 @@ from exporter.vb365.errors import (
     ThrottledError,
     Vb365Error,
 )
+from exporter.vb365.extras import EventOperation, EventStatus, Statistics
+from exporter.vb365.feed import OUTDATED_POSITION
 from exporter.vb365.logins import LoginMemory
 from exporter.vb365.model import Rejection, RejectionReason, RestoreSession
 from exporter.vb365.watchdog import Lifeline
@@ -709,7 +711,7 @@ def test_no_secret_is_in_the_log_or_in_what_objects_say_of_themselves(
     client = make_client()
     with pytest.raises(ServerError) as caught:
         client.get_session(ID)
-    tokens: Any = client._tokens
+    tokens: Any = client._access._tokens
     told = [str(logged), repr(client), repr(tokens._grant), repr(tokens.current()), repr(caught)]
     assert [entry["path"] for entry in logged] == ["/v7/token", f"/v7/RestoreSessions/{ID}"]
     for secret in (PASSWORD, "access-1", "refresh-1"):
@@ -723,3 +725,102 @@ def test_a_path_in_the_configured_url_comes_before_the_apis_paths(
     api.get(f"{URL}/veeam/v7/RestoreSessions/{ID}", json=session())
     client = make_client(config(f"{URL}/veeam"))
     assert isinstance(client.get_session(ID), RestoreSession)
+
+
+# Statistics, events and the change feed
+
+V8 = f"{URL}/v8"
+
+
+@pytest.fixture
+def v8(api: responses.RequestsMock, make_client: MakeClient) -> Client:
+    api.post(f"{V8}/token", json=TOKEN_ANSWER)
+    return make_client(config(api_version="v8"))
+
+
+def test_statistics_of_a_session_are_its_counts(v8: Client, api: responses.RequestsMock) -> None:
+    url = f"{V8}/RestoreSessions/{ID}/Statistics"
+    api.get(url, json={"restoredItemsCount": 10, "failedItemsCount": 1, "items": []})
+
+    assert Statistics(restored=10, failed=1) == v8.statistics(ID)
+
+
+def test_an_answer_without_counts_is_a_bad_response(
+    v8: Client, api: responses.RequestsMock
+) -> None:
+    api.get(f"{V8}/RestoreSessions/{ID}/Statistics", json=["counts"])
+
+    with pytest.raises(BadResponseError, match="no counts"):
+        v8.statistics(ID)
+
+
+def test_events_are_summed_up_over_all_pages(v8: Client, api: responses.RequestsMock) -> None:
+    url = f"{V8}/RestoreSessions/{ID}/Events"
+    one = {"id": "1", "type": "Export", "status": "Success", "itemSizeBytes": 5}
+    two = {"id": "2", "type": "View", "status": "Failed"}
+    api.get(url, json=page(one, next_href=f"/v8/RestoreSessions/{ID}/Events?offset=1"))
+    api.get(url, json=page(two))
+
+    summary = v8.events(ID)
+
+    assert {
+        (EventOperation.EXPORT, EventStatus.SUCCESS): 1,
+        (EventOperation.VIEW, EventStatus.FAILED): 1,
+    } == summary.counts
+    assert {EventOperation.EXPORT: 5, EventOperation.VIEW: 0} == summary.size_bytes
+
+
+def test_the_change_feed_is_asked_from_a_position(v8: Client, api: responses.RequestsMock) -> None:
+    api.get(f"{V8}/Events", json={"nextChangeToken": "18", "results": []})
+
+    changes = v8.change_feed("17", hold_seconds=30)
+
+    assert "18" == changes.position
+    assert ["GET /v8/Events?from=17&limit=1000&timeoutSeconds=30"] == asked(api, "/v8/Events")
+
+
+def test_the_change_feed_may_be_silent_for_as_long_as_it_was_told_to_wait(
+    v8: Client, api: responses.RequestsMock
+) -> None:
+    api.get(f"{V8}/Events", json={"nextChangeToken": "18", "results": []})
+
+    v8.change_feed("17", hold_seconds=30)
+
+    login, feed = (call.request.req_kwargs["timeout"] for call in api.calls)  # type: ignore[attr-defined] # responses adds them
+    assert 30 == feed.read_timeout - login.read_timeout
+    assert feed.connect_timeout == login.connect_timeout
+
+
+def test_a_position_that_the_server_has_forgotten_is_told_by_its_code(
+    v8: Client, api: responses.RequestsMock
+) -> None:
+    api.get(
+        f"{V8}/Events",
+        status=400,
+        json={"message": "The change token is no longer valid.", "errorCode": OUTDATED_POSITION},
+    )
+
+    with pytest.raises(BadResponseError) as caught:
+        v8.change_feed("17", hold_seconds=30)
+
+    assert OUTDATED_POSITION == caught.value.code
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client: client.statistics(ID),
+        lambda client: client.events(ID),
+        lambda client: client.change_feed("17", hold_seconds=30),
+    ],
+)
+def test_extras_and_the_change_feed_are_never_repeated(
+    v8: Client, api: responses.RequestsMock, ask: Callable[[Client], object]
+) -> None:
+    for path in (f"RestoreSessions/{ID}/Statistics", f"RestoreSessions/{ID}/Events", "Events"):
+        api.get(f"{V8}/{path}", status=503)
+
+    with v8.poll(deadline=math.inf), pytest.raises(ServerError):
+        ask(v8)
+
+    assert 2 == len(api.calls)  # the login, and what was asked for

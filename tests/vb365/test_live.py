@@ -14,7 +14,7 @@ import pytest
 from vb365.support import ID, OTHER_ID, TOKEN_ANSWER, Server, config, grant, http, session
 
 from exporter.config.model import TLSConfig
-from exporter.vb365 import client as client_module
+from exporter.vb365 import access as access_module
 from exporter.vb365.client import Client
 from exporter.vb365.errors import AuthError, StoppedError
 from exporter.vb365.model import RestoreSession
@@ -168,7 +168,7 @@ def test_requests_that_were_stopped_do_not_make_the_server_look_unreachable(
 def test_a_silent_logout_does_not_hold_up_closing(
     serve: Serve, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "_LOGOUT_SECONDS", 0.1)
+    monkeypatch.setattr(access_module, "_LOGOUT_SECONDS", 0.1)
 
     def answer(request: Request) -> bytes | None:
         if request.target.endswith("/logout"):
