@@ -4,35 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
-from exporter.config import Config, ServerConfig
+from exporter.config import Config, Extra, ServerConfig
 from exporter.metrics.exposition import Publisher
-from exporter.metrics.telemetry import ServerTelemetry, Telemetry
+from exporter.metrics.telemetry import Telemetry
 from exporter.polling.clock import Clock
-from exporter.polling.ledger import Ledger
-from exporter.polling.poller import Poller
 from exporter.polling.snapshot import Snapshot
-from exporter.vb365.client import Client
-from exporter.vb365.tls import warn_if_unverified
+from exporter.target import Target
+from exporter.vb365.model import RestoreSession
 
 __all__ = ["Changes", "Service"]
 
 _STOP_SECONDS = 2.0
 # Windows notices Ctrl-C only between waits.
 _WAKE_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Target:
-    """One server that is polled: everything that works for it."""
-
-    server: ServerConfig
-    telemetry: ServerTelemetry
-    client: Client
-    poller: Poller
-    thread: threading.Thread
-    stop: threading.Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,18 +40,25 @@ class Service:
         config: what to poll.
         clock: the process's clocks.
         telemetry: the exporter's own metrics.
+        record: takes the sessions of a server that began or ended, after each poll; called by pollers' threads.
     """
 
     def __init__(
-        self, config: Config, *, clock: Clock | None = None, telemetry: Telemetry | None = None
+        self,
+        config: Config,
+        *,
+        clock: Clock | None = None,
+        telemetry: Telemetry | None = None,
+        record: Callable[[str, tuple[RestoreSession, ...]], None] = lambda _server, _sessions: None,
     ) -> None:
         self.clock = clock or Clock()
         self.config = config
         self.telemetry = telemetry or Telemetry()
         self.telemetry.configured(config.poll_interval, self.clock.timestamp())
         self.publisher = self._make_publisher(config)
+        self._record = record
         self._publishing = threading.Lock()
-        self._targets: dict[str, _Target] = {}
+        self._targets: dict[str, Target] = {}
         self._closing: list[threading.Thread] = []
         self._was_ready = False
 
@@ -95,14 +89,11 @@ class Service:
         """
         for server in self.config.servers:
             target = self._target(server, None, first_gap_seconds=server.poll_interval)
-            thread = threading.Thread(
-                target=target.poller.poll, name=target.thread.name, daemon=True
-            )
-            self._targets[server.name] = replace(target, thread=thread)
-            thread.start()
+            self._targets[server.name] = target
+            target.start_one_poll()
         for target in self._targets.values():
-            while target.thread.is_alive() and not stop.is_set():
-                target.thread.join(_WAKE_SECONDS)
+            while target.works and not stop.is_set():
+                target.join(_WAKE_SECONDS)
         return not self.waiting() and all(
             snapshot.status.up for snapshot in self.publisher.snapshots()
         )
@@ -111,12 +102,13 @@ class Service:
         """Abandon the polls, log out where the API has a logout; takes 2 s at most."""
         targets = tuple(self._targets.values())
         for target in targets:
-            target.stop.set()
+            target.stop()
         self._close(targets)
         until = self.clock.monotonic() + _STOP_SECONDS
-        for thread in (*self._closing, *(target.thread for target in targets)):
-            if thread.ident is not None:
-                thread.join(max(0.0, until - self.clock.monotonic()))
+        for thread in self._closing:
+            thread.join(max(0.0, until - self.clock.monotonic()))
+        for target in targets:
+            target.join(max(0.0, until - self.clock.monotonic()))
 
     def unhealthy(self) -> tuple[str, ...]:
         """The servers whose pollers have stopped moving."""
@@ -136,8 +128,8 @@ class Service:
         leaving = [target for name, target in before.items() if targets.get(name) is not target]
         with self._publishing:
             for target in leaving:
-                target.stop.set()
-            if config.info_labels != self.config.info_labels:
+                target.stop()
+            if _shown(config) != _shown(self.config):
                 self.publisher = self._make_publisher(config, self.publisher.snapshots())
             self.config = config
             self._targets = targets
@@ -154,7 +146,7 @@ class Service:
             if before.get(name) is target:
                 target.client.reread_files()
             else:
-                target.thread.start()
+                target.start()
         return Changes(
             added=tuple(name for name in targets if name not in before),
             removed=tuple(name for name in before if name not in targets),
@@ -165,12 +157,13 @@ class Service:
         return Publisher(
             self.telemetry.registry,
             info_labels=config.info_labels,
+            extras=_extras(config),
             monotonic=self.clock.monotonic,
             snapshots=snapshots,
         )
 
-    def _targets_for(self, config: Config, before: dict[str, _Target]) -> dict[str, _Target]:
-        targets: dict[str, _Target] = {}
+    def _targets_for(self, config: Config, before: dict[str, Target]) -> dict[str, Target]:
+        targets: dict[str, Target] = {}
         count = len(config.servers)
         for number, server in enumerate(config.servers):
             old = before.get(server.name)
@@ -182,45 +175,21 @@ class Service:
         return targets
 
     def _target(
-        self, server: ServerConfig, predecessor: _Target | None, *, first_gap_seconds: float
-    ) -> _Target:
-        warn_if_unverified(server)
+        self, server: ServerConfig, predecessor: Target | None, *, first_gap_seconds: float
+    ) -> Target:
         stop = threading.Event()
-        telemetry = self.telemetry.server(server.name)
-        client = Client(
+        return Target(
             server,
-            observer=telemetry,
-            stop=stop,
-            clock=self.clock.monotonic,
-            wall_clock=self.clock.timestamp,
-        )
-        poller = Poller(
-            server,
-            api=client,
-            ledger=Ledger(server.name, server.sessions, server.stale_after),
             clock=self.clock,
-            observer=telemetry,
+            telemetry=self.telemetry.server(server.name, server.sessions.extras),
             publish=self._publish_unless(stop),
+            record=partial(self._record, server.name),
             stop=stop,
+            predecessor=predecessor,
             first_gap_seconds=first_gap_seconds,
         )
 
-        def run() -> None:
-            if predecessor is not None:
-                predecessor.thread.join()  # polls of one server never overlap; it was told to stop
-            poller.run()
-
-        thread = threading.Thread(target=run, name=f"poll-{server.name}", daemon=True)
-        return _Target(
-            server=server,
-            telemetry=telemetry,
-            client=client,
-            poller=poller,
-            thread=thread,
-            stop=stop,
-        )
-
-    def _close(self, targets: Iterable[_Target]) -> None:
+    def _close(self, targets: Iterable[Target]) -> None:
         """Log out and close connections, without waiting for it."""
         self._closing = [thread for thread in self._closing if thread.is_alive()]
         for target in targets:
@@ -237,3 +206,13 @@ class Service:
                     self.publisher.publish(snapshot)
 
         return publish
+
+
+def _extras(config: Config) -> frozenset[Extra]:
+    """What any server is asked for beyond its sessions."""
+    return frozenset(extra for server in config.servers for extra in server.sessions.extras)
+
+
+def _shown(config: Config) -> tuple[tuple[str, ...], frozenset[Extra]]:
+    """What decides which families of single sessions there are."""
+    return (config.info_labels, _extras(config))

@@ -26,10 +26,9 @@ def test_polls_of_a_server_do_not_overlap_with_those_from_before_it_was_changed(
     events: list[str] = []
     may_end = threading.Event()
 
-    class StubPoller:
+    class StubLoop:
         def __init__(self, *_args: object, stop: threading.Event, **_more: object) -> None:
             self.stop = stop
-            self.polled_once = threading.Event()
 
         def run(self) -> None:
             events.append("begins")
@@ -37,7 +36,7 @@ def test_polls_of_a_server_do_not_overlap_with_those_from_before_it_was_changed(
             may_end.wait()
             events.append("ends")
 
-    monkeypatch.setattr("exporter.service.Poller", StubPoller)
+    monkeypatch.setattr("exporter.target.PollLoop", StubLoop)
     service = Service(configuration("1s"))
     service.start()
     wait_until(lambda: ["begins"] == events, "the first poller")
@@ -62,10 +61,15 @@ def test_a_poller_that_was_stopped_does_not_bring_back_what_was_withdrawn(
             publishers.append(publish)
             self.polled_once = threading.Event()
 
-        def run(self) -> None:
+    class StubLoop:
+        def __init__(self, *_args: object, **_more: object) -> None:
             """Nothing: the test publishes."""
 
-    monkeypatch.setattr("exporter.service.Poller", StubPoller)
+        def run(self) -> None:
+            """The same."""
+
+    monkeypatch.setattr("exporter.target.Poller", StubPoller)
+    monkeypatch.setattr("exporter.target.PollLoop", StubLoop)
     service = Service(configuration("1s"))
     service.start()
     publishers[0](Snapshot(server="hq"))

@@ -8,7 +8,14 @@ from __future__ import annotations
 from exporter.config.durations import format_duration, parse_duration
 from exporter.config.loader import check_lines, load_config, parse_config
 from exporter.config.masked import masked_yaml
-from exporter.config.model import AuthConfig, Config, ServerConfig, SessionsConfig, TLSConfig
+from exporter.config.model import (
+    AuthConfig,
+    Config,
+    Extra,
+    ServerConfig,
+    SessionsConfig,
+    TLSConfig,
+)
 from exporter.config.problems import ConfigError, Problem
 from exporter.config.secrets import MASK, SecretSource, SecretUnavailableError, SecretUrl
 
@@ -17,6 +24,7 @@ __all__ = [
     "AuthConfig",
     "Config",
     "ConfigError",
+    "Extra",
     "Problem",
     "SecretSource",
     "SecretUnavailableError",

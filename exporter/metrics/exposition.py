@@ -8,7 +8,7 @@ The exporter's own metrics close the body; they are rendered at most once a seco
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from math import inf
@@ -20,7 +20,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.registry import Collector
 
-from exporter.metrics.catalogue import SESSION_FAMILIES, SESSION_LABELS, session_info_family
+from exporter.config import Extra
+from exporter.metrics.catalogue import SESSION_LABELS, session_families
 from exporter.metrics.families import SnapshotCollector, empty_family
 from exporter.metrics.formats import Format
 from exporter.metrics.gzipping import GZIP_HEADER, Piece, crc_of_all, gzip_trailer, piece
@@ -101,6 +102,7 @@ class Publisher:
     Args:
         own_metrics: the registry of the exporter's own metrics.
         info_labels: fields of a session that may become labels of `vb365_restore_session_info`.
+        extras: what any server is asked for beyond the sessions themselves.
         monotonic: seconds on the clock that ages are measured with.
         snapshots: what is said from the start.
     """
@@ -110,13 +112,13 @@ class Publisher:
         own_metrics: CollectorRegistry,
         *,
         info_labels: Sequence[str],
+        extras: Collection[Extra] = (),
         monotonic: Callable[[], float],
         snapshots: Iterable[Snapshot] = (),
     ) -> None:
         self._own_metrics = own_metrics
         self._monotonic = monotonic
-        info = (session_info_family(info_labels),) if info_labels else ()
-        self._families = (*SESSION_FAMILIES, *info)
+        self._families = session_families(info_labels, extras)
         self._headers = {
             form: [
                 piece(

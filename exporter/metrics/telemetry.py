@@ -15,12 +15,14 @@ from exporter import __version__
 from exporter.metrics.catalogue import exporter_family
 from exporter.metrics.labels import label_value
 from exporter.vb365.errors import Reason
+from exporter.vb365.feed import ChangeKind
 from exporter.vb365.model import RejectionReason
 
 __all__ = ["ServerTelemetry", "Telemetry"]
 
 _REQUEST_BUCKETS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _UNKNOWN_VALUE_FIELDS = ("type", "state", "result")
+_UNKNOWN_EVENT_FIELDS = ("event_type", "event_status")
 
 
 class Telemetry:
@@ -40,6 +42,10 @@ class Telemetry:
         self.retries = self._counter("vb365_api_retries_total")
         self.rejected = self._counter("vb365_records_rejected_total")
         self.unknown_values = self._counter("vb365_unknown_values_total")
+        self.extras_failures = self._counter("vb365_extras_failures_total")
+        self.feed_connected = self._gauge("vb365_change_feed_connected")
+        self.feed_last_event = self._gauge("vb365_change_feed_last_event_timestamp_seconds")
+        self.feed_events = self._counter("vb365_change_feed_events_total")
         duration = exporter_family("vb365_api_request_duration_seconds")
         self.request_duration = Histogram(
             duration.name,
@@ -60,14 +66,24 @@ class Telemetry:
             PlatformCollector(registry=self.registry)
             GCCollector(registry=self.registry)
 
-    def server(self, name: str) -> ServerTelemetry:
-        """The part that belongs to one server, with every known combination of labels at 0."""
+    def server(self, name: str, extras: Iterable[str] = ()) -> ServerTelemetry:
+        """The part that belongs to one server, with every known combination of labels at 0.
+
+        Args:
+            name: the server's.
+            extras: what is asked for beyond the sessions themselves.
+        """
         telemetry = ServerTelemetry(self, label_value(name))
         self.polls.labels(telemetry.name)
         self.overruns.labels(telemetry.name)
         _touch(self.poll_failures, telemetry.name, Reason)
         _touch(self.rejected, telemetry.name, RejectionReason)
         _touch(self.unknown_values, telemetry.name, _UNKNOWN_VALUE_FIELDS)
+        for extra in extras:
+            for reason in Reason:
+                self.extras_failures.labels(telemetry.name, extra, reason.value)
+            if extra == "events":
+                _touch(self.unknown_values, telemetry.name, _UNKNOWN_EVENT_FIELDS)
         return telemetry
 
     def configured(self, poll_interval_seconds: float, timestamp: float) -> None:
@@ -111,6 +127,10 @@ class ServerTelemetry:
                 self._telemetry.retries,
                 self._telemetry.rejected,
                 self._telemetry.unknown_values,
+                self._telemetry.extras_failures,
+                self._telemetry.feed_connected,
+                self._telemetry.feed_last_event,
+                self._telemetry.feed_events,
             ):
                 metric.remove_by_labels({"server": self.name})
 
@@ -142,6 +162,28 @@ class ServerTelemetry:
     def unknown_value(self, field: str) -> None:
         """A record held an enum value that is not known."""
         self._count(self._telemetry.unknown_values, field)
+
+    def extra_failed(self, extra: str, reason: Reason) -> None:
+        """An extra of a session was not answered."""
+        self._count(self._telemetry.extras_failures, extra, reason.value)
+
+    def feed_connected(self, *, connected: bool | None) -> None:
+        """Whether the change feed is followed; None when the server has none."""
+        with self._lock:
+            if self._ended:
+                return
+            if connected is None:
+                self._telemetry.feed_connected.remove_by_labels({"server": self.name})
+                return
+            self._telemetry.feed_connected.labels(self.name).set(connected)
+            _touch(self._telemetry.feed_events, self.name, ChangeKind)
+
+    def feed_event(self, kind: str, timestamp: float) -> None:
+        """The change feed told of a restore session, at this time (Unix seconds)."""
+        self._count(self._telemetry.feed_events, kind)
+        with self._lock:
+            if not self._ended:
+                self._telemetry.feed_last_event.labels(self.name).set(timestamp)
 
     def _count(self, counter: Counter, *labels: str) -> None:
         with self._lock:

@@ -1,27 +1,29 @@
-"""One poll of one server, readable on one screen, and the loop around it."""
+"""One poll of one server, readable on one screen; and between polls, what the change feed names."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
-from datetime import datetime
-from typing import Protocol
 
 import structlog
 
 from exporter.config import ServerConfig
 from exporter.polling.clock import Clock, Moment
+from exporter.polling.extras import ExtraRequest
 from exporter.polling.failure import PollFailure, ends_poll, is_server_wide
-from exporter.polling.ledger import PAGE_SESSIONS, Ledger, ListRequest
-from exporter.polling.snapshot import ServerStatus, Snapshot
-from exporter.vb365.client import Page, ServiceInstance
+from exporter.polling.interfaces import Api, PollObserver
+from exporter.polling.ledger import Ledger
+from exporter.polling.questions import PAGE_SESSIONS, ListRequest
+from exporter.polling.snapshot import Snapshot
+from exporter.polling.status import Oddities, StatusBook
+from exporter.polling.workers import Workers
 from exporter.vb365.errors import ForbiddenError, NotFoundError, Reason, Vb365Error
-from exporter.vb365.model import Rejection, RestoreSession
+from exporter.vb365.extras import EventSummary, Statistics
+from exporter.vb365.feed import ChangeKind, SessionChange
+from exporter.vb365.model import Rejection, RestoreSession, UnknownValue
 
-__all__ = ["Api", "PollObserver", "Poller"]
+__all__ = ["Poller"]
 
 log = structlog.get_logger()
 
@@ -30,53 +32,23 @@ _RETRY_SHARE = 0.9
 # Three prefixes tried, a login, and the request itself: each may take 6 x timeout.
 _REQUESTS_FOR_ONE_ANSWER = 5
 _HEARTBEAT_MARGIN_SECONDS = 30.0
-_LOGGED_ODDITIES = 200
 
-
-class Api(Protocol):
-    """What a poller needs of `exporter.vb365.client.Client`."""
-
-    @property
-    def api_version(self) -> str | None:
-        """The prefix in use, None until it is known."""
-
-    @property
-    def certificate_not_after(self) -> datetime | None:
-        """When the certificate the server showed last expires."""
-
-    def poll(self, deadline: float) -> AbstractContextManager[None]:
-        """Bound the retries of the requests within by monotonic seconds."""
-
-    def service_instance(self) -> ServiceInstance:
-        """Ask what the server is."""
-
-    def list_sessions(self, *, created_since: datetime | None, page_size: int) -> Iterator[Page]:
-        """Ask for sessions page by page, newest first."""
-
-    def get_session(self, session_id: str) -> RestoreSession | Rejection:
-        """Ask for one session."""
-
-
-class PollObserver(Protocol):
-    """Who counts what polls come across; the exporter's own metrics."""
-
-    def polled(self, reason: Reason | None) -> None:
-        """A poll has ended, well or with its first failure's reason."""
-
-    def overran(self) -> None:
-        """A poll took longer than the poll interval."""
-
-    def rejected(self, reason: str) -> None:
-        """A record was no restore session."""
-
-    def unknown_value(self, field: str) -> None:
-        """A record held an enum value that is not known."""
+_MANY_CHANGES = 50
+"""From so many sessions on that the change feed names, a poll may be cheaper for the server."""
 
 
 class Poller:
-    """Asks one server again and again, and publishes a snapshot after every poll.
+    """Asks one server and publishes a snapshot of what it answered. The only writer of the server's ledger.
 
-    The only writer of the server's ledger. `run` is the body of its thread.
+    Args:
+        server: whom to poll, and how.
+        api: its API.
+        ledger: what is known of its sessions.
+        clock: the process's clocks.
+        observer: counts what polls come across.
+        publish: takes every new snapshot.
+        record: takes the sessions that began or ended, as they are known by the end of a poll.
+        stop: abandons it.
     """
 
     def __init__(
@@ -89,7 +61,7 @@ class Poller:
         observer: PollObserver,
         publish: Callable[[Snapshot], None],
         stop: threading.Event,
-        first_gap_seconds: float | None = None,
+        record: Callable[[tuple[RestoreSession, ...]], None] = lambda _sessions: None,
     ) -> None:
         self._server = server
         self._api = api
@@ -98,45 +70,29 @@ class Poller:
         self._observer = observer
         self._publish = publish
         self._stop = stop
-        self._first_gap_seconds = first_gap_seconds or server.poll_interval
-        self._workers = ThreadPoolExecutor(
-            max_workers=server.max_concurrent_requests, thread_name_prefix=f"get-{server.name}"
+        self._record = record
+        self._workers = Workers(
+            server.max_concurrent_requests, name=f"get-{server.name}", stop=stop
         )
-        self._status = ServerStatus(tls_verified=not server.tls_config.insecure_skip_verify)
+        self._book = StatusBook(server)
+        self._oddities = Oddities(server)
         self._failures: list[PollFailure] = []
-        self._failed_before: PollFailure | None = None
-        self._logged_oddities: set[tuple[str, ...]] = set()
         self._heartbeat = clock.monotonic()
         self.polled_once = threading.Event()
 
-    # The loop
-
-    def run(self) -> None:
-        """Poll until stopped; polls never overlap, and one that overran is followed by the next at once."""
-        interval = self._server.poll_interval
-        due = self._clock.monotonic()
-        gap = self._first_gap_seconds
-        while not self._stop.is_set():
-            begun = self._clock.monotonic()
-            self.poll()
-            now = self._clock.monotonic()
-            if now - begun > interval:
-                self._overran(now - begun)
-                due = now
-            else:
-                due = max(
-                    due + gap, now
-                )  # polls that a frozen process has missed are not made up for
-                gap = interval
-            self._stop.wait(max(0.0, due - now))
-            self._beat()
-        self._workers.shutdown(wait=False, cancel_futures=True)
+    def beat(self) -> None:
+        """Say that the poller's thread moves."""
+        self._heartbeat = self._clock.monotonic()
 
     def healthy(self) -> bool:
         """False when the loop has not moved for longer than its own longest wait allows."""
         one_answer = _REQUESTS_FOR_ONE_ANSWER * 6 * self._server.timeout
         allowed = self._server.poll_interval + one_answer + _HEARTBEAT_MARGIN_SECONDS
         return self._clock.monotonic() - self._heartbeat < allowed
+
+    def close(self) -> None:
+        """End its threads."""
+        self._workers.close()
 
     # One poll
 
@@ -150,16 +106,66 @@ class Poller:
                 vouched, reachable = self._ask_server(begun)
                 if reachable:
                     self._ask_ids(vouched=vouched)
+                    self._ask_extras()
         except Exception as error:
             defect = PollFailure(reason=Reason.INTERNAL, message=type(error).__name__)
-            if defect != self._failed_before and not self._stop.is_set():
+            if self._book.is_news(defect) and not self._stop.is_set():
                 log.exception("poll broke off", server=self._server.name)
             self._failures.append(defect)
         if self._stop.is_set():
             return  # an abandoned poll says nothing about the server
         ended = self._clock.now()
         self._ledger.end_poll(ended, complete=not self._failures)
-        self._conclude(begun, ended)
+        failure = self._failures[0] if self._failures else None
+        self._book.concluded(failure, begun, ended, self._clock.timestamp())
+        self._observer.polled(failure.reason if failure else None)
+        self._tell()
+        self.polled_once.set()
+
+    def overran(self, seconds: float) -> None:
+        """A poll took so long, which is longer than the poll interval."""
+        self._observer.overran()
+        self._oddities.overrun(seconds)
+
+    def follow(self, changes: Iterable[SessionChange]) -> None:
+        """Take in what the change feed tells between polls: ask for exactly the sessions it names. Never raises.
+
+        What is not answered is left to the next poll, which also says why.
+        """
+        updated = []
+        try:
+            for change in changes:
+                if change.kind is ChangeKind.DELETE:
+                    self._ledger.missing(change.session_id, self._clock.now())
+                elif self._ledger.is_news(change):
+                    self._ledger.ask_again(change.session_id)
+                    updated.append(change.session_id)
+            if len(updated) >= _MANY_CHANGES:
+                self.poll()
+                return
+            for _, answer in self._workers.ask_all(updated, self._api.get_session):
+                self.beat()
+                if isinstance(answer, RestoreSession):
+                    self._take(answer)
+            self._ask_extras(updated)
+        except Exception:
+            log.exception("change feed could not be followed", server=self._server.name)
+        if not self._stop.is_set():
+            self._tell()
+
+    def _tell(self) -> None:
+        """Publish what is known now."""
+        status = replace(
+            self._book.status,
+            api_version=self._api.api_version,
+            certificate_not_after=self._api.certificate_not_after,
+        )
+        self._publish(self._ledger.snapshot(status))
+        news = self._ledger.take_news()
+        if news:
+            self._record(news)
+
+    # What to ask
 
     def _ask_server(self, begun: Moment) -> tuple[bool, bool]:
         """Ask for what the server has; returns whether it answered for itself, and whether it makes sense to go on."""
@@ -170,7 +176,7 @@ class Poller:
                 self._identify()
                 self._ledger.vouch(self._clock.now())
                 return True, True
-            if self._status.version is None or any(request.is_walk for request in lists):
+            if self._book.status.version is None or any(request.is_walk for request in lists):
                 self._identify_if_allowed()
             for request in lists:
                 self._read_list(request)
@@ -192,8 +198,8 @@ class Poller:
                 if ends_poll(error):
                     return
             wanted = self._ledger.unconfirmed()
-        for session_id, answer in self._get_all(wanted):
-            self._beat()
+        for session_id, answer in self._workers.ask_all(wanted, self._api.get_session):
+            self.beat()
             if isinstance(answer, RestoreSession):
                 self._take(answer)
             elif isinstance(answer, Rejection):
@@ -209,15 +215,15 @@ class Poller:
 
     def _identify(self) -> None:
         """Ask which version the server is."""
-        self._status = replace(self._status, version=self._api.service_instance().version)
-        self._beat()
+        self._book.identified(self._api.service_instance().version)
+        self.beat()
 
     def _identify_if_allowed(self) -> None:
         """The same where the answer is nice to have: sessions can be listed without it."""
         try:
             self._identify()
         except ForbiddenError:
-            self._status = replace(self._status, version="")
+            self._book.identified("")
         except Vb365Error as error:
             if ends_poll(error):
                 raise
@@ -229,7 +235,7 @@ class Poller:
             created_since=request.created_since, page_size=PAGE_SESSIONS
         )
         for number, page in enumerate(pages, start=1):
-            self._beat()
+            self.beat()
             for rejection in page.rejections:
                 self._ledger.unreadable()
                 self._reject(rejection)
@@ -241,110 +247,53 @@ class Poller:
                 break
         self._ledger.end_list(request, self._clock.now())
 
-    def _get_all(
-        self, session_ids: Iterable[str]
-    ) -> Iterator[tuple[str, RestoreSession | Rejection | Vb365Error]]:
-        """Ask for sessions by id, several at a time; ends early when the server itself is the trouble."""
-        abandon = threading.Event()
+    def _ask_extras(self, session_ids: Collection[str] | None = None) -> None:
+        """Ask for the extras that are due, of all sessions or of these; one that fails fails by itself."""
+        due = []
+        for request in self._ledger.extras.due():
+            if request.extra == "statistics" and not self._api.has_statistics:
+                self._ledger.extras.failed(request)
+            elif session_ids is None or request.session_id in session_ids:
+                due.append(request)
+        for request, answer in self._workers.ask_all(due, self._ask_extra):
+            self.beat()
+            if not isinstance(answer, Vb365Error):
+                if isinstance(answer, EventSummary):
+                    self._note_events(request, answer)
+                self._ledger.extras.take(request, answer, self._clock.now())
+                continue
+            self._ledger.extras.failed(request)
+            self._note_failed_extra(request, answer.reason, str(answer))
 
-        def get(session_id: str) -> RestoreSession | Rejection | Vb365Error | None:
-            if abandon.is_set() or self._stop.is_set():
-                return None
-            try:
-                return self._api.get_session(session_id)
-            except Vb365Error as error:
-                if is_server_wide(error):
-                    abandon.set()
-                return error
+    def _ask_extra(self, request: ExtraRequest) -> Statistics | EventSummary:
+        if request.extra == "events":
+            return self._api.events(request.session_id)
+        return self._api.statistics(request.session_id)
 
-        session_ids = tuple(session_ids)
-        answers = (
-            map(get, session_ids) if len(session_ids) == 1 else self._workers.map(get, session_ids)
-        )
-        for session_id, answer in zip(session_ids, answers, strict=True):
-            if answer is not None:
-                yield session_id, answer
+    # What was answered
 
     def _take(self, session: RestoreSession) -> None:
-        for unknown in session.unknown_values:
-            self._observer.unknown_value(unknown.field)
-            if self._is_new_oddity("unknown", unknown.field, unknown.value):
-                log.warning(
-                    "unknown value shown as Unknown",
-                    server=self._server.name,
-                    field=unknown.field,
-                    value=unknown.value,
-                    session_id=session.id,
-                )
+        self._note_unknown(session.unknown_values, session.id)
         self._ledger.observe(session, self._clock.now())
 
     def _reject(self, rejection: Rejection) -> None:
         self._observer.rejected(rejection.reason)
-        if self._is_new_oddity("rejected", rejection.reason, rejection.field):
-            log.warning(
-                "record rejected, the others are served",
-                server=self._server.name,
-                reason=rejection.reason,
-                field=rejection.field,
-                session_id=rejection.session_id,
-            )
+        self._oddities.rejected(rejection)
 
-    # How it ended
+    def _note_unknown(self, unknown_values: Iterable[UnknownValue], session_id: str) -> None:
+        for unknown in unknown_values:
+            self._observer.unknown_value(unknown.field)
+            self._oddities.unknown_value(unknown, session_id)
 
-    def _conclude(self, begun: Moment, ended: Moment) -> None:
-        failure = self._failures[0] if self._failures else None
-        self._log_change(failure, ended)
-        self._observer.polled(failure.reason if failure else None)
-        timestamp = self._clock.timestamp()
-        failing_since = self._status.failing_since
-        up_since = self._status.up_since
-        self._status = replace(
-            self._status,
-            up=failure is None,
-            failure_reason=failure.reason if failure else None,
-            failure_message=failure.message if failure else None,
-            failing_since=(failing_since or begun.monotonic) if failure else None,
-            up_since=None if failure else (up_since or begun.monotonic),
-            api_version=self._api.api_version,
-            certificate_not_after=self._api.certificate_not_after,
-            last_poll_timestamp=timestamp,
-            last_success_timestamp=self._status.last_success_timestamp if failure else timestamp,
-            last_poll_duration_seconds=ended.monotonic - begun.monotonic,
-        )
-        self._publish(self._ledger.snapshot(self._status))
-        self.polled_once.set()
+    def _note_events(self, request: ExtraRequest, summary: EventSummary) -> None:
+        self._note_unknown(summary.unknown_values, request.session_id)
+        if summary.unreadable:
+            why = f"{summary.unreadable} records are no events, the others are counted"
+            self._note_failed_extra(request, Reason.BAD_RESPONSE, why)
 
-    def _log_change(self, failure: PollFailure | None, ended: Moment) -> None:
-        """Say when a failure starts, changes and ends; not at every poll."""
-        before = self._status
-        if failure is None:
-            if before.failing_since is not None:
-                log.info(
-                    "poll succeeded again",
-                    server=self._server.name,
-                    failed_for_seconds=round(ended.monotonic - before.failing_since, 1),
-                )
-            elif before.up is None:
-                log.info("first poll succeeded", server=self._server.name, version=before.version)
-        elif failure.is_news_after(self._failed_before):
-            log.warning(
-                "poll failed, what is not confirmed stays until it is stale",
-                server=self._server.name,
-                reason=failure.reason,
-                error=failure.message,
-                stale_after_seconds=self._server.stale_after,
-            )
-        self._failed_before = failure
-
-    def _overran(self, seconds: float) -> None:
-        self._observer.overran()
-        if self._is_new_oddity("overrun"):
-            log.warning(
-                "poll took longer than the poll interval, the next one follows it",
-                server=self._server.name,
-                took_seconds=round(seconds, 1),
-                poll_interval_seconds=self._server.poll_interval,
-            )
+    def _note_failed_extra(self, request: ExtraRequest, reason: Reason, error: str) -> None:
+        self._observer.extra_failed(request.extra, reason)
+        self._oddities.extra_failed(request.extra, reason, request.session_id, error)
 
     def _failed(self, error: Vb365Error) -> None:
         self._fail(error.reason, str(error))
@@ -353,12 +302,3 @@ class Poller:
         self._failures.append(
             PollFailure(reason=reason, message=message, of_one_session=of_one_session)
         )
-
-    def _is_new_oddity(self, *oddity: str) -> bool:
-        if oddity in self._logged_oddities or len(self._logged_oddities) >= _LOGGED_ODDITIES:
-            return False
-        self._logged_oddities.add(oddity)
-        return True
-
-    def _beat(self) -> None:
-        self._heartbeat = self._clock.monotonic()

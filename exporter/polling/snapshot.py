@@ -6,7 +6,7 @@ moment, so that data ends on time even while its poller hangs in a request.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import inf
@@ -26,6 +26,7 @@ __all__ = [
     "ServerStatus",
     "Snapshot",
     "StartedKey",
+    "with_series",
 ]
 
 StartedKey = tuple[str, SessionType]
@@ -144,16 +145,8 @@ class Snapshot:
 
     @property
     def running_with_series(self) -> tuple[RunningSession, ...]:
-        """The configured ones, and the newest of the others up to `max_series`."""
-        room = self.max_series
-        chosen = []
-        for running in self.running:
-            if not running.configured:
-                if room == 0:
-                    continue
-                room -= 1
-            chosen.append(running)
-        return tuple(chosen)
+        """Those of `running` that get series."""
+        return with_series(self.running, self.max_series)
 
     @property
     def expires_at(self) -> float:
@@ -186,3 +179,16 @@ class Snapshot:
             last_end=self.last_end if listed_fresh else _nothing(),
             listed_at=self.listed_at if listed_fresh else -inf,
         )
+
+
+def with_series(running: Iterable[RunningSession], max_series: int) -> tuple[RunningSession, ...]:
+    """Of these sessions, newest first, the configured ones and the newest of the others up to `max_series`."""
+    room = max_series
+    chosen = []
+    for one in running:
+        if not one.configured:
+            if room == 0:
+                continue
+            room -= 1
+        chosen.append(one)
+    return tuple(chosen)

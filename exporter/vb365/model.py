@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any, Literal
 
 from exporter.vb365.extras import EventSummary, Statistics
 from exporter.vb365.fields import (
@@ -123,6 +124,13 @@ class RestoreSession:
         """The N of "N items processed" in `details`; None when it has another form."""
         form = _PROCESSED_ITEMS.match(self.details)
         return int(form[1]) if form else None
+
+    def with_extra(
+        self, extra: Literal["statistics", "events"], value: Statistics | EventSummary | None
+    ) -> RestoreSession:
+        """The same session, with another value of one of its extras."""
+        changes: dict[str, Any] = {extra: value}
+        return replace(self, **changes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

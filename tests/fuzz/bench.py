@@ -24,8 +24,10 @@ from exporter.config import AuthConfig, ServerConfig, TLSConfig
 from exporter.config.secrets import SecretSource
 from exporter.metrics.exposition import Publisher
 from exporter.metrics.telemetry import Telemetry
+from exporter.polling import inbox
 from exporter.polling.clock import Clock, Moment
 from exporter.polling.ledger import Ledger
+from exporter.polling.loop import PollLoop
 from exporter.polling.poller import Poller
 from exporter.polling.snapshot import Snapshot
 from exporter.simulator.certificates import Certificates
@@ -79,7 +81,7 @@ class Bench:
         config = self._config(url, script)
         time = FakeTime()
         clock = _Clock(time)
-        stop = _Rounds(time, polls)
+        stop = threading.Event()
         telemetry = Telemetry()
         observer = telemetry.server(config.name)
         publisher = Publisher(
@@ -112,7 +114,13 @@ class Bench:
             stop=stop,
         )
         try:
-            poller.run()
+            PollLoop(
+                config,
+                poller=poller,
+                inbox=_Rounds(time, polls, stop),
+                clock=clock,
+                stop=stop,
+            ).run()
         finally:
             client.close()
         time.now += config.stale_after
@@ -172,20 +180,21 @@ class _Clock(Clock):
         return Moment(monotonic=seconds, wall=NOON + timedelta(seconds=seconds - self._began))
 
 
-class _Rounds(threading.Event):
-    """A stop event on which waiting takes no time, and which is set after so many waits."""
+class _Rounds(inbox.Inbox):
+    """An inbox on which waiting takes no time, and that stops the polls after so many waits."""
 
-    def __init__(self, time: FakeTime, rounds: int) -> None:
+    def __init__(self, time: FakeTime, rounds: int, stop: threading.Event) -> None:
         super().__init__()
         self._time = time
         self._left = rounds
+        self._stop = stop
 
-    def wait(self, timeout: float | None = None) -> bool:
-        self._time.now += timeout or 0.0
+    def wait(self, seconds: float) -> inbox.Told:
+        self._time.now += seconds
         self._left -= 1
         if self._left == 0:
-            self.set()
-        return self.is_set()
+            self._stop.set()
+        return inbox.Told()
 
 
 @contextmanager

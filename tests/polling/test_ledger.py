@@ -3,7 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from exporter.polling.ledger import WALK_EVERY_SECONDS, ListRequest
+from exporter.polling.ledger import WALK_EVERY_SECONDS
+from exporter.polling.questions import ListRequest
 from exporter.vb365.model import RestoreSession, SessionResult, SessionState, SessionType
 from support.ledgers import DAY_SECONDS, LedgerBench, sessions_config, shown_ids
 from support.sessions import NOON, finished, running, session_id

@@ -1,27 +1,16 @@
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime, timedelta
-from typing import Any
-
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.config import AuthConfig, ServerConfig, SessionsConfig
-from exporter.config.secrets import SecretSource
-from exporter.polling.clock import Clock, Moment
-from exporter.polling.ledger import WALK_EVERY_SECONDS, Ledger
-from exporter.polling.poller import Poller
+from exporter.polling.ledger import WALK_EVERY_SECONDS
 from exporter.polling.snapshot import Snapshot
-from exporter.vb365.client import Page, ServiceInstance
+from exporter.vb365.client import ServiceInstance
 from exporter.vb365.errors import (
     AuthError,
     BadResponseError,
     ConnectError,
     ForbiddenError,
-    NotFoundError,
     Reason,
     RequestTimeoutError,
     ServerError,
@@ -30,144 +19,12 @@ from exporter.vb365.errors import (
 from exporter.vb365.model import (
     Rejection,
     RejectionReason,
-    RestoreSession,
     SessionState,
     UnknownValue,
 )
 from support.ledgers import sessions_config, shown_ids
-from support.sessions import NOON, finished, running, session_id
-
-
-class StandingClock(Clock):
-    """A clock that only the test moves."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-    def timestamp(self) -> float:
-        return NOON.timestamp() + self.seconds
-
-    def now(self) -> Moment:
-        return Moment(monotonic=self.seconds, wall=NOON + timedelta(seconds=self.seconds - 1000))
-
-
-class FakeApi:
-    """An API that answers from a dictionary, and fails where the test says so."""
-
-    api_version = "v8"
-    certificate_not_after: datetime | None = None
-
-    def __init__(self, *sessions: RestoreSession) -> None:
-        self.sessions = {session.id: session for session in sessions}
-        self.list_error: Vb365Error | None = None
-        self.instance_error: Vb365Error | None = None
-        self.get_errors: dict[str, Vb365Error] = {}
-        self.unreadable: set[str] = set()
-        self.rejections: tuple[Rejection, ...] = ()
-        self.calls: list[str] = []
-        self.deadlines: list[float] = []
-
-    @contextmanager
-    def poll(self, deadline: float) -> Iterator[None]:
-        self.deadlines.append(deadline)
-        yield
-
-    def service_instance(self) -> ServiceInstance:
-        self.calls.append("service_instance")
-        if self.instance_error:
-            raise self.instance_error
-        return ServiceInstance(version="8.4", installation_id="")
-
-    def list_sessions(self, *, created_since: datetime | None, page_size: int) -> Iterator[Page]:
-        self.calls.append("list")
-        newest_first = sorted(
-            self.sessions.values(), key=lambda one: one.creation_time, reverse=True
-        )
-        wanted = [
-            one
-            for one in newest_first
-            if created_since is None or one.creation_time > created_since
-        ]
-        yield Page(sessions=tuple(wanted[:page_size]), rejections=self.rejections)
-        if self.list_error:
-            raise self.list_error
-
-    def get_session(self, session_id: str) -> RestoreSession | Rejection:
-        self.calls.append(f"get {session_id}")
-        if session_id in self.get_errors:
-            raise self.get_errors[session_id]
-        if session_id in self.unreadable:
-            return Rejection(
-                reason=RejectionReason.WRONG_TYPE, field="state", session_id=session_id
-            )
-        if session_id not in self.sessions:
-            raise NotFoundError("no such session", operation="get")
-        return self.sessions[session_id]
-
-
-class Counts:
-    """An observer that remembers."""
-
-    def __init__(self) -> None:
-        self.polls: list[Reason | None] = []
-        self.overruns = 0
-        self.rejections: list[str] = []
-        self.unknown_fields: list[str] = []
-
-    def polled(self, reason: Reason | None) -> None:
-        self.polls.append(reason)
-
-    def overran(self) -> None:
-        self.overruns += 1
-
-    def rejected(self, reason: str) -> None:
-        self.rejections.append(reason)
-
-    def unknown_value(self, field: str) -> None:
-        self.unknown_fields.append(field)
-
-
-class Bench:
-    """A poller with everything around it replaced."""
-
-    def __init__(self, *sessions: RestoreSession, follow: SessionsConfig | None = None) -> None:
-        follow = follow or sessions_config()
-        server = ServerConfig(
-            name="hq",
-            url="https://vb365.example.com:4443",
-            auth=AuthConfig(kind="token", secret=SecretSource(value="t")),
-            sessions=follow,
-        )
-        self.api = FakeApi(*sessions)
-        self.clock = StandingClock()
-        self.counts = Counts()
-        self.published: list[Snapshot] = []
-        self.stop = threading.Event()
-        self.poller = Poller(
-            server,
-            api=self.api,
-            ledger=Ledger("hq", follow, server.stale_after),
-            clock=self.clock,
-            observer=self.counts,
-            publish=self.published.append,
-            stop=self.stop,
-        )
-
-    def poll(self, **api: Any) -> Snapshot:
-        """One poll a minute after the last, of an API changed like this."""
-        for name, value in api.items():
-            setattr(self.api, name, value)
-        self.api.calls.clear()
-        self.clock.seconds += 60
-        self.poller.poll()
-        return self.published[-1]
-
-
-def server_error(operation: str = "list") -> ServerError:
-    return ServerError("answered 503", operation=operation)
+from support.pollers import Bench, server_error
+from support.sessions import finished, running, session_id
 
 
 def test_a_poll_that_gets_everything_is_up() -> None:
@@ -456,81 +313,6 @@ def test_a_poller_that_does_not_move_for_longer_than_its_longest_wait_is_unhealt
     assert not bench.poller.healthy()
     bench.poll()
     assert bench.poller.healthy()
-
-
-def test_polls_follow_each_other_until_stopped_and_overruns_are_counted() -> None:
-    bench = Bench()
-    gaps: list[float] = []
-
-    class Stop(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
-            assert timeout is not None
-            gaps.append(timeout)
-            bench.clock.seconds += timeout
-            if len(gaps) == 4:
-                self.set()
-            return self.is_set()
-
-    slow = iter([0.0, 90.0, 0.0, 0.0])
-    bench.poller._stop = Stop()
-    list_sessions = bench.api.list_sessions
-
-    def listed(**arguments: Any) -> Iterator[Page]:
-        bench.clock.seconds += next(slow)
-        return list_sessions(**arguments)
-
-    bench.api.list_sessions = listed  # type: ignore[method-assign] # time passes while the server answers
-    with capture_logs():
-        bench.poller.run()
-
-    assert [60.0, 0.0, 60.0, 60.0] == gaps
-    assert 1 == bench.counts.overruns
-
-
-def test_a_process_that_was_frozen_does_not_make_up_for_the_polls_it_missed() -> None:
-    bench = Bench()
-    gaps: list[float] = []
-
-    class Stop(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
-            assert timeout is not None
-            gaps.append(timeout)
-            frozen_seconds = 86_400.0 if len(gaps) == 2 else 0.0
-            bench.clock.seconds += timeout + frozen_seconds
-            if len(gaps) == 5:
-                self.set()
-            return self.is_set()
-
-    bench.poller._stop = Stop()
-    bench.poller.run()
-
-    assert [60.0, 60.0, 0.0, 60.0, 60.0] == gaps
-    assert 0 == bench.counts.overruns
-
-
-def test_a_first_poll_that_takes_longer_than_the_first_gap_is_no_overrun() -> None:
-    bench = Bench()
-    bench.poller._first_gap_seconds = 6.0
-    gaps: list[float] = []
-
-    class Stop(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
-            gaps.append(timeout or 0.0)
-            self.set()
-            return True
-
-    bench.poller._stop = Stop()
-    answer = bench.api.service_instance
-
-    def answered() -> ServiceInstance:
-        bench.clock.seconds += 8.0
-        return answer()
-
-    bench.api.service_instance = answered  # type: ignore[method-assign] # time passes while the server answers
-    bench.poller.run()
-
-    assert [0.0] == gaps
-    assert 0 == bench.counts.overruns
 
 
 def test_a_service_instance_that_fails_does_not_hide_the_sessions() -> None:

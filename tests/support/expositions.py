@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest as generate_text
@@ -11,7 +11,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.registry import Collector
 
-from exporter.metrics.catalogue import SESSION_FAMILIES, SESSION_LABELS, session_info_family
+from exporter.config import Extra
+from exporter.metrics.catalogue import SESSION_LABELS, SessionFamily, session_families
 from exporter.metrics.exposition import Publisher
 from exporter.metrics.families import SnapshotCollector, empty_family
 from exporter.metrics.formats import Format
@@ -20,10 +21,15 @@ from exporter.polling.snapshot import Snapshot
 
 
 def publisher(
-    *snapshots: Snapshot, info_labels: Sequence[str] = (), own: CollectorRegistry | None = None
+    *snapshots: Snapshot,
+    info_labels: Sequence[str] = (),
+    extras: Collection[Extra] = (),
+    own: CollectorRegistry | None = None,
 ) -> Publisher:
     """A publisher of these snapshots whose clock stands still."""
-    made = Publisher(own or CollectorRegistry(), info_labels=info_labels, monotonic=lambda: 0.0)
+    made = Publisher(
+        own or CollectorRegistry(), info_labels=info_labels, extras=extras, monotonic=lambda: 0.0
+    )
     for snapshot in snapshots:
         made.publish(snapshot)
     return made
@@ -43,12 +49,9 @@ def body(made: Publisher, form: Format = Format.TEXT) -> bytes:
 class _Oracle(Collector):
     """All families as objects of the client library, made straight from the catalogue's rows."""
 
-    def __init__(self, snapshots: Sequence[Snapshot], info_labels: Sequence[str]) -> None:
+    def __init__(self, snapshots: Sequence[Snapshot], rows: Sequence[SessionFamily]) -> None:
         self._snapshots = snapshots
-        self._rows = (
-            *SESSION_FAMILIES,
-            *((session_info_family(info_labels),) if info_labels else ()),
-        )
+        self._rows = rows
 
     def collect(self) -> Iterator[Metric]:
         for row in self._rows:
@@ -69,11 +72,14 @@ class _Oracle(Collector):
 
 
 def library_body(
-    snapshots: Iterable[Snapshot], form: Format, info_labels: Sequence[str] = ()
+    snapshots: Iterable[Snapshot],
+    form: Format,
+    info_labels: Sequence[str] = (),
+    extras: Collection[Extra] = (),
 ) -> bytes:
     """The same families, rendered by the client library."""
     registry = CollectorRegistry()
-    registry.register(_Oracle(tuple(snapshots), info_labels))
+    registry.register(_Oracle(tuple(snapshots), session_families(info_labels, extras)))
     generate = generate_text if form is Format.TEXT else generate_openmetrics
     rendered: bytes = generate(registry)
     return rendered

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 
-from exporter.config import SessionsConfig
+from exporter.config import Extra, SessionsConfig
 from exporter.polling.clock import Moment
 from exporter.polling.ledger import Ledger
 from exporter.polling.snapshot import ServerStatus, Snapshot
@@ -22,6 +22,7 @@ def sessions_config(
     lookback: float = 7 * DAY_SECONDS,
     max_series: int = 1000,
     max_sessions: int = 200_000,
+    extras: Iterable[Extra] = (),
 ) -> SessionsConfig:
     """What to follow; everything, unless the test says otherwise."""
     return SessionsConfig(
@@ -30,7 +31,7 @@ def sessions_config(
         lookback=lookback,
         max_series=max_series,
         max_sessions=max_sessions,
-        extras=(),
+        extras=tuple(extras),
     )
 
 

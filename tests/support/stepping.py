@@ -55,7 +55,7 @@ class SteppedService(Service):
 
     def stop(self) -> None:
         for target in self._targets.values():
-            target.stop.set()
+            target.stop()
             target.client.close()
 
 

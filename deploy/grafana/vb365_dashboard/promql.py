@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from exporter.metrics.catalogue import (
-    SESSION_FAMILIES,
     SESSION_LABELS,
     Family,
     Kind,
+    SessionFamily,
     SnapshotFamily,
     all_families,
 )
@@ -44,7 +44,7 @@ SELECTED = {name: f"{name}=~`${{{name}:regex}}`" for name in ("server", "organiz
 
 
 def _labels_of(family: Family) -> tuple[str, ...]:
-    if family in SESSION_FAMILIES:
+    if isinstance(family, SessionFamily):
         return (*SESSION_LABELS, *family.labels)
     return ("server", *family.labels) if isinstance(family, SnapshotFamily) else family.labels
 

@@ -7,7 +7,9 @@ Rows of restore sessions tell their samples from a `RestoreSession`, those of or
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
+from exporter.config import Extra
 from exporter.metrics.catalogue.organizations import FINISHED_DURATION, ORGANIZATION_FAMILIES
 from exporter.metrics.catalogue.own import EXPORTER_FAMILIES, exporter_family
 from exporter.metrics.catalogue.rows import (
@@ -22,7 +24,7 @@ from exporter.metrics.catalogue.servers import SERVER_FAMILIES
 from exporter.metrics.catalogue.sessions import (
     SESSION_FAMILIES,
     SESSION_LABELS,
-    session_info_family,
+    session_families,
 )
 
 __all__ = [
@@ -40,16 +42,14 @@ __all__ = [
     "SnapshotFamily",
     "all_families",
     "exporter_family",
-    "session_info_family",
+    "session_families",
 ]
 
 
 def all_families(info_labels: Sequence[str] = ()) -> tuple[Family, ...]:
     """Every family but those of the process and the interpreter, which the client library names."""
-    info = (session_info_family(info_labels),) if info_labels else ()
     return (
-        *SESSION_FAMILIES,
-        *info,
+        *session_families(info_labels, get_args(Extra)),
         *ORGANIZATION_FAMILIES,
         FINISHED_DURATION,
         *SERVER_FAMILIES,

@@ -57,6 +57,30 @@ EXPORTER_FAMILIES: tuple[Family, ...] = (
         labels=("server", "field"),
     ),
     Family(
+        name="vb365_extras_failures_total",
+        kind=Kind.COUNTER,
+        help="Extras of restore sessions (statistics, events) that the API did not answer, by reason; they do not fail a poll.",
+        labels=("server", "extra", "reason"),
+    ),
+    Family(
+        name="vb365_change_feed_connected",
+        kind=Kind.GAUGE,
+        help="Whether the server's change feed is followed; only where there is one.",
+        labels=("server",),
+    ),
+    Family(
+        name="vb365_change_feed_last_event_timestamp_seconds",
+        kind=Kind.GAUGE,
+        help="When the change feed last told of a restore session, in Unix time.",
+        labels=("server",),
+    ),
+    Family(
+        name="vb365_change_feed_events_total",
+        kind=Kind.COUNTER,
+        help="Updates and deletions of restore sessions that the change feed told of.",
+        labels=("server", "event"),
+    ),
+    Family(
         name="vb365_exporter_build_info",
         kind=Kind.GAUGE,
         help="Always 1; the version of the exporter and of the Python it runs on.",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import TypeVar
 
+from exporter.config import Extra
 from exporter.metrics.catalogue.rows import (
     AS_OF_THE_LAST_POLL,
     NO_SAMPLES,
@@ -16,7 +17,7 @@ from exporter.metrics.catalogue.rows import (
 )
 from exporter.vb365.model import RestoreSession, SessionResult, SessionState
 
-__all__ = ["SESSION_FAMILIES", "SESSION_LABELS", "session_info_family"]
+__all__ = ["SESSION_FAMILIES", "SESSION_LABELS", "session_families"]
 
 SESSION_LABELS = ("server", "session_id", "organization", "type")
 
@@ -110,7 +111,82 @@ SESSION_FAMILIES: tuple[SessionFamily, ...] = (
 )
 
 
-def session_info_family(info_labels: Sequence[str]) -> SessionFamily:
+def _items(session: RestoreSession) -> Sequence[Sample]:
+    statistics = session.statistics
+    if statistics is None:
+        return NO_SAMPLES
+    outcomes = {
+        "restored": statistics.restored,
+        "failed": statistics.failed,
+        "skipped": statistics.skipped,
+    }
+    return [((outcome,), float(items)) for outcome, items in outcomes.items() if items is not None]
+
+
+def _events(session: RestoreSession) -> Sequence[Sample]:
+    if session.events is None:
+        return NO_SAMPLES
+    return [
+        ((operation.value, status.value), float(count))
+        for (operation, status), count in sorted(session.events.counts.items())
+    ]
+
+
+def _event_bytes(session: RestoreSession) -> Sequence[Sample]:
+    if session.events is None:
+        return NO_SAMPLES
+    return [
+        ((operation.value,), float(size))
+        for operation, size in sorted(session.events.size_bytes.items())
+    ]
+
+
+_OF_EXTRAS: Mapping[Extra, Sequence[SessionFamily]] = {
+    "statistics": (
+        SessionFamily(
+            name="vb365_restore_session_items",
+            kind=Kind.GAUGE,
+            help="Items of the restore session by what came of them: API fields restoredItemsCount, failedItemsCount and skippedItemsCount of its Statistics.",
+            labels=("outcome",),
+            samples=_items,
+        ),
+    ),
+    "events": (
+        SessionFamily(
+            name="vb365_restore_session_events",
+            kind=Kind.GAUGE,
+            help="Events of the restore session by API fields type and status of its Events; what has not happened has no series.",
+            labels=("operation", "status"),
+            samples=_events,
+        ),
+        SessionFamily(
+            name="vb365_restore_session_event_bytes",
+            kind=Kind.GAUGE,
+            help="Sum of API field itemSizeBytes over the restore session's Events.",
+            labels=("operation",),
+            samples=_event_bytes,
+        ),
+    ),
+}
+
+
+def session_families(
+    info_labels: Sequence[str] = (), extras: Collection[Extra] = ()
+) -> tuple[SessionFamily, ...]:
+    """The families that a configuration has.
+
+    Args:
+        info_labels: the fields of a session that may become labels of `vb365_restore_session_info`.
+        extras: what is asked for beyond the sessions themselves, of any server.
+    """
+    info = (_info_family(info_labels),) if info_labels else ()
+    more = (
+        family for extra, families in _OF_EXTRAS.items() if extra in extras for family in families
+    )
+    return (*SESSION_FAMILIES, *info, *more)
+
+
+def _info_family(info_labels: Sequence[str]) -> SessionFamily:
     """The family of the personal data that the configuration allows; `info_labels` name fields of the session."""
     fields = tuple(info_labels)
     return SessionFamily(

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from structlog.testing import capture_logs
+
+from exporter.polling.inbox import Inbox, Told
+from exporter.polling.loop import PollLoop
+from exporter.vb365.client import Page, ServiceInstance
+from exporter.vb365.feed import ChangeKind, SessionChange
+from support.pollers import Bench
+from support.sessions import running, session_id
+
+
+class PassingInbox(Inbox):
+    """An inbox on which waiting takes no time: after each wait it does what the test says."""
+
+    def __init__(self, bench: Bench, after_wait: Callable[[PassingInbox], object]) -> None:
+        super().__init__()
+        self._bench = bench
+        self._after_wait = after_wait
+        self.waits: list[float] = []
+
+    def wait(self, seconds: float) -> Told:
+        self.waits.append(seconds)
+        told = self.take()
+        if not told:
+            self._bench.clock.seconds += seconds
+        self._after_wait(self)
+        return told
+
+
+def loop_of(bench: Bench, inbox: Inbox, first_gap_seconds: float | None = None) -> PollLoop:
+    return PollLoop(
+        bench.server,
+        poller=bench.poller,
+        inbox=inbox,
+        clock=bench.clock,
+        stop=bench.stop,
+        first_gap_seconds=first_gap_seconds,
+    )
+
+
+def stopping_after(waits: int, bench: Bench) -> Callable[[PassingInbox], object]:
+    def stop(inbox: PassingInbox) -> None:
+        if len(inbox.waits) == waits:
+            bench.stop.set()
+
+    return stop
+
+
+def test_polls_follow_each_other_until_stopped_and_overruns_are_counted() -> None:
+    bench = Bench()
+    inbox = PassingInbox(bench, stopping_after(4, bench))
+    slow = iter([0.0, 90.0, 0.0, 0.0])
+    list_sessions = bench.api.list_sessions
+
+    def listed(**arguments: Any) -> Iterator[Page]:
+        bench.clock.seconds += next(slow)
+        return list_sessions(**arguments)
+
+    bench.api.list_sessions = listed  # type: ignore[method-assign] # time passes while the server answers
+    with capture_logs():
+        loop_of(bench, inbox).run()
+
+    assert [60.0, 0.0, 60.0, 60.0] == inbox.waits
+    assert 1 == bench.counts.overruns
+
+
+def test_a_process_that_was_frozen_does_not_make_up_for_the_polls_it_missed() -> None:
+    bench = Bench()
+
+    def freeze(inbox: PassingInbox) -> None:
+        if len(inbox.waits) == 2:
+            bench.clock.seconds += 86_400.0
+        if len(inbox.waits) == 5:
+            bench.stop.set()
+
+    inbox = PassingInbox(bench, freeze)
+    loop_of(bench, inbox).run()
+
+    assert [60.0, 60.0, 0.0, 60.0, 60.0] == inbox.waits
+    assert 0 == bench.counts.overruns
+
+
+def test_a_first_poll_that_takes_longer_than_the_first_gap_is_no_overrun() -> None:
+    bench = Bench()
+    inbox = PassingInbox(bench, stopping_after(1, bench))
+    answer = bench.api.service_instance
+
+    def answered() -> ServiceInstance:
+        bench.clock.seconds += 8.0
+        return answer()
+
+    bench.api.service_instance = answered  # type: ignore[method-assign] # time passes while the server answers
+    loop_of(bench, inbox, first_gap_seconds=6.0).run()
+
+    assert [0.0] == inbox.waits
+    assert 0 == bench.counts.overruns
+
+
+def test_what_the_change_feed_tells_is_taken_in_at_once_and_the_next_poll_stays_when_it_was_due() -> (
+    None
+):
+    bench = Bench(running(60))
+
+    def tell(inbox: PassingInbox) -> None:
+        if len(inbox.waits) == 1:
+            bench.clock.seconds -= 45.0  # the wait ends early
+            inbox.put([SessionChange(kind=ChangeKind.UPDATE, session_id=session_id(60))])
+        if len(inbox.waits) == 3:
+            bench.stop.set()
+
+    inbox = PassingInbox(bench, tell)
+    loop_of(bench, inbox).run()
+
+    assert [60.0, 45.0, 45.0] == inbox.waits
+    assert 1 == len(bench.counts.polls)
+    assert f"get {session_id(60)}" == bench.api.calls[-1]
+
+
+def test_a_feed_that_cannot_tell_what_happened_before_makes_a_poll() -> None:
+    bench = Bench()
+
+    def tell(inbox: PassingInbox) -> None:
+        if len(inbox.waits) == 1:
+            bench.clock.seconds -= 45.0
+            inbox.put_gap()
+        if len(inbox.waits) == 3:
+            bench.stop.set()
+
+    inbox = PassingInbox(bench, tell)
+    loop_of(bench, inbox).run()
+
+    assert 2 == len(bench.counts.polls)
+    assert [60.0, 45.0, 45.0] == inbox.waits
+
+
+def test_a_loop_that_is_woken_after_it_was_stopped_does_not_poll_again() -> None:
+    bench = Bench()
+    inbox = Inbox()
+    thread = threading.Thread(target=loop_of(bench, inbox).run)
+    thread.start()
+    assert bench.poller.polled_once.wait(10)
+
+    bench.stop.set()
+    inbox.wake()
+    thread.join(10)
+
+    assert not thread.is_alive()
+    assert 1 == len(bench.counts.polls)

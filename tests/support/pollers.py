@@ -1,0 +1,186 @@
+"""A poller with everything around it replaced: its API, its clock, who counts, and where its snapshots go."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from exporter.config import AuthConfig, ServerConfig, SessionsConfig
+from exporter.config.secrets import SecretSource
+from exporter.polling.clock import Clock, Moment
+from exporter.polling.ledger import Ledger
+from exporter.polling.poller import Poller
+from exporter.polling.snapshot import Snapshot
+from exporter.vb365.client import Page, ServiceInstance
+from exporter.vb365.errors import NotFoundError, Reason, ServerError, Vb365Error
+from exporter.vb365.extras import EventSummary, Statistics
+from exporter.vb365.feed import SessionChange
+from exporter.vb365.model import Rejection, RejectionReason, RestoreSession
+from support.ledgers import sessions_config
+from support.sessions import NOON
+
+
+class StandingClock(Clock):
+    """A clock that only the test moves."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def timestamp(self) -> float:
+        return NOON.timestamp() + self.seconds
+
+    def now(self) -> Moment:
+        return Moment(monotonic=self.seconds, wall=NOON + timedelta(seconds=self.seconds - 1000))
+
+
+class FakeApi:
+    """An API that answers from a dictionary, and fails where the test says so."""
+
+    api_version = "v8"
+    has_statistics = True
+    certificate_not_after: datetime | None = None
+
+    def __init__(self, *sessions: RestoreSession) -> None:
+        self.sessions = {session.id: session for session in sessions}
+        self.list_error: Vb365Error | None = None
+        self.instance_error: Vb365Error | None = None
+        self.get_errors: dict[str, Vb365Error] = {}
+        self.unreadable: set[str] = set()
+        self.rejections: tuple[Rejection, ...] = ()
+        self.statistics_of: dict[str, Statistics | Vb365Error] = {}
+        self.events_of: dict[str, EventSummary | Vb365Error] = {}
+        self.calls: list[str] = []
+        self.deadlines: list[float] = []
+
+    @contextmanager
+    def poll(self, deadline: float) -> Iterator[None]:
+        self.deadlines.append(deadline)
+        yield
+
+    def service_instance(self) -> ServiceInstance:
+        self.calls.append("service_instance")
+        if self.instance_error:
+            raise self.instance_error
+        return ServiceInstance(version="8.4", installation_id="")
+
+    def list_sessions(self, *, created_since: datetime | None, page_size: int) -> Iterator[Page]:
+        self.calls.append("list")
+        newest_first = sorted(
+            self.sessions.values(), key=lambda one: one.creation_time, reverse=True
+        )
+        wanted = [
+            one
+            for one in newest_first
+            if created_since is None or one.creation_time > created_since
+        ]
+        yield Page(sessions=tuple(wanted[:page_size]), rejections=self.rejections)
+        if self.list_error:
+            raise self.list_error
+
+    def get_session(self, session_id: str) -> RestoreSession | Rejection:
+        self.calls.append(f"get {session_id}")
+        if session_id in self.get_errors:
+            raise self.get_errors[session_id]
+        if session_id in self.unreadable:
+            return Rejection(
+                reason=RejectionReason.WRONG_TYPE, field="state", session_id=session_id
+            )
+        if session_id not in self.sessions:
+            raise NotFoundError("no such session", operation="get")
+        return self.sessions[session_id]
+
+    def statistics(self, session_id: str) -> Statistics:
+        self.calls.append(f"statistics {session_id}")
+        answer = self.statistics_of.get(session_id, Statistics(restored=0))
+        if isinstance(answer, Vb365Error):
+            raise answer
+        return answer
+
+    def events(self, session_id: str) -> EventSummary:
+        self.calls.append(f"events {session_id}")
+        answer = self.events_of.get(session_id, EventSummary(counts={}, size_bytes={}))
+        if isinstance(answer, Vb365Error):
+            raise answer
+        return answer
+
+
+class Counts:
+    """An observer that remembers."""
+
+    def __init__(self) -> None:
+        self.polls: list[Reason | None] = []
+        self.overruns = 0
+        self.rejections: list[str] = []
+        self.unknown_fields: list[str] = []
+        self.failed_extras: list[tuple[str, Reason]] = []
+
+    def polled(self, reason: Reason | None) -> None:
+        self.polls.append(reason)
+
+    def overran(self) -> None:
+        self.overruns += 1
+
+    def rejected(self, reason: str) -> None:
+        self.rejections.append(reason)
+
+    def unknown_value(self, field: str) -> None:
+        self.unknown_fields.append(field)
+
+    def extra_failed(self, extra: str, reason: Reason) -> None:
+        self.failed_extras.append((extra, reason))
+
+
+class Bench:
+    """A poller with everything around it replaced."""
+
+    def __init__(self, *sessions: RestoreSession, follow: SessionsConfig | None = None) -> None:
+        follow = follow or sessions_config()
+        self.server = ServerConfig(
+            name="hq",
+            url="https://vb365.example.com:4443",
+            auth=AuthConfig(kind="token", secret=SecretSource(value="t")),
+            sessions=follow,
+        )
+        self.api = FakeApi(*sessions)
+        self.clock = StandingClock()
+        self.counts = Counts()
+        self.published: list[Snapshot] = []
+        self.recorded: list[RestoreSession] = []
+        self.stop = threading.Event()
+        self.poller = Poller(
+            self.server,
+            api=self.api,
+            ledger=Ledger("hq", follow, self.server.stale_after),
+            clock=self.clock,
+            observer=self.counts,
+            publish=self.published.append,
+            record=self.recorded.extend,
+            stop=self.stop,
+        )
+
+    def poll(self, **api: Any) -> Snapshot:
+        """One poll a minute after the last, of an API changed like this."""
+        for name, value in api.items():
+            setattr(self.api, name, value)
+        self.api.calls.clear()
+        self.clock.seconds += 60
+        self.poller.poll()
+        return self.published[-1]
+
+    def follow(self, *changes: SessionChange) -> Snapshot:
+        """Take in what the change feed tells, a second after the last poll."""
+        self.api.calls.clear()
+        self.clock.seconds += 1
+        self.poller.follow(changes)
+        return self.published[-1]
+
+
+def server_error(operation: str = "list") -> ServerError:
+    """A server that fails."""
+    return ServerError("answered 503", operation=operation)
