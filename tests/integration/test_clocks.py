@@ -31,7 +31,7 @@ def system(monkeypatch: pytest.MonkeyPatch) -> SystemClocks:
 def test_a_wall_clock_that_is_set_by_a_day_changes_nothing_but_when_polls_were(
     simulator: Simulator, system: SystemClocks
 ) -> None:
-    with watched(server_yaml(simulator)) as exporter:
+    with watched(server_yaml(simulator, change_feed="never")) as exporter:
         wait_until(lambda: exporter.up("hq"), "a poll")
         before = exporter.lines("hq")
         assert sessions(before)
@@ -47,7 +47,7 @@ def test_a_wall_clock_that_is_set_by_a_day_changes_nothing_but_when_polls_were(
 def test_what_got_stale_does_not_come_back_with_the_clock_but_with_the_server(
     simulator: Simulator, system: SystemClocks
 ) -> None:
-    with watched(server_yaml(simulator)) as exporter:
+    with watched(server_yaml(simulator, change_feed="never")) as exporter:
         wait_until(lambda: exporter.up("hq"), "a poll")
         before = exporter.lines("hq")
         assert sessions(before)

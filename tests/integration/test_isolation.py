@@ -38,7 +38,7 @@ def bad() -> Iterator[Simulator]:
 @pytest.fixture(scope="module")
 def undisturbed(good: Simulator) -> list[str]:
     """What is said of the good server when there is no other."""
-    with watched(server_yaml(good, "good")) as exporter:
+    with watched(server_yaml(good, "good", change_feed="never")) as exporter:
         wait_until(lambda: exporter.up("good"), "a poll")
         return exporter.lines("good")
 
@@ -47,7 +47,9 @@ def undisturbed(good: Simulator) -> list[str]:
 def test_whatever_state_a_server_is_in_the_other_is_polled_and_shown_as_if_it_were_alone(
     good: Simulator, bad: Simulator, undisturbed: list[str], name: str
 ) -> None:
-    with watched(server_yaml(good, "good"), server_yaml(bad, "bad")) as exporter:
+    with watched(
+        server_yaml(good, "good", change_feed="never"), server_yaml(bad, "bad", change_feed="never")
+    ) as exporter:
         wait_until(lambda: exporter.up("good") and exporter.up("bad"), "a poll of both")
 
         with trouble(bad, name) as begun:
@@ -82,7 +84,10 @@ def test_polls_of_a_slow_server_follow_each_other_and_the_overrun_is_counted_and
     with (
         capture_logs() as log,
         Simulator(World(activity=False), latency=2 * POLL_SECONDS) as slow,
-        watched(server_yaml(good, "good"), server_yaml(slow, "slow")) as exporter,
+        watched(
+            server_yaml(good, "good", change_feed="never"),
+            server_yaml(slow, "slow", change_feed="never"),
+        ) as exporter,
     ):
         wait_until(lambda: exporter.polls("slow") >= 5, "five polls")
         wait_until(
@@ -107,7 +112,9 @@ def test_a_session_that_can_never_be_got_ends_alone_when_it_is_stale_and_comes_b
     good: Simulator, bad: Simulator, undisturbed: list[str]
 ) -> None:
     with watched(
-        server_yaml(good, "good"), server_yaml(bad, "bad"), stale_after_seconds=1.0
+        server_yaml(good, "good", change_feed="never"),
+        server_yaml(bad, "bad", change_feed="never"),
+        stale_after_seconds=1.0,
     ) as exporter:
         wait_until(lambda: exporter.up("good") and exporter.up("bad"), "a poll of both")
         before = sessions(exporter.lines("bad"))

@@ -82,13 +82,16 @@ class RunningExporter:
         )
 
 
-def server_yaml(simulator: Simulator, name: str = "hq", extra: str = "") -> str:
+def server_yaml(
+    simulator: Simulator, name: str = "hq", extra: str = "", *, change_feed: str = "auto"
+) -> str:
     """The configuration of one server that is a simulator; `extra` are more keys of it."""
     return f"""
   - name: {name}
     url: {simulator.url}
     auth: {{username: {simulator.username}, password: {simulator.password}}}
     tls_config: {{ca_file: {simulator.ca_file}}}
+    change_feed: {change_feed}
     {extra}
 """
 

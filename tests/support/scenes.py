@@ -117,10 +117,12 @@ class Scene:
     auth: {{username: {self.simulator.username}, password_file: {self._password_file}}}
     tls_config: {{ca_file: {self.simulator.ca_file}}}
     timeout: {self.failure.timeout}
+    change_feed: never
   - name: beside
     url: {self.beside.url}
     auth: {{token: {grant.access_token}}}
     tls_config: {{ca_file: {self.beside.ca_file}}}
+    change_feed: never
 """
 
     def _add_sessions(self) -> None:

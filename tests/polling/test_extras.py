@@ -1,0 +1,213 @@
+"""How the extras of sessions are asked for, taken in, and ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from structlog.testing import capture_logs
+
+from exporter.config import Extra
+from exporter.polling.snapshot import Snapshot
+from exporter.vb365.errors import ConnectError, NotFoundError, Reason, Vb365Error
+from exporter.vb365.extras import EventOperation, EventStatus, EventSummary, Statistics
+from exporter.vb365.fields import UnknownValue
+from exporter.vb365.model import RestoreSession, SessionResult, SessionState
+from support.ledgers import sessions_config
+from support.pollers import Bench, server_error
+from support.sessions import finished, running, session_id
+
+THREE = Statistics(restored=3)
+SEEN = EventSummary(
+    counts={(EventOperation.VIEW, EventStatus.SUCCESS): 2}, size_bytes={EventOperation.VIEW: 0}
+)
+
+
+def bench_of(
+    *sessions: RestoreSession, extras: Iterable[Extra] = ("statistics",), max_series: int = 1000
+) -> Bench:
+    return Bench(*sessions, follow=sessions_config(extras=extras, max_series=max_series))
+
+
+def ended(session: RestoreSession) -> RestoreSession:
+    return replace(session, state=SessionState.STOPPED, result=SessionResult.SUCCESS)
+
+
+def asked(bench: Bench) -> list[str]:
+    return [call for call in bench.api.calls if call.startswith(("statistics", "events"))]
+
+
+def of(snapshot: Snapshot, number: int) -> RestoreSession:
+    """A session that has series."""
+    every = [one.session for one in snapshot.running] + [
+        session for block in snapshot.finished for session in block.sessions
+    ]
+    return next(session for session in every if session.id == session_id(number))
+
+
+def test_running_sessions_are_asked_for_their_extras_at_every_poll() -> None:
+    bench = bench_of(running(60), finished(1), extras=["statistics", "events"])
+    bench.api.statistics_of[session_id(60)] = THREE
+    bench.api.events_of[session_id(60)] = SEEN
+
+    for _ in range(2):
+        snapshot = bench.poll()
+
+        assert [f"statistics {session_id(60)}", f"events {session_id(60)}"] == sorted(
+            asked(bench), reverse=True
+        )
+        assert THREE == of(snapshot, 60).statistics
+        assert SEEN == of(snapshot, 60).events
+
+
+def test_a_session_that_ended_is_asked_once_more_and_never_again() -> None:
+    bench = bench_of(running(60))
+    bench.poll()
+    bench.api.sessions[session_id(60)] = ended(running(60))
+    bench.api.statistics_of[session_id(60)] = THREE
+
+    bench.poll()
+    asked_after_the_end = asked(bench)
+    snapshot = bench.poll()
+
+    assert [f"statistics {session_id(60)}"] == asked_after_the_end
+    assert [] == asked(bench)
+    assert THREE == of(snapshot, 60).statistics
+
+
+def test_history_that_was_there_before_is_not_asked_for() -> None:
+    bench = bench_of(finished(1), finished(2))
+
+    bench.poll()
+
+    assert [] == asked(bench)
+
+
+def test_a_session_that_began_and_ended_between_two_polls_is_asked_once() -> None:
+    bench = bench_of(finished(60))
+    bench.poll()
+    now = bench.clock.now().wall
+    bench.api.sessions[session_id(1)] = finished(1, creation_time=now, end_time=now)
+
+    bench.poll()
+
+    assert [f"statistics {session_id(1)}"] == asked(bench)
+
+
+def test_sessions_without_series_are_not_asked() -> None:
+    bench = bench_of(running(60), running(50), running(40), max_series=1)
+
+    bench.poll()
+
+    assert [f"statistics {session_id(40)}"] == asked(bench)
+
+
+def test_a_version_without_statistics_is_not_asked_for_them() -> None:
+    bench = bench_of(running(60))
+    bench.api.has_statistics = False
+
+    for _ in range(5):
+        bench.poll()
+    bench.api.sessions[session_id(60)] = ended(running(60))
+    for _ in range(5):
+        bench.poll()
+
+    assert [] == asked(bench)
+    assert [] == bench.counts.failed_extras
+
+
+def test_an_extra_that_fails_is_counted_and_does_not_fail_the_poll() -> None:
+    bench = bench_of(running(60), running(50))
+    bench.api.statistics_of[session_id(60)] = server_error("statistics")
+    bench.api.statistics_of[session_id(50)] = THREE
+
+    with capture_logs() as logs:
+        snapshot = bench.poll()
+        bench.poll()
+
+    assert snapshot.status.up
+    assert THREE == of(snapshot, 50).statistics
+    assert [("statistics", Reason.SERVER_ERROR)] * 2 == bench.counts.failed_extras
+    told = "extra of a session not answered, the session itself is served"
+    assert 1 == [entry["event"] for entry in logs].count(told)
+
+
+def test_an_extra_that_fails_keeps_its_last_value_until_it_is_stale() -> None:
+    bench = bench_of(running(60))
+    bench.api.statistics_of[session_id(60)] = THREE
+    bench.poll()
+
+    bench.api.statistics_of[session_id(60)] = server_error("statistics")
+    kept = [of(bench.poll(), 60).statistics for _ in range(4)]  # a minute each; stale after three
+
+    assert [THREE, THREE, None, None] == kept
+
+
+def test_a_last_look_that_fails_is_tried_three_times_and_then_nothing_is_said() -> None:
+    bench = bench_of(running(60))
+    bench.api.statistics_of[session_id(60)] = THREE
+    bench.poll()
+    bench.api.sessions[session_id(60)] = ended(running(60))
+    bench.api.statistics_of[session_id(60)] = NotFoundError("gone", operation="statistics")
+
+    tries = []
+    for _ in range(5):
+        snapshot = bench.poll()
+        tries.append((len(asked(bench)), of(snapshot, 60).statistics))
+
+    assert [(1, THREE), (1, THREE), (1, None), (0, None), (0, None)] == tries
+
+
+def test_nothing_more_is_asked_when_the_server_itself_is_the_trouble() -> None:
+    refused: Vb365Error = ConnectError("refused", operation="statistics")
+    bench = bench_of(*[running(number) for number in range(1, 101)])
+    bench.api.statistics_of = {session_id(number): refused for number in range(1, 101)}
+
+    bench.poll()
+
+    assert len(asked(bench)) < 100
+
+
+def test_a_record_that_is_asked_for_again_keeps_what_is_known_beside_it() -> None:
+    bench = bench_of(running(60))
+    bench.api.statistics_of[session_id(60)] = THREE
+    bench.poll()
+    bench.api.statistics_of[session_id(60)] = server_error("statistics")
+    bench.api.sessions[session_id(60)] = running(60, details="1 items processed")
+
+    known = of(bench.poll(), 60)
+
+    assert ("1 items processed", THREE) == (known.details, known.statistics)
+
+
+def test_unknown_values_and_unreadable_records_of_events_are_counted() -> None:
+    bench = bench_of(running(60), extras=["events"])
+    bench.api.events_of[session_id(60)] = replace(
+        SEEN,
+        unknown_values=(UnknownValue(field="event_type", value="Teleport"),),
+        unreadable=2,
+    )
+
+    snapshot = bench.poll()
+
+    assert ["event_type"] == bench.counts.unknown_fields
+    assert [("events", Reason.BAD_RESPONSE)] == bench.counts.failed_extras
+    assert of(snapshot, 60).events is not None
+
+
+def test_what_began_or_ended_is_handed_on_once_with_its_extras() -> None:
+    bench = bench_of(running(60), finished(1))
+    bench.api.statistics_of[session_id(60)] = THREE
+    bench.poll()
+    first = [(session.id, session.statistics) for session in bench.recorded]
+    bench.recorded.clear()
+
+    bench.poll()
+    assert [] == bench.recorded
+    bench.api.sessions[session_id(60)] = ended(running(60))
+    bench.poll()
+
+    assert {(session_id(60), THREE), (session_id(1), None)} == set(first)
+    assert [(session_id(60), SessionState.STOPPED, THREE)] == [
+        (session.id, session.state, session.statistics) for session in bench.recorded
+    ]
