@@ -14,12 +14,11 @@ Source of every property: the restore session resource, `GET /v6/RestoreSessions
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from itertools import islice
+from functools import lru_cache
 from typing import TypeVar
 
 __all__ = [
@@ -109,8 +108,6 @@ class RestoreSession:
     reason: str = ""
     e_tag: int | None = None
     """`eTag` (v8): grows whenever the session changes."""
-    links: tuple[tuple[str, str], ...] = ()
-    """`_links` as (relation, href) pairs."""
     unknown_values: tuple[UnknownValue, ...] = ()
 
     @property
@@ -145,7 +142,6 @@ class Rejection:
 
 # What may be served is cut to 512 characters later; this only keeps a hostile server from filling the memory.
 MAX_TEXT_CHARACTERS = 2048
-_MOST_LINKS = 16
 
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.ASCII)
 _PROCESSED_ITEMS = re.compile(r"([0-9]{1,15}) items? processed\b")
@@ -218,16 +214,14 @@ def _session(session_id: str, record: Mapping[object, object]) -> RestoreSession
         creation_time=creation_time,
         end_time=_time(record, "endTime"),
         result=result,
-        # A few accounts and organizations own all sessions: interned, thousands share one string.
-        organization=sys.intern(_text(record, "organization")),
-        name=_text(record, "name"),
-        initiated_by=sys.intern(_text(record, "initiatedBy")),
-        details=_text(record, "details"),
-        scope_name=_text(record, "scopeName"),
-        client_host=sys.intern(_text(record, "clientHost")),
-        reason=_text(record, "reason"),
+        organization=_shared(_text(record, "organization")),
+        name=_shared(_text(record, "name")),
+        initiated_by=_shared(_text(record, "initiatedBy")),
+        details=_shared(_text(record, "details")),
+        scope_name=_shared(_text(record, "scopeName")),
+        client_host=_shared(_text(record, "clientHost")),
+        reason=_shared(_text(record, "reason")),
         e_tag=_integer(record, "eTag"),
-        links=_links(record),
         unknown_values=tuple(unknown),
     )
 
@@ -251,6 +245,12 @@ def _text(record: Mapping[object, object], field: str) -> str:
     if not isinstance(value, str):
         raise _BadFieldError(RejectionReason.WRONG_TYPE, field)
     return value if len(value) <= MAX_TEXT_CHARACTERS else value[:MAX_TEXT_CHARACTERS]
+
+
+@lru_cache(maxsize=4096)
+def _shared(text: str) -> str:
+    """The same string for equal texts: few accounts, organizations and numbers of items stand in thousands of sessions."""
+    return text
 
 
 def _time(record: Mapping[object, object], field: str) -> datetime | None:
@@ -308,19 +308,3 @@ def _integer(record: Mapping[object, object], field: str) -> int | None:
     if not isinstance(value, int) or isinstance(value, bool):
         raise _BadFieldError(RejectionReason.WRONG_TYPE, field)
     return value
-
-
-def _links(record: Mapping[object, object]) -> tuple[tuple[str, str], ...]:
-    links = record.get("_links")
-    if links is None:
-        return ()
-    if not isinstance(links, dict):
-        raise _BadFieldError(RejectionReason.WRONG_TYPE, "_links")
-    usable = (
-        (relation, href)
-        for relation, link in links.items()
-        if isinstance(link, dict)
-        and isinstance(href := link.get("href"), str)
-        and len(relation) + len(href) <= MAX_TEXT_CHARACTERS
-    )
-    return tuple(islice(usable, _MOST_LINKS))

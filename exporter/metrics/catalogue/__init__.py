@@ -15,7 +15,10 @@ from exporter.metrics.catalogue.rows import (
     Family,
     Kind,
     Merge,
+    SessionChoice,
     SessionFamily,
+    SessionTexts,
+    SessionValue,
     SnapshotFamily,
 )
 from exporter.metrics.catalogue.servers import SERVER_FAMILIES
@@ -36,7 +39,10 @@ __all__ = [
     "Family",
     "Kind",
     "Merge",
+    "SessionChoice",
     "SessionFamily",
+    "SessionTexts",
+    "SessionValue",
     "SnapshotFamily",
     "all_families",
     "exporter_family",
