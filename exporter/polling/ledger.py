@@ -11,11 +11,10 @@ The rules, from which everything here follows:
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import chain
+from itertools import chain, takewhile
 from math import inf
 from types import MappingProxyType
 
@@ -77,7 +76,7 @@ class Ledger:
         self._configured_blocks = SessionBlocks()
         self._discovered_blocks = SessionBlocks()
         self._missing: dict[str, float] = {}  # configured id -> when the 404 was believed
-        self._leaving: list[tuple[datetime, str]] = []  # a heap
+        self._seen_stopped: dict[str, datetime] = {}  # where nothing in the record tells when
         self._departed: set[str] = set()  # left, but nothing in the record tells when
         self._reopened: set[str] = set()
         self._ended = EndedTally()
@@ -305,7 +304,7 @@ class Ledger:
             self._activity.finish(session)
         self._note_walked(session.id)
         if configured or self._leaves_at(session, moment) > moment.wall:
-            self._add_finished(session, moment, configured=configured)
+            self._add_finished(session, moment.wall, configured=configured)
 
     def _observe_finished(
         self, session: RestoreSession, moment: Moment, *, configured: bool
@@ -320,27 +319,32 @@ class Ledger:
         known = self._finished.get(session.id)
         if known is not None:
             if known != session:
+                seen_stopped = self._seen_stopped.get(session.id, moment.wall)
                 self._remove_finished(known)
-                self._add_finished(session, moment, configured=configured)
+                self._add_finished(session, seen_stopped, configured=configured)
             return
         if self._is_event(session):
             self._activity.start(session)
             self._activity.finish(session)
-        self._add_finished(session, moment, configured=configured)
+        self._add_finished(session, moment.wall, configured=configured)
         if not configured:
             self._make_room(0)
 
-    def _add_finished(self, session: RestoreSession, moment: Moment, *, configured: bool) -> None:
+    def _add_finished(
+        self, session: RestoreSession, seen_stopped: datetime, *, configured: bool
+    ) -> None:
         self._finished[session.id] = session
+        if session.end_time is None:
+            self._seen_stopped[session.id] = seen_stopped
         self._ended.add(session)
         if configured:
             self._configured_blocks.add(session)
         else:
             self._discovered_blocks.add(session)
-            heapq.heappush(self._leaving, (self._leaves_at(session, moment), session.id))
 
     def _remove_finished(self, session: RestoreSession) -> None:
         del self._finished[session.id]
+        self._seen_stopped.pop(session.id, None)
         self._to_verify.discard(session.id)
         blocks = (
             self._configured_blocks if session.id in self._configured else self._discovered_blocks
@@ -349,17 +353,15 @@ class Ledger:
         self._ended.remove(session, chain(self._configured_blocks, self._discovered_blocks))
 
     def _let_leave(self, moment: Moment) -> None:
-        """Part with the sessions whose lookback is over."""
-        while self._leaving and self._leaving[0][0] <= moment.wall:
-            _, session_id = heapq.heappop(self._leaving)
-            session = self._finished.get(session_id)
-            if session is None:
-                continue
-            if session.end_time is not None and self._leaves_at(session, moment) > moment.wall:
-                continue  # it was corrected since, and stands in the heap with its new time too
+        """Part with the sessions whose lookback is over; none of them was created within it."""
+        old = takewhile(
+            lambda session: moment.wall - session.creation_time >= self._lookback,
+            self._discovered_blocks,
+        )
+        for session in [one for one in old if self._leaves_at(one, moment) <= moment.wall]:
             self._remove_finished(session)
             if session.end_time is None:
-                self._departed.add(session_id)
+                self._departed.add(session.id)
 
     def _make_room(self, for_sessions: int = 1) -> bool:
         """Leave out the oldest finished sessions until there is room; False when that does not help."""
@@ -387,7 +389,8 @@ class Ledger:
         )
 
     def _leaves_at(self, session: RestoreSession, moment: Moment) -> datetime:
-        ended = session.end_time or moment.wall
+        ended = session.end_time or self._seen_stopped.get(session.id, moment.wall)
+        ended = max(ended, session.creation_time)  # the two may contradict
         return ended + min(self._lookback, _LAST_MOMENT - ended)
 
     def _recent(self) -> datetime | None:
