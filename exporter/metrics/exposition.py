@@ -1,8 +1,8 @@
 """What `/metrics` answers: made when a snapshot is published, only handed out when it is asked for.
 
-The body is a row of pieces. Finished sessions never change: the pieces of a block of them are rendered and compressed
-once and kept as long as the block lives. Only what runs, the organizations and the servers are rendered again.
-The exporter's own metrics close the body; they are rendered at most once a second.
+The body is a row of pieces, one for each family of each server. A publish renders those of its own server, and of
+its finished sessions only what is new; everything else is kept, rendered and compressed. The exporter's own metrics
+close the body; they are rendered at most once a second.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from itertools import chain
 from math import inf
-from weakref import WeakKeyDictionary
+from operator import attrgetter
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest as generate_text
@@ -21,21 +21,29 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.registry import Collector
 
 from exporter.config import Extra
-from exporter.metrics.catalogue import SESSION_LABELS, session_families
-from exporter.metrics.families import SnapshotCollector, empty_family
+from exporter.metrics.catalogue import SESSION_LABELS, Family, session_families
+from exporter.metrics.families import SNAPSHOT_FAMILIES, empty_family, render_snapshot
 from exporter.metrics.formats import Format
-from exporter.metrics.gzipping import GZIP_HEADER, Piece, crc_of_all, gzip_trailer, piece
+from exporter.metrics.gzipping import (
+    EMPTY,
+    GZIP_HEADER,
+    GZIP_TRAILER_BYTES,
+    Piece,
+    gzip_trailer,
+    joined,
+    piece,
+)
+from exporter.metrics.sealed import SealedSessions
 from exporter.metrics.sessions import render_sessions
-from exporter.polling.blocks import Block
 from exporter.polling.snapshot import Snapshot
 
 __all__ = ["Exposition", "Publisher"]
 
-_SEALED_LEVEL = 6
-_LIVE_LEVEL = 1
+_LEVEL = 1  # of what will soon be rendered again
 _OWN_METRICS_SECONDS = 1.0
 # Names need no escaping here, and this is the scheme that leaves them alone.
 _ESCAPING = "allow-utf-8"
+_RAW, _DEFLATED = attrgetter("raw"), attrgetter("deflated")
 _END = {Format.TEXT: b"", Format.OPENMETRICS: b"# EOF\n"}
 
 
@@ -43,57 +51,44 @@ _END = {Format.TEXT: b"", Format.OPENMETRICS: b"# EOF\n"}
 class Exposition:
     """One answer to a scrape, as bytes that are shared with all others."""
 
-    pieces: Sequence[Piece]
-    raw_length: int
-    deflated_length: int
-    crc: int
-
-    @classmethod
-    def of(cls, pieces: Sequence[Piece]) -> Exposition:
-        """The pieces as one body."""
-        return cls(
-            pieces=pieces,
-            raw_length=sum(len(one.raw) for one in pieces),
-            deflated_length=sum(len(one.deflated) for one in pieces),
-            crc=crc_of_all(pieces),
-        )
-
-    def followed_by(self, last: Piece) -> Exposition:
-        """This body with one more piece behind it."""
-        return Exposition(
-            pieces=(*self.pieces, last),
-            raw_length=self.raw_length + len(last.raw),
-            deflated_length=self.deflated_length + len(last.deflated),
-            crc=crc_of_all((last,), self.crc),
-        )
+    body: Piece
 
     def content_length(self, gzip: bool) -> int:  # noqa: FBT001 - two forms of one body
         """Bytes on the wire."""
         if gzip:
-            return len(GZIP_HEADER) + self.deflated_length + len(gzip_trailer(0, 0))
-        return self.raw_length
+            return len(GZIP_HEADER) + self.body.deflated_length + GZIP_TRAILER_BYTES
+        return self.body.raw_length
 
     def chunks(self, gzip: bool) -> Iterator[bytes]:  # noqa: FBT001 - two forms of one body
         """The body; compressed it is one gzip member."""
         if not gzip:
-            return (one.raw for one in self.pieces)
-        return chain(
-            (GZIP_HEADER,),
-            (one.deflated for one in self.pieces),
-            (gzip_trailer(self.crc, self.raw_length),),
-        )
+            return map(_RAW, self.body.parts)
+        trailer = gzip_trailer(self.body.crc, self.body.raw_length)
+        return chain((GZIP_HEADER,), map(_DEFLATED, self.body.parts), (trailer,))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """What is said of one server."""
+
+    snapshot: Snapshot
+    shown: Snapshot
+    """The snapshot without what was too old when this was rendered."""
+    valid_until: float
+    """Monotonic seconds at which the next statement in it gets too old."""
+    pieces: Sequence[Piece]
+    """One for each family, in the order in which they are served."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Published:
     """All that is handed out, replaced as a whole by one assignment: readers need no lock."""
 
-    snapshots: tuple[Snapshot, ...]
-    bodies: Mapping[Format, Exposition]
+    of_servers: Mapping[str, _Said]
+    bodies: Mapping[Format, Piece]
     valid_until: float
-    """Monotonic seconds at which the first statement in it gets too old."""
-    own: dict[Format, tuple[float, Piece]] = field(default_factory=dict)
-    """The exporter's own metrics and when they were rendered; new here, so that counters and snapshot appear together."""
+    own: dict[Format, tuple[float, Exposition]] = field(default_factory=dict)
+    """With the exporter's own metrics, and when these were rendered; new here, so that counters and snapshot appear together."""
 
 
 class Publisher:
@@ -118,33 +113,41 @@ class Publisher:
     ) -> None:
         self._own_metrics = own_metrics
         self._monotonic = monotonic
-        self._families = session_families(info_labels, extras)
+        self._session_families = session_families(info_labels, extras)
+        headed: list[tuple[Family, Sequence[str]]] = [
+            (row, (*SESSION_LABELS, *row.labels)) for row in self._session_families
+        ]
+        headed += [(row, row.labels) for row in SNAPSHOT_FAMILIES]
         self._headers = {
             form: [
-                piece(
-                    _generate(form, _Fixed(empty_family(row, (*SESSION_LABELS, *row.labels)))),
-                    _SEALED_LEVEL,
-                )
-                for row in self._families
+                piece(_generate(form, _Fixed(empty_family(row, labels))), _LEVEL)
+                for row, labels in headed
             ]
             for form in Format
         }
-        self._sealed: WeakKeyDictionary[Block, list[Piece]] = WeakKeyDictionary()
+        self._nothing = [EMPTY] * len(headed)
+        self._sealed: dict[str, SealedSessions] = {}
         self._rendering = threading.Lock()
-        self._snapshots: Mapping[str, Snapshot] = {
-            snapshot.server: snapshot for snapshot in snapshots
-        }
-        self._published = self._render(self._snapshots)
+        self._published = self._put_together(
+            {snapshot.server: self._say(snapshot) for snapshot in snapshots}
+        )
 
     def publish(self, snapshot: Snapshot) -> None:
         """Replace what is said of a server. What cannot be rendered is not kept: it would spoil what others publish."""
         with self._rendering:
-            self._say({**self._snapshots, snapshot.server: snapshot})
+            said = self._say(snapshot)
+            self._published = self._put_together(
+                {**self._published.of_servers, snapshot.server: said}
+            )
 
     def withdraw(self, server: str) -> None:
         """End all that is said of a server."""
         with self._rendering:
-            self._say({name: one for name, one in self._snapshots.items() if name != server})
+            self._sealed.pop(server, None)
+            of_servers = self._published.of_servers
+            self._published = self._put_together(
+                {name: said for name, said in of_servers.items() if name != server}
+            )
 
     def own_metrics_changed(self) -> None:
         """Render the exporter's own metrics again for the next scrape, however new the last ones are."""
@@ -153,64 +156,67 @@ class Publisher:
     def snapshots(self) -> tuple[Snapshot, ...]:
         """What may be said of each server right now."""
         now = self._monotonic()
-        return tuple(snapshot.fresh(now) for snapshot in self._published.snapshots)
+        return tuple(said.shown.fresh(now) for said in self._published.of_servers.values())
 
     def exposition(self, form: Format) -> Exposition:
         """What a scrape gets now; never waits for a server, nor for a publish under way."""
         now = self._monotonic()
         if now >= self._published.valid_until:
             with self._rendering:
-                if now >= self._published.valid_until:
-                    self._say(self._snapshots)
+                self._let_expire(now)
         published = self._published
-        made, own = published.own.get(form, (-inf, None))
-        if own is None or now - made >= _OWN_METRICS_SECONDS:
-            own = piece(_generate(form, self._own_metrics) + _END[form], _LIVE_LEVEL)
-            published.own[form] = (now, own)
-        return published.bodies[form].followed_by(own)
+        made, exposition = published.own.get(form, (-inf, None))
+        if exposition is None or now - made >= _OWN_METRICS_SECONDS:
+            own = piece(_generate(form, self._own_metrics) + _END[form], _LEVEL)
+            exposition = Exposition(joined((published.bodies[form], own)))
+            published.own[form] = (now, exposition)
+        return exposition
 
-    def _say(self, snapshots: Mapping[str, Snapshot]) -> None:
-        self._published = self._render(snapshots)
-        self._snapshots = snapshots
+    def _let_expire(self, now: float) -> None:
+        if now >= self._published.valid_until:
+            of_servers = self._published.of_servers
+            self._published = self._put_together(
+                {
+                    name: said if now < said.valid_until else self._say(said.snapshot)
+                    for name, said in of_servers.items()
+                }
+            )
 
-    def _render(self, known: Mapping[str, Snapshot]) -> _Published:
-        now = self._monotonic()
-        snapshots = tuple(snapshot.fresh(now) for snapshot in known.values())
-        sessions = [list(self._session_pieces(snapshot)) for snapshot in snapshots]
-        collector = SnapshotCollector(snapshots)
-        return _Published(
-            snapshots=snapshots,
-            bodies={form: self._body(form, sessions, collector) for form in Format},
-            valid_until=min((snapshot.expires_at for snapshot in snapshots), default=inf),
+    def _say(self, snapshot: Snapshot) -> _Said:
+        """Render a server."""
+        shown = snapshot.fresh(self._monotonic())
+        server = shown.server
+        families = self._session_families
+        sealed = self._sealed.setdefault(server, SealedSessions(server, families))
+        running = [one.session for one in shown.running_with_series]
+        live = [piece(one, _LEVEL) for one in render_sessions(server, running, families)]
+        of_server = [piece(one, _LEVEL) for one in render_snapshot(shown)]
+        return _Said(
+            snapshot=snapshot,
+            shown=shown,
+            valid_until=shown.expires_at,
+            pieces=(
+                *map(joined, zip(live, sealed.pieces(shown.finished), strict=True)),
+                *of_server,
+            ),
         )
 
-    def _body(
-        self, form: Format, sessions: Iterable[list[list[Piece]]], collector: Collector
-    ) -> Exposition:
-        pieces: list[Piece] = []
-        for number, header in enumerate(self._headers[form]):
-            pieces.append(header)
-            pieces.extend(
-                of_families[number] for of_server in sessions for of_families in of_server
+    def _put_together(self, of_servers: Mapping[str, _Said]) -> _Published:
+        """Everything that is said, family by family, in both formats."""
+        families = [
+            joined(of_family)
+            for of_family in zip(
+                self._nothing, *(said.pieces for said in of_servers.values()), strict=True
             )
-        pieces.append(piece(_generate(form, collector), _LIVE_LEVEL))
-        return Exposition.of([one for one in pieces if one.raw])
-
-    def _session_pieces(self, snapshot: Snapshot) -> Iterator[list[Piece]]:
-        """For what runs and for each block of what has finished: a piece for each family."""
-        running = [running.session for running in snapshot.running_with_series]
-        yield [
-            piece(lines, _LIVE_LEVEL)
-            for lines in render_sessions(snapshot.server, running, self._families)
         ]
-        for block in snapshot.finished:
-            sealed = self._sealed.get(block)
-            if sealed is None:
-                sealed = self._sealed[block] = [
-                    piece(lines, _SEALED_LEVEL)
-                    for lines in render_sessions(snapshot.server, block.sessions, self._families)
-                ]
-            yield sealed
+        return _Published(
+            of_servers=of_servers,
+            bodies={
+                form: joined(chain.from_iterable(zip(headers, families, strict=True)))
+                for form, headers in self._headers.items()
+            },
+            valid_until=min((said.valid_until for said in of_servers.values()), default=inf),
+        )
 
 
 class _Fixed(Collector):

@@ -1,17 +1,16 @@
-"""From snapshots to the client library's metric families, for all that is told of organizations and servers.
+"""The families of a server and its organizations, rendered from a snapshot as the client library would render them.
 
-Single sessions are not here: there can be very many of them, and `exposition` renders them in blocks.
+Single sessions are not here: there can be very many of them, and `sessions` renders them in blocks.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 
 from exporter.metrics.catalogue import (
     FINISHED_DURATION,
@@ -23,12 +22,20 @@ from exporter.metrics.catalogue import (
     Merge,
     SnapshotFamily,
 )
-from exporter.metrics.labels import label_value
+from exporter.metrics.labels import escaped
+from exporter.metrics.lines import sample_lines
 from exporter.metrics.numbers import go_float
 from exporter.polling.snapshot import DURATION_BUCKETS_SECONDS, DurationHistogram, Snapshot
 from exporter.vb365.model import SessionType
 
-__all__ = ["SnapshotCollector", "empty_family"]
+__all__ = ["SNAPSHOT_FAMILIES", "empty_family", "render_snapshot"]
+
+SNAPSHOT_FAMILIES: tuple[Family, ...] = (
+    *ORGANIZATION_FAMILIES,
+    FINISHED_DURATION,
+    *SERVER_FAMILIES,
+)
+"""In the order in which they are served."""
 
 _MERGED: Mapping[Merge, Callable[[float, float], float]] = {
     Merge.SUM: operator.add,
@@ -38,21 +45,18 @@ _MERGED: Mapping[Merge, Callable[[float, float], float]] = {
 _NO_DURATIONS = DurationHistogram(
     counts=(0,) * (len(DURATION_BUCKETS_SECONDS) + 1), sum_seconds=0.0
 )
+_BOUNDS = (*map(go_float, DURATION_BUCKETS_SECONDS), "+Inf")
 
 
-class SnapshotCollector(Collector):
-    """Collects the families of organizations and servers from snapshots that never change."""
-
-    def __init__(self, snapshots: Sequence[Snapshot]) -> None:
-        self._snapshots = snapshots
-
-    def collect(self) -> Iterator[Metric]:
-        """All families, with the samples of all servers."""
-        for row in ORGANIZATION_FAMILIES:
-            yield _family(row, self._snapshots)
-        yield _finished_durations(self._snapshots)
-        for row in SERVER_FAMILIES:
-            yield _family(row, self._snapshots)
+def render_snapshot(snapshot: Snapshot) -> list[bytes]:
+    """The sample lines of each family, in the order of `SNAPSHOT_FAMILIES`."""
+    server = escaped(snapshot.server)
+    texts = (
+        *(_samples(row, server, snapshot) for row in ORGANIZATION_FAMILIES),
+        _finished_durations(server, snapshot),
+        *(_samples(row, server, snapshot) for row in SERVER_FAMILIES),
+    )
+    return [text.encode() for text in texts]
 
 
 def empty_family(row: Family, labels: Sequence[str]) -> Metric:
@@ -66,32 +70,42 @@ def empty_family(row: Family, labels: Sequence[str]) -> Metric:
             return GaugeMetricFamily(row.name, row.help, labels=labels)
 
 
-def _family(row: SnapshotFamily, snapshots: Iterable[Snapshot]) -> Metric:
-    names = ("server", *row.labels)
+def _samples(row: SnapshotFamily, server: str, snapshot: Snapshot) -> str:
     merge = _MERGED[row.merge]
     merged: dict[tuple[str, ...], float] = {}
-    for snapshot in snapshots:
-        for values, value in row.samples(snapshot):
-            key = (label_value(snapshot.server), *map(label_value, values))
-            merged[key] = merge(merged[key], value) if key in merged else value
-    family = empty_family(row, names)
-    for key, value in merged.items():
-        family.add_sample(row.name, dict(zip(names, key, strict=True)), value)
-    return family
+    for values, value in row.samples(snapshot):
+        key = (server, *map(escaped, values))
+        merged[key] = merge(merged[key], value) if key in merged else value
+    return sample_lines(row.name, ("server", *row.labels), merged.items())
 
 
-def _finished_durations(snapshots: Iterable[Snapshot]) -> Metric:
-    row = FINISHED_DURATION
-    family = HistogramMetricFamily(row.name, row.help, labels=row.labels)
-    bounds = [*map(go_float, DURATION_BUCKETS_SECONDS), "+Inf"]
-    for snapshot in snapshots:
-        durations = snapshot.activity.durations
-        unknown = (SessionType.UNKNOWN,) if SessionType.UNKNOWN in durations else ()
-        for kind in (*TYPES, *unknown):
-            histogram = durations.get(kind, _NO_DURATIONS)
-            family.add_metric(
-                (label_value(snapshot.server), kind.value),
-                buckets=list(zip(bounds, map(float, accumulate(histogram.counts)), strict=True)),
-                sum_value=histogram.sum_seconds,
-            )
-    return family
+def _finished_durations(server: str, snapshot: Snapshot) -> str:
+    return "".join(
+        sample_lines(
+            f"{FINISHED_DURATION.name}{suffix}", (*FINISHED_DURATION.labels, *label), samples
+        )
+        for kind, histogram in _histograms(snapshot.activity.durations)
+        for suffix, label, samples in (
+            (
+                "_bucket",
+                ("le",),
+                zip(
+                    ((server, kind.value, bound) for bound in _BOUNDS),
+                    accumulate(histogram.counts),
+                    strict=True,
+                ),
+            ),
+            ("_count", (), [((server, kind.value), sum(histogram.counts))]),
+            ("_sum", (), [((server, kind.value), histogram.sum_seconds)]),
+        )
+    )
+
+
+def _histograms(
+    durations: Mapping[SessionType, DurationHistogram],
+) -> Iterator[tuple[SessionType, DurationHistogram]]:
+    """All types that are known, and what happened to those that are not."""
+    for kind in TYPES:
+        yield kind, durations.get(kind, _NO_DURATIONS)
+    if SessionType.UNKNOWN in durations:
+        yield SessionType.UNKNOWN, durations[SessionType.UNKNOWN]

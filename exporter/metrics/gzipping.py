@@ -11,26 +11,61 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 
-__all__ = ["EMPTY", "GZIP_HEADER", "Piece", "crc_of_all", "gzip_trailer", "piece"]
+__all__ = [
+    "EMPTY",
+    "GZIP_HEADER",
+    "GZIP_TRAILER_BYTES",
+    "Part",
+    "Piece",
+    "gzip_trailer",
+    "joined",
+    "piece",
+]
 
 # Deflate, no name, no time, no system.
 GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
 _FINAL_BLOCK = b"\x03\x00"
+GZIP_TRAILER_BYTES = len(_FINAL_BLOCK) + 8
+
 _POLYNOMIAL = 0xEDB88320  # of CRC-32, bit 31 is x^0
 _ONE = 1 << 31
+# Up to here it is cheaper to check the bytes again than to carry a checksum across them.
+_SHORT_BYTES = 4096
+
+
+class Part:
+    """Bytes, kept deflated; as they are only when they are short, and once a client has wanted them like that.
+
+    Prometheus asks for gzip, and text is eight times as long as it is deflated.
+    """
+
+    __slots__ = ("_raw", "deflated")
+
+    def __init__(self, raw: bytes, deflated: bytes) -> None:
+        self.deflated = deflated
+        self._raw = raw if len(raw) <= _SHORT_BYTES else None
+
+    @property
+    def raw(self) -> bytes:
+        """The bytes as they are."""
+        if self._raw is None:
+            self._raw = zlib.decompressobj(-zlib.MAX_WBITS).decompress(self.deflated)
+        return self._raw
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Bytes, the same bytes deflated, and what it takes to join them."""
+    """Bytes in one or more parts, and what it takes to join them with others."""
 
-    raw: bytes
-    deflated: bytes
+    parts: tuple[Part, ...]
+    raw_length: int
+    deflated_length: int
     crc: int
     shift: int
-    """x^(8 * len(raw)) modulo the polynomial: what carries a checksum across this piece."""
+    """x^(8 * raw_length) modulo the polynomial: what carries a checksum across this piece."""
 
 
 def piece(raw: bytes, level: int) -> Piece:
@@ -39,19 +74,45 @@ def piece(raw: bytes, level: int) -> Piece:
         return EMPTY
     deflater = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
     deflated = deflater.compress(raw) + deflater.flush(zlib.Z_FULL_FLUSH)
-    return Piece(raw, deflated, zlib.crc32(raw), _power_of_x(8 * len(raw)))
+    return Piece(
+        parts=(Part(raw, deflated),),
+        raw_length=len(raw),
+        deflated_length=len(deflated),
+        crc=zlib.crc32(raw),
+        shift=_shift_across(len(raw)),
+    )
 
 
-def crc_of_all(pieces: Iterable[Piece], crc: int = 0) -> int:
-    """The CRC-32 of the pieces' bytes behind each other, behind bytes whose CRC-32 is `crc`."""
-    for one in pieces:
-        crc = _product(one.shift, crc) ^ one.crc
-    return crc
+def joined(pieces: Iterable[Piece]) -> Piece:
+    """Pieces behind each other as one; copies none of their bytes."""
+    some = [one for one in pieces if one.parts]
+    if len(some) <= 1:
+        return some[0] if some else EMPTY
+    crc = 0
+    for one in some:
+        crc = _carried(crc, one)
+    length = sum(one.raw_length for one in some)
+    return Piece(
+        parts=tuple(chain.from_iterable([one.parts for one in some])),
+        raw_length=length,
+        deflated_length=sum(one.deflated_length for one in some),
+        crc=crc,
+        shift=_shift_across(length),
+    )
 
 
 def gzip_trailer(crc: int, length: int) -> bytes:
     """What ends a gzip member of `length` bytes (before compression)."""
     return _FINAL_BLOCK + crc.to_bytes(4, "little") + (length & 0xFFFFFFFF).to_bytes(4, "little")
+
+
+def _carried(crc: int, one: Piece) -> int:
+    """The checksum behind a piece, when `crc` is that of all before it."""
+    if one.raw_length > _SHORT_BYTES:
+        return _product(one.shift, crc) ^ one.crc
+    for part in one.parts:
+        crc = zlib.crc32(part.raw, crc)
+    return crc
 
 
 def _product(a: int, b: int) -> int:
@@ -67,24 +128,24 @@ def _product(a: int, b: int) -> int:
     return product
 
 
-@cache
-def _power_of_x_to_power_of_two(exponent: int) -> int:
-    """x^(2^exponent) modulo the polynomial."""
-    if exponent == 0:
-        return _ONE >> 1
-    root = _power_of_x_to_power_of_two(exponent - 1)
-    return _product(root, root)
+def _shift_across(length: int) -> int:
+    """x^(8 * length) modulo the polynomial; a byte of the length at a time."""
+    shift = _ONE
+    for place, byte in enumerate(length.to_bytes(8, "little")):
+        if byte:
+            power = _power_of_x_by_byte(place, byte)
+            shift = power if shift == _ONE else _product(power, shift)
+    return shift
 
 
-def _power_of_x(power: int) -> int:
-    result = _ONE
-    exponent = 0
-    while power:
-        if power & 1:
-            result = _product(_power_of_x_to_power_of_two(exponent), result)
-        power >>= 1
-        exponent += 1
-    return result
+@cache  # no more than 2048 of them
+def _power_of_x_by_byte(place: int, byte: int) -> int:
+    """x^(8 * byte * 256^place) modulo the polynomial."""
+    if byte > 1:
+        return _product(_power_of_x_by_byte(place, 1), _power_of_x_by_byte(place, byte - 1))
+    if place == 0:
+        return _ONE >> 8
+    return _product(_power_of_x_by_byte(place - 1, 1), _power_of_x_by_byte(place - 1, 255))
 
 
-EMPTY = Piece(b"", b"", 0, _ONE)
+EMPTY = Piece(parts=(), raw_length=0, deflated_length=0, crc=0, shift=_ONE)

@@ -1,77 +1,127 @@
 """Session families rendered as text, line by line as the client library's `generate_latest` writes them.
 
-The client library costs about 5 microseconds a sample and renders everything anew; a server may have a hundred
-thousand sessions with nine samples each. Here the labels that all samples of a session share are put together once.
+The library costs several microseconds a sample; a server may have a hundred thousand sessions with nine samples each.
+Here the labels that all samples of a session share are written once, and what a choice looks like is written once for
+all sessions.
 """
 
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from itertools import repeat
 
-from exporter.metrics.catalogue import SESSION_LABELS, SessionFamily
+from exporter.metrics.catalogue import (
+    SESSION_LABELS,
+    SessionChoice,
+    SessionFamily,
+    SessionSamples,
+    SessionValue,
+)
 from exporter.metrics.labels import escaped
+from exporter.metrics.lines import label_pair, sample_lines
 from exporter.metrics.numbers import go_float
-from exporter.vb365.model import RestoreSession
+from exporter.vb365.model import RestoreSession, SessionType
 
 __all__ = ["render_sessions"]
 
 # generate_latest sorts labels by name; so do we, and the order of the shared ones never changes.
 _SHARED = tuple(sorted(SESSION_LABELS))
 
+_TYPE_PAIRS = {kind: label_pair("type", kind) for kind in SessionType}
+
+Columns = Sequence[Sequence[str]]
+"""For each of the labels `_SHARED` its pairs, one for each session."""
+
 
 def render_sessions(
     server: str, sessions: Sequence[RestoreSession], families: Iterable[SessionFamily]
 ) -> list[bytes]:
     """The sample lines of each family, in the order of `families`."""
-    shared = [_shared_labels(server, session) for session in sessions]
-    whole = [",".join(labels) for labels in shared]
-    return [_render_family(family, sessions, shared, whole) for family in families]
+    columns = _shared_pairs(server, sessions)
+    pairs = _side_by_side(columns)
+    rendered = []
+    for family in families:
+        match family:
+            case SessionValue():
+                text = _values(family, sessions, pairs)
+            case SessionChoice():
+                text = _choices(family, sessions, columns)
+            case SessionSamples():
+                text = _samples(family, server, sessions)
+            case _:
+                raise TypeError(f"no way to render {type(family).__name__}")
+        rendered.append(text.encode())
+    return rendered
 
 
-def _render_family(
-    family: SessionFamily,
-    sessions: Sequence[RestoreSession],
-    shared: Sequence[tuple[str, ...]],
-    whole: Sequence[str],
-) -> bytes:
+def _values(family: SessionValue, sessions: Sequence[RestoreSession], pairs: Sequence[str]) -> str:
     name = family.name
-    samples = family.samples
-    lines: list[str] = []
-    if not family.labels:
-        for session, pairs in zip(sessions, whole, strict=True):
-            lines += [f"{name}{{{pairs}}} {go_float(value)}\n" for _, value in samples(session)]
-    elif len(family.labels) == 1:
-        (label,) = family.labels
-        place = bisect(_SHARED, label)
-        for session, labels in zip(sessions, shared, strict=True):
-            before = "".join(f"{pair}," for pair in labels[:place])
-            after = "".join(f",{pair}" for pair in labels[place:])
-            lines += [
-                f"{name}{{{before}{_label(label, one)}{after}}} {go_float(value)}\n"
-                for (one,), value in samples(session)
-            ]
-    else:
-        for session, labels in zip(sessions, shared, strict=True):
-            for values, value in samples(session):
-                own = map(_label, family.labels, values)
-                every = ",".join(sorted((*labels, *own), key=_label_name))
-                lines.append(f"{name}{{{every}}} {go_float(value)}\n")
-    return "".join(lines).encode()
-
-
-def _shared_labels(server: str, session: RestoreSession) -> tuple[str, ...]:
-    return (
-        f'organization="{escaped(session.organization)}"',
-        f'server="{escaped(server)}"',
-        f'session_id="{session.id}"',
-        f'type="{session.type.value}"',
+    values = map(family.value, sessions)
+    return "".join(
+        [
+            f"{name}{{{labels}}} {go_float(value)}\n"
+            for labels, value in zip(pairs, values, strict=True)
+            if value is not None
+        ]
     )
 
 
-def _label(name: str, value: str) -> str:
-    return f'{name}="{escaped(value)}"'
+def _choices(family: SessionChoice, sessions: Sequence[RestoreSession], columns: Columns) -> str:
+    (label,) = family.labels
+    place = bisect(_SHARED, label)
+    before, after = _side_by_side(columns[:place]), _side_by_side(columns[place:])
+    templates = _templates(family)
+    return "".join(
+        [
+            lines % ((head, tail) * count)
+            for head, tail, chosen in zip(before, after, map(family.chosen, sessions), strict=True)
+            if chosen is not None
+            for lines, count in (templates[chosen],)
+        ]
+    )
 
 
-def _label_name(pair: str) -> str:
-    return pair.partition("=")[0]
+def _templates(family: SessionChoice) -> Mapping[StrEnum, tuple[str, int]]:
+    """For each value the lines that show it, with places for the labels before and behind its own, and how many."""
+    (label,) = family.labels
+
+    def lines(chosen: StrEnum) -> tuple[str, int]:
+        shown = family.known if chosen in family.known else (*family.known, chosen)
+        template = "".join(
+            f"{family.name}{{%s,{label_pair(label, one)},%s}} {go_float(one is chosen)}\n"
+            for one in shown
+        )
+        return template, len(shown)
+
+    return {chosen: lines(chosen) for chosen in (*family.known, family.unknown)}
+
+
+def _samples(family: SessionSamples, server: str, sessions: Sequence[RestoreSession]) -> str:
+    shared = (
+        (server, session.id, session.organization, session.type.value) for session in sessions
+    )
+    return sample_lines(
+        family.name,
+        (*SESSION_LABELS, *family.labels),
+        (
+            (map(escaped, (*every, *own)), value)
+            for every, session in zip(shared, sessions, strict=True)
+            for own, value in family.samples(session)
+        ),
+    )
+
+
+def _shared_pairs(server: str, sessions: Sequence[RestoreSession]) -> Columns:
+    return (
+        [f'organization="{escaped(session.organization)}"' for session in sessions],
+        list(repeat(label_pair("server", server), len(sessions))),
+        [f'session_id="{session.id}"' for session in sessions],
+        [_TYPE_PAIRS[session.type] for session in sessions],
+    )
+
+
+def _side_by_side(columns: Columns) -> list[str]:
+    """For each session its pairs, joined."""
+    return list(map(",".join, zip(*columns, strict=True)))

@@ -16,7 +16,7 @@ from exporter.vb365.model import RestoreSession
 
 __all__ = ["BLOCK_SESSIONS", "Block", "SessionBlocks"]
 
-BLOCK_SESSIONS = 512
+BLOCK_SESSIONS = 128
 """A block is split when it holds twice as many sessions."""
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from itertools import chain
+from itertools import chain, takewhile
 
 from exporter.config import SessionsConfig
 from exporter.polling.blocks import Block, SessionBlocks
@@ -31,7 +30,7 @@ class KeptSessions:
         self._finished: dict[str, RestoreSession] = {}
         self._configured_blocks = SessionBlocks()
         self._discovered_blocks = SessionBlocks()
-        self._leaving: list[tuple[datetime, str]] = []  # a heap
+        self._seen_stopped: dict[str, datetime] = {}  # where nothing in the record tells when
         self.departed: set[str] = set()
         """Those that left by age, though nothing in their records tells how old they are."""
         self.evicted_through: datetime | None = None
@@ -68,12 +67,15 @@ class KeptSessions:
         )
 
     def keep_finished(self, session: RestoreSession, moment: Moment) -> None:
-        """Keep one that ended."""
+        """Keep one that ended, perhaps in place of another record of it."""
+        seen_stopped = self._seen_stopped.get(session.id, moment.wall)
+        if session.id in self._finished:
+            self.drop_finished(self._finished[session.id])
         self._finished[session.id] = session
+        if session.end_time is None:
+            self._seen_stopped[session.id] = seen_stopped
         self.ended.add(session)
         self._blocks_of(session).add(session)
-        if session.id not in self._configured:
-            heapq.heappush(self._leaving, (self._leaves_at(session, moment), session.id))
 
     def renew(self, session: RestoreSession) -> None:
         """Put the same session, with other extras, in place of the one that is kept, if it is."""
@@ -98,24 +100,22 @@ class KeptSessions:
             KeyError: it is not kept.
         """
         del self._finished[session.id]
+        self._seen_stopped.pop(session.id, None)
         self._blocks_of(session).remove(session)
         self.ended.remove(session, chain(self._configured_blocks, self._discovered_blocks))
 
     def let_leave(self, moment: Moment) -> list[str]:
-        """Part with the sessions whose lookback is over; returns their ids."""
-        left = []
-        while self._leaving and self._leaving[0][0] <= moment.wall:
-            _, session_id = heapq.heappop(self._leaving)
-            session = self._finished.get(session_id)
-            if session is None:
-                continue
-            if session.end_time is not None and self._leaves_at(session, moment) > moment.wall:
-                continue  # it was corrected since, and stands in the heap with its new time too
+        """Part with the sessions whose lookback is over, and return their ids. None of them was created within it."""
+        old = takewhile(
+            lambda session: moment.wall - session.creation_time >= self._lookback,
+            self._discovered_blocks,
+        )
+        leaving = [session for session in old if self._leaves_at(session, moment) <= moment.wall]
+        for session in leaving:
             self.drop_finished(session)
-            left.append(session_id)
             if session.end_time is None:
-                self.departed.add(session_id)
-        return left
+                self.departed.add(session.id)
+        return [session.id for session in leaving]
 
     def make_room(self, for_sessions: int) -> list[str] | None:
         """Leave out the oldest that ended until so many more can be kept.
@@ -174,5 +174,6 @@ class KeptSessions:
         )
 
     def _leaves_at(self, session: RestoreSession, moment: Moment) -> datetime:
-        ended = session.end_time or moment.wall
+        ended = session.end_time or self._seen_stopped.get(session.id, moment.wall)
+        ended = max(ended, session.creation_time)  # the two may contradict
         return ended + min(self._lookback, _LAST_MOMENT - ended)

@@ -288,9 +288,7 @@ class Ledger:
         known = self._kept.finished.get(session.id)
         if known is not None:
             if known != session:
-                session = self.extras.carried_over(session)
-                self._kept.drop_finished(known)
-                self._kept.keep_finished(session, moment)
+                self._kept.keep_finished(self.extras.carried_over(session), moment)
             return
         if self._is_event(session):
             self._activity.start(session)

@@ -14,10 +14,10 @@ Source of every field: the restore session resource, `GET /v6/RestoreSessions/{r
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Literal
 
 from exporter.vb365.extras import EventSummary, Statistics
@@ -144,8 +144,6 @@ class Rejection:
     """The record's id when it had a usable one."""
 
 
-_MOST_LINKS = 16
-
 _PROCESSED_ITEMS = re.compile(r"([0-9]{1,15}) items? processed\b")
 
 
@@ -185,17 +183,22 @@ def _session(session_id: str, record: Record) -> RestoreSession:
         creation_time=creation_time,
         end_time=read_time(record, "endTime"),
         result=result,
-        # A few accounts and organizations own all sessions: interned, thousands share one string.
-        organization=sys.intern(read_text(record, "organization")),
-        name=read_text(record, "name"),
-        initiated_by=sys.intern(read_text(record, "initiatedBy")),
-        details=read_text(record, "details"),
-        scope_name=read_text(record, "scopeName"),
-        client_host=sys.intern(read_text(record, "clientHost")),
-        reason=read_text(record, "reason"),
+        organization=_shared(read_text(record, "organization")),
+        name=_shared(read_text(record, "name")),
+        initiated_by=_shared(read_text(record, "initiatedBy")),
+        details=_shared(read_text(record, "details")),
+        scope_name=_shared(read_text(record, "scopeName")),
+        client_host=_shared(read_text(record, "clientHost")),
+        reason=_shared(read_text(record, "reason")),
         e_tag=read_integer(record, "eTag"),
         unknown_values=tuple(unknown),
     )
+
+
+@lru_cache(maxsize=4096)
+def _shared(text: str) -> str:
+    """The same string for equal texts: few accounts, organizations and numbers of items stand in thousands of sessions."""
+    return text
 
 
 _TYPES = known_members(SessionType, SessionType.UNKNOWN)

@@ -144,30 +144,48 @@ def test_any_sessions_are_rendered_as_the_client_library_renders_them(
     assert len(series) == len(set(series))
 
 
+def parts(made: Publisher) -> dict[int, bytes]:
+    """What the body is made of, by identity."""
+    return {id(one): one.deflated for one in made.exposition(Format.TEXT).body.parts}
+
+
 def test_finished_sessions_are_rendered_once() -> None:
     bench = LedgerBench(sessions_config(max_series=5000))
     bench.hold(*(finished(number) for number in range(2, 3000)))
     made = publisher(bench.poll())
-    before = {id(one) for one in made.exposition(Format.TEXT).pieces}
+    before = parts(made)
 
     bench.hold(finished(1))
     made.publish(bench.poll())
 
-    after = made.exposition(Format.TEXT).pieces
-    fresh = [one for one in after if id(one) not in before]
-    assert len(after) > 30
-    assert sum(len(one.raw) for one in fresh) < sum(len(one.raw) for one in after) / 2
+    after = parts(made)
+    fresh = [one for place, one in after.items() if place not in before]
+    assert len(after) > 100
+    assert sum(map(len, fresh)) < sum(map(len, after.values())) / 5
+
+
+def test_a_publish_leaves_what_is_said_of_other_servers_as_it_is() -> None:
+    made = publisher(polled(running(1), finished(2), server="branch"))
+    (before,) = [said.pieces for said in made._published.of_servers.values()]
+
+    made.publish(polled(running(3)))
+
+    assert before is made._published.of_servers["branch"].pieces
 
 
 def test_what_is_not_known_any_more_leaves_nothing_behind_in_memory() -> None:
     bench = LedgerBench(sessions_config(max_series=5000))
     bench.hold(*(finished(number) for number in range(2, 3000)))
     made = publisher(bench.poll())
-    assert len(made._sealed) > 2
+    assert len(made._sealed["hq"]._of_block) > 2
     bench.server = {}
+
     made.publish(bench.poll(3600))
 
-    assert 0 == len(made._sealed)
+    assert {} == made._sealed["hq"]._of_block
+    assert {} == made._sealed["hq"]._of_group
+    made.withdraw("hq")
+    assert {} == made._sealed
 
 
 def test_stale_data_ends_without_a_publish() -> None:

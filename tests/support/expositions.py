@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import operator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.exposition import generate_latest as generate_text
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.registry import Collector
 
 from exporter.config import Extra
-from exporter.metrics.catalogue import SESSION_LABELS, SessionFamily, session_families
+from exporter.metrics.catalogue import (
+    FINISHED_DURATION,
+    ORGANIZATION_FAMILIES,
+    SERVER_FAMILIES,
+    SESSION_LABELS,
+    TYPES,
+    Merge,
+    SessionChoice,
+    SessionFamily,
+    SessionSamples,
+    SessionValue,
+    SnapshotFamily,
+    session_families,
+)
 from exporter.metrics.exposition import Publisher
-from exporter.metrics.families import SnapshotCollector, empty_family
+from exporter.metrics.families import empty_family
 from exporter.metrics.formats import Format
 from exporter.metrics.labels import label_value
-from exporter.polling.snapshot import Snapshot
+from exporter.polling.snapshot import DURATION_BUCKETS_SECONDS, Snapshot
+from exporter.vb365.model import RestoreSession, SessionType
 
 
 def publisher(
@@ -46,29 +63,100 @@ def body(made: Publisher, form: Format = Format.TEXT) -> bytes:
     return raw
 
 
-class _Oracle(Collector):
+class LibraryFamilies(Collector):
     """All families as objects of the client library, made straight from the catalogue's rows."""
 
-    def __init__(self, snapshots: Sequence[Snapshot], rows: Sequence[SessionFamily]) -> None:
+    def __init__(
+        self,
+        snapshots: Sequence[Snapshot],
+        info_labels: Sequence[str] = (),
+        extras: Collection[Extra] = (),
+    ) -> None:
         self._snapshots = snapshots
-        self._rows = rows
+        self._rows = session_families(info_labels, extras)
 
     def collect(self) -> Iterator[Metric]:
         for row in self._rows:
-            names = (*SESSION_LABELS, *row.labels)
-            family = empty_family(row, names)
-            for snapshot in self._snapshots:
-                sessions = [
-                    *(one.session for one in snapshot.running_with_series),
-                    *(session for block in snapshot.finished for session in block.sessions),
-                ]
-                for session in sessions:
-                    shared = (snapshot.server, session.id, session.organization, session.type.value)
-                    for values, value in row.samples(session):
-                        labels = map(label_value, (*shared, *values))
-                        family.add_sample(row.name, dict(zip(names, labels, strict=True)), value)
-            yield family
-        yield from SnapshotCollector(self._snapshots).collect()
+            yield _session_family(row, self._snapshots)
+        for snapshot_row in ORGANIZATION_FAMILIES:
+            yield _snapshot_family(snapshot_row, self._snapshots)
+        yield _finished_durations(self._snapshots)
+        for snapshot_row in SERVER_FAMILIES:
+            yield _snapshot_family(snapshot_row, self._snapshots)
+
+
+def _session_family(row: SessionFamily, snapshots: Iterable[Snapshot]) -> Metric:
+    names = (*SESSION_LABELS, *row.labels)
+    family = empty_family(row, names)
+    for snapshot in snapshots:
+        sessions = [
+            *(one.session for one in snapshot.running_with_series),
+            *(session for block in snapshot.finished for session in block.sessions),
+        ]
+        for session in sessions:
+            shared = (snapshot.server, session.id, session.organization, session.type.value)
+            for values, value in _session_samples(row, session):
+                labels = map(label_value, (*shared, *values))
+                family.add_sample(row.name, dict(zip(names, labels, strict=True)), value)
+    return family
+
+
+def _session_samples(
+    row: SessionFamily, session: RestoreSession
+) -> Sequence[tuple[tuple[str, ...], float]]:
+    match row:
+        case SessionValue():
+            value = row.value(session)
+            return () if value is None else (((), value),)
+        case SessionChoice():
+            chosen = row.chosen(session)
+            if chosen is None:
+                return ()
+            shown = row.known if chosen in row.known else (*row.known, row.unknown)
+            return [((one.value,), float(one is chosen)) for one in shown]
+        case SessionSamples():
+            return tuple(row.samples(session))
+        case _:
+            raise TypeError(type(row).__name__)
+
+
+_MERGED: Mapping[Merge, Callable[[float, float], float]] = {
+    Merge.SUM: operator.add,
+    Merge.OLDEST: min,
+    Merge.NEWEST: max,
+}
+
+
+def _snapshot_family(row: SnapshotFamily, snapshots: Iterable[Snapshot]) -> Metric:
+    names = ("server", *row.labels)
+    merged: dict[tuple[str, ...], float] = {}
+    for snapshot in snapshots:
+        for values, value in row.samples(snapshot):
+            key = (label_value(snapshot.server), *map(label_value, values))
+            merged[key] = _MERGED[row.merge](merged[key], value) if key in merged else value
+    family = empty_family(row, names)
+    for key, value in merged.items():
+        family.add_sample(row.name, dict(zip(names, key, strict=True)), value)
+    return family
+
+
+def _finished_durations(snapshots: Iterable[Snapshot]) -> Metric:
+    family = HistogramMetricFamily(
+        FINISHED_DURATION.name, FINISHED_DURATION.help, labels=FINISHED_DURATION.labels
+    )
+    bounds = [*(f"{float(bound)}" for bound in DURATION_BUCKETS_SECONDS), "+Inf"]
+    for snapshot in snapshots:
+        durations = snapshot.activity.durations
+        unknown = [kind for kind in (SessionType.UNKNOWN,) if kind in durations]
+        for kind in (*TYPES, *unknown):
+            known = durations.get(kind)
+            counts = known.counts if known else (0,) * len(bounds)
+            family.add_metric(
+                (label_value(snapshot.server), kind.value),
+                buckets=list(zip(bounds, map(float, accumulate(counts)), strict=True)),
+                sum_value=known.sum_seconds if known else 0.0,
+            )
+    return family
 
 
 def library_body(
@@ -79,7 +167,7 @@ def library_body(
 ) -> bytes:
     """The same families, rendered by the client library."""
     registry = CollectorRegistry()
-    registry.register(_Oracle(tuple(snapshots), session_families(info_labels, extras)))
+    registry.register(LibraryFamilies(tuple(snapshots), info_labels, extras))
     generate = generate_text if form is Format.TEXT else generate_openmetrics
     rendered: bytes = generate(registry)
     return rendered

@@ -195,11 +195,12 @@ def test_ids_are_shown_in_lower_case() -> None:
 def test_optional_texts_may_be_null_or_absent() -> None:
     session = parsed(organization=None, name=None, details=..., clientHost=None, reason=None)
 
-    assert ("", "", "", "") == (
+    assert ("", "", "", "", "") == (
         session.organization,
         session.name,
         session.details,
         session.client_host,
+        session.reason,
     )
 
 
@@ -239,6 +240,14 @@ def test_numbers_may_come_as_strings() -> None:
 
 def test_a_hostile_text_is_bounded() -> None:
     assert len(parsed(name="x" * 10_000_000).name) < 10_000
+
+
+def test_equal_texts_are_one_string() -> None:
+    names = [f"Exchange restore {number}" for number in (1, 1)]
+
+    one, other = (parsed(name=name).name for name in names)
+
+    assert one is other
 
 
 json_values = st.recursive(

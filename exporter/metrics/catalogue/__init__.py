@@ -17,7 +17,10 @@ from exporter.metrics.catalogue.rows import (
     Family,
     Kind,
     Merge,
+    SessionChoice,
     SessionFamily,
+    SessionSamples,
+    SessionValue,
     SnapshotFamily,
 )
 from exporter.metrics.catalogue.servers import SERVER_FAMILIES
@@ -38,7 +41,10 @@ __all__ = [
     "Family",
     "Kind",
     "Merge",
+    "SessionChoice",
     "SessionFamily",
+    "SessionSamples",
+    "SessionValue",
     "SnapshotFamily",
     "all_families",
     "exporter_family",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 
 from exporter.polling.snapshot import Snapshot
 from exporter.vb365.model import RestoreSession, SessionResult, SessionType
@@ -16,9 +16,13 @@ __all__ = [
     "TYPES",
     "Family",
     "Kind",
+    "LabelValues",
     "Merge",
     "Sample",
+    "SessionChoice",
     "SessionFamily",
+    "SessionSamples",
+    "SessionValue",
     "SnapshotFamily",
 ]
 
@@ -56,9 +60,30 @@ class Family:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionFamily(Family):
-    """A family with samples for single sessions; `labels` are those beyond `SESSION_LABELS`."""
+    """A family with samples for single sessions, of one of the kinds below; `labels` are those beyond `SESSION_LABELS`."""
 
-    samples: Callable[[RestoreSession], Sequence[Sample]]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionValue(SessionFamily):
+    """A number that a session has, or has not."""
+
+    value: Callable[[RestoreSession], float | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionChoice(SessionFamily):
+    """One value out of few: 1 at its own label, 0 at those of the others; `unknown` is shown only when it is the one."""
+
+    chosen: Callable[[RestoreSession], StrEnum | None]
+    known: tuple[StrEnum, ...]
+    unknown: StrEnum
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionSamples(SessionFamily):
+    """Any number of samples, whose labels have any values."""
+
+    samples: Callable[[RestoreSession], Iterable[Sample]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,5 +101,5 @@ RESULTS: tuple[SessionResult, ...] = tuple(
     result for result in SessionResult if result is not SessionResult.UNKNOWN
 )
 
-NO_SAMPLES: Sequence[Sample] = ()
+NO_SAMPLES: tuple[Sample, ...] = ()
 AS_OF_THE_LAST_POLL = " (as of the last poll)"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from enum import StrEnum
-from typing import TypeVar
 
 from exporter.config import Extra
 from exporter.metrics.catalogue.rows import (
@@ -13,7 +11,10 @@ from exporter.metrics.catalogue.rows import (
     RESULTS,
     Kind,
     Sample,
+    SessionChoice,
     SessionFamily,
+    SessionSamples,
+    SessionValue,
 )
 from exporter.vb365.model import RestoreSession, SessionResult, SessionState
 
@@ -21,97 +22,62 @@ __all__ = ["SESSION_FAMILIES", "SESSION_LABELS", "session_families"]
 
 SESSION_LABELS = ("server", "session_id", "organization", "type")
 
-_Member = TypeVar("_Member", bound=StrEnum)
 
-
-def _one_hot(known: Iterable[_Member], unknown: _Member) -> Mapping[_Member, Sequence[Sample]]:
-    """For each value the samples that show it: 1 at its own label, 0 at those of the other known values."""
-    known = tuple(known)
-    samples: dict[_Member, Sequence[Sample]] = {
-        value: tuple(((member.value,), float(member is value)) for member in known)
-        for value in known
-    }
-    samples[unknown] = (*(((member.value,), 0.0) for member in known), ((unknown.value,), 1.0))
-    return samples
-
-
-_STATE_SAMPLES = _one_hot((SessionState.WORKING, SessionState.STOPPED), SessionState.UNKNOWN)
-_RESULT_SAMPLES = _one_hot(RESULTS, SessionResult.UNKNOWN)
-
-
-def _state(session: RestoreSession) -> Sequence[Sample]:
-    return _STATE_SAMPLES[session.state]
-
-
-def _result(session: RestoreSession) -> Sequence[Sample]:
-    return NO_SAMPLES if session.result is None else _RESULT_SAMPLES[session.result]
-
-
-def _duration(session: RestoreSession) -> Sequence[Sample]:
-    seconds = session.duration_seconds
-    return NO_SAMPLES if seconds is None else (((), seconds),)
-
-
-def _start(session: RestoreSession) -> Sequence[Sample]:
-    return (((), session.creation_time.timestamp()),)
-
-
-def _end(session: RestoreSession) -> Sequence[Sample]:
+def _end(session: RestoreSession) -> float | None:
     if session.end_time is None or not session.stopped:
-        return NO_SAMPLES
-    return (((), session.end_time.timestamp()),)
-
-
-def _processed_items(session: RestoreSession) -> Sequence[Sample]:
-    items = session.processed_items
-    return NO_SAMPLES if items is None else (((), float(items)),)
+        return None
+    return session.end_time.timestamp()
 
 
 SESSION_FAMILIES: tuple[SessionFamily, ...] = (
-    SessionFamily(
+    SessionChoice(
         name="vb365_restore_session_state",
         kind=Kind.GAUGE,
         help="1 at the state the restore session is in, 0 at the others; API field state"
         + AS_OF_THE_LAST_POLL
         + ".",
         labels=("state",),
-        samples=_state,
+        chosen=lambda session: session.state,
+        known=(SessionState.WORKING, SessionState.STOPPED),
+        unknown=SessionState.UNKNOWN,
     ),
-    SessionFamily(
+    SessionChoice(
         name="vb365_restore_session_result",
         kind=Kind.GAUGE,
         help="1 at the result the restore session ended with, 0 at the others; only when it is Stopped; API field result.",
         labels=("result",),
-        samples=_result,
+        chosen=lambda session: session.result,
+        known=RESULTS,
+        unknown=SessionResult.UNKNOWN,
     ),
-    SessionFamily(
+    SessionValue(
         name="vb365_restore_session_duration_seconds",
         kind=Kind.GAUGE,
         help="How long the restore session took: API field endTime minus creationTime; only when it has ended.",
-        samples=_duration,
+        value=lambda session: session.duration_seconds,
     ),
-    SessionFamily(
+    SessionValue(
         name="vb365_restore_session_start_timestamp_seconds",
         kind=Kind.GAUGE,
         help="When the restore session was opened, in Unix time; API field creationTime.",
-        samples=_start,
+        value=lambda session: session.creation_time.timestamp(),
     ),
-    SessionFamily(
+    SessionValue(
         name="vb365_restore_session_end_timestamp_seconds",
         kind=Kind.GAUGE,
         help="When the restore session ended, in Unix time; only when it has; API field endTime.",
-        samples=_end,
+        value=_end,
     ),
-    SessionFamily(
+    SessionValue(
         name="vb365_restore_session_processed_items",
         kind=Kind.GAUGE,
         help='Items the restore session processed; only when API field details has the form "N items processed".',
-        samples=_processed_items,
+        value=lambda session: session.processed_items,
     ),
 )
 
 
-def _items(session: RestoreSession) -> Sequence[Sample]:
+def _items(session: RestoreSession) -> Iterable[Sample]:
     statistics = session.statistics
     if statistics is None:
         return NO_SAMPLES
@@ -123,7 +89,7 @@ def _items(session: RestoreSession) -> Sequence[Sample]:
     return [((outcome,), float(items)) for outcome, items in outcomes.items() if items is not None]
 
 
-def _events(session: RestoreSession) -> Sequence[Sample]:
+def _events(session: RestoreSession) -> Iterable[Sample]:
     if session.events is None:
         return NO_SAMPLES
     return [
@@ -132,7 +98,7 @@ def _events(session: RestoreSession) -> Sequence[Sample]:
     ]
 
 
-def _event_bytes(session: RestoreSession) -> Sequence[Sample]:
+def _event_bytes(session: RestoreSession) -> Iterable[Sample]:
     if session.events is None:
         return NO_SAMPLES
     return [
@@ -143,7 +109,7 @@ def _event_bytes(session: RestoreSession) -> Sequence[Sample]:
 
 _OF_EXTRAS: Mapping[Extra, Sequence[SessionFamily]] = {
     "statistics": (
-        SessionFamily(
+        SessionSamples(
             name="vb365_restore_session_items",
             kind=Kind.GAUGE,
             help="Items of the restore session by what came of them: API fields restoredItemsCount, failedItemsCount and skippedItemsCount of its Statistics.",
@@ -152,14 +118,14 @@ _OF_EXTRAS: Mapping[Extra, Sequence[SessionFamily]] = {
         ),
     ),
     "events": (
-        SessionFamily(
+        SessionSamples(
             name="vb365_restore_session_events",
             kind=Kind.GAUGE,
             help="Events of the restore session by API fields type and status of its Events; what has not happened has no series.",
             labels=("operation", "status"),
             samples=_events,
         ),
-        SessionFamily(
+        SessionSamples(
             name="vb365_restore_session_event_bytes",
             kind=Kind.GAUGE,
             help="Sum of API field itemSizeBytes over the restore session's Events.",
@@ -189,7 +155,7 @@ def session_families(
 def _info_family(info_labels: Sequence[str]) -> SessionFamily:
     """The family of the personal data that the configuration allows; `info_labels` name fields of the session."""
     fields = tuple(info_labels)
-    return SessionFamily(
+    return SessionSamples(
         name="vb365_restore_session_info",
         kind=Kind.GAUGE,
         help="Always 1; the labels are the API fields of the restore session that info_labels allows.",
