@@ -28,6 +28,7 @@ ALLOWED = {
     "simulator": set[str](),
     "demo": {"config", "simulator"},
     "service": {"config", "metrics", "polling", "vb365"},
+    "memory": set[str](),
     "overview": {"config", "metrics", "polling", "vb365", "web"},
     "site": {"config", "metrics", "overview", "service", "web"},
     "signals": set[str](),
@@ -36,6 +37,7 @@ ALLOWED = {
     "daemon": {
         "config",
         "flags",
+        "memory",
         "reload",
         "service",
         "signals",

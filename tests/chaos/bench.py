@@ -14,8 +14,8 @@ from random import Random
 from typing import Any
 
 import requests
-
 from chaos.trials import Poll, Trials
+
 from exporter.simulator import Simulator
 from exporter.simulator.world import World
 from support.failures import Whose

@@ -174,7 +174,10 @@ class Trials:
 
 
 def _failures() -> list[Failure]:
-    """Those that a server can have and lose while it is asked, each once."""
+    """Those that a server can have and lose while it is asked, each once.
+
+    A refresh token is refused only as the limits of the token endpoint hold: they do all the time here.
+    """
     return [
         failure
         for failure in FAILURES
@@ -183,7 +186,7 @@ def _failures() -> list[Failure]:
         and not any(
             strike.from_the_start or strike.name == NAME_NOT_RESOLVED for strike in failure.strikes
         )
-        and failure.what != "refresh token refused"  # as it is with the limits of the token endpoint
+        and failure.what != "refresh token refused"
     ]
 
 

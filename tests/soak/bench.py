@@ -14,12 +14,12 @@ from pathlib import Path
 from random import Random
 
 import requests
-
-from exporter.simulator import Simulator
-from exporter.simulator.world import World
 from soak.clock import SharedClock
 from soak.life import LOOKBACK, Life, has_left
 from soak.troubles import Troubles
+
+from exporter.simulator import Simulator
+from exporter.simulator.world import World
 from support.programs import clean_environment
 from support.running import wait_until
 from support.stepping import Samples, Scrape
