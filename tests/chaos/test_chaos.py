@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Container
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ def check_healthy(record: Record, bench: Bench) -> int:
     return len(series)
 
 
-def is_zero_of(key: Key, organizations: list[str]) -> bool:
+def is_zero_of(key: Key, organizations: Container[str]) -> bool:
     """Whether a series may be there although there is nothing to tell of."""
     name, labels = key[0], dict(key[1])
     assert "session_id" not in labels

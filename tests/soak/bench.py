@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from random import Random
 
 import requests
 from soak.clock import SharedClock
-from soak.life import LOOKBACK, Life, has_left
+from soak.life import LEFT_OPEN, LOOKBACK, Life, has_left
 from soak.troubles import Troubles
 
 from exporter.simulator import Simulator
@@ -25,13 +25,17 @@ from support.running import wait_until
 from support.stepping import Samples, Scrape
 from support.truth import statements, true_statements
 
-__all__ = ["Bench", "Figures", "soaked"]
+__all__ = ["MOST_CONNECTIONS", "Bench", "Figures", "soaked"]
 
 POLL_SECONDS = 60.0
 _LONGEST_HOLD_SECONDS = 900.0
 _WALK_SECONDS = 3600.0
 _CLOSE_SECONDS = 5.0
 _TIMEOUT = "300ms"
+_SETTLED_SECONDS = 0.05
+
+MOST_CONNECTIONS = LEFT_OPEN
+"""How many connections to the server there may be, and how many threads that use them; each poll needs so many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +90,7 @@ class Bench:
         self.logins = 0
         """How often the right password was sent."""
         self.troubles = Troubles(self.simulator, Random(f"{seed}/troubles"))  # noqa: S311 - repeatable
-        self._life = Life(self.world, Random(f"{seed}/life"))  # noqa: S311 - repeatable
+        self._life = Life(self.world, Random(f"{seed}/life"), self.clock.wall())  # noqa: S311 - repeatable
         self._directory = directory
         self._process: subprocess.Popen[str]
         self._url = ""
@@ -97,13 +101,11 @@ class Bench:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Start the server and the exporter; whatever happens, both are gone afterwards."""
-        self.world.add_session(creation_time=self.clock.wall() - timedelta(days=3), type="Vesp")
         with self.simulator, (self._directory / "exporter.log").open("wb") as log:
             servers = self._directory / "servers.yaml"
             servers.write_text(self._servers_yaml())
-            command = [sys.executable, "-m", "soak.exporter", servers, self._directory / "clock"]
             with subprocess.Popen(
-                command,
+                [sys.executable, "-m", "soak.exporter", servers, self._directory / "clock"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -113,6 +115,7 @@ class Bench:
             ) as self._process:
                 try:
                     self._url = self._heard()
+                    self._scrape()
                     yield
                 finally:
                     self._http.close()
@@ -137,8 +140,14 @@ class Bench:
             assert self._step()
 
     def figures(self) -> Figures:
-        """What the exporter has now; only what its threads are about to give back is waited for."""
-        wait_until(lambda: "vb365-dial" not in self._thread_names(), "the end of dialling threads")
+        """What the exporter has now, when nothing of it is about to end any more."""
+        before, now = None, self._figures()
+        while before is None or before.threads != now.threads:
+            time.sleep(_SETTLED_SECONDS)
+            before, now = now, self._figures()
+        return now
+
+    def _figures(self) -> Figures:
         proc = Path(f"/proc/{self._process.pid}")
         status = (proc / "status").read_text(encoding="ascii")
         resident_kib, threads = (
@@ -190,10 +199,6 @@ class Bench:
         assert line, self.log()
         return line
 
-    def _thread_names(self) -> list[str]:
-        tasks = Path(f"/proc/{self._process.pid}/task")
-        return [(task / "comm").read_text().strip() for task in tasks.iterdir()]
-
     def _some_leave_soon(self) -> bool:
         """Whether the exporter's clock and the truth's may well disagree on what has left already."""
         now = self.clock.wall()
@@ -211,6 +216,7 @@ class Bench:
     auth: {{username: {simulator.username}, password: {simulator.password}}}
     tls_config: {{ca_file: {simulator.ca_file}}}
     timeout: {_TIMEOUT}
+    max_concurrent_requests: {MOST_CONNECTIONS}
     sessions: {{lookback: {int(LOOKBACK.total_seconds())}s}}
 """
 

@@ -8,22 +8,29 @@ from random import Random
 from exporter.simulator.sessions import Session
 from exporter.simulator.world import World
 
-__all__ = ["LOOKBACK", "Life"]
+__all__ = ["LEFT_OPEN", "LOOKBACK", "Life", "has_left"]
 
 LOOKBACK = timedelta(hours=6)
+
+LEFT_OPEN = 4
+"""How many sessions run all the time."""
 
 _ORGANIZATIONS = ("contoso.onmicrosoft.com", "fabrikam.example", "northwind.example", None)
 _TYPES = ("Vex", "Veod", "Vesp", "Vet")
 _RESULTS = ("Success", "Success", "Warning", "Failed")
-_STARTS, _ENDS, _IS_DELETED = 0.6, 0.1, 0.02
+_STARTS, _ENDS, _IS_DELETED = 0.6, 0.2, 0.02
 
 
 class Life:
     """What happens to the sessions of a world that does nothing by itself."""
 
-    def __init__(self, world: World, random: Random) -> None:
+    def __init__(self, world: World, random: Random, now: datetime) -> None:
         self._world = world
         self._random = random
+        self._left_open = {
+            world.add_session(type=random.choice(_TYPES), creation_time=now - timedelta(days=days))
+            for days in range(3, 3 + LEFT_OPEN)
+        }
 
     def go_on(self, now: datetime) -> None:
         """Let happen what happens between two polls."""
@@ -32,14 +39,17 @@ class Life:
             self._world.add_session(
                 organization=random.choice(_ORGANIZATIONS), type=random.choice(_TYPES)
             )
-        for session in self._world.sessions():
+        others = [one for one in self._world.sessions() if one.id not in self._left_open]
+        for session in others:
             if not session.stopped:
                 if random.random() < _ENDS:
                     self._world.finish(session.id, random.choice(_RESULTS))
             elif has_left(session, now):
                 self._world.remove(session.id)
-        if random.random() < _IS_DELETED:
-            self._world.remove(random.choice(self._world.sessions()).id)
+        if others and random.random() < _IS_DELETED:
+            session = random.choice(others)
+            if self._world.session(session.id) is not None:
+                self._world.remove(session.id)
 
 
 def has_left(session: Session, now: datetime) -> bool:
