@@ -16,7 +16,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """How long the tests go on that are the better the longer they are."""
     add = parser.addoption
     add("--chaos-seconds", type=int, default=60, help="how long a server is in trouble (60)")
-    add("--soak-polls", type=int, default=300, help="how many polls a server is in trouble (300)")
+    add("--soak-polls", type=int, default=200, help="how many polls a server is in trouble (200)")
 
 
 @pytest.fixture

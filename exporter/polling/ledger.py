@@ -218,6 +218,7 @@ class Ledger:
         """A 404 on a session that is to be believed: the session ends here, at once."""
         self._to_verify.discard(session_id)
         self._running.pop(session_id, None)
+        self._reopened.discard(session_id)
         if session_id in self._finished:
             self._remove_finished(self._finished[session_id])
         if session_id in self._configured:
