@@ -10,15 +10,15 @@ from exporter.simulator.world import World
 
 __all__ = ["LEFT_OPEN", "LOOKBACK", "Life", "has_left"]
 
-LOOKBACK = timedelta(hours=6)
+LOOKBACK = timedelta(hours=2)
 
-LEFT_OPEN = 4
+LEFT_OPEN = 3
 """How many sessions run all the time."""
 
 _ORGANIZATIONS = ("contoso.onmicrosoft.com", "fabrikam.example", "northwind.example", None)
 _TYPES = ("Vex", "Veod", "Vesp", "Vet")
 _RESULTS = ("Success", "Success", "Warning", "Failed")
-_STARTS, _ENDS, _IS_DELETED = 0.6, 0.2, 0.02
+_STARTS, _ENDS, _IS_DELETED = 0.5, 0.25, 0.02
 
 
 class Life:
