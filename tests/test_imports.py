@@ -16,6 +16,7 @@ ROOT = Path(exporter.__file__).parent
 ALLOWED = {
     "config": set[str](),
     "logs": set[str](),
+    "memory": set[str](),
     "flags": {"logs"},
     "output": set[str](),
     "sharding": {"config"},
@@ -28,7 +29,6 @@ ALLOWED = {
     "simulator": set[str](),
     "demo": {"config", "simulator"},
     "service": {"config", "metrics", "polling", "vb365"},
-    "memory": set[str](),
     "overview": {"config", "metrics", "polling", "vb365", "web"},
     "site": {"config", "metrics", "overview", "service", "web"},
     "signals": set[str](),
