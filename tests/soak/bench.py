@@ -43,6 +43,7 @@ class Figures:
     """What the exporter's process has at one moment."""
 
     polls: int
+    successes: int
     resident_mib: float
     threads: int
     descriptors: int
@@ -157,6 +158,7 @@ class Bench:
         )
         return Figures(
             polls=self.polls,
+            successes=self.ups,
             resident_mib=resident_kib / 1024,
             threads=threads,
             descriptors=len(list((proc / "fd").iterdir())),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,20 +21,37 @@ def test_days_of_troubled_polls_leave_nothing_behind_and_end_in_the_truth(
     tmp_path: Path, soak_polls: int
 ) -> None:
     with soaked(tmp_path, SEED) as bench:
-        figures = [bench.figures()]
-        for number in range(1, soak_polls + 1):
-            bench.poll()
-            if number == WARM_UP_POLLS or number % (soak_polls / 10) == 0:
-                figures.append(bench.figures())
-        bench.recover()
-        figures.append(bench.figures())
-        print_figures(bench, figures)
+        figures: list[Figures] = []
+        show(
+            f"A week of trouble in {soak_polls} polls",
+            ("polls", "successes", "resident memory", "threads", "file descriptors"),
+            map(row, kept(figures, soak(bench, soak_polls))),
+        )
+        print_troubles(bench)
 
         assert pytest.approx(bench.truth(), rel=0, abs=1e-6) == bench.shown()
         assert "Traceback" not in bench.log()
         assert "reason=internal" not in bench.log()
         check_figures(figures)
         check_token_requests(bench)
+
+
+def soak(bench: Bench, polls: int) -> Iterator[Figures]:
+    """Let the exporter poll; gives figures from before the first poll, on the way, and from when all is well again."""
+    yield bench.figures()
+    for number in range(1, polls + 1):
+        bench.poll()
+        if number == WARM_UP_POLLS or number % (polls / 20) == 0:
+            yield bench.figures()
+    bench.recover()
+    yield bench.figures()
+
+
+def kept(figures: list[Figures], source: Iterator[Figures]) -> Iterator[Figures]:
+    """The same figures, which are appended to a list."""
+    for one in source:
+        figures.append(one)
+        yield one
 
 
 def check_figures(figures: Sequence[Figures]) -> None:
@@ -55,16 +72,16 @@ def check_token_requests(bench: Bench) -> None:
     assert 1 < bench.logins < bench.polls / 10
 
 
-def print_figures(bench: Bench, figures: Sequence[Figures]) -> None:
-    """Write what there was."""
-    show(
-        f"{bench.polls} polls, {bench.ups} of them successes",
-        ("polls", "resident memory", "threads", "file descriptors"),
-        (
-            (str(one.polls), f"{one.resident_mib:.1f} MiB", str(one.threads), str(one.descriptors))
-            for one in figures
-        ),
+def row(figures: Figures) -> Sequence[str]:
+    """The figures as a table has them."""
+    return (
+        *(str(figures.polls), str(figures.successes), f"{figures.resident_mib:.1f} MiB"),
+        *(str(figures.threads), str(figures.descriptors)),
     )
+
+
+def print_troubles(bench: Bench) -> None:
+    """Write what there was."""
     requests = bench.token_requests
     show(
         "Token requests, in made-up time",
