@@ -5,6 +5,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
+SOAK_POLLS    ?= 10000
+CHAOS_SECONDS ?= 600
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -35,6 +38,14 @@ e2e: $(READY) ## run the tests with the real command and real programs: Promethe
 .PHONY: fuzz
 fuzz: $(READY) ## let a server answer anything, for about ten minutes
 	$(BIN)/pytest tests/fuzz --hypothesis-profile=fuzz --hypothesis-show-statistics --timeout=0
+
+.PHONY: soak
+soak: $(READY) ## ten thousand polls of a server in trouble, a week in about ten minutes; SOAK_POLLS=n for another number
+	$(BIN)/pytest tests/soak --soak-polls=$(SOAK_POLLS) --timeout=0 -s
+
+.PHONY: chaos
+chaos: $(READY) ## ten minutes of all troubles at random beside a healthy server (needs prometheus); CHAOS_SECONDS=n for others
+	$(BIN)/pytest tests/chaos --chaos-seconds=$(CHAOS_SECONDS) --timeout=0 -s
 
 .PHONY: bench
 bench: $(READY) ## run the benchmarks and print their figures

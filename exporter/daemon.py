@@ -12,6 +12,7 @@ import structlog
 from exporter import __version__
 from exporter.config import Config
 from exporter.flags import Options
+from exporter.memory import give_back_freed_memory
 from exporter.reload import Reloader
 from exporter.service import Service
 from exporter.signals import Wish, wishes
@@ -49,6 +50,7 @@ def run_daemon(
         WebServerError: the web server cannot serve.
         NotActivatedError: systemd was to hand over listeners and has not.
     """
+    give_back_freed_memory()
     with wishes() as queue:
         notifier = Notifier()
         config = load()

@@ -16,6 +16,7 @@ ROOT = Path(exporter.__file__).parent
 ALLOWED = {
     "config": set[str](),
     "logs": set[str](),
+    "memory": set[str](),
     "flags": {"logs"},
     "output": set[str](),
     "sharding": {"config"},
@@ -37,6 +38,7 @@ ALLOWED = {
     "daemon": {
         "config",
         "flags",
+        "memory",
         "reload",
         "service",
         "signals",

@@ -185,6 +185,7 @@ class Ledger:
     def missing(self, session_id: str, moment: Moment) -> None:
         """A 404 on a session that is to be believed: the session ends here, at once."""
         self._forget(session_id)
+        self._reopened.discard(session_id)
         self._kept.drop_running(session_id)
         if session_id in self._kept.finished:
             self._kept.drop_finished(self._kept.finished[session_id])

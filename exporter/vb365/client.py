@@ -203,7 +203,11 @@ class Client:
         Args:
             created_since: only sessions created after it (`startTimeFrom`), an aware datetime; None for all.
             page_size: how many to ask for at a time; the server may give fewer.
+
+        Raises:
+            BadResponseError: also when the list has ended, and there were records, but none that can be read.
         """
+        read = unread = 0
         try:
             for results in walk(
                 lambda target: self._access.get("list", target),
@@ -215,13 +219,19 @@ class Client:
                 max_pages=self._max_pages,
             ):
                 parsed = [parse_session(record) for record in results]
-                yield Page(
+                page = Page(
                     sessions=tuple(each for each in parsed if isinstance(each, RestoreSession)),
                     rejections=tuple(each for each in parsed if isinstance(each, Rejection)),
                 )
+                read += len(page.sessions)
+                unread += len(page.rejections)
+                yield page
         except NotFoundError:
             self.forget_api_version()
             raise
+        if unread and not read:
+            # A bad record is its own trouble; a list of nothing else has told nothing.
+            raise BadResponseError(f"none of the {unread} records can be read", operation="list")
 
     def get_session(self, session_id: str) -> RestoreSession | Rejection:
         """Ask for one restore session: `GET /{v}/RestoreSessions/{id}`.

@@ -201,6 +201,23 @@ def test_a_session_that_was_running_at_the_first_poll_counts_when_it_finishes() 
     assert {VEX_SUCCESS: 1} == dict(activity.finished)
 
 
+def test_what_was_known_of_a_deleted_session_is_forgotten() -> None:
+    bench = LedgerBench()
+    bench.hold(running(60), finished(5))
+    bench.poll()
+    bench.hold(running(5))
+    bench.poll()
+    del bench.server[session_id(5)]
+    bench.poll()
+
+    # Restored with the server's database, it is one that was never seen before.
+    bench.hold(running(5))
+    bench.poll()
+    bench.hold(finished(5))
+
+    assert {VEX_SUCCESS: 1} == dict(bench.poll().activity.finished)
+
+
 def test_an_old_session_that_comes_into_sight_later_is_not_an_event() -> None:
     bench = LedgerBench()
     bench.hold(finished(1))

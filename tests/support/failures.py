@@ -190,7 +190,7 @@ _TLS = _failed(
     Reason.TLS, "sends no password and no token; reads `ca_file` again for the next poll"
 )
 _RENEWED = Answer(
-    does="renews the token once for all waiting requests, and repeats each of them once",
+    does="renews the token once for all waiting requests, at most once a minute, and repeats each of them once",
     series=Series.TRUE,
 )
 _LOGGED_IN = Answer(
@@ -243,6 +243,12 @@ _BAD_LIST = _failed(
     Reason.BAD_RESPONSE,
     "takes the pages that were right, and asks for running sessions by id",
     Series.FOLLOWED,
+)
+_LIST_UNREADABLE = _failed(
+    Reason.BAD_RESPONSE,
+    "rejects the records, counted in `vb365_records_rejected_total`; asks for running sessions by id",
+    Series.FOLLOWED,
+    first=(_REJECTED,),
 )
 _ONE_UNREADABLE = _failed(
     Reason.BAD_RESPONSE,
@@ -410,6 +416,12 @@ FAILURES: tuple[Failure, ...] = (
         rejected=RejectionReason.NOT_AN_OBJECT,
     ),
     *_records(_ONE_REJECTED, Whose.NEW),
+    Failure(
+        what="all records of a list are unreadable",
+        strikes=(Strike(name="wrong_type_record"),),
+        answer=_LIST_UNREADABLE,
+        rejected=RejectionReason.NOT_AN_OBJECT,
+    ),
     *_of(_AS_UNKNOWN, ("unknown enum values", Strike(name="unknown_enums"))),
     *_of(
         _AS_MARKED,

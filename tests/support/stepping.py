@@ -90,6 +90,7 @@ class SteppedExporter:
     """An exporter under test that takes one step after the other."""
 
     def __init__(self, exporter: RunningExporter, service: SteppedService) -> None:
+        self.url = exporter.url
         self._exporter = exporter
         self._service = service
 

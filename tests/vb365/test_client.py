@@ -379,6 +379,28 @@ def test_records_that_are_no_sessions_do_not_hide_the_others(
 
 
 @pytest.mark.usefixtures("logins")
+def test_a_list_of_which_nothing_can_be_read_is_a_bad_response_when_it_ends(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions", json=page("x", "y", limit=2))
+    api.get(f"{ROOT}/RestoreSessions", json=page("z", limit=2))
+    pages = make_client().list_sessions(created_since=None)
+    assert [2, 1] == [len(next(pages).rejections) for _ in range(2)]
+    with pytest.raises(BadResponseError, match="none of the 3 records can be read"):
+        next(pages)
+
+
+@pytest.mark.usefixtures("logins")
+def test_one_readable_record_makes_a_list_of_unreadable_ones_a_success(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions", json=page("x", "y", limit=2))
+    api.get(f"{ROOT}/RestoreSessions", json=page(session(), limit=2))
+    pages = list(make_client().list_sessions(created_since=None))
+    assert [(0, 2), (1, 0)] == [(len(each.sessions), len(each.rejections)) for each in pages]
+
+
+@pytest.mark.usefixtures("logins")
 def test_a_list_is_walked_lazily(api: responses.RequestsMock, make_client: MakeClient) -> None:
     api.get(f"{ROOT}/RestoreSessions", json=page(session(), next_href="/v7/x"))
     pages = make_client().list_sessions(created_since=None)

@@ -1,0 +1,62 @@
+"""The exporter in a process of its own, which tells how each poll of a server ended: `python -m chaos.exporter SERVERS`.
+
+SERVERS is a file with the servers' part of a configuration. It writes a line of JSON when it has started, with the address
+of its web server, and one after each poll of the server `faulty`, whose poller goes on when it is answered by a line: so
+whoever reads them can change the server between two polls.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from exporter import logs
+from exporter.polling.snapshot import Snapshot
+from exporter.service import Service
+from support.running import running_exporter
+
+FAULTY = "faulty"
+POLL_SECONDS = 5
+
+
+class _ReportingService(Service):
+    """A service whose polls of one server are told of."""
+
+    def _publish_unless(self, stop: threading.Event) -> Callable[[Snapshot], None]:
+        publish = super()._publish_unless(stop)
+
+        def publish_and_tell(snapshot: Snapshot) -> None:
+            publish(snapshot)
+            if snapshot.server == FAULTY:
+                status = snapshot.status
+                _say(
+                    ended=status.last_poll_timestamp,
+                    seconds=status.last_poll_duration_seconds,
+                    reason=status.failure_reason,
+                    up=status.up,
+                )
+                sys.stdin.readline()
+
+        return publish_and_tell
+
+
+def main() -> None:
+    logs.configure(level="info", log_format="logfmt", stream=sys.stderr)
+    servers = Path(sys.argv[1]).read_text()
+    with running_exporter(
+        servers, f"poll_interval: {POLL_SECONDS}s", service_of=_ReportingService
+    ) as exporter:
+        _say(address=exporter.url.removeprefix("http://"))
+        threading.Event().wait()
+
+
+def _say(**fields: object) -> None:
+    sys.stdout.write(f"{json.dumps(fields)}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

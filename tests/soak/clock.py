@@ -1,0 +1,43 @@
+"""Made-up time that two processes of one machine share."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from datetime import UTC, datetime
+from pathlib import Path
+
+from support.stepping import MovableClock
+
+__all__ = ["SharedClock"]
+
+_SECONDS = struct.Struct("d")
+
+
+class SharedClock(MovableClock):
+    """The machine's clocks, set ahead by as much as a file says; whoever has the file open may set them further ahead.
+
+    Args:
+        file: made if it is not there.
+    """
+
+    def __init__(self, file: Path) -> None:
+        if not file.exists():
+            file.write_bytes(_SECONDS.pack(0.0))
+        with file.open("r+b") as opened:
+            self._ahead = mmap.mmap(opened.fileno(), _SECONDS.size)
+        super().__init__()
+
+    @property
+    def ahead_seconds(self) -> float:
+        """How far the clocks are ahead."""
+        seconds: float = _SECONDS.unpack_from(self._ahead)[0]
+        return seconds
+
+    @ahead_seconds.setter
+    def ahead_seconds(self, seconds: float) -> None:
+        _SECONDS.pack_into(self._ahead, 0, max(seconds, self.ahead_seconds))
+
+    def wall(self) -> datetime:
+        """The date."""
+        return datetime.fromtimestamp(self.timestamp(), UTC)

@@ -1,0 +1,102 @@
+"""Days of polls, most of them in trouble, in minutes: what is left of them, and whether the end is the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from soak.bench import MOST_CONNECTIONS, Bench, Figures, soaked
+
+from support.figures import show
+
+pytestmark = pytest.mark.e2e
+
+SEED = 1
+WARM_UP_POLLS = 1000
+MOST_GROWTH = 1.05
+
+
+def test_days_of_troubled_polls_leave_nothing_behind_and_end_in_the_truth(
+    tmp_path: Path, soak_polls: int
+) -> None:
+    with soaked(tmp_path, SEED) as bench:
+        figures: list[Figures] = []
+        show(
+            f"A week of trouble in {soak_polls} polls",
+            ("polls", "successes", "resident memory", "threads", "file descriptors"),
+            map(row, kept(figures, soak(bench, soak_polls))),
+        )
+        print_troubles(bench)
+
+        assert pytest.approx(bench.truth(), rel=0, abs=1e-6) == bench.shown()
+        assert "Traceback" not in bench.log()
+        assert "reason=internal" not in bench.log()
+        check_figures(figures)
+        check_token_requests(bench)
+
+
+def soak(bench: Bench, polls: int) -> Iterator[Figures]:
+    """Let the exporter poll; gives figures from before the first poll, on the way, and from when all is well again."""
+    yield bench.figures()
+    for number in range(1, polls + 1):
+        bench.poll()
+        if number == WARM_UP_POLLS or number % (polls / 20) == 0:
+            yield bench.figures()
+    bench.recover()
+    yield bench.figures()
+
+
+def kept(figures: list[Figures], source: Iterator[Figures]) -> Iterator[Figures]:
+    """The same figures, which are appended to a list."""
+    for one in source:
+        figures.append(one)
+        yield one
+
+
+def check_figures(figures: Sequence[Figures]) -> None:
+    """Nothing has leaked."""
+    first, last = figures[0], figures[-1]
+    # The threads that ask, and the one that watches over them.
+    assert first.threads + MOST_CONNECTIONS + 1 == last.threads
+    assert first.descriptors + MOST_CONNECTIONS >= last.descriptors
+    for warm in figures:
+        if warm.polls == WARM_UP_POLLS:
+            assert last.resident_mib <= MOST_GROWTH * warm.resident_mib
+
+
+def check_token_requests(bench: Bench) -> None:
+    """The limits of the token endpoint were kept, and nobody logged in at every poll."""
+    assert bench.token_requests.most_within(1) == 1
+    assert bench.token_requests.most_within(60) <= 5
+    assert 1 < bench.logins < bench.polls / 10
+
+
+def row(figures: Figures) -> Sequence[str]:
+    """The figures as a table has them."""
+    return (
+        *(str(figures.polls), str(figures.successes), f"{figures.resident_mib:.1f} MiB"),
+        *(str(figures.threads), str(figures.descriptors)),
+    )
+
+
+def print_troubles(bench: Bench) -> None:
+    """Write what there was."""
+    requests = bench.token_requests
+    show(
+        "Token requests, in made-up time",
+        ("in all", "logins", "most within a minute", "most within a second"),
+        [
+            (
+                str(len(requests.moments)),
+                str(bench.logins),
+                str(requests.most_within(60)),
+                str(requests.most_within(1)),
+            )
+        ],
+    )
+    show(
+        "Faults",
+        ("fault", "polls"),
+        ((name, str(polls)) for name, polls in sorted(bench.troubles.troubled.items())),
+    )
