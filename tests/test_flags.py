@@ -42,6 +42,7 @@ def test_without_flags_every_option_has_the_default_that_is_promised() -> None:
         web_max_requests=40,
         shard=0,
         total_shards=1,
+        audit_log_file=None,
         log_level="info",
         log_format="logfmt",
     )
@@ -64,6 +65,7 @@ def test_every_flag_reaches_its_option() -> None:
         "--shard=2",
         "--total-shards=3",
         "--web.config.file=web.yml",
+        "--audit.log-file=/var/log/vb365/audit.log",
         "--log.level=debug",
         "--log.format",
         "json",
@@ -84,6 +86,7 @@ def test_every_flag_reaches_its_option() -> None:
         shard=2,
         total_shards=3,
         web_config_file=Path("web.yml"),
+        audit_log_file=Path("/var/log/vb365/audit.log"),
         log_level="debug",
         log_format="json",
     ) == parse(arguments, {})
@@ -105,6 +108,7 @@ def test_every_flag_can_be_given_by_its_environment_variable() -> None:
         "VB365_EXPORTER_SHARD": "2",
         "VB365_EXPORTER_TOTAL_SHARDS": "3",
         "VB365_EXPORTER_WEB_CONFIG_FILE": "web.yml",
+        "VB365_EXPORTER_AUDIT_LOG_FILE": "/var/log/vb365/audit.log",
         "VB365_EXPORTER_LOG_LEVEL": "warn",
         "VB365_EXPORTER_LOG_FORMAT": "JSON",
     }
@@ -125,6 +129,7 @@ def test_every_flag_can_be_given_by_its_environment_variable() -> None:
         shard=2,
         total_shards=3,
         web_config_file=Path("web.yml"),
+        audit_log_file=Path("/var/log/vb365/audit.log"),
         log_level="warn",
         log_format="json",
     ) == parse([], environ)
@@ -252,6 +257,8 @@ def test_wrong_usage_is_status_2_and_names_the_flag(
         ("--shard=1", "--shard (1) must be lower than --total-shards (1)"),
         ("--shard=4 --total-shards=4", "--shard (4) must be lower than --total-shards (4)"),
         ("--demo --total-shards=2", "--demo and --total-shards cannot be given together"),
+        ("--once --audit.log-file=-",
+         "--audit.log-file and --once both write to standard output"),
     ],
 )  # fmt: skip
 def test_flags_that_contradict_each_other_are_wrong_usage(
@@ -275,6 +282,9 @@ def test_a_contradiction_names_the_variable_that_it_comes_from(
 @pytest.mark.parametrize(
     "arguments",
     ["--demo --once", "--demo --once --output.file=a.prom", "--demo --list-sessions",
+     "--audit.log-file=-", "--once --audit.log-file=audit.log",
+     "--once --output.file=a.prom --audit.log-file=-", "--list-sessions --audit.log-file=-",
+     "--config.check --audit.log-file=-",
      "--once --shard=1 --total-shards=2", "--config.check --shard=1 --total-shards=2"],
 )  # fmt: skip
 def test_flags_that_do_not_contradict_each_other_are_taken(arguments: str) -> None:

@@ -14,6 +14,7 @@ ROOT = Path(exporter.__file__).parent
 
 # Which rooms a room may import from, itself aside.
 ALLOWED = {
+    "audit": {"output", "vb365"},
     "config": set[str](),
     "logs": set[str](),
     "memory": set[str](),

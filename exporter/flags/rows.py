@@ -201,6 +201,15 @@ class Options:
         default="1",
         metavar="NUMBER",
     )
+    audit_log_file: Path | None = _flag(  # noqa: RUF009 - it makes a field()
+        "--audit.log-file",
+        "One JSON line per start and end of a restore session, with all that VB365 says of it, "
+        "personal data too; - for standard output. Without effect with --list-sessions and "
+        "--config.check.",
+        group="Audit log",
+        read=file,
+        metavar="FILE",
+    )
     log_level: LogLevel = _flag(  # noqa: RUF009 - it makes a field()
         "--log.level",
         "Least severe log events to write: debug, info, warn or error.",

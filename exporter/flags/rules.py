@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import combinations
+from pathlib import Path
 
 from exporter.flags.rows import FLAGS, Options
 
@@ -25,6 +26,8 @@ def contradiction(options: Options, origins: Mapping[str, str]) -> str | None:
             return f"{origins[one]} and {origins[other]} cannot be given together"
     if options.output_file is not None and not options.once:
         return f"{origins['output_file']} is for --once, which is not given"
+    if options.once and options.output_file is None and options.audit_log_file == Path("-"):
+        return f"{origins['audit_log_file']} and {origins['once']} both write to standard output"
     if options.shard >= options.total_shards:
         shard = origins.get("shard", _NAMES["shard"])
         total_shards = origins.get("total_shards", _NAMES["total_shards"])

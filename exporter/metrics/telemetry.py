@@ -61,6 +61,7 @@ class Telemetry:
         self._reload_success = self._gauge(
             "vb365_exporter_config_last_reload_success_timestamp_seconds"
         )
+        self._audit_write_failures = self._counter("vb365_exporter_audit_write_failures_total")
         if with_process:
             ProcessCollector(registry=self.registry)
             PlatformCollector(registry=self.registry)
@@ -95,6 +96,10 @@ class Telemetry:
     def reload_failed(self) -> None:
         """A configuration could not be loaded; the old one stays in force."""
         self._reload_successful.set(0)
+
+    def audit_write_failed(self) -> None:
+        """A try to write to the audit log has failed."""
+        self._audit_write_failures.inc()
 
     def _counter(self, name: str) -> Counter:
         row = exporter_family(name)

@@ -74,6 +74,15 @@ def test_a_failed_reload_shows_until_one_succeeds() -> None:
     assert "vb365_exporter_poll_interval_seconds 30.0" in text(telemetry)
 
 
+def test_failures_of_the_audit_log_are_counted_from_0() -> None:
+    telemetry = Telemetry()
+    assert "vb365_exporter_audit_write_failures_total 0.0" in text(telemetry)
+
+    telemetry.audit_write_failed()
+
+    assert "vb365_exporter_audit_write_failures_total 1.0" in text(telemetry)
+
+
 def test_every_row_of_the_exporters_own_is_served_and_none_has_a_created_series() -> None:
     telemetry = Telemetry()
     telemetry.server("hq").request("list", "200", 0.25)

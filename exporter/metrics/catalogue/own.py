@@ -101,6 +101,11 @@ EXPORTER_FAMILIES: tuple[Family, ...] = (
         kind=Kind.GAUGE,
         help="When the configuration was last loaded successfully, in Unix time.",
     ),
+    Family(
+        name="vb365_exporter_audit_write_failures_total",
+        kind=Kind.COUNTER,
+        help="Tries to write to the audit log that failed; what was to be written waits and is tried again.",
+    ),
 )
 
 _EXPORTER_FAMILIES_BY_NAME = {family.name: family for family in EXPORTER_FAMILIES}

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import errno
+import sys
+from pathlib import Path
+
+import pytest
+
+from exporter.audit.stream import StandardOutput
+from exporter.output import OutputError
+
+
+class Pipe:
+    """Standard output that takes so many bytes and then fails."""
+
+    def __init__(self) -> None:
+        self.taken = b""
+        self.room_bytes = 0
+
+    def write(self, _descriptor: int, data: memoryview) -> int:
+        part = bytes(data[: self.room_bytes])
+        if not part:
+            raise OSError(errno.EPIPE, "broken pipe")
+        self.room_bytes -= len(part)
+        self.taken += part
+        return len(part)
+
+
+def test_lines_go_to_standard_output_as_they_are(
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    out = StandardOutput()
+    out.open()
+
+    out.append(b"one\ntwo\n", sync=True)
+    out.close()
+
+    assert b"one\ntwo\n" == capfdbinary.readouterr().out
+    assert [] == [*out.told()]
+
+
+@pytest.mark.usefixtures("capfd")
+@pytest.mark.parametrize("room_bytes", range(12))
+@pytest.mark.parametrize("more_bytes", range(12))
+def test_a_line_that_broke_off_is_ended_before_the_next_and_none_is_lost(
+    room_bytes: int, more_bytes: int
+) -> None:
+    pipe = Pipe()
+    out = StandardOutput(write=pipe.write)
+    lines = b"one\nthree\n"
+
+    for pipe.room_bytes in (room_bytes, more_bytes, 100):
+        try:
+            out.append(lines, sync=True)
+        except OSError:
+            assert 100 > pipe.room_bytes
+
+    told = pipe.taken.splitlines(keepends=True)
+    assert {b"one\n", b"three\n"} == {*told}
+    assert pipe.taken.endswith(lines)
+
+
+def test_a_full_device_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(OSError, match="No space left on device"):
+            StandardOutput().append(b"one\n", sync=False)
+
+
+def test_a_process_without_standard_output_is_told_at_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+
+    with pytest.raises(OutputError, match="audit log: standard output is closed"):
+        StandardOutput().open()

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from exporter.audit.record import Event, Told
+from exporter.audit.written import Written
+from exporter.vb365.model import SessionState
+from support.sessions import finished, running, session_id
+
+STARTED = Told(Event.STARTED, "hq", session_id(1))
+ENDED = Told(Event.ENDED, "hq", session_id(1))
+
+
+def test_what_runs_has_started_and_what_is_stopped_has_started_and_ended() -> None:
+    written = Written()
+
+    assert (Event.STARTED,) == written.missing("hq", running(1))
+    assert (Event.STARTED,) == written.missing("hq", running(1, state=SessionState.UNKNOWN))
+    assert (Event.STARTED, Event.ENDED) == written.missing("hq", finished(1))
+
+
+def test_what_was_written_is_not_missing() -> None:
+    written = Written([STARTED])
+
+    assert () == written.missing("hq", running(1))
+    assert (Event.ENDED,) == written.missing("hq", finished(1))
+    written.add(ENDED)
+    assert () == written.missing("hq", running(1))
+    assert () == written.missing("hq", finished(1))
+
+
+def test_an_end_says_that_the_start_was_written_in_whatever_order_they_are_read() -> None:
+    for told in ([ENDED], [ENDED, STARTED], [STARTED, ENDED]):
+        written = Written(told)
+
+        assert () == written.missing("hq", running(1))
+        assert 1 == len(written)
+
+
+def test_the_same_id_on_another_server_is_another_session() -> None:
+    assert (Event.STARTED,) == Written([STARTED]).missing("branch", running(1))
+
+
+def test_a_session_that_ended_can_be_forgotten_and_one_that_runs_cannot() -> None:
+    written = Written([ENDED, Told(Event.STARTED, "hq", session_id(2))])
+
+    for told in (STARTED, ENDED, Told(Event.STARTED, "hq", session_id(2))):
+        written.forget(told)
+
+    assert 1 == len(written)
+    assert () == written.missing("hq", running(2))
+    assert (Event.STARTED,) == written.missing("hq", running(1))
