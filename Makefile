@@ -68,12 +68,13 @@ wheel: $(READY) ## build the wheel into dist/
 dashboard: $(READY) ## write the Grafana dashboard's JSON anew from its source
 	PYTHONPATH=deploy/grafana $(BIN)/python -m vb365_dashboard
 
+COMPILE := $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+
 .PHONY: lock
 lock: ## renew the locked dependencies (needs the package registry)
-	$(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
-		--output-file requirements.lock pyproject.toml
-	$(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
-		--extra dev --output-file requirements-dev.lock pyproject.toml
+	$(COMPILE) --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra dev --output-file requirements-dev.lock pyproject.toml
+	$(COMPILE) --only-build-deps --build-deps-for wheel --output-file requirements-build.lock pyproject.toml
 
 .PHONY: clean
 clean: ## remove what the other targets made

@@ -28,6 +28,11 @@ def program(name: str, package: str) -> str:
     return path
 
 
+def tool(name: str) -> Path:
+    """The path of a command that the locked development dependencies bring."""
+    return Path(sys.executable).parent / name
+
+
 def free_port() -> int:
     """A port nobody listens on at the moment."""
     with socket.socket() as probe:
