@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
+import ssl
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import bcrypt
@@ -12,6 +15,7 @@ import trustme
 import yaml
 
 from support.image import DOCKERFILE
+from support.manifests import container, kustomized
 from support.programs import EXPORTER, free_port, started
 from support.running import wait_until
 
@@ -81,3 +85,48 @@ def test_a_running_exporter_is_healthy_and_a_stopped_one_is_not(
 
     assert 1 == status
     assert why.startswith("no answer: ")
+
+
+def test_the_probes_of_the_kubernetes_overlay_pass_the_authentication_that_it_describes(
+    tmp_path: Path,
+) -> None:
+    only = container(kustomized("overlays/web-authentication"))
+    own = trustme.CA().issue_cert("vb365-restore-exporter")
+    own.private_key_pem.write_to_path(str(tmp_path / "tls.key"))
+    own.cert_chain_pems[0].write_to_path(str(tmp_path / "tls.crt"))
+    web = tmp_path / "web-config.yml"
+    web.write_text(
+        yaml.safe_dump(
+            {
+                "tls_server_config": {"cert_file": "tls.crt", "key_file": "tls.key"},
+                "basic_auth_users": {
+                    "probe": bcrypt.hashpw(b"change-me", bcrypt.gensalt(4)).decode()
+                },
+            }
+        )
+    )
+    port = free_port()
+    command = [*EXPORTER, "--demo", f"--web.listen-address=:{port}", f"--web.config.file={web}"]
+
+    def ask(path: str, headers: dict[str, str]) -> int:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=context)
+        try:
+            connection.request("GET", path, headers=headers)
+            return connection.getresponse().status
+        except OSError:
+            return 0
+        finally:
+            connection.close()
+
+    def passes(path: str, headers: dict[str, str]) -> bool:
+        return ask(path, headers) == 200
+
+    with started(command, tmp_path / "log"):
+        for probe in ("readinessProbe", "livenessProbe"):
+            asked = only[probe]["httpGet"]
+            headers = {header["name"]: header["value"] for header in asked["httpHeaders"]}
+            wait_until(partial(passes, asked["path"], headers), probe)
+            assert 401 == ask(asked["path"], {})
