@@ -33,7 +33,7 @@ def output(*command: str | Path) -> str:
 
 def documents(text: str) -> list[Manifest]:
     """The manifests of a stream."""
-    return [document for document in yaml.safe_load_all(text) if document]
+    return [document for document in yaml.load_all(text, Loader=yaml.CSafeLoader) if document]
 
 
 def kustomized(directory: str) -> list[Manifest]:
