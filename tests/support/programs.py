@@ -18,14 +18,28 @@ EXPORTER = (sys.executable, "-m", "exporter")
 
 
 def program(name: str, package: str) -> str:
-    """The path of a program; without it the test is skipped, in CI it fails."""
-    path = shutil.which(name)
+    """The path of a program of a Debian package; without it the test is skipped, in CI it fails."""
+    return _found(name, f"Debian package {package}")
+
+
+def kube_program(name: str) -> str:
+    """The path of `kubectl` or `helm`; without it the test is skipped, in CI it fails."""
+    return _found(name, "make kube")
+
+
+def _found(name: str, source: str) -> str:
+    path = shutil.which(tool(name)) or shutil.which(name)
     if path is None:
-        reason = f"{name} is not installed (Debian package {package})"
+        reason = f"{name} is not installed ({source})"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
     return path
+
+
+def tool(name: str) -> Path:
+    """The path of a command that the locked development dependencies bring."""
+    return Path(sys.executable).parent / name
 
 
 def free_port() -> int:

@@ -1,0 +1,176 @@
+"""The Compose files: valid, hardened, made of files that are there, and wired by the names of the services."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.alerts import DEPLOY, load
+from support.programs import program, tool
+
+DOCKER = DEPLOY / "docker"
+COMPOSE = DOCKER / "compose.yml"
+REAL = DOCKER / "compose.real.yml"
+SERVICES: dict[str, dict[str, Any]] = load(COMPOSE)["services"]
+
+every_service = pytest.mark.parametrize("service", SERVICES)
+
+
+def run(*command: str | Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=DOCKER,
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def mounts(service: str) -> dict[str, Path]:
+    """What a service finds at which path, as far as it comes from this repository."""
+    parts = [volume.split(":") for volume in SERVICES[service].get("volumes", ())]
+    return {
+        target: (DOCKER / source).resolve()
+        for source, target, *_ in parts
+        if source.startswith(".")
+    }
+
+
+def test_the_files_are_valid() -> None:
+    checked = run(
+        tool("check-jsonschema"), "--builtin-schema=vendor.compose-spec", COMPOSE.name, REAL.name
+    )
+
+    assert 0 == checked.returncode, checked.stdout
+
+
+@pytest.mark.parametrize("files", [COMPOSE.name, f"{COMPOSE.name}:{REAL.name}"])
+def test_the_linter_finds_only_that_images_are_pinned_by_version_alone(
+    files: str, tmp_path: Path
+) -> None:
+    linted = run(
+        tool("compose-lint"),
+        "check",
+        "--format=json",
+        COMPOSE_FILE=files,
+        VB365_CONFIG_DIRECTORY=str(tmp_path),
+        VB365_PASSWORD_FILE=str(tmp_path / "password"),
+    )
+
+    found = json.loads(linted.stdout)["findings"]
+    assert {"CL-0019"} == {one["rule_id"] for one in found}, found
+
+
+@every_service
+def test_a_service_has_no_privileges_and_writes_nowhere_but_to_its_own_volume(
+    service: str,
+) -> None:
+    has = SERVICES[service]
+
+    assert has["read_only"]
+    assert ["ALL"] == has["cap_drop"]
+    assert ["no-new-privileges:true"] == has["security_opt"]
+    assert not has["user"].startswith("0")
+    for volume in has.get("volumes", ()):
+        assert volume.startswith(f"{service}:") or volume.endswith(":ro")
+    for mount in has.get("tmpfs", ()):
+        assert "noexec,nosuid,nodev" in mount
+
+
+@every_service
+def test_a_service_is_published_on_this_machine_only(service: str) -> None:
+    assert all(port.startswith("127.0.0.1:") for port in SERVICES[service]["ports"])
+
+
+@every_service
+def test_what_is_mounted_exists(service: str) -> None:
+    assert [] == [path for path in mounts(service).values() if not path.exists()]
+
+
+def test_the_image_is_built_of_files_that_exist_with_arguments_that_it_has() -> None:
+    build = SERVICES["exporter"]["build"]
+    dockerfile = DOCKER / build["context"] / build["dockerfile"]
+    text = dockerfile.read_text(encoding="utf-8")
+
+    for name, value in build["args"].items():
+        assert f"\nARG {name}" in text
+        if value is not None:
+            assert f"\nARG {name}={value.removeprefix(f'${{{name}:-').removesuffix('}')}\n" in text
+
+
+def test_prometheus_is_the_example_but_for_the_names_of_the_services() -> None:
+    example = (DEPLOY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
+    for port, service in (("9093", "alertmanager"), ("10365", "exporter")):
+        assert f"localhost:{port}" in example
+        assert service in SERVICES
+        assert SERVICES[service]["ports"] == [f"127.0.0.1:{port}:{port}"]
+        example = example.replace(f"localhost:{port}", f"{service}:{port}")
+
+    def settings(text: str) -> list[str]:
+        return [
+            line for line in text.splitlines() if line.strip() and not line.strip().startswith("#")
+        ]
+
+    assert settings(example) == settings((DOCKER / "prometheus.yml").read_text(encoding="utf-8"))
+
+
+def test_prometheus_and_alertmanager_accept_what_they_find(tmp_path: Path) -> None:
+    for service in ("prometheus", "alertmanager"):
+        for target, source in mounts(service).items():
+            place = tmp_path / target.lstrip("/")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, place)
+
+    prometheus = run(
+        program("promtool", "prometheus"),
+        "check",
+        "config",
+        tmp_path / "etc" / "prometheus" / "prometheus.yml",
+    )
+    alertmanager = run(
+        program("amtool", "prometheus-alertmanager"),
+        "check-config",
+        tmp_path / "etc" / "alertmanager" / "alertmanager.yml",
+    )
+
+    assert 0 == prometheus.returncode, prometheus.stderr
+    assert 3 == prometheus.stdout.count("rules found")
+    assert 0 == alertmanager.returncode, alertmanager.stderr
+    for service in ("prometheus", "alertmanager"):
+        (config,) = (
+            word.removeprefix("--config.file=")
+            for word in SERVICES[service]["command"]
+            if word.startswith("--config.file=")
+        )
+        assert config in mounts(service)
+
+
+def test_grafana_finds_the_dashboard_and_its_data() -> None:
+    found = mounts("grafana")
+    provisioning = found["/etc/grafana/provisioning"]
+    (provider,) = load(provisioning / "dashboards" / "vb365.yml")["providers"]
+    (source,) = load(provisioning / "datasources" / "prometheus.yml")["datasources"]
+    home = Path(SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+
+    assert "http://prometheus:9090" == source["url"]
+    assert "prometheus" in SERVICES
+    assert str(home.parent) == provider["options"]["path"]
+    assert (found[str(home.parent)] / home.name).is_file()
+
+
+def test_the_real_exporter_is_given_a_configuration_and_a_secret() -> None:
+    (service,) = load(REAL)["services"].values()
+
+    (flag,) = service["command"]
+    (volume,) = service["volumes"]
+    _, target, mode = volume.rsplit(":", 2)
+    assert f"--config.file={target}/config.yaml" == flag
+    assert "ro" == mode
+    assert service["secrets"] == list(load(REAL)["secrets"])

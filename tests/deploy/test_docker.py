@@ -1,0 +1,166 @@
+"""The image: its Dockerfile is linted, complete, pinned and without privileges; its health check tells the truth."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+
+import pytest
+
+from support.image import DOCKERFILE, ROOT, Step, stages
+from support.programs import free_port, tool
+
+HEALTHCHECK = DOCKERFILE.with_name("healthcheck.py")
+# A process with the exporter's command line, whoever answers at its address.
+STAND_IN = "import sys; print(flush=True); sys.stdin.read()"
+
+ARGUMENTS, BUILD, FINAL = stages()
+
+
+def named(steps: list[Step], name: str) -> list[Step]:
+    return [step for step in steps if step.name == name]
+
+
+def test_hadolint_has_nothing_to_say() -> None:
+    linted = subprocess.run(
+        [tool("hadolint"), "--failure-threshold=style", DOCKERFILE],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert "" == linted.stdout + linted.stderr
+    assert 0 == linted.returncode
+
+
+def test_the_base_is_pinned_and_has_the_python_of_the_locked_dependencies() -> None:
+    (base,) = named(ARGUMENTS, "ARG")
+    locked = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+
+    pinned = re.fullmatch(r"PYTHON_IMAGE=python:(3\.\d+)\.\d+-slim-[a-z]+", base.rest)
+
+    assert pinned
+    assert f"with Python {pinned[1]}\n" in locked
+    assert ["${PYTHON_IMAGE} AS build", "${PYTHON_IMAGE}"] == [
+        step.rest for stage in (BUILD, FINAL) for step in named(stage, "FROM")
+    ]
+
+
+def test_libraries_come_with_hashes_and_the_project_needs_no_others() -> None:
+    commands = [
+        words for step in named(BUILD, "RUN") for words in map(shlex.split, step.rest.split("&&"))
+    ]
+    installs = [words for words in commands if {"install", "wheel"} & set(words)]
+
+    assert 4 == len(installs)
+    for words in installs:
+        assert "--require-hashes" in words or {"--no-index", "--no-deps"} <= set(words), words
+
+
+def test_what_is_copied_exists_and_is_all_that_the_build_is_given() -> None:
+    ignored, *admitted = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()[1:]
+    copies = [step for stage in (BUILD, FINAL) for step in named(stage, "COPY") if not step.flags]
+    copied = {source for step in copies for source in step.copied()[0]}
+
+    assert "*" == ignored
+    assert {f"!{source}" for source in copied} | {"**/__pycache__"} == set(admitted)
+    assert [] == [source for source in copied if not (ROOT / source).exists()]
+
+
+def test_the_container_has_no_privileges_and_needs_no_shell() -> None:
+    (user,) = named(FINAL, "USER")
+
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user.rest)
+    assert [] == named(FINAL, "RUN")
+    (entrypoint,) = named(FINAL, "ENTRYPOINT")
+    (healthcheck,) = named(FINAL, "HEALTHCHECK")
+    for command in (entrypoint.rest, healthcheck.rest.removeprefix("CMD ")):
+        assert json.loads(command)[0].startswith("/opt/exporter/bin/")
+
+
+@contextmanager
+def process(*arguments: str) -> Iterator[int]:
+    """Something that looks like an exporter with these arguments."""
+    with subprocess.Popen(
+        [sys.executable, "-c", STAND_IN, "/bin/vb365-restore-exporter", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as stand_in:
+        assert stand_in.stdout is not None
+        stand_in.stdout.read(1)
+        yield stand_in.pid
+        stand_in.communicate()
+
+
+def health(*arguments: str) -> tuple[int, str]:
+    with process(*arguments) as pid:
+        checked = subprocess.run(
+            [sys.executable, "-I", HEALTHCHECK, str(pid)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert "" == checked.stderr
+    return checked.returncode, checked.stdout
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        (200, (0, "/-/healthy answers 200\n")),
+        (401, (0, "alive; it answers 401 to strangers\n")),
+        (429, (0, "alive; it answers 429 to strangers\n")),
+        (404, (1, "/-/healthy answers 404\n")),
+        (503, (1, "/-/healthy answers 503\n")),
+    ],
+)
+def test_the_health_is_what_the_page_says_or_that_it_refuses_strangers(
+    status: int, verdict: tuple[int, str]
+) -> None:
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/-/healthy" else 500)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            assert verdict == health(f"--web.listen-address=127.0.0.1:{server.server_port}")
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_an_exporter_that_does_not_answer_is_not_healthy() -> None:
+    status, why = health(f"--web.listen-address=:{free_port()}", "--demo")
+
+    assert 1 == status
+    assert why.startswith("no answer: ")
+
+
+def test_a_container_without_the_exporter_is_not_healthy() -> None:
+    checked = subprocess.run(
+        [sys.executable, "-I", HEALTHCHECK, "self"], capture_output=True, text=True, check=False
+    )
+
+    assert (1, "no answer: process self is no exporter\n") == (checked.returncode, checked.stdout)
+
+
+def test_the_health_check_is_in_the_image() -> None:
+    (healthcheck,) = named(FINAL, "HEALTHCHECK")
+    place = json.loads(healthcheck.rest.removeprefix("CMD "))[-1]
+
+    assert (("deploy/docker/healthcheck.py",), place) in [
+        step.copied() for step in named(FINAL, "COPY")
+    ]

@@ -1,0 +1,183 @@
+"""The kustomize base and its overlays: what `kubectl kustomize` makes of them is valid, restricted and in step."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from exporter.config import parse_config
+from support.alerts import RULES, load
+from support.manifests import (
+    KUBERNETES,
+    Manifest,
+    container,
+    kustomized,
+    not_restricted,
+    of_kind,
+    options,
+    pod,
+    problems,
+    rules_checked,
+)
+from support.prometheusrule import MANIFEST, rendered
+
+BASE = "base"
+SHARDED = "overlays/sharded"
+AUTHENTICATED = "overlays/web-authentication"
+DIRECTORIES = [
+    str(path.parent.relative_to(KUBERNETES))
+    for path in sorted(KUBERNETES.rglob("kustomization.yaml"))
+    if "components" not in path.parts
+]
+KINDS = {
+    "ConfigMap",
+    "Deployment",
+    "NetworkPolicy",
+    "PrometheusRule",
+    "Service",
+    "ServiceAccount",
+    "ServiceMonitor",
+}
+
+made = cache(kustomized)
+everywhere = pytest.mark.parametrize("directory", DIRECTORIES)
+
+
+def one(kind: str, directory: str = BASE) -> Manifest:
+    (manifest,) = of_kind(made(directory), kind)
+    return manifest
+
+
+def test_there_are_a_base_and_overlays() -> None:
+    assert {BASE, SHARDED, AUTHENTICATED} == set(DIRECTORIES)
+
+
+@everywhere
+def test_the_api_accepts_what_is_made(directory: str) -> None:
+    assert [] == list(problems(made(directory)))
+
+
+@everywhere
+def test_the_pod_is_restricted_and_has_no_token(directory: str) -> None:
+    spec = pod(made(directory))
+    (account,) = of_kind(made(directory), "ServiceAccount")
+
+    assert [] == not_restricted(spec)
+    assert container(made(directory))["securityContext"]["readOnlyRootFilesystem"]
+    assert spec["serviceAccountName"] == account["metadata"]["name"]
+    assert not spec["automountServiceAccountToken"]
+    assert not account["automountServiceAccountToken"]
+
+
+@everywhere
+def test_a_path_that_a_flag_names_is_mounted(directory: str) -> None:
+    only = container(made(directory))
+    flags = options(made(directory))
+    mounted = {mount["mountPath"]: mount["name"] for mount in only["volumeMounts"]}
+    volumes = {volume["name"] for volume in pod(made(directory))["volumes"]}
+
+    for file in (flags.config_file, flags.web_config_file):
+        assert file is None or str(file.parent) in mounted
+    assert volumes == set(mounted.values())
+
+
+@everywhere
+def test_service_probes_and_policy_meet_at_the_port_the_exporter_listens_on(
+    directory: str,
+) -> None:
+    only = container(made(directory))
+    (port,) = only["ports"]
+    (address,) = options(made(directory)).web_listen_address
+    (served,) = one("Service", directory)["spec"]["ports"]
+    (let_in,) = one("NetworkPolicy", directory)["spec"]["ingress"]
+    (scraped,) = one("ServiceMonitor", directory)["spec"]["endpoints"]
+
+    assert port["containerPort"] == address.port == served["port"]
+    assert port["name"] == served["targetPort"] == served["name"] == scraped["port"]
+    assert [{"port": port["name"]}] == let_in["ports"]
+    assert "/-/healthy" == only["livenessProbe"]["httpGet"]["path"]
+    assert "/-/ready" == only["readinessProbe"]["httpGet"]["path"]
+    assert port["name"] == only["livenessProbe"]["httpGet"]["port"]
+    assert port["name"] == only["readinessProbe"]["httpGet"]["port"]
+
+
+@everywhere
+def test_everything_selects_the_pods_of_the_exporter(directory: str) -> None:
+    (workload,) = (
+        manifest
+        for manifest in made(directory)
+        if manifest["kind"] in {"Deployment", "StatefulSet"}
+    )
+    labels = workload["spec"]["template"]["metadata"]["labels"]
+    monitor = one("ServiceMonitor", directory)["spec"]["selector"]["matchLabels"]
+
+    assert labels == workload["spec"]["selector"]["matchLabels"]
+    assert labels == one("Service", directory)["spec"]["selector"]
+    assert labels == one("NetworkPolicy", directory)["spec"]["podSelector"]["matchLabels"]
+    assert monitor == one("Service", directory)["metadata"]["labels"]
+
+
+def test_the_base_is_complete() -> None:
+    assert KINDS == {manifest["kind"] for manifest in made(BASE)}
+
+
+def test_the_configuration_is_valid_and_asks_for_the_secret_that_is_mounted(
+    tmp_path: Path,
+) -> None:
+    config: dict[str, Any] = yaml.safe_load(one("ConfigMap")["data"]["config.yaml"])
+    auth = config["servers"][0]["auth"]
+    directory, _, key = auth["password_file"].rpartition("/")
+    mounted = {mount["mountPath"]: mount["name"] for mount in container(made(BASE))["volumeMounts"]}
+    (volume,) = (one for one in pod(made(BASE))["volumes"] if one["name"] == mounted[directory])
+
+    assert "vb365-restore-exporter" == volume["secret"]["secretName"]
+    assert "password" == key
+    auth["password_file"] = str(tmp_path / key)
+    (tmp_path / key).write_text("secret")
+    parse_config(yaml.safe_dump(config), directory=tmp_path)
+
+
+def test_the_rules_are_those_of_prometheus(tmp_path: Path) -> None:
+    groups = [group for path in sorted(RULES.glob("*.yml")) for group in load(path)["groups"]]
+
+    assert rendered() == MANIFEST.read_text(encoding="utf-8"), "run: make manifests"
+    assert groups == one("PrometheusRule")["spec"]["groups"]
+    assert "SUCCESS" in rules_checked(one("PrometheusRule"), tmp_path / "rules.yml")
+
+
+def test_the_pods_of_the_stateful_set_are_all_the_shards() -> None:
+    (workload,) = of_kind(made(SHARDED), "StatefulSet")
+    (variable,) = (
+        one for one in container(made(SHARDED))["env"] if one["name"] == "VB365_EXPORTER_SHARD"
+    )
+    replicas = workload["spec"]["replicas"]
+
+    shards = [options(made(SHARDED), ordinal) for ordinal in range(replicas)]
+
+    assert [(ordinal, replicas) for ordinal in range(replicas)] == [
+        (shard.shard, shard.total_shards) for shard in shards
+    ]
+    assert (
+        "metadata.labels['apps.kubernetes.io/pod-index']"
+        == variable["valueFrom"]["fieldRef"]["fieldPath"]
+    )
+    assert workload["spec"]["serviceName"] == one("Service", SHARDED)["metadata"]["name"]
+    assert "None" == one("Service", SHARDED)["spec"]["clusterIP"]
+    assert [] == of_kind(made(SHARDED), "Deployment")
+
+
+def test_with_web_authentication_probes_and_prometheus_show_who_they_are() -> None:
+    only = container(made(AUTHENTICATED))
+    (scraped,) = one("ServiceMonitor", AUTHENTICATED)["spec"]["endpoints"]
+
+    for probe in ("livenessProbe", "readinessProbe"):
+        asked = only[probe]["httpGet"]
+        assert "HTTPS" == asked["scheme"]
+        assert ["Authorization"] == [header["name"] for header in asked["httpHeaders"]]
+    assert "https" == scraped["scheme"]
+    assert {"username", "password"} == set(scraped["basicAuth"])
+    assert {"ca", "serverName"} == set(scraped["tlsConfig"])

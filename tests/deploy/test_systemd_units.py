@@ -1,0 +1,127 @@
+"""The systemd units: accepted, hardened both with and without the socket, and in step with the exporter's flags."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from exporter.flags import parse
+from support.alerts import DEPLOY
+from support.programs import program
+
+SYSTEMD = DEPLOY / "systemd"
+SERVICE = SYSTEMD / "vb365-restore-exporter.service"
+SOCKET = SYSTEMD / "vb365-restore-exporter.socket"
+DROP_IN = SYSTEMD / "vb365-restore-exporter.service.d" / "socket.conf"
+HIGHEST_EXPOSURE = 15  # tenths
+
+both_ways = pytest.mark.parametrize("with_socket", [False, True], ids=["own port", "socket"])
+
+
+def settings(*units: Path) -> Mapping[str, list[str]]:
+    """What units set; an empty value takes away what was set before."""
+    found: dict[str, list[str]] = {}
+    for unit in units:
+        for line in unit.read_text(encoding="utf-8").splitlines():
+            name, equals, value = line.partition("=")
+            if equals and not line.startswith("#"):
+                found[name] = [*found.get(name, ()), value] if value else []
+    return found
+
+
+def analyze(*arguments: str | Path, directory: Path) -> str:
+    analyzed = subprocess.run(
+        [program("systemd-analyze", "systemd"), "--no-pager", *arguments],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert 0 == analyzed.returncode, analyzed.stdout + analyzed.stderr
+    return analyzed.stderr
+
+
+def install(directory: Path, *, with_socket: bool) -> None:
+    """The units in a directory, with a program that exists here."""
+    (command, *_) = settings(SERVICE)["ExecStart"][0].split()
+    text = SERVICE.read_text(encoding="utf-8").replace(
+        f"ExecStart={command}", "ExecStart=/bin/true"
+    )
+    (directory / SERVICE.name).write_text(text, encoding="utf-8")
+    if with_socket:
+        shutil.copy(SOCKET, directory)
+        shutil.copytree(DROP_IN.parent, directory / DROP_IN.parent.name)
+
+
+@both_ways
+def test_systemd_accepts_the_units(with_socket: bool, tmp_path: Path) -> None:  # noqa: FBT001 - a case
+    install(tmp_path, with_socket=with_socket)
+
+    units = [SERVICE, SOCKET] if with_socket else [SERVICE]
+
+    assert "" == analyze("verify", *(f"./{unit.name}" for unit in units), directory=tmp_path)
+
+
+@both_ways
+def test_systemd_rates_the_service_as_hardened(with_socket: bool, tmp_path: Path) -> None:  # noqa: FBT001 - a case
+    install(tmp_path, with_socket=with_socket)
+
+    analyze(
+        "security",
+        "--offline=true",
+        f"--threshold={HIGHEST_EXPOSURE}",
+        f"./{SERVICE.name}",
+        directory=tmp_path,
+    )
+
+
+def test_the_process_metrics_find_what_they_read() -> None:
+    """`ProcSubset=pid` would hide /proc/stat, and with it all of process_*."""
+    assert ["all"] == settings(SERVICE, DROP_IN)["ProcSubset"]
+
+
+def test_systemd_is_told_of_start_life_and_reload() -> None:
+    service = settings(SERVICE)
+
+    assert ["notify"] == service["Type"]
+    assert ["30s"] == service["WatchdogSec"]
+    assert ["/bin/kill -HUP $MAINPID"] == service["ExecReload"]
+
+
+def test_the_password_is_a_credential_under_the_name_that_the_readme_gives() -> None:
+    (credential,) = settings(SERVICE)["LoadCredential"]
+    name, _, path = credential.partition(":")
+    readme = (SYSTEMD / "README.md").read_text(encoding="utf-8")
+
+    assert f"password_file: {name}`" in SERVICE.read_text(encoding="utf-8")
+    assert f"with password_file: {name}\n" in readme
+    assert f" {path}\n" in readme
+
+
+def test_without_the_socket_the_service_may_open_the_port_that_it_listens_on() -> None:
+    service = settings(SERVICE)
+    _, *arguments = service["ExecStart"][0].split()
+    options = parse(arguments)
+
+    (address,) = options.web_listen_address
+    assert not options.web_systemd_socket
+    assert ["any"] == service["SocketBindDeny"]
+    assert [f"tcp:{address.port}"] == service["SocketBindAllow"]
+
+
+def test_with_the_socket_the_service_opens_no_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    service = settings(SERVICE, DROP_IN)
+    for variable in service["Environment"]:
+        monkeypatch.setenv(*variable.split("=", 1))
+    _, *arguments = service["ExecStart"][0].split()
+    options = parse(arguments)
+
+    assert options.web_systemd_socket
+    assert ["any"] == service["SocketBindDeny"]
+    assert [] == service["SocketBindAllow"]
+    assert [str(parse([]).web_listen_address[0].port)] == settings(SOCKET)["ListenStream"]
+    assert SOCKET.name in service["Requires"]

@@ -1,0 +1,355 @@
+"""The Helm chart: what it makes of several sets of values is valid, restricted and the same as the kustomize base."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from exporter import __version__
+from exporter.config import parse_config
+from support.alerts import DEPLOY, RULES, alerts, load
+from support.manifests import (
+    Manifest,
+    container,
+    documents,
+    kustomized,
+    not_restricted,
+    of_kind,
+    options,
+    pod,
+    problems,
+    rules_checked,
+)
+from support.programs import kube_program
+
+pytestmark = pytest.mark.e2e
+
+CHART = DEPLOY / "helm" / "vb365-restore-exporter"
+SETS = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").iterdir())
+DASHBOARDS = DEPLOY / "grafana" / "dashboards"
+
+every_set = pytest.mark.parametrize("values", SETS)
+
+
+def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [kube_program("helm"), *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def values_file(values: str) -> Path:
+    return CHART / "ci" / f"{values}-values.yaml"
+
+
+@cache
+def made(values: str) -> list[Manifest]:
+    rendered = helm("template", "restores", CHART, f"--values={values_file(values)}")
+    assert 0 == rendered.returncode, rendered.stderr
+    return documents(rendered.stdout)
+
+
+def one(kind: str, values: str) -> Manifest:
+    (manifest,) = of_kind(made(values), kind)
+    return manifest
+
+
+def given(values: str) -> dict[str, Any]:
+    """The chart's values with those of a set in their place."""
+    changed: dict[str, Any] = load(CHART / "values.yaml") | load(values_file(values))
+    return changed
+
+
+@every_set
+def test_helm_has_nothing_to_say(values: str) -> None:
+    linted = helm("lint", "--strict", CHART, f"--values={values_file(values)}")
+
+    assert 0 == linted.returncode, linted.stdout
+    # An icon would have to be fetched from somewhere.
+    assert ["[INFO] Chart.yaml: icon is recommended"] == re.findall(
+        r"^\[.+", linted.stdout, re.MULTILINE
+    )
+
+
+@every_set
+def test_the_api_accepts_what_is_made(values: str) -> None:
+    assert [] == list(problems(made(values)))
+
+
+@every_set
+def test_pods_are_restricted_and_have_no_token(values: str) -> None:
+    (test,) = of_kind(made(values), "Pod")
+    for spec in (pod(made(values)), test["spec"]):
+        assert [] == not_restricted(spec)
+        assert not spec["automountServiceAccountToken"]
+        for only in spec["containers"]:
+            assert only["securityContext"]["readOnlyRootFilesystem"]
+    account = one("ServiceAccount", values)
+    assert not account["automountServiceAccountToken"]
+    assert account["metadata"]["name"] == pod(made(values))["serviceAccountName"]
+
+
+@every_set
+def test_flags_are_those_of_the_exporter_and_what_they_name_is_mounted(values: str) -> None:
+    flags = options(made(values))
+    mounted = {
+        mount["mountPath"]: mount["name"] for mount in container(made(values))["volumeMounts"]
+    }
+
+    assert flags.demo == given(values)["demo"]
+    assert flags.demo or str(flags.config_file.parent) in mounted
+    assert flags.web_config_file is None or str(flags.web_config_file.parent) in mounted
+    assert {volume["name"] for volume in pod(made(values))["volumes"]} == set(mounted.values())
+    assert not flags.demo or "/tmp" in mounted  # noqa: S108 - a path in the container
+
+
+@every_set
+def test_service_and_test_meet_the_exporter_at_its_port(values: str) -> None:
+    (address,) = options(made(values)).web_listen_address
+    (port,) = container(made(values))["ports"]
+    (served,) = one("Service", values)["spec"]["ports"]
+    *_, host, asked = one("Pod", values)["spec"]["containers"][0]["command"]
+
+    assert address.port == port["containerPort"]
+    assert port["name"] == served["targetPort"]
+    assert (one("Service", values)["metadata"]["name"], str(served["port"])) == (host, asked)
+    if one("Service", values)["spec"].get("clusterIP") == "None":
+        assert address.port == served["port"]
+    for monitor in of_kind(made(values), "ServiceMonitor"):
+        assert served["name"] == monitor["spec"]["endpoints"][0]["port"]
+
+
+@every_set
+def test_everything_selects_the_pods_of_the_exporter_and_not_the_test(values: str) -> None:
+    (workload,) = (
+        manifest for manifest in made(values) if manifest["kind"] in {"Deployment", "StatefulSet"}
+    )
+    labels = workload["spec"]["template"]["metadata"]["labels"].items()
+    selectors = [
+        workload["spec"]["selector"]["matchLabels"],
+        one("Service", values)["spec"]["selector"],
+        *(
+            policy["spec"]["podSelector"]["matchLabels"]
+            for policy in of_kind(made(values), "NetworkPolicy")
+        ),
+    ]
+
+    for selector in selectors:
+        assert selector.items() <= labels
+        assert not selector.items() <= one("Pod", values)["metadata"]["labels"].items()
+    for monitor in of_kind(made(values), "ServiceMonitor"):
+        selector = monitor["spec"]["selector"]["matchLabels"]
+        assert selector.items() <= one("Service", values)["metadata"]["labels"].items()
+
+
+def test_the_chart_makes_the_pod_of_the_kustomize_base() -> None:
+    def told(manifests: list[Manifest]) -> dict[str, Any]:
+        spec = {**pod(manifests)}
+        only = {**container(manifests)}
+        only["args"] = [word for word in only["args"] if not word.startswith("--log.")]
+        only.pop("imagePullPolicy", None)
+        del only["image"], spec["serviceAccountName"], spec["volumes"]
+        return {**spec, "containers": [only]}
+
+    assert told(kustomized("base")) == told(made("real"))
+
+
+@pytest.mark.parametrize("values", [name for name in SETS if "config" in load(values_file(name))])
+def test_the_configuration_arrives_as_it_was_given(values: str, tmp_path: Path) -> None:
+    (text,) = (
+        manifest["data"]["config.yaml"]
+        for manifest in of_kind(made(values), "ConfigMap")
+        if "config.yaml" in manifest["data"]
+    )
+    wanted = given(values)["config"]
+
+    assert wanted == yaml.safe_load(text)
+    for server in wanted["servers"]:
+        for key, path in server["auth"].items():
+            if key.endswith("_file"):
+                file = tmp_path / Path(path).name
+                file.write_text("secret")
+                text = text.replace(path, str(file))
+    assert len(wanted["servers"]) == len(parse_config(text, directory=tmp_path).servers)
+
+
+def test_the_pods_of_the_stateful_set_are_all_the_shards() -> None:
+    workload = one("StatefulSet", "sharded")
+    replicas = workload["spec"]["replicas"]
+
+    shards = [options(made("sharded"), ordinal) for ordinal in range(replicas)]
+
+    assert 3 == replicas
+    assert [(ordinal, replicas) for ordinal in range(replicas)] == [
+        (shard.shard, shard.total_shards) for shard in shards
+    ]
+    assert "None" == one("Service", "sharded")["spec"]["clusterIP"]
+    assert workload["spec"]["serviceName"] == one("Service", "sharded")["metadata"]["name"]
+
+
+def test_probes_pass_the_authentication_in_the_way_that_is_chosen() -> None:
+    shown = container(made("web-authentication"))
+    executed = container(made("client-certificates"))
+
+    for probe, path in (("livenessProbe", "/-/healthy"), ("readinessProbe", "/-/ready")):
+        assert {
+            "path": path,
+            "port": "http-metrics",
+            "scheme": "HTTPS",
+            "httpHeaders": [
+                {"name": "Authorization", "value": "Basic cHJvYmU6Y2hhbmdlLW1l"},
+            ],
+        } == shown[probe]["httpGet"]
+        assert "/opt/exporter/healthcheck.py" == executed[probe]["exec"]["command"][-1]
+        assert "httpGet" not in executed[probe]
+
+
+def test_the_rules_are_those_of_prometheus(tmp_path: Path) -> None:
+    groups = [group for path in sorted(RULES.glob("*.yml")) for group in load(path)["groups"]]
+    rule = one("PrometheusRule", "real")
+
+    assert groups == rule["spec"]["groups"]
+    assert "SUCCESS" in rules_checked(rule, tmp_path / "rules.yml")
+
+
+def test_thresholds_can_be_ones_own_and_runbooks_elsewhere(tmp_path: Path) -> None:
+    rule = one("PrometheusRule", "client-certificates")
+    made_of = [each for group in rule["spec"]["groups"] for each in group["rules"]]
+
+    assert [f"https://wiki.example.com/vb365/{alert.name}.md" for alert in alerts()] == [
+        each["annotations"]["runbook_url"] for each in made_of if "alert" in each
+    ]
+    thresholds = {
+        each["record"] for each in load(RULES / "vb365-thresholds.yml")["groups"][0]["rules"]
+    }
+    assert set() == thresholds & {each.get("record") for each in made_of}
+    rules_checked(rule, tmp_path / "rules.yml")
+
+
+def test_the_dashboard_is_where_grafanas_sidecar_looks() -> None:
+    (config_map,) = (
+        manifest
+        for manifest in of_kind(made("real"), "ConfigMap")
+        if "grafana_dashboard" in manifest["metadata"]["labels"]
+    )
+
+    shipped = {path.name: path.read_text(encoding="utf-8") for path in DASHBOARDS.iterdir()}
+    assert shipped == config_map["data"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "config, existingConfigMap or demo: one of them is needed"),
+        ({"demo": True, "shards": 2}, "demo: has one server"),
+        ({"demo": True, "shards": 0}, "at '/shards'"),
+        ({"demo": True, "shard": 2}, "'shard' not allowed"),
+        ({"demo": True, "log": {"level": "loud"}}, "at '/log/level'"),
+        ({"demo": True, "extraArgs": ["demo"]}, "at '/extraArgs/0'"),
+        ({"demo": True, "webConfig": {"tls": True}}, "webConfig: tls and probeAuthorization mean"),
+        ({"config": {"servers": []}}, "at '/config/servers'"),
+        (
+            {"config": {"servers": [{"url": "http://a.example", "auth": {}}]}},
+            "at '/config/servers/0/url'",
+        ),
+        (
+            {"config": {"servers": [{"url": "https://a.example", "auth": {"password": "p"}}]}},
+            "config.servers[0].auth.password: a ConfigMap is no place for secrets",
+        ),
+        (
+            {
+                "config": {"servers": [{"url": "https://a.example", "auth": {}}]},
+                "existingConfigMap": "vb365",
+            },
+            "only one of them can be",
+        ),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(
+    settings: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "values.yaml"
+    file.write_text(json.dumps(settings))
+
+    rendered = helm("template", "restores", CHART, f"--values={file}")
+
+    assert 0 != rendered.returncode
+    assert message in rendered.stderr
+
+
+def differences(values: Any, schema: dict[str, Any], place: str = "") -> Iterator[str]:
+    """Where the values and their schema do not have the same keys; what is not closed may have any."""
+    if schema.get("additionalProperties") is not False:
+        return
+    properties = schema["properties"]
+    for key in values.keys() ^ properties.keys():
+        if (place, key) != ("", "global"):  # Helm's own
+            yield f"{place}.{key}"
+    for key in values.keys() & properties.keys():
+        yield from differences(values[key], properties[key], f"{place}.{key}")
+
+
+def test_the_schema_knows_every_value() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+
+    assert [] == list(differences(load(CHART / "values.yaml"), schema))
+
+
+def test_the_sets_of_values_try_every_value() -> None:
+    tried: set[str] = set()
+    for values in SETS:
+        tried |= set(load(values_file(values)))
+
+    # Those are the same for everybody: restricted Pod Security, and what an exporter needs.
+    left = {"nameOverride", "podSecurityContext", "securityContext", "resources"}
+    assert set(load(CHART / "values.yaml")) - left == tried
+
+
+def test_versions_are_those_of_the_exporter() -> None:
+    chart = load(CHART / "Chart.yaml")
+
+    assert __version__ == chart["version"] == chart["appVersion"]
+    assert f"vb365-restore-exporter:{__version__}" == container(made("demo"))["image"]
+    assert f"vb365-restore-exporter:{__version__}" == container(kustomized("base"))["image"]
+
+
+@every_set
+def test_the_notes_say_how_to_look_and_what_is_still_missing(values: str) -> None:
+    installed = helm(
+        "install", "restores", CHART, f"--values={values_file(values)}", "--dry-run=client"
+    )
+
+    assert 0 == installed.returncode, installed.stderr
+    _, _, notes = installed.stdout.partition("NOTES:\n")
+    scheme = "https" if given(values).get("webConfig", {}).get("tls") else "http"
+    name = one("Service", values)["metadata"]["name"]
+    assert f"port-forward service/{name} 10365:" in notes
+    assert f"  {scheme}://localhost:10365/\n" in notes
+    for kind, missing in (
+        ("ServiceMonitor", "Nobody scrapes"),
+        ("PrometheusRule", "Nobody is told"),
+    ):
+        assert (missing in notes) == (not of_kind(made(values), kind))
+
+
+def test_a_package_holds_the_rules_and_the_dashboard_themselves(tmp_path: Path) -> None:
+    packaged = helm("package", CHART, f"--destination={tmp_path}")
+
+    assert 0 == packaged.returncode, packaged.stderr
+    (package,) = tmp_path.iterdir()
+    with tarfile.open(package) as archive:
+        names = set(archive.getnames())
+        for path in (*RULES.glob("*.yml"), *DASHBOARDS.iterdir()):
+            inside = f"{CHART.name}/files/{path.parent.name}/{path.name}"
+            file = archive.extractfile(inside)
+            assert file is not None
+            assert path.read_bytes() == file.read()
+    assert not any("/ci/" in name for name in names)

