@@ -52,11 +52,11 @@ format: $(READY) ## let ruff format and fix
 	$(BIN)/ruff check --fix .
 
 .PHONY: docs
-docs: $(READY) ## write the README's tables anew from the code
-	PYTHONPATH=tests $(BIN)/python tests/support/readme.py
+docs: $(READY) ## write the documentation's tables anew from the code
+	PYTHONPATH=tests $(BIN)/python tests/support/documentation.py
 
 .PHONY: screenshots
-screenshots: $(READY) ## take the README's pictures of the status page anew (needs chromium)
+screenshots: $(READY) ## take the pictures of the status page anew (needs chromium)
 	PYTHONPATH=tests $(BIN)/python tests/support/screenshots.py
 
 .PHONY: wheel
