@@ -64,6 +64,17 @@ wheel: $(READY) ## build the wheel into dist/
 	rm -rf dist
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
 
+.PHONY: sbom
+sbom: $(READY) ## write the bill of materials (CycloneDX) of the locked dependencies into dist/
+	PYTHONPATH=tests $(BIN)/python tests/support/sbom.py
+
+.PHONY: release
+release: $(READY) ## build what a release has into dist/: wheel, source, bill of materials, checksums
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(MAKE) sbom
+	cd dist && sha256sum * > SHA256SUMS
+
 .PHONY: dashboard
 dashboard: $(READY) ## write the Grafana dashboard's JSON anew from its source
 	PYTHONPATH=deploy/grafana $(BIN)/python -m vb365_dashboard

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
 
+from exporter import __version__
 from exporter.config.grammar import ConfigFile, keys_below
 from exporter.metrics.catalogue import all_families
 from exporter.vb365.errors import Reason
@@ -28,6 +30,10 @@ MARKDOWN = (*PAGES, *sorted(DEPLOY.rglob("*.md")), ROOT / "tests" / "bench" / "R
 
 def text_of(page: Path) -> str:
     return page.read_text(encoding="utf-8")
+
+
+def numbers_of(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version)))
 
 
 def anchors(page: Path) -> set[str]:
@@ -101,6 +107,22 @@ def test_every_alert_that_is_told_of_exists() -> None:
     told = {name for page in PAGES for name in re.findall(r"\bVb365[A-Z]\w+", text_of(page))}
 
     assert {alert.name for alert in alerts()} == told
+
+
+def test_the_changelog_goes_up_to_this_version() -> None:
+    headings = re.findall(r"^## (.+)$", text_of(ROOT / "CHANGELOG.md"), re.MULTILINE)
+    assert "[Unreleased]" == headings[0]
+
+    releases = [
+        re.fullmatch(r"\[(\d+\.\d+\.\d+)\] - (\d{4}-\d\d-\d\d)", one) for one in headings[1:]
+    ]
+    assert all(releases), "## [X.Y.Z] - YYYY-MM-DD"
+    versions = [numbers_of(found[1]) for found in releases if found]
+    dates = [date.fromisoformat(found[2]) for found in releases if found]
+    assert sorted(versions, reverse=True) == versions
+    assert sorted(dates, reverse=True) == dates
+    # The first version has no heading before it is released.
+    assert numbers_of(__version__) >= max(versions, default=(0, 1, 0))
 
 
 def test_the_pictures_are_there_and_small() -> None:
