@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from exporter import __version__
+from exporter.config import ConfigError, parse_config
 from exporter.config.grammar import ConfigFile, keys_below
 from exporter.metrics.catalogue import all_families
 from exporter.vb365.errors import Reason
@@ -107,6 +108,19 @@ def test_every_alert_that_is_told_of_exists() -> None:
     told = {name for page in PAGES for name in re.findall(r"\bVb365[A-Z]\w+", text_of(page))}
 
     assert {alert.name for alert in alerts()} == told
+
+
+@by_page
+def test_configurations_that_are_shown_can_be_used(page: Path, tmp_path: Path) -> None:
+    for shown in re.findall(r"^```yaml\n(.+?)^```", text_of(page), re.MULTILINE | re.DOTALL):
+        if "\nservers:" in f"\n{shown}":
+            with pytest.raises(ConfigError) as caught:
+                parse_config(shown, directory=tmp_path)
+            # Nothing is wrong but that their files are not here.
+            assert {"ca_file", "password_file"} == {
+                problem.place.rpartition(".")[2] for problem in caught.value.problems
+            }
+            assert all("cannot be read" in problem.message for problem in caught.value.problems)
 
 
 def test_the_changelog_goes_up_to_this_version() -> None:
