@@ -61,10 +61,11 @@ bench: $(READY) ## run the benchmarks and print their figures
 	@for bench in tests/bench/*.py; do PYTHONPATH=tests $(BIN)/python $$bench || exit 1; done
 
 .PHONY: lint
-lint: $(READY) ## ruff and mypy --strict
+lint: $(READY) ## ruff and mypy --strict, also as on Windows
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 exporter
 
 .PHONY: format
 format: $(READY) ## let ruff format and fix
@@ -72,17 +73,28 @@ format: $(READY) ## let ruff format and fix
 	$(BIN)/ruff check --fix .
 
 .PHONY: docs
-docs: $(READY) ## write the README's tables anew from the code
-	PYTHONPATH=tests $(BIN)/python tests/support/readme.py
+docs: $(READY) ## write the documentation's tables anew from the code
+	PYTHONPATH=tests $(BIN)/python -m support.documentation
 
 .PHONY: screenshots
-screenshots: $(READY) ## take the README's pictures of the status page anew (needs chromium)
-	PYTHONPATH=tests $(BIN)/python tests/support/screenshots.py
+screenshots: $(READY) ## take the pictures of the status page anew (needs chromium)
+	PYTHONPATH=tests $(BIN)/python -m support.screenshots
 
 .PHONY: wheel
 wheel: $(READY) ## build the wheel into dist/
 	rm -rf dist
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+
+.PHONY: sbom
+sbom: $(READY) ## write the bill of materials (CycloneDX) of the locked dependencies into dist/
+	PYTHONPATH=tests $(BIN)/python tests/support/sbom.py
+
+.PHONY: release
+release: $(READY) ## build what a release has into dist/: wheel, source, bill of materials, checksums
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(MAKE) sbom
+	cd dist && sha256sum * > SHA256SUMS
 
 .PHONY: dashboard
 dashboard: $(READY) ## write the Grafana dashboard's JSON anew from its source

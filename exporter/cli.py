@@ -98,7 +98,7 @@ def _run_once(options: Options, config: Config) -> int:
     with stop_event() as stop:
         if options.list_sessions is not None:
             return list_sessions(config, options.list_sessions, stop)
-        return poll_once(config, options.output_file, stop)
+        return poll_once(config, options.output_file, stop, audit_log_file=options.audit_log_file)
 
 
 def _introduction(options: Options, load: Callable[[], Config]) -> Callable[[str], None]:

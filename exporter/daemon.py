@@ -10,6 +10,7 @@ from queue import Empty, SimpleQueue
 import structlog
 
 from exporter import __version__
+from exporter.auditing import auditing
 from exporter.config import Config
 from exporter.flags import Options
 from exporter.memory import give_back_freed_memory
@@ -47,6 +48,7 @@ def run_daemon(
 
     Raises:
         ConfigError: the configuration or the web configuration cannot be used.
+        OutputError: the audit log cannot be written to.
         WebServerError: the web server cannot serve.
         NotActivatedError: systemd was to hand over listeners and has not.
     """
@@ -71,24 +73,25 @@ def run_daemon(
             reload=reloader.reload if options.web_enable_lifecycle else None,
         )
         web = WebServer(app, listeners, refuse=app.refuse, tls=protection.tls)
-        web.start()
-        log.info(
-            "started",
-            version=__version__,
-            servers=len(config.servers),
-            shard=options.shard,
-            total_shards=options.total_shards,
-            listening=",".join(map(str, web.addresses)),
-            protected_by=", ".join(sorted(protection.kinds)) or "nothing",
-        )
-        introduce(_url(web.addresses[0], protection))
-        service.start()
-        notifier.ready()
-        status = _run(queue, service, reloader, web, notifier)
-        log.info("stopping")
-        notifier.stopping()
-        web.close(_DRAIN_SECONDS)
-        service.stop()
+        with auditing(service, options.audit_log_file):
+            web.start()
+            log.info(
+                "started",
+                version=__version__,
+                servers=len(config.servers),
+                shard=options.shard,
+                total_shards=options.total_shards,
+                listening=",".join(map(str, web.addresses)),
+                protected_by=", ".join(sorted(protection.kinds)) or "nothing",
+            )
+            introduce(_url(web.addresses[0], protection))
+            service.start()
+            notifier.ready()
+            status = _run(queue, service, reloader, web, notifier)
+            log.info("stopping")
+            notifier.stopping()
+            web.close(_DRAIN_SECONDS)
+            service.stop()
         log.info("stopped")
     return status
 

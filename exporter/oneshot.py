@@ -7,6 +7,7 @@ from pathlib import Path
 
 import structlog
 
+from exporter.auditing import auditing
 from exporter.config import Config
 from exporter.metrics.formats import Format
 from exporter.metrics.telemetry import Telemetry
@@ -18,7 +19,13 @@ __all__ = ["poll_once"]
 log = structlog.get_logger()
 
 
-def poll_once(config: Config, output_file: Path | None, stop: threading.Event) -> int:
+def poll_once(
+    config: Config,
+    output_file: Path | None,
+    stop: threading.Event,
+    *,
+    audit_log_file: Path | None = None,
+) -> int:
     """Poll and write, and return the exit status: 0 if every server answered fully, else 1.
 
     What failed is written as it is, with `vb365_up` 0. `process_*` and `python_*` are left out: beside those of
@@ -28,15 +35,17 @@ def poll_once(config: Config, output_file: Path | None, stop: threading.Event) -
         config: whom to poll.
         output_file: the file to replace; None for standard output.
         stop: abandons it.
+        audit_log_file: where to write which sessions began or ended; None for nowhere.
 
     Raises:
-        OutputError: the output cannot be written. What can be found out before the poll is.
+        OutputError: the output or the audit log cannot be written. What can be found out before the poll is.
     """
     if output_file is not None:
         check_replaceable(output_file)
     service = Service(config, telemetry=Telemetry(with_process=False))
-    complete = service.poll_once(stop)
-    service.stop()
+    with auditing(service, audit_log_file):
+        complete = service.poll_once(stop)
+        service.stop()
     if stop.is_set():
         log.warning("stopped before the poll had ended, nothing is written")
         return 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 
 from exporter.config import Config, Extra, ServerConfig
 from exporter.metrics.exposition import Publisher
@@ -40,7 +39,6 @@ class Service:
         config: what to poll.
         clock: the process's clocks.
         telemetry: the exporter's own metrics.
-        record: takes the sessions of a server that began or ended, after each poll; called by pollers' threads.
     """
 
     def __init__(
@@ -49,14 +47,16 @@ class Service:
         *,
         clock: Clock | None = None,
         telemetry: Telemetry | None = None,
-        record: Callable[[str, tuple[RestoreSession, ...]], None] = lambda _server, _sessions: None,
     ) -> None:
         self.clock = clock or Clock()
         self.config = config
         self.telemetry = telemetry or Telemetry()
         self.telemetry.configured(config.poll_interval, self.clock.timestamp())
         self.publisher = self._make_publisher(config)
-        self._record = record
+        self.record: Callable[[str, tuple[RestoreSession, ...]], None] = lambda _server, _sessions: (
+            None
+        )
+        """Takes the sessions of a server that began or ended, after each poll; called by pollers' threads."""
         self._publishing = threading.Lock()
         self._targets: dict[str, Target] = {}
         self._closing: list[threading.Thread] = []
@@ -183,7 +183,7 @@ class Service:
             clock=self.clock,
             telemetry=self.telemetry.server(server.name, server.sessions.extras),
             publish=self._publish_unless(stop),
-            record=partial(self._record, server.name),
+            record=lambda sessions: self.record(server.name, sessions),
             stop=stop,
             predecessor=predecessor,
             first_gap_seconds=first_gap_seconds,

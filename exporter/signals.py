@@ -43,7 +43,7 @@ def stop_event() -> Iterator[threading.Event]:
 
 @contextmanager
 def wishes(*, reload: bool = True) -> Iterator[SimpleQueue[Wish]]:
-    """The wishes as they come: SIGTERM and SIGINT to stop, SIGHUP, where there is one, to reload.
+    """The wishes as they come: SIGTERM, SIGINT and Windows' SIGBREAK to stop, SIGHUP, where there is one, to reload.
 
     A second wish to stop ends the process at once.
     """
@@ -65,6 +65,8 @@ def wishes(*, reload: bool = True) -> Iterator[SimpleQueue[Wish]]:
         signal.SIGTERM: stop,
         signal.SIGINT: stop,
     }
+    if hasattr(signal, "SIGBREAK"):  # Ctrl+Break, a console that closes, Windows that shuts down
+        handlers[signal.SIGBREAK] = stop
     if reload and hasattr(signal, "SIGHUP"):
         handlers[signal.SIGHUP] = put_reload
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}

@@ -87,7 +87,7 @@ class Notifier:
             self._send(f"STATUS={text}")
 
     def _send(self, *lines: str) -> None:
-        if not self._address:
+        if not self._address or not hasattr(socket, "AF_UNIX"):  # Python on Windows has none
             return
         # A manager that does not listen must not stop what it manages.
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:

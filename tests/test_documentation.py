@@ -2,29 +2,148 @@
 
 from __future__ import annotations
 
+import json
+import re
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from exporter import __version__
+from exporter.config import ConfigError, parse_config
+from exporter.config.grammar import ConfigFile, keys_below
 from exporter.metrics.catalogue import all_families
 from exporter.vb365.errors import Reason
-from support.readme import README, written
+from support.alerts import DEPLOY, alerts, rules
+from support.documentation import DOCS, ROOT, TABLES, keys_table, pages, written
 from support.screenshots import PICTURES
 
+# [text](where) and src="where", without code; where is a path, perhaps with #heading.
+_LINK = re.compile(r"""\]\(([^)\s]+)\)|(?:src|href)="([^"]+)\"""")
+_CODE = re.compile(r"^```.+?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+_METRIC = re.compile(r"(?<![\w:./-])vb365_[a-z_]+(?![\w*-])")
 
-def test_the_readmes_tables_are_those_of_the_code() -> None:
-    readme = README.read_text(encoding="utf-8")
+PAGES = pages()
+by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+MARKDOWN = (*PAGES, *sorted(DEPLOY.rglob("*.md")), ROOT / "tests" / "bench" / "README.md")
 
-    assert written(readme) == readme, "run: make docs"
+
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def numbers_of(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version)))
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link to a heading of the page says behind the `#`."""
+    headings = _HEADING.findall(_CODE.sub(lambda code: code[0].strip("`"), text_of(page)))
+    return {
+        re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings
+    }
+
+
+@by_page
+def test_the_tables_are_those_of_the_code(page: Path) -> None:
+    assert written(text_of(page)) == text_of(page), "run: make docs"
+
+
+def test_every_table_has_one_place() -> None:
+    everything = "".join(map(text_of, PAGES))
+
+    for name in TABLES:
+        assert 1 == everything.count(f"<!-- {name}: begin -->")
+        assert 1 == everything.count(f"<!-- {name}: end -->")
+
+
+def test_the_table_of_keys_has_every_key_of_the_configuration() -> None:
+    wanted = [f"{place}.{key}" if place else key for place, key in keys_below(ConfigFile)]
+
+    assert wanted == re.findall(r"^\| `(\S+)`", keys_table(), re.MULTILINE)
 
 
 def test_every_reason_is_explained() -> None:
-    readme = README.read_text(encoding="utf-8")
+    metrics = text_of(DOCS / "metrics.md")
 
-    assert [] == [reason for reason in Reason if f"| `{reason}` |" not in readme]
+    assert [] == [reason for reason in Reason if f"| `{reason}` |" not in metrics]
 
 
-def test_the_readmes_pictures_are_there_and_small() -> None:
-    readme = README.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    links = {"".join(found) for found in _LINK.findall(_CODE.sub("", text_of(page)))}
+
+    for link in links:
+        if "://" in link:
+            continue
+        path, _, heading = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not heading or heading in anchors(target), link
+
+
+def test_every_page_is_linked_from_the_front_page() -> None:
+    front = text_of(ROOT / "README.md")
+
+    assert [] == [
+        str(page.relative_to(ROOT))
+        for page in PAGES
+        if page.name != "README.md" and f"({page.relative_to(ROOT)})" not in front
+    ]
+
+
+@by_page
+def test_no_metric_is_told_of_that_does_not_exist(page: Path) -> None:
+    names = {family.name for family in all_families(("name",))}
+    names |= {rule["record"] for rule in rules() if "record" in rule}
+    names |= {f"{name}_{part}" for name in names for part in ("bucket", "sum", "count")}
+    board = json.loads(text_of(DEPLOY / "grafana" / "dashboards" / "vb365-restore-sessions.json"))
+    names |= {variable["name"] for variable in board["templating"]["list"]}
+
+    assert set() == set(_METRIC.findall(text_of(page))) - names
+
+
+def test_every_alert_that_is_told_of_exists() -> None:
+    told = {name for page in PAGES for name in re.findall(r"\bVb365[A-Z]\w+", text_of(page))}
+
+    assert {alert.name for alert in alerts()} == told
+
+
+@by_page
+def test_configurations_that_are_shown_can_be_used(page: Path, tmp_path: Path) -> None:
+    for shown in re.findall(r"^```yaml\n(.+?)^```", text_of(page), re.MULTILINE | re.DOTALL):
+        if "\nservers:" in f"\n{shown}":
+            with pytest.raises(ConfigError) as caught:
+                parse_config(shown, directory=tmp_path)
+            # Nothing is wrong but that their files are not here.
+            assert {"ca_file", "password_file"} == {
+                problem.place.rpartition(".")[2] for problem in caught.value.problems
+            }
+            assert all("cannot be read" in problem.message for problem in caught.value.problems)
+
+
+def test_the_changelog_goes_up_to_this_version() -> None:
+    headings = re.findall(r"^## (.+)$", text_of(ROOT / "CHANGELOG.md"), re.MULTILINE)
+    assert "[Unreleased]" == headings[0]
+
+    releases = [
+        re.fullmatch(r"\[(\d+\.\d+\.\d+)\] - (\d{4}-\d\d-\d\d)", one) for one in headings[1:]
+    ]
+    assert all(releases), "## [X.Y.Z] - YYYY-MM-DD"
+    versions = [numbers_of(found[1]) for found in releases if found]
+    dates = [date.fromisoformat(found[2]) for found in releases if found]
+    assert sorted(versions, reverse=True) == versions
+    assert sorted(dates, reverse=True) == dates
+    # The first version has no heading before it is released.
+    assert numbers_of(__version__) >= max(versions, default=(0, 1, 0))
+
+
+def test_the_pictures_are_there_and_small() -> None:
+    everything = "".join(map(text_of, PAGES))
 
     for picture in PICTURES:
-        assert f"deploy/screenshots/{picture.name}" in readme
+        assert f"deploy/screenshots/{picture.name}" in everything
         assert picture.path.stat().st_size < 200_000
 
 

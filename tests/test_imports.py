@@ -33,10 +33,12 @@ ALLOWED = {
     "service": {"config", "metrics", "polling", "target", "vb365"},
     "overview": {"config", "metrics", "polling", "vb365", "web"},
     "site": {"config", "metrics", "overview", "service", "web"},
+    "auditing": {"audit", "service"},
     "signals": set[str](),
     "systemd": set[str](),
     "reload": {"config", "service", "systemd", "web"},
     "daemon": {
+        "auditing",
         "config",
         "flags",
         "memory",
@@ -47,7 +49,7 @@ ALLOWED = {
         "systemd",
         "web",
     },
-    "oneshot": {"config", "metrics", "output", "service"},
+    "oneshot": {"auditing", "config", "metrics", "output", "service"},
     "listing": {"config", "flags", "metrics", "output", "table", "timespans", "vb365"},
     "cli": {
         "config",

@@ -276,7 +276,12 @@ def test_a_disk_that_hangs_holds_up_neither_who_records_nor_who_closes(
     file: Path, log: Log
 ) -> None:
     disk, hanging, well = BadDisk(), threading.Event(), threading.Event()
-    disk.before_write = lambda: (hanging.set(), well.wait(LONG_SECONDS))
+
+    def hang() -> None:
+        hanging.set()
+        well.wait(LONG_SECONDS)
+
+    disk.before_write = hang
     audit = begun(file, disk=disk)
     audit.record("hq", [running(1)])
     assert hanging.wait(LONG_SECONDS)

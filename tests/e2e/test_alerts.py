@@ -90,7 +90,7 @@ def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) ->
             ) as prometheus,
         ):
             # Somebody left an Explorer open, days before anybody looked.
-            told = webhook.wait_for(
+            left_open = told = webhook.wait_for(
                 ["contoso", "operators"],
                 "Vb365RestoreSessionLeftOpen",
                 "firing",
@@ -116,7 +116,7 @@ def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) ->
             # A restore fails.
             fails = world.add_session(organization=CONTOSO, type="Vesp")
             world.finish(fails, "Failed")
-            told = webhook.wait_for(["contoso", "on-call"], "Vb365RestoreFailed", "firing")
+            failed = told = webhook.wait_for(["contoso", "on-call"], "Vb365RestoreFailed", "firing")
             assert {
                 "alertname": "Vb365RestoreFailed",
                 "severity": "critical",
@@ -130,12 +130,13 @@ def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) ->
 
             # The Explorer is closed.
             world.finish(hangs)
-            webhook.wait_for(
+            over = webhook.wait_for(
                 ["contoso", "operators"],
                 "Vb365RestoreSessionLeftOpen",
                 "resolved",
                 session_id=hangs,
             )
+            assert left_open.labels == over.labels
 
             # The server goes down for longer than its data is shown.
             simulator.faults.set("connection_refused")
@@ -152,7 +153,8 @@ def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) ->
                 "the data is stale",
             )
             simulator.faults.clear()
-            webhook.wait_for(["on-call"], "Vb365Unreachable", "resolved")
+            over = webhook.wait_for(["on-call"], "Vb365Unreachable", "resolved")
+            assert told.labels == over.labels
 
             # The exporter is killed.
             exporter.kill()
@@ -165,10 +167,12 @@ def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) ->
             } == told.labels
 
             with started(command, tmp_path / "exporter.again.log"):
-                webhook.wait_for(["on-call"], "Vb365ExporterAbsent", "resolved")
+                over = webhook.wait_for(["on-call"], "Vb365ExporterAbsent", "resolved")
+                assert told.labels == over.labels
 
                 # An hour (24 seconds here) after its end the failure is over, told once and by its session only.
-                webhook.wait_for(["contoso", "on-call"], "Vb365RestoreFailed", "resolved")
+                over = webhook.wait_for(["contoso", "on-call"], "Vb365RestoreFailed", "resolved")
+                assert failed.labels == over.labels
                 assert [] == [
                     one
                     for one in webhook.told("Vb365RestoreFailed", "firing")

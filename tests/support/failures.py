@@ -1,6 +1,6 @@
 """Every way in which the API fails, and what the exporter makes of it.
 
-One row is one test (`tests/integration/test_failures.py`) and a part of the README's table. Rows with the same answer
+One row is one test (`tests/integration/test_failures.py`) and a part of the table in docs/failures.md. Rows with the same answer
 share it, and stand in one line of that table.
 """
 

@@ -12,7 +12,7 @@ import yaml
 
 from exporter.flags import Options, parse
 from support.alerts import DEPLOY
-from support.operator import OPERATOR_API, operator_problems
+from support.operator_schema import OPERATOR_API, operator_problems
 from support.programs import kube_program, program
 
 Manifest: TypeAlias = Mapping[str, Any]

@@ -1,0 +1,114 @@
+"""A real node_exporter reads what the command writes with `--once --output.file`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+
+from exporter.simulator import Simulator
+from exporter.simulator.world import World
+from support.programs import free_port, program, run, started
+from support.running import server_yaml, wait_until, write_config
+from support.stepping import Samples, Scrape
+
+pytestmark = pytest.mark.e2e
+
+
+@contextmanager
+def node_exporter(directory: Path, log: Path) -> Iterator[str]:
+    """Run one that has no other collector than the one for this directory; gives the URL of its metrics."""
+    binary = program("prometheus-node-exporter", "prometheus-node-exporter")
+    address = f"127.0.0.1:{free_port()}"
+    command = [
+        binary,
+        "--collector.disable-defaults",
+        "--collector.textfile",
+        f"--collector.textfile.directory={directory}",
+        f"--web.listen-address={address}",
+    ]
+    url = f"http://{address}/metrics"
+
+    def answers() -> bool:
+        try:
+            return requests.get(url, timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+    with started(command, log):
+        wait_until(answers, "node_exporter answers", 30)
+        yield url
+
+
+def collected(url: str) -> Scrape:
+    """What it tells now."""
+    answer = requests.get(url, timeout=10)
+    answer.raise_for_status()
+    return Scrape(answer.content.decode())
+
+
+def of_vb365(scrape: Scrape) -> Samples:
+    """The samples of the file. node_exporter writes bounds of buckets as 60, the exporter as 60.0."""
+    return {
+        (
+            name,
+            frozenset(
+                (label, str(float(text)) if label == "le" else text) for label, text in labels
+            ),
+        ): value
+        for (name, labels), value in scrape.samples.items()
+        if name.startswith("vb365_")
+    }
+
+
+def test_the_series_arrive_through_node_exporter_and_the_file_has_no_errors(tmp_path: Path) -> None:
+    directory = tmp_path / "textfile"
+    directory.mkdir()
+    file = directory / "vb365.prom"
+    world = World(sessions=30, activity=False)
+    hangs = world.add_session(organization='Contoso, "Ltd" \\ Käse\nund Öl', type="Vesp")
+    with (
+        Simulator(world) as simulator,
+        node_exporter(directory, tmp_path / "node-exporter.log") as url,
+    ):
+        config = write_config(tmp_path, server_yaml(simulator), "info_labels: [name]")
+        command = (f"--config.file={config}", "--once", f"--output.file={file}")
+
+        assert 0 == run(*command).returncode
+        first = collected(url)
+        written = Scrape(file.read_text(encoding="utf-8"))
+        assert of_vb365(written)
+        assert of_vb365(written) == of_vb365(first)
+        assert {("node_textfile_scrape_error", frozenset[tuple[str, str]]()): 0.0} == {
+            key: value for key, value in first.samples.items() if "scrape_error" in key[0]
+        }
+        assert [str(file)] == [
+            dict(labels)["file"]
+            for name, labels in first.samples
+            if name == "node_textfile_mtime_seconds"
+        ]
+        assert 1 == first.value("vb365_up", "hq")
+        state = {"Working": 1.0, "Stopped": 0.0}
+        assert state == {
+            dict(labels)["state"]: value
+            for (name, labels), value in first.samples.items()
+            if name == "vb365_restore_session_state" and ("session_id", hangs) in labels
+        }
+
+        world.finish(hangs, "Failed")
+        assert 0 == run(*command).returncode
+        second = collected(url)
+        assert [(1.0, "Failed")] == [
+            (value, dict(labels)["result"])
+            for (name, labels), value in second.samples.items()
+            if name == "vb365_restore_session_result" and ("session_id", hangs) in labels and value
+        ]
+
+        simulator.faults.set("status_503")
+        assert 1 == run(*command).returncode
+        failed = collected(url)
+        assert 0 == failed.value("vb365_up", "hq")
+        assert 0 == failed.samples["node_textfile_scrape_error", frozenset()]

@@ -1,0 +1,106 @@
+"""What a second scraper, which shares no code with Prometheus, makes of the running command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import requests
+
+from exporter.simulator import Simulator
+from exporter.simulator.world import World
+from support.programs import EXPORTER, free_port, started
+from support.running import server_yaml, wait_until, write_config
+from support.stepping import Samples, Scrape
+from support.victoria import VictoriaMetrics, running_victoria_metrics
+
+pytestmark = pytest.mark.e2e
+
+JOBS = ("compressed", "plain")
+# What changes only when the server or its sessions do.
+NAMES = "vb365_(up|restore_.+)"
+# VictoriaMetrics keeps decimal numbers of 15 digits; a time of today has 16.
+DIGITS_KEPT = 1e-15
+HOSTILE = 'Contoso, "Ltd" \\ Käse\nund Öl'
+
+
+def served(address: str) -> Samples:
+    """The samples with those names as the exporter serves them now."""
+    answer = requests.get(f"http://{address}/metrics", timeout=10)
+    answer.raise_for_status()
+    scrape = Scrape(answer.content.decode())
+    return {**scrape.of("hq"), **scrape.of("hq", "vb365_up")}
+
+
+def wait_for_the_same(victoria: VictoriaMetrics, address: str, what: str) -> Samples:
+    """Wait until both jobs hold what is served, series by series and value by value."""
+
+    def same() -> bool:
+        now = pytest.approx(served(address), rel=DIGITS_KEPT)
+        return all(now == victoria.samples(job, NAMES) for job in JOBS)
+
+    wait_until(same, what, 60, pause_seconds=0.2)
+    return victoria.samples(JOBS[0], NAMES)
+
+
+def value(samples: Samples, name: str, **labels: str) -> float | None:
+    """The value of the one sample that has at least these labels."""
+    found = [
+        number
+        for (sample, of_sample), number in samples.items()
+        if sample == name and labels.items() <= dict(of_sample).items()
+    ]
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
+def test_it_holds_the_series_and_values_that_were_served_compressed_or_not(tmp_path: Path) -> None:
+    world = World(sessions=40, organizations=3, activity=False)
+    fails = world.add_session(organization=HOSTILE, type="Vet")
+    address = f"127.0.0.1:{free_port()}"
+    jobs = [
+        {
+            "job_name": job,
+            "disable_compression": job == "plain",
+            "static_configs": [{"targets": [address]}],
+        }
+        for job in JOBS
+    ]
+    with Simulator(world) as simulator:
+        config = write_config(tmp_path, server_yaml(simulator))
+        command = [*EXPORTER, f"--config.file={config}", f"--web.listen-address={address}"]
+        with (
+            started(command, tmp_path / "exporter.log"),
+            running_victoria_metrics(jobs, tmp_path / "victoria") as victoria,
+        ):
+            wait_until(lambda: value(victoria.samples("plain", "up"), "up") == 1, "scraped", 60)
+            before = wait_for_the_same(victoria, address, "the sessions as they were found")
+            mine = {"session_id": fails, "organization": HOSTILE, "type": "Vet"}
+            assert 1 == value(before, "vb365_up", server="hq")
+            assert 1 == value(before, "vb365_restore_session_state", state="Working", **mine)
+            assert None is value(before, "vb365_restore_session_duration_seconds", **mine)
+
+            world.finish(fails, "Failed")
+            wait_until(
+                lambda: (
+                    value(served(address), "vb365_restore_session_result", result="Failed", **mine)
+                    == 1
+                ),
+                "the exporter has seen it",
+            )
+            after = wait_for_the_same(victoria, address, "one of them has failed")
+            assert 0 == value(after, "vb365_restore_session_state", state="Working", **mine)
+            assert 1 == value(after, "vb365_restore_session_result", result="Failed", **mine)
+            (truth,) = (session for session in world.sessions() if session.id == fails)
+            assert truth.end_time is not None
+            seconds = (truth.end_time - truth.creation_time).total_seconds()
+            assert seconds == value(after, "vb365_restore_session_duration_seconds", **mine)
+
+            simulator.faults.set("status_503")
+            wait_until(lambda: value(served(address), "vb365_up") == 0, "the server fails")
+            down = wait_for_the_same(victoria, address, "the server is down")
+            assert 0 == value(down, "vb365_up", server="hq")
+            assert 1 == value(down, "vb365_restore_session_result", result="Failed", **mine)
+
+            assert 0 < victoria.own("vm_promscrape_scrapes_gunziped_total")
+            assert 0 == victoria.own("vm_promscrape_scrapes_gunzip_failed_total")

@@ -1,0 +1,134 @@
+"""The command with all taken away that Windows does not have."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+
+from exporter.simulator import Simulator
+from exporter.simulator.world import World
+from support import windows
+from support.programs import clean_environment, free_port, started
+from support.running import server_yaml, wait_until, write_config
+from support.stepping import Scrape
+
+pytestmark = pytest.mark.e2e
+
+COMMAND = (sys.executable, "-W", "error", windows.__file__)
+
+
+def quiet_world() -> World:
+    return World(activity=False, sessions=20)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_every_module_can_be_loaded() -> None:
+    loaded = run("--version")
+
+    assert (0, "") == (loaded.returncode, loaded.stderr)
+    assert loaded.stdout.startswith("vb365-restore-exporter, version ")
+
+
+def test_a_configuration_is_checked(tmp_path: Path) -> None:
+    with Simulator(quiet_world()) as simulator:
+        good = run(
+            f"--config.file={write_config(tmp_path, server_yaml(simulator))}", "--config.check"
+        )
+    bad = run(f"--config.file={write_config(tmp_path, ' []')}", "--config.check")
+
+    assert (0, "", "") == (good.returncode, good.stdout, good.stderr)
+    assert (1, "servers: ") == (bad.returncode, bad.stderr[:9])
+
+
+def test_servers_are_polled_once_and_the_file_is_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "vb365.prom"
+    file.write_text("old")
+    with Simulator(quiet_world()) as simulator:
+        config = write_config(tmp_path, server_yaml(simulator))
+        once = run(f"--config.file={config}", "--once", f"--output.file={file}")
+
+    assert (0, "") == (once.returncode, once.stdout)
+    scrape = Scrape(file.read_text(encoding="utf-8"))
+    assert 1 == scrape.value("vb365_up", "hq")
+    assert scrape.of("hq", "vb365_restore_session_state")
+
+
+def test_sessions_are_listed(tmp_path: Path) -> None:
+    with Simulator(quiet_world()) as simulator:
+        config = write_config(tmp_path, server_yaml(simulator))
+        listed = run(f"--config.file={config}", "--list-sessions=json")
+        truth = {session.id for session in simulator.world.sessions()}
+
+    assert 0 == listed.returncode
+    assert truth == {one["id"] for one in json.loads(listed.stdout)}
+
+
+def test_a_socket_of_systemd_is_refused_in_one_line(tmp_path: Path) -> None:
+    with Simulator(quiet_world()) as simulator:
+        config = write_config(tmp_path, server_yaml(simulator))
+        refused = run(f"--config.file={config}", "--web.systemd-socket")
+
+    assert 1 == refused.returncode
+    (line,) = refused.stderr.splitlines()
+    assert "systemd has handed over no socket" in line
+
+
+@pytest.mark.parametrize(
+    "stop",
+    [
+        pytest.param(signal.SIGINT, id="Ctrl+C"),
+        pytest.param(signal.SIGUSR1, id="Ctrl+Break"),  # the stand-in for SIGBREAK
+        signal.SIGTERM,
+    ],
+)
+def test_the_daemon_serves_reloads_by_a_request_and_stops(
+    tmp_path: Path, stop: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))  # nothing can be sent there
+    address = f"127.0.0.1:{free_port()}"
+    log = tmp_path / "log"
+    with Simulator(quiet_world()) as simulator:
+        config = write_config(tmp_path, server_yaml(simulator))
+        command = [
+            *COMMAND,
+            f"--config.file={config}",
+            f"--web.listen-address={address}",
+            "--web.enable-lifecycle",
+        ]
+
+        def up(server: str) -> bool:
+            try:
+                text = requests.get(f"http://{address}/metrics", timeout=5).text
+            except requests.ConnectionError:
+                return False
+            return Scrape(text).value("vb365_up", server) == 1
+
+        with started(command, log) as process:
+            wait_until(lambda: up("hq"), "the server is polled")
+            assert requests.get(f"http://{address}/", timeout=5).ok
+            write_config(tmp_path, server_yaml(simulator, "other"))
+            assert requests.post(f"http://{address}/-/reload", timeout=5).ok
+            wait_until(lambda: up("other"), "the other server is polled")
+            process.send_signal(stop)
+            assert 0 == process.wait(10)
+        assert 2 == simulator.requests["POST", "logout"]
+
+    lines = log.read_text(encoding="utf-8").splitlines()
+    assert "msg=stopped" in lines[-1]
+    assert [] == [line for line in lines if "level=ERROR" in line or "level=WARN" in line]

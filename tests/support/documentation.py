@@ -1,0 +1,156 @@
+"""The tables of the documentation that are made from the code: `python -m support.documentation` writes them anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from exporter.config.durations import DURATION_PATTERN
+from exporter.config.schema import json_schema
+from exporter.flags import FLAGS
+from exporter.metrics.catalogue import (
+    Family,
+    SessionFamily,
+    SnapshotFamily,
+    all_families,
+)
+from support.alerts import alerts
+from support.failures import failures_table
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+def _labels(family: Family) -> str:
+    own = [f"`{label}`" for label in family.labels]
+    if isinstance(family, SessionFamily):
+        return ", ".join(("session labels", *own))
+    return ", ".join(("`server`", *own) if isinstance(family, SnapshotFamily) else own)
+
+
+def metrics_table() -> str:
+    """Every metric, in the order they are served."""
+    rows = (
+        f"| `{family.name}` | {family.kind.value} | {_labels(family)} | {family.help} |"
+        for family in all_families(("<info_labels>",))
+    )
+    return "\n".join(("| metric | type | labels | meaning |", "|---|---|---|---|", *rows))
+
+
+def flags_table() -> str:
+    """Every flag, in the order of `--help`."""
+    rows = ["| flag | default | meaning |", "|---|---|---|"]
+    for flag in FLAGS:
+        has_default = flag.default is not None and flag.bare is None
+        default = f"`{flag.default}`" if has_default else ""
+        rows.append(
+            f"| `{flag.name}` | {default} | {flag.help}{' Repeatable.' if flag.repeatable else ''} |"
+        )
+    rows += [
+        "| `--version` | | Show the version and exit. |",
+        "| `--help` | | Show the flags and exit. |",
+    ]
+    return "\n".join(rows)
+
+
+def keys_table() -> str:
+    """Every key of the configuration, with its place."""
+    schema = json_schema()
+    rows = ["| key | value | default | meaning |", "|---|---|---|---|"]
+    return "\n".join([*rows, *_rows_of_block(schema, schema["$defs"], "")])
+
+
+def _rows_of_block(
+    block: Mapping[str, Any], blocks: Mapping[str, Any], place: str
+) -> Iterator[str]:
+    for key, schema in block["properties"].items():
+        kind = _without_null(schema)
+        default = "needed" if key in block.get("required", ()) else _default(schema.get("default"))
+        yield f"| `{place}{key}` | {_value(kind)} | {default} | {schema['description']} |"
+        inner = kind.get("items", kind).get("$ref")
+        if inner:
+            below = f"{place}{key}[]." if "items" in kind else f"{place}{key}."
+            yield from _rows_of_block(blocks[inner.removeprefix("#/$defs/")], blocks, below)
+
+
+def _without_null(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A block or list may be written without content."""
+    options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
+    return options[0] if options else schema
+
+
+def _value(schema: Mapping[str, Any]) -> str:
+    """What may be written, in words."""
+    match schema:
+        case {"enum": words}:
+            said = ", ".join(f"`{word}`" for word in words)
+        case {"items": {"enum": _} as words}:
+            said = f"list of {_value(words)}"
+        case {"items": {"$ref": _}}:
+            said = "list of blocks"
+        case {"items": _}:
+            said = "list of UUIDs"
+        case {"$ref": _}:
+            said = "block"
+        case {"type": "integer", "minimum": low, "maximum": high}:
+            said = f"{low} to {high}"
+        case {"type": "boolean"}:
+            said = "`true`, `false`"
+        case {"pattern": pattern} if pattern == DURATION_PATTERN:
+            said = "duration"
+        case _:
+            said = "text"
+    return said
+
+
+def _default(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return f"`{str(value).lower()}`"
+    return f"`{value}`"
+
+
+def alerts_table() -> str:
+    """Every alert, with the way to its runbook."""
+    rows = ["| alert | severity | what it says |", "|---|---|---|"]
+    for alert in alerts():
+        way = f"../{alert.annotations['runbook_url']}"
+        rows.append(
+            f"| [{alert.name}]({way}) | {alert.severity} | {alert.annotations['summary']} |"
+        )
+    return "\n".join(rows)
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "metrics": metrics_table,
+    "failures": failures_table,
+    "alerts": alerts_table,
+    "flags": flags_table,
+    "keys": keys_table,
+}
+
+
+def pages() -> tuple[Path, ...]:
+    """Every page of the documentation that people read from its front page on."""
+    return (
+        *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY", "CHANGELOG")),
+        *sorted(DOCS.glob("*.md")),
+    )
+
+
+def written(page: str) -> str:
+    """A page with its tables as the code has them."""
+    for name, table in TABLES.items():
+        before, begin, rest = page.partition(f"<!-- {name}: begin -->\n")
+        _, end, after = rest.partition(f"<!-- {name}: end -->")
+        if end:
+            page = f"{before}{begin}{table()}\n{end}{after}"
+    return page
+
+
+if __name__ == "__main__":
+    for file in pages():
+        file.write_text(written(file.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,103 @@
+"""The bill of materials of a release (CycloneDX): `python tests/support/sbom.py` writes it from the locked dependencies."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from cyclonedx.model.bom import Bom
+from cyclonedx.model.component import Component
+from cyclonedx.output.json import JsonV1Dot6
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+from exporter import __version__
+
+ROOT = Path(__file__).parents[2]
+LOCK = ROOT / "requirements.lock"
+PROJECT = ROOT / "pyproject.toml"
+DIRECTORY = ROOT / "dist"
+
+_LOCKED = re.compile(r"^([a-z0-9][a-z0-9._-]*)==(\S+)", re.MULTILINE)
+_NEEDED_BY = re.compile(r"^    # (?:via |  )([a-z0-9][a-z0-9._-]*)", re.MULTILINE)
+
+
+class SbomError(Exception):
+    """The bill of materials cannot be made; the message says why."""
+
+
+def requirements() -> Iterator[tuple[str, str, str]]:
+    """Each locked requirement: its name, its version, and all that the lock says of it."""
+    text = LOCK.read_text(encoding="utf-8")
+    found = list(_LOCKED.finditer(text))
+    ends = [*(one.start() for one in found[1:]), len(text)]
+    for one, end in zip(found, ends, strict=True):
+        yield one[1], one[2], text[one.start() : end]
+
+
+def bill_of_materials() -> Bom:
+    """What is in a release: the exporter, every locked dependency with its hashes, and who needs whom.
+
+    Raises:
+        SbomError: the tool that reads the lock does not.
+    """
+    made = subprocess.run(
+        [
+            *(sys.executable, "-m", "cyclonedx_py", "requirements", str(LOCK)),
+            *("--pyproject", str(PROJECT), "--mc-type", "application", "--no-validate"),
+        ],
+        capture_output=True,
+        check=False,
+    )
+    if made.returncode:
+        raise SbomError(made.stderr.decode(errors="replace"))
+    bom = read(made.stdout)
+    exporter = bom.metadata.component
+    assert exporter is not None
+    exporter.version = __version__
+    for component in bom.components:
+        component.description = None  # the lock's lines once more
+    _tell_who_needs_whom(bom, {exporter.name: exporter} | {one.name: one for one in bom.components})
+    return bom
+
+
+def read(document: bytes | str) -> Bom:
+    """A bill that was written as JSON."""
+    # The library makes the method at run time, for classes that can be read.
+    bom: Bom = Bom.from_json(json.loads(document))  # type: ignore[attr-defined]
+    return bom
+
+
+def _tell_who_needs_whom(bom: Bom, by_name: Mapping[str, Component]) -> None:
+    needs: dict[str, list[Component]] = {name: [] for name in by_name}
+    for name, _, said in requirements():
+        for needed_by in _NEEDED_BY.findall(said):
+            needs[needed_by].append(by_name[name])
+    for name, component in by_name.items():
+        bom.register_dependency(component, needs[name])
+
+
+def written(bom: Bom) -> str:
+    """The bill as JSON.
+
+    Raises:
+        SbomError: it is not valid.
+    """
+    text = JsonV1Dot6(bom).output_as_string(indent=2)
+    wrong = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
+    if wrong is not None:
+        raise SbomError(str(wrong))
+    return text
+
+
+if __name__ == "__main__":
+    DIRECTORY.mkdir(exist_ok=True)
+    name = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["name"]
+    (DIRECTORY / f"{name}-{__version__}.cdx.json").write_text(
+        written(bill_of_materials()), encoding="utf-8"
+    )

@@ -1,0 +1,99 @@
+"""A real VictoriaMetrics beside the exporter: a scraper and a database that share no code with Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+from support.programs import free_port, program, started
+from support.running import wait_until
+from support.stepping import Samples
+
+__all__ = ["VictoriaMetrics", "running_victoria_metrics"]
+
+
+class VictoriaMetrics:
+    """A running VictoriaMetrics."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._http = requests.Session()
+        self._http.trust_env = False
+
+    def ready(self) -> bool:
+        """Whether it answers."""
+        try:
+            return self._http.get(f"{self.url}/health", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+    def samples(self, job: str, names: str) -> Samples:
+        """The newest samples of a job whose names match, without the labels that the scrape has added."""
+        query = f'{{job="{job}",__name__=~"{names}"}}'
+        answer = self._http.get(f"{self.url}/api/v1/query", params={"query": query}, timeout=60)
+        answer.raise_for_status()
+        return {
+            (
+                series["metric"]["__name__"],
+                frozenset(
+                    (label, value)
+                    for label, value in series["metric"].items()
+                    if label not in {"__name__", "job", "instance"}
+                ),
+            ): float(series["value"][1])
+            for series in answer.json()["data"]["result"]
+        }
+
+    def own(self, name: str) -> float:
+        """The sum of one of its own metrics."""
+        text = self._http.get(f"{self.url}/metrics", timeout=5).text
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name
+        )
+
+    def close(self) -> None:
+        """Close the connection to it."""
+        self._http.close()
+
+
+@contextmanager
+def running_victoria_metrics(
+    jobs: Sequence[dict[str, object]], directory: Path
+) -> Iterator[VictoriaMetrics]:
+    """Run one with these scrape configurations, each scraped once a second; its files go into the directory."""
+    binary = program("victoria-metrics", "victoria-metrics")
+    directory.mkdir()
+    config = directory / "scrape.yml"
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
+                "scrape_configs": list(jobs),
+            }
+        )
+    )
+    address = f"127.0.0.1:{free_port()}"
+    command = [
+        binary,
+        f"-promscrape.config={config}",
+        f"-storageDataPath={directory / 'data'}",
+        f"-httpListenAddr={address}",
+        "-search.latencyOffset=0s",
+        "-search.disableCache",
+        "-loggerLevel=WARN",
+    ]
+    with started(command, directory / "victoria-metrics.log"):
+        victoria = VictoriaMetrics(f"http://{address}")
+        try:
+            wait_until(victoria.ready, "VictoriaMetrics is ready", 30)
+            yield victoria
+        finally:
+            victoria.close()

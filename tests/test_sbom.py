@@ -1,0 +1,88 @@
+"""The bill of materials names what the lock holds, and is valid CycloneDX."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+
+import pytest
+from cyclonedx.model.bom import Bom
+from cyclonedx.model.license import DisjunctiveLicense
+
+from exporter import __version__
+from support.sbom import PROJECT, SbomError, bill_of_materials, read, requirements, written
+
+
+@pytest.fixture(scope="module")
+def bom() -> Bom:
+    return bill_of_materials()
+
+
+def test_it_names_every_locked_dependency_with_its_version_and_its_hashes(bom: Bom) -> None:
+    locked = {
+        (name, version, frozenset(re.findall(r"--hash=sha256:([0-9a-f]{64})", said)))
+        for name, version, said in requirements()
+    }
+
+    assert len(locked) > 10
+    assert all(hashes for _, _, hashes in locked)
+    assert locked == {
+        (
+            component.name,
+            component.version,
+            frozenset(
+                digest.content
+                for reference in component.external_references
+                for digest in reference.hashes
+            ),
+        )
+        for component in bom.components
+    }
+
+
+def test_it_is_of_this_version_of_the_exporter(bom: Bom) -> None:
+    exporter = bom.metadata.component
+
+    assert exporter is not None
+    assert ("vb365-restore-exporter", __version__) == (exporter.name, exporter.version)
+    (licence,) = exporter.licenses
+    assert isinstance(licence, DisjunctiveLicense)
+    assert "Apache-2.0" == licence.id
+
+
+def test_it_tells_who_needs_whom_down_from_the_exporter(bom: Bom) -> None:
+    project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
+    direct = {re.split(r"[^a-z0-9-]", one.lower())[0] for one in project["dependencies"]}
+    names = {one.bom_ref: one.name for one in bom.components}
+    needs = {
+        names.get(one.ref, "exporter"): {names[inner.ref] for inner in one.dependencies}
+        for one in bom.dependencies
+    }
+
+    assert direct == needs.pop("exporter")
+    reached, found = direct, set[str]()
+    while reached:
+        found |= reached
+        reached = set().union(*(needs[name] for name in reached)) - found
+    assert {one.name for one in bom.components} == found
+
+
+def test_it_is_valid_and_can_be_read_by_others(bom: Bom) -> None:
+    text = written(bom)
+
+    document = json.loads(text)
+    assert ("CycloneDX", "1.6") == (document["bomFormat"], document["specVersion"])
+    assert {one.purl for one in bom.components} == {one.purl for one in read(text).components}
+
+
+def test_one_that_is_not_valid_is_not_written() -> None:
+    reference = {
+        "type": "distribution",
+        "url": "https://example.com/",
+        "hashes": [{"alg": "SHA-256", "content": "no hash"}],
+    }
+    component = {"type": "library", "name": "broken", "externalReferences": [reference]}
+
+    with pytest.raises(SbomError, match="does not match"):
+        written(read(json.dumps({"components": [component]})))
