@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -28,22 +27,11 @@ from support.audits import (
     unexpected,
     write,
 )
-from support.logged import Log, logged
+from support.logged import Log
 from support.sessions import finished, running, session_id
 
 # Small enough that every few lines a file is rotated, with all of them kept.
 ROTATING = Limits(most_bytes=2000)
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "audit.log"
-
-
-@pytest.fixture
-def log() -> Iterator[Log]:
-    with logged() as log:
-        yield log
 
 
 def started(number: int, server: str = "hq") -> tuple[str, str, str]:
@@ -276,7 +264,12 @@ def test_a_disk_that_hangs_holds_up_neither_who_records_nor_who_closes(
     file: Path, log: Log
 ) -> None:
     disk, hanging, well = BadDisk(), threading.Event(), threading.Event()
-    disk.before_write = lambda: (hanging.set(), well.wait(LONG_SECONDS))
+
+    def hang() -> None:
+        hanging.set()
+        assert well.wait(LONG_SECONDS)
+
+    disk.before_write = hang
     audit = begun(file, disk=disk)
     audit.record("hq", [running(1)])
     assert hanging.wait(LONG_SECONDS)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,17 +8,11 @@ import pytest
 from exporter.audit.record import Event, Told, line
 from exporter.audit.rotated import new_name, rotated_files, told_in
 from support.audits import noon
-from support.logged import Log, logged
+from support.logged import Log
 from support.sessions import running, session_id
 
 LINE = line(Event.STARTED, "hq", running(1), noon())
 TOLD = Told(Event.STARTED, "hq", session_id(1))
-
-
-@pytest.fixture
-def log() -> Iterator[Log]:
-    with logged() as log:
-        yield log
 
 
 def test_names_that_are_taken_are_not_given_again(tmp_path: Path) -> None:
