@@ -69,6 +69,19 @@ def test_a_file_that_has_gone_meanwhile_is_told_of_and_left(tmp_path: Path, log:
     assert 1 == len(log.entries())
 
 
+def test_a_file_that_may_not_be_read_is_told_of_and_left(
+    tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_path: Path, _mode: str) -> None:  # whoever runs the tests may read everything
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "open", refuse)
+
+    assert [] == [*told_in(tmp_path / "audit.log.1")]
+
+    assert "PermissionError" == log.entries()[0]["error"]
+
+
 def test_a_line_without_end_does_not_keep_the_others_from_being_read(tmp_path: Path) -> None:
     file = tmp_path / "audit.log.1"
     file.write_bytes(LINE + b"x" * 3_000_000 + b"\n" + LINE)
