@@ -11,17 +11,17 @@ from exporter.service import Service
 
 __all__ = ["auditing"]
 
-_CLOSE_SECONDS = 1.0
 _STANDARD_OUTPUT = Path("-")
 
 
 @contextmanager
-def auditing(service: Service, target: Path | None) -> Iterator[None]:
+def auditing(service: Service, target: Path | None, *, close_seconds: float) -> Iterator[None]:
     """Write the sessions of a service that began or ended, from before it starts until after it has stopped.
 
     Args:
         service: whose sessions they are.
         target: the file, `-` for standard output; None for no audit log.
+        close_seconds: how long the last lines may take.
 
     Raises:
         OutputError: the log cannot be written to, for a reason that does not go by itself.
@@ -44,4 +44,4 @@ def auditing(service: Service, target: Path | None) -> Iterator[None]:
     try:
         yield
     finally:
-        audit.close(_CLOSE_SECONDS)
+        audit.close(close_seconds)

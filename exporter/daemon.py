@@ -28,6 +28,7 @@ __all__ = ["run_daemon"]
 log = structlog.get_logger()
 
 _DRAIN_SECONDS = 1.5
+_AUDIT_SECONDS = 1.0
 # Windows notices Ctrl-C only between waits.
 _WAKE_SECONDS = 1.0
 _EVERY_INTERFACE = {"::", "0.0.0.0"}  # noqa: S104 - read from what was bound, binds nothing
@@ -73,7 +74,7 @@ def run_daemon(
             reload=reloader.reload if options.web_enable_lifecycle else None,
         )
         web = WebServer(app, listeners, refuse=app.refuse, tls=protection.tls)
-        with auditing(service, options.audit_log_file):
+        with auditing(service, options.audit_log_file, close_seconds=_AUDIT_SECONDS):
             web.start()
             log.info(
                 "started",

@@ -18,6 +18,9 @@ __all__ = ["poll_once"]
 
 log = structlog.get_logger()
 
+# What was written before is read first, and that may be hundreds of thousands of lines.
+_AUDIT_SECONDS = 60.0
+
 
 def poll_once(
     config: Config,
@@ -43,7 +46,7 @@ def poll_once(
     if output_file is not None:
         check_replaceable(output_file)
     service = Service(config, telemetry=Telemetry(with_process=False))
-    with auditing(service, audit_log_file):
+    with auditing(service, audit_log_file, close_seconds=_AUDIT_SECONDS):
         complete = service.poll_once(stop)
         service.stop()
     if stop.is_set():

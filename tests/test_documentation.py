@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import date
+from dataclasses import replace
+from datetime import date, datetime
 from pathlib import Path
 
 import pytest
 
 from exporter import __version__
+from exporter.audit.record import Event, line
 from exporter.config import ConfigError, parse_config
 from exporter.config.grammar import ConfigFile, keys_below
 from exporter.metrics.catalogue import all_families
 from exporter.vb365.errors import Reason
+from exporter.vb365.extras import Statistics
+from exporter.vb365.model import RestoreSession, parse_session
 from support.alerts import DEPLOY, alerts, rules
 from support.documentation import DOCS, ROOT, TABLES, keys_table, pages, written
 from support.screenshots import PICTURES
@@ -145,6 +149,18 @@ def test_the_pictures_are_there_and_small() -> None:
     for picture in PICTURES:
         assert f"deploy/screenshots/{picture.name}" in everything
         assert picture.path.stat().st_size < 200_000
+
+
+def test_the_line_of_the_audit_log_that_is_shown_is_what_the_exporter_writes() -> None:
+    lines = text_of(DOCS / "audit-log.md").splitlines()
+    text = next(one for one in lines if '"event":"ended"' in one)
+    fields = json.loads(text)
+    session = parse_session(fields)
+    assert isinstance(session, RestoreSession)
+    session = replace(session, statistics=Statistics(**fields["statistics"]))
+    written_at = datetime.fromisoformat(fields["time"]).timestamp()
+
+    assert f"{text}\n".encode() == line(Event.ENDED, fields["server"], session, written_at)
 
 
 def test_metric_names_follow_the_conventions() -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,10 @@ from exporter.audit.file import AuditFile, Limits
 from exporter.audit.record import Event, Told, line
 from exporter.output import OutputError
 from support.audits import BadDisk, all_files, noon
-from support.logged import Log, logged
+from support.logged import Log
 from support.sessions import running, session_id
 
 DAY_SECONDS = 86400.0
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "audit.log"
-
-
-@pytest.fixture
-def log() -> Iterator[Log]:
-    with logged() as log:
-        yield log
 
 
 def started(number: int) -> bytes:
@@ -335,20 +323,38 @@ def test_a_file_that_would_grow_too_large_is_rotated_at_a_line(file: Path) -> No
     assert {told(number) for number in range(1, 6)} == {*audit.told()}
 
 
-def test_a_file_that_cannot_be_rotated_grows_on(file: Path, log: Log) -> None:
+def test_a_file_that_cannot_be_rotated_grows_on_and_it_is_tried_again_when_it_has_grown(
+    file: Path, log: Log
+) -> None:
     disk = BadDisk()
     disk.failing["rename"] = errno.EACCES
-    audit = opened(file, limits=Limits(most_bytes=1000), disk=disk)
-    for number in range(1, 6):
+    audit = opened(file, limits=Limits(most_bytes=50 * len(started(10))), disk=disk)
+    for number in range(10, 71):
         audit.append(started(number), sync=False)
 
-    assert b"".join(map(started, range(1, 6))) == file.read_bytes()
-    assert {"audit log cannot be rotated and grows on"} == {one["msg"] for one in log.entries()}
+    assert b"".join(map(started, range(10, 71))) == file.read_bytes()
+    assert 4 == disk.calls.count("rename")  # with each three lines more
+    assert ["audit log cannot be rotated and grows on"] * 4 == [one["msg"] for one in log.entries()]
     disk.failing.clear()
-    for number in range(6, 12):
+    for number in range(71, 80):
         audit.append(started(number), sync=False)
-    assert 2 <= len(all_files(file))
-    assert {told(number) for number in range(1, 12)} == {*audit.told()}
+    assert 2 == len(all_files(file))
+    assert {told(number) for number in range(10, 80)} == {*audit.told()}
+
+
+def test_a_new_file_grows_to_the_full_size_after_one_that_could_not_be_rotated(
+    file: Path,
+) -> None:
+    disk = BadDisk()
+    disk.failing["rename"] = errno.EACCES
+    audit = opened(file, limits=Limits(most_bytes=2 * len(started(10))), disk=disk)
+    for number in range(10, 20):
+        audit.append(started(number), sync=False)
+    disk.failing.clear()
+    for number in range(20, 26):
+        audit.append(started(number), sync=False)
+
+    assert [10, 2, 2, 2] == [one.read_bytes().count(b"\n") for one in all_files(file)]
 
 
 def rotated(file: Path, number: int, *, days_old: float) -> Path:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 
 from exporter.audit import AuditLog
 from exporter.audit.file import Limits
+from exporter.audit.log import _limits
 from exporter.output import OutputError
 from exporter.vb365.extras import Statistics
 from exporter.vb365.model import RestoreSession
@@ -28,22 +28,11 @@ from support.audits import (
     unexpected,
     write,
 )
-from support.logged import Log, logged
+from support.logged import Log
 from support.sessions import finished, running, session_id
 
 # Small enough that every few lines a file is rotated, with all of them kept.
 ROTATING = Limits(most_bytes=2000)
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "audit.log"
-
-
-@pytest.fixture
-def log() -> Iterator[Log]:
-    with logged() as log:
-        yield log
 
 
 def started(number: int, server: str = "hq") -> tuple[str, str, str]:
@@ -279,7 +268,7 @@ def test_a_disk_that_hangs_holds_up_neither_who_records_nor_who_closes(
 
     def hang() -> None:
         hanging.set()
-        well.wait(LONG_SECONDS)
+        assert well.wait(LONG_SECONDS)
 
     disk.before_write = hang
     audit = begun(file, disk=disk)
@@ -363,19 +352,23 @@ def test_a_file_that_is_deleted_takes_what_is_remembered_of_its_ends_along(file:
     assert len(told) == 2 * len(audit._written)
 
 
-def test_rotated_files_are_kept_as_long_as_a_session_in_them_may_be_told_of_again(
-    file: Path,
-) -> None:
-    later = noon() + 10.0**9
+def test_rotated_files_are_kept_for_as_long_as_a_session_in_them_may_be_told_of_again() -> None:
+    day = 86400.0
+
+    assert 400 * day == _limits(lambda: 7 * day).kept_seconds()
+    assert 501 * day == _limits(lambda: 500 * day).kept_seconds()
+
+
+def test_what_is_much_is_written_in_parts_and_none_is_lost(file: Path) -> None:
+    disk, long = BadDisk(), "\u20ac" * 2048
     write(
         file,
-        *(finished(number) for number in range(1, 3000)),
-        limits=None,
-        timestamp=lambda: later,
-        lookback_seconds=lambda: 2 * 10.0**9,
+        *(finished(number, details=long, reason=long, name=long) for number in range(1, 61)),
+        disk=disk,
     )
 
-    assert 2999 * 2 == len(events_of(*all_files(file)))
+    assert [event(n) for n in range(1, 61) for event in (started, ended)] == events_of(file)
+    assert 3 < disk.calls.count("write") < 10
 
 
 def test_on_standard_output_each_life_tells_each_event_once(

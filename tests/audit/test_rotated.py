@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,17 +8,11 @@ import pytest
 from exporter.audit.record import Event, Told, line
 from exporter.audit.rotated import new_name, rotated_files, told_in
 from support.audits import noon
-from support.logged import Log, logged
+from support.logged import Log
 from support.sessions import running, session_id
 
 LINE = line(Event.STARTED, "hq", running(1), noon())
 TOLD = Told(Event.STARTED, "hq", session_id(1))
-
-
-@pytest.fixture
-def log() -> Iterator[Log]:
-    with logged() as log:
-        yield log
 
 
 def test_names_that_are_taken_are_not_given_again(tmp_path: Path) -> None:
@@ -74,6 +67,19 @@ def test_a_file_that_has_gone_meanwhile_is_told_of_and_left(tmp_path: Path, log:
     assert [] == [*told_in(tmp_path / "audit.log.1")]
 
     assert 1 == len(log.entries())
+
+
+def test_a_file_that_may_not_be_read_is_told_of_and_left(
+    tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_path: Path, _mode: str) -> None:  # whoever runs the tests may read everything
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "open", refuse)
+
+    assert [] == [*told_in(tmp_path / "audit.log.1")]
+
+    assert "PermissionError" == log.entries()[0]["error"]
 
 
 def test_a_line_without_end_does_not_keep_the_others_from_being_read(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 from exporter.audit.record import Event, Told
 from exporter.audit.written import Written
 from exporter.vb365.model import SessionState
@@ -48,3 +50,16 @@ def test_a_session_that_ended_can_be_forgotten_and_one_that_runs_cannot() -> Non
     assert 1 == len(written)
     assert () == written.missing("hq", running(2))
     assert (Event.STARTED,) == written.missing("hq", running(1))
+
+
+def test_a_session_is_remembered_in_little_memory() -> None:
+    told = [Told(Event.ENDED, "hq", session_id(number)) for number in range(20_000)]
+    tracemalloc.start()
+    try:
+        written = Written(told)
+        size_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert 20_000 == len(written)
+    assert size_bytes < 20_000 * 200

@@ -1,0 +1,23 @@
+"""The log's file, and what the operator reads meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.logged import Log, logged
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Where an audit log can be."""
+    return tmp_path / "audit.log"
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    """The exporter's own log."""
+    with logged() as log:
+        yield log
