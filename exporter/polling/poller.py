@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import structlog
@@ -100,13 +100,13 @@ class Poller:
         """Ask for everything that can have changed and publish what was answered. Never raises."""
         begun = self._clock.now()
         self._failures = []
+        reachable = False
         try:
             self._ledger.begin_poll(begun)
             with self._api.poll(begun.monotonic + _RETRY_SHARE * self._server.poll_interval):
                 vouched, reachable = self._ask_server(begun)
                 if reachable:
                     self._ask_ids(vouched=vouched)
-                    self._ask_extras()
         except Exception as error:
             defect = PollFailure(reason=Reason.INTERNAL, message=type(error).__name__)
             if self._book.is_news(defect) and not self._stop.is_set():
@@ -121,6 +121,7 @@ class Poller:
         self._observer.polled(failure.reason if failure else None)
         self._tell()
         self.polled_once.set()
+        self._complete(self._ledger.extras.due() if reachable else ())
 
     def overran(self, seconds: float) -> None:
         """A poll took so long, which is longer than the poll interval."""
@@ -147,11 +148,12 @@ class Poller:
                 self.beat()
                 if isinstance(answer, RestoreSession):
                     self._take(answer)
-            self._ask_extras(updated)
         except Exception:
             log.exception("change feed could not be followed", server=self._server.name)
         if not self._stop.is_set():
             self._tell()
+            due = self._ledger.extras.due()
+            self._complete([one for one in due if one.session_id in updated])
 
     def _tell(self) -> None:
         """Publish what is known now."""
@@ -161,8 +163,16 @@ class Poller:
             certificate_not_after=self._api.certificate_not_after,
         )
         self._publish(self._ledger.snapshot(status))
+
+    def _complete(self, due: Iterable[ExtraRequest]) -> None:
+        """Ask for extras once all else is told, as they may take long; then hand on what began or ended, with them."""
+        try:
+            if self._ask_extras(due):
+                self._tell()
+        except Exception:
+            log.exception("extras broke off", server=self._server.name)
         news = self._ledger.take_news()
-        if news:
+        if news and not self._stop.is_set():
             self._record(news)
 
     # What to ask
@@ -247,23 +257,24 @@ class Poller:
                 break
         self._ledger.end_list(request, self._clock.now())
 
-    def _ask_extras(self, session_ids: Collection[str] | None = None) -> None:
-        """Ask for the extras that are due, of all sessions or of these; one that fails fails by itself."""
-        due = []
-        for request in self._ledger.extras.due():
+    def _ask_extras(self, due: Iterable[ExtraRequest]) -> bool:
+        """Ask for extras, of which each fails by itself; returns whether there was anything to ask."""
+        wanted = []
+        for request in due:
             if request.extra == "statistics" and not self._api.has_statistics:
                 self._ledger.extras.failed(request)
-            elif session_ids is None or request.session_id in session_ids:
-                due.append(request)
-        for request, answer in self._workers.ask_all(due, self._ask_extra):
+            else:
+                wanted.append(request)
+        for request, answer in self._workers.ask_all(wanted, self._ask_extra):
             self.beat()
-            if not isinstance(answer, Vb365Error):
-                if isinstance(answer, EventSummary):
-                    self._note_events(request, answer)
-                self._ledger.extras.take(request, answer, self._clock.now())
+            if isinstance(answer, Vb365Error):
+                self._ledger.extras.failed(request)
+                self._note_failed_extra(request, answer.reason, str(answer))
                 continue
-            self._ledger.extras.failed(request)
-            self._note_failed_extra(request, answer.reason, str(answer))
+            if isinstance(answer, EventSummary):
+                self._note_events(request, answer)
+            self._ledger.extras.take(request, answer, self._clock.now())
+        return bool(wanted)
 
     def _ask_extra(self, request: ExtraRequest) -> Statistics | EventSummary:
         if request.extra == "events":

@@ -211,3 +211,34 @@ def test_what_began_or_ended_is_handed_on_once_with_its_extras() -> None:
     assert [(session_id(60), SessionState.STOPPED, THREE)] == [
         (session.id, session.state, session.statistics) for session in bench.recorded
     ]
+
+
+def test_what_is_known_is_published_before_extras_are_asked_for_and_again_with_them() -> None:
+    bench = bench_of(running(60))
+    published_before: list[int] = []
+
+    def statistics(session_id: str) -> Statistics:  # noqa: ARG001 - as the API has it
+        published_before.append(len(bench.published))
+        return THREE
+
+    bench.api.statistics = statistics  # type: ignore[method-assign] # to look in between
+    snapshot = bench.poll()
+
+    assert [1] == published_before
+    assert 2 == len(bench.published)
+    assert [None, THREE] == [of(one, 60).statistics for one in (bench.published[0], snapshot)]
+
+
+def test_a_defect_of_our_own_in_asking_for_extras_does_not_fail_the_poll() -> None:
+    bench = bench_of(running(60))
+
+    def broken(session_id: str) -> Statistics:
+        raise RuntimeError(session_id)
+
+    bench.api.statistics = broken  # type: ignore[method-assign] # a defect no answer makes
+    with capture_logs() as logs:
+        snapshot = bench.poll()
+
+    assert snapshot.status.up
+    assert logs[-1]["exc_info"]
+    assert [session_id(60)] == [session.id for session in bench.recorded]
