@@ -29,7 +29,7 @@ test: $(READY) ## run the default test suite
 	$(BIN)/pytest -m "not e2e"
 
 .PHONY: e2e
-e2e: $(READY) ## run the tests with the real command and real programs: Prometheus, Alertmanager, curl, Chromium
+e2e: $(READY) ## run the tests with the real command and real programs: Prometheus, VictoriaMetrics, node_exporter, Alertmanager, curl, Chromium
 	$(BIN)/pytest -m e2e
 
 .PHONY: fuzz
