@@ -10,8 +10,6 @@ from exporter.config.durations import DURATION_PATTERN
 from exporter.config.schema import json_schema
 from exporter.flags import FLAGS
 from exporter.metrics.catalogue import (
-    SESSION_FAMILIES,
-    SESSION_LABELS,
     Family,
     SessionFamily,
     SnapshotFamily,
@@ -25,25 +23,19 @@ DOCS = ROOT / "docs"
 
 
 def _labels(family: Family) -> str:
-    labels: tuple[str, ...] = family.labels
+    own = [f"`{label}`" for label in family.labels]
     if isinstance(family, SessionFamily):
-        labels = (*(SESSION_LABELS if family not in SESSION_FAMILIES else ()), *labels)
-    elif isinstance(family, SnapshotFamily):
-        labels = ("server", *labels)
-    return ", ".join(f"`{label}`" for label in labels)
+        return ", ".join(("session labels", *own))
+    return ", ".join(("`server`", *own) if isinstance(family, SnapshotFamily) else own)
 
 
 def metrics_table() -> str:
     """Every metric, in the order they are served."""
-    rows = ["| metric | type | labels | meaning |", "|---|---|---|---|"]
-    for family in all_families(("<info_labels>",)):
-        labels = _labels(family)
-        if isinstance(family, SessionFamily):
-            labels = "session labels" + (
-                ", " + ", ".join(f"`{one}`" for one in family.labels) if family.labels else ""
-            )
-        rows.append(f"| `{family.name}` | {family.kind.value} | {labels} | {family.help} |")
-    return "\n".join(rows)
+    rows = (
+        f"| `{family.name}` | {family.kind.value} | {_labels(family)} | {family.help} |"
+        for family in all_families(("<info_labels>",))
+    )
+    return "\n".join(("| metric | type | labels | meaning |", "|---|---|---|---|", *rows))
 
 
 def flags_table() -> str:
