@@ -54,11 +54,11 @@ format: $(READY) ## let ruff format and fix
 
 .PHONY: docs
 docs: $(READY) ## write the documentation's tables anew from the code
-	PYTHONPATH=tests $(BIN)/python tests/support/documentation.py
+	PYTHONPATH=tests $(BIN)/python -m support.documentation
 
 .PHONY: screenshots
 screenshots: $(READY) ## take the pictures of the status page anew (needs chromium)
-	PYTHONPATH=tests $(BIN)/python tests/support/screenshots.py
+	PYTHONPATH=tests $(BIN)/python -m support.screenshots
 
 .PHONY: wheel
 wheel: $(READY) ## build the wheel into dist/
@@ -67,7 +67,7 @@ wheel: $(READY) ## build the wheel into dist/
 
 .PHONY: sbom
 sbom: $(READY) ## write the bill of materials (CycloneDX) of the locked dependencies into dist/
-	PYTHONPATH=tests $(BIN)/python tests/support/sbom.py
+	PYTHONPATH=tests $(BIN)/python -m support.sbom
 
 .PHONY: release
 release: $(READY) ## build what a release has into dist/: wheel, source, bill of materials, checksums

@@ -1,4 +1,4 @@
-"""The tables of the documentation that are made from the code: `python tests/support/documentation.py` writes them anew."""
+"""The tables of the documentation that are made from the code: `python -m support.documentation` writes them anew."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pictures of the status page in the documentation: `python tests/support/screenshots.py` takes them anew."""
+"""The pictures of the status page in the documentation: `python -m support.screenshots` takes them anew."""
 
 from __future__ import annotations
 
