@@ -41,7 +41,7 @@ test: $(READY) ## run the default test suite
 	$(BIN)/pytest -m "not e2e"
 
 .PHONY: e2e
-e2e: $(READY) ## run the tests with the real command and real programs: Prometheus, Alertmanager, curl, Chromium
+e2e: $(READY) ## run the tests with the real command and real programs: Prometheus, VictoriaMetrics, node_exporter, Alertmanager, curl, Chromium
 	$(BIN)/pytest -m e2e
 
 .PHONY: fuzz
@@ -65,7 +65,7 @@ lint: $(READY) ## ruff and mypy --strict, also as on Windows
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 exporter
+	$(BIN)/mypy --platform win32 --no-warn-unreachable --cache-dir .mypy_cache/win32 exporter
 
 .PHONY: format
 format: $(READY) ## let ruff format and fix
@@ -87,7 +87,7 @@ wheel: $(READY) ## build the wheel into dist/
 
 .PHONY: sbom
 sbom: $(READY) ## write the bill of materials (CycloneDX) of the locked dependencies into dist/
-	PYTHONPATH=tests $(BIN)/python tests/support/sbom.py
+	PYTHONPATH=tests $(BIN)/python -m support.sbom
 
 .PHONY: release
 release: $(READY) ## build what a release has into dist/: wheel, source, bill of materials, checksums

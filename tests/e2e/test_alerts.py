@@ -279,6 +279,10 @@ def test_every_alert_fires_on_what_a_real_exporter_says(tmp_path: Path) -> None:
             for alert in alerts():
                 for query in alert.runbook_queries():
                     prometheus.query(query)
-            assert prometheus.query("organization:vb365_restore_sessions_stopped:success_ratio")
-            assert prometheus.query("organization:vb365_restore_sessions_started:increase1d > 0")
-            assert prometheus.query("type:vb365_restore_sessions_finished_duration_seconds:p99_7d")
+            # A day is 10 seconds here, and may be over by now.
+            for recorded in (
+                "organization:vb365_restore_sessions_stopped:success_ratio",
+                "organization:vb365_restore_sessions_started:increase1d",
+                "type:vb365_restore_sessions_finished_duration_seconds:p99_7d",
+            ):
+                assert prometheus.query(f"max_over_time({recorded}[10m]) > 0")

@@ -11,7 +11,7 @@ import requests
 
 from exporter.simulator import Simulator
 from exporter.simulator.world import World
-from support.programs import free_port, program, run, started
+from support.programs import HttpProgram, free_port, program, run, started
 from support.running import server_yaml, wait_until, write_config
 from support.stepping import Samples, Scrape
 
@@ -30,17 +30,13 @@ def node_exporter(directory: Path, log: Path) -> Iterator[str]:
         f"--collector.textfile.directory={directory}",
         f"--web.listen-address={address}",
     ]
-    url = f"http://{address}/metrics"
-
-    def answers() -> bool:
-        try:
-            return requests.get(url, timeout=5).ok
-        except requests.ConnectionError:
-            return False
-
+    running = HttpProgram(f"http://{address}")
     with started(command, log):
-        wait_until(answers, "node_exporter answers", 30)
-        yield url
+        try:
+            wait_until(lambda: running.answers("/metrics"), "node_exporter answers", 30)
+            yield f"{running.url}/metrics"
+        finally:
+            running.close()
 
 
 def collected(url: str) -> Scrape:

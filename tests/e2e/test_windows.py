@@ -20,7 +20,12 @@ from support.stepping import Scrape
 
 pytestmark = pytest.mark.e2e
 
-COMMAND = (sys.executable, "-W", "error", windows.__file__)
+COMMAND = (sys.executable, "-W", "error", "-m", windows.__name__)
+
+
+@pytest.fixture(autouse=True)
+def path_to_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(windows.__file__).parents[1]))
 
 
 def quiet_world() -> World:

@@ -11,9 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import requests
-
-from support.programs import free_port, program, started
+from support.programs import HttpProgram, free_port, program, started
 from support.running import wait_until
 
 
@@ -102,38 +100,24 @@ def running_webhook() -> Iterator[Webhook]:
             thread.join()
 
 
-class Alertmanager:
+class Alertmanager(HttpProgram):
     """A running Alertmanager."""
 
     def __init__(self, address: str) -> None:
+        super().__init__(f"http://{address}")
         self.address = address
-        self._http = requests.Session()
-        self._http.trust_env = False
-
-    def ready(self) -> bool:
-        """Whether it takes alerts."""
-        try:
-            return self._http.get(f"http://{self.address}/-/ready", timeout=5).ok
-        except requests.ConnectionError:
-            return False
 
     def post(self, *alerts: Mapping[str, str]) -> None:
         """Tell it of alerts that fire, as Prometheus does."""
         body = [{"labels": labels} for labels in alerts]
-        self._http.post(
-            f"http://{self.address}/api/v2/alerts", json=body, timeout=5
-        ).raise_for_status()
+        self._http.post(f"{self.url}/api/v2/alerts", json=body, timeout=5).raise_for_status()
 
     def alerts(self) -> list[dict[str, Any]]:
         """The alerts it knows, with what became of them."""
-        answer = self._http.get(f"http://{self.address}/api/v2/alerts", timeout=5)
+        answer = self._http.get(f"{self.url}/api/v2/alerts", timeout=5)
         answer.raise_for_status()
         found: list[dict[str, Any]] = answer.json()
         return found
-
-    def close(self) -> None:
-        """Close the connection to it."""
-        self._http.close()
 
 
 @contextmanager
@@ -155,7 +139,7 @@ def running_alertmanager(configuration: str, directory: Path) -> Iterator[Alertm
     with started(command, directory / "alertmanager.log"):
         alertmanager = Alertmanager(address)
         try:
-            wait_until(alertmanager.ready, "Alertmanager is ready", 30)
+            wait_until(lambda: alertmanager.answers("/-/ready"), "Alertmanager is ready", 30)
             yield alertmanager
         finally:
             alertmanager.close()

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import requests
 
 EXPORTER = (sys.executable, "-m", "exporter")
 
@@ -70,6 +71,26 @@ def run(
         timeout=60,
         check=False,
     )
+
+
+class HttpProgram:
+    """A running program that is asked by HTTP, without what the environment says of proxies."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._http = requests.Session()
+        self._http.trust_env = False
+
+    def answers(self, path: str) -> bool:
+        """Whether it answers well on this path, as it does when it is ready."""
+        try:
+            return self._http.get(self.url + path, timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+    def close(self) -> None:
+        """Close the connection to it."""
+        self._http.close()
 
 
 @contextmanager

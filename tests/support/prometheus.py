@@ -7,9 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import requests
-
-from support.programs import free_port, program, started
+from support.programs import HttpProgram, free_port, program, started
 from support.running import wait_until
 
 __all__ = ["Prometheus", "running_prometheus", "scraped_by_prometheus"]
@@ -17,13 +15,8 @@ __all__ = ["Prometheus", "running_prometheus", "scraped_by_prometheus"]
 _STARTS_WITHIN_SECONDS = 30
 
 
-class Prometheus:
+class Prometheus(HttpProgram):
     """A running Prometheus."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self._http = requests.Session()
-        self._http.trust_env = False
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The series of an expression, as of now."""
@@ -36,17 +29,6 @@ class Prometheus:
             target["scrapePool"]: (target["health"], target["lastError"])
             for target in self._data("targets")["activeTargets"]
         }
-
-    def ready(self) -> bool:
-        """Whether it answers queries."""
-        try:
-            return self._http.get(f"{self.url}/-/ready", timeout=5).ok
-        except requests.ConnectionError:
-            return False
-
-    def close(self) -> None:
-        """Close the connection to it."""
-        self._http.close()
 
     def _data(self, path: str, **parameters: str) -> dict[str, Any]:
         answer = self._http.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=60)
@@ -73,7 +55,11 @@ def running_prometheus(configuration: str, directory: Path) -> Iterator[Promethe
     with started(command, directory / "prometheus.log"):
         prometheus = Prometheus(f"http://127.0.0.1:{port}")
         try:
-            wait_until(prometheus.ready, "Prometheus is ready", _STARTS_WITHIN_SECONDS)
+            wait_until(
+                lambda: prometheus.answers("/-/ready"),
+                "Prometheus is ready",
+                _STARTS_WITHIN_SECONDS,
+            )
             yield prometheus
         finally:
             prometheus.close()

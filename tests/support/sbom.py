@@ -1,4 +1,4 @@
-"""The bill of materials of a release (CycloneDX): `python tests/support/sbom.py` writes it from the locked dependencies."""
+"""The bill of materials of a release (CycloneDX): `python -m support.sbom` writes it from the locked dependencies."""
 
 from __future__ import annotations
 

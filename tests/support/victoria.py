@@ -6,31 +6,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import requests
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from support.programs import free_port, program, started
+from support.programs import HttpProgram, free_port, program, started
 from support.running import wait_until
 from support.stepping import Samples
 
 __all__ = ["VictoriaMetrics", "running_victoria_metrics"]
 
 
-class VictoriaMetrics:
+class VictoriaMetrics(HttpProgram):
     """A running VictoriaMetrics."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self._http = requests.Session()
-        self._http.trust_env = False
-
-    def ready(self) -> bool:
-        """Whether it answers."""
-        try:
-            return self._http.get(f"{self.url}/health", timeout=5).ok
-        except requests.ConnectionError:
-            return False
 
     def samples(self, job: str, names: str) -> Samples:
         """The newest samples of a job whose names match, without the labels that the scrape has added."""
@@ -58,10 +45,6 @@ class VictoriaMetrics:
             for sample in family.samples
             if sample.name == name
         )
-
-    def close(self) -> None:
-        """Close the connection to it."""
-        self._http.close()
 
 
 @contextmanager
@@ -93,7 +76,7 @@ def running_victoria_metrics(
     with started(command, directory / "victoria-metrics.log"):
         victoria = VictoriaMetrics(f"http://{address}")
         try:
-            wait_until(victoria.ready, "VictoriaMetrics is ready", 30)
+            wait_until(lambda: victoria.answers("/health"), "VictoriaMetrics is ready", 30)
             yield victoria
         finally:
             victoria.close()
