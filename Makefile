@@ -104,7 +104,7 @@ COMPILE := $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-h
 
 .PHONY: manifests
 manifests: $(READY) ## write the Kubernetes manifests that are made of other files anew
-	PYTHONPATH=tests $(BIN)/python tests/support/prometheusrule.py
+	PYTHONPATH=tests $(BIN)/python -m support.prometheusrule
 
 .PHONY: lock
 lock: ## renew the locked dependencies (needs the package registry)

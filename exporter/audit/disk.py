@@ -33,14 +33,13 @@ class Disk:
 
         Where there are no such locks, on Windows and some network file systems, everybody gets it.
         """
-        if sys.platform == "win32":
-            return True
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            except OSError:
+                return True
         return True
 
     def status(self, descriptor: int) -> os.stat_result:
