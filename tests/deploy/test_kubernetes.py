@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,14 +17,17 @@ from support.manifests import (
     KUBERNETES,
     Manifest,
     container,
+    documents,
     kustomized,
     not_restricted,
     of_kind,
     options,
+    output,
     pod,
     problems,
     rules_checked,
 )
+from support.programs import kube_program
 from support.prometheusrule import MANIFEST, rendered
 
 BASE = "base"
@@ -151,9 +156,6 @@ def test_the_rules_are_those_of_prometheus(tmp_path: Path) -> None:
 
 def test_the_pods_of_the_stateful_set_are_all_the_shards() -> None:
     (workload,) = of_kind(made(SHARDED), "StatefulSet")
-    (variable,) = (
-        one for one in container(made(SHARDED))["env"] if one["name"] == "VB365_EXPORTER_SHARD"
-    )
     replicas = workload["spec"]["replicas"]
 
     shards = [options(made(SHARDED), ordinal) for ordinal in range(replicas)]
@@ -161,10 +163,6 @@ def test_the_pods_of_the_stateful_set_are_all_the_shards() -> None:
     assert [(ordinal, replicas) for ordinal in range(replicas)] == [
         (shard.shard, shard.total_shards) for shard in shards
     ]
-    assert (
-        "metadata.labels['apps.kubernetes.io/pod-index']"
-        == variable["valueFrom"]["fieldRef"]["fieldPath"]
-    )
     assert workload["spec"]["serviceName"] == one("Service", SHARDED)["metadata"]["name"]
     assert "None" == one("Service", SHARDED)["spec"]["clusterIP"]
     assert [] == of_kind(made(SHARDED), "Deployment")
@@ -181,3 +179,42 @@ def test_with_web_authentication_probes_and_prometheus_show_who_they_are() -> No
     assert "https" == scraped["scheme"]
     assert {"username", "password"} == set(scraped["basicAuth"])
     assert {"ca", "serverName"} == set(scraped["tlsConfig"])
+
+
+def built(tmp_path: Path, kustomization: str) -> list[Manifest]:
+    """What is made of a kustomization elsewhere; `KUBERNETES/` stands for the way to the shipped ones."""
+    way = os.path.relpath(KUBERNETES, tmp_path)
+    (tmp_path / "kustomization.yaml").write_text(kustomization.replace("KUBERNETES", way))
+    return documents(output(kube_program("kubectl"), "kustomize", tmp_path))
+
+
+def test_shards_can_have_web_authentication_too(tmp_path: Path) -> None:
+    manifests = built(
+        tmp_path,
+        "resources: [KUBERNETES/overlays/sharded]\n"
+        "components: [KUBERNETES/components/web-authentication]\n",
+    )
+
+    assert [] == list(problems(manifests))
+    assert options(manifests, 2).web_config_file is not None
+    assert 2 == options(manifests, 2).shard
+    assert "HTTPS" == container(manifests)["readinessProbe"]["httpGet"]["scheme"]
+
+
+def test_an_overlay_as_in_the_readme_has_its_own_namespace_image_and_configuration(
+    tmp_path: Path,
+) -> None:
+    readme = (KUBERNETES / "README.md").read_text(encoding="utf-8")
+    (overlay,) = re.findall(r"^```yaml\n(.+?)^```$", readme, re.MULTILINE | re.DOTALL)
+    example = (KUBERNETES.parents[1] / "config.example.yaml").read_text(encoding="utf-8")
+    (tmp_path / "config.yaml").write_text(example, encoding="utf-8")
+
+    manifests = built(tmp_path, overlay.replace("../../path/to/deploy/kubernetes", "KUBERNETES"))
+
+    (config,) = of_kind(manifests, "ConfigMap")
+    (mounted,) = (one for one in pod(manifests)["volumes"] if one["name"] == "config")
+    assert [] == list(problems(manifests))
+    assert {"vb365"} == {manifest["metadata"]["namespace"] for manifest in manifests}
+    assert "registry.example.com/vb365-restore-exporter:0.1.0" == container(manifests)["image"]
+    assert {"config.yaml": example} == config["data"]
+    assert config["metadata"]["name"] == mounted["configMap"]["name"]

@@ -21,6 +21,7 @@ KUBERNETES = DEPLOY / "kubernetes"
 VERSIONS = ("1.28", "1.37")
 """The oldest version of Kubernetes that knows the label for shards, and the newest whose schemas there are."""
 
+_ORDINAL = {"fieldRef": {"fieldPath": "metadata.labels['apps.kubernetes.io/pod-index']"}}
 _VOLUMES = {"configMap", "secret", "emptyDir", "projected"}
 
 
@@ -78,7 +79,9 @@ def options(manifests: Sequence[Manifest], ordinal: int = 0) -> Options:
     """What the exporter in the pod of this ordinal is told."""
     only = container(manifests)
     environ = {
-        variable["name"]: variable.get("value", str(ordinal)) for variable in only.get("env", ())
+        variable["name"]: str(ordinal) if "valueFrom" in variable else variable["value"]
+        for variable in only.get("env", ())
+        if variable.get("valueFrom", _ORDINAL) == _ORDINAL
     }
     return parse(only["args"], environ)
 
