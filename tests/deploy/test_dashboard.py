@@ -26,10 +26,11 @@ OTHERS = {
     "process_resident_memory_bytes": {"instance", "job"},
 }
 OF_SCRAPES = {"instance", "job"}
+API_OPERATIONS = {"token", "service_instance", "list", "get", "statistics", "events"}
 VALUES: dict[str, set[str]] = {
     "result": set(SessionResult),
     "state": set(SessionState),
-    "operation": set(EventOperation),
+    "operation": set(EventOperation) | API_OPERATIONS,
     "outcome": {"restored", "failed", "skipped"},
 }
 

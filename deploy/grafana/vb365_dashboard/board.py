@@ -46,6 +46,7 @@ def dashboard_of_restores() -> dashboard.Dashboard:
         "What was restored": [
             *restored.charts(),
             restored.let_out_by_organization(),
+            restored.views_by_session(),
             restored.most_active_sessions(),
         ],
         "Exporter": [

@@ -32,6 +32,7 @@ __all__ = ["beyond_polls", "charts", "exporters", "scrapes", "servers"]
 
 _DAY_SECONDS = 86_400
 _WIDTH_OF_NAMES = 260
+_ANSWERED_AT_ONCE = ("token", "service_instance", "list", "get", "statistics", "events")
 _NOTHING_HAPPENS = {"^none$": GRAY}
 
 
@@ -158,10 +159,14 @@ def _requests() -> timeseries.Panel:
 def _latency() -> timeseries.Panel:
     return chart(
         "API response time by operation (95th percentile)",
-        "19 of 20 requests, answered or not, took no longer.",
+        "19 of 20 requests, answered or not, took no longer. Without the change feed, whose requests the server holds until "
+        "something happens.",
         {
             "{{operation}}": quantile_of_histogram(
-                0.95, "vb365_api_request_duration_seconds", "operation"
+                0.95,
+                "vb365_api_request_duration_seconds",
+                "operation",
+                operation=_ANSWERED_AT_ONCE,
             )
         },
         unit=units.Seconds,

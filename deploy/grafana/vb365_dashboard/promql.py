@@ -122,19 +122,21 @@ def per_minute(counter: str, *by: str) -> str:
     return f"60 * sum{grouping} ({_rates(counter)})"
 
 
-def quantile_of_histogram(quantile: float, histogram: str, *by: str) -> str:
+def quantile_of_histogram(
+    quantile: float, histogram: str, *by: str, **equal: str | tuple[str, ...]
+) -> str:
     """A quantile of what a server's histogram has counted lately.
 
     Raises:
         KeyError: the exporter has no such metric.
     """
-    buckets = f"sum by ({', '.join((*by, 'le'))}) ({_rates(f'{histogram}_bucket')})"
+    buckets = f"sum by ({', '.join((*by, 'le'))}) ({_rates(f'{histogram}_bucket', **equal)})"
     return f"histogram_quantile({quantile}, {buckets}) >= 0"  # it is NaN where nothing was counted
 
 
-def _rates(counter: str) -> str:
+def _rates(counter: str, **equal: str | tuple[str, ...]) -> str:
     labels = ", ".join((*LABELS[counter], "instance"))
-    return f"max by ({labels}) (rate({selector(counter)}[$__rate_interval]))"
+    return f"max by ({labels}) (rate({selector(counter, **equal)}[$__rate_interval]))"
 
 
 def by_exporter(metric: str) -> str:

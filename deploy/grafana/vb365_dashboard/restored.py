@@ -23,10 +23,10 @@ from vb365_dashboard.look import (
 from vb365_dashboard.promql import open_or_ended_in_last_day, series
 from vb365_dashboard.tables import Column, data_table
 
-__all__ = ["charts", "let_out_by_organization", "most_active_sessions"]
+__all__ = ["charts", "let_out_by_organization", "most_active_sessions", "views_by_session"]
 
 _MOST_LINES = 10
-_LET_OUT = ("Export", "Save", "Send")
+_LET_OUT, _LEFT_IN = ("Export", "Save", "Send"), ("Restore", "View", "Unknown")
 _ITEMS, _EVENTS = "vb365_restore_session_items", "vb365_restore_session_events"
 _BYTES = "vb365_restore_session_event_bytes"
 _OPERATION_COLORS = {
@@ -35,7 +35,7 @@ _OPERATION_COLORS = {
     "^Export$": ORANGE,
     "^Save$": "#B8860B",
     "^Send$": "#00A3A3",
-    "^None$": GRAY,
+    "^Unknown$": GRAY,
 }
 _NEEDS_STATISTICS = (
     "Empty without extras: [statistics] in the exporter's configuration, and before VB365 8."
@@ -66,13 +66,12 @@ def _items() -> timeseries.Panel:
 
 
 def _operations() -> timeseries.Panel:
-    events = open_or_ended_in_last_day(series(_EVENTS))
+    events = open_or_ended_in_last_day(series(_EVENTS, operation=(*_LET_OUT, *_LEFT_IN)))
     return in_colors(
         stacked(
             chart(
                 "Events per day by operation",
-                f"What was done with items, well or not. {_WHICH} each moment. None: a session's own start and end. "
-                f"{_NEEDS_EVENTS}",
+                f"What was done with items, well or not. {_WHICH} each moment. {_NEEDS_EVENTS}",
                 {"{{operation}}": f"sum by (operation) ({events})"},
             ).decimals(0)
         ),
@@ -83,8 +82,8 @@ def _operations() -> timeseries.Panel:
 def _let_out() -> timeseries.Panel:
     let_out = open_or_ended_in_last_day(series(_BYTES, operation=_LET_OUT))
     return chart(
-        f"Exported, saved or sent per day, the {_MOST_LINES} largest organizations",
-        f"Bytes that left through restores. {_WHICH} each moment. A rise that nobody can explain may be somebody who takes "
+        "Bytes let out per day by organization",
+        f"Exported, saved or sent, the {_MOST_LINES} largest organizations. {_WHICH} each moment. A rise that nobody can explain may be somebody who takes "
         f"data away. {_NEEDS_EVENTS}",
         {"{{organization}}": f"topk({_MOST_LINES}, sum by (organization) ({let_out}))"},
         unit=units.BytesIEC,
@@ -124,7 +123,27 @@ def let_out_by_organization() -> table.Panel:
             sort_by="Exported",
             descending=True,
         )
-        .span(24)
+        .span(16)
+        .height(8)
+    )
+
+
+def views_by_session() -> timeseries.Panel:
+    """Who reads instead of restoring."""
+    views = open_or_ended_in_last_day(series(_EVENTS, operation="View"))
+    return (
+        coarse(
+            chart(
+                f"Views by session, the {_MOST_LINES} most",
+                f"Items that were opened for viewing in one session. {_WHICH} each moment. Whoever looks at hundreds may be "
+                f"reading other people's data. {_NEEDS_EVENTS}",
+                {
+                    "{{organization}}: {{session_id}}": f"topk({_MOST_LINES}, sum by (organization, session_id) ({views}))"
+                },
+            )
+        )
+        .decimals(0)
+        .span(8)
         .height(8)
     )
 
