@@ -22,6 +22,8 @@ servers:
       password: {password}
     tls_config:
       ca_file: {ca_file}
+    sessions:
+      extras: [statistics, events]
 """
 
 

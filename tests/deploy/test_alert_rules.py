@@ -7,11 +7,12 @@ import shutil
 import subprocess
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
+from exporter.config import Extra
 from exporter.metrics.catalogue import (
     SESSION_LABELS,
     Family,
@@ -21,6 +22,7 @@ from exporter.metrics.catalogue import (
     all_families,
 )
 from exporter.vb365.errors import Reason
+from exporter.vb365.extras import EventOperation, EventStatus
 from exporter.vb365.model import SessionResult, SessionState, SessionType
 from support.alerts import DEPLOY, RULE_TESTS, RULES, Alert, alerts, load, rules
 from support.programs import program
@@ -179,10 +181,17 @@ def test_the_rules_speak_of_values_that_exist() -> None:
         "result": set(SessionResult),
         "reason": set(Reason),
         "le": {"+Inf"},
+        "extra": set(get_args(Extra)),
+        "outcome": {"restored", "failed", "skipped"},
+        "operation": set(EventOperation),
+        "status": set(EventStatus),
+        "measure": {
+            rule["labels"]["measure"] for rule in rules() if "measure" in rule.get("labels", {})
+        },
     }
     for rule in rules():
-        for label, value in matchers(rule["expr"]).items():
-            assert value in known[label], rule
+        for label, values in re.findall(r'(\w+)=~?"([^"]*)"', rule["expr"]):
+            assert set() == set(values.split("|")) - set(known[label]), rule
 
 
 def test_every_type_of_session_has_a_threshold() -> None:
@@ -214,6 +223,8 @@ def test_an_alert_says_all_that_whoever_is_woken_needs(alert: Alert) -> None:
         "Vb365RestoreEndedWithWarnings",
         "Vb365RestoreSessionLeftOpen",
         "Vb365RestoreSlow",
+        "Vb365RestoreMissedItems",
+        "Vb365ManyItemsViewed",
     ],
 )
 def test_an_alert_of_a_session_names_organization_type_server_and_session(name: str) -> None:

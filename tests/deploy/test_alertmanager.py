@@ -43,11 +43,15 @@ def test_the_configuration_is_valid() -> None:
         ("Vb365RestoreSessionLeftOpen", "fabrikam.example", "operators"),
         ("Vb365RestoreSlow", "contoso.onmicrosoft.com", "records"),
         ("Vb365UnexpectedRestoreActivity", "contoso.onmicrosoft.com", "operators"),
+        ("Vb365UnexpectedExports", "contoso.onmicrosoft.com", "operators"),
+        ("Vb365ManyItemsViewed", "contoso.onmicrosoft.com", "operators"),
+        ("Vb365RestoreMissedItems", "contoso.onmicrosoft.com", "contoso,operators"),
         ("Vb365Unreachable", "", "on-call"),
         ("Vb365LoginRefused", "", "on-call"),
         ("Vb365ExporterAbsent", "", "on-call"),
         ("Vb365CertificateExpiring", "", "operators"),
         ("Vb365SessionsWithoutSeries", "", "records"),
+        ("Vb365ChangeFeedLost", "", "records"),
     ],
 )
 def test_an_alert_goes_to(alertname: str, organization: str, receivers: str) -> None:
@@ -109,6 +113,8 @@ def alert(name: str, server: str, **labels: str) -> dict[str, str]:
         (("Vb365Unreachable", {}), ("Vb365RestoreSlow", SESSION)),
         (("Vb365Unreachable", {}), ("Vb365ConfiguredSessionVanished", {"session_id": "635b22cf"})),
         (("Vb365Unreachable", {}), ("Vb365RecordsRejected", {"reason": "bad_time"})),
+        (("Vb365Unreachable", {}), ("Vb365ExtrasFailing", {"extra": "events"})),
+        (("Vb365Unreachable", {}), ("Vb365ChangeFeedLost", {})),
         (("Vb365RestoreSessionLeftOpen", SESSION), ("Vb365RestoreSlow", SESSION)),
     ],
 )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from exporter.vb365.extras import EventOperation
 from exporter.vb365.model import SessionResult, SessionState, SessionType
 from support.grafana import Query, dashboard, filled, queries
 from vb365_dashboard import UID
@@ -25,9 +26,12 @@ OTHERS = {
     "process_resident_memory_bytes": {"instance", "job"},
 }
 OF_SCRAPES = {"instance", "job"}
+API_OPERATIONS = {"token", "service_instance", "list", "get", "statistics", "events"}
 VALUES: dict[str, set[str]] = {
     "result": set(SessionResult),
     "state": set(SessionState),
+    "operation": set(EventOperation) | API_OPERATIONS,
+    "outcome": {"restored", "failed", "skipped"},
 }
 
 every_query = pytest.mark.parametrize("query", queries(), ids=str)
@@ -52,7 +56,7 @@ def test_a_query_names_only_metrics_and_labels_of_the_exporter(query: Query) -> 
     for name, matchers in re.findall(r"\b(vb365_\w+)\{([^}]*)\}", expression):
         for label, value in re.findall(r"(\w+)=~?[`\"]([^`\"]*)[`\"]", matchers):
             assert label in LABELS[name], name
-            assert value == ".*" or value in VALUES[label]
+            assert value == ".*" or set(value.split("|")) <= VALUES[label]
     known = OF_SCRAPES.union(*(LABELS.get(name, OTHERS.get(name, ())) for name in metrics))
     for group in re.findall(r"\b(?:by|on|group_left) \(([^)]*)\)", expression):
         assert set() == set(group.split(", ")) - known
@@ -76,6 +80,30 @@ def test_a_panel_explains_itself_and_asks_the_selected_data_source(panel: dict[s
     assert {"type": "prometheus", "uid": "${datasource}"} == panel["datasource"]
     assert panel["description"].endswith(".")
     assert len(panel["targets"]) == len({target["refId"] for target in panel["targets"]})
+
+
+@every("timeseries", "table")
+def test_a_panel_of_what_is_opt_in_says_which_key_fills_it(panel: dict[str, Any]) -> None:
+    asked = " ".join(target["expr"] for target in panel["targets"])
+    keys = {
+        "statistics": "vb365_restore_session_items",
+        "events": "vb365_restore_session_event",
+        "extras": "vb365_extras_failures_total",
+        "change_feed: never": "vb365_change_feed_",
+    }
+
+    for key, metric in keys.items():
+        if metric in asked:
+            assert key in panel["description"]
+    if any(metric in asked for metric in list(keys.values())[:3]):
+        assert re.search(
+            r"extras: \[[a-z, ]+\] in the exporter's configuration", panel["description"]
+        )
+
+
+@every("timeseries")
+def test_a_chart_without_data_says_so(panel: dict[str, Any]) -> None:
+    assert "No data" == panel["fieldConfig"]["defaults"]["noValue"]
 
 
 @every("stat")

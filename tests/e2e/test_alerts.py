@@ -48,6 +48,10 @@ def prometheus_config(rules: Path, targets: list[str], alertmanager: str | None 
 IMPATIENT = {
     "vb365:restore_slow_threshold_ratio": 0.0,
     "vb365:restore_slow_threshold_seconds": 1.0,
+    "vb365:export_threshold_ratio": 0.0,
+    "vb365:export_threshold_bytes": 1.0,
+    "vb365:export_threshold_items": 1.0,
+    "vb365:views_threshold_items": 1.0,
     "vb365:data_age_threshold_seconds": 6.0,
     "vb365:certificate_remaining_threshold_seconds": 1e11,
 }
@@ -218,7 +222,11 @@ def test_every_alert_fires_on_what_a_real_exporter_says(tmp_path: Path) -> None:
     with Simulator(world) as simulator, Simulator(silent_world) as silent:
         config.write_text(
             "poll_interval: 1s\nservers:"
-            + server_yaml(simulator, "hq", f"sessions: {{ids: [{MISSING}], discover: true}}")
+            + server_yaml(
+                simulator,
+                "hq",
+                f"sessions: {{ids: [{MISSING}], discover: true, extras: [statistics, events]}}",
+            )
             + server_yaml(simulator, "small", "sessions: {max_series: 1, max_sessions: 2}")
             + server_yaml(silent, "silent", "timeout: 30s")
             + server_yaml(simulator, "refused").replace("password: demo", "password: wrong")
@@ -252,11 +260,13 @@ def test_every_alert_fires_on_what_a_real_exporter_says(tmp_path: Path) -> None:
 
             for number in range(30):
                 world.finish(
-                    world.add_session(organization=CONTOSO, type="Vex"),
+                    world.add_session(organization=CONTOSO, type="Vex", items="oorrrrf"),
                     ("Success", "Warning", "Failed")[number % 3],
                 )
             unreadable = world.add_session(organization=FABRIKAM, type="Vesp")
             simulator.faults.set("nulls", route="list", session_id=unreadable)
+            simulator.faults.set("status_503", route="statistics")
+            simulator.faults.set("status_503", route="change_feed")
             silent.faults.set("silence")
             dying.kill()
             config.write_text("servers: []")

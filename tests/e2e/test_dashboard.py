@@ -68,11 +68,12 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with ExitStack() as stack:
         quiet = stack.enter_context(Simulator(world))
         quiet.faults.set("nulls", route="list", session_id=world.add_session())
+        quiet.faults.set("status_503", route="statistics")
         broken = stack.enter_context(Simulator())
         broken.faults.set("status_503", route="list")
         troubled = stack.enter_context(
             running_exporter(
-                server_yaml(quiet, "quiet")
+                server_yaml(quiet, "quiet", "sessions: {extras: [statistics]}")
                 + failing_yaml("broken", broken, broken.password, "1s")
                 # Refused before anybody scrapes, and then not asked again: no reason can be seen.
                 + failing_yaml("locked", quiet, "wrong", "1h")

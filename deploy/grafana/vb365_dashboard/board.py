@@ -9,7 +9,7 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard
 
-from vb365_dashboard import UID, health, organizations, overview, sessions
+from vb365_dashboard import UID, health, organizations, overview, restored, sessions
 from vb365_dashboard.marks import marks
 from vb365_dashboard.variables import variables
 
@@ -43,9 +43,16 @@ def dashboard_of_restores() -> dashboard.Dashboard:
             organizations.started_by_organization(),
             organizations.by_type(),
         ],
+        "What was restored": [
+            *restored.charts(),
+            restored.let_out_by_organization(),
+            restored.views_by_session(),
+            restored.most_active_sessions(),
+        ],
         "Exporter": [
             health.servers(),
             *health.charts(),
+            *health.beyond_polls(),
             health.exporters(),
             health.scrapes(),
         ],

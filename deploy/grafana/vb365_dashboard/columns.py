@@ -6,7 +6,7 @@ from vb365_dashboard import UID
 from vb365_dashboard.look import TYPES
 from vb365_dashboard.tables import Column, link
 
-__all__ = ["ORGANIZATION", "SERVER", "TYPE"]
+__all__ = ["ORGANIZATION", "SERVER", "SESSION", "TYPE"]
 
 _HERE = f"/d/{UID}?${{__url_time_range}}&${{datasource:queryparam}}"
 
@@ -37,6 +37,7 @@ SERVER = Column(
         ),
     ],
 )
+SESSION = Column(label="session_id", header="Session", width=320)
 TYPE = Column(
     label="type",
     header="Type",

@@ -28,10 +28,11 @@ from vb365_dashboard.promql import (
 )
 from vb365_dashboard.tables import Column, data_table
 
-__all__ = ["charts", "exporters", "scrapes", "servers"]
+__all__ = ["beyond_polls", "charts", "exporters", "scrapes", "servers"]
 
 _DAY_SECONDS = 86_400
 _WIDTH_OF_NAMES = 260
+_ANSWERED_AT_ONCE = ("token", "service_instance", "list", "get", "statistics", "events")
 _NOTHING_HAPPENS = {"^none$": GRAY}
 
 
@@ -44,7 +45,8 @@ def servers() -> table.Panel:
         data_table(
             "Polls of each server",
             "What the exporter knows of each server. Left out: sessions without series of their own (max_series) or not kept at "
-            "all (max_sessions). Rejected: records of the last 24 hours that were no restore sessions.",
+            "all (max_sessions). Rejected: records of the last 24 hours that were no restore sessions. The change feed makes things "
+            "faster and is not needed; only VB365 8 has one, and change_feed: never switches it off.",
             [
                 replace(SERVER, width=_WIDTH_OF_NAMES),
                 Column(
@@ -81,6 +83,18 @@ def servers() -> table.Panel:
                     unit=units.NoUnit,
                     decimals=0,
                     colors=bands("text", (0.5, ORANGE)),
+                ),
+                Column(
+                    header="Change feed",
+                    expression=series("vb365_change_feed_connected"),
+                    words={"1": ("Connected", PALE_GREEN), "0": ("Lost", ORANGE)},
+                    absent="None",
+                ),
+                Column(
+                    header="Last change",
+                    expression=f"1000 * {series('vb365_change_feed_last_event_timestamp_seconds')}",
+                    unit=units.DateTimeFromNow,
+                    absent="None",
                 ),
                 Column(
                     header="Certificate",
@@ -145,10 +159,14 @@ def _requests() -> timeseries.Panel:
 def _latency() -> timeseries.Panel:
     return chart(
         "API response time by operation (95th percentile)",
-        "19 of 20 requests, answered or not, took no longer.",
+        "19 of 20 requests, answered or not, took no longer. Without the change feed, whose requests the server holds until "
+        "something happens.",
         {
             "{{operation}}": quantile_of_histogram(
-                0.95, "vb365_api_request_duration_seconds", "operation"
+                0.95,
+                "vb365_api_request_duration_seconds",
+                "operation",
+                operation=_ANSWERED_AT_ONCE,
             )
         },
         unit=units.Seconds,
@@ -185,6 +203,38 @@ def _rejected() -> timeseries.Panel:
                 "{{server}}: {{reason}}": f"{per_minute(rejected, 'server', 'reason')} > 0",
                 "{{server}}: unknown {{field}}": f"{per_minute(unknown, 'server', 'field')} > 0",
                 "none": f"{per_minute(rejected)} + {per_minute(unknown)} == 0",
+            },
+            shades=ORANGE,
+        ),
+        _NOTHING_HAPPENS,
+    )
+
+
+def beyond_polls() -> list[timeseries.Panel]:
+    """What comes beside the polls and does not fail them."""
+    return [panel.span(12).height(7) for panel in (_feed(), _extras())]
+
+
+def _feed() -> timeseries.Panel:
+    events = per_minute("vb365_change_feed_events_total", "server", "event")
+    return chart(
+        "Changes per minute that the change feed told of",
+        "Updates and deletions of restore sessions, seen within seconds. Empty without a change feed: before VB365 8, and with "
+        "change_feed: never in the exporter's configuration.",
+        {"{{server}}: {{event}}": events},
+    )
+
+
+def _extras() -> timeseries.Panel:
+    failures = "vb365_extras_failures_total"
+    return in_colors(
+        chart(
+            "Extras per minute that were not answered",
+            "Statistics and events of sessions that VB365 did not give, by reason; polls do not fail by that. Empty without "
+            "extras: [statistics, events] in the exporter's configuration.",
+            {
+                "{{server}}: {{extra}}, {{reason}}": f"{per_minute(failures, 'server', 'extra', 'reason')} > 0",
+                "none": f"{per_minute(failures)} == 0",
             },
             shades=ORANGE,
         ),

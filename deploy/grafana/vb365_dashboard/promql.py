@@ -28,6 +28,7 @@ __all__ = [
     "by_exporter",
     "ended_in_last_day",
     "ended_in_range",
+    "open_or_ended_in_last_day",
     "open_sessions",
     "per_minute",
     "quantile_of_histogram",
@@ -59,18 +60,22 @@ LABELS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def selector(metric: str, **equal: str) -> str:
-    """The series of a metric, of what is selected at the top of the dashboard.
+def selector(metric: str, **equal: str | tuple[str, ...]) -> str:
+    """The series of a metric, of what is selected at the top of the dashboard; a label is one of several values.
 
     Raises:
         KeyError: the exporter has no such metric.
     """
     selected = [matcher for label, matcher in SELECTED.items() if label in LABELS[metric]]
-    matchers = ", ".join([*selected, *(f'{label}="{value}"' for label, value in equal.items())])
+    matchers = ", ".join([*selected, *(_matcher(*one) for one in equal.items())])
     return f"{metric}{{{matchers}}}" if matchers else metric
 
 
-def series(metric: str, **equal: str) -> str:
+def _matcher(label: str, value: str | tuple[str, ...]) -> str:
+    return f'{label}="{value}"' if isinstance(value, str) else f'{label}=~"{"|".join(value)}"'
+
+
+def series(metric: str, **equal: str | tuple[str, ...]) -> str:
     """The same, each series once.
 
     Raises:
@@ -95,6 +100,12 @@ def ended_in_last_day(of: str) -> str:
     return f"{of} and on (server, session_id) ({ended} {_LAST_DAY})"
 
 
+def open_or_ended_in_last_day(of: str) -> str:
+    """Those of these series whose sessions are open, or ended in the 24 hours before the moment that is looked at."""
+    ended = selector("vb365_restore_session_end_timestamp_seconds")
+    return f"{of} unless on (server, session_id) ({ended} <= time() - 86400)"
+
+
 def ended_in_range(of: str) -> str:
     """Those of these series whose sessions ended in the time range of the dashboard."""
     ended = selector("vb365_restore_session_end_timestamp_seconds")
@@ -111,19 +122,21 @@ def per_minute(counter: str, *by: str) -> str:
     return f"60 * sum{grouping} ({_rates(counter)})"
 
 
-def quantile_of_histogram(quantile: float, histogram: str, *by: str) -> str:
+def quantile_of_histogram(
+    quantile: float, histogram: str, *by: str, **equal: str | tuple[str, ...]
+) -> str:
     """A quantile of what a server's histogram has counted lately.
 
     Raises:
         KeyError: the exporter has no such metric.
     """
-    buckets = f"sum by ({', '.join((*by, 'le'))}) ({_rates(f'{histogram}_bucket')})"
+    buckets = f"sum by ({', '.join((*by, 'le'))}) ({_rates(f'{histogram}_bucket', **equal)})"
     return f"histogram_quantile({quantile}, {buckets}) >= 0"  # it is NaN where nothing was counted
 
 
-def _rates(counter: str) -> str:
+def _rates(counter: str, **equal: str | tuple[str, ...]) -> str:
     labels = ", ".join((*LABELS[counter], "instance"))
-    return f"max by ({labels}) (rate({selector(counter)}[$__rate_interval]))"
+    return f"max by ({labels}) (rate({selector(counter, **equal)}[$__rate_interval]))"
 
 
 def by_exporter(metric: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from grafana_foundation_sdk.builders import table
 from grafana_foundation_sdk.models import units
 
-from vb365_dashboard.columns import ORGANIZATION, SERVER, TYPE
+from vb365_dashboard.columns import ORGANIZATION, SERVER, SESSION, TYPE
 from vb365_dashboard.look import (
     GRAY,
     GREEN,
@@ -20,7 +20,6 @@ from vb365_dashboard.tables import Column, data_table
 
 __all__ = ["ended_sessions", "unfinished_sessions"]
 
-_SESSION = Column(label="session_id", header="Session", width=320)
 _START = "vb365_restore_session_start_timestamp_seconds"
 _STATES = {"1": ("Working", PALE_BLUE), "2": ("Unknown", GRAY)}
 _RESULT_CODES = {
@@ -73,7 +72,7 @@ def unfinished_sessions() -> table.Panel:
                     width=170,
                 ),
                 SERVER,
-                _SESSION,
+                SESSION,
             ],
             sort_by="Open for",
             descending=True,
@@ -126,7 +125,7 @@ def ended_sessions() -> table.Panel:
                     width=70,
                 ),
                 SERVER,
-                _SESSION,
+                SESSION,
             ],
             sort_by="Ended",
             descending=True,
