@@ -9,11 +9,12 @@ from typing import Final
 __all__ = ["give_back_freed_memory"]
 
 _M_TRIM_THRESHOLD: Final = -1
-_KEPT_BYTES: Final = 1 << 20
+_KEPT_BYTES: Final = 128 << 10
+"""What glibc begins with."""
 
 
 def give_back_freed_memory() -> None:
-    """Let no thread keep more than a MiB of what it has freed.
+    """Let no thread keep more than 128 KiB of what it has freed.
 
     glibc keeps more the larger the blocks are that it has seen: after a few answers as large as the bound allows, that
     would be 32 MiB for each thread that has made requests, for as long as the process lives. Nothing to do elsewhere.

@@ -125,7 +125,9 @@ class Trials:
         if before.failure is not None and before.failure.held_off_seconds:
             return _Trial(recovers_from=before.failure)
         self._renewed = None
-        if self._random.random() < _CALM:
+        lacks_token = before.failure is not None and _is_of_tokens(before.failure)
+        # Without a token the next failure would strike the login, of which there are not many in a minute.
+        if lacks_token or self._random.random() < _CALM:
             return _Trial()
         if not self._deck:
             last_one_open = len(self._ids[Whose.OPEN]) == 1
