@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
+from math import inf
 from typing import Protocol
 
 import structlog
@@ -15,7 +16,7 @@ import structlog
 from exporter.config import ServerConfig
 from exporter.polling.clock import Clock, Moment
 from exporter.polling.failure import PollFailure, ends_poll, is_server_wide
-from exporter.polling.ledger import PAGE_SESSIONS, Ledger, ListRequest
+from exporter.polling.ledger import PAGE_SESSIONS, WALK_EVERY_SECONDS, Ledger, ListRequest
 from exporter.polling.snapshot import ServerStatus, Snapshot
 from exporter.vb365.client import Page, ServiceInstance
 from exporter.vb365.errors import ForbiddenError, NotFoundError, Reason, Vb365Error
@@ -106,6 +107,7 @@ class Poller:
         self._failures: list[PollFailure] = []
         self._failed_before: PollFailure | None = None
         self._logged_oddities: set[tuple[str, ...]] = set()
+        self._identify_due_at = -inf
         self._heartbeat = clock.monotonic()
         self.polled_once = threading.Event()
 
@@ -170,7 +172,8 @@ class Poller:
                 self._identify()
                 self._ledger.vouch(self._clock.now())
                 return True, True
-            if self._status.version is None or any(request.is_walk for request in lists):
+            if self._status.version is None or begun.monotonic >= self._identify_due_at:
+                self._identify_due_at = begun.monotonic + WALK_EVERY_SECONDS
                 self._identify_if_allowed()
             for request in lists:
                 self._read_list(request)
@@ -195,7 +198,7 @@ class Poller:
         for session_id, answer in self._get_all(wanted):
             self._beat()
             if isinstance(answer, RestoreSession):
-                self._take(answer)
+                self._take(answer, self._clock.now())
             elif isinstance(answer, Rejection):
                 self._reject(answer)
                 why = f"session {session_id} cannot be read: {answer.reason}"
@@ -233,8 +236,9 @@ class Poller:
             for rejection in page.rejections:
                 self._ledger.unreadable()
                 self._reject(rejection)
+            answered = self._clock.now()
             for session in page.sessions:
-                self._take(session)
+                self._take(session, answered)
             if request.most_pages is not None and (
                 number >= request.most_pages or not self._ledger.unconfirmed()
             ):
@@ -265,7 +269,7 @@ class Poller:
             if answer is not None:
                 yield session_id, answer
 
-    def _take(self, session: RestoreSession) -> None:
+    def _take(self, session: RestoreSession, answered: Moment) -> None:
         for unknown in session.unknown_values:
             self._observer.unknown_value(unknown.field)
             if self._is_new_oddity("unknown", unknown.field, unknown.value):
@@ -276,7 +280,7 @@ class Poller:
                     value=unknown.value,
                     session_id=session.id,
                 )
-        self._ledger.observe(session, self._clock.now())
+        self._ledger.observe(session, answered)
 
     def _reject(self, rejection: Rejection) -> None:
         self._observer.rejected(rejection.reason)
