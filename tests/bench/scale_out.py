@@ -27,7 +27,7 @@ POLL_SECONDS = 10
 def shard_rows(servers: Fleet, directory: Path) -> Iterator[tuple[str, ...]]:
     """Who polls what, as the instances, the servers and Prometheus see it; raises when they do not agree."""
     with (
-        instances(servers.config_file, directory, total_shards=SHARDS) as running,
+        instances(servers, directory, total_shards=SHARDS) as running,
         running_prometheus(
             scrape_configuration([one.address for one in running]), directory / "prometheus"
         ) as prometheus,
@@ -47,7 +47,7 @@ def shard_rows(servers: Fleet, directory: Path) -> Iterator[tuple[str, ...]]:
         raise RuntimeError("a server was polled by none or by several")
     if seen != dict.fromkeys(servers.names, 1):
         raise RuntimeError("Prometheus does not see each server once")
-    with instances(servers.config_file, directory, total_shards=SHARDS + 1) as running:
+    with instances(servers, directory, total_shards=SHARDS + 1) as running:
         after = servers_of(running)
     expect_each_once(servers, after)
     moves = moved(before, after)
@@ -70,7 +70,7 @@ def expect_each_once(servers: Fleet, polled: Sequence[set[str]]) -> None:
 
 def load_row(servers: Fleet, directory: Path, watched_seconds: float) -> tuple[str, ...]:
     """What one instance uses while it polls them all."""
-    with instances(servers.config_file, directory, total_shards=1) as (instance,):
+    with instances(servers, directory, total_shards=1) as (instance,):
         time.sleep(POLL_SECONDS)  # the first polls are over, and those after them have spread
         begun, used, polls = time.monotonic(), _processor_seconds(instance), _polls(instance)
         time.sleep(watched_seconds)
@@ -105,7 +105,7 @@ def run(number: int, sessions: int, watched_seconds: float) -> None:
     exporter.logs.configure(level="error", log_format="logfmt")
     with tempfile.TemporaryDirectory() as made:
         directory = Path(made)
-        with fleet(number, directory, sessions=sessions, poll_interval="1m") as servers:
+        with fleet(number, directory, sessions=sessions, poll_interval="15s") as servers:
             show(
                 f"{number} servers shared by {SHARDS} instances, then by {SHARDS + 1}",
                 (

@@ -18,9 +18,9 @@ SERVERS = 24
 def test_each_server_is_polled_by_one_of_three_instances_and_a_fourth_only_takes_over(
     tmp_path: Path,
 ) -> None:
-    with fleet(SERVERS, tmp_path, sessions=4, poll_interval="1m") as servers:
+    with fleet(SERVERS, tmp_path, sessions=4, poll_interval="5s") as servers:
         with (
-            instances(servers.config_file, tmp_path, total_shards=3) as three,
+            instances(servers, tmp_path, total_shards=3) as three,
             running_prometheus(
                 scrape_configuration([one.address for one in three]), tmp_path / "prometheus"
             ) as prometheus,
@@ -31,7 +31,7 @@ def test_each_server_is_polled_by_one_of_three_instances_and_a_fourth_only_takes
             )
             seen = prometheus.query("count by (server) (vb365_up)")
         logins = servers.logins()
-        with instances(servers.config_file, tmp_path, total_shards=4) as four:
+        with instances(servers, tmp_path, total_shards=4) as four:
             of_four = servers_of(four)
 
     assert servers.names == set().union(*of_three)

@@ -18,7 +18,7 @@ from support.running import wait_until, write_config
 
 __all__ = ["Fleet", "Instance", "fleet", "instances", "moved", "servers_of"]
 
-_READY_WITHIN_SECONDS = 120
+_UP_WITHIN_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -98,22 +98,31 @@ def fleet(servers: int, directory: Path, *, sessions: int, poll_interval: str) -
 
 @contextmanager
 def instances(
-    config_file: Path, directory: Path, *, total_shards: int
+    servers: Fleet, directory: Path, *, total_shards: int
 ) -> Iterator[Sequence[Instance]]:
-    """Run the command once for each shard; goes on when every one has polled its servers."""
+    """Run the command once for each shard; goes on when every server is up in one of them."""
     with ExitStack() as stack:
         running = []
         for shard in range(total_shards):
             address = f"127.0.0.1:{free_port()}"
             command = [
-                *(*EXPORTER, f"--config.file={config_file}", f"--web.listen-address={address}"),
+                *(
+                    *EXPORTER,
+                    f"--config.file={servers.config_file}",
+                    f"--web.listen-address={address}",
+                ),
                 *(f"--shard={shard}", f"--total-shards={total_shards}", "--log.level=warn"),
             ]
             log = directory / f"exporter-{shard}-of-{total_shards}.log"
             stack.enter_context(started(command, log))
             running.append(Instance(address))
         for instance in running:
-            wait_until(instance.ready, f"{instance.address} is ready", _READY_WITHIN_SECONDS)
+            wait_until(instance.ready, f"{instance.address} is ready", _UP_WITHIN_SECONDS)
+        wait_until(
+            lambda: set().union(*servers_of(running)) == servers.names,
+            "all servers are up",
+            _UP_WITHIN_SECONDS,
+        )
         yield running
 
 
