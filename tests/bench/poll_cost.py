@@ -71,12 +71,13 @@ def _cost(simulator: Simulator) -> tuple[str, str]:
 
 def run(histories: Sequence[int], ids: int) -> None:
     exporter.logs.configure(level="warn", log_format="logfmt")
-    largest = max(histories)
+    longest, usual = max(histories), sorted(histories)[len(histories) // 2]
     scenarios = [
         *(Scenario(history, running) for history in histories for running in (0, 10)),
-        *(Scenario(largest, 10, new) for new in (100, 1_000, 5_000)),
-        *(Scenario(largest, running) for running in (100, 1_000)),
-        Scenario(largest, ids=min(ids, largest)),
+        Scenario(longest, 10, new=1_000),
+        *(Scenario(usual, 10, new) for new in (100, 1_000, 5_000)),
+        *(Scenario(usual, running) for running in (100, 1_000)),
+        Scenario(ids, ids=ids),
     ]
     show(
         "Requests and bytes of one poll",

@@ -36,7 +36,7 @@ def shard_rows(servers: Fleet, directory: Path) -> Iterator[tuple[str, ...]]:
         wait_until(
             lambda: len(prometheus.query("vb365_up == 1")) >= len(servers.names),
             "Prometheus has scraped all",
-            60,
+            300,
         )
         seen = {
             one["metric"]["server"]: int(one["value"][1])

@@ -18,7 +18,7 @@ from support.running import wait_until, write_config
 
 __all__ = ["Fleet", "Instance", "fleet", "instances", "moved", "servers_of"]
 
-_UP_WITHIN_SECONDS = 120
+_UP_WITHIN_SECONDS = 300
 
 
 @dataclass(frozen=True)
