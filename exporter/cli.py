@@ -13,6 +13,7 @@ from exporter import logs
 from exporter.config import Config, ConfigError, check_lines, load_config
 from exporter.daemon import run_daemon
 from exporter.flags import Options, parse
+from exporter.garbage import look_rarely
 from exporter.listing import list_sessions
 from exporter.oneshot import poll_once
 from exporter.output import OutputError
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _check(options)
     logs.configure(level=options.log_level, log_format=options.log_format)
     logs.log_uncaught()
+    look_rarely()
     try:
         with _configuration(options) as load:
             if options.once or options.list_sessions:

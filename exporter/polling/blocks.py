@@ -6,7 +6,7 @@ kept for as long as the block itself lives. A change replaces the one block it f
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -52,10 +52,15 @@ class SessionBlocks:
         if not self._chunks:
             self._chunks.append(_Chunk([session]))
             return
-        # A session belongs to the last chunk that starts at or before it, or to the first.
-        index = max(0, bisect_right(self._chunks, _key(session), key=_Chunk.first_key) - 1)
+        key = _key(session)
+        if key < self._chunks[0].first_key():  # as in a list, which comes newest first
+            index, place = 0, 0
+        else:
+            # A session belongs to the last chunk that starts at or before it.
+            index = bisect_right(self._chunks, key, key=_Chunk.first_key) - 1
+            place = bisect_right(self._chunks[index].sessions, key, key=_key)
         chunk = self._chunks[index]
-        insort(chunk.sessions, session, key=_key)
+        chunk.sessions.insert(place, session)
         chunk.block = None
         if len(chunk.sessions) >= 2 * self._block_sessions:
             half = len(chunk.sessions) // 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from math import inf
 
 import structlog
 
@@ -13,7 +14,7 @@ from exporter.polling.clock import Clock, Moment
 from exporter.polling.extras import ExtraRequest
 from exporter.polling.failure import PollFailure, ends_poll, is_server_wide
 from exporter.polling.interfaces import Api, PollObserver
-from exporter.polling.ledger import Ledger
+from exporter.polling.ledger import WALK_EVERY_SECONDS, Ledger
 from exporter.polling.questions import PAGE_SESSIONS, ListRequest
 from exporter.polling.snapshot import Snapshot
 from exporter.polling.status import Oddities, StatusBook
@@ -77,6 +78,7 @@ class Poller:
         self._book = StatusBook(server)
         self._oddities = Oddities(server)
         self._failures: list[PollFailure] = []
+        self._identify_due_at = -inf
         self._heartbeat = clock.monotonic()
         self.polled_once = threading.Event()
 
@@ -147,7 +149,7 @@ class Poller:
             for _, answer in self._workers.ask_all(updated, self._api.get_session):
                 self.beat()
                 if isinstance(answer, RestoreSession):
-                    self._take(answer)
+                    self._take(answer, self._clock.now())
         except Exception:
             log.exception("change feed could not be followed", server=self._server.name)
         if not self._stop.is_set():
@@ -186,7 +188,8 @@ class Poller:
                 self._identify()
                 self._ledger.vouch(self._clock.now())
                 return True, True
-            if self._book.status.version is None or any(request.is_walk for request in lists):
+            if self._book.status.version is None or begun.monotonic >= self._identify_due_at:
+                self._identify_due_at = begun.monotonic + WALK_EVERY_SECONDS
                 self._identify_if_allowed()
             for request in lists:
                 self._read_list(request)
@@ -211,7 +214,7 @@ class Poller:
         for session_id, answer in self._workers.ask_all(wanted, self._api.get_session):
             self.beat()
             if isinstance(answer, RestoreSession):
-                self._take(answer)
+                self._take(answer, self._clock.now())
             elif isinstance(answer, Rejection):
                 self._reject(answer)
                 why = f"session {session_id} cannot be read: {answer.reason}"
@@ -249,8 +252,9 @@ class Poller:
             for rejection in page.rejections:
                 self._ledger.unreadable()
                 self._reject(rejection)
+            answered = self._clock.now()
             for session in page.sessions:
-                self._take(session)
+                self._take(session, answered)
             if request.most_pages is not None and (
                 number >= request.most_pages or not self._ledger.unconfirmed()
             ):
@@ -283,9 +287,9 @@ class Poller:
 
     # What was answered
 
-    def _take(self, session: RestoreSession) -> None:
+    def _take(self, session: RestoreSession, answered: Moment) -> None:
         self._note_unknown(session.unknown_values, session.id)
-        self._ledger.observe(session, self._clock.now())
+        self._ledger.observe(session, answered)
 
     def _reject(self, rejection: Rejection) -> None:
         self._observer.rejected(rejection.reason)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.cookies import extract_cookies_to_jar
 from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
 from urllib3 import HTTPSConnectionPool
 from urllib3.connection import HTTPSConnection
@@ -180,9 +181,17 @@ class _Adapter(HTTPAdapter):
 
 
 class _Session(requests.Session):
-    def get_redirect_target(self, _resp: requests.Response) -> str | None:
-        """None: even when redirects are not followed, requests reads their body, without bound, and prepares one."""
-        return None
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """Through the adapter, and nothing more.
+
+        Without hooks and redirects: even when those are not followed, requests reads their body, without bound.
+        Without a look for cookies where none are set, which costs more than what is left.
+        """
+        response = self.adapters["https://"].send(request, **kwargs)
+        if "Set-Cookie" in response.headers:
+            # The stubs do not have this function's types.
+            extract_cookies_to_jar(self.cookies, request, response.raw)  # type: ignore[no-untyped-call]
+        return response
 
 
 class _FewCookies(DefaultCookiePolicy):

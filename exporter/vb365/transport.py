@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from contextlib import nullcontext
@@ -136,15 +137,18 @@ class Transport:
         status = outcome.status
         code = "error" if status is None else str(status)
         self._observer.request(request.operation, code, seconds)
-        log.debug(
-            "request",
-            server=self._server.name,
-            operation=request.operation,
-            method=request.method,
-            path=request.target,
-            code=code,
-            seconds=round(seconds, 6),
-        )
+        if logging.getLogger().isEnabledFor(
+            logging.DEBUG
+        ):  # an event costs much, also when dropped
+            log.debug(
+                "request",
+                server=self._server.name,
+                operation=request.operation,
+                method=request.method,
+                path=request.target,
+                code=code,
+                seconds=round(seconds, 6),
+            )
         if isinstance(outcome, Vb365Error):
             raise outcome
         return outcome
@@ -207,7 +211,6 @@ class Transport:
             verify=True,
             cert=None,
             proxies={},
-            allow_redirects=False,
         )
         complete = False
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from support.programs import HttpProgram, free_port, program, started
 from support.running import wait_until
 
-__all__ = ["Prometheus", "running_prometheus", "scraped_by_prometheus"]
+__all__ = ["Prometheus", "running_prometheus", "scrape_configuration", "scraped_by_prometheus"]
 
 _STARTS_WITHIN_SECONDS = 30
 
@@ -35,6 +35,15 @@ class Prometheus(HttpProgram):
         answer.raise_for_status()
         data: dict[str, Any] = answer.json()["data"]
         return data
+
+
+def scrape_configuration(targets: Sequence[str], scrape_interval: str = "1s") -> str:
+    """The configuration of one that scrapes these (host:port)."""
+    return (
+        f"global: {{scrape_interval: {scrape_interval}, scrape_timeout: {scrape_interval}}}\n"
+        "scrape_configs:\n  - job_name: vb365\n    static_configs:\n"
+        f"      - targets: [{', '.join(targets)}]\n"
+    )
 
 
 @contextmanager
@@ -70,11 +79,7 @@ def scraped_by_prometheus(
     target: str, directory: Path, *, scrape_interval: str = "1s"
 ) -> Iterator[Prometheus]:
     """Run one that scrapes this target (host:port); goes on when it has scraped it once."""
-    configuration = (
-        f"global: {{scrape_interval: {scrape_interval}, scrape_timeout: {scrape_interval}}}\n"
-        "scrape_configs:\n  - job_name: vb365\n    static_configs:\n"
-        f"      - targets: ['{target}']\n"
-    )
+    configuration = scrape_configuration([target], scrape_interval)
     with running_prometheus(configuration, directory) as prometheus:
         wait_until(
             lambda: prometheus.query("up == 1") != [],

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import threading
 import time
@@ -728,7 +729,9 @@ def test_no_secret_is_in_the_log_or_in_what_objects_say_of_themselves(
     api: responses.RequestsMock,
     make_client: MakeClient,
     logged: list[MutableMapping[str, object]],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.DEBUG)
     api.get(f"{ROOT}/RestoreSessions/{ID}", status=500)
     client = make_client()
     with pytest.raises(ServerError) as caught:

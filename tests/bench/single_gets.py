@@ -1,0 +1,113 @@
+"""Sessions asked for one by one, beside plain `requests` with as many threads.
+
+The server is nginx in a process of its own, and answers after 20 ms. The processor time it uses itself tells that it
+could answer many more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median
+
+import requests
+from requests.adapters import HTTPAdapter
+
+import exporter.logs
+from exporter.garbage import look_rarely
+from exporter.vb365.model import RestoreSession
+from support.canned import CannedApi, canned_api
+from support.figures import show
+from support.polls import client_of
+
+SESSIONS = 4_000
+WORKERS = 32
+LATENCY_SECONDS = 0.02
+ROUNDS = 5
+
+
+class Rates:
+    """One way to ask: sessions a second, and the processor time of both sides for each, round by round."""
+
+    def __init__(self, name: str, ask_all: Callable[[], None], api: CannedApi) -> None:
+        self.name = name
+        self._ask_all = ask_all
+        self._api = api
+        self.a_second: list[float] = []
+        self.client_seconds: list[float] = []
+        self.server_seconds: list[float] = []
+
+    def round(self) -> None:
+        sessions = len(self._api.ids)
+        begun = time.perf_counter()
+        client, server = time.process_time(), self._api.processor_seconds()
+        self._ask_all()
+        self.a_second.append(sessions / (time.perf_counter() - begun))
+        self.client_seconds.append((time.process_time() - client) / sessions)
+        self.server_seconds.append((self._api.processor_seconds() - server) / sessions)
+
+    def row(self, beside: Rates) -> tuple[str, ...]:
+        return (
+            self.name,
+            f"{median(self.a_second):,.0f}",
+            f"{max(self.a_second):,.0f}",
+            f"{median(self.a_second) / median(beside.a_second):.2f}",
+            f"{median(self.client_seconds) * 1e6:.0f} µs",
+            f"{median(self.server_seconds) * 1e6:.0f} µs",
+        )
+
+
+def run(sessions: int) -> None:
+    exporter.logs.configure(level="warn", log_format="logfmt")
+    look_rarely()
+    with (
+        tempfile.TemporaryDirectory() as made,
+        canned_api(sessions, Path(made), latency_seconds=LATENCY_SECONDS) as api,
+        client_of(api.config(extra=f"max_concurrent_requests: {WORKERS}").servers[0]) as client,
+        requests.Session() as plain,
+        ThreadPoolExecutor(WORKERS) as workers,
+    ):
+        plain.trust_env = False
+        plain.verify = str(api.ca_file)
+        plain.mount("https://", HTTPAdapter(pool_maxsize=WORKERS))
+
+        def by_the_exporter() -> None:
+            answers = list(workers.map(client.get_session, api.ids))
+            if not all(isinstance(answer, RestoreSession) for answer in answers):
+                raise RuntimeError("an answer is no session")
+
+        def ask_plainly(session_id: str) -> object:
+            url = f"{api.url}/v8/RestoreSessions/{session_id}"
+            return plain.get(url, headers={"Authorization": "Bearer canned"}, timeout=10).json()
+
+        ours = Rates("the exporter's client", by_the_exporter, api)
+        theirs = Rates(
+            "`requests` and `json` alone",
+            lambda: list(workers.map(ask_plainly, api.ids)).clear(),
+            api,
+        )
+        for _ in range(ROUNDS):
+            for way in (ours, theirs):
+                way.round()
+        show(
+            f"Single gets with {WORKERS} workers, the server answering after {LATENCY_SECONDS * 1000:.0f} ms",
+            (
+                *("client", "sessions a second", "best round", "ratio"),
+                *("its processor time for each", "nginx's"),
+            ),
+            [way.row(theirs) for way in (ours, theirs)],
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sessions", type=int, default=SESSIONS)
+    run(parser.parse_args().sessions)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Several real instances that share many servers, and a real Prometheus that scrapes them all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from support.fleet import fleet, instances, moved, servers_of
+from support.prometheus import running_prometheus, scrape_configuration
+from support.running import wait_until
+
+pytestmark = pytest.mark.e2e
+
+SERVERS = 24
+
+
+def test_each_server_is_polled_by_one_of_three_instances_and_a_fourth_only_takes_over(
+    tmp_path: Path,
+) -> None:
+    with fleet(SERVERS, tmp_path, sessions=4, poll_interval="5s") as servers:
+        with (
+            instances(servers, tmp_path, total_shards=3) as three,
+            running_prometheus(
+                scrape_configuration([one.address for one in three]), tmp_path / "prometheus"
+            ) as prometheus,
+        ):
+            of_three = servers_of(three)
+            wait_until(
+                lambda: len(prometheus.query("vb365_up == 1")) >= SERVERS, "all are scraped", 60
+            )
+            seen = prometheus.query("count by (server) (vb365_up)")
+        logins = servers.logins()
+        with instances(servers, tmp_path, total_shards=4) as four:
+            of_four = servers_of(four)
+
+    assert servers.names == set().union(*of_three)
+    assert SERVERS == sum(map(len, of_three))
+    assert all(of_three)
+    assert dict.fromkeys(servers.names, 1) == logins
+    assert dict.fromkeys(servers.names, "1") == {
+        one["metric"]["server"]: one["value"][1] for one in seen
+    }
+    assert servers.names == set().union(*of_four)
+    takers = {new for _, new in moved(of_three, of_four).values()}
+    assert {3} == takers

@@ -1,0 +1,124 @@
+"""What a poll asks for, counted at a simulated VB365 over real HTTPS."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from exporter.config import parse_config
+from exporter.simulator import Simulator
+from exporter.simulator.world import World
+from support.polls import PolledServer, polled_server
+from support.running import server_yaml
+
+
+@contextmanager
+def polled(world: World, sessions: str = "lookback: 60d") -> Iterator[PolledServer]:
+    """A poller of a simulated server with this world."""
+    with Simulator(world) as simulator:
+        servers = server_yaml(simulator, extra=f"sessions: {{{sessions}}}")
+        config = parse_config(f"servers:{servers}", directory=Path.cwd())
+        with polled_server(config.servers[0]) as server:
+            yield server
+
+
+def world_of(history: int) -> World:
+    return World(sessions=history, activity=False, minimum=False)
+
+
+def leave_open(world: World, number: int, *, hours: float) -> list[str]:
+    """Add sessions that were opened, one a second, so many hours ago and still run."""
+    opened = datetime.now(UTC) - timedelta(hours=hours)
+    return [
+        world.add_session(creation_time=opened + timedelta(seconds=second))
+        for second in range(number)
+    ]
+
+
+def finish_new(world: World, number: int) -> None:
+    """Add sessions that were opened and closed just now."""
+    now = datetime.now(UTC)
+    for _ in range(number):
+        world.add_session(creation_time=now, end_time=now, state="Stopped", result="Success")
+
+
+@pytest.mark.parametrize("history", [0, 300, 20_000])
+def test_a_poll_is_one_list_and_a_get_for_each_running_session_whatever_the_history(
+    history: int,
+) -> None:
+    world = world_of(history)
+    leave_open(world, 5, hours=30)
+    finish_new(world, 1)
+    with polled(world) as server:
+        known = server.poll().sessions_known
+        server.requests()
+
+        again = [server.poll().sessions_known for _ in range(3)]
+        asked = server.requests()
+
+    assert [history + 6] * 4 == [known, *again]
+    assert Counter(list=3, get=15) == asked
+
+
+def test_a_poll_of_a_server_without_sessions_is_one_list() -> None:
+    with polled(world_of(0)) as server:
+        server.poll()
+        server.requests()
+
+        for _ in range(3):
+            server.poll()
+        asked = server.requests()
+
+    assert Counter(list=3) == asked
+
+
+@pytest.mark.parametrize(("new", "pages"), [(900, 1), (2_500, 3)])
+def test_new_sessions_cost_a_page_for_each_thousand(new: int, pages: int) -> None:
+    world = world_of(300)
+    leave_open(world, 2, hours=30)
+    with polled(world) as server:
+        server.poll()
+        server.requests()
+
+        finish_new(world, new)
+        known = server.poll().sessions_known
+        asked = server.requests()
+
+    assert 302 + new == known
+    assert Counter(list=pages, get=2) == asked
+
+
+def test_many_running_sessions_are_confirmed_by_a_list_instead_of_one_by_one() -> None:
+    world = world_of(300)
+    leave_open(world, 400, hours=5)
+    finish_new(world, 1)
+    with polled(world) as server:
+        server.poll()
+        server.requests()
+
+        snapshot = server.poll()
+        asked = server.requests()
+
+    assert 400 == len(snapshot.running)
+    assert 1 == len({running.confirmed_at for running in snapshot.running})
+    assert Counter(list=2) == asked
+
+
+def test_many_configured_ids_are_looked_up_in_the_list_at_the_very_first_poll() -> None:
+    world = world_of(3_000)
+    ids = [session.id for session in world.sessions()][500:2_500]
+    with polled(world, f"ids: [{', '.join(ids)}], discover: false") as server:
+        found = server.poll().found_ids
+        first = server.requests()
+        server.poll()
+        later = server.requests()
+
+    assert 2_000 == sum(one.found for one in found)
+    # Three pages hold them all; none of them is asked for by id.
+    assert Counter(token=1, service_instance=2, list=3) == first
+    assert Counter(service_instance=1) == later

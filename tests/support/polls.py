@@ -1,0 +1,99 @@
+"""Single pollers with a real client, polled by hand, and what they asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from exporter.config import ServerConfig
+from exporter.polling.clock import Clock
+from exporter.polling.ledger import Ledger
+from exporter.polling.poller import Poller
+from exporter.polling.snapshot import Snapshot
+from exporter.vb365.client import Client
+from exporter.vb365.errors import Reason
+
+__all__ = ["PolledServer", "client_of", "polled_server"]
+
+
+class _Counting:
+    """Counts requests; sees whether polls fail."""
+
+    def __init__(self) -> None:
+        self.requests: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def request(self, operation: str, code: str, seconds: float) -> None:
+        del seconds
+        if (
+            not code.startswith("2") and operation != "service_instance"
+        ):  # asked without a token, too
+            raise RuntimeError(f"{operation} was answered by {code}")
+        with self._lock:
+            self.requests[operation] += 1
+
+    def retry(self, operation: str) -> None:
+        raise RuntimeError(f"{operation} is repeated")
+
+    def polled(self, reason: Reason | None) -> None:
+        if reason is not None:
+            raise RuntimeError(f"the poll failed: {reason}")
+
+    def overran(self) -> None:
+        """Nobody waits for these polls."""
+
+    def rejected(self, reason: str) -> None:
+        raise RuntimeError(f"a record was rejected: {reason}")
+
+    def unknown_value(self, field: str) -> None:
+        raise RuntimeError(f"unknown {field}")
+
+
+class PolledServer:
+    """A poller of one server, without its thread; a poll that fails raises."""
+
+    def __init__(self, poller: Poller, snapshots: list[Snapshot], counting: _Counting) -> None:
+        self._poller = poller
+        self._snapshots = snapshots
+        self._counting = counting
+
+    def poll(self) -> Snapshot:
+        """Poll once."""
+        self._snapshots.clear()
+        self._poller.poll()
+        return self._snapshots[-1]
+
+    def requests(self) -> Counter[str]:
+        """What was asked since the last call, by operation."""
+        asked = self._counting.requests.copy()
+        self._counting.requests.clear()
+        return asked
+
+
+@contextmanager
+def client_of(server: ServerConfig) -> Iterator[Client]:
+    """A client on its own; a request that is not answered well raises."""
+    with closing(Client(server, observer=_Counting(), stop=threading.Event())) as client:
+        yield client
+
+
+@contextmanager
+def polled_server(server: ServerConfig, clock: Clock | None = None) -> Iterator[PolledServer]:
+    """A poller that nothing is known to yet."""
+    counting = _Counting()
+    stop = threading.Event()
+    snapshots: list[Snapshot] = []
+    clock = clock or Clock()
+    with closing(Client(server, observer=counting, stop=stop, clock=clock.monotonic)) as client:
+        poller = Poller(
+            server,
+            api=client,
+            ledger=Ledger(server.name, server.sessions, server.stale_after),
+            clock=clock,
+            observer=counting,
+            publish=snapshots.append,
+            stop=stop,
+        )
+        yield PolledServer(poller, snapshots, counting)
