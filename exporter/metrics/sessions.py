@@ -106,7 +106,10 @@ def _texts(family: SessionTexts, server: str, sessions: Sequence[RestoreSession]
     return sample_lines(
         family.name,
         (*SESSION_LABELS, *family.labels),
-        ((map(escaped, (*every, *own)), 1.0) for every, own in zip(shared, texts, strict=True)),
+        (
+            (tuple(map(escaped, (*every, *own))), 1.0)
+            for every, own in zip(shared, texts, strict=True)
+        ),
     )
 
 

@@ -125,8 +125,7 @@ class RestoreSession:
     @property
     def processed_items(self) -> int | None:
         """The N of "N items processed" in `details`; None when it has another form."""
-        form = _PROCESSED_ITEMS.match(self.details)
-        return int(form[1]) if form else None
+        return _processed_items(self.details)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +244,12 @@ def _text(record: Mapping[object, object], field: str) -> str:
     if not isinstance(value, str):
         raise _BadFieldError(RejectionReason.WRONG_TYPE, field)
     return value if len(value) <= MAX_TEXT_CHARACTERS else value[:MAX_TEXT_CHARACTERS]
+
+
+@lru_cache(maxsize=4096)
+def _processed_items(details: str) -> int | None:
+    form = _PROCESSED_ITEMS.match(details)
+    return int(form[1]) if form else None
 
 
 @lru_cache(maxsize=4096)

@@ -1,0 +1,93 @@
+"""A program that serves a made-up history as the command would serve a polled one, or as others would.
+
+    python -m support.serving exporter --sessions=10000 --address=127.0.0.1:9100 [--busy=rendering]
+    python -m support.serving stock --sessions=10000 --address=127.0.0.1:9100
+
+`stock` is what the client library serves by itself. It writes a line when it answers, and ends with its standard input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from exporter.config import parse_config
+from exporter.metrics.exposition import Publisher
+from exporter.service import Service
+from exporter.site import ServiceSite
+from exporter.web.app import WebApp
+from exporter.web.server import WebServer, bind_listeners
+from support.expositions import LibraryFamilies
+from support.histories import History
+
+_CONFIG = "servers: [{name: hq, url: 'https://127.0.0.1:1', auth: {username: a, password: b}}]"
+
+
+class _Kept(Collector):
+    """Families that were made once."""
+
+    def __init__(self, families: Collector) -> None:
+        self._families = list(families.collect())
+
+    def collect(self) -> list[Metric]:
+        return self._families
+
+
+def _serve(address: str, history: History) -> None:
+    # The whole service but for its pollers: it is not started.
+    service = Service(parse_config(_CONFIG, directory=Path.cwd()))
+    service.publisher.publish(history.snapshot())
+    app = WebApp(ServiceSite(service))
+    WebServer(app, bind_listeners([address]), refuse=app.refuse).start()
+
+
+def _serve_stock(address: str, history: History) -> None:
+    registry = CollectorRegistry()
+    registry.register(_Kept(LibraryFamilies([history.snapshot()])))
+    host, _, port = address.rpartition(":")
+    start_http_server(int(port), host, registry)
+
+
+def _render(history: History) -> None:
+    """Render everything, again and again."""
+    while True:
+        Publisher(
+            CollectorRegistry(),
+            info_labels=(),
+            monotonic=time.monotonic,
+            snapshots=[history.snapshot()],
+        )
+
+
+_SERVERS: Mapping[str, Callable[[str, History], None]] = {
+    "exporter": _serve,
+    "stock": _serve_stock,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("server", choices=_SERVERS)
+    parser.add_argument("--sessions", type=int, required=True)
+    parser.add_argument("--address", required=True)
+    parser.add_argument("--busy", choices=("rendering",))
+    options = parser.parse_args()
+    history = History(options.sessions)
+    _SERVERS[options.server](options.address, history)
+    if options.busy == "rendering":
+        threading.Thread(target=_render, args=(history,), daemon=True).start()
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
