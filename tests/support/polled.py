@@ -14,7 +14,7 @@ from pathlib import Path
 from support.programs import EXPORTER, free_port, started
 from support.running import wait_until
 
-__all__ = ["PolledExporter", "polled_exporter"]
+__all__ = ["PolledExporter", "polled_exporter", "simulated_server"]
 
 _POLLED_WITHIN_SECONDS = 300.0
 _CONFIG = """
@@ -52,26 +52,33 @@ class PolledExporter:
 
 
 @contextmanager
-def polled_exporter(sessions: int, *, poll_interval: str) -> Iterator[PolledExporter]:
-    """Run the command against a simulator of this many finished sessions; goes on when the first poll has succeeded."""
+def simulated_server(sessions: int, *, poll_interval: str = "1m") -> Iterator[Path]:
+    """Run a simulator of this many finished sessions; gives the configuration that polls it."""
     with tempfile.TemporaryDirectory() as made:
         directory = Path(made)
-        simulator, address = (f"127.0.0.1:{free_port()}" for _ in range(2))
-        ca_file, log = directory / "ca.pem", directory / "exporter.log"
+        simulator, ca_file = f"127.0.0.1:{free_port()}", directory / "ca.pem"
         config = directory / "config.yaml"
         config.write_text(_CONFIG.format(poll_interval=poll_interval, simulator=simulator))
         simulate = [
             *(sys.executable, "-m", "exporter.simulator", f"--web.listen-address={simulator}"),
             *(f"--tls.ca-file={ca_file}", f"--sessions={sessions}", "--speed=0.001"),
         ]
-        export = [*EXPORTER, f"--config.file={config}", f"--web.listen-address={address}"]
         with started(simulate, directory / "simulator.log"):
             wait_until(ca_file.exists, "the simulator", _POLLED_WITHIN_SECONDS)
-            with started(export, log) as process:
-                wait_until(
-                    lambda: "first poll succeeded" in log.read_text(),
-                    "a poll",
-                    _POLLED_WITHIN_SECONDS,
-                    pause_seconds=0.1,
-                )
-                yield PolledExporter(address=address, process=process.pid)
+            yield config
+
+
+@contextmanager
+def polled_exporter(sessions: int, *, poll_interval: str) -> Iterator[PolledExporter]:
+    """Run the command against a simulator of this many finished sessions; goes on when the first poll has succeeded."""
+    with simulated_server(sessions, poll_interval=poll_interval) as config:
+        address, log = f"127.0.0.1:{free_port()}", config.with_name("exporter.log")
+        export = [*EXPORTER, f"--config.file={config}", f"--web.listen-address={address}"]
+        with started(export, log) as process:
+            wait_until(
+                lambda: "first poll succeeded" in log.read_text(),
+                "a poll",
+                _POLLED_WITHIN_SECONDS,
+                pause_seconds=0.1,
+            )
+            yield PolledExporter(address=address, process=process.pid)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import time
-from contextlib import suppress
 from typing import Self
 
 __all__ = ["Scraper"]
@@ -75,7 +74,7 @@ class Scraper:
         while (end := self._buffer.find(b"\r\n\r\n", 0, got)) < 0:
             got += self._read(connection, got)
         head = bytes(self._buffer[:end]).lower()
-        if not head.startswith(b"http/1.1 200") and not head.startswith(b"http/1.0 200"):
+        if not head.startswith((b"http/1.1 200", b"http/1.0 200")):
             raise RuntimeError(f"the scrape was answered by {head.splitlines()[0]!r}")
         begin = end + 4
         length = None
@@ -87,12 +86,13 @@ class Scraper:
                 length = self._to_the_last_chunk(connection, got, begin)
                 got = begin + length
         if length is None:
-            length = self._to_the_end(connection, got, begin)
-            got = begin + length
+            raise RuntimeError("nothing tells where the answer ends")
         self._grow(begin + length)
         while got < begin + length:
             got += self._read(connection, got)
         self.body = memoryview(self._buffer)[begin : begin + length]
+        if head.startswith(b"http/1.0"):  # the server closes it
+            self.close()
 
     def _to_the_last_chunk(self, connection: socket.socket, got: int, begin: int) -> int:
         """Read a body in chunks, which stay as they are: nobody looks at it."""
@@ -100,16 +100,6 @@ class Scraper:
             if got == len(self._buffer):
                 self._grow(2 * got)
             got += self._read(connection, got)
-        return got - begin
-
-    def _to_the_end(self, connection: socket.socket, got: int, begin: int) -> int:
-        """Read a body that ends with the connection."""
-        with suppress(EOFError):
-            while True:
-                if got == len(self._buffer):
-                    self._grow(2 * got)
-                got += self._read(connection, got)
-        self.close()
         return got - begin
 
     def _read(self, connection: socket.socket, got: int) -> int:
