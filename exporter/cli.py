@@ -14,8 +14,6 @@ from exporter.config import Config, ConfigError, check_lines, load_config
 from exporter.daemon import run_daemon
 from exporter.flags import Options, parse
 from exporter.garbage import look_rarely
-from exporter.listing import list_sessions
-from exporter.oneshot import poll_once
 from exporter.output import OutputError
 from exporter.sharding import of_shard
 from exporter.signals import stop_event
@@ -97,6 +95,10 @@ def _load(options: Options) -> Config:
 
 def _run_once(options: Options, config: Config) -> int:
     """Do what ends by itself, unless a signal ends it before."""
+    # The daemon starts without them.
+    from exporter.listing import list_sessions  # noqa: PLC0415
+    from exporter.oneshot import poll_once  # noqa: PLC0415
+
     with stop_event() as stop:
         if options.list_sessions is not None:
             return list_sessions(config, options.list_sessions, stop)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain
 
@@ -44,9 +44,9 @@ class Part:
 
     __slots__ = ("_raw", "deflated")
 
-    def __init__(self, raw: bytes, deflated: bytes) -> None:
+    def __init__(self, deflated: bytes, raw: bytes | None = None) -> None:
         self.deflated = deflated
-        self._raw = raw if len(raw) <= _SHORT_BYTES else None
+        self._raw = raw
 
     @property
     def raw(self) -> bytes:
@@ -67,6 +67,15 @@ class Piece:
     shift: int
     """x^(8 * raw_length) modulo the polynomial: what carries a checksum across this piece."""
 
+    def in_one_part(self) -> Piece:
+        """The same, copied: a few long parts cost a scrape less than many short ones."""
+        if len(self.parts) <= 1:
+            return self
+        deflated = b"".join([part.deflated for part in self.parts])
+        short = self.raw_length <= _SHORT_BYTES
+        raw = b"".join([part.raw for part in self.parts]) if short else None
+        return replace(self, parts=(Part(deflated, raw),))
+
 
 def piece(raw: bytes, level: int) -> Piece:
     """Compress bytes with zlib's `level` (1 fast to 9 small)."""
@@ -75,7 +84,7 @@ def piece(raw: bytes, level: int) -> Piece:
     deflater = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
     deflated = deflater.compress(raw) + deflater.flush(zlib.Z_FULL_FLUSH)
     return Piece(
-        parts=(Part(raw, deflated),),
+        parts=(Part(deflated, raw if len(raw) <= _SHORT_BYTES else None),),
         raw_length=len(raw),
         deflated_length=len(deflated),
         crc=zlib.crc32(raw),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 
 from exporter.metrics.labels import escaped
 from exporter.metrics.numbers import go_float
@@ -16,7 +17,7 @@ def label_pair(name: str, value: str) -> str:
 
 
 def sample_lines(
-    name: str, labels: Sequence[str], samples: Iterable[tuple[Iterable[str], float]]
+    name: str, labels: Sequence[str], samples: Iterable[tuple[tuple[str, ...], float]]
 ) -> str:
     """The lines of samples that share their name and the names of their labels.
 
@@ -26,6 +27,9 @@ def sample_lines(
         samples: the values of the labels in that order, `escaped`, and the value.
     """
     order = sorted(range(len(labels)), key=labels.__getitem__)
-    pairs = ",".join(f'{labels[place]}="{{{place}}}"' for place in order)
-    line = f"{name}{{{{{pairs}}}}} {{{len(labels)}}}\n".format
-    return "".join([line(*values, go_float(value)) for values, value in samples])
+    pairs = ",".join(f'{labels[place]}="%s"' for place in order)
+    line = f"{name}{{{pairs}}} %s\n"
+    sort: Callable[[tuple[str, ...]], tuple[str, ...]] = (
+        itemgetter(*order) if len(order) > 1 else tuple
+    )
+    return "".join([line % (*sort(values), go_float(value)) for values, value in samples])

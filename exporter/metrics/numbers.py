@@ -17,10 +17,11 @@ def go_float(value: float) -> str:
     The library is asked for the rare ones only: every session has two times, and they are most of the numbers served.
     """
     value = float(value)
-    if -_PLAIN_BELOW < value < _PLAIN_BELOW:
-        return repr(value)
     if _TIMES_FROM <= value < _TIMES_BELOW:
         digits = repr(value)
-        mantissa = f"{digits[0]}.{digits[1:10]}{digits[11:]}".rstrip("0.")
-        return f"{mantissa}e+09"
+        if digits.endswith(".0"):
+            return f"{digits[0]}.{digits[1:10]}".rstrip("0.") + "e+09"
+        return f"{digits[0]}.{digits[1:10]}{digits[11:]}e+09"
+    if -_PLAIN_BELOW < value < _PLAIN_BELOW:
+        return repr(value)
     return str(floatToGoString(value))  # type: ignore[no-untyped-call] # the library does not type it

@@ -1,7 +1,7 @@
 """The text of one server's finished sessions: rendered and compressed once for each block, and kept while the block lives.
 
 A body of a hundred thousand sessions has thousands of pieces. So that a change costs what has changed, neighbouring
-blocks are joined in groups first, and a group is joined again only when one of its blocks is another.
+blocks are put together in groups first, and a group is put together again only when one of its blocks is another.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class SealedSessions:
             return self._whole
         of_block = {block: self._of_block.get(block) or self._seal(block) for block in blocks}
         of_group = {
-            group: self._of_group.get(group) or _joined(of_block[block] for block in group)
+            group: self._of_group.get(group) or _in_one_part(of_block[block] for block in group)
             for group in _groups(blocks)
         }
         self._whole = _joined((self._none, *of_group.values()))
@@ -72,3 +72,7 @@ def _groups(blocks: Group) -> Iterator[Group]:
 
 def _joined(several: Iterable[Pieces]) -> Pieces:
     return tuple(joined(of_family) for of_family in zip(*several, strict=True))
+
+
+def _in_one_part(several: Iterable[Pieces]) -> Pieces:
+    return tuple(of_family.in_one_part() for of_family in _joined(several))

@@ -106,7 +106,7 @@ def _samples(family: SessionSamples, server: str, sessions: Sequence[RestoreSess
         family.name,
         (*SESSION_LABELS, *family.labels),
         (
-            (map(escaped, (*every, *own)), value)
+            (tuple(map(escaped, (*every, *own))), value)
             for every, session in zip(shared, sessions, strict=True)
             for own, value in family.samples(session)
         ),

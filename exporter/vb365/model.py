@@ -122,8 +122,7 @@ class RestoreSession:
     @property
     def processed_items(self) -> int | None:
         """The N of "N items processed" in `details`; None when it has another form."""
-        form = _PROCESSED_ITEMS.match(self.details)
-        return int(form[1]) if form else None
+        return _processed_items(self.details)
 
     def with_extra(
         self, extra: Literal["statistics", "events"], value: Statistics | EventSummary | None
@@ -193,6 +192,12 @@ def _session(session_id: str, record: Record) -> RestoreSession:
         e_tag=read_integer(record, "eTag"),
         unknown_values=tuple(unknown),
     )
+
+
+@lru_cache(maxsize=4096)
+def _processed_items(details: str) -> int | None:
+    form = _PROCESSED_ITEMS.match(details)
+    return int(form[1]) if form else None
 
 
 @lru_cache(maxsize=4096)

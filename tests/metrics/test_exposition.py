@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +13,11 @@ from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from exporter.metrics.catalogue import SessionFamily
 from exporter.metrics.exposition import Publisher
 from exporter.metrics.formats import Format
+from exporter.metrics.sessions import render_sessions
+from exporter.polling.blocks import BLOCK_SESSIONS
 from exporter.polling.snapshot import ServerStatus, Snapshot
 from exporter.vb365.model import RestoreSession, SessionResult, SessionState, SessionType
 from support.expositions import body, library_body, publisher
@@ -144,24 +148,28 @@ def test_any_sessions_are_rendered_as_the_client_library_renders_them(
     assert len(series) == len(set(series))
 
 
-def parts(made: Publisher) -> dict[int, bytes]:
-    """What the body is made of, by identity."""
-    return {id(one): one.deflated for one in made.exposition(Format.TEXT).body.parts}
+def test_finished_sessions_are_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered: list[int] = []
 
+    def counted(
+        server: str, sessions: Sequence[RestoreSession], families: Iterable[SessionFamily]
+    ) -> list[bytes]:
+        rendered.append(len(sessions))
+        return render_sessions(server, sessions, families)
 
-def test_finished_sessions_are_rendered_once() -> None:
+    monkeypatch.setattr("exporter.metrics.sealed.render_sessions", counted)
     bench = LedgerBench(sessions_config(max_series=5000))
     bench.hold(*(finished(number) for number in range(2, 3000)))
     made = publisher(bench.poll())
-    before = parts(made)
+    assert 2998 == sum(rendered)
+    rendered.clear()
 
     bench.hold(finished(1))
     made.publish(bench.poll())
+    made.publish(bench.poll())
 
-    after = parts(made)
-    fresh = [one for place, one in after.items() if place not in before]
-    assert len(after) > 100
-    assert sum(map(len, fresh)) < sum(map(len, after.values())) / 5
+    assert 1 == len(rendered)
+    assert rendered[0] < 2 * BLOCK_SESSIONS
 
 
 def test_a_publish_leaves_what_is_said_of_other_servers_as_it_is() -> None:

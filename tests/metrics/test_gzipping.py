@@ -41,7 +41,7 @@ def test_pieces_join_into_one_gzip_member_with_the_bytes_of_all(
     raw = b"".join(raws)
 
     # In two steps, as a body is put together.
-    whole = joined((joined(pieces[:first]), joined(pieces[first:])))
+    whole = joined((joined(pieces[:first]).in_one_part(), joined(pieces[first:])))
 
     assert raw == b"".join(part.raw for part in whole.parts)
     assert len(raw) == whole.raw_length
@@ -58,6 +58,14 @@ def test_joining_copies_no_bytes() -> None:
     one, other = piece(b"a" * 10_000, 6), piece(b"b" * 10_000, 6)
 
     assert (*one.parts, *other.parts) == joined((one, other)).parts
+
+
+def test_long_text_is_inflated_once_a_client_wants_it_plain() -> None:
+    (part,) = joined((piece(b"a" * 10_000, 6), piece(b"b" * 10_000, 6))).in_one_part().parts
+
+    assert part._raw is None
+    assert b"a" * 10_000 + b"b" * 10_000 == part.raw
+    assert part.raw is part.raw
 
 
 def test_nothing_takes_no_bytes() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import statistics
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 
 
 def quantile(values: Iterable[float], share: float) -> float:
@@ -16,6 +18,37 @@ def quantile(values: Iterable[float], share: float) -> float:
 def milliseconds(seconds: float) -> str:
     """Seconds as milliseconds with their unit."""
     return f"{seconds * 1000:.1f} ms"
+
+
+def times(factor: float) -> str:
+    """How many times something is something else."""
+    return f"{factor:.0f}x" if factor >= 20 else f"{factor:.2f}x"
+
+
+def kilobytes(amount: float) -> str:
+    """Bytes as kilobytes with their unit."""
+    return f"{amount / 1000:.2f} KB"
+
+
+def work_of(action: Callable[[], object]) -> float:
+    """Seconds of processor time it takes this thread: what else the machine does is not in it."""
+    begun = time.thread_time()
+    action()
+    return time.thread_time() - begun
+
+
+def in_turns(rounds: int, *actions: Callable[[], float]) -> tuple[list[float], ...]:
+    """What several actions measure in rounds: what else the machine does counts for all of them."""
+    measured: tuple[list[float], ...] = tuple([] for _ in actions)
+    for _ in range(rounds):
+        for values, action in zip(measured, actions, strict=True):
+            values.append(action())
+    return measured
+
+
+def median_ratio(slower: Iterable[float], faster: Iterable[float]) -> float:
+    """How many times the one is the other: the median over the rounds."""
+    return statistics.median(one / other for one, other in zip(slower, faster, strict=True))
 
 
 def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

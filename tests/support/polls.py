@@ -47,6 +47,9 @@ class _Counting:
     def rejected(self, reason: str) -> None:
         raise RuntimeError(f"a record was rejected: {reason}")
 
+    def extra_failed(self, extra: str, reason: Reason) -> None:
+        raise RuntimeError(f"{extra} failed: {reason}")
+
     def unknown_value(self, field: str) -> None:
         raise RuntimeError(f"unknown {field}")
 

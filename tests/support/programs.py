@@ -111,3 +111,18 @@ def started(command: Sequence[str | Path], output: Path) -> Iterator[subprocess.
                     process.wait(10)
                 except subprocess.TimeoutExpired:
                     process.kill()
+
+
+def require(**packages: str) -> None:
+    """End a program of ours with a clear line when others it needs are missing; names and their Debian packages.
+
+    Raises:
+        SystemExit: 1.
+    """
+    missing = [
+        f"{name} (Debian package {package})"
+        for name, package in packages.items()
+        if shutil.which(name) is None
+    ]
+    if missing:
+        raise SystemExit(f"not installed: {', '.join(missing)}")

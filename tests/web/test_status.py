@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from web.status_pages import DOWN, FAILURE, FINISHED, HQ, RUNNING, UNPOLLED, page
 from web.support import NOON, FakeSite, request
 
-from exporter.web.status import STYLE_SOURCE, ServerStatus, StatusPage, render_status
+from exporter.web.status import STYLE_SOURCE, ServerStatus, StatusPage
+from exporter.web.status.rendering import render_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -25,7 +25,6 @@ from exporter.metrics.catalogue.rows import (
 )
 from exporter.metrics.catalogue.servers import SERVER_FAMILIES
 from exporter.metrics.catalogue.sessions import (
-    SESSION_FAMILIES,
     SESSION_LABELS,
     session_families,
 )
@@ -35,7 +34,6 @@ __all__ = [
     "FINISHED_DURATION",
     "ORGANIZATION_FAMILIES",
     "SERVER_FAMILIES",
-    "SESSION_FAMILIES",
     "SESSION_LABELS",
     "TYPES",
     "Family",

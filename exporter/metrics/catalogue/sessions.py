@@ -18,7 +18,7 @@ from exporter.metrics.catalogue.rows import (
 )
 from exporter.vb365.model import RestoreSession, SessionResult, SessionState
 
-__all__ = ["SESSION_FAMILIES", "SESSION_LABELS", "session_families"]
+__all__ = ["SESSION_LABELS", "session_families"]
 
 SESSION_LABELS = ("server", "session_id", "organization", "type")
 
@@ -29,7 +29,7 @@ def _end(session: RestoreSession) -> float | None:
     return session.end_time.timestamp()
 
 
-SESSION_FAMILIES: tuple[SessionFamily, ...] = (
+_ALWAYS: tuple[SessionFamily, ...] = (
     SessionChoice(
         name="vb365_restore_session_state",
         kind=Kind.GAUGE,
@@ -149,7 +149,7 @@ def session_families(
     more = (
         family for extra, families in _OF_EXTRAS.items() if extra in extras for family in families
     )
-    return (*SESSION_FAMILIES, *info, *more)
+    return (*_ALWAYS, *info, *more)
 
 
 def _info_family(info_labels: Sequence[str]) -> SessionFamily:

@@ -1,7 +1,7 @@
 """The status page: the values it shows, what it makes of them, and how it draws that."""
 
 from exporter.web.status.page import FailedRestore, ServerStatus, SessionRow, StatusPage
-from exporter.web.status.rendering import STYLE_SOURCE, render_status
+from exporter.web.status.style import STYLE_SOURCE
 from exporter.web.status.verdict import LONG_RUNNING_SECONDS, RECENT_SECONDS
 from exporter.web.status.view import StatusView
 
@@ -14,5 +14,4 @@ __all__ = [
     "SessionRow",
     "StatusPage",
     "StatusView",
-    "render_status",
 ]

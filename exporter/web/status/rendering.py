@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from datetime import datetime
-from importlib import resources
 from typing import Final
 
 import jinja2
-from markupsafe import Markup
 
 from exporter.timespans import human_duration
 from exporter.web.status import wording
 from exporter.web.status.page import SessionRow, StatusPage
+from exporter.web.status.style import STYLE, template
 from exporter.web.status.timeline import timeline
 from exporter.web.status.verdict import (
     LONG_RUNNING_SECONDS,
@@ -24,7 +21,7 @@ from exporter.web.status.verdict import (
     verdict,
 )
 
-__all__ = ["STYLE_SOURCE", "render_status"]
+__all__ = ["render_status"]
 
 _SHOWN_SERVERS: Final = 16
 _SHOWN_SESSIONS: Final = 20
@@ -64,7 +61,7 @@ def render_status(page: StatusPage, *, telemetry_path: str, paused: bool = False
         paused=paused,
         refresh_seconds=_refresh_seconds(page),
         info_characters=_INFO_CHARACTERS // max(1, len(page.info_labels)),
-        style=_STYLE,
+        style=STYLE,
     ).lstrip()
 
 
@@ -83,16 +80,12 @@ def _seconds_since(moment: datetime, now: datetime) -> float:
     return (now - moment).total_seconds()
 
 
-def _read(name: str) -> str:
-    return resources.files("exporter.web").joinpath("templates", name).read_text(encoding="utf-8")
-
-
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         autoescape=True,
         auto_reload=False,
         keep_trailing_newline=True,
-        loader=jinja2.FunctionLoader(_read),
+        loader=jinja2.FunctionLoader(template),
         lstrip_blocks=True,
         trim_blocks=True,
         undefined=jinja2.StrictUndefined,
@@ -116,10 +109,4 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-_STYLE: Final = Markup(_read("status.css"))  # noqa: S704 - our own file, no value goes into it
 _TEMPLATE: Final = _environment().get_template("status.html")
-
-STYLE_SOURCE: Final = (
-    f"'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode('ascii')}'"
-)
-"""The style sheet as a source for the Content-Security-Policy: only this one applies."""

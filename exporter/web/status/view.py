@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Final
 
 from exporter.web.status.page import StatusPage
-from exporter.web.status.rendering import render_status
 
 __all__ = ["StatusView"]
 
@@ -48,4 +47,7 @@ class StatusView:
             return html
 
     def _render(self, *, paused: bool) -> str:
+        # Jinja and the template are loaded for the first person who looks: most instances are only scraped.
+        from exporter.web.status.rendering import render_status  # noqa: PLC0415
+
         return render_status(self._read(), telemetry_path=self._telemetry_path, paused=paused)

@@ -1,0 +1,98 @@
+"""A real Prometheus, default time-outs, that scrapes a hundred thousand sessions from the exporter and from nginx."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from support.figures import show, times
+from support.nginx import file_server, write_body
+from support.programs import require
+from support.prometheus import Prometheus, running_prometheus
+from support.scraping import Scraper
+from support.serving import serving
+
+SCRAPES = 6
+# Room for the default time-out of 10 s.
+INTERVAL_SECONDS = 11
+# One that scrapes both would let the one's parsing delay the other's.
+_CONFIG = """
+global: {{scrape_interval: {interval}s}}
+scrape_configs:
+  - job_name: scraped
+    static_configs: [{{targets: ['{address}']}}]
+"""
+
+
+def seconds_of_scrapes(
+    address: str, directory: Path, interval_seconds: int, scrapes: int
+) -> list[float]:
+    """What each scrape but the first took, as Prometheus itself records it.
+
+    Raises:
+        RuntimeError: a scrape has failed.
+    """
+    config = _CONFIG.format(interval=interval_seconds, address=address)
+    with running_prometheus(config, directory) as prometheus:
+        # The first makes all series, which takes several times as long.
+        taken = [one_more_scrape(prometheus, seen) for seen in range(scrapes + 1)]
+        if prometheus.query("min_over_time(up[1h])")[0]["value"][1] != "1":
+            raise RuntimeError(f"not every scrape of {address} succeeded")
+    return taken[1:]
+
+
+def one_more_scrape(prometheus: Prometheus, seen: int) -> float:
+    while True:
+        counted = prometheus.query("count_over_time(scrape_duration_seconds[1h])")
+        if counted and int(counted[0]["value"][1]) > seen:
+            newest = prometheus.query("last_over_time(scrape_duration_seconds[1h])")
+            return float(newest[0]["value"][1])
+        time.sleep(0.2)
+
+
+def rows(sizes: Sequence[int], scrapes: int, interval_seconds: int) -> Iterator[tuple[str, ...]]:
+    for size in sizes:
+        with ExitStack() as stack:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            directory.chmod(0o755)
+            own = stack.enter_context(serving("exporter", size))
+            write_body(directory, own, gzip=[True])
+            files = stack.enter_context(file_server(directory))
+            with Scraper(own) as scraper:
+                scraper.scrape()
+                length = len(scraper.body)
+            ours: list[float] = []
+            theirs: list[float] = []
+            for number in range(2):
+                place = directory / f"prometheus-{number}"
+                ours += seconds_of_scrapes(own, place / "own", interval_seconds, scrapes // 2)
+                theirs += seconds_of_scrapes(files, place / "nginx", interval_seconds, scrapes // 2)
+        yield (
+            str(size),
+            f"{length / 1e6:.2f} MB",
+            f"{statistics.median(ours):.3f} s",
+            f"{statistics.median(theirs):.3f} s",
+            times(statistics.median(ours) / statistics.median(theirs)),
+            "1",
+        )
+
+
+def main(
+    sizes: Sequence[int] = (1000, 10_000, 100_000),
+    scrapes: int = SCRAPES,
+    interval_seconds: int = INTERVAL_SECONDS,
+) -> None:
+    require(prometheus="prometheus", nginx="nginx-light")
+    show(
+        "scrape_duration_seconds of Prometheus with its default time-out, in turns",
+        ("sessions", "gzip", "this exporter", "nginx, same bytes", "ratio", "up"),
+        rows(sizes, scrapes, interval_seconds),
+    )
+
+
+if __name__ == "__main__":
+    main()

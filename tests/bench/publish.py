@@ -1,0 +1,118 @@
+"""What a publish costs: beside a longer history, beside more servers, and when sessions change all over the history."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from support.expositions import publisher
+from support.figures import in_turns, median_ratio, milliseconds, show, times, work_of
+from support.histories import History
+from support.sessions import NOON
+
+RUNNING = 100
+ROUNDS = 15
+
+
+class Published:
+    """A history whose snapshots are published."""
+
+    def __init__(self, finished: int) -> None:
+        self.history = History(finished, RUNNING)
+        self._publisher = publisher(self.history.snapshot())
+        self._next = NOON
+
+    def unchanged(self) -> float:
+        """What runs was asked for again, nothing has finished."""
+        return self._publish()
+
+    def one_finished(self) -> float:
+        """One more session has finished."""
+        self._next += timedelta(seconds=30)
+        self.history.finish_one(self._next)
+        return self._publish()
+
+    def spread_change(self) -> float:
+        """One session in a hundred has changed, anywhere in the history."""
+        sessions = list(self.history.finished)
+        for session in random.sample(sessions, max(1, len(sessions) // 100)):
+            changed = replace(session, details=f"{random.randrange(1000)} items processed")  # noqa: S311 - any number will do
+            self.history.change(session, changed)
+        return self._publish()
+
+    def afresh(self) -> float:
+        """Nothing is kept: everything is rendered and compressed."""
+        snapshot = self.history.snapshot()
+        return work_of(lambda: publisher(snapshot))
+
+    def _publish(self) -> float:
+        snapshot = self.history.snapshot()
+        return work_of(lambda: self._publisher.publish(snapshot))
+
+
+def by_history(sizes: Sequence[int], rounds: int) -> Iterator[tuple[str, ...]]:
+    made = [Published(size) for size in sizes]
+    unchanged = in_turns(rounds, *(one.unchanged for one in made))
+    finished = in_turns(rounds, *(one.one_finished for one in made))
+    # Measured against a thousand: with fewer, a publish is little more than what runs.
+    base = sizes.index(1000) if 1000 in sizes else 0
+    for place, size in enumerate(sizes):
+        yield (
+            str(size),
+            milliseconds(statistics.median(unchanged[place])),
+            times(median_ratio(unchanged[place], unchanged[base])),
+            milliseconds(statistics.median(finished[place])),
+            times(median_ratio(finished[place], finished[base])),
+        )
+
+
+def by_spread(sizes: Sequence[int], rounds: int) -> Iterator[tuple[str, ...]]:
+    for size in sizes:
+        one = Published(size)
+        spread, afresh = in_turns(rounds, one.spread_change, one.afresh)
+        yield (
+            str(size),
+            milliseconds(statistics.median(spread)),
+            milliseconds(statistics.median(afresh)),
+            times(median_ratio(spread, afresh)),
+        )
+
+
+def by_servers(numbers: Sequence[int], rounds: int) -> Iterator[tuple[str, ...]]:
+    for number in numbers:
+        snapshots = [History(50, 2, server=f"server-{one}").snapshot() for one in range(number)]
+        made = publisher(*snapshots)
+        publishes = [
+            work_of(lambda made=made, one=one: made.publish(one))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            for one in (snapshots * rounds)[:rounds]
+        ]
+        yield (str(number), milliseconds(statistics.median(publishes)))
+
+
+def main(
+    sizes: Sequence[int] = (100, 1000, 10_000, 100_000),
+    servers: Sequence[int] = (1, 15, 100, 200),
+    rounds: int = ROUNDS,
+) -> None:
+    show(
+        f"A publish with {RUNNING} running sessions, and how it grows from 1000 finished ones",
+        ("finished", "none has finished", "growth", "one has finished", "growth"),
+        by_history(sizes, rounds),
+    )
+    show(
+        "A publish after one session in a hundred has changed anywhere, and everything afresh",
+        ("finished", "1 % changed", "afresh", "ratio"),
+        by_spread(sizes[1:], min(rounds, 5)),
+    )
+    show(
+        "A publish of one server, with 50 finished sessions each",
+        ("servers", "one of them publishes"),
+        by_servers(servers, rounds),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Rendering everything afresh, with nothing kept, beside the client library's `generate_latest` on the same families."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest as generate_text
+from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.registry import Collector
+
+from exporter.metrics.catalogue import session_families
+from exporter.metrics.families import render_snapshot
+from exporter.metrics.formats import Format
+from exporter.metrics.sessions import render_sessions
+from exporter.polling.snapshot import Snapshot
+from support.expositions import LibraryFamilies, body, publisher
+from support.figures import in_turns, median_ratio, milliseconds, show, times, work_of
+from support.histories import History
+
+ROUNDS = 5
+INFO_LABELS = ("name", "initiated_by", "client_host", "details")
+Generate = Callable[[CollectorRegistry], bytes]
+GENERATORS: Sequence[tuple[str, Format, Generate]] = (
+    ("text 0.0.4", Format.TEXT, generate_text),
+    ("OpenMetrics 1.0", Format.OPENMETRICS, generate_openmetrics),
+)
+
+
+class Made(Collector):
+    """Families that were made beforehand: what is measured is `generate_latest` alone."""
+
+    def __init__(self, snapshot: Snapshot, info_labels: Sequence[str]) -> None:
+        self._families = list(LibraryFamilies([snapshot], info_labels).collect())
+
+    def collect(self) -> list[Metric]:
+        return self._families
+
+
+def rows(
+    sizes: Sequence[int], info_labels: Sequence[str], rounds: int
+) -> Iterator[tuple[str, ...]]:
+    families = session_families(info_labels)
+    for size in sizes:
+        snapshot = History(size).snapshot()
+        sessions = [session for block in snapshot.finished for session in block.sessions]
+        registry = CollectorRegistry()
+        registry.register(Made(snapshot, info_labels))
+
+        def ours(
+            snapshot: Snapshot = snapshot, sessions: Sequence[object] = sessions
+        ) -> list[bytes]:
+            return [
+                *render_sessions(snapshot.server, sessions, families),  # type: ignore[arg-type]  # a default is not narrowed
+                *render_snapshot(snapshot),
+            ]
+
+        for name, form, generate in GENERATORS:
+            rendered = generate(registry)
+            if rendered != body(publisher(snapshot, info_labels=info_labels), form):
+                raise RuntimeError(f"{name} of {size} sessions is not what the library renders")
+            library, own = in_turns(
+                rounds,
+                lambda generate=generate, registry=registry: work_of(lambda: generate(registry)),  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+                lambda ours=ours: work_of(ours),  # type: ignore[misc]  # the same
+            )
+            yield (
+                str(size),
+                ", ".join(info_labels) or "none",
+                name,
+                f"{len(rendered) / 1e6:.1f} MB",
+                milliseconds(statistics.median(library)),
+                milliseconds(statistics.median(own)),
+                times(median_ratio(library, own)),
+            )
+
+
+def main(sizes: Sequence[int] = (100, 1000, 10_000, 100_000), rounds: int = ROUNDS) -> None:
+    show(
+        "A fresh render, byte for byte what generate_latest gives for the same families",
+        (
+            *("sessions", "info_labels", "format", "text", "generate_latest", "this exporter"),
+            "times as fast",
+        ),
+        (
+            *rows(sizes, (), rounds),
+            *rows([size for size in sizes if size <= 10_000][-1:], INFO_LABELS, rounds),
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Servers with a long history, made up and the same every time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from exporter.polling.blocks import SessionBlocks
+from exporter.polling.snapshot import Activity, RunningSession, ServerStatus, Snapshot
+from exporter.polling.tally import EndedTally
+from exporter.vb365.model import RestoreSession, SessionResult, SessionState, SessionType
+from support.sessions import NOON
+
+__all__ = ["History"]
+
+_ORGANIZATIONS = tuple(f"customer{number:02}.onmicrosoft.com" for number in range(20))
+_ACCOUNTS = ("CONTOSO\\alice", "CONTOSO\\bob", "CONTOSO\\svc-restore")
+_TYPES = (SessionType.VEX, SessionType.VEX, SessionType.VEOD, SessionType.VESP, SessionType.VET)
+_RESULTS = (*(SessionResult.SUCCESS,) * 8, SessionResult.WARNING, SessionResult.FAILED)
+
+
+class History:
+    """Sessions of one server, and what is said of them. Sessions begin about every half minute.
+
+    Args:
+        finished: how many have finished.
+        running: how many run.
+    """
+
+    def __init__(self, finished: int, running: int = 0, *, server: str = "hq") -> None:
+        self._server = server
+        self._random = random.Random(finished)  # noqa: S311 - the same every time, not secret
+        self._ended = EndedTally()
+        self._blocks = SessionBlocks()
+        self.running = [
+            self._session(NOON - timedelta(seconds=number)) for number in range(running)
+        ]
+        for number in reversed(range(finished)):
+            self.finish_one(NOON - timedelta(seconds=30 * number))
+
+    @property
+    def finished(self) -> Iterable[RestoreSession]:
+        """The finished sessions, oldest first."""
+        return iter(self._blocks)
+
+    def finish_one(self, created: datetime) -> None:
+        """Let one more session have run and finished."""
+        self._add(
+            self._session(
+                created,
+                state=SessionState.STOPPED,
+                result=self._random.choice(_RESULTS),
+                end_time=created + timedelta(seconds=self._random.uniform(5, 5000)),
+                details=f"{self._random.randrange(500)} items processed",
+            )
+        )
+
+    def change(self, session: RestoreSession, changed: RestoreSession) -> None:
+        """Let a finished session be another one."""
+        self._blocks.remove(session)
+        self._ended.remove(session, ())
+        self._add(changed)
+
+    def snapshot(self) -> Snapshot:
+        """What a poll would publish now."""
+        return Snapshot(
+            server=self._server,
+            status=ServerStatus(up=True, version="8.0.0.1", api_version="v8"),
+            max_series=len(self._blocks) + len(self.running),
+            running=tuple(
+                RunningSession(session=session, confirmed_at=0.0, configured=False)
+                for session in self.running
+            ),
+            finished=self._blocks.newest(),
+            finished_at=0.0,
+            listed_at=0.0,
+            stopped=dict(self._ended.stopped),
+            last_end=dict(self._ended.last_end),
+            activity=Activity(organizations=_ORGANIZATIONS),
+            sessions_known=len(self._blocks) + len(self.running),
+        )
+
+    def _add(self, session: RestoreSession) -> None:
+        self._blocks.add(session)
+        self._ended.add(session)
+
+    def _session(
+        self,
+        created: datetime,
+        *,
+        state: SessionState = SessionState.WORKING,
+        result: SessionResult | None = None,
+        end_time: datetime | None = None,
+        details: str = "",
+    ) -> RestoreSession:
+        chosen = self._random
+        return RestoreSession(
+            id=str(UUID(int=chosen.getrandbits(128), version=4)),
+            type=chosen.choice(_TYPES),
+            state=state,
+            creation_time=created + timedelta(microseconds=chosen.randrange(1_000_000)),
+            end_time=end_time,
+            result=result,
+            organization=chosen.choice(_ORGANIZATIONS),
+            name=f"Explorer session of {chosen.randrange(1_000_000)}",
+            initiated_by=chosen.choice(_ACCOUNTS),
+            details=details,
+            client_host="srv01 (via: 10.0.0.1)",
+        )

@@ -1,0 +1,84 @@
+"""The command polling a simulator with a long history: each a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from support.programs import EXPORTER, free_port, started
+from support.running import wait_until
+
+__all__ = ["PolledExporter", "polled_exporter", "simulated_server"]
+
+_POLLED_WITHIN_SECONDS = 300.0
+_CONFIG = """
+poll_interval: {poll_interval}
+servers:
+  - url: https://{simulator}
+    auth: {{username: demo, password: demo}}
+    tls_config: {{ca_file: ca.pem}}
+    sessions: {{max_series: 1000000, max_sessions: 1000000, lookback: 3650d}}
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolledExporter:
+    """A running exporter that has polled once."""
+
+    address: str
+    process: int
+
+    def resident_bytes(self, *, highest: bool = False) -> int:
+        """Memory it has now, or has had at the most."""
+        status = Path(f"/proc/{self.process}/status").read_text()
+        found = re.search(rf"Vm{'HWM' if highest else 'RSS'}:\s+(\d+) kB", status)
+        assert found is not None
+        return int(found[1]) * 1024
+
+    def forget_highest(self) -> None:
+        """Let the highest be counted from now."""
+        Path(f"/proc/{self.process}/clear_refs").write_text("5")
+
+    def processor_seconds(self) -> float:
+        """Processor time it has used."""
+        fields = Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def simulated_server(sessions: int, *, poll_interval: str = "1m") -> Iterator[Path]:
+    """Run a simulator of this many finished sessions; gives the configuration that polls it."""
+    with tempfile.TemporaryDirectory() as made:
+        directory = Path(made)
+        simulator, ca_file = f"127.0.0.1:{free_port()}", directory / "ca.pem"
+        config = directory / "config.yaml"
+        config.write_text(_CONFIG.format(poll_interval=poll_interval, simulator=simulator))
+        simulate = [
+            *(sys.executable, "-m", "exporter.simulator", f"--web.listen-address={simulator}"),
+            *(f"--tls.ca-file={ca_file}", f"--sessions={sessions}", "--speed=0.001"),
+        ]
+        with started(simulate, directory / "simulator.log"):
+            wait_until(ca_file.exists, "the simulator", _POLLED_WITHIN_SECONDS)
+            yield config
+
+
+@contextmanager
+def polled_exporter(sessions: int, *, poll_interval: str) -> Iterator[PolledExporter]:
+    """Run the command against a simulator of this many finished sessions; goes on when the first poll has succeeded."""
+    with simulated_server(sessions, poll_interval=poll_interval) as config:
+        address, log = f"127.0.0.1:{free_port()}", config.with_name("exporter.log")
+        export = [*EXPORTER, f"--config.file={config}", f"--web.listen-address={address}"]
+        with started(export, log) as process:
+            wait_until(
+                lambda: "first poll succeeded" in log.read_text(),
+                "a poll",
+                _POLLED_WITHIN_SECONDS,
+                pause_seconds=0.1,
+            )
+            yield PolledExporter(address=address, process=process.pid)

@@ -1,0 +1,127 @@
+"""A program that serves a made-up history as the command would serve a polled one, or as others would.
+
+    python -m support.serving exporter --sessions=10000 --address=127.0.0.1:9100 [--busy=rendering | --busy=config.yaml]
+    python -m support.serving stock --sessions=10000 --address=127.0.0.1:9100
+
+`stock` is what the client library serves by itself. A busy exporter renders everything, or polls the servers of a
+configuration, again and again in the same process. The program writes a line when it answers, and ends with its standard input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from exporter.config import load_config, parse_config
+from exporter.metrics.exposition import Publisher
+from exporter.service import Service
+from exporter.site import ServiceSite
+from exporter.web.app import WebApp
+from exporter.web.server import WebServer, bind_listeners
+from support.expositions import LibraryFamilies
+from support.histories import History
+from support.programs import free_port
+
+_CONFIG = "servers: [{name: hq, url: 'https://127.0.0.1:1', auth: {username: a, password: b}}]"
+
+
+@contextmanager
+def serving(kind: str, sessions: int, *options: str) -> Iterator[str]:
+    """Run this program, as `exporter` or as `stock`; gives its host:port."""
+    address = f"127.0.0.1:{free_port()}"
+    command = [
+        *(sys.executable, "-m", "support.serving", kind),
+        *(f"--sessions={sessions}", f"--address={address}", *options),
+    ]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        if process.stdout.readline() != "ready\n":
+            raise RuntimeError(f"{kind}: did not get ready")
+        try:
+            yield address
+        finally:
+            process.stdin.close()
+
+
+class _Kept(Collector):
+    """Families that were made once."""
+
+    def __init__(self, families: Collector) -> None:
+        self._families = list(families.collect())
+
+    def collect(self) -> list[Metric]:
+        return self._families
+
+
+def _serve(address: str, history: History) -> None:
+    # The whole service but for its pollers: it is not started.
+    service = Service(parse_config(_CONFIG, directory=Path.cwd()))
+    service.publisher.publish(history.snapshot())
+    app = WebApp(ServiceSite(service))
+    WebServer(app, bind_listeners([address]), refuse=app.refuse).start()
+
+
+def _serve_stock(address: str, history: History) -> None:
+    registry = CollectorRegistry()
+    registry.register(_Kept(LibraryFamilies([history.snapshot()])))
+    host, _, port = address.rpartition(":")
+    start_http_server(int(port), host, registry)
+
+
+def _render(history: History) -> None:
+    """Render everything, again and again."""
+    while True:
+        Publisher(
+            CollectorRegistry(),
+            info_labels=(),
+            monotonic=time.monotonic,
+            snapshots=[history.snapshot()],
+        )
+
+
+def _poll(config_file: Path) -> None:
+    """Read a server's whole history by a new connection and publish it, again and again."""
+    config = load_config(config_file)
+    while True:
+        Service(config).poll_once(threading.Event())
+
+
+_SERVERS: Mapping[str, Callable[[str, History], None]] = {
+    "exporter": _serve,
+    "stock": _serve_stock,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("server", choices=_SERVERS)
+    parser.add_argument("--sessions", type=int, required=True)
+    parser.add_argument("--address", required=True)
+    parser.add_argument("--busy")
+    options = parser.parse_args()
+    history = History(options.sessions)
+    _SERVERS[options.server](options.address, history)
+    if options.busy == "rendering":
+        threading.Thread(target=_render, args=(history,), daemon=True).start()
+    elif options.busy:
+        threading.Thread(target=_poll, args=(Path(options.busy),), daemon=True).start()
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
