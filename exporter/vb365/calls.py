@@ -127,9 +127,12 @@ class Calls:
             try:
                 answer = self._transport.exchange(request)
             except Vb365Error as error:
-                if not error.sent:
+                if error.sent:
+                    self._login_memory.ended()
+                else:
                     self._login_memory.unsent()
                 raise
+            self._login_memory.ended()
             if _is_success(answer):
                 return answer
             said = _said(answer, only_code=True)

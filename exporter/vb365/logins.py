@@ -64,6 +64,12 @@ class LoginMemory:
             self._sent.append(now)
             return 0.0
 
+    def ended(self) -> None:
+        """The request admitted last has ended: it may have reached the server as late as this."""
+        with self._lock:
+            if self._sent:
+                self._sent[-1] = self._clock()
+
     def unsent(self) -> None:
         """The request admitted last did not reach the server, so it does not count."""
         with self._lock:

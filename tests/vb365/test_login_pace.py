@@ -55,6 +55,8 @@ class Gate:
         )
         self.asked: list[tuple[float, str]] = []
         self.throttled = 0
+        self.late_seconds: list[float] = []
+        """How long the next token requests take to arrive."""
         self.reachable = True
         self._time = time
         self._throttle = Throttle(time.clock)
@@ -84,6 +86,7 @@ class Gate:
 
     def _token(self, form: dict[str, str]) -> Answer:
         kind = form["grant_type"]
+        self._time.now += self.late_seconds.pop(0) if self.late_seconds else 0.0
         self.asked.append((self._time.now, kind))
         try:
             self._throttle.count("exporter")
@@ -173,6 +176,17 @@ def test_without_refreshing_there_is_a_login_for_each_token_and_not_for_each_pol
 
     assert POLLS == bench.good_polls
     assert 1 + POLLS // 59 == len(bench.gate.logins())
+
+
+def test_a_login_keeps_its_distance_from_a_refresh_that_took_long_to_arrive(bench: Bench) -> None:
+    bench.poll(every_seconds=60.0)
+    bench.gate.office.revoke_all(refresh_too=True)
+    bench.gate.late_seconds = [0.8]
+
+    bench.poll(every_seconds=60.0)
+
+    (_, (refreshed, _), (logged_in, _)) = bench.gate.asked
+    assert 1 <= logged_in - refreshed
 
 
 def test_a_server_that_refuses_all_its_tokens_does_not_see_a_login_at_every_poll(
