@@ -96,10 +96,16 @@ class Poller:
 
     # One poll
 
-    def poll(self) -> None:
-        """Ask for everything that can have changed and publish what was answered. Never raises."""
+    def poll(self, *, walk: bool = False) -> None:
+        """Ask for everything that can have changed and publish what was answered. Never raises.
+
+        Args:
+            walk: ask also for what changes without a trace, as once an hour: whether finished sessions are still there.
+        """
         begun = self._clock.now()
         self._failures = []
+        if walk:
+            self._ledger.walk_again()
         try:
             self._ledger.begin_poll(begun)
             with self._api.poll(begun.monotonic + _RETRY_SHARE * self._server.poll_interval):
