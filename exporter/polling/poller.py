@@ -253,13 +253,18 @@ class Poller:
                 break
         self._ledger.end_list(request, self._clock.now())
 
-    def _ask_extras(self, session_ids: Collection[str] | None = None) -> None:
-        """Ask for the extras that are due, of all sessions or of these; one that fails fails by itself."""
+    def _ask_extras(self, changed: Collection[str] | None = None) -> None:
+        """Ask for the extras that are due; one that fails fails by itself.
+
+        Between polls, of those of the changed sessions that have ended: one that runs may change with every item, and
+        its events may be many.
+        """
+        extras = self._ledger.extras
         due = []
-        for request in self._ledger.extras.due():
+        for request in extras.due() if changed is None else extras.due_of_ended(changed):
             if request.extra == "statistics" and not self._api.has_statistics:
-                self._ledger.extras.failed(request)
-            elif session_ids is None or request.session_id in session_ids:
+                extras.failed(request)
+            else:
                 due.append(request)
         for request, answer in self._workers.ask_all(due, self._ask_extra):
             self.beat()
