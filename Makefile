@@ -7,6 +7,7 @@ READY  := $(VENV)/.ready
 
 SOAK_POLLS    ?= 10000
 CHAOS_SECONDS ?= 600
+RESTARTS_SECONDS ?= 600
 
 .DEFAULT_GOAL := help
 
@@ -55,6 +56,10 @@ soak: $(READY) ## ten thousand polls of a server in trouble, a week in about ten
 .PHONY: chaos
 chaos: $(READY) ## ten minutes of all troubles at random beside a healthy server (needs prometheus); CHAOS_SECONDS=n for others
 	$(BIN)/pytest tests/chaos --chaos-seconds=$(CHAOS_SECONDS) --timeout=0 -s
+
+.PHONY: restarts
+restarts: $(READY) ## ten minutes of killing feed, server and exporter at random: nothing lost, nothing twice; RESTARTS_SECONDS=n for others
+	$(BIN)/pytest tests/restarts --restarts-seconds=$(RESTARTS_SECONDS) --timeout=0 -s
 
 .PHONY: bench
 bench: $(READY) ## run the benchmarks and print their figures

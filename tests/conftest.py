@@ -16,12 +16,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """How long the tests go on that are the better the longer they are."""
     add = parser.addoption
     add("--chaos-seconds", type=int, default=60, help="how long a server is in trouble (60)")
+    add("--restarts-seconds", type=int, default=60, help="how long things restart (60)")
     add("--soak-polls", type=int, default=200, help="how many polls a server is in trouble (200)")
 
 
 @pytest.fixture
 def chaos_seconds(request: pytest.FixtureRequest) -> int:
     seconds: int = request.config.getoption("--chaos-seconds")
+    return seconds
+
+
+@pytest.fixture
+def restarts_seconds(request: pytest.FixtureRequest) -> int:
+    seconds: int = request.config.getoption("--restarts-seconds")
     return seconds
 
 

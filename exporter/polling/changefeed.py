@@ -90,6 +90,7 @@ class ChangeFeed:
         self._stop = stop
         self._random = random
         self._position: str | None = None
+        self._begun = False
         self._failures = 0
         self._lost_at: float | None = None
         self._missing_logged = False
@@ -130,7 +131,8 @@ class ChangeFeed:
 
     def _take(self, changes: Changes) -> None:
         if self._position is None:
-            self._inbox.put_gap()
+            self._inbox.put_gap(lost=self._begun)
+            self._begun = True
         self._position = changes.position
         self._inbox.put(changes.sessions)
         for change in changes.sessions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from exporter.config import Extra, SessionsConfig
@@ -50,6 +50,10 @@ class Extras:
         running = with_series(self._kept.running_newest_first(), self._max_series)
         of_running = (request for one in running for request in self._requests(one.session.id))
         return (*self._last_looks, *of_running)
+
+    def due_of_ended(self, session_ids: Collection[str]) -> tuple[ExtraRequest, ...]:
+        """What to ask for between polls: of those of these sessions that have just ended."""
+        return tuple(request for request in self._last_looks if request.session_id in session_ids)
 
     def take(self, request: ExtraRequest, answer: Statistics | EventSummary, now: Moment) -> None:
         """Take in an answer."""

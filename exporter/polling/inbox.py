@@ -19,6 +19,8 @@ class Told:
     """The last change of each session, in order."""
     gap: bool = False
     """True when the feed does not tell what happened before: only a poll does."""
+    lost: bool = False
+    """True when that is more than the first poll has seen: even a deletion may have been missed."""
 
     def __bool__(self) -> bool:
         return self.gap or bool(self.changes)
@@ -32,6 +34,7 @@ class Inbox:
         self._something = threading.Event()
         self._changes: dict[str, SessionChange] = {}
         self._gap = False
+        self._lost = False
 
     def put(self, changes: Iterable[SessionChange]) -> None:
         """Something happened to sessions."""
@@ -42,10 +45,11 @@ class Inbox:
             if self._changes:
                 self._something.set()
 
-    def put_gap(self) -> None:
-        """The feed begins here: it does not tell what happened before."""
+    def put_gap(self, *, lost: bool) -> None:
+        """The feed begins here: it does not tell what happened before; `lost` when it had begun already."""
         with self._lock:
             self._gap = True
+            self._lost = self._lost or lost
             self._something.set()
 
     def wake(self) -> None:
@@ -60,8 +64,8 @@ class Inbox:
     def take(self) -> Told:
         """All that was told so far."""
         with self._lock:
-            told = Told(changes=tuple(self._changes.values()), gap=self._gap)
+            told = Told(changes=tuple(self._changes.values()), gap=self._gap, lost=self._lost)
             self._changes = {}
-            self._gap = False
+            self._gap = self._lost = False
             self._something.clear()
         return told

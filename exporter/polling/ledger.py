@@ -196,6 +196,10 @@ class Ledger:
         """A session that has changed could not be asked for: the next poll does."""
         self._to_verify.add(session_id)
 
+    def walk_again(self) -> None:
+        """List everything again from the next poll on, until that has succeeded."""
+        self._walk_due_at = -inf
+
     def take_news(self) -> tuple[RestoreSession, ...]:
         """The sessions that began or ended since this was asked last, as they are known now."""
         news = tuple(self._kept.find(one.id) or one for one in self._news.values())

@@ -69,8 +69,9 @@ class PollLoop:
             if self._stop.is_set():
                 return
             if told.gap:
-                self._poller.poll()
-            elif told.changes:
+                self._poller.poll(walk=told.lost)
+            if told.changes:
+                # Also after a poll: it does not see that a finished session was deleted.
                 self._poller.follow(told.changes)
             seconds = due - self._clock.monotonic()
             if seconds <= 0:

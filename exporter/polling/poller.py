@@ -98,11 +98,17 @@ class Poller:
 
     # One poll
 
-    def poll(self) -> None:
-        """Ask for everything that can have changed and publish what was answered. Never raises."""
+    def poll(self, *, walk: bool = False) -> None:
+        """Ask for everything that can have changed and publish what was answered. Never raises.
+
+        Args:
+            walk: ask also for what changes without a trace, as once an hour: whether finished sessions are still there.
+        """
         begun = self._clock.now()
         self._failures = []
         reachable = False
+        if walk:
+            self._ledger.walk_again()
         try:
             self._ledger.begin_poll(begun)
             with self._api.poll(begun.monotonic + _RETRY_SHARE * self._server.poll_interval):
@@ -154,8 +160,8 @@ class Poller:
             log.exception("change feed could not be followed", server=self._server.name)
         if not self._stop.is_set():
             self._tell()
-            due = self._ledger.extras.due()
-            self._complete([one for one in due if one.session_id in updated])
+            # One that runs may change with every item, and its events may be many: that is left to the polls.
+            self._complete(self._ledger.extras.due_of_ended(updated))
 
     def _tell(self) -> None:
         """Publish what is known now."""

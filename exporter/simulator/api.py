@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Final, get_args
 from urllib.parse import urlencode
 from uuid import NAMESPACE_OID, uuid5
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
 
     from exporter.simulator.world import World
 
-__all__ = ["Api"]
+__all__ = ["FEED_END", "OUTDATED_CODE", "OUTDATED_TEXT", "Api"]
+
+FEED_END: Final = "latest"
+OUTDATED_CODE: Final = "OutdatedChangeToken"
+OUTDATED_TEXT: Final = "The change token is no longer valid."
 
 _DEFAULT_LIMIT: Final = 30
 _MAX_LIMIT: Final = 10_000
@@ -143,9 +148,9 @@ class Api:
 
     def _events(self, call: Call) -> str:
         offset, limit = self._range(call)
-        texts = list(event_texts(self._session(call), call.version, listed=True).values())
+        texts = event_texts(self._session(call), call.version, listed=True)
         page = self._page(call, offset, limit, more=offset + limit < len(texts))
-        return page.text(texts[offset : offset + limit])
+        return page.text(list(islice(texts.values(), offset, offset + limit)))
 
     def _event(self, call: Call) -> str:
         text = event_texts(self._session(call), call.version).get(call.ids[1])
@@ -156,8 +161,8 @@ class Api:
     async def _change_feed(self, call: Call) -> str:
         """`GET /v8/Events`: from=latest gives a token at once, from=token waits until something has changed."""
         limit = self._number(call, "limit", 1000)
-        start = call.parameters.get("from", "latest")
-        if start == "latest":
+        start = call.parameters.get("from", FEED_END)
+        if start == FEED_END:
             return dumps(
                 {
                     "nextChangeToken": str(self._world.change_number()),
@@ -176,7 +181,7 @@ class Api:
                 else None
             )
             if changes is None:
-                raise Problem(400, "The change token is no longer valid.", "OutdatedChangeToken")
+                raise Problem(400, OUTDATED_TEXT, OUTDATED_CODE)
             if changes or loop.time() >= deadline:
                 break
             await asyncio.sleep(_FEED_CHECK_SECONDS)

@@ -105,6 +105,11 @@ _DEFINITIONS: Final = (
     Definition(name="clock_skew", help="the server's clock is value hours ahead", value=5),
     Definition(name="endless_paging", help="pages never end", route="list"),
     Definition(
+        name="change_token_outdated",
+        help="the feed does not know any more what came after a token",
+        route="change_feed",
+    ),
+    Definition(
         name="next_to_other_host", help="next leads to target", route="list", target=_ELSEWHERE
     ),
     Definition(name="redirect_to_other_host", help="307 to target", target=_ELSEWHERE),

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import quote
 from uuid import NAMESPACE_OID, uuid5
@@ -14,7 +16,7 @@ from uuid import NAMESPACE_OID, uuid5
 from exporter.simulator.sessions import Event, Session, events_of, timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = [
     "Page",
@@ -127,8 +129,9 @@ class Page:
         return {"href": f"{self.path}?offset={offset}&limit={self.limit}{self.query}"}
 
 
-def event_texts(session: Session, version: str, *, listed: bool = False) -> dict[str, str]:
-    """The objects of a session's events in order, by their ids."""
+@lru_cache(maxsize=2)
+def event_texts(session: Session, version: str, *, listed: bool = False) -> Mapping[str, str]:
+    """The objects of a session's events in order, by their ids; remembered, as they are asked for page by page."""
     href = f"{'' if listed else '/'}{version}/restoresessions/{quote(session.id)}"
     texts = {}
     for event in events_of(session):
@@ -142,7 +145,7 @@ def event_texts(session: Session, version: str, *, listed: bool = False) -> dict
             organization_id = str(uuid5(NAMESPACE_OID, session.organization or ""))
             fields |= {"organizationId": organization_id, "userId": None, "siteId": None}
         texts[event_id] = dumps(fields)
-    return texts
+    return MappingProxyType(texts)
 
 
 def _event(session: Session, event: Event, event_id: str) -> dict[str, object]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from exporter.simulator import wire
+from exporter.simulator.api import FEED_END, OUTDATED_CODE, OUTDATED_TEXT
 from exporter.simulator.damage import DAMAGES, shift_times
 from exporter.simulator.documents import dumps, problem_text
 from exporter.simulator.login import Login, bearer_token
@@ -147,6 +148,15 @@ async def _redirect(stage: Stage) -> web.StreamResponse:
     return web.Response(status=307, headers={"Location": location})
 
 
+# The change feed
+
+
+async def _change_token_outdated(stage: Stage) -> web.StreamResponse:
+    if stage.call.parameters.get("from", FEED_END) == FEED_END:
+        return await stage.right_answer()
+    return _message(400, OUTDATED_TEXT, OUTDATED_CODE, stage.call.version)
+
+
 # The token endpoint
 
 
@@ -273,5 +283,6 @@ REQUEST_FAULTS: Final[dict[str, Misbehaviour]] = {
     "gzip_bomb": _gzip_bomb,
     "clock_skew": _clock_skew,
     "redirect_to_other_host": _redirect,
+    "change_token_outdated": _change_token_outdated,
     **{name: _damaged(damage) for name, damage in DAMAGES.items()},
 }

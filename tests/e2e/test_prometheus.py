@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
+import requests
+from prometheus_client.parser import text_string_to_metric_families
 
+from exporter.metrics.catalogue import all_families
 from exporter.simulator import Simulator
 from exporter.simulator.world import World
-from support.programs import program
+from support.programs import EXPORTER, free_port, program, started
 from support.prometheus import scraped_by_prometheus
-from support.running import running_exporter, server_yaml, wait_until
+from support.running import running_exporter, server_yaml, wait_until, write_config
 
 pytestmark = pytest.mark.e2e
 
@@ -55,6 +59,47 @@ def test_the_first_failed_restore_of_an_organization_is_seen(tmp_path: Path) -> 
             shown = prometheus.query('vb365_restore_session_result{result="Failed"} == 1')
             assert failed == {found["metric"]["session_id"] for found in shown}
             assert [] == prometheus.query("up == 0")
+
+
+def test_promtool_has_nothing_to_say_about_anything_with_every_feature_on(tmp_path: Path) -> None:
+    world = World(activity=False, sessions=20)
+    labels = "[name, initiated_by, client_host, scope_name, reason, details]"
+    with Simulator(world) as simulator:
+        new = "2f4d8f0e-5a6b-4c0d-9f11-0c1d2e3f4a5b"
+        sessions = f"{{extras: [statistics, events], ids: [{new}], discover: true}}"
+        address = f"127.0.0.1:{free_port()}"
+        config = write_config(
+            tmp_path,
+            server_yaml(simulator, extra=f"sessions: {sessions}"),
+            f"poll_interval: 5m\ninfo_labels: {labels}",
+        )
+        command = [
+            *(*EXPORTER, f"--config.file={config}", f"--web.listen-address={address}"),
+            f"--audit.log-file={tmp_path / 'audit.log'}",
+        ]
+
+        def metrics() -> str:
+            try:
+                return requests.get(f"http://{address}/metrics", timeout=10).text
+            except requests.ConnectionError:
+                return ""
+
+        with started(command, tmp_path / "log"):
+            connected = 'vb365_change_feed_connected{server="hq"} 1.0'
+            wait_until(lambda: connected in metrics(), "the feed is followed", 60)
+            world.add_session(id=new, organization="contoso.example", items="orwfsca")
+            world.finish(new, "Warning")
+            told = f'vb365_restore_session_events{{[^}}]*session_id="{new}"'
+            wait_until(lambda: re.search(told, metrics()) is not None, "its events", 60)
+            text = metrics()
+
+    shown = {family.name for family in text_string_to_metric_families(text)}
+    assert {family.name.removesuffix("_total") for family in all_families()} <= shown
+    promtool = program("promtool", "prometheus")
+    checked = subprocess.run(
+        [promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False
+    )
+    assert (0, "", "") == (checked.returncode, checked.stdout, checked.stderr)
 
 
 def test_the_shipped_scrape_configuration_is_valid() -> None:

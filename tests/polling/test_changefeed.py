@@ -122,7 +122,7 @@ def test_a_position_that_is_outdated_makes_the_feed_begin_anew_and_asks_for_a_po
     bench.feed.ask()
 
     assert "latest" == bench.api.asked[-1][0]
-    assert Told(gap=True) == bench.inbox.take()
+    assert Told(gap=True, lost=True) == bench.inbox.take()
 
 
 def test_failures_in_a_row_are_waited_for_longer_and_longer_up_to_a_minute() -> None:

@@ -146,7 +146,17 @@ def test_very_many_changes_are_left_to_one_poll() -> None:
     assert 2 == len(bench.counts.polls)
 
 
-def test_extras_of_a_session_that_changed_are_asked_for_with_it() -> None:
+def test_extras_of_a_session_that_goes_on_are_left_to_the_polls() -> None:
+    bench = Bench(running(60), follow=sessions_config(extras=["statistics"]))
+    bench.poll()
+    bench.api.sessions[session_id(60)] = running(60, details="2 items processed")
+
+    bench.follow(update(60))
+
+    assert [f"get {session_id(60)}"] == bench.api.calls
+
+
+def test_extras_of_a_session_that_has_ended_are_asked_for_with_it() -> None:
     bench = Bench(running(60), running(50), follow=sessions_config(extras=["statistics"]))
     bench.poll()
     bench.api.sessions[session_id(60)] = failed(running(60))

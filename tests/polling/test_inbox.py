@@ -26,7 +26,7 @@ def test_of_several_changes_of_a_session_the_last_one_counts_in_its_place() -> N
 def test_what_was_taken_is_not_told_again() -> None:
     inbox = Inbox()
     inbox.put([update("a")])
-    inbox.put_gap()
+    inbox.put_gap(lost=False)
 
     assert Told(changes=(update("a"),), gap=True) == inbox.take()
     assert not inbox.take()

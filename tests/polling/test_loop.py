@@ -10,8 +10,9 @@ from exporter.polling.inbox import Inbox, Told
 from exporter.polling.loop import PollLoop
 from exporter.vb365.client import Page, ServiceInstance
 from exporter.vb365.feed import ChangeKind, SessionChange
+from support.ledgers import shown_ids
 from support.pollers import Bench
-from support.sessions import running, session_id
+from support.sessions import finished, running, session_id
 
 
 class PassingInbox(Inbox):
@@ -127,7 +128,7 @@ def test_a_feed_that_cannot_tell_what_happened_before_makes_a_poll() -> None:
     def tell(inbox: PassingInbox) -> None:
         if len(inbox.waits) == 1:
             bench.clock.seconds -= 45.0
-            inbox.put_gap()
+            inbox.put_gap(lost=False)
         if len(inbox.waits) == 3:
             bench.stop.set()
 
@@ -136,6 +137,41 @@ def test_a_feed_that_cannot_tell_what_happened_before_makes_a_poll() -> None:
 
     assert 2 == len(bench.counts.polls)
     assert [60.0, 45.0, 45.0] == inbox.waits
+
+
+def test_what_is_told_after_a_gap_is_taken_in_after_its_poll() -> None:
+    bench = Bench(running(60), finished(100))
+    gone = finished(100)
+
+    def tell(inbox: PassingInbox) -> None:
+        if len(inbox.waits) == 1:
+            inbox.put_gap(lost=False)
+            del bench.api.sessions[gone.id]
+            inbox.put([SessionChange(kind=ChangeKind.DELETE, session_id=gone.id)])
+        if len(inbox.waits) == 3:
+            bench.stop.set()
+
+    loop_of(bench, PassingInbox(bench, tell)).run()
+
+    assert gone.id in shown_ids(bench.published[0])
+    assert gone.id not in shown_ids(bench.published[-1])
+
+
+def test_a_feed_that_has_missed_something_makes_a_poll_that_walks_over_everything() -> None:
+    bench = Bench(running(60), finished(100), finished(50))
+    gone = finished(100)
+
+    def tell(inbox: PassingInbox) -> None:
+        if len(inbox.waits) == 1:
+            del bench.api.sessions[gone.id]
+            inbox.put_gap(lost=True)
+        if len(inbox.waits) == 3:
+            bench.stop.set()
+
+    loop_of(bench, PassingInbox(bench, tell)).run()
+
+    assert gone.id in shown_ids(bench.published[0])
+    assert gone.id not in shown_ids(bench.published[-1])
 
 
 def test_a_loop_that_is_woken_after_it_was_stopped_does_not_poll_again() -> None:

@@ -489,3 +489,21 @@ def test_statistics_and_events_can_be_damaged_too(
 
     assert statistics["totalItemsCount"] == "all"
     assert (start["type"], start["status"]) == ("Vpp", "Suspended")
+
+
+# The change feed
+
+
+def test_a_change_token_is_outdated_and_a_new_one_is_given(client: Client, world: World) -> None:
+    token = client.json("/v8/Events")["nextChangeToken"]
+    world.add_session()
+    client.simulator.faults.set("change_token_outdated")
+
+    refused = client.get("/v8/Events", **{"from": token}, timeoutSeconds=0)
+
+    assert refused.status_code == 400
+    assert refused.json()["errorCode"] == "OutdatedChangeToken"
+    assert client.json("/v8/Events")["nextChangeToken"] != token
+    assert client.json(LIST)["results"]
+    client.simulator.faults.clear()
+    assert len(client.json("/v8/Events", **{"from": token}, timeoutSeconds=0)["results"]) == 1

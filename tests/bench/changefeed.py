@@ -1,0 +1,125 @@
+"""How long a change of a restore session takes to be on `/metrics`, and what it costs, by the change feed of VB365 8.
+
+The exporter is its command, the server a simulator in another process. It changes one session after the other: each starts, and
+ends with one of the results. The next poll is five minutes away, so that nothing but the feed tells of a change.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+
+from support.asked import Metrics, Server
+from support.figures import milliseconds, quantile, show
+from support.programs import EXPORTER, free_port, started
+from support.running import wait_until
+
+CHANGES = 500
+RESULTS = ("Success", "Warning", "Failed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """What was measured."""
+
+    seconds: list[float]
+    requests: Counter[str]
+    polls: float
+
+
+def measured(server: Server, metrics: Metrics) -> Figures:
+    """Change sessions, each when the change before is seen."""
+    before, polls = metrics.requests(), metrics.value('vb365_polls_total{server="hq"}') or 0.0
+    seconds = []
+    results = cycle(RESULTS)
+    for _ in range(CHANGES // 2):
+        session_id = server.change(organization="contoso.example", type="Vex")
+        seconds.append(metrics.seconds_until(_line(session_id, "state", "Working")))
+        result = next(results)
+        server.change(id=session_id, state="Stopped", result=result)
+        seconds.append(metrics.seconds_until(_line(session_id, "result", result)))
+    return Figures(
+        seconds=seconds,
+        requests=metrics.requests() - before,
+        polls=(metrics.value('vb365_polls_total{server="hq"}') or 0.0) - polls,
+    )
+
+
+def _line(session_id: str, what: str, value: str) -> re.Pattern[str]:
+    labels = rf'[^}}\n]*{what}="{value}"[^}}\n]*session_id="{session_id}"|[^}}\n]*session_id="{session_id}"[^}}\n]*{what}="{value}"'
+    return re.compile(
+        rf"^vb365_restore_session_{what}\{{(?:{labels})[^}}\n]*\}} 1\.0$", re.MULTILINE
+    )
+
+
+@contextmanager
+def running(directory: Path) -> Iterator[tuple[Server, Metrics]]:
+    """A simulator whose own sessions stand as good as still, and an exporter that follows its feed."""
+    simulator, address = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    ca_file = directory / "ca.pem"
+    (directory / "config.yaml").write_text(
+        f"poll_interval: 5m\nservers:\n  - name: hq\n    url: https://{simulator}\n"
+        f"    auth: {{username: demo, password: demo}}\n    tls_config: {{ca_file: {ca_file}}}\n"
+    )
+    simulate: list[str | Path] = [
+        *(sys.executable, "-m", "exporter.simulator", f"--web.listen-address={simulator}"),
+        *("--tls.ca-file", ca_file, "--sessions=0", "--speed=1e-6"),
+    ]
+    export = [
+        *(*EXPORTER, f"--config.file={directory / 'config.yaml'}"),
+        f"--web.listen-address={address}",
+    ]
+    with started(simulate, directory / "simulator.log"):
+        wait_until(
+            lambda: "truth" in (directory / "simulator.log").read_text(), "the simulator", 60
+        )
+        with (
+            started(export, directory / "exporter.log"),
+            closing(Server(simulator, ca_file)) as server,
+        ):
+            log = directory / "exporter.log"
+            wait_until(lambda: "first poll succeeded" in log.read_text(), "a poll", 60)
+            with closing(Metrics(address)) as metrics:
+                connected = 'vb365_change_feed_connected{server="hq"}'
+                wait_until(lambda: metrics.value(connected) == 1, "the feed", 60)
+                polls = 'vb365_polls_total{server="hq"}'
+                wait_until(lambda: metrics.value(polls) == 2, "the poll of its beginning", 60)
+                yield server, metrics
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as directory, running(Path(directory)) as (server, metrics):
+        figures = measured(server, metrics)
+    others = Counter(figures.requests)
+    long_polls = others.pop("change_feed", 0)
+    show(
+        f"{CHANGES} changes, one after the other, seen on /metrics by the change feed; poll_interval is 5m",
+        ("what", "p50", "p99", "longest"),
+        [
+            (
+                "until it is on /metrics",
+                *(milliseconds(quantile(figures.seconds, share)) for share in (0.5, 0.99, 1.0)),
+            )
+        ],
+    )
+    show(
+        "What it cost the server",
+        ("requests", "number", "per change"),
+        [
+            ("long-polls", str(long_polls), f"{long_polls / CHANGES:.2f}"),
+            *((name, str(n), f"{n / CHANGES:.2f}") for name, n in sorted(others.items())),
+            ("all but long-polls", str(others.total()), f"{others.total() / CHANGES:.2f}"),
+        ],
+    )
+    sys.stdout.write(f"\nPolls meanwhile: {figures.polls:.0f}\n")
+
+
+if __name__ == "__main__":
+    main()

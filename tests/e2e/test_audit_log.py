@@ -1,0 +1,191 @@
+"""`--audit.log-file` as a user runs it."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import stat
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from exporter.simulator import Simulator
+from exporter.simulator.world import World
+from support.audits import events_of, lines_of
+from support.programs import EXPORTER, clean_environment, free_port, run
+from support.running import server_yaml, wait_until, write_config
+
+pytestmark = pytest.mark.e2e
+
+STARTED, ENDED = "started", "ended"
+
+
+@pytest.fixture
+def world() -> World:
+    return World(sessions=0, organizations=0, activity=False, minimum=False)
+
+
+def add(world: World) -> str:
+    """A session that is opened now, with all that an auditor wants to know."""
+    return world.add_session(
+        organization="contoso.example",
+        type="Vex",
+        initiated_by="CONTOSO\\operator",
+        client_host="SRV01 (via: 10.0.0.1)",
+        reason="ticket 4711",
+        items="rr",
+    )
+
+
+def config_of(directory: Path, simulator: Simulator) -> Path:
+    servers = server_yaml(simulator, extra="sessions: {extras: [statistics]}")
+    return write_config(directory, servers, "poll_interval: 5m")
+
+
+@contextmanager
+def exporter(
+    config: Path, target: Path | str, address: str | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The command with an audit log; what it writes to standard output is in `stdout` beside its configuration."""
+    command = [
+        *(*EXPORTER, f"--config.file={config}", f"--audit.log-file={target}"),
+        f"--web.listen-address={address or f'127.0.0.1:{free_port()}'}",
+    ]
+    with (
+        config.with_name("stdout").open("ab") as output,
+        subprocess.Popen(
+            command, stdout=output, stderr=subprocess.DEVNULL, env=clean_environment()
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def events(*files: Path) -> list[tuple[str, str]]:
+    """Session and event of each line; none before there is a file, and while its last line is torn."""
+    if not all(file.exists() and file.read_bytes().endswith(b"\n") for file in files):
+        return []
+    return [(session_id, event) for _, session_id, event in events_of(*files)]
+
+
+def wait_for(file: Path, expected: list[tuple[str, str]]) -> None:
+    wait_until(lambda: events(file) == expected, f"{expected} in the audit log", 60)
+
+
+def test_a_session_is_told_of_when_it_starts_and_when_it_ends_with_what_was_restored(
+    tmp_path: Path, world: World
+) -> None:
+    audit = tmp_path / "audit.log"
+    with Simulator(world) as simulator, exporter(config_of(tmp_path, simulator), audit):
+        wait_until(lambda: simulator.requests["GET", "change_feed"] > 1, "the feed is followed", 60)
+        session_id = add(world)
+        wait_for(audit, [(session_id, STARTED)])
+        world.change_session(session_id, items="rrwffs")
+        world.finish(session_id, "Warning")
+        wait_for(audit, [(session_id, STARTED), (session_id, ENDED)])
+
+    ended: dict[str, Any] = lines_of(audit)[1]
+    assert {"restored": 3, "failed": 2, "skipped": 1} == ended["statistics"]
+    assert ("Warning", "CONTOSO\\operator", "SRV01 (via: 10.0.0.1)", "ticket 4711") == tuple(
+        ended[field] for field in ("result", "initiatedBy", "clientHost", "reason")
+    )
+    assert 0o600 == stat.S_IMODE(audit.stat().st_mode)
+
+
+def test_standard_output_gets_the_same_lines_and_nothing_else(tmp_path: Path, world: World) -> None:
+    session_id = add(world)
+    output = tmp_path / "stdout"
+    with Simulator(world) as simulator, exporter(config_of(tmp_path, simulator), "-"):
+        wait_for(output, [(session_id, STARTED)])
+        world.finish(session_id)
+        wait_for(output, [(session_id, STARTED), (session_id, ENDED)])
+
+
+def test_polling_once_again_writes_nothing_again_but_what_has_happened_since(
+    tmp_path: Path, world: World
+) -> None:
+    audit = tmp_path / "audit.log"
+    stays = add(world)
+    with Simulator(world) as simulator:
+        config = config_of(tmp_path, simulator)
+        flags = (f"--config.file={config}", f"--audit.log-file={audit}", "--log.level=warn")
+        command = (*flags, "--once")
+        assert (0, "") == (run(*command).returncode, run(*command).stderr)
+        assert [(stays, STARTED)] == events(audit)
+
+        world.finish(stays)
+        assert 0 == run(*command).returncode
+        assert 0 == run(*command).returncode
+
+    assert [(stays, STARTED), (stays, ENDED)] == events(audit)
+
+
+def test_what_was_written_before_the_exporter_was_killed_is_not_written_again(
+    tmp_path: Path, world: World
+) -> None:
+    audit = tmp_path / "audit.log"
+    ends, stays = add(world), add(world)
+    both = {(ends, STARTED), (stays, STARTED)}
+    with Simulator(world) as simulator:
+        config = config_of(tmp_path, simulator)
+        with exporter(config, audit) as process:
+            wait_until(lambda: set(events(audit)) == both, "both have started", 60)
+            process.kill()
+            process.wait(10)
+        world.finish(ends)
+        with audit.open("ab") as file:  # as if it had been killed while it wrote
+            file.write(b'{"time":"2026-11-24T03:01:52.118Z","event":"en')
+        with exporter(config, audit) as process:
+            wait_until(lambda: (ends, ENDED) in events(audit), "one has ended", 60)
+            process.send_signal(signal.SIGTERM)
+            assert 0 == process.wait(10)
+
+    assert 3 == len(events(audit))
+    assert both | {(ends, ENDED)} == set(events(audit))
+
+
+def test_a_file_that_cannot_grow_stops_nothing_and_gets_what_it_missed_once(
+    tmp_path: Path, world: World
+) -> None:
+    audit = tmp_path / "audit.log"
+    address = f"127.0.0.1:{free_port()}"
+    first = add(world)
+
+    def metrics() -> str:
+        return requests.get(f"http://{address}/metrics", timeout=10).text
+
+    def failures() -> float:
+        name = "vb365_exporter_audit_write_failures_total "
+        (line,) = (line for line in metrics().splitlines() if line.startswith(name))
+        return float(line.removeprefix(name))
+
+    with (
+        Simulator(world) as simulator,
+        exporter(config_of(tmp_path, simulator), audit, address) as process,
+    ):
+        wait_for(audit, [(first, STARTED)])
+        wait_until(lambda: simulator.requests["GET", "change_feed"] > 1, "the feed is followed", 60)
+        # Full for this process alone: in the middle of the next line.
+        full = (audit.stat().st_size + 100, resource.RLIM_INFINITY)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, full)
+        world.finish(first, "Failed")
+        wait_until(lambda: failures() > 0, "a write has failed", 60)
+        second = add(world)
+        shown = f'session_id="{second}"'
+        wait_until(lambda: shown in metrics(), "another session is shown", 60)
+
+        assert 'vb365_up{server="hq"} 1.0' in metrics()
+        assert requests.get(f"http://{address}/-/healthy", timeout=10).ok
+        assert process.poll() is None
+        room = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, room)
+        wait_until(lambda: len(events(audit)) == 3, "what was missed is written", 60)
+
+    assert [(first, STARTED), (first, ENDED), (second, STARTED)] == events(audit)

@@ -1,0 +1,275 @@
+"""The change feed of VB365 8 over real HTTPS: what is told between polls, and what becomes of it when the feed fails."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from exporter.polling import changefeed
+from exporter.simulator import Simulator
+from exporter.simulator.world import World
+from support.running import RunningExporter, running_exporter, server_yaml, wait_until
+
+SELDOM = "poll_interval: 5m"
+OFTEN = "poll_interval: 1s"
+CONNECTED = "vb365_change_feed_connected"
+POLLS = "vb365_polls_total"
+ORGANIZATION = "contoso.example"
+
+
+@pytest.fixture
+def world() -> World:
+    world = World(sessions=0, organizations=0, activity=False, minimum=False)
+    world.add_session(organization=ORGANIZATION, type="Vex")
+    return world
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long-polls that end after a second, so that the next one meets what is wrong by then."""
+    monkeypatch.setattr(changefeed, "HOLD_SECONDS", 1.0)
+
+
+@contextmanager
+def followed(simulator: Simulator, top: str = SELDOM, extra: str = "") -> Iterator[RunningExporter]:
+    """An exporter that follows a simulator's feed, and has made the poll that the feed's beginning asks for."""
+    with running_exporter(server_yaml(simulator, extra=extra), top) as exporter:
+        exporter.wait_for(1, CONNECTED, server="hq")
+        wait_until(lambda: (exporter.value(POLLS) or 0) >= 2, "the second poll")
+        yield exporter
+
+
+def add(world: World) -> str:
+    """A session that is opened now."""
+    return world.add_session(organization=ORGANIZATION, type="Vex")
+
+
+def started(exporter: RunningExporter) -> float:
+    return sum(value for _, value in exporter.samples("vb365_restore_sessions_started_total"))
+
+
+def finished(exporter: RunningExporter) -> float:
+    return sum(value for _, value in exporter.samples("vb365_restore_sessions_finished_total"))
+
+
+def updates(exporter: RunningExporter) -> float | None:
+    return exporter.value("vb365_change_feed_events_total", server="hq", event="update")
+
+
+def wait_until_runs(exporter: RunningExporter, session_id: str) -> None:
+    exporter.wait_for(1, "vb365_restore_session_state", session_id=session_id, state="Working")
+
+
+def wait_until_failed(exporter: RunningExporter, session_id: str) -> None:
+    exporter.wait_for(1, "vb365_restore_session_result", session_id=session_id, result="Failed")
+
+
+def test_a_session_that_starts_and_one_that_fails_are_shown_long_before_the_next_poll(
+    world: World,
+) -> None:
+    with Simulator(world) as simulator, followed(simulator) as exporter:
+        new = add(world)
+        wait_until_runs(exporter, new)
+        world.finish(new, "Failed")
+        wait_until_failed(exporter, new)
+
+        assert 2 == exporter.value(POLLS)
+        assert (1, 1) == (started(exporter), finished(exporter))
+        assert 2 == updates(exporter)
+        assert (exporter.value("vb365_change_feed_last_event_timestamp_seconds") or 0) > 0
+        assert 2 == simulator.requests["GET", "get"]
+
+
+def test_a_change_asks_for_nothing_but_the_session_it_names(world: World) -> None:
+    others = [add(world) for _ in range(20)]
+    with Simulator(world) as simulator, followed(simulator) as exporter:
+        asked = simulator.requests["GET", "get"]
+        lists = simulator.requests["GET", "list"]
+        world.finish(others[7], "Failed")
+        wait_until_failed(exporter, others[7])
+
+        assert asked + 1 == simulator.requests["GET", "get"]
+        assert lists == simulator.requests["GET", "list"]
+
+
+def test_a_session_that_is_deleted_ends_with_nothing_asked(world: World) -> None:
+    running, stopped = add(world), add(world)
+    world.finish(stopped)
+    with Simulator(world) as simulator, followed(simulator) as exporter:
+        asked = simulator.requests["GET", "get"]
+        for session_id in (running, stopped):
+            assert exporter.samples("vb365_restore_session_state", session_id=session_id)
+            world.remove(session_id)
+            wait_until(
+                lambda gone=session_id: (
+                    not exporter.samples(  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+                        "vb365_restore_session_state", session_id=gone
+                    )
+                ),
+                "its series end",
+            )
+
+        assert 2 == exporter.value("vb365_change_feed_events_total", event="delete")
+        assert 2 == exporter.value(POLLS)
+        assert asked == simulator.requests["GET", "get"]
+        assert (0, 0) == (started(exporter), finished(exporter))
+
+
+def test_an_outdated_token_makes_one_poll_and_what_happened_meanwhile_counts_once(
+    world: World,
+) -> None:
+    with Simulator(world) as simulator, followed(simulator) as exporter:
+        simulator.faults.set("change_token_outdated", first=1)
+        before = add(world)  # lets the feed ask again, and be refused
+        wait_until(lambda: simulator.faults.hits["change_token_outdated"] == 1, "a refusal")
+        meanwhile = add(world)
+        wait_until_runs(exporter, before)
+        wait_until_runs(exporter, meanwhile)
+        wait_until(lambda: exporter.value(POLLS) == 3, "the poll that looks for what was missed")
+        exporter.wait_for(1, CONNECTED)
+        world.finish(meanwhile, "Failed")
+        wait_until_failed(exporter, meanwhile)
+
+        assert 3 == exporter.value(POLLS)
+        assert (2, 1) == (started(exporter), finished(exporter))
+
+
+def test_a_finished_session_that_is_deleted_while_the_token_gets_outdated_ends_with_that_poll(
+    world: World,
+) -> None:
+    gone, stays = add(world), add(world)
+    world.finish(gone)
+    world.finish(stays)
+    with Simulator(world) as simulator, followed(simulator) as exporter:
+        simulator.faults.set("status_503", route="change_feed")
+        add(world)  # lets the feed ask again, and be refused
+        exporter.wait_for(0, CONNECTED)
+        world.remove(gone)
+        simulator.faults.set("change_token_outdated", first=1)
+        simulator.faults.clear("status_503")
+
+        wait_until(
+            lambda: not exporter.samples("vb365_restore_session_state", session_id=gone),
+            "its series end",
+        )
+        assert exporter.samples("vb365_restore_session_state", session_id=stays)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("fault", ["status_503", "silence", "reset_before_body", "html"])
+def test_polls_go_on_while_the_feed_fails_and_say_that_the_server_is_up(
+    world: World, fault: str
+) -> None:
+    with Simulator(world) as simulator, followed(simulator, OFTEN, "timeout: 3s") as exporter:
+        simulator.faults.set(fault, route="change_feed")
+        exporter.wait_for(0, CONNECTED)
+        new = add(world)
+        wait_until_runs(exporter, new)
+        exporter.wait_for_poll()
+
+        assert 1 == exporter.value("vb365_up")
+        assert 0 == exporter.value(CONNECTED)
+        assert not any(value for _, value in exporter.samples("vb365_poll_failures_total"))
+        simulator.faults.clear()
+        exporter.wait_for(1, CONNECTED)
+        wait_until(lambda: updates(exporter) == 1, "the feed tells of what is known already")
+        assert 1 == started(exporter)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_happens_while_the_feed_fails_is_told_after_it_and_counted_once(world: World) -> None:
+    with Simulator(world) as simulator, followed(simulator) as exporter:
+        simulator.faults.set("status_503", route="change_feed")
+        exporter.wait_for(0, CONNECTED)
+        ended, open_still = add(world), add(world)
+        world.finish(ended, "Failed")
+        simulator.faults.clear()
+        exporter.wait_for(1, CONNECTED)
+        wait_until_failed(exporter, ended)
+        wait_until_runs(exporter, open_still)
+
+        assert 2 == exporter.value(POLLS)
+        assert 1 == exporter.value("vb365_up")
+        assert (2, 1) == (started(exporter), finished(exporter))
+
+
+def test_a_feed_whose_connections_are_refused_goes_on_from_where_it_was(world: World) -> None:
+    with Simulator(world) as simulator, followed(simulator) as exporter:
+        simulator.faults.set("connection_refused")
+        exporter.wait_for(0, CONNECTED)
+        new = add(world)
+        simulator.faults.clear()
+        exporter.wait_for(1, CONNECTED)
+        wait_until_runs(exporter, new)
+
+        assert (2, 1) == (exporter.value(POLLS), started(exporter))
+
+
+@pytest.mark.parametrize("version", ["v6", "v7"])
+def test_a_version_without_a_feed_has_none_of_its_series(world: World, version: str) -> None:
+    with (
+        Simulator(world, api_versions=(version,)) as simulator,
+        running_exporter(server_yaml(simulator), OFTEN) as exporter,
+    ):
+        exporter.wait_for_poll()
+
+        assert "vb365_change_feed_connected{" not in exporter.text()
+        assert "vb365_change_feed_events_total{" not in exporter.text()
+        assert 1 == exporter.value("vb365_up")
+        assert 0 == simulator.requests["GET", "change_feed"]
+
+
+def test_a_server_whose_feed_is_not_found_is_polled_and_has_none_of_its_series(
+    world: World,
+) -> None:
+    with Simulator(world) as simulator:
+        simulator.faults.set("api_missing", route="change_feed")
+        with running_exporter(server_yaml(simulator), OFTEN) as exporter:
+            wait_until(lambda: simulator.requests["GET", "change_feed"] == 1, "the feed's question")
+            exporter.wait_for_poll()
+            new = add(world)
+            wait_until_runs(exporter, new)
+
+            assert "vb365_change_feed_connected{" not in exporter.text()
+            assert 1 == exporter.value("vb365_up")
+            assert 1 == simulator.requests["GET", "change_feed"]
+
+
+def test_a_server_that_is_not_to_be_followed_is_not_asked(world: World) -> None:
+    with (
+        Simulator(world) as simulator,
+        running_exporter(server_yaml(simulator, change_feed="never"), OFTEN) as exporter,
+    ):
+        exporter.wait_for_poll()
+
+        assert "vb365_change_feed_connected{" not in exporter.text()
+        assert 0 == simulator.requests["GET", "change_feed"]
+
+
+def test_the_feed_waits_beside_the_only_request_that_may_be_under_way(world: World) -> None:
+    with (
+        Simulator(world) as simulator,
+        followed(simulator, OFTEN, "max_concurrent_requests: 1") as exporter,
+    ):
+        new = add(world)
+        wait_until_runs(exporter, new)
+        exporter.wait_for_poll()
+        world.finish(new, "Failed")
+        wait_until_failed(exporter, new)
+
+        assert 1 == exporter.value(CONNECTED)
+        assert 1 == exporter.value("vb365_up")
+        assert (1, 1) == (started(exporter), finished(exporter))
+
+
+def test_a_stop_ends_the_feed_while_it_waits(world: World) -> None:
+    with Simulator(world) as simulator, followed(simulator) as exporter:
+        asked = simulator.requests["GET", "change_feed"]
+        add(world)
+        wait_until(lambda: simulator.requests["GET", "change_feed"] > asked, "a new question")
+        exporter.service.stop()
+
+        assert not [thread.name for thread in threading.enumerate() if thread.name == "feed-hq"]
