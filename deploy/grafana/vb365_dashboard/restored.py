@@ -25,7 +25,7 @@ from vb365_dashboard.tables import Column, data_table
 
 __all__ = ["charts", "let_out_by_organization", "most_active_sessions", "views_by_session"]
 
-_MOST_LINES = 10
+_MOST_LINES, _MOST_VIEWS = 10, 5
 _LET_OUT, _LEFT_IN = ("Export", "Save", "Send"), ("Restore", "View", "Unknown")
 _ITEMS, _EVENTS = "vb365_restore_session_items", "vb365_restore_session_events"
 _BYTES = "vb365_restore_session_event_bytes"
@@ -134,12 +134,10 @@ def views_by_session() -> timeseries.Panel:
     return (
         coarse(
             chart(
-                f"Views by session, the {_MOST_LINES} most",
-                f"Items that were opened for viewing in one session. {_WHICH} each moment. Whoever looks at hundreds may be "
+                f"Views by session, the {_MOST_VIEWS} most",
+                f"Items that were opened for viewing; the table below names the organizations. {_WHICH} each moment. Whoever looks at hundreds may be "
                 f"reading other people's data. {_NEEDS_EVENTS}",
-                {
-                    "{{organization}}: {{session_id}}": f"topk({_MOST_LINES}, sum by (organization, session_id) ({views}))"
-                },
+                {"{{session_id}}": f"topk({_MOST_VIEWS}, sum by (session_id) ({views}))"},
             )
         )
         .decimals(0)
