@@ -16,6 +16,7 @@ pytestmark = pytest.mark.e2e
 TESTS = Path(__file__).parent.parent
 
 
+@pytest.mark.timeout(400)  # they start up to five exporters at once
 @pytest.mark.parametrize(
     ("arguments", "needs", "tables"),
     [
@@ -41,7 +42,7 @@ def test_a_benchmark_prints_its_tables(
         env={**os.environ, "PYTHONPATH": str(TESTS)},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=380,
         check=False,
     )
 

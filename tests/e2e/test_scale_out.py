@@ -15,6 +15,7 @@ pytestmark = pytest.mark.e2e
 SERVERS = 24
 
 
+@pytest.mark.timeout(300)  # it starts seven exporters
 def test_each_server_is_polled_by_one_of_three_instances_and_a_fourth_only_takes_over(
     tmp_path: Path,
 ) -> None:
