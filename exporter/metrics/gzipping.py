@@ -42,17 +42,19 @@ class Part:
     Prometheus asks for gzip, and text is eight times as long as it is deflated.
     """
 
-    __slots__ = ("_raw", "deflated")
+    __slots__ = ("_raw", "_raw_length", "deflated")
 
-    def __init__(self, deflated: bytes, raw: bytes | None = None) -> None:
+    def __init__(self, deflated: bytes, raw_length: int, raw: bytes | None = None) -> None:
         self.deflated = deflated
+        self._raw_length = raw_length
         self._raw = raw
 
     @property
     def raw(self) -> bytes:
         """The bytes as they are."""
         if self._raw is None:
-            self._raw = zlib.decompressobj(-zlib.MAX_WBITS).decompress(self.deflated)
+            whole = self.deflated + _FINAL_BLOCK
+            self._raw = zlib.decompress(whole, -zlib.MAX_WBITS, self._raw_length)
         return self._raw
 
 
@@ -74,7 +76,7 @@ class Piece:
         deflated = b"".join([part.deflated for part in self.parts])
         short = self.raw_length <= _SHORT_BYTES
         raw = b"".join([part.raw for part in self.parts]) if short else None
-        return replace(self, parts=(Part(deflated, raw),))
+        return replace(self, parts=(Part(deflated, self.raw_length, raw),))
 
 
 def piece(raw: bytes, level: int) -> Piece:
@@ -84,7 +86,7 @@ def piece(raw: bytes, level: int) -> Piece:
     deflater = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
     deflated = deflater.compress(raw) + deflater.flush(zlib.Z_FULL_FLUSH)
     return Piece(
-        parts=(Part(deflated, raw if len(raw) <= _SHORT_BYTES else None),),
+        parts=(Part(deflated, len(raw), raw if len(raw) <= _SHORT_BYTES else None),),
         raw_length=len(raw),
         deflated_length=len(deflated),
         crc=zlib.crc32(raw),

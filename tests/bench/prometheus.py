@@ -69,6 +69,7 @@ def rows(sizes: Sequence[int], scrapes: int, interval_seconds: int) -> Iterator[
             theirs: list[float] = []
             for number in range(2):
                 place = directory / f"prometheus-{number}"
+                place.mkdir()
                 ours += seconds_of_scrapes(own, place / "own", interval_seconds, scrapes // 2)
                 theirs += seconds_of_scrapes(files, place / "nginx", interval_seconds, scrapes // 2)
         yield (

@@ -50,7 +50,7 @@ def scrape_configuration(targets: Sequence[str], scrape_interval: str = "1s") ->
 def running_prometheus(configuration: str, directory: Path) -> Iterator[Prometheus]:
     """Run one with this configuration; its files go into the directory, which is made."""
     binary = program("prometheus", "prometheus")
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(exist_ok=True)
     config = directory / "prometheus.yml"
     config.write_text(configuration)
     port = free_port()
