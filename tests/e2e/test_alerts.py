@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 import yaml
@@ -236,8 +237,14 @@ def test_every_alert_fires_on_what_a_real_exporter_says(tmp_path: Path) -> None:
         )
         dying_config.write_text(f"poll_interval: 1s\nservers:{server_yaml(simulator, 'other')}")
         address, dying_address = (f"127.0.0.1:{free_port()}" for _ in range(2))
+        audit_folder = tmp_path / "audit"
+        audit_folder.mkdir()
+        command = [
+            *exporter_command(config, address),
+            f"--audit.log-file={audit_folder / 'audit.log'}",
+        ]
         with (
-            started(exporter_command(config, address), tmp_path / "exporter.log") as exporter,
+            started(command, tmp_path / "exporter.log") as exporter,
             started(exporter_command(dying_config, dying_address), tmp_path / "dying.log") as dying,
             running_prometheus(
                 prometheus_config(rules, [address, dying_address]), tmp_path / "prometheus"
@@ -258,6 +265,7 @@ def test_every_alert_fires_on_what_a_real_exporter_says(tmp_path: Path) -> None:
                 60,
             )
 
+            rmtree(audit_folder)
             for number in range(30):
                 world.finish(
                     world.add_session(organization=CONTOSO, type="Vex", items="oorrrrf"),
