@@ -114,7 +114,6 @@ def alert(name: str, server: str, **labels: str) -> dict[str, str]:
         (("Vb365Unreachable", {}), ("Vb365ConfiguredSessionVanished", {"session_id": "635b22cf"})),
         (("Vb365Unreachable", {}), ("Vb365RecordsRejected", {"reason": "bad_time"})),
         (("Vb365Unreachable", {}), ("Vb365ExtrasFailing", {"extra": "events"})),
-        (("Vb365Unreachable", {}), ("Vb365ChangeFeedLost", {})),
         (("Vb365RestoreSessionLeftOpen", SESSION), ("Vb365RestoreSlow", SESSION)),
     ],
 )
