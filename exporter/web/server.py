@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,9 @@ log = structlog.get_logger()
 IDLE_TIMEOUT_SECONDS = 8.0
 # Keeps descriptors for the pollers' own connections under the usual limit of 1024.
 MAX_CONNECTIONS = 512
+# A scrape needs the interpreter lock a dozen times. A thread that renders or parses meanwhile keeps it this long each
+# time; by default that is 5 ms.
+_LOCK_KEPT_SECONDS = 0.001
 
 
 class WebServer:
@@ -88,6 +92,7 @@ class WebServer:
         Raises:
             WebServerError: the event loop cannot serve the listeners.
         """
+        sys.setswitchinterval(_LOCK_KEPT_SECONDS)
         self._thread.start()
         self._serving.wait()
         if self._failure is not None:

@@ -7,12 +7,13 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from support.programs import EXPORTER, free_port, started
 from support.running import wait_until
+from support.scraping import Scraper
 
 __all__ = ["PolledExporter", "polled_exporter", "simulated_server"]
 
@@ -51,6 +52,14 @@ class PolledExporter:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def _ready(address: str) -> bool:
+    """Whether what was polled first is published."""
+    with suppress(ConnectionError, RuntimeError), Scraper(address, path="/-/ready") as scraper:
+        scraper.scrape()
+        return True
+    return False
+
+
 @contextmanager
 def simulated_server(sessions: int, *, poll_interval: str = "1m") -> Iterator[Path]:
     """Run a simulator of this many finished sessions; gives the configuration that polls it."""
@@ -75,10 +84,7 @@ def polled_exporter(sessions: int, *, poll_interval: str) -> Iterator[PolledExpo
         address, log = f"127.0.0.1:{free_port()}", config.with_name("exporter.log")
         export = [*EXPORTER, f"--config.file={config}", f"--web.listen-address={address}"]
         with started(export, log) as process:
-            wait_until(
-                lambda: "first poll succeeded" in log.read_text(),
-                "a poll",
-                _POLLED_WITHIN_SECONDS,
-                pause_seconds=0.1,
-            )
+            wait_until(lambda: _ready(address), "a poll", _POLLED_WITHIN_SECONDS, pause_seconds=0.1)
+            if "first poll succeeded" not in log.read_text():
+                raise RuntimeError(f"the first poll failed: {log.read_text()}")
             yield PolledExporter(address=address, process=process.pid)
