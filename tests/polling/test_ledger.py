@@ -446,3 +446,26 @@ def test_what_a_broken_first_walk_showed_ends_when_it_is_not_shown_again() -> No
         bench.ledger.end_poll(bench.now, complete=False)
 
     assert [] == shown_ids(bench.snapshot().fresh(bench.seconds))
+
+
+def test_lookback_counts_from_when_a_session_was_last_seen_to_stop() -> None:
+    bench = LedgerBench(sessions_config(lookback=7 * DAY_SECONDS))
+    stopped = finished(1, end_time=None)
+    bench.hold(stopped)
+    bench.poll()
+    bench.hold(running(1))
+    bench.poll(5 * DAY_SECONDS)
+    bench.hold(stopped)
+    bench.poll(DAY_SECONDS)
+
+    assert [session_id(1)] == shown_ids(bench.poll(2 * DAY_SECONDS))
+    assert [] == shown_ids(bench.poll(5 * DAY_SECONDS))
+
+
+def test_a_session_that_ended_before_it_began_leaves_by_when_it_began() -> None:
+    bench = LedgerBench(sessions_config(lookback=7 * DAY_SECONDS))
+    bench.hold(finished(1, end_time=NOON - timedelta(days=30)))
+
+    assert [session_id(1)] == shown_ids(bench.poll())
+    assert [session_id(1)] == shown_ids(bench.poll(6 * DAY_SECONDS))
+    assert [] == shown_ids(bench.poll(DAY_SECONDS))
