@@ -272,4 +272,5 @@ def test_a_stop_ends_the_feed_while_it_waits(world: World) -> None:
         wait_until(lambda: simulator.requests["GET", "change_feed"] > asked, "a new question")
         exporter.service.stop()
 
-        assert not [thread.name for thread in threading.enumerate() if thread.name == "feed-hq"]
+        names = {thread.name for thread in threading.enumerate()}
+        assert not {"feed-hq", "poll-hq"} & names

@@ -136,6 +136,17 @@ def test_other_info_labels_show_at_once(simulator: Simulator) -> None:
         assert exporter.samples("vb365_restore_session_info")
 
 
+def test_extras_that_a_reload_brings_show_with_the_next_poll(simulator: Simulator) -> None:
+    with running_exporter(server_yaml(simulator)) as exporter:
+        exporter.wait_for(1, "vb365_up")
+
+        exporter.service.apply(
+            configuration(server_yaml(simulator, extra="sessions: {extras: [events]}"))
+        )
+
+        wait_until(lambda: bool(exporter.samples("vb365_restore_session_events")), "events")
+
+
 def test_an_exporter_that_was_ready_stays_so_after_a_reload(simulator: Simulator) -> None:
     servers = server_yaml(simulator)
     with running_exporter(servers) as exporter:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -13,12 +13,14 @@ from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from exporter.config import Extra
 from exporter.metrics.catalogue import SessionFamily
 from exporter.metrics.exposition import Publisher
 from exporter.metrics.formats import Format
 from exporter.metrics.sessions import render_sessions
 from exporter.polling.blocks import BLOCK_SESSIONS
 from exporter.polling.snapshot import ServerStatus, Snapshot
+from exporter.vb365.extras import EventOperation, EventStatus, EventSummary, Statistics
 from exporter.vb365.model import RestoreSession, SessionResult, SessionState, SessionType
 from support.expositions import body, library_body, publisher
 from support.ledgers import LedgerBench, sessions_config
@@ -104,6 +106,22 @@ moments = st.datetimes(
 )
 
 
+counts = st.integers(0, 2**63 - 1)
+any_statistics = st.builds(
+    Statistics,
+    restored=st.none() | counts,
+    failed=st.none() | counts,
+    skipped=st.none() | counts,
+)
+any_events = st.builds(
+    EventSummary,
+    counts=st.dictionaries(
+        st.tuples(st.sampled_from(EventOperation), st.sampled_from(EventStatus)), counts
+    ),
+    size_bytes=st.dictionaries(st.sampled_from(EventOperation), counts),
+)
+
+
 @st.composite
 def any_sessions(draw: st.DrawFn) -> list[RestoreSession]:
     organizations = draw(st.lists(texts, min_size=1, max_size=4))
@@ -122,23 +140,30 @@ def any_sessions(draw: st.DrawFn) -> list[RestoreSession]:
                 details=texts
                 | st.sampled_from(["7 items processed", "999999999999999 items processed"]),
                 client_host=texts,
+                statistics=st.none() | any_statistics,
+                events=st.none() | any_events,
             )
         )
         for number in range(draw(st.integers(0, 6)))
     ]
 
 
-@given(any_sessions(), st.sampled_from(Format), st.sampled_from([(), ("name",), INFO_LABELS]))
+@given(
+    any_sessions(),
+    st.sampled_from(Format),
+    st.sampled_from([(), ("name",), INFO_LABELS]),
+    st.sets(st.sampled_from(get_args(Extra))),
+)
 def test_any_sessions_are_rendered_as_the_client_library_renders_them(
-    sessions: list[RestoreSession], form: Format, info_labels: tuple[str, ...]
+    sessions: list[RestoreSession], form: Format, info_labels: tuple[str, ...], extras: set[Extra]
 ) -> None:
     # The API's result is only read when the session is Stopped.
     honest = [one if one.stopped else replace(one, result=None) for one in sessions]
     snapshots = [polled(*honest), polled(*honest, server='ser"ver\\2')]
 
-    rendered = body(publisher(*snapshots, info_labels=info_labels), form)
+    rendered = body(publisher(*snapshots, info_labels=info_labels, extras=extras), form)
 
-    assert library_body(snapshots, form, info_labels) == rendered
+    assert library_body(snapshots, form, info_labels, extras) == rendered
     parse = parse_text if form is Format.TEXT else parse_openmetrics
     series = [
         (sample.name, tuple(sorted(sample.labels.items())))
@@ -146,6 +171,51 @@ def test_any_sessions_are_rendered_as_the_client_library_renders_them(
         for sample in family.samples
     ]
     assert len(series) == len(set(series))
+
+
+def test_extras_are_shown_as_they_are_known_and_none_is_invented() -> None:
+    known = running(
+        2,
+        statistics=Statistics(restored=0, failed=2),
+        events=EventSummary(
+            counts={(EventOperation.EXPORT, EventStatus.SUCCESS): 3},
+            size_bytes={EventOperation.EXPORT: 4096},
+        ),
+    )
+    snapshot = polled(known, running(1))
+
+    samples = [
+        (sample.name, sample.labels, sample.value)
+        for family in parse_text(
+            body(publisher(snapshot, extras=("statistics", "events"))).decode()
+        )
+        for sample in family.samples
+        if sample.name.startswith(("vb365_restore_session_items", "vb365_restore_session_event"))
+    ]
+
+    shared = {
+        "server": "hq",
+        "session_id": session_id(2),
+        "organization": "contoso.onmicrosoft.com",
+        "type": "Vex",
+    }
+    assert [
+        ("vb365_restore_session_items", {**shared, "outcome": "restored"}, 0),
+        ("vb365_restore_session_items", {**shared, "outcome": "failed"}, 2),
+        (
+            "vb365_restore_session_events",
+            {**shared, "operation": "Export", "status": "Success"},
+            3,
+        ),
+        ("vb365_restore_session_event_bytes", {**shared, "operation": "Export"}, 4096),
+    ] == samples
+
+
+def test_families_of_extras_are_there_only_when_a_server_is_asked_for_them() -> None:
+    rendered = body(publisher(polled(running(1)), extras=["events"]))
+
+    assert b"vb365_restore_session_events" in rendered
+    assert b"vb365_restore_session_items" not in rendered
 
 
 def test_finished_sessions_are_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,37 @@ def test_what_happens_is_counted() -> None:
         assert line in rendered
 
 
+def test_a_server_has_series_of_a_change_feed_only_while_it_has_one() -> None:
+    telemetry = Telemetry()
+    server = telemetry.server("hq")
+    assert "vb365_change_feed_connected{" not in text(telemetry)
+
+    server.feed_connected(connected=False)
+    assert 'vb365_change_feed_connected{server="hq"} 0.0' in text(telemetry)
+    assert 'vb365_change_feed_events_total{event="delete",server="hq"} 0.0' in text(telemetry)
+    server.feed_connected(connected=True)
+    server.feed_event("update", 1000.0)
+    assert 'vb365_change_feed_connected{server="hq"} 1.0' in text(telemetry)
+    assert 'vb365_change_feed_events_total{event="update",server="hq"} 1.0' in text(telemetry)
+    last_event = 'vb365_change_feed_last_event_timestamp_seconds{server="hq"} 1000.0'
+    assert last_event in text(telemetry)
+
+    server.feed_connected(connected=None)
+    assert "vb365_change_feed_connected{" not in text(telemetry)
+
+
+def test_failures_of_extras_exist_with_zero_where_extras_are_asked_for() -> None:
+    telemetry = Telemetry()
+    telemetry.server("hq", ["events"])
+
+    rendered = text(telemetry)
+    for reason in Reason:
+        name = "vb365_extras_failures_total"
+        assert f'{name}{{extra="events",reason="{reason}",server="hq"}} 0.0' in rendered
+    assert 'vb365_unknown_values_total{field="event_type",server="hq"} 0.0' in rendered
+    assert 'extra="statistics"' not in rendered
+
+
 def test_a_forgotten_server_leaves_no_series_behind() -> None:
     telemetry = Telemetry()
     gone = telemetry.server("hq")
