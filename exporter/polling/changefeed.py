@@ -133,6 +133,9 @@ class ChangeFeed:
         if self._position is None:
             self._inbox.put_gap(lost=self._begun)
             self._begun = True
+        else:
+            # Not when it only begins: where positions do not last, each beginning costs a list of everything.
+            self._failures = 0
         self._position = changes.position
         self._inbox.put(changes.sessions)
         for change in changes.sessions:
@@ -141,7 +144,6 @@ class ChangeFeed:
         if self._lost_at is not None:
             lost_for = round(self._clock.monotonic() - self._lost_at, 1)
             log.info("change feed followed again", server=self._server, lost_for_seconds=lost_for)
-        self._failures = 0
         self._lost_at = None
 
     def _no_feed(self) -> float:

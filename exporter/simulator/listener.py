@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -45,7 +45,7 @@ class Listener:
         self._certificates = certificates
         self._faults = faults
         self._seen = faults.of_connections()
-        self._socket: socket.socket | None = None
+        self._socket: _ListeningSocket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._serving: set[asyncio.Task[None]] = set()
         self._ignored: list[socket.socket] = []
@@ -92,6 +92,8 @@ class Listener:
             await asyncio.gather(self._accepting, return_exceptions=True)
             self._accepting = None
         if self._socket is not None:
+            if self._socket.untaken is not None:
+                self._socket.untaken.close()
             self._socket.close()
             self._socket = None
 
@@ -106,13 +108,14 @@ class Listener:
             if protocol is not keep and protocol.transport is not None:
                 protocol.transport.abort()
 
-    async def _accept(self, listening: socket.socket) -> None:
+    async def _accept(self, listening: _ListeningSocket) -> None:
         loop = asyncio.get_running_loop()
         while True:
             try:
                 connection, _ = await loop.sock_accept(listening)
             except ConnectionError:  # gone before it was accepted
                 continue
+            listening.untaken = None
             task = loop.create_task(self._serve(connection))
             self._serving.add(task)
             task.add_done_callback(self._serving.discard)
@@ -137,7 +140,18 @@ class Listener:
             )
 
 
-def _bound(host: str, port: int) -> socket.socket:
+class _ListeningSocket(socket.socket):
+    """Keeps the connection it accepted last: whoever waits for it may be cancelled at just that moment."""
+
+    untaken: socket.socket | None = None
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """As any socket does."""
+        self.untaken, address = super().accept()
+        return self.untaken, address
+
+
+def _bound(host: str, port: int) -> _ListeningSocket:
     if host:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
@@ -147,5 +161,6 @@ def _bound(host: str, port: int) -> socket.socket:
         )
     else:
         listening = socket.create_server(("", port), backlog=_BACKLOG)
-    listening.settimeout(0)
-    return listening
+    own = _ListeningSocket(listening.family, listening.type, fileno=listening.detach())
+    own.settimeout(0)
+    return own

@@ -34,12 +34,12 @@ class Figures:
     polls: float
 
 
-def measured(server: Server, metrics: Metrics) -> Figures:
+def measured(server: Server, metrics: Metrics, changes: int) -> Figures:
     """Change sessions, each when the change before is seen."""
     before, polls = metrics.requests(), metrics.value('vb365_polls_total{server="hq"}') or 0.0
     seconds = []
     results = cycle(RESULTS)
-    for _ in range(CHANGES // 2):
+    for _ in range(changes // 2):
         session_id = server.change(organization="contoso.example", type="Vex")
         seconds.append(metrics.seconds_until(_line(session_id, "state", "Working")))
         result = next(results)
@@ -94,13 +94,13 @@ def running(directory: Path) -> Iterator[tuple[Server, Metrics]]:
                 yield server, metrics
 
 
-def main() -> None:
+def main(*, changes: int = CHANGES) -> None:
     with tempfile.TemporaryDirectory() as directory, running(Path(directory)) as (server, metrics):
-        figures = measured(server, metrics)
+        figures = measured(server, metrics, changes)
     others = Counter(figures.requests)
     long_polls = others.pop("change_feed", 0)
     show(
-        f"{CHANGES} changes, one after the other, seen on /metrics by the change feed; poll_interval is 5m",
+        f"{changes} changes, one after the other, seen on /metrics by the change feed; poll_interval is 5m",
         ("what", "p50", "p99", "longest"),
         [
             (
@@ -113,9 +113,9 @@ def main() -> None:
         "What it cost the server",
         ("requests", "number", "per change"),
         [
-            ("long-polls", str(long_polls), f"{long_polls / CHANGES:.2f}"),
-            *((name, str(n), f"{n / CHANGES:.2f}") for name, n in sorted(others.items())),
-            ("all but long-polls", str(others.total()), f"{others.total() / CHANGES:.2f}"),
+            ("long-polls", str(long_polls), f"{long_polls / changes:.2f}"),
+            *((name, str(n), f"{n / changes:.2f}") for name, n in sorted(others.items())),
+            ("all but long-polls", str(others.total()), f"{others.total() / changes:.2f}"),
         ],
     )
     sys.stdout.write(f"\nPolls meanwhile: {figures.polls:.0f}\n")

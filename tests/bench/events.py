@@ -41,12 +41,12 @@ class Exporter:
     scrapes: list[float] = field(default_factory=list)
     requests: float = 0.0
 
-    def measure(self) -> None:
+    def measure(self, seconds: float) -> None:
         """Scrape again and again while it polls, with as much rest as work."""
         self.process.send_signal(signal.SIGCONT)
         with closing(Metrics(self.address)) as metrics:
             before = metrics.value(_WALKS) or 0.0
-            until = time.monotonic() + ROUND_SECONDS
+            until = time.monotonic() + seconds
             while time.monotonic() < until:
                 begun = time.perf_counter()
                 metrics.text()
@@ -73,7 +73,7 @@ class Exporter:
 
 
 @contextmanager
-def exporters(directory: Path) -> Iterator[tuple[Exporter, Exporter]]:
+def exporters(directory: Path, events_of_session: int) -> Iterator[tuple[Exporter, Exporter]]:
     """One without extras and one with events, both of a simulator with a session that has very many."""
     simulator = f"127.0.0.1:{free_port()}"
     ca_file = directory / "ca.pem"
@@ -89,7 +89,7 @@ def exporters(directory: Path) -> Iterator[tuple[Exporter, Exporter]]:
         with closing(Server(simulator, ca_file)) as server:
             # No other session runs, so that all there is to walk is this one.
             server.stop_all()
-            server.change(organization="contoso.example", type="Vex", items="r" * EVENTS)
+            server.change(organization="contoso.example", type="Vex", items="r" * events_of_session)
         made = []
         for name, extras in (("plain", "[]"), ("events", "[events]")):
             config = directory / f"{name}.yaml"
@@ -113,16 +113,18 @@ def exporters(directory: Path) -> Iterator[tuple[Exporter, Exporter]]:
         yield plain, events
 
 
-def main() -> None:
+def main(
+    *, number: int = EVENTS, rounds: int = ROUNDS, round_seconds: float = ROUND_SECONDS
+) -> None:
     with (
         tempfile.TemporaryDirectory() as directory,
-        exporters(Path(directory)) as (plain, events),
+        exporters(Path(directory), number) as (plain, events),
     ):
-        for _ in range(ROUNDS):
-            plain.measure()
-            events.measure()
+        for _ in range(rounds):
+            plain.measure(round_seconds)
+            events.measure(round_seconds)
         show(
-            f"Scrapes while one session has {EVENTS} events, {HISTORY} others are shown, and polls follow each other",
+            f"Scrapes while one session has {number} events, {HISTORY} others are shown, and polls follow each other",
             ("extras", "scrapes", "p50", "p99", "most memory", "pages of events meanwhile"),
             (plain.row("none"), events.row("events")),
         )

@@ -134,11 +134,20 @@ def test_failures_in_a_row_are_waited_for_longer_and_longer_up_to_a_minute() -> 
 
 
 def test_an_answer_ends_the_longer_waits() -> None:
-    bench = Bench(server_error(), server_error(), changes("17"), server_error())
+    bench = Bench(*(server_error(), server_error(), changes("17"), changes("17"), server_error()))
 
-    waits = [bench.feed.ask() for _ in range(4)]
+    waits = [bench.feed.ask() for _ in range(5)]
 
-    assert [1.0, 2.0, 0.0, 1.0] == waits
+    assert [1.0, 2.0, 0.0, 0.0, 1.0] == waits
+
+
+def test_a_feed_whose_positions_never_last_begins_anew_less_and_less_often() -> None:
+    answers = [answer for _ in range(8) for answer in (changes("17"), outdated())]
+    bench = Bench(*answers)
+
+    waits = [bench.feed.ask() for _ in answers][1::2]
+
+    assert [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0] == waits
 
 
 def test_a_server_that_wants_to_be_left_alone_is() -> None:

@@ -30,6 +30,7 @@ SERVER = "hq"
 POLL_SECONDS = 20
 _CHANGE_PAUSE_SECONDS = (0.02, 0.4)
 _GOOD_SECONDS = (2.0, 12.0)
+_LIFE_SECONDS = (2.0, 20.0)
 _BAD_SECONDS = (0.2, 4.0)
 # Longer than the exporter may wait before it asks for the feed again, and than two polls.
 _SETTLE_SECONDS = 150.0
@@ -114,7 +115,8 @@ class Bench:
             for turn, due in breaks.items():
                 if due <= now:
                     good = turn()
-                    bounds = _GOOD_SECONDS if good else _BAD_SECONDS
+                    well = _LIFE_SECONDS if turn == self._turn_exporter else _GOOD_SECONDS
+                    bounds = well if good else _BAD_SECONDS
                     breaks[turn] = time.monotonic() + self._random.uniform(*bounds)
             time.sleep(self._random.uniform(*_CHANGE_PAUSE_SECONDS))
 
@@ -159,7 +161,7 @@ class Bench:
 
     def _change(self) -> None:
         draw = self._random.random()
-        if draw < 0.05:
+        if draw < 0.1:
             self._delete()
         elif not self._open or (draw < 0.45 and len(self._open) < _MOST_OPEN):
             self._begin()
@@ -206,7 +208,7 @@ class Bench:
             if line["event"] == "ended" and self.world.session(str(line["id"])) is not None
         ]
         if known:
-            self.changes["deleted"] += 1
+            self.changes["were deleted"] += 1
             self.world.remove(self._random.choice(known))
 
     def _whole_lines(self) -> list[str]:

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+
+import pytest
+from aiohttp import web
+
+from exporter.simulator.certificates import Certificates
+from exporter.simulator.faults import Faults
+from exporter.simulator.listener import Listener
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_connection_that_comes_in_while_the_listener_closes_is_closed(turns: int) -> None:
+    """However many turns of the event loop it is before the end."""
+
+    async def answer(_: web.BaseRequest) -> web.StreamResponse:
+        return web.Response()
+
+    async def connect_and_close() -> bytes:
+        listener = Listener(
+            "127.0.0.1",
+            0,
+            server=web.Server(answer),
+            certificates=Certificates(()),
+            faults=Faults(),
+        )
+        await listener.open()
+        await asyncio.sleep(0.01)  # it listens by now
+        with socket.create_connection(("127.0.0.1", listener.port), timeout=10) as client:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await listener.close()
+            await asyncio.sleep(0)
+            gc.collect()
+            try:
+                return client.recv(1)
+            except ConnectionResetError:
+                return b""
+
+    assert b"" == asyncio.run(connect_and_close())
