@@ -118,9 +118,11 @@ class Service:
         """The servers that were not polled yet; none, once all were, also when a new configuration adds some."""
         if self._was_ready:
             return ()
-        return tuple(
-            name for name, target in self._targets.items() if not target.poller.polled_once.is_set()
-        )
+        polled = {
+            name for name, target in self._targets.items() if target.poller.polled_once.is_set()
+        }
+        # Who is served before `start` has come to the pollers is told of all servers, not of none.
+        return tuple(server.name for server in self.config.servers if server.name not in polled)
 
     def _put_into_force(self, config: Config) -> Changes:
         before = self._targets

@@ -81,6 +81,10 @@ def test_a_poller_that_was_stopped_does_not_bring_back_what_was_withdrawn(
     assert () == service.publisher.snapshots()
 
 
+def test_a_service_that_has_not_started_yet_is_not_ready() -> None:
+    assert ("hq",) == Service(configuration("1s")).waiting()
+
+
 def test_stopping_also_ends_the_threads_of_servers_that_left() -> None:
     before = set(threading.enumerate())
     service = Service(configuration("1s"))
