@@ -61,6 +61,7 @@ def command(folder: Path, url: str, ca_file: Path) -> Iterator[Command]:
     config = folder / "config.yaml"
     config.write_text(
         f"poll_interval: 1s\nservers:\n  - name: hq\n    url: {url}\n    api_version: v8\n"
+        "    change_feed: never\n"
         f"    auth: {{username: demo, password_file: {folder / 'password'}}}\n"
         f"    tls_config: {{ca_file: {ca_file}}}\n"
     )
