@@ -15,10 +15,6 @@ from math import inf
 from operator import attrgetter
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import generate_latest as generate_text
-from prometheus_client.metrics_core import Metric
-from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
-from prometheus_client.registry import Collector
 
 from exporter.config import Extra
 from exporter.metrics.catalogue import SESSION_LABELS, Family, session_families
@@ -33,6 +29,7 @@ from exporter.metrics.gzipping import (
     joined,
     piece,
 )
+from exporter.metrics.library import RegistryText, head
 from exporter.metrics.sealed import SealedSessions
 from exporter.metrics.sessions import render_sessions
 from exporter.polling.snapshot import Snapshot
@@ -41,8 +38,6 @@ __all__ = ["Exposition", "Publisher"]
 
 _LEVEL = 1  # of what will soon be rendered again
 _OWN_METRICS_SECONDS = 1.0
-# Names need no escaping here, and this is the scheme that leaves them alone.
-_ESCAPING = "allow-utf-8"
 _RAW, _DEFLATED = attrgetter("raw"), attrgetter("deflated")
 _END = {Format.TEXT: b"", Format.OPENMETRICS: b"# EOF\n"}
 
@@ -111,7 +106,7 @@ class Publisher:
         monotonic: Callable[[], float],
         snapshots: Iterable[Snapshot] = (),
     ) -> None:
-        self._own_metrics = own_metrics
+        self._own_metrics = RegistryText(own_metrics)
         self._monotonic = monotonic
         self._session_families = session_families(info_labels, extras)
         headed: list[tuple[Family, Sequence[str]]] = [
@@ -119,10 +114,7 @@ class Publisher:
         ]
         headed += [(row, row.labels) for row in SNAPSHOT_FAMILIES]
         self._headers = {
-            form: [
-                piece(_generate(form, _Fixed(empty_family(row, labels))), _LEVEL)
-                for row, labels in headed
-            ]
+            form: [piece(head(form, empty_family(row, labels)), _LEVEL) for row, labels in headed]
             for form in Format
         }
         self._nothing = [EMPTY] * len(headed)
@@ -167,7 +159,7 @@ class Publisher:
         published = self._published
         made, exposition = published.own.get(form, (-inf, None))
         if exposition is None or now - made >= _OWN_METRICS_SECONDS:
-            own = piece(_generate(form, self._own_metrics) + _END[form], _LEVEL)
+            own = piece(self._own_metrics.render(form) + _END[form], _LEVEL)
             exposition = Exposition(joined((published.bodies[form], own)))
             published.own[form] = (now, exposition)
         return exposition
@@ -217,26 +209,3 @@ class Publisher:
             },
             valid_until=min((said.valid_until for said in of_servers.values()), default=inf),
         )
-
-
-class _Fixed(Collector):
-    """A collector of one given family."""
-
-    def __init__(self, family: Metric) -> None:
-        self._family = family
-
-    def collect(self) -> Iterable[Metric]:
-        return (self._family,)
-
-
-def _generate(form: Format, source: Collector | CollectorRegistry) -> bytes:
-    """The client library's rendering; for OpenMetrics without the end mark, which closes the body."""
-    if isinstance(source, CollectorRegistry):
-        registry = source
-    else:
-        registry = CollectorRegistry()
-        registry.register(source)
-    if form is Format.TEXT:
-        return generate_text(registry, escaping=_ESCAPING)
-    body: bytes = generate_openmetrics(registry, escaping=_ESCAPING)  # type: ignore[no-untyped-call] # the library does not type it
-    return body.removesuffix(b"# EOF\n")
