@@ -53,20 +53,21 @@ import sys
 import requests
 from exporter.cli import main
 from exporter.polling.poller import Poller
+from exporter.vb365.connections import _Session
 
-send, conclude = requests.Session.send, Poller._conclude
+send, tell = _Session.send, Poller._tell
 
 def broken_send(self, request, **options):
     if request.method == "POST" or "/RestoreSessions" in request.url:
         raise LookupError("injected") from requests.RequestException(request=request)
     return send(self, request, **options)
 
-def broken_conclude(self, *moments):
+def broken_tell(self):
     if self._server.name == "thread":
         raise LookupError("injected")
-    conclude(self, *moments)
+    tell(self)
 
-requests.Session.send, Poller._conclude = broken_send, broken_conclude
+_Session.send, Poller._tell = broken_send, broken_tell
 sys.exit(main())
 """
 
