@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from math import inf
 from operator import attrgetter
@@ -143,7 +143,9 @@ class Publisher:
 
     def own_metrics_changed(self) -> None:
         """Render the exporter's own metrics again for the next scrape, however new the last ones are."""
-        self._published.own.clear()
+        with self._rendering:
+            # Another place for them: who is just rendering them as they were must not leave that for the next scrape.
+            self._published = replace(self._published, own={})
 
     def snapshots(self) -> tuple[Snapshot, ...]:
         """What may be said of each server right now."""

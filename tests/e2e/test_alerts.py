@@ -86,7 +86,7 @@ def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) ->
         running_alertmanager(alertmanager_config(webhook.url), tmp_path / "am") as alertmanager,
     ):
         # Without the change feed: it may come back a minute after the server, which is more than an hour is here.
-        server = server_yaml(simulator, "hq", "change_feed: never")
+        server = server_yaml(simulator, "hq", change_feed="never")
         config.write_text(f"poll_interval: 1s\nstale_after: 3s\nservers:{server}")
         address = f"127.0.0.1:{free_port()}"
         command = exporter_command(config, address)

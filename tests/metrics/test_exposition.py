@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
+from prometheus_client.registry import Collector
 
 from exporter.config import Extra
 from exporter.metrics.catalogue import SessionFamily
@@ -351,6 +354,28 @@ def test_the_exporters_own_metrics_close_the_body_and_are_fresh_after_a_publish(
 
     assert b"own 1.0\n" in body(made)
     assert body(made, Format.OPENMETRICS).endswith(b"own 1.0\n# EOF\n")
+
+
+def test_own_metrics_that_change_while_they_are_rendered_are_new_at_the_next_scrape() -> None:
+    class Changing(Collector):
+        """Changes behind the back of whoever renders it first."""
+
+        value = 1.0
+
+        def collect(self) -> Iterable[Metric]:
+            before = self.value
+            if made is not None and self.value == 1.0:
+                self.value = 2.0
+                made.own_metrics_changed()
+            return (GaugeMetricFamily("level", "A level.", value=before),)
+
+    made = None
+    own = CollectorRegistry()
+    own.register(Changing())
+    made = publisher(own=own)
+
+    assert b"level 1.0" in body(made)
+    assert b"level 2.0" in body(made)
 
 
 def test_a_scrape_does_not_wait_for_a_publish_under_way() -> None:
