@@ -39,7 +39,11 @@ demo: $(READY) ## run the exporter against the embedded simulator
 
 .PHONY: test
 test: $(READY) ## run the default test suite
-	$(BIN)/pytest -m "not e2e"
+	$(BIN)/pytest -m "not e2e and not slow"
+
+.PHONY: slow
+slow: $(READY) ## run what takes long: each alert broken on purpose, each state of a server beside a healthy one
+	$(BIN)/pytest -m slow
 
 .PHONY: e2e
 e2e: $(READY) ## run the tests with the real command and real programs: Prometheus, VictoriaMetrics, node_exporter, Alertmanager, curl, Chromium

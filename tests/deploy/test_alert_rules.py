@@ -75,6 +75,7 @@ def test_the_rules_and_the_prometheus_that_loads_them_are_valid() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: path.name)
 def test_the_rules_do_what_their_test_says(path: Path) -> None:
     tested = promtool("test", "rules", path)
@@ -127,6 +128,7 @@ def broken_rules() -> Iterable[Any]:
         yield from (pytest.param(alert, way, id=f"{alert.name}-{way.__name__}") for way in ways)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("alert", "way"), tuple(broken_rules()))
 def test_a_broken_alert_fails_its_test(alert: Alert, way: Any, tmp_path: Path) -> None:
     """That it waits, stays and resolves is really looked at. Only the alert itself is left: the others cost time."""

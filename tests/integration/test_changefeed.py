@@ -158,6 +158,7 @@ def test_a_finished_session_that_is_deleted_while_the_token_gets_outdated_ends_w
         assert exporter.samples("vb365_restore_session_state", session_id=stays)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("fault", ["status_503", "silence", "reset_before_body", "html"])
 def test_polls_go_on_while_the_feed_fails_and_say_that_the_server_is_up(

@@ -43,6 +43,7 @@ def undisturbed(good: Simulator) -> list[str]:
         return exporter.lines("good")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [name for name, fault in CATALOGUE.items() if fault.route != "change_feed"]
 )

@@ -221,6 +221,7 @@ def test_a_refused_password_is_tried_at_most_once_a_minute_for_as_long_as_it_is_
     assert 1 == bench.good_polls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_no_mixture_of_troubles_takes_more_than_one_token_request_a_second_and_five_a_minute(
     bench: Bench, seed: int
