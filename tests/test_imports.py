@@ -81,6 +81,7 @@ HOMES = {
     "jinja2": {"web"},
     "trustme": {"simulator"},
     "pydantic": {"config"},
+    "pydantic_core": {"config", "vb365"},
     "bcrypt": {"web"},
 }
 

@@ -68,9 +68,11 @@ class KeptSessions:
 
     def keep_finished(self, session: RestoreSession, moment: Moment) -> None:
         """Keep one that ended, perhaps in place of another record of it."""
-        seen_stopped = self._seen_stopped.get(session.id, moment.wall)
-        if session.id in self._finished:
-            self.drop_finished(self._finished[session.id])
+        known = self._finished.get(session.id)
+        seen_stopped = moment.wall
+        if known is not None:
+            seen_stopped = self._seen_stopped.get(session.id, seen_stopped)
+            self.drop_finished(known)
         self._finished[session.id] = session
         if session.end_time is None:
             self._seen_stopped[session.id] = seen_stopped
@@ -139,7 +141,11 @@ class KeptSessions:
 
     def stays(self, session: RestoreSession, moment: Moment) -> bool:
         """Whether one that ended is still to be kept: for `lookback`, or as long as the configuration names it."""
-        return session.id in self._configured or self._leaves_at(session, moment) > moment.wall
+        return (
+            moment.wall - session.creation_time < self._lookback
+            or session.id in self._configured
+            or self._leaves_at(session, moment) > moment.wall
+        )
 
     def created_since(self, creation: datetime) -> int:
         """How many were created at this moment or later, give or take those that run."""

@@ -142,9 +142,9 @@ class Ledger:
             return
         self._observed_at = moment.monotonic
         self._activity.meet(session.organization)
-        believed = min(session.creation_time, moment.wall + _BELIEVED_AHEAD)
-        if self._newest_creation is None or believed > self._newest_creation:
-            self._newest_creation = believed
+        if self._newest_creation is None or session.creation_time > self._newest_creation:
+            believed = min(session.creation_time, moment.wall + _BELIEVED_AHEAD)
+            self._newest_creation = max(believed, self._newest_creation or believed)
         self._missing.pop(session.id, None)
         self._to_verify.discard(session.id)
         if not session.stopped:
@@ -202,7 +202,7 @@ class Ledger:
 
     def take_news(self) -> tuple[RestoreSession, ...]:
         """The sessions that began or ended since this was asked last, as they are known now."""
-        news = tuple(self._kept.find(one.id) or one for one in self._news.values())
+        news = tuple([self._kept.find(one.id) or one for one in self._news.values()])
         self._news = {}
         return news
 

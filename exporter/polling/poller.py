@@ -294,7 +294,8 @@ class Poller:
     # What was answered
 
     def _take(self, session: RestoreSession, answered: Moment) -> None:
-        self._note_unknown(session.unknown_values, session.id)
+        if session.unknown_values:
+            self._note_unknown(session.unknown_values, session.id)
         self._ledger.observe(session, answered)
 
     def _reject(self, rejection: Rejection) -> None:

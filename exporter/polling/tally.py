@@ -36,9 +36,10 @@ class EndedTally:
         """Count a session."""
         key = ended_key(session)
         self.stopped[key] += 1
-        ended = session.end_time
-        if ended is not None and (key not in self.last_end or ended > self.last_end[key]):
-            self.last_end[key] = ended
+        if session.end_time is not None:
+            last = self.last_end.get(key)
+            if last is None or session.end_time > last:
+                self.last_end[key] = session.end_time
 
     def remove(self, session: RestoreSession, remaining: Iterable[RestoreSession]) -> None:
         """Count a session no more; `remaining` are those still counted."""

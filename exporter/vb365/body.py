@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 import zlib
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
+
+from pydantic_core import from_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["OUT_OF_RANGE", "BadBodyError", "decode_json", "inflate", "read_body"]
+__all__ = ["BadBodyError", "decode_json", "inflate", "read_body"]
 
 _CHUNK_BYTES: Final = 1 << 16
 
@@ -79,27 +81,12 @@ def inflate(packed: bytes, *, limit: int) -> bytes:
     return plain
 
 
-class _OutOfRange:
-    def __repr__(self) -> str:
-        return "OUT_OF_RANGE"
-
-
-OUT_OF_RANGE: Final = _OutOfRange()
-"""Stands for a JSON number no field of the API can hold (1e999, 400 digits).
-
-It is of no type that any field has, so that the one record with it is rejected, and not all that came with it.
-"""
-
 _LONGEST_INTEGER_DIGITS: Final = 20
 
 
-def _integer(digits: str) -> object:
-    return int(digits) if len(digits) <= _LONGEST_INTEGER_DIGITS else OUT_OF_RANGE
-
-
-def _real(digits: str) -> object:
-    value = float(digits)
-    return value if math.isfinite(value) else OUT_OF_RANGE
+def _integer(digits: str) -> int | float:
+    # Text of any length becomes an integer in quadratic time; a field that holds one refuses a real number.
+    return int(digits) if len(digits) <= _LONGEST_INTEGER_DIGITS else float(digits)
 
 
 def _no_constant(name: str) -> object:
@@ -115,24 +102,40 @@ def _may_hold_too_many_values(body: bytes) -> bool:
     return len(body) > _MOST_VALUES and sum(map(body.count, (b",", b"[", b"{"))) > _MOST_VALUES
 
 
-_decoder = json.JSONDecoder(parse_int=_integer, parse_float=_real, parse_constant=_no_constant)
+_patient_decoder = json.JSONDecoder(parse_int=_integer, parse_constant=_no_constant)
 
 
 def decode_json(body: bytes) -> object:
     """The value that a body holds: UTF-8, with or without a byte order mark; the content type is not asked.
 
+    A number that is too large for a float is infinite, or an integer of thousands of digits: whoever reads a field refuses
+    it, so that the one record with it is rejected and not all that came with it.
+
     Raises:
         BadBodyError: it is no JSON.
     """
-    start = body[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
-    if not start and not body.strip(b"\xef\xbb\xbf \t\r\n"):
+    body = body.removeprefix(b"\xef\xbb\xbf")
+    start = body[:64].lstrip()
+    if not start and not body.strip():
         raise BadBodyError("the body is empty")
     if start.startswith(b"<"):
         raise BadBodyError("the body is HTML or XML, not JSON; is this the VB365 REST API?")
     if _may_hold_too_many_values(body):
         raise BadBodyError(f"the body holds more than {_MOST_VALUES} values")
+    with suppress(ValueError):
+        # Twice as fast as the standard library's. Who keeps texts shares equal ones better than its cache does.
+        return from_json(body, allow_inf_nan=False, cache_strings="keys")
+    return _decode_patiently(body)
+
+
+def _decode_patiently(body: bytes) -> object:
+    """The same with more patience (for half a surrogate pair, depth, and very long numbers), or why it is no JSON.
+
+    Raises:
+        BadBodyError: it is none.
+    """
     try:
-        value: object = _decoder.decode(body.decode("utf-8-sig"))
+        value: object = _patient_decoder.decode(body.decode())
     except UnicodeDecodeError:
         why = "the body is not UTF-8"
     except RecursionError:

@@ -24,7 +24,7 @@ from exporter.vb365.transport import MAX_BODY_BYTES, RequestObserver, Transport
 from exporter.vb365.watchdog import Lifeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from exporter.config.model import ServerConfig
 
@@ -218,11 +218,7 @@ class Client:
                 operation="list",
                 max_pages=self._max_pages,
             ):
-                parsed = [parse_session(record) for record in results]
-                page = Page(
-                    sessions=tuple(each for each in parsed if isinstance(each, RestoreSession)),
-                    rejections=tuple(each for each in parsed if isinstance(each, Rejection)),
-                )
+                page = _parsed(results)
                 read += len(page.sessions)
                 unread += len(page.rejections)
                 yield page
@@ -303,6 +299,17 @@ class Client:
 
     def _get(self, operation: str, path: str) -> object:
         return self._access.get(operation, self._access.target(path))
+
+
+def _parsed(results: Iterable[object]) -> Page:
+    sessions, rejections = [], []
+    for record in results:
+        parsed = parse_session(record)
+        if isinstance(parsed, RestoreSession):
+            sessions.append(parsed)
+        else:
+            rejections.append(parsed)
+    return Page(sessions=tuple(sessions), rejections=tuple(rejections))
 
 
 def _text(record: Mapping[object, object], field: str) -> str:

@@ -15,10 +15,10 @@ from types import MappingProxyType
 
 from exporter.vb365.fields import (
     BadFieldError,
+    Members,
     Record,
     RejectionReason,
     UnknownValue,
-    known_members,
     read_enum,
     read_integer,
 )
@@ -83,12 +83,10 @@ class EventSummary:
     """How many records were no events."""
 
 
-# No number of items or bytes is larger; a hostile one must not become an integer of a million digits.
-_LARGEST = 2**63 - 1
 _MOST_UNKNOWN_VALUES = 16
 
-_OPERATIONS = known_members(EventOperation, EventOperation.UNKNOWN)
-_STATUSES = known_members(EventStatus, EventStatus.UNKNOWN)
+_OPERATIONS = Members.of(EventOperation, EventOperation.UNKNOWN)
+_STATUSES = Members.of(EventStatus, EventStatus.UNKNOWN)
 
 
 def parse_statistics(record: object) -> Statistics | None:
@@ -149,8 +147,8 @@ class EventTally:
             return
         unknown: list[UnknownValue] = []
         try:
-            operation = read_enum(record, "type", _OPERATIONS, EventOperation.UNKNOWN, unknown)
-            status = read_enum(record, "status", _STATUSES, EventStatus.UNKNOWN, unknown)
+            operation = read_enum(record, "type", _OPERATIONS, unknown)
+            status = read_enum(record, "status", _STATUSES, unknown)
             size_bytes = _count(record, "itemSizeBytes") or 0
         except BadFieldError:
             self._unreadable += 1
@@ -164,6 +162,6 @@ class EventTally:
 
 def _count(record: Record, field: str) -> int | None:
     number = read_integer(record, field)
-    if number is not None and not 0 <= number <= _LARGEST:
+    if number is not None and number < 0:
         raise BadFieldError(RejectionReason.WRONG_TYPE, field)
     return number

@@ -10,24 +10,24 @@ The rules, for whatever the record describes:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 __all__ = [
     "MAX_TEXT_CHARACTERS",
     "BadFieldError",
+    "Members",
     "Record",
     "RejectionReason",
     "UnknownValue",
-    "known_members",
     "parse_timestamp",
     "read_enum",
     "read_integer",
     "read_session_id",
-    "read_text",
+    "read_texts",
     "read_time",
 ]
 
@@ -39,6 +39,8 @@ MAX_TEXT_CHARACTERS = 2048
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.ASCII)
 _NEVER_BEFORE_YEAR = 2
 _NEVER_FROM_YEAR = 9999
+# The API's numbers are Int64; a hostile one must not become an integer of thousands of digits.
+_LEAST, _MOST = -(2**63), 2**63 - 1
 
 _Enum = TypeVar("_Enum", bound=StrEnum)
 
@@ -106,18 +108,24 @@ def read_session_id(record: Record) -> str:
     return session_id
 
 
-def read_text(record: Record, field: str) -> str:
-    """A text, cut to `MAX_TEXT_CHARACTERS`; empty when there is none.
+def read_texts(record: Record, fields: Iterable[str]) -> list[str]:
+    """Texts, each cut to `MAX_TEXT_CHARACTERS`, and empty when there is none.
 
     Raises:
-        BadFieldError: it is something else.
+        BadFieldError: one is something else.
     """
-    value = record.get(field)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise BadFieldError(RejectionReason.WRONG_TYPE, field)
-    return value if len(value) <= MAX_TEXT_CHARACTERS else value[:MAX_TEXT_CHARACTERS]
+    texts = []
+    for field in fields:
+        value = record.get(field)
+        if isinstance(value, str):
+            texts.append(
+                value if len(value) <= MAX_TEXT_CHARACTERS else value[:MAX_TEXT_CHARACTERS]
+            )
+        elif value is None:
+            texts.append("")
+        else:
+            raise BadFieldError(RejectionReason.WRONG_TYPE, field)
+    return texts
 
 
 def read_time(record: Record, field: str) -> datetime | None:
@@ -137,49 +145,45 @@ def read_time(record: Record, field: str) -> datetime | None:
         raise BadFieldError(RejectionReason.BAD_TIME, field) from None
 
 
-def read_enum(
-    record: Record,
-    field: str,
-    members: Mapping[str, _Enum],
-    fallback: _Enum,
-    unknown: list[UnknownValue],
-) -> _Enum:
-    """A member of an enum, `fallback` when it is not among the known ones; that is noted in `unknown` then.
+@dataclass(frozen=True, slots=True)
+class Members(Generic[_Enum]):
+    """The members of an enum by the spellings they may have, and the one that stands for all other values."""
 
-    Args:
-        record: the record.
-        field: the API field.
-        members: the known ones by their spellings, from `known_members`.
-        fallback: stands for all others.
-        unknown: where those are noted.
+    by_spelling: Mapping[str, _Enum]
+    unknown: _Enum
+
+    @classmethod
+    def of(cls, enum: type[_Enum], unknown: _Enum) -> Members[_Enum]:
+        """All members, in the spelling of the API and in lower case, which old servers wrote."""
+        known = [member for member in enum if member is not unknown]
+        spelled = {member.value: member for member in known}
+        return cls(spelled | {name.lower(): member for name, member in spelled.items()}, unknown)
+
+
+def read_enum(
+    record: Record, field: str, members: Members[_Enum], unknown: list[UnknownValue]
+) -> _Enum:
+    """A member of an enum; the one for unknown values when it is not among them, which is noted in `unknown` then.
 
     Raises:
         BadFieldError: it is no text.
     """
     value = record.get(field)
-    if value is None:
-        unknown.append(UnknownValue(field=field, value="null" if field in record else "absent"))
-        return fallback
-    if not isinstance(value, str):
-        raise BadFieldError(RejectionReason.WRONG_TYPE, field)
-    # Old servers wrote the types in lower case; a differing case is no new meaning.
-    member = members.get(value) or members.get(value.lower())
-    if member is None:
+    if isinstance(value, str):
+        # A differing case is no new meaning.
+        member = members.by_spelling.get(value) or members.by_spelling.get(value.lower())
+        if member is not None:
+            return member
         unknown.append(UnknownValue(field=field, value=value[:64]))
-        return fallback
-    return member
-
-
-def known_members(enum: type[_Enum], unknown: _Enum) -> Mapping[str, _Enum]:
-    """The members of an enum by the spellings they may have, without the one that stands for all others."""
-    known = [member for member in enum if member is not unknown]
-    return {
-        spelling: member for member in known for spelling in (member.value, member.value.lower())
-    }
+    elif value is None:
+        unknown.append(UnknownValue(field=field, value="null" if field in record else "absent"))
+    else:
+        raise BadFieldError(RejectionReason.WRONG_TYPE, field)
+    return members.unknown
 
 
 def read_integer(record: Record, field: str) -> int | None:
-    """A whole number, also one written as a text; None when there is none.
+    """A whole number of at most 64 bits, also one written as a text; None when there is none.
 
     Raises:
         BadFieldError: it is something else.
@@ -189,7 +193,7 @@ def read_integer(record: Record, field: str) -> int | None:
         return None
     # Some builds of the server write numbers as strings; bool is an int in Python but not in JSON.
     if isinstance(value, str) and len(value) <= 20 and value.isdecimal():
-        return int(value)
-    if not isinstance(value, int) or isinstance(value, bool):
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not _LEAST <= value <= _MOST:
         raise BadFieldError(RejectionReason.WRONG_TYPE, field)
     return value

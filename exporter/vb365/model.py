@@ -18,19 +18,19 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, dataclass_transform
 
 from exporter.vb365.extras import EventSummary, Statistics
 from exporter.vb365.fields import (
     BadFieldError,
+    Members,
     Record,
     RejectionReason,
     UnknownValue,
-    known_members,
     read_enum,
     read_integer,
     read_session_id,
-    read_text,
+    read_texts,
     read_time,
 )
 
@@ -73,7 +73,19 @@ class SessionResult(StrEnum):
     UNKNOWN = "Unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+_Class = TypeVar("_Class")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
+def _frozen_for_type_checkers(cls: type[_Class]) -> type[_Class]:
+    """A frozen dataclass, kept so by the type checker alone.
+
+    Python sets each field of a frozen one by a call: with so many fields that is a fifth of a first poll.
+    """
+    return dataclass(slots=True, kw_only=True, unsafe_hash=True)(cls)
+
+
+@_frozen_for_type_checkers
 class RestoreSession:
     """One restore session: an Explorer that was opened, and closed or not.
 
@@ -164,17 +176,20 @@ def parse_session(record: object) -> RestoreSession | Rejection:
 
 def _session(session_id: str, record: Record) -> RestoreSession:
     unknown: list[UnknownValue] = []
-    session_type = read_enum(record, "type", _TYPES, SessionType.UNKNOWN, unknown)
-    state = read_enum(record, "state", _STATES, SessionState.UNKNOWN, unknown)
+    session_type = read_enum(record, "type", _TYPES, unknown)
+    state = read_enum(record, "state", _STATES, unknown)
     result = None
     if state is SessionState.STOPPED:
-        result = read_enum(record, "result", _RESULTS, SessionResult.UNKNOWN, unknown)
+        result = read_enum(record, "result", _RESULTS, unknown)
     creation_time = read_time(record, "creationTime")
     if creation_time is None:
         raise BadFieldError(
             RejectionReason.BAD_TIME if "creationTime" in record else RejectionReason.MISSING_FIELD,
             "creationTime",
         )
+    organization, name, initiated_by, details, scope_name, client_host, reason = read_texts(
+        record, _TEXTS
+    )
     return RestoreSession(
         id=session_id,
         type=session_type,
@@ -182,13 +197,13 @@ def _session(session_id: str, record: Record) -> RestoreSession:
         creation_time=creation_time,
         end_time=read_time(record, "endTime"),
         result=result,
-        organization=_shared(read_text(record, "organization")),
-        name=_shared(read_text(record, "name")),
-        initiated_by=_shared(read_text(record, "initiatedBy")),
-        details=_shared(read_text(record, "details")),
-        scope_name=_shared(read_text(record, "scopeName")),
-        client_host=_shared(read_text(record, "clientHost")),
-        reason=_shared(read_text(record, "reason")),
+        organization=_shared(organization),
+        name=name,
+        initiated_by=_shared(initiated_by),
+        details=_shared(details),
+        scope_name=scope_name,
+        client_host=_shared(client_host),
+        reason=reason,
         e_tag=read_integer(record, "eTag"),
         unknown_values=tuple(unknown),
     )
@@ -206,6 +221,15 @@ def _shared(text: str) -> str:
     return text
 
 
-_TYPES = known_members(SessionType, SessionType.UNKNOWN)
-_STATES = known_members(SessionState, SessionState.UNKNOWN)
-_RESULTS = known_members(SessionResult, SessionResult.UNKNOWN)
+_TEXTS = (
+    "organization",
+    "name",
+    "initiatedBy",
+    "details",
+    "scopeName",
+    "clientHost",
+    "reason",
+)
+_TYPES = Members.of(SessionType, SessionType.UNKNOWN)
+_STATES = Members.of(SessionState, SessionState.UNKNOWN)
+_RESULTS = Members.of(SessionResult, SessionResult.UNKNOWN)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,10 @@ def test_what_is_no_timestamp_is_an_error(text: str) -> None:
         ({"organization": 1.5}, RejectionReason.WRONG_TYPE, "organization"),
         ({"details": []}, RejectionReason.WRONG_TYPE, "details"),
         ({"eTag": True}, RejectionReason.WRONG_TYPE, "eTag"),
+        ({"eTag": math.inf}, RejectionReason.WRONG_TYPE, "eTag"),
+        ({"eTag": 2**63}, RejectionReason.WRONG_TYPE, "eTag"),
+        ({"eTag": -(2**63) - 1}, RejectionReason.WRONG_TYPE, "eTag"),
+        ({"eTag": str(2**63)}, RejectionReason.WRONG_TYPE, "eTag"),
     ],
 )
 def test_a_record_that_is_no_session_says_why(
@@ -243,9 +248,9 @@ def test_a_hostile_text_is_bounded() -> None:
 
 
 def test_equal_texts_are_one_string() -> None:
-    names = [f"Exchange restore {number}" for number in (1, 1)]
+    texts = [f"{number} items processed" for number in (1, 1)]
 
-    one, other = (parsed(name=name).name for name in names)
+    one, other = (parsed(details=text).details for text in texts)
 
     assert one is other
 
