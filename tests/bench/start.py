@@ -39,6 +39,11 @@ class Starts:
         self._config = directory / "config.yaml"
         self._config.write_text(_CONFIG)
         self._log = directory / "log"
+        # As after an installation: all bytecode is there, the exporter's own, too. The first start writes it.
+        self._environment = {
+            "PYTHONPYCACHEPREFIX": str(directory / "bytecode"),
+            "PYTHONDONTWRITEBYTECODE": "",
+        }
         self._libraries = self._imported()
 
     @property
@@ -54,7 +59,7 @@ class Starts:
             *(f"--config.file={self._config}", f"--web.listen-address={address}"),
         ]
         begun = time.perf_counter()
-        with started(command, self._log), Scraper(address) as scraper:
+        with started(command, self._log, **self._environment), Scraper(address) as scraper:
             while True:
                 with suppress(ConnectionError):
                     scraper.scrape(anew=True)
@@ -68,7 +73,7 @@ class Starts:
             [sys.executable, "-c", _IMPORT_ALL, *self._libraries],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=clean_environment(),
+            env=clean_environment(**self._environment),
         ) as process:
             assert process.stdout is not None
             if process.stdout.read(5) != b"ready":

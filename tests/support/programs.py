@@ -94,12 +94,17 @@ class HttpProgram:
 
 
 @contextmanager
-def started(command: Sequence[str | Path], output: Path) -> Iterator[subprocess.Popen[bytes]]:
+def started(
+    command: Sequence[str | Path], output: Path, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """A program in the background; whatever happens, it is gone afterwards."""
     with (
         output.open("wb") as log,
         subprocess.Popen(
-            list(map(str, command)), stdout=log, stderr=log, env=clean_environment()
+            list(map(str, command)),
+            stdout=log,
+            stderr=log,
+            env=clean_environment(**environment),
         ) as process,
     ):
         try:
