@@ -17,7 +17,11 @@ def label_pair(name: str, value: str) -> str:
 
 
 def sample_lines(
-    name: str, labels: Sequence[str], samples: Iterable[tuple[tuple[str, ...], float]]
+    name: str,
+    labels: Sequence[str],
+    samples: Iterable[tuple[tuple[str, ...], float]],
+    *,
+    paired: Sequence[str] = (),
 ) -> str:
     """The lines of samples that share their name and the names of their labels.
 
@@ -25,10 +29,12 @@ def sample_lines(
         name: of the samples.
         labels: their names, in any order.
         samples: the values of the labels in that order, `escaped`, and the value.
+        paired: names of further labels: each sample begins with their whole pairs.
     """
-    order = sorted(range(len(labels)), key=labels.__getitem__)
-    pairs = ",".join(f'{labels[place]}="%s"' for place in order)
-    line = f"{name}{{{pairs}}} %s\n"
+    names = (*paired, *labels)
+    order = sorted(range(len(names)), key=names.__getitem__)
+    places = ",".join("%s" if one < len(paired) else f'{names[one]}="%s"' for one in order)
+    line = f"{name}{{{places}}} %s\n"
     sort: Callable[[tuple[str, ...]], tuple[str, ...]] = (
         itemgetter(*order) if len(order) > 1 else tuple
     )

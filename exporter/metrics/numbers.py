@@ -19,9 +19,10 @@ def go_float(value: float) -> str:
     value = float(value)
     if _TIMES_FROM <= value < _TIMES_BELOW:
         digits = repr(value)
-        if digits.endswith(".0"):
+        fraction = digits[11:]
+        if fraction == "0":
             return f"{digits[0]}.{digits[1:10]}".rstrip("0.") + "e+09"
-        return f"{digits[0]}.{digits[1:10]}{digits[11:]}e+09"
+        return f"{digits[0]}.{digits[1:10]}{fraction}e+09"
     if -_PLAIN_BELOW < value < _PLAIN_BELOW:
         return repr(value)
     return str(floatToGoString(value))  # type: ignore[no-untyped-call] # the library does not type it

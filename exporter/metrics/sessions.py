@@ -49,7 +49,7 @@ def render_sessions(
             case SessionChoice():
                 text = _choices(family, sessions, columns)
             case SessionSamples():
-                text = _samples(family, server, sessions)
+                text = _samples(family, sessions, columns)
             case _:
                 raise TypeError(f"no way to render {type(family).__name__}")
         rendered.append(text.encode())
@@ -98,18 +98,16 @@ def _templates(family: SessionChoice) -> Mapping[StrEnum, tuple[str, int]]:
     return {chosen: lines(chosen) for chosen in (*family.known, family.unknown)}
 
 
-def _samples(family: SessionSamples, server: str, sessions: Sequence[RestoreSession]) -> str:
-    shared = (
-        (server, session.id, session.organization, session.type.value) for session in sessions
-    )
+def _samples(family: SessionSamples, sessions: Sequence[RestoreSession], columns: Columns) -> str:
     return sample_lines(
         family.name,
-        (*SESSION_LABELS, *family.labels),
+        family.labels,
         (
-            (tuple(map(escaped, (*every, *own))), value)
-            for every, session in zip(shared, sessions, strict=True)
+            ((*pairs, *map(escaped, own)), value)
+            for pairs, session in zip(zip(*columns, strict=True), sessions, strict=True)
             for own, value in family.samples(session)
         ),
+        paired=_SHARED,
     )
 
 

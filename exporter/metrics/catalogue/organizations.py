@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from itertools import product
 
 from exporter.metrics.catalogue.rows import (
     AS_OF_THE_LAST_POLL,
@@ -35,15 +36,17 @@ def _with_zeros_by_result(
     organizations: Iterable[str], counts: Mapping[tuple[str, SessionType, SessionResult], float]
 ) -> Iterator[Sample]:
     for organization in organizations:
-        for kind in TYPES:
-            for result in RESULTS:
-                yield (
-                    (organization, kind.value, result.value),
-                    float(counts.get((organization, kind, result), 0)),
-                )
+        for kind, result, labels in _ENDS:
+            count = counts.get((organization, kind, result), 0)
+            yield (organization, *labels), float(count)
     for (organization, kind, result), count in counts.items():
         if kind is SessionType.UNKNOWN or result is SessionResult.UNKNOWN:
             yield (organization, kind.value, result.value), float(count)
+
+
+_ENDS = tuple(
+    (kind, result, (kind.value, result.value)) for kind, result in product(TYPES, RESULTS)
+)
 
 
 def _working(snapshot: Snapshot) -> Iterable[Sample]:

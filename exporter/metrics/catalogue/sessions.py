@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from operator import attrgetter
 
 from exporter.config import Extra
 from exporter.metrics.catalogue.rows import (
@@ -10,6 +11,7 @@ from exporter.metrics.catalogue.rows import (
     NO_SAMPLES,
     RESULTS,
     Kind,
+    LabelValues,
     Sample,
     SessionChoice,
     SessionFamily,
@@ -154,11 +156,15 @@ def session_families(
 
 def _info_family(info_labels: Sequence[str]) -> SessionFamily:
     """The family of the personal data that the configuration allows; `info_labels` name fields of the session."""
-    fields = tuple(info_labels)
+    values = attrgetter(*info_labels) if len(info_labels) > 1 else _alone(info_labels[0])
     return SessionSamples(
         name="vb365_restore_session_info",
         kind=Kind.GAUGE,
         help="Always 1; the labels are the API fields of the restore session that info_labels allows.",
-        labels=fields,
-        samples=lambda session: ((tuple(getattr(session, field) for field in fields), 1.0),),
+        labels=tuple(info_labels),
+        samples=lambda session: ((values(session), 1.0),),
     )
+
+
+def _alone(field: str) -> Callable[[RestoreSession], LabelValues]:
+    return lambda session: (getattr(session, field),)
