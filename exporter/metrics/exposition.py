@@ -38,6 +38,8 @@ __all__ = ["Exposition", "Publisher"]
 
 _LEVEL = 1  # of what will soon be rendered again
 _OWN_METRICS_SECONDS = 1.0
+# Who looks at the text once must not double the memory for good; who scrapes it plain keeps it.
+_PLAIN_SECONDS = 600.0
 _RAW, _DEFLATED = attrgetter("raw"), attrgetter("deflated")
 _END = {Format.TEXT: b"", Format.OPENMETRICS: b"# EOF\n"}
 
@@ -120,6 +122,7 @@ class Publisher:
         self._nothing = [EMPTY] * len(headed)
         self._sealed: dict[str, SealedSessions] = {}
         self._rendering = threading.Lock()
+        self._plain_until = monotonic() + _PLAIN_SECONDS
         self._published = self._put_together(
             {snapshot.server: self._say(snapshot) for snapshot in snapshots}
         )
@@ -131,6 +134,7 @@ class Publisher:
             self._published = self._put_together(
                 {**self._published.of_servers, snapshot.server: said}
             )
+            self._let_go_of_plain_text()
 
     def withdraw(self, server: str) -> None:
         """End all that is said of a server."""
@@ -175,6 +179,16 @@ class Publisher:
                     for name, said in of_servers.items()
                 }
             )
+
+    def _let_go_of_plain_text(self) -> None:
+        """Give back, now and then, what is kept plain and no client has asked for since the last time."""
+        now = self._monotonic()
+        if now < self._plain_until:
+            return
+        self._plain_until = now + _PLAIN_SECONDS
+        for said in self._published.of_servers.values():
+            for part in chain.from_iterable(one.parts for one in said.pieces):
+                part.keep_while_wanted()
 
     def _say(self, snapshot: Snapshot) -> _Said:
         """Render a server."""

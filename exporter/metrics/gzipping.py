@@ -37,25 +37,34 @@ _SHORT_BYTES = 4096
 
 
 class Part:
-    """Bytes, kept deflated; as they are only when they are short, and once a client has wanted them like that.
+    """Bytes, kept deflated; as they are only when they are short, and while clients want them like that.
 
     Prometheus asks for gzip, and text is eight times as long as it is deflated.
     """
 
-    __slots__ = ("_raw", "_raw_length", "deflated")
+    __slots__ = ("_raw", "_raw_length", "_wanted", "deflated")
 
     def __init__(self, deflated: bytes, raw_length: int, raw: bytes | None = None) -> None:
         self.deflated = deflated
         self._raw_length = raw_length
         self._raw = raw
+        self._wanted = False
 
     @property
     def raw(self) -> bytes:
         """The bytes as they are."""
-        if self._raw is None:
+        raw = self._raw
+        if raw is None:
             whole = self.deflated + _FINAL_BLOCK
-            self._raw = zlib.decompress(whole, -zlib.MAX_WBITS, self._raw_length)
-        return self._raw
+            self._raw = raw = zlib.decompress(whole, -zlib.MAX_WBITS, self._raw_length)
+        self._wanted = True
+        return raw
+
+    def keep_while_wanted(self) -> None:
+        """Keep long bytes deflated only, unless they were wanted as they are since this was called before."""
+        if not self._wanted and self._raw_length > _SHORT_BYTES:
+            self._raw = None
+        self._wanted = False
 
 
 @dataclass(frozen=True, slots=True)

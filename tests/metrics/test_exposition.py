@@ -269,6 +269,33 @@ def test_what_is_not_known_any_more_leaves_nothing_behind_in_memory() -> None:
     assert {} == made._sealed
 
 
+def test_a_client_that_asked_once_for_plain_text_does_not_make_it_be_kept_for_good() -> None:
+    now = 0.0
+    bench = LedgerBench(sessions_config(max_series=5000), stale_after_seconds=3600)
+    bench.hold(*(finished(number) for number in range(1, 3000)))
+    snapshot = bench.poll()
+    made = Publisher(CollectorRegistry(), info_labels=(), monotonic=lambda: now)
+    made.publish(snapshot)
+    deflated_only = kept_plain(made)
+
+    first = body(made)
+    made.publish(snapshot)
+    assert kept_plain(made) > 10 * deflated_only
+    now = 600.0
+    made.publish(snapshot)
+    now = 1200.0
+    made.publish(snapshot)
+
+    assert deflated_only == kept_plain(made)
+    assert first == body(made)
+
+
+def kept_plain(made: Publisher) -> int:
+    """Bytes of text that are kept as they are."""
+    published = made._published.bodies[Format.TEXT]
+    return sum(len(part._raw or b"") for part in published.parts)
+
+
 def test_stale_data_ends_without_a_publish() -> None:
     now = 0.0
     bench = LedgerBench(stale_after_seconds=180)

@@ -68,6 +68,21 @@ def test_long_text_is_inflated_once_a_client_wants_it_plain() -> None:
     assert part.raw is part.raw
 
 
+def test_long_text_stays_plain_while_clients_want_it_so() -> None:
+    part, short = (*piece(b"a" * 10_000, 6).parts, *piece(b"short", 6).parts)
+    plain = part.raw
+
+    part.keep_while_wanted()
+    assert plain is part.raw
+    part.keep_while_wanted()
+    part.keep_while_wanted()
+    short.keep_while_wanted()
+
+    assert part._raw is None
+    assert short._raw == b"short"
+    assert plain == part.raw
+
+
 def test_nothing_takes_no_bytes() -> None:
     assert EMPTY is piece(b"", 6)
     assert EMPTY is joined((EMPTY, EMPTY))
