@@ -10,6 +10,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -29,26 +30,48 @@ ROUNDS = 7
 LATER_POLLS = 20
 
 
+@dataclass(frozen=True)
+class Taken:
+    """Seconds of the clock, and of this process on a processor."""
+
+    seconds: float
+    processor_seconds: float
+
+    @classmethod
+    def so_far(cls) -> Taken:
+        return cls(time.perf_counter(), time.process_time())
+
+    def until_now(self) -> Taken:
+        now = Taken.so_far()
+        return Taken(now.seconds - self.seconds, now.processor_seconds - self.processor_seconds)
+
+
 def seconds_of(work: Callable[[], object]) -> float:
-    begun = time.perf_counter()
+    begun = Taken.so_far()
     work()
-    return time.perf_counter() - begun
+    return begun.until_now().seconds
 
 
-def requests_and_json(api: CannedApi) -> None:
-    """Get and decode every page, and forget it."""
+def requests_and_json(api: CannedApi) -> Taken:
+    """What it takes to get and decode every page, and forget it."""
+    begun = Taken.so_far()
     with requests.Session() as session:
         session.trust_env = False
         session.verify = str(api.ca_file)
         for target in api.page_targets:
             session.get(f"{api.url}{target}", timeout=60).json()
+    return begun.until_now()
 
 
-def first_poll(server: ServerConfig, sessions: int) -> None:
+def first_poll(server: ServerConfig, sessions: int) -> Taken:
+    """What it takes until there is the snapshot; what is known then is forgotten afterwards."""
+    begun = Taken.so_far()
     with polled_server(server) as polled:
         known = polled.poll().sessions_known
+        taken = begun.until_now()
     if known != sessions:
         raise RuntimeError(f"{known} sessions are known, not {sessions}")
+    return taken
 
 
 def list_row(sessions: int, directory: Path) -> tuple[str, ...]:
@@ -56,24 +79,22 @@ def list_row(sessions: int, directory: Path) -> tuple[str, ...]:
     with canned_api(sessions, directory) as api:
         server = api.config().servers[0]
         alone, ours = [], []
-        alone_used, ours_used = [], []
         for _ in range(ROUNDS if sessions < 100_000 else 3):
-            begun = time.process_time()
-            alone.append(seconds_of(lambda: requests_and_json(api)))
-            between = time.process_time()
-            ours.append(seconds_of(lambda: first_poll(server, sessions)))
-            alone_used.append(between - begun)
-            ours_used.append(time.process_time() - between)
+            alone.append(requests_and_json(api))
+            ours.append(first_poll(server, sessions))
         with polled_server(server) as polled:
             polled.poll()
             later = [seconds_of(polled.poll) for _ in range(LATER_POLLS)]
+    alone_seconds = median(one.seconds for one in alone)
+    our_seconds = median(one.seconds for one in ours)
+    processor = [median(one.processor_seconds for one in side) for side in (ours, alone)]
     return (
         f"{sessions:,}",
-        milliseconds(median(alone)),
-        milliseconds(median(ours)),
-        f"{median(ours) / median(alone):.2f}",
-        f"{median(ours_used) / median(alone_used):.2f}",
-        f"{median(ours) / sessions * 1e6:.1f} µs",
+        milliseconds(alone_seconds),
+        milliseconds(our_seconds),
+        f"{our_seconds / alone_seconds:.2f}",
+        f"{processor[0] / processor[1]:.2f}",
+        f"{our_seconds / sessions * 1e6:.1f} µs",
         milliseconds(median(later)),
     )
 
@@ -85,8 +106,8 @@ def configured_rows(ids: int, directory: Path) -> Iterator[tuple[str, ...]]:
         everything = api.config().servers[0]
         walks, configured = [], []
         for _ in range(ROUNDS):
-            walks.append(seconds_of(lambda: first_poll(everything, ids)))
-            configured.append(seconds_of(lambda: first_poll(followed, ids)))
+            walks.append(first_poll(everything, ids).seconds)
+            configured.append(first_poll(followed, ids).seconds)
         for name, taken in (("discovered", walks), ("configured by id", configured)):
             ratio = median(taken) / median(walks)
             yield (name, f"{ids:,}", milliseconds(median(taken)), f"{ratio:.2f}")

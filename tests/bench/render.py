@@ -45,16 +45,17 @@ def rows(
     families = session_families(info_labels)
     for size in sizes:
         snapshot = History(size).snapshot()
-        sessions = [session for block in snapshot.finished for session in block.sessions]
         registry = CollectorRegistry()
         registry.register(Made(snapshot, info_labels))
 
-        def ours(
-            snapshot: Snapshot = snapshot, sessions: Sequence[object] = sessions
-        ) -> list[bytes]:
+        def ours(snapshot: Snapshot = snapshot) -> list[list[bytes]]:
+            """Everything in blocks, as a publish renders it."""
             return [
-                *render_sessions(snapshot.server, sessions, families),  # type: ignore[arg-type]  # a default is not narrowed
-                *render_snapshot(snapshot),
+                *(
+                    render_sessions(snapshot.server, block.sessions, families)
+                    for block in snapshot.finished
+                ),
+                render_snapshot(snapshot),
             ]
 
         for name, form, generate in GENERATORS:
