@@ -27,6 +27,7 @@ from exporter.metrics.gzipping import (
     Piece,
     gzip_trailer,
     joined,
+    joined_rows,
     piece,
 )
 from exporter.metrics.library import RegistryText, head
@@ -38,6 +39,8 @@ __all__ = ["Exposition", "Publisher"]
 
 _LEVEL = 1  # of what will soon be rendered again
 _OWN_METRICS_SECONDS = 1.0
+# Near the square root of how many servers an instance may have.
+_GROUP_SERVERS = 16
 # Who looks at the text once must not double the memory for good; who scrapes it plain keeps it.
 _PLAIN_SECONDS = 600.0
 _RAW, _DEFLATED = attrgetter("raw"), attrgetter("deflated")
@@ -64,9 +67,9 @@ class Exposition:
         return chain((GZIP_HEADER,), map(_DEFLATED, self.body.parts), (trailer,))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Said:
-    """What is said of one server."""
+    """What is said of one server; compared by identity, because that is what groups of servers hang on."""
 
     snapshot: Snapshot
     shown: Snapshot
@@ -121,6 +124,7 @@ class Publisher:
         }
         self._nothing = [EMPTY] * len(headed)
         self._sealed: dict[str, SealedSessions] = {}
+        self._of_group: Mapping[tuple[_Said, ...], Sequence[Piece]] = {}
         self._rendering = threading.Lock()
         self._plain_until = monotonic() + _PLAIN_SECONDS
         self._published = self._put_together(
@@ -211,12 +215,11 @@ class Publisher:
 
     def _put_together(self, of_servers: Mapping[str, _Said]) -> _Published:
         """Everything that is said, family by family, in both formats."""
-        families = [
-            joined(of_family)
-            for of_family in zip(
-                self._nothing, *(said.pieces for said in of_servers.values()), strict=True
-            )
-        ]
+        self._of_group = {
+            group: self._of_group.get(group) or joined_rows(said.pieces for said in group)
+            for group in _groups(tuple(of_servers.values()))
+        }
+        families = joined_rows((self._nothing, *self._of_group.values()))
         return _Published(
             of_servers=of_servers,
             bodies={
@@ -225,3 +228,9 @@ class Publisher:
             },
             valid_until=min((said.valid_until for said in of_servers.values()), default=inf),
         )
+
+
+def _groups(all_said: tuple[_Said, ...]) -> Iterator[tuple[_Said, ...]]:
+    """Neighbouring servers: one that publishes leaves the other groups as they are."""
+    for start in range(0, len(all_said), _GROUP_SERVERS):
+        yield all_said[start : start + _GROUP_SERVERS]

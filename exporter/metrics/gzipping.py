@@ -8,7 +8,7 @@ behind each other in any order. What joins them is the checksum of the whole, wh
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain
@@ -21,6 +21,7 @@ __all__ = [
     "Piece",
     "gzip_trailer",
     "joined",
+    "joined_rows",
     "piece",
 ]
 
@@ -119,6 +120,11 @@ def joined(pieces: Iterable[Piece]) -> Piece:
         crc=crc,
         shift=_shift_across(length),
     )
+
+
+def joined_rows(rows: Iterable[Sequence[Piece]]) -> tuple[Piece, ...]:
+    """Rows of equally many pieces as one row: what stands at the same place is joined."""
+    return tuple(joined(column) for column in zip(*rows, strict=True))
 
 
 def gzip_trailer(crc: int, length: int) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from exporter.metrics.catalogue import SessionFamily
-from exporter.metrics.gzipping import EMPTY, Piece, joined, piece
+from exporter.metrics.gzipping import EMPTY, Piece, joined_rows, piece
 from exporter.metrics.sessions import render_sessions
 from exporter.polling.blocks import Block
 
@@ -49,7 +49,7 @@ class SealedSessions:
             group: self._of_group.get(group) or _in_one_part(of_block[block] for block in group)
             for group in _groups(blocks)
         }
-        self._whole = _joined((self._none, *of_group.values()))
+        self._whole = joined_rows((self._none, *of_group.values()))
         self._blocks, self._of_block, self._of_group = blocks, of_block, of_group
         return self._whole
 
@@ -70,9 +70,5 @@ def _groups(blocks: Group) -> Iterator[Group]:
         yield tuple(group)
 
 
-def _joined(several: Iterable[Pieces]) -> Pieces:
-    return tuple(joined(of_family) for of_family in zip(*several, strict=True))
-
-
 def _in_one_part(several: Iterable[Pieces]) -> Pieces:
-    return tuple(of_family.in_one_part() for of_family in _joined(several))
+    return tuple(of_family.in_one_part() for of_family in joined_rows(several))

@@ -19,7 +19,7 @@ from support.figures import show
 from support.polls import polled_server
 from support.running import server_yaml
 
-HISTORIES = (0, 1_000, 100_000)
+HISTORIES = (0, 100, 1_000, 10_000, 100_000)
 CONFIGURED_IDS = 10_000
 
 

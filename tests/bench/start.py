@@ -109,7 +109,7 @@ def idle_rows(sizes: Sequence[int], seconds: float) -> Iterator[tuple[str, ...]]
 
 
 def main(
-    sizes: Sequence[int] = (100, 1000, 10_000),
+    sizes: Sequence[int] = (100, 1000, 10_000, 100_000),
     rounds: int = ROUNDS,
     idle_seconds: float = IDLE_SECONDS,
 ) -> None:

@@ -254,6 +254,20 @@ def test_a_publish_leaves_what_is_said_of_other_servers_as_it_is() -> None:
     assert before is made._published.of_servers["branch"].pieces
 
 
+def test_a_publish_joins_only_the_neighbours_of_its_server_again() -> None:
+    made = publisher(*(polled(finished(1), server=f"server{number:02}") for number in range(40)))
+    before = tuple(made._of_group.values())
+    bodies = body(made)
+
+    made.publish(polled(finished(1), finished(2), server="server20"))
+
+    after = tuple(made._of_group.values())
+    assert [True, False, True] == [one is other for one, other in zip(before, after, strict=True)]
+    assert bodies != body(made)
+    made.publish(polled(finished(1), server="server20"))
+    assert bodies == body(made)
+
+
 def test_what_is_not_known_any_more_leaves_nothing_behind_in_memory() -> None:
     bench = LedgerBench(sessions_config(max_series=5000))
     bench.hold(*(finished(number) for number in range(2, 3000)))
