@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
 
-from exporter.vb365.client import Page, ServiceInstance
 from exporter.vb365.errors import Reason
 from exporter.vb365.extras import EventSummary, Statistics
-from exporter.vb365.model import Rejection, RestoreSession
+from exporter.vb365.instance import ServiceInstance
+from exporter.vb365.model import Page, Rejection, RestoreSession
 
 __all__ = ["Api", "PollObserver"]
 

@@ -6,7 +6,6 @@ import random as random_numbers
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -16,42 +15,31 @@ from exporter.vb365.calls import Calls
 from exporter.vb365.errors import BadResponseError, NotFoundError
 from exporter.vb365.extras import EventSummary, EventTally, Statistics, parse_statistics
 from exporter.vb365.feed import Changes, parse_changes
+from exporter.vb365.instance import ServiceInstance, parse_service_instance
 from exporter.vb365.logins import LoginMemory, login_memory_of
-from exporter.vb365.model import Rejection, RejectionReason, RestoreSession, parse_session
+from exporter.vb365.model import (
+    Page,
+    Rejection,
+    RejectionReason,
+    RestoreSession,
+    parse_page,
+    parse_session,
+)
 from exporter.vb365.paging import MAX_PAGES, Place, walk
 from exporter.vb365.retry import NO_REPETITION, Retrier
 from exporter.vb365.transport import MAX_BODY_BYTES, RequestObserver, Transport
 from exporter.vb365.watchdog import Lifeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from exporter.config.model import ServerConfig
 
-__all__ = ["Client", "Page", "RequestObserver", "ServiceInstance"]
+__all__ = ["Client", "RequestObserver"]
 
 _PAGE_EVENTS: Final = 500
 """About 0.4 MB of events: while they are decoded, nothing else in the process goes on, scrapes neither."""
 _FEED_PAGE_CHANGES: Final = 1000
-_LONGEST_TEXT_CHARACTERS: Final = 512
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceInstance:
-    """What the server says of itself. Texts it left out are empty."""
-
-    version: str
-    """`version`: of the product."""
-    installation_id: str
-    """`installationId`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """One page of the list of restore sessions."""
-
-    sessions: tuple[RestoreSession, ...]
-    rejections: tuple[Rejection, ...]
 
 
 class Client:
@@ -181,19 +169,17 @@ class Client:
         """
         chosen = self._access.versions.current()
         try:
-            instance = self._get("service_instance", "ServiceInstance")
+            answer = self._get("service_instance", "ServiceInstance")
         except NotFoundError:
             self.forget_api_version()
             if self._access.versions.current() == chosen:
                 raise
-            instance = self._get("service_instance", "ServiceInstance")
-        if not isinstance(instance, dict):
-            raise BadResponseError("the answer is no JSON object", operation="service_instance")
-        version = _text(instance, "version")
-        if self._product_version not in {None, version}:
+            answer = self._get("service_instance", "ServiceInstance")
+        instance = parse_service_instance(answer)
+        if self._product_version not in {None, instance.version}:
             self.forget_api_version()  # from the next request on: an update may serve a newer one
-        self._product_version = version
-        return ServiceInstance(version=version, installation_id=_text(instance, "installationId"))
+        self._product_version = instance.version
+        return instance
 
     def list_sessions(
         self, *, created_since: datetime | None, page_size: int = 1000
@@ -218,7 +204,7 @@ class Client:
                 operation="list",
                 max_pages=self._max_pages,
             ):
-                page = _parsed(results)
+                page = parse_page(results)
                 read += len(page.sessions)
                 unread += len(page.rejections)
                 yield page
@@ -299,22 +285,6 @@ class Client:
 
     def _get(self, operation: str, path: str) -> object:
         return self._access.get(operation, self._access.target(path))
-
-
-def _parsed(results: Iterable[object]) -> Page:
-    sessions, rejections = [], []
-    for record in results:
-        parsed = parse_session(record)
-        if isinstance(parsed, RestoreSession):
-            sessions.append(parsed)
-        else:
-            rejections.append(parsed)
-    return Page(sessions=tuple(sessions), rejections=tuple(rejections))
-
-
-def _text(record: Mapping[object, object], field: str) -> str:
-    value = record.get(field)
-    return value[:_LONGEST_TEXT_CHARACTERS] if isinstance(value, str) else ""
 
 
 def _instant(moment: datetime) -> str:

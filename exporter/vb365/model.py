@@ -14,6 +14,7 @@ Source of every field: the restore session resource, `GET /v6/RestoreSessions/{r
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -35,6 +36,7 @@ from exporter.vb365.fields import (
 )
 
 __all__ = [
+    "Page",
     "Rejection",
     "RejectionReason",
     "RestoreSession",
@@ -42,6 +44,7 @@ __all__ = [
     "SessionState",
     "SessionType",
     "UnknownValue",
+    "parse_page",
     "parse_session",
 ]
 
@@ -157,6 +160,14 @@ class Rejection:
     """The record's id when it had a usable one."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One page of the list of restore sessions."""
+
+    sessions: tuple[RestoreSession, ...]
+    rejections: tuple[Rejection, ...]
+
+
 _PROCESSED_ITEMS = re.compile(r"([0-9]{1,15}) items? processed\b")
 
 
@@ -174,6 +185,18 @@ def parse_session(record: object) -> RestoreSession | Rejection:
         return _session(session_id, record)
     except BadFieldError as bad:
         return Rejection(reason=bad.reason, field=bad.field, session_id=session_id)
+
+
+def parse_page(records: Iterable[object]) -> Page:
+    """Read the records of one page of the list; never raises."""
+    sessions, rejections = [], []
+    for record in records:
+        parsed = parse_session(record)
+        if isinstance(parsed, RestoreSession):
+            sessions.append(parsed)
+        else:
+            rejections.append(parsed)
+    return Page(sessions=tuple(sessions), rejections=tuple(rejections))
 
 
 def _session(session_id: str, record: Record) -> RestoreSession:

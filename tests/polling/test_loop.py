@@ -8,8 +8,9 @@ from structlog.testing import capture_logs
 
 from exporter.polling.inbox import Inbox, Told
 from exporter.polling.loop import PollLoop
-from exporter.vb365.client import Page, ServiceInstance
 from exporter.vb365.feed import ChangeKind, SessionChange
+from exporter.vb365.instance import ServiceInstance
+from exporter.vb365.model import Page
 from support.ledgers import shown_ids
 from support.pollers import Bench
 from support.sessions import finished, running, session_id

@@ -5,7 +5,6 @@ from structlog.testing import capture_logs
 
 from exporter.polling.ledger import WALK_EVERY_SECONDS
 from exporter.polling.snapshot import Snapshot
-from exporter.vb365.client import ServiceInstance
 from exporter.vb365.errors import (
     AuthError,
     BadResponseError,
@@ -16,6 +15,7 @@ from exporter.vb365.errors import (
     ServerError,
     Vb365Error,
 )
+from exporter.vb365.instance import ServiceInstance
 from exporter.vb365.model import (
     Rejection,
     RejectionReason,
