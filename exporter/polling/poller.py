@@ -11,18 +11,19 @@ import structlog
 
 from exporter.config import ServerConfig
 from exporter.polling.clock import Clock, Moment
+from exporter.polling.completion import Completion
 from exporter.polling.extras import ExtraRequest
 from exporter.polling.failure import PollFailure, ends_poll, is_server_wide
 from exporter.polling.interfaces import Api, PollObserver
 from exporter.polling.ledger import WALK_EVERY_SECONDS, Ledger
+from exporter.polling.oddities import Oddities
 from exporter.polling.questions import PAGE_SESSIONS, ListRequest
 from exporter.polling.snapshot import Snapshot
-from exporter.polling.status import Oddities, StatusBook
+from exporter.polling.status import StatusBook
 from exporter.polling.workers import Workers
 from exporter.vb365.errors import ForbiddenError, NotFoundError, Reason, Vb365Error
-from exporter.vb365.extras import EventSummary, Statistics
 from exporter.vb365.feed import ChangeKind, SessionChange
-from exporter.vb365.model import Rejection, RestoreSession, UnknownValue
+from exporter.vb365.model import Rejection, RestoreSession
 
 __all__ = ["Poller"]
 
@@ -76,7 +77,15 @@ class Poller:
             server.max_concurrent_requests, name=f"get-{server.name}", stop=stop
         )
         self._book = StatusBook(server)
-        self._oddities = Oddities(server)
+        self._oddities = Oddities(server, observer)
+        self._completion = Completion(
+            api=api,
+            extras=ledger.extras,
+            workers=self._workers,
+            clock=clock,
+            oddities=self._oddities,
+            beat=self.beat,
+        )
         self._failures: list[PollFailure] = []
         self._identify_due_at = -inf
         self._heartbeat = clock.monotonic()
@@ -133,8 +142,7 @@ class Poller:
 
     def overran(self, seconds: float) -> None:
         """A poll took so long, which is longer than the poll interval."""
-        self._observer.overran()
-        self._oddities.overrun(seconds)
+        self._oddities.overran(seconds)
 
     def follow(self, changes: Iterable[SessionChange]) -> None:
         """Take in what the change feed tells between polls: ask for exactly the sessions it names. Never raises.
@@ -175,7 +183,7 @@ class Poller:
     def _complete(self, due: Iterable[ExtraRequest]) -> None:
         """Ask for extras once all else is told, as they may take long; then hand on what began or ended, with them."""
         try:
-            if self._ask_extras(due):
+            if self._completion.ask(due):
                 self._tell()
         except Exception:
             log.exception("extras broke off", server=self._server.name)
@@ -222,7 +230,7 @@ class Poller:
             if isinstance(answer, RestoreSession):
                 self._take(answer, self._clock.now())
             elif isinstance(answer, Rejection):
-                self._reject(answer)
+                self._oddities.rejected(answer)
                 why = f"session {session_id} cannot be read: {answer.reason}"
                 self._fail(Reason.BAD_RESPONSE, why, of_one_session=True)
             elif isinstance(answer, NotFoundError) and vouched:
@@ -257,7 +265,7 @@ class Poller:
             self.beat()
             for rejection in page.rejections:
                 self._ledger.unreadable()
-                self._reject(rejection)
+                self._oddities.rejected(rejection)
             answered = self._clock.now()
             for session in page.sessions:
                 self._take(session, answered)
@@ -267,55 +275,12 @@ class Poller:
                 break
         self._ledger.end_list(request, self._clock.now())
 
-    def _ask_extras(self, due: Iterable[ExtraRequest]) -> bool:
-        """Ask for extras, of which each fails by itself; returns whether there was anything to ask."""
-        wanted = []
-        for request in due:
-            if request.extra == "statistics" and not self._api.has_statistics:
-                self._ledger.extras.failed(request)
-            else:
-                wanted.append(request)
-        for request, answer in self._workers.ask_all(wanted, self._ask_extra):
-            self.beat()
-            if isinstance(answer, Vb365Error):
-                self._ledger.extras.failed(request)
-                self._note_failed_extra(request, answer.reason, str(answer))
-                continue
-            if isinstance(answer, EventSummary):
-                self._note_events(request, answer)
-            self._ledger.extras.take(request, answer, self._clock.now())
-        return bool(wanted)
-
-    def _ask_extra(self, request: ExtraRequest) -> Statistics | EventSummary:
-        if request.extra == "events":
-            return self._api.events(request.session_id)
-        return self._api.statistics(request.session_id)
-
     # What was answered
 
     def _take(self, session: RestoreSession, answered: Moment) -> None:
         if session.unknown_values:
-            self._note_unknown(session.unknown_values, session.id)
+            self._oddities.unknown_values(session.unknown_values, session.id)
         self._ledger.observe(session, answered)
-
-    def _reject(self, rejection: Rejection) -> None:
-        self._observer.rejected(rejection.reason)
-        self._oddities.rejected(rejection)
-
-    def _note_unknown(self, unknown_values: Iterable[UnknownValue], session_id: str) -> None:
-        for unknown in unknown_values:
-            self._observer.unknown_value(unknown.field)
-            self._oddities.unknown_value(unknown, session_id)
-
-    def _note_events(self, request: ExtraRequest, summary: EventSummary) -> None:
-        self._note_unknown(summary.unknown_values, request.session_id)
-        if summary.unreadable:
-            why = f"{summary.unreadable} records are no events, the others are counted"
-            self._note_failed_extra(request, Reason.BAD_RESPONSE, why)
-
-    def _note_failed_extra(self, request: ExtraRequest, reason: Reason, error: str) -> None:
-        self._observer.extra_failed(request.extra, reason)
-        self._oddities.extra_failed(request.extra, reason, request.session_id, error)
 
     def _failed(self, error: Vb365Error) -> None:
         self._fail(error.reason, str(error))

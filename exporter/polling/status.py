@@ -10,13 +10,10 @@ from exporter.config import ServerConfig
 from exporter.polling.clock import Moment
 from exporter.polling.failure import PollFailure
 from exporter.polling.snapshot import ServerStatus
-from exporter.vb365.model import Rejection, UnknownValue
 
-__all__ = ["Oddities", "StatusBook"]
+__all__ = ["StatusBook"]
 
 log = structlog.get_logger()
-
-_MOST_ODDITIES = 200
 
 
 class StatusBook:
@@ -73,61 +70,3 @@ class StatusBook:
                 stale_after_seconds=self._server.stale_after,
             )
         self._failed_before = failure
-
-
-class Oddities:
-    """Tells of what is strange in a server's answers, of each kind once."""
-
-    def __init__(self, server: ServerConfig) -> None:
-        self._server = server
-        self._told: set[tuple[str, ...]] = set()
-
-    def unknown_value(self, unknown: UnknownValue, session_id: str) -> None:
-        """An enum value is not known."""
-        if self._is_new("unknown", unknown.field, unknown.value):
-            log.warning(
-                "unknown value shown as Unknown",
-                server=self._server.name,
-                field=unknown.field,
-                value=unknown.value,
-                session_id=session_id,
-            )
-
-    def rejected(self, rejection: Rejection) -> None:
-        """A record is no restore session."""
-        if self._is_new("rejected", rejection.reason, rejection.field):
-            log.warning(
-                "record rejected, the others are served",
-                server=self._server.name,
-                reason=rejection.reason,
-                field=rejection.field,
-                session_id=rejection.session_id,
-            )
-
-    def extra_failed(self, extra: str, reason: str, session_id: str, error: str) -> None:
-        """An extra of a session was not answered."""
-        if self._is_new("extra", extra, reason):
-            log.warning(
-                "extra of a session not answered, the session itself is served",
-                server=self._server.name,
-                extra=extra,
-                reason=reason,
-                session_id=session_id,
-                error=error,
-            )
-
-    def overrun(self, seconds: float) -> None:
-        """A poll took longer than the poll interval."""
-        if self._is_new("overrun"):
-            log.warning(
-                "poll took longer than the poll interval, the next one follows it",
-                server=self._server.name,
-                took_seconds=round(seconds, 1),
-                poll_interval_seconds=self._server.poll_interval,
-            )
-
-    def _is_new(self, *oddity: str) -> bool:
-        if oddity in self._told or len(self._told) >= _MOST_ODDITIES:
-            return False
-        self._told.add(oddity)
-        return True
