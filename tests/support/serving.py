@@ -16,12 +16,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from exporter import logs
 from exporter.config import load_config, parse_config
 from exporter.metrics.exposition import Publisher
 from exporter.service import Service
@@ -81,9 +83,9 @@ def _serve_stock(address: str, history: History) -> None:
     start_http_server(int(port), host, registry)
 
 
-def _render(history: History) -> None:
+def _render(history: History, stop: threading.Event) -> None:
     """Render everything, again and again."""
-    while True:
+    while not stop.is_set():
         Publisher(
             CollectorRegistry(),
             info_labels=(),
@@ -92,11 +94,26 @@ def _render(history: History) -> None:
         )
 
 
-def _poll(config_file: Path) -> None:
+def _poll(config_file: Path, stop: threading.Event) -> None:
     """Read a server's whole history by a new connection and publish it, again and again."""
     config = load_config(config_file)
-    while True:
-        Service(config).poll_once(threading.Event())
+    while not stop.is_set():
+        service = Service(config)
+        service.poll_once(stop)
+        service.stop()
+
+
+@contextmanager
+def _meanwhile(work: Callable[[threading.Event], object]) -> Iterator[None]:
+    """Do this in a thread until told to stop; it ends before the interpreter does."""
+    stop = threading.Event()
+    thread = threading.Thread(target=work, args=(stop,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 _SERVERS: Mapping[str, Callable[[str, History], None]] = {
@@ -112,15 +129,21 @@ def main() -> None:
     parser.add_argument("--address", required=True)
     parser.add_argument("--busy")
     options = parser.parse_args()
+    # Standard output is for the line that says it is ready; nobody reads more of it.
+    logs.configure(level="error", log_format="logfmt")
     history = History(options.sessions)
     _SERVERS[options.server](options.address, history)
+    work: Callable[[threading.Event], object]
     if options.busy == "rendering":
-        threading.Thread(target=_render, args=(history,), daemon=True).start()
+        work = partial(_render, history)
     elif options.busy:
-        threading.Thread(target=_poll, args=(Path(options.busy),), daemon=True).start()
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    sys.stdin.read()
+        work = partial(_poll, Path(options.busy))
+    else:
+        work = threading.Event.wait
+    with _meanwhile(work):
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        sys.stdin.read()
 
 
 if __name__ == "__main__":
