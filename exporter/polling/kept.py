@@ -68,11 +68,9 @@ class KeptSessions:
 
     def keep_finished(self, session: RestoreSession, moment: Moment) -> None:
         """Keep one that ended, perhaps in place of another record of it."""
-        known = self._finished.get(session.id)
-        seen_stopped = moment.wall
-        if known is not None:
-            seen_stopped = self._seen_stopped.get(session.id, seen_stopped)
-            self.drop_finished(known)
+        seen_stopped = self._seen_stopped.get(session.id, moment.wall)
+        if session.id in self._finished:
+            self.drop_finished(self._finished[session.id])
         self._finished[session.id] = session
         if session.end_time is None:
             self._seen_stopped[session.id] = seen_stopped

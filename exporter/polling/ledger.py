@@ -202,7 +202,7 @@ class Ledger:
 
     def take_news(self) -> tuple[RestoreSession, ...]:
         """The sessions that began or ended since this was asked last, as they are known now."""
-        news = tuple([self._kept.find(one.id) or one for one in self._news.values()])
+        news = tuple(self._kept.find(one.id) or one for one in self._news.values())
         self._news = {}
         return news
 

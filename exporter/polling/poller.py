@@ -278,8 +278,7 @@ class Poller:
     # What was answered
 
     def _take(self, session: RestoreSession, answered: Moment) -> None:
-        if session.unknown_values:
-            self._oddities.unknown_values(session.unknown_values, session.id)
+        self._oddities.unknown_values(session.unknown_values, session.id)
         self._ledger.observe(session, answered)
 
     def _failed(self, error: Vb365Error) -> None:

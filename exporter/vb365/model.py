@@ -242,7 +242,10 @@ def _processed_items(details: str) -> int | None:
 
 @lru_cache(maxsize=4096)
 def _shared(text: str) -> str:
-    """The same string for equal texts: few accounts, organizations and numbers of items stand in thousands of sessions."""
+    """The same string for equal texts: few accounts, organizations and numbers of items stand in thousands of sessions.
+
+    Not for names, scopes and reasons, of which each session has its own: there is nothing to share.
+    """
     return text
 
 
