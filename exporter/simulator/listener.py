@@ -48,7 +48,7 @@ class Listener:
         self._socket: _ListeningSocket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._serving: set[asyncio.Task[None]] = set()
-        self._ignored: list[socket.socket] = []
+        self._unserved: set[socket.socket] = set()
 
     async def open(self) -> None:
         """Bind, and listen unless connections are refused.
@@ -100,10 +100,11 @@ class Listener:
     async def _drop(self, keep: asyncio.BaseProtocol | None) -> None:
         for task in self._serving:
             task.cancel()
+        # Also those of which the task has not begun: cancelled, it never will.
+        for connection in self._unserved:
+            connection.close()
+        self._unserved.clear()
         await asyncio.gather(*self._serving, return_exceptions=True)
-        for ignored in self._ignored:
-            ignored.close()
-        self._ignored.clear()
         for protocol in self._server.connections:
             if protocol is not keep and protocol.transport is not None:
                 protocol.transport.abort()
@@ -116,6 +117,7 @@ class Listener:
             except ConnectionError:  # gone before it was accepted
                 continue
             listening.untaken = None
+            self._unserved.add(connection)
             task = loop.create_task(self._serve(connection))
             self._serving.add(task)
             task.add_done_callback(self._serving.discard)
@@ -125,8 +127,8 @@ class Listener:
         struck = self._faults.strike_connection()
         fault = "" if struck is None else struck.name
         if fault == "tls_handshake_hangs":
-            self._ignored.append(connection)
             return
+        self._unserved.discard(connection)
         if fault == "connection_refused":  # came in while the listening socket was about to close
             connection.close()
             return

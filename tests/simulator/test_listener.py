@@ -12,26 +12,33 @@ from exporter.simulator.faults import Faults
 from exporter.simulator.listener import Listener
 
 
+@pytest.mark.parametrize("fault", ["", "tls_unknown_ca", "connection_refused"])
 @pytest.mark.parametrize("turns", range(6))
-def test_a_connection_that_comes_in_while_the_listener_closes_is_closed(turns: int) -> None:
-    """However many turns of the event loop it is before the end."""
+def test_a_connection_that_comes_in_while_others_are_dropped_is_closed(
+    turns: int, fault: str
+) -> None:
+    """However many turns of the event loop it is before the end, or before a fault that drops connections."""
 
     async def answer(_: web.BaseRequest) -> web.StreamResponse:
         return web.Response()
 
     async def connect_and_close() -> bytes:
+        faults = Faults()
         listener = Listener(
             "127.0.0.1",
             0,
             server=web.Server(answer),
             certificates=Certificates(()),
-            faults=Faults(),
+            faults=faults,
         )
         await listener.open()
         await asyncio.sleep(0.01)  # it listens by now
         with socket.create_connection(("127.0.0.1", listener.port), timeout=10) as client:
             for _ in range(turns):
                 await asyncio.sleep(0)
+            if fault:
+                faults.set(fault)
+                await listener.follow_faults()
             await listener.close()
             await asyncio.sleep(0)
             gc.collect()
