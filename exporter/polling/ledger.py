@@ -287,10 +287,12 @@ class Ledger:
         if session.id in self._kept.departed:
             self._note_walked(session.id)
             return
+        known = self._kept.finished.get(session.id)
         if not self._kept.stays(session, moment):
+            if known is not None:  # its times were wrong, as while the server's clock was
+                self._drop_finished(known)
             return
         self._note_walked(session.id)
-        known = self._kept.finished.get(session.id)
         if known is not None:
             if known != session:
                 self._kept.keep_finished(self.extras.carried_over(session), moment)
