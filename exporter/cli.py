@@ -10,14 +10,14 @@ from functools import partial
 import structlog
 
 from exporter import logs
+from exporter.commands.serve import run_daemon
 from exporter.config import Config, ConfigError, check_lines, load_config
-from exporter.daemon import run_daemon
+from exporter.config.sharding import of_shard
 from exporter.flags import Options, parse
-from exporter.garbage import look_rarely
-from exporter.output import OutputError
-from exporter.sharding import of_shard
-from exporter.signals import stop_event
-from exporter.systemd import NotActivatedError
+from exporter.system.files import OutputError
+from exporter.system.garbage import look_rarely
+from exporter.system.signals import stop_event
+from exporter.system.systemd import NotActivatedError
 from exporter.web.server import WebServerError
 from exporter.web.webconfig import check_lines as web_check_lines
 
@@ -72,7 +72,7 @@ def _configuration(options: Options) -> Iterator[Callable[[], Config]]:
         yield partial(_load, options)
         return
     # The daemon never loads the simulator; only the demo does.
-    from exporter.demo import demo_config  # noqa: PLC0415
+    from exporter.commands.demo import demo_config  # noqa: PLC0415
 
     with demo_config() as config:
         yield lambda: config
@@ -96,8 +96,8 @@ def _load(options: Options) -> Config:
 def _run_once(options: Options, config: Config) -> int:
     """Do what ends by itself, unless a signal ends it before."""
     # The daemon starts without them.
-    from exporter.listing import list_sessions  # noqa: PLC0415
-    from exporter.oneshot import poll_once  # noqa: PLC0415
+    from exporter.commands.list_sessions import list_sessions  # noqa: PLC0415
+    from exporter.commands.once import poll_once  # noqa: PLC0415
 
     with stop_event() as stop:
         if options.list_sessions is not None:
@@ -110,7 +110,7 @@ def _introduction(options: Options, load: Callable[[], Config]) -> Callable[[str
 
     def introduce(url: str) -> None:
         if options.demo:
-            from exporter.demo import introduction  # noqa: PLC0415 - as above
+            from exporter.commands.demo import introduction  # noqa: PLC0415 - as above
 
             sys.stdout.write(introduction(url, options.web_telemetry_path, load()))
             sys.stdout.flush()

@@ -16,8 +16,8 @@ from exporter.config import ConfigError, parse_config
 from exporter.config.grammar import ConfigFile, keys_below
 from exporter.metrics.catalogue import all_families
 from exporter.vb365.errors import Reason
-from exporter.vb365.extras import Statistics
-from exporter.vb365.model import RestoreSession, parse_session
+from exporter.vb365.records.extras import Statistics
+from exporter.vb365.records.restore_session import RestoreSession, parse_session
 from support.alerts import DEPLOY, alerts, rules
 from support.documentation import DOCS, ROOT, TABLES, keys_table, pages, written
 from support.screenshots import PICTURES
@@ -58,8 +58,8 @@ def test_every_table_has_one_place() -> None:
     everything = "".join(map(text_of, PAGES))
 
     for name in TABLES:
-        assert 1 == everything.count(f"<!-- {name}: begin -->")
-        assert 1 == everything.count(f"<!-- {name}: end -->")
+        assert everything.count(f"<!-- {name}: begin -->") == 1
+        assert everything.count(f"<!-- {name}: end -->") == 1
 
 
 def test_the_table_of_keys_has_every_key_of_the_configuration() -> None:
@@ -71,7 +71,7 @@ def test_the_table_of_keys_has_every_key_of_the_configuration() -> None:
 def test_every_reason_is_explained() -> None:
     metrics = text_of(DOCS / "metrics.md")
 
-    assert [] == [reason for reason in Reason if f"| `{reason}` |" not in metrics]
+    assert [reason for reason in Reason if f"| `{reason}` |" not in metrics] == []
 
 
 @pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: str(page.relative_to(ROOT)))
@@ -90,11 +90,11 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_every_page_is_linked_from_the_front_page() -> None:
     front = text_of(ROOT / "README.md")
 
-    assert [] == [
+    assert [
         str(page.relative_to(ROOT))
         for page in PAGES
         if page.name != "README.md" and f"({page.relative_to(ROOT)})" not in front
-    ]
+    ] == []
 
 
 @by_page
@@ -129,7 +129,7 @@ def test_configurations_that_are_shown_can_be_used(page: Path, tmp_path: Path) -
 
 def test_the_changelog_goes_up_to_this_version() -> None:
     headings = re.findall(r"^## (.+)$", text_of(ROOT / "CHANGELOG.md"), re.MULTILINE)
-    assert "[Unreleased]" == headings[0]
+    assert headings[0] == "[Unreleased]"
 
     releases = [
         re.fullmatch(r"\[(\d+\.\d+\.\d+)\] - (\d{4}-\d\d-\d\d)", one) for one in headings[1:]

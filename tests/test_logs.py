@@ -102,7 +102,7 @@ def test_a_logger_made_before_logging_was_set_up_writes_the_same() -> None:
 
     log.info("started")
 
-    assert "started" == lines.rest()
+    assert lines.rest() == "started"
 
 
 def test_the_time_is_utc_with_milliseconds() -> None:
@@ -112,7 +112,7 @@ def test_the_time_is_utc_with_milliseconds() -> None:
 
     logging.getLogger().handle(record)
 
-    assert "time=2026-01-02T03:04:05.678Z level=INFO source=a.py:1 msg=msg logger=a" == lines.one()
+    assert lines.one() == "time=2026-01-02T03:04:05.678Z level=INFO source=a.py:1 msg=msg logger=a"
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_the_level_can_be_changed_while_running() -> None:
     set_level("debug")
     log.debug("shown")
 
-    assert "shown" == lines.rest()
+    assert lines.rest() == "shown"
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_values_in_json_are_json(value: object, written: object) -> None:
     line = lines.one()
     assert line.isascii()
     fields = json.loads(line)
-    assert ["time", "level", "source", "msg", "key"] == list(fields)
+    assert list(fields) == ["time", "level", "source", "msg", "key"]
     assert ("INFO", "x", written) == (fields["level"], fields["msg"], fields["key"])
 
 
@@ -221,7 +221,7 @@ def test_whatever_is_logged_is_one_line(event: str, value: str, log_format: LogF
 
     structlog.get_logger().info(event, value=value)
 
-    assert 1 == len(lines.one().splitlines())
+    assert len(lines.one().splitlines()) == 1
 
 
 def test_an_event_cannot_overwrite_or_repeat_the_head() -> None:
@@ -229,7 +229,7 @@ def test_an_event_cannot_overwrite_or_repeat_the_head() -> None:
 
     structlog.get_logger().info("x", level="y", time="z", source="s", msg="m")
 
-    assert "x level_=y time_=z source_=s msg_=m" == lines.rest()
+    assert lines.rest() == "x level_=y time_=z source_=s msg_=m"
 
 
 def test_keys_are_words() -> None:
@@ -237,7 +237,7 @@ def test_keys_are_words() -> None:
 
     structlog.get_logger().info("x", **{"a b=\n": 1})
 
-    assert "x a_b__=1" == lines.rest()
+    assert lines.rest() == "x a_b__=1"
 
 
 @pytest.mark.parametrize("log_format", ["logfmt", "json"])
@@ -260,7 +260,7 @@ def test_the_standard_library_writes_the_same_lines_with_the_name_of_its_logger(
 
     logging.getLogger("asyncio.base").warning("waiting for %s\n%s", "a", "b")
 
-    assert r'"waiting for a\nb" logger=asyncio.base' == lines.rest()
+    assert lines.rest() == r'"waiting for a\nb" logger=asyncio.base'
 
 
 def test_warnings_are_log_events() -> None:
@@ -280,7 +280,7 @@ def test_what_a_library_warns_of_at_every_request_is_not_written() -> None:
 
     logging.getLogger("urllib3.connection").warning("Failed to parse headers")
 
-    assert [] == lines.take()
+    assert lines.take() == []
 
 
 def test_positional_arguments_are_part_of_the_message() -> None:
@@ -288,7 +288,7 @@ def test_positional_arguments_are_part_of_the_message() -> None:
 
     structlog.get_logger().info("%d servers", 3)
 
-    assert '"3 servers"' == lines.rest()
+    assert lines.rest() == '"3 servers"'
 
 
 @pytest.mark.parametrize("log_format", ["logfmt", "json"])
@@ -315,7 +315,7 @@ def test_setting_up_twice_does_not_write_twice() -> None:
 
     structlog.get_logger().info("x")
 
-    assert "x" == lines.rest()
+    assert lines.rest() == "x"
 
 
 def test_lines_go_to_standard_error_by_default(capsys: pytest.CaptureFixture[str]) -> None:
@@ -324,7 +324,7 @@ def test_lines_go_to_standard_error_by_default(capsys: pytest.CaptureFixture[str
     structlog.get_logger().info("x")
 
     told = capsys.readouterr()
-    assert "" == told.out
+    assert told.out == ""
     assert told.err.endswith(" msg=x\n")
 
 
@@ -356,4 +356,4 @@ def test_a_thread_that_exits_is_no_event() -> None:
     thread.start()
     thread.join()
 
-    assert [] == lines.take()
+    assert lines.take() == []

@@ -48,7 +48,7 @@ def test_it_is_of_this_version_of_the_exporter(bom: Bom) -> None:
     assert ("vb365-restore-exporter", __version__) == (exporter.name, exporter.version)
     (licence,) = exporter.licenses
     assert isinstance(licence, DisjunctiveLicense)
-    assert "Apache-2.0" == licence.id
+    assert licence.id == "Apache-2.0"
 
 
 def test_it_tells_who_needs_whom_down_from_the_exporter(bom: Bom) -> None:
@@ -72,7 +72,7 @@ def test_it_is_valid_and_can_be_read_by_others(bom: Bom) -> None:
     text = written(bom)
 
     document = json.loads(text)
-    assert ("CycloneDX", "1.6") == (document["bomFormat"], document["specVersion"])
+    assert (document["bomFormat"], document["specVersion"]) == ("CycloneDX", "1.6")
     assert {one.purl for one in bom.components} == {one.purl for one in read(text).components}
 
 

@@ -16,7 +16,7 @@ import structlog
 from exporter.audit.disk import PRIVATE_MODE, Disk
 from exporter.audit.record import BEGINNING, Told, events_in
 from exporter.audit.rotated import new_name, read_lines, rotated_files, told_in, too_old
-from exporter.output import OutputError
+from exporter.system.files import OutputError
 
 __all__ = ["AuditFile", "Limits"]
 

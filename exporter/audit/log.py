@@ -16,8 +16,8 @@ from exporter.audit.file import AuditFile, Limits
 from exporter.audit.record import Event, Told, clean, line
 from exporter.audit.stream import StandardOutput
 from exporter.audit.written import Written
-from exporter.output import OutputError
-from exporter.vb365.model import RestoreSession
+from exporter.system.files import OutputError
+from exporter.vb365.records.restore_session import RestoreSession
 
 __all__ = ["AuditLog"]
 

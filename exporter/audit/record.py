@@ -10,8 +10,8 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
-from exporter.vb365.extras import Statistics
-from exporter.vb365.model import RestoreSession
+from exporter.vb365.records.extras import Statistics
+from exporter.vb365.records.restore_session import RestoreSession
 
 __all__ = ["BEGINNING", "Event", "Told", "clean", "events_in", "line"]
 

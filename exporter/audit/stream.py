@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from exporter.audit.record import Told
-from exporter.output import OutputError
+from exporter.system.files import OutputError
 
 __all__ = ["StandardOutput"]
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from exporter.audit.record import Event, Told
-from exporter.vb365.model import RestoreSession
+from exporter.vb365.records.restore_session import RestoreSession
 
 __all__ = ["Written"]
 

@@ -12,7 +12,8 @@ from typing import Annotated, Any, get_args
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from exporter.config.model import ApiVersionChoice, ChangeFeed, Extra, InfoLabel
-from exporter.config.readers import (
+from exporter.config.secrets import SecretSource, SecretUrl
+from exporter.config.types import (
     choice,
     duration,
     environment_name,
@@ -25,7 +26,6 @@ from exporter.config.readers import (
     url_of_server,
     whole_number,
 )
-from exporter.config.secrets import SecretSource, SecretUrl
 
 __all__ = [
     "SECRET_KEYS",

@@ -6,14 +6,14 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from exporter.config.advice import advise
-from exporter.config.document import parse_document, read_document
 from exporter.config.files import Surroundings
 from exporter.config.grammar import ConfigFile
 from exporter.config.model import Config
 from exporter.config.problems import ConfigError, Findings, Problem
 from exporter.config.resolve import resolve
 from exporter.config.shape import read_shape
+from exporter.config.unused import advise
+from exporter.config.yaml_file import parse_document, read_document
 
 __all__ = ["check_lines", "load_config", "parse_config"]
 

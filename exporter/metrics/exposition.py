@@ -20,7 +20,7 @@ from exporter.config import Extra
 from exporter.metrics.catalogue import SESSION_LABELS, Family, session_families
 from exporter.metrics.families import SNAPSHOT_FAMILIES, empty_family, render_snapshot
 from exporter.metrics.formats import Format
-from exporter.metrics.gzipping import (
+from exporter.metrics.gzip_parts import (
     EMPTY,
     GZIP_HEADER,
     GZIP_TRAILER_BYTES,
@@ -31,7 +31,7 @@ from exporter.metrics.gzipping import (
     piece,
 )
 from exporter.metrics.library import RegistryText, head
-from exporter.metrics.sealed import SealedSessions
+from exporter.metrics.rendered_blocks import SealedSessions
 from exporter.metrics.sessions import render_sessions
 from exporter.polling.snapshot import Snapshot
 

@@ -26,7 +26,7 @@ from exporter.metrics.labels import escaped
 from exporter.metrics.lines import sample_lines
 from exporter.metrics.numbers import go_float
 from exporter.polling.snapshot import DURATION_BUCKETS_SECONDS, DurationHistogram, Snapshot
-from exporter.vb365.model import SessionType
+from exporter.vb365.records.restore_session import SessionType
 
 __all__ = ["SNAPSHOT_FAMILIES", "empty_family", "render_snapshot"]
 

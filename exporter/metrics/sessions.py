@@ -22,7 +22,7 @@ from exporter.metrics.catalogue import (
 from exporter.metrics.labels import escaped
 from exporter.metrics.lines import label_pair, sample_lines
 from exporter.metrics.numbers import go_float
-from exporter.vb365.model import RestoreSession, SessionType
+from exporter.vb365.records.restore_session import RestoreSession, SessionType
 
 __all__ = ["render_sessions"]
 

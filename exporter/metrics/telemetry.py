@@ -15,8 +15,8 @@ from exporter import __version__
 from exporter.metrics.catalogue import exporter_family
 from exporter.metrics.labels import label_value
 from exporter.vb365.errors import Reason
-from exporter.vb365.feed import ChangeKind
-from exporter.vb365.model import RejectionReason
+from exporter.vb365.records.changes import ChangeKind
+from exporter.vb365.records.restore_session import RejectionReason
 
 __all__ = ["ServerTelemetry", "Telemetry"]
 

@@ -16,7 +16,7 @@ import structlog
 from exporter.polling.clock import Clock
 from exporter.polling.inbox import Inbox
 from exporter.vb365.errors import NotFoundError, Vb365Error
-from exporter.vb365.feed import FROM_NOW_ON, OUTDATED_POSITION, Changes
+from exporter.vb365.records.changes import FROM_NOW_ON, OUTDATED_POSITION, Changes
 
 __all__ = ["ChangeFeed", "FeedApi", "FeedObserver"]
 

@@ -10,7 +10,7 @@ from exporter.polling.interfaces import Api
 from exporter.polling.oddities import Oddities
 from exporter.polling.workers import Workers
 from exporter.vb365.errors import Reason, Vb365Error
-from exporter.vb365.extras import EventSummary, Statistics
+from exporter.vb365.records.extras import EventSummary, Statistics
 
 __all__ = ["Completion"]
 

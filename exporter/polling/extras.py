@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from exporter.config import Extra, SessionsConfig
 from exporter.polling.clock import Moment
-from exporter.polling.kept import KeptSessions
 from exporter.polling.snapshot import with_series
-from exporter.vb365.extras import EventSummary, Statistics
-from exporter.vb365.model import RestoreSession
+from exporter.polling.store import KeptSessions
+from exporter.vb365.records.extras import EventSummary, Statistics
+from exporter.vb365.records.restore_session import RestoreSession
 
 __all__ = ["ExtraRequest", "Extras"]
 

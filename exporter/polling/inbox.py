@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from exporter.vb365.feed import SessionChange
+from exporter.vb365.records.changes import SessionChange
 
 __all__ = ["Inbox", "Told"]
 

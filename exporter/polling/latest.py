@@ -9,7 +9,7 @@ from itertools import islice
 from weakref import WeakKeyDictionary
 
 from exporter.polling.blocks import Block
-from exporter.vb365.model import RestoreSession
+from exporter.vb365.records.restore_session import RestoreSession
 
 __all__ = ["LatestEnded", "ended_at"]
 

@@ -19,13 +19,13 @@ from types import MappingProxyType
 
 from exporter.config import SessionsConfig
 from exporter.polling.clock import Moment
+from exporter.polling.counters import ActivityTally
 from exporter.polling.extras import Extras
-from exporter.polling.kept import KeptSessions
-from exporter.polling.questions import ListRequest, cheaper_list
+from exporter.polling.plan import ListRequest, cheaper_list
 from exporter.polling.snapshot import FoundId, ServerStatus, Snapshot
-from exporter.polling.tally import ActivityTally
-from exporter.vb365.feed import SessionChange
-from exporter.vb365.model import RestoreSession
+from exporter.polling.store import KeptSessions
+from exporter.vb365.records.changes import SessionChange
+from exporter.vb365.records.restore_session import RestoreSession
 
 __all__ = ["WALK_EVERY_SECONDS", "Ledger"]
 

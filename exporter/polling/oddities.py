@@ -10,7 +10,7 @@ from exporter.config import ServerConfig
 from exporter.polling.extras import ExtraRequest
 from exporter.polling.interfaces import PollObserver
 from exporter.vb365.errors import Reason
-from exporter.vb365.model import Rejection, UnknownValue
+from exporter.vb365.records.restore_session import Rejection, UnknownValue
 
 __all__ = ["Oddities"]
 

@@ -17,13 +17,13 @@ from exporter.polling.failure import PollFailure, ends_poll, is_server_wide
 from exporter.polling.interfaces import Api, PollObserver
 from exporter.polling.ledger import WALK_EVERY_SECONDS, Ledger
 from exporter.polling.oddities import Oddities
-from exporter.polling.questions import PAGE_SESSIONS, ListRequest
+from exporter.polling.plan import PAGE_SESSIONS, ListRequest
 from exporter.polling.snapshot import Snapshot
 from exporter.polling.status import StatusBook
 from exporter.polling.workers import Workers
 from exporter.vb365.errors import ForbiddenError, NotFoundError, Reason, Vb365Error
-from exporter.vb365.feed import ChangeKind, SessionChange
-from exporter.vb365.model import Rejection, RestoreSession
+from exporter.vb365.records.changes import ChangeKind, SessionChange
+from exporter.vb365.records.restore_session import Rejection, RestoreSession
 
 __all__ = ["Poller"]
 

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from exporter.polling.blocks import Block
-from exporter.vb365.model import RestoreSession, SessionResult, SessionType
+from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
 
 __all__ = [
     "DURATION_BUCKETS_SECONDS",

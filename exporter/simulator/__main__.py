@@ -9,10 +9,10 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Final
 
-from exporter.simulator.catalogue import CATALOGUE
-from exporter.simulator.routes import API_VERSIONS
+from exporter.simulator.api.routes import API_VERSIONS
+from exporter.simulator.faults.catalogue import CATALOGUE
 from exporter.simulator.server import Simulator
-from exporter.simulator.world import World, accelerated
+from exporter.simulator.world.world import World, accelerated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

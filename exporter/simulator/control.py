@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import web
 
-from exporter.simulator.catalogue import CATALOGUE
-from exporter.simulator.documents import dumps, truth_of
-from exporter.simulator.login import is_loopback
-from exporter.simulator.sessions import datetime_from_ticks, ticks_from_text, timestamp
+from exporter.simulator.api.documents import dumps, truth_of
+from exporter.simulator.api.login import is_loopback
+from exporter.simulator.faults.catalogue import CATALOGUE
+from exporter.simulator.world.sessions import datetime_from_ticks, ticks_from_text, timestamp
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable
 
-    from exporter.simulator.faults import Faults
-    from exporter.simulator.world import SessionFields, World
+    from exporter.simulator.faults.registry import Faults
+    from exporter.simulator.world.world import SessionFields, World
 
 __all__ = ["Control"]
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from exporter.simulator.certificates import Certificates
-    from exporter.simulator.faults import Faults
+    from exporter.simulator.faults.registry import Faults
 
 __all__ = ["Listener"]
 

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from aiohttp import web
 
-from exporter.simulator.api import Api
+from exporter.simulator.api.gateway import Gateway, Traffic
+from exporter.simulator.api.login import Login, TokenStyle
+from exporter.simulator.api.resources import Api
+from exporter.simulator.api.routes import API_VERSIONS
+from exporter.simulator.api.tokens import DEFAULT_LIFETIME_SECONDS, Throttle, TokenOffice
 from exporter.simulator.certificates import Certificates
 from exporter.simulator.control import Control
-from exporter.simulator.faults import Faults
-from exporter.simulator.gateway import Gateway, Traffic
+from exporter.simulator.faults.registry import Faults
 from exporter.simulator.listener import Listener
-from exporter.simulator.login import Login, TokenStyle
-from exporter.simulator.routes import API_VERSIONS
-from exporter.simulator.tokens import DEFAULT_LIFETIME_SECONDS, Throttle, TokenOffice
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from exporter.simulator.documents import WorkingEnd
+    from exporter.simulator.api.documents import WorkingEnd
 
 __all__ = ["Simulator"]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from exporter.config.model import ServerConfig
     from exporter.vb365.calls import Calls
     from exporter.vb365.grants import Bearer
-    from exporter.vb365.logins import LoginMemory
+    from exporter.vb365.login import LoginMemory
     from exporter.vb365.paging import Place
 
 __all__ = ["Access"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from exporter.vb365.body import BadBodyError, decode_json
 from exporter.vb365.errors import (
     AuthError,
     BadResponseError,
@@ -14,13 +13,14 @@ from exporter.vb365.errors import (
     error_of_status,
     one_line,
 )
+from exporter.vb365.http.body import BadBodyError, decode_json
+from exporter.vb365.http.transport import Answer, Request, RequestObserver, Transport
 from exporter.vb365.retry import NO_REPETITION, Retrier, RetryPolicy, retry_after_seconds
-from exporter.vb365.transport import Answer, Request, RequestObserver, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from exporter.vb365.logins import LoginMemory
+    from exporter.vb365.login import LoginMemory
 
 __all__ = ["Calls"]
 

@@ -13,11 +13,14 @@ from urllib.parse import quote
 from exporter.vb365.access import Access
 from exporter.vb365.calls import Calls
 from exporter.vb365.errors import BadResponseError, NotFoundError
-from exporter.vb365.extras import EventSummary, EventTally, Statistics, parse_statistics
-from exporter.vb365.feed import Changes, parse_changes
+from exporter.vb365.http.deadlines import Lifeline
+from exporter.vb365.http.transport import MAX_BODY_BYTES, RequestObserver, Transport
 from exporter.vb365.instance import ServiceInstance, parse_service_instance
-from exporter.vb365.logins import LoginMemory, login_memory_of
-from exporter.vb365.model import (
+from exporter.vb365.login import LoginMemory, login_memory_of
+from exporter.vb365.paging import MAX_PAGES, Place, walk
+from exporter.vb365.records.changes import Changes, parse_changes
+from exporter.vb365.records.extras import EventSummary, EventTally, Statistics, parse_statistics
+from exporter.vb365.records.restore_session import (
     Page,
     Rejection,
     RejectionReason,
@@ -25,10 +28,7 @@ from exporter.vb365.model import (
     parse_page,
     parse_session,
 )
-from exporter.vb365.paging import MAX_PAGES, Place, walk
 from exporter.vb365.retry import NO_REPETITION, Retrier
-from exporter.vb365.transport import MAX_BODY_BYTES, RequestObserver, Transport
-from exporter.vb365.watchdog import Lifeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -23,13 +23,13 @@ from exporter.vb365.errors import (
     Vb365Error,
 )
 from exporter.vb365.grants import Bearer, Grant, is_sendable, read_grant
-from exporter.vb365.logins import hold_off_seconds
+from exporter.vb365.login import hold_off_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from exporter.config.secrets import SecretSource
-    from exporter.vb365.logins import LoginMemory
+    from exporter.vb365.login import LoginMemory
 
 __all__ = ["PasswordTokens", "StaticTokens", "Tokens"]
 

@@ -45,7 +45,7 @@ def test_where_there_are_no_locks_and_permissions_a_file_is_written_without(
     assert windows.lock(descriptor)
     windows.permit(descriptor, 0o600)
     windows.sync_folder(tmp_path)
-    assert 3 == windows.write(descriptor, b"abc")
+    assert windows.write(descriptor, b"abc") == 3
     windows.truncate(descriptor, 2)
     windows.sync(descriptor)
     assert windows.is_at(descriptor, file)
@@ -53,5 +53,5 @@ def test_where_there_are_no_locks_and_permissions_a_file_is_written_without(
 
     descriptor, created = windows.open(file)
     assert not created
-    assert b"b" == windows.read(descriptor, 1, 10)
+    assert windows.read(descriptor, 1, 10) == b"b"
     windows.close(descriptor)

@@ -10,7 +10,7 @@ import pytest
 
 from exporter.audit.file import AuditFile, Limits
 from exporter.audit.record import Event, Told, line
-from exporter.output import OutputError
+from exporter.system.files import OutputError
 from support.audits import BadDisk, all_files, noon
 from support.logged import Log
 from support.sessions import running, session_id
@@ -56,7 +56,7 @@ def test_a_new_file_is_for_its_owner_alone_whatever_the_umask(file: Path, umask:
     finally:
         os.umask(before)
 
-    assert [0o600, 0o600] == [mode(one) for one in all_files(file)]
+    assert [mode(one) for one in all_files(file)] == [0o600, 0o600]
 
 
 def test_a_file_that_others_may_read_or_write_is_closed_to_them_and_that_is_told(
@@ -67,13 +67,13 @@ def test_a_file_that_others_may_read_or_write_is_closed_to_them_and_that_is_told
 
     opened(file)
 
-    assert 0o640 == mode(file)
+    assert mode(file) == 0o640
     (entry,) = log.entries()
-    assert ("audit log was open to others", "0666", "0640") == (
+    assert (
         entry["msg"],
         entry["mode_was"],
         entry["mode"],
-    )
+    ) == ("audit log was open to others", "0666", "0640")
 
 
 def test_a_group_that_was_let_in_stays_so_in_the_files_that_follow(file: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_group_that_was_let_in_stays_so_in_the_files_that_follow(file: Path) -
     audit.append(started(1), sync=False)
     audit.append(started(2), sync=False)
 
-    assert [0o640, 0o640] == [mode(one) for one in all_files(file)]
+    assert [mode(one) for one in all_files(file)] == [0o640, 0o640]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_a_file_of_nothing_but_an_incomplete_line_is_emptied(file: Path) -> None
 
         opened(file).close()
 
-        assert b"" == file.read_bytes()
+        assert file.read_bytes() == b""
 
 
 @pytest.mark.parametrize("before", [b"", started(1)])
@@ -227,7 +227,7 @@ def test_lines_of_others_are_told_of_by_number_and_kept(file: Path, log: Log) ->
 
     assert started(1) + b"a note of jane.doe\n" + started(2) == file.read_bytes()
     (entry,) = log.entries()
-    assert 1 == entry["lines"]
+    assert entry["lines"] == 1
     assert "jane" not in log.stream.getvalue()
 
 
@@ -283,7 +283,7 @@ def test_lines_that_may_not_have_reached_the_disk_are_written_again(file: Path) 
     audit.append(started(1), sync=True)
 
     assert started(1) == file.read_bytes()
-    assert ["write", "sync", "truncate", "write", "sync"] == disk.calls[-5:]
+    assert disk.calls[-5:] == ["write", "sync", "truncate", "write", "sync"]
 
 
 def test_what_is_torn_at_the_end_is_cut_off_when_it_can_be(file: Path) -> None:
@@ -292,11 +292,11 @@ def test_what_is_torn_at_the_end_is_cut_off_when_it_can_be(file: Path) -> None:
     disk.free_bytes = 10
     with pytest.raises(OSError, match="No space left"):
         audit.append(started(1), sync=True)
-    assert 10 == file.stat().st_size
+    assert file.stat().st_size == 10
 
     audit.close()
 
-    assert b"" == file.read_bytes()
+    assert file.read_bytes() == b""
 
 
 def test_only_who_asks_waits_for_the_disk(file: Path) -> None:
@@ -306,7 +306,7 @@ def test_only_who_asks_waits_for_the_disk(file: Path) -> None:
     audit.append(started(1), sync=False)
     assert "sync" not in disk.calls
     audit.append(started(2), sync=True)
-    assert ["write", "sync"] == disk.calls[-2:]
+    assert disk.calls[-2:] == ["write", "sync"]
 
 
 def test_a_file_that_would_grow_too_large_is_rotated_at_a_line(file: Path) -> None:
@@ -316,7 +316,7 @@ def test_a_file_that_would_grow_too_large_is_rotated_at_a_line(file: Path) -> No
         audit.append(started(number), sync=False)
 
     first, second, third = all_files(file)
-    assert "audit.log.20260301T120000Z" == first.name
+    assert first.name == "audit.log.20260301T120000Z"
     assert started(1) + started(2) == first.read_bytes()
     assert started(3) + started(4) == second.read_bytes()
     assert started(5) == third.read_bytes()
@@ -333,12 +333,12 @@ def test_a_file_that_cannot_be_rotated_grows_on_and_it_is_tried_again_when_it_ha
         audit.append(started(number), sync=False)
 
     assert b"".join(map(started, range(10, 71))) == file.read_bytes()
-    assert 4 == disk.calls.count("rename")  # with each three lines more
-    assert ["audit log cannot be rotated and grows on"] * 4 == [one["msg"] for one in log.entries()]
+    assert disk.calls.count("rename") == 4  # with each three lines more
+    assert [one["msg"] for one in log.entries()] == ["audit log cannot be rotated and grows on"] * 4
     disk.failing.clear()
     for number in range(71, 80):
         audit.append(started(number), sync=False)
-    assert 2 == len(all_files(file))
+    assert len(all_files(file)) == 2
     assert {told(number) for number in range(10, 80)} == {*audit.told()}
 
 
@@ -354,7 +354,7 @@ def test_a_new_file_grows_to_the_full_size_after_one_that_could_not_be_rotated(
     for number in range(20, 26):
         audit.append(started(number), sync=False)
 
-    assert [10, 2, 2, 2] == [one.read_bytes().count(b"\n") for one in all_files(file)]
+    assert [one.read_bytes().count(b"\n") for one in all_files(file)] == [10, 2, 2, 2]
 
 
 def rotated(file: Path, number: int, *, days_old: float) -> Path:
@@ -377,7 +377,7 @@ def test_a_rotated_file_goes_when_there_are_more_than_are_kept_and_it_is_old_eno
     audit.append(started(6), sync=False)
 
     assert [told(1), told(2)] == dropped
-    assert [False, False, True, True] == [one.exists() for one in (*gone, *kept)]
+    assert [one.exists() for one in (*gone, *kept)] == [False, False, True, True]
 
 
 def test_however_old_they_are_a_number_of_files_is_kept(file: Path) -> None:
@@ -387,7 +387,7 @@ def test_however_old_they_are_a_number_of_files_is_kept(file: Path) -> None:
     audit.append(started(21), sync=False)
 
     # The one that was rotated just now is written to by the wall clock of the machine: it is the newest.
-    assert [False] * 3 + [True] * 9 == [one.exists() for one in old]
+    assert [one.exists() for one in old] == [False] * 3 + [True] * 9
 
 
 def test_a_file_that_was_moved_by_others_is_made_anew_and_the_old_one_is_read(file: Path) -> None:
@@ -401,7 +401,7 @@ def test_a_file_that_was_moved_by_others_is_made_anew_and_the_old_one_is_read(fi
 
     assert started(1) == file.with_name("audit.log.1").read_bytes()
     assert started(2) == file.read_bytes()
-    assert 0o640 == mode(file)
+    assert mode(file) == 0o640
     assert [told(1), told(2)] == [*audit.told()]
 
 

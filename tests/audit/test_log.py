@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from exporter.audit import AuditLog
 from exporter.audit.file import Limits
 from exporter.audit.log import _limits
-from exporter.output import OutputError
-from exporter.vb365.extras import Statistics
-from exporter.vb365.model import RestoreSession
+from exporter.system.files import OutputError
+from exporter.vb365.records.extras import Statistics
+from exporter.vb365.records.restore_session import RestoreSession
 from support.audits import (
     LONG_SECONDS,
     BadDisk,
@@ -58,17 +58,17 @@ def test_a_start_and_an_end_are_a_line_each_as_they_were_told(file: Path) -> Non
     audit.close(LONG_SECONDS)
 
     first, second = lines_of(file)
-    assert ("started", "Working", "0 items processed") == (
+    assert (
         first["event"],
         first["state"],
         first["details"],
-    )
-    assert ("ended", "Stopped", {"restored": 2}, 30.0) == (
+    ) == ("started", "Working", "0 items processed")
+    assert (
         second["event"],
         second["state"],
         second["statistics"],
         second["durationSeconds"],
-    )
+    ) == ("ended", "Stopped", {"restored": 2}, 30.0)
     assert "2026-03-01T12:00:00.000Z" == first["time"] == second["time"]
 
 
@@ -106,7 +106,7 @@ def test_names_of_servers_are_recognized_whatever_is_in_them(file: Path) -> None
         for server in ("München", 'a"b\\', "a\ud800b", "hq"):
             write(file, running(1), server=server)
 
-    assert ["München", 'a"b\\', "a\ufffdb", "hq"] == [server for server, _, _ in events_of(file)]
+    assert [server for server, _, _ in events_of(file)] == ["München", 'a"b\\', "a\ufffdb", "hq"]
 
 
 def test_what_was_written_is_known_from_rotated_files_too(file: Path) -> None:
@@ -115,7 +115,7 @@ def test_what_was_written_is_known_from_rotated_files_too(file: Path) -> None:
         write(file, *sessions[:length], running(30), limits=ROTATING)
 
     files = all_files(file)
-    assert 5 < len(files)
+    assert len(files) > 5
     assert sorted(
         [started(30), *(event(n) for n in range(1, 20) for event in (started, ended))]
     ) == sorted(events_of(*files))
@@ -202,13 +202,13 @@ def test_a_full_disk_is_counted_told_once_and_made_up_for(file: Path, log: Log) 
     audit.close(LONG_SECONDS)
 
     assert [event(n) for n in range(1, 11) for event in (started, ended)] == events_of(file)
-    assert "Working" == lines_of(file)[-2]["state"]
+    assert lines_of(file)[-2]["state"] == "Working"
     told = [(one["level"], one["msg"]) for one in log.entries()]
-    assert [
+    assert told == [
         ("ERROR", "audit log cannot be written, what is to be written waits"),
         ("INFO", "audit log is written again"),
-    ] == told
-    assert "No space left on device" == log.entries()[0]["error"]
+    ]
+    assert log.entries()[0]["error"] == "No space left on device"
     for personal in ("contoso", "CONTOSO", "Exchange", "srv01"):
         assert personal not in log.stream.getvalue()
 
@@ -257,7 +257,7 @@ def test_a_defect_is_told_without_a_word_of_the_session_and_does_not_end_the_log
     audit.close(LONG_SECONDS)
 
     assert [started(1)] == events_of(file)
-    assert "internal: ValueError" == log.entries()[0]["error"]
+    assert log.entries()[0]["error"] == "internal: ValueError"
     assert "jane" not in log.stream.getvalue()
 
 
@@ -278,7 +278,7 @@ def test_a_disk_that_hangs_holds_up_neither_who_records_nor_who_closes(
     audit.record("hq", [finished(number) for number in range(1, 10)])
     audit.close(0.0)
 
-    assert ["audit log cannot be closed in time"] == [one["msg"] for one in log.entries()]
+    assert [one["msg"] for one in log.entries()] == ["audit log cannot be closed in time"]
     well.set()
     audit.close(LONG_SECONDS)
     assert [event(n) for n in range(1, 10) for event in (started, ended)] == events_of(file)
@@ -295,11 +295,11 @@ def test_closing_gives_up_on_a_disk_that_fails_and_says_how_much_is_left(
 
     audit.close(LONG_SECONDS)
 
-    assert 2 == failures.count  # once more: it might have been well again
-    assert ("sessions not in the audit log yet", 2) == (
+    assert failures.count == 2  # once more: it might have been well again
+    assert (
         log.entries()[-1]["msg"],
         log.entries()[-1]["sessions"],
-    )
+    ) == ("sessions not in the audit log yet", 2)
     write(file, finished(1), running(2))
     assert [started(1), ended(1), started(2)] == events_of(file)
 
@@ -310,7 +310,7 @@ def test_a_log_that_is_closed_without_news_is_a_file_without_lines(file: Path) -
     audit.close(LONG_SECONDS)
     audit.record("hq", [running(1)])
 
-    assert b"" == file.read_bytes()
+    assert file.read_bytes() == b""
 
 
 def test_a_place_that_cannot_be_written_to_is_told_at_the_start(tmp_path: Path) -> None:
@@ -329,7 +329,7 @@ def test_ends_wait_for_the_disk_once_for_many_and_starts_do_not(file: Path) -> N
     assert "sync" not in disk.calls
 
     write(file, *(finished(number) for number in range(1, 50)), disk=disk)
-    assert 1 == disk.calls.count("sync")
+    assert disk.calls.count("sync") == 1
 
 
 def test_a_file_that_is_deleted_takes_what_is_remembered_of_its_ends_along(file: Path) -> None:
@@ -345,7 +345,7 @@ def test_a_file_that_is_deleted_takes_what_is_remembered_of_its_ends_along(file:
     audit.record("hq", [finished(10 + number) for number in range(2000)])
     audit.close(LONG_SECONDS)
 
-    assert 2 == len(all_files(file))
+    assert len(all_files(file)) == 2
     told = events_of(*all_files(file))
     assert started(1) not in told
     assert ended(2009) in told
@@ -380,4 +380,4 @@ def test_on_standard_output_each_life_tells_each_event_once(
         audit.record("hq", [replace(running(1), details="1 items processed")])
         audit.close(LONG_SECONDS)
 
-    assert 6 == capfdbinary.readouterr().out.count(b"\n")
+    assert capfdbinary.readouterr().out.count(b"\n") == 6

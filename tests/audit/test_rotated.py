@@ -22,11 +22,11 @@ def test_names_that_are_taken_are_not_given_again(tmp_path: Path) -> None:
         names.append(new_name(file, noon()))
         names[-1].touch()
 
-    assert [
+    assert [name.name for name in names] == [
         "audit.log.20260301T120000Z",
         "audit.log.20260301T120000Z-1",
         "audit.log.20260301T120000Z-2",
-    ] == [name.name for name in names]
+    ]
     assert sorted(names) == rotated_files(file)
 
 
@@ -46,7 +46,7 @@ def test_compressed_files_are_read(tmp_path: Path) -> None:
     file = tmp_path / "audit.log.1.gz"
     file.write_bytes(gzip.compress(LINE))
 
-    assert [TOLD] == [*told_in(file)]
+    assert [*told_in(file)] == [TOLD]
 
 
 @pytest.mark.parametrize(
@@ -59,14 +59,14 @@ def test_a_damaged_file_is_told_of_and_left(tmp_path: Path, log: Log, content: b
     assert {TOLD} >= {*told_in(file)}
 
     (entry,) = log.entries()
-    assert "rotated audit log cannot be read, events in it may be written again" == entry["msg"]
+    assert entry["msg"] == "rotated audit log cannot be read, events in it may be written again"
     assert str(file) == entry["file"]
 
 
 def test_a_file_that_has_gone_meanwhile_is_told_of_and_left(tmp_path: Path, log: Log) -> None:
-    assert [] == [*told_in(tmp_path / "audit.log.1")]
+    assert [*told_in(tmp_path / "audit.log.1")] == []
 
-    assert 1 == len(log.entries())
+    assert len(log.entries()) == 1
 
 
 def test_a_file_that_may_not_be_read_is_told_of_and_left(
@@ -77,13 +77,13 @@ def test_a_file_that_may_not_be_read_is_told_of_and_left(
 
     monkeypatch.setattr(Path, "open", refuse)
 
-    assert [] == [*told_in(tmp_path / "audit.log.1")]
+    assert [*told_in(tmp_path / "audit.log.1")] == []
 
-    assert "PermissionError" == log.entries()[0]["error"]
+    assert log.entries()[0]["error"] == "PermissionError"
 
 
 def test_a_line_without_end_does_not_keep_the_others_from_being_read(tmp_path: Path) -> None:
     file = tmp_path / "audit.log.1"
     file.write_bytes(LINE + b"x" * 3_000_000 + b"\n" + LINE)
 
-    assert [TOLD, TOLD] == [*told_in(file)]
+    assert [*told_in(file)] == [TOLD, TOLD]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter.audit.stream import StandardOutput
-from exporter.output import OutputError
+from exporter.system.files import OutputError
 
 
 class Pipe:
@@ -35,8 +35,8 @@ def test_lines_go_to_standard_output_as_they_are(
     out.append(b"one\ntwo\n", sync=True)
     out.close()
 
-    assert b"one\ntwo\n" == capfdbinary.readouterr().out
-    assert [] == [*out.told()]
+    assert capfdbinary.readouterr().out == b"one\ntwo\n"
+    assert [*out.told()] == []
 
 
 @pytest.mark.usefixtures("capfd")
@@ -53,7 +53,7 @@ def test_a_line_that_broke_off_is_ended_before_the_next_and_none_is_lost(
         try:
             out.append(lines, sync=True)
         except OSError:
-            assert 100 > pipe.room_bytes
+            assert pipe.room_bytes < 100
 
     told = pipe.taken.splitlines(keepends=True)
     assert {b"one\n", b"three\n"} == {*told}

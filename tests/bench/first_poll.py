@@ -18,7 +18,7 @@ import requests
 
 import exporter.logs
 from exporter.config import ServerConfig
-from exporter.garbage import look_rarely
+from exporter.system.garbage import look_rarely
 from support.canned import CannedApi, canned_api
 from support.figures import milliseconds, show
 from support.polls import polled_server

@@ -14,7 +14,7 @@ from pathlib import Path
 import exporter.logs
 from exporter.config import parse_config
 from exporter.simulator import Simulator
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 from support.figures import show
 from support.polls import polled_server
 from support.running import server_yaml

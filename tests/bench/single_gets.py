@@ -18,8 +18,8 @@ import requests
 from requests.adapters import HTTPAdapter
 
 import exporter.logs
-from exporter.garbage import look_rarely
-from exporter.vb365.model import RestoreSession
+from exporter.system.garbage import look_rarely
+from exporter.vb365.records.restore_session import RestoreSession
 from support.canned import CannedApi, canned_api
 from support.figures import show
 from support.polls import client_of

@@ -17,7 +17,7 @@ import requests
 from chaos.trials import Poll, Trials
 
 from exporter.simulator import Simulator
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 from support.failures import Whose
 from support.programs import clean_environment
 from support.running import wait_until

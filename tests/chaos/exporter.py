@@ -15,7 +15,7 @@ from pathlib import Path
 
 from exporter import logs
 from exporter.polling.snapshot import Snapshot
-from exporter.service import Service
+from exporter.service.service import Service
 from support.running import running_exporter
 
 FAULTY = "faulty"

@@ -22,8 +22,8 @@ from exporter.metrics.catalogue import (
     all_families,
 )
 from exporter.vb365.errors import Reason
-from exporter.vb365.extras import EventOperation, EventStatus
-from exporter.vb365.model import SessionResult, SessionState, SessionType
+from exporter.vb365.records.extras import EventOperation, EventStatus
+from exporter.vb365.records.restore_session import SessionResult, SessionState, SessionType
 from support.alerts import DEPLOY, RULE_TESTS, RULES, Alert, alerts, load, rules
 from support.programs import program
 
@@ -69,7 +69,7 @@ def matchers(selector: str) -> Mapping[str, str]:
 def test_the_rules_and_the_prometheus_that_loads_them_are_valid() -> None:
     checked = promtool("check", "config", DEPLOY / "prometheus" / "prometheus.yml")
 
-    assert 0 == checked.returncode, checked.stderr
+    assert checked.returncode == 0, checked.stderr
     assert {path.name for path in RULES.glob("*.yml")} == set(
         re.findall(r"Checking .*/rules/(.+)\n  SUCCESS", checked.stdout)
     )
@@ -80,7 +80,7 @@ def test_the_rules_and_the_prometheus_that_loads_them_are_valid() -> None:
 def test_the_rules_do_what_their_test_says(path: Path) -> None:
     tested = promtool("test", "rules", path)
 
-    assert 0 == tested.returncode, tested.stdout + tested.stderr
+    assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
 def test_every_alert_has_a_test_of_its_own() -> None:
@@ -147,7 +147,7 @@ def test_a_broken_alert_fails_its_test(alert: Alert, way: Any, tmp_path: Path) -
 
     tested = promtool("test", "rules", tmp_path / "tests" / f"{alert.name}.test.yml")
 
-    assert 1 == tested.returncode
+    assert tested.returncode == 1
     assert f"alertname: {alert.name}" in tested.stdout + tested.stderr
 
 

@@ -31,7 +31,7 @@ def amtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def test_the_configuration_is_valid() -> None:
     checked = amtool("check-config", ALERTMANAGER)
 
-    assert 0 == checked.returncode, checked.stderr
+    assert checked.returncode == 0, checked.stderr
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_an_alert_goes_to(alertname: str, organization: str, receivers: str) -> 
         f"organization={organization}",
     )
 
-    assert 0 == routed.returncode, routed.stdout
+    assert routed.returncode == 0, routed.stdout
 
 
 def test_every_receiver_is_told_of_something() -> None:
@@ -139,8 +139,8 @@ def test_an_effect_is_not_told_while_its_cause_is(
 
     wait_until(
         lambda: (
-            ["suppressed", "active", "active", "active"]
-            == [state(labels) for labels in (silent, *told)]
+            [state(labels) for labels in (silent, *told)]
+            == ["suppressed", "active", "active", "active"]
         ),
         f"{effect[0]} is not told, all else is",
     )

@@ -48,7 +48,7 @@ def test_the_files_are_valid() -> None:
         tool("check-jsonschema"), "--builtin-schema=vendor.compose-spec", COMPOSE.name, REAL.name
     )
 
-    assert 0 == checked.returncode, checked.stdout
+    assert checked.returncode == 0, checked.stdout
 
 
 @pytest.mark.parametrize("files", [COMPOSE.name, f"{COMPOSE.name}:{REAL.name}"])
@@ -75,8 +75,8 @@ def test_a_service_has_no_privileges_and_writes_nowhere_but_to_its_own_volume(
     has = SERVICES[service]
 
     assert has["read_only"]
-    assert ["ALL"] == has["cap_drop"]
-    assert ["no-new-privileges:true"] == has["security_opt"]
+    assert has["cap_drop"] == ["ALL"]
+    assert has["security_opt"] == ["no-new-privileges:true"]
     assert not has["user"].startswith("0")
     for volume in has.get("volumes", ()):
         assert volume.startswith(f"{service}:") or volume.endswith(":ro")
@@ -91,7 +91,7 @@ def test_a_service_is_published_on_this_machine_only(service: str) -> None:
 
 @every_service
 def test_what_is_mounted_exists(service: str) -> None:
-    assert [] == [path for path in mounts(service).values() if not path.exists()]
+    assert [path for path in mounts(service).values() if not path.exists()] == []
 
 
 def test_the_image_is_built_of_files_that_exist_with_arguments_that_it_has() -> None:
@@ -140,9 +140,9 @@ def test_prometheus_and_alertmanager_accept_what_they_find(tmp_path: Path) -> No
         tmp_path / "etc" / "alertmanager" / "alertmanager.yml",
     )
 
-    assert 0 == prometheus.returncode, prometheus.stderr
-    assert 3 == prometheus.stdout.count("rules found")
-    assert 0 == alertmanager.returncode, alertmanager.stderr
+    assert prometheus.returncode == 0, prometheus.stderr
+    assert prometheus.stdout.count("rules found") == 3
+    assert alertmanager.returncode == 0, alertmanager.stderr
     for service in ("prometheus", "alertmanager"):
         (config,) = (
             word.removeprefix("--config.file=")
@@ -159,7 +159,7 @@ def test_grafana_finds_the_dashboard_and_its_data() -> None:
     (source,) = load(provisioning / "datasources" / "prometheus.yml")["datasources"]
     home = Path(SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
 
-    assert "http://prometheus:9090" == source["url"]
+    assert source["url"] == "http://prometheus:9090"
     assert "prometheus" in SERVICES
     assert str(home.parent) == provider["options"]["path"]
     assert (found[str(home.parent)] / home.name).is_file()
@@ -172,5 +172,5 @@ def test_the_real_exporter_is_given_a_configuration_and_a_secret() -> None:
     (volume,) = service["volumes"]
     _, target, mode = volume.rsplit(":", 2)
     assert f"--config.file={target}/config.yaml" == flag
-    assert "ro" == mode
+    assert mode == "ro"
     assert service["secrets"] == list(load(REAL)["secrets"])

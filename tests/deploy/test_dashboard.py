@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.vb365.extras import EventOperation
-from exporter.vb365.model import SessionResult, SessionState, SessionType
+from exporter.vb365.records.extras import EventOperation
+from exporter.vb365.records.restore_session import SessionResult, SessionState, SessionType
 from support.grafana import Query, dashboard, filled, queries
 from vb365_dashboard import UID
 from vb365_dashboard.board import JSON_FILE, rendered
@@ -52,7 +52,7 @@ def test_a_query_names_only_metrics_and_labels_of_the_exporter(query: Query) -> 
     expression = filled(query.expression)
     metrics = re.findall(r"\b(?:vb365|process|scrape)_\w+", expression)
 
-    assert [] == [name for name in metrics if name not in LABELS and name not in OTHERS]
+    assert [name for name in metrics if name not in LABELS and name not in OTHERS] == []
     for name, matchers in re.findall(r"\b(vb365_\w+)\{([^}]*)\}", expression):
         for label, value in re.findall(r"(\w+)=~?[`\"]([^`\"]*)[`\"]", matchers):
             assert label in LABELS[name], name
@@ -77,7 +77,7 @@ def test_a_query_knows_no_job_by_name(query: Query) -> None:
 
 @every("stat", "timeseries", "table")
 def test_a_panel_explains_itself_and_asks_the_selected_data_source(panel: dict[str, Any]) -> None:
-    assert {"type": "prometheus", "uid": "${datasource}"} == panel["datasource"]
+    assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
     assert panel["description"].endswith(".")
     assert len(panel["targets"]) == len({target["refId"] for target in panel["targets"]})
 
@@ -103,13 +103,13 @@ def test_a_panel_of_what_is_opt_in_says_which_key_fills_it(panel: dict[str, Any]
 
 @every("timeseries")
 def test_a_chart_without_data_says_so(panel: dict[str, Any]) -> None:
-    assert "No data" == panel["fieldConfig"]["defaults"]["noValue"]
+    assert panel["fieldConfig"]["defaults"]["noValue"] == "No data"
 
 
 @every("stat")
 def test_a_tile_shows_what_is_now_and_says_so_when_there_is_no_data(panel: dict[str, Any]) -> None:
     assert all(target["instant"] for target in panel["targets"])
-    assert "No data" == panel["fieldConfig"]["defaults"]["noValue"]
+    assert panel["fieldConfig"]["defaults"]["noValue"] == "No data"
 
 
 @every("table")
@@ -118,8 +118,8 @@ def test_a_table_names_every_column_and_hides_the_time(panel: dict[str, Any]) ->
     order = organize["options"]["indexByName"]
     named = [one["matcher"]["options"] for one in panel["fieldConfig"]["overrides"]]
 
-    assert "merge" == merge["id"]
-    assert {"Time": True} == organize["options"]["excludeByName"]
+    assert merge["id"] == "merge"
+    assert organize["options"]["excludeByName"] == {"Time": True}
     assert named == sorted(order, key=order.__getitem__)
     assert [f"Value #{target['refId']}" for target in panel["targets"]] == [
         name for name in named if name.startswith("Value #")
@@ -143,7 +143,7 @@ def test_panels_do_not_overlap_and_fill_the_width() -> None:
     }
 
     assert len(panels) == len(cells)
-    assert [] == [pair for pair in combinations(cells, 2) if cells[pair[0]] & cells[pair[1]]]
+    assert [pair for pair in combinations(cells, 2) if cells[pair[0]] & cells[pair[1]]] == []
     taken = set[tuple[int, int]]().union(*cells.values())
     assert {(x, y) for x in range(24) for y in range(max(y for _, y in taken) + 1)} == taken
 
@@ -175,7 +175,7 @@ def test_provisioning_loads_the_dashboards_and_the_data_source_they_ask() -> Non
     def provisioned(kind: str) -> list[dict[str, Any]]:
         (file,) = (GRAFANA / "provisioning" / kind).glob("*.yml")
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        assert 1 == content["apiVersion"]
+        assert content["apiVersion"] == 1
         found: list[dict[str, Any]] = content["providers" if kind == "dashboards" else kind]
         return found
 
@@ -187,7 +187,7 @@ def test_provisioning_loads_the_dashboards_and_the_data_source_they_ask() -> Non
     assert variable["query"] == source["type"]
     assert source["isDefault"]
     assert scrape["global"]["scrape_interval"] == source["jsonData"]["timeInterval"]
-    assert "file" == provider["type"]
+    assert provider["type"] == "file"
     assert [JSON_FILE.name] == [file.name for file in (GRAFANA / "dashboards").iterdir()]
     assert f"{UID}.json" == JSON_FILE.name
-    assert UID == dashboard()["uid"]
+    assert dashboard()["uid"] == UID

@@ -36,8 +36,8 @@ def test_hadolint_has_nothing_to_say() -> None:
         check=False,
     )
 
-    assert "" == linted.stdout + linted.stderr
-    assert 0 == linted.returncode
+    assert linted.stdout + linted.stderr == ""
+    assert linted.returncode == 0
 
 
 def test_the_base_is_pinned_and_has_the_python_of_the_locked_dependencies() -> None:
@@ -48,8 +48,9 @@ def test_the_base_is_pinned_and_has_the_python_of_the_locked_dependencies() -> N
 
     assert pinned
     assert f"with Python {pinned[1]}\n" in locked
-    assert ["${PYTHON_IMAGE} AS build", "${PYTHON_IMAGE}"] == [
-        step.rest for stage in (BUILD, FINAL) for step in named(stage, "FROM")
+    assert [step.rest for stage in (BUILD, FINAL) for step in named(stage, "FROM")] == [
+        "${PYTHON_IMAGE} AS build",
+        "${PYTHON_IMAGE}",
     ]
 
 
@@ -59,7 +60,7 @@ def test_libraries_come_with_hashes_and_the_project_needs_no_others() -> None:
     ]
     installs = [words for words in commands if {"install", "wheel"} & set(words)]
 
-    assert 4 == len(installs)
+    assert len(installs) == 4
     for words in installs:
         assert "--require-hashes" in words or {"--no-index", "--no-deps"} <= set(words), words
 
@@ -69,16 +70,16 @@ def test_what_is_copied_exists_and_is_all_that_the_build_is_given() -> None:
     copies = [step for stage in (BUILD, FINAL) for step in named(stage, "COPY") if not step.flags]
     copied = {source for step in copies for source in step.copied()[0]}
 
-    assert "*" == ignored
+    assert ignored == "*"
     assert {f"!{source}" for source in copied} | {"**/__pycache__"} == set(admitted)
-    assert [] == [source for source in copied if not (ROOT / source).exists()]
+    assert [source for source in copied if not (ROOT / source).exists()] == []
 
 
 def test_the_container_has_no_privileges_and_needs_no_shell() -> None:
     (user,) = named(FINAL, "USER")
 
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user.rest)
-    assert [] == named(FINAL, "RUN")
+    assert named(FINAL, "RUN") == []
     (entrypoint,) = named(FINAL, "ENTRYPOINT")
     (healthcheck,) = named(FINAL, "HEALTHCHECK")
     for command in (entrypoint.rest, healthcheck.rest.removeprefix("CMD ")):
@@ -107,7 +108,7 @@ def health(*arguments: str) -> tuple[int, str]:
             text=True,
             check=False,
         )
-    assert "" == checked.stderr
+    assert checked.stderr == ""
     return checked.returncode, checked.stdout
 
 
@@ -145,7 +146,7 @@ def test_the_health_is_what_the_page_says_or_that_it_refuses_strangers(
 def test_an_exporter_that_does_not_answer_is_not_healthy() -> None:
     status, why = health(f"--web.listen-address=:{free_port()}", "--demo")
 
-    assert 1 == status
+    assert status == 1
     assert why.startswith("no answer: ")
 
 
@@ -154,7 +155,7 @@ def test_a_container_without_the_exporter_is_not_healthy() -> None:
         [sys.executable, "-I", HEALTHCHECK, "self"], capture_output=True, text=True, check=False
     )
 
-    assert (1, "no answer: process self is no exporter\n") == (checked.returncode, checked.stdout)
+    assert (checked.returncode, checked.stdout) == (1, "no answer: process self is no exporter\n")
 
 
 def test_the_health_check_is_in_the_image() -> None:

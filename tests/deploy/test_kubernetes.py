@@ -63,7 +63,7 @@ def test_there_are_a_base_and_overlays() -> None:
 
 @everywhere
 def test_the_api_accepts_what_is_made(directory: str) -> None:
-    assert [] == list(problems(made(directory)))
+    assert list(problems(made(directory))) == []
 
 
 @everywhere
@@ -71,7 +71,7 @@ def test_the_pod_is_restricted_and_has_no_token(directory: str) -> None:
     spec = pod(made(directory))
     (account,) = of_kind(made(directory), "ServiceAccount")
 
-    assert [] == not_restricted(spec)
+    assert not_restricted(spec) == []
     assert container(made(directory))["securityContext"]["readOnlyRootFilesystem"]
     assert spec["serviceAccountName"] == account["metadata"]["name"]
     assert not spec["automountServiceAccountToken"]
@@ -104,8 +104,8 @@ def test_service_probes_and_policy_meet_at_the_port_the_exporter_listens_on(
     assert port["containerPort"] == address.port == served["port"]
     assert port["name"] == served["targetPort"] == served["name"] == scraped["port"]
     assert [{"port": port["name"]}] == let_in["ports"]
-    assert "/-/healthy" == only["livenessProbe"]["httpGet"]["path"]
-    assert "/-/ready" == only["readinessProbe"]["httpGet"]["path"]
+    assert only["livenessProbe"]["httpGet"]["path"] == "/-/healthy"
+    assert only["readinessProbe"]["httpGet"]["path"] == "/-/ready"
     assert port["name"] == only["livenessProbe"]["httpGet"]["port"]
     assert port["name"] == only["readinessProbe"]["httpGet"]["port"]
 
@@ -127,7 +127,7 @@ def test_everything_selects_the_pods_of_the_exporter(directory: str) -> None:
 
 
 def test_the_base_is_complete() -> None:
-    assert KINDS == {manifest["kind"] for manifest in made(BASE)}
+    assert {manifest["kind"] for manifest in made(BASE)} == KINDS
 
 
 def test_the_configuration_is_valid_and_asks_for_the_secret_that_is_mounted(
@@ -139,8 +139,8 @@ def test_the_configuration_is_valid_and_asks_for_the_secret_that_is_mounted(
     mounted = {mount["mountPath"]: mount["name"] for mount in container(made(BASE))["volumeMounts"]}
     (volume,) = (one for one in pod(made(BASE))["volumes"] if one["name"] == mounted[directory])
 
-    assert "vb365-restore-exporter" == volume["secret"]["secretName"]
-    assert "password" == key
+    assert volume["secret"]["secretName"] == "vb365-restore-exporter"
+    assert key == "password"
     auth["password_file"] = str(tmp_path / key)
     (tmp_path / key).write_text("secret")
     parse_config(yaml.safe_dump(config), directory=tmp_path)
@@ -164,8 +164,8 @@ def test_the_pods_of_the_stateful_set_are_all_the_shards() -> None:
         (shard.shard, shard.total_shards) for shard in shards
     ]
     assert workload["spec"]["serviceName"] == one("Service", SHARDED)["metadata"]["name"]
-    assert "None" == one("Service", SHARDED)["spec"]["clusterIP"]
-    assert [] == of_kind(made(SHARDED), "Deployment")
+    assert one("Service", SHARDED)["spec"]["clusterIP"] == "None"
+    assert of_kind(made(SHARDED), "Deployment") == []
 
 
 def test_with_web_authentication_probes_and_prometheus_show_who_they_are() -> None:
@@ -174,9 +174,9 @@ def test_with_web_authentication_probes_and_prometheus_show_who_they_are() -> No
 
     for probe in ("livenessProbe", "readinessProbe"):
         asked = only[probe]["httpGet"]
-        assert "HTTPS" == asked["scheme"]
-        assert ["Authorization"] == [header["name"] for header in asked["httpHeaders"]]
-    assert "https" == scraped["scheme"]
+        assert asked["scheme"] == "HTTPS"
+        assert [header["name"] for header in asked["httpHeaders"]] == ["Authorization"]
+    assert scraped["scheme"] == "https"
     assert {"username", "password"} == set(scraped["basicAuth"])
     assert {"ca", "serverName"} == set(scraped["tlsConfig"])
 
@@ -195,10 +195,10 @@ def test_shards_can_have_web_authentication_too(tmp_path: Path) -> None:
         "components: [KUBERNETES/components/web-authentication]\n",
     )
 
-    assert [] == list(problems(manifests))
+    assert list(problems(manifests)) == []
     assert options(manifests, 2).web_config_file is not None
-    assert 2 == options(manifests, 2).shard
-    assert "HTTPS" == container(manifests)["readinessProbe"]["httpGet"]["scheme"]
+    assert options(manifests, 2).shard == 2
+    assert container(manifests)["readinessProbe"]["httpGet"]["scheme"] == "HTTPS"
 
 
 def test_an_overlay_as_in_the_readme_has_its_own_namespace_image_and_configuration(
@@ -213,8 +213,8 @@ def test_an_overlay_as_in_the_readme_has_its_own_namespace_image_and_configurati
 
     (config,) = of_kind(manifests, "ConfigMap")
     (mounted,) = (one for one in pod(manifests)["volumes"] if one["name"] == "config")
-    assert [] == list(problems(manifests))
+    assert list(problems(manifests)) == []
     assert {"vb365"} == {manifest["metadata"]["namespace"] for manifest in manifests}
-    assert "registry.example.com/vb365-restore-exporter:0.1.0" == container(manifests)["image"]
+    assert container(manifests)["image"] == "registry.example.com/vb365-restore-exporter:0.1.0"
     assert {"config.yaml": example} == config["data"]
     assert config["metadata"]["name"] == mounted["configMap"]["name"]

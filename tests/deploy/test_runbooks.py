@@ -40,7 +40,7 @@ def test_a_runbook_has_the_same_parts_as_all(alert: Alert) -> None:
     text = alert.runbook
 
     assert text.startswith(f"# {alert.name}\n")
-    assert SECTIONS == re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS
     (look,) = re.findall(r"^## Look\n(.+?)^## ", text, re.MULTILINE | re.DOTALL)
     assert "```promql" in look
     assert "onsole" in look
@@ -67,7 +67,7 @@ def test_the_queries_of_a_runbook_are_promql_over_metrics_that_exist(
         check=False,
     )
 
-    assert 0 == checked.returncode, checked.stderr
+    assert checked.returncode == 0, checked.stderr
     assert queries != []
     for name in re.findall(r"(?<![-`])\b[a-z:]*vb365[_:][\w:]+", alert.runbook):
         assert name in KNOWN, name

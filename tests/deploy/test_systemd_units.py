@@ -41,7 +41,7 @@ def analyze(*arguments: str | Path, directory: Path) -> str:
         text=True,
         check=False,
     )
-    assert 0 == analyzed.returncode, analyzed.stdout + analyzed.stderr
+    assert analyzed.returncode == 0, analyzed.stdout + analyzed.stderr
     return analyzed.stderr
 
 
@@ -63,7 +63,7 @@ def test_systemd_accepts_the_units(with_socket: bool, tmp_path: Path) -> None:  
 
     units = [SERVICE, SOCKET] if with_socket else [SERVICE]
 
-    assert "" == analyze("verify", *(f"./{unit.name}" for unit in units), directory=tmp_path)
+    assert analyze("verify", *(f"./{unit.name}" for unit in units), directory=tmp_path) == ""
 
 
 @both_ways
@@ -81,15 +81,15 @@ def test_systemd_rates_the_service_as_hardened(with_socket: bool, tmp_path: Path
 
 def test_the_process_metrics_find_what_they_read() -> None:
     """`ProcSubset=pid` would hide /proc/stat, and with it all of process_*."""
-    assert ["all"] == settings(SERVICE, DROP_IN)["ProcSubset"]
+    assert settings(SERVICE, DROP_IN)["ProcSubset"] == ["all"]
 
 
 def test_systemd_is_told_of_start_life_and_reload() -> None:
     service = settings(SERVICE)
 
-    assert ["notify"] == service["Type"]
-    assert ["30s"] == service["WatchdogSec"]
-    assert ["/bin/kill -HUP $MAINPID"] == service["ExecReload"]
+    assert service["Type"] == ["notify"]
+    assert service["WatchdogSec"] == ["30s"]
+    assert service["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
 
 
 def test_the_password_is_a_credential_under_the_name_that_the_readme_gives() -> None:
@@ -109,7 +109,7 @@ def test_without_the_socket_the_service_may_open_the_port_that_it_listens_on() -
 
     (address,) = options.web_listen_address
     assert not options.web_systemd_socket
-    assert ["any"] == service["SocketBindDeny"]
+    assert service["SocketBindDeny"] == ["any"]
     assert [f"tcp:{address.port}"] == service["SocketBindAllow"]
 
 
@@ -121,7 +121,7 @@ def test_with_the_socket_the_service_opens_no_port(monkeypatch: pytest.MonkeyPat
     options = parse(arguments)
 
     assert options.web_systemd_socket
-    assert ["any"] == service["SocketBindDeny"]
-    assert [] == service["SocketBindAllow"]
+    assert service["SocketBindDeny"] == ["any"]
+    assert service["SocketBindAllow"] == []
     assert [str(parse([]).web_listen_address[0].port)] == settings(SOCKET)["ListenStream"]
     assert SOCKET.name in service["Requires"]

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from exporter.simulator import Simulator
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 from support.alertmanager import running_alertmanager, running_webhook
 from support.alerts import DEPLOY, alerts, load
 from support.programs import EXPORTER, free_port, started
@@ -148,12 +148,12 @@ def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) ->
             # The server goes down for longer than its data is shown.
             simulator.faults.set("connection_refused")
             told = webhook.wait_for(["on-call"], "Vb365Unreachable", "firing")
-            assert {
+            assert told.labels == {
                 "alertname": "Vb365Unreachable",
                 "severity": "critical",
                 "job": "vb365",
                 "server": "hq",
-            } == told.labels
+            }
             assert "because of: connect." in told.annotations["description"]
             wait_until(
                 lambda: prometheus.query("vb365_restore_session_state") == [],
@@ -180,11 +180,11 @@ def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) ->
                 # An hour (24 seconds here) after its end the failure is over, told once and by its session only.
                 over = webhook.wait_for(["contoso", "on-call"], "Vb365RestoreFailed", "resolved")
                 assert failed.labels == over.labels
-                assert [] == [
+                assert [
                     one
                     for one in webhook.told("Vb365RestoreFailed", "firing")
                     if one.labels.get("session_id") != fails
-                ]
+                ] == []
 
                 # The other Explorer is still open: through all of this its alert never ended, nor began anew.
                 wait_until(
@@ -192,9 +192,9 @@ def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) ->
                 )
                 of_stays = f'{{alertname="Vb365RestoreSessionLeftOpen",session_id="{stays}"}}'
                 (since,) = prometheus.query(f"changes(ALERTS_FOR_STATE{of_stays}[10m])")
-                assert "0" == since["value"][1]
-                assert [] == webhook.told(
-                    "Vb365RestoreSessionLeftOpen", "resolved", session_id=stays
+                assert since["value"][1] == "0"
+                assert (
+                    webhook.told("Vb365RestoreSessionLeftOpen", "resolved", session_id=stays) == []
                 )
                 assert prometheus.query(f"ALERTS{of_stays}")
 
@@ -295,7 +295,7 @@ def test_every_alert_fires_on_what_a_real_exporter_says(tmp_path: Path) -> None:
             except AssertionError:
                 pytest.fail(f"never fired: {sorted(wanted - fired)}")
             assert wanted == fired
-            assert [] == rule_errors(prometheus)
+            assert rule_errors(prometheus) == []
             for alert in alerts():
                 for query in alert.runbook_queries():
                     prometheus.query(query)

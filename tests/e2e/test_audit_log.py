@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from exporter.simulator import Simulator
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 from support.audits import events_of, lines_of
 from support.programs import EXPORTER, clean_environment, free_port, run
 from support.running import server_yaml, wait_until, write_config
@@ -92,11 +92,14 @@ def test_a_session_is_told_of_when_it_starts_and_when_it_ends_with_what_was_rest
         wait_for(audit, [(session_id, STARTED), (session_id, ENDED)])
 
     ended: dict[str, Any] = lines_of(audit)[1]
-    assert {"restored": 3, "failed": 2, "skipped": 1} == ended["statistics"]
-    assert ("Warning", "CONTOSO\\operator", "SRV01 (via: 10.0.0.1)", "ticket 4711") == tuple(
-        ended[field] for field in ("result", "initiatedBy", "clientHost", "reason")
+    assert ended["statistics"] == {"restored": 3, "failed": 2, "skipped": 1}
+    assert tuple(ended[field] for field in ("result", "initiatedBy", "clientHost", "reason")) == (
+        "Warning",
+        "CONTOSO\\operator",
+        "SRV01 (via: 10.0.0.1)",
+        "ticket 4711",
     )
-    assert 0o600 == stat.S_IMODE(audit.stat().st_mode)
+    assert stat.S_IMODE(audit.stat().st_mode) == 0o600
 
 
 def test_standard_output_gets_the_same_lines_and_nothing_else(tmp_path: Path, world: World) -> None:
@@ -117,12 +120,12 @@ def test_polling_once_again_writes_nothing_again_but_what_has_happened_since(
         config = config_of(tmp_path, simulator)
         flags = (f"--config.file={config}", f"--audit.log-file={audit}", "--log.level=warn")
         command = (*flags, "--once")
-        assert (0, "") == (run(*command).returncode, run(*command).stderr)
+        assert (run(*command).returncode, run(*command).stderr) == (0, "")
         assert [(stays, STARTED)] == events(audit)
 
         world.finish(stays)
-        assert 0 == run(*command).returncode
-        assert 0 == run(*command).returncode
+        assert run(*command).returncode == 0
+        assert run(*command).returncode == 0
 
     assert [(stays, STARTED), (stays, ENDED)] == events(audit)
 
@@ -145,9 +148,9 @@ def test_what_was_written_before_the_exporter_was_killed_is_not_written_again(
         with exporter(config, audit) as process:
             wait_until(lambda: (ends, ENDED) in events(audit), "one has ended", 60)
             process.send_signal(signal.SIGTERM)
-            assert 0 == process.wait(10)
+            assert process.wait(10) == 0
 
-    assert 3 == len(events(audit))
+    assert len(events(audit)) == 3
     assert both | {(ends, ENDED)} == set(events(audit))
 
 

@@ -15,7 +15,7 @@ from vb365.support import Connection, Server, http
 
 from exporter.simulator import Simulator
 from exporter.simulator.certificates import Certificates
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 from support.programs import EXPORTER, free_port, started
 from support.running import wait_until
 
@@ -82,11 +82,11 @@ def test_a_refused_login_neither_ends_the_command_nor_is_tried_at_every_poll(
     ):
         exporter.wait_for(FAILURES.format("auth"), 3)
         assert exporter.process.poll() is None
-        assert 1 == simulator.requests["POST", "token"]
+        assert simulator.requests["POST", "token"] == 1
 
         password.write_text(simulator.password)
         exporter.wait_for('vb365_up{server="hq"}', 1)
-        assert 2 == simulator.requests["POST", "token"]
+        assert simulator.requests["POST", "token"] == 2
 
 
 def test_answers_without_measure_do_not_fill_the_memory(tmp_path: Path) -> None:

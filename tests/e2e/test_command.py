@@ -36,21 +36,21 @@ def test_a_configuration_with_five_mistakes_prints_five_lines_that_name_the_plac
     checked = run(f"--config.file={config}", "--config.check")
 
     lines = checked.stderr.splitlines()
-    assert [
+    assert sorted(line.partition(": ")[0] for line in lines) == [
         "poll_interval",
         "servers[0].auth",
         "servers[0].pasword",
         "servers[0].sessions.ids[0]",
         "servers[0].url",
-    ] == sorted(line.partition(": ")[0] for line in lines)
-    assert 1 == checked.returncode
+    ]
+    assert checked.returncode == 1
     assert "hunter2" not in checked.stderr
 
 
 def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:
     missing = run(f"--config.file={tmp_path / 'absent.yaml'}", "--config.check")
 
-    assert 1 == missing.returncode
+    assert missing.returncode == 1
     assert "absent.yaml: " in missing.stderr
 
 
@@ -58,9 +58,9 @@ def test_version_and_usage() -> None:
     assert run("--version").stdout.startswith(
         f"vb365-restore-exporter, version {__version__} (python 3."
     )
-    assert 2 == run("--no-such-flag").returncode
+    assert run("--no-such-flag").returncode == 2
     wrong = run(environ={"VB365_EXPORTER_LOG_LEVEL": "loud"})
-    assert 2 == wrong.returncode
+    assert wrong.returncode == 2
     assert "VB365_EXPORTER_LOG_LEVEL" in wrong.stderr
 
 
@@ -68,14 +68,14 @@ def test_a_configuration_that_cannot_be_used_or_a_taken_port_end_the_command(
     tmp_path: Path,
 ) -> None:
     unusable = run(f"--config.file={tmp_path / 'absent.yaml'}")
-    assert 1 == unusable.returncode
+    assert unusable.returncode == 1
     assert "level=ERROR" in unusable.stderr
 
     address = f"--web.listen-address=127.0.0.1:{free_port()}"
     with started([*EXPORTER, "--demo", address], tmp_path / "first.log"):
         wait_until(lambda: "Ctrl-C" in (tmp_path / "first.log").read_text(), "the demo")
         taken = run("--demo", address)
-    assert 1 == taken.returncode
+    assert taken.returncode == 1
     assert "cannot serve" in taken.stderr
 
 
@@ -120,7 +120,7 @@ def test_the_demo_shows_sessions_that_start_and_end_and_stops_cleanly(tmp_path: 
 
         begun = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        assert 0 == process.wait(10)
+        assert process.wait(10) == 0
         assert time.monotonic() - begun < 5
     assert "msg=stopped" in log.read_text()
     assert "demo:demo" not in log.read_text()
@@ -173,10 +173,10 @@ def test_the_simulator_can_be_reached_by_a_client_that_trusts_its_authority(tmp_
     ]
     with started(command, tmp_path / "log"):
         wait_until(ca_file.exists, "the authority's certificate")
-        assert 1 == len(ssl.create_default_context(cafile=str(ca_file)).get_ca_certs())
+        assert len(ssl.create_default_context(cafile=str(ca_file)).get_ca_certs()) == 1
         wait_until(lambda: f"127.0.0.1:{port}" in (tmp_path / "log").read_text(), "the URL")
         answer = requests.get(
             f"https://127.0.0.1:{port}/v8/ServiceInstance", verify=str(ca_file), timeout=5
         )
-        assert 401 == answer.status_code
-        assert b"" == answer.content
+        assert answer.status_code == 401
+        assert answer.content == b""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pytest
 
 from exporter.simulator import Simulator
-from exporter.simulator.sessions import datetime_from_ticks
-from exporter.simulator.world import World
+from exporter.simulator.world.sessions import datetime_from_ticks
+from exporter.simulator.world.world import World
 from support.grafana import Query, ask, label_values, queries
 from support.programs import EXPORTER, free_port, started
 from support.prometheus import Prometheus, running_prometheus
@@ -143,7 +143,7 @@ def test_a_session_counts_once_however_many_scrape_the_exporter(scene: Scene, na
 def test_where_there_is_no_data_there_is_no_number(scene: Scene, name: str) -> None:
     wait_until(lambda: scene.prometheus.query("vb365_up") != [], "a scrape", WITHIN_SECONDS)
 
-    assert [] == scene.last(by_name[name], server="nobody")
+    assert scene.last(by_name[name], server="nobody") == []
 
 
 def test_a_server_that_does_not_answer_is_named_with_the_reason(scene: Scene) -> None:
@@ -180,4 +180,4 @@ def test_a_user_can_select_what_there_is(scene: Scene) -> None:
     url, servers = scene.prometheus.url, {"broken", "demo", "locked", "quiet"}
     wait_until(lambda: set(label_values(url, "server")) == servers, str(servers), WITHIN_SECONDS)
 
-    assert [ORGANIZATION] == label_values(url, "organization", server="quiet")
+    assert label_values(url, "organization", server="quiet") == [ORGANIZATION]

@@ -33,7 +33,7 @@ def health(process: int) -> tuple[int, str]:
         text=True,
         check=False,
     )
-    assert "" == checked.stderr
+    assert checked.stderr == ""
     return checked.returncode, checked.stdout.strip()
 
 
@@ -83,7 +83,7 @@ def test_a_running_exporter_is_healthy_and_a_stopped_one_is_not(
         exporter.wait()
         status, why = health(exporter.pid)
 
-    assert 1 == status
+    assert status == 1
     assert why.startswith("no answer: ")
 
 
@@ -129,4 +129,4 @@ def test_the_probes_of_the_kubernetes_overlay_pass_the_authentication_that_it_de
             asked = only[probe]["httpGet"]
             headers = {header["name"]: header["value"] for header in asked["httpHeaders"]}
             wait_until(partial(passes, asked["path"], headers), probe)
-            assert 401 == ask(asked["path"], {})
+            assert ask(asked["path"], {}) == 401

@@ -53,7 +53,7 @@ def values_file(values: str) -> Path:
 @cache
 def made(values: str) -> list[Manifest]:
     rendered = helm("template", "restores", CHART, f"--values={values_file(values)}")
-    assert 0 == rendered.returncode, rendered.stderr
+    assert rendered.returncode == 0, rendered.stderr
     return documents(rendered.stdout)
 
 
@@ -72,23 +72,23 @@ def given(values: str) -> dict[str, Any]:
 def test_helm_has_nothing_to_say(values: str) -> None:
     linted = helm("lint", "--strict", CHART, f"--values={values_file(values)}")
 
-    assert 0 == linted.returncode, linted.stdout
+    assert linted.returncode == 0, linted.stdout
     # An icon would have to be fetched from somewhere.
-    assert ["[INFO] Chart.yaml: icon is recommended"] == re.findall(
-        r"^\[.+", linted.stdout, re.MULTILINE
-    )
+    assert re.findall(r"^\[.+", linted.stdout, re.MULTILINE) == [
+        "[INFO] Chart.yaml: icon is recommended"
+    ]
 
 
 @every_set
 def test_the_api_accepts_what_is_made(values: str) -> None:
-    assert [] == list(problems(made(values)))
+    assert list(problems(made(values))) == []
 
 
 @every_set
 def test_pods_are_restricted_and_have_no_token(values: str) -> None:
     (test,) = of_kind(made(values), "Pod")
     for spec in (pod(made(values)), test["spec"]):
-        assert [] == not_restricted(spec)
+        assert not_restricted(spec) == []
         assert not spec["automountServiceAccountToken"]
         for only in spec["containers"]:
             assert only["securityContext"]["readOnlyRootFilesystem"]
@@ -187,11 +187,11 @@ def test_the_pods_of_the_stateful_set_are_all_the_shards() -> None:
 
     shards = [options(made("sharded"), ordinal) for ordinal in range(replicas)]
 
-    assert 3 == replicas
+    assert replicas == 3
     assert [(ordinal, replicas) for ordinal in range(replicas)] == [
         (shard.shard, shard.total_shards) for shard in shards
     ]
-    assert "None" == one("Service", "sharded")["spec"]["clusterIP"]
+    assert one("Service", "sharded")["spec"]["clusterIP"] == "None"
     assert workload["spec"]["serviceName"] == one("Service", "sharded")["metadata"]["name"]
 
 
@@ -208,7 +208,7 @@ def test_probes_pass_the_authentication_in_the_way_that_is_chosen() -> None:
                 {"name": "Authorization", "value": "Basic cHJvYmU6Y2hhbmdlLW1l"},
             ],
         } == shown[probe]["httpGet"]
-        assert "/opt/exporter/healthcheck.py" == executed[probe]["exec"]["command"][-1]
+        assert executed[probe]["exec"]["command"][-1] == "/opt/exporter/healthcheck.py"
         assert "httpGet" not in executed[probe]
 
 
@@ -281,7 +281,7 @@ def test_values_that_make_no_sense_are_refused(
 
     rendered = helm("template", "restores", CHART, f"--values={file}")
 
-    assert 0 != rendered.returncode
+    assert rendered.returncode != 0
     assert message in rendered.stderr
 
 
@@ -300,7 +300,7 @@ def differences(values: Any, schema: dict[str, Any], place: str = "") -> Iterato
 def test_the_schema_knows_every_value() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
 
-    assert [] == list(differences(load(CHART / "values.yaml"), schema))
+    assert list(differences(load(CHART / "values.yaml"), schema)) == []
 
 
 def test_the_sets_of_values_try_every_value() -> None:
@@ -327,7 +327,7 @@ def test_the_notes_say_how_to_look_and_what_is_still_missing(values: str) -> Non
         "install", "restores", CHART, f"--values={values_file(values)}", "--dry-run=client"
     )
 
-    assert 0 == installed.returncode, installed.stderr
+    assert installed.returncode == 0, installed.stderr
     _, _, notes = installed.stdout.partition("NOTES:\n")
     scheme = "https" if given(values).get("webConfig", {}).get("tls") else "http"
     name = one("Service", values)["metadata"]["name"]
@@ -343,7 +343,7 @@ def test_the_notes_say_how_to_look_and_what_is_still_missing(values: str) -> Non
 def test_a_package_holds_the_rules_and_the_dashboard_themselves(tmp_path: Path) -> None:
     packaged = helm("package", CHART, f"--destination={tmp_path}")
 
-    assert 0 == packaged.returncode, packaged.stderr
+    assert packaged.returncode == 0, packaged.stderr
     (package,) = tmp_path.iterdir()
     with tarfile.open(package) as archive:
         names = set(archive.getnames())

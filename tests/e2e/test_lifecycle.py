@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from exporter.simulator import Simulator
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 from support.programs import EXPORTER, clean_environment, free_port, started
 from support.running import server_yaml, wait_until
 
@@ -96,7 +96,7 @@ def test_systemd_hands_over_the_socket_and_is_told_of_start_life_reload_and_stop
             WATCHDOG_USEC="1000000",
         ) as (process, url):
             manager.until("READY=1")
-            assert 200 == requests.get(f"{url}/metrics", timeout=5).status_code
+            assert requests.get(f"{url}/metrics", timeout=5).status_code == 200
             manager.until("STATUS=polling 1 servers")
             manager.until("WATCHDOG=1")
             manager.until("WATCHDOG=1")
@@ -110,7 +110,7 @@ def test_systemd_hands_over_the_socket_and_is_told_of_start_life_reload_and_stop
 
             process.send_signal(signal.SIGTERM)
             manager.until("STOPPING=1")
-            assert 0 == process.wait(5)
+            assert process.wait(5) == 0
 
 
 def test_without_a_socket_from_systemd_the_exporter_says_so_and_does_not_start(
@@ -127,7 +127,7 @@ def test_without_a_socket_from_systemd_the_exporter_says_so_and_does_not_start(
         check=False,
     )
 
-    assert 1 == ran.returncode
+    assert ran.returncode == 1
     assert "is the socket unit started?" in ran.stderr
 
 
@@ -221,8 +221,8 @@ def test_two_hundred_reloads_lose_no_scrape_and_leak_nothing(tmp_path: Path) -> 
                 scraper.done.set()
                 scraper.join()
 
-            assert [(200, True), (200, True), (200, True), (500, False)] * 50 == answers
-            assert [] == scraper.failures
+            assert answers == [(200, True), (200, True), (200, True), (500, False)] * 50
+            assert scraper.failures == []
             assert scraper.scrapes > RELOADS
             # Fifty servers came and went. The web server's pool for reloads may have grown by a few threads since.
             wait_until(

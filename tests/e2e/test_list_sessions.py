@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exporter.simulator import Simulator
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 from support.programs import EXPORTER, clean_environment, run, started
 from support.running import server_yaml, wait_until, write_config
 
@@ -34,10 +34,10 @@ def test_the_whole_history_is_listed_running_first_whatever_the_configuration_fo
         listed = run(f"--config.file={config}", "--list-sessions", "--log.level=error")
 
     truth = sorted(world.sessions(), key=lambda session: session.state == "Stopped")
-    assert 47 == len(truth)
-    assert (0, "") == (listed.returncode, listed.stderr)
+    assert len(truth) == 47
+    assert (listed.returncode, listed.stderr) == (0, "")
     head, *rows = listed.stdout.splitlines()
-    assert ["ID", "ORGANIZATION", "TYPE", "STATE", "RESULT", "CREATED", "DURATION"] == head.split()
+    assert head.split() == ["ID", "ORGANIZATION", "TYPE", "STATE", "RESULT", "CREATED", "DURATION"]
     assert [session.id for session in truth] == [row.partition(" ")[0] for row in rows]
 
 
@@ -49,11 +49,11 @@ def test_scripts_get_one_array_with_the_sessions_of_all_servers(tmp_path: Path) 
         listed = run(f"--config.file={config}", "--list-sessions=json")
 
     told = json.loads(listed.stdout)
-    assert 0 == listed.returncode
+    assert listed.returncode == 0
     assert {("hq", session.id, session.state) for session in world.sessions()} == {
         (one["server"], one["id"], one["state"]) for one in told[:-1]
     }
-    assert ("branch", "Contoso\ufffd[2J") == (told[-1]["server"], told[-1]["organization"])
+    assert (told[-1]["server"], told[-1]["organization"]) == ("branch", "Contoso\ufffd[2J")
 
 
 def test_a_server_that_fails_is_told_and_the_others_are_printed(tmp_path: Path) -> None:
@@ -64,11 +64,11 @@ def test_a_server_that_fails_is_told_and_the_others_are_printed(tmp_path: Path) 
         table = run(f"--config.file={config}", "--list-sessions")
         array = run(f"--config.file={config}", "--list-sessions=json")
 
-    assert 1 == table.returncode
+    assert table.returncode == 1
     assert ["branch:", "ID", found] == [
         line.partition(" ")[0] for line in table.stdout.splitlines()
     ]
-    assert 1 == array.returncode
+    assert array.returncode == 1
     assert [found] == [one["id"] for one in json.loads(array.stdout)]
     for listed in (table, array):
         assert 'msg="restore sessions cannot be listed" server=hq reason=forbidden' in listed.stderr
@@ -80,9 +80,9 @@ def test_no_sessions_are_said_in_words(tmp_path: Path) -> None:
         table = run(f"--config.file={config}", "--list-sessions")
         array = run(f"--config.file={config}", "--list-sessions=json")
 
-    assert (0, "") == (table.returncode, table.stdout)
+    assert (table.returncode, table.stdout) == (0, "")
     assert 'msg="the account sees no restore sessions" server=hq' in table.stderr
-    assert (0, "[]\n") == (array.returncode, array.stdout)
+    assert (array.returncode, array.stdout) == (0, "[]\n")
 
 
 def test_a_session_that_comes_twice_is_listed_once_and_one_that_cannot_be_read_is_told(
@@ -104,7 +104,7 @@ def test_a_session_that_comes_twice_is_listed_once_and_one_that_cannot_be_read_i
 
     assert [newer, older] == [one["id"] for one in json.loads(twice.stdout)]
     assert [newer] == [one["id"] for one in json.loads(damaged.stdout)]
-    assert 0 == damaged.returncode
+    assert damaged.returncode == 0
     assert "records rejected" in damaged.stderr
     assert "server=hq reason=missing_field records=1" in damaged.stderr
 
@@ -120,8 +120,8 @@ def test_a_signal_ends_it_logs_out_and_nothing_is_printed(tmp_path: Path) -> Non
             # The other server does not wait for the one that is silent.
             wait_until(lambda: branch.requests["POST", "logout"] > 0, "branch is listed")
             listed.send_signal(signal.SIGTERM)
-            assert 1 == listed.wait(5)
-        assert 1 == silent.requests["POST", "logout"]
+            assert listed.wait(5) == 1
+        assert silent.requests["POST", "logout"] == 1
 
     (line,) = log.read_text().splitlines()
     assert "nothing is printed" in line
@@ -143,5 +143,5 @@ def test_a_reader_that_has_seen_enough_is_not_complained_about(
             assert listed.stdout.readline().startswith(b"ID ")
             listed.stdout.close()
             assert listed.stderr is not None
-            assert b"" == listed.stderr.read()
-            assert 1 == listed.wait(20)
+            assert listed.stderr.read() == b""
+            assert listed.wait(20) == 1

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from exporter.simulator import Simulator
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 from support.programs import EXPORTER, free_port, started
 from support.running import server_yaml, wait_until, write_config
 
@@ -120,11 +120,11 @@ def test_both_formats_tell_the_same_and_a_failure_when_it_starts_changes_and_end
             exporter.wait_for_event(AGAIN)
         for process in processes:
             process.terminate()
-            assert 0 == process.wait(5)
+            assert process.wait(5) == 0
 
     in_logfmt, in_json = ([stable(event) for event in one.events()] for one in exporters)
     assert in_logfmt == in_json
-    assert [
+    assert [(event["level"], event["msg"], event.get("reason")) for event in in_logfmt] == [
         ("INFO", "started", None),
         ("INFO", "first poll succeeded", None),
         ("WARN", FAILED, "bad_response"),
@@ -132,10 +132,10 @@ def test_both_formats_tell_the_same_and_a_failure_when_it_starts_changes_and_end
         ("INFO", AGAIN, None),
         ("INFO", "stopping", None),
         ("INFO", "stopped", None),
-    ] == [(event["level"], event["msg"], event.get("reason")) for event in in_logfmt]
+    ]
     for exporter in exporters:
         events = exporter.events()
-        assert all(HEAD == list(event)[:4] for event in events)
+        assert all(list(event)[:4] == HEAD for event in events)
         (duration,) = [e["failed_for_seconds"] for e in events if e["msg"] == AGAIN]
         assert isinstance(duration, float)
         assert duration > 0

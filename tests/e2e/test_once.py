@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.simulator import Simulator
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 from support.programs import EXPORTER, clean_environment, program, run, started
 from support.running import server_yaml, wait_until, write_config
 
@@ -49,10 +49,10 @@ def test_what_a_poll_found_is_written_to_standard_output_and_promtool_has_nothin
         truth = hq.world.sessions()
         asked = hq.requests
 
-    assert (0, "") == (once.returncode, once.stderr)
+    assert (once.returncode, once.stderr) == (0, "")
     for server in ("hq", "branch"):
-        assert 1 == value(once.stdout, "vb365_up", server=server)
-        assert 1 == value(once.stdout, "vb365_polls_total", server=server)
+        assert value(once.stdout, "vb365_up", server=server) == 1
+        assert value(once.stdout, "vb365_polls_total", server=server) == 1
     shown = {
         (dict(labels)["session_id"], dict(labels)["state"])
         for (name, labels), number in series(once.stdout).items()
@@ -61,7 +61,7 @@ def test_what_a_poll_found_is_written_to_standard_output_and_promtool_has_nothin
     running = {(session.id, "Working") for session in truth if session.state == "Working"}
     assert running
     assert running <= shown <= {(session.id, session.state) for session in truth}
-    assert (1, 1, 1) == (asked["POST", "token"], asked["GET", "list"], asked["POST", "logout"])
+    assert (asked["POST", "token"], asked["GET", "list"], asked["POST", "logout"]) == (1, 1, 1)
 
     promtool = program("promtool", "prometheus")
     checked = subprocess.run(
@@ -71,7 +71,7 @@ def test_what_a_poll_found_is_written_to_standard_output_and_promtool_has_nothin
         text=True,
         check=False,
     )
-    assert (0, "", "") == (checked.returncode, checked.stdout, checked.stderr)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
 def test_nothing_is_written_that_node_exporter_tells_of_itself(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_nothing_is_written_that_node_exporter_tells_of_itself(tmp_path: Path) -
 
     names = {name for name, _ in series(once.stdout)}
     assert names
-    assert [] == [name for name in names if not name.startswith("vb365_")]
+    assert [name for name in names if not name.startswith("vb365_")] == []
 
 
 def test_a_server_that_fails_is_written_as_it_is_and_makes_the_status_1(tmp_path: Path) -> None:
@@ -90,10 +90,10 @@ def test_a_server_that_fails_is_written_as_it_is_and_makes_the_status_1(tmp_path
         config = write_config(tmp_path, server_yaml(hq) + server_yaml(branch, "branch"))
         once = run(f"--config.file={config}", "--once")
 
-    assert 1 == once.returncode
-    assert 1 == value(once.stdout, "vb365_up", server="hq")
-    assert 0 == value(once.stdout, "vb365_up", server="branch")
-    assert 1 == value(once.stdout, "vb365_poll_failures_total", server="branch", reason="forbidden")
+    assert once.returncode == 1
+    assert value(once.stdout, "vb365_up", server="hq") == 1
+    assert value(once.stdout, "vb365_up", server="branch") == 0
+    assert value(once.stdout, "vb365_poll_failures_total", server="branch", reason="forbidden") == 1
     assert "server=branch reason=forbidden" in once.stderr
 
 
@@ -109,10 +109,10 @@ def test_the_output_file_is_replaced_also_by_the_truth_about_a_failed_poll(tmp_p
         simulator.faults.set("forbidden")
         bad = run(*command)
 
-    assert (0, "") == (good.returncode, good.stdout)
-    assert 1 == value(first, "vb365_up", server="hq")
-    assert (1, "") == (bad.returncode, bad.stdout)
-    assert 0 == value(file.read_text(), "vb365_up", server="hq")
+    assert (good.returncode, good.stdout) == (0, "")
+    assert value(first, "vb365_up", server="hq") == 1
+    assert (bad.returncode, bad.stdout) == (1, "")
+    assert value(file.read_text(), "vb365_up", server="hq") == 0
     assert [file] == list(folder.iterdir())
 
 
@@ -123,7 +123,7 @@ def test_a_file_that_cannot_be_written_is_told_before_any_server_is_asked(tmp_pa
         once = run(f"--config.file={config}", "--once", f"--output.file={file}")
         asked = simulator.requests
 
-    assert 1 == once.returncode
+    assert once.returncode == 1
     assert f'msg="cannot write" error="{file}: No such file or directory"' in once.stderr
     assert not asked
 
@@ -147,11 +147,11 @@ def test_a_signal_abandons_the_poll_logs_out_and_leaves_the_old_file(
             # The other server does not wait for the one that is silent.
             wait_until(lambda: branch.requests["GET", "list"] > 0, "branch is polled, too")
             process.send_signal(stop)
-            assert 1 == process.wait(5)
-        assert 1 == silent.requests["POST", "logout"]
+            assert process.wait(5) == 1
+        assert silent.requests["POST", "logout"] == 1
 
     assert "nothing is written" in log.read_text()
-    assert "old\n" == file.read_text()
+    assert file.read_text() == "old\n"
     assert [file] == list(folder.iterdir())
 
 
@@ -168,7 +168,7 @@ def test_standard_output_that_cannot_take_it_is_a_failure_in_one_line(unbuffered
             check=False,
         )
         (line,) = full.stderr.splitlines()
-        assert 1 == full.returncode
+        assert full.returncode == 1
         assert told in line
 
 
@@ -179,12 +179,12 @@ def test_a_certificate_that_is_not_verified_is_told_once(tmp_path: Path, command
         config = write_config(tmp_path, servers)
         done = run(f"--config.file={config}", command)
 
-    assert 0 == done.returncode
-    assert 1 == done.stderr.count('msg="certificate is not verified, anyone in between can read')
+    assert done.returncode == 0
+    assert done.stderr.count('msg="certificate is not verified, anyone in between can read') == 1
 
 
 def test_the_demo_can_be_polled_once() -> None:
     demo = run("--demo", "--once")
 
-    assert 0 == demo.returncode
-    assert 1 == value(demo.stdout, "vb365_up", server="demo")
+    assert demo.returncode == 0
+    assert value(demo.stdout, "vb365_up", server="demo") == 1

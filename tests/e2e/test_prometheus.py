@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.metrics.catalogue import all_families
 from exporter.simulator import Simulator
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 from support.programs import EXPORTER, free_port, program, started
 from support.prometheus import scraped_by_prometheus
 from support.running import running_exporter, server_yaml, wait_until, write_config
@@ -32,8 +32,8 @@ def test_the_first_failed_restore_of_an_organization_is_seen(tmp_path: Path) -> 
                 "zeros are scraped before anything failed",
                 30,
             )
-            assert [] == prometheus.query(
-                'vb365_restore_sessions_finished_total{result="Failed"} > 0'
+            assert (
+                prometheus.query('vb365_restore_sessions_finished_total{result="Failed"} > 0') == []
             )
 
             failed = {
@@ -47,8 +47,8 @@ def test_the_first_failed_restore_of_an_organization_is_seen(tmp_path: Path) -> 
             wait_until(
                 lambda: prometheus.query(grew) != [], "the failure of the known organization", 30
             )
-            assert ["known.example"] == [
-                found["metric"]["organization"] for found in prometheus.query(grew)
+            assert [found["metric"]["organization"] for found in prometheus.query(grew)] == [
+                "known.example"
             ]
             recent = (
                 'time() - vb365_restore_sessions_last_end_timestamp_seconds{result="Failed"} < 300'
@@ -58,7 +58,7 @@ def test_the_first_failed_restore_of_an_organization_is_seen(tmp_path: Path) -> 
             }
             shown = prometheus.query('vb365_restore_session_result{result="Failed"} == 1')
             assert failed == {found["metric"]["session_id"] for found in shown}
-            assert [] == prometheus.query("up == 0")
+            assert prometheus.query("up == 0") == []
 
 
 def test_promtool_has_nothing_to_say_about_anything_with_every_feature_on(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_promtool_has_nothing_to_say_about_anything_with_every_feature_on(tmp_pa
     checked = subprocess.run(
         [promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False
     )
-    assert (0, "", "") == (checked.returncode, checked.stdout, checked.stderr)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
 def test_the_shipped_scrape_configuration_is_valid() -> None:
@@ -110,4 +110,4 @@ def test_the_shipped_scrape_configuration_is_valid() -> None:
         [promtool, "check", "config", shipped], capture_output=True, text=True, check=False
     )
 
-    assert 0 == checked.returncode, checked.stderr
+    assert checked.returncode == 0, checked.stderr

@@ -36,7 +36,7 @@ def test_each_server_is_polled_by_one_of_three_instances_and_a_fourth_only_takes
             of_four = servers_of(four)
 
     assert servers.names == set().union(*of_three)
-    assert SERVERS == sum(map(len, of_three))
+    assert sum(map(len, of_three)) == SERVERS
     assert all(of_three)
     assert dict.fromkeys(servers.names, 1) == logins
     assert dict.fromkeys(servers.names, "1") == {

@@ -21,7 +21,7 @@ import trustme
 from vb365.support import Server, answering, http
 
 from exporter.simulator import Simulator
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 from support.failures import FAILURES, NAME_NOT_RESOLVED, Failure, Strike, Whose
 from support.leaks import leaks
 from support.programs import EXPORTER, free_port, run, started
@@ -53,7 +53,7 @@ import sys
 import requests
 from exporter.cli import main
 from exporter.polling.poller import Poller
-from exporter.vb365.connections import _Session
+from exporter.vb365.http.connections import _Session
 
 send, tell = _Session.send, Poller._tell
 
@@ -290,20 +290,20 @@ def test_no_failure_of_the_api_lets_a_secret_out(
             for each in commands:
                 said.append(each.pages())
                 ups = each.values("vb365_up")
-                assert [] == [
+                assert [
                     failure
                     for name, failure in struck.items()
                     if failure.answer.reason and ups.get(name)
-                ]
+                ] == []
         said += [each.cmdline for each in commands]
     # They have ended by now, and logged out where they could.
     log = "\n".join(each.log.read_text() for each in commands)
 
-    assert [] == leaks("\n".join([*said, log]), *MARKS)
-    assert 0 == elsewhere.connections
+    assert leaks("\n".join([*said, log]), *MARKS) == []
+    assert elsewhere.connections == 0
     reasons = {failure.answer.reason for failure in failures} - {None}
-    assert [] == [reason for reason in reasons if f"reason={reason} " not in log]
-    assert [] == [reason for reason in reasons if f'"reason": "{reason}"' not in log]
+    assert [reason for reason in reasons if f"reason={reason} " not in log] == []
+    assert [reason for reason in reasons if f'"reason": "{reason}"' not in log] == []
 
 
 @pytest.mark.parametrize("log_format", ["logfmt", "json"])
@@ -317,15 +317,15 @@ def test_no_traceback_lets_a_secret_out(tmp_path: Path, log_format: str) -> None
         config = write_config(tmp_path / "exporter", servers)
         with command(config, log_format, [sys.executable, "-c", CRASHING]) as crashing:
             wait_until(
-                lambda: {"login": 0.0, "list": 0.0} == crashing.values("vb365_up"), "both polls"
+                lambda: crashing.values("vb365_up") == {"login": 0.0, "list": 0.0}, "both polls"
             )
             wait_until(lambda: "uncaught exception" in crashing.log.read_text(), "the third")
             pages = crashing.pages()
     log = crashing.log.read_text()
 
-    assert [] == leaks(pages + log + crashing.cmdline, *MARKS)
-    assert (3, 1) == (log.count("poll broke off"), log.count("uncaught exception"))
-    assert 4 == log.count("LookupError: injected")
+    assert leaks(pages + log + crashing.cmdline, *MARKS) == []
+    assert (log.count("poll broke off"), log.count("uncaught exception")) == (3, 1)
+    assert log.count("LookupError: injected") == 4
 
 
 @pytest.mark.parametrize(
@@ -350,10 +350,10 @@ def test_no_mistake_in_the_configuration_lets_a_secret_out(tmp_path: Path, serve
     checked = run(f"--config.file={config}", "--config.check")
     started_with_it = run(f"--config.file={config}", "--log.level=debug")
 
-    assert (1, 1) == (checked.returncode, started_with_it.returncode)
+    assert (checked.returncode, started_with_it.returncode) == (1, 1)
     for said in (checked, started_with_it):
         assert said.stderr
-        assert [] == leaks(said.stdout + said.stderr, *MARKS)
+        assert leaks(said.stdout + said.stderr, *MARKS) == []
 
 
 @pytest.mark.parametrize(
@@ -371,5 +371,5 @@ def test_no_mistake_in_the_configuration_lets_a_secret_out(tmp_path: Path, serve
     ],
 )
 def test_a_secret_that_got_out_is_found_in_every_form(told: str) -> None:
-    assert 1 == len(leaks(f"GET /metrics {told} HTTP/1.1", *MARKS))
-    assert [] == leaks(f"GET /metrics {told} HTTP/1.1", "another1")
+    assert len(leaks(f"GET /metrics {told} HTTP/1.1", *MARKS)) == 1
+    assert leaks(f"GET /metrics {told} HTTP/1.1", "another1") == []

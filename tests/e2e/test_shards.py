@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from exporter.sharding import shard_of
+from exporter.config.sharding import shard_of
 from exporter.simulator import Simulator
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 from support.programs import EXPORTER, free_port, run, started
 from support.running import server_yaml, wait_until, write_config
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.e2e
 
 def test_each_of_two_shards_polls_its_own_servers(tmp_path: Path) -> None:
     names = ("hq", "paris")
-    assert [0, 1] == [shard_of(name, 2) for name in names]
+    assert [shard_of(name, 2) for name in names] == [0, 1]
     with Simulator(World(activity=False, sessions=0)) as simulator:
         config = write_config(
             tmp_path, "".join(server_yaml(simulator, name) for name in names), "poll_interval: 1m"
@@ -81,5 +81,5 @@ def test_a_mistake_in_any_shards_server_is_an_error_in_every_shard(tmp_path: Pat
 
     for shard in range(2):
         wrong = run(f"--config.file={config}", "--once", f"--shard={shard}", "--total-shards=2")
-        assert 1 == wrong.returncode
+        assert wrong.returncode == 1
         assert "place=servers[0].auth.password_file" in wrong.stderr

@@ -8,7 +8,7 @@ import pytest
 from web.support import EMPTY_PAGE, FakeSite
 
 from exporter.simulator import Simulator
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 from exporter.web.status import StatusPage
 from support.browser import Browser, Tab, running_browser
 from support.pages import left_open, page_of, served, snapshot_of, some_sessions, trouble_page
@@ -73,7 +73,7 @@ def test_nothing_reaches_beyond_the_screen(tab: Tab, kind: str) -> None:
             tab.open(url, width=width)
             assert width == tab.value("innerWidth")
             assert width == tab.value("document.documentElement.scrollWidth")
-            assert [] == tab.value(BEYOND)
+            assert tab.value(BEYOND) == []
 
 
 # The contrast of every text, and of every shape, with what is behind it; those that are too faint.
@@ -124,7 +124,7 @@ def test_texts_and_shapes_stand_out_by_day_and_by_night(tab: Tab, scheme: str) -
         with served(FakeSite(page=PAGES[kind]())) as url:
             tab.open(url, width=1920, scheme=scheme)
             seen = tab.value(FAINT)
-            assert [] == seen["faint"]
+            assert seen["faint"] == []
             assert seen["texts"] > 20
             lightness.append(tab.value("getComputedStyle(document.body).backgroundColor"))
     assert seen["shapes"] > 100
@@ -151,7 +151,7 @@ def test_the_tab_key_reaches_every_link_in_reading_order(tab: Tab, width: int) -
     with served(FakeSite(page=trouble_page())) as url:
         tab.open(url, width=width)
         links = tab.value(f"{FOCUSABLE}.length")
-        assert 11 == links
+        assert links == 11
 
         visited = []
         for _ in range(links):
@@ -166,7 +166,7 @@ def test_the_tab_key_reaches_every_link_in_reading_order(tab: Tab, width: int) -
 def test_a_link_to_a_part_of_the_page_leads_there(tab: Tab) -> None:
     with served(FakeSite(page=trouble_page())) as url:
         tab.open(url, width=360)
-        assert 0 == tab.value("scrollY")
+        assert tab.value("scrollY") == 0
         tab.value("document.querySelector('a[href=\"#running\"]').click()")
         top = tab.value('document.getElementById("running").getBoundingClientRect().top')
         assert 0 <= top < 100
@@ -186,10 +186,10 @@ def test_a_session_named_like_a_script_is_text(tab: Tab) -> None:
         exporter.wait_for(1, "vb365_up", server="hq")
         tab.open(f"{exporter.url}/?pause")
 
-        assert 2 == tab.value("document.body.innerText").count(name)
+        assert tab.value("document.body.innerText").count(name) == 2
         assert organization in tab.value("document.querySelector('.lanes').innerText")
-        assert 0 == tab.value("document.querySelectorAll('script, img').length")
-        assert [] == tab.complaints()
+        assert tab.value("document.querySelectorAll('script, img').length") == 0
+        assert tab.complaints() == []
 
 
 def test_personal_data_does_not_reach_the_page_unless_it_is_allowed(tab: Tab) -> None:
@@ -218,7 +218,7 @@ def test_the_page_asks_for_nothing_but_itself(tab: Tab) -> None:
         tab.open(url)
 
         assert [url] == tab.requested()
-        assert [] == tab.complaints()
+        assert tab.complaints() == []
 
 
 def test_a_script_that_got_into_the_page_all_the_same_would_not_run(tab: Tab) -> None:
@@ -229,7 +229,7 @@ def test_a_script_that_got_into_the_page_all_the_same_would_not_run(tab: Tab) ->
             " {textContent: 'document.title = \"taken over\"'}))"
         )
 
-        assert "taken over" != tab.value("document.title")
+        assert tab.value("document.title") != "taken over"
         wait_until(lambda: tab.complaints() != [], "the browser reports it")
         assert "Content Security Policy" in tab.complaints()[0]
 
@@ -242,13 +242,13 @@ def test_the_page_can_be_read_without_its_colours(tab: Tab) -> None:
             "[...document.querySelectorAll('.servers h3 use')].map((one) => one.getAttribute('href'))"
         )
 
-    assert ["#bad", "#bad", "#wait", "#good"] == shapes
-    assert [2, 1] == [words.count(word) for word in ("down", "not polled yet")]
+    assert shapes == ["#bad", "#bad", "#wait", "#good"]
+    assert [words.count(word) for word in ("down", "not polled yet")] == [2, 1]
 
 
 @pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.name)
 def test_the_pictures_of_the_readme_can_be_taken(browser: Browser, picture: Picture) -> None:
     taken = take(browser, picture)
 
-    assert b"\x89PNG" == taken[:4]
+    assert taken[:4] == b"\x89PNG"
     assert picture.width == int.from_bytes(taken[16:20])

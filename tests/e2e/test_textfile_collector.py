@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from exporter.simulator import Simulator
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 from support.programs import HttpProgram, free_port, program, run, started
 from support.running import server_yaml, wait_until, write_config
 from support.stepping import Samples, Scrape
@@ -73,7 +73,7 @@ def test_the_series_arrive_through_node_exporter_and_the_file_has_no_errors(tmp_
         config = write_config(tmp_path, server_yaml(simulator), "info_labels: [name]")
         command = (f"--config.file={config}", "--once", f"--output.file={file}")
 
-        assert 0 == run(*command).returncode
+        assert run(*command).returncode == 0
         first = collected(url)
         written = Scrape(file.read_text(encoding="utf-8"))
         assert of_vb365(written)
@@ -86,7 +86,7 @@ def test_the_series_arrive_through_node_exporter_and_the_file_has_no_errors(tmp_
             for name, labels in first.samples
             if name == "node_textfile_mtime_seconds"
         ]
-        assert 1 == first.value("vb365_up", "hq")
+        assert first.value("vb365_up", "hq") == 1
         state = {"Working": 1.0, "Stopped": 0.0}
         assert state == {
             dict(labels)["state"]: value
@@ -95,16 +95,16 @@ def test_the_series_arrive_through_node_exporter_and_the_file_has_no_errors(tmp_
         }
 
         world.finish(hangs, "Failed")
-        assert 0 == run(*command).returncode
+        assert run(*command).returncode == 0
         second = collected(url)
-        assert [(1.0, "Failed")] == [
+        assert [
             (value, dict(labels)["result"])
             for (name, labels), value in second.samples.items()
             if name == "vb365_restore_session_result" and ("session_id", hangs) in labels and value
-        ]
+        ] == [(1.0, "Failed")]
 
         simulator.faults.set("status_503")
-        assert 1 == run(*command).returncode
+        assert run(*command).returncode == 1
         failed = collected(url)
-        assert 0 == failed.value("vb365_up", "hq")
-        assert 0 == failed.samples["node_textfile_scrape_error", frozenset()]
+        assert failed.value("vb365_up", "hq") == 0
+        assert failed.samples["node_textfile_scrape_error", frozenset()] == 0

@@ -210,7 +210,7 @@ def test_curl_is_let_in_with_the_right_credentials_only(
     outcome = house.curl(mode, credentials)
 
     if mode in OPEN or credentials == in_force:
-        assert "200" == outcome
+        assert outcome == "200"
     else:
         assert outcome.startswith(CURL_REFUSALS[mode]), outcome
 
@@ -237,19 +237,19 @@ def test_prometheus_is_let_in_with_the_right_credentials_only(
     for (mode, credentials), job in zip(cases, jobs, strict=True):
         health, error = targets[job]
         if mode in OPEN or credentials == in_force:
-            assert ("up", "") == (health, error)
+            assert (health, error) == ("up", "")
         else:
-            assert "down" == health
+            assert health == "down"
             assert PROMETHEUS_REFUSALS[mode] in error
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/-/ready", "/config", "/nothing"])
 def test_without_credentials_no_path_is_served(house: House, path: str) -> None:
-    assert "401" == curl(f"{house.url('basic')}{path}")
+    assert curl(f"{house.url('basic')}{path}") == "401"
 
 
 def test_who_forgets_the_s_of_https_is_told(house: House) -> None:
-    assert "400" == curl(f"http://{house.addresses['tls']}/metrics")
+    assert curl(f"http://{house.addresses['tls']}/metrics") == "400"
 
 
 def test_what_went_wrong_is_not_in_the_logs_of_exporters_that_work(house: House) -> None:
@@ -275,14 +275,14 @@ def test_the_configuration_check_looks_at_the_web_configuration_too(tmp_path: Pa
         "basic_auth_users.alice",
         "http_server_config.http2",
     ] == places
-    assert 1 == checked.returncode
+    assert checked.returncode == 1
     assert "hunter2" not in checked.stderr
 
 
 def test_a_web_configuration_that_cannot_be_used_ends_the_command(tmp_path: Path) -> None:
     done = run("--demo", "--web.listen-address=127.0.0.1:0", f"--web.config.file={tmp_path / 'no'}")
 
-    assert 1 == done.returncode
+    assert done.returncode == 1
     assert "configuration cannot be used" in done.stderr
 
 
@@ -314,5 +314,5 @@ def test_the_shipped_example_is_one_for_promtool_and_for_the_exporter(
         "--config.check",
     )
 
-    assert 0 == by_promtool.returncode, by_promtool.stderr
-    assert (0, "") == (by_exporter.returncode, by_exporter.stderr)
+    assert by_promtool.returncode == 0, by_promtool.stderr
+    assert (by_exporter.returncode, by_exporter.stderr) == (0, "")

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from exporter.simulator import Simulator
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 from support import windows
 from support.programs import clean_environment, free_port, started
 from support.running import server_yaml, wait_until, write_config
@@ -46,7 +46,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_every_module_can_be_loaded() -> None:
     loaded = run("--version")
 
-    assert (0, "") == (loaded.returncode, loaded.stderr)
+    assert (loaded.returncode, loaded.stderr) == (0, "")
     assert loaded.stdout.startswith("vb365-restore-exporter, version ")
 
 
@@ -57,8 +57,8 @@ def test_a_configuration_is_checked(tmp_path: Path) -> None:
         )
     bad = run(f"--config.file={write_config(tmp_path, ' []')}", "--config.check")
 
-    assert (0, "", "") == (good.returncode, good.stdout, good.stderr)
-    assert (1, "servers: ") == (bad.returncode, bad.stderr[:9])
+    assert (good.returncode, good.stdout, good.stderr) == (0, "", "")
+    assert (bad.returncode, bad.stderr[:9]) == (1, "servers: ")
 
 
 def test_servers_are_polled_once_and_the_file_is_replaced(tmp_path: Path) -> None:
@@ -68,9 +68,9 @@ def test_servers_are_polled_once_and_the_file_is_replaced(tmp_path: Path) -> Non
         config = write_config(tmp_path, server_yaml(simulator))
         once = run(f"--config.file={config}", "--once", f"--output.file={file}")
 
-    assert (0, "") == (once.returncode, once.stdout)
+    assert (once.returncode, once.stdout) == (0, "")
     scrape = Scrape(file.read_text(encoding="utf-8"))
-    assert 1 == scrape.value("vb365_up", "hq")
+    assert scrape.value("vb365_up", "hq") == 1
     assert scrape.of("hq", "vb365_restore_session_state")
 
 
@@ -80,7 +80,7 @@ def test_sessions_are_listed(tmp_path: Path) -> None:
         listed = run(f"--config.file={config}", "--list-sessions=json")
         truth = {session.id for session in simulator.world.sessions()}
 
-    assert 0 == listed.returncode
+    assert listed.returncode == 0
     assert truth == {one["id"] for one in json.loads(listed.stdout)}
 
 
@@ -89,7 +89,7 @@ def test_a_socket_of_systemd_is_refused_in_one_line(tmp_path: Path) -> None:
         config = write_config(tmp_path, server_yaml(simulator))
         refused = run(f"--config.file={config}", "--web.systemd-socket")
 
-    assert 1 == refused.returncode
+    assert refused.returncode == 1
     (line,) = refused.stderr.splitlines()
     assert "systemd has handed over no socket" in line
 
@@ -131,9 +131,9 @@ def test_the_daemon_serves_reloads_by_a_request_and_stops(
             assert requests.post(f"http://{address}/-/reload", timeout=5).ok
             wait_until(lambda: up("other"), "the other server is polled")
             process.send_signal(stop)
-            assert 0 == process.wait(10)
-        assert 2 == simulator.requests["POST", "logout"]
+            assert process.wait(10) == 0
+        assert simulator.requests["POST", "logout"] == 2
 
     lines = log.read_text(encoding="utf-8").splitlines()
     assert "msg=stopped" in lines[-1]
-    assert [] == [line for line in lines if "level=ERROR" in line or "level=WARN" in line]
+    assert [line for line in lines if "level=ERROR" in line or "level=WARN" in line] == []

@@ -32,7 +32,7 @@ from exporter.polling.poller import Poller
 from exporter.polling.snapshot import Snapshot
 from exporter.simulator.certificates import Certificates
 from exporter.vb365.client import Client
-from exporter.vb365.logins import LoginMemory
+from exporter.vb365.login import LoginMemory
 from support.sessions import NOON
 
 __all__ = ["PASSWORD", "Bench", "Outcome"]

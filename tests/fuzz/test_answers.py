@@ -34,7 +34,7 @@ def test_any_answers_end_in_a_success_or_a_typed_failure_and_in_true_scrapes(
 
     outcome = bench.run(script, polls=POLLS)
 
-    assert POLLS + 1 == len(outcome.scrapes)
+    assert len(outcome.scrapes) == POLLS + 1
     for polls, scrape in enumerate(outcome.scrapes[:-1], start=1):
         assert polls == scrape.total("vb365_polls_total")
         check_truth(scrape, outcome)
@@ -76,7 +76,7 @@ def check_sums(scrape: Scrape, script: Script) -> None:
 def check_counts(before: Scrape, after: Scrape) -> None:
     """A poll is up or has failed for one reason that is known."""
     failures = [each.total("vb365_poll_failures_total") for each in (before, after)]
-    assert 0 == after.total("vb365_poll_failures_total", reason="internal")
+    assert after.total("vb365_poll_failures_total", reason="internal") == 0
     assert failures[1] - failures[0] == 1 - after.total("vb365_up")
 
 

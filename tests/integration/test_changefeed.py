@@ -10,7 +10,7 @@ import pytest
 
 from exporter.polling import changefeed
 from exporter.simulator import Simulator
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 from support.running import RunningExporter, running_exporter, server_yaml, wait_until
 
 SELDOM = "poll_interval: 5m"
@@ -76,11 +76,11 @@ def test_a_session_that_starts_and_one_that_fails_are_shown_long_before_the_next
         world.finish(new, "Failed")
         wait_until_failed(exporter, new)
 
-        assert 2 == exporter.value(POLLS)
-        assert (1, 1) == (started(exporter), finished(exporter))
-        assert 2 == updates(exporter)
+        assert exporter.value(POLLS) == 2
+        assert (started(exporter), finished(exporter)) == (1, 1)
+        assert updates(exporter) == 2
         assert (exporter.value("vb365_change_feed_last_event_timestamp_seconds") or 0) > 0
-        assert 2 == simulator.requests["GET", "get"]
+        assert simulator.requests["GET", "get"] == 2
 
 
 def test_a_change_asks_for_nothing_but_the_session_it_names(world: World) -> None:
@@ -112,10 +112,10 @@ def test_a_session_that_is_deleted_ends_with_nothing_asked(world: World) -> None
                 "its series end",
             )
 
-        assert 2 == exporter.value("vb365_change_feed_events_total", event="delete")
-        assert 2 == exporter.value(POLLS)
+        assert exporter.value("vb365_change_feed_events_total", event="delete") == 2
+        assert exporter.value(POLLS) == 2
         assert asked == simulator.requests["GET", "get"]
-        assert (0, 0) == (started(exporter), finished(exporter))
+        assert (started(exporter), finished(exporter)) == (0, 0)
 
 
 def test_an_outdated_token_makes_one_poll_and_what_happened_meanwhile_counts_once(
@@ -133,8 +133,8 @@ def test_an_outdated_token_makes_one_poll_and_what_happened_meanwhile_counts_onc
         world.finish(meanwhile, "Failed")
         wait_until_failed(exporter, meanwhile)
 
-        assert 3 == exporter.value(POLLS)
-        assert (2, 1) == (started(exporter), finished(exporter))
+        assert exporter.value(POLLS) == 3
+        assert (started(exporter), finished(exporter)) == (2, 1)
 
 
 def test_a_finished_session_that_is_deleted_while_the_token_gets_outdated_ends_with_that_poll(
@@ -171,13 +171,13 @@ def test_polls_go_on_while_the_feed_fails_and_say_that_the_server_is_up(
         wait_until_runs(exporter, new)
         exporter.wait_for_poll()
 
-        assert 1 == exporter.value("vb365_up")
-        assert 0 == exporter.value(CONNECTED)
+        assert exporter.value("vb365_up") == 1
+        assert exporter.value(CONNECTED) == 0
         assert not any(value for _, value in exporter.samples("vb365_poll_failures_total"))
         simulator.faults.clear()
         exporter.wait_for(1, CONNECTED)
         wait_until(lambda: updates(exporter) == 1, "the feed tells of what is known already")
-        assert 1 == started(exporter)
+        assert started(exporter) == 1
 
 
 @pytest.mark.usefixtures("impatient")
@@ -192,9 +192,9 @@ def test_what_happens_while_the_feed_fails_is_told_after_it_and_counted_once(wor
         wait_until_failed(exporter, ended)
         wait_until_runs(exporter, open_still)
 
-        assert 2 == exporter.value(POLLS)
-        assert 1 == exporter.value("vb365_up")
-        assert (2, 1) == (started(exporter), finished(exporter))
+        assert exporter.value(POLLS) == 2
+        assert exporter.value("vb365_up") == 1
+        assert (started(exporter), finished(exporter)) == (2, 1)
 
 
 def test_a_feed_whose_connections_are_refused_goes_on_from_where_it_was(world: World) -> None:
@@ -206,7 +206,7 @@ def test_a_feed_whose_connections_are_refused_goes_on_from_where_it_was(world: W
         exporter.wait_for(1, CONNECTED)
         wait_until_runs(exporter, new)
 
-        assert (2, 1) == (exporter.value(POLLS), started(exporter))
+        assert (exporter.value(POLLS), started(exporter)) == (2, 1)
 
 
 @pytest.mark.parametrize("version", ["v6", "v7"])
@@ -219,8 +219,8 @@ def test_a_version_without_a_feed_has_none_of_its_series(world: World, version: 
 
         assert "vb365_change_feed_connected{" not in exporter.text()
         assert "vb365_change_feed_events_total{" not in exporter.text()
-        assert 1 == exporter.value("vb365_up")
-        assert 0 == simulator.requests["GET", "change_feed"]
+        assert exporter.value("vb365_up") == 1
+        assert simulator.requests["GET", "change_feed"] == 0
 
 
 def test_a_server_whose_feed_is_not_found_is_polled_and_has_none_of_its_series(
@@ -235,8 +235,8 @@ def test_a_server_whose_feed_is_not_found_is_polled_and_has_none_of_its_series(
             wait_until_runs(exporter, new)
 
             assert "vb365_change_feed_connected{" not in exporter.text()
-            assert 1 == exporter.value("vb365_up")
-            assert 1 == simulator.requests["GET", "change_feed"]
+            assert exporter.value("vb365_up") == 1
+            assert simulator.requests["GET", "change_feed"] == 1
 
 
 def test_a_server_that_is_not_to_be_followed_is_not_asked(world: World) -> None:
@@ -247,7 +247,7 @@ def test_a_server_that_is_not_to_be_followed_is_not_asked(world: World) -> None:
         exporter.wait_for_poll()
 
         assert "vb365_change_feed_connected{" not in exporter.text()
-        assert 0 == simulator.requests["GET", "change_feed"]
+        assert simulator.requests["GET", "change_feed"] == 0
 
 
 def test_the_feed_waits_beside_the_only_request_that_may_be_under_way(world: World) -> None:
@@ -261,9 +261,9 @@ def test_the_feed_waits_beside_the_only_request_that_may_be_under_way(world: Wor
         world.finish(new, "Failed")
         wait_until_failed(exporter, new)
 
-        assert 1 == exporter.value(CONNECTED)
-        assert 1 == exporter.value("vb365_up")
-        assert (1, 1) == (started(exporter), finished(exporter))
+        assert exporter.value(CONNECTED) == 1
+        assert exporter.value("vb365_up") == 1
+        assert (started(exporter), finished(exporter)) == (1, 1)
 
 
 def test_a_stop_ends_the_feed_while_it_waits(world: World) -> None:

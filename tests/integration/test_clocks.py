@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from exporter.simulator import Simulator
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 from support.clocks import SystemClocks
 from support.ledgers import DAY_SECONDS
 from support.running import server_yaml, wait_until
@@ -59,7 +59,7 @@ def test_what_got_stale_does_not_come_back_with_the_clock_but_with_the_server(
         system.passed_seconds = 180.0
         system.set_seconds = -DAY_SECONDS
         stale = exporter.lines("hq")
-        assert [] == sessions(stale)
+        assert sessions(stale) == []
         assert not any(line.startswith(WORKING) for line in stale)
 
         simulator.faults.clear()

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from exporter.simulator import Simulator
-from exporter.simulator.catalogue import CATALOGUE
-from exporter.simulator.world import World
+from exporter.simulator.faults.catalogue import CATALOGUE
+from exporter.simulator.world.world import World
 from support.failures import (
     FAILURES,
     NAME_NOT_RESOLVED,
@@ -86,7 +86,7 @@ def check_kept(scene: Scene, poll: int, scrape: Scrape) -> None:
     if poll < 3:
         assert scene.healthy.of("hq") == scrape.of("hq")
     else:
-        assert {} == statements(scrape, "hq")
+        assert statements(scrape, "hq") == {}
         assert counts(scene.healthy, "hq") == counts(scrape, "hq")
 
 
@@ -199,13 +199,13 @@ def test_a_failure_is_answered_as_its_row_says(failure: Failure, stage: Stage) -
             scrape = scene.exporter.step(BETWEEN_POLLS_SECONDS)
             assert float(answer.reason is None) == scrape.value("vb365_up", "hq")
             CHECKS[answer.series](scene, poll, scrape)
-            assert 1 == scrape.value("vb365_up", "beside")
+            assert scrape.value("vb365_up", "beside") == 1
             assert_same(scene.truth_beside(), statements(scrape, "beside"))
 
         assert answer.events == scene.log.events("hq")
         failures = {} if answer.reason is None else {answer.reason.value: 3}
         assert failures == growth(healthy, scrape, "vb365_poll_failures_total", "reason")
-        assert {"hq": 3} == growth(healthy, scrape, "vb365_polls_total", "server")
+        assert growth(healthy, scrape, "vb365_polls_total", "server") == {"hq": 3}
         rejected = growth(healthy, scrape, "vb365_records_rejected_total", "reason")
         assert rejected.keys() == ({failure.rejected.value} if failure.rejected else set())
         unknown = growth(healthy, scrape, "vb365_unknown_values_total", "field")
@@ -219,7 +219,7 @@ def test_a_failure_is_answered_as_its_row_says(failure: Failure, stage: Stage) -
 
         if failure.needs_new_password:
             # The refresh token, the password, and the same password again after more than a minute.
-            assert 3 == scene.simulator.requests["POST", "token"]
+            assert scene.simulator.requests["POST", "token"] == 3
 
         scene.mend()
         scene.log.forget()
@@ -228,7 +228,7 @@ def test_a_failure_is_answered_as_its_row_says(failure: Failure, stage: Stage) -
         assert_same(scene.truth(), statements(recovered, "hq"))
         scene.exporter.step(BETWEEN_POLLS_SECONDS)
         assert answer.events_after == scene.log.events("hq")
-        assert [] == [e for e in scene.log.entries() if e.get("server") == "beside"]
+        assert [e for e in scene.log.entries() if e.get("server") == "beside"] == []
         outages = [
             entry["failed_for_seconds"]
             for entry in scene.log.entries()
@@ -237,7 +237,7 @@ def test_a_failure_is_answered_as_its_row_says(failure: Failure, stage: Stage) -
         assert not [seconds for seconds in outages if seconds < 2 * BETWEEN_POLLS_SECONDS]
         for counter in ("started", "finished"):
             seen = recovered.of("hq", f"vb365_restore_sessions_{counter}_total")
-            assert 1 == sum(seen.values())
+            assert sum(seen.values()) == 1
 
 
 @pytest.mark.parametrize(
@@ -261,11 +261,11 @@ def test_of_a_server_that_fails_from_the_start_nothing_is_invented(
         has_told_nothing = failure.answer.series is Series.KEPT or failure.rejected is not None
         assert has_told_nothing == (not shown)
         assert not any(counts(scrape, "hq").values())
-        assert 0 == scrape.value("vb365_up", "hq")
+        assert scrape.value("vb365_up", "hq") == 0
         failures = scrape.by("reason", "vb365_poll_failures_total", "hq")
         assert {failure.answer.reason: 2} == {k: v for k, v in failures.items() if v}
         assert scrape.value("vb365_last_successful_poll_timestamp_seconds", "hq") is None
-        assert 1 == scene.log.events("hq").count(POLL_FAILED)
+        assert scene.log.events("hq").count(POLL_FAILED) == 1
 
         scene.mend()
         recovered = scene.poll_well(BETWEEN_POLLS_SECONDS)
@@ -283,11 +283,11 @@ def test_series_end_on_time_while_a_poll_waits_for_an_answer(stage: Stage) -> No
         polling = threading.Thread(target=scene.exporter.poll)
         polling.start()
         wait_until(lambda: scene.simulator.requests["GET", "list"] == 1, "the list is asked for")
-        assert {} != statements(scene.exporter.scrape(), "hq")
+        assert statements(scene.exporter.scrape(), "hq") != {}
 
         scene.exporter.pass_time(180)
 
-        assert {} == statements(scene.exporter.scrape(), "hq")
+        assert statements(scene.exporter.scrape(), "hq") == {}
         assert polling.is_alive()
         scene.mend()
         scene.exporter.stop()

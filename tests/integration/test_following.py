@@ -13,7 +13,7 @@ import requests
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 from exporter.simulator import Simulator
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 from support.running import RunningExporter, running_exporter, server_yaml, wait_until
 
 REFERENCE = "635b22cf-9cdc-4004-9160-9b90f90f1bbf"
@@ -67,9 +67,9 @@ def test_the_session_of_the_api_page_has_the_values_it_should_have() -> None:
             ({**labels, "result": "Failed"}, 0),
         ] == exporter.samples("vb365_restore_session_result")
         assert [(labels, 0)] == exporter.samples("vb365_restore_session_processed_items")
-        assert [({"server": "hq", "session_id": REFERENCE}, 1)] == exporter.samples(
-            "vb365_restore_session_found"
-        )
+        assert exporter.samples("vb365_restore_session_found") == [
+            ({"server": "hq", "session_id": REFERENCE}, 1)
+        ]
 
 
 @pytest.mark.parametrize("working_end", ["sentinel", "null", "absent"])
@@ -85,12 +85,12 @@ def test_a_running_session_has_no_result_no_duration_and_no_end(
     ):
         exporter.wait_for(1, "vb365_up", server="hq")
 
-        assert 1 == exporter.value(
-            "vb365_restore_session_state", session_id=running, state="Working"
+        assert (
+            exporter.value("vb365_restore_session_state", session_id=running, state="Working") == 1
         )
-        assert 1 == exporter.value("vb365_server_info", api_version=version)
+        assert exporter.value("vb365_server_info", api_version=version) == 1
         for absent in ("result", "duration_seconds", "end_timestamp_seconds"):
-            assert [] == exporter.samples(f"vb365_restore_session_{absent}")
+            assert exporter.samples(f"vb365_restore_session_{absent}") == []
 
         world.finish(running, "Failed")
         exporter.wait_for(1, "vb365_restore_session_result", session_id=running, result="Failed")
@@ -145,8 +145,8 @@ def test_a_server_that_is_down_at_start_is_told_and_recovers_without_a_restart()
             exporter.wait_for(0, "vb365_up", server="hq")
             exporter.wait_for(1, "vb365_up", server="other")
             assert exporter.value("vb365_poll_failures_total", server="hq", reason="connect")
-            assert [] == exporter.samples("vb365_restore_sessions_working", server="hq")
-            assert 0 == exporter.value("vb365_server_tls_verified", server="hq")
+            assert exporter.samples("vb365_restore_sessions_working", server="hq") == []
+            assert exporter.value("vb365_server_tls_verified", server="hq") == 0
             assert (
                 "Connection refused" in exporter.get("/").text
                 or "connect" in exporter.get("/").text
@@ -192,7 +192,7 @@ def test_a_poll_costs_one_request_and_one_for_each_old_running_session() -> None
             <= requests_after - before
             <= 4 * (polls - polls_before) + 4
         ), per_poll
-        assert 1 == exporter.value("vb365_api_requests_total", operation="token", code="200")
+        assert exporter.value("vb365_api_requests_total", operation="token", code="200") == 1
 
 
 def test_what_the_exporter_shows_is_the_truth_while_sessions_start_and_end() -> None:
@@ -251,7 +251,7 @@ def test_both_formats_are_served_compressed_or_not_and_promtool_has_nothing_to_s
         checked = subprocess.run(
             [promtool, "check", "metrics"], input=plain.content, capture_output=True, check=False
         )
-        assert (0, b"", b"") == (checked.returncode, checked.stdout, checked.stderr)
+        assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
 
 
 def test_health_and_readiness_follow_the_pollers() -> None:

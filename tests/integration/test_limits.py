@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exporter.simulator import Simulator
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 from support.running import server_yaml, wait_until
 from support.watched import sessions, watched
 
@@ -22,15 +22,15 @@ def test_sessions_over_max_sessions_and_max_series_are_left_out_and_counted() ->
     ):
         wait_until(lambda: exporter.up("hq"), "a poll")
         for _ in range(2):
-            assert 15 == exporter.value('vb365_sessions_known{server="hq"}')
-            assert 5 == exporter.value('vb365_sessions_without_series{server="hq"}')
+            assert exporter.value('vb365_sessions_known{server="hq"}') == 15
+            assert exporter.value('vb365_sessions_without_series{server="hq"}') == 5
             assert listed - 15 == exporter.value('vb365_sessions_not_kept{server="hq"}')
             states = [
                 line
                 for line in sessions(exporter.lines("hq"))
                 if line.startswith("vb365_restore_session_state{") and line.endswith(" 1.0")
             ]
-            assert 10 == len(states)
+            assert len(states) == 10
             assert running == sum('state="Working"' in line for line in states)
             exporter.wait_for_polls("hq", 2)
 

@@ -12,7 +12,7 @@ import pytest
 
 from exporter.config import parse_config
 from exporter.simulator import Simulator
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 from support.polls import PolledServer, polled_server
 from support.running import server_yaml
 
@@ -104,8 +104,8 @@ def test_many_running_sessions_are_confirmed_by_a_list_instead_of_one_by_one() -
         snapshot = server.poll()
         asked = server.requests()
 
-    assert 400 == len(snapshot.running)
-    assert 1 == len({running.confirmed_at for running in snapshot.running})
+    assert len(snapshot.running) == 400
+    assert len({running.confirmed_at for running in snapshot.running}) == 1
     assert Counter(list=2) == asked
 
 
@@ -118,7 +118,7 @@ def test_many_configured_ids_are_looked_up_in_the_list_at_the_very_first_poll() 
         server.poll()
         later = server.requests()
 
-    assert 2_000 == sum(one.found for one in found)
+    assert sum(one.found for one in found) == 2_000
     # Three pages hold them all; none of them is asked for by id.
     assert Counter(token=1, service_instance=2, list=3) == first
     assert Counter(service_instance=1) == later

@@ -46,12 +46,12 @@ def test_a_server_that_did_not_change_keeps_its_ledger_and_its_token(simulator: 
 
         changes = exporter.service.apply(configuration(servers + server_yaml(simulator, "branch")))
 
-        assert ("branch",) == changes.added
+        assert changes.added == ("branch",)
         assert () == changes.removed == changes.changed
         exporter.wait_for(1, "vb365_up", server="branch")
         exporter.wait_for_poll()
-        assert 1 == exporter.value("vb365_restore_sessions_started_total", **labels)
-        assert 2 == logins(simulator), "one of each server"
+        assert exporter.value("vb365_restore_sessions_started_total", **labels) == 1
+        assert logins(simulator) == 2, "one of each server"
 
 
 def test_the_series_of_a_removed_server_end_at_once_and_do_not_come_back(
@@ -67,7 +67,7 @@ def test_the_series_of_a_removed_server_end_at_once_and_do_not_come_back(
         wait_until(lambda: simulator.faults.hits["slower_than_timeout"] > 0, "a slow poll")
         changes = exporter.service.apply(configuration(servers))
 
-        assert ("branch",) == changes.removed
+        assert changes.removed == ("branch",)
         assert {"hq"} == servers_of(exporter)
         simulator.faults.clear()
         exporter.wait_for_poll()
@@ -81,10 +81,10 @@ def test_a_renamed_server_starts_fresh(simulator: Simulator) -> None:
 
         changes = exporter.service.apply(configuration(server_yaml(simulator, "new")))
 
-        assert (("new",), ("old",)) == (changes.added, changes.removed)
+        assert (changes.added, changes.removed) == (("new",), ("old",))
         exporter.wait_for(1, "vb365_up", server="new")
         assert {"new"} == servers_of(exporter)
-        assert 2 == logins(simulator)
+        assert logins(simulator) == 2
 
 
 def test_a_changed_server_shows_what_is_known_until_its_new_poller_has_answers(
@@ -97,13 +97,13 @@ def test_a_changed_server_shows_what_is_known_until_its_new_poller_has_answers(
         changed = configuration(server_yaml(simulator, extra="sessions: {max_series: 1}"))
         simulator.faults.set("slower_than_timeout", value=0.5)
 
-        assert ("hq",) == exporter.service.apply(changed).changed
+        assert exporter.service.apply(changed).changed == ("hq",)
 
         assert [labels for labels, _ in before] == [
             labels for labels, _ in exporter.samples("vb365_restore_sessions_working")
         ]
         simulator.faults.clear()
-        wait_until(lambda: 1 == len(sessions_with_series(exporter)), "one session with series")
+        wait_until(lambda: len(sessions_with_series(exporter)) == 1, "one session with series")
 
 
 def test_the_series_of_a_server_end_when_it_is_to_be_found_elsewhere(simulator: Simulator) -> None:
@@ -113,7 +113,7 @@ def test_the_series_of_a_server_end_when_it_is_to_be_found_elsewhere(simulator: 
 
         exporter.service.apply(configuration(server_yaml(other)))
 
-        assert [] == exporter.samples("vb365_restore_session_state")
+        assert exporter.samples("vb365_restore_session_state") == []
         other.faults.clear()
         wait_until(lambda: exporter.samples("vb365_restore_session_state") != [], "sessions")
 
@@ -122,7 +122,7 @@ def test_other_info_labels_show_at_once(simulator: Simulator) -> None:
     servers = server_yaml(simulator)
     with running_exporter(servers) as exporter:
         exporter.wait_for(1, "vb365_up")
-        assert [] == exporter.samples("vb365_restore_session_info")
+        assert exporter.samples("vb365_restore_session_info") == []
 
         exporter.service.apply(
             configuration(servers, "poll_interval: 1s\ninfo_labels: [initiated_by]")
@@ -155,7 +155,7 @@ def test_an_exporter_that_was_ready_stays_so_after_a_reload(simulator: Simulator
 
         exporter.service.apply(configuration(servers + server_yaml(simulator, "branch")))
 
-        assert 200 == exporter.get("/-/ready").status_code
+        assert exporter.get("/-/ready").status_code == 200
 
 
 def test_a_token_that_someone_else_renews_is_read_again(
@@ -180,8 +180,8 @@ def test_a_token_that_someone_else_renews_is_read_again(
         simulator.tokens.revoke(first.access_token, refresh_too=False)
         exporter.wait_for_poll()
 
-        assert 1 == exporter.value("vb365_up")
-        assert [] == exporter.samples("vb365_api_requests_total", operation="list", code="401")
+        assert exporter.value("vb365_up") == 1
+        assert exporter.samples("vb365_api_requests_total", operation="list", code="401") == []
 
 
 def test_certificates_are_read_again(simulator: Simulator, tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_certificates_are_read_again(simulator: Simulator, tmp_path: Path) -> No
         exporter.wait_for(1, "vb365_up")
         authorities.write_bytes(stranger.ca_pem)
         exporter.wait_for_poll()
-        assert 1 == exporter.value("vb365_up")
+        assert exporter.value("vb365_up") == 1
 
         exporter.service.apply(configuration(servers))
 

@@ -23,8 +23,13 @@ from exporter.metrics.formats import Format
 from exporter.metrics.sessions import render_sessions
 from exporter.polling.blocks import BLOCK_SESSIONS
 from exporter.polling.snapshot import ServerStatus, Snapshot
-from exporter.vb365.extras import EventOperation, EventStatus, EventSummary, Statistics
-from exporter.vb365.model import RestoreSession, SessionResult, SessionState, SessionType
+from exporter.vb365.records.extras import EventOperation, EventStatus, EventSummary, Statistics
+from exporter.vb365.records.restore_session import (
+    RestoreSession,
+    SessionResult,
+    SessionState,
+    SessionType,
+)
 from support.expositions import body, library_body, publisher
 from support.ledgers import LedgerBench, sessions_config
 from support.sessions import NOON, finished, running, session_id
@@ -230,18 +235,18 @@ def test_finished_sessions_are_rendered_once(monkeypatch: pytest.MonkeyPatch) ->
         rendered.append(len(sessions))
         return render_sessions(server, sessions, families)
 
-    monkeypatch.setattr("exporter.metrics.sealed.render_sessions", counted)
+    monkeypatch.setattr("exporter.metrics.rendered_blocks.render_sessions", counted)
     bench = LedgerBench(sessions_config(max_series=5000))
     bench.hold(*(finished(number) for number in range(2, 3000)))
     made = publisher(bench.poll())
-    assert 2998 == sum(rendered)
+    assert sum(rendered) == 2998
     rendered.clear()
 
     bench.hold(finished(1))
     made.publish(bench.poll())
     made.publish(bench.poll())
 
-    assert 1 == len(rendered)
+    assert len(rendered) == 1
     assert rendered[0] < 2 * BLOCK_SESSIONS
 
 
@@ -262,7 +267,7 @@ def test_a_publish_joins_only_the_neighbours_of_its_server_again() -> None:
     made.publish(polled(finished(1), finished(2), server="server20"))
 
     after = tuple(made._of_group.values())
-    assert [True, False, True] == [one is other for one, other in zip(before, after, strict=True)]
+    assert [one is other for one, other in zip(before, after, strict=True)] == [True, False, True]
     assert bodies != body(made)
     made.publish(polled(finished(1), server="server20"))
     assert bodies == body(made)
@@ -277,10 +282,10 @@ def test_what_is_not_known_any_more_leaves_nothing_behind_in_memory() -> None:
 
     made.publish(bench.poll(3600))
 
-    assert {} == made._sealed["hq"]._of_block
-    assert {} == made._sealed["hq"]._of_group
+    assert made._sealed["hq"]._of_block == {}
+    assert made._sealed["hq"]._of_group == {}
     made.withdraw("hq")
-    assert {} == made._sealed
+    assert made._sealed == {}
 
 
 def test_a_client_that_asked_once_for_plain_text_does_not_make_it_be_kept_for_good() -> None:
@@ -424,4 +429,4 @@ def test_a_scrape_does_not_wait_for_a_publish_under_way() -> None:
 
     with made._rendering:
         assert b"vb365_restore_session_state{" in body(made)
-        assert ["hq"] == [snapshot.server for snapshot in made.snapshots()]
+        assert [snapshot.server for snapshot in made.snapshots()] == ["hq"]

@@ -13,7 +13,7 @@ from exporter.vb365.errors import (
     ThrottledError,
     Vb365Error,
 )
-from exporter.vb365.feed import OUTDATED_POSITION, ChangeKind, Changes, SessionChange
+from exporter.vb365.records.changes import OUTDATED_POSITION, ChangeKind, Changes, SessionChange
 from support.pollers import StandingClock
 
 UPDATE = SessionChange(kind=ChangeKind.UPDATE, session_id="a", e_tag=1)
@@ -94,9 +94,9 @@ def test_a_feed_begins_at_its_end_and_goes_on_from_where_it_was() -> None:
     for _ in range(3):
         bench.feed.ask()
 
-    assert [("latest", 0.0), ("17", HOLD_SECONDS), ("18", HOLD_SECONDS)] == bench.api.asked
+    assert bench.api.asked == [("latest", 0.0), ("17", HOLD_SECONDS), ("18", HOLD_SECONDS)]
     assert Told(changes=(UPDATE,), gap=True) == bench.inbox.take()
-    assert ["update"] == bench.heard.events
+    assert bench.heard.events == ["update"]
 
 
 def test_a_failure_of_the_feed_does_not_lose_the_position() -> None:
@@ -107,9 +107,9 @@ def test_a_failure_of_the_feed_does_not_lose_the_position() -> None:
     bench.feed.ask()
     bench.feed.ask()
 
-    assert "17" == bench.api.asked[-1][0]
+    assert bench.api.asked[-1][0] == "17"
     assert Told(changes=(UPDATE,), gap=False) == bench.inbox.take()
-    assert [True, False, True] == bench.heard.connected
+    assert bench.heard.connected == [True, False, True]
 
 
 def test_a_position_that_is_outdated_makes_the_feed_begin_anew_and_asks_for_a_poll() -> None:
@@ -121,7 +121,7 @@ def test_a_position_that_is_outdated_makes_the_feed_begin_anew_and_asks_for_a_po
     assert not bench.inbox.take()
     bench.feed.ask()
 
-    assert "latest" == bench.api.asked[-1][0]
+    assert bench.api.asked[-1][0] == "latest"
     assert Told(gap=True, lost=True) == bench.inbox.take()
 
 
@@ -130,7 +130,7 @@ def test_failures_in_a_row_are_waited_for_longer_and_longer_up_to_a_minute() -> 
 
     waits = [bench.feed.ask() for _ in range(9)]
 
-    assert [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0] == waits
+    assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]
 
 
 def test_an_answer_ends_the_longer_waits() -> None:
@@ -138,7 +138,7 @@ def test_an_answer_ends_the_longer_waits() -> None:
 
     waits = [bench.feed.ask() for _ in range(5)]
 
-    assert [1.0, 2.0, 0.0, 0.0, 1.0] == waits
+    assert waits == [1.0, 2.0, 0.0, 0.0, 1.0]
 
 
 def test_a_feed_whose_positions_never_last_begins_anew_less_and_less_often() -> None:
@@ -147,20 +147,20 @@ def test_a_feed_whose_positions_never_last_begins_anew_less_and_less_often() -> 
 
     waits = [bench.feed.ask() for _ in answers][1::2]
 
-    assert [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0] == waits
+    assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
 
 
 def test_a_server_that_wants_to_be_left_alone_is() -> None:
     bench = Bench(ThrottledError("enough", operation="change_feed", retry_after_seconds=300.0))
 
-    assert 300.0 == bench.feed.ask()
+    assert bench.feed.ask() == 300.0
 
 
 def test_a_feed_that_answers_at_once_is_asked_twice_a_second_at_most() -> None:
     bench = Bench(changes("17"))
     bench.api.takes_seconds = 0.125
 
-    assert 0.375 == bench.feed.ask()
+    assert bench.feed.ask() == 0.375
 
 
 def test_a_version_without_a_feed_is_not_asked_and_has_no_series() -> None:
@@ -169,8 +169,8 @@ def test_a_version_without_a_feed_is_not_asked_and_has_no_series() -> None:
 
     assert bench.feed.ask() > 0
 
-    assert [] == bench.api.asked
-    assert [None] == bench.heard.connected
+    assert bench.api.asked == []
+    assert bench.heard.connected == [None]
 
 
 def test_a_server_whose_feed_is_not_there_is_asked_again_after_minutes_and_told_of_once() -> None:
@@ -180,10 +180,10 @@ def test_a_server_whose_feed_is_not_there_is_asked_again_after_minutes_and_told_
     with capture_logs() as logs:
         waits = [bench.feed.ask(), bench.feed.ask()]
 
-    assert [300.0, 300.0] == waits
-    assert [None, None] == bench.heard.connected
-    assert ["server has no change feed, polls alone tell of changes"] == [
-        entry["event"] for entry in logs
+    assert waits == [300.0, 300.0]
+    assert bench.heard.connected == [None, None]
+    assert [entry["event"] for entry in logs] == [
+        "server has no change feed, polls alone tell of changes"
     ]
 
 
@@ -195,9 +195,11 @@ def test_a_loss_is_logged_when_it_begins_and_when_it_is_over() -> None:
             bench.feed.ask()
 
     assert [
+        (entry["event"], entry.get("reason"), entry.get("lost_for_seconds")) for entry in logs
+    ] == [
         ("change feed lost, polls alone tell of changes", "server_error", None),
         ("change feed followed again", None, 20.0),
-    ] == [(entry["event"], entry.get("reason"), entry.get("lost_for_seconds")) for entry in logs]
+    ]
 
 
 def test_a_defect_of_our_own_is_logged_and_not_the_end_of_the_feed() -> None:
@@ -208,7 +210,7 @@ def test_a_defect_of_our_own_is_logged_and_not_the_end_of_the_feed() -> None:
         bench.feed.ask()
 
     assert logs[0]["exc_info"]
-    assert [False, True] == bench.heard.connected
+    assert bench.heard.connected == [False, True]
 
 
 def test_what_is_cut_by_the_stop_is_no_loss() -> None:
@@ -216,10 +218,10 @@ def test_what_is_cut_by_the_stop_is_no_loss() -> None:
     bench.stop.set()
 
     with capture_logs() as logs:
-        assert 0.0 == bench.feed.ask()
+        assert bench.feed.ask() == 0.0
 
-    assert [] == logs
-    assert [] == bench.heard.connected
+    assert logs == []
+    assert bench.heard.connected == []
 
 
 def test_the_feed_waits_for_the_first_poll_and_ends_when_it_is_stopped() -> None:
@@ -232,4 +234,4 @@ def test_the_feed_waits_for_the_first_poll_and_ends_when_it_is_stopped() -> None
     thread.join(10)
 
     assert not thread.is_alive()
-    assert [] == bench.api.asked
+    assert bench.api.asked == []

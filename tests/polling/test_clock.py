@@ -90,4 +90,4 @@ def test_stale_data_ends_by_the_time_that_passes_and_not_by_the_clock(
     system.passed_seconds += 179.0
     assert snapshot is snapshot.fresh(bench.now.monotonic)
     system.passed_seconds += 1.0
-    assert [] == shown_ids(snapshot.fresh(bench.now.monotonic))
+    assert shown_ids(snapshot.fresh(bench.now.monotonic)) == []

@@ -10,9 +10,9 @@ from structlog.testing import capture_logs
 from exporter.config import Extra
 from exporter.polling.snapshot import Snapshot
 from exporter.vb365.errors import ConnectError, NotFoundError, Reason, Vb365Error
-from exporter.vb365.extras import EventOperation, EventStatus, EventSummary, Statistics
-from exporter.vb365.fields import UnknownValue
-from exporter.vb365.model import RestoreSession, SessionResult, SessionState
+from exporter.vb365.records.extras import EventOperation, EventStatus, EventSummary, Statistics
+from exporter.vb365.records.fields import UnknownValue
+from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionState
 from support.ledgers import sessions_config
 from support.pollers import Bench, server_error
 from support.sessions import finished, running, session_id
@@ -56,8 +56,8 @@ def test_running_sessions_are_asked_for_their_extras_at_every_poll() -> None:
         assert [f"statistics {session_id(60)}", f"events {session_id(60)}"] == sorted(
             asked(bench), reverse=True
         )
-        assert THREE == of(snapshot, 60).statistics
-        assert SEEN == of(snapshot, 60).events
+        assert of(snapshot, 60).statistics == THREE
+        assert of(snapshot, 60).events == SEEN
 
 
 def test_a_session_that_ended_is_asked_once_more_and_never_again() -> None:
@@ -71,8 +71,8 @@ def test_a_session_that_ended_is_asked_once_more_and_never_again() -> None:
     snapshot = bench.poll()
 
     assert [f"statistics {session_id(60)}"] == asked_after_the_end
-    assert [] == asked(bench)
-    assert THREE == of(snapshot, 60).statistics
+    assert asked(bench) == []
+    assert of(snapshot, 60).statistics == THREE
 
 
 def test_history_that_was_there_before_is_not_asked_for() -> None:
@@ -80,7 +80,7 @@ def test_history_that_was_there_before_is_not_asked_for() -> None:
 
     bench.poll()
 
-    assert [] == asked(bench)
+    assert asked(bench) == []
 
 
 def test_a_session_that_began_and_ended_between_two_polls_is_asked_once() -> None:
@@ -112,8 +112,8 @@ def test_a_version_without_statistics_is_not_asked_for_them() -> None:
     for _ in range(5):
         bench.poll()
 
-    assert [] == asked(bench)
-    assert [] == bench.counts.failed_extras
+    assert asked(bench) == []
+    assert bench.counts.failed_extras == []
 
 
 def test_an_extra_that_fails_is_counted_and_does_not_fail_the_poll() -> None:
@@ -126,10 +126,10 @@ def test_an_extra_that_fails_is_counted_and_does_not_fail_the_poll() -> None:
         bench.poll()
 
     assert snapshot.status.up
-    assert THREE == of(snapshot, 50).statistics
-    assert [("statistics", Reason.SERVER_ERROR)] * 2 == bench.counts.failed_extras
+    assert of(snapshot, 50).statistics == THREE
+    assert bench.counts.failed_extras == [("statistics", Reason.SERVER_ERROR)] * 2
     told = "extra of a session not answered, the session itself is served"
-    assert 1 == [entry["event"] for entry in logs].count(told)
+    assert [entry["event"] for entry in logs].count(told) == 1
 
 
 def test_an_extra_that_fails_keeps_its_last_value_until_it_is_stale() -> None:
@@ -140,7 +140,7 @@ def test_an_extra_that_fails_keeps_its_last_value_until_it_is_stale() -> None:
     bench.api.statistics_of[session_id(60)] = server_error("statistics")
     kept = [of(bench.poll(), 60).statistics for _ in range(4)]  # a minute each; stale after three
 
-    assert [THREE, THREE, None, None] == kept
+    assert kept == [THREE, THREE, None, None]
 
 
 def test_a_last_look_that_fails_is_tried_three_times_and_then_nothing_is_said() -> None:
@@ -155,7 +155,7 @@ def test_a_last_look_that_fails_is_tried_three_times_and_then_nothing_is_said() 
         snapshot = bench.poll()
         tries.append((len(asked(bench)), of(snapshot, 60).statistics))
 
-    assert [(1, THREE), (1, THREE), (1, None), (0, None), (0, None)] == tries
+    assert tries == [(1, THREE), (1, THREE), (1, None), (0, None), (0, None)]
 
 
 def test_nothing_more_is_asked_when_the_server_itself_is_the_trouble() -> None:
@@ -177,7 +177,7 @@ def test_a_record_that_is_asked_for_again_keeps_what_is_known_beside_it() -> Non
 
     known = of(bench.poll(), 60)
 
-    assert ("1 items processed", THREE) == (known.details, known.statistics)
+    assert (known.details, known.statistics) == ("1 items processed", THREE)
 
 
 def test_unknown_values_and_unreadable_records_of_events_are_counted() -> None:
@@ -190,8 +190,8 @@ def test_unknown_values_and_unreadable_records_of_events_are_counted() -> None:
 
     snapshot = bench.poll()
 
-    assert ["event_type"] == bench.counts.unknown_fields
-    assert [("events", Reason.BAD_RESPONSE)] == bench.counts.failed_extras
+    assert bench.counts.unknown_fields == ["event_type"]
+    assert bench.counts.failed_extras == [("events", Reason.BAD_RESPONSE)]
     assert of(snapshot, 60).events is not None
 
 
@@ -203,7 +203,7 @@ def test_what_began_or_ended_is_handed_on_once_with_its_extras() -> None:
     bench.recorded.clear()
 
     bench.poll()
-    assert [] == bench.recorded
+    assert bench.recorded == []
     bench.api.sessions[session_id(60)] = ended(running(60))
     bench.poll()
 
@@ -224,9 +224,9 @@ def test_what_is_known_is_published_before_extras_are_asked_for_and_again_with_t
     bench.api.statistics = statistics  # type: ignore[method-assign] # to look in between
     snapshot = bench.poll()
 
-    assert [1] == published_before
-    assert 2 == len(bench.published)
-    assert [None, THREE] == [of(one, 60).statistics for one in (bench.published[0], snapshot)]
+    assert published_before == [1]
+    assert len(bench.published) == 2
+    assert [of(one, 60).statistics for one in (bench.published[0], snapshot)] == [None, THREE]
 
 
 def test_a_defect_of_our_own_in_asking_for_extras_does_not_fail_the_poll() -> None:

@@ -9,9 +9,9 @@ from structlog.testing import capture_logs
 
 from exporter.polling.snapshot import Snapshot
 from exporter.vb365.errors import ConnectError, NotFoundError
-from exporter.vb365.extras import Statistics
-from exporter.vb365.feed import ChangeKind, SessionChange
-from exporter.vb365.model import RestoreSession, SessionResult, SessionState
+from exporter.vb365.records.changes import ChangeKind, SessionChange
+from exporter.vb365.records.extras import Statistics
+from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionState
 from support.ledgers import sessions_config, shown_ids
 from support.pollers import Bench, server_error
 from support.sessions import finished, running, session_id
@@ -43,7 +43,7 @@ def test_an_update_asks_for_exactly_the_session_it_names() -> None:
 
     assert [f"get {session_id(60)}"] == bench.api.calls
     assert [session_id(50)] == [one.session.id for one in snapshot.running]
-    assert 1 == finished_count(snapshot)
+    assert finished_count(snapshot) == 1
 
 
 def test_an_update_that_is_known_already_asks_for_nothing() -> None:
@@ -52,7 +52,7 @@ def test_an_update_that_is_known_already_asks_for_nothing() -> None:
 
     bench.follow(update(60, e_tag=7))
 
-    assert [] == bench.api.calls
+    assert bench.api.calls == []
 
 
 def test_a_new_session_is_shown_and_counted_once() -> None:
@@ -65,8 +65,8 @@ def test_a_new_session_is_shown_and_counted_once() -> None:
     polled = bench.poll()
 
     assert session_id(1) in shown_ids(followed)
-    assert 1 == sum(followed.activity.started.values())
-    assert 1 == sum(polled.activity.started.values())
+    assert sum(followed.activity.started.values()) == 1
+    assert sum(polled.activity.started.values()) == 1
 
 
 def test_an_end_that_the_feed_tells_of_is_not_counted_again_by_the_next_poll() -> None:
@@ -77,7 +77,7 @@ def test_an_end_that_the_feed_tells_of_is_not_counted_again_by_the_next_poll() -
     bench.follow(update(60))
     polled = bench.poll()
 
-    assert 1 == finished_count(polled)
+    assert finished_count(polled) == 1
 
 
 def test_a_deleted_session_ends_at_once_and_nothing_is_asked() -> None:
@@ -86,8 +86,8 @@ def test_a_deleted_session_ends_at_once_and_nothing_is_asked() -> None:
 
     snapshot = bench.follow(delete(60), delete(1))
 
-    assert [] == bench.api.calls
-    assert [] == shown_ids(snapshot)
+    assert bench.api.calls == []
+    assert shown_ids(snapshot) == []
 
 
 def test_a_session_that_is_not_to_be_followed_is_not_asked_for() -> None:
@@ -132,7 +132,7 @@ def test_following_does_not_count_as_a_poll() -> None:
     snapshot = bench.follow(update(60))
 
     assert before.status == snapshot.status
-    assert 1 == len(bench.counts.polls)
+    assert len(bench.counts.polls) == 1
 
 
 def test_very_many_changes_are_left_to_one_poll() -> None:
@@ -143,7 +143,7 @@ def test_very_many_changes_are_left_to_one_poll() -> None:
     bench.follow(*[update(minutes, e_tag=1) for minutes in range(1, 61)])
 
     assert "list" in bench.api.calls
-    assert 2 == len(bench.counts.polls)
+    assert len(bench.counts.polls) == 2
 
 
 def test_extras_of_a_session_that_goes_on_are_left_to_the_polls() -> None:

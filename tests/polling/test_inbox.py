@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 
 from exporter.polling.inbox import Inbox, Told
-from exporter.vb365.feed import ChangeKind, SessionChange
+from exporter.vb365.records.changes import ChangeKind, SessionChange
 
 
 def update(session_id: str, e_tag: int = 1) -> SessionChange:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from exporter.polling.blocks import Block
 from exporter.polling.latest import LatestEnded
-from exporter.vb365.model import RestoreSession
+from exporter.vb365.records.restore_session import RestoreSession
 from support.sessions import NOON, finished
 
 
@@ -26,7 +26,7 @@ def test_the_last_to_end_comes_first_whenever_it_began() -> None:
 
     found = LatestEnded(2).of([block(newer, older), block(forgotten)])
 
-    assert [99, 2] == ids(list(found))
+    assert ids(list(found)) == [99, 2]
 
 
 def test_a_session_without_an_end_ended_at_its_creation_at_the_earliest() -> None:
@@ -34,7 +34,7 @@ def test_a_session_without_an_end_ended_at_its_creation_at_the_earliest() -> Non
 
     found = LatestEnded(9).of([block(finished(4), endless, finished(6))])
 
-    assert [4, 5, 6] == ids(list(found))
+    assert ids(list(found)) == [4, 5, 6]
 
 
 class CountedTuple(tuple[RestoreSession, ...]):
@@ -56,4 +56,4 @@ def test_a_block_is_looked_through_once() -> None:
     list(ended.of([first]))
     list(ended.of([second, first]))
 
-    assert {2: 1, 3: 1} == CountedTuple.times
+    assert CountedTuple.times == {2: 1, 3: 1}

@@ -4,8 +4,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from exporter.polling.ledger import WALK_EVERY_SECONDS
-from exporter.polling.questions import ListRequest
-from exporter.vb365.model import RestoreSession, SessionResult, SessionState, SessionType
+from exporter.polling.plan import ListRequest
+from exporter.vb365.records.restore_session import (
+    RestoreSession,
+    SessionResult,
+    SessionState,
+    SessionType,
+)
 from support.ledgers import DAY_SECONDS, LedgerBench, sessions_config, shown_ids
 from support.sessions import NOON, finished, running, session_id
 
@@ -90,7 +95,7 @@ def test_a_finished_session_is_not_asked_for_again() -> None:
 
     bench.poll()
 
-    assert [] == bench.asked
+    assert bench.asked == []
 
 
 def test_the_cost_of_a_poll_does_not_grow_with_history() -> None:
@@ -119,9 +124,9 @@ def test_a_missing_configured_id_is_asked_for_at_every_poll() -> None:
     bench.poll()
 
     assert [session_id(7)] == bench.asked
-    assert [False] == [found.found for found in bench.snapshot().found_ids]
+    assert [found.found for found in bench.snapshot().found_ids] == [False]
     bench.hold(finished(7))
-    assert [True] == [found.found for found in bench.poll().found_ids]
+    assert [found.found for found in bench.poll().found_ids] == [True]
 
 
 def test_configured_ids_that_have_finished_are_checked_once_an_hour() -> None:
@@ -129,13 +134,13 @@ def test_configured_ids_that_have_finished_are_checked_once_an_hour() -> None:
     bench.hold(finished(1))
     bench.poll()
     bench.poll()
-    assert [] == bench.asked
+    assert bench.asked == []
 
     bench.server.clear()
     snapshot = bench.poll(WALK_EVERY_SECONDS)
 
     assert [session_id(1)] == bench.asked
-    assert [] == shown_ids(snapshot)
+    assert shown_ids(snapshot) == []
     bench.poll()
     assert [session_id(1)] == bench.asked
 
@@ -171,8 +176,8 @@ def test_what_was_there_at_the_first_poll_is_not_an_event() -> None:
 
     activity = bench.poll().activity
 
-    assert {} == dict(activity.started)
-    assert {} == dict(activity.finished)
+    assert dict(activity.started) == {}
+    assert dict(activity.finished) == {}
 
 
 def test_a_session_that_starts_and_fails_between_two_polls_counts_as_both() -> None:
@@ -183,9 +188,9 @@ def test_a_session_that_starts_and_fails_between_two_polls_counts_as_both() -> N
     bench.hold(finished(1, result=SessionResult.FAILED))
     activity = bench.poll().activity
 
-    assert {(CONTOSO, SessionType.VEX): 1} == dict(activity.started)
-    assert {VEX_FAILED: 1} == dict(activity.finished)
-    assert [30.0] == [histogram.sum_seconds for histogram in activity.durations.values()]
+    assert dict(activity.started) == {(CONTOSO, SessionType.VEX): 1}
+    assert dict(activity.finished) == {VEX_FAILED: 1}
+    assert [histogram.sum_seconds for histogram in activity.durations.values()] == [30.0]
 
 
 def test_a_session_that_was_running_at_the_first_poll_counts_when_it_finishes() -> None:
@@ -197,8 +202,8 @@ def test_a_session_that_was_running_at_the_first_poll_counts_when_it_finishes() 
     bench.poll()
     activity = bench.poll().activity
 
-    assert {} == dict(activity.started)
-    assert {VEX_SUCCESS: 1} == dict(activity.finished)
+    assert dict(activity.started) == {}
+    assert dict(activity.finished) == {VEX_SUCCESS: 1}
 
 
 def test_what_was_known_of_a_deleted_session_is_forgotten() -> None:
@@ -215,7 +220,7 @@ def test_what_was_known_of_a_deleted_session_is_forgotten() -> None:
     bench.poll()
     bench.hold(finished(5))
 
-    assert {VEX_SUCCESS: 1} == dict(bench.poll().activity.finished)
+    assert dict(bench.poll().activity.finished) == {VEX_SUCCESS: 1}
 
 
 def test_an_old_session_that_comes_into_sight_later_is_not_an_event() -> None:
@@ -226,7 +231,7 @@ def test_an_old_session_that_comes_into_sight_later_is_not_an_event() -> None:
     bench.hold(finished(500, result=SessionResult.FAILED))
     snapshot = bench.poll(WALK_EVERY_SECONDS)
 
-    assert {} == dict(snapshot.activity.finished)
+    assert dict(snapshot.activity.finished) == {}
     assert session_id(500) in shown_ids(snapshot)
 
 
@@ -241,7 +246,7 @@ def test_a_session_that_left_and_is_listed_again_is_not_an_event() -> None:
     again = bench.poll(WALK_EVERY_SECONDS)
 
     assert [] == shown_ids(snapshot) == shown_ids(again)
-    assert {VEX_SUCCESS: 1} == dict(again.activity.finished)
+    assert dict(again.activity.finished) == {VEX_SUCCESS: 1}
 
 
 def test_a_session_without_end_leaves_lookback_after_it_was_first_seen_stopped_and_stays_away() -> (
@@ -252,8 +257,8 @@ def test_a_session_without_end_leaves_lookback_after_it_was_first_seen_stopped_a
     bench.poll()
 
     assert [session_id(1)] == shown_ids(bench.poll(3600))
-    assert [] == shown_ids(bench.poll(3601))
-    assert [] == shown_ids(bench.poll(WALK_EVERY_SECONDS))
+    assert shown_ids(bench.poll(3601)) == []
+    assert shown_ids(bench.poll(WALK_EVERY_SECONDS)) == []
 
 
 def test_a_session_that_ends_at_the_end_of_time_stays_however_long_lookback_is() -> None:
@@ -273,9 +278,9 @@ def test_a_session_left_out_by_max_sessions_and_listed_again_is_not_an_event() -
 
     snapshot = bench.poll(WALK_EVERY_SECONDS)
 
-    assert 3 == snapshot.activity.finished[VEX_SUCCESS]
+    assert snapshot.activity.finished[VEX_SUCCESS] == 3
     assert [session_id(1), session_id(2)] == shown_ids(snapshot)
-    assert 2 == snapshot.sessions_not_kept
+    assert snapshot.sessions_not_kept == 2
 
 
 def test_organizations_are_known_even_when_their_sessions_are_out_of_lookback() -> None:
@@ -286,8 +291,8 @@ def test_organizations_are_known_even_when_their_sessions_are_out_of_lookback() 
 
     snapshot = bench.poll()
 
-    assert (CONTOSO,) == snapshot.activity.organizations
-    assert [] == shown_ids(snapshot)
+    assert snapshot.activity.organizations == (CONTOSO,)
+    assert shown_ids(snapshot) == []
 
 
 def test_ended_sessions_are_counted_by_organization_with_the_newest_end() -> None:
@@ -296,7 +301,7 @@ def test_ended_sessions_are_counted_by_organization_with_the_newest_end() -> Non
 
     snapshot = bench.poll()
 
-    assert {VEX_SUCCESS: 2, VEX_FAILED: 1} == dict(snapshot.stopped)
+    assert dict(snapshot.stopped) == {VEX_SUCCESS: 2, VEX_FAILED: 1}
     assert finished(1).end_time == snapshot.last_end[VEX_SUCCESS]
 
 
@@ -324,7 +329,7 @@ def test_a_deleted_finished_session_ends_with_the_next_walk() -> None:
 
     assert [session_id(60)] == bench.asked
     assert [session_id(1)] == shown_ids(snapshot)
-    assert {VEX_SUCCESS: 1} == dict(snapshot.stopped)
+    assert dict(snapshot.stopped) == {VEX_SUCCESS: 1}
 
 
 def test_a_cleared_history_is_believed_without_asking_for_each_session() -> None:
@@ -334,7 +339,7 @@ def test_a_cleared_history_is_believed_without_asking_for_each_session() -> None
     bench.server = {session_id(1): finished(1)}
 
     assert [session_id(1)] == shown_ids(bench.poll(WALK_EVERY_SECONDS))
-    assert [] == bench.asked
+    assert bench.asked == []
 
 
 def test_a_discovered_session_leaves_lookback_after_its_end() -> None:
@@ -364,9 +369,9 @@ def test_max_series_prefers_running_then_newest_and_never_leaves_out_configured_
     snapshot = bench.poll()
 
     assert [session_id(n) for n in (40, 50, 1, 2)] == shown_ids(snapshot)
-    assert 1 == snapshot.sessions_without_series
-    assert 5 == snapshot.sessions_known
-    assert 4 == sum(snapshot.stopped.values())
+    assert snapshot.sessions_without_series == 1
+    assert snapshot.sessions_known == 5
+    assert sum(snapshot.stopped.values()) == 4
 
 
 def test_more_running_sessions_than_max_series_are_counted_but_not_shown() -> None:
@@ -376,8 +381,8 @@ def test_more_running_sessions_than_max_series_are_counted_but_not_shown() -> No
     snapshot = bench.poll()
 
     assert [session_id(1), session_id(2)] == shown_ids(snapshot)
-    assert 3 == len(snapshot.running)
-    assert 2 == snapshot.sessions_without_series
+    assert len(snapshot.running) == 3
+    assert snapshot.sessions_without_series == 2
 
 
 # How long it stands
@@ -412,10 +417,10 @@ def test_nothing_outlives_stale_after_but_counters_and_the_server() -> None:
     assert snapshot is snapshot.fresh(at + 179.9)
     stale = snapshot.fresh(at + 180)
 
-    assert [] == shown_ids(stale)
+    assert shown_ids(stale) == []
     assert not stale.listed
-    assert {} == dict(stale.stopped)
-    assert () == stale.found_ids
+    assert dict(stale.stopped) == {}
+    assert stale.found_ids == ()
     assert snapshot.activity == stale.activity
     assert snapshot.status == stale.status
 
@@ -445,7 +450,7 @@ def test_what_a_broken_first_walk_showed_ends_when_it_is_not_shown_again() -> No
         bench.ledger.begin_poll(bench.now)
         bench.ledger.end_poll(bench.now, complete=False)
 
-    assert [] == shown_ids(bench.snapshot().fresh(bench.seconds))
+    assert shown_ids(bench.snapshot().fresh(bench.seconds)) == []
 
 
 def test_lookback_counts_from_when_a_session_was_last_seen_to_stop() -> None:
@@ -459,7 +464,7 @@ def test_lookback_counts_from_when_a_session_was_last_seen_to_stop() -> None:
     bench.poll(DAY_SECONDS)
 
     assert [session_id(1)] == shown_ids(bench.poll(2 * DAY_SECONDS))
-    assert [] == shown_ids(bench.poll(5 * DAY_SECONDS))
+    assert shown_ids(bench.poll(5 * DAY_SECONDS)) == []
 
 
 def test_a_session_that_ended_before_it_began_leaves_by_when_it_began() -> None:
@@ -468,4 +473,4 @@ def test_a_session_that_ended_before_it_began_leaves_by_when_it_began() -> None:
 
     assert [session_id(1)] == shown_ids(bench.poll())
     assert [session_id(1)] == shown_ids(bench.poll(6 * DAY_SECONDS))
-    assert [] == shown_ids(bench.poll(DAY_SECONDS))
+    assert shown_ids(bench.poll(DAY_SECONDS)) == []

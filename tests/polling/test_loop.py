@@ -8,9 +8,9 @@ from structlog.testing import capture_logs
 
 from exporter.polling.inbox import Inbox, Told
 from exporter.polling.loop import PollLoop
-from exporter.vb365.feed import ChangeKind, SessionChange
 from exporter.vb365.instance import ServiceInstance
-from exporter.vb365.model import Page
+from exporter.vb365.records.changes import ChangeKind, SessionChange
+from exporter.vb365.records.restore_session import Page
 from support.ledgers import shown_ids
 from support.pollers import Bench
 from support.sessions import finished, running, session_id
@@ -67,8 +67,8 @@ def test_polls_follow_each_other_until_stopped_and_overruns_are_counted() -> Non
     with capture_logs():
         loop_of(bench, inbox).run()
 
-    assert [60.0, 0.0, 60.0, 60.0] == inbox.waits
-    assert 1 == bench.counts.overruns
+    assert inbox.waits == [60.0, 0.0, 60.0, 60.0]
+    assert bench.counts.overruns == 1
 
 
 def test_a_process_that_was_frozen_does_not_make_up_for_the_polls_it_missed() -> None:
@@ -83,8 +83,8 @@ def test_a_process_that_was_frozen_does_not_make_up_for_the_polls_it_missed() ->
     inbox = PassingInbox(bench, freeze)
     loop_of(bench, inbox).run()
 
-    assert [60.0, 60.0, 0.0, 60.0, 60.0] == inbox.waits
-    assert 0 == bench.counts.overruns
+    assert inbox.waits == [60.0, 60.0, 0.0, 60.0, 60.0]
+    assert bench.counts.overruns == 0
 
 
 def test_a_first_poll_that_takes_longer_than_the_first_gap_is_no_overrun() -> None:
@@ -99,8 +99,8 @@ def test_a_first_poll_that_takes_longer_than_the_first_gap_is_no_overrun() -> No
     bench.api.service_instance = answered  # type: ignore[method-assign] # time passes while the server answers
     loop_of(bench, inbox, first_gap_seconds=6.0).run()
 
-    assert [0.0] == inbox.waits
-    assert 0 == bench.counts.overruns
+    assert inbox.waits == [0.0]
+    assert bench.counts.overruns == 0
 
 
 def test_what_the_change_feed_tells_is_taken_in_at_once_and_the_next_poll_stays_when_it_was_due() -> (
@@ -118,8 +118,8 @@ def test_what_the_change_feed_tells_is_taken_in_at_once_and_the_next_poll_stays_
     inbox = PassingInbox(bench, tell)
     loop_of(bench, inbox).run()
 
-    assert [60.0, 45.0, 45.0] == inbox.waits
-    assert 1 == len(bench.counts.polls)
+    assert inbox.waits == [60.0, 45.0, 45.0]
+    assert len(bench.counts.polls) == 1
     assert f"get {session_id(60)}" == bench.api.calls[-1]
 
 
@@ -136,8 +136,8 @@ def test_a_feed_that_cannot_tell_what_happened_before_makes_a_poll() -> None:
     inbox = PassingInbox(bench, tell)
     loop_of(bench, inbox).run()
 
-    assert 2 == len(bench.counts.polls)
-    assert [60.0, 45.0, 45.0] == inbox.waits
+    assert len(bench.counts.polls) == 2
+    assert inbox.waits == [60.0, 45.0, 45.0]
 
 
 def test_what_is_told_after_a_gap_is_taken_in_after_its_poll() -> None:
@@ -187,4 +187,4 @@ def test_a_loop_that_is_woken_after_it_was_stopped_does_not_poll_again() -> None
     thread.join(10)
 
     assert not thread.is_alive()
-    assert 1 == len(bench.counts.polls)
+    assert len(bench.counts.polls) == 1

@@ -16,7 +16,7 @@ from exporter.vb365.errors import (
     Vb365Error,
 )
 from exporter.vb365.instance import ServiceInstance
-from exporter.vb365.model import (
+from exporter.vb365.records.restore_session import (
     Rejection,
     RejectionReason,
     SessionState,
@@ -34,9 +34,9 @@ def test_a_poll_that_gets_everything_is_up() -> None:
 
     assert True is snapshot.status.up
     assert [session_id(60), session_id(1)] == shown_ids(snapshot)
-    assert "8.4" == snapshot.status.version
+    assert snapshot.status.version == "8.4"
     assert bench.clock.timestamp() == snapshot.status.last_success_timestamp
-    assert [None] == bench.counts.polls
+    assert bench.counts.polls == [None]
     assert bench.poller.polled_once.is_set()
 
 
@@ -63,16 +63,16 @@ def test_a_failed_poll_is_down_at_once_and_keeps_what_was_known() -> None:
     snapshot = bench.poll(list_error=server_error())
 
     assert False is snapshot.status.up
-    assert "server_error" == snapshot.status.failure_reason
+    assert snapshot.status.failure_reason == "server_error"
     assert succeeded.status.last_success_timestamp == snapshot.status.last_success_timestamp
     assert [session_id(60), session_id(1)] == shown_ids(snapshot)
-    assert [None, Reason.SERVER_ERROR] == bench.counts.polls
+    assert bench.counts.polls == [None, Reason.SERVER_ERROR]
 
 
 def test_a_server_is_up_or_down_since_the_first_poll_of_its_kind_in_a_row() -> None:
     bench = Bench()
     bench.poll()
-    assert (1060.0, None) == since(bench.poll())
+    assert since(bench.poll()) == (1060.0, None)
 
     failed = bench.poll(list_error=server_error())
     assert (None, 1180.0) == since(failed) == since(bench.poll())
@@ -92,7 +92,7 @@ def test_running_sessions_are_followed_even_when_the_list_fails() -> None:
 
     snapshot = bench.poll(list_error=server_error())
 
-    assert () == snapshot.running
+    assert snapshot.running == ()
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_server_that_cannot_be_talked_to_is_not_asked_any_further(error: Vb365
 
     bench.poll(list_error=error)
 
-    assert ["list"] == bench.api.calls
+    assert bench.api.calls == ["list"]
 
 
 def test_when_a_session_can_get_no_token_the_others_are_not_asked_for() -> None:
@@ -166,7 +166,7 @@ def test_configured_ids_alone_are_vouched_for_by_the_service_instance() -> None:
     snapshot = bench.poll()
 
     assert ["service_instance", f"get {session_id(1)}", f"get {session_id(2)}"] == bench.api.calls
-    assert [True, False] == [found.found for found in snapshot.found_ids]
+    assert [found.found for found in snapshot.found_ids] == [True, False]
     assert True is snapshot.status.up
     bench.poll()
     assert ["service_instance", f"get {session_id(2)}"] == bench.api.calls
@@ -188,7 +188,7 @@ def test_a_rejected_record_is_counted_and_the_others_are_served() -> None:
 
     assert True is snapshot.status.up
     assert [session_id(1)] == shown_ids(snapshot)
-    assert ["bad_id"] == bench.counts.rejections
+    assert bench.counts.rejections == ["bad_id"]
 
 
 UNREADABLE = Rejection(reason=RejectionReason.NOT_AN_OBJECT)
@@ -213,8 +213,8 @@ def test_a_first_list_of_which_nothing_can_be_read_is_no_look_to_count_from() ->
     snapshot = bench.poll(sessions={session_id(1): finished(1)}, rejections=())
 
     assert [session_id(1)] == shown_ids(snapshot)
-    assert {} == dict(snapshot.activity.started)
-    assert {} == dict(snapshot.activity.finished)
+    assert dict(snapshot.activity.started) == {}
+    assert dict(snapshot.activity.finished) == {}
 
 
 def test_a_session_that_was_asked_for_and_cannot_be_read_is_a_failure() -> None:
@@ -223,7 +223,7 @@ def test_a_session_that_was_asked_for_and_cannot_be_read_is_a_failure() -> None:
 
     snapshot = bench.poll(unreadable={session_id(60)})
 
-    assert "bad_response" == snapshot.status.failure_reason
+    assert snapshot.status.failure_reason == "bad_response"
 
 
 def test_unknown_values_are_counted_each_time_and_logged_once() -> None:
@@ -236,8 +236,8 @@ def test_unknown_values_are_counted_each_time_and_logged_once() -> None:
         bench.poll()
         bench.poll()
 
-    assert ["state", "state"] == bench.counts.unknown_fields
-    assert 1 == sum(entry["event"] == "unknown value shown as Unknown" for entry in logs)
+    assert bench.counts.unknown_fields == ["state", "state"]
+    assert sum(entry["event"] == "unknown value shown as Unknown" for entry in logs) == 1
 
 
 def test_a_failure_is_logged_when_it_starts_changes_and_ends_and_not_at_every_poll() -> None:
@@ -251,10 +251,12 @@ def test_a_failure_is_logged_when_it_starts_changes_and_ends_and_not_at_every_po
         bench.poll(list_error=None)
         bench.poll()
 
-    assert [("warning", "server_error"), ("warning", "connect"), ("info", None)] == [
-        (entry["log_level"], entry.get("reason")) for entry in logs
+    assert [(entry["log_level"], entry.get("reason")) for entry in logs] == [
+        ("warning", "server_error"),
+        ("warning", "connect"),
+        ("info", None),
     ]
-    assert 180.0 == logs[-1]["failed_for_seconds"]
+    assert logs[-1]["failed_for_seconds"] == 180.0
 
 
 def test_a_failure_of_one_session_and_one_of_the_server_are_told_apart() -> None:
@@ -275,7 +277,7 @@ def test_a_failure_of_one_session_and_one_of_the_server_are_told_apart() -> None
     assert [of_the_session, "list: answered 503", of_the_session, None] == [
         entry.get("error") for entry in logs
     ]
-    assert 300.0 == logs[-1]["failed_for_seconds"]
+    assert logs[-1]["failed_for_seconds"] == 300.0
 
 
 def test_a_defect_of_our_own_is_a_failed_poll_and_not_the_end_of_polling() -> None:
@@ -288,8 +290,8 @@ def test_a_defect_of_our_own_is_a_failed_poll_and_not_the_end_of_polling() -> No
         snapshot = bench.poll(service_instance=broken)
         bench.poll()
 
-    assert "internal" == snapshot.status.failure_reason
-    assert [True, False] == ["exc_info" in entry for entry in logs]
+    assert snapshot.status.failure_reason == "internal"
+    assert ["exc_info" in entry for entry in logs] == [True, False]
 
 
 def test_an_abandoned_poll_says_nothing() -> None:
@@ -298,8 +300,8 @@ def test_an_abandoned_poll_says_nothing() -> None:
 
     bench.poller.poll()
 
-    assert [] == bench.published
-    assert [] == bench.counts.polls
+    assert bench.published == []
+    assert bench.counts.polls == []
 
 
 def test_a_poller_that_does_not_move_for_longer_than_its_longest_wait_is_unhealthy() -> None:

@@ -17,7 +17,7 @@ import requests
 import trustme
 
 from exporter.simulator import Simulator
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 from support.audits import all_files, lines_of
 from support.programs import EXPORTER, clean_environment, free_port
 from support.running import wait_until
@@ -151,7 +151,7 @@ class Bench:
         """End the exporter as systemd does, so that it writes what is left."""
         assert self._life is not None
         self._life.process.send_signal(signal.SIGTERM)
-        assert 0 == self._life.process.wait(10)
+        assert self._life.process.wait(10) == 0
 
     def audit_lines(self) -> list[dict[str, object]]:
         """What stands in the audit log."""

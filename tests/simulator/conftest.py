@@ -11,7 +11,7 @@ from exporter.simulator import Simulator
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from exporter.simulator.world import World
+    from exporter.simulator.world.world import World
 
 
 @pytest.fixture

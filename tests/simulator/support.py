@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 
 if TYPE_CHECKING:
     from exporter.simulator import Simulator

@@ -10,14 +10,14 @@ import pytest
 from simulator.support import NOON, WallClock
 
 from exporter.simulator import Simulator
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from simulator.support import Client
 
-    from exporter.simulator.world import SessionFields
+    from exporter.simulator.world.world import SessionFields
 
     Simulate = Callable[..., Client]
 

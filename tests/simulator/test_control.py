@@ -8,16 +8,16 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from simulator.support import NOON
 
+from exporter.simulator.api.login import is_loopback
 from exporter.simulator.control import Control
-from exporter.simulator.faults import Faults
-from exporter.simulator.login import is_loopback
+from exporter.simulator.faults.registry import Faults
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from simulator.support import Client
 
-    from exporter.simulator.world import World
+    from exporter.simulator.world.world import World
 
     Simulate = Callable[..., Client]
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from exporter.simulator.catalogue import CATALOGUE
-from exporter.simulator.faults import Faults
-from exporter.simulator.misbehaviour import REQUEST_FAULTS
+from exporter.simulator.faults.catalogue import CATALOGUE
+from exporter.simulator.faults.misbehaviour import REQUEST_FAULTS
+from exporter.simulator.faults.registry import Faults
 
 CONNECTION_FAULTS = {
     "connection_refused",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from simulator.support import Client
 
-    from exporter.simulator.world import World
+    from exporter.simulator.world.world import World
 
     Simulate = Callable[..., Client]
 
@@ -316,7 +316,7 @@ def test_clients_that_leave_a_huge_body_are_no_trouble_for_the_simulator(
             answer.raw.read(1 << 20)
     client.simulator.close()
 
-    assert [] == [record.message for record in caplog.records]
+    assert [record.message for record in caplog.records] == []
 
 
 def test_a_small_gzip_body_inflates_to_much(client: Client) -> None:
@@ -330,7 +330,7 @@ def test_a_small_gzip_body_inflates_to_much(client: Client) -> None:
     assert len(packed) < 100_000
     assert unpacked > 49_000_000
     assert inflate.eof
-    assert b"" == inflate.unused_data
+    assert inflate.unused_data == b""
 
 
 def test_lists_are_nested_deeply(client: Client) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from simulator.support import Client
 
-    from exporter.simulator.world import World
+    from exporter.simulator.world.world import World
 
     Simulate = Callable[..., Client]
 

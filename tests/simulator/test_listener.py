@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from exporter.simulator.certificates import Certificates
-from exporter.simulator.faults import Faults
+from exporter.simulator.faults.registry import Faults
 from exporter.simulator.listener import Listener
 
 
@@ -47,4 +47,4 @@ def test_a_connection_that_comes_in_while_others_are_dropped_is_closed(
             except ConnectionResetError:
                 return b""
 
-    assert b"" == asyncio.run(connect_and_close())
+    assert asyncio.run(connect_and_close()) == b""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from exporter.simulator.tokens import Throttle, ThrottledError
+from exporter.simulator.api.tokens import Throttle, ThrottledError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from exporter.simulator.__main__ import main
-from exporter.simulator.catalogue import CATALOGUE
+from exporter.simulator.faults.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

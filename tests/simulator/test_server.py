@@ -15,7 +15,7 @@ import trustme
 from simulator.support import Client, WallClock, empty_world
 
 from exporter.simulator import Simulator
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Callable

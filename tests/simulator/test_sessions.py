@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from exporter.simulator.sessions import (
+from exporter.simulator.world.sessions import (
     Session,
     check_items,
     datetime_from_ticks,

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 from simulator.support import NOON, WallClock, empty_world
 
-from exporter.simulator.sessions import datetime_from_ticks, ticks_from_datetime, timestamp
-from exporter.simulator.world import World, accelerated
+from exporter.simulator.world.sessions import datetime_from_ticks, ticks_from_datetime, timestamp
+from exporter.simulator.world.world import World, accelerated
 
 if TYPE_CHECKING:
-    from exporter.simulator.sessions import Session
+    from exporter.simulator.world.sessions import Session
 
 NOON_TICKS = ticks_from_datetime(NOON)
 

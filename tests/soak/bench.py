@@ -19,7 +19,7 @@ from soak.life import LEFT_OPEN, LOOKBACK, Life, has_left
 from soak.troubles import Troubles
 
 from exporter.simulator import Simulator
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 from support.programs import clean_environment
 from support.running import wait_until
 from support.stepping import Samples, Scrape

@@ -12,7 +12,7 @@ from pathlib import Path
 from soak.clock import SharedClock
 
 from exporter import logs
-from exporter.memory import give_back_freed_memory
+from exporter.system.memory import give_back_freed_memory
 from support.stepping import stepped_exporter
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from random import Random
 
-from exporter.simulator.sessions import Session
-from exporter.simulator.world import World
+from exporter.simulator.world.sessions import Session
+from exporter.simulator.world.world import World
 
 __all__ = ["LEFT_OPEN", "LOOKBACK", "Life", "has_left"]
 

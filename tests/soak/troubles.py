@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 
 from exporter.simulator import Simulator
-from exporter.simulator.catalogue import CATALOGUE
+from exporter.simulator.faults.catalogue import CATALOGUE
 
 __all__ = ["Troubles"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from exporter.audit.disk import Disk
 from exporter.audit.log import AuditLog
-from exporter.vb365.model import RestoreSession
+from exporter.vb365.records.restore_session import RestoreSession
 from support.sessions import NOON
 
 LONG_SECONDS = 60.0

@@ -13,9 +13,9 @@ import requests
 import trustme
 
 from exporter.config import Config, parse_config
-from exporter.simulator.documents import Page, SessionWriter
-from exporter.simulator.sessions import Session
-from exporter.simulator.world import World
+from exporter.simulator.api.documents import Page, SessionWriter
+from exporter.simulator.world.sessions import Session
+from exporter.simulator.world.world import World
 from support.programs import free_port, program, started
 from support.running import wait_until
 

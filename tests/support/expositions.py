@@ -34,7 +34,7 @@ from exporter.metrics.families import empty_family
 from exporter.metrics.formats import Format
 from exporter.metrics.labels import label_value
 from exporter.polling.snapshot import DURATION_BUCKETS_SECONDS, Snapshot
-from exporter.vb365.model import RestoreSession, SessionType
+from exporter.vb365.records.restore_session import RestoreSession, SessionType
 
 
 def publisher(

@@ -13,7 +13,7 @@ from itertools import groupby
 from operator import attrgetter
 
 from exporter.vb365.errors import Reason
-from exporter.vb365.model import RejectionReason
+from exporter.vb365.records.restore_session import RejectionReason
 
 __all__ = [
     "FAILURES",
@@ -67,7 +67,7 @@ class Series(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strike:
-    """A fault of the simulator (`exporter.simulator.catalogue`), and where it differs from its default."""
+    """A fault of the simulator (`exporter.simulator.faults.catalogue`), and where it differs from its default."""
 
     name: str
     route: str | None = None

@@ -12,7 +12,7 @@ import trustme
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.simulator import Simulator
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 from support.programs import EXPORTER, free_port, started
 from support.running import wait_until, write_config
 

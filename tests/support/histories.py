@@ -8,9 +8,14 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from exporter.polling.blocks import SessionBlocks
+from exporter.polling.counters import EndedTally
 from exporter.polling.snapshot import Activity, RunningSession, ServerStatus, Snapshot
-from exporter.polling.tally import EndedTally
-from exporter.vb365.model import RestoreSession, SessionResult, SessionState, SessionType
+from exporter.vb365.records.restore_session import (
+    RestoreSession,
+    SessionResult,
+    SessionState,
+    SessionType,
+)
 from support.sessions import NOON
 
 __all__ = ["History"]

@@ -28,7 +28,7 @@ _VOLUMES = {"configMap", "secret", "emptyDir", "projected"}
 def output(*command: str | Path) -> str:
     """What a program prints; anything on standard error is a failure, too."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (0, "") == (done.returncode, done.stderr), done.stderr
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout
 
 

@@ -11,9 +11,9 @@ from random import Random
 from uuid import UUID
 
 from exporter.config import Config, parse_config
-from exporter.overview import Overview
 from exporter.polling.snapshot import ServerStatus, Snapshot
-from exporter.vb365.model import RestoreSession, SessionResult, SessionType
+from exporter.service.overview import Overview
+from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
 from exporter.web.app import Site, WebApp
 from exporter.web.server import WebServer, bind_listeners
 from exporter.web.status import StatusPage

@@ -15,10 +15,10 @@ from exporter.polling.ledger import Ledger
 from exporter.polling.poller import Poller
 from exporter.polling.snapshot import Snapshot
 from exporter.vb365.errors import NotFoundError, Reason, ServerError, Vb365Error
-from exporter.vb365.extras import EventSummary, Statistics
-from exporter.vb365.feed import SessionChange
 from exporter.vb365.instance import ServiceInstance
-from exporter.vb365.model import Page, Rejection, RejectionReason, RestoreSession
+from exporter.vb365.records.changes import SessionChange
+from exporter.vb365.records.extras import EventSummary, Statistics
+from exporter.vb365.records.restore_session import Page, Rejection, RejectionReason, RestoreSession
 from support.ledgers import sessions_config
 from support.sessions import NOON
 

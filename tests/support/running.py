@@ -11,9 +11,9 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.config import Config, parse_config
-from exporter.service import Service
+from exporter.service.service import Service
+from exporter.service.web_view import ServiceSite
 from exporter.simulator import Simulator
-from exporter.site import ServiceSite
 from exporter.web.app import WebApp
 from exporter.web.server import WebServer, bind_listeners
 
@@ -48,7 +48,7 @@ class RunningExporter:
     def text(self) -> str:
         """The text exposition."""
         response = self.get("/metrics")
-        assert 200 == response.status_code
+        assert response.status_code == 200
         return response.content.decode()
 
     def samples(self, name: str, **labels: str) -> list[tuple[Labels, float]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.simulator import Simulator
-from exporter.simulator.world import World
+from exporter.simulator.world.world import World
 from support.failures import NAME_NOT_RESOLVED, Failure, Strike, Whose
 from support.logged import Log, logged
 from support.stepping import MovableClock, Samples, Scrape, SteppedExporter, stepped_exporter

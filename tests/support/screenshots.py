@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from web.support import FakeSite
 
-from exporter.vb365.model import SessionResult, SessionType
+from exporter.vb365.records.restore_session import SessionResult, SessionType
 from exporter.web.status import StatusPage
 from support.browser import Browser, running_browser
 from support.pages import DOWN, left_open, page_of, served, snapshot_of, some_sessions

@@ -26,8 +26,8 @@ from prometheus_client.registry import Collector
 from exporter import logs
 from exporter.config import load_config, parse_config
 from exporter.metrics.exposition import Publisher
-from exporter.service import Service
-from exporter.site import ServiceSite
+from exporter.service.service import Service
+from exporter.service.web_view import ServiceSite
 from exporter.web.app import WebApp
 from exporter.web.server import WebServer, bind_listeners
 from support.expositions import LibraryFamilies

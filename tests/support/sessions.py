@@ -7,7 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from exporter.vb365.model import RestoreSession, SessionResult, SessionState, SessionType
+from exporter.vb365.records.restore_session import (
+    RestoreSession,
+    SessionResult,
+    SessionState,
+    SessionType,
+)
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container
 
-from exporter.simulator.sessions import Session
-from exporter.simulator.world import World
+from exporter.simulator.world.sessions import Session
+from exporter.simulator.world.world import World
 from support.stepping import Key, Samples, Scrape
 
 _RESULTS = ("Success", "Warning", "Failed")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from exporter.config import parse_config
 from exporter.metrics.formats import Format
-from exporter.service import Service
+from exporter.service.service import Service
 from support.running import wait_until
 
 __all__ = ["POLL_SECONDS", "Watched", "sessions", "watched"]

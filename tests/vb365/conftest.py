@@ -13,9 +13,9 @@ from vb365.support import TOKEN_ANSWER, URL, Certificates, FakeTime, Recorder, S
 
 from exporter.config.model import TLSConfig
 from exporter.vb365.client import Client
-from exporter.vb365.logins import LoginMemory
-from exporter.vb365.transport import Transport
-from exporter.vb365.watchdog import Lifeline
+from exporter.vb365.http.deadlines import Lifeline
+from exporter.vb365.http.transport import Transport
+from exporter.vb365.login import LoginMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, MutableMapping

@@ -16,7 +16,7 @@ import pytest
 from exporter.config.model import AuthConfig, ServerConfig, TLSConfig
 from exporter.config.secrets import SecretSource
 from exporter.vb365.errors import Vb365Error
-from exporter.vb365.transport import Request as RequestToSend
+from exporter.vb365.http.transport import Request as RequestToSend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import requests
     import responses
 
-    from exporter.vb365.transport import Transport
+    from exporter.vb365.http.transport import Transport
 
 URL = "https://vb365.example.com:4443"
 PASSWORD = "p+w&d=%ü"

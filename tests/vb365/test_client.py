@@ -36,11 +36,11 @@ from exporter.vb365.errors import (
     ThrottledError,
     Vb365Error,
 )
-from exporter.vb365.extras import EventOperation, EventStatus, Statistics
-from exporter.vb365.feed import OUTDATED_POSITION
-from exporter.vb365.logins import LoginMemory
-from exporter.vb365.model import Rejection, RejectionReason, RestoreSession
-from exporter.vb365.watchdog import Lifeline
+from exporter.vb365.http.deadlines import Lifeline
+from exporter.vb365.login import LoginMemory
+from exporter.vb365.records.changes import OUTDATED_POSITION
+from exporter.vb365.records.extras import EventOperation, EventStatus, Statistics
+from exporter.vb365.records.restore_session import Rejection, RejectionReason, RestoreSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping
@@ -386,7 +386,7 @@ def test_a_list_of_which_nothing_can_be_read_is_a_bad_response_when_it_ends(
     api.get(f"{ROOT}/RestoreSessions", json=page("x", "y", limit=2))
     api.get(f"{ROOT}/RestoreSessions", json=page("z", limit=2))
     pages = make_client().list_sessions(created_since=None)
-    assert [2, 1] == [len(next(pages).rejections) for _ in range(2)]
+    assert [len(next(pages).rejections) for _ in range(2)] == [2, 1]
     with pytest.raises(BadResponseError, match="none of the 3 records can be read"):
         next(pages)
 
@@ -398,7 +398,7 @@ def test_one_readable_record_makes_a_list_of_unreadable_ones_a_success(
     api.get(f"{ROOT}/RestoreSessions", json=page("x", "y", limit=2))
     api.get(f"{ROOT}/RestoreSessions", json=page(session(), limit=2))
     pages = list(make_client().list_sessions(created_since=None))
-    assert [(0, 2), (1, 0)] == [(len(each.sessions), len(each.rejections)) for each in pages]
+    assert [(len(each.sessions), len(each.rejections)) for each in pages] == [(0, 2), (1, 0)]
 
 
 @pytest.mark.usefixtures("logins")
@@ -788,11 +788,11 @@ def test_events_are_summed_up_over_all_pages(v8: Client, api: responses.Requests
 
     summary = v8.events(ID)
 
-    assert {
+    assert summary.counts == {
         (EventOperation.EXPORT, EventStatus.SUCCESS): 1,
         (EventOperation.VIEW, EventStatus.FAILED): 1,
-    } == summary.counts
-    assert {EventOperation.EXPORT: 5, EventOperation.VIEW: 0} == summary.size_bytes
+    }
+    assert summary.size_bytes == {EventOperation.EXPORT: 5, EventOperation.VIEW: 0}
 
 
 def test_the_change_feed_is_asked_from_a_position(v8: Client, api: responses.RequestsMock) -> None:
@@ -800,8 +800,8 @@ def test_the_change_feed_is_asked_from_a_position(v8: Client, api: responses.Req
 
     changes = v8.change_feed("17", hold_seconds=30)
 
-    assert "18" == changes.position
-    assert ["GET /v8/Events?from=17&limit=1000&timeoutSeconds=30"] == asked(api, "/v8/Events")
+    assert changes.position == "18"
+    assert asked(api, "/v8/Events") == ["GET /v8/Events?from=17&limit=1000&timeoutSeconds=30"]
 
 
 def test_the_change_feed_may_be_silent_for_as_long_as_it_was_told_to_wait(
@@ -812,7 +812,7 @@ def test_the_change_feed_may_be_silent_for_as_long_as_it_was_told_to_wait(
     v8.change_feed("17", hold_seconds=30)
 
     login, feed = (call.request.req_kwargs["timeout"] for call in api.calls)  # type: ignore[attr-defined] # responses adds them
-    assert 30 == feed.read_timeout - login.read_timeout
+    assert feed.read_timeout - login.read_timeout == 30
     assert feed.connect_timeout == login.connect_timeout
 
 
@@ -828,7 +828,7 @@ def test_a_position_that_the_server_has_forgotten_is_told_by_its_code(
     with pytest.raises(BadResponseError) as caught:
         v8.change_feed("17", hold_seconds=30)
 
-    assert OUTDATED_POSITION == caught.value.code
+    assert caught.value.code == OUTDATED_POSITION
 
 
 @pytest.mark.parametrize(
@@ -848,4 +848,4 @@ def test_extras_and_the_change_feed_are_never_repeated(
     with v8.poll(deadline=math.inf), pytest.raises(ServerError):
         ask(v8)
 
-    assert 2 == len(api.calls)  # the login, and what was asked for
+    assert len(api.calls) == 2  # the login, and what was asked for

@@ -36,7 +36,7 @@ from exporter.vb365.errors import (
     ThrottledError,
     Vb365Error,
 )
-from exporter.vb365.model import RestoreSession
+from exporter.vb365.records.restore_session import RestoreSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping
@@ -544,12 +544,12 @@ def test_renewals_in_vain_are_made_less_and_less_often_until_a_token_is_good_aga
             fake_time.now += 60
         return len(grants(api)) - before
 
-    assert [2, 1, 1, 1, 1, 1, 1] == [renewals(minutes=m) for m in (1, 1, 2, 4, 8, 15, 15)]
+    assert [renewals(minutes=m) for m in (1, 1, 2, 4, 8, 15, 15)] == [2, 1, 1, 1, 1, 1, 1]
 
     world.refuses_all = False
     client.get_session(ID)
     world.revoke()
-    assert 1 == renewals(minutes=10)
+    assert renewals(minutes=10) == 1
 
 
 # A token of somebody else

@@ -96,7 +96,7 @@ def test_the_same_question_is_computed_once(checks: Checks) -> None:
         return {*first, *later}
 
     assert {True} == asyncio.run(ask())
-    assert 1 == len(checks.hashes)
+    assert len(checks.hashes) == 1
 
 
 def test_checks_are_made_in_threads_one_at_a_time(checks: Checks) -> None:
@@ -113,9 +113,9 @@ def test_checks_are_made_in_threads_one_at_a_time(checks: Checks) -> None:
         checks.go_on.set()
         return await asyncio.gather(*waiting)
 
-    assert [False] * 40 == asyncio.run(ask())
-    assert 40 == len(checks.hashes)
-    assert 1 == checks.most_at_a_time
+    assert asyncio.run(ask()) == [False] * 40
+    assert len(checks.hashes) == 40
+    assert checks.most_at_a_time == 1
     assert threading.main_thread().name not in checks.threads
 
 
@@ -147,7 +147,7 @@ def test_an_unknown_user_costs_a_check_like_that_of_a_known_one(checks: Checks) 
         return [await ask(str(number).encode()) for number in range(40)]
 
     used = asyncio.run(ask_all())
-    assert 40 == len(checks.hashes)
+    assert len(checks.hashes) == 40
     assert {b"04", b"05"} == {cost(hashed) for hashed in used}
     assert not {*used} & {*users.values()}
     assert {False} == {module._compare(b"", hashed) for hashed in used}
@@ -164,7 +164,7 @@ def test_an_unknown_user_costs_the_same_each_time(checks: Checks) -> None:
             await passwords.match(b"mallory", str(number).encode(), users)
 
     asyncio.run(ask())
-    assert 1 == len({cost(hashed) for hashed in checks.hashes})
+    assert len({cost(hashed) for hashed in checks.hashes}) == 1
 
 
 def test_a_new_hash_of_a_user_makes_the_remembered_password_void() -> None:
@@ -179,7 +179,7 @@ def test_a_new_hash_of_a_user_makes_the_remembered_password_void() -> None:
             await passwords.match(b"alice", b"looking-glass", changed),
         )
 
-    assert (True, False, False, True) == asyncio.run(ask())
+    assert asyncio.run(ask()) == (True, False, False, True)
 
 
 def test_guesses_do_not_push_out_who_is_known(
@@ -194,9 +194,9 @@ def test_guesses_do_not_push_out_who_is_known(
             assert not await passwords.match(b"alice", str(number).encode(), USERS)
         assert await passwords.match(b"alice", b"wonderland", USERS)
         assert not await passwords.match(b"alice", b"9", USERS)  # remembered
-        assert 11 == len(checks.hashes)
+        assert len(checks.hashes) == 11
         assert not await passwords.match(b"alice", b"0", USERS)  # long forgotten
-        assert 12 == len(checks.hashes)
+        assert len(checks.hashes) == 12
 
     asyncio.run(ask())
 
@@ -217,7 +217,7 @@ def test_checks_beyond_a_limit_are_refused_until_others_have_ended(
         with pytest.raises(TooManyChecksError):
             await passwords.match(b"alice", b"3", USERS)
         checks.go_on.set()
-        assert [False] * 3 == await asyncio.gather(*waiting)
+        assert await asyncio.gather(*waiting) == [False] * 3
         assert not await passwords.match(b"alice", b"3", USERS)
 
     asyncio.run(ask())
@@ -238,7 +238,7 @@ def test_a_client_that_goes_away_does_not_take_the_check_from_others(checks: Che
         return await stays
 
     assert asyncio.run(ask())
-    assert 1 == len(checks.hashes)
+    assert len(checks.hashes) == 1
 
 
 def test_no_password_is_kept(checks: Checks) -> None:
@@ -249,7 +249,7 @@ def test_no_password_is_kept(checks: Checks) -> None:
         await passwords.match(b"alice", b"marker", USERS)
 
     asyncio.run(ask())
-    assert 2 == len(checks.hashes)
+    assert len(checks.hashes) == 2
     kept = repr([vars(passwords._right), vars(passwords._wrong), passwords._under_way])
     assert "digests" in kept
     assert "wonderland" not in kept

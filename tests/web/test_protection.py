@@ -66,10 +66,10 @@ def test_basic_authentication_covers_every_path(serve_file: ServeFile, path: str
     server = serve_file(USERS)
     refused = get(server, path=path)
 
-    assert (401, "401 Unauthorized\n") == (refused.status, refused.text)
-    assert "Basic" == refused.headers["WWW-Authenticate"]
-    assert "nosniff" == refused.headers["X-Content-Type-Options"]
-    assert 401 == get(server, basic("alice:wrong"), path=path).status
+    assert (refused.status, refused.text) == (401, "401 Unauthorized\n")
+    assert refused.headers["WWW-Authenticate"] == "Basic"
+    assert refused.headers["X-Content-Type-Options"] == "nosniff"
+    assert get(server, basic("alice:wrong"), path=path).status == 401
     assert get(server, ALICE, path=path).status in {200, 404}
 
 
@@ -84,7 +84,7 @@ def test_basic_authentication_covers_every_path(serve_file: ServeFile, path: str
 def test_a_right_password_is_let_in_however_the_scheme_is_written(
     serve_file: ServeFile, header: tuple[str, str]
 ) -> None:
-    assert 200 == get(serve_file(USERS), header).status
+    assert get(serve_file(USERS), header).status == 200
 
 
 @pytest.mark.parametrize(
@@ -115,17 +115,17 @@ def test_what_is_no_user_and_password_is_refused(serve_file: ServeFile, value: s
 def test_an_empty_password_has_a_colon_before_it(serve_file: ServeFile) -> None:
     server = serve_file(f"basic_auth_users: {{bob: {NO_PASSWORD}}}\n")
 
-    assert 200 == get(server, basic("bob:")).status
-    assert 401 == get(server, basic("bob")).status
+    assert get(server, basic("bob:")).status == 200
+    assert get(server, basic("bob")).status == 401
 
 
 def test_new_users_count_for_the_next_request(serve_file: ServeFile, tmp_path: Path) -> None:
     server = serve_file(USERS)
-    assert 200 == get(server, ALICE).status
+    assert get(server, ALICE).status == 200
 
     (tmp_path / "web.yml").write_text(USERS.replace("alice", "bob"))
-    assert 401 == get(server, ALICE).status
-    assert 200 == get(server, basic("bob:wonder:land")).status
+    assert get(server, ALICE).status == 401
+    assert get(server, basic("bob:wonder:land")).status == 200
 
 
 def test_who_comes_while_too_many_passwords_are_checked_is_told_when_to_come_back(
@@ -137,7 +137,7 @@ def test_who_comes_while_too_many_passwords_are_checked_is_told_when_to_come_bac
     monkeypatch.setattr(Passwords, "match", busy)
     answer = get(serve_file(USERS), ALICE)
 
-    assert (503, "5") == (answer.status, answer.headers["Retry-After"])
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
 
 
 def test_headers_of_the_file_are_in_every_answer_and_follow_it(
@@ -149,11 +149,11 @@ def test_headers_of_the_file_are_in_every_answer_and_follow_it(
     )
     for path in PATHS:
         answer = get(server, path=path)
-        assert "max-age=9" == answer.headers["Strict-Transport-Security"]
-        assert "mine" == answer.headers["Content-Security-Policy"]
+        assert answer.headers["Strict-Transport-Security"] == "max-age=9"
+        assert answer.headers["Content-Security-Policy"] == "mine"
 
     (tmp_path / "web.yml").write_text("")
-    assert 200 == get(server).status
+    assert get(server).status == 200
     assert "Strict-Transport-Security" not in get(server).headers
     assert "default-src 'none'" in get(server).headers["Content-Security-Policy"]
 
@@ -163,23 +163,23 @@ def test_requests_beyond_the_rate_limit_are_refused_before_their_passwords_are_c
 ) -> None:
     server = serve_file(f"{USERS}rate_limit: {{interval: 90m, burst: 2}}\n")
 
-    assert [200, 401] == [get(server, ALICE).status, get(server).status]
+    assert [get(server, ALICE).status, get(server).status] == [200, 401]
     refused = get(server, ALICE)
-    assert (429, "5400") == (refused.status, refused.headers["Retry-After"])
-    assert 429 == get(server, ALICE).status
+    assert (refused.status, refused.headers["Retry-After"]) == (429, "5400")
+    assert get(server, ALICE).status == 429
 
 
 def test_a_token_bucket_lets_a_burst_through_and_then_one_per_interval() -> None:
     now = 0.0
     bucket = TokenBucket(RateLimit(interval_seconds=2.0, burst=3), clock=lambda: now)
 
-    assert [True, True, True, False] == [bucket.take() for _ in range(4)]
+    assert [bucket.take() for _ in range(4)] == [True, True, True, False]
     now = 1.9
     assert not bucket.take()
     now = 2.0
-    assert [True, False] == [bucket.take() for _ in range(2)]
+    assert [bucket.take() for _ in range(2)] == [True, False]
     now = 1000.0
-    assert [True, True, True, False] == [bucket.take() for _ in range(4)]
+    assert [bucket.take() for _ in range(4)] == [True, True, True, False]
 
 
 @pytest.fixture
@@ -235,7 +235,7 @@ def test_without_a_file_everybody_may_do_everything(serve: Callable[..., WebServ
     protection = Protection(None)
     server = serve(FakeSite(), guards=[protection.guard], options={"tls": protection.tls})
 
-    assert 200 == get(server).status
+    assert get(server).status == 200
     assert frozenset() == protection.kinds
 
 
@@ -247,6 +247,6 @@ def test_a_reload_counts_for_the_next_request(
     server = serve(FakeSite(), guards=[protection.guard])
     (tmp_path / "web.yml").write_text("")
 
-    assert 401 == get(server).status
+    assert get(server).status == 401
     protection.reload()
-    assert 200 == get(server).status
+    assert get(server).status == 200

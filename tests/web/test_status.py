@@ -174,7 +174,7 @@ def test_sessions_open_for_more_than_a_day_stand_out_in_words_too() -> None:
     shown = replace(BUSY, running=(long, RUNNING), running_total=2, long_running_total=1)
     html = render(shown)
     assert "1 d more than a day contoso" in Reader(html).text
-    assert 1 == html.count('class="long"')
+    assert html.count('class="long"') == 1
 
 
 def test_a_state_is_shown_when_it_is_not_the_usual_one() -> None:
@@ -280,7 +280,7 @@ def test_personal_data_is_shown_under_its_names() -> None:
 
 
 def test_the_page_links_to_the_other_endpoints_and_to_its_own_parts() -> None:
-    assert [
+    assert Reader(render(page(DOWN, recent_failures=(FAILURE,)))).links == [
         "./metrics",
         "./config",
         "./-/healthy",
@@ -290,7 +290,7 @@ def test_the_page_links_to_the_other_endpoints_and_to_its_own_parts() -> None:
         "#servers",
         "#running",
         "#finished",
-    ] == Reader(render(page(DOWN, recent_failures=(FAILURE,)))).links
+    ]
 
 
 def test_every_reference_inside_the_page_leads_somewhere() -> None:
@@ -323,7 +323,7 @@ def test_the_page_renews_itself_about_as_often_as_servers_are_polled() -> None:
         servers = [replace(HQ, poll_interval_seconds=each) for each in seconds]
         return render(page(*servers)).partition('"refresh" content="')[2].partition('"')[0]
 
-    assert ["10", "30", "60", "60"] == [every(2.0), every(600.0, 30.0), every(600.0), every()]
+    assert [every(2.0), every(600.0, 30.0), every(600.0), every()] == ["10", "30", "60", "60"]
 
 
 def test_paused_is_asked_for_by_the_address(serve: Callable[..., WebServer]) -> None:
@@ -373,7 +373,7 @@ def test_values_that_utf_8_cannot_hold_do_not_break_the_page(
 ) -> None:
     strange = page(replace(HQ, name="a\ud800\x00\u202eb"))
     answer = request(serve(FakeSite(page=strange)), "/")
-    assert (200, True) == (answer.status, "a?" in answer.text)
+    assert (answer.status, "a?" in answer.text) == (200, True)
 
 
 def test_the_page_has_no_script_no_inline_style_and_nothing_from_elsewhere() -> None:
@@ -384,7 +384,7 @@ def test_the_page_has_no_script_no_inline_style_and_nothing_from_elsewhere() -> 
     assert not any(name.startswith("on") for name in reader.attributes)
     assert "url(" not in html
     assert "@import" not in html
-    assert [] == reader.open  # every element is closed
+    assert reader.open == []  # every element is closed
 
 
 def test_the_style_sheet_is_the_one_that_the_policy_allows(

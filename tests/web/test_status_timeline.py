@@ -55,22 +55,22 @@ def test_without_sessions_there_is_no_timeline() -> None:
 def test_a_finished_session_stands_where_it_ran() -> None:
     (mark,) = lane(ended(3, took_minutes=6)).marks
 
-    assert (40.0, 80.0, "Success", False) == (mark.start, mark.end, mark.kind, mark.earlier)
-    assert "Teams, Success, 11:51:00 to 11:57:00 (6 min)" == mark.text
+    assert (mark.start, mark.end, mark.kind, mark.earlier) == (40.0, 80.0, "Success", False)
+    assert mark.text == "Teams, Success, 11:51:00 to 11:57:00 (6 min)"
 
 
 def test_a_running_session_reaches_to_the_present() -> None:
     marks = lane(opened(6), ended(14)).marks
 
     (mark,) = [mark for mark in marks if mark.kind == RUNS]
-    assert (60.0, 100.0) == (mark.start, mark.end)
-    assert "Exchange, running for 6 min since 11:54:00" == mark.text
+    assert (mark.start, mark.end) == (60.0, 100.0)
+    assert mark.text == "Exchange, running for 6 min since 11:54:00"
 
 
 def test_what_began_before_the_axis_does_is_marked() -> None:
     marks = lane(opened(600), ended(1)).marks
 
-    assert [(0.0, True)] == [(mark.start, mark.earlier) for mark in marks if mark.kind == RUNS]
+    assert [(mark.start, mark.earlier) for mark in marks if mark.kind == RUNS] == [(0.0, True)]
 
 
 def test_a_session_without_a_known_end_stands_at_its_start() -> None:
@@ -83,7 +83,7 @@ def test_a_session_without_a_known_end_stands_at_its_start() -> None:
 def test_clocks_that_disagree_do_not_draw_beyond_the_present() -> None:
     (mark,) = lane(ended(-30, took_minutes=31)).marks
 
-    assert 100.0 == mark.end
+    assert mark.end == 100.0
 
 
 @pytest.mark.parametrize(
@@ -104,16 +104,16 @@ def test_the_axis_is_as_long_as_the_last_sessions_need(minutes_ago: float, name:
 def test_what_ended_longer_ago_than_the_longest_axis_stays_in_the_tables() -> None:
     only_new = drawn(ended(5), ended(90 * 1440, organization="old.example"))
 
-    assert ("15 minutes", ["contoso.onmicrosoft.com"]) == (
+    assert (
         only_new.name,
         [lane.organization for lane in only_new.lanes],
-    )
+    ) == ("15 minutes", ["contoso.onmicrosoft.com"])
 
 
 def test_a_busy_last_hour_is_not_pressed_together_by_older_sessions() -> None:
     busy = [ended(number / 4) for number in range(130)]
 
-    assert "30 minutes" == drawn(*busy, ended(2000)).name
+    assert drawn(*busy, ended(2000)).name == "30 minutes"
 
 
 def test_the_axis_does_not_reach_back_to_where_only_some_sessions_are_known() -> None:
@@ -121,11 +121,11 @@ def test_the_axis_does_not_reach_back_to_where_only_some_sessions_are_known() ->
     known = page(HQ, finished=rows, finished_totals=(("Success", 130),))
     part = page(HQ, finished=rows, finished_totals=(("Success", 131),))
 
-    assert [("12 hours", False), ("6 hours", False)] == [
+    assert [
         (shown.name, shown.only_last_finished)
         for shown in map(timeline, (known, part))
         if shown is not None
-    ]
+    ] == [("12 hours", False), ("6 hours", False)]
 
 
 def test_a_timeline_that_cannot_show_all_that_finished_says_so() -> None:
@@ -133,40 +133,40 @@ def test_a_timeline_that_cannot_show_all_that_finished_says_so() -> None:
     shown = timeline(page(HQ, finished=rows, finished_totals=(("Success", 9000),)))
 
     assert shown is not None
-    assert ("15 minutes", True) == (shown.name, shown.only_last_finished)
+    assert (shown.name, shown.only_last_finished) == ("15 minutes", True)
 
 
 def test_running_sessions_that_are_not_drawn_are_counted() -> None:
     shown = timeline(page(HQ, running=(opened(9), opened(8)), running_total=12))
 
     assert shown is not None
-    assert 10 == shown.running_left_out
+    assert shown.running_left_out == 10
 
 
 def test_running_sessions_alone_are_shown_over_a_day() -> None:
-    assert "24 hours" == drawn(opened(90 * 1440)).name
+    assert drawn(opened(90 * 1440)).name == "24 hours"
 
 
 def test_sessions_at_the_same_time_stand_above_each_other() -> None:
     one = lane(ended(3, 4), ended(3, 2), ended(10, 1))
 
-    assert [0, 0, 1] == sorted(mark.row for mark in one.marks)
-    assert 2 == one.rows
+    assert sorted(mark.row for mark in one.marks) == [0, 0, 1]
+    assert one.rows == 2
 
 
 def test_running_sessions_leave_room_for_finished_ones() -> None:
     one = lane(*(opened(number) for number in range(10, 0, -1)), ended(2))
 
     kinds = [mark.kind for mark in one.marks]
-    assert 3 == kinds.count(RUNS)
-    assert 1 == kinds.count("Success")
-    assert "10 running, 1 Success; 7 of them not drawn" == one.text
+    assert kinds.count(RUNS) == 3
+    assert kinds.count("Success") == 1
+    assert one.text == "10 running, 1 Success; 7 of them not drawn"
 
 
 def test_lanes_count_what_they_hold_what_runs_first() -> None:
     one = lane(ended(3, result="Failed"), ended(5, result="Strange"), ended(9), ended(7), opened(1))
 
-    assert (("running", 1), ("Success", 2), ("Failed", 1), ("Strange", 1)) == one.tally
+    assert one.tally == (("running", 1), ("Success", 2), ("Failed", 1), ("Strange", 1))
 
 
 def test_lanes_stand_in_the_order_of_servers_and_names() -> None:
@@ -176,8 +176,10 @@ def test_lanes_stand_in_the_order_of_servers_and_names() -> None:
         ended(3, organization="b"),
     ).lanes
 
-    assert [("hq", "b"), ("hq", "Zebra"), ("lab", "a")] == [
-        (lane.server, lane.organization) for lane in lanes
+    assert [(lane.server, lane.organization) for lane in lanes] == [
+        ("hq", "b"),
+        ("hq", "Zebra"),
+        ("lab", "a"),
     ]
 
 
@@ -193,21 +195,26 @@ def test_of_many_organizations_those_with_the_last_sessions_are_drawn() -> None:
 def test_ticks_stand_at_round_times_and_clear_of_the_present() -> None:
     ticks = drawn(ended(50)).ticks
 
-    assert ["11:00", "11:10", "11:20", "11:30", "11:40", "11:50"] == [
-        tick.label for tick in ticks if tick.label
+    assert [tick.label for tick in ticks if tick.label] == [
+        "11:00",
+        "11:10",
+        "11:20",
+        "11:30",
+        "11:40",
+        "11:50",
     ]
-    assert [83.33] == [tick.at for tick in ticks if tick.late]
+    assert [tick.at for tick in ticks if tick.late] == [83.33]
     assert {16.67, 25.0, 33.33} <= {tick.at for tick in ticks}
 
 
 def test_midnight_is_called_by_its_date() -> None:
     labels = [tick.label for tick in drawn(ended(2000)).ticks]
 
-    assert ["12:00", "23 Nov", "12:00", "24 Nov"] == [label for label in labels if label]
+    assert [label for label in labels if label] == ["12:00", "23 Nov", "12:00", "24 Nov"]
 
 
 def test_the_legend_knows_every_kind_that_is_drawn() -> None:
-    assert ("running", "Success", "Warning", "Failed") == drawn(ended(1)).kinds
+    assert drawn(ended(1)).kinds == ("running", "Success", "Warning", "Failed")
     assert "Strange" in drawn(ended(1, result="Strange")).kinds
 
 

@@ -30,11 +30,11 @@ def expiring(server: ServerStatus, after: timedelta) -> ServerStatus:
 
 def test_all_is_well_when_there_is_nothing_to_say() -> None:
     judged = verdict(page(HQ, running=(RUNNING,), running_total=1))
-    assert (Level.GOOD, "All is well.", ()) == (
+    assert (
         judged.headline.level,
         judged.headline.text,
         judged.also,
-    )
+    ) == (Level.GOOD, "All is well.", ())
 
 
 @pytest.mark.parametrize(
@@ -98,12 +98,12 @@ def test_each_trouble_has_its_sentence(shown: StatusPage, level: Level, text: st
 
 def test_the_worst_comes_first_and_nothing_is_left_out() -> None:
     shown = page(expiring(HQ, timedelta(days=3)), UNPOLLED, DOWN, recent_failures=(FAILURE,))
-    assert [
+    assert said(shown) == [
         "lab is down: it cannot be reached.",
         "A restore of fabrikam.example failed 3 h ago.",
         "The certificate of hq expires in 3 d.",
         "new has not been polled yet.",
-    ] == said(shown)
+    ]
 
 
 def test_every_finding_leads_to_where_the_page_tells_more() -> None:
@@ -111,42 +111,44 @@ def test_every_finding_leads_to_where_the_page_tells_more() -> None:
         DOWN, recent_failures=(FAILURE,), running=(LONG,), running_total=1, long_running_total=1
     )
     judged = verdict(shown)
-    assert ["servers", "failed", "running"] == [
-        finding.anchor for finding in (judged.headline, *judged.also)
+    assert [finding.anchor for finding in (judged.headline, *judged.also)] == [
+        "servers",
+        "failed",
+        "running",
     ]
 
 
 def test_certificates_of_several_servers_are_one_matter() -> None:
     lab = replace(HQ, name="lab")
     soon, sooner, past = timedelta(days=9), timedelta(days=2), timedelta(days=-2)
-    assert ["The certificates of hq and lab expire soon, the first in 2 d."] == said(
-        page(expiring(HQ, soon), expiring(lab, sooner))
-    )
-    assert ["The certificates of hq and lab have expired."] == said(
-        page(expiring(HQ, past), expiring(lab, past))
-    )
+    assert said(page(expiring(HQ, soon), expiring(lab, sooner))) == [
+        "The certificates of hq and lab expire soon, the first in 2 d."
+    ]
+    assert said(page(expiring(HQ, past), expiring(lab, past))) == [
+        "The certificates of hq and lab have expired."
+    ]
 
 
 def test_a_certificate_that_is_good_for_long_is_no_news() -> None:
-    assert ["All is well."] == said(page(expiring(HQ, timedelta(days=31))))
+    assert said(page(expiring(HQ, timedelta(days=31)))) == ["All is well."]
 
 
 def test_no_sessions_are_only_claimed_of_servers_that_answer() -> None:
-    assert "No restore session is running." == nothing_running(page(HQ))
+    assert nothing_running(page(HQ)) == "No restore session is running."
     assert (
-        "No restore session is running on the servers that answer; of lab and new nothing is known."
-        == nothing_running(page(HQ, DOWN, UNPOLLED))
+        nothing_running(page(HQ, DOWN, UNPOLLED))
+        == "No restore session is running on the servers that answer; of lab and new nothing is known."
     )
-    assert "Not known: no server answers." == nothing_finished(page(DOWN, UNPOLLED))
-    assert "Not known yet: no server has been polled." == nothing_running(page(UNPOLLED))
+    assert nothing_finished(page(DOWN, UNPOLLED)) == "Not known: no server answers."
+    assert nothing_running(page(UNPOLLED)) == "Not known yet: no server has been polled."
     assert nothing_finished(page(HQ)).startswith("No restore session has finished,")
 
 
 def test_a_server_that_has_just_gone_down_still_vouches_for_what_it_said() -> None:
     just_now = replace(DOWN, last_success=NOON - timedelta(seconds=100))
-    assert () == silent_servers(page(just_now))
-    assert () == silent_servers(page(replace(DOWN, data_age_seconds=170.0)))
-    assert ("lab",) == silent_servers(page(replace(DOWN, last_success=None)))
+    assert silent_servers(page(just_now)) == ()
+    assert silent_servers(page(replace(DOWN, data_age_seconds=170.0))) == ()
+    assert silent_servers(page(replace(DOWN, last_success=None))) == ("lab",)
 
 
 def test_names_in_the_verdict_are_harmless() -> None:

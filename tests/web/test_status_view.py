@@ -42,10 +42,10 @@ def test_the_page_is_rendered_at_most_once_a_second_however_many_ask() -> None:
         assert 1 == len(set(first)) == len(source.threads)
         clock.seconds = 0.99
         await view.html(paused=False)
-        assert 1 == len(source.threads)
+        assert len(source.threads) == 1
         clock.seconds = 1.0
         await view.html(paused=False)
-        assert 2 == len(source.threads)
+        assert len(source.threads) == 2
 
     asyncio.run(scenario())
 

@@ -6,7 +6,7 @@ import pytest
 from web.support import NOON
 
 from exporter.vb365.errors import Reason
-from exporter.vb365.model import SessionType
+from exporter.vb365.records.restore_session import SessionType
 from exporter.web.status.wording import (
     clock_time,
     counted,
@@ -37,30 +37,32 @@ def test_a_time_has_a_date_only_when_it_is_not_today(moment: datetime, text: str
 
 def test_times_for_machines_and_the_date_of_the_page_are_whole() -> None:
     moment = NOON + timedelta(microseconds=5)
-    assert "2026-11-24T12:00:00+00:00" == precise_time(moment)
-    assert "2026-11-24 12:00:00" == full_time(moment)
+    assert precise_time(moment) == "2026-11-24T12:00:00+00:00"
+    assert full_time(moment) == "2026-11-24 12:00:00"
 
 
 def test_numbers_of_things_agree_with_their_nouns() -> None:
-    assert ["0 sessions", "1 session", "12,345 sessions"] == [
-        counted(count, "session") for count in (0, 1, 12_345)
+    assert [counted(count, "session") for count in (0, 1, 12_345)] == [
+        "0 sessions",
+        "1 session",
+        "12,345 sessions",
     ]
 
 
 def test_names_are_listed_as_far_as_a_sentence_bears() -> None:
-    assert "a" == listed(["a"])
-    assert "a and b" == listed(["a", "b"])
-    assert "a, b and c" == listed(["a", "b", "c"])
-    assert "a, b, c and 2 more" == listed(["a", "b", "c", "d", "e"])
+    assert listed(["a"]) == "a"
+    assert listed(["a", "b"]) == "a and b"
+    assert listed(["a", "b", "c"]) == "a, b and c"
+    assert listed(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"
 
 
 def test_long_texts_are_cut() -> None:
-    assert ("abcde", "abcd…") == (cut("abcde", 5), cut("abcdef", 5))
+    assert (cut("abcde", 5), cut("abcdef", 5)) == ("abcde", "abcd…")
 
 
 def test_a_name_in_a_sentence_neither_turns_nor_drowns_what_follows() -> None:
-    assert "evil" == in_sentence("ev\u202eil\u2066")
-    assert 64 == len(in_sentence("x" * 500))
+    assert in_sentence("ev\u202eil\u2066") == "evil"
+    assert len(in_sentence("x" * 500)) == 64
 
 
 def test_every_reason_has_words_of_its_own() -> None:
@@ -70,10 +72,14 @@ def test_every_reason_has_words_of_its_own() -> None:
 
 
 def test_every_type_is_called_by_its_product() -> None:
-    assert ["Exchange", "OneDrive", "SharePoint", "Teams", "Unknown"] == [
-        type_in_words(one) for one in SessionType
+    assert [type_in_words(one) for one in SessionType] == [
+        "Exchange",
+        "OneDrive",
+        "SharePoint",
+        "Teams",
+        "Unknown",
     ]
 
 
 def test_fields_of_a_session_become_headings() -> None:
-    assert "Initiated by" == info_label("initiated_by")
+    assert info_label("initiated_by") == "Initiated by"

@@ -37,7 +37,7 @@ def lines(directory: Path, text: str) -> list[str]:
 
 def config(directory: Path, text: str) -> WebConfig:
     """What the file asks for; it has to be right."""
-    assert [] == lines(directory, text)
+    assert lines(directory, text) == []
     return LiveWebConfig(directory / "web.yml").current
 
 
@@ -84,7 +84,7 @@ def test_all_that_a_file_asks_for_is_read(directory: Path) -> None:
 
     assert made.tls is not None
     assert {b"alice": HASH.encode()} == made.users
-    assert (("X-Frame-Options", "deny"), ("X-XSS-Protection", "0")) == made.headers
+    assert made.headers == (("X-Frame-Options", "deny"), ("X-XSS-Protection", "0"))
     assert RateLimit(interval_seconds=90.0, burst=20) == made.rate_limit
     assert {"TLS", "client certificates", "basic authentication"} == made.protections
 
@@ -253,7 +253,7 @@ def test_what_is_wrong_is_told_with_its_place(
     told = lines(directory, text)
 
     if problems is None:
-        assert 1 == len(told)
+        assert len(told) == 1
     else:
         assert problems == told
 
@@ -266,14 +266,14 @@ def test_problems_of_all_blocks_are_told_at_once_and_no_secret_is(directory: Pat
         "http_server_config: {http2: marker-6}\n",
     )
 
-    assert [
+    assert [line.partition(": ")[0] for line in told] == [
         "basic_auth_users.alice",
         "http_server_config.http2",
         "rate_limit.burst",
         "tls_server_config.key",
         "tls_server_config.marker-3",
         "tls_server_config.min_version",
-    ] == [line.partition(": ")[0] for line in told]
+    ]
     assert "marker" not in "".join(line.partition(": ")[2] for line in told)
 
 

@@ -79,7 +79,7 @@ def test_new_users_count_at_once(file: Path, logged: list[MutableMapping[str, An
     write(file, users("bob"))
 
     assert {b"bob"} == set(newest(config).users)
-    assert ["web configuration read again"] == [event["event"] for event in logged]
+    assert [event["event"] for event in logged] == ["web configuration read again"]
 
 
 def test_a_change_in_place_is_seen_too(file: Path) -> None:
@@ -125,10 +125,10 @@ def test_a_broken_file_leaves_the_old_configuration_in_force_and_is_logged_once(
 
     for _ in range(3):
         assert {b"alice"} == set(newest(config).users)
-    assert ["web configuration cannot be used, the old one stays in force"] == [
-        event["event"] for event in logged
+    assert [event["event"] for event in logged] == [
+        "web configuration cannot be used, the old one stays in force"
     ]
-    assert 2 == len(readings)
+    assert len(readings) == 2
 
     write(file, users("bob"))
     assert {b"bob"} == set(newest(config).users)
@@ -199,7 +199,7 @@ def test_many_requests_at_once_read_a_changed_file_once(file: Path, readings: li
         return await asyncio.gather(*(config.newest() for _ in range(50)))
 
     assert {b"bob"} == {name for made in asyncio.run(ask_often()) for name in made.users}
-    assert 2 == len(readings)
+    assert len(readings) == 2
 
 
 def test_reading_does_not_hold_up_the_event_loop(

@@ -83,9 +83,9 @@ def test_tls_1_2_and_1_3_are_spoken_and_http_1_1_is_agreed_on(tmp_path: Path) ->
     context = client()
     context.set_alpn_protocols(["h2", "http/1.1"])
 
-    assert "http/1.1" == shake_hands(tls, context).selected_alpn_protocol()
-    assert "TLSv1.3" == version(tls, client())
-    assert "TLSv1.2" == version(tls, limited_to(client(), TLS12))
+    assert shake_hands(tls, context).selected_alpn_protocol() == "http/1.1"
+    assert version(tls, client()) == "TLSv1.3"
+    assert version(tls, limited_to(client(), TLS12)) == "TLSv1.2"
 
 
 @pytest.mark.parametrize(
@@ -218,8 +218,8 @@ def test_cipher_suites_of_tls_1_2_can_be_chosen(tmp_path: Path) -> None:
         trustme.KeyType.RSA,
     )
 
-    assert RSA_SUITE == (shake_hands(tls, client(suites=RSA_SUITE)).cipher() or ("",))[0]
-    assert "TLSv1.3" == version(tls, client())
+    assert (shake_hands(tls, client(suites=RSA_SUITE)).cipher() or ("",))[0] == RSA_SUITE
+    assert version(tls, client()) == "TLSv1.3"
     with pytest.raises(ssl.SSLError):
         shake_hands(tls, client(suites="ECDHE-RSA-AES256-GCM-SHA384"))
 
@@ -227,7 +227,7 @@ def test_cipher_suites_of_tls_1_2_can_be_chosen(tmp_path: Path) -> None:
 def test_with_suites_of_tls_1_3_alone_no_other_version_is_spoken(tmp_path: Path) -> None:
     tls = server(tmp_path, "  cipher_suites: [TLS_AES_128_GCM_SHA256]\n")
 
-    assert "TLSv1.3" == version(tls, client())
+    assert version(tls, client()) == "TLSv1.3"
     with pytest.raises(ssl.SSLError):
         shake_hands(tls, limited_to(client(), TLS12))
 

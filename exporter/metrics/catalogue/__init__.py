@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from typing import get_args
 
 from exporter.config import Extra
-from exporter.metrics.catalogue.organizations import FINISHED_DURATION, ORGANIZATION_FAMILIES
-from exporter.metrics.catalogue.own import EXPORTER_FAMILIES, exporter_family
-from exporter.metrics.catalogue.rows import (
+from exporter.metrics.catalogue.exporter import EXPORTER_FAMILIES, exporter_family
+from exporter.metrics.catalogue.family import (
     TYPES,
     Family,
     Kind,
@@ -23,6 +22,7 @@ from exporter.metrics.catalogue.rows import (
     SessionValue,
     SnapshotFamily,
 )
+from exporter.metrics.catalogue.organizations import FINISHED_DURATION, ORGANIZATION_FAMILIES
 from exporter.metrics.catalogue.servers import SERVER_FAMILIES
 from exporter.metrics.catalogue.sessions import (
     SESSION_LABELS,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import product
 
-from exporter.metrics.catalogue.rows import (
+from exporter.metrics.catalogue.family import (
     AS_OF_THE_LAST_POLL,
     RESULTS,
     TYPES,
@@ -18,7 +18,7 @@ from exporter.metrics.catalogue.rows import (
     SnapshotFamily,
 )
 from exporter.polling.snapshot import Snapshot
-from exporter.vb365.model import SessionResult, SessionType
+from exporter.vb365.records.restore_session import SessionResult, SessionType
 
 __all__ = ["FINISHED_DURATION", "ORGANIZATION_FAMILIES"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from exporter.metrics.catalogue.rows import NO_SAMPLES, Kind, Sample, SnapshotFamily
+from exporter.metrics.catalogue.family import NO_SAMPLES, Kind, Sample, SnapshotFamily
 from exporter.polling.snapshot import Snapshot
 
 __all__ = ["SERVER_FAMILIES"]

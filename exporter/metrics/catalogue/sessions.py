@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from operator import attrgetter
 
 from exporter.config import Extra
-from exporter.metrics.catalogue.rows import (
+from exporter.metrics.catalogue.family import (
     AS_OF_THE_LAST_POLL,
     NO_SAMPLES,
     RESULTS,
@@ -18,7 +18,7 @@ from exporter.metrics.catalogue.rows import (
     SessionSamples,
     SessionValue,
 )
-from exporter.vb365.model import RestoreSession, SessionResult, SessionState
+from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionState
 
 __all__ = ["SESSION_LABELS", "session_families"]
 

@@ -15,8 +15,8 @@ from typing import Annotated
 import bcrypt
 
 from exporter.config.grammar import Block
-from exporter.config.readers import Reader, duration, flag, inline_secret, printable, whole_number
 from exporter.config.secrets import SecretSource
+from exporter.config.types import Reader, duration, flag, inline_secret, printable, whole_number
 
 __all__ = ["HEADERS", "HTTPBlock", "RateLimitBlock", "TLSBlock", "WebFile"]
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from exporter.config.document import read_document
 from exporter.config.problems import ConfigError, Findings, Problem
 from exporter.config.shape import read_shape
+from exporter.config.yaml_file import read_document
 from exporter.web.tls import ServerTLS
 from exporter.web.webconfig.context import server_tls
 from exporter.web.webconfig.grammar import HEADERS, HTTPBlock, RateLimitBlock, TLSBlock, WebFile

@@ -1,0 +1,59 @@
+"""`--once`: poll every server once and write what `/metrics` would say, for node_exporter's textfile collector."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import structlog
+
+from exporter.config import Config
+from exporter.metrics.formats import Format
+from exporter.metrics.telemetry import Telemetry
+from exporter.service.audit_trail import auditing
+from exporter.service.service import Service
+from exporter.system.files import check_replaceable, print_all, replace_file
+
+__all__ = ["poll_once"]
+
+log = structlog.get_logger()
+
+# What was written before is read first, and that may be hundreds of thousands of lines.
+_AUDIT_SECONDS = 60.0
+
+
+def poll_once(
+    config: Config,
+    output_file: Path | None,
+    stop: threading.Event,
+    *,
+    audit_log_file: Path | None = None,
+) -> int:
+    """Poll and write, and return the exit status: 0 if every server answered fully, else 1.
+
+    What failed is written as it is, with `vb365_up` 0. `process_*` and `python_*` are left out: beside those of
+    node_exporter they would stand there twice. When `stop` is set first, nothing is written.
+
+    Args:
+        config: whom to poll.
+        output_file: the file to replace; None for standard output.
+        stop: abandons it.
+        audit_log_file: where to write which sessions began or ended; None for nowhere.
+
+    Raises:
+        OutputError: the output or the audit log cannot be written. What can be found out before the poll is.
+    """
+    if output_file is not None:
+        check_replaceable(output_file)
+    service = Service(config, telemetry=Telemetry(with_process=False))
+    with auditing(service, audit_log_file, close_seconds=_AUDIT_SECONDS):
+        complete = service.poll_once(stop)
+        service.stop()
+    if stop.is_set():
+        log.warning("stopped before the poll had ended, nothing is written")
+        return 1
+    chunks = service.publisher.exposition(Format.TEXT).chunks(gzip=False)
+    if output_file is None:
+        return 0 if print_all(chunks) and complete else 1
+    replace_file(output_file, chunks)
+    return 0 if complete else 1

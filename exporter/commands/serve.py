@@ -1,0 +1,146 @@
+"""The daemon: serves and polls until a signal ends it, and reloads when it is asked to."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+
+import structlog
+
+from exporter import __version__
+from exporter.config import Config
+from exporter.flags import Options
+from exporter.service.audit_trail import auditing
+from exporter.service.reload import Reloader
+from exporter.service.service import Service
+from exporter.service.web_view import ServiceSite
+from exporter.system.memory import give_back_freed_memory
+from exporter.system.signals import Wish, wishes
+from exporter.system.systemd import Notifier, take_listeners
+from exporter.web.app import WebApp
+from exporter.web.server import Address, WebServer, bind_listeners
+from exporter.web.webconfig import Protection
+
+__all__ = ["run_daemon"]
+
+log = structlog.get_logger()
+
+_DRAIN_SECONDS = 1.5
+_AUDIT_SECONDS = 1.0
+# Windows notices Ctrl-C only between waits.
+_WAKE_SECONDS = 1.0
+_EVERY_INTERFACE = {"::", "0.0.0.0"}  # noqa: S104 - read from what was bound, binds nothing
+
+
+def run_daemon(
+    options: Options,
+    load: Callable[[], Config],
+    *,
+    introduce: Callable[[str], None] = lambda _url: None,
+) -> int:
+    """Poll and serve until a signal ends it; returns the exit status.
+
+    Args:
+        options: the command line's.
+        load: loads the configuration, at the start and for each reload.
+        introduce: called with the URL of the first listener when it answers.
+
+    Raises:
+        ConfigError: the configuration or the web configuration cannot be used.
+        OutputError: the audit log cannot be written to.
+        WebServerError: the web server cannot serve.
+        NotActivatedError: systemd was to hand over listeners and has not.
+    """
+    give_back_freed_memory()
+    with wishes() as queue:
+        notifier = Notifier()
+        config = load()
+        protection = Protection(options.web_config_file)
+        listeners = (
+            take_listeners()
+            if options.web_systemd_socket
+            else bind_listeners([str(address) for address in options.web_listen_address])
+        )
+        service = Service(config)
+        reloader = Reloader(service, load, protection, notifier)
+        app = WebApp(
+            ServiceSite(service),
+            telemetry_path=options.web_telemetry_path,
+            max_requests=options.web_max_requests,
+            guards=[protection.guard],
+            extra_headers=protection.headers,
+            reload=reloader.reload if options.web_enable_lifecycle else None,
+        )
+        web = WebServer(app, listeners, refuse=app.refuse, tls=protection.tls)
+        with auditing(service, options.audit_log_file, close_seconds=_AUDIT_SECONDS):
+            web.start()
+            log.info(
+                "started",
+                version=__version__,
+                servers=len(config.servers),
+                shard=options.shard,
+                total_shards=options.total_shards,
+                listening=",".join(map(str, web.addresses)),
+                protected_by=", ".join(sorted(protection.kinds)) or "nothing",
+            )
+            introduce(_url(web.addresses[0], protection))
+            service.start()
+            notifier.ready()
+            status = _run(queue, service, reloader, web, notifier)
+            log.info("stopping")
+            notifier.stopping()
+            web.close(_DRAIN_SECONDS)
+            service.stop()
+        log.info("stopped")
+    return status
+
+
+def _url(address: Address, protection: Protection) -> str:
+    scheme = "https" if "TLS" in protection.kinds else "http"
+    host = "localhost" if address.host in _EVERY_INTERFACE else address.url_host
+    return f"{scheme}://{host}:{address.port}"
+
+
+def _run(
+    queue: SimpleQueue[Wish],
+    service: Service,
+    reloader: Reloader,
+    web: WebServer,
+    notifier: Notifier,
+) -> int:
+    """Do what is wished until that is to stop, and give signs of life meanwhile."""
+    next_sign = -math.inf
+    while True:
+        try:
+            wish = queue.get(timeout=min(_WAKE_SECONDS, notifier.watchdog_seconds or math.inf))
+        except Empty:
+            wish = None
+        if wish is Wish.STOP:
+            return 0
+        if wish is Wish.RELOAD:
+            reloader.reload()
+        if not web.running:
+            log.error("nothing can be served any more")
+            return 1
+        stuck = service.unhealthy()
+        notifier.status(_status(service, stuck))
+        if notifier.watchdog_seconds and not stuck and time.monotonic() >= next_sign:
+            next_sign = time.monotonic() + notifier.watchdog_seconds
+            notifier.alive()
+
+
+def _status(service: Service, stuck: tuple[str, ...]) -> str:
+    """One line for `systemctl status`."""
+    failing = [
+        f"{snapshot.server} ({snapshot.status.failure_reason})"
+        for snapshot in service.publisher.snapshots()
+        if snapshot.status.up is False
+    ]
+    parts = [f"polling {len(service.config.servers)} servers"]
+    if failing:
+        parts.append(f"failing: {', '.join(failing)}")
+    if stuck:
+        parts.append(f"stuck: {', '.join(stuck)}")
+    return "; ".join(parts)

@@ -1,0 +1,107 @@
+"""Counts over sessions that are kept up to date as sessions come and go, instead of counted anew."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
+from types import MappingProxyType
+
+from exporter.polling.snapshot import (
+    DURATION_BUCKETS_SECONDS,
+    Activity,
+    DurationHistogram,
+    EndedKey,
+    StartedKey,
+)
+from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
+
+__all__ = ["ActivityTally", "EndedTally", "ended_key"]
+
+
+def ended_key(session: RestoreSession) -> EndedKey:
+    """The organization, type and result that a session which is over counts for."""
+    return (session.organization, session.type, session.result or SessionResult.UNKNOWN)
+
+
+class EndedTally:
+    """How many of the kept sessions have ended, and when the newest of them did."""
+
+    def __init__(self) -> None:
+        self.stopped: Counter[EndedKey] = Counter()
+        self.last_end: dict[EndedKey, datetime] = {}
+
+    def add(self, session: RestoreSession) -> None:
+        """Count a session."""
+        key = ended_key(session)
+        self.stopped[key] += 1
+        if session.end_time is not None:
+            last = self.last_end.get(key)
+            if last is None or session.end_time > last:
+                self.last_end[key] = session.end_time
+
+    def remove(self, session: RestoreSession, remaining: Iterable[RestoreSession]) -> None:
+        """Count a session no more; `remaining` are those still counted."""
+        key = ended_key(session)
+        self.stopped[key] -= 1
+        if self.stopped[key] == 0:
+            del self.stopped[key]
+            self.last_end.pop(key, None)
+        elif session.end_time is not None and self.last_end[key] == session.end_time:
+            # The newest one goes, though others stay: rare (a deletion), so a look at all of them is cheap enough.
+            ends = [
+                other.end_time
+                for other in remaining
+                if other.end_time is not None and ended_key(other) == key
+            ]
+            if ends:
+                self.last_end[key] = max(ends)
+            else:
+                del self.last_end[key]
+
+
+class ActivityTally:
+    """What was seen to start and to finish; the source of the counters."""
+
+    def __init__(self) -> None:
+        self._organizations: dict[str, None] = {}  # an ordered set
+        self._started: Counter[StartedKey] = Counter()
+        self._finished: Counter[EndedKey] = Counter()
+        self._durations: dict[SessionType, DurationHistogram] = {}
+
+    def meet(self, organization: str) -> None:
+        """Note that an organization exists."""
+        self._organizations[organization] = None
+
+    def start(self, session: RestoreSession) -> None:
+        """Count a session that was seen to start."""
+        self._started[session.organization, session.type] += 1
+
+    def finish(self, session: RestoreSession) -> None:
+        """Count a session that was seen to finish, and its duration when it has one."""
+        self._finished[ended_key(session)] += 1
+        seconds = session.duration_seconds
+        if seconds is None:
+            return
+        known = self._durations.get(session.type, _EMPTY_HISTOGRAM)
+        bucket = bisect_left(DURATION_BUCKETS_SECONDS, seconds)
+        counts = list(known.counts)
+        counts[bucket] += 1
+        self._durations[session.type] = DurationHistogram(
+            counts=tuple(counts), sum_seconds=known.sum_seconds + seconds
+        )
+
+    def activity(self) -> Activity:
+        """All of it as a value."""
+        return Activity(
+            organizations=tuple(self._organizations),
+            started=MappingProxyType(dict(self._started)),
+            finished=MappingProxyType(dict(self._finished)),
+            durations=MappingProxyType(dict(self._durations)),
+        )
+
+
+_EMPTY_HISTOGRAM = DurationHistogram(
+    counts=(0,) * (len(DURATION_BUCKETS_SECONDS) + 1), sum_seconds=0.0
+)

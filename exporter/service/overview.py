@@ -1,0 +1,197 @@
+"""What the status page may say right now: snapshots summed up, at a cost that does not grow with the history."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from heapq import merge
+from itertools import islice
+
+from exporter import __version__
+from exporter.config import Config, ServerConfig
+from exporter.metrics.labels import label_value
+from exporter.polling.latest import LatestEnded, ended_at
+from exporter.polling.snapshot import RunningSession, Snapshot
+from exporter.vb365.records.restore_session import RestoreSession, SessionResult
+from exporter.web.status import (
+    LONG_RUNNING_SECONDS,
+    RECENT_SECONDS,
+    FailedRestore,
+    ServerStatus,
+    SessionRow,
+    StatusPage,
+)
+
+__all__ = ["Overview"]
+
+# The tables show fewer; the timeline draws all of them that it has room for.
+_MOST_RUNNING = 60
+_MOST_FINISHED = 160
+
+
+class Overview:
+    """Sums up the servers of a configuration. Belongs to one thread at a time."""
+
+    def __init__(self) -> None:
+        self._latest = LatestEnded(_MOST_FINISHED)
+
+    def page(
+        self,
+        config: Config,
+        published: Iterable[Snapshot],
+        *,
+        monotonic: float,
+        timestamp: float,
+    ) -> StatusPage:
+        """Sum up what is known.
+
+        Args:
+            config: which servers there are, and which personal data may be shown.
+            published: what may still be said of them.
+            monotonic: now, in seconds on the clock that ages are measured with.
+            timestamp: now, in Unix seconds.
+        """
+        now = datetime.fromtimestamp(timestamp, UTC)
+        by_name = {snapshot.server: snapshot for snapshot in published}
+        snapshots = [
+            by_name.get(server.name, Snapshot(server=server.name)) for server in config.servers
+        ]
+        return StatusPage(
+            version=__version__,
+            generated=now,
+            servers=tuple(
+                _server(server, snapshot, monotonic=monotonic, now=now)
+                for server, snapshot in zip(config.servers, snapshots, strict=True)
+            ),
+            running=_longest_running(snapshots, now, config.info_labels),
+            running_total=sum(len(snapshot.running) for snapshot in snapshots),
+            long_running_total=sum(_long_running(snapshot, now) for snapshot in snapshots),
+            finished=self._last_finished(snapshots, now, config.info_labels),
+            finished_totals=_finished_totals(snapshots),
+            recent_failures=_recent_failures(snapshots, now),
+            info_labels=config.info_labels,
+        )
+
+    def _last_finished(
+        self, snapshots: Sequence[Snapshot], now: datetime, info_labels: Sequence[str]
+    ) -> tuple[SessionRow, ...]:
+        of_servers = (
+            [(snapshot.server, session) for session in self._latest.of(snapshot.finished)]
+            for snapshot in snapshots
+        )
+        last_first = merge(*of_servers, key=lambda pair: ended_at(pair[1]), reverse=True)
+        return tuple(
+            _row(server, session, now, info_labels)
+            for server, session in islice(last_first, _MOST_FINISHED)
+        )
+
+
+def _longest_running(
+    snapshots: Sequence[Snapshot], now: datetime, info_labels: Sequence[str]
+) -> tuple[SessionRow, ...]:
+    of_servers = (
+        [(one.server, running.session) for running in one.running[: -_MOST_RUNNING - 1 : -1]]
+        for one in snapshots
+    )
+    oldest_first = merge(*of_servers, key=lambda pair: pair[1].creation_time)
+    return tuple(
+        _row(server, session, now, info_labels)
+        for server, session in islice(oldest_first, _MOST_RUNNING)
+    )
+
+
+def _long_running(snapshot: Snapshot, now: datetime) -> int:
+    """How many have been open for too long; running sessions stand newest first."""
+
+    def age_seconds(running: RunningSession) -> float:
+        return (now - running.session.creation_time).total_seconds()
+
+    first = bisect_left(snapshot.running, LONG_RUNNING_SECONDS, key=age_seconds)
+    return len(snapshot.running) - first
+
+
+def _finished_totals(snapshots: Iterable[Snapshot]) -> tuple[tuple[str, int], ...]:
+    totals: Counter[SessionResult] = Counter()
+    for snapshot in snapshots:
+        for (_, _, result), count in snapshot.stopped.items():
+            totals[result] += count
+    return tuple((result.value, totals[result]) for result in SessionResult if totals[result])
+
+
+def _recent_failures(snapshots: Iterable[Snapshot], now: datetime) -> tuple[FailedRestore, ...]:
+    since = now - timedelta(seconds=RECENT_SECONDS)
+    newest: dict[tuple[str, str], datetime] = {}
+    for snapshot in snapshots:
+        for (organization, _, result), ended in snapshot.last_end.items():
+            if result is SessionResult.FAILED and ended > since:
+                key = (snapshot.server, label_value(organization))
+                newest[key] = max(ended, newest.get(key, since))
+    return tuple(
+        FailedRestore(server=server, organization=organization, ended=ended)
+        for (server, organization), ended in sorted(
+            newest.items(), key=lambda item: item[1], reverse=True
+        )
+    )
+
+
+def _server(
+    server: ServerConfig, snapshot: Snapshot, *, monotonic: float, now: datetime
+) -> ServerStatus:
+    status = snapshot.status
+    confirmed = [running.confirmed_at for running in snapshot.running]
+    if snapshot.finished:
+        confirmed.append(snapshot.finished_at)
+    if snapshot.listed:
+        confirmed.append(snapshot.listed_at)
+    since = status.up_since if status.up else status.failing_since
+    return ServerStatus(
+        name=snapshot.server,
+        up=status.up,
+        since=None if since is None else now - timedelta(seconds=monotonic - since),
+        reason=status.failure_reason,
+        detail=status.failure_message,
+        version=status.version,
+        api_version=status.api_version,
+        tls_verified=not server.tls_config.insecure_skip_verify,
+        certificate_not_after=status.certificate_not_after,
+        last_poll=_moment(status.last_poll_timestamp),
+        last_success=_moment(status.last_success_timestamp),
+        data_age_seconds=monotonic - min(confirmed) if confirmed else None,
+        poll_interval_seconds=server.poll_interval,
+        stale_after_seconds=server.stale_after,
+        sessions_known=snapshot.sessions_known,
+        sessions_stale=_stale(snapshot),
+        sessions_without_series=snapshot.sessions_without_series,
+        sessions_not_kept=snapshot.sessions_not_kept,
+    )
+
+
+def _stale(snapshot: Snapshot) -> int:
+    """How many sessions are known, but by now too old to be shown."""
+    shown = len(snapshot.running_with_series) + sum(len(one.sessions) for one in snapshot.finished)
+    return snapshot.sessions_known - snapshot.sessions_without_series - shown
+
+
+def _row(
+    server: str, session: RestoreSession, now: datetime, info_labels: Sequence[str]
+) -> SessionRow:
+    return SessionRow(
+        server=server,
+        session_id=session.id,
+        organization=label_value(session.organization),
+        type=session.type.value,
+        state=session.state.value,
+        result=session.result.value if session.result else None,
+        started=session.creation_time,
+        ended=session.end_time if session.stopped else None,
+        duration_seconds=session.duration_seconds
+        if session.stopped
+        else (now - session.creation_time).total_seconds(),
+        info=tuple(label_value(getattr(session, label)) for label in info_labels),
+    )
+
+
+def _moment(timestamp: float | None) -> datetime | None:
+    return None if timestamp is None else datetime.fromtimestamp(timestamp, UTC)

@@ -1,0 +1,77 @@
+"""Reloading: load everything anew, and only when all of it can be used put it into force."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+
+import structlog
+
+from exporter.config import Config, ConfigError
+from exporter.service.service import Service
+from exporter.system.systemd import Notifier
+from exporter.web.webconfig import Protection
+
+__all__ = ["Reloader"]
+
+log = structlog.get_logger()
+
+
+class Reloader:
+    """Reloads the configuration of a service and of its web server; any thread may ask for it, one at a time is served.
+
+    Args:
+        service: whose configuration it is.
+        load: loads the configuration; what it raises keeps the old one in force.
+        protection: reads the web configuration file again.
+        notifier: told when it begins and when it is over.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        load: Callable[[], Config],
+        protection: Protection,
+        notifier: Notifier,
+    ) -> None:
+        self._service = service
+        self._load = load
+        self._protection = protection
+        self._notifier = notifier
+        self._lock = threading.Lock()
+
+    def reload(self) -> tuple[str, ...]:
+        """Load the configuration and put it into force.
+
+        Returns:
+            What is wrong with it, a line per problem; the old one is in force then. Nothing when all is well.
+        """
+        with self._lock:
+            self._notifier.reloading()
+            try:
+                return self._reload()
+            finally:
+                self._notifier.ready()
+
+    def _reload(self) -> tuple[str, ...]:
+        try:
+            config = self._load()
+            self._protection.reload()
+        except ConfigError as error:
+            for problem in error.problems:
+                log.error(  # noqa: TRY400 - the problems are the user's, a traceback would hide them
+                    "configuration cannot be used, the old one stays in force",
+                    place=problem.place,
+                    problem=problem.message,
+                )
+            self._service.keep()
+            return tuple(map(str, error.problems))
+        changes = self._service.apply(config)
+        names = asdict(changes).items()
+        log.info(
+            "configuration reloaded",
+            servers=len(config.servers),
+            **{change: ",".join(servers) for change, servers in names if servers},
+        )
+        return ()

@@ -1,0 +1,220 @@
+"""The composition root: which server is polled by whom, what they publish, and in which order it starts, changes and stops."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from exporter.config import Config, Extra, ServerConfig
+from exporter.metrics.exposition import Publisher
+from exporter.metrics.telemetry import Telemetry
+from exporter.polling.clock import Clock
+from exporter.polling.snapshot import Snapshot
+from exporter.service.server_worker import Target
+from exporter.vb365.records.restore_session import RestoreSession
+
+__all__ = ["Changes", "Service"]
+
+_STOP_SECONDS = 2.0
+# Windows notices Ctrl-C only between waits.
+_WAKE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What a new configuration has changed: names of servers."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+
+
+class Service:
+    """Polls the configured servers and publishes what they answer.
+
+    `start`, `apply` and `stop` are for one thread at a time; the rest is for any.
+
+    Args:
+        config: what to poll.
+        clock: the process's clocks.
+        telemetry: the exporter's own metrics.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock | None = None,
+        telemetry: Telemetry | None = None,
+    ) -> None:
+        self.clock = clock or Clock()
+        self.config = config
+        self.telemetry = telemetry or Telemetry()
+        self.telemetry.configured(config.poll_interval, self.clock.timestamp())
+        self.publisher = self._make_publisher(config)
+        self.record: Callable[[str, tuple[RestoreSession, ...]], None] = lambda _server, _sessions: (
+            None
+        )
+        """Takes the sessions of a server that began or ended, after each poll; called by pollers' threads."""
+        self._publishing = threading.Lock()
+        self._targets: dict[str, Target] = {}
+        self._closing: list[threading.Thread] = []
+        self._was_ready = False
+
+    def start(self) -> None:
+        """Start a poller for each server; their polls are spread over the interval, but for the first."""
+        self._put_into_force(self.config)
+
+    def apply(self, config: Config) -> Changes:
+        """Put a configuration into force; it was loaded, so nothing in it can fail.
+
+        A server whose part is the same goes on with all that is known of it, and with its token; its files are read
+        again. One that is gone takes its series along. One whose part is another starts afresh: what is said of it
+        stays until its first poll, unless it is to be found at another URL.
+        """
+        self._was_ready = not self.waiting()
+        return self._put_into_force(config)
+
+    def keep(self) -> None:
+        """Go on with the configuration in force, because another could not be loaded, and say so in the metrics."""
+        self.telemetry.reload_failed()
+        self.publisher.own_metrics_changed()
+
+    def poll_once(self, stop: threading.Event) -> bool:
+        """Poll all servers once, at the same time, instead of starting; `stop` abandons it.
+
+        Returns:
+            Whether every server gave everything it was asked for.
+        """
+        for server in self.config.servers:
+            target = self._target(server, None, first_gap_seconds=server.poll_interval)
+            self._targets[server.name] = target
+            target.start_one_poll()
+        for target in self._targets.values():
+            while target.works and not stop.is_set():
+                target.join(_WAKE_SECONDS)
+        return not self.waiting() and all(
+            snapshot.status.up for snapshot in self.publisher.snapshots()
+        )
+
+    def stop(self) -> None:
+        """Abandon the polls, log out where the API has a logout; takes 2 s at most."""
+        targets = tuple(self._targets.values())
+        for target in targets:
+            target.stop()
+        self._close(targets)
+        until = self.clock.monotonic() + _STOP_SECONDS
+        for thread in self._closing:
+            thread.join(max(0.0, until - self.clock.monotonic()))
+        for target in targets:
+            target.join(max(0.0, until - self.clock.monotonic()))
+
+    def unhealthy(self) -> tuple[str, ...]:
+        """The servers whose pollers have stopped moving."""
+        return tuple(name for name, target in self._targets.items() if not target.poller.healthy())
+
+    def waiting(self) -> tuple[str, ...]:
+        """The servers that were not polled yet; none, once all were, also when a new configuration adds some."""
+        if self._was_ready:
+            return ()
+        polled = {
+            name for name, target in self._targets.items() if target.poller.polled_once.is_set()
+        }
+        # Who is served before `start` has come to the pollers is told of all servers, not of none.
+        return tuple(server.name for server in self.config.servers if server.name not in polled)
+
+    def _put_into_force(self, config: Config) -> Changes:
+        before = self._targets
+        targets = self._targets_for(config, before)
+        leaving = [target for name, target in before.items() if targets.get(name) is not target]
+        with self._publishing:
+            for target in leaving:
+                target.stop()
+            if _shown(config) != _shown(self.config):
+                self.publisher = self._make_publisher(config, self.publisher.snapshots())
+            self.config = config
+            self._targets = targets
+            for old in leaving:
+                new = targets.get(old.server.name)
+                if new is None or new.server.url != old.server.url:
+                    self.publisher.withdraw(old.server.name)
+                if new is None:
+                    old.telemetry.end()
+        self.telemetry.configured(config.poll_interval, self.clock.timestamp())
+        self.publisher.own_metrics_changed()
+        self._close(leaving)
+        for name, target in targets.items():
+            if before.get(name) is target:
+                target.client.reread_files()
+            else:
+                target.start()
+        return Changes(
+            added=tuple(name for name in targets if name not in before),
+            removed=tuple(name for name in before if name not in targets),
+            changed=tuple(old.server.name for old in leaving if old.server.name in targets),
+        )
+
+    def _make_publisher(self, config: Config, snapshots: Iterable[Snapshot] = ()) -> Publisher:
+        return Publisher(
+            self.telemetry.registry,
+            info_labels=config.info_labels,
+            extras=_extras(config),
+            monotonic=self.clock.monotonic,
+            snapshots=snapshots,
+        )
+
+    def _targets_for(self, config: Config, before: dict[str, Target]) -> dict[str, Target]:
+        targets: dict[str, Target] = {}
+        count = len(config.servers)
+        for number, server in enumerate(config.servers):
+            old = before.get(server.name)
+            if old is not None and old.server == server:
+                targets[server.name] = old
+            else:
+                gap_seconds = server.poll_interval * (1 - number / count)
+                targets[server.name] = self._target(server, old, first_gap_seconds=gap_seconds)
+        return targets
+
+    def _target(
+        self, server: ServerConfig, predecessor: Target | None, *, first_gap_seconds: float
+    ) -> Target:
+        stop = threading.Event()
+        return Target(
+            server,
+            clock=self.clock,
+            telemetry=self.telemetry.server(server.name, server.sessions.extras),
+            publish=self._publish_unless(stop),
+            record=lambda sessions: self.record(server.name, sessions),
+            stop=stop,
+            predecessor=predecessor,
+            first_gap_seconds=first_gap_seconds,
+        )
+
+    def _close(self, targets: Iterable[Target]) -> None:
+        """Log out and close connections, without waiting for it."""
+        self._closing = [thread for thread in self._closing if thread.is_alive()]
+        for target in targets:
+            name = f"close-{target.server.name}"
+            thread = threading.Thread(target=target.client.close, name=name, daemon=True)
+            thread.start()
+            self._closing.append(thread)
+
+    def _publish_unless(self, stop: threading.Event) -> Callable[[Snapshot], None]:
+        def publish(snapshot: Snapshot) -> None:
+            # Under the lock: a poller that is being stopped must not bring back what was withdrawn.
+            with self._publishing:
+                if not stop.is_set():
+                    self.publisher.publish(snapshot)
+
+        return publish
+
+
+def _extras(config: Config) -> frozenset[Extra]:
+    """What any server is asked for beyond its sessions."""
+    return frozenset(extra for server in config.servers for extra in server.sessions.extras)
+
+
+def _shown(config: Config) -> tuple[tuple[str, ...], frozenset[Extra]]:
+    """What decides which families of single sessions there are."""
+    return (config.info_labels, _extras(config))

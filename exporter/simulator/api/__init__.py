@@ -1,0 +1,1 @@
+"""The simulated REST API over a world."""

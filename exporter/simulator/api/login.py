@@ -1,0 +1,187 @@
+"""The token endpoint: `POST /{version}/token` in the style of the older and of the newer servers."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Final, Literal, get_args
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+
+from exporter.simulator.api.documents import dumps
+from exporter.simulator.api.routes import Problem
+from exporter.simulator.api.tokens import Grant, Style, Throttle, ThrottledError, TokenOffice
+
+if TYPE_CHECKING:
+    from exporter.simulator.api.routes import Call
+
+__all__ = ["Login", "LoginAnswer", "TokenStyle", "bearer_token", "is_loopback", "token_fields"]
+
+TokenStyle = Literal["auto", "owin", "core"]
+
+# Names are this simulator's own: those of real servers are not known.
+_COOKIE: Final = "XSRF-TOKEN"
+_TRUE: Final = frozenset({"true", "1"})
+
+
+def is_loopback(request: web.BaseRequest) -> bool:
+    """Whether the request comes from this machine."""
+    try:
+        address = ipaddress.ip_address(request.remote or "")
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+@dataclass(slots=True, kw_only=True)
+class Login:
+    """Answers token requests and knows which requests bear a good token.
+
+    `style` auto is owin for v6 and core for v7 and v8. `throttle_loopback` lets the limits hold for this machine too.
+    """
+
+    office: TokenOffice
+    throttle: Throttle
+    style: TokenStyle = "auto"
+    throttle_loopback: bool = False
+
+    def __post_init__(self) -> None:
+        if self.style not in get_args(TokenStyle):
+            raise ValueError(f"unknown token style {self.style!r}")
+
+    def style_of(self, call: Call) -> Style:
+        """The style in which this call is answered."""
+        if self.style == "auto":
+            return "owin" if call.version == "v6" else "core"
+        return self.style
+
+    def permits(self, call: Call) -> bool:
+        """Whether the call bears a token that is good now, with its antiforgery cookie if it needs one."""
+        token = bearer_token(call)
+        return token is not None and self.office.accepts(token, call.request.cookies.get(_COOKIE))
+
+    def log_out(self, call: Call) -> None:
+        """End the token the call bears."""
+        self.office.revoke(bearer_token(call) or "", refresh_too=True)
+
+    async def answer(self, call: Call, *, throttled: bool = False, refuse: str = "") -> LoginAnswer:
+        """Tokens, or why there are none.
+
+        `throttled` lets the limits hold for everybody, `refuse` is a grant type that is refused whatever it bears.
+
+        Raises:
+            Problem: The request or the credentials are refused, in the form of the newer servers.
+        """
+        if throttled or self.throttle_loopback or not is_loopback(call.request):
+            try:
+                self.throttle.count(call.request.remote or "")
+            except ThrottledError as error:
+                return LoginAnswer(_too_many(error))
+        fields = await token_fields(call)
+        style, kind = self.style_of(call), fields.get("grant_type", "")
+        antiforgery = (
+            call.version != "v6"
+            and fields.get("disable_antiforgery_token", "").lower() not in _TRUE
+        )
+        grant = None
+        if kind == "password" and refuse != kind:
+            grant = self.office.log_in(
+                fields.get("username", ""),
+                fields.get("password", ""),
+                style=style,
+                antiforgery=antiforgery,
+            )
+        elif kind == "refresh_token" and refuse != kind:
+            grant = self.office.refresh(
+                fields.get("refresh_token", ""),
+                style=style,
+                antiforgery=antiforgery,
+                cookie=call.request.cookies.get(_COOKIE),
+            )
+        elif kind not in {"password", "refresh_token"}:
+            return LoginAnswer(_refused(style, "unsupported_grant_type", "Unsupported grant type."))
+        if grant is None:
+            text = (
+                "Invalid username or password." if kind == "password" else "Invalid refresh token."
+            )
+            return LoginAnswer(_refused(style, "invalid_grant", text))
+        return LoginAnswer(self._granted(grant, style), grant)
+
+    def _granted(self, grant: Grant, style: Style) -> web.Response:
+        now = datetime.now(UTC)
+        expires = now + timedelta(seconds=self.office.lifetime_seconds)
+        fields: dict[str, object] = {"access_token": grant.access_token, "token_type": "bearer"}
+        if style == "owin":
+            fields |= {
+                "expires_in": max(1, int(self.office.lifetime_seconds) - 1),
+                "refresh_token": grant.refresh_token,
+                ".issued": format_datetime(now, usegmt=True),
+                ".expires": format_datetime(expires, usegmt=True),
+            }
+        else:
+            fields |= {
+                "expires_in": int(self.office.lifetime_seconds),
+                "refresh_token": grant.refresh_token,
+                "userName": self.office.username,
+                ".issued": now.isoformat().replace("+00:00", "Z"),
+                ".expires": expires.isoformat().replace("+00:00", "Z"),
+            }
+        response = web.json_response(text=dumps(fields))
+        if grant.antiforgery is not None:
+            response.set_cookie(_COOKIE, grant.antiforgery, secure=True, httponly=True)
+        return response
+
+
+@dataclass(frozen=True, slots=True)
+class LoginAnswer:
+    """What the token endpoint answers, and what it granted if it did."""
+
+    response: web.Response
+    grant: Grant | None = None
+
+
+def bearer_token(call: Call) -> str | None:
+    """The token in the Authorization header, or None."""
+    scheme, _, token = call.request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+async def token_fields(call: Call) -> dict[str, str]:
+    """The fields of a token request: JSON if it says so, a form otherwise, whatever it says.
+
+    Raises:
+        Problem: They cannot be read.
+    """
+    body = await call.request.read()
+    try:
+        if call.request.content_type != "application/json":
+            return dict(parse_qsl(body.decode(), keep_blank_values=True))
+        fields = json.loads(body)
+    except ValueError:
+        raise Problem(400, "The request body cannot be read.") from None
+    if not isinstance(fields, dict):
+        raise Problem(400, "The request body cannot be read.")
+    return {
+        str(name): str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in fields.items()
+        if value is not None
+    }
+
+
+def _too_many(error: ThrottledError) -> web.Response:
+    return web.Response(
+        status=429, reason=error.phrase, headers={"Retry-After": str(error.retry_after)}
+    )
+
+
+def _refused(style: Style, error: str, text: str) -> web.Response:
+    if style == "owin":
+        body = dumps({"error": error, "error_description": text})
+        return web.json_response(text=body, status=400)
+    status = 401 if error == "invalid_grant" else 400
+    return web.json_response(text=dumps({"message": text}), status=status)

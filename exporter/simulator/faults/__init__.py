@@ -1,0 +1,1 @@
+"""Faults that the simulated server can be given."""

@@ -1,0 +1,245 @@
+"""What faults do to a right JSON answer before it goes out."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from exporter.simulator.api.documents import dumps
+from exporter.simulator.world.sessions import TICKS_PER_SECOND, ticks_from_text, timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from exporter.simulator.api.routes import Call
+    from exporter.simulator.faults.registry import Fault
+
+__all__ = ["DAMAGES", "shift_times"]
+
+# JSON as it was read, and is about to be ruined: nothing narrower than Any would hold for long.
+Document = Any
+
+_TEXTS: Final = frozenset(
+    {
+        "name",
+        "organization",
+        "initiatedBy",
+        "details",
+        "scopeName",
+        "clientHost",
+        "reason",
+        "itemName",
+        "title",
+        "message",
+        "version",
+    }
+)
+_OTHER_TYPES: Final[dict[str, object]] = {
+    "name": 17,
+    "organization": ["contoso"],
+    "type": 3,
+    "creationTime": 1645544425,
+    "endTime": {"at": "noon"},
+    "startTime": True,
+    "state": True,
+    "result": [],
+    "status": {},
+    "initiatedBy": 1.5,
+    "details": 12,
+    "scopeName": False,
+    "clientHost": {},
+    "eTag": "seven",
+    "itemSizeBytes": "many",
+    "totalItemsCount": "all",
+    "restoredItemsCount": [12],
+    "failedItemsCount": {},
+    "skippedItemsCount": "none",
+    "version": 8,
+}
+_NEWER_VALUES: Final = {
+    "type": "Vpp",
+    "state": "Suspended",
+    "result": "Cancelled",
+    "status": "Suspended",
+}
+_TIMES: Final = frozenset({"creationTime", "endTime", "startTime", ".issued", ".expires"})
+_HUGE: Final = "huge number"
+_CONTROLS: Final = "\x00\x07\x1b[31m\r\n\x7f\x85\u2028"
+
+
+def _records(document: Document, fault: Fault) -> Iterator[dict[str, Any]]:
+    """The objects to damage: those of a page, or the document; only the fault's session if it has one."""
+    for record in document.get("results", [document]):
+        if fault.session_id in (None, record.get("id")):
+            yield record
+
+
+def _each_record(change: Callable[[dict[str, Any]], None]) -> Callable[..., str]:
+    def damage(document: Document, fault: Fault, _: Call) -> str:
+        for record in _records(document, fault):
+            change(record)
+        return dumps(document)
+
+    return damage
+
+
+def _other_types(record: dict[str, Any]) -> None:
+    record |= {name: value for name, value in _OTHER_TYPES.items() if name in record}
+
+
+def _newer_values(record: dict[str, Any]) -> None:
+    record |= {name: value for name, value in _NEWER_VALUES.items() if name in record}
+
+
+def _nulls(record: dict[str, Any]) -> None:
+    record |= {name: None for name in record if name != "id"}
+
+
+def _missing_fields(record: dict[str, Any]) -> None:
+    for name in [name for name in record if name != "id"]:
+        del record[name]
+
+
+def _not_uuids(record: dict[str, Any]) -> None:
+    if "id" in record:
+        record["id"] = f"session-{record['id'][:8]}"
+
+
+def _end_before_creation(record: dict[str, Any]) -> None:
+    created = record.get("creationTime")
+    if created is not None and record.get("state") == "Stopped":
+        record["endTime"] = timestamp(ticks_from_text(created) - 3600 * TICKS_PER_SECOND)
+
+
+def _append(text: str) -> Callable[[dict[str, Any]], None]:
+    def change(record: dict[str, Any]) -> None:
+        for name, value in record.items():
+            if name in _TEXTS and isinstance(value, str):
+                record[name] = value + text
+
+    return change
+
+
+def _wrong_charset(document: Document, fault: Fault, _: Call) -> bytes:
+    for record in _records(document, fault):
+        _append("é")(record)
+    return dumps(document).encode("latin-1", "replace")
+
+
+def _numbers(replacements: tuple[object, ...]) -> Callable[..., str]:
+    """Replace every number, in turn, and give each record an eTag so that it has one."""
+
+    def damage(document: Document, fault: Fault, _: Call) -> str:
+        done = 0
+
+        def ruined(value: Document) -> Document:
+            nonlocal done
+            if isinstance(value, dict):
+                return {name: ruined(item) for name, item in value.items()}
+            if isinstance(value, list):
+                return [ruined(item) for item in value]
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                done += 1
+                return replacements[done % len(replacements)]
+            return value
+
+        for record in _records(document, fault):
+            record.setdefault("eTag", 1)
+            if fault.session_id is not None:
+                record.update(ruined(record))
+        whole = document if fault.session_id is not None else ruined(document)
+        return dumps(whole).replace(f'"{_HUGE}"', "1e999")
+
+    return damage
+
+
+def _truncated(document: Document, _: Fault, __: Call) -> str:
+    text = dumps(document)
+    return text[: len(text) // 2]
+
+
+def _wrong_type_page(document: Document, _: Fault, __: Call) -> str:
+    return dumps({**document, "results": {"not": "a list"}})
+
+
+def _wrong_type_record(document: Document, fault: Fault, _: Call) -> str:
+    document["results"] = [
+        f"session {number}" if fault.session_id in (None, record["id"]) else record
+        for number, record in enumerate(document["results"])
+    ]
+    return dumps(document)
+
+
+def _duplicate_ids(document: Document, _: Fault, __: Call) -> str:
+    document["results"] += document["results"][:1]
+    return dumps(document)
+
+
+def _endless_paging(document: Document, _: Fault, call: Call) -> str:
+    """The first page again and again (see `misbehaviour`), each time saying that another one follows."""
+    offset = int(call.parameters.get("offset") or 0)
+    return dumps({**document, "offset": offset, "_links": _next(document, offset, "", call)})
+
+
+def _next_elsewhere(document: Document, fault: Fault, call: Call) -> str:
+    links = _next(document, document["offset"], fault.target, call)
+    return dumps({**document, "_links": links})
+
+
+def _next(document: Document, offset: int, host: str, call: Call) -> Document:
+    path, limit = call.request.path, document["limit"]
+    href = f"{host}{path}?offset={offset + limit}&limit={limit}"
+    return {**document["_links"], "next": {"href": href}}
+
+
+def _deep_nesting(_: Document, fault: Fault, __: Call) -> str:
+    depth = int(fault.value)
+    return "[" * depth + "]" * depth
+
+
+def _of_page(
+    damage: Callable[[Document, Fault, Call], str],
+) -> Callable[[Document, Fault, Call], str]:
+    """What is no page stays as it is."""
+
+    def damage_page(document: Document, fault: Fault, call: Call) -> str:
+        return damage(document, fault, call) if "results" in document else dumps(document)
+
+    return damage_page
+
+
+def shift_times(value: Document, ticks: int) -> Document:
+    """The document with every time later by `ticks`; the sentinel of year 9999 stays."""
+    if isinstance(value, dict):
+        return {
+            name: timestamp(ticks_from_text(item) + ticks)
+            if name in _TIMES and isinstance(item, str) and item[:1].isdecimal() and item < "9999"
+            else shift_times(item, ticks)
+            for name, item in value.items()
+        }
+    if isinstance(value, list):
+        return [shift_times(item, ticks) for item in value]
+    return value
+
+
+DAMAGES: Final[dict[str, Callable[[Document, Fault, Call], str | bytes]]] = {
+    "truncated_json": _truncated,
+    "wrong_type_top": lambda *_: json.dumps("a string"),
+    "wrong_type_page": _of_page(_wrong_type_page),
+    "wrong_type_record": _of_page(_wrong_type_record),
+    "wrong_type_field": _each_record(_other_types),
+    "nan": _numbers((float("nan"), float("inf"), float("-inf"))),
+    "huge_number": _numbers((_HUGE,)),
+    "deep_nesting": _deep_nesting,
+    "wrong_charset": _wrong_charset,
+    "lone_surrogates": _each_record(_append("\ud800")),
+    "control_characters": _each_record(_append(_CONTROLS)),
+    "nulls": _each_record(_nulls),
+    "missing_fields": _each_record(_missing_fields),
+    "unknown_enums": _each_record(_newer_values),
+    "duplicate_ids": _of_page(_duplicate_ids),
+    "not_uuids": _each_record(_not_uuids),
+    "end_before_creation": _each_record(_end_before_creation),
+    "endless_paging": _of_page(_endless_paging),
+    "next_to_other_host": _of_page(_next_elsewhere),
+}

@@ -1,0 +1,1 @@
+"""The simulated world: organizations and their restore sessions over time."""

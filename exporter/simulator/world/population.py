@@ -1,0 +1,211 @@
+"""Who works in the simulated world and what their sessions are called: seeded, with hostile names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, TypedDict
+
+from exporter.simulator.world.sessions import (
+    TICKS_PER_SECOND,
+    Session,
+    datetime_from_ticks,
+    details_of,
+)
+
+if TYPE_CHECKING:
+    from random import Random
+
+__all__ = ["RESULTS", "TYPES", "Plan", "Population"]
+
+TYPES: Final = ("Vex", "Veod", "Vesp", "Vet")
+RESULTS: Final = ("Success", "Warning", "Failed")
+
+_EXPLORERS: Final = {
+    "Vex": "Exchange restore",
+    "Veod": "OneDrive restore",
+    "Vesp": "SharePoint restore",
+    "Vet": "Teams restore",
+}
+_ORGANIZATIONS: Final = (
+    "contoso.onmicrosoft.com",
+    'Fabrikam "North", Inc.',
+    "Müller & Söhne GmbH",
+    "NORTHWIND\\Tenant",
+    "日本支社.onmicrosoft.com",
+    "adventure-works.onmicrosoft.com",
+)
+_SCOPES: Final = (
+    "Entire organization",
+    "All organizations",
+    "Job: Office 365 Suite to Blob",
+    'Job: "Quarterly", \\\\nas01\\backup',
+    "Job: Größe & Übersicht",
+    "Job: 財務部, メール",
+)
+_OPERATORS: Final = (
+    "SRV0101\\Administrator",
+    "CONTOSO\\svc-helpdesk",
+    "CONTOSO\\Zoë.Ångström",
+    "FABRIKAM\\o'brien",
+    "contoso.onmicrosoft.com",  # how it looks through Cloud Connect
+)
+_HOSTS: Final = (
+    "SRV (via: 10.0.0.1)",
+    "srv0101 (via: 127.0.0.1)",
+    "HELPDESK-07 (via: 10.20.0.15)",
+)
+_PORTAL_SCOPES: Final = ("Finance team", "Zoë Ångström")
+_REASONS: Final = ("Ticket 4711: mail deleted by mistake", 'Legal hold, "Project Ü"')
+_MAX_ITEMS: Final = 24
+_DAYS_TO_RESTORE_POINT: Final = 5
+
+
+class _Person(TypedDict):
+    initiated_by: str
+    client_host: str
+    scope_name: str
+
+
+class _Subject(TypedDict):
+    id: str
+    name: str
+    organization: str | None
+    type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How a session that has just started will go: its length, its result and its items."""
+
+    duration_seconds: float
+    result: str
+    items: str
+
+    @property
+    def duration(self) -> int:
+        """Its length in ticks."""
+        return int(self.duration_seconds * TICKS_PER_SECOND)
+
+
+class Population:
+    """Draws sessions that look like those of real servers; the same draws for the same random source."""
+
+    def __init__(self, random: Random, organizations: int) -> None:
+        self.organizations = tuple(_organization(number) for number in range(organizations))
+        self._random = random
+
+    def new_id(self) -> str:
+        """A random UUID (version 4) in lower case."""
+        digits = f"{self._random.getrandbits(128):032x}"
+        return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+
+    def opened(self, created: int) -> Session:
+        """A session that was just opened: no details, no reason, and already the result Success."""
+        return Session(
+            **self._person(),
+            **self._subject(self.type(), created),
+            created=created,
+            ended=None,
+            state="Working",
+            result="Success",
+        )
+
+    def finished(
+        self, *, created: int, ended: int, type_: str, result: str, items: str, e_tag: int
+    ) -> Session:
+        """A session that is over."""
+        person = self._person()
+        return Session(
+            **person,
+            **self._subject(type_, created),
+            created=created,
+            ended=ended,
+            state="Stopped",
+            result=result,
+            items=items,
+            details=details_of(items),
+            reason=self._pick(_REASONS) if person["scope_name"] else "",
+            e_tag=e_tag,
+        )
+
+    def closed(self, opened: Session, ended: int, *, result: str, items: str) -> Session:
+        """The same session after it ended: those from the Restore Portal have a reason."""
+        return replace(
+            opened,
+            ended=ended,
+            state="Stopped",
+            result=result,
+            items=items,
+            details=details_of(items),
+            reason=self._pick(_REASONS) if opened.scope_name else "",
+        )
+
+    def result(self) -> str:
+        """A result: mostly Success."""
+        draw = self._random.random()
+        return "Success" if draw < 0.82 else "Warning" if draw < 0.92 else "Failed"
+
+    def items(self, result: str) -> str:
+        """What became of a session's items, in keeping with its result."""
+        random = self._random
+        count = int(random.random() ** 2 * _MAX_ITEMS)
+        letters = ["rrrro"[random.getrandbits(3) % 5] for _ in range(count)]
+        if result != "Success":
+            letters.append("w" if result == "Warning" else "f")
+            letters.append("sc"[random.getrandbits(1)])
+            random.shuffle(letters)
+        return "".join(letters)
+
+    def plan(self) -> Plan:
+        """The course of a session that starts now: 10 s to 3 min."""
+        result = self.result()
+        return Plan(
+            duration_seconds=self._random.uniform(10, 180), result=result, items=self.items(result)
+        )
+
+    def trimmed(self, ticks: int) -> int:
+        """The time cut so that its timestamp has 0 to 7 fractional digits, mostly 7."""
+        unit = int(10 ** max(0, self._random.randrange(12) - 4))
+        return ticks // unit * unit
+
+    def type(self) -> str:
+        """One of the four types."""
+        return self._pick(TYPES)
+
+    def _person(self) -> _Person:
+        through_portal = self._random.random() < 0.1
+        return {
+            "initiated_by": self._pick(_OPERATORS),
+            "client_host": self._pick(_HOSTS),
+            "scope_name": self._pick(_PORTAL_SCOPES) if through_portal else "",
+        }
+
+    def _subject(self, type_: str, created: int) -> _Subject:
+        point = self._restore_point(created)
+        return {
+            "id": self.new_id(),
+            "name": f"{_EXPLORERS[type_]} ({self._pick(_SCOPES)} - {point})",
+            "organization": self._pick(self.organizations) if self.organizations else None,
+            "type": type_,
+        }
+
+    def _pick(self, options: tuple[str, ...]) -> str:
+        return options[int(self._random.random() * len(options))]
+
+    def _restore_point(self, created: int) -> str:
+        """The restore point's time as the server's culture writes it: American or New Zealand's."""
+        point = datetime_from_ticks(created) - timedelta(
+            seconds=self._random.random() * _DAYS_TO_RESTORE_POINT * 86_400
+        )
+        clock = f"{point.hour % 12 or 12}:{point.minute:02}:{point.second:02}"
+        half = "AM" if point.hour < 12 else "PM"
+        if self._random.random() < 0.2:
+            return f"{point.day:02}/{point.month:02}/{point.year} {clock} {half}"
+        return f"{point.month}/{point.day}/{point.year} {clock} {half}"
+
+
+def _organization(number: int) -> str:
+    if number < len(_ORGANIZATIONS):
+        return _ORGANIZATIONS[number]
+    return f"tenant-{number + 1:04}.onmicrosoft.com"

@@ -1,0 +1,286 @@
+"""The restore sessions of a server that is not there: a seeded state machine with its own clock.
+
+Nothing here knows of a network. Time comes from the clock the world is given; whoever looks at the world first lets it
+catch up with that clock, so it needs no thread and goes the same way however often it is looked at.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from random import Random
+from threading import RLock
+from typing import Final, TypedDict, Unpack
+
+from exporter.simulator.world.activity import Activity, history, left_open
+from exporter.simulator.world.population import TYPES, Population
+from exporter.simulator.world.sessions import Session, check_items, details_of, ticks_from_datetime
+
+__all__ = ["Change", "SessionFields", "World", "accelerated", "utc_now"]
+
+Clock = Callable[[], datetime]
+
+_CHANGES_KEPT: Final = 10_000
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+def accelerated(speed: float, clock: Clock = utc_now) -> Clock:
+    """A clock that starts with `clock` and passes `speed` seconds for each of its seconds."""
+    start = clock()
+    return lambda: start + (clock() - start) * speed
+
+
+class SessionFields(TypedDict, total=False):
+    """What can be told of a session by hand: attributes of `Session`, times as aware datetimes."""
+
+    id: str
+    name: str
+    organization: str | None
+    type: str
+    creation_time: datetime
+    end_time: datetime | None
+    state: str
+    result: str
+    initiated_by: str
+    details: str
+    scope_name: str
+    client_host: str
+    reason: str
+    items: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """An entry of the change feed; `number` grows by one with each, `e_tag` is None for a deleted session."""
+
+    number: int
+    session_id: str
+    e_tag: int | None
+
+
+class World:
+    """Restore sessions, finished and running, that go on by themselves. Safe to use from several threads.
+
+    Args:
+        seed: The same seed and clock make the same world.
+        organizations: How many there are.
+        sessions: Finished sessions in the history of the last 30 days.
+        clock: The world's time, aware.
+        activity: Whether sessions start, proceed and end by themselves; False makes a quiet world.
+        minimum: Whether there are at least so many sessions that every type, state and result occurs, two of them left
+            open 3 and 30 days ago. With False, 0 sessions and no activity the world is empty.
+
+    Raises:
+        ValueError: A number is negative.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int = 1,
+        organizations: int = 4,
+        sessions: int = 200,
+        clock: Clock = utc_now,
+        activity: bool = True,
+        minimum: bool = True,
+    ) -> None:
+        if organizations < 0 or sessions < 0:
+            raise ValueError("organizations and sessions must not be negative")
+        if minimum:
+            organizations, sessions = max(organizations, 1), max(sessions, len(TYPES))
+        self.seed = seed
+        self._clock = clock
+        self._lock = RLock()
+        past = Population(_random(seed, "history"), organizations)
+        self.organizations = past.organizations
+        self._by_hand = Population(_random(seed, "by hand"), organizations)
+        now = self.now()
+        finished = history(now, sessions, past, _random(seed, "times"))
+        self._sessions = {session.id: session for session in finished}
+        self._order = sorted((session.created, key) for key, session in self._sessions.items())
+        self._changes: deque[Change] = deque(maxlen=_CHANGES_KEPT)
+        self._change_number = len(self._sessions)
+        for session in left_open(now, past) if minimum else ():
+            self.put(session)
+        self._activity: Activity | None = None
+        if activity:
+            random = _random(seed, "activity")
+            self._activity = Activity(now, Population(random, organizations), random, self)
+        self._changes.clear()
+        self.advance()
+
+    # Looking at it
+
+    def now(self) -> int:
+        """The world's time in ticks."""
+        return ticks_from_datetime(self._clock())
+
+    def advance(self) -> None:
+        """Let everything happen that is due by now."""
+        with self._lock:
+            if self._activity is not None:
+                self._activity.advance(self.now())
+
+    def session(self, session_id: str) -> Session | None:
+        """The session with this id, in upper or lower case, or None."""
+        with self._lock:
+            self.advance()
+            return self.find(session_id)
+
+    def sessions(
+        self, *, created_after: int | None = None, created_before: int | None = None
+    ) -> list[Session]:
+        """Sessions newest first; the bounds (ticks) are exclusive."""
+        with self._lock:
+            low, high = self._bounds(created_after, created_before)
+            return [self._sessions[key] for _, key in reversed(self._order[low:high])]
+
+    def page(
+        self,
+        offset: int,
+        limit: int,
+        *,
+        created_after: int | None = None,
+        created_before: int | None = None,
+    ) -> tuple[list[Session], bool]:
+        """Up to `limit` sessions from `offset` on, newest first, and whether more follow."""
+        with self._lock:
+            low, high = self._bounds(created_after, created_before)
+            end = max(low, high - offset)
+            start = max(low, end - limit)
+            page = [self._sessions[key] for _, key in reversed(self._order[start:end])]
+            return page, start > low
+
+    def change_number(self) -> int:
+        """The number of the newest change."""
+        with self._lock:
+            return self._change_number
+
+    def changes_since(self, number: int, limit: int) -> list[Change] | None:
+        """Up to `limit` changes after the one with this number; None when not all of them are known any more."""
+        with self._lock:
+            if not self._change_number - len(self._changes) <= number <= self._change_number:
+                return None
+            first = len(self._changes) - (self._change_number - number)
+            last = min(first + limit, len(self._changes))
+            return [self._changes[index] for index in range(first, last)]
+
+    # Changing it by hand
+
+    def add_session(self, **fields: Unpack[SessionFields]) -> str:
+        """Add a session and return its id; without fields, one that is opened now.
+
+        One that is Stopped ends now, with details from its `items`, unless the fields say otherwise.
+
+        Raises:
+            ValueError: There is a session with this id, or `items` has a letter that means nothing.
+        """
+        with self._lock:
+            self.advance()
+            created = fields.get("creation_time")
+            opened = self._by_hand.opened(
+                self.now() if created is None else ticks_from_datetime(created)
+            )
+            opened = replace(opened, id=fields.pop("id", opened.id).lower())
+            if opened.id in self._sessions:
+                raise ValueError(f"there is a session with the id {opened.id} already")
+            self.put(self._changed(opened, fields))
+            return opened.id
+
+    def change_session(self, session_id: str, **fields: Unpack[SessionFields]) -> None:
+        """Change a session; without fields only its eTag grows.
+
+        Stopping one ends it now, with details from its `items`, unless the fields say otherwise.
+
+        Raises:
+            KeyError: There is no such session.
+            ValueError: The fields give it another id, or `items` has a letter that means nothing.
+        """
+        with self._lock:
+            self.advance()
+            session = self._sessions[session_id.lower()]
+            if fields.pop("id", session.id).lower() != session.id:
+                raise ValueError("a session keeps its id")
+            self.put(self._changed(session, fields))
+
+    def finish(self, session_id: str, result: str = "Success") -> None:
+        """Stop a session now.
+
+        Raises:
+            KeyError: There is no such session.
+        """
+        self.change_session(session_id, state="Stopped", result=result)
+
+    def remove(self, session_id: str) -> None:
+        """Delete a session, as the server's history retention does.
+
+        Raises:
+            KeyError: There is no such session.
+        """
+        with self._lock:
+            self.advance()
+            session = self._sessions.pop(session_id.lower())
+            del self._order[bisect_left(self._order, (session.created, session.id))]
+            self._note(session.id, None)
+
+    # The store that the world's own activity works on
+
+    def find(self, session_id: str) -> Session | None:
+        """As `session`, without letting the world catch up first."""
+        with self._lock:
+            return self._sessions.get(session_id.lower())
+
+    def put(self, session: Session) -> None:
+        """Keep a new session, or a new version of one, under the next eTag."""
+        with self._lock:
+            before = self._sessions.get(session.id)
+            if before is not None and before.created != session.created:
+                del self._order[bisect_left(self._order, (before.created, before.id))]
+                before = None
+            if before is None:
+                insort(self._order, (session.created, session.id))
+            e_tag = self._change_number + 1
+            self._sessions[session.id] = replace(session, e_tag=e_tag)
+            self._note(session.id, e_tag)
+
+    def _changed(self, session: Session, fields: SessionFields) -> Session:
+        """The session with these fields, and what stopping it entails."""
+        check_items(fields.get("items", ""))
+        attributes: dict[str, object] = dict(fields)
+        for name, attribute in (("creation_time", "created"), ("end_time", "ended")):
+            if name in attributes:
+                moment = attributes.pop(name)
+                attributes[attribute] = (
+                    ticks_from_datetime(moment) if isinstance(moment, datetime) else None
+                )
+        if fields.get("state") == "Stopped" and not session.stopped:
+            items = fields.get("items", session.items.rstrip("a"))
+            created = session.created
+            attributes = {
+                "items": items,
+                "details": details_of(items),
+                "ended": max(created, self.now()),
+            } | attributes
+        return replace(session, **attributes)  # type: ignore[arg-type]  # the TypedDict has typed them
+
+    def _bounds(self, after: int | None, before: int | None) -> tuple[int, int]:
+        self.advance()
+        low = 0 if after is None else bisect_left(self._order, (after + 1, ""))
+        high = len(self._order) if before is None else bisect_left(self._order, (before, ""))
+        return low, max(low, high)
+
+    def _note(self, session_id: str, e_tag: int | None) -> None:
+        self._change_number += 1
+        self._changes.append(Change(number=self._change_number, session_id=session_id, e_tag=e_tag))
+
+
+def _random(seed: int, purpose: str) -> Random:
+    """A random source of its own for each purpose, so that one does not disturb another."""
+    return Random(f"{seed}/{purpose}")  # noqa: S311 - a repeatable world, nothing secret

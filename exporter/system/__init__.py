@@ -1,0 +1,1 @@
+"""The operating system: signals, systemd, files and the interpreter."""

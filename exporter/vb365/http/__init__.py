@@ -1,0 +1,1 @@
+"""One HTTP exchange with a VB365 server, bounded in time and size."""

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.commands.list_sessions import Listing, json_text, table_text
+from exporter.vb365.records.restore_session import SessionResult, SessionState, SessionType
+from support.sessions import NOON, finished, running, session_id
+
+HOSTILE = "evil\x1b[2J\n\t\x7f\x9b\u202egro\ud800"
+
+
+def test_a_table_lines_up_whatever_the_names() -> None:
+    sessions = (
+        running(75, organization="東京.example"),
+        finished(90, result=SessionResult.FAILED, type=SessionType.VET),
+        finished(100, organization="", end_time=None, result=SessionResult.UNKNOWN),
+    )
+
+    assert table_text([Listing(server="hq", sessions=sessions)], NOON, headed=False).splitlines() == [
+        "ID                                    ORGANIZATION             TYPE  STATE    RESULT   CREATED               DURATION",
+        "00000000-0000-0000-0000-00000000004b  東京.example             Vex   Working  -        2026-03-01T10:45:00Z  1 h 15 min",
+        "00000000-0000-0000-0000-00000000005a  contoso.onmicrosoft.com  Vet   Stopped  Failed   2026-03-01T10:30:00Z  30 s",
+        "00000000-0000-0000-0000-000000000064  -                        Vex   Stopped  Unknown  2026-03-01T10:20:00Z  unknown",
+    ]  # fmt: skip
+
+
+def test_several_servers_have_a_heading_each_and_one_without_sessions_none() -> None:
+    listings = [
+        Listing(server="hq", sessions=(running(1),)),
+        Listing(server="empty", sessions=()),
+        Listing(server="branch", sessions=(running(2),)),
+    ]
+
+    lines = table_text(listings, NOON, headed=True).splitlines()
+
+    assert ["hq:", "ID", session_id(1), "", "branch:", "ID", session_id(2)] == [
+        line.partition(" ")[0] for line in lines
+    ]
+
+
+def test_a_state_that_is_not_known_counts_as_running() -> None:
+    session = running(2, state=SessionState.UNKNOWN)
+
+    (_, line) = table_text(
+        [Listing(server="hq", sessions=(session,))], NOON, headed=False
+    ).splitlines()
+
+    assert line.split()[3:] == ["Unknown", "-", "2026-03-01T11:58:00Z", "2", "min"]
+
+
+@given(st.text(st.characters()))
+def test_whatever_an_organization_is_called_the_terminal_is_safe(name: str) -> None:
+    listing = Listing(server="hq", sessions=(running(1, organization=name + HOSTILE),))
+
+    lines = table_text([listing], NOON, headed=True).split("\n")
+
+    assert len(lines) == 4
+    assert all(line.isprintable() for line in lines)
+    assert "\n".join(lines).encode()
+
+
+def test_json_is_one_array_of_all_sessions_with_the_server_in_each() -> None:
+    listings = [
+        Listing(
+            server="hq",
+            sessions=(
+                running(75),
+                finished(90, end_time=NOON - timedelta(minutes=89, milliseconds=-1.5)),
+            ),
+        ),
+        Listing(server="branch", sessions=(finished(2, end_time=None),)),
+    ]
+
+    assert json.loads(json_text(listings)) == [
+        {
+            "server": "hq",
+            "id": session_id(75),
+            "organization": "contoso.onmicrosoft.com",
+            "type": "Vex",
+            "state": "Working",
+            "result": None,
+            "created": "2026-03-01T10:45:00Z",
+            "ended": None,
+            "duration_seconds": None,
+        },
+        {
+            "server": "hq",
+            "id": session_id(90),
+            "organization": "contoso.onmicrosoft.com",
+            "type": "Vex",
+            "state": "Stopped",
+            "result": "Success",
+            "created": "2026-03-01T10:30:00Z",
+            "ended": "2026-03-01T10:31:00Z",
+            "duration_seconds": 60.002,
+        },
+        {
+            "server": "branch",
+            "id": session_id(2),
+            "organization": "contoso.onmicrosoft.com",
+            "type": "Vex",
+            "state": "Stopped",
+            "result": "Success",
+            "created": "2026-03-01T11:58:00Z",
+            "ended": None,
+            "duration_seconds": None,
+        },
+    ]
+
+
+def test_json_has_a_line_for_each_session() -> None:
+    listing = Listing(server="hq", sessions=(running(1), finished(2)))
+
+    lines = json_text([listing]).splitlines()
+
+    assert ["[", session_id(1), session_id(2), "]"] == [
+        json.loads(line.removesuffix(","))["id"] if line.startswith("{") else line for line in lines
+    ]
+
+
+@pytest.mark.parametrize("listings", [[], [Listing(server="hq", sessions=())]])
+def test_json_without_sessions_is_an_empty_array(listings: list[Listing]) -> None:
+    assert json_text(listings) == "[]\n"
+    assert table_text(listings, NOON, headed=True) == ""
+
+
+def test_json_tells_what_runs_not_when_it_ends() -> None:
+    # An endTime of a running session means nothing, whatever it says.
+    listing = Listing(server="hq", sessions=(running(1, end_time=NOON),))
+
+    (told,) = json.loads(json_text([listing]))
+
+    assert (told["ended"], told["duration_seconds"]) == (None, None)
+
+
+def test_names_in_json_are_those_of_the_labels() -> None:
+    listing = Listing(server="hq", sessions=(running(1, organization=HOSTILE),))
+
+    text = json_text([listing])
+
+    assert text.isascii()
+    assert "\x7f" not in text
+    assert json.loads(text)[0]["organization"] == "evil\ufffd[2J\n\ufffd\ufffd\ufffd\u202egro\ufffd"

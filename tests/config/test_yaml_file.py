@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.config.problems import ConfigError
+from exporter.config.yaml_file import LARGEST_FILE_BYTES, parse_document, read_document
+
+
+def problem_of(text: str | bytes) -> str:
+    data = text if isinstance(text, bytes) else text.encode()
+    with pytest.raises(ConfigError) as caught:
+        parse_document(data, "config.yaml")
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("", None),
+        ("# only a comment\n", None),
+        ("a: 1\nb: [x, 2.5, true, no, ~]\n", {"a": 1, "b": ["x", 2.5, True, False, None]}),
+        ("day: 2024-01-31\n", {"day": "2024-01-31"}),
+        ("day: 2024-99-99\n", {"day": "2024-99-99"}),
+        ("1: x\nyes: y\n", {"1": "x", "yes": "y"}),
+        ("\ufeffa: ü\n", {"a": "ü"}),
+        ("a: &x {b: 1}\nc: *x\n", {"a": {"b": 1}, "c": {"b": 1}}),
+        (
+            "a: &x {b: 1, c: 2}\nd: {<<: *x, c: 3}\n",
+            {"a": {"b": 1, "c": 2}, "d": {"b": 1, "c": 3}},
+        ),
+        ("a: {<<: [{b: 1}, {b: 2, c: 3}]}\n", {"a": {"b": 1, "c": 3}}),
+    ],
+)
+def test_yaml_becomes_plain_values(text: str, value: object) -> None:
+    document, findings = parse_document(text.encode(), "config.yaml")
+
+    assert value == document
+    assert findings.problems == []
+
+
+def test_duplicate_keys_are_all_reported_with_their_lines() -> None:
+    text = "a: 1\nb:\n  - c: 1\n    d: 2\n    c: 3\na: 4\n"
+
+    document, findings = parse_document(text.encode(), "config.yaml")
+
+    assert document == {"a": 1, "b": [{"c": 1, "d": 2}]}
+    assert [str(problem) for problem in findings.problems] == [
+        "b[0].c: duplicate key in line 5, first in line 3",
+        "a: duplicate key in line 6, first in line 1",
+    ]
+
+
+def test_a_merged_key_that_is_overruled_is_no_duplicate_wherever_the_alias_is_used() -> None:
+    text = "a: &a {x: 1}\nb: &b {<<: *a, x: 2}\nc: {<<: *b}\nd: {<<: *b, x: 3}\n"
+
+    document, findings = parse_document(text.encode(), "config.yaml")
+
+    assert document == {"a": {"x": 1}, "b": {"x": 2}, "c": {"x": 2}, "d": {"x": 3}}
+    assert findings.problems == []
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: 1\nb: [1\nc: 2\n", "line 3, column 2: a comma or the closing bracket is missing"),
+        ("a: 1\n  b: 2\n", "line 2, column 4: a key is not expected here; check the indentation"),
+        ("a: 'x\n", "line 2, column 1: quotes are not closed"),
+        ("a: 'x' y\n", "line 1, column 8: the indentation does not fit here, or quotes"),
+        ("a:\n\tb: 1\n", "line 2, column 1: a value cannot start with this character"),
+        ("a: 1\n---\nb: 2\n", "line 2, column 1: a second document (---) is not expected"),
+        ("a: @hunter2\n", "line 1, column 4: a value cannot start with this character"),
+        ("a: *hunter2\n", "line 1, column 4: an alias (*) without its anchor (&); quote text"),
+        ("a: *!hunter2\n", "line 1, column 5: expected alphabetic or numeric character"),
+        ("a: !hunter2 x\n", "line 1, column 4: tags (!) are not supported; quote text that"),
+        ("a: !!python/name:os.system\n", "line 1, column 4: tags (!) are not supported"),
+        ("a: !!set {x}\n", "line 1, column 4: tags (!) are not supported"),
+        ("a: !!omap [x: 1]\n", "line 1, column 4: tags (!) are not supported"),
+        ("a: !!binary aHVudGVyMg==\n", "line 1, column 4: tags (!) are not supported"),
+        ('a: "hunter\\q2"\n', r"line 1, column 12: unknown escape; single quotes take \ as it is"),
+        ("a: !!int hunter2\n", "line 1, column 4: not the number or truth value it seems"),
+        ("a: !!int ''\n", "line 1, column 4: not the number or truth value it seems"),
+        ("a: !!bool hunter2\n", "line 1, column 4: not the number or truth value it seems"),
+        (f"a: {'9' * 5000}\n", "line 1, column 4: not the number or truth value it seems"),
+        ("[a]: 1\n", "line 1, column 1: a key must be a word"),
+        ("a: {<<: 1}\n", "line 1, column 9: << takes a mapping"),
+        ("a: &a [*a]\n", "line 1, column 4: an alias stands inside what it refers to"),
+        ("a: 1\nb: \x01\n", "line 2, column 4: the character U+0001 is not allowed"),
+        (b"a: 1\nb: hunter2\xff\n", "line 2: not UTF-8 text"),
+        ("a: " + "[" * 500, "line 1, column 53: nested too deeply"),
+        ("#" * (LARGEST_FILE_BYTES + 1), "is larger than 1024 KiB"),
+    ],
+)
+def test_text_that_cannot_be_read_says_where_and_not_what(text: str | bytes, problem: str) -> None:
+    said = problem_of(text)
+
+    assert said.startswith(f"config.yaml: {problem}")
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
+        + "".join(
+            f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n"
+            for before, name in zip("abcdefghi", "bcdefghij", strict=True)
+        ),
+        "a: &a {x: 1}\n"
+        + "".join(
+            f"{name}: &{name} {{<<: [{', '.join([f'*{before}'] * 10)}]}}\n"
+            for before, name in zip("abcdefghi", "bcdefghij", strict=True)
+        ),
+    ],
+    ids=["aliases", "merges"],
+)
+def test_aliases_of_aliases_cannot_fill_the_memory(text: str) -> None:
+    assert "aliases make this more than a configuration" in problem_of(text)
+
+
+@given(
+    st.binary(max_size=200)
+    | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace"))
+)
+def test_whatever_the_bytes_are_there_is_a_value_or_a_config_error(data: bytes) -> None:
+    with contextlib.suppress(ConfigError):
+        parse_document(data, "config.yaml")
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=20,
+    )
+)
+def test_what_is_dumped_as_yaml_is_read_as_the_same_values(value: object) -> None:
+    document, findings = parse_document(yaml.safe_dump(value).encode(), "config.yaml")
+
+    assert value == document
+    assert findings.problems == []
+
+
+def test_a_missing_file_is_named_as_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(ConfigError) as caught:
+        read_document(Path("config.yaml"))
+
+    assert str(caught.value) == "config.yaml: cannot be read: No such file or directory"
+
+
+def test_a_directory_is_no_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_document(tmp_path)
+
+    assert f"{tmp_path}: cannot be read: not a regular file" == str(caught.value)
+
+
+def test_a_file_without_permission_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    file = tmp_path / "config.yaml"
+    file.write_text("a: 1")
+    monkeypatch.setattr(Path, "open", refuse)
+
+    with pytest.raises(ConfigError, match=r"config\.yaml: cannot be read: Permission denied"):
+        read_document(file)

@@ -1,0 +1,387 @@
+from __future__ import annotations
+
+import dataclasses
+import platform
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from exporter import __version__
+from exporter.flags import FLAGS, ListenAddress, Options, parse, version_line
+
+USAGE = "Try vb365-restore-exporter --help.\n"
+
+
+def refused(
+    capsys: pytest.CaptureFixture[str],
+    *arguments: str,
+    environ: Mapping[str, str] | None = None,
+) -> str:
+    """What is told on standard error when the usage is wrong."""
+    with pytest.raises(SystemExit) as caught:
+        parse(arguments, environ or {})
+    assert caught.value.code == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.endswith(USAGE)
+    return told.err.removesuffix(USAGE)
+
+
+def test_without_flags_every_option_has_the_default_that_is_promised() -> None:
+    expected = Options(
+        config_file=Path("config.yaml"),
+        config_check=False,
+        demo=False,
+        once=False,
+        output_file=None,
+        list_sessions=None,
+        web_listen_address=(ListenAddress(host="", port=10365),),
+        web_telemetry_path="/metrics",
+        web_max_requests=40,
+        shard=0,
+        total_shards=1,
+        audit_log_file=None,
+        log_level="info",
+        log_format="logfmt",
+    )
+
+    assert expected == parse([], {}) == Options()
+
+
+def test_every_flag_reaches_its_option() -> None:
+    arguments = [
+        "--config.file=/etc/vb365.yaml",
+        "--once",
+        "--output.file=/var/lib/vb365.prom",
+        "--web.listen-address=:1",
+        "--web.listen-address",
+        "127.0.0.1:0",
+        "--web.telemetry-path=/a/b.c",
+        "--web.systemd-socket",
+        "--web.enable-lifecycle",
+        "--web.max-requests=7",
+        "--shard=2",
+        "--total-shards=3",
+        "--web.config.file=web.yml",
+        "--audit.log-file=/var/log/vb365/audit.log",
+        "--log.level=debug",
+        "--log.format",
+        "json",
+    ]
+
+    assert Options(
+        config_file=Path("/etc/vb365.yaml"),
+        once=True,
+        output_file=Path("/var/lib/vb365.prom"),
+        web_listen_address=(
+            ListenAddress(host="", port=1),
+            ListenAddress(host="127.0.0.1", port=0),
+        ),
+        web_telemetry_path="/a/b.c",
+        web_systemd_socket=True,
+        web_enable_lifecycle=True,
+        web_max_requests=7,
+        shard=2,
+        total_shards=3,
+        web_config_file=Path("web.yml"),
+        audit_log_file=Path("/var/log/vb365/audit.log"),
+        log_level="debug",
+        log_format="json",
+    ) == parse(arguments, {})
+    assert Options(config_check=True) == parse(["--config.check"], {})
+    assert Options(demo=True, list_sessions="table") == parse(["--list-sessions", "--demo"], {})
+    assert Options(list_sessions="json") == parse(["--list-sessions=json"], {})
+
+
+def test_every_flag_can_be_given_by_its_environment_variable() -> None:
+    environ = {
+        "VB365_EXPORTER_CONFIG_FILE": "/etc/vb365.yaml",
+        "VB365_EXPORTER_ONCE": "1",
+        "VB365_EXPORTER_OUTPUT_FILE": "/var/lib/vb365.prom",
+        "VB365_EXPORTER_WEB_LISTEN_ADDRESS": ":1, [::1]:2,",
+        "VB365_EXPORTER_WEB_TELEMETRY_PATH": "/m",
+        "VB365_EXPORTER_WEB_SYSTEMD_SOCKET": "true",
+        "VB365_EXPORTER_WEB_ENABLE_LIFECYCLE": "true",
+        "VB365_EXPORTER_WEB_MAX_REQUESTS": "7",
+        "VB365_EXPORTER_SHARD": "2",
+        "VB365_EXPORTER_TOTAL_SHARDS": "3",
+        "VB365_EXPORTER_WEB_CONFIG_FILE": "web.yml",
+        "VB365_EXPORTER_AUDIT_LOG_FILE": "/var/log/vb365/audit.log",
+        "VB365_EXPORTER_LOG_LEVEL": "warn",
+        "VB365_EXPORTER_LOG_FORMAT": "JSON",
+    }
+    # These do not go together with the others.
+    checking = {"VB365_EXPORTER_CONFIG_CHECK": "1"}
+    listing = {"VB365_EXPORTER_LIST_SESSIONS": "json", "VB365_EXPORTER_DEMO": "TRUE"}
+
+    assert {*environ, *checking, *listing} == {flag.variable for flag in FLAGS}
+    assert Options(
+        config_file=Path("/etc/vb365.yaml"),
+        once=True,
+        output_file=Path("/var/lib/vb365.prom"),
+        web_listen_address=(ListenAddress(host="", port=1), ListenAddress(host="::1", port=2)),
+        web_telemetry_path="/m",
+        web_systemd_socket=True,
+        web_enable_lifecycle=True,
+        web_max_requests=7,
+        shard=2,
+        total_shards=3,
+        web_config_file=Path("web.yml"),
+        audit_log_file=Path("/var/log/vb365/audit.log"),
+        log_level="warn",
+        log_format="json",
+    ) == parse([], environ)
+    assert Options(config_check=True) == parse([], checking)
+    assert Options(list_sessions="json", demo=True) == parse([], listing)
+
+
+def test_the_flag_wins_over_the_variable_even_one_that_is_wrong() -> None:
+    environ = {
+        "VB365_EXPORTER_DEMO": "true",
+        "VB365_EXPORTER_LOG_LEVEL": "loud",
+        "VB365_EXPORTER_WEB_LISTEN_ADDRESS": ":1,:2",
+    }
+
+    options = parse(
+        ["--demo=false", "--log.level=error", "--web.listen-address=:3"],
+        environ,
+    )
+
+    assert (False, "error", (ListenAddress(host="", port=3),)) == (
+        options.demo,
+        options.log_level,
+        options.web_listen_address,
+    )
+
+
+def test_the_last_of_a_flag_that_is_not_repeatable_wins() -> None:
+    assert parse(["--log.format=logfmt", "--log.format=json"], {}).log_format == "json"
+
+
+def test_empty_variables_and_those_of_no_flag_are_ignored() -> None:
+    environ = {
+        "VB365_EXPORTER_PORT": "tcp://10.0.0.1:10365",
+        "VB365_EXPORTER_SERVICE_HOST": "10.0.0.1",
+        "VB365_EXPORTER_VERSION": "1.2.3",
+        "VB365_EXPORTER_HELP": "true",
+        "VB365_EXPORTER_LOG_LEVEL": "",
+        "VB365_EXPORTER_DEMO": " ",
+        "VB365_EXPORTER_WEB_LISTEN_ADDRESS": ",",
+    }
+
+    assert Options() == parse([], environ)
+
+
+@pytest.mark.parametrize(
+    ("text", "on"),
+    [("true", True), ("1", True), ("True", True), ("false", False), ("0", False)],
+)
+def test_a_switch_takes_a_truth_value_or_none(text: str, *, on: bool) -> None:
+    assert on is parse([f"--config.check={text}"], {}).config_check
+    assert on is parse([], {"VB365_EXPORTER_CONFIG_CHECK": text}).config_check
+    assert parse(["--config.check"], {}).config_check
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "told"),
+    [
+        ("DEMO", "yes", "must be true, false, 1 or 0, not 'yes'"),
+        ("LOG_LEVEL", "loud", "must be one of debug, info, warn, error, not 'loud'"),
+        ("LOG_FORMAT", "xml", "must be one of logfmt, json, not 'xml'"),
+        ("WEB_MAX_REQUESTS", "-1", "must be a whole number, 0 for no limit, not '-1'"),
+        ("LIST_SESSIONS", "true", "must be one of table, json, not 'true'"),
+        ("SHARD", "vb365-0", "must be a whole number from 0 to 999, not 'vb365-0'"),
+        (
+            "WEB_LISTEN_ADDRESS",
+            ":1,x",
+            "must be an address such as :10365, 127.0.0.1:10365 or [::1]:10365, not ':1, x'",
+        ),
+    ],
+)
+def test_a_wrong_variable_is_named(
+    capsys: pytest.CaptureFixture[str], variable: str, text: str, told: str
+) -> None:
+    name = f"VB365_EXPORTER_{variable}"
+
+    assert (f"vb365-restore-exporter: error: environment variable {name}: {told}\n") == refused(
+        capsys, environ={name: text}
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--nope"], "unrecognized arguments: --nope"),
+        (["config.yaml"], "unrecognized arguments: config.yaml"),
+        (["-config.check"], "unrecognized arguments: -config.check"),
+        (["--config.chec"], "unrecognized arguments: --config.chec"),
+        (["--log.level"], "argument --log.level: expected one argument"),
+        (["--log.level="], "--log.level: must be one of debug, info, warn, error, not ''"),
+        (["--config.check=maybe"], "--config.check: must be true, false, 1 or 0, not 'maybe'"),
+        (["--config.file="], "--config.file: must be the name of a file, not ''"),
+        (["--web.max-requests=1.5"], "--web.max-requests: must be a whole number, 0 for no limit"),
+        (["--web.telemetry-path=metrics"], "--web.telemetry-path: must be a path such as /metrics"),
+        (["--web.telemetry-path=/a?b"], "--web.telemetry-path: must be a path such as /metrics"),
+        (["--web.telemetry-path=/a/"], "--web.telemetry-path: must be a path such as /metrics"),
+        (["--web.telemetry-path={x}"], "--web.telemetry-path: must be a path such as /metrics"),
+        (
+            ["--web.telemetry-path=/-/healthy"],
+            "--web.telemetry-path: must not be a path that the exporter uses otherwise",
+        ),
+        (["--list-sessions=xml"], "--list-sessions: must be one of table, json, not 'xml'"),
+        (["--shard=-1"], "--shard: must be a whole number from 0 to 999, not '-1'"),
+        (["--shard=1e3"], "--shard: must be a whole number from 0 to 999, not '1e3'"),
+        (["--total-shards=0"], "--total-shards: must be a whole number from 1 to 1000, not '0'"),
+        (["--total-shards=1001"], "--total-shards: must be a whole number from 1 to 1000"),
+    ],
+)
+def test_wrong_usage_is_status_2_and_names_the_flag(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    assert refused(capsys, *arguments).startswith(f"vb365-restore-exporter: error: {told}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("--once --list-sessions", "--once and --list-sessions cannot be given together"),
+        ("--list-sessions=json --config.check",
+         "--config.check and --list-sessions cannot be given together"),
+        ("--config.check --once", "--config.check and --once cannot be given together"),
+        ("--config.check --demo", "--config.check and --demo cannot be given together"),
+        ("--output.file=a.prom", "--output.file is for --once, which is not given"),
+        ("--output.file=a.prom --once=false", "--output.file is for --once, which is not given"),
+        ("--output.file=a.prom --list-sessions", "--output.file is for --once, which is not given"),
+        ("--shard=1", "--shard (1) must be lower than --total-shards (1)"),
+        ("--shard=4 --total-shards=4", "--shard (4) must be lower than --total-shards (4)"),
+        ("--demo --total-shards=2", "--demo and --total-shards cannot be given together"),
+        ("--once --audit.log-file=-",
+         "--audit.log-file and --once both write to standard output"),
+    ],
+)  # fmt: skip
+def test_flags_that_contradict_each_other_are_wrong_usage(
+    capsys: pytest.CaptureFixture[str], arguments: str, told: str
+) -> None:
+    assert f"vb365-restore-exporter: error: {told}\n" == refused(capsys, *arguments.split())
+
+
+def test_a_contradiction_names_the_variable_that_it_comes_from(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    environ = {"VB365_EXPORTER_ONCE": "true"}
+
+    assert refused(capsys, "--list-sessions", environ=environ) == (
+        "vb365-restore-exporter: error: environment variable VB365_EXPORTER_ONCE and "
+        "--list-sessions cannot be given together\n"
+    )
+    assert parse(["--list-sessions", "--once=false"], environ).list_sessions == "table"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["--demo --once", "--demo --once --output.file=a.prom", "--demo --list-sessions",
+     "--audit.log-file=-", "--once --audit.log-file=audit.log",
+     "--once --output.file=a.prom --audit.log-file=-", "--list-sessions --audit.log-file=-",
+     "--config.check --audit.log-file=-",
+     "--once --shard=1 --total-shards=2", "--config.check --shard=1 --total-shards=2"],
+)  # fmt: skip
+def test_flags_that_do_not_contradict_each_other_are_taken(arguments: str) -> None:
+    assert Options() != parse(arguments.split(), {})
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        (":10365", "", 10365),
+        ("127.0.0.1:0", "127.0.0.1", 0),
+        ("[::1]:9999", "::1", 9999),
+        ("[fe80::1%eth0]:9999", "fe80::1%eth0", 9999),
+        ("localhost:1", "localhost", 1),
+        ("0.0.0.0:65535", "0.0.0.0", 65535),  # noqa: S104 - read, not listened on
+    ],
+)
+def test_listen_addresses_are_host_and_port_and_print_as_they_are_written(
+    text: str, host: str, port: int
+) -> None:
+    address = parse([f"--web.listen-address={text}"], {}).web_listen_address[0]
+
+    assert ListenAddress(host=host, port=port) == address
+    assert text == str(address)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "10365", "localhost", "localhost:", ":x", ":-1", "::1:99", "[::1]", "[::1:9", "a b:1",
+     "http://a:1", "[a]:1", ":٣", "a/b:1", "unix:/run/x"],
+)  # fmt: skip
+def test_other_listen_addresses_are_refused(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    assert refused(capsys, f"--web.listen-address={text}").startswith(
+        "vb365-restore-exporter: error: --web.listen-address: must be an address such as :10365,"
+    )
+
+
+def test_a_port_has_an_end(capsys: pytest.CaptureFixture[str]) -> None:
+    told = refused(capsys, "--web.listen-address=:65536")
+
+    assert "--web.listen-address: must have a port from 0 to 65535, not ':65536'" in told
+
+
+def test_a_limit_of_0_requests_is_no_limit() -> None:
+    assert sys.maxsize == parse(["--web.max-requests=0"], {}).web_max_requests
+
+
+def test_the_status_page_can_make_room_for_the_metrics() -> None:
+    assert parse(["--web.telemetry-path=/"], {}).web_telemetry_path == "/"
+
+
+def test_help_tells_every_flag_with_its_default_in_lines_that_fit(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(["--help"], {})
+
+    told = capsys.readouterr()
+    assert caught.value.code == 0
+    assert told.err == ""
+    words = " ".join(told.out.split())
+    for flag in FLAGS:
+        assert f"  {flag.name}" in told.out
+        assert flag.help in words
+        if flag.bare is None and flag.default is not None:
+            assert f"Default: {flag.default}\n" in told.out
+    assert "--version" in told.out
+    assert "VB365_EXPORTER_LOG_LEVEL" in told.out
+    assert "None" not in told.out
+    for status in ("  0  ok", "  1  failure: ", "  2  wrong usage"):
+        assert f"\n{status}" in told.out
+    assert max(len(line) for line in told.out.splitlines()) <= 80
+
+
+def test_every_flag_stands_in_a_group_of_the_help_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["-h"], {})
+
+    lines = capsys.readouterr().out.splitlines()
+    for flag in FLAGS:
+        assert sum(line.startswith(f"  {flag.name}") for line in lines) == 1, flag.name
+
+
+def test_version_has_the_form_of_prometheus(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse(["--version"], {})
+
+    expected = f"vb365-restore-exporter, version {__version__} (python {platform.python_version()})"
+    assert caught.value.code == 0
+    assert (f"{expected}\n", "") == tuple(capsys.readouterr())
+    assert expected == version_line()
+
+
+def test_options_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Options().demo = True  # type: ignore[misc]  # that it fails is the point
+
+
+def test_each_row_is_named_as_its_flag() -> None:
+    assert [flag.attribute for flag in FLAGS] == [row.name for row in dataclasses.fields(Options)]

@@ -1,0 +1,233 @@
+"""What the status page says of the servers, on the way from their ledgers to its values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from exporter.config import ServerConfig
+from exporter.service.overview import Overview
+from exporter.vb365.records.restore_session import SessionResult
+from exporter.web.status import FailedRestore, ServerStatus, StatusPage
+from support.ledgers import LedgerBench, sessions_config
+from support.pages import (
+    DOWN,
+    config_of,
+    page_of,
+    silent_snapshot,
+    snapshot_of,
+    some_sessions,
+)
+from support.sessions import NOON, finished, running
+
+PERSONAL = {
+    "name": "Restore of the board",
+    "initiated_by": "CONTOSO\\alice",
+    "client_host": "pc-of-alice",
+    "scope_name": "Mailbox of bob",
+    "reason": "bob asked for it",
+    "details": "7 items processed",
+}
+
+
+def hq(page: StatusPage) -> ServerStatus:
+    (server,) = page.servers
+    return server
+
+
+def unverified(server: ServerConfig) -> ServerConfig:
+    tls_config = server.tls_config.model_copy(update={"insecure_skip_verify": True})
+    return server.model_copy(update={"tls_config": tls_config})
+
+
+def test_the_longest_running_of_all_servers_come_first() -> None:
+    page = page_of(
+        snapshot_of("hq", [running(5), running(50), finished(1)]),
+        snapshot_of("lab", [running(20)]),
+    )
+
+    assert [(row.server, row.duration_seconds) for row in page.running] == [
+        ("hq", 51 * 60),
+        ("lab", 21 * 60),
+        ("hq", 6 * 60),
+    ]
+    assert (page.running_total, page.long_running_total) == (3, 0)
+
+
+def test_sessions_open_for_a_day_are_counted_however_many_run() -> None:
+    day = timedelta(days=1)
+    old = [running(number, creation_time=NOON - day) for number in range(1, 91)]
+    young = running(99, creation_time=NOON - day + timedelta(seconds=61))
+
+    page = page_of(snapshot_of("hq", [*old, young]))
+
+    assert (page.running_total, page.long_running_total) == (91, 90)
+    assert len(page.running) < 91
+
+
+def test_the_last_finished_of_all_servers_come_first() -> None:
+    page = page_of(
+        snapshot_of("hq", [finished(5), finished(50)]), snapshot_of("lab", [finished(20)])
+    )
+
+    assert [row.server for row in page.finished] == ["hq", "lab", "hq"]
+    assert page.finished_totals == (("Success", 3),)
+    first = page.finished[0]
+    assert (first.type, first.result, first.duration_seconds) == ("Vex", "Success", 30.0)
+    assert NOON - timedelta(minutes=4, seconds=30) == first.ended
+
+
+def test_results_are_counted_beyond_those_that_have_series() -> None:
+    bench = LedgerBench(sessions_config(max_series=2))
+    bench.hold(*(finished(number) for number in range(1, 8)))
+    bench.hold(finished(9, result=SessionResult.FAILED))
+
+    page = page_of(bench.poll(48.0))
+
+    assert page.finished_totals == (("Success", 7), ("Failed", 1))
+    assert (
+        hq(page).sessions_known,
+        hq(page).sessions_without_series,
+        hq(page).sessions_stale,
+    ) == (8, 6, 0)
+
+
+def test_organizations_with_a_failure_within_a_day_are_named_the_newest_first() -> None:
+    failed = {"result": SessionResult.FAILED}
+    page = page_of(
+        snapshot_of(
+            "hq",
+            [
+                finished(30, organization="a.example", **failed),
+                finished(10, organization="b.example", **failed),
+                finished(40, organization="b.example", **failed),
+                finished(5, organization="c.example"),
+                finished(2000, organization="d.example", **failed),
+            ],
+        )
+    )
+
+    assert (
+        FailedRestore(
+            server="hq", organization="b.example", ended=NOON - timedelta(minutes=9, seconds=30)
+        ),
+        FailedRestore(
+            server="hq", organization="a.example", ended=NOON - timedelta(minutes=29, seconds=30)
+        ),
+    ) == page.recent_failures
+
+
+def test_a_server_that_is_up_says_since_when_and_how_old_its_data_are() -> None:
+    server = hq(page_of(snapshot_of("hq", [running(1), finished(2)])))
+
+    assert (server.up, server.reason, server.detail) == (True, None, None)
+    assert NOON - timedelta(seconds=7_500) == server.since
+    assert NOON + timedelta(seconds=48) == server.last_success
+    assert (
+        server.data_age_seconds,
+        server.poll_interval_seconds,
+        server.stale_after_seconds,
+    ) == (12.0, 60.0, 180.0)
+    assert (server.version, server.api_version, server.tls_verified) == ("8.2.0.5000", "v8", True)
+
+
+def test_a_server_that_is_down_says_since_when_and_why_and_keeps_its_fresh_data() -> None:
+    page = page_of(snapshot_of("hq", [running(1)], DOWN, polled_seconds_after_noon=-90.0))
+
+    assert (hq(page).up, hq(page).reason) == (False, "auth")
+    assert NOON - timedelta(seconds=30) == hq(page).since
+    assert hq(page).data_age_seconds == 150.0
+    assert page.running_total == 1
+
+
+def test_what_is_too_old_is_counted_and_not_shown() -> None:
+    bench = LedgerBench()
+    bench.hold(running(1), finished(2), finished(3))
+    stale = replace(bench.poll(0.0), status=DOWN)
+
+    page = page_of(stale, seconds_after_noon=180.0)
+
+    assert (hq(page).sessions_known, hq(page).sessions_stale) == (3, 3)
+    assert (page.running, page.finished, page.finished_totals) == ((), (), ())
+    assert None is hq(page).data_age_seconds
+
+
+def test_a_server_without_sessions_has_data_too() -> None:
+    assert hq(page_of(snapshot_of("hq", []))).data_age_seconds == 12.0
+
+
+def test_a_server_that_was_not_polled_yet_claims_nothing() -> None:
+    server = hq(page_of(never_polled=["hq"]))
+
+    assert (
+        server.up,
+        server.since,
+        server.last_poll,
+        server.data_age_seconds,
+    ) == (None, None, None, None)
+
+
+def test_an_unverified_certificate_is_told_before_the_first_poll() -> None:
+    config = config_of("hq")
+    server = unverified(config.servers[0])
+
+    page = Overview().page(
+        config.model_copy(update={"servers": (server,)}), [], monotonic=0.0, timestamp=0.0
+    )
+
+    assert not hq(page).tls_verified
+
+
+def test_a_server_that_is_configured_no_more_is_not_shown() -> None:
+    page = Overview().page(
+        config_of("hq"),
+        [snapshot_of("hq", []), snapshot_of("gone", [running(1)])],
+        monotonic=60.0,
+        timestamp=NOON.timestamp(),
+    )
+
+    assert [server.name for server in page.servers] == ["hq"]
+    assert page.running == ()
+
+
+def test_personal_data_stay_away_unless_they_are_allowed() -> None:
+    snapshot = snapshot_of("hq", [running(1, **PERSONAL), finished(2, **PERSONAL)])
+
+    (row,) = page_of(snapshot).running
+    assert row.info == ()
+    assert not [value for value in PERSONAL.values() if value in repr(page_of(snapshot))]
+
+    allowed = page_of(snapshot, info_labels=["reason", "name"])
+    assert allowed.info_labels == ("reason", "name")
+    assert [row.info for row in (*allowed.running, *allowed.finished)] == [
+        ("bob asked for it", "Restore of the board")
+    ] * 2
+    assert "alice" not in repr(allowed)
+
+
+def test_control_characters_of_organizations_and_personal_data_are_replaced() -> None:
+    odd = running(1, organization="a\x1bb\ud800", name="c\x07d")
+
+    (row,) = page_of(snapshot_of("hq", [odd]), info_labels=["name"]).running
+
+    assert (row.organization, row.info) == ("a\ufffdb\ufffd", ("c\ufffdd",))
+
+
+def test_the_page_holds_a_bounded_part_of_a_long_history() -> None:
+    page = page_of(snapshot_of("hq", some_sessions(3000)))
+
+    assert page.running_total == 250
+    assert len(page.running) < 100
+    assert len(page.finished) < 200
+    assert sum(count for _, count in page.finished_totals) == 2750
+
+
+def test_a_server_that_never_answered_has_no_data() -> None:
+    page = page_of(silent_snapshot("hq"))
+
+    assert (
+        hq(page).up,
+        hq(page).reason,
+        hq(page).data_age_seconds,
+    ) == (False, "connect", None)
+    assert None is hq(page).last_success

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from exporter.system.files import OutputError, check_replaceable, print_all, replace_file
+
+
+@pytest.fixture
+def umask() -> Iterator[None]:
+    """A umask that takes the group's and everybody's rights away."""
+    before = os.umask(0o027)
+    yield
+    os.umask(before)
+
+
+def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    file = tmp_path / "vb365.prom"
+    file.write_bytes(b"old and longer than the new one\n")
+
+    with file.open("rb") as reader:
+        replace_file(file, [b"new", b"\n"])
+        assert reader.read() == b"old and longer than the new one\n"
+
+    assert file.read_bytes() == b"new\n"
+    assert [file] == list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("umask")
+def test_everybody_may_read_the_file_whom_the_umask_does_not_keep_out(tmp_path: Path) -> None:
+    file = tmp_path / "vb365.prom"
+    file.touch(0o600)
+
+    replace_file(file, [b"new\n"])
+
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+
+
+def test_the_bytes_are_on_disk_before_the_file_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "vb365.prom"
+    synced: list[tuple[bytes, bool]] = []
+
+    def fsync(descriptor: int) -> None:
+        (temporary,) = tmp_path.iterdir()
+        synced.append((temporary.read_bytes(), os.fstat(descriptor).st_ino == inode(temporary)))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    replace_file(file, [b"new\n"])
+
+    assert synced == [(b"new\n", True)]
+
+
+def inode(file: Path) -> int:
+    return file.stat().st_ino
+
+
+def test_when_writing_fails_the_old_file_stays_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    file = tmp_path / "vb365.prom"
+    file.write_bytes(b"old\n")
+
+    def chunks() -> Iterator[bytes]:
+        yield b"new"
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputError, match=r"vb365\.prom: No space left on device"):
+        replace_file(file, chunks())
+
+    assert file.read_bytes() == b"old\n"
+    assert [file] == list(tmp_path.iterdir())
+
+
+def test_when_it_breaks_off_nothing_is_left_behind_either(tmp_path: Path) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"new"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replace_file(tmp_path / "vb365.prom", chunks())
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    link = tmp_path / "vb365.prom"
+    link.symlink_to("there/vb365.prom")
+
+    replace_file(link, [b"new\n"])
+
+    assert link.is_symlink()
+    assert (tmp_path / "there" / "vb365.prom").read_bytes() == b"new\n"
+
+
+def test_the_temporary_file_is_none_that_the_textfile_collector_reads(tmp_path: Path) -> None:
+    names: list[str] = []
+
+    def chunks() -> Iterator[bytes]:
+        names.extend(file.name for file in tmp_path.iterdir())
+        yield b""
+
+    replace_file(tmp_path / "vb365.prom", chunks())
+
+    (name,) = names
+    assert not name.endswith(".prom")
+
+
+def test_a_place_that_can_be_written_to_is_left_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "vb365.prom"
+    check_replaceable(file)
+    assert list(tmp_path.iterdir()) == []
+
+    file.write_bytes(b"old\n")
+    check_replaceable(file)
+    assert [file] == list(tmp_path.iterdir())
+    assert file.read_bytes() == b"old\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("absent/vb365.prom", "No such file or directory"),
+        ("file/vb365.prom", "Not a directory"),
+        ("folder", "is no regular file"),
+        ("null", "is no regular file"),
+    ],
+)
+def test_a_place_that_cannot_be_written_to_is_told_before_and_after(
+    tmp_path: Path, name: str, why: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "null").symlink_to(os.devnull)
+    before = sorted(tmp_path.iterdir())
+
+    for attempt in (check_replaceable, partial(replace_file, chunks=[b"new\n"])):
+        with pytest.raises(OutputError) as caught:
+            attempt(tmp_path / name)
+        assert f"{tmp_path / name}: {why}" == str(caught.value)
+
+    assert before == sorted(tmp_path.iterdir())
+    assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
+
+
+def test_bytes_are_printed_as_they_are(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert print_all([b"M\xc3\xbc", b"nchen\n"])
+
+    assert capfdbinary.readouterr().out == b"M\xc3\xbcnchen\n"

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import math
+import tracemalloc
+import zlib
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.vb365.http.body import BadBodyError, decode_json, inflate, read_body
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LIMIT = 100_000
+
+_texts = st.text(st.characters(codec="utf-8"))
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**19), 10**19)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | _texts,
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(_texts, children, max_size=3),
+    max_leaves=8,
+)
+
+
+class Raw:
+    """A body as urllib3 gives it, and how much of it was taken."""
+
+    def __init__(self, body: bytes, encoding: str | None = None) -> None:
+        self._body = io.BytesIO(body)
+        self.headers = {"Content-Encoding": encoding} if encoding is not None else {}
+        self.taken = 0
+
+    def read(self, amt: int, decode_content: bool) -> bytes:  # noqa: FBT001 - urllib3's signature
+        """The next bytes."""
+        assert not decode_content
+        part = self._body.read(amt)
+        self.taken += len(part)
+        return part
+
+
+def bare_deflate(data: bytes) -> bytes:
+    return zlib.compress(data)[2:-4]
+
+
+@pytest.mark.parametrize("size", [0, 1, 65536, 65537, LIMIT])
+def test_a_body_up_to_the_limit_is_read_whole(size: int) -> None:
+    assert read_body(Raw(b"x" * size), limit=LIMIT) == b"x" * size
+
+
+def test_a_body_over_the_limit_is_refused_and_not_read_to_its_end() -> None:
+    raw = Raw(b"x" * 10 * LIMIT)
+    with pytest.raises(BadBodyError, match="larger than 100000 bytes"):
+        read_body(raw, limit=LIMIT)
+    assert raw.taken < 2 * LIMIT
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [
+        ("gzip", gzip.compress),
+        ("X-GZip ", gzip.compress),
+        ("deflate", zlib.compress),
+        ("deflate", bare_deflate),
+        ("identity", bytes),
+        ("", bytes),
+    ],
+)
+def test_a_body_is_inflated(encoding: str, pack: Callable[[bytes], bytes]) -> None:
+    plain = b'{"a": 1}' * 1000
+    assert read_body(Raw(pack(plain), encoding), limit=LIMIT) == plain
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "x"])
+def test_an_encoding_that_was_not_asked_for_is_refused(encoding: str) -> None:
+    with pytest.raises(BadBodyError, match="not asked for"):
+        read_body(Raw(b"x", encoding), limit=LIMIT)
+
+
+def test_a_body_exactly_as_large_as_the_limit_is_inflated() -> None:
+    assert len(inflate(gzip.compress(b"x" * LIMIT), limit=LIMIT)) == LIMIT
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, bare_deflate])
+def test_a_bomb_is_refused_before_it_fills_the_memory(pack: Callable[[bytes], bytes]) -> None:
+    bomb = pack(bytes(50_000_000))
+    tracemalloc.start()
+    with pytest.raises(BadBodyError, match="when inflated"):
+        inflate(bomb, limit=LIMIT)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 * LIMIT
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"not compressed",
+        gzip.compress(b"x" * 1000)[:-1],
+        gzip.compress(b"x" * 1000)[:12],
+        gzip.compress(b"x") + gzip.compress(b"y"),
+        gzip.compress(b"x") + b"trailing",
+        gzip.compress(b"x")[:-8] + b"\0" * 8,
+    ],
+)
+def test_broken_compression_is_refused(broken: bytes) -> None:
+    with pytest.raises(BadBodyError, match="broken"):
+        inflate(broken, limit=LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (b"{}", {}),
+        (b"\xef\xbb\xbf[1, -1.5, null]", [1, -1.5, None]),
+        (b" " * 100 + b"{}", {}),
+        ('"ü\\ud800"'.encode(), "ü\ud800"),
+        (b"9223372036854775807", 2**63 - 1),
+        (b"-9223372036854775808", -(2**63)),
+    ],
+)
+def test_json_is_decoded(body: bytes, value: object) -> None:
+    assert decode_json(body) == value
+
+
+@pytest.mark.parametrize(
+    ("number", "value"),
+    [
+        (b"1e999", math.inf),
+        (b"-1e999", -math.inf),
+        (b"9" * 400, 10**400 - 1),
+        (b"-" + b"9" * 5000, -math.inf),
+    ],
+    ids=lambda value: str(value)[:10],
+)
+def test_a_number_no_field_can_hold_takes_nothing_else_with_it(number: bytes, value: float) -> None:
+    assert decode_json(b'{"eTag": ' + number + b', "name": "x"}') == {"eTag": value, "name": "x"}
+
+
+@given(value=json_values, ensure_ascii=st.booleans())
+def test_both_decoders_read_the_same(value: object, ensure_ascii: bool) -> None:  # noqa: FBT001 - drawn
+    body = json.dumps(value, ensure_ascii=ensure_ascii).encode()
+    beside_half_a_pair = b'["\\ud800", ' + body + b"]"  # which only the patient one takes
+    assert decode_json(body) == value
+    assert decode_json(beside_half_a_pair) == ["\ud800", value]
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"", "empty"),
+        (b"\xef\xbb\xbf \r\n", "empty"),
+        (b" " * 1000, "empty"),
+        (b"<!DOCTYPE html>", "HTML or XML"),
+        (b"\xef\xbb\xbf\n<Error/>", "HTML or XML"),
+        (b'{"a": NaN}', "holds NaN"),
+        (b"[Infinity]", "holds Infinity"),
+        (b"[-Infinity]", "holds -Infinity"),
+        (b'"\xff"', "not UTF-8"),
+        ('"ü"'.encode("utf-16"), "not UTF-8"),
+        (b"[" * 200_000 + b"]" * 200_000, "nested too deeply"),
+        (b'{"a":' * 200_000, "nested too deeply"),
+        (b"{} {}", "no JSON"),
+        (b"{'a': 1}", "no JSON"),
+        (b'"\n"', "no JSON"),
+        (b"[" + b"[]," * 600_000 + b"0]", "more than 1000000 values"),
+        (b"[" + b'{"":0},' * 600_000 + b"0]", "more than 1000000 values"),
+        (b"[" + b"0," * 1_000_001 + b"0]", "more than 1000000 values"),
+    ],
+    ids=lambda value: str(value[:20]),
+)
+def test_what_is_no_json_is_refused_with_a_reason_and_nothing_of_it(body: bytes, text: str) -> None:
+    with pytest.raises(BadBodyError, match=text):
+        decode_json(body)
+
+
+def test_a_large_body_of_few_values_is_decoded() -> None:
+    assert decode_json(b'["' + b"x," * 999_998 + b'"]') == ["x," * 999_998]
+
+
+def test_a_refused_body_is_not_kept_by_the_error() -> None:
+    with pytest.raises(BadBodyError) as caught:
+        decode_json(b'{"password": "hunter2", ]')
+    assert caught.value.__context__ is None
+    assert json.dumps(str(caught.value)) == '"the body is no JSON"'

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.vb365.http.deadlines import Ending, Lifeline, Watchdog, current_exchange, dialled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LONG = 60.0
+
+
+@pytest.fixture
+def lifeline(stop: threading.Event) -> Lifeline:
+    return Lifeline(stop)
+
+
+@pytest.fixture
+def watchdog(lifeline: Lifeline) -> Iterator[Watchdog]:
+    watchdog = Watchdog(lifeline, name="watchdog-test")
+    yield watchdog
+    watchdog.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(LONG)
+        yield ours, theirs
+
+
+def test_a_lifeline_is_over_when_stopped_or_cut(stop: threading.Event) -> None:
+    one, other = Lifeline(stop), Lifeline(stop)
+    assert (one.over, other.over) == (False, False)
+    one.cut()
+    assert (one.over, other.over, stop.is_set()) == (True, False, False)
+    stop.set()
+    assert (one.over, other.over) == (True, True)
+
+
+def test_a_wait_lasts_as_long_as_asked_for(lifeline: Lifeline) -> None:
+    begun = time.monotonic()
+    assert lifeline.wait(0.15) is False
+    assert 0.15 <= time.monotonic() - begun < LONG
+
+
+@pytest.mark.parametrize("how", ["stop", "cut"])
+def test_a_wait_ends_with_the_lifeline(lifeline: Lifeline, stop: threading.Event, how: str) -> None:
+    end = stop.set if how == "stop" else lifeline.cut
+    threading.Timer(0.02, end).start()
+    begun = time.monotonic()
+    assert lifeline.wait(LONG) is True
+    assert time.monotonic() - begun < 5
+
+
+def test_a_request_that_takes_too_long_loses_its_socket(
+    watchdog: Watchdog, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    exchange = watchdog.begin(0.05)
+    exchange.watch_socket(pair[0])
+    assert pair[0].recv(1) == b""
+    assert watchdog.finish(exchange) is Ending.OVERTIME
+
+
+def test_a_socket_that_comes_after_the_end_is_cut_at_once(
+    watchdog: Watchdog, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    exchange = watchdog.begin(0.0)
+    watchdog.look()
+    exchange.watch_socket(pair[0])
+    assert pair[0].recv(1) == b""
+    watchdog.finish(exchange)
+
+
+def test_all_requests_end_when_the_client_is_stopped(
+    watchdog: Watchdog, stop: threading.Event, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    exchange = watchdog.begin(LONG)
+    exchange.watch_socket(pair[0])
+    stop.set()
+    assert pair[0].recv(1) == b""
+    assert watchdog.finish(exchange) is Ending.STOPPED
+
+
+def test_a_request_that_begins_after_the_stop_ends_before_it_has_a_socket(
+    watchdog: Watchdog, stop: threading.Event, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    stop.set()
+    exchange = watchdog.begin(LONG)
+    with pytest.raises(TimeoutError):
+        dialled(lambda: pair[0])
+    assert watchdog.finish(exchange) is Ending.STOPPED
+
+
+def test_a_request_that_begins_after_closing_ends_without_the_thread(
+    lifeline: Lifeline, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    watchdog = Watchdog(lifeline, name="watchdog-test")
+    lifeline.cut()
+    watchdog.close()
+    exchange = watchdog.begin(LONG)
+    exchange.watch_socket(pair[0])
+    assert pair[0].recv(1) == b""
+    assert watchdog.finish(exchange) is Ending.STOPPED
+
+
+def test_last_words_outlive_the_stop_but_not_their_time(
+    watchdog: Watchdog, stop: threading.Event, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    stop.set()
+    exchange = watchdog.begin(0.3, outlives_stop=True)
+    exchange.watch_socket(pair[0])
+    begun = time.monotonic()
+    assert pair[0].recv(1) == b""
+    assert time.monotonic() - begun >= 0.2
+    assert watchdog.finish(exchange) is Ending.OVERTIME
+
+
+def test_a_request_that_is_over_in_time_keeps_its_socket(
+    watchdog: Watchdog, stop: threading.Event, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    exchange = watchdog.begin(LONG)
+    exchange.watch_socket(pair[0])
+    assert current_exchange() is exchange
+    assert watchdog.finish(exchange) is None
+    assert current_exchange() is None
+    stop.set()
+    watchdog.look()
+    pair[1].send(b"x")
+    assert pair[0].recv(1) == b"x"
+
+
+def test_a_watchdog_that_fell_asleep_wakes_for_the_next_request(
+    watchdog: Watchdog, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    watchdog.finish(watchdog.begin(LONG))
+    until = time.monotonic() + 10
+    while not watchdog._idle and time.monotonic() < until:
+        time.sleep(0.01)
+    assert watchdog._idle
+    exchange = watchdog.begin(0.01)
+    exchange.watch_socket(pair[0])
+    assert pair[0].recv(1) == b""
+    watchdog.finish(exchange)
+
+
+def test_a_watchdog_has_no_thread_before_there_is_a_request_and_none_after_closing(
+    lifeline: Lifeline,
+) -> None:
+    before = threading.active_count()
+    watchdog = Watchdog(lifeline, name="watchdog-test")
+    assert threading.active_count() == before
+    watchdog.finish(watchdog.begin(LONG))
+    assert threading.active_count() == before + 1
+    watchdog.close()
+    assert threading.active_count() == before
+
+
+def test_dialling_gives_the_connection_and_the_error(
+    watchdog: Watchdog, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    def refuse() -> socket.socket:
+        raise ConnectionRefusedError
+
+    exchange = watchdog.begin(LONG)
+    assert dialled(lambda: pair[0]) is pair[0]
+    with pytest.raises(ConnectionRefusedError):
+        dialled(refuse)
+    watchdog.finish(exchange)
+
+
+def test_dialling_without_a_watchdog_just_connects(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    assert dialled(lambda: pair[0]) is pair[0]
+
+
+def test_a_connection_that_comes_after_the_request_was_cut_is_closed(watchdog: Watchdog) -> None:
+    late, other = socket.socketpair()
+    go_on = threading.Event()
+
+    def resolve_forever() -> socket.socket:
+        assert go_on.wait(LONG)
+        return late
+
+    exchange = watchdog.begin(0.05)
+    with pytest.raises(TimeoutError):
+        dialled(resolve_forever)
+    assert watchdog.finish(exchange) is Ending.OVERTIME
+    go_on.set()
+    other.settimeout(LONG)
+    with other:
+        assert other.recv(1) == b""

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import errno
+import http.client
+import inspect
+import json
+import socket
+import ssl
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests.exceptions
+import urllib3.exceptions
+import urllib3.util.ssl_match_hostname
+
+from exporter.vb365.errors import Reason
+from exporter.vb365.http.exceptions import _TRANSLATIONS, FOREIGN, translated
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+SECRET = "hunter2"
+
+
+def exceptions_of(module: ModuleType) -> list[type[Exception]]:
+    return [
+        each
+        for _, each in inspect.getmembers(module, inspect.isclass)
+        if issubclass(each, Exception)
+        and not issubclass(each, Warning)
+        and each.__module__ == module.__name__
+    ]
+
+
+THEIRS = [*exceptions_of(requests.exceptions), *exceptions_of(urllib3.exceptions)]
+
+# Requests that could not even be made: mistakes of ours, which have nothing to do with the server.
+MISTAKES = {
+    requests.exceptions.RequestException,
+    requests.exceptions.InvalidHeader,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.MissingSchema,
+    requests.exceptions.RetryError,
+    requests.exceptions.StreamConsumedError,
+    requests.exceptions.URLRequired,
+    requests.exceptions.UnrewindableBodyError,
+    urllib3.exceptions.HTTPError,
+    urllib3.exceptions.HostChangedError,
+    urllib3.exceptions.LocationValueError,
+    urllib3.exceptions.TimeoutStateError,
+    urllib3.exceptions.URLSchemeUnknown,
+    urllib3.exceptions.UnrewindableBodyError,
+}
+
+
+def reason_of(foreign: BaseException) -> Reason:
+    return translated(foreign, operation="get", peer="hq:4443").reason
+
+
+def bare(error: type[Exception]) -> Exception:
+    """An instance, whatever its constructor wants."""
+    return error.__new__(error)
+
+
+@pytest.mark.parametrize("error", THEIRS, ids=lambda error: f"{error.__module__}.{error.__name__}")
+def test_every_exception_of_requests_and_urllib3_is_caught_and_mapped(
+    error: type[Exception],
+) -> None:
+    assert issubclass(error, FOREIGN)
+    assert error in _TRANSLATIONS or any(
+        base in _TRANSLATIONS for base in error.__mro__[1:] if base.__module__ == error.__module__
+    )
+    assert (reason_of(bare(error)) is Reason.INTERNAL) == (error in MISTAKES)
+
+
+def certificate_error() -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_message = "certificate has expired"
+    return error
+
+
+def wrapped(inner: Exception) -> Exception:
+    """As requests gives what urllib3 gives."""
+    pool: Any = None
+    return requests.exceptions.ConnectionError(urllib3.exceptions.MaxRetryError(pool, "/", inner))
+
+
+def caused(outer: Exception, inner: Exception) -> Exception:
+    outer.__cause__ = inner
+    return outer
+
+
+CONNECTION: Any = "hq"
+
+
+@pytest.mark.parametrize(
+    ("foreign", "reason", "text"),
+    [
+        (
+            wrapped(
+                caused(
+                    urllib3.exceptions.NewConnectionError(CONNECTION, "x"),
+                    ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
+                )
+            ),
+            Reason.CONNECT,
+            "no connection to hq:4443: Connection refused",
+        ),
+        (
+            wrapped(
+                caused(
+                    urllib3.exceptions.NameResolutionError("hq", CONNECTION, socket.gaierror()),
+                    socket.gaierror(-2, "Name or service not known"),
+                )
+            ),
+            Reason.CONNECT,
+            "the name of hq:4443 cannot be resolved: Name or service not known",
+        ),
+        (
+            wrapped(caused(urllib3.exceptions.ConnectTimeoutError("x"), TimeoutError("timed out"))),
+            Reason.TIMEOUT,
+            "hq:4443 did not answer in time",
+        ),
+        (
+            requests.exceptions.ReadTimeout(
+                urllib3.exceptions.ReadTimeoutError(CONNECTION, "/", "x")
+            ),
+            Reason.TIMEOUT,
+            "hq:4443 did not answer in time",
+        ),
+        (
+            requests.exceptions.SSLError(urllib3.exceptions.SSLError(certificate_error())),
+            Reason.TLS,
+            "the certificate of hq:4443 is not trusted: certificate has expired",
+        ),
+        (
+            urllib3.util.ssl_match_hostname.CertificateError("hostname mismatch"),
+            Reason.TLS,
+            "CertificateError",
+        ),
+        (ssl.SSLError(1, "[SSL: X] y"), Reason.TLS, "TLS with hq:4443 failed"),
+        (ssl.SSLEOFError(8, "EOF occurred"), Reason.CONNECT, "broke the TLS connection off"),
+        (
+            requests.exceptions.ConnectionError(
+                urllib3.exceptions.ProtocolError(
+                    "Connection aborted.", http.client.RemoteDisconnected("closed")
+                )
+            ),
+            Reason.CONNECT,
+            "closed the connection",
+        ),
+        (
+            requests.exceptions.ConnectionError(
+                urllib3.exceptions.ProtocolError(
+                    "Connection aborted.", http.client.BadStatusLine("garbage")
+                )
+            ),
+            Reason.BAD_RESPONSE,
+            "BadStatusLine",
+        ),
+        (
+            requests.exceptions.ProxyError(
+                wrapped(
+                    urllib3.exceptions.ProxyError(
+                        "Unable to connect to proxy",
+                        OSError("Tunnel connection failed: 407 hunter2 wanted"),
+                    )
+                )
+            ),
+            Reason.CONNECT,
+            r"the proxy does not connect to hq:4443 \(HTTP 407\)",
+        ),
+        (
+            urllib3.exceptions.ProtocolError("x", urllib3.exceptions.IncompleteRead(1, 2)),
+            Reason.CONNECT,
+            "before the answer was complete",
+        ),
+        (ConnectionResetError(errno.ECONNRESET, "reset"), Reason.CONNECT, "no connection"),
+        (http.client.LineTooLong("header line"), Reason.BAD_RESPONSE, "LineTooLong"),
+        (json.JSONDecodeError("x", SECRET, 0), Reason.BAD_RESPONSE, "JSONDecodeError"),
+        (UnicodeDecodeError("utf-8", SECRET.encode(), 0, 1, "x"), Reason.BAD_RESPONSE, "Unicode"),
+        (RecursionError(), Reason.BAD_RESPONSE, "RecursionError"),
+        (zlib.error("x"), Reason.BAD_RESPONSE, "error"),
+        (MemoryError(), Reason.INTERNAL, "MemoryError"),
+    ],
+)
+def test_the_innermost_exception_decides(foreign: Exception, reason: Reason, text: str) -> None:
+    with pytest.raises(Exception, match=text) as caught:
+        raise translated(foreign, operation="get", peer="hq:4443")
+    assert reason_of(foreign) is reason
+    assert str(caught.value).isprintable()
+    assert SECRET not in str(caught.value)
+
+
+def test_exceptions_that_hold_each_other_do_not_end_in_a_loop() -> None:
+    error = OSError("x")
+    error.args = (error,)
+    assert reason_of(error) is Reason.CONNECT
+
+
+@pytest.mark.parametrize("error", THEIRS, ids=lambda error: error.__name__)
+def test_what_a_foreign_exception_says_is_not_repeated(error: type[Exception]) -> None:
+    foreign = bare(error)
+    foreign.args = (f"https://user:{SECRET}@proxy/ {SECRET}",)
+    assert SECRET not in str(translated(foreign, operation="get", peer="hq:4443"))

@@ -1,0 +1,429 @@
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+import warnings
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trustme
+from vb365.support import GET, Server, answering, failure, http
+
+from exporter.config.model import TLSConfig
+from exporter.config.secrets import SecretUrl
+from exporter.vb365.errors import (
+    ConnectError,
+    Reason,
+    RequestTimeoutError,
+    TlsError,
+)
+from exporter.vb365.http.tls import not_after
+from exporter.vb365.http.transport import Request, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from vb365.support import Certificates, Connection, Recorder
+
+    Serve = Callable[..., Server]
+    MakeTransport = Callable[..., Transport]
+
+SHORT = 0.05
+"""A timeout in seconds; a whole request takes at most 6 times as much."""
+
+
+# TLS
+
+
+def test_a_certificate_of_an_unknown_authority_is_refused(
+    serve: Serve, transport: MakeTransport, observer: Recorder
+) -> None:
+    server = serve(answering(http()))
+    error = failure(transport(server.url, tls=TLSConfig()))
+    assert isinstance(error, TlsError)
+    assert "is not trusted: " in str(error)
+    assert not error.sent
+    assert observer.requests == [("get", "error")]
+
+
+def test_the_environments_bundles_do_not_beat_ca_file(
+    serve: Serve,
+    transport: MakeTransport,
+    certificates: Certificates,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    empty = tmp_path / "other.pem"
+    empty.write_bytes(certificates.ca_file.read_bytes()[:0])
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.setenv(variable, str(empty))
+    assert transport(serve(answering(http())).url).exchange(GET).status == 200
+
+
+def test_the_environments_bundles_do_not_extend_whom_to_trust(
+    serve: Serve,
+    transport: MakeTransport,
+    certificates: Certificates,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(str(other))
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.setenv(variable, str(certificates.ca_file))
+    client = transport(serve(answering(http())).url, tls=TLSConfig(ca_file=other))
+    assert isinstance(failure(client), TlsError)
+
+
+def test_the_systems_store_is_trusted_without_ca_file(
+    serve: Serve,
+    transport: MakeTransport,
+    certificates: Certificates,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates.ca_file))  # OpenSSL's name for the store
+    client = transport(serve(answering(http())).url, tls=TLSConfig())
+    assert client.exchange(GET).status == 200
+
+
+def test_a_servers_own_certificate_in_ca_file_is_enough(
+    serve: Serve, transport: MakeTransport, tmp_path: Path, certificates: Certificates
+) -> None:
+    server = serve(answering(http()), context=certificates.issue())
+    pinned = tmp_path / "server.pem"
+    pinned.write_text(ssl.get_server_certificate(("127.0.0.1", server.port)))
+    client = transport(server.url, tls=TLSConfig(ca_file=pinned))
+    assert client.exchange(GET).status == 200
+
+
+def test_a_certificate_for_another_name_is_refused(
+    serve: Serve, transport: MakeTransport, certificates: Certificates
+) -> None:
+    server = serve(answering(http()), context=certificates.issue("other.example.com"))
+    error = failure(transport(server.url))
+    assert isinstance(error, TlsError)
+    assert "127.0.0.1" in str(error)
+
+
+def test_server_name_is_both_asked_for_and_checked(
+    serve: Serve, transport: MakeTransport, certificates: Certificates
+) -> None:
+    context = certificates.issue("vb365.example.com")
+    names = []
+    context.sni_callback = lambda _socket, name, _context: names.append(name)
+    server = serve(answering(http()), context=context)
+    tls = TLSConfig(ca_file=certificates.ca_file, server_name="vb365.example.com")
+    assert transport(server.url, tls=tls).exchange(GET).status == 200
+    assert names == ["vb365.example.com"]
+    wrong = tls.model_copy(update={"server_name": "wrong.example.com"})
+    assert isinstance(failure(transport(server.url, tls=wrong)), TlsError)
+
+
+def test_an_expired_certificate_is_refused(
+    serve: Serve, transport: MakeTransport, certificates: Certificates
+) -> None:
+    expired = datetime(2020, 1, 1, tzinfo=UTC)
+    context = certificates.issue(
+        "127.0.0.1", not_after=expired, not_before=datetime(2019, 1, 1, tzinfo=UTC)
+    )
+    error = failure(transport(serve(answering(http()), context=context).url))
+    assert isinstance(error, TlsError)
+    assert "expired" in str(error)
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_the_certificates_end_is_known_whether_it_is_verified_or_not(
+    serve: Serve,
+    transport: MakeTransport,
+    certificates: Certificates,
+    verify: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    end = datetime(2036, 5, 4, 3, 2, 1, tzinfo=UTC)
+    server = serve(answering(http()), context=certificates.issue("127.0.0.1", not_after=end))
+    tls = TLSConfig(ca_file=certificates.ca_file, insecure_skip_verify=not verify)
+    client = transport(server.url, tls=tls)
+    assert client.certificate_not_after is None
+    client.exchange(GET)
+    assert client.certificate_not_after == end
+
+
+class Shown:
+    """A connection that knows this of the certificate."""
+
+    def __init__(self, details: dict[str, object], certificate: bytes | None) -> None:
+        self._details = details
+        self._certificate = certificate
+
+    def getpeercert(self, binary_form: bool = False) -> Any:  # noqa: FBT001, FBT002 - as ssl has it
+        """As a TLS socket gives it."""
+        return self._certificate if binary_form else self._details
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        Shown({}, None),
+        Shown({}, b""),
+        Shown({}, b"garbage"),
+        Shown({"subject": ()}, b""),
+        Shown({"notAfter": "some day"}, b""),
+    ],
+)
+def test_a_certificate_that_cannot_be_read_has_no_known_end(shown: Shown) -> None:
+    assert not_after(shown) is None
+
+
+def test_the_certificates_end_follows_a_renewal(
+    serve: Serve, transport: MakeTransport, certificates: Certificates
+) -> None:
+    def talk(connection: Connection) -> None:
+        connection.request()
+        connection.send(http(headers="Connection: close\r\n"))
+
+    soon, later = (datetime(year, 1, 1, tzinfo=UTC) for year in (2040, 2041))
+    server = serve(talk, context=certificates.issue("127.0.0.1", not_after=soon))
+    client = transport(server.url)
+    client.exchange(GET)
+    assert client.certificate_not_after == soon
+    server._context = certificates.issue("127.0.0.1", not_after=later)
+    client.exchange(GET)
+    assert client.certificate_not_after == later
+
+
+def test_without_verification_nobody_warns(
+    serve: Serve, transport: MakeTransport, certificates: Certificates
+) -> None:
+    server = serve(answering(http()), context=certificates.issue("other.example.com"))
+    client = transport(server.url, tls=TLSConfig(insecure_skip_verify=True))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert client.exchange(GET).status == 200
+    assert not told
+
+
+def test_a_server_that_wants_a_client_certificate_gets_it(
+    serve: Serve, transport: MakeTransport, certificates: Certificates
+) -> None:
+    server = serve(answering(http()), context=certificates.issue(client_authority=True))
+    cert_file, key_file = certificates.issue_client()
+    tls = TLSConfig(ca_file=certificates.ca_file, cert_file=cert_file, key_file=key_file)
+    assert transport(server.url, tls=tls).exchange(GET).status == 200
+    error = failure(transport(server.url))
+    assert error.reason in {Reason.TLS, Reason.CONNECT}
+
+
+def test_a_server_with_only_old_tls_is_refused(
+    serve: Serve, transport: MakeTransport, certificates: Certificates
+) -> None:
+    context = certificates.issue()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    assert isinstance(failure(transport(serve(answering(http()), context=context).url)), TlsError)
+
+
+def test_a_server_without_tls_is_a_tls_error(serve: Serve, transport: MakeTransport) -> None:
+    def talk(connection: Connection) -> None:
+        connection.sock.recv(65536)
+        connection.send(http(status="400 Bad Request"))
+
+    assert isinstance(failure(transport(serve(talk, context=None).url)), TlsError)
+
+
+def test_tls_files_that_cannot_be_used_are_tls_errors_that_name_them(
+    transport: MakeTransport, certificates: Certificates, tmp_path: Path
+) -> None:
+    garbage = tmp_path / "garbage.pem"
+    garbage.write_text("garbage")
+    cert_file, key_file = certificates.issue_client()
+    locked = tmp_path / "locked.key"
+    locked.write_text(ENCRYPTED_KEY)
+    trouble = {
+        "missing.pem cannot be used: No such file": TLSConfig(ca_file=tmp_path / "missing.pem"),
+        "garbage.pem cannot be used": TLSConfig(ca_file=garbage),
+        "or its key cannot be used: the key is encrypted": TLSConfig(
+            cert_file=cert_file, key_file=locked
+        ),
+        "client.pem or its key": TLSConfig(cert_file=cert_file, key_file=garbage),
+        "client.key or its key": TLSConfig(cert_file=key_file, key_file=key_file),
+    }
+    for text, tls in trouble.items():
+        error = failure(transport("https://127.0.0.1:1", tls=tls))
+        assert isinstance(error, TlsError)
+        assert text in str(error)
+
+
+def test_after_a_tls_error_the_files_are_read_again(
+    serve: Serve, transport: MakeTransport, certificates: Certificates, tmp_path: Path
+) -> None:
+    ca_file = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(ca_file))
+    client = transport(serve(answering(http())).url, tls=TLSConfig(ca_file=ca_file))
+    assert isinstance(failure(client), TlsError)
+    ca_file.write_bytes(certificates.ca_file.read_bytes())
+    assert client.exchange(GET).status == 200
+
+
+# Proxies
+
+
+class Proxy:
+    """An HTTP proxy that connects to one server, whatever it is asked for."""
+
+    def __init__(self, target_port: int, *, refuse: bytes = b"") -> None:
+        self.asked: list[tuple[str, str, dict[str, str]]] = []
+        self._target_port = target_port
+        self._refuse = refuse
+
+    def __call__(self, connection: Connection) -> None:
+        """Serve one connection."""
+        request = connection.request()
+        assert request is not None
+        self.asked.append((request.method, request.target, dict(request.headers)))
+        if self._refuse:
+            connection.send(self._refuse)
+            return
+        with socket.create_connection(("127.0.0.1", self._target_port)) as upstream:
+            connection.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=pump, args=(upstream, connection.sock))
+            back.start()
+            pump(connection.sock, upstream)
+            back.join()
+
+
+def pump(source: socket.socket, sink: socket.socket) -> None:
+    try:
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+
+
+@pytest.fixture
+def quiet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+        monkeypatch.delenv(variable.lower(), raising=False)
+
+
+@pytest.mark.usefixtures("quiet_environment")
+def test_a_configured_proxy_is_asked_to_connect_and_gets_its_credentials_but_not_ours(
+    serve: Serve, transport: MakeTransport
+) -> None:
+    server = serve(answering(http()))
+    proxy = Proxy(server.port)
+    front = serve(proxy, context=None)
+    url = SecretUrl(f"http://user:pass%40word@127.0.0.1:{front.port}")
+    client = transport(server.url, proxy_url=url)
+    request = Request(operation="get", target="/x", authorization="Bearer secret")
+    assert client.exchange(request).status == 200
+    ((method, target, headers),) = proxy.asked
+    assert (method, target) == ("CONNECT", server.url.removeprefix("https://"))
+    assert headers["proxy-authorization"] == "Basic dXNlcjpwYXNzQHdvcmQ="
+    assert "authorization" not in headers
+    assert server.connections == 1
+    assert client.certificate_not_after is not None
+
+
+@pytest.mark.usefixtures("quiet_environment")
+def test_a_proxy_that_refuses_is_a_connect_error_without_its_words_or_credentials(
+    serve: Serve, transport: MakeTransport
+) -> None:
+    proxy = Proxy(1, refuse=b"HTTP/1.1 407 hunter2 wanted\r\nContent-Length: 0\r\n\r\n")
+    front = serve(proxy, context=None)
+    url = SecretUrl(f"http://user:hunter2@127.0.0.1:{front.port}")
+    error = failure(transport("https://hq.example.com:4443", proxy_url=url))
+    assert isinstance(error, ConnectError)
+    assert str(error) == "get: the proxy does not connect to hq.example.com:4443 (HTTP 407)"
+    assert not error.sent
+
+
+@pytest.mark.usefixtures("quiet_environment")
+def test_a_proxy_that_drips_is_left_in_time(serve: Serve, transport: MakeTransport) -> None:
+    def talk(connection: Connection) -> None:
+        connection.request()
+        connection.drip(b"HTTP/1.1 200 " + b"x" * 10_000, every_seconds=0.02)
+
+    front = serve(talk, context=None)
+    client = transport(
+        "https://hq.example.com:4443",
+        proxy_url=SecretUrl(f"http://127.0.0.1:{front.port}"),
+        timeout=SHORT,
+    )
+    assert isinstance(failure(client), RequestTimeoutError)
+
+
+@pytest.mark.usefixtures("quiet_environment")
+def test_a_proxy_spoken_to_over_tls_is_verified_too(
+    serve: Serve,
+    transport: MakeTransport,
+    certificates: Certificates,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = serve(answering(http()))
+    front = serve(Proxy(server.port))
+    url = SecretUrl(f"https://127.0.0.1:{front.port}")
+    assert isinstance(failure(transport(server.url, proxy_url=url)), TlsError)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates.ca_file))
+    client = transport(server.url, proxy_url=url)
+    assert client.exchange(GET).status == 200
+    assert client.certificate_not_after is not None
+
+
+@pytest.mark.usefixtures("quiet_environment")
+def test_a_server_that_is_not_verified_does_not_make_the_proxy_unverified(
+    serve: Serve, transport: MakeTransport
+) -> None:
+    server = serve(answering(http()))
+    front = serve(Proxy(server.port))
+    client = transport(
+        server.url,
+        proxy_url=SecretUrl(f"https://127.0.0.1:{front.port}"),
+        tls=TLSConfig(insecure_skip_verify=True),
+    )
+    assert isinstance(failure(client), TlsError)
+    assert server.connections == 0
+
+
+@pytest.mark.usefixtures("quiet_environment")
+def test_a_proxy_of_the_environment_is_used_only_when_so_configured(
+    serve: Serve, transport: MakeTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(answering(http()))
+    proxy = Proxy(server.port)
+    front = serve(proxy, context=None)
+    monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{front.port}")
+    assert transport(server.url).exchange(GET).status == 200
+    assert not proxy.asked
+    assert transport(server.url, proxy_from_environment=True).exchange(GET).status == 200
+    assert len(proxy.asked) == 1
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    assert transport(server.url, proxy_from_environment=True).exchange(GET).status == 200
+    assert len(proxy.asked) == 1
+
+
+@pytest.mark.usefixtures("quiet_environment")
+@pytest.mark.parametrize("url", ["socks5://user:hunter2@127.0.0.1:1080", "http://[hunter2"])
+def test_an_impossible_proxy_of_the_environment_is_a_connect_error(
+    transport: MakeTransport, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", url)
+    error = failure(transport("https://hq.example.com", proxy_from_environment=True))
+    assert isinstance(error, ConnectError)
+    assert "hunter2" not in str(error)
+
+
+ENCRYPTED_KEY = """-----BEGIN ENCRYPTED PRIVATE KEY-----
+MIH0MF8GCSqGSIb3DQEFDTBSMDEGCSqGSIb3DQEFDDAkBBCJnUk2B4i9eDNWtBmP
+3ESPAgIIADAMBggqhkiG9w0CCQUAMB0GCWCGSAFlAwQBKgQQgjtmZuKsKnpiVxD/
+q/tLMwSBkNp7v3eXmpFVUlqH8zLnBGgQjHlDmSzkXA0ABiHvq0jfx4iEmXzlV6Lk
+cBiayn+SB3FjPT03XAdVWtfd69tzLYy6ecXoURvcB5ix95FoHp2xRTRAIGOudsLv
+KQOwp8+tzRV4ijWjnyfGxRAfFjrxbpUFHLYFyUWB+P4tFWocCDDtLaKo3FI5kzi7
+qPcjtX99+Q==
+-----END ENCRYPTED PRIVATE KEY-----
+"""

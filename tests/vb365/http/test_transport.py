@@ -1,0 +1,464 @@
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import socket
+import ssl
+import threading
+import time
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+from vb365.support import GET, Server, answering, failure, http
+
+from exporter.vb365.errors import (
+    BadResponseError,
+    ConnectError,
+    Reason,
+    RequestTimeoutError,
+    StoppedError,
+)
+from exporter.vb365.http.transport import Request, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vb365.support import Certificates, Connection, Recorder
+
+    Serve = Callable[..., Server]
+    MakeTransport = Callable[..., Transport]
+
+SHORT = 0.05
+"""A timeout in seconds; a whole request takes at most 6 times as much, and the watchdog's tenth of a second."""
+GENEROUS = 10.0
+
+
+# Requests and connections
+
+
+def test_a_request_carries_what_it_should_and_nothing_else(
+    serve: Serve, transport: MakeTransport
+) -> None:
+    seen = []
+
+    def talk(connection: Connection) -> None:
+        while (request := connection.request()) is not None:
+            seen.append(request)
+            connection.send(http(b'{"a": 1}', status="200 Fine"))
+
+    server = serve(talk)
+    form = Request(operation="token", target="/v7/token", method="POST", form=b"a=b")
+    client = transport(server.url)
+    answer = client.exchange(GET)
+    client.exchange(form)
+    assert (answer.status, answer.reason, answer.body) == (200, "Fine", b'{"a": 1}')
+    assert [(each.method, each.target, each.body) for each in seen] == [
+        ("GET", "/v7/x?y=1", b""),
+        ("POST", "/v7/token", b"a=b"),
+    ]
+    host = server.url.removeprefix("https://")
+    assert seen[0].headers == {
+        "host": host,
+        "user-agent": seen[0].headers["user-agent"],
+        "accept": "application/json",
+        "accept-encoding": "gzip",
+    }
+    assert seen[0].headers["user-agent"].startswith("vb365-restore-exporter/")
+    assert seen[1].headers["content-length"] == "3"
+
+
+def test_a_connection_serves_many_requests(
+    serve: Serve, transport: MakeTransport, observer: Recorder
+) -> None:
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+    empty = b"HTTP/1.1 204 No Content\r\n\r\n"
+    server = serve(answering(http(), chunked, http(status="404 Not Found"), empty, http()))
+    client = transport(server.url)
+    for _ in range(6):
+        client.exchange(GET)
+    assert server.connections == 1
+    assert [code for _, code in observer.requests] == ["200", "200", "404", "204", "200", "200"]
+
+
+def test_a_connection_that_the_server_closed_meanwhile_is_replaced(
+    serve: Serve, transport: MakeTransport
+) -> None:
+    def talk(connection: Connection) -> None:
+        connection.request()
+        connection.send(http(headers="Connection: close\r\n"))
+
+    server = serve(talk)
+    client = transport(server.url)
+    client.exchange(GET)
+    client.exchange(GET)
+    assert server.connections == 2
+
+
+def test_no_more_requests_are_under_way_than_allowed(
+    serve: Serve, transport: MakeTransport
+) -> None:
+    arrivals = threading.Semaphore(0)
+    go_on = threading.Event()
+
+    def talk(connection: Connection) -> None:
+        while connection.request() is not None:
+            arrivals.release()
+            go_on.wait(GENEROUS)
+            connection.send(http())
+
+    client = transport(serve(talk).url, max_concurrent_requests=2)
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = [pool.submit(client.exchange, GET) for _ in range(8)]
+        assert arrivals.acquire(timeout=GENEROUS)
+        assert arrivals.acquire(timeout=GENEROUS)
+        assert not arrivals.acquire(timeout=0.2)
+        go_on.set()
+        assert [outcome.result(GENEROUS).status for outcome in outcomes] == [200] * 8
+
+
+def test_a_refused_connection_is_a_connect_error_that_was_not_sent(
+    transport: MakeTransport, observer: Recorder
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    error = failure(transport(f"https://127.0.0.1:{port}"))
+    assert isinstance(error, ConnectError)
+    assert str(error) == f"get: no connection to 127.0.0.1:{port}: Connection refused"
+    assert not error.sent
+    assert observer.requests == [("get", "error")]
+
+
+def test_a_name_that_does_not_exist_is_a_connect_error(
+    transport: MakeTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_args: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    error = failure(transport("https://no.example.com"))
+    assert isinstance(error, ConnectError)
+    assert "cannot be resolved" in str(error)
+
+
+def test_a_name_that_no_name_can_be_is_a_connect_error(transport: MakeTransport) -> None:
+    assert isinstance(failure(transport(f"https://{'x' * 70}.example.com")), ConnectError)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"", Reason.CONNECT),
+        (http(b'{"a": 1}')[:-3], Reason.CONNECT),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", Reason.CONNECT),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", Reason.BAD_RESPONSE),
+        (b"HTTP/1.1 99 X\r\n\r\n", Reason.BAD_RESPONSE),
+        (b"HTTP/1.1 600 X\r\nContent-Length: 0\r\n\r\n", Reason.BAD_RESPONSE),
+        (b"HTTP/1.1 200 " + b"x" * 70_000 + b"\r\n\r\n", Reason.BAD_RESPONSE),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n\r\n", Reason.BAD_RESPONSE),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000 + b"\r\n", Reason.BAD_RESPONSE),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+            Reason.BAD_RESPONSE,
+        ),
+    ],
+)
+def test_an_answer_that_is_none_has_a_reason_and_is_counted_as_error(
+    serve: Serve, transport: MakeTransport, observer: Recorder, answer: bytes, reason: Reason
+) -> None:
+    def talk(connection: Connection) -> None:
+        connection.request()
+        connection.send(answer)
+
+    error = failure(transport(serve(talk).url))
+    assert error.reason is reason
+    assert error.sent
+    assert observer.requests == [("get", "error")]
+
+
+def test_a_redirect_is_given_back_with_its_body_bounded(
+    serve: Serve, transport: MakeTransport
+) -> None:
+    elsewhere = "Location: https://127.0.0.1:1/\r\n"
+    huge = http(bytes(3_000_000), status="302 Found", headers=elsewhere)
+    server = serve(answering(http(status="302 Found", headers=elsewhere), huge))
+    client = transport(server.url)
+    assert client.exchange(GET).status == 302
+    assert isinstance(failure(client), BadResponseError)
+
+
+# Sizes
+
+
+def test_a_body_over_the_bound_is_refused_and_its_connection_not_used_again(
+    serve: Serve, transport: MakeTransport, observer: Recorder
+) -> None:
+    server = serve(answering(http(bytes(2_000_000))))
+    client = transport(server.url)
+    error = failure(client)
+    assert isinstance(error, BadResponseError)
+    assert "larger than 1000000 bytes" in str(error)
+    failure(client)
+    assert server.connections == 2
+    assert observer.requests == [("get", "200")] * 2
+
+
+@pytest.mark.parametrize("framing", ["chunked", "until closed"])
+def test_a_body_of_unknown_length_is_not_read_without_end(
+    serve: Serve, transport: MakeTransport, framing: str
+) -> None:
+    chunk = b"x" * 65536
+    sent = 0
+
+    def talk(connection: Connection) -> None:
+        nonlocal sent
+        connection.request()
+        chunked = framing == "chunked"
+        header = "Transfer-Encoding: chunked\r\n" if chunked else ""
+        connection.send(f"HTTP/1.1 200 OK\r\n{header}\r\n".encode())
+        while not connection.server.over.is_set():
+            connection.send(b"10000\r\n" + chunk + b"\r\n" if chunked else chunk)
+            sent += len(chunk)
+
+    error = failure(transport(serve(talk).url))
+    assert isinstance(error, BadResponseError)
+    assert sent < 50_000_000
+
+
+def test_a_compressed_body_is_inflated(serve: Serve, transport: MakeTransport) -> None:
+    body = json.dumps({"results": ["x" * 100] * 1000}).encode()
+    packed = http(gzip.compress(body), headers="Content-Encoding: gzip\r\n")
+    assert transport(serve(answering(packed)).url).exchange(GET).body == body
+
+
+def test_a_gzip_bomb_is_refused_before_it_fills_the_memory(
+    serve: Serve, transport: MakeTransport
+) -> None:
+    bomb = http(gzip.compress(bytes(200_000_000)), headers="Content-Encoding: gzip\r\n")
+    client = transport(serve(answering(bomb)).url)
+    tracemalloc.start()
+    error = failure(client)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert isinstance(error, BadResponseError)
+    assert "inflated" in str(error)
+    assert peak < 10_000_000
+
+
+# Time
+
+
+@pytest.mark.parametrize("where", ["handshake", "headers", "body"])
+def test_a_silent_server_is_left_after_the_timeout(
+    serve: Serve, transport: MakeTransport, where: str
+) -> None:
+    def talk(connection: Connection) -> None:
+        if where != "handshake":
+            connection.request()
+        if where == "body":
+            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+        connection.wait()
+
+    options = {"context": None} if where == "handshake" else {}
+    client = transport(serve(talk, **options).url, timeout=SHORT)
+    begun = time.perf_counter()
+    error = failure(client)
+    assert isinstance(error, RequestTimeoutError)
+    assert "did not answer in time" in str(error)
+    assert SHORT <= time.perf_counter() - begun < 5
+
+
+@pytest.mark.parametrize("where", ["handshake", "status line", "headers", "body", "chunks"])
+def test_a_server_that_drips_is_left_after_six_timeouts(
+    serve: Serve, transport: MakeTransport, certificates: Certificates, where: str
+) -> None:
+    every_seconds = 0.05
+
+    def talk(connection: Connection) -> None:
+        if where == "handshake":
+            drip_handshake(connection, certificates.issue(), every_seconds)
+            return
+        connection.request()
+        status = b"HTTP/1.1 200 OK\r\n"
+        if where == "status line":
+            connection.drip(status[:-2] + b"x" * 10_000, every_seconds=every_seconds)
+        connection.send(status)
+        if where == "headers":
+            connection.drip(b"X: " + b"y" * 10_000, every_seconds=every_seconds)
+        if where == "chunks":
+            connection.send(b"Transfer-Encoding: chunked\r\n\r\n")
+            connection.drip(b"1\r\nx\r\n" * 10_000, every_seconds=every_seconds)
+        connection.send(b"Content-Length: 10000\r\n\r\n")
+        connection.drip(b"x" * 10_000, every_seconds=every_seconds)
+
+    options = {"context": None} if where == "handshake" else {}
+    timeout = 0.2
+    client = transport(serve(talk, **options).url, timeout=timeout)
+    begun = time.perf_counter()
+    error = failure(client)
+    assert isinstance(error, RequestTimeoutError)
+    if where != "handshake":  # whose own time limit is one timeout as a whole
+        assert "took longer than 1.2 s" in str(error)
+    assert time.perf_counter() - begun < 6 * timeout + 2
+
+
+def drip_handshake(connection: Connection, context: ssl.SSLContext, every_seconds: float) -> None:
+    """Do the server's side of a handshake, but let its bytes out slowly."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_side=True)
+    while not connection.server.over.is_set():
+        with contextlib.suppress(ssl.SSLWantReadError):
+            tls.do_handshake()
+        connection.drip(outgoing.read(), every_seconds=every_seconds)
+        incoming.write(connection.sock.recv(65536))
+
+
+def test_a_body_without_length_that_was_cut_is_not_taken_for_complete(
+    serve: Serve, transport: MakeTransport
+) -> None:
+    def talk(connection: Connection) -> None:
+        connection.request()
+        connection.send(b"HTTP/1.1 200 OK\r\n\r\n{}")
+        connection.drip(b" " * 10_000, every_seconds=0.02)
+
+    error = failure(transport(serve(talk).url, timeout=SHORT))
+    assert isinstance(error, RequestTimeoutError)
+
+
+def test_a_resolver_that_hangs_does_not_hold_up_a_request(
+    transport: MakeTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+
+    def hang(*_args: object) -> None:
+        over.wait()
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    client = transport("https://slow.example.com", timeout=SHORT)
+    try:
+        assert isinstance(failure(client), RequestTimeoutError)
+    finally:
+        over.set()
+        for thread in threading.enumerate():
+            if thread.name == "vb365-dial":
+                thread.join()
+
+
+def test_a_closer_bound_for_one_request_is_kept(serve: Serve, transport: MakeTransport) -> None:
+    def talk(connection: Connection) -> None:
+        connection.request()
+        connection.wait()
+
+    request = Request(operation="token", target="/", most_seconds=0.05)
+    error = failure(transport(serve(talk).url), request)
+    assert "took longer than 0.05 s" in str(error)
+
+
+@pytest.mark.parametrize("where", ["connecting", "handshake", "headers", "body"])
+@pytest.mark.parametrize("how", ["event", "close"])
+def test_all_requests_end_at_once_when_the_client_is_stopped(
+    serve: Serve,
+    transport: MakeTransport,
+    stop: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    how: str,
+) -> None:
+    threads = 4
+    arrived = threading.Barrier(threads + 1)
+    over = threading.Event()
+
+    def hang(*_args: object) -> None:
+        arrived.wait(GENEROUS)
+        over.wait()
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    def talk(connection: Connection) -> None:
+        if where != "handshake":
+            connection.request()
+        if where == "body":
+            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab")
+        arrived.wait(GENEROUS)
+        connection.wait()
+
+    server = serve(talk, **({"context": None} if where == "handshake" else {}))
+    if where == "connecting":
+        monkeypatch.setattr(socket, "getaddrinfo", hang)
+    client = transport(server.url)
+    with ThreadPoolExecutor(threads) as pool:
+        outcomes = [pool.submit(client.exchange, GET) for _ in range(threads)]
+        arrived.wait(GENEROUS)
+        begun = time.perf_counter()
+        if how == "event":
+            stop.set()
+        else:
+            client._lifeline.cut()
+            client.stop_requests()
+        errors = [outcome.exception(GENEROUS) for outcome in outcomes]
+        assert time.perf_counter() - begun < 0.8
+        over.set()
+    assert [type(error) for error in errors] == [StoppedError] * threads
+
+
+def test_nothing_is_asked_once_the_client_is_stopped(
+    serve: Serve, transport: MakeTransport, stop: threading.Event, observer: Recorder
+) -> None:
+    server = serve(answering(http()))
+    client = transport(server.url)
+    stop.set()
+    assert isinstance(failure(client), StoppedError)
+    assert server.connections == 0
+    assert not observer.requests
+    last = Request(operation="token", target="/", most_seconds=GENEROUS, last_words=True)
+    assert client.exchange(last).status == 200
+
+
+def test_last_words_do_not_wait_for_a_slot(
+    serve: Serve, transport: MakeTransport, stop: threading.Event
+) -> None:
+    client = transport(serve(answering(http())).url, max_concurrent_requests=1)
+    stop.set()
+    with client._slots:
+        last = Request(operation="token", target="/", most_seconds=GENEROUS, last_words=True)
+        assert client.exchange(last).status == 200
+
+
+def test_reachable_is_what_the_last_request_found(serve: Serve, transport: MakeTransport) -> None:
+    def talk(connection: Connection) -> None:
+        connection.request()
+        connection.send(http(status="500 X", headers="Connection: close\r\n"))
+
+    server = serve(talk)
+    client = transport(server.url)
+    reachable = [client.reachable]
+    client.exchange(GET)
+    reachable.append(client.reachable)
+    server.close()
+    failure(client)
+    reachable.append(client.reachable)
+    assert reachable == [False, True, False]
+
+
+def test_what_prints_a_request_or_an_answer_prints_no_secret(
+    serve: Serve, transport: MakeTransport
+) -> None:
+    request = Request(
+        operation="token",
+        method="POST",
+        target="/v7/token",
+        authorization="hunter2",
+        form=b"hunter2",
+    )
+    answer = transport(serve(answering(http(b'"hunter2"'))).url).exchange(request)
+    assert "hunter2" not in f"{request!r} {answer!r} {request} {answer}"
+
+
+def test_a_transport_leaves_no_thread_behind(serve: Serve, transport: MakeTransport) -> None:
+    client = transport(serve(answering(http())).url)
+    client.exchange(GET)
+    client.close()
+    names = [thread.name for thread in threading.enumerate()]
+    assert not [name for name in names if name.startswith(("watchdog", "vb365"))]
