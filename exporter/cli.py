@@ -12,10 +12,10 @@ import structlog
 from exporter import logs
 from exporter.commands.serve import run_daemon
 from exporter.config import Config, ConfigError, check_lines, load_config
-from exporter.config.sharding import of_shard
+from exporter.config.sharding import select_shard
 from exporter.flags import Options, parse
 from exporter.system.files import OutputError
-from exporter.system.garbage import look_rarely
+from exporter.system.garbage import raise_gc_threshold
 from exporter.system.signals import stop_event
 from exporter.system.systemd import NotActivatedError
 from exporter.web.server import WebServerError
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _check(options)
     logs.configure(level=options.log_level, log_format=options.log_format)
     logs.log_uncaught()
-    look_rarely()
+    raise_gc_threshold()
     try:
         with _configuration(options) as load:
             if options.once or options.list_sessions:
@@ -83,7 +83,7 @@ def _load(options: Options) -> Config:
     config = load_config(options.config_file)
     for warning in config.warnings:
         log.warning("setting without effect", place=warning.place, problem=warning.message)
-    config = of_shard(config, options.shard, options.total_shards)
+    config = select_shard(config, options.shard, options.total_shards)
     if not config.servers:
         log.warning(
             "no server belongs to this shard, nothing is polled",

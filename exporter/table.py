@@ -5,12 +5,12 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["aligned"]
+__all__ = ["format_table"]
 
 _GAP = "  "
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> str:
+def format_table(rows: Sequence[Sequence[str]]) -> str:
     """The rows as lines, each column as wide as its widest cell. The cells must be printable."""
     widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
     return "".join(

@@ -5,7 +5,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.table import aligned
+from exporter.table import format_table
 
 PRINTABLE = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=20)
 
@@ -22,7 +22,7 @@ def columns(text: str) -> int:
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
     rows = [("ID", "NAME", "N"), ("1", "Fabrikam", ""), ("20", "-", "x")]
 
-    assert aligned(rows).splitlines() == [
+    assert format_table(rows).splitlines() == [
         "ID  NAME      N",
         "1   Fabrikam",
         "20  -         x",
@@ -32,14 +32,14 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
 def test_wide_characters_take_two_columns_and_combining_ones_none() -> None:
     rows = [("東京", "1"), ("A\u030angs", "2"), ("abcde", "3")]
 
-    assert aligned(rows).splitlines() == ["東京   1", "A\u030angs   2", "abcde  3"]
+    assert format_table(rows).splitlines() == ["東京   1", "A\u030angs   2", "abcde  3"]
 
 
 @given(st.lists(st.tuples(PRINTABLE, PRINTABLE), min_size=1))
 def test_the_second_column_begins_at_the_same_place_in_every_line(
     cells: list[tuple[str, str]],
 ) -> None:
-    lines = aligned([(first, f"|{second}") for first, second in cells]).split("\n")[:-1]
+    lines = format_table([(first, f"|{second}") for first, second in cells]).split("\n")[:-1]
 
     assert len(cells) == len(lines)
     starts = {

@@ -16,8 +16,8 @@ import structlog
 from exporter.config import Config, ServerConfig
 from exporter.flags import ListFormat
 from exporter.metrics.labels import label_value
-from exporter.system.files import print_all
-from exporter.table import aligned
+from exporter.system.files import write_stdout
+from exporter.table import format_table
 from exporter.timespans import human_duration
 from exporter.vb365.client import Client
 from exporter.vb365.errors import Vb365Error, one_line
@@ -71,7 +71,7 @@ def list_sessions(config: Config, form: ListFormat, stop: threading.Event) -> in
         text = json_text(listings)
     else:
         text = table_text(listings, datetime.now(UTC), headed=len(config.servers) > 1)
-    printed = print_all([text.encode()])
+    printed = write_stdout([text.encode()])
     return 0 if printed and len(listings) == len(answers) else 1
 
 
@@ -79,7 +79,7 @@ def table_text(listings: Iterable[Listing], now: datetime, *, headed: bool) -> s
     """A table per server that has sessions, below its name if `headed`."""
     return "\n".join(
         (f"{one_line(listing.server)}:\n" if headed else "")
-        + aligned([_HEAD, *(_row(session, now) for session in listing.sessions)])
+        + format_table([_HEAD, *(_row(session, now) for session in listing.sessions)])
         for listing in listings
         if listing.sessions
     )

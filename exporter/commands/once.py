@@ -12,7 +12,7 @@ from exporter.metrics.formats import Format
 from exporter.metrics.telemetry import Telemetry
 from exporter.service.audit_trail import auditing
 from exporter.service.service import Service
-from exporter.system.files import check_replaceable, print_all, replace_file
+from exporter.system.files import atomic_write, check_writable, write_stdout
 
 __all__ = ["poll_once"]
 
@@ -44,7 +44,7 @@ def poll_once(
         OutputError: the output or the audit log cannot be written. What can be found out before the poll is.
     """
     if output_file is not None:
-        check_replaceable(output_file)
+        check_writable(output_file)
     service = Service(config, telemetry=Telemetry(with_process=False))
     with auditing(service, audit_log_file, close_seconds=_AUDIT_SECONDS):
         complete = service.poll_once(stop)
@@ -54,6 +54,6 @@ def poll_once(
         return 1
     chunks = service.publisher.exposition(Format.TEXT).chunks(gzip=False)
     if output_file is None:
-        return 0 if print_all(chunks) and complete else 1
-    replace_file(output_file, chunks)
+        return 0 if write_stdout(chunks) and complete else 1
+    atomic_write(output_file, chunks)
     return 0 if complete else 1

@@ -15,10 +15,10 @@ from exporter.flags import Options
 from exporter.service.audit_trail import auditing
 from exporter.service.reload import Reloader
 from exporter.service.service import Service
-from exporter.service.web_view import ServiceSite
-from exporter.system.memory import give_back_freed_memory
-from exporter.system.signals import Wish, wishes
-from exporter.system.systemd import Notifier, take_listeners
+from exporter.service.web_view import ServiceBackend
+from exporter.system.memory import trim_freed_memory
+from exporter.system.signals import Command, signal_commands
+from exporter.system.systemd import Notifier, listen_fds
 from exporter.web.app import WebApp
 from exporter.web.server import Address, WebServer, bind_listeners
 from exporter.web.webconfig import Protection
@@ -53,20 +53,20 @@ def run_daemon(
         WebServerError: the web server cannot serve.
         NotActivatedError: systemd was to hand over listeners and has not.
     """
-    give_back_freed_memory()
-    with wishes() as queue:
+    trim_freed_memory()
+    with signal_commands() as queue:
         notifier = Notifier()
         config = load()
         protection = Protection(options.web_config_file)
         listeners = (
-            take_listeners()
+            listen_fds()
             if options.web_systemd_socket
             else bind_listeners([str(address) for address in options.web_listen_address])
         )
         service = Service(config)
         reloader = Reloader(service, load, protection, notifier)
         app = WebApp(
-            ServiceSite(service),
+            ServiceBackend(service),
             telemetry_path=options.web_telemetry_path,
             max_requests=options.web_max_requests,
             guards=[protection.guard],
@@ -104,7 +104,7 @@ def _url(address: Address, protection: Protection) -> str:
 
 
 def _run(
-    queue: SimpleQueue[Wish],
+    queue: SimpleQueue[Command],
     service: Service,
     reloader: Reloader,
     web: WebServer,
@@ -117,14 +117,14 @@ def _run(
             wish = queue.get(timeout=min(_WAKE_SECONDS, notifier.watchdog_seconds or math.inf))
         except Empty:
             wish = None
-        if wish is Wish.STOP:
+        if wish is Command.STOP:
             return 0
-        if wish is Wish.RELOAD:
+        if wish is Command.RELOAD:
             reloader.reload()
         if not web.running:
             log.error("nothing can be served any more")
             return 1
-        stuck = service.unhealthy()
+        stuck = service.stuck_servers()
         notifier.status(_status(service, stuck))
         if notifier.watchdog_seconds and not stuck and time.monotonic() >= next_sign:
             next_sign = time.monotonic() + notifier.watchdog_seconds

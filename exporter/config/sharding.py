@@ -6,10 +6,10 @@ from hashlib import blake2b
 
 from exporter.config import Config
 
-__all__ = ["of_shard", "shard_of"]
+__all__ = ["select_shard", "shard_for"]
 
 
-def shard_of(server: str, total_shards: int) -> int:
+def shard_for(server: str, total_shards: int) -> int:
     """The shard that polls the server of this name: the one with the highest score (rendezvous hashing).
 
     A score depends on nothing but one shard and the name. So a further shard takes over only the servers for which it
@@ -18,10 +18,10 @@ def shard_of(server: str, total_shards: int) -> int:
     return max(range(total_shards), key=lambda shard: _score(shard, server))
 
 
-def of_shard(config: Config, shard: int, total_shards: int) -> Config:
+def select_shard(config: Config, shard: int, total_shards: int) -> Config:
     """The configuration with no servers but those of this shard; there may be none."""
     mine = tuple(
-        server for server in config.servers if shard_of(server.name, total_shards) == shard
+        server for server in config.servers if shard_for(server.name, total_shards) == shard
     )
     return config.model_copy(update={"servers": mine})
 

@@ -31,7 +31,7 @@ from exporter.metrics.gzip_parts import (
     piece,
 )
 from exporter.metrics.library import RegistryText, head
-from exporter.metrics.rendered_blocks import SealedSessions
+from exporter.metrics.rendered_blocks import RenderedBlocks
 from exporter.metrics.sessions import render_sessions
 from exporter.polling.snapshot import Snapshot
 
@@ -123,7 +123,7 @@ class Publisher:
             for form in Format
         }
         self._nothing = [EMPTY] * len(headed)
-        self._sealed: dict[str, SealedSessions] = {}
+        self._sealed: dict[str, RenderedBlocks] = {}
         self._of_group: Mapping[tuple[_Said, ...], Sequence[Piece]] = {}
         self._rendering = threading.Lock()
         self._plain_until = monotonic() + _PLAIN_SECONDS
@@ -140,7 +140,7 @@ class Publisher:
             )
             self._let_go_of_plain_text()
 
-    def withdraw(self, server: str) -> None:
+    def remove(self, server: str) -> None:
         """End all that is said of a server."""
         with self._rendering:
             self._sealed.pop(server, None)
@@ -149,7 +149,7 @@ class Publisher:
                 {name: said for name, said in of_servers.items() if name != server}
             )
 
-    def own_metrics_changed(self) -> None:
+    def invalidate_own_metrics(self) -> None:
         """Render the exporter's own metrics again for the next scrape, however new the last ones are."""
         with self._rendering:
             # Another place for them: who is just rendering them as they were must not leave that for the next scrape.
@@ -158,7 +158,7 @@ class Publisher:
     def snapshots(self) -> tuple[Snapshot, ...]:
         """What may be said of each server right now."""
         now = self._monotonic()
-        return tuple(said.shown.fresh(now) for said in self._published.of_servers.values())
+        return tuple(said.shown.without_stale(now) for said in self._published.of_servers.values())
 
     def exposition(self, form: Format) -> Exposition:
         """What a scrape gets now; never waits for a server, nor for a publish under way."""
@@ -196,10 +196,10 @@ class Publisher:
 
     def _say(self, snapshot: Snapshot) -> _Said:
         """Render a server."""
-        shown = snapshot.fresh(self._monotonic())
+        shown = snapshot.without_stale(self._monotonic())
         server = shown.server
         families = self._session_families
-        sealed = self._sealed.setdefault(server, SealedSessions(server, families))
+        sealed = self._sealed.setdefault(server, RenderedBlocks(server, families))
         running = [one.session for one in shown.running_with_series]
         live = [piece(one, _LEVEL) for one in render_sessions(server, running, families)]
         of_server = [piece(one, _LEVEL) for one in render_snapshot(shown)]

@@ -13,7 +13,7 @@ from exporter.metrics.gzip_parts import EMPTY, Piece, joined_rows, piece
 from exporter.metrics.sessions import render_sessions
 from exporter.polling.blocks import Block
 
-__all__ = ["SealedSessions"]
+__all__ = ["RenderedBlocks"]
 
 _LEVEL = 6
 # About the square root of how many blocks there can be: that is cheapest.
@@ -24,7 +24,7 @@ Pieces = tuple[Piece, ...]
 Group = tuple[Block, ...]
 
 
-class SealedSessions:
+class RenderedBlocks:
     """Finished sessions of a server as pieces of the body. For one thread at a time.
 
     Args:

@@ -14,9 +14,9 @@ from itertools import repeat
 
 from exporter.metrics.catalogue import (
     SESSION_LABELS,
-    SessionChoice,
     SessionFamily,
     SessionSamples,
+    SessionStateSet,
     SessionValue,
 )
 from exporter.metrics.labels import escaped
@@ -46,7 +46,7 @@ def render_sessions(
         match family:
             case SessionValue():
                 text = _values(family, sessions, pairs)
-            case SessionChoice():
+            case SessionStateSet():
                 text = _choices(family, sessions, columns)
             case SessionSamples():
                 text = _samples(family, sessions, columns)
@@ -68,7 +68,7 @@ def _values(family: SessionValue, sessions: Sequence[RestoreSession], pairs: Seq
     )
 
 
-def _choices(family: SessionChoice, sessions: Sequence[RestoreSession], columns: Columns) -> str:
+def _choices(family: SessionStateSet, sessions: Sequence[RestoreSession], columns: Columns) -> str:
     (label,) = family.labels
     place = bisect(_SHARED, label)
     before, after = _side_by_side(columns[:place]), _side_by_side(columns[place:])
@@ -83,7 +83,7 @@ def _choices(family: SessionChoice, sessions: Sequence[RestoreSession], columns:
     )
 
 
-def _templates(family: SessionChoice) -> Mapping[StrEnum, tuple[str, int]]:
+def _templates(family: SessionStateSet) -> Mapping[StrEnum, tuple[str, int]]:
     """For each value the lines that show it, with places for the labels before and behind its own, and how many."""
     (label,) = family.labels
 

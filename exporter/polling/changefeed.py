@@ -14,15 +14,15 @@ from typing import Protocol
 import structlog
 
 from exporter.polling.clock import Clock
-from exporter.polling.inbox import Inbox
+from exporter.polling.inbox import ChangeQueue
 from exporter.vb365.errors import NotFoundError, Vb365Error
-from exporter.vb365.records.changes import FROM_NOW_ON, OUTDATED_POSITION, Changes
+from exporter.vb365.records.changes import EXPIRED_TOKEN, LATEST, Changes
 
 __all__ = ["ChangeFeed", "FeedApi", "FeedObserver"]
 
 log = structlog.get_logger()
 
-HOLD_SECONDS = 30.0
+LONG_POLL_SECONDS = 30.0
 """How long the server is to wait for something to tell; shorter than what proxies take for a dead connection."""
 
 _SHORTEST_GAP_SECONDS = 0.5
@@ -41,7 +41,7 @@ class FeedApi(Protocol):
     def has_change_feed(self) -> bool:
         """Whether the version that is used has a feed."""
 
-    def change_feed(self, position: str, *, hold_seconds: float) -> Changes:
+    def change_feed(self, position: str, *, long_poll_seconds: float) -> Changes:
         """Ask what has changed since a position."""
 
 
@@ -74,7 +74,7 @@ class ChangeFeed:
         server: str,
         *,
         api: FeedApi,
-        inbox: Inbox,
+        inbox: ChangeQueue,
         observer: FeedObserver,
         polled_once: threading.Event,
         clock: Clock,
@@ -126,8 +126,8 @@ class ChangeFeed:
 
     def _changes(self) -> Changes:
         if self._position is None:
-            return self._api.change_feed(FROM_NOW_ON, hold_seconds=0.0)
-        return self._api.change_feed(self._position, hold_seconds=HOLD_SECONDS)
+            return self._api.change_feed(LATEST, long_poll_seconds=0.0)
+        return self._api.change_feed(self._position, long_poll_seconds=LONG_POLL_SECONDS)
 
     def _take(self, changes: Changes) -> None:
         if self._position is None:
@@ -156,7 +156,7 @@ class ChangeFeed:
         return _NO_FEED_WAIT_SECONDS
 
     def _lost(self, error: Vb365Error) -> float:
-        if error.code == OUTDATED_POSITION:
+        if error.code == EXPIRED_TOKEN:
             self._position = None  # what was missed, a poll finds
         if self._stop.is_set():
             return 0.0

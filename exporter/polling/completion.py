@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterable
 from exporter.polling.clock import Clock
 from exporter.polling.extras import ExtraRequest, Extras
 from exporter.polling.interfaces import Api
-from exporter.polling.oddities import Oddities
+from exporter.polling.oddities import Anomalies
 from exporter.polling.workers import Workers
 from exporter.vb365.errors import Reason, Vb365Error
 from exporter.vb365.records.extras import EventSummary, Statistics
 
-__all__ = ["Completion"]
+__all__ = ["ExtrasFetcher"]
 
 
-class Completion:
+class ExtrasFetcher:
     """Completes the sessions of a ledger. A part of the poller.
 
     Args:
@@ -34,7 +34,7 @@ class Completion:
         extras: Extras,
         workers: Workers,
         clock: Clock,
-        oddities: Oddities,
+        oddities: Anomalies,
         beat: Callable[[], None],
     ) -> None:
         self._api = api

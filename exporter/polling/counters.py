@@ -12,29 +12,29 @@ from exporter.polling.snapshot import (
     DURATION_BUCKETS_SECONDS,
     Activity,
     DurationHistogram,
-    EndedKey,
+    FinishedKey,
     StartedKey,
 )
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
 
-__all__ = ["ActivityTally", "EndedTally", "ended_key"]
+__all__ = ["ActivityCounters", "FinishedCounts", "finished_key"]
 
 
-def ended_key(session: RestoreSession) -> EndedKey:
+def finished_key(session: RestoreSession) -> FinishedKey:
     """The organization, type and result that a session which is over counts for."""
     return (session.organization, session.type, session.result or SessionResult.UNKNOWN)
 
 
-class EndedTally:
+class FinishedCounts:
     """How many of the kept sessions have ended, and when the newest of them did."""
 
     def __init__(self) -> None:
-        self.stopped: Counter[EndedKey] = Counter()
-        self.last_end: dict[EndedKey, datetime] = {}
+        self.stopped: Counter[FinishedKey] = Counter()
+        self.last_end: dict[FinishedKey, datetime] = {}
 
     def add(self, session: RestoreSession) -> None:
         """Count a session."""
-        key = ended_key(session)
+        key = finished_key(session)
         self.stopped[key] += 1
         if session.end_time is not None:
             last = self.last_end.get(key)
@@ -43,7 +43,7 @@ class EndedTally:
 
     def remove(self, session: RestoreSession, remaining: Iterable[RestoreSession]) -> None:
         """Count a session no more; `remaining` are those still counted."""
-        key = ended_key(session)
+        key = finished_key(session)
         self.stopped[key] -= 1
         if self.stopped[key] == 0:
             del self.stopped[key]
@@ -53,7 +53,7 @@ class EndedTally:
             ends = [
                 other.end_time
                 for other in remaining
-                if other.end_time is not None and ended_key(other) == key
+                if other.end_time is not None and finished_key(other) == key
             ]
             if ends:
                 self.last_end[key] = max(ends)
@@ -61,13 +61,13 @@ class EndedTally:
                 del self.last_end[key]
 
 
-class ActivityTally:
+class ActivityCounters:
     """What was seen to start and to finish; the source of the counters."""
 
     def __init__(self) -> None:
         self._organizations: dict[str, None] = {}  # an ordered set
         self._started: Counter[StartedKey] = Counter()
-        self._finished: Counter[EndedKey] = Counter()
+        self._finished: Counter[FinishedKey] = Counter()
         self._durations: dict[SessionType, DurationHistogram] = {}
 
     def meet(self, organization: str) -> None:
@@ -80,7 +80,7 @@ class ActivityTally:
 
     def finish(self, session: RestoreSession) -> None:
         """Count a session that was seen to finish, and its duration when it has one."""
-        self._finished[ended_key(session)] += 1
+        self._finished[finished_key(session)] += 1
         seconds = session.duration_seconds
         if seconds is None:
             return

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from exporter.config import Extra, SessionsConfig
 from exporter.polling.clock import Moment
 from exporter.polling.snapshot import with_series
-from exporter.polling.store import KeptSessions
+from exporter.polling.store import SessionStore
 from exporter.vb365.records.extras import EventSummary, Statistics
 from exporter.vb365.records.restore_session import RestoreSession
 
@@ -36,7 +36,7 @@ class Extras:
     """
 
     def __init__(
-        self, kept: KeptSessions, settings: SessionsConfig, stale_after_seconds: float
+        self, kept: SessionStore, settings: SessionsConfig, stale_after_seconds: float
     ) -> None:
         self._kept = kept
         self._wanted = settings.extras

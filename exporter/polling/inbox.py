@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from exporter.vb365.records.changes import SessionChange
 
-__all__ = ["Inbox", "Told"]
+__all__ = ["ChangeQueue", "Told"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class Told:
         return self.gap or bool(self.changes)
 
 
-class Inbox:
+class ChangeQueue:
     """Written to by the feed's thread, emptied by the poll loop's."""
 
     def __init__(self) -> None:

@@ -11,10 +11,10 @@ from weakref import WeakKeyDictionary
 from exporter.polling.blocks import Block
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["LatestEnded", "ended_at"]
+__all__ = ["RecentlyFinished", "ended_at"]
 
 
-class LatestEnded:
+class RecentlyFinished:
     """Picks the sessions that ended last out of blocks, which are sorted by when their sessions were opened.
 
     Blocks do not change, so what was found in one is kept as long as the block lives. Belongs to one thread at a time.

@@ -19,17 +19,17 @@ from types import MappingProxyType
 
 from exporter.config import SessionsConfig
 from exporter.polling.clock import Moment
-from exporter.polling.counters import ActivityTally
+from exporter.polling.counters import ActivityCounters
 from exporter.polling.extras import Extras
 from exporter.polling.plan import ListRequest, cheaper_list
-from exporter.polling.snapshot import FoundId, ServerStatus, Snapshot
-from exporter.polling.store import KeptSessions
+from exporter.polling.snapshot import ConfiguredId, ServerStatus, Snapshot
+from exporter.polling.store import SessionStore
 from exporter.vb365.records.changes import SessionChange
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["WALK_EVERY_SECONDS", "Ledger"]
+__all__ = ["RESYNC_SECONDS", "Ledger"]
 
-WALK_EVERY_SECONDS = 3600.0
+RESYNC_SECONDS = 3600.0
 """How often everything is listed again, and configured ids that have finished are asked for again."""
 
 # A session shows up in the list a little after its creationTime; clocks of a server farm differ a little too.
@@ -49,10 +49,10 @@ class Ledger:
         self._stale_after_seconds = stale_after_seconds
         self._configured = frozenset(settings.ids)
 
-        self._kept = KeptSessions(settings)
+        self._kept = SessionStore(settings)
         self._missing: dict[str, float] = {}  # configured id -> when the 404 was believed
         self._reopened: set[str] = set()
-        self._activity = ActivityTally()
+        self._activity = ActivityCounters()
         self.extras = Extras(self._kept, settings, stale_after_seconds)
         """What is known of sessions beyond their records."""
         self._news: dict[str, RestoreSession] = {}
@@ -61,8 +61,8 @@ class Ledger:
         self._complete = False  # has there been a complete look?
         self._baseline: datetime | None = None  # the newest creationTime at that look
         self._not_kept = 0
-        self._finished_at = -inf
-        self._listed_at = -inf
+        self._finished_confirmed_at = -inf
+        self._list_confirmed_at = -inf
         self._walk_due_at = -inf
         self._to_verify: set[str] = set()
 
@@ -162,10 +162,10 @@ class Ledger:
         """A list was read to its end: it vouches for everything that it could have shown."""
         if request.most_pages is not None:
             return
-        self._finished_at = self._listed_at = moment.monotonic
+        self._finished_confirmed_at = self._list_confirmed_at = moment.monotonic
         if self._walked is None:
             return
-        self._walk_due_at = moment.monotonic + WALK_EVERY_SECONDS
+        self._walk_due_at = moment.monotonic + RESYNC_SECONDS
         finished = self._kept.finished
         kept = finished.keys() | self._kept.running.keys() | self._kept.departed
         self._not_kept = len(self._walked - kept)
@@ -196,11 +196,11 @@ class Ledger:
         """A session that has changed could not be asked for: the next poll does."""
         self._to_verify.add(session_id)
 
-    def walk_again(self) -> None:
+    def request_resync(self) -> None:
         """List everything again from the next poll on, until that has succeeded."""
         self._walk_due_at = -inf
 
-    def take_news(self) -> tuple[RestoreSession, ...]:
+    def take_changed(self) -> tuple[RestoreSession, ...]:
         """The sessions that began or ended since this was asked last, as they are known now."""
         news = tuple(self._kept.find(one.id) or one for one in self._news.values())
         self._news = {}
@@ -211,26 +211,26 @@ class Ledger:
         if self._settings.discover:
             if not self._complete and self._observed_at >= self._poll_started:
                 # Partial answers of a first walk are true as far as they go; counts over them would not be.
-                self._finished_at = moment.monotonic
+                self._finished_confirmed_at = moment.monotonic
         elif complete:
             self._set_baseline()
             if moment.monotonic >= self._walk_due_at:
-                self._walk_due_at = moment.monotonic + WALK_EVERY_SECONDS
+                self._walk_due_at = moment.monotonic + RESYNC_SECONDS
         self._walked = None
         self.extras.expire(moment)
 
     def vouch(self, moment: Moment) -> None:
         """The server answered for itself, though there was no list to ask for: finished sessions stand."""
-        self._finished_at = moment.monotonic
+        self._finished_confirmed_at = moment.monotonic
         if self._complete:
-            self._listed_at = moment.monotonic
+            self._list_confirmed_at = moment.monotonic
 
     def snapshot(self, status: ServerStatus) -> Snapshot:
         """All of it as an immutable value; costs what is running, not what has finished."""
         running = self._kept.running_newest_first()
         discovered = sum(not one.configured for one in running)
         room = max(0, self._settings.max_series - discovered)
-        listed = self._listed_at > -inf
+        listed = self._list_confirmed_at > -inf
         return Snapshot(
             server=self._server,
             status=status,
@@ -238,11 +238,11 @@ class Ledger:
             max_series=self._settings.max_series,
             running=running,
             finished=self._kept.finished_blocks(room),
-            finished_at=self._finished_at if self._kept.finished else -inf,
-            found_ids=self._found_ids(),
+            finished_confirmed_at=self._finished_confirmed_at if self._kept.finished else -inf,
+            configured_ids=self._configured_ids(),
             stopped=MappingProxyType(dict(self._kept.ended.stopped) if listed else {}),
             last_end=MappingProxyType(dict(self._kept.ended.last_end) if listed else {}),
-            listed_at=self._listed_at,
+            list_confirmed_at=self._list_confirmed_at,
             activity=self._activity.activity(),
             sessions_known=len(self._kept),
             sessions_without_series=max(0, discovered - self._settings.max_series)
@@ -337,20 +337,20 @@ class Ledger:
     def _recent(self) -> datetime | None:
         return self._newest_creation - _OVERLAP if self._newest_creation else None
 
-    def _found_ids(self) -> tuple[FoundId, ...]:
+    def _configured_ids(self) -> tuple[ConfiguredId, ...]:
         found = []
         for session_id in self._settings.ids:
             running = self._kept.running.get(session_id)
             if running is not None:
                 confirmed_at = running.confirmed_at
             elif session_id in self._kept.finished:
-                confirmed_at = self._finished_at
+                confirmed_at = self._finished_confirmed_at
             elif session_id in self._missing:
                 confirmed_at = self._missing[session_id]
             else:
                 continue
             found.append(
-                FoundId(
+                ConfiguredId(
                     session_id=session_id,
                     found=session_id not in self._missing,
                     confirmed_at=confirmed_at,

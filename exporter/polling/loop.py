@@ -6,7 +6,7 @@ import threading
 
 from exporter.config import ServerConfig
 from exporter.polling.clock import Clock
-from exporter.polling.inbox import Inbox
+from exporter.polling.inbox import ChangeQueue
 from exporter.polling.poller import Poller
 
 __all__ = ["PollLoop"]
@@ -21,7 +21,7 @@ class PollLoop:
         inbox: what the change feed tells.
         clock: the process's clocks.
         stop: ends it; `wake` makes it notice at once.
-        first_gap_seconds: from the first poll to the second; the poll interval if not given.
+        initial_delay_seconds: from the first poll to the second; the poll interval if not given.
     """
 
     def __init__(
@@ -29,17 +29,17 @@ class PollLoop:
         server: ServerConfig,
         *,
         poller: Poller,
-        inbox: Inbox,
+        inbox: ChangeQueue,
         clock: Clock,
         stop: threading.Event,
-        first_gap_seconds: float | None = None,
+        initial_delay_seconds: float | None = None,
     ) -> None:
         self._server = server
         self._poller = poller
         self._inbox = inbox
         self._clock = clock
         self._stop = stop
-        self._first_gap_seconds = first_gap_seconds or server.poll_interval
+        self._first_gap_seconds = initial_delay_seconds or server.poll_interval
 
     def run(self) -> None:
         """Poll until stopped; polls never overlap, and one that overran is followed by the next at once."""
@@ -69,7 +69,7 @@ class PollLoop:
             if self._stop.is_set():
                 return
             if told.gap:
-                self._poller.poll(walk=told.lost)
+                self._poller.poll(full_list=told.lost)
             if told.changes:
                 # Also after a poll: it does not see that a finished session was deleted.
                 self._poller.follow(told.changes)

@@ -12,14 +12,14 @@ from exporter.polling.interfaces import PollObserver
 from exporter.vb365.errors import Reason
 from exporter.vb365.records.restore_session import Rejection, UnknownValue
 
-__all__ = ["Oddities"]
+__all__ = ["Anomalies"]
 
 log = structlog.get_logger()
 
 _MOST_ODDITIES = 200
 
 
-class Oddities:
+class Anomalies:
     """Counts and tells of what is strange, for one poller.
 
     Args:

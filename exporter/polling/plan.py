@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-__all__ = ["GETS_PER_PAGE", "PAGE_SESSIONS", "ListRequest", "cheaper_list"]
+__all__ = ["PAGE_COST_IN_GETS", "PAGE_SIZE", "ListRequest", "cheaper_list"]
 
-PAGE_SESSIONS = 1000
+PAGE_SIZE = 1000
 """How many sessions a page of the list is asked to hold: about 0.7 MB."""
 
-GETS_PER_PAGE = 25
+PAGE_COST_IN_GETS = 25
 """A page of the list is taken to cost the server as much as this many sessions asked for by id."""
 
 
@@ -40,16 +40,16 @@ def cheaper_list(
         never_seen: how many more are wanted of which that is not known.
         created_since: how many sessions were created at a moment or later.
     """
-    if never_seen >= 2 * GETS_PER_PAGE:
-        return ListRequest(created_since=None, most_pages=never_seen // GETS_PER_PAGE)
+    if never_seen >= 2 * PAGE_COST_IN_GETS:
+        return ListRequest(created_since=None, most_pages=never_seen // PAGE_COST_IN_GETS)
     best: ListRequest | None = None
-    most_saved = GETS_PER_PAGE
+    most_saved = PAGE_COST_IN_GETS
     for confirmed, creation in enumerate(sorted(creations, reverse=True), start=1):
-        pages = 1 + created_since(creation) // PAGE_SESSIONS
-        if confirmed - pages * GETS_PER_PAGE > most_saved:
-            most_saved = confirmed - pages * GETS_PER_PAGE
+        pages = 1 + created_since(creation) // PAGE_SIZE
+        if confirmed - pages * PAGE_COST_IN_GETS > most_saved:
+            most_saved = confirmed - pages * PAGE_COST_IN_GETS
             best = ListRequest(
                 created_since=creation - timedelta(seconds=1),
-                most_pages=confirmed // GETS_PER_PAGE,
+                most_pages=confirmed // PAGE_COST_IN_GETS,
             )
     return best

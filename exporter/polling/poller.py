@@ -11,15 +11,15 @@ import structlog
 
 from exporter.config import ServerConfig
 from exporter.polling.clock import Clock, Moment
-from exporter.polling.completion import Completion
+from exporter.polling.completion import ExtrasFetcher
 from exporter.polling.extras import ExtraRequest
 from exporter.polling.failure import PollFailure, ends_poll, is_server_wide
 from exporter.polling.interfaces import Api, PollObserver
-from exporter.polling.ledger import WALK_EVERY_SECONDS, Ledger
-from exporter.polling.oddities import Oddities
-from exporter.polling.plan import PAGE_SESSIONS, ListRequest
+from exporter.polling.ledger import RESYNC_SECONDS, Ledger
+from exporter.polling.oddities import Anomalies
+from exporter.polling.plan import PAGE_SIZE, ListRequest
 from exporter.polling.snapshot import Snapshot
-from exporter.polling.status import StatusBook
+from exporter.polling.status import ServerHealth
 from exporter.polling.workers import Workers
 from exporter.vb365.errors import ForbiddenError, NotFoundError, Reason, Vb365Error
 from exporter.vb365.records.changes import ChangeKind, SessionChange
@@ -76,9 +76,9 @@ class Poller:
         self._workers = Workers(
             server.max_concurrent_requests, name=f"get-{server.name}", stop=stop
         )
-        self._book = StatusBook(server)
-        self._oddities = Oddities(server, observer)
-        self._completion = Completion(
+        self._book = ServerHealth(server)
+        self._oddities = Anomalies(server, observer)
+        self._completion = ExtrasFetcher(
             api=api,
             extras=ledger.extras,
             workers=self._workers,
@@ -107,17 +107,17 @@ class Poller:
 
     # One poll
 
-    def poll(self, *, walk: bool = False) -> None:
+    def poll(self, *, full_list: bool = False) -> None:
         """Ask for everything that can have changed and publish what was answered. Never raises.
 
         Args:
-            walk: ask also for what changes without a trace, as once an hour: whether finished sessions are still there.
+            full_list: ask also for what changes without a trace, as once an hour: whether finished sessions are still there.
         """
         begun = self._clock.now()
         self._failures = []
         reachable = False
-        if walk:
-            self._ledger.walk_again()
+        if full_list:
+            self._ledger.request_resync()
         try:
             self._ledger.begin_poll(begun)
             with self._api.poll(begun.monotonic + _RETRY_SHARE * self._server.poll_interval):
@@ -187,7 +187,7 @@ class Poller:
                 self._tell()
         except Exception:
             log.exception("extras broke off", server=self._server.name)
-        news = self._ledger.take_news()
+        news = self._ledger.take_changed()
         if news and not self._stop.is_set():
             self._record(news)
 
@@ -203,7 +203,7 @@ class Poller:
                 self._ledger.vouch(self._clock.now())
                 return True, True
             if self._book.status.version is None or begun.monotonic >= self._identify_due_at:
-                self._identify_due_at = begun.monotonic + WALK_EVERY_SECONDS
+                self._identify_due_at = begun.monotonic + RESYNC_SECONDS
                 self._identify_if_allowed()
             for request in lists:
                 self._read_list(request)
@@ -258,9 +258,7 @@ class Poller:
 
     def _read_list(self, request: ListRequest) -> None:
         self._ledger.begin_list(request)
-        pages = self._api.list_sessions(
-            created_since=request.created_since, page_size=PAGE_SESSIONS
-        )
+        pages = self._api.list_sessions(created_since=request.created_since, page_size=PAGE_SIZE)
         for number, page in enumerate(pages, start=1):
             self.beat()
             for rejection in page.rejections:

@@ -19,9 +19,9 @@ from exporter.vb365.records.restore_session import RestoreSession, SessionResult
 __all__ = [
     "DURATION_BUCKETS_SECONDS",
     "Activity",
+    "ConfiguredId",
     "DurationHistogram",
-    "EndedKey",
-    "FoundId",
+    "FinishedKey",
     "RunningSession",
     "ServerStatus",
     "Snapshot",
@@ -32,7 +32,7 @@ __all__ = [
 StartedKey = tuple[str, SessionType]
 """Organization and type: the key of `vb365_restore_sessions_started_total`."""
 
-EndedKey = tuple[str, SessionType, SessionResult]
+FinishedKey = tuple[str, SessionType, SessionResult]
 """Organization, type and result: the key of everything that is told of ended sessions."""
 
 DURATION_BUCKETS_SECONDS = (10, 30, 60, 300, 900, 1800, 3600, 7200, 14400, 43200, 86400, 259200)
@@ -55,7 +55,7 @@ class RunningSession:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FoundId:
+class ConfiguredId:
     """Whether a configured id exists on the server."""
 
     session_id: str
@@ -80,7 +80,7 @@ class Activity:
     organizations: tuple[str, ...] = ()
     """Every organization ever seen on the server."""
     started: Mapping[StartedKey, int] = field(default_factory=_nothing)
-    finished: Mapping[EndedKey, int] = field(default_factory=_nothing)
+    finished: Mapping[FinishedKey, int] = field(default_factory=_nothing)
     durations: Mapping[SessionType, DurationHistogram] = field(default_factory=_nothing)
 
 
@@ -122,15 +122,15 @@ class Snapshot:
     """All that run, newest first; `running_with_series` are those that get series."""
     finished: tuple[Block, ...] = ()
     """Finished sessions that get series."""
-    finished_at: float = -inf
+    finished_confirmed_at: float = -inf
     """Monotonic seconds of the answer that last confirmed the finished ones."""
-    found_ids: tuple[FoundId, ...] = ()
+    configured_ids: tuple[ConfiguredId, ...] = ()
 
-    stopped: Mapping[EndedKey, int] = field(default_factory=_nothing)
+    stopped: Mapping[FinishedKey, int] = field(default_factory=_nothing)
     """How many sessions have ended; combinations that are not there have not happened."""
-    last_end: Mapping[EndedKey, datetime] = field(default_factory=_nothing)
+    last_end: Mapping[FinishedKey, datetime] = field(default_factory=_nothing)
     """The newest `endTime`."""
-    listed_at: float = -inf
+    list_confirmed_at: float = -inf
     """Monotonic seconds of the last list that answered in full; what is said of organizations rests on it."""
     activity: Activity = Activity()
 
@@ -141,7 +141,7 @@ class Snapshot:
     @property
     def listed(self) -> bool:
         """True while a list vouches for the gauges of organizations."""
-        return self.listed_at > -inf
+        return self.list_confirmed_at > -inf
 
     @property
     def running_with_series(self) -> tuple[RunningSession, ...]:
@@ -152,14 +152,14 @@ class Snapshot:
     def expires_at(self) -> float:
         """Monotonic seconds at which the first of its statements gets too old; infinite when none can."""
         confirmations = [running.confirmed_at for running in self.running]
-        confirmations += [found.confirmed_at for found in self.found_ids]
-        if self.finished_at > -inf:
-            confirmations.append(self.finished_at)
+        confirmations += [found.confirmed_at for found in self.configured_ids]
+        if self.finished_confirmed_at > -inf:
+            confirmations.append(self.finished_confirmed_at)
         if self.listed:
-            confirmations.append(self.listed_at)
+            confirmations.append(self.list_confirmed_at)
         return min(confirmations, default=inf) + self.stale_after_seconds
 
-    def fresh(self, now: float) -> Snapshot:
+    def without_stale(self, now: float) -> Snapshot:
         """What may still be said at `now` (monotonic seconds): itself, or itself without what got too old.
 
         Counters and the state of the server stay: they say what the exporter itself did and saw.
@@ -167,17 +167,19 @@ class Snapshot:
         if now < self.expires_at:
             return self
         oldest = now - self.stale_after_seconds
-        finished_fresh = self.finished_at > oldest
-        listed_fresh = self.listed_at > oldest
+        finished_fresh = self.finished_confirmed_at > oldest
+        listed_fresh = self.list_confirmed_at > oldest
         return replace(
             self,
             running=tuple(running for running in self.running if running.confirmed_at > oldest),
             finished=self.finished if finished_fresh else (),
-            finished_at=self.finished_at if finished_fresh else -inf,
-            found_ids=tuple(found for found in self.found_ids if found.confirmed_at > oldest),
+            finished_confirmed_at=self.finished_confirmed_at if finished_fresh else -inf,
+            configured_ids=tuple(
+                found for found in self.configured_ids if found.confirmed_at > oldest
+            ),
             stopped=self.stopped if listed_fresh else _nothing(),
             last_end=self.last_end if listed_fresh else _nothing(),
-            listed_at=self.listed_at if listed_fresh else -inf,
+            list_confirmed_at=self.list_confirmed_at if listed_fresh else -inf,
         )
 
 

@@ -11,12 +11,12 @@ from exporter.polling.clock import Moment
 from exporter.polling.failure import PollFailure
 from exporter.polling.snapshot import ServerStatus
 
-__all__ = ["StatusBook"]
+__all__ = ["ServerHealth"]
 
 log = structlog.get_logger()
 
 
-class StatusBook:
+class ServerHealth:
     """Belongs to one poller; `status` is what it says now."""
 
     def __init__(self, server: ServerConfig) -> None:

@@ -9,17 +9,17 @@ from itertools import chain, takewhile
 from exporter.config import SessionsConfig
 from exporter.polling.blocks import Block, SessionBlocks
 from exporter.polling.clock import Moment
-from exporter.polling.counters import EndedTally
+from exporter.polling.counters import FinishedCounts
 from exporter.polling.snapshot import RunningSession
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["KeptSessions"]
+__all__ = ["SessionStore"]
 
 # No date comes after this: an endTime far in the future and a long lookback do not add up to one.
 _LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
 
 
-class KeptSessions:
+class SessionStore:
     """Keeps sessions in the order of their creation, and parts with them by age and by number."""
 
     def __init__(self, settings: SessionsConfig) -> None:
@@ -35,7 +35,7 @@ class KeptSessions:
         """Those that left by age, though nothing in their records tells how old they are."""
         self.evicted_through: datetime | None = None
         """The creationTime of the newest that was left out for want of room."""
-        self.ended = EndedTally()
+        self.ended = FinishedCounts()
         """Counts over those that ended."""
 
     def __len__(self) -> int:

@@ -40,7 +40,7 @@ def auditing(service: Service, target: Path | None, *, close_seconds: float) -> 
         lookback_seconds=longest_lookback_seconds,
     )
     audit.start()
-    service.record = audit.record
+    service.on_changed = audit.record
     try:
         yield
     finally:

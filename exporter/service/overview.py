@@ -12,7 +12,7 @@ from itertools import islice
 from exporter import __version__
 from exporter.config import Config, ServerConfig
 from exporter.metrics.labels import label_value
-from exporter.polling.latest import LatestEnded, ended_at
+from exporter.polling.latest import RecentlyFinished, ended_at
 from exporter.polling.snapshot import RunningSession, Snapshot
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult
 from exporter.web.status import (
@@ -35,7 +35,7 @@ class Overview:
     """Sums up the servers of a configuration. Belongs to one thread at a time."""
 
     def __init__(self) -> None:
-        self._latest = LatestEnded(_MOST_FINISHED)
+        self._latest = RecentlyFinished(_MOST_FINISHED)
 
     def page(
         self,
@@ -142,9 +142,9 @@ def _server(
     status = snapshot.status
     confirmed = [running.confirmed_at for running in snapshot.running]
     if snapshot.finished:
-        confirmed.append(snapshot.finished_at)
+        confirmed.append(snapshot.finished_confirmed_at)
     if snapshot.listed:
-        confirmed.append(snapshot.listed_at)
+        confirmed.append(snapshot.list_confirmed_at)
     since = status.up_since if status.up else status.failing_since
     return ServerStatus(
         name=snapshot.server,

@@ -65,7 +65,7 @@ class Reloader:
                     place=problem.place,
                     problem=problem.message,
                 )
-            self._service.keep()
+            self._service.keep_current()
             return tuple(map(str, error.problems))
         changes = self._service.apply(config)
         names = asdict(changes).items()

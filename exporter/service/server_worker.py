@@ -10,7 +10,7 @@ from exporter.config import ServerConfig
 from exporter.metrics.telemetry import ServerTelemetry
 from exporter.polling.changefeed import ChangeFeed
 from exporter.polling.clock import Clock
-from exporter.polling.inbox import Inbox
+from exporter.polling.inbox import ChangeQueue
 from exporter.polling.ledger import Ledger
 from exporter.polling.loop import PollLoop
 from exporter.polling.poller import Poller
@@ -19,10 +19,10 @@ from exporter.vb365.client import Client
 from exporter.vb365.http.tls import warn_if_unverified
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["Target"]
+__all__ = ["ServerWorker"]
 
 
-class Target:
+class ServerWorker:
     """Polls a server from `start` to `stop`. Belongs to the service's thread.
 
     Args:
@@ -32,8 +32,8 @@ class Target:
         publish: takes its snapshots.
         record: takes the sessions that began or ended.
         stop: ends it; to be set by `stop` only.
-        predecessor: who polled it before; its threads end before these begin, so that polls never overlap.
-        first_gap_seconds: from the first poll to the second.
+        replaces: who polled it before; its threads end before these begin, so that polls never overlap.
+        initial_delay_seconds: from the first poll to the second.
     """
 
     def __init__(
@@ -45,8 +45,8 @@ class Target:
         publish: Callable[[Snapshot], None],
         record: Callable[[tuple[RestoreSession, ...]], None],
         stop: threading.Event,
-        predecessor: Target | None,
-        first_gap_seconds: float,
+        replaces: ServerWorker | None,
+        initial_delay_seconds: float,
     ) -> None:
         warn_if_unverified(server)
         self.server = server
@@ -70,15 +70,15 @@ class Target:
             stop=stop,
         )
         self._clock = clock
-        self._inbox = Inbox()
-        self._predecessor = predecessor
+        self._inbox = ChangeQueue()
+        self._replaced = replaces
         self._loop = PollLoop(
             server,
             poller=self.poller,
             inbox=self._inbox,
             clock=clock,
             stop=stop,
-            first_gap_seconds=first_gap_seconds,
+            initial_delay_seconds=initial_delay_seconds,
         )
         self._feed = ChangeFeed(
             server.name,
@@ -93,7 +93,7 @@ class Target:
 
     def start(self) -> None:
         """Poll again and again, and follow the change feed where there is one."""
-        self._start("poll", self._poll_after_predecessor)
+        self._start("poll", self._poll_after_replaced)
         if self.server.change_feed == "auto":
             self._start("feed", self._feed.run)
 
@@ -107,7 +107,7 @@ class Target:
         self._inbox.wake()
 
     @property
-    def works(self) -> bool:
+    def is_running(self) -> bool:
         """True while one of its threads is alive."""
         return any(thread.is_alive() for thread in self._threads)
 
@@ -118,10 +118,10 @@ class Target:
             left = until - self._clock.monotonic()
             thread.join(None if left == inf else max(0.0, left))
 
-    def _poll_after_predecessor(self) -> None:
-        if self._predecessor is not None:
-            self._predecessor.join()
-            self._predecessor = None
+    def _poll_after_replaced(self) -> None:
+        if self._replaced is not None:
+            self._replaced.join()
+            self._replaced = None
         self._loop.run()
 
     def _start(self, purpose: str, body: Callable[[], None]) -> None:

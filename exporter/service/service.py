@@ -11,10 +11,10 @@ from exporter.metrics.exposition import Publisher
 from exporter.metrics.telemetry import Telemetry
 from exporter.polling.clock import Clock
 from exporter.polling.snapshot import Snapshot
-from exporter.service.server_worker import Target
+from exporter.service.server_worker import ServerWorker
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["Changes", "Service"]
+__all__ = ["ConfigDiff", "Service"]
 
 _STOP_SECONDS = 2.0
 # Windows notices Ctrl-C only between waits.
@@ -22,7 +22,7 @@ _WAKE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Changes:
+class ConfigDiff:
     """What a new configuration has changed: names of servers."""
 
     added: tuple[str, ...]
@@ -53,33 +53,33 @@ class Service:
         self.telemetry = telemetry or Telemetry()
         self.telemetry.configured(config.poll_interval, self.clock.timestamp())
         self.publisher = self._make_publisher(config)
-        self.record: Callable[[str, tuple[RestoreSession, ...]], None] = lambda _server, _sessions: (
-            None
+        self.on_changed: Callable[[str, tuple[RestoreSession, ...]], None] = (
+            lambda _server, _sessions: None
         )
         """Takes the sessions of a server that began or ended, after each poll; called by pollers' threads."""
         self._publishing = threading.Lock()
-        self._targets: dict[str, Target] = {}
+        self._workers: dict[str, ServerWorker] = {}
         self._closing: list[threading.Thread] = []
         self._was_ready = False
 
     def start(self) -> None:
         """Start a poller for each server; their polls are spread over the interval, but for the first."""
-        self._put_into_force(self.config)
+        self._activate(self.config)
 
-    def apply(self, config: Config) -> Changes:
+    def apply(self, config: Config) -> ConfigDiff:
         """Put a configuration into force; it was loaded, so nothing in it can fail.
 
         A server whose part is the same goes on with all that is known of it, and with its token; its files are read
         again. One that is gone takes its series along. One whose part is another starts afresh: what is said of it
         stays until its first poll, unless it is to be found at another URL.
         """
-        self._was_ready = not self.waiting()
-        return self._put_into_force(config)
+        self._was_ready = not self.unpolled_servers()
+        return self._activate(config)
 
-    def keep(self) -> None:
+    def keep_current(self) -> None:
         """Go on with the configuration in force, because another could not be loaded, and say so in the metrics."""
         self.telemetry.reload_failed()
-        self.publisher.own_metrics_changed()
+        self.publisher.invalidate_own_metrics()
 
     def poll_once(self, stop: threading.Event) -> bool:
         """Poll all servers once, at the same time, instead of starting; `stop` abandons it.
@@ -88,71 +88,71 @@ class Service:
             Whether every server gave everything it was asked for.
         """
         for server in self.config.servers:
-            target = self._target(server, None, first_gap_seconds=server.poll_interval)
-            self._targets[server.name] = target
-            target.start_one_poll()
-        for target in self._targets.values():
-            while target.works and not stop.is_set():
-                target.join(_WAKE_SECONDS)
-        return not self.waiting() and all(
+            worker = self._worker(server, None, initial_delay_seconds=server.poll_interval)
+            self._workers[server.name] = worker
+            worker.start_one_poll()
+        for worker in self._workers.values():
+            while worker.is_running and not stop.is_set():
+                worker.join(_WAKE_SECONDS)
+        return not self.unpolled_servers() and all(
             snapshot.status.up for snapshot in self.publisher.snapshots()
         )
 
     def stop(self) -> None:
         """Abandon the polls, log out where the API has a logout; takes 2 s at most."""
-        targets = tuple(self._targets.values())
-        for target in targets:
-            target.stop()
-        self._close(targets)
+        workers = tuple(self._workers.values())
+        for worker in workers:
+            worker.stop()
+        self._close(workers)
         until = self.clock.monotonic() + _STOP_SECONDS
         for thread in self._closing:
             thread.join(max(0.0, until - self.clock.monotonic()))
-        for target in targets:
-            target.join(max(0.0, until - self.clock.monotonic()))
+        for worker in workers:
+            worker.join(max(0.0, until - self.clock.monotonic()))
 
-    def unhealthy(self) -> tuple[str, ...]:
+    def stuck_servers(self) -> tuple[str, ...]:
         """The servers whose pollers have stopped moving."""
-        return tuple(name for name, target in self._targets.items() if not target.poller.healthy())
+        return tuple(name for name, worker in self._workers.items() if not worker.poller.healthy())
 
-    def waiting(self) -> tuple[str, ...]:
+    def unpolled_servers(self) -> tuple[str, ...]:
         """The servers that were not polled yet; none, once all were, also when a new configuration adds some."""
         if self._was_ready:
             return ()
         polled = {
-            name for name, target in self._targets.items() if target.poller.polled_once.is_set()
+            name for name, worker in self._workers.items() if worker.poller.polled_once.is_set()
         }
         # Who is served before `start` has come to the pollers is told of all servers, not of none.
         return tuple(server.name for server in self.config.servers if server.name not in polled)
 
-    def _put_into_force(self, config: Config) -> Changes:
-        before = self._targets
-        targets = self._targets_for(config, before)
-        leaving = [target for name, target in before.items() if targets.get(name) is not target]
+    def _activate(self, config: Config) -> ConfigDiff:
+        before = self._workers
+        workers = self._workers_for(config, before)
+        leaving = [worker for name, worker in before.items() if workers.get(name) is not worker]
         with self._publishing:
-            for target in leaving:
-                target.stop()
-            if _shown(config) != _shown(self.config):
+            for worker in leaving:
+                worker.stop()
+            if _series_schema(config) != _series_schema(self.config):
                 self.publisher = self._make_publisher(config, self.publisher.snapshots())
             self.config = config
-            self._targets = targets
+            self._workers = workers
             for old in leaving:
-                new = targets.get(old.server.name)
+                new = workers.get(old.server.name)
                 if new is None or new.server.url != old.server.url:
-                    self.publisher.withdraw(old.server.name)
+                    self.publisher.remove(old.server.name)
                 if new is None:
                     old.telemetry.end()
         self.telemetry.configured(config.poll_interval, self.clock.timestamp())
-        self.publisher.own_metrics_changed()
+        self.publisher.invalidate_own_metrics()
         self._close(leaving)
-        for name, target in targets.items():
-            if before.get(name) is target:
-                target.client.reread_files()
+        for name, worker in workers.items():
+            if before.get(name) is worker:
+                worker.client.reread_files()
             else:
-                target.start()
-        return Changes(
-            added=tuple(name for name in targets if name not in before),
-            removed=tuple(name for name in before if name not in targets),
-            changed=tuple(old.server.name for old in leaving if old.server.name in targets),
+                worker.start()
+        return ConfigDiff(
+            added=tuple(name for name in workers if name not in before),
+            removed=tuple(name for name in before if name not in workers),
+            changed=tuple(old.server.name for old in leaving if old.server.name in workers),
         )
 
     def _make_publisher(self, config: Config, snapshots: Iterable[Snapshot] = ()) -> Publisher:
@@ -164,39 +164,41 @@ class Service:
             snapshots=snapshots,
         )
 
-    def _targets_for(self, config: Config, before: dict[str, Target]) -> dict[str, Target]:
-        targets: dict[str, Target] = {}
+    def _workers_for(
+        self, config: Config, before: dict[str, ServerWorker]
+    ) -> dict[str, ServerWorker]:
+        workers: dict[str, ServerWorker] = {}
         count = len(config.servers)
         for number, server in enumerate(config.servers):
             old = before.get(server.name)
             if old is not None and old.server == server:
-                targets[server.name] = old
+                workers[server.name] = old
             else:
                 gap_seconds = server.poll_interval * (1 - number / count)
-                targets[server.name] = self._target(server, old, first_gap_seconds=gap_seconds)
-        return targets
+                workers[server.name] = self._worker(server, old, initial_delay_seconds=gap_seconds)
+        return workers
 
-    def _target(
-        self, server: ServerConfig, predecessor: Target | None, *, first_gap_seconds: float
-    ) -> Target:
+    def _worker(
+        self, server: ServerConfig, replaces: ServerWorker | None, *, initial_delay_seconds: float
+    ) -> ServerWorker:
         stop = threading.Event()
-        return Target(
+        return ServerWorker(
             server,
             clock=self.clock,
             telemetry=self.telemetry.server(server.name, server.sessions.extras),
             publish=self._publish_unless(stop),
-            record=lambda sessions: self.record(server.name, sessions),
+            record=lambda sessions: self.on_changed(server.name, sessions),
             stop=stop,
-            predecessor=predecessor,
-            first_gap_seconds=first_gap_seconds,
+            replaces=replaces,
+            initial_delay_seconds=initial_delay_seconds,
         )
 
-    def _close(self, targets: Iterable[Target]) -> None:
+    def _close(self, workers: Iterable[ServerWorker]) -> None:
         """Log out and close connections, without waiting for it."""
         self._closing = [thread for thread in self._closing if thread.is_alive()]
-        for target in targets:
-            name = f"close-{target.server.name}"
-            thread = threading.Thread(target=target.client.close, name=name, daemon=True)
+        for worker in workers:
+            name = f"close-{worker.server.name}"
+            thread = threading.Thread(target=worker.client.close, name=name, daemon=True)
             thread.start()
             self._closing.append(thread)
 
@@ -215,6 +217,6 @@ def _extras(config: Config) -> frozenset[Extra]:
     return frozenset(extra for server in config.servers for extra in server.sessions.extras)
 
 
-def _shown(config: Config) -> tuple[tuple[str, ...], frozenset[Extra]]:
+def _series_schema(config: Config) -> tuple[tuple[str, ...], frozenset[Extra]]:
     """What decides which families of single sessions there are."""
     return (config.info_labels, _extras(config))

@@ -10,10 +10,10 @@ from exporter.service.service import Service
 from exporter.web.app import Health
 from exporter.web.status import StatusPage
 
-__all__ = ["ServiceSite"]
+__all__ = ["ServiceBackend"]
 
 
-class ServiceSite:
+class ServiceBackend:
     """The pages' view of a service; every call returns at once."""
 
     def __init__(self, service: Service) -> None:
@@ -26,14 +26,14 @@ class ServiceSite:
 
     def healthy(self) -> Health:
         """Whether every poller is alive."""
-        stuck = self._service.unhealthy()
+        stuck = self._service.stuck_servers()
         return Health(
             ok=not stuck, reasons=tuple(f"{name}: its poller does not move" for name in stuck)
         )
 
     def ready(self) -> Health:
         """Whether every server has been polled once."""
-        waiting = self._service.waiting()
+        waiting = self._service.unpolled_servers()
         return Health(ok=not waiting, reasons=tuple(f"{name}: not polled yet" for name in waiting))
 
     def config_text(self) -> str:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["OutputError", "check_replaceable", "print_all", "replace_file"]
+__all__ = ["OutputError", "atomic_write", "check_writable", "write_stdout"]
 
 _MODE = 0o644  # what the umask takes from it is gone
 
@@ -17,7 +17,7 @@ class OutputError(Exception):
     """The output cannot be written; the text says where, and why."""
 
 
-def print_all(chunks: Iterable[bytes]) -> bool:
+def write_stdout(chunks: Iterable[bytes]) -> bool:
     """Write to standard output; False when nobody reads it any more, as behind `head`.
 
     Raises:
@@ -37,8 +37,8 @@ def print_all(chunks: Iterable[bytes]) -> bool:
     return True
 
 
-def check_replaceable(file: Path) -> None:
-    """Try whether `replace_file` can work, before there is something to write.
+def check_writable(file: Path) -> None:
+    """Try whether `atomic_write` can work, before there is something to write.
 
     Raises:
         OutputError: it cannot.
@@ -53,7 +53,7 @@ def check_replaceable(file: Path) -> None:
         raise OutputError(f"{file}: {error.strerror or error}") from None
 
 
-def replace_file(file: Path, chunks: Iterable[bytes]) -> None:
+def atomic_write(file: Path, chunks: Iterable[bytes]) -> None:
     """Put a new file in place of that one: whoever reads sees the old one or the new one, each whole.
 
     Raises:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gc
 
-__all__ = ["look_rarely"]
+__all__ = ["raise_gc_threshold"]
 
 _ALLOCATIONS_PER_LOOK = 50_000
 
 
-def look_rarely() -> None:
+def raise_gc_threshold() -> None:
     """Look after more allocations than by default.
 
     Sessions are many, stay for long and are in no cycle: looking through them again and again, as by default after

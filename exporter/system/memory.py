@@ -6,14 +6,14 @@ import ctypes
 import platform
 from typing import Final
 
-__all__ = ["give_back_freed_memory"]
+__all__ = ["trim_freed_memory"]
 
 _M_TRIM_THRESHOLD: Final = -1
 _KEPT_BYTES: Final = 128 << 10
 """What glibc begins with."""
 
 
-def give_back_freed_memory() -> None:
+def trim_freed_memory() -> None:
     """Let no thread keep more than 128 KiB of what it has freed.
 
     glibc keeps more the larger the blocks are that it has seen: after a few answers as large as the bound allows, that

@@ -11,10 +11,10 @@ from enum import Enum
 from queue import SimpleQueue
 from types import FrameType
 
-__all__ = ["Wish", "stop_event", "wishes"]
+__all__ = ["Command", "signal_commands", "stop_event"]
 
 
-class Wish(Enum):
+class Command(Enum):
     """What a signal means."""
 
     STOP = "stop"
@@ -25,7 +25,7 @@ class Wish(Enum):
 def stop_event() -> Iterator[threading.Event]:
     """An event that SIGTERM and SIGINT set, for what ends by itself."""
     stop = threading.Event()
-    with wishes(reload=False) as queue:
+    with signal_commands(reload=False) as queue:
 
         def forward() -> None:
             queue.get()
@@ -37,18 +37,18 @@ def stop_event() -> Iterator[threading.Event]:
         try:
             yield stop
         finally:
-            queue.put(Wish.STOP)
+            queue.put(Command.STOP)
             waiter.join()
 
 
 @contextmanager
-def wishes(*, reload: bool = True) -> Iterator[SimpleQueue[Wish]]:
-    """The wishes as they come: SIGTERM, SIGINT and Windows' SIGBREAK to stop, SIGHUP, where there is one, to reload.
+def signal_commands(*, reload: bool = True) -> Iterator[SimpleQueue[Command]]:
+    """The signal_commands as they come: SIGTERM, SIGINT and Windows' SIGBREAK to stop, SIGHUP, where there is one, to reload.
 
     A second wish to stop ends the process at once.
     """
     # Its put may be called from a signal handler, whatever the main thread is doing.
-    queue: SimpleQueue[Wish] = SimpleQueue()
+    queue: SimpleQueue[Command] = SimpleQueue()
     stopping = False
 
     def stop(number: int, _frame: FrameType | None) -> None:
@@ -56,10 +56,10 @@ def wishes(*, reload: bool = True) -> Iterator[SimpleQueue[Wish]]:
         if stopping:
             os._exit(128 + number)
         stopping = True
-        queue.put(Wish.STOP)
+        queue.put(Command.STOP)
 
     def put_reload(_number: int, _frame: FrameType | None) -> None:
-        queue.put(Wish.RELOAD)
+        queue.put(Command.RELOAD)
 
     handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]] = {
         signal.SIGTERM: stop,

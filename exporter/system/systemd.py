@@ -12,7 +12,7 @@ from collections.abc import MutableMapping
 from contextlib import suppress
 from typing import Final
 
-__all__ = ["NotActivatedError", "Notifier", "take_listeners"]
+__all__ = ["NotActivatedError", "Notifier", "listen_fds"]
 
 _FIRST_DESCRIPTOR: Final = 3
 _SEND_SECONDS: Final = 1.0
@@ -22,7 +22,7 @@ class NotActivatedError(Exception):
     """systemd has handed over no socket that can be listened on; the message says why."""
 
 
-def take_listeners(environ: MutableMapping[str, str] = os.environ) -> tuple[socket.socket, ...]:
+def listen_fds(environ: MutableMapping[str, str] = os.environ) -> tuple[socket.socket, ...]:
     """The listening sockets of the socket unit; the variables that name them are removed.
 
     Raises:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from exporter.config.model import ServerConfig
     from exporter.vb365.calls import Calls
     from exporter.vb365.grants import Bearer
-    from exporter.vb365.login import LoginMemory
-    from exporter.vb365.paging import Place
+    from exporter.vb365.login import LoginThrottle
+    from exporter.vb365.paging import BaseUrl
 
 __all__ = ["Access"]
 
@@ -35,9 +35,9 @@ class Access:
         self,
         server: ServerConfig,
         *,
-        place: Place,
+        place: BaseUrl,
         calls: Calls,
-        login_memory: LoginMemory,
+        login_throttle: LoginThrottle,
         clock: Callable[[], float],
     ) -> None:
         """Take what it works with; nothing is asked before the first request.
@@ -46,18 +46,18 @@ class Access:
             server: the configuration.
             place: where its API is.
             calls: makes the calls.
-            login_memory: what is remembered of logins.
+            login_throttle: what is remembered of logins.
             clock: the monotonic clock.
         """
         self._server = server
         self._place = place
         self._calls = calls
-        self._tokens = self._make_tokens(login_memory, clock)
+        self._tokens = self._make_tokens(login_throttle, clock)
         self.versions = Versions(server, is_served=self._is_served)
         """Which version of the API is asked for."""
 
     def get(
-        self, operation: str, target: str, *, repeat: bool = True, hold_seconds: float = 0.0
+        self, operation: str, target: str, *, repeat: bool = True, long_poll_seconds: float = 0.0
     ) -> object:
         """GET a target and decode the answer; a refused token is renewed once.
 
@@ -65,7 +65,7 @@ class Access:
             operation: what is asked for.
             target: path and query, from `target`.
             repeat: whether a failure that may pass is worth another try.
-            hold_seconds: how long the server may wait for something to tell.
+            long_poll_seconds: how long the server may wait for something to tell.
 
         Raises:
             Vb365Error: no answer, or none to be used.
@@ -73,7 +73,11 @@ class Access:
 
         def get_with(bearer: Bearer) -> object:
             answer = self._calls.get(
-                operation, target, token=bearer.value, repeat=repeat, hold_seconds=hold_seconds
+                operation,
+                target,
+                token=bearer.value,
+                repeat=repeat,
+                long_poll_seconds=long_poll_seconds,
             )
             self._tokens.accepted(bearer)
             return answer
@@ -99,7 +103,7 @@ class Access:
             return
         target = self._place.target(f"{self.versions.chosen}/token/logout")
         try:
-            self._calls.post_logout(target, token=bearer.value, most_seconds=_LOGOUT_SECONDS)
+            self._calls.post_logout(target, token=bearer.value, deadline_seconds=_LOGOUT_SECONDS)
         except Vb365Error as error:
             log.debug("logout failed", server=self._server.name, reason=error.reason)
 
@@ -107,7 +111,7 @@ class Access:
         target = self._place.target(f"{version}/ServiceInstance")
         return self._calls.is_served("service_instance", target)
 
-    def _make_tokens(self, memory: LoginMemory, clock: Callable[[], float]) -> Tokens:
+    def _make_tokens(self, memory: LoginThrottle, clock: Callable[[], float]) -> Tokens:
         auth = self._server.auth
         if auth.kind == "token":
             return StaticTokens(auth.secret)
@@ -124,6 +128,6 @@ class Access:
         """`POST /{v}/token`: log in or refresh."""
         target = self.target("token")
         fields = dict(form)
-        if self.versions.have_antiforgery:
+        if self.versions.needs_antiforgery_opt_out:
             fields |= {"disable_antiforgery_token": "true"}
         return self._calls.post_token_form(target, urlencode(fields).encode("ascii"))

@@ -15,12 +15,12 @@ from exporter.vb365.errors import (
 )
 from exporter.vb365.http.body import BadBodyError, decode_json
 from exporter.vb365.http.transport import Answer, Request, RequestObserver, Transport
-from exporter.vb365.retry import NO_REPETITION, Retrier, RetryPolicy, retry_after_seconds
+from exporter.vb365.retry import NO_RETRY, Retrier, RetryPolicy, retry_after_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from exporter.vb365.login import LoginMemory
+    from exporter.vb365.login import LoginThrottle
 
 __all__ = ["Calls"]
 
@@ -43,17 +43,17 @@ class Calls:
         *,
         retrier: Retrier,
         observer: RequestObserver,
-        login_memory: LoginMemory,
+        login_throttle: LoginThrottle,
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
     ) -> None:
         self._transport = transport
         self._retrier = retrier
         self._observer = observer
-        self._login_memory = login_memory
+        self._login_throttle = login_throttle
         self._clock = clock
         self._wall_clock = wall_clock
-        self.deadline = NO_REPETITION
+        self.deadline = NO_RETRY
         """The moment of the monotonic clock after which nothing is repeated."""
 
     def get(
@@ -63,7 +63,7 @@ class Calls:
         *,
         token: str,
         repeat: bool = True,
-        hold_seconds: float = 0.0,
+        long_poll_seconds: float = 0.0,
     ) -> object:
         """GET a target and decode the answer.
 
@@ -72,7 +72,7 @@ class Calls:
             target: path and query.
             token: the bearer token.
             repeat: whether a failure that may pass is worth another try.
-            hold_seconds: how long the server may wait for something to tell.
+            long_poll_seconds: how long the server may wait for something to tell.
 
         Raises:
             AuthError: with the status 401 when the token is refused.
@@ -82,7 +82,7 @@ class Calls:
             operation=operation,
             target=target,
             authorization=f"Bearer {token}",
-            hold_seconds=hold_seconds,
+            long_poll_seconds=long_poll_seconds,
         )
 
         def attempt() -> Answer:
@@ -128,11 +128,11 @@ class Calls:
                 answer = self._transport.exchange(request)
             except Vb365Error as error:
                 if error.sent:
-                    self._login_memory.ended()
+                    self._login_throttle.ended()
                 else:
-                    self._login_memory.unsent()
+                    self._login_throttle.unsent()
                 raise
-            self._login_memory.ended()
+            self._login_throttle.ended()
             if _is_success(answer):
                 return answer
             said = _said(answer, only_code=True)
@@ -145,7 +145,7 @@ class Calls:
 
         return _decoded(self._repeated(attempt, "token", _TOKEN_REQUESTS), "token")
 
-    def post_logout(self, target: str, *, token: str, most_seconds: float) -> None:
+    def post_logout(self, target: str, *, token: str, deadline_seconds: float) -> None:
         """POST to the logout, once, although the client is stopped.
 
         Raises:
@@ -157,8 +157,8 @@ class Calls:
                 method="POST",
                 target=target,
                 authorization=f"Bearer {token}",
-                most_seconds=most_seconds,
-                last_words=True,
+                deadline_seconds=deadline_seconds,
+                allow_after_stop=True,
             )
         )
 
@@ -186,7 +186,7 @@ class Calls:
         Raises:
             ThrottledError: that is after the deadline.
         """
-        while (seconds := self._login_memory.admit()) > 0:
+        while (seconds := self._login_throttle.admit()) > 0:
             allowed_until = max(self.deadline, self._clock() + _SHORT_WAIT_SECONDS)
             if self._clock() + seconds > allowed_until:
                 raise ThrottledError(

@@ -13,11 +13,11 @@ from urllib.parse import quote
 from exporter.vb365.access import Access
 from exporter.vb365.calls import Calls
 from exporter.vb365.errors import BadResponseError, NotFoundError
-from exporter.vb365.http.deadlines import Lifeline
+from exporter.vb365.http.deadlines import Cancellation
 from exporter.vb365.http.transport import MAX_BODY_BYTES, RequestObserver, Transport
 from exporter.vb365.instance import ServiceInstance, parse_service_instance
-from exporter.vb365.login import LoginMemory, login_memory_of
-from exporter.vb365.paging import MAX_PAGES, Place, walk
+from exporter.vb365.login import LoginThrottle, login_throttle_for
+from exporter.vb365.paging import MAX_PAGES, BaseUrl, walk
 from exporter.vb365.records.changes import Changes, parse_changes
 from exporter.vb365.records.extras import EventSummary, EventTally, Statistics, parse_statistics
 from exporter.vb365.records.restore_session import (
@@ -28,7 +28,7 @@ from exporter.vb365.records.restore_session import (
     parse_page,
     parse_session,
 )
-from exporter.vb365.retry import NO_REPETITION, Retrier
+from exporter.vb365.retry import NO_RETRY, Retrier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,7 +61,7 @@ class Client:
         wall_clock: Callable[[], float] = time.time,
         wait: Callable[[float], bool] | None = None,
         random: Callable[[], float] = random_numbers.random,
-        login_memory: LoginMemory | None = None,
+        login_throttle: LoginThrottle | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
         max_pages: int = MAX_PAGES,
     ) -> None:
@@ -75,28 +75,28 @@ class Client:
             wall_clock: seconds since 1970, for a `Retry-After` with a date.
             wait: sleeps for so many seconds; True when the client was stopped meanwhile.
             random: a number from 0 up to 1.
-            login_memory: what is remembered of logins; that of all clients of this server by default.
+            login_throttle: what is remembered of logins; that of all clients of this server by default.
             max_body_bytes: the largest answer, before and after decompression.
             max_pages: the most pages of one list.
         """
         self._max_pages = max_pages
-        self._place = Place.of(server.url)
-        self._lifeline = Lifeline(stop)
+        self._place = BaseUrl.of(server.url)
+        self._lifeline = Cancellation(stop)
         self._transport = Transport(
             server, observer=observer, lifeline=self._lifeline, max_body_bytes=max_body_bytes
         )
         self._retrier = Retrier(clock=clock, wait=wait or self._lifeline.wait, random=random)
-        memory = login_memory or login_memory_of(self._place.origin, clock=clock)
+        memory = login_throttle or login_throttle_for(self._place.origin, clock=clock)
         self._calls = Calls(
             self._transport,
             retrier=self._retrier,
             observer=observer,
-            login_memory=memory,
+            login_throttle=memory,
             clock=clock,
             wall_clock=wall_clock,
         )
         self._access = Access(
-            server, place=self._place, calls=self._calls, login_memory=memory, clock=clock
+            server, place=self._place, calls=self._calls, login_throttle=memory, clock=clock
         )
         self._product_version: str | None = None
         self._closing = threading.Lock()
@@ -146,7 +146,7 @@ class Client:
         try:
             yield
         finally:
-            self._calls.deadline = NO_REPETITION
+            self._calls.deadline = NO_RETRY
 
     def close(self) -> None:
         """End what is under way, log out where the API has a logout (2 s at most), close all connections."""
@@ -258,30 +258,30 @@ class Client:
             tally.add(page)
         return tally.summary()
 
-    def change_feed(self, position: str, *, hold_seconds: float) -> Changes:
+    def change_feed(self, position: str, *, long_poll_seconds: float) -> Changes:
         """Ask what has changed since a position of the feed: `GET /v8/Events`. Never repeated.
 
         Args:
-            position: `nextChangeToken` of the last answer, or `feed.FROM_NOW_ON`.
-            hold_seconds: how long the server is to wait when nothing has (`timeoutSeconds`), in whole seconds.
+            position: `nextChangeToken` of the last answer, or `feed.LATEST`.
+            long_poll_seconds: how long the server is to wait when nothing has (`timeoutSeconds`), in whole seconds.
         """
         query = {
             "from": position,
             "limit": _FEED_PAGE_CHANGES,
-            "timeoutSeconds": int(hold_seconds),
+            "timeoutSeconds": int(long_poll_seconds),
         }
         return parse_changes(
             self._access.get(
                 "change_feed",
                 self._access.target("Events", query),
                 repeat=False,
-                hold_seconds=hold_seconds,
+                long_poll_seconds=long_poll_seconds,
             )
         )
 
     def forget_api_version(self) -> None:
         """Choose the API's version anew for the next request, if it is chosen automatically."""
-        self._access.versions.unsettle()
+        self._access.versions.redetect()
 
     def _get(self, operation: str, path: str) -> object:
         return self._access.get(operation, self._access.target(path))

@@ -10,7 +10,7 @@ from typing import Final
 
 from exporter.vb365.errors import BadResponseError
 
-__all__ = ["Bearer", "Grant", "is_sendable", "read_grant"]
+__all__ = ["Bearer", "TokenPair", "is_sendable", "parse_token_response"]
 
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,32768}")
 _PRINTABLE_ASCII = re.compile(r"[\x20-\x7e]{1,32768}")
@@ -33,7 +33,7 @@ class Bearer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Grant:
+class TokenPair:
     """A pair of tokens and the moments, on the monotonic clock, that decide about them."""
 
     bearer: Bearer
@@ -49,9 +49,9 @@ def is_sendable(token: str) -> bool:
     return _VISIBLE_ASCII.fullmatch(token) is not None
 
 
-def read_grant(
+def parse_token_response(
     answer: object, *, asked_at: float, generation: int, renewed_at: float | None
-) -> Grant:
+) -> TokenPair:
     """Read the token endpoint's answer.
 
     Raises:
@@ -69,7 +69,7 @@ def read_grant(
         refresh_token = None  # one that no form can hold is as good as none (RFC 6749, A.17)
     lifetime_seconds = _lifetime_seconds(answer.get("expires_in"))
     margin_seconds = min(_LONGEST_MARGIN_SECONDS, lifetime_seconds / 10)
-    return Grant(
+    return TokenPair(
         bearer=Bearer(value=access_token, generation=generation),
         refresh_token=refresh_token,
         refresh_at=asked_at + lifetime_seconds - margin_seconds,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["LoginMemory", "hold_off_seconds", "login_memory_of"]
+__all__ = ["LoginThrottle", "lockout_seconds", "login_throttle_for"]
 
 # The token endpoint takes 1 request a second and 5 a minute from one address (and 1500 an hour, which these imply).
 # A little is added because what counts is when requests arrive.
@@ -28,7 +28,7 @@ _MOST_IN_WINDOW: Final = 5
 _HOLDS_SECONDS: Final = (60.0, 120.0, 240.0, 480.0, 900.0)
 
 
-def hold_off_seconds(times: int) -> float:
+def lockout_seconds(times: int) -> float:
     """For how long not to try again what was refused so many times in a row: a minute at first, at most 15."""
     return _HOLDS_SECONDS[min(times, len(_HOLDS_SECONDS)) - 1]
 
@@ -40,7 +40,7 @@ class _Refusal:
     until: float
 
 
-class LoginMemory:
+class LoginThrottle:
     """The pace of token requests to one server, and the passwords it has refused."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -86,7 +86,7 @@ class LoginMemory:
             before = self._refusals.get(username)
             again = before is not None and before.fingerprint == fingerprint
             times = before.times + 1 if before is not None and again else 1
-            seconds = hold_off_seconds(times)
+            seconds = lockout_seconds(times)
             self._refusals[username] = _Refusal(
                 fingerprint=fingerprint, times=times, until=self._clock() + seconds
             )
@@ -97,7 +97,7 @@ class LoginMemory:
         with self._lock:
             return self._refusals.pop(username, None) is not None
 
-    def hold_seconds(self, username: str, password: str) -> float:
+    def remaining_lockout(self, username: str, password: str) -> float:
         """For how long not to try this password again; 0 when it has not been refused, or long enough ago."""
         with self._lock:
             refusal = self._refusals.get(username)
@@ -110,14 +110,16 @@ class LoginMemory:
         return hashlib.blake2b(password.encode(errors="surrogatepass"), salt=self._salt).digest()
 
 
-_memories: weakref.WeakValueDictionary[str, LoginMemory] = weakref.WeakValueDictionary()
+_memories: weakref.WeakValueDictionary[str, LoginThrottle] = weakref.WeakValueDictionary()
 _memories_lock = threading.Lock()
 
 
-def login_memory_of(origin: str, *, clock: Callable[[], float] = time.monotonic) -> LoginMemory:
+def login_throttle_for(
+    origin: str, *, clock: Callable[[], float] = time.monotonic
+) -> LoginThrottle:
     """The memory that all clients of one server share, as long as there is one; it keeps the first one's clock."""
     with _memories_lock:
         memory = _memories.get(origin)
         if memory is None:
-            memory = _memories[origin] = LoginMemory(clock=clock)
+            memory = _memories[origin] = LoginThrottle(clock=clock)
         return memory

@@ -12,7 +12,7 @@ from exporter.vb365.errors import BadResponseError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["MAX_PAGES", "Place", "walk"]
+__all__ = ["MAX_PAGES", "BaseUrl", "walk"]
 
 MAX_PAGES: Final = 10_000
 _MOST_RESULTS: Final = 100_000
@@ -25,7 +25,7 @@ _DEFAULT_PORT: Final = 443
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BaseUrl:
     """Where the API is: the configured URL, in parts. Targets are paths with queries below its origin."""
 
     netloc: str
@@ -33,7 +33,7 @@ class Place:
     """The path that comes before every path of the API; empty unless there is a reverse proxy."""
 
     @classmethod
-    def of(cls, url: str) -> Place:
+    def of(cls, url: str) -> BaseUrl:
         """The place that a configured URL names."""
         parts = urlsplit(url)
         return cls(parts.netloc, parts.path.rstrip("/"))
@@ -47,7 +47,7 @@ class Place:
         """The target of a path of the API."""
         return f"{self.prefix}/{path}?{urlencode(query)}" if query else f"{self.prefix}/{path}"
 
-    def target_of_href(self, href: object) -> str:
+    def resolve_link(self, href: object) -> str:
         """The target of a link in an answer: absolute, from the root, or (as links to items are) without a slash.
 
         Raises:
@@ -81,7 +81,7 @@ def _host_and_port(netloc: str) -> tuple[str | None, int, bool]:
 def walk(
     ask: Callable[[str], object],
     *,
-    place: Place,
+    place: BaseUrl,
     path: str,
     query: Mapping[str, object],
     page_size: int,
@@ -155,9 +155,9 @@ def _next_href(page: Mapping[object, object]) -> object:
     return link.get("href") if isinstance(link, dict) else None
 
 
-def _followed(href: object, place: Place, operation: str) -> str:
+def _followed(href: object, place: BaseUrl, operation: str) -> str:
     try:
-        return place.target_of_href(href)
+        return place.resolve_link(href)
     except ValueError as error:
         # Python's own words for what is no URL repeat it.
         why = (

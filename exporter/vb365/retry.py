@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LONGEST_BLOCK_SECONDS",
-    "NO_REPETITION",
+    "NO_RETRY",
     "Retrier",
     "RetryPolicy",
     "retry_after_seconds",
@@ -33,7 +33,7 @@ T = TypeVar("T")
 LONGEST_BLOCK_SECONDS: Final = 900.0
 """However long a server wants to be left alone, it is asked again after this."""
 
-NO_REPETITION: Final = -math.inf
+NO_RETRY: Final = -math.inf
 """As a deadline: try once."""
 
 

@@ -22,14 +22,14 @@ from exporter.vb365.errors import (
     ServerError,
     Vb365Error,
 )
-from exporter.vb365.grants import Bearer, Grant, is_sendable, read_grant
-from exporter.vb365.login import hold_off_seconds
+from exporter.vb365.grants import Bearer, TokenPair, is_sendable, parse_token_response
+from exporter.vb365.login import lockout_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from exporter.config.secrets import SecretSource
-    from exporter.vb365.login import LoginMemory
+    from exporter.vb365.login import LoginThrottle
 
 __all__ = ["PasswordTokens", "StaticTokens", "Tokens"]
 
@@ -131,7 +131,7 @@ class PasswordTokens:
         username: str,
         secret: SecretSource,
         post: Callable[[Mapping[str, str]], object],
-        memory: LoginMemory,
+        memory: LoginThrottle,
         clock: Callable[[], float],
         server: str,
     ) -> None:
@@ -152,7 +152,7 @@ class PasswordTokens:
         self._clock = clock
         self._server = server
         self._lock = threading.Lock()
-        self._grant: Grant | None = None
+        self._grant: TokenPair | None = None
         self._generation = 0
         self._accepted = 0
         self._turns = 0
@@ -182,7 +182,7 @@ class PasswordTokens:
             now = self._clock()
             if grant is not None and grant.renewed_at is not None:
                 in_vain = grant.bearer.generation - self._accepted
-                left = grant.renewed_at + hold_off_seconds(max(1, in_vain - 1)) - now
+                left = grant.renewed_at + lockout_seconds(max(1, in_vain - 1)) - now
                 if left > 0:
                     raise AuthError(
                         f"the token is refused although it was renewed; the next renewal is in {math.ceil(left)} s",
@@ -219,7 +219,7 @@ class PasswordTokens:
             else:
                 self._failure = None
 
-    def _obtain(self, *, renewed_at: float | None = None) -> Grant:
+    def _obtain(self, *, renewed_at: float | None = None) -> TokenPair:
         grant = self._grant
         if grant is not None and grant.refresh_token is not None:
             form = {"grant_type": "refresh_token", "refresh_token": grant.refresh_token}
@@ -242,12 +242,12 @@ class PasswordTokens:
         self._grant = None
         return self._log_in(renewed_at)
 
-    def _log_in(self, renewed_at: float | None) -> Grant:
+    def _log_in(self, renewed_at: float | None) -> TokenPair:
         password = self._password()
-        hold_seconds = self._memory.hold_seconds(self._username, password)
-        if hold_seconds > 0:
+        remaining_lockout = self._memory.remaining_lockout(self._username, password)
+        if remaining_lockout > 0:
             raise AuthError(
-                f"the login was refused; the next try is in {math.ceil(hold_seconds)} s, or when the secret changes",
+                f"the login was refused; the next try is in {math.ceil(remaining_lockout)} s, or when the secret changes",
                 operation=OPERATION,
             )
         form = {"grant_type": "password", "username": self._username, "password": password}
@@ -259,7 +259,7 @@ class PasswordTokens:
             if self._memory.accepted(self._username):
                 log.info("login accepted again", server=self._server)
             return grant
-        hold_seconds, first_time = self._memory.refused(self._username, password)
+        remaining_lockout, first_time = self._memory.refused(self._username, password)
         if first_time:
             log.warning(
                 "login refused",
@@ -267,10 +267,10 @@ class PasswordTokens:
                 reason=refusal.reason,
                 status=refusal.status,
                 error=refusal.message,
-                next_try_seconds=hold_seconds,
+                next_try_seconds=remaining_lockout,
             )
         raise type(refusal)(
-            f"{refusal.message}; the next try is in {math.ceil(hold_seconds)} s, or when the secret changes",
+            f"{refusal.message}; the next try is in {math.ceil(remaining_lockout)} s, or when the secret changes",
             operation=OPERATION,
             status=refusal.status,
         )
@@ -287,11 +287,11 @@ class PasswordTokens:
             return password
         raise AuthError(f"there is no password to log in with: {why}", operation=OPERATION)
 
-    def _request(self, form: Mapping[str, str], renewed_at: float | None) -> Grant:
+    def _request(self, form: Mapping[str, str], renewed_at: float | None) -> TokenPair:
         asked_at = self._clock()
         answer = self._post(form)
         self._generation += 1
-        self._grant = read_grant(
+        self._grant = parse_token_response(
             answer, asked_at=asked_at, generation=self._generation, renewed_at=renewed_at
         )
         return self._grant

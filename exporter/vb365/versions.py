@@ -51,7 +51,7 @@ class Versions:
         return self.chosen in _WITH_LOGOUT
 
     @property
-    def have_antiforgery(self) -> bool:
+    def needs_antiforgery_opt_out(self) -> bool:
         """Whether the chosen version wants cookies against forged requests, unless a login says otherwise."""
         return self.chosen in _WITH_ANTIFORGERY
 
@@ -76,7 +76,7 @@ class Versions:
                 self._is_settled = True
             return self.chosen
 
-    def unsettle(self) -> None:
+    def redetect(self) -> None:
         """Choose anew for the next request, if the choice is free."""
         self._is_settled = self._server.api_version != "auto"
 

@@ -18,7 +18,7 @@ import requests
 
 import exporter.logs
 from exporter.config import ServerConfig
-from exporter.system.garbage import look_rarely
+from exporter.system.garbage import raise_gc_threshold
 from support.canned import CannedApi, canned_api
 from support.figures import milliseconds, show
 from support.polls import polled_server
@@ -115,7 +115,7 @@ def configured_rows(ids: int, directory: Path) -> Iterator[tuple[str, ...]]:
 
 def run(sizes: Sequence[int], ids: int) -> None:
     exporter.logs.configure(level="warn", log_format="logfmt")
-    look_rarely()
+    raise_gc_threshold()
     with tempfile.TemporaryDirectory() as made:
         show(
             "First poll through the list, and the polls after it",

@@ -18,7 +18,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 import exporter.logs
-from exporter.system.garbage import look_rarely
+from exporter.system.garbage import raise_gc_threshold
 from exporter.vb365.records.restore_session import RestoreSession
 from support.canned import CannedApi, canned_api
 from support.figures import show
@@ -63,7 +63,7 @@ class Rates:
 
 def run(sessions: int) -> None:
     exporter.logs.configure(level="warn", log_format="logfmt")
-    look_rarely()
+    raise_gc_threshold()
     with (
         tempfile.TemporaryDirectory() as made,
         canned_api(sessions, Path(made), latency_seconds=LATENCY_SECONDS) as api,

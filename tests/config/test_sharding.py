@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config import Config, parse_config
-from exporter.config.sharding import of_shard, shard_of
+from exporter.config.sharding import select_shard, shard_for
 
 NAMES = [f"vb365-{number}.example.com" for number in range(2000)]
 
@@ -21,13 +21,13 @@ def config_of(names: list[str], directory: Path) -> Config:
 
 @given(server=st.text(), total_shards=st.integers(1, 1000))
 def test_every_name_has_a_shard(server: str, total_shards: int) -> None:
-    assert shard_of(server, total_shards) in range(total_shards)
+    assert shard_for(server, total_shards) in range(total_shards)
 
 
 def test_every_server_is_in_exactly_one_shard(tmp_path: Path) -> None:
     config = config_of(NAMES[:200], tmp_path)
 
-    shards = [of_shard(config, shard, 4) for shard in range(4)]
+    shards = [select_shard(config, shard, 4) for shard in range(4)]
 
     polled = [server.name for shard in shards for server in shard.servers]
     assert sorted(NAMES[:200]) == sorted(polled)
@@ -37,16 +37,16 @@ def test_every_server_is_in_exactly_one_shard(tmp_path: Path) -> None:
 def test_a_shard_keeps_the_order_of_the_servers_and_all_other_settings(tmp_path: Path) -> None:
     config = config_of(NAMES[:20], tmp_path)
 
-    shard = of_shard(config, 1, 3)
+    shard = select_shard(config, 1, 3)
 
-    expected = tuple(server for server in config.servers if shard_of(server.name, 3) == 1)
+    expected = tuple(server for server in config.servers if shard_for(server.name, 3) == 1)
     assert config.model_copy(update={"servers": expected}) == shard
-    assert config == of_shard(config, 0, 1)
+    assert config == select_shard(config, 0, 1)
 
 
 def test_a_fifth_shard_takes_about_a_fifth_of_the_servers_and_moves_no_other() -> None:
-    before = {name: shard_of(name, 4) for name in NAMES}
-    after = {name: shard_of(name, 5) for name in NAMES}
+    before = {name: shard_for(name, 4) for name in NAMES}
+    after = {name: shard_for(name, 5) for name in NAMES}
 
     moved = [name for name in NAMES if after[name] != before[name]]
 
@@ -60,7 +60,7 @@ def test_a_fifth_shard_takes_about_a_fifth_of_the_servers_and_moves_no_other() -
 @pytest.mark.parametrize("total_shards", [2, 4, 10])
 def test_shards_are_of_about_the_same_size(total_shards: int) -> None:
     for shard in range(total_shards):
-        share = sum(shard_of(name, total_shards) == shard for name in NAMES) / len(NAMES)
+        share = sum(shard_for(name, total_shards) == shard for name in NAMES) / len(NAMES)
         assert 1 / total_shards == pytest.approx(share, abs=0.05)
 
 
@@ -75,4 +75,4 @@ def test_shards_are_of_about_the_same_size(total_shards: int) -> None:
 )
 def test_the_shard_of_a_name_is_the_same_in_every_version(name: str, shards: list[int]) -> None:
     # As b2sum -l 128 has it: the shard whose "SHARD NAME" has the highest sum.
-    assert shards == [shard_of(name, total_shards) for total_shards in (2, 3, 4, 5)]
+    assert shards == [shard_for(name, total_shards) for total_shards in (2, 3, 4, 5)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from exporter.config.sharding import shard_of
+from exporter.config.sharding import shard_for
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from support.programs import EXPORTER, free_port, run, started
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.e2e
 
 def test_each_of_two_shards_polls_its_own_servers(tmp_path: Path) -> None:
     names = ("hq", "paris")
-    assert [shard_of(name, 2) for name in names] == [0, 1]
+    assert [shard_for(name, 2) for name in names] == [0, 1]
     with Simulator(World(activity=False, sessions=0)) as simulator:
         config = write_config(
             tmp_path, "".join(server_yaml(simulator, name) for name in names), "poll_interval: 1m"
@@ -50,7 +50,7 @@ def test_a_shard_without_servers_says_so_and_is_healthy_and_ready(tmp_path: Path
             *EXPORTER,
             f"--config.file={config}",
             f"--web.listen-address=127.0.0.1:{port}",
-            f"--shard={1 - shard_of('hq', 2)}",
+            f"--shard={1 - shard_for('hq', 2)}",
             "--total-shards=2",
         ]
         with started(command, log):
@@ -67,7 +67,7 @@ def test_a_shard_without_servers_says_so_and_is_healthy_and_ready(tmp_path: Path
     assert "vb365_exporter_build_info" in answers["/metrics"].text
     assert "server=" not in answers["/metrics"].text
     assert not asked
-    shards = f"shard={1 - shard_of('hq', 2)} total_shards=2"
+    shards = f"shard={1 - shard_for('hq', 2)} total_shards=2"
     warning, start = log.read_text().splitlines()[:2]
     assert "level=WARN source=cli.py" in warning
     assert f'msg="no server belongs to this shard, nothing is polled" {shards}' in warning

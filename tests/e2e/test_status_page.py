@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from web.support import EMPTY_PAGE, FakeSite
+from web.support import EMPTY_PAGE, FakeBackend
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
@@ -68,7 +68,7 @@ BEYOND = """
 
 @pytest.mark.parametrize("kind", PAGES)
 def test_nothing_reaches_beyond_the_screen(tab: Tab, kind: str) -> None:
-    with served(FakeSite(page=PAGES[kind]())) as url:
+    with served(FakeBackend(page=PAGES[kind]())) as url:
         for width in WIDTHS:
             tab.open(url, width=width)
             assert width == tab.value("innerWidth")
@@ -121,7 +121,7 @@ FAINT = """
 def test_texts_and_shapes_stand_out_by_day_and_by_night(tab: Tab, scheme: str) -> None:
     lightness = []
     for kind in ("no session", "not polled yet", "five sessions", "trouble"):
-        with served(FakeSite(page=PAGES[kind]())) as url:
+        with served(FakeBackend(page=PAGES[kind]())) as url:
             tab.open(url, width=1920, scheme=scheme)
             seen = tab.value(FAINT)
             assert seen["faint"] == []
@@ -148,7 +148,7 @@ PLACES = (
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_tab_key_reaches_every_link_in_reading_order(tab: Tab, width: int) -> None:
-    with served(FakeSite(page=trouble_page())) as url:
+    with served(FakeBackend(page=trouble_page())) as url:
         tab.open(url, width=width)
         links = tab.value(f"{FOCUSABLE}.length")
         assert links == 11
@@ -164,7 +164,7 @@ def test_the_tab_key_reaches_every_link_in_reading_order(tab: Tab, width: int) -
 
 
 def test_a_link_to_a_part_of_the_page_leads_there(tab: Tab) -> None:
-    with served(FakeSite(page=trouble_page())) as url:
+    with served(FakeBackend(page=trouble_page())) as url:
         tab.open(url, width=360)
         assert tab.value("scrollY") == 0
         tab.value("document.querySelector('a[href=\"#running\"]').click()")
@@ -214,7 +214,7 @@ def test_personal_data_does_not_reach_the_page_unless_it_is_allowed(tab: Tab) ->
 
 
 def test_the_page_asks_for_nothing_but_itself(tab: Tab) -> None:
-    with served(FakeSite(page=trouble_page())) as url:
+    with served(FakeBackend(page=trouble_page())) as url:
         tab.open(url)
 
         assert [url] == tab.requested()
@@ -222,7 +222,7 @@ def test_the_page_asks_for_nothing_but_itself(tab: Tab) -> None:
 
 
 def test_a_script_that_got_into_the_page_all_the_same_would_not_run(tab: Tab) -> None:
-    with served(FakeSite(page=trouble_page())) as url:
+    with served(FakeBackend(page=trouble_page())) as url:
         tab.open(url)
         tab.value(
             "document.body.append(Object.assign(document.createElement('script'),"
@@ -235,7 +235,7 @@ def test_a_script_that_got_into_the_page_all_the_same_would_not_run(tab: Tab) ->
 
 
 def test_the_page_can_be_read_without_its_colours(tab: Tab) -> None:
-    with served(FakeSite(page=trouble_page())) as url:
+    with served(FakeBackend(page=trouble_page())) as url:
         tab.open(url)
         words = tab.value("document.querySelector('.servers').innerText")
         shapes = tab.value(

@@ -32,7 +32,7 @@ from exporter.polling.poller import Poller
 from exporter.polling.snapshot import Snapshot
 from exporter.simulator.certificates import Certificates
 from exporter.vb365.client import Client
-from exporter.vb365.login import LoginMemory
+from exporter.vb365.login import LoginThrottle
 from support.sessions import NOON
 
 __all__ = ["PASSWORD", "Bench", "Outcome"]
@@ -100,7 +100,7 @@ class Bench:
             wall_clock=clock.timestamp,
             wait=time.wait,
             random=lambda: 1.0,
-            login_memory=LoginMemory(clock=time.clock),
+            login_throttle=LoginThrottle(clock=time.clock),
             max_body_bytes=LARGE_BYTES,
             max_pages=_MOST_PAGES,
         )
@@ -180,7 +180,7 @@ class _Clock(Clock):
         return Moment(monotonic=seconds, wall=NOON + timedelta(seconds=seconds - self._began))
 
 
-class _Rounds(inbox.Inbox):
+class _Rounds(inbox.ChangeQueue):
     """An inbox on which waiting takes no time, and that stops the polls after so many waits."""
 
     def __init__(self, time: FakeTime, rounds: int, stop: threading.Event) -> None:

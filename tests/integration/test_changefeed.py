@@ -30,7 +30,7 @@ def world() -> World:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Long-polls that end after a second, so that the next one meets what is wrong by then."""
-    monkeypatch.setattr(changefeed, "HOLD_SECONDS", 1.0)
+    monkeypatch.setattr(changefeed, "LONG_POLL_SECONDS", 1.0)
 
 
 @contextmanager

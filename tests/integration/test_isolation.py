@@ -12,7 +12,7 @@ from exporter.simulator import Simulator
 from exporter.simulator.faults.catalogue import CATALOGUE
 from exporter.simulator.world.world import World
 from exporter.vb365 import client
-from exporter.vb365.login import LoginMemory
+from exporter.vb365.login import LoginThrottle
 from support.running import server_yaml, wait_until
 from support.watched import POLL_SECONDS, sessions, watched
 
@@ -20,7 +20,9 @@ from support.watched import POLL_SECONDS, sessions, watched
 @pytest.fixture(autouse=True)
 def _no_memory_of_logins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test's exporter logs in as if it were another process."""
-    monkeypatch.setattr(client, "login_memory_of", lambda _origin, clock: LoginMemory(clock=clock))
+    monkeypatch.setattr(
+        client, "login_throttle_for", lambda _origin, clock: LoginThrottle(clock=clock)
+    )
 
 
 @pytest.fixture(scope="module")

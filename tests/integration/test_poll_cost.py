@@ -113,7 +113,7 @@ def test_many_configured_ids_are_looked_up_in_the_list_at_the_very_first_poll() 
     world = world_of(3_000)
     ids = [session.id for session in world.sessions()][500:2_500]
     with polled(world, f"ids: [{', '.join(ids)}], discover: false") as server:
-        found = server.poll().found_ids
+        found = server.poll().configured_ids
         first = server.requests()
         server.poll()
         later = server.requests()

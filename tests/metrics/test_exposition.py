@@ -31,7 +31,7 @@ from exporter.vb365.records.restore_session import (
     SessionType,
 )
 from support.expositions import body, library_body, publisher
-from support.ledgers import LedgerBench, sessions_config
+from support.ledgers import LedgerHarness, sessions_config
 from support.sessions import NOON, finished, running, session_id
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -39,14 +39,14 @@ INFO_LABELS = ("name", "initiated_by", "client_host", "scope_name", "reason", "d
 
 
 def polled(*sessions: RestoreSession, server: str = "hq") -> Snapshot:
-    bench = LedgerBench(sessions_config([session_id(3), session_id(999)]))
+    bench = LedgerHarness(sessions_config([session_id(3), session_id(999)]))
     bench.hold(*sessions)
     return replace(bench.poll(), server=server)
 
 
 def eventful() -> Snapshot:
     """A server with some of everything, and something that happened."""
-    bench = LedgerBench(sessions_config([session_id(3), session_id(999)]))
+    bench = LedgerHarness(sessions_config([session_id(3), session_id(999)]))
     bench.hold(
         running(1),
         running(4000, type=SessionType.VESP, organization='Fabrikam, "Ltd"\\Göteborg\n'),
@@ -236,7 +236,7 @@ def test_finished_sessions_are_rendered_once(monkeypatch: pytest.MonkeyPatch) ->
         return render_sessions(server, sessions, families)
 
     monkeypatch.setattr("exporter.metrics.rendered_blocks.render_sessions", counted)
-    bench = LedgerBench(sessions_config(max_series=5000))
+    bench = LedgerHarness(sessions_config(max_series=5000))
     bench.hold(*(finished(number) for number in range(2, 3000)))
     made = publisher(bench.poll())
     assert sum(rendered) == 2998
@@ -274,7 +274,7 @@ def test_a_publish_joins_only_the_neighbours_of_its_server_again() -> None:
 
 
 def test_what_is_not_known_any_more_leaves_nothing_behind_in_memory() -> None:
-    bench = LedgerBench(sessions_config(max_series=5000))
+    bench = LedgerHarness(sessions_config(max_series=5000))
     bench.hold(*(finished(number) for number in range(2, 3000)))
     made = publisher(bench.poll())
     assert len(made._sealed["hq"]._of_block) > 2
@@ -284,13 +284,13 @@ def test_what_is_not_known_any_more_leaves_nothing_behind_in_memory() -> None:
 
     assert made._sealed["hq"]._of_block == {}
     assert made._sealed["hq"]._of_group == {}
-    made.withdraw("hq")
+    made.remove("hq")
     assert made._sealed == {}
 
 
 def test_a_client_that_asked_once_for_plain_text_does_not_make_it_be_kept_for_good() -> None:
     now = 0.0
-    bench = LedgerBench(sessions_config(max_series=5000), stale_after_seconds=3600)
+    bench = LedgerHarness(sessions_config(max_series=5000), stale_after_seconds=3600)
     bench.hold(*(finished(number) for number in range(1, 3000)))
     snapshot = bench.poll()
     made = Publisher(CollectorRegistry(), info_labels=(), monotonic=lambda: now)
@@ -317,7 +317,7 @@ def kept_plain(made: Publisher) -> int:
 
 def test_stale_data_ends_without_a_publish() -> None:
     now = 0.0
-    bench = LedgerBench(stale_after_seconds=180)
+    bench = LedgerHarness(stale_after_seconds=180)
     bench.hold(running(60), finished(1))
     snapshot = bench.poll()
     made = Publisher(CollectorRegistry(), info_labels=(), monotonic=lambda: now)
@@ -338,7 +338,7 @@ def test_stale_data_ends_without_a_publish() -> None:
 
 def test_one_stale_running_session_ends_alone_and_is_no_longer_counted() -> None:
     now = 0.0
-    bench = LedgerBench(stale_after_seconds=180)
+    bench = LedgerHarness(stale_after_seconds=180)
     bench.hold(running(60), running(61))
     snapshot = bench.poll()
     (first, second) = snapshot.running
@@ -370,7 +370,7 @@ def test_organizations_that_are_equal_as_labels_are_summed() -> None:
 def test_a_server_that_is_withdrawn_ends_and_the_others_stay() -> None:
     made = publisher(polled(finished(1)), polled(finished(2), server="branch"))
 
-    made.withdraw("hq")
+    made.remove("hq")
 
     text = body(made).decode()
     assert 'server="hq"' not in text
@@ -412,7 +412,7 @@ def test_own_metrics_that_change_while_they_are_rendered_are_new_at_the_next_scr
             before = self.value
             if made is not None and self.value == 1.0:
                 self.value = 2.0
-                made.own_metrics_changed()
+                made.invalidate_own_metrics()
             return (GaugeMetricFamily("level", "A level.", value=before),)
 
     made = None

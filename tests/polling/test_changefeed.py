@@ -4,8 +4,8 @@ import threading
 
 from structlog.testing import capture_logs
 
-from exporter.polling.changefeed import HOLD_SECONDS, ChangeFeed
-from exporter.polling.inbox import Inbox, Told
+from exporter.polling.changefeed import LONG_POLL_SECONDS, ChangeFeed
+from exporter.polling.inbox import ChangeQueue, Told
 from exporter.vb365.errors import (
     BadResponseError,
     NotFoundError,
@@ -13,7 +13,7 @@ from exporter.vb365.errors import (
     ThrottledError,
     Vb365Error,
 )
-from exporter.vb365.records.changes import OUTDATED_POSITION, ChangeKind, Changes, SessionChange
+from exporter.vb365.records.changes import EXPIRED_TOKEN, ChangeKind, Changes, SessionChange
 from support.pollers import StandingClock
 
 UPDATE = SessionChange(kind=ChangeKind.UPDATE, session_id="a", e_tag=1)
@@ -29,8 +29,8 @@ class FakeFeed:
         self.clock = StandingClock()
         self.takes_seconds = 10.0
 
-    def change_feed(self, position: str, *, hold_seconds: float) -> Changes:
-        self.asked.append((position, hold_seconds))
+    def change_feed(self, position: str, *, long_poll_seconds: float) -> Changes:
+        self.asked.append((position, long_poll_seconds))
         self.clock.seconds += self.takes_seconds
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
@@ -53,12 +53,12 @@ class Heard:
         self.events.append(kind)
 
 
-class Bench:
+class PollerHarness:
     """A feed with everything around it replaced."""
 
     def __init__(self, *answers: Changes | Exception) -> None:
         self.api = FakeFeed(*answers)
-        self.inbox = Inbox()
+        self.inbox = ChangeQueue()
         self.heard = Heard()
         self.stop = threading.Event()
         self.polled_once = threading.Event()
@@ -83,116 +83,124 @@ def server_error() -> Vb365Error:
 
 
 def outdated() -> Vb365Error:
-    return BadResponseError(
-        "not accepted", operation="change_feed", status=400, code=OUTDATED_POSITION
-    )
+    return BadResponseError("not accepted", operation="change_feed", status=400, code=EXPIRED_TOKEN)
 
 
 def test_a_feed_begins_at_its_end_and_goes_on_from_where_it_was() -> None:
-    bench = Bench(changes("17"), changes("18", UPDATE), changes("18"))
+    harness = PollerHarness(changes("17"), changes("18", UPDATE), changes("18"))
 
     for _ in range(3):
-        bench.feed.ask()
+        harness.feed.ask()
 
-    assert bench.api.asked == [("latest", 0.0), ("17", HOLD_SECONDS), ("18", HOLD_SECONDS)]
-    assert Told(changes=(UPDATE,), gap=True) == bench.inbox.take()
-    assert bench.heard.events == ["update"]
+    assert harness.api.asked == [
+        ("latest", 0.0),
+        ("17", LONG_POLL_SECONDS),
+        ("18", LONG_POLL_SECONDS),
+    ]
+    assert Told(changes=(UPDATE,), gap=True) == harness.inbox.take()
+    assert harness.heard.events == ["update"]
 
 
 def test_a_failure_of_the_feed_does_not_lose_the_position() -> None:
-    bench = Bench(changes("17"), server_error(), changes("18", UPDATE))
-    bench.feed.ask()
-    bench.inbox.take()
+    harness = PollerHarness(changes("17"), server_error(), changes("18", UPDATE))
+    harness.feed.ask()
+    harness.inbox.take()
 
-    bench.feed.ask()
-    bench.feed.ask()
+    harness.feed.ask()
+    harness.feed.ask()
 
-    assert bench.api.asked[-1][0] == "17"
-    assert Told(changes=(UPDATE,), gap=False) == bench.inbox.take()
-    assert bench.heard.connected == [True, False, True]
+    assert harness.api.asked[-1][0] == "17"
+    assert Told(changes=(UPDATE,), gap=False) == harness.inbox.take()
+    assert harness.heard.connected == [True, False, True]
 
 
 def test_a_position_that_is_outdated_makes_the_feed_begin_anew_and_asks_for_a_poll() -> None:
-    bench = Bench(changes("17"), outdated(), changes("90"))
-    bench.feed.ask()
-    bench.inbox.take()
+    harness = PollerHarness(changes("17"), outdated(), changes("90"))
+    harness.feed.ask()
+    harness.inbox.take()
 
-    bench.feed.ask()
-    assert not bench.inbox.take()
-    bench.feed.ask()
+    harness.feed.ask()
+    assert not harness.inbox.take()
+    harness.feed.ask()
 
-    assert bench.api.asked[-1][0] == "latest"
-    assert Told(gap=True, lost=True) == bench.inbox.take()
+    assert harness.api.asked[-1][0] == "latest"
+    assert Told(gap=True, lost=True) == harness.inbox.take()
 
 
 def test_failures_in_a_row_are_waited_for_longer_and_longer_up_to_a_minute() -> None:
-    bench = Bench(*[server_error() for _ in range(9)])
+    harness = PollerHarness(*[server_error() for _ in range(9)])
 
-    waits = [bench.feed.ask() for _ in range(9)]
+    waits = [harness.feed.ask() for _ in range(9)]
 
     assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]
 
 
 def test_an_answer_ends_the_longer_waits() -> None:
-    bench = Bench(*(server_error(), server_error(), changes("17"), changes("17"), server_error()))
+    harness = PollerHarness(
+        *(server_error(), server_error(), changes("17"), changes("17"), server_error())
+    )
 
-    waits = [bench.feed.ask() for _ in range(5)]
+    waits = [harness.feed.ask() for _ in range(5)]
 
     assert waits == [1.0, 2.0, 0.0, 0.0, 1.0]
 
 
 def test_a_feed_whose_positions_never_last_begins_anew_less_and_less_often() -> None:
     answers = [answer for _ in range(8) for answer in (changes("17"), outdated())]
-    bench = Bench(*answers)
+    harness = PollerHarness(*answers)
 
-    waits = [bench.feed.ask() for _ in answers][1::2]
+    waits = [harness.feed.ask() for _ in answers][1::2]
 
     assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
 
 
 def test_a_server_that_wants_to_be_left_alone_is() -> None:
-    bench = Bench(ThrottledError("enough", operation="change_feed", retry_after_seconds=300.0))
+    harness = PollerHarness(
+        ThrottledError("enough", operation="change_feed", retry_after_seconds=300.0)
+    )
 
-    assert bench.feed.ask() == 300.0
+    assert harness.feed.ask() == 300.0
 
 
 def test_a_feed_that_answers_at_once_is_asked_twice_a_second_at_most() -> None:
-    bench = Bench(changes("17"))
-    bench.api.takes_seconds = 0.125
+    harness = PollerHarness(changes("17"))
+    harness.api.takes_seconds = 0.125
 
-    assert bench.feed.ask() == 0.375
+    assert harness.feed.ask() == 0.375
 
 
 def test_a_version_without_a_feed_is_not_asked_and_has_no_series() -> None:
-    bench = Bench()
-    bench.api.has_change_feed = False
+    harness = PollerHarness()
+    harness.api.has_change_feed = False
 
-    assert bench.feed.ask() > 0
+    assert harness.feed.ask() > 0
 
-    assert bench.api.asked == []
-    assert bench.heard.connected == [None]
+    assert harness.api.asked == []
+    assert harness.heard.connected == [None]
 
 
 def test_a_server_whose_feed_is_not_there_is_asked_again_after_minutes_and_told_of_once() -> None:
     missing = NotFoundError("not found", operation="change_feed", status=404)
-    bench = Bench(missing, missing)
+    harness = PollerHarness(missing, missing)
 
     with capture_logs() as logs:
-        waits = [bench.feed.ask(), bench.feed.ask()]
+        waits = [harness.feed.ask(), harness.feed.ask()]
 
     assert waits == [300.0, 300.0]
-    assert bench.heard.connected == [None, None]
+    assert harness.heard.connected == [None, None]
     assert [entry["event"] for entry in logs] == [
         "server has no change feed, polls alone tell of changes"
     ]
 
 
 def test_a_loss_is_logged_when_it_begins_and_when_it_is_over() -> None:
-    bench = Bench(changes("17"), server_error(), server_error(), changes("18"), changes("18"))
+    harness = PollerHarness(
+        changes("17"), server_error(), server_error(), changes("18"), changes("18")
+    )
 
     with capture_logs() as logs:
         for _ in range(5):
-            bench.feed.ask()
+            harness.feed.ask()
 
     assert [
         (entry["event"], entry.get("reason"), entry.get("lost_for_seconds")) for entry in logs
@@ -203,35 +211,35 @@ def test_a_loss_is_logged_when_it_begins_and_when_it_is_over() -> None:
 
 
 def test_a_defect_of_our_own_is_logged_and_not_the_end_of_the_feed() -> None:
-    bench = Bench(ValueError("a defect"), changes("17"))
+    harness = PollerHarness(ValueError("a defect"), changes("17"))
 
     with capture_logs() as logs:
-        bench.feed.ask()
-        bench.feed.ask()
+        harness.feed.ask()
+        harness.feed.ask()
 
     assert logs[0]["exc_info"]
-    assert bench.heard.connected == [False, True]
+    assert harness.heard.connected == [False, True]
 
 
 def test_what_is_cut_by_the_stop_is_no_loss() -> None:
-    bench = Bench(server_error())
-    bench.stop.set()
+    harness = PollerHarness(server_error())
+    harness.stop.set()
 
     with capture_logs() as logs:
-        assert bench.feed.ask() == 0.0
+        assert harness.feed.ask() == 0.0
 
     assert logs == []
-    assert bench.heard.connected == []
+    assert harness.heard.connected == []
 
 
 def test_the_feed_waits_for_the_first_poll_and_ends_when_it_is_stopped() -> None:
-    bench = Bench()
-    thread = threading.Thread(target=bench.feed.run)
+    harness = PollerHarness()
+    thread = threading.Thread(target=harness.feed.run)
     thread.start()
 
-    bench.stop.set()
-    bench.polled_once.set()
+    harness.stop.set()
+    harness.polled_once.set()
     thread.join(10)
 
     assert not thread.is_alive()
-    assert bench.api.asked == []
+    assert harness.api.asked == []

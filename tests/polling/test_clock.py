@@ -9,7 +9,7 @@ import pytest
 from exporter.polling.clock import Clock, Moment
 from exporter.polling.snapshot import Snapshot
 from support.clocks import SystemClocks
-from support.ledgers import DAY_SECONDS, LedgerBench, sessions_config, shown_ids
+from support.ledgers import DAY_SECONDS, LedgerHarness, sessions_config, shown_ids
 from support.sessions import NOON, finished, running, session_id
 
 JUMPS = pytest.mark.parametrize("seconds", [3600.0, -3600.0, DAY_SECONDS, -DAY_SECONDS, -1e9])
@@ -21,7 +21,7 @@ def system(monkeypatch: pytest.MonkeyPatch) -> SystemClocks:
     return SystemClocks(monkeypatch)
 
 
-class ClockBench(LedgerBench):
+class ClockBench(LedgerHarness):
     """A ledger whose moments are those of the process's clock."""
 
     def __init__(self, system: SystemClocks) -> None:
@@ -35,7 +35,7 @@ class ClockBench(LedgerBench):
 
     def poll(self, after_seconds: float = 60.0) -> Snapshot:
         self._system.passed_seconds += after_seconds
-        return super().poll(0.0).fresh(self.now.monotonic)
+        return super().poll(0.0).without_stale(self.now.monotonic)
 
 
 @JUMPS
@@ -54,40 +54,40 @@ def test_a_set_wall_clock_shows_in_timestamps_and_not_in_moments(
 def test_a_set_wall_clock_neither_drops_nor_counts_nor_brings_back_a_session(
     system: SystemClocks, seconds: float
 ) -> None:
-    bench = ClockBench(system)
-    bench.hold(
+    harness = ClockBench(system)
+    harness.hold(
         running(1),
         running(60),
         finished(2),
         finished(3, creation_time=NOON - 24 * HOUR, end_time=NOON - 23 * HOUR),
         finished(4, creation_time=NOON - 26 * HOUR, end_time=NOON - 25 * HOUR),
     )
-    before = bench.poll()
+    before = harness.poll()
     assert [session_id(number) for number in (1, 60, 2, 3)] == shown_ids(before)
 
     system.set_seconds = seconds
     for _ in range(3):
-        after = bench.poll()
+        after = harness.poll()
         assert shown_ids(before) == shown_ids(after)
         assert before.activity == after.activity
         assert before.stopped == after.stopped
 
     # Its lookback ends by the time that passes, and not by the clock.
-    assert session_id(3) not in shown_ids(bench.poll(3600))
+    assert session_id(3) not in shown_ids(harness.poll(3600))
     system.set_seconds = -seconds
-    assert session_id(3) not in shown_ids(bench.poll(3600))
+    assert session_id(3) not in shown_ids(harness.poll(3600))
 
 
 @JUMPS
 def test_stale_data_ends_by_the_time_that_passes_and_not_by_the_clock(
     system: SystemClocks, seconds: float
 ) -> None:
-    bench = ClockBench(system)
-    bench.hold(running(1), finished(2))
-    snapshot = bench.poll()
+    harness = ClockBench(system)
+    harness.hold(running(1), finished(2))
+    snapshot = harness.poll()
 
     system.set_seconds = seconds
     system.passed_seconds += 179.0
-    assert snapshot is snapshot.fresh(bench.now.monotonic)
+    assert snapshot is snapshot.without_stale(harness.now.monotonic)
     system.passed_seconds += 1.0
-    assert shown_ids(snapshot.fresh(bench.now.monotonic)) == []
+    assert shown_ids(snapshot.without_stale(harness.now.monotonic)) == []

@@ -14,7 +14,7 @@ from exporter.vb365.records.extras import EventOperation, EventStatus, EventSumm
 from exporter.vb365.records.fields import UnknownValue
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionState
 from support.ledgers import sessions_config
-from support.pollers import Bench, server_error
+from support.pollers import PollerHarness, server_error
 from support.sessions import finished, running, session_id
 
 THREE = Statistics(restored=3)
@@ -25,16 +25,16 @@ SEEN = EventSummary(
 
 def bench_of(
     *sessions: RestoreSession, extras: Iterable[Extra] = ("statistics",), max_series: int = 1000
-) -> Bench:
-    return Bench(*sessions, follow=sessions_config(extras=extras, max_series=max_series))
+) -> PollerHarness:
+    return PollerHarness(*sessions, follow=sessions_config(extras=extras, max_series=max_series))
 
 
 def ended(session: RestoreSession) -> RestoreSession:
     return replace(session, state=SessionState.STOPPED, result=SessionResult.SUCCESS)
 
 
-def asked(bench: Bench) -> list[str]:
-    return [call for call in bench.api.calls if call.startswith(("statistics", "events"))]
+def asked(harness: PollerHarness) -> list[str]:
+    return [call for call in harness.api.calls if call.startswith(("statistics", "events"))]
 
 
 def of(snapshot: Snapshot, number: int) -> RestoreSession:
@@ -46,199 +46,199 @@ def of(snapshot: Snapshot, number: int) -> RestoreSession:
 
 
 def test_running_sessions_are_asked_for_their_extras_at_every_poll() -> None:
-    bench = bench_of(running(60), finished(1), extras=["statistics", "events"])
-    bench.api.statistics_of[session_id(60)] = THREE
-    bench.api.events_of[session_id(60)] = SEEN
+    harness = bench_of(running(60), finished(1), extras=["statistics", "events"])
+    harness.api.statistics_of[session_id(60)] = THREE
+    harness.api.events_of[session_id(60)] = SEEN
 
     for _ in range(2):
-        snapshot = bench.poll()
+        snapshot = harness.poll()
 
         assert [f"statistics {session_id(60)}", f"events {session_id(60)}"] == sorted(
-            asked(bench), reverse=True
+            asked(harness), reverse=True
         )
         assert of(snapshot, 60).statistics == THREE
         assert of(snapshot, 60).events == SEEN
 
 
 def test_a_session_that_ended_is_asked_once_more_and_never_again() -> None:
-    bench = bench_of(running(60))
-    bench.poll()
-    bench.api.sessions[session_id(60)] = ended(running(60))
-    bench.api.statistics_of[session_id(60)] = THREE
+    harness = bench_of(running(60))
+    harness.poll()
+    harness.api.sessions[session_id(60)] = ended(running(60))
+    harness.api.statistics_of[session_id(60)] = THREE
 
-    bench.poll()
-    asked_after_the_end = asked(bench)
-    snapshot = bench.poll()
+    harness.poll()
+    asked_after_the_end = asked(harness)
+    snapshot = harness.poll()
 
     assert [f"statistics {session_id(60)}"] == asked_after_the_end
-    assert asked(bench) == []
+    assert asked(harness) == []
     assert of(snapshot, 60).statistics == THREE
 
 
 def test_history_that_was_there_before_is_not_asked_for() -> None:
-    bench = bench_of(finished(1), finished(2))
+    harness = bench_of(finished(1), finished(2))
 
-    bench.poll()
+    harness.poll()
 
-    assert asked(bench) == []
+    assert asked(harness) == []
 
 
 def test_a_session_that_began_and_ended_between_two_polls_is_asked_once() -> None:
-    bench = bench_of(finished(60))
-    bench.poll()
-    now = bench.clock.now().wall
-    bench.api.sessions[session_id(1)] = finished(1, creation_time=now, end_time=now)
+    harness = bench_of(finished(60))
+    harness.poll()
+    now = harness.clock.now().wall
+    harness.api.sessions[session_id(1)] = finished(1, creation_time=now, end_time=now)
 
-    bench.poll()
+    harness.poll()
 
-    assert [f"statistics {session_id(1)}"] == asked(bench)
+    assert [f"statistics {session_id(1)}"] == asked(harness)
 
 
 def test_sessions_without_series_are_not_asked() -> None:
-    bench = bench_of(running(60), running(50), running(40), max_series=1)
+    harness = bench_of(running(60), running(50), running(40), max_series=1)
 
-    bench.poll()
+    harness.poll()
 
-    assert [f"statistics {session_id(40)}"] == asked(bench)
+    assert [f"statistics {session_id(40)}"] == asked(harness)
 
 
 def test_a_version_without_statistics_is_not_asked_for_them() -> None:
-    bench = bench_of(running(60))
-    bench.api.has_statistics = False
+    harness = bench_of(running(60))
+    harness.api.has_statistics = False
 
     for _ in range(5):
-        bench.poll()
-    bench.api.sessions[session_id(60)] = ended(running(60))
+        harness.poll()
+    harness.api.sessions[session_id(60)] = ended(running(60))
     for _ in range(5):
-        bench.poll()
+        harness.poll()
 
-    assert asked(bench) == []
-    assert bench.counts.failed_extras == []
+    assert asked(harness) == []
+    assert harness.counts.failed_extras == []
 
 
 def test_an_extra_that_fails_is_counted_and_does_not_fail_the_poll() -> None:
-    bench = bench_of(running(60), running(50))
-    bench.api.statistics_of[session_id(60)] = server_error("statistics")
-    bench.api.statistics_of[session_id(50)] = THREE
+    harness = bench_of(running(60), running(50))
+    harness.api.statistics_of[session_id(60)] = server_error("statistics")
+    harness.api.statistics_of[session_id(50)] = THREE
 
     with capture_logs() as logs:
-        snapshot = bench.poll()
-        bench.poll()
+        snapshot = harness.poll()
+        harness.poll()
 
     assert snapshot.status.up
     assert of(snapshot, 50).statistics == THREE
-    assert bench.counts.failed_extras == [("statistics", Reason.SERVER_ERROR)] * 2
+    assert harness.counts.failed_extras == [("statistics", Reason.SERVER_ERROR)] * 2
     told = "extra of a session not answered, the session itself is served"
     assert [entry["event"] for entry in logs].count(told) == 1
 
 
 def test_an_extra_that_fails_keeps_its_last_value_until_it_is_stale() -> None:
-    bench = bench_of(running(60))
-    bench.api.statistics_of[session_id(60)] = THREE
-    bench.poll()
+    harness = bench_of(running(60))
+    harness.api.statistics_of[session_id(60)] = THREE
+    harness.poll()
 
-    bench.api.statistics_of[session_id(60)] = server_error("statistics")
-    kept = [of(bench.poll(), 60).statistics for _ in range(4)]  # a minute each; stale after three
+    harness.api.statistics_of[session_id(60)] = server_error("statistics")
+    kept = [of(harness.poll(), 60).statistics for _ in range(4)]  # a minute each; stale after three
 
     assert kept == [THREE, THREE, None, None]
 
 
 def test_a_last_look_that_fails_is_tried_three_times_and_then_nothing_is_said() -> None:
-    bench = bench_of(running(60))
-    bench.api.statistics_of[session_id(60)] = THREE
-    bench.poll()
-    bench.api.sessions[session_id(60)] = ended(running(60))
-    bench.api.statistics_of[session_id(60)] = NotFoundError("gone", operation="statistics")
+    harness = bench_of(running(60))
+    harness.api.statistics_of[session_id(60)] = THREE
+    harness.poll()
+    harness.api.sessions[session_id(60)] = ended(running(60))
+    harness.api.statistics_of[session_id(60)] = NotFoundError("gone", operation="statistics")
 
     tries = []
     for _ in range(5):
-        snapshot = bench.poll()
-        tries.append((len(asked(bench)), of(snapshot, 60).statistics))
+        snapshot = harness.poll()
+        tries.append((len(asked(harness)), of(snapshot, 60).statistics))
 
     assert tries == [(1, THREE), (1, THREE), (1, None), (0, None), (0, None)]
 
 
 def test_nothing_more_is_asked_when_the_server_itself_is_the_trouble() -> None:
     refused: Vb365Error = ConnectError("refused", operation="statistics")
-    bench = bench_of(*[running(number) for number in range(1, 101)])
-    bench.api.statistics_of = {session_id(number): refused for number in range(1, 101)}
+    harness = bench_of(*[running(number) for number in range(1, 101)])
+    harness.api.statistics_of = {session_id(number): refused for number in range(1, 101)}
 
-    bench.poll()
+    harness.poll()
 
-    assert len(asked(bench)) < 100
+    assert len(asked(harness)) < 100
 
 
 def test_a_record_that_is_asked_for_again_keeps_what_is_known_beside_it() -> None:
-    bench = bench_of(running(60))
-    bench.api.statistics_of[session_id(60)] = THREE
-    bench.poll()
-    bench.api.statistics_of[session_id(60)] = server_error("statistics")
-    bench.api.sessions[session_id(60)] = running(60, details="1 items processed")
+    harness = bench_of(running(60))
+    harness.api.statistics_of[session_id(60)] = THREE
+    harness.poll()
+    harness.api.statistics_of[session_id(60)] = server_error("statistics")
+    harness.api.sessions[session_id(60)] = running(60, details="1 items processed")
 
-    known = of(bench.poll(), 60)
+    known = of(harness.poll(), 60)
 
     assert (known.details, known.statistics) == ("1 items processed", THREE)
 
 
 def test_unknown_values_and_unreadable_records_of_events_are_counted() -> None:
-    bench = bench_of(running(60), extras=["events"])
-    bench.api.events_of[session_id(60)] = replace(
+    harness = bench_of(running(60), extras=["events"])
+    harness.api.events_of[session_id(60)] = replace(
         SEEN,
         unknown_values=(UnknownValue(field="event_type", value="Teleport"),),
         unreadable=2,
     )
 
-    snapshot = bench.poll()
+    snapshot = harness.poll()
 
-    assert bench.counts.unknown_fields == ["event_type"]
-    assert bench.counts.failed_extras == [("events", Reason.BAD_RESPONSE)]
+    assert harness.counts.unknown_fields == ["event_type"]
+    assert harness.counts.failed_extras == [("events", Reason.BAD_RESPONSE)]
     assert of(snapshot, 60).events is not None
 
 
 def test_what_began_or_ended_is_handed_on_once_with_its_extras() -> None:
-    bench = bench_of(running(60), finished(1))
-    bench.api.statistics_of[session_id(60)] = THREE
-    bench.poll()
-    first = [(session.id, session.statistics) for session in bench.recorded]
-    bench.recorded.clear()
+    harness = bench_of(running(60), finished(1))
+    harness.api.statistics_of[session_id(60)] = THREE
+    harness.poll()
+    first = [(session.id, session.statistics) for session in harness.recorded]
+    harness.recorded.clear()
 
-    bench.poll()
-    assert bench.recorded == []
-    bench.api.sessions[session_id(60)] = ended(running(60))
-    bench.poll()
+    harness.poll()
+    assert harness.recorded == []
+    harness.api.sessions[session_id(60)] = ended(running(60))
+    harness.poll()
 
     assert {(session_id(60), THREE), (session_id(1), None)} == set(first)
     assert [(session_id(60), SessionState.STOPPED, THREE)] == [
-        (session.id, session.state, session.statistics) for session in bench.recorded
+        (session.id, session.state, session.statistics) for session in harness.recorded
     ]
 
 
 def test_what_is_known_is_published_before_extras_are_asked_for_and_again_with_them() -> None:
-    bench = bench_of(running(60))
+    harness = bench_of(running(60))
     published_before: list[int] = []
 
     def statistics(session_id: str) -> Statistics:  # noqa: ARG001 - as the API has it
-        published_before.append(len(bench.published))
+        published_before.append(len(harness.published))
         return THREE
 
-    bench.api.statistics = statistics  # type: ignore[method-assign] # to look in between
-    snapshot = bench.poll()
+    harness.api.statistics = statistics  # type: ignore[method-assign] # to look in between
+    snapshot = harness.poll()
 
     assert published_before == [1]
-    assert len(bench.published) == 2
-    assert [of(one, 60).statistics for one in (bench.published[0], snapshot)] == [None, THREE]
+    assert len(harness.published) == 2
+    assert [of(one, 60).statistics for one in (harness.published[0], snapshot)] == [None, THREE]
 
 
 def test_a_defect_of_our_own_in_asking_for_extras_does_not_fail_the_poll() -> None:
-    bench = bench_of(running(60))
+    harness = bench_of(running(60))
 
     def broken(session_id: str) -> Statistics:
         raise RuntimeError(session_id)
 
-    bench.api.statistics = broken  # type: ignore[method-assign] # a defect no answer makes
+    harness.api.statistics = broken  # type: ignore[method-assign] # a defect no answer makes
     with capture_logs() as logs:
-        snapshot = bench.poll()
+        snapshot = harness.poll()
 
     assert snapshot.status.up
     assert logs[-1]["exc_info"]
-    assert [session_id(60)] == [session.id for session in bench.recorded]
+    assert [session_id(60)] == [session.id for session in harness.recorded]

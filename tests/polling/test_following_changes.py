@@ -13,7 +13,7 @@ from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.extras import Statistics
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionState
 from support.ledgers import sessions_config, shown_ids
-from support.pollers import Bench, server_error
+from support.pollers import PollerHarness, server_error
 from support.sessions import finished, running, session_id
 
 
@@ -35,34 +35,34 @@ def finished_count(snapshot: Snapshot) -> int:
 
 
 def test_an_update_asks_for_exactly_the_session_it_names() -> None:
-    bench = Bench(running(60), running(50), finished(1))
-    bench.poll()
-    bench.api.sessions[session_id(60)] = failed(running(60))
+    harness = PollerHarness(running(60), running(50), finished(1))
+    harness.poll()
+    harness.api.sessions[session_id(60)] = failed(running(60))
 
-    snapshot = bench.follow(update(60))
+    snapshot = harness.follow(update(60))
 
-    assert [f"get {session_id(60)}"] == bench.api.calls
+    assert [f"get {session_id(60)}"] == harness.api.calls
     assert [session_id(50)] == [one.session.id for one in snapshot.running]
     assert finished_count(snapshot) == 1
 
 
 def test_an_update_that_is_known_already_asks_for_nothing() -> None:
-    bench = Bench(running(60, e_tag=7))
-    bench.poll()
+    harness = PollerHarness(running(60, e_tag=7))
+    harness.poll()
 
-    bench.follow(update(60, e_tag=7))
+    harness.follow(update(60, e_tag=7))
 
-    assert bench.api.calls == []
+    assert harness.api.calls == []
 
 
 def test_a_new_session_is_shown_and_counted_once() -> None:
-    bench = Bench(running(60))
-    bench.poll()
-    new = running(1, creation_time=bench.clock.now().wall)
-    bench.api.sessions[new.id] = new
+    harness = PollerHarness(running(60))
+    harness.poll()
+    new = running(1, creation_time=harness.clock.now().wall)
+    harness.api.sessions[new.id] = new
 
-    followed = bench.follow(update(1))
-    polled = bench.poll()
+    followed = harness.follow(update(1))
+    polled = harness.poll()
 
     assert session_id(1) in shown_ids(followed)
     assert sum(followed.activity.started.values()) == 1
@@ -70,115 +70,119 @@ def test_a_new_session_is_shown_and_counted_once() -> None:
 
 
 def test_an_end_that_the_feed_tells_of_is_not_counted_again_by_the_next_poll() -> None:
-    bench = Bench(running(60))
-    bench.poll()
-    bench.api.sessions[session_id(60)] = failed(running(60))
+    harness = PollerHarness(running(60))
+    harness.poll()
+    harness.api.sessions[session_id(60)] = failed(running(60))
 
-    bench.follow(update(60))
-    polled = bench.poll()
+    harness.follow(update(60))
+    polled = harness.poll()
 
     assert finished_count(polled) == 1
 
 
 def test_a_deleted_session_ends_at_once_and_nothing_is_asked() -> None:
-    bench = Bench(running(60), finished(1))
-    bench.poll()
+    harness = PollerHarness(running(60), finished(1))
+    harness.poll()
 
-    snapshot = bench.follow(delete(60), delete(1))
+    snapshot = harness.follow(delete(60), delete(1))
 
-    assert bench.api.calls == []
+    assert harness.api.calls == []
     assert shown_ids(snapshot) == []
 
 
 def test_a_session_that_is_not_to_be_followed_is_not_asked_for() -> None:
-    bench = Bench(running(60), follow=sessions_config([session_id(60)], discover=False))
-    bench.poll()
+    harness = PollerHarness(running(60), follow=sessions_config([session_id(60)], discover=False))
+    harness.poll()
 
-    bench.follow(update(50), update(60))
+    harness.follow(update(50), update(60))
 
-    assert [f"get {session_id(60)}"] == bench.api.calls
+    assert [f"get {session_id(60)}"] == harness.api.calls
 
 
 def test_what_is_not_answered_is_left_to_the_next_poll() -> None:
-    bench = Bench(finished(100), finished(1))  # the older one is not in the lists of later polls
-    bench.poll()
-    bench.api.get_errors[session_id(100)] = server_error("get")
+    harness = PollerHarness(
+        finished(100), finished(1)
+    )  # the older one is not in the lists of later polls
+    harness.poll()
+    harness.api.get_errors[session_id(100)] = server_error("get")
 
-    followed = bench.follow(update(100))
-    bench.api.get_errors.clear()
-    bench.poll()
+    followed = harness.follow(update(100))
+    harness.api.get_errors.clear()
+    harness.poll()
 
     assert followed.status.up
-    assert f"get {session_id(100)}" in bench.api.calls
+    assert f"get {session_id(100)}" in harness.api.calls
 
 
 def test_a_404_between_polls_is_believed_only_by_the_next_poll() -> None:
-    bench = Bench(finished(100), finished(1))
-    bench.poll()
-    bench.api.get_errors[session_id(100)] = NotFoundError("not found", operation="get", status=404)
+    harness = PollerHarness(finished(100), finished(1))
+    harness.poll()
+    harness.api.get_errors[session_id(100)] = NotFoundError(
+        "not found", operation="get", status=404
+    )
 
-    followed = bench.follow(update(100))
-    polled = bench.poll()
+    followed = harness.follow(update(100))
+    polled = harness.poll()
 
     assert session_id(100) in shown_ids(followed)
     assert session_id(100) not in shown_ids(polled)
 
 
 def test_following_does_not_count_as_a_poll() -> None:
-    bench = Bench(running(60))
-    before = bench.poll()
-    bench.api.get_errors[session_id(60)] = ConnectError("refused", operation="get")
+    harness = PollerHarness(running(60))
+    before = harness.poll()
+    harness.api.get_errors[session_id(60)] = ConnectError("refused", operation="get")
 
-    snapshot = bench.follow(update(60))
+    snapshot = harness.follow(update(60))
 
     assert before.status == snapshot.status
-    assert len(bench.counts.polls) == 1
+    assert len(harness.counts.polls) == 1
 
 
 def test_very_many_changes_are_left_to_one_poll() -> None:
     sessions = [finished(minutes) for minutes in range(1, 61)]
-    bench = Bench(*sessions)
-    bench.poll()
+    harness = PollerHarness(*sessions)
+    harness.poll()
 
-    bench.follow(*[update(minutes, e_tag=1) for minutes in range(1, 61)])
+    harness.follow(*[update(minutes, e_tag=1) for minutes in range(1, 61)])
 
-    assert "list" in bench.api.calls
-    assert len(bench.counts.polls) == 2
+    assert "list" in harness.api.calls
+    assert len(harness.counts.polls) == 2
 
 
 def test_extras_of_a_session_that_goes_on_are_left_to_the_polls() -> None:
-    bench = Bench(running(60), follow=sessions_config(extras=["statistics"]))
-    bench.poll()
-    bench.api.sessions[session_id(60)] = running(60, details="2 items processed")
+    harness = PollerHarness(running(60), follow=sessions_config(extras=["statistics"]))
+    harness.poll()
+    harness.api.sessions[session_id(60)] = running(60, details="2 items processed")
 
-    bench.follow(update(60))
+    harness.follow(update(60))
 
-    assert [f"get {session_id(60)}"] == bench.api.calls
+    assert [f"get {session_id(60)}"] == harness.api.calls
 
 
 def test_extras_of_a_session_that_has_ended_are_asked_for_with_it() -> None:
-    bench = Bench(running(60), running(50), follow=sessions_config(extras=["statistics"]))
-    bench.poll()
-    bench.api.sessions[session_id(60)] = failed(running(60))
-    bench.api.statistics_of[session_id(60)] = Statistics(restored=3, failed=2)
+    harness = PollerHarness(running(60), running(50), follow=sessions_config(extras=["statistics"]))
+    harness.poll()
+    harness.api.sessions[session_id(60)] = failed(running(60))
+    harness.api.statistics_of[session_id(60)] = Statistics(restored=3, failed=2)
 
-    bench.follow(update(60))
+    harness.follow(update(60))
 
-    assert [f"get {session_id(60)}", f"statistics {session_id(60)}"] == bench.api.calls
-    assert Statistics(restored=3, failed=2) == bench.recorded[-1].statistics
+    assert [f"get {session_id(60)}", f"statistics {session_id(60)}"] == harness.api.calls
+    assert Statistics(restored=3, failed=2) == harness.recorded[-1].statistics
 
 
 def test_a_defect_of_our_own_is_logged_and_what_is_known_is_published() -> None:
-    bench = Bench(running(60))
-    bench.poll()
-    published = len(bench.published)
+    harness = PollerHarness(running(60))
+    harness.poll()
+    published = len(harness.published)
 
     def broken(session_id: str) -> RestoreSession:  # noqa: ARG001 - as the API has it
         raise RuntimeError("a defect")
 
-    bench.api.get_session = broken  # type: ignore[method-assign] # a defect no answer makes
+    harness.api.get_session = broken  # type: ignore[method-assign] # a defect no answer makes
     with capture_logs() as logs:
-        bench.follow(update(60))
+        harness.follow(update(60))
 
     assert logs[0]["exc_info"]
-    assert published + 1 == len(bench.published)
+    assert published + 1 == len(harness.published)

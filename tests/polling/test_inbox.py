@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 
-from exporter.polling.inbox import Inbox, Told
+from exporter.polling.inbox import ChangeQueue, Told
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 
 
@@ -15,7 +15,7 @@ def delete(session_id: str) -> SessionChange:
 
 
 def test_of_several_changes_of_a_session_the_last_one_counts_in_its_place() -> None:
-    inbox = Inbox()
+    inbox = ChangeQueue()
 
     inbox.put([update("a"), update("b")])
     inbox.put([delete("a")])
@@ -24,7 +24,7 @@ def test_of_several_changes_of_a_session_the_last_one_counts_in_its_place() -> N
 
 
 def test_what_was_taken_is_not_told_again() -> None:
-    inbox = Inbox()
+    inbox = ChangeQueue()
     inbox.put([update("a")])
     inbox.put_gap(lost=False)
 
@@ -33,7 +33,7 @@ def test_what_was_taken_is_not_told_again() -> None:
 
 
 def test_a_wait_ends_when_something_is_told() -> None:
-    inbox = Inbox()
+    inbox = ChangeQueue()
     told: list[Told] = []
     waiting = threading.Thread(target=lambda: told.append(inbox.wait(60)))
     waiting.start()
@@ -45,14 +45,14 @@ def test_a_wait_ends_when_something_is_told() -> None:
 
 
 def test_a_wait_ends_without_anything_when_it_is_woken() -> None:
-    inbox = Inbox()
+    inbox = ChangeQueue()
     inbox.wake()
 
     assert not inbox.wait(60)
 
 
 def test_no_changes_end_no_wait() -> None:
-    inbox = Inbox()
+    inbox = ChangeQueue()
     inbox.put([])
 
     assert not inbox.wait(0)

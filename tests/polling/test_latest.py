@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import ClassVar
 
 from exporter.polling.blocks import Block
-from exporter.polling.latest import LatestEnded
+from exporter.polling.latest import RecentlyFinished
 from exporter.vb365.records.restore_session import RestoreSession
 from support.sessions import NOON, finished
 
@@ -24,7 +24,7 @@ def test_the_last_to_end_comes_first_whenever_it_began() -> None:
     newer, older = finished(2), finished(30)
     forgotten = finished(99, creation_time=long_ago, end_time=NOON - timedelta(seconds=30))
 
-    found = LatestEnded(2).of([block(newer, older), block(forgotten)])
+    found = RecentlyFinished(2).of([block(newer, older), block(forgotten)])
 
     assert ids(list(found)) == [99, 2]
 
@@ -32,7 +32,7 @@ def test_the_last_to_end_comes_first_whenever_it_began() -> None:
 def test_a_session_without_an_end_ended_at_its_creation_at_the_earliest() -> None:
     endless = finished(5, end_time=None)
 
-    found = LatestEnded(9).of([block(finished(4), endless, finished(6))])
+    found = RecentlyFinished(9).of([block(finished(4), endless, finished(6))])
 
     assert ids(list(found)) == [4, 5, 6]
 
@@ -49,7 +49,7 @@ class CountedTuple(tuple[RestoreSession, ...]):
 
 
 def test_a_block_is_looked_through_once() -> None:
-    ended = LatestEnded(5)
+    ended = RecentlyFinished(5)
     first = Block(CountedTuple([finished(1), finished(2)]))
     second = Block(CountedTuple([finished(3), finished(4), finished(5)]))
 

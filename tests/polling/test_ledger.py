@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from exporter.polling.ledger import WALK_EVERY_SECONDS
+from exporter.polling.ledger import RESYNC_SECONDS
 from exporter.polling.plan import ListRequest
 from exporter.vb365.records.restore_session import (
     RestoreSession,
@@ -11,7 +11,7 @@ from exporter.vb365.records.restore_session import (
     SessionState,
     SessionType,
 )
-from support.ledgers import DAY_SECONDS, LedgerBench, sessions_config, shown_ids
+from support.ledgers import DAY_SECONDS, LedgerHarness, sessions_config, shown_ids
 from support.sessions import NOON, finished, running, session_id
 
 CONTOSO = "contoso.onmicrosoft.com"
@@ -32,136 +32,136 @@ def ended(session: RestoreSession) -> RestoreSession:
 
 
 def test_the_first_poll_walks_everything() -> None:
-    bench = LedgerBench()
+    harness = LedgerHarness()
 
-    assert (ListRequest(created_since=None),) == bench.ledger.lists(bench.now)
+    assert (ListRequest(created_since=None),) == harness.ledger.lists(harness.now)
 
 
 def test_later_polls_ask_for_what_was_created_since_the_newest_minus_ten_minutes() -> None:
-    bench = LedgerBench()
-    bench.hold(finished(1), finished(90))
-    bench.poll()
+    harness = LedgerHarness()
+    harness.hold(finished(1), finished(90))
+    harness.poll()
 
-    (request,) = bench.ledger.lists(bench.now)
+    (request,) = harness.ledger.lists(harness.now)
 
     assert finished(1).creation_time - timedelta(minutes=10) == request.created_since
 
 
 def test_a_session_from_the_future_does_not_end_discovery() -> None:
-    bench = LedgerBench()
-    bench.hold(running(1, creation_time=NOON + timedelta(days=365)))
-    bench.poll()
-    bench.seconds += 2 * DAY_SECONDS
-    bench.hold(running(2, creation_time=NOON + timedelta(days=2)))
+    harness = LedgerHarness()
+    harness.hold(running(1, creation_time=NOON + timedelta(days=365)))
+    harness.poll()
+    harness.seconds += 2 * DAY_SECONDS
+    harness.hold(running(2, creation_time=NOON + timedelta(days=2)))
 
-    assert session_id(2) in shown_ids(bench.poll())
+    assert session_id(2) in shown_ids(harness.poll())
 
 
 def test_everything_is_walked_again_once_an_hour() -> None:
-    bench = LedgerBench()
-    bench.hold(finished(1))
-    bench.poll()
+    harness = LedgerHarness()
+    harness.hold(finished(1))
+    harness.poll()
 
-    bench.seconds += WALK_EVERY_SECONDS
+    harness.seconds += RESYNC_SECONDS
 
-    assert ListRequest(created_since=None) in bench.ledger.lists(bench.now)
+    assert ListRequest(created_since=None) in harness.ledger.lists(harness.now)
 
 
 def test_a_running_session_is_followed_by_id_however_old_it_is() -> None:
-    bench = LedgerBench()
+    harness = LedgerHarness()
     old = running(1, creation_time=NOON - timedelta(days=30))
-    bench.hold(old, finished(2))
-    bench.poll()
+    harness.hold(old, finished(2))
+    harness.poll()
 
-    bench.poll()
+    harness.poll()
 
-    assert [old.id] == bench.asked
+    assert [old.id] == harness.asked
 
 
 def test_an_unknown_state_is_followed_like_a_running_one() -> None:
-    bench = LedgerBench()
-    bench.hold(running(60, state=SessionState.UNKNOWN), finished(2))
-    bench.poll()
+    harness = LedgerHarness()
+    harness.hold(running(60, state=SessionState.UNKNOWN), finished(2))
+    harness.poll()
 
-    bench.poll()
+    harness.poll()
 
-    assert [session_id(60)] == bench.asked
+    assert [session_id(60)] == harness.asked
 
 
 def test_a_finished_session_is_not_asked_for_again() -> None:
-    bench = LedgerBench(sessions_config([session_id(60)]))
-    bench.hold(finished(60), finished(2))
-    bench.poll()
+    harness = LedgerHarness(sessions_config([session_id(60)]))
+    harness.hold(finished(60), finished(2))
+    harness.poll()
 
-    bench.poll()
+    harness.poll()
 
-    assert bench.asked == []
+    assert harness.asked == []
 
 
 def test_the_cost_of_a_poll_does_not_grow_with_history() -> None:
-    bench = LedgerBench()
-    bench.hold(*(finished(number) for number in range(60, 2060)), running(59), finished(1))
-    bench.poll()
+    harness = LedgerHarness()
+    harness.hold(*(finished(number) for number in range(60, 2060)), running(59), finished(1))
+    harness.poll()
 
-    bench.poll()
+    harness.poll()
 
-    assert [session_id(1)] == [session.id for session in bench.pages]
-    assert [session_id(59)] == bench.asked
+    assert [session_id(1)] == [session.id for session in harness.pages]
+    assert [session_id(59)] == harness.asked
 
 
 def test_without_discovery_only_configured_ids_are_asked_for() -> None:
-    bench = LedgerBench(sessions_config([session_id(1), session_id(2)], discover=False))
-    bench.hold(finished(1), running(2), finished(3))
+    harness = LedgerHarness(sessions_config([session_id(1), session_id(2)], discover=False))
+    harness.hold(finished(1), running(2), finished(3))
 
-    assert [session_id(2), session_id(1)] == shown_ids(bench.poll())
-    bench.poll()
-    assert [session_id(2)] == bench.asked
+    assert [session_id(2), session_id(1)] == shown_ids(harness.poll())
+    harness.poll()
+    assert [session_id(2)] == harness.asked
 
 
 def test_a_missing_configured_id_is_asked_for_at_every_poll() -> None:
-    bench = LedgerBench(sessions_config([session_id(7)]))
-    bench.poll()
-    bench.poll()
+    harness = LedgerHarness(sessions_config([session_id(7)]))
+    harness.poll()
+    harness.poll()
 
-    assert [session_id(7)] == bench.asked
-    assert [found.found for found in bench.snapshot().found_ids] == [False]
-    bench.hold(finished(7))
-    assert [found.found for found in bench.poll().found_ids] == [True]
+    assert [session_id(7)] == harness.asked
+    assert [found.found for found in harness.snapshot().configured_ids] == [False]
+    harness.hold(finished(7))
+    assert [found.found for found in harness.poll().configured_ids] == [True]
 
 
 def test_configured_ids_that_have_finished_are_checked_once_an_hour() -> None:
-    bench = LedgerBench(sessions_config([session_id(1)], discover=False))
-    bench.hold(finished(1))
-    bench.poll()
-    bench.poll()
-    assert bench.asked == []
+    harness = LedgerHarness(sessions_config([session_id(1)], discover=False))
+    harness.hold(finished(1))
+    harness.poll()
+    harness.poll()
+    assert harness.asked == []
 
-    bench.server.clear()
-    snapshot = bench.poll(WALK_EVERY_SECONDS)
+    harness.server.clear()
+    snapshot = harness.poll(RESYNC_SECONDS)
 
-    assert [session_id(1)] == bench.asked
+    assert [session_id(1)] == harness.asked
     assert shown_ids(snapshot) == []
-    bench.poll()
-    assert [session_id(1)] == bench.asked
+    harness.poll()
+    assert [session_id(1)] == harness.asked
 
 
 def test_many_ids_are_asked_for_with_a_list_and_few_are_not() -> None:
     many = [session_id(number) for number in range(1, 1001)]
-    bench = LedgerBench(sessions_config(many, discover=False))
+    harness = LedgerHarness(sessions_config(many, discover=False))
 
-    assert ListRequest(created_since=None, most_pages=40) == bench.ledger.list_instead(many)
-    assert bench.ledger.list_instead(many[:20]) is None
+    assert ListRequest(created_since=None, most_pages=40) == harness.ledger.list_instead(many)
+    assert harness.ledger.list_instead(many[:20]) is None
 
 
 def test_many_running_sessions_are_asked_for_with_a_list_back_to_where_it_pays() -> None:
-    bench = LedgerBench()
+    harness = LedgerHarness()
     ancient = running(5000, creation_time=NOON - timedelta(days=30))
     crowd = [running(number) for number in range(1, 101)]
-    bench.hold(ancient, *crowd, *(finished(number) for number in range(200, 4000)))
-    bench.poll()
-    bench.ledger.begin_poll(bench.now)
+    harness.hold(ancient, *crowd, *(finished(number) for number in range(200, 4000)))
+    harness.poll()
+    harness.ledger.begin_poll(harness.now)
 
-    request = bench.ledger.list_instead([ancient.id, *(session.id for session in crowd)])
+    request = harness.ledger.list_instead([ancient.id, *(session.id for session in crowd)])
 
     assert request is not None
     assert crowd[-1].creation_time - timedelta(seconds=1) == request.created_since
@@ -171,22 +171,22 @@ def test_many_running_sessions_are_asked_for_with_a_list_back_to_where_it_pays()
 
 
 def test_what_was_there_at_the_first_poll_is_not_an_event() -> None:
-    bench = LedgerBench()
-    bench.hold(running(1), finished(2))
+    harness = LedgerHarness()
+    harness.hold(running(1), finished(2))
 
-    activity = bench.poll().activity
+    activity = harness.poll().activity
 
     assert dict(activity.started) == {}
     assert dict(activity.finished) == {}
 
 
 def test_a_session_that_starts_and_fails_between_two_polls_counts_as_both() -> None:
-    bench = LedgerBench()
-    bench.hold(finished(5))
-    bench.poll()
+    harness = LedgerHarness()
+    harness.hold(finished(5))
+    harness.poll()
 
-    bench.hold(finished(1, result=SessionResult.FAILED))
-    activity = bench.poll().activity
+    harness.hold(finished(1, result=SessionResult.FAILED))
+    activity = harness.poll().activity
 
     assert dict(activity.started) == {(CONTOSO, SessionType.VEX): 1}
     assert dict(activity.finished) == {VEX_FAILED: 1}
@@ -194,56 +194,56 @@ def test_a_session_that_starts_and_fails_between_two_polls_counts_as_both() -> N
 
 
 def test_a_session_that_was_running_at_the_first_poll_counts_when_it_finishes() -> None:
-    bench = LedgerBench()
-    bench.hold(running(5))
-    bench.poll()
+    harness = LedgerHarness()
+    harness.hold(running(5))
+    harness.poll()
 
-    bench.hold(ended(running(5)))
-    bench.poll()
-    activity = bench.poll().activity
+    harness.hold(ended(running(5)))
+    harness.poll()
+    activity = harness.poll().activity
 
     assert dict(activity.started) == {}
     assert dict(activity.finished) == {VEX_SUCCESS: 1}
 
 
 def test_what_was_known_of_a_deleted_session_is_forgotten() -> None:
-    bench = LedgerBench()
-    bench.hold(running(60), finished(5))
-    bench.poll()
-    bench.hold(running(5))
-    bench.poll()
-    del bench.server[session_id(5)]
-    bench.poll()
+    harness = LedgerHarness()
+    harness.hold(running(60), finished(5))
+    harness.poll()
+    harness.hold(running(5))
+    harness.poll()
+    del harness.server[session_id(5)]
+    harness.poll()
 
     # Restored with the server's database, it is one that was never seen before.
-    bench.hold(running(5))
-    bench.poll()
-    bench.hold(finished(5))
+    harness.hold(running(5))
+    harness.poll()
+    harness.hold(finished(5))
 
-    assert dict(bench.poll().activity.finished) == {VEX_SUCCESS: 1}
+    assert dict(harness.poll().activity.finished) == {VEX_SUCCESS: 1}
 
 
 def test_an_old_session_that_comes_into_sight_later_is_not_an_event() -> None:
-    bench = LedgerBench()
-    bench.hold(finished(1))
-    bench.poll()
+    harness = LedgerHarness()
+    harness.hold(finished(1))
+    harness.poll()
 
-    bench.hold(finished(500, result=SessionResult.FAILED))
-    snapshot = bench.poll(WALK_EVERY_SECONDS)
+    harness.hold(finished(500, result=SessionResult.FAILED))
+    snapshot = harness.poll(RESYNC_SECONDS)
 
     assert dict(snapshot.activity.finished) == {}
     assert session_id(500) in shown_ids(snapshot)
 
 
 def test_a_session_that_left_and_is_listed_again_is_not_an_event() -> None:
-    bench = LedgerBench(sessions_config(lookback=3600))
-    bench.hold(finished(100))
-    bench.poll()
-    bench.hold(finished(1))
-    bench.poll()
+    harness = LedgerHarness(sessions_config(lookback=3600))
+    harness.hold(finished(100))
+    harness.poll()
+    harness.hold(finished(1))
+    harness.poll()
 
-    snapshot = bench.poll(4000)
-    again = bench.poll(WALK_EVERY_SECONDS)
+    snapshot = harness.poll(4000)
+    again = harness.poll(RESYNC_SECONDS)
 
     assert [] == shown_ids(snapshot) == shown_ids(again)
     assert dict(again.activity.finished) == {VEX_SUCCESS: 1}
@@ -252,31 +252,31 @@ def test_a_session_that_left_and_is_listed_again_is_not_an_event() -> None:
 def test_a_session_without_end_leaves_lookback_after_it_was_first_seen_stopped_and_stays_away() -> (
     None
 ):
-    bench = LedgerBench(sessions_config(lookback=7200))
-    bench.hold(finished(1, end_time=None))
-    bench.poll()
+    harness = LedgerHarness(sessions_config(lookback=7200))
+    harness.hold(finished(1, end_time=None))
+    harness.poll()
 
-    assert [session_id(1)] == shown_ids(bench.poll(3600))
-    assert shown_ids(bench.poll(3601)) == []
-    assert shown_ids(bench.poll(WALK_EVERY_SECONDS)) == []
+    assert [session_id(1)] == shown_ids(harness.poll(3600))
+    assert shown_ids(harness.poll(3601)) == []
+    assert shown_ids(harness.poll(RESYNC_SECONDS)) == []
 
 
 def test_a_session_that_ends_at_the_end_of_time_stays_however_long_lookback_is() -> None:
-    bench = LedgerBench(sessions_config(lookback=3650 * DAY_SECONDS))
-    bench.hold(finished(1, end_time=datetime(9998, 12, 31, tzinfo=UTC)))
+    harness = LedgerHarness(sessions_config(lookback=3650 * DAY_SECONDS))
+    harness.hold(finished(1, end_time=datetime(9998, 12, 31, tzinfo=UTC)))
 
-    assert [session_id(1)] == shown_ids(bench.poll())
-    assert [session_id(1)] == shown_ids(bench.poll())
+    assert [session_id(1)] == shown_ids(harness.poll())
+    assert [session_id(1)] == shown_ids(harness.poll())
 
 
 def test_a_session_left_out_by_max_sessions_and_listed_again_is_not_an_event() -> None:
-    bench = LedgerBench(sessions_config(max_sessions=2))
-    bench.hold(finished(100))
-    bench.poll()
-    bench.hold(finished(3), finished(2), finished(1))
-    bench.poll()
+    harness = LedgerHarness(sessions_config(max_sessions=2))
+    harness.hold(finished(100))
+    harness.poll()
+    harness.hold(finished(3), finished(2), finished(1))
+    harness.poll()
 
-    snapshot = bench.poll(WALK_EVERY_SECONDS)
+    snapshot = harness.poll(RESYNC_SECONDS)
 
     assert snapshot.activity.finished[VEX_SUCCESS] == 3
     assert [session_id(1), session_id(2)] == shown_ids(snapshot)
@@ -284,22 +284,22 @@ def test_a_session_left_out_by_max_sessions_and_listed_again_is_not_an_event() -
 
 
 def test_organizations_are_known_even_when_their_sessions_are_out_of_lookback() -> None:
-    bench = LedgerBench()
-    bench.hold(
+    harness = LedgerHarness()
+    harness.hold(
         finished(1, creation_time=NOON - timedelta(days=60), end_time=NOON - timedelta(days=60))
     )
 
-    snapshot = bench.poll()
+    snapshot = harness.poll()
 
     assert snapshot.activity.organizations == (CONTOSO,)
     assert shown_ids(snapshot) == []
 
 
 def test_ended_sessions_are_counted_by_organization_with_the_newest_end() -> None:
-    bench = LedgerBench()
-    bench.hold(finished(1), finished(5), finished(3, result=SessionResult.FAILED))
+    harness = LedgerHarness()
+    harness.hold(finished(1), finished(5), finished(3, result=SessionResult.FAILED))
 
-    snapshot = bench.poll()
+    snapshot = harness.poll()
 
     assert dict(snapshot.stopped) == {VEX_SUCCESS: 2, VEX_FAILED: 1}
     assert finished(1).end_time == snapshot.last_end[VEX_SUCCESS]
@@ -309,64 +309,64 @@ def test_ended_sessions_are_counted_by_organization_with_the_newest_end() -> Non
 
 
 def test_a_running_session_that_the_server_denies_ends_at_once() -> None:
-    bench = LedgerBench()
-    bench.hold(running(60), finished(1))
-    bench.poll()
+    harness = LedgerHarness()
+    harness.hold(running(60), finished(1))
+    harness.poll()
 
-    del bench.server[session_id(60)]
+    del harness.server[session_id(60)]
 
-    assert [session_id(1)] == shown_ids(bench.poll())
+    assert [session_id(1)] == shown_ids(harness.poll())
 
 
 def test_a_deleted_finished_session_ends_with_the_next_walk() -> None:
-    bench = LedgerBench()
-    bench.hold(finished(60), finished(1))
-    bench.poll()
-    del bench.server[session_id(60)]
+    harness = LedgerHarness()
+    harness.hold(finished(60), finished(1))
+    harness.poll()
+    del harness.server[session_id(60)]
 
-    assert session_id(60) in shown_ids(bench.poll())
-    snapshot = bench.poll(WALK_EVERY_SECONDS)
+    assert session_id(60) in shown_ids(harness.poll())
+    snapshot = harness.poll(RESYNC_SECONDS)
 
-    assert [session_id(60)] == bench.asked
+    assert [session_id(60)] == harness.asked
     assert [session_id(1)] == shown_ids(snapshot)
     assert dict(snapshot.stopped) == {VEX_SUCCESS: 1}
 
 
 def test_a_cleared_history_is_believed_without_asking_for_each_session() -> None:
-    bench = LedgerBench()
-    bench.hold(*(finished(number) for number in range(60, 360)), finished(1))
-    bench.poll()
-    bench.server = {session_id(1): finished(1)}
+    harness = LedgerHarness()
+    harness.hold(*(finished(number) for number in range(60, 360)), finished(1))
+    harness.poll()
+    harness.server = {session_id(1): finished(1)}
 
-    assert [session_id(1)] == shown_ids(bench.poll(WALK_EVERY_SECONDS))
-    assert bench.asked == []
+    assert [session_id(1)] == shown_ids(harness.poll(RESYNC_SECONDS))
+    assert harness.asked == []
 
 
 def test_a_discovered_session_leaves_lookback_after_its_end() -> None:
-    bench = LedgerBench(sessions_config([session_id(2)], lookback=DAY_SECONDS))
-    bench.hold(finished(1), finished(2))
+    harness = LedgerHarness(sessions_config([session_id(2)], lookback=DAY_SECONDS))
+    harness.hold(finished(1), finished(2))
 
-    assert {session_id(1), session_id(2)} == set(shown_ids(bench.poll()))
-    assert [session_id(2)] == shown_ids(bench.poll(DAY_SECONDS))
+    assert {session_id(1), session_id(2)} == set(shown_ids(harness.poll()))
+    assert [session_id(2)] == shown_ids(harness.poll(DAY_SECONDS))
 
 
 # What gets series
 
 
 def test_a_session_that_ends_at_the_end_of_time_stays() -> None:
-    bench = LedgerBench(sessions_config(lookback=3650 * DAY_SECONDS))
-    bench.hold(finished(1, end_time=datetime(9998, 12, 31, tzinfo=UTC)))
+    harness = LedgerHarness(sessions_config(lookback=3650 * DAY_SECONDS))
+    harness.hold(finished(1, end_time=datetime(9998, 12, 31, tzinfo=UTC)))
 
-    bench.poll()
+    harness.poll()
 
-    assert [session_id(1)] == shown_ids(bench.poll())
+    assert [session_id(1)] == shown_ids(harness.poll())
 
 
 def test_max_series_prefers_running_then_newest_and_never_leaves_out_configured_ids() -> None:
-    bench = LedgerBench(sessions_config([session_id(50)], max_series=3))
-    bench.hold(running(40), *(finished(number) for number in (1, 2, 3, 50)))
+    harness = LedgerHarness(sessions_config([session_id(50)], max_series=3))
+    harness.hold(running(40), *(finished(number) for number in (1, 2, 3, 50)))
 
-    snapshot = bench.poll()
+    snapshot = harness.poll()
 
     assert [session_id(n) for n in (40, 50, 1, 2)] == shown_ids(snapshot)
     assert snapshot.sessions_without_series == 1
@@ -375,10 +375,10 @@ def test_max_series_prefers_running_then_newest_and_never_leaves_out_configured_
 
 
 def test_more_running_sessions_than_max_series_are_counted_but_not_shown() -> None:
-    bench = LedgerBench(sessions_config(max_series=2))
-    bench.hold(running(1), running(2), running(3), finished(4))
+    harness = LedgerHarness(sessions_config(max_series=2))
+    harness.hold(running(1), running(2), running(3), finished(4))
 
-    snapshot = bench.poll()
+    snapshot = harness.poll()
 
     assert [session_id(1), session_id(2)] == shown_ids(snapshot)
     assert len(snapshot.running) == 3
@@ -389,88 +389,88 @@ def test_more_running_sessions_than_max_series_are_counted_but_not_shown() -> No
 
 
 def test_a_running_session_ends_when_its_own_answers_stop_and_the_others_stay() -> None:
-    bench = LedgerBench(stale_after_seconds=180)
-    bench.hold(running(60), running(61), finished(1))
-    bench.poll()
+    harness = LedgerHarness(stale_after_seconds=180)
+    harness.hold(running(60), running(61), finished(1))
+    harness.poll()
     for _ in range(3):
-        bench.seconds += 60
-        ledger = bench.ledger
-        ledger.begin_poll(bench.now)
-        (request,) = ledger.lists(bench.now)
+        harness.seconds += 60
+        ledger = harness.ledger
+        ledger.begin_poll(harness.now)
+        (request,) = ledger.lists(harness.now)
         ledger.begin_list(request)
-        ledger.end_list(request, bench.now)
-        ledger.observe(running(61), bench.now)
-        ledger.end_poll(bench.now, complete=False)
+        ledger.end_list(request, harness.now)
+        ledger.observe(running(61), harness.now)
+        ledger.end_poll(harness.now, complete=False)
 
-    snapshot = bench.snapshot().fresh(bench.seconds)
+    snapshot = harness.snapshot().without_stale(harness.seconds)
 
     assert [session_id(61), session_id(1)] == shown_ids(snapshot)
     assert snapshot.listed
 
 
 def test_nothing_outlives_stale_after_but_counters_and_the_server() -> None:
-    bench = LedgerBench(sessions_config([session_id(9)]), stale_after_seconds=180)
-    bench.hold(running(60), finished(1))
-    snapshot = bench.poll()
-    at = bench.seconds
+    harness = LedgerHarness(sessions_config([session_id(9)]), stale_after_seconds=180)
+    harness.hold(running(60), finished(1))
+    snapshot = harness.poll()
+    at = harness.seconds
 
-    assert snapshot is snapshot.fresh(at + 179.9)
-    stale = snapshot.fresh(at + 180)
+    assert snapshot is snapshot.without_stale(at + 179.9)
+    stale = snapshot.without_stale(at + 180)
 
     assert shown_ids(stale) == []
     assert not stale.listed
     assert dict(stale.stopped) == {}
-    assert stale.found_ids == ()
+    assert stale.configured_ids == ()
     assert snapshot.activity == stale.activity
     assert snapshot.status == stale.status
 
 
 def test_a_first_walk_that_breaks_off_shows_sessions_but_no_counts() -> None:
-    bench = LedgerBench()
-    bench.ledger.begin_poll(bench.now)
-    (walk,) = bench.ledger.lists(bench.now)
-    bench.ledger.begin_list(walk)
-    bench.ledger.observe(finished(1), bench.now)
-    bench.ledger.end_poll(bench.now, complete=False)
+    harness = LedgerHarness()
+    harness.ledger.begin_poll(harness.now)
+    (walk,) = harness.ledger.lists(harness.now)
+    harness.ledger.begin_list(walk)
+    harness.ledger.observe(finished(1), harness.now)
+    harness.ledger.end_poll(harness.now, complete=False)
 
-    snapshot = bench.snapshot()
+    snapshot = harness.snapshot()
 
     assert [session_id(1)] == shown_ids(snapshot)
     assert not snapshot.listed
-    assert (walk,) == bench.ledger.lists(bench.now)
+    assert (walk,) == harness.ledger.lists(harness.now)
 
 
 def test_what_a_broken_first_walk_showed_ends_when_it_is_not_shown_again() -> None:
-    bench = LedgerBench(stale_after_seconds=180)
-    bench.ledger.begin_poll(bench.now)
-    bench.ledger.observe(finished(1), bench.now)
-    bench.ledger.end_poll(bench.now, complete=False)
+    harness = LedgerHarness(stale_after_seconds=180)
+    harness.ledger.begin_poll(harness.now)
+    harness.ledger.observe(finished(1), harness.now)
+    harness.ledger.end_poll(harness.now, complete=False)
     for _ in range(3):
-        bench.seconds += 60
-        bench.ledger.begin_poll(bench.now)
-        bench.ledger.end_poll(bench.now, complete=False)
+        harness.seconds += 60
+        harness.ledger.begin_poll(harness.now)
+        harness.ledger.end_poll(harness.now, complete=False)
 
-    assert shown_ids(bench.snapshot().fresh(bench.seconds)) == []
+    assert shown_ids(harness.snapshot().without_stale(harness.seconds)) == []
 
 
 def test_lookback_counts_from_when_a_session_was_last_seen_to_stop() -> None:
-    bench = LedgerBench(sessions_config(lookback=7 * DAY_SECONDS))
+    harness = LedgerHarness(sessions_config(lookback=7 * DAY_SECONDS))
     stopped = finished(1, end_time=None)
-    bench.hold(stopped)
-    bench.poll()
-    bench.hold(running(1))
-    bench.poll(5 * DAY_SECONDS)
-    bench.hold(stopped)
-    bench.poll(DAY_SECONDS)
+    harness.hold(stopped)
+    harness.poll()
+    harness.hold(running(1))
+    harness.poll(5 * DAY_SECONDS)
+    harness.hold(stopped)
+    harness.poll(DAY_SECONDS)
 
-    assert [session_id(1)] == shown_ids(bench.poll(2 * DAY_SECONDS))
-    assert shown_ids(bench.poll(5 * DAY_SECONDS)) == []
+    assert [session_id(1)] == shown_ids(harness.poll(2 * DAY_SECONDS))
+    assert shown_ids(harness.poll(5 * DAY_SECONDS)) == []
 
 
 def test_a_session_that_ended_before_it_began_leaves_by_when_it_began() -> None:
-    bench = LedgerBench(sessions_config(lookback=7 * DAY_SECONDS))
-    bench.hold(finished(1, end_time=NOON - timedelta(days=30)))
+    harness = LedgerHarness(sessions_config(lookback=7 * DAY_SECONDS))
+    harness.hold(finished(1, end_time=NOON - timedelta(days=30)))
 
-    assert [session_id(1)] == shown_ids(bench.poll())
-    assert [session_id(1)] == shown_ids(bench.poll(6 * DAY_SECONDS))
-    assert shown_ids(bench.poll(DAY_SECONDS)) == []
+    assert [session_id(1)] == shown_ids(harness.poll())
+    assert [session_id(1)] == shown_ids(harness.poll(6 * DAY_SECONDS))
+    assert shown_ids(harness.poll(DAY_SECONDS)) == []

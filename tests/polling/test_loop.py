@@ -6,22 +6,24 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from exporter.polling.inbox import Inbox, Told
+from exporter.polling.inbox import ChangeQueue, Told
 from exporter.polling.loop import PollLoop
 from exporter.vb365.instance import ServiceInstance
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.restore_session import Page
 from support.ledgers import shown_ids
-from support.pollers import Bench
+from support.pollers import PollerHarness
 from support.sessions import finished, running, session_id
 
 
-class PassingInbox(Inbox):
+class PassingInbox(ChangeQueue):
     """An inbox on which waiting takes no time: after each wait it does what the test says."""
 
-    def __init__(self, bench: Bench, after_wait: Callable[[PassingInbox], object]) -> None:
+    def __init__(
+        self, harness: PollerHarness, after_wait: Callable[[PassingInbox], object]
+    ) -> None:
         super().__init__()
-        self._bench = bench
+        self._bench = harness
         self._after_wait = after_wait
         self.waits: list[float] = []
 
@@ -34,157 +36,159 @@ class PassingInbox(Inbox):
         return told
 
 
-def loop_of(bench: Bench, inbox: Inbox, first_gap_seconds: float | None = None) -> PollLoop:
+def loop_of(
+    harness: PollerHarness, inbox: ChangeQueue, initial_delay_seconds: float | None = None
+) -> PollLoop:
     return PollLoop(
-        bench.server,
-        poller=bench.poller,
+        harness.server,
+        poller=harness.poller,
         inbox=inbox,
-        clock=bench.clock,
-        stop=bench.stop,
-        first_gap_seconds=first_gap_seconds,
+        clock=harness.clock,
+        stop=harness.stop,
+        initial_delay_seconds=initial_delay_seconds,
     )
 
 
-def stopping_after(waits: int, bench: Bench) -> Callable[[PassingInbox], object]:
+def stopping_after(waits: int, harness: PollerHarness) -> Callable[[PassingInbox], object]:
     def stop(inbox: PassingInbox) -> None:
         if len(inbox.waits) == waits:
-            bench.stop.set()
+            harness.stop.set()
 
     return stop
 
 
 def test_polls_follow_each_other_until_stopped_and_overruns_are_counted() -> None:
-    bench = Bench()
-    inbox = PassingInbox(bench, stopping_after(4, bench))
+    harness = PollerHarness()
+    inbox = PassingInbox(harness, stopping_after(4, harness))
     slow = iter([0.0, 90.0, 0.0, 0.0])
-    list_sessions = bench.api.list_sessions
+    list_sessions = harness.api.list_sessions
 
     def listed(**arguments: Any) -> Iterator[Page]:
-        bench.clock.seconds += next(slow)
+        harness.clock.seconds += next(slow)
         return list_sessions(**arguments)
 
-    bench.api.list_sessions = listed  # type: ignore[method-assign] # time passes while the server answers
+    harness.api.list_sessions = listed  # type: ignore[method-assign] # time passes while the server answers
     with capture_logs():
-        loop_of(bench, inbox).run()
+        loop_of(harness, inbox).run()
 
     assert inbox.waits == [60.0, 0.0, 60.0, 60.0]
-    assert bench.counts.overruns == 1
+    assert harness.counts.overruns == 1
 
 
 def test_a_process_that_was_frozen_does_not_make_up_for_the_polls_it_missed() -> None:
-    bench = Bench()
+    harness = PollerHarness()
 
     def freeze(inbox: PassingInbox) -> None:
         if len(inbox.waits) == 2:
-            bench.clock.seconds += 86_400.0
+            harness.clock.seconds += 86_400.0
         if len(inbox.waits) == 5:
-            bench.stop.set()
+            harness.stop.set()
 
-    inbox = PassingInbox(bench, freeze)
-    loop_of(bench, inbox).run()
+    inbox = PassingInbox(harness, freeze)
+    loop_of(harness, inbox).run()
 
     assert inbox.waits == [60.0, 60.0, 0.0, 60.0, 60.0]
-    assert bench.counts.overruns == 0
+    assert harness.counts.overruns == 0
 
 
 def test_a_first_poll_that_takes_longer_than_the_first_gap_is_no_overrun() -> None:
-    bench = Bench()
-    inbox = PassingInbox(bench, stopping_after(1, bench))
-    answer = bench.api.service_instance
+    harness = PollerHarness()
+    inbox = PassingInbox(harness, stopping_after(1, harness))
+    answer = harness.api.service_instance
 
     def answered() -> ServiceInstance:
-        bench.clock.seconds += 8.0
+        harness.clock.seconds += 8.0
         return answer()
 
-    bench.api.service_instance = answered  # type: ignore[method-assign] # time passes while the server answers
-    loop_of(bench, inbox, first_gap_seconds=6.0).run()
+    harness.api.service_instance = answered  # type: ignore[method-assign] # time passes while the server answers
+    loop_of(harness, inbox, initial_delay_seconds=6.0).run()
 
     assert inbox.waits == [0.0]
-    assert bench.counts.overruns == 0
+    assert harness.counts.overruns == 0
 
 
 def test_what_the_change_feed_tells_is_taken_in_at_once_and_the_next_poll_stays_when_it_was_due() -> (
     None
 ):
-    bench = Bench(running(60))
+    harness = PollerHarness(running(60))
 
     def tell(inbox: PassingInbox) -> None:
         if len(inbox.waits) == 1:
-            bench.clock.seconds -= 45.0  # the wait ends early
+            harness.clock.seconds -= 45.0  # the wait ends early
             inbox.put([SessionChange(kind=ChangeKind.UPDATE, session_id=session_id(60))])
         if len(inbox.waits) == 3:
-            bench.stop.set()
+            harness.stop.set()
 
-    inbox = PassingInbox(bench, tell)
-    loop_of(bench, inbox).run()
+    inbox = PassingInbox(harness, tell)
+    loop_of(harness, inbox).run()
 
     assert inbox.waits == [60.0, 45.0, 45.0]
-    assert len(bench.counts.polls) == 1
-    assert f"get {session_id(60)}" == bench.api.calls[-1]
+    assert len(harness.counts.polls) == 1
+    assert f"get {session_id(60)}" == harness.api.calls[-1]
 
 
 def test_a_feed_that_cannot_tell_what_happened_before_makes_a_poll() -> None:
-    bench = Bench()
+    harness = PollerHarness()
 
     def tell(inbox: PassingInbox) -> None:
         if len(inbox.waits) == 1:
-            bench.clock.seconds -= 45.0
+            harness.clock.seconds -= 45.0
             inbox.put_gap(lost=False)
         if len(inbox.waits) == 3:
-            bench.stop.set()
+            harness.stop.set()
 
-    inbox = PassingInbox(bench, tell)
-    loop_of(bench, inbox).run()
+    inbox = PassingInbox(harness, tell)
+    loop_of(harness, inbox).run()
 
-    assert len(bench.counts.polls) == 2
+    assert len(harness.counts.polls) == 2
     assert inbox.waits == [60.0, 45.0, 45.0]
 
 
 def test_what_is_told_after_a_gap_is_taken_in_after_its_poll() -> None:
-    bench = Bench(running(60), finished(100))
+    harness = PollerHarness(running(60), finished(100))
     gone = finished(100)
 
     def tell(inbox: PassingInbox) -> None:
         if len(inbox.waits) == 1:
             inbox.put_gap(lost=False)
-            del bench.api.sessions[gone.id]
+            del harness.api.sessions[gone.id]
             inbox.put([SessionChange(kind=ChangeKind.DELETE, session_id=gone.id)])
         if len(inbox.waits) == 3:
-            bench.stop.set()
+            harness.stop.set()
 
-    loop_of(bench, PassingInbox(bench, tell)).run()
+    loop_of(harness, PassingInbox(harness, tell)).run()
 
-    assert gone.id in shown_ids(bench.published[0])
-    assert gone.id not in shown_ids(bench.published[-1])
+    assert gone.id in shown_ids(harness.published[0])
+    assert gone.id not in shown_ids(harness.published[-1])
 
 
 def test_a_feed_that_has_missed_something_makes_a_poll_that_walks_over_everything() -> None:
-    bench = Bench(running(60), finished(100), finished(50))
+    harness = PollerHarness(running(60), finished(100), finished(50))
     gone = finished(100)
 
     def tell(inbox: PassingInbox) -> None:
         if len(inbox.waits) == 1:
-            del bench.api.sessions[gone.id]
+            del harness.api.sessions[gone.id]
             inbox.put_gap(lost=True)
         if len(inbox.waits) == 3:
-            bench.stop.set()
+            harness.stop.set()
 
-    loop_of(bench, PassingInbox(bench, tell)).run()
+    loop_of(harness, PassingInbox(harness, tell)).run()
 
-    assert gone.id in shown_ids(bench.published[0])
-    assert gone.id not in shown_ids(bench.published[-1])
+    assert gone.id in shown_ids(harness.published[0])
+    assert gone.id not in shown_ids(harness.published[-1])
 
 
 def test_a_loop_that_is_woken_after_it_was_stopped_does_not_poll_again() -> None:
-    bench = Bench()
-    inbox = Inbox()
-    thread = threading.Thread(target=loop_of(bench, inbox).run)
+    harness = PollerHarness()
+    inbox = ChangeQueue()
+    thread = threading.Thread(target=loop_of(harness, inbox).run)
     thread.start()
-    assert bench.poller.polled_once.wait(10)
+    assert harness.poller.polled_once.wait(10)
 
-    bench.stop.set()
+    harness.stop.set()
     inbox.wake()
     thread.join(10)
 
     assert not thread.is_alive()
-    assert len(bench.counts.polls) == 1
+    assert len(harness.counts.polls) == 1

@@ -9,7 +9,7 @@ from exporter.config import ServerConfig
 from exporter.service.overview import Overview
 from exporter.vb365.records.restore_session import SessionResult
 from exporter.web.status import FailedRestore, ServerStatus, StatusPage
-from support.ledgers import LedgerBench, sessions_config
+from support.ledgers import LedgerHarness, sessions_config
 from support.pages import (
     DOWN,
     config_of,
@@ -78,7 +78,7 @@ def test_the_last_finished_of_all_servers_come_first() -> None:
 
 
 def test_results_are_counted_beyond_those_that_have_series() -> None:
-    bench = LedgerBench(sessions_config(max_series=2))
+    bench = LedgerHarness(sessions_config(max_series=2))
     bench.hold(*(finished(number) for number in range(1, 8)))
     bench.hold(finished(9, result=SessionResult.FAILED))
 
@@ -141,7 +141,7 @@ def test_a_server_that_is_down_says_since_when_and_why_and_keeps_its_fresh_data(
 
 
 def test_what_is_too_old_is_counted_and_not_shown() -> None:
-    bench = LedgerBench()
+    bench = LedgerHarness()
     bench.hold(running(1), finished(2), finished(3))
     stale = replace(bench.poll(0.0), status=DOWN)
 

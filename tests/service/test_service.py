@@ -82,7 +82,7 @@ def test_a_poller_that_was_stopped_does_not_bring_back_what_was_withdrawn(
 
 
 def test_a_service_that_has_not_started_yet_is_not_ready() -> None:
-    assert Service(configuration("1s")).waiting() == ("hq",)
+    assert Service(configuration("1s")).unpolled_servers() == ("hq",)
 
 
 def test_stopping_also_ends_the_threads_of_servers_that_left() -> None:

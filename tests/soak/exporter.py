@@ -12,13 +12,13 @@ from pathlib import Path
 from soak.clock import SharedClock
 
 from exporter import logs
-from exporter.system.memory import give_back_freed_memory
+from exporter.system.memory import trim_freed_memory
 from support.stepping import stepped_exporter
 
 
 def main() -> None:
     servers, clock = map(Path, sys.argv[1:])
-    give_back_freed_memory()
+    trim_freed_memory()
     logs.configure(level="info", log_format="logfmt", stream=sys.stderr)
     with stepped_exporter(servers.read_text(), SharedClock(clock), "poll_interval: 1m") as exporter:
         _say(exporter.url)

@@ -19,9 +19,9 @@ from exporter.simulator.world.world import World
 from support.programs import free_port, program, started
 from support.running import wait_until
 
-__all__ = ["PAGE_SESSIONS", "CannedApi", "canned_api"]
+__all__ = ["PAGE_SIZE", "CannedApi", "canned_api"]
 
-PAGE_SESSIONS = 1000
+PAGE_SIZE = 1000
 _ECHO_MODULE = "/usr/lib/nginx/modules/ngx_http_echo_module.so"
 _INSTANCE = '{"installationId":"90e7a2a1-30c5-4d2c-a5a7-5f2c4a4d7ab5","version":"8.4.0.1222"}'
 
@@ -87,20 +87,20 @@ def _write_pages(
 ) -> list[str]:
     """Write a list's pages, and an empty one for who asks further; returns how a client asks for those with sessions."""
     targets = []
-    for offset in range(0, len(listed) + PAGE_SESSIONS, PAGE_SESSIONS):
+    for offset in range(0, len(listed) + PAGE_SIZE, PAGE_SIZE):
         page = Page(
             path="/v8/RestoreSessions",
             query="",
             offset=offset,
-            limit=PAGE_SESSIONS,
-            more=offset + PAGE_SESSIONS < len(listed),
+            limit=PAGE_SIZE,
+            more=offset + PAGE_SIZE < len(listed),
         )
-        records = listed[offset : offset + PAGE_SESSIONS]
+        records = listed[offset : offset + PAGE_SIZE]
         (directory / f"{name}-{offset}.json").write_text(
             page.text([writer.record(session, "v8", listed=True) for session in records])
         )
         if records:
-            targets.append(f"/v8/RestoreSessions?offset={offset}&limit={PAGE_SESSIONS}")
+            targets.append(f"/v8/RestoreSessions?offset={offset}&limit={PAGE_SIZE}")
     return targets
 
 

@@ -22,9 +22,9 @@ from exporter.metrics.catalogue import (
     SESSION_LABELS,
     TYPES,
     Merge,
-    SessionChoice,
     SessionFamily,
     SessionSamples,
+    SessionStateSet,
     SessionValue,
     SnapshotFamily,
     session_families,
@@ -108,7 +108,7 @@ def _session_samples(
         case SessionValue():
             value = row.value(session)
             return () if value is None else (((), value),)
-        case SessionChoice():
+        case SessionStateSet():
             chosen = row.chosen(session)
             if chosen is None:
                 return ()

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from exporter.polling.blocks import SessionBlocks
-from exporter.polling.counters import EndedTally
+from exporter.polling.counters import FinishedCounts
 from exporter.polling.snapshot import Activity, RunningSession, ServerStatus, Snapshot
 from exporter.vb365.records.restore_session import (
     RestoreSession,
@@ -37,7 +37,7 @@ class History:
     def __init__(self, finished: int, running: int = 0, *, server: str = "hq") -> None:
         self._server = server
         self._random = random.Random(finished)  # noqa: S311 - the same every time, not secret
-        self._ended = EndedTally()
+        self._ended = FinishedCounts()
         self._blocks = SessionBlocks()
         self.running = [
             self._session(NOON - timedelta(seconds=number)) for number in range(running)
@@ -79,8 +79,8 @@ class History:
                 for session in self.running
             ),
             finished=self._blocks.newest(),
-            finished_at=0.0,
-            listed_at=0.0,
+            finished_confirmed_at=0.0,
+            list_confirmed_at=0.0,
             stopped=dict(self._ended.stopped),
             last_end=dict(self._ended.last_end),
             activity=Activity(organizations=_ORGANIZATIONS),

@@ -35,7 +35,7 @@ def sessions_config(
     )
 
 
-class LedgerBench:
+class LedgerHarness:
     """Polls a made-up server into a real ledger; `server` holds what the API would show."""
 
     def __init__(

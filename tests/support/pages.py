@@ -17,7 +17,7 @@ from exporter.vb365.records.restore_session import RestoreSession, SessionResult
 from exporter.web.app import Site, WebApp
 from exporter.web.server import WebServer, bind_listeners
 from exporter.web.status import StatusPage
-from support.ledgers import LedgerBench
+from support.ledgers import LedgerHarness
 from support.sessions import NOON, finished, running
 
 UP = ServerStatus(
@@ -115,7 +115,7 @@ def snapshot_of(
     polled_seconds_after_noon: float = 48.0,
 ) -> Snapshot:
     """A server after a poll that answered everything."""
-    bench = LedgerBench()
+    bench = LedgerHarness()
     bench.hold(*sessions)
     snapshot = bench.poll(after_seconds=polled_seconds_after_noon)
     return replace(snapshot, server=name, status=status)
@@ -136,7 +136,7 @@ def page_of(
     names = (*(one.server for one in snapshots), *never_polled)
     return Overview().page(
         config_of(*names, info_labels=info_labels),
-        [snapshot.fresh(seconds_after_noon) for snapshot in snapshots],
+        [snapshot.without_stale(seconds_after_noon) for snapshot in snapshots],
         monotonic=seconds_after_noon,
         timestamp=NOON.timestamp() + seconds_after_noon,
     )

@@ -136,7 +136,7 @@ class Counts:
         self.failed_extras.append((extra, reason))
 
 
-class Bench:
+class PollerHarness:
     """A poller with everything around it replaced."""
 
     def __init__(self, *sessions: RestoreSession, follow: SessionsConfig | None = None) -> None:

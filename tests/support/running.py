@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.config import Config, parse_config
 from exporter.service.service import Service
-from exporter.service.web_view import ServiceSite
+from exporter.service.web_view import ServiceBackend
 from exporter.simulator import Simulator
 from exporter.web.app import WebApp
 from exporter.web.server import WebServer, bind_listeners
@@ -113,7 +113,7 @@ def running_exporter(
     """Run an exporter with this configuration."""
     config = parse_config(f"{top}\nservers:{servers}", directory=Path.cwd())
     service = service_of(config)
-    app = WebApp(ServiceSite(service))
+    app = WebApp(ServiceBackend(service))
     web = WebServer(app, bind_listeners(["127.0.0.1:0"]), refuse=app.refuse)
     web.start()
     service.start()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from web.support import FakeSite
+from web.support import FakeBackend
 
 from exporter.vb365.records.restore_session import SessionResult, SessionType
 from exporter.web.status import StatusPage
@@ -52,7 +52,7 @@ def shown() -> StatusPage:
 
 def take(browser: Browser, picture: Picture) -> bytes:
     """The picture as PNG."""
-    with served(FakeSite(page=shown())) as url, browser.tab() as tab:
+    with served(FakeBackend(page=shown())) as url, browser.tab() as tab:
         tab.open(url, width=picture.width, scheme=picture.scheme)
         heading = f"document.getElementById({picture.until!r})"
         return tab.screenshot(tab.value(f"{heading}.getBoundingClientRect().top") - _MARGIN_PIXELS)

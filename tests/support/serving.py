@@ -27,7 +27,7 @@ from exporter import logs
 from exporter.config import load_config, parse_config
 from exporter.metrics.exposition import Publisher
 from exporter.service.service import Service
-from exporter.service.web_view import ServiceSite
+from exporter.service.web_view import ServiceBackend
 from exporter.web.app import WebApp
 from exporter.web.server import WebServer, bind_listeners
 from support.expositions import LibraryFamilies
@@ -72,7 +72,7 @@ def _serve(address: str, history: History) -> None:
     # The whole service but for its pollers: it is not started.
     service = Service(parse_config(_CONFIG, directory=Path.cwd()))
     service.publisher.publish(history.snapshot())
-    app = WebApp(ServiceSite(service))
+    app = WebApp(ServiceBackend(service))
     WebServer(app, bind_listeners([address]), refuse=app.refuse).start()
 
 

@@ -44,17 +44,17 @@ class SteppedService(Service):
 
     def start(self) -> None:
         for server in self.config.servers:
-            target = self._target(server, None, first_gap_seconds=server.poll_interval)
+            target = self._worker(server, None, initial_delay_seconds=server.poll_interval)
             target.client._retrier._wait = self.movable_clock.pass_time
-            self._targets[server.name] = target
+            self._workers[server.name] = target
 
     def poll(self) -> None:
         """Poll every server once."""
-        for target in self._targets.values():
+        for target in self._workers.values():
             target.poller.poll()
 
     def stop(self) -> None:
-        for target in self._targets.values():
+        for target in self._workers.values():
             target.stop()
             target.client.close()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.system.files import OutputError, check_replaceable, print_all, replace_file
+from exporter.system.files import OutputError, atomic_write, check_writable, write_stdout
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     file.write_bytes(b"old and longer than the new one\n")
 
     with file.open("rb") as reader:
-        replace_file(file, [b"new", b"\n"])
+        atomic_write(file, [b"new", b"\n"])
         assert reader.read() == b"old and longer than the new one\n"
 
     assert file.read_bytes() == b"new\n"
@@ -36,7 +36,7 @@ def test_everybody_may_read_the_file_whom_the_umask_does_not_keep_out(tmp_path: 
     file = tmp_path / "vb365.prom"
     file.touch(0o600)
 
-    replace_file(file, [b"new\n"])
+    atomic_write(file, [b"new\n"])
 
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
 
@@ -52,7 +52,7 @@ def test_the_bytes_are_on_disk_before_the_file_has_its_name(
         synced.append((temporary.read_bytes(), os.fstat(descriptor).st_ino == inode(temporary)))
 
     monkeypatch.setattr(os, "fsync", fsync)
-    replace_file(file, [b"new\n"])
+    atomic_write(file, [b"new\n"])
 
     assert synced == [(b"new\n", True)]
 
@@ -70,7 +70,7 @@ def test_when_writing_fails_the_old_file_stays_and_nothing_is_left_behind(tmp_pa
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OutputError, match=r"vb365\.prom: No space left on device"):
-        replace_file(file, chunks())
+        atomic_write(file, chunks())
 
     assert file.read_bytes() == b"old\n"
     assert [file] == list(tmp_path.iterdir())
@@ -82,7 +82,7 @@ def test_when_it_breaks_off_nothing_is_left_behind_either(tmp_path: Path) -> Non
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        replace_file(tmp_path / "vb365.prom", chunks())
+        atomic_write(tmp_path / "vb365.prom", chunks())
 
     assert list(tmp_path.iterdir()) == []
 
@@ -92,7 +92,7 @@ def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
     link = tmp_path / "vb365.prom"
     link.symlink_to("there/vb365.prom")
 
-    replace_file(link, [b"new\n"])
+    atomic_write(link, [b"new\n"])
 
     assert link.is_symlink()
     assert (tmp_path / "there" / "vb365.prom").read_bytes() == b"new\n"
@@ -105,7 +105,7 @@ def test_the_temporary_file_is_none_that_the_textfile_collector_reads(tmp_path: 
         names.extend(file.name for file in tmp_path.iterdir())
         yield b""
 
-    replace_file(tmp_path / "vb365.prom", chunks())
+    atomic_write(tmp_path / "vb365.prom", chunks())
 
     (name,) = names
     assert not name.endswith(".prom")
@@ -113,11 +113,11 @@ def test_the_temporary_file_is_none_that_the_textfile_collector_reads(tmp_path: 
 
 def test_a_place_that_can_be_written_to_is_left_as_it_was(tmp_path: Path) -> None:
     file = tmp_path / "vb365.prom"
-    check_replaceable(file)
+    check_writable(file)
     assert list(tmp_path.iterdir()) == []
 
     file.write_bytes(b"old\n")
-    check_replaceable(file)
+    check_writable(file)
     assert [file] == list(tmp_path.iterdir())
     assert file.read_bytes() == b"old\n"
 
@@ -139,7 +139,7 @@ def test_a_place_that_cannot_be_written_to_is_told_before_and_after(
     (tmp_path / "null").symlink_to(os.devnull)
     before = sorted(tmp_path.iterdir())
 
-    for attempt in (check_replaceable, partial(replace_file, chunks=[b"new\n"])):
+    for attempt in (check_writable, partial(atomic_write, chunks=[b"new\n"])):
         with pytest.raises(OutputError) as caught:
             attempt(tmp_path / name)
         assert f"{tmp_path / name}: {why}" == str(caught.value)
@@ -149,6 +149,6 @@ def test_a_place_that_cannot_be_written_to_is_told_before_and_after(
 
 
 def test_bytes_are_printed_as_they_are(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    assert print_all([b"M\xc3\xbc", b"nchen\n"])
+    assert write_stdout([b"M\xc3\xbc", b"nchen\n"])
 
     assert capfdbinary.readouterr().out == b"M\xc3\xbcnchen\n"

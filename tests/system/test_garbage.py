@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from exporter.system.garbage import look_rarely
+from exporter.system.garbage import raise_gc_threshold
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +16,7 @@ def _as_before() -> Iterator[None]:
 
 
 def test_garbage_is_looked_for_but_not_within_a_page_of_sessions() -> None:
-    look_rarely()
+    raise_gc_threshold()
 
     # A page of a thousand sessions is about 8,000 objects that can be garbage.
     assert gc.get_threshold()[0] > 8_000

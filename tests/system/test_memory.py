@@ -15,7 +15,7 @@ PROGRAM = """
 import re, threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from exporter.system.memory import give_back_freed_memory
+from exporter.system.memory import trim_freed_memory
 
 def resident_mib():
     return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
@@ -26,7 +26,7 @@ def read_a_body(_):
     together.wait()
     del parts
 
-give_back_freed_memory()
+trim_freed_memory()
 before = resident_mib()
 for _ in range(2):
     bytearray(20 << 20)
@@ -57,6 +57,6 @@ def test_the_daemon_asks_for_it_before_anything_else(monkeypatch: pytest.MonkeyP
     def load() -> Config:
         raise AssertionError
 
-    monkeypatch.setattr(daemon, "give_back_freed_memory", ask)
+    monkeypatch.setattr(daemon, "trim_freed_memory", ask)
     with pytest.raises(_AskedError):
         daemon.run_daemon(parse([], {}), load)

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from exporter.system.signals import Wish, stop_event, wishes
+from exporter.system.signals import Command, signal_commands, stop_event
 
 STOPPED_TWICE = """
 import os, signal, time
-from exporter.system.signals import wishes
-with wishes():
+from exporter.system.signals import signal_commands
+with signal_commands():
     os.kill(os.getpid(), signal.SIGTERM)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(30)
@@ -22,29 +22,29 @@ with wishes():
 @pytest.mark.parametrize(
     ("number", "wish"),
     [
-        (signal.SIGTERM, Wish.STOP),
-        (signal.SIGINT, Wish.STOP),
-        (signal.SIGHUP, Wish.RELOAD),
+        (signal.SIGTERM, Command.STOP),
+        (signal.SIGINT, Command.STOP),
+        (signal.SIGHUP, Command.RELOAD),
     ],
 )
-def test_a_signal_is_a_wish(number: signal.Signals, wish: Wish) -> None:
-    with wishes() as queue:
+def test_a_signal_is_a_wish(number: signal.Signals, wish: Command) -> None:
+    with signal_commands() as queue:
         os.kill(os.getpid(), number)
 
         assert wish is queue.get(timeout=5)
 
 
 def test_every_wish_to_reload_is_kept() -> None:
-    with wishes() as queue:
+    with signal_commands() as queue:
         for _ in range(3):
             os.kill(os.getpid(), signal.SIGHUP)
 
-        assert [queue.get(timeout=5) for _ in range(3)] == [Wish.RELOAD] * 3
+        assert [queue.get(timeout=5) for _ in range(3)] == [Command.RELOAD] * 3
 
 
 def test_the_handlers_from_before_are_back_afterwards() -> None:
     before = signal.getsignal(signal.SIGHUP)
-    with wishes():
+    with signal_commands():
         assert before != signal.getsignal(signal.SIGHUP)
     assert before == signal.getsignal(signal.SIGHUP)
 
@@ -80,7 +80,7 @@ def test_what_ends_by_itself_has_nothing_to_reload() -> None:
 
 def test_windows_has_no_signal_to_reload(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(signal, "SIGHUP")
-    with wishes() as queue:
+    with signal_commands() as queue:
         os.kill(os.getpid(), signal.SIGINT)
 
-        assert Wish.STOP is queue.get(timeout=5)
+        assert Command.STOP is queue.get(timeout=5)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.system.systemd import NotActivatedError, Notifier, take_listeners
+from exporter.system.systemd import NotActivatedError, Notifier, listen_fds
 
 
 @pytest.fixture
@@ -105,9 +105,9 @@ os.dup2(given.fileno(), 3)
 if kind == "closed":
     os.close(3)
 os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1", "LISTEN_FDNAMES": "web"}
-from exporter.system.systemd import NotActivatedError, take_listeners
+from exporter.system.systemd import NotActivatedError, listen_fds
 try:
-    (listener,) = take_listeners()
+    (listener,) = listen_fds()
 except NotActivatedError as error:
     print(error)
 else:
@@ -151,4 +151,4 @@ def test_without_a_socket_of_our_own_it_is_said_that_there_is_none(
     environ: dict[str, str],
 ) -> None:
     with pytest.raises(NotActivatedError, match="no socket"):
-        take_listeners(environ)
+        listen_fds(environ)

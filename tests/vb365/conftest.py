@@ -13,9 +13,9 @@ from vb365.support import TOKEN_ANSWER, URL, Certificates, FakeTime, Recorder, S
 
 from exporter.config.model import TLSConfig
 from exporter.vb365.client import Client
-from exporter.vb365.http.deadlines import Lifeline
+from exporter.vb365.http.deadlines import Cancellation
 from exporter.vb365.http.transport import Transport
-from exporter.vb365.login import LoginMemory
+from exporter.vb365.login import LoginThrottle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, MutableMapping
@@ -55,13 +55,13 @@ def api() -> Iterator[responses.RequestsMock]:
 
 
 @pytest.fixture
-def memory(fake_time: FakeTime) -> LoginMemory:
-    return LoginMemory(clock=fake_time.clock)
+def memory(fake_time: FakeTime) -> LoginThrottle:
+    return LoginThrottle(clock=fake_time.clock)
 
 
 @pytest.fixture
 def make_client(
-    fake_time: FakeTime, observer: Recorder, stop: threading.Event, memory: LoginMemory
+    fake_time: FakeTime, observer: Recorder, stop: threading.Event, memory: LoginThrottle
 ) -> Iterator[Callable[..., Client]]:
     """Makes clients on the fake clock; waits pass at once, jitter is at its longest."""
     clients = []
@@ -75,7 +75,7 @@ def make_client(
             wall_clock=lambda: 1_700_000_000.0,
             wait=fake_time.wait,
             random=lambda: 1.0,
-            login_memory=memory,
+            login_throttle=memory,
             **seams,
         )
         clients.append(client)
@@ -146,7 +146,7 @@ def transport(
         fields = {"tls": TLSConfig(ca_file=certificates.ca_file), "timeout": 10.0} | fields
         server: ServerConfig = config(url, **fields)  # type: ignore[arg-type]  # passed on
         each = Transport(
-            server, observer=observer, lifeline=Lifeline(stop), max_body_bytes=max_body_bytes
+            server, observer=observer, lifeline=Cancellation(stop), max_body_bytes=max_body_bytes
         )
         made.append(each)
         return each

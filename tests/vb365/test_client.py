@@ -36,9 +36,9 @@ from exporter.vb365.errors import (
     ThrottledError,
     Vb365Error,
 )
-from exporter.vb365.http.deadlines import Lifeline
-from exporter.vb365.login import LoginMemory
-from exporter.vb365.records.changes import OUTDATED_POSITION
+from exporter.vb365.http.deadlines import Cancellation
+from exporter.vb365.login import LoginThrottle
+from exporter.vb365.records.changes import EXPIRED_TOKEN
 from exporter.vb365.records.extras import EventOperation, EventStatus, Statistics
 from exporter.vb365.records.restore_session import Rejection, RejectionReason, RestoreSession
 
@@ -627,13 +627,13 @@ def test_stopping_ends_a_wait_under_way(
 ) -> None:
     headers = {} if waits_for == "back-off" else {"Retry-After": "600"}
     api.get(f"{ROOT}/RestoreSessions/{ID}", status=503, headers=headers)
-    memory = LoginMemory()
+    memory = LoginThrottle()
     waiting = threading.Event()
 
     def wait(seconds: float) -> bool:
         assert seconds > 50
         waiting.set()
-        return Lifeline(stop).wait(seconds)
+        return Cancellation(stop).wait(seconds)
 
     client = Client(
         config(),
@@ -641,7 +641,7 @@ def test_stopping_ends_a_wait_under_way(
         stop=stop,
         wait=wait,
         random=lambda: 200.0,  # far from 1, for a long back-off
-        login_memory=memory,
+        login_throttle=memory,
     )
     if waits_for == "another's":
         with pytest.raises(ThrottledError):
@@ -798,7 +798,7 @@ def test_events_are_summed_up_over_all_pages(v8: Client, api: responses.Requests
 def test_the_change_feed_is_asked_from_a_position(v8: Client, api: responses.RequestsMock) -> None:
     api.get(f"{V8}/Events", json={"nextChangeToken": "18", "results": []})
 
-    changes = v8.change_feed("17", hold_seconds=30)
+    changes = v8.change_feed("17", long_poll_seconds=30)
 
     assert changes.position == "18"
     assert asked(api, "/v8/Events") == ["GET /v8/Events?from=17&limit=1000&timeoutSeconds=30"]
@@ -809,7 +809,7 @@ def test_the_change_feed_may_be_silent_for_as_long_as_it_was_told_to_wait(
 ) -> None:
     api.get(f"{V8}/Events", json={"nextChangeToken": "18", "results": []})
 
-    v8.change_feed("17", hold_seconds=30)
+    v8.change_feed("17", long_poll_seconds=30)
 
     login, feed = (call.request.req_kwargs["timeout"] for call in api.calls)  # type: ignore[attr-defined] # responses adds them
     assert feed.read_timeout - login.read_timeout == 30
@@ -822,13 +822,13 @@ def test_a_position_that_the_server_has_forgotten_is_told_by_its_code(
     api.get(
         f"{V8}/Events",
         status=400,
-        json={"message": "The change token is no longer valid.", "errorCode": OUTDATED_POSITION},
+        json={"message": "The change token is no longer valid.", "errorCode": EXPIRED_TOKEN},
     )
 
     with pytest.raises(BadResponseError) as caught:
-        v8.change_feed("17", hold_seconds=30)
+        v8.change_feed("17", long_poll_seconds=30)
 
-    assert caught.value.code == OUTDATED_POSITION
+    assert caught.value.code == EXPIRED_TOKEN
 
 
 @pytest.mark.parametrize(
@@ -836,7 +836,7 @@ def test_a_position_that_the_server_has_forgotten_is_told_by_its_code(
     [
         lambda client: client.statistics(ID),
         lambda client: client.events(ID),
-        lambda client: client.change_feed("17", hold_seconds=30),
+        lambda client: client.change_feed("17", long_poll_seconds=30),
     ],
 )
 def test_extras_and_the_change_feed_are_never_repeated(

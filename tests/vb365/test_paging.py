@@ -5,10 +5,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from exporter.vb365.errors import BadResponseError
-from exporter.vb365.paging import Place, walk
+from exporter.vb365.paging import BaseUrl, walk
 
-PLACE = Place.of("https://hq.example.com:4443")
-BEHIND_PROXY = Place.of("https://hq.example.com/veeam/")
+PLACE = BaseUrl.of("https://hq.example.com:4443")
+BEHIND_PROXY = BaseUrl.of("https://hq.example.com/veeam/")
 
 
 def records(count: int, start: int = 0) -> list[dict[str, object]]:
@@ -158,8 +158,8 @@ def test_more_pages_than_the_guard_allows_are_endless_paging() -> None:
         (BEHIND_PROXY, "https://hq.example.com:443/veeam/v6/x", "/veeam/v6/x"),
     ],
 )
-def test_a_link_on_the_same_server_is_taken(place: Place, href: str, target: str) -> None:
-    assert place.target_of_href(href) == target
+def test_a_link_on_the_same_server_is_taken(place: BaseUrl, href: str, target: str) -> None:
+    assert place.resolve_link(href) == target
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from exporter.vb365.errors import (
     ThrottledError,
     Vb365Error,
 )
-from exporter.vb365.retry import NO_REPETITION, Retrier, RetryPolicy, retry_after_seconds
+from exporter.vb365.retry import NO_RETRY, Retrier, RetryPolicy, retry_after_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,7 +115,7 @@ def test_a_wait_that_ends_at_the_deadline_is_made(setup: Setup) -> None:
 
 def test_no_repetition_means_one_attempt(setup: Setup) -> None:
     with pytest.raises(ConnectError):
-        setup.call(failing(passing_failure()), within=NO_REPETITION)
+        setup.call(failing(passing_failure()), within=NO_RETRY)
 
 
 def test_what_does_not_pass_is_raised_at_once(setup: Setup) -> None:

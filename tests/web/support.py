@@ -51,7 +51,7 @@ EMPTY_PAGE = StatusPage(version="1.2.3", generated=NOON, servers=())
 
 
 @dataclass
-class FakeSite:
+class FakeBackend:
     """What a test wants the service to say; an exception is raised instead of said."""
 
     body: FakeExposition | Exception = field(default_factory=lambda: FakeExposition([b"# body\n"]))

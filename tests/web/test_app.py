@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from web.support import (
     WAIT_SECONDS,
+    FakeBackend,
     FakeExposition,
-    FakeSite,
     ask,
     connect,
     exchange,
@@ -49,7 +49,7 @@ def two_forms(block: bytes, count: int) -> FakeExposition:
 
 
 def test_metrics_are_text_0_0_4_unless_another_format_is_asked_for(serve: Serve) -> None:
-    site = FakeSite()
+    site = FakeBackend()
     answer = request(serve(site), "/metrics")
     assert (answer.status, answer.body) == (200, b"# body\n")
     assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
@@ -57,7 +57,7 @@ def test_metrics_are_text_0_0_4_unless_another_format_is_asked_for(serve: Serve)
 
 
 def test_metrics_are_openmetrics_for_who_asks_for_it(serve: Serve) -> None:
-    site = FakeSite()
+    site = FakeBackend()
     answer = request(serve(site), "/metrics", headers=[OPENMETRICS])
     assert (
         answer.headers["Content-Type"]
@@ -67,7 +67,7 @@ def test_metrics_are_openmetrics_for_who_asks_for_it(serve: Serve) -> None:
 
 
 def test_an_accept_header_in_several_lines_is_one_list(serve: Serve) -> None:
-    site = FakeSite()
+    site = FakeBackend()
     request(serve(site), "/metrics", headers=[("Accept", "text/plain;q=0.5"), OPENMETRICS])
     assert site.asked == [Format.OPENMETRICS]
 
@@ -75,7 +75,7 @@ def test_an_accept_header_in_several_lines_is_one_list(serve: Serve) -> None:
 @pytest.mark.parametrize("accept", [b"version=abc", b"\xff\xfe", b"a/b;q=x", b";", b'a/b;c="'])
 def test_a_malformed_accept_header_gets_text_0_0_4(serve: Serve, accept: bytes) -> None:
     received = exchange(
-        serve(FakeSite()),
+        serve(FakeBackend()),
         b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: " + accept + b"\r\n\r\n",
     )
     assert received.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -84,7 +84,7 @@ def test_a_malformed_accept_header_gets_text_0_0_4(serve: Serve, accept: bytes) 
 
 def test_gzip_is_sent_byte_for_byte_as_prepared_to_who_accepts_it(serve: Serve) -> None:
     body = two_forms(b"vb365_up 1\n", 5000)
-    answer = request(serve(FakeSite(body=body)), "/metrics", headers=[GZIP])
+    answer = request(serve(FakeBackend(body=body)), "/metrics", headers=[GZIP])
     assert answer.headers["Content-Encoding"] == "gzip"
     assert answer.headers["Content-Length"] == str(len(answer.body))
     assert answer.body == b"".join(body.gzipped)
@@ -93,13 +93,13 @@ def test_gzip_is_sent_byte_for_byte_as_prepared_to_who_accepts_it(serve: Serve) 
 @pytest.mark.parametrize("accepted", [[], [("Accept-Encoding", "gzip;q=0")]])
 def test_who_does_not_accept_gzip_gets_none(serve: Serve, accepted: list[tuple[str, str]]) -> None:
     body = two_forms(b"vb365_up 1\n", 5000)
-    answer = request(serve(FakeSite(body=body)), "/metrics", headers=accepted)
+    answer = request(serve(FakeBackend(body=body)), "/metrics", headers=accepted)
     assert "Content-Encoding" not in answer.headers
     assert answer.body == b"vb365_up 1\n" * 5000
 
 
 def test_caches_are_told_what_the_answer_depends_on(serve: Serve) -> None:
-    answer = request(serve(FakeSite()), "/metrics")
+    answer = request(serve(FakeBackend()), "/metrics")
     assert answer.headers["Vary"] == "Accept, Accept-Encoding"
 
 
@@ -108,7 +108,7 @@ def test_a_body_of_many_megabytes_arrives_whole_over_one_connection_again_and_ag
 ) -> None:
     blocks = [bytes([number]) * (97 * number) for number in range(250)] * 3
     blocks += [b"x" * (WRITE_BYTES * 3 + 1), b"", b"y" * WRITE_BYTES, b"z"]
-    server = serve(FakeSite(body=FakeExposition(raw=blocks)))
+    server = serve(FakeBackend(body=FakeExposition(raw=blocks)))
     connection = http.client.HTTPConnection(*loopback(server), timeout=WAIT_SECONDS)
     with closing(connection):
         for _ in range(3):
@@ -119,7 +119,7 @@ def test_a_body_of_many_megabytes_arrives_whole_over_one_connection_again_and_ag
 
 @pytest.mark.parametrize("path", [*PATHS, "/nothing"])
 def test_head_gets_the_header_of_get_without_the_body(serve: Serve, path: str) -> None:
-    server = serve(FakeSite())
+    server = serve(FakeBackend())
     wanted, got = request(server, path), request(server, path, method="HEAD")
     assert (got.status, got.body) == (wanted.status, b"")
     assert dict(wanted.headers) | {"Date": ""} == dict(got.headers) | {"Date": ""}
@@ -127,7 +127,7 @@ def test_head_gets_the_header_of_get_without_the_body(serve: Serve, path: str) -
 
 def test_head_of_a_large_body_leaves_the_connection_usable(serve: Serve) -> None:
     body = FakeExposition(raw=[b"x" * 1000] * 1000)
-    connection = http.client.HTTPConnection(*loopback(serve(FakeSite(body=body))))
+    connection = http.client.HTTPConnection(*loopback(serve(FakeBackend(body=body))))
     with closing(connection):
         head = ask(connection, "/metrics", method="HEAD")
         assert (head.headers["Content-Length"], head.body) == ("1000000", b"")
@@ -138,7 +138,7 @@ def test_head_of_a_large_body_leaves_the_connection_usable(serve: Serve) -> None
     "path", ["/nothing", "/metrics/", "//metrics", "/-/reload", "/%00", "/templates/status.css"]
 )
 def test_any_other_path_is_not_found(serve: Serve, path: str) -> None:
-    answer = request(serve(FakeSite()), path)
+    answer = request(serve(FakeBackend()), path)
     assert (answer.status, answer.text) == (404, "404 Not Found\n")
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
 
@@ -148,14 +148,14 @@ def test_any_other_path_is_not_found(serve: Serve, path: str) -> None:
 def test_another_method_is_refused_with_those_that_are_allowed(
     serve: Serve, method: str, path: str
 ) -> None:
-    answer = request(serve(FakeSite()), path, method=method)
+    answer = request(serve(FakeBackend()), path, method=method)
     assert (answer.status, answer.text) == (405, "405 Method Not Allowed\n")
     assert answer.headers["Allow"] == "GET, HEAD"
 
 
 def test_who_may_reload_is_told_whether_it_worked_and_if_not_why(serve: Serve) -> None:
     problems: list[str] = []
-    server = serve(FakeSite(), reload=lambda: problems)
+    server = serve(FakeBackend(), reload=lambda: problems)
 
     answer = request(server, "/-/reload", method="POST")
     assert (answer.status, answer.text) == (200, "configuration reloaded\n")
@@ -174,7 +174,9 @@ def test_who_may_reload_is_told_whether_it_worked_and_if_not_why(serve: Serve) -
 
 def test_a_reload_that_takes_its_time_delays_no_scrape(serve: Serve) -> None:
     scraped = threading.Event()
-    server = serve(FakeSite(), reload=lambda: [] if scraped.wait(WAIT_SECONDS) else ["no scrape"])
+    server = serve(
+        FakeBackend(), reload=lambda: [] if scraped.wait(WAIT_SECONDS) else ["no scrape"]
+    )
     with ThreadPoolExecutor(1) as reloading:
         answer = reloading.submit(request, server, "/-/reload", method="POST")
         assert request(server, "/metrics").status == 200
@@ -183,11 +185,11 @@ def test_a_reload_that_takes_its_time_delays_no_scrape(serve: Serve) -> None:
 
 
 def test_without_lifecycle_there_is_nothing_to_reload(serve: Serve) -> None:
-    assert request(serve(FakeSite()), "/-/reload", method="POST").status == 404
+    assert request(serve(FakeBackend()), "/-/reload", method="POST").status == 404
 
 
 def test_the_query_and_an_absolute_target_do_not_change_the_path(serve: Serve) -> None:
-    server = serve(FakeSite())
+    server = serve(FakeBackend())
     assert request(server, "/metrics?name[]=x").status == 200
     assert request(server, "http://elsewhere.example/metrics").status == 200
 
@@ -195,34 +197,34 @@ def test_the_query_and_an_absolute_target_do_not_change_the_path(serve: Serve) -
 @pytest.mark.parametrize("path", ["/-/healthy", "/-/ready"])
 def test_health_is_told_by_status_and_reasons(serve: Serve, path: str) -> None:
     good, bad = Health(ok=True), Health(ok=False, reasons=("hq: stuck", "lab: stuck"))
-    well = request(serve(FakeSite(health=good, readiness=good)), path)
-    ill = request(serve(FakeSite(health=bad, readiness=bad)), path)
+    well = request(serve(FakeBackend(health=good, readiness=good)), path)
+    ill = request(serve(FakeBackend(health=bad, readiness=bad)), path)
     word = path.removeprefix("/-/")
     assert (well.status, well.text) == (200, f"{word}\n")
     assert (ill.status, ill.text) == (503, f"not {word}\nhq: stuck\nlab: stuck\n")
 
 
 def test_health_and_readiness_are_two_things(serve: Serve) -> None:
-    server = serve(FakeSite(health=Health(ok=True), readiness=Health(ok=False)))
+    server = serve(FakeBackend(health=Health(ok=True), readiness=Health(ok=False)))
     assert request(server, "/-/healthy").status == 200
     assert request(server, "/-/ready").status == 503
 
 
 def test_the_configuration_is_shown_as_plain_text(serve: Serve) -> None:
-    answer = request(serve(FakeSite(config="name: <b>hq</b> \ud800\n")), "/config")
+    answer = request(serve(FakeBackend(config="name: <b>hq</b> \ud800\n")), "/config")
     assert (answer.status, answer.text) == (200, "name: <b>hq</b> ?\n")
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
 
 
 def test_the_status_page_is_html(serve: Serve) -> None:
-    answer = request(serve(FakeSite()), "/")
+    answer = request(serve(FakeBackend()), "/")
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
     assert answer.text.startswith("<!DOCTYPE html>")
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/nothing"])
 def test_every_answer_carries_the_security_headers(serve: Serve, path: str) -> None:
-    headers = request(serve(FakeSite()), path).headers
+    headers = request(serve(FakeBackend()), path).headers
     policy = headers["Content-Security-Policy"].split("; ")
     assert "default-src 'none'" in policy
     assert "frame-ancestors 'none'" in policy
@@ -235,7 +237,7 @@ def test_every_answer_carries_the_security_headers(serve: Serve, path: str) -> N
 
 def test_further_headers_of_every_answer_can_be_given_and_replace_its_own(serve: Serve) -> None:
     further = (("Strict-Transport-Security", "max-age=9"), ("Content-Security-Policy", "mine"))
-    server = serve(FakeSite(), extra_headers=lambda: further)
+    server = serve(FakeBackend(), extra_headers=lambda: further)
     for answer in (
         exchange(server, b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
         exchange(server, b"no request\r\n\r\n"),
@@ -248,7 +250,7 @@ def test_further_headers_of_every_answer_can_be_given_and_replace_its_own(serve:
 def test_an_error_behind_a_page_is_a_plain_500_and_a_log_event(
     serve: Serve, logged: list[MutableMapping[str, Any]]
 ) -> None:
-    server = serve(FakeSite(body=ValueError("secret")))
+    server = serve(FakeBackend(body=ValueError("secret")))
     answer = request(server, "/metrics")
     assert (answer.status, answer.text) == (500, "500 Internal Server Error\n")
     assert [(event["event"], event["error"]) for event in logged] == [
@@ -262,7 +264,7 @@ def test_a_body_of_another_length_than_announced_is_cut_and_not_taken_for_whole(
     serve: Serve, logged: list[MutableMapping[str, Any]], announced: int
 ) -> None:
     body = FakeExposition(raw=[b"x" * 1_000_000] * 10, length=announced)
-    received = exchange(serve(FakeSite(body=body)), b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    received = exchange(serve(FakeBackend(body=body)), b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
     _, _, content = received.partition(b"\r\n\r\n")
     assert len(content) < announced
     assert [event["event"] for event in logged] == ["answer broken off"]
@@ -277,7 +279,7 @@ def test_an_error_in_the_middle_of_a_body_cuts_the_connection(
         blocks_left.pop()
 
     body = FakeExposition(raw=[b"x" * WRITE_BYTES] * 10, on_block=fails_in_the_end)
-    received = exchange(serve(FakeSite(body=body)), b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    received = exchange(serve(FakeBackend(body=body)), b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
     assert len(received) < 10 * WRITE_BYTES
     assert [event["event"] for event in logged] == ["answer broken off"]
 
@@ -286,7 +288,7 @@ def test_a_client_that_goes_away_in_the_middle_is_no_error(
     serve: Serve, logged: list[MutableMapping[str, Any]]
 ) -> None:
     stalled = StalledScrape()
-    site = FakeSite(body=stalled.body)
+    site = FakeBackend(body=stalled.body)
     server = serve(site, max_requests=1)
     with connect(server, receive_buffer=SMALL_BUFFER) as client:
         client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -312,7 +314,7 @@ class StalledScrape:
 
 def test_scrapes_beyond_max_requests_get_503_and_nothing_else_does(serve: Serve) -> None:
     stalled = StalledScrape()
-    site = FakeSite(body=stalled.body)
+    site = FakeBackend(body=stalled.body)
     server = serve(site, max_requests=1)
     with connect(server, receive_buffer=SMALL_BUFFER) as client:
         client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -331,7 +333,7 @@ def test_a_client_that_takes_nothing_is_cut_off_and_costs_little_memory(
     serve: Serve, logged: list[MutableMapping[str, Any]]
 ) -> None:
     stalled = StalledScrape()
-    server = serve(FakeSite(body=stalled.body), send_timeout_seconds=0.2)
+    server = serve(FakeBackend(body=stalled.body), send_timeout_seconds=0.2)
     with connect(server, receive_buffer=SMALL_BUFFER) as client:
         client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         assert stalled.begun.wait(WAIT_SECONDS)
@@ -346,7 +348,7 @@ def test_a_client_that_takes_nothing_holds_no_connection(
     serve: Serve, path: str, logged: list[MutableMapping[str, Any]]
 ) -> None:
     large = FakeExposition(raw=[b"x" * WRITE_BYTES] * 100)
-    site = FakeSite(body=large, config="x" * 250_000)
+    site = FakeBackend(body=large, config="x" * 250_000)
     server = serve(site, send_timeout_seconds=0.2)
     with connect(server, receive_buffer=SMALL_BUFFER) as client:
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 30)
@@ -365,14 +367,14 @@ def test_a_slow_client_may_take_as_long_as_it_needs_while_it_takes_something(
         loop.time = lambda: time.monotonic() + later  # type: ignore[method-assign] # its clock
 
     body = FakeExposition(raw=[b"x" * WRITE_BYTES] * 100, on_block=time_passes)
-    server = serve(FakeSite(body=body), send_timeout_seconds=10.0)
+    server = serve(FakeBackend(body=body), send_timeout_seconds=10.0)
     assert len(request(server, "/metrics").body) == 100 * WRITE_BYTES
     assert logged == []
 
 
 def test_ten_clients_at_once_all_get_the_whole_body(serve: Serve) -> None:
     body = two_forms(b"vb365_up 1\n", 300_000)
-    server = serve(FakeSite(body=body))
+    server = serve(FakeBackend(body=body))
     answers: list[bytes] = []
     threads = [
         threading.Thread(target=lambda: answers.append(request(server, "/metrics").body))
@@ -386,20 +388,20 @@ def test_ten_clients_at_once_all_get_the_whole_body(serve: Serve) -> None:
 
 
 def test_the_metrics_can_be_at_another_path(serve: Serve) -> None:
-    server = serve(FakeSite(), telemetry_path="/veeam/metrics")
+    server = serve(FakeBackend(), telemetry_path="/veeam/metrics")
     assert request(server, "/veeam/metrics").body == b"# body\n"
     assert request(server, "/metrics").status == 404
     assert 'href="./veeam/metrics"' in request(server, "/").text
 
 
 def test_metrics_at_the_root_replace_the_status_page(serve: Serve) -> None:
-    assert request(serve(FakeSite(), telemetry_path="/"), "/").body == b"# body\n"
+    assert request(serve(FakeBackend(), telemetry_path="/"), "/").body == b"# body\n"
 
 
 @pytest.mark.parametrize("path", ["metrics", "", "/config", "/-/healthy"])
 def test_a_telemetry_path_that_cannot_be_is_an_error(path: str) -> None:
     with pytest.raises(WebServerError, match=repr(path)):
-        WebApp(FakeSite(), telemetry_path=path)
+        WebApp(FakeBackend(), telemetry_path=path)
 
 
 def test_a_guard_answers_before_anything_else_on_every_path(serve: Serve) -> None:
@@ -409,7 +411,7 @@ def test_a_guard_answers_before_anything_else_on_every_path(serve: Serve) -> Non
     async def asks_for_password(_request: web.BaseRequest) -> Reply | None:
         return text_reply("no\n", status=401, headers=(("WWW-Authenticate", "Basic"),))
 
-    site = FakeSite()
+    site = FakeBackend()
     server = serve(site, guards=[lets_pass, asks_for_password])
     for path in [*PATHS, "/nothing"]:
         answer = request(server, path)
@@ -421,4 +423,4 @@ def test_a_guard_that_fails_lets_nobody_in(serve: Serve) -> None:
     async def fails(_request: web.BaseRequest) -> Reply | None:
         raise ValueError
 
-    assert request(serve(FakeSite(), guards=[fails]), "/config").status == 500
+    assert request(serve(FakeBackend(), guards=[fails]), "/config").status == 500

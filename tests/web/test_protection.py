@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import bcrypt
 import pytest
 import trustme
-from web.support import FakeSite, connect, exchange, request
+from web.support import FakeBackend, connect, exchange, request
 
 from exporter.web.webconfig import Protection
 from exporter.web.webconfig.loader import RateLimit
@@ -48,7 +48,7 @@ def serve_file(serve: Callable[..., WebServer], tmp_path: Path) -> ServeFile:
         (tmp_path / "web.yml").write_text(text)
         protection = Protection(tmp_path / "web.yml")
         return serve(
-            FakeSite(),
+            FakeBackend(),
             guards=[protection.guard],
             extra_headers=protection.headers,
             options={"tls": protection.tls},
@@ -233,7 +233,7 @@ def test_who_speaks_http_to_tls_is_told_so(
 
 def test_without_a_file_everybody_may_do_everything(serve: Callable[..., WebServer]) -> None:
     protection = Protection(None)
-    server = serve(FakeSite(), guards=[protection.guard], options={"tls": protection.tls})
+    server = serve(FakeBackend(), guards=[protection.guard], options={"tls": protection.tls})
 
     assert get(server).status == 200
     assert frozenset() == protection.kinds
@@ -244,7 +244,7 @@ def test_a_reload_counts_for_the_next_request(
 ) -> None:
     (tmp_path / "web.yml").write_text(USERS)
     protection = Protection(tmp_path / "web.yml")
-    server = serve(FakeSite(), guards=[protection.guard])
+    server = serve(FakeBackend(), guards=[protection.guard])
     (tmp_path / "web.yml").write_text("")
 
     assert get(server).status == 401

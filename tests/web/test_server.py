@@ -14,8 +14,8 @@ import pytest
 import trustme
 from web.support import (
     WAIT_SECONDS,
+    FakeBackend,
     FakeExposition,
-    FakeSite,
     always,
     ask,
     connect,
@@ -54,13 +54,13 @@ def running(server: WebServer) -> Iterator[WebServer]:
 
 
 def test_the_addresses_are_those_really_in_use(serve: Serve) -> None:
-    (address,) = serve(FakeSite()).addresses
+    (address,) = serve(FakeBackend()).addresses
     assert address.host == "127.0.0.1"
     assert address.port > 0
 
 
 def test_every_listener_is_served() -> None:
-    app = WebApp(FakeSite())
+    app = WebApp(FakeBackend())
     listeners = bind_listeners(["127.0.0.1:0", "127.0.0.1:0"])
     with running(WebServer(app, listeners, refuse=app.refuse)) as server:
         for address in server.addresses:
@@ -69,7 +69,7 @@ def test_every_listener_is_served() -> None:
 
 
 def test_a_connection_serves_many_requests(serve: Serve) -> None:
-    connection = http.client.HTTPConnection(*loopback(serve(FakeSite())), timeout=WAIT_SECONDS)
+    connection = http.client.HTTPConnection(*loopback(serve(FakeBackend())), timeout=WAIT_SECONDS)
     with closing(connection):
         connection.connect()
         first = connection.sock
@@ -95,7 +95,7 @@ def test_silent_and_half_asking_clients_are_closed_within_ten_seconds_by_default
 def test_a_client_that_stops_in_its_request_is_closed_while_scrapes_go_on(
     serve: Serve, beginning: bytes
 ) -> None:
-    server = serve(FakeSite(), options=QUICK)
+    server = serve(FakeBackend(), options=QUICK)
     with ExitStack() as stack:
         clients = [stack.enter_context(connect(server)) for _ in range(50)]
         for client in clients:
@@ -111,7 +111,7 @@ def test_a_client_that_stops_in_its_request_is_closed_while_scrapes_go_on(
 def test_requests_sent_in_one_go_are_answered_in_their_order(serve: Serve) -> None:
     paths = ["/metrics", "/nothing", "/-/ready"] * 20
     requests = "".join(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n" for path in paths)
-    received = exchange(serve(FakeSite(), options=QUICK), requests.encode())
+    received = exchange(serve(FakeBackend(), options=QUICK), requests.encode())
     answers = received.split(b"HTTP/1.1 ")[1:]
     assert [answer[:3] for answer in answers] == [b"200", b"404", b"200"] * 20
     assert [answer.partition(b"\r\n\r\n")[2] for answer in answers[:3]] == [
@@ -122,7 +122,7 @@ def test_requests_sent_in_one_go_are_answered_in_their_order(serve: Serve) -> No
 
 
 def test_http_1_0_is_answered_and_its_connection_kept_only_if_it_asks(serve: Serve) -> None:
-    server = serve(FakeSite(), options=PATIENT)
+    server = serve(FakeBackend(), options=PATIENT)
     received = exchange(server, b"GET /metrics HTTP/1.0\r\n\r\n")
     assert received.startswith(b"HTTP/1.0 200 OK\r\n")
     assert received.endswith(b"\r\n\r\n# body\n")
@@ -133,7 +133,7 @@ def test_http_1_0_is_answered_and_its_connection_kept_only_if_it_asks(serve: Ser
 
 
 def test_a_client_that_trickles_its_request_is_closed(serve: Serve) -> None:
-    server = serve(FakeSite(), options=QUICK)
+    server = serve(FakeBackend(), options=QUICK)
     with connect(server) as client:
         client.settimeout(0.02)
         deadline = time.monotonic() + WAIT_SECONDS
@@ -149,7 +149,7 @@ def test_a_client_that_trickles_its_request_is_closed(serve: Serve) -> None:
 
 
 def test_a_body_that_was_announced_and_never_comes_is_not_waited_for_long(serve: Serve) -> None:
-    server = serve(FakeSite(), options=QUICK)
+    server = serve(FakeBackend(), options=QUICK)
     received = exchange(
         server, b"GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\nabc"
     )
@@ -172,7 +172,7 @@ def test_a_body_that_was_announced_and_never_comes_is_not_waited_for_long(serve:
 def test_what_is_no_request_is_refused_in_few_words(
     serve: Serve, data: bytes, logged: list[MutableMapping[str, Any]]
 ) -> None:
-    received = exchange(serve(FakeSite()), data)
+    received = exchange(serve(FakeBackend()), data)
     head, _, body = received.partition(b"\r\n\r\n")
     assert b" 400 Bad Request\r\n" in head
     assert body == b"400 Bad Request\n"
@@ -189,7 +189,7 @@ def test_a_handler_that_raises_is_a_plain_500_and_a_log_event(
     async def fails(_request: web.BaseRequest) -> web.StreamResponse:
         raise ValueError("secret")
 
-    app = WebApp(FakeSite())
+    app = WebApp(FakeBackend())
     listeners = bind_listeners(["127.0.0.1:0"])
     with running(WebServer(fails, listeners, refuse=app.refuse)) as server:
         answer = request(server, "/")
@@ -207,7 +207,7 @@ def open_connection(server: WebServer, stack: ExitStack) -> http.client.HTTPConn
 
 
 def test_beyond_the_limit_the_longest_silent_client_gives_way(serve: Serve) -> None:
-    server = serve(FakeSite(), options={"max_connections": 4, **PATIENT})
+    server = serve(FakeBackend(), options={"max_connections": 4, **PATIENT})
     with ExitStack() as stack:
         kept = open_connection(server, stack)
         silent, half, newest = (stack.enter_context(connect(server)) for _ in range(3))
@@ -222,7 +222,7 @@ def test_beyond_the_limit_the_longest_silent_client_gives_way(serve: Serve) -> N
 
 
 def test_among_clients_that_were_answered_the_longest_idle_gives_way(serve: Serve) -> None:
-    server = serve(FakeSite(), options={"max_connections": 3, **PATIENT})
+    server = serve(FakeBackend(), options={"max_connections": 3, **PATIENT})
     with ExitStack() as stack:
         first, second, third = (open_connection(server, stack) for _ in range(3))
         assert ask(first, "/metrics").status == 200
@@ -235,7 +235,7 @@ def test_among_clients_that_were_answered_the_longest_idle_gives_way(serve: Serv
 
 def test_who_is_being_answered_gives_way_to_nobody(serve: Serve) -> None:
     held = HeldRequest()
-    server = serve(FakeSite(), guards=[held], options={"max_connections": 1, **PATIENT})
+    server = serve(FakeBackend(), guards=[held], options={"max_connections": 1, **PATIENT})
     with connect(server) as client:
         client.sendall(SCRAPE)
         assert held.begun.wait(WAIT_SECONDS)
@@ -249,7 +249,7 @@ def test_who_is_being_answered_gives_way_to_nobody(serve: Serve) -> None:
 def test_without_descriptors_silent_clients_give_way(
     serve: Serve, logged: list[MutableMapping[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = serve(FakeSite(), options=PATIENT)
+    server = serve(FakeBackend(), options=PATIENT)
     with connect(server) as silent, connect(server) as client:
         client.sendall(SCRAPE)  # so both have been accepted
         assert client.recv(1 << 16).endswith(b"# body\n")
@@ -270,7 +270,7 @@ def test_without_descriptors_silent_clients_give_way(
 
 
 def test_a_freed_connection_lets_the_next_client_in(serve: Serve) -> None:
-    server = serve(FakeSite(), options={"max_connections": 1})
+    server = serve(FakeBackend(), options={"max_connections": 1})
     for _ in range(5):
         assert exchange(
             server, b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -292,7 +292,7 @@ class HeldRequest:
 
 def test_closing_lets_a_request_in_flight_finish_and_accepts_no_other(serve: Serve) -> None:
     held = HeldRequest()
-    server = serve(FakeSite(), guards=[held])
+    server = serve(FakeBackend(), guards=[held])
     with connect(server) as idle, connect(server) as client:
         client.sendall(SCRAPE)
         assert held.begun.wait(WAIT_SECONDS)
@@ -310,7 +310,7 @@ def test_closing_lets_a_request_in_flight_finish_and_accepts_no_other(serve: Ser
 def test_closing_lets_a_slow_client_take_its_whole_body(serve: Serve) -> None:
     begun = threading.Event()
     body = FakeExposition(raw=[b"x" * WRITE_BYTES] * 60, on_block=begun.set)
-    server = serve(FakeSite(body=body))
+    server = serve(FakeBackend(body=body))
     with connect(server, receive_buffer=4096) as client:
         client.sendall(SCRAPE)
         assert begun.wait(WAIT_SECONDS)
@@ -327,7 +327,7 @@ def test_closing_cuts_off_what_does_not_finish_in_time(
 ) -> None:
     begun = threading.Event()
     body = FakeExposition(raw=[b"x" * WRITE_BYTES] * 400, on_block=begun.set)
-    server = serve(FakeSite(body=body))
+    server = serve(FakeBackend(body=body))
     with connect(server, receive_buffer=4096) as client:
         client.sendall(SCRAPE)
         assert begun.wait(WAIT_SECONDS)
@@ -341,7 +341,7 @@ def test_closing_cuts_off_what_does_not_finish_in_time(
 
 
 def test_closing_frees_the_port(serve: Serve) -> None:
-    server = serve(FakeSite())
+    server = serve(FakeBackend())
     with closing(http.client.HTTPConnection(*loopback(server))) as connection:
         ask(connection, "/metrics")
         server.close(1.0)  # ends the idle connection, which leaves it in TIME_WAIT on this side
@@ -349,10 +349,10 @@ def test_closing_frees_the_port(serve: Serve) -> None:
 
 
 def test_closing_twice_or_before_the_start_is_harmless(serve: Serve) -> None:
-    server = serve(FakeSite())
+    server = serve(FakeBackend())
     server.close(1.0)
     server.close(1.0)
-    app = WebApp(FakeSite())
+    app = WebApp(FakeBackend())
     (listener,) = bind_listeners(["127.0.0.1:0"])
     WebServer(app, [listener], refuse=app.refuse).close(1.0)
     assert listener.fileno() == -1
@@ -365,7 +365,7 @@ def test_a_server_that_cannot_accept_any_more_ends_and_says_so(
         raise ValueError
 
     monkeypatch.setattr(Connections, "accept", fails)
-    app = WebApp(FakeSite())
+    app = WebApp(FakeBackend())
     with running(WebServer(app, bind_listeners(["127.0.0.1:0"]), refuse=app.refuse)) as server:
         server._thread.join(WAIT_SECONDS)
         assert not server._thread.is_alive()
@@ -373,7 +373,7 @@ def test_a_server_that_cannot_accept_any_more_ends_and_says_so(
 
 
 def test_listeners_that_cannot_be_served_are_an_error_at_the_start() -> None:
-    app = WebApp(FakeSite())
+    app = WebApp(FakeBackend())
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as no_listener:
         no_listener.bind(("127.0.0.1", 0))
         server = WebServer(app, [no_listener], refuse=app.refuse)
@@ -409,7 +409,7 @@ def test_a_large_body_arrives_whole_by_tls(
     serve: Serve, tls: ssl.SSLContext, authority: trustme.CA
 ) -> None:
     blocks = [bytes([number]) * 70_000 for number in range(200)]
-    server = serve(FakeSite(body=FakeExposition(raw=blocks)), options={"tls": always(tls)})
+    server = serve(FakeBackend(body=FakeExposition(raw=blocks)), options={"tls": always(tls)})
     assert scrape_by_tls(server, authority) == b"".join(blocks)
 
 
@@ -421,7 +421,7 @@ def test_a_client_without_a_tls_handshake_is_closed_while_scrapes_go_on(
     beginning: bytes,
     logged: list[MutableMapping[str, Any]],
 ) -> None:
-    server = serve(FakeSite(), options={"tls": always(tls), **QUICK})
+    server = serve(FakeBackend(), options={"tls": always(tls), **QUICK})
     with connect(server) as client:
         client.sendall(beginning)
         assert scrape_by_tls(server, authority) == b"# body\n"
@@ -433,7 +433,7 @@ def test_a_client_without_a_tls_handshake_is_closed_while_scrapes_go_on(
 def test_beyond_the_limit_a_client_in_its_tls_handshake_gives_way(
     serve: Serve, tls: ssl.SSLContext, authority: trustme.CA
 ) -> None:
-    server = serve(FakeSite(), options={"tls": always(tls), "max_connections": 3, **PATIENT})
+    server = serve(FakeBackend(), options={"tls": always(tls), "max_connections": 3, **PATIENT})
     with ExitStack() as stack:
         clients = [stack.enter_context(connect(server)) for _ in range(3)]
         clients[0].sendall(b"\x16\x03\x01")
@@ -452,7 +452,7 @@ def test_a_certificate_without_an_allowed_name_may_ask_nothing(
     async def source() -> ServerTLS:
         return ServerTLS(context=tls, allowed_names=frozenset({"prometheus.example"}))
 
-    site = FakeSite()
+    site = FakeBackend()
     server = serve(site, options={"tls": source})
     assert scrape_by_tls(server, authority, "prometheus.example") == b"# body\n"
     with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
@@ -466,7 +466,7 @@ def test_an_error_in_finding_the_tls_of_a_connection_closes_it(
     async def fails() -> ServerTLS | None:
         raise ValueError
 
-    server = serve(FakeSite(), options={"tls": fails})
+    server = serve(FakeBackend(), options={"tls": fails})
     with connect(server) as client:
         assert read_all(client) == b""
     assert [event["event"] for event in logged] == ["connection cannot be served"]
@@ -475,7 +475,7 @@ def test_an_error_in_finding_the_tls_of_a_connection_closes_it(
 def test_a_client_that_says_nothing_after_its_tls_handshake_is_closed(
     serve: Serve, tls: ssl.SSLContext, authority: trustme.CA
 ) -> None:
-    server = serve(FakeSite(), options={"tls": always(tls), **QUICK})
+    server = serve(FakeBackend(), options={"tls": always(tls), **QUICK})
     trust = ssl.create_default_context()
     authority.configure_trust(trust)
     with (
@@ -488,7 +488,7 @@ def test_a_client_that_says_nothing_after_its_tls_handshake_is_closed(
 def test_a_client_in_its_tls_handshake_does_not_delay_closing(
     serve: Serve, tls: ssl.SSLContext, authority: trustme.CA
 ) -> None:
-    server = serve(FakeSite(), options={"tls": always(tls), **PATIENT})
+    server = serve(FakeBackend(), options={"tls": always(tls), **PATIENT})
     with connect(server) as client:
         client.sendall(b"\x16")
         assert scrape_by_tls(server, authority) == b"# body\n"

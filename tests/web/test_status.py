@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 from web.status_pages import DOWN, FAILURE, FINISHED, HQ, RUNNING, UNPOLLED, page
-from web.support import NOON, FakeSite, request
+from web.support import NOON, FakeBackend, request
 
 from exporter.web.status import STYLE_SOURCE, ServerStatus, StatusPage
 from exporter.web.status.rendering import render_status
@@ -327,7 +327,7 @@ def test_the_page_renews_itself_about_as_often_as_servers_are_polled() -> None:
 
 
 def test_paused_is_asked_for_by_the_address(serve: Callable[..., WebServer]) -> None:
-    server = serve(FakeSite())
+    server = serve(FakeBackend())
     assert 'http-equiv="refresh"' in request(server, "/").text
     assert 'http-equiv="refresh"' not in request(server, "/?pause").text
 
@@ -372,7 +372,7 @@ def test_values_that_utf_8_cannot_hold_do_not_break_the_page(
     serve: Callable[..., WebServer],
 ) -> None:
     strange = page(replace(HQ, name="a\ud800\x00\u202eb"))
-    answer = request(serve(FakeSite(page=strange)), "/")
+    answer = request(serve(FakeBackend(page=strange)), "/")
     assert (answer.status, "a?" in answer.text) == (200, True)
 
 
@@ -390,7 +390,7 @@ def test_the_page_has_no_script_no_inline_style_and_nothing_from_elsewhere() -> 
 def test_the_style_sheet_is_the_one_that_the_policy_allows(
     serve: Callable[..., WebServer],
 ) -> None:
-    answer = request(serve(FakeSite()), "/")
+    answer = request(serve(FakeBackend()), "/")
     style = answer.text.partition("<style>")[2].partition("</style>")[0]
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     assert f"'sha256-{digest}'" == STYLE_SOURCE

@@ -10,7 +10,7 @@ import trustme
 
 from exporter.config.problems import ConfigError
 from exporter.web.webconfig.grammar import HEADERS
-from exporter.web.webconfig.live import LiveWebConfig
+from exporter.web.webconfig.live import WebConfigReloader
 from exporter.web.webconfig.loader import RateLimit, WebConfig, check_lines, read_web_config
 
 AUTHORITY = trustme.CA()
@@ -38,7 +38,7 @@ def lines(directory: Path, text: str) -> list[str]:
 def config(directory: Path, text: str) -> WebConfig:
     """What the file asks for; it has to be right."""
     assert lines(directory, text) == []
-    return LiveWebConfig(directory / "web.yml").current
+    return WebConfigReloader(directory / "web.yml").current
 
 
 def tls(more: str = "") -> str:
@@ -67,7 +67,7 @@ def test_a_file_that_says_nothing_asks_for_nothing(directory: Path, text: str) -
 
 
 def test_without_a_file_nothing_is_asked_for() -> None:
-    live = LiveWebConfig(None)
+    live = WebConfigReloader(None)
     live.reload()
 
     assert WebConfig() == live.current
@@ -279,7 +279,7 @@ def test_problems_of_all_blocks_are_told_at_once_and_no_secret_is(directory: Pat
 
 def test_a_file_that_is_not_there_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"web\.yml: cannot be read: No such file"):
-        LiveWebConfig(tmp_path / "web.yml")
+        WebConfigReloader(tmp_path / "web.yml")
 
 
 def test_nothing_secret_is_in_what_the_configuration_prints(directory: Path) -> None:

@@ -14,7 +14,7 @@ import trustme
 
 from exporter.config.problems import ConfigError
 from exporter.web.webconfig import live
-from exporter.web.webconfig.live import LiveWebConfig
+from exporter.web.webconfig.live import WebConfigReloader
 from exporter.web.webconfig.loader import Reading, WebConfig, read_web_config
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def issue(directory: Path, authority: trustme.CA) -> None:
     write(directory / "server.key", leaf.private_key_pem.bytes().decode())
 
 
-def newest(config: LiveWebConfig) -> WebConfig:
+def newest(config: WebConfigReloader) -> WebConfig:
     return asyncio.run(config.newest())
 
 
@@ -66,7 +66,7 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 def test_a_file_that_does_not_change_is_not_read_again(file: Path, readings: list[Path]) -> None:
     write(file, TLS + users("alice"))
-    config = LiveWebConfig(file)
+    config = WebConfigReloader(file)
 
     assert {b"alice"} == set(newest(config).users)
     assert newest(config) is newest(config)
@@ -75,7 +75,7 @@ def test_a_file_that_does_not_change_is_not_read_again(file: Path, readings: lis
 
 def test_new_users_count_at_once(file: Path, logged: list[MutableMapping[str, Any]]) -> None:
     write(file, users("alice"))
-    config = LiveWebConfig(file)
+    config = WebConfigReloader(file)
     write(file, users("bob"))
 
     assert {b"bob"} == set(newest(config).users)
@@ -84,7 +84,7 @@ def test_new_users_count_at_once(file: Path, logged: list[MutableMapping[str, An
 
 def test_a_change_in_place_is_seen_too(file: Path) -> None:
     write(file, users("alice"))
-    config = LiveWebConfig(file)
+    config = WebConfigReloader(file)
     file.write_text(users("alice", "bob"))
 
     assert {b"alice", b"bob"} == set(newest(config).users)
@@ -92,7 +92,7 @@ def test_a_change_in_place_is_seen_too(file: Path) -> None:
 
 def test_a_renewed_certificate_counts_for_the_next_connection(file: Path) -> None:
     write(file, TLS)
-    config = LiveWebConfig(file)
+    config = WebConfigReloader(file)
     before = newest(config).tls
     issue(file.parent, trustme.CA())
 
@@ -105,7 +105,7 @@ def test_a_link_that_points_elsewhere_is_a_change(file: Path) -> None:
     for name in ("alice", "bob"):
         write(file.with_name(f"{name}.yml"), users(name))
     file.symlink_to("alice.yml")
-    config = LiveWebConfig(file)
+    config = WebConfigReloader(file)
     file.unlink()
     file.symlink_to("bob.yml")
 
@@ -120,7 +120,7 @@ def test_a_broken_file_leaves_the_old_configuration_in_force_and_is_logged_once(
     broken: str | None,
 ) -> None:
     write(file, users("alice"))
-    config = LiveWebConfig(file)
+    config = WebConfigReloader(file)
     file.unlink() if broken is None else write(file, broken)
 
     for _ in range(3):
@@ -136,7 +136,7 @@ def test_a_broken_file_leaves_the_old_configuration_in_force_and_is_logged_once(
 
 def test_a_certificate_without_its_key_waits_for_the_key(file: Path) -> None:
     write(file, TLS)
-    config = LiveWebConfig(file)
+    config = WebConfigReloader(file)
     before = newest(config).tls
     key = (file.parent / "server.key").read_text()
     issue(file.parent, trustme.CA())
@@ -161,7 +161,7 @@ def test_only_a_reload_takes_a_protection_away(
     file: Path, logged: list[MutableMapping[str, Any]], first: str, then: str, lost: str
 ) -> None:
     write(file, first)
-    config = LiveWebConfig(file)
+    config = WebConfigReloader(file)
     before = newest(config)
     write(file, then)
 
@@ -174,7 +174,7 @@ def test_only_a_reload_takes_a_protection_away(
 
 def test_a_protection_is_added_without_a_reload(file: Path) -> None:
     write(file, "")
-    config = LiveWebConfig(file)
+    config = WebConfigReloader(file)
     write(file, TLS + users("alice"))
 
     assert {"TLS", "basic authentication"} == newest(config).protections
@@ -182,7 +182,7 @@ def test_a_protection_is_added_without_a_reload(file: Path) -> None:
 
 def test_a_reload_tells_what_is_wrong_and_leaves_the_old_configuration_in_force(file: Path) -> None:
     write(file, users("alice"))
-    config = LiveWebConfig(file)
+    config = WebConfigReloader(file)
     write(file, "users: {}")
 
     with pytest.raises(ConfigError, match="users: unknown key"):
@@ -192,7 +192,7 @@ def test_a_reload_tells_what_is_wrong_and_leaves_the_old_configuration_in_force(
 
 def test_many_requests_at_once_read_a_changed_file_once(file: Path, readings: list[Path]) -> None:
     write(file, users("alice"))
-    config = LiveWebConfig(file)
+    config = WebConfigReloader(file)
     write(file, users("bob"))
 
     async def ask_often() -> list[WebConfig]:
@@ -206,7 +206,7 @@ def test_reading_does_not_hold_up_the_event_loop(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(file, users("alice"))
-    config = LiveWebConfig(file)
+    config = WebConfigReloader(file)
     write(file, users("bob"))
     go_on = threading.Event()
 
@@ -230,7 +230,7 @@ def test_a_change_while_the_file_is_read_is_not_missed(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(file, users("alice"))
-    config = LiveWebConfig(file)
+    config = WebConfigReloader(file)
     write(file, users("bob"))
 
     def overtaken(path: Path) -> Reading:
@@ -247,7 +247,7 @@ def test_a_change_while_the_file_is_read_is_not_missed(
 
 def test_a_file_of_the_same_size_and_time_is_another_one_by_its_number(file: Path) -> None:
     write(file, users("alice"))
-    config = LiveWebConfig(file)
+    config = WebConfigReloader(file)
     times = file.stat().st_atime_ns, file.stat().st_mtime_ns
     write(file, users("carol"))
     os.utime(file, ns=times)

@@ -10,7 +10,7 @@ import pytest
 import trustme
 
 from exporter.web.tls import ServerTLS
-from exporter.web.webconfig.live import LiveWebConfig
+from exporter.web.webconfig.live import WebConfigReloader
 
 AUTHORITY = trustme.CA()
 STRANGER = trustme.CA()
@@ -34,7 +34,7 @@ def server(
 def written(directory: Path, text: str) -> ServerTLS:
     file = directory / "web.yml"
     file.write_text(text)
-    made = asyncio.run(LiveWebConfig(file).newest()).tls
+    made = asyncio.run(WebConfigReloader(file).newest()).tls
     assert made is not None
     return made
 

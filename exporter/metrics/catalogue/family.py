@@ -19,9 +19,9 @@ __all__ = [
     "LabelValues",
     "Merge",
     "Sample",
-    "SessionChoice",
     "SessionFamily",
     "SessionSamples",
+    "SessionStateSet",
     "SessionValue",
     "SnapshotFamily",
 ]
@@ -71,7 +71,7 @@ class SessionValue(SessionFamily):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SessionChoice(SessionFamily):
+class SessionStateSet(SessionFamily):
     """One value out of few: 1 at its own label, 0 at those of the others; `unknown` is shown only when it is the one."""
 
     chosen: Callable[[RestoreSession], StrEnum | None]

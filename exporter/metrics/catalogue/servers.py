@@ -15,7 +15,7 @@ def _optional(value: float | None) -> Sequence[Sample]:
 
 
 def _found(snapshot: Snapshot) -> Iterable[Sample]:
-    return [((found.session_id,), float(found.found)) for found in snapshot.found_ids]
+    return [((found.session_id,), float(found.found)) for found in snapshot.configured_ids]
 
 
 def _server_info(snapshot: Snapshot) -> Sequence[Sample]:

@@ -13,9 +13,9 @@ from exporter.metrics.catalogue.family import (
     Kind,
     LabelValues,
     Sample,
-    SessionChoice,
     SessionFamily,
     SessionSamples,
+    SessionStateSet,
     SessionValue,
 )
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionState
@@ -32,7 +32,7 @@ def _end(session: RestoreSession) -> float | None:
 
 
 _ALWAYS: tuple[SessionFamily, ...] = (
-    SessionChoice(
+    SessionStateSet(
         name="vb365_restore_session_state",
         kind=Kind.GAUGE,
         help="1 at the state the restore session is in, 0 at the others; API field state"
@@ -43,7 +43,7 @@ _ALWAYS: tuple[SessionFamily, ...] = (
         known=(SessionState.WORKING, SessionState.STOPPED),
         unknown=SessionState.UNKNOWN,
     ),
-    SessionChoice(
+    SessionStateSet(
         name="vb365_restore_session_result",
         kind=Kind.GAUGE,
         help="1 at the result the restore session ended with, 0 at the others; only when it is Stopped; API field result.",

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-__all__ = ["Ending", "Exchange", "Lifeline", "Watchdog", "current_exchange", "dialled"]
+__all__ = ["Cancellation", "Ending", "Exchange", "Watchdog", "current_exchange", "dialled"]
 
 _SLICE_SECONDS: Final = 0.1
 
 
-class Lifeline:
+class Cancellation:
     """Whether the client still lives: until it is closed or its owner's stop event is set."""
 
     def __init__(self, stop: threading.Event) -> None:
@@ -57,11 +57,11 @@ class Ending(Enum):
 class Exchange:
     """One request under way, and what to cut to end it. Belongs to the thread that makes the request."""
 
-    def __init__(self, lock: threading.Condition, *, until: float, outlives_stop: bool) -> None:
+    def __init__(self, lock: threading.Condition, *, until: float, allow_after_stop: bool) -> None:
         self._lock = lock
         self._cut: Callable[[], None] | None = None
         self.until = until
-        self.outlives_stop = outlives_stop
+        self.allow_after_stop = allow_after_stop
         self.ending: Ending | None = None
         self.sent = False
         """True from when the first byte of the request may have left."""
@@ -107,7 +107,7 @@ def current_exchange() -> Exchange | None:
 class Watchdog:
     """Watches over the requests of one client, in a thread that exists from the first one on."""
 
-    def __init__(self, lifeline: Lifeline, *, name: str) -> None:
+    def __init__(self, lifeline: Cancellation, *, name: str) -> None:
         self._lifeline = lifeline
         self._name = name
         self._changed = threading.Condition()
@@ -116,18 +116,18 @@ class Watchdog:
         self._idle = False
         self._closed = False
 
-    def begin(self, seconds: float, *, outlives_stop: bool = False) -> Exchange:
+    def begin(self, seconds: float, *, allow_after_stop: bool = False) -> Exchange:
         """Watch the request that this thread is about to make, until `finish`.
 
         Args:
             seconds: how long it may take as a whole.
-            outlives_stop: it is made although, or because, the client is stopped.
+            allow_after_stop: it is made although, or because, the client is stopped.
         """
         exchange = Exchange(
-            self._changed, until=time.monotonic() + seconds, outlives_stop=outlives_stop
+            self._changed, until=time.monotonic() + seconds, allow_after_stop=allow_after_stop
         )
         with self._changed:
-            if self._lifeline.over and not outlives_stop:
+            if self._lifeline.over and not allow_after_stop:
                 exchange.end(Ending.STOPPED)
             self._exchanges.add(exchange)
             if self._thread is None and not self._closed:
@@ -174,7 +174,7 @@ class Watchdog:
         now = time.monotonic()
         stopped = self._lifeline.over
         for exchange in self._exchanges:
-            if stopped and not exchange.outlives_stop:
+            if stopped and not exchange.allow_after_stop:
                 exchange.end(Ending.STOPPED)
             elif exchange.until <= now:
                 exchange.end(Ending.OVERTIME)

@@ -26,7 +26,7 @@ from exporter.vb365.errors import (
 )
 from exporter.vb365.http.body import BadBodyError, read_body
 from exporter.vb365.http.connections import Prepared, UnusableProxyError, new_session
-from exporter.vb365.http.deadlines import Ending, Lifeline, Watchdog
+from exporter.vb365.http.deadlines import Cancellation, Ending, Watchdog
 from exporter.vb365.http.exceptions import FOREIGN, translated
 from exporter.vb365.http.tls import UnusableFileError
 
@@ -64,11 +64,11 @@ class Request:
     method: str = "GET"
     authorization: str | None = None
     form: bytes | None = None
-    most_seconds: float | None = None
+    deadline_seconds: float | None = None
     """Bounds the whole request closer than usual."""
-    hold_seconds: float = 0.0
+    long_poll_seconds: float = 0.0
     """How long the server may wait for something to tell before it answers (long poll)."""
-    last_words: bool = False
+    allow_after_stop: bool = False
     """True for what is said after the client was stopped."""
 
     def __repr__(self) -> str:
@@ -100,7 +100,7 @@ class Transport:
         server: ServerConfig,
         *,
         observer: RequestObserver,
-        lifeline: Lifeline,
+        lifeline: Cancellation,
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         self._server = server
@@ -110,7 +110,7 @@ class Transport:
         parts = urlsplit(server.url)
         self._origin = f"https://{parts.netloc}"
         self._peer = parts.netloc
-        self._most_seconds = _WHOLE_REQUEST_TIMEOUTS * server.timeout
+        self._deadline_seconds = _WHOLE_REQUEST_TIMEOUTS * server.timeout
         self._slots = threading.BoundedSemaphore(server.max_concurrent_requests)
         self._watchdog = Watchdog(lifeline, name=f"watchdog-{server.name}")
         self._lock = threading.Lock()
@@ -128,8 +128,10 @@ class Transport:
             Vb365Error: there was no answer, or one that cannot be read.
         """
         # What is said at the end must not wait for what is being cut, and what waits by itself must not take a place.
-        with nullcontext() if request.last_words or request.hold_seconds else self._slots:
-            if self._lifeline.over and not request.last_words:
+        with (
+            nullcontext() if request.allow_after_stop or request.long_poll_seconds else self._slots
+        ):
+            if self._lifeline.over and not request.allow_after_stop:
                 raise StoppedError("not asked, the client is stopped", operation=request.operation)
             begun = time.perf_counter()
             outcome = self._outcome(request)
@@ -169,10 +171,10 @@ class Transport:
 
     def _outcome(self, request: Request) -> Answer | Vb365Error:
         """The answer, or the error: returned, so that no foreign exception hangs on it."""
-        most_seconds = request.hold_seconds + min(
-            self._most_seconds, request.most_seconds or self._most_seconds
+        deadline_seconds = request.long_poll_seconds + min(
+            self._deadline_seconds, request.deadline_seconds or self._deadline_seconds
         )
-        exchange = self._watchdog.begin(most_seconds, outlives_stop=request.last_words)
+        exchange = self._watchdog.begin(deadline_seconds, allow_after_stop=request.allow_after_stop)
         outcome: Answer | Vb365Error
         try:
             outcome = self._answer(request, self._ready_session(request.operation))
@@ -189,7 +191,7 @@ class Transport:
             outcome = StoppedError("given up, the client is stopped", operation=request.operation)
         elif ending is Ending.OVERTIME:
             outcome = RequestTimeoutError(
-                f"the whole request to {self._peer} took longer than {most_seconds:g} s",
+                f"the whole request to {self._peer} took longer than {deadline_seconds:g} s",
                 operation=request.operation,
             )
         if not isinstance(outcome, StoppedError):
@@ -207,7 +209,7 @@ class Transport:
         response = session.send(
             prepared,
             stream=True,
-            timeout=Timeout(connect=seconds, read=seconds + request.hold_seconds),  # type: ignore[arg-type]
+            timeout=Timeout(connect=seconds, read=seconds + request.long_poll_seconds),  # type: ignore[arg-type]
             verify=True,
             cert=None,
             proxies={},

@@ -14,18 +14,18 @@ from exporter.vb365.errors import BadResponseError
 from exporter.vb365.records.fields import BadFieldError, read_integer, read_session_id
 
 __all__ = [
-    "FROM_NOW_ON",
-    "OUTDATED_POSITION",
+    "EXPIRED_TOKEN",
+    "LATEST",
     "ChangeKind",
     "Changes",
     "SessionChange",
     "parse_changes",
 ]
 
-FROM_NOW_ON: Final = "latest"
+LATEST: Final = "latest"
 """The position that stands for the feed's end: what happens from now on."""
 
-OUTDATED_POSITION: Final = "OutdatedChangeToken"
+EXPIRED_TOKEN: Final = "OutdatedChangeToken"  # noqa: S105 - an error code, no secret
 """The `errorCode` of a server that does not know any more what came after a position."""
 
 _LONGEST_POSITION_CHARACTERS: Final = 4096

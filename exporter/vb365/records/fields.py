@@ -27,7 +27,7 @@ __all__ = [
     "read_enum",
     "read_integer",
     "read_session_id",
-    "read_texts",
+    "read_strings",
     "read_time",
 ]
 
@@ -108,7 +108,7 @@ def read_session_id(record: Record) -> str:
     return session_id
 
 
-def read_texts(record: Record, fields: Iterable[str]) -> list[str]:
+def read_strings(record: Record, fields: Iterable[str]) -> list[str]:
     """Texts, each cut to `MAX_TEXT_CHARACTERS`, and empty when there is none.
 
     Raises:

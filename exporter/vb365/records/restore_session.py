@@ -31,7 +31,7 @@ from exporter.vb365.records.fields import (
     read_enum,
     read_integer,
     read_session_id,
-    read_texts,
+    read_strings,
     read_time,
 )
 
@@ -212,7 +212,7 @@ def _session(session_id: str, record: Record) -> RestoreSession:
             RejectionReason.BAD_TIME if "creationTime" in record else RejectionReason.MISSING_FIELD,
             "creationTime",
         )
-    organization, name, initiated_by, details, scope_name, client_host, reason = read_texts(
+    organization, name, initiated_by, details, scope_name, client_host, reason = read_strings(
         record, _TEXTS
     )
     return RestoreSession(

@@ -11,12 +11,12 @@ from exporter.config.problems import ConfigError
 from exporter.web.webconfig.loader import Reading, WebConfig, read_web_config
 from exporter.web.webconfig.watch import Watch
 
-__all__ = ["LiveWebConfig"]
+__all__ = ["WebConfigReloader"]
 
 log = structlog.get_logger()
 
 
-class LiveWebConfig:
+class WebConfigReloader:
     """Reads a web configuration file, and again when it or a file it names has changed.
 
     What cannot be used leaves the old configuration in force and is logged once. So does a change

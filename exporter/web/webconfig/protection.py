@@ -14,7 +14,7 @@ from aiohttp import web
 
 from exporter.web.reply import Reply, error_reply
 from exporter.web.tls import ServerTLS
-from exporter.web.webconfig.live import LiveWebConfig
+from exporter.web.webconfig.live import WebConfigReloader
 from exporter.web.webconfig.loader import RateLimit
 from exporter.web.webconfig.passwords import Passwords, TooManyChecksError
 
@@ -36,12 +36,12 @@ class Protection:
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._config = LiveWebConfig(path)
+        self._config = WebConfigReloader(path)
         self._passwords = Passwords()
         self._bucket: TokenBucket | None = None
 
     def reload(self) -> None:
-        """Read the file now; see `LiveWebConfig.reload`."""
+        """Read the file now; see `WebConfigReloader.reload`."""
         self._config.reload()
 
     @property

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.vb365.http.deadlines import Ending, Lifeline, Watchdog, current_exchange, dialled
+from exporter.vb365.http.deadlines import Cancellation, Ending, Watchdog, current_exchange, dialled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,12 +16,12 @@ LONG = 60.0
 
 
 @pytest.fixture
-def lifeline(stop: threading.Event) -> Lifeline:
-    return Lifeline(stop)
+def lifeline(stop: threading.Event) -> Cancellation:
+    return Cancellation(stop)
 
 
 @pytest.fixture
-def watchdog(lifeline: Lifeline) -> Iterator[Watchdog]:
+def watchdog(lifeline: Cancellation) -> Iterator[Watchdog]:
     watchdog = Watchdog(lifeline, name="watchdog-test")
     yield watchdog
     watchdog.close()
@@ -36,7 +36,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 def test_a_lifeline_is_over_when_stopped_or_cut(stop: threading.Event) -> None:
-    one, other = Lifeline(stop), Lifeline(stop)
+    one, other = Cancellation(stop), Cancellation(stop)
     assert (one.over, other.over) == (False, False)
     one.cut()
     assert (one.over, other.over, stop.is_set()) == (True, False, False)
@@ -44,14 +44,16 @@ def test_a_lifeline_is_over_when_stopped_or_cut(stop: threading.Event) -> None:
     assert (one.over, other.over) == (True, True)
 
 
-def test_a_wait_lasts_as_long_as_asked_for(lifeline: Lifeline) -> None:
+def test_a_wait_lasts_as_long_as_asked_for(lifeline: Cancellation) -> None:
     begun = time.monotonic()
     assert lifeline.wait(0.15) is False
     assert 0.15 <= time.monotonic() - begun < LONG
 
 
 @pytest.mark.parametrize("how", ["stop", "cut"])
-def test_a_wait_ends_with_the_lifeline(lifeline: Lifeline, stop: threading.Event, how: str) -> None:
+def test_a_wait_ends_with_the_lifeline(
+    lifeline: Cancellation, stop: threading.Event, how: str
+) -> None:
     end = stop.set if how == "stop" else lifeline.cut
     threading.Timer(0.02, end).start()
     begun = time.monotonic()
@@ -99,7 +101,7 @@ def test_a_request_that_begins_after_the_stop_ends_before_it_has_a_socket(
 
 
 def test_a_request_that_begins_after_closing_ends_without_the_thread(
-    lifeline: Lifeline, pair: tuple[socket.socket, socket.socket]
+    lifeline: Cancellation, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     watchdog = Watchdog(lifeline, name="watchdog-test")
     lifeline.cut()
@@ -114,7 +116,7 @@ def test_last_words_outlive_the_stop_but_not_their_time(
     watchdog: Watchdog, stop: threading.Event, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     stop.set()
-    exchange = watchdog.begin(0.3, outlives_stop=True)
+    exchange = watchdog.begin(0.3, allow_after_stop=True)
     exchange.watch_socket(pair[0])
     begun = time.monotonic()
     assert pair[0].recv(1) == b""
@@ -151,7 +153,7 @@ def test_a_watchdog_that_fell_asleep_wakes_for_the_next_request(
 
 
 def test_a_watchdog_has_no_thread_before_there_is_a_request_and_none_after_closing(
-    lifeline: Lifeline,
+    lifeline: Cancellation,
 ) -> None:
     before = threading.active_count()
     watchdog = Watchdog(lifeline, name="watchdog-test")

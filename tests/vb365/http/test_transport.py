@@ -352,7 +352,7 @@ def test_a_closer_bound_for_one_request_is_kept(serve: Serve, transport: MakeTra
         connection.request()
         connection.wait()
 
-    request = Request(operation="token", target="/", most_seconds=0.05)
+    request = Request(operation="token", target="/", deadline_seconds=0.05)
     error = failure(transport(serve(talk).url), request)
     assert "took longer than 0.05 s" in str(error)
 
@@ -412,7 +412,7 @@ def test_nothing_is_asked_once_the_client_is_stopped(
     assert isinstance(failure(client), StoppedError)
     assert server.connections == 0
     assert not observer.requests
-    last = Request(operation="token", target="/", most_seconds=GENEROUS, last_words=True)
+    last = Request(operation="token", target="/", deadline_seconds=GENEROUS, allow_after_stop=True)
     assert client.exchange(last).status == 200
 
 
@@ -422,7 +422,9 @@ def test_last_words_do_not_wait_for_a_slot(
     client = transport(serve(answering(http())).url, max_concurrent_requests=1)
     stop.set()
     with client._slots:
-        last = Request(operation="token", target="/", most_seconds=GENEROUS, last_words=True)
+        last = Request(
+            operation="token", target="/", deadline_seconds=GENEROUS, allow_after_stop=True
+        )
         assert client.exchange(last).status == 200
 
 

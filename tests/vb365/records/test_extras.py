@@ -23,7 +23,7 @@ def event(number: int, **changes: Any) -> dict[str, Any]:
         "status": "Success",
         "itemSizeBytes": 1000,
         "itemName": "Re: salaries",
-        "source": "Ben Young\\Inbox",
+        "source": "Ben Young\\ChangeQueue",
         "order": number,
         **changes,
     }
