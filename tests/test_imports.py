@@ -14,17 +14,16 @@ ROOT = Path(exporter.__file__).parent
 
 # Which rooms a room may import from, itself aside.
 ALLOWED = {
-    "audit": {"system", "vb365"},
+    "audit": {"system", "text", "vb365"},
     "config": set[str](),
-    "logs": set[str](),
+    "logs": {"text"},
     "flags": {"logs"},
     "system": set[str](),
-    "table": set[str](),
-    "timespans": set[str](),
-    "vb365": {"config"},
+    "text": set[str](),
+    "vb365": {"config", "text"},
     "polling": {"config", "vb365"},
-    "metrics": {"config", "polling", "vb365"},
-    "web": {"config", "metrics", "timespans"},
+    "metrics": {"config", "polling", "text", "vb365"},
+    "web": {"config", "metrics", "text"},
     "simulator": set[str](),
     "service": {"audit", "config", "metrics", "polling", "system", "vb365", "web"},
     "commands": {
@@ -34,8 +33,7 @@ ALLOWED = {
         "service",
         "simulator",
         "system",
-        "table",
-        "timespans",
+        "text",
         "vb365",
         "web",
     },

@@ -17,8 +17,7 @@ from exporter.config import Config, ServerConfig
 from exporter.flags import ListFormat
 from exporter.metrics.labels import label_value
 from exporter.system.files import write_stdout
-from exporter.table import format_table
-from exporter.timespans import human_duration
+from exporter.text import format_table, human_duration
 from exporter.vb365.client import Client
 from exporter.vb365.errors import Vb365Error, one_line
 from exporter.vb365.http.tls import warn_if_unverified

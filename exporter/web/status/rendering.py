@@ -7,7 +7,7 @@ from typing import Final
 
 import jinja2
 
-from exporter.timespans import human_duration
+from exporter.text import human_duration
 from exporter.web.status import wording
 from exporter.web.status.page import SessionRow, StatusPage
 from exporter.web.status.style import STYLE, template

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from exporter.timespans import human_duration
+from exporter.text import human_duration
 from exporter.web.status.page import SessionRow, StatusPage
 from exporter.web.status.wording import (
     clock_time,

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from exporter.timespans import human_duration
+from exporter.text import human_duration
 from exporter.web.status.page import ServerStatus, StatusPage
 from exporter.web.status.wording import (
     counted,

@@ -1,17 +1,47 @@
 from __future__ import annotations
 
+import math
 import unicodedata
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.table import format_table
+from exporter.text import format_table, human_duration
 
 PRINTABLE = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=20)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.9, "0 s"),
+        (59.99, "59 s"),
+        (60, "1 min"),
+        (245, "4 min 5 s"),
+        (3600, "1 h"),
+        (3661, "1 h 1 min"),
+        (3_605, "1 h"),
+        (183_600, "2 d 3 h"),
+        (86_400 * 400, "400 d"),
+        (-5, "0 s"),
+        (None, "unknown"),
+        (math.nan, "unknown"),
+        (math.inf, "unknown"),
+    ],
+)
+def test_a_duration_is_formatted_by_its_two_largest_units(seconds: float | None, text: str) -> None:
+    assert human_duration(seconds) == text
+
+
+@given(st.floats())
+def test_every_number_can_be_formatted_as_a_duration(seconds: float) -> None:
+    assert human_duration(seconds)
+
+
 def columns(text: str) -> int:
-    """How many columns of a terminal a text takes, counted the slow way."""
+    """Count the terminal columns of a text character by character."""
     total = 0
     for character in text:
         if unicodedata.category(character) not in {"Mn", "Me"}:
@@ -41,9 +71,9 @@ def test_the_second_column_begins_at_the_same_place_in_every_line(
 ) -> None:
     lines = format_table([(first, f"|{second}") for first, second in cells]).split("\n")[:-1]
 
-    assert len(cells) == len(lines)
+    assert len(lines) == len(cells)
     starts = {
         columns(line.removesuffix(f"|{second}"))
         for line, (_, second) in zip(lines, cells, strict=True)
     }
-    assert {2 + max(columns(first) for first, _ in cells)} == starts
+    assert starts == {2 + max(columns(first) for first, _ in cells)}

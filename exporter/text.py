@@ -1,0 +1,51 @@
+"""Foreign text made harmless, instants, and durations and tables for people."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import unicodedata
+from collections.abc import Sequence
+
+__all__ = ["format_table", "human_duration"]
+
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+_COLUMN_GAP = "  "
+
+
+def human_duration(seconds: float | None) -> str:
+    """Format a duration by its two largest units: `2 d 3 h`, `4 min 5 s`, `12 s`.
+
+    Negative durations, a result of clock skew, become `0 s`; None, NaN and infinities become `unknown`.
+    """
+    if seconds is None or not math.isfinite(seconds):
+        return "unknown"
+    rest = max(0, int(seconds))
+    for (size, name), (small_size, small_name) in itertools.pairwise(_UNITS):
+        if rest >= size:
+            small = rest % size // small_size
+            return f"{rest // size} {name}" + (f" {small} {small_name}" if small else "")
+    return f"{rest} s"
+
+
+def format_table(rows: Sequence[Sequence[str]]) -> str:
+    """Format rows as lines, each column as wide in a terminal as its widest cell. Cells must be printable."""
+    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+    return "".join(
+        _COLUMN_GAP.join(
+            cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)
+        ).rstrip()
+        + "\n"
+        for row in rows
+    )
+
+
+def _width(text: str) -> int:
+    """Return the number of terminal columns the text takes."""
+    return len(text) if text.isascii() else sum(map(_character_width, text))
+
+
+def _character_width(character: str) -> int:
+    if unicodedata.category(character) in {"Mn", "Me"}:
+        return 0  # combining: drawn over the previous character
+    return 2 if unicodedata.east_asian_width(character) in {"W", "F"} else 1
