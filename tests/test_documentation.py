@@ -18,7 +18,7 @@ from exporter.metrics.catalogue import all_families
 from exporter.vb365.errors import Reason
 from exporter.vb365.records.extras import Statistics
 from exporter.vb365.records.restore_session import RestoreSession, parse_session
-from support.alerts import DEPLOY, alerts, rules
+from support.alert_rules import DEPLOY, alerts, rules
 from support.documentation import DOCS, ROOT, TABLES, keys_table, pages, written
 from support.screenshots import PICTURES
 

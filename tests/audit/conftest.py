@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.logged import Log, logged
+from support.log_capture import Log, logged
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import pytest
 from exporter.audit.file import AuditFile, Limits
 from exporter.audit.record import Event, Told, line
 from exporter.system.files import OutputError
-from support.audits import BadDisk, all_files, noon
-from support.logged import Log
-from support.sessions import running, session_id
+from support.audit_files import BadDisk, all_files, noon
+from support.log_capture import Log
+from support.sample_sessions import running, session_id
 
 DAY_SECONDS = 86400.0
 

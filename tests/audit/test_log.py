@@ -17,7 +17,7 @@ from exporter.audit.log import _limits
 from exporter.system.files import OutputError
 from exporter.vb365.records.extras import Statistics
 from exporter.vb365.records.restore_session import RestoreSession
-from support.audits import (
+from support.audit_files import (
     LONG_SECONDS,
     BadDisk,
     Failures,
@@ -28,8 +28,8 @@ from support.audits import (
     unexpected,
     write,
 )
-from support.logged import Log
-from support.sessions import finished, running, session_id
+from support.log_capture import Log
+from support.sample_sessions import finished, running, session_id
 
 # Small enough that every few lines a file is rotated, with all of them kept.
 ROTATING = Limits(most_bytes=2000)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from exporter.audit.record import BEGINNING, Event, Told, events_in, line
 from exporter.vb365.records.extras import Statistics
 from exporter.vb365.records.restore_session import SessionState, SessionType
-from support.audits import noon
-from support.sessions import NOON, finished, running, session_id
+from support.audit_files import noon
+from support.sample_sessions import NOON, finished, running, session_id
 
 # Whatever a Python string can hold, lone surrogates too.
 TEXTS = st.text(st.characters(exclude_categories=()))

@@ -7,9 +7,9 @@ import pytest
 
 from exporter.audit.record import Event, Told, line
 from exporter.audit.rotated import new_name, rotated_files, told_in
-from support.audits import noon
-from support.logged import Log
-from support.sessions import running, session_id
+from support.audit_files import noon
+from support.log_capture import Log
+from support.sample_sessions import running, session_id
 
 LINE = line(Event.STARTED, "hq", running(1), noon())
 TOLD = Told(Event.STARTED, "hq", session_id(1))

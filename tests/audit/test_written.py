@@ -5,7 +5,7 @@ import tracemalloc
 from exporter.audit.record import Event, Told
 from exporter.audit.written import Written
 from exporter.vb365.records.restore_session import SessionState
-from support.sessions import finished, running, session_id
+from support.sample_sessions import finished, running, session_id
 
 STARTED = Told(Event.STARTED, "hq", session_id(1))
 ENDED = Told(Event.ENDED, "hq", session_id(1))

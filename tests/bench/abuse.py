@@ -21,9 +21,9 @@ from pathlib import Path
 import bcrypt
 import trustme
 
-from support.figures import milliseconds, quantile, show
-from support.programs import EXPORTER, free_port, started
-from support.running import wait_until
+from support.benchmark_figures import milliseconds, quantile, show
+from support.exporter_harness import wait_until
+from support.processes import EXPORTER, free_port, started
 
 SESSIONS = 1000
 # The last round is longer than the server waits for silent clients.
@@ -88,7 +88,7 @@ class Scenario:
     @contextmanager
     def _abusers(self) -> Iterator[None]:
         command = [
-            *(sys.executable, "-m", "support.abusers"),
+            *(sys.executable, "-m", "support.abusive_clients"),
             *(self.kind, str(self.number), self.target.address),
         ]
         with subprocess.Popen(

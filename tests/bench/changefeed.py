@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
-from support.asked import Metrics, Server
-from support.figures import milliseconds, quantile, show
-from support.programs import EXPORTER, free_port, started
-from support.running import wait_until
+from support.benchmark_clients import Metrics, Server
+from support.benchmark_figures import milliseconds, quantile, show
+from support.exporter_harness import wait_until
+from support.processes import EXPORTER, free_port, started
 
 CHANGES = 500
 RESULTS = ("Success", "Warning", "Failed")

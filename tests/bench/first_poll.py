@@ -19,9 +19,9 @@ import requests
 import exporter.logs
 from exporter.config import ServerConfig
 from exporter.system.garbage import raise_gc_threshold
-from support.canned import CannedApi, canned_api
-from support.figures import milliseconds, show
-from support.polls import polled_server
+from support.benchmark_figures import milliseconds, show
+from support.nginx_api import CannedApi, canned_api
+from support.single_poller import polled_server
 
 SIZES = (100, 1_000, 10_000, 100_000)
 CONFIGURED_IDS = 10_000

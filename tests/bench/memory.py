@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
-from support.figures import kilobytes, show, times
-from support.polled import PolledExporter, polled_exporter
-from support.scraping import Scraper
+from support.benchmark_figures import kilobytes, show, times
+from support.benchmark_scraper import Scraper
+from support.exporter_process import PolledExporter, polled_exporter
 
 SCRAPERS = 10
 SETTLE_SECONDS = 10.0

@@ -15,9 +15,9 @@ import exporter.logs
 from exporter.config import parse_config
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.figures import show
-from support.polls import polled_server
-from support.running import server_yaml
+from support.benchmark_figures import show
+from support.exporter_harness import server_yaml
+from support.single_poller import polled_server
 
 HISTORIES = (0, 100, 1_000, 10_000, 100_000)
 CONFIGURED_IDS = 10_000

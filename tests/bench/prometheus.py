@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from support.figures import show, times
-from support.nginx import file_server, write_body
-from support.programs import require
-from support.prometheus import Prometheus, running_prometheus
-from support.scraping import Scraper
-from support.serving import serving
+from support.benchmark_figures import show, times
+from support.benchmark_scraper import Scraper
+from support.benchmark_server import serving
+from support.nginx_files import file_server, write_body
+from support.processes import require
+from support.prometheus_process import Prometheus, running_prometheus
 
 SCRAPES = 4
 # Room for the default time-out of 10 s; few sessions do not need it.

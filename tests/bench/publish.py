@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from support.benchmark_figures import in_turns, median_ratio, milliseconds, show, times, work_of
 from support.expositions import publisher
-from support.figures import in_turns, median_ratio, milliseconds, show, times, work_of
-from support.histories import History
-from support.sessions import NOON
+from support.sample_history import History
+from support.sample_sessions import NOON
 
 RUNNING = 100
 ROUNDS = 15

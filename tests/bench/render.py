@@ -16,9 +16,9 @@ from exporter.metrics.families import render_snapshot
 from exporter.metrics.formats import Format
 from exporter.metrics.sessions import render_sessions
 from exporter.polling.snapshot import Snapshot
+from support.benchmark_figures import in_turns, median_ratio, milliseconds, show, times, work_of
 from support.expositions import LibraryFamilies, body, publisher
-from support.figures import in_turns, median_ratio, milliseconds, show, times, work_of
-from support.histories import History
+from support.sample_history import History
 
 ROUNDS = 5
 INFO_LABELS = ("name", "initiated_by", "client_host", "details")

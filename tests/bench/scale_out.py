@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import exporter.logs
-from support.figures import show
-from support.fleet import Fleet, Instance, fleet, instances, moved, servers_of
-from support.prometheus import running_prometheus, scrape_configuration
-from support.running import wait_until
+from support.benchmark_figures import show
+from support.exporter_fleet import Fleet, Instance, fleet, instances, moved, servers_of
+from support.exporter_harness import wait_until
+from support.prometheus_process import running_prometheus, scrape_configuration
 
 SERVERS = 200
 SHARDS = 4

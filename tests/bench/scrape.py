@@ -14,15 +14,15 @@ from pathlib import Path
 import requests
 
 from exporter.metrics.formats import Format
+from support.benchmark_figures import in_turns, median_ratio, milliseconds, quantile, show, times
+from support.benchmark_scraper import Scraper
+from support.benchmark_server import serving
+from support.exporter_harness import wait_until
+from support.exporter_process import simulated_server
 from support.expositions import body, publisher
-from support.figures import in_turns, median_ratio, milliseconds, quantile, show, times
-from support.histories import History
-from support.nginx import file_server, write_body
-from support.polled import simulated_server
-from support.programs import free_port, program, require, started
-from support.running import wait_until
-from support.scraping import Scraper
-from support.serving import serving
+from support.nginx_files import file_server, write_body
+from support.processes import free_port, program, require, started
+from support.sample_history import History
 
 COLUMNS = ("sessions", "scraped", "bytes")
 

@@ -20,9 +20,9 @@ from requests.adapters import HTTPAdapter
 import exporter.logs
 from exporter.system.garbage import raise_gc_threshold
 from exporter.vb365.records.restore_session import RestoreSession
-from support.canned import CannedApi, canned_api
-from support.figures import show
-from support.polls import client_of
+from support.benchmark_figures import show
+from support.nginx_api import CannedApi, canned_api
+from support.single_poller import client_of
 
 SESSIONS = 4_000
 WORKERS = 32

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from support.figures import in_turns, median_ratio, milliseconds, show, times
-from support.polled import polled_exporter
-from support.programs import EXPORTER, clean_environment, free_port, started
-from support.scraping import Scraper
+from support.benchmark_figures import in_turns, median_ratio, milliseconds, show, times
+from support.benchmark_scraper import Scraper
+from support.exporter_process import polled_exporter
+from support.processes import EXPORTER, clean_environment, free_port, started
 
 ROUNDS = 15
 IDLE_SECONDS = 150.0

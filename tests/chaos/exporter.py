@@ -16,7 +16,7 @@ from pathlib import Path
 from exporter import logs
 from exporter.polling.snapshot import Snapshot
 from exporter.service.service import Service
-from support.running import running_exporter
+from support.exporter_harness import running_exporter
 
 FAULTY = "faulty"
 POLL_SECONDS = 5

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from support.prometheus import Prometheus
-from support.stepping import Key
+from support.exporter_stepped import Key
+from support.prometheus_process import Prometheus
 
 __all__ = ["Record"]
 

@@ -9,7 +9,7 @@ from random import Random
 
 from exporter.simulator import Simulator
 from exporter.vb365.errors import Reason
-from support.failures import FAILURES, NAME_NOT_RESOLVED, Failure, Series, Strike, Whose
+from support.failure_catalogue import FAILURES, NAME_NOT_RESOLVED, Failure, Series, Strike, Whose
 
 __all__ = ["Poll", "Trials"]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from exporter.commands.list_sessions import Listing, json_text, table_text
 from exporter.vb365.records.restore_session import SessionResult, SessionState, SessionType
-from support.sessions import NOON, finished, running, session_id
+from support.sample_sessions import NOON, finished, running, session_id
 
 HOSTILE = "evil\x1b[2J\n\t\x7f\x9b\u202egro\ud800"
 

@@ -24,8 +24,8 @@ from exporter.metrics.catalogue import (
 from exporter.vb365.errors import Reason
 from exporter.vb365.records.extras import EventOperation, EventStatus
 from exporter.vb365.records.restore_session import SessionResult, SessionState, SessionType
-from support.alerts import DEPLOY, RULE_TESTS, RULES, Alert, alerts, load, rules
-from support.programs import program
+from support.alert_rules import DEPLOY, RULE_TESTS, RULES, Alert, alerts, load, rules
+from support.processes import program
 
 ALERTS = alerts()
 TEST_FILES = sorted(RULE_TESTS.glob("*.test.yml"))

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from support.alertmanager import Alertmanager, running_alertmanager
-from support.alerts import ALERTMANAGER, alerts, load
-from support.programs import program
-from support.running import wait_until
+from support.alert_rules import ALERTMANAGER, alerts, load
+from support.alertmanager_process import Alertmanager, running_alertmanager
+from support.exporter_harness import wait_until
+from support.processes import program
 
 SEVERITY = {alert.name: alert.severity for alert in alerts()}
 SESSION = {"organization": "contoso.onmicrosoft.com", "type": "Vex", "session_id": "635b22cf"}

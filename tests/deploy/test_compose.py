@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from support.alerts import DEPLOY, load
-from support.programs import program, tool
+from support.alert_rules import DEPLOY, load
+from support.processes import program, tool
 
 DOCKER = DEPLOY / "docker"
 COMPOSE = DOCKER / "compose.yml"

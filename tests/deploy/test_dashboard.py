@@ -12,7 +12,7 @@ import yaml
 
 from exporter.vb365.records.extras import EventOperation
 from exporter.vb365.records.restore_session import SessionResult, SessionState, SessionType
-from support.grafana import Query, dashboard, filled, queries
+from support.grafana_queries import Query, dashboard, filled, queries
 from vb365_dashboard import UID
 from vb365_dashboard.board import JSON_FILE, rendered
 from vb365_dashboard.look import RESULTS, TYPES

@@ -14,8 +14,8 @@ from threading import Thread
 
 import pytest
 
-from support.image import DOCKERFILE, ROOT, Step, stages
-from support.programs import free_port, tool
+from support.docker_image import DOCKERFILE, ROOT, Step, stages
+from support.processes import free_port, tool
 
 HEALTHCHECK = DOCKERFILE.with_name("healthcheck.py")
 # A process with the exporter's command line, whoever answers at its address.

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from exporter.config import parse_config
-from support.alerts import RULES, load
-from support.manifests import (
+from support.alert_rules import RULES, load
+from support.kubernetes_manifests import (
     KUBERNETES,
     Manifest,
     container,
@@ -27,8 +27,8 @@ from support.manifests import (
     problems,
     rules_checked,
 )
-from support.programs import kube_program
-from support.prometheusrule import MANIFEST, rendered
+from support.kubernetes_prometheusrule import MANIFEST, rendered
+from support.processes import kube_program
 
 BASE = "base"
 SHARDED = "overlays/sharded"

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from exporter.metrics.catalogue import all_families
-from support.alerts import DEPLOY, RULES, RUNBOOKS, Alert, alerts, rules
-from support.programs import program
+from support.alert_rules import DEPLOY, RULES, RUNBOOKS, Alert, alerts, rules
+from support.processes import program
 
 ALERTS = alerts()
 SECTIONS = ["What it means", "What users notice", "Look", "Do", "Leave it"]

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from exporter.flags import parse
-from support.alerts import DEPLOY
-from support.programs import program
+from support.alert_rules import DEPLOY
+from support.processes import program
 
 SYSTEMD = DEPLOY / "systemd"
 SERVICE = SYSTEMD / "vb365-restore-exporter.service"

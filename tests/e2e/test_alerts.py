@@ -12,12 +12,12 @@ import yaml
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.alertmanager import running_alertmanager, running_webhook
-from support.alerts import DEPLOY, alerts, load
-from support.programs import EXPORTER, free_port, started
-from support.prometheus import Prometheus, running_prometheus
-from support.running import server_yaml, wait_until
-from support.shortened import alertmanager_config, write_rules
+from support.alert_rules import DEPLOY, alerts, load
+from support.alertmanager_process import running_alertmanager, running_webhook
+from support.exporter_harness import server_yaml, wait_until
+from support.processes import EXPORTER, free_port, started
+from support.prometheus_process import Prometheus, running_prometheus
+from support.short_alert_rules import alertmanager_config, write_rules
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 

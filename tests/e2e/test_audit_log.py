@@ -16,9 +16,9 @@ import requests
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.audits import events_of, lines_of
-from support.programs import EXPORTER, clean_environment, free_port, run
-from support.running import server_yaml, wait_until, write_config
+from support.audit_files import events_of, lines_of
+from support.exporter_harness import server_yaml, wait_until, write_config
+from support.processes import EXPORTER, clean_environment, free_port, run
 
 pytestmark = pytest.mark.e2e
 

@@ -16,8 +16,8 @@ from vb365.support import Connection, Server, http
 from exporter.simulator import Simulator
 from exporter.simulator.certificates import Certificates
 from exporter.simulator.world.world import World
-from support.programs import EXPORTER, free_port, started
-from support.running import wait_until
+from support.exporter_harness import wait_until
+from support.processes import EXPORTER, free_port, started
 
 pytestmark = pytest.mark.e2e
 

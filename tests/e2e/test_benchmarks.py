@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from support.programs import program
+from support.processes import program
 
 pytestmark = pytest.mark.e2e
 

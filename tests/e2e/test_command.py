@@ -11,8 +11,8 @@ import pytest
 import requests
 
 from exporter import __version__
-from support.programs import EXPORTER, free_port, run, started
-from support.running import wait_until
+from support.exporter_harness import wait_until
+from support.processes import EXPORTER, free_port, run, started
 
 pytestmark = pytest.mark.e2e
 

@@ -11,10 +11,10 @@ import pytest
 from exporter.simulator import Simulator
 from exporter.simulator.world.sessions import datetime_from_ticks
 from exporter.simulator.world.world import World
-from support.grafana import Query, ask, label_values, queries
-from support.programs import EXPORTER, free_port, started
-from support.prometheus import Prometheus, running_prometheus
-from support.running import running_exporter, server_yaml, wait_until
+from support.exporter_harness import running_exporter, server_yaml, wait_until
+from support.grafana_queries import Query, ask, label_values, queries
+from support.processes import EXPORTER, free_port, started
+from support.prometheus_process import Prometheus, running_prometheus
 
 pytestmark = pytest.mark.e2e
 

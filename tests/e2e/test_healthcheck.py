@@ -14,10 +14,10 @@ import pytest
 import trustme
 import yaml
 
-from support.image import DOCKERFILE
-from support.manifests import container, kustomized
-from support.programs import EXPORTER, free_port, started
-from support.running import wait_until
+from support.docker_image import DOCKERFILE
+from support.exporter_harness import wait_until
+from support.kubernetes_manifests import container, kustomized
+from support.processes import EXPORTER, free_port, started
 
 pytestmark = pytest.mark.e2e
 

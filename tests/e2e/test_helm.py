@@ -16,8 +16,8 @@ import yaml
 
 from exporter import __version__
 from exporter.config import parse_config
-from support.alerts import DEPLOY, RULES, alerts, load
-from support.manifests import (
+from support.alert_rules import DEPLOY, RULES, alerts, load
+from support.kubernetes_manifests import (
     Manifest,
     container,
     documents,
@@ -29,7 +29,7 @@ from support.manifests import (
     problems,
     rules_checked,
 )
-from support.programs import kube_program
+from support.processes import kube_program
 
 pytestmark = pytest.mark.e2e
 

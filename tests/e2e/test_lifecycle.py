@@ -17,8 +17,8 @@ import requests
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.programs import EXPORTER, clean_environment, free_port, started
-from support.running import server_yaml, wait_until
+from support.exporter_harness import server_yaml, wait_until
+from support.processes import EXPORTER, clean_environment, free_port, started
 
 pytestmark = pytest.mark.e2e
 

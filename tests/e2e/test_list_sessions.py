@@ -12,8 +12,8 @@ import pytest
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.programs import EXPORTER, clean_environment, run, started
-from support.running import server_yaml, wait_until, write_config
+from support.exporter_harness import server_yaml, wait_until, write_config
+from support.processes import EXPORTER, clean_environment, run, started
 
 pytestmark = pytest.mark.e2e
 

@@ -14,8 +14,8 @@ import requests
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.programs import EXPORTER, free_port, started
-from support.running import server_yaml, wait_until, write_config
+from support.exporter_harness import server_yaml, wait_until, write_config
+from support.processes import EXPORTER, free_port, started
 
 pytestmark = pytest.mark.e2e
 

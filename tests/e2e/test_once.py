@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.programs import EXPORTER, clean_environment, program, run, started
-from support.running import server_yaml, wait_until, write_config
+from support.exporter_harness import server_yaml, wait_until, write_config
+from support.processes import EXPORTER, clean_environment, program, run, started
 
 pytestmark = pytest.mark.e2e
 

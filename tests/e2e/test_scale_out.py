@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from support.fleet import fleet, instances, moved, servers_of
-from support.prometheus import running_prometheus, scrape_configuration
-from support.running import wait_until
+from support.exporter_fleet import fleet, instances, moved, servers_of
+from support.exporter_harness import wait_until
+from support.prometheus_process import running_prometheus, scrape_configuration
 
 pytestmark = pytest.mark.e2e
 

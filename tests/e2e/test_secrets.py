@@ -22,10 +22,10 @@ from vb365.support import Server, answering, http
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.failures import FAILURES, NAME_NOT_RESOLVED, Failure, Strike, Whose
-from support.leaks import leaks
-from support.programs import EXPORTER, free_port, run, started
-from support.running import wait_until
+from support.exporter_harness import wait_until
+from support.failure_catalogue import FAILURES, NAME_NOT_RESOLVED, Failure, Strike, Whose
+from support.processes import EXPORTER, free_port, run, started
+from support.secret_leaks import leaks
 
 pytestmark = pytest.mark.e2e
 

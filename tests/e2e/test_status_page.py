@@ -10,11 +10,18 @@ from web.support import EMPTY_PAGE, FakeBackend
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from exporter.web.status import StatusPage
-from support.browser import Browser, Tab, running_browser
-from support.pages import left_open, page_of, served, snapshot_of, some_sessions, trouble_page
-from support.running import running_exporter, server_yaml, wait_until
+from support.browser_process import Browser, Tab, running_browser
+from support.exporter_harness import running_exporter, server_yaml, wait_until
+from support.sample_sessions import running
 from support.screenshots import PICTURES, Picture, take
-from support.sessions import running
+from support.status_pages import (
+    left_open,
+    page_of,
+    served,
+    snapshot_of,
+    some_sessions,
+    trouble_page,
+)
 
 pytestmark = pytest.mark.e2e
 

@@ -11,9 +11,9 @@ import requests
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.programs import HttpProgram, free_port, program, run, started
-from support.running import server_yaml, wait_until, write_config
-from support.stepping import Samples, Scrape
+from support.exporter_harness import server_yaml, wait_until, write_config
+from support.exporter_stepped import Samples, Scrape
+from support.processes import HttpProgram, free_port, program, run, started
 
 pytestmark = pytest.mark.e2e
 

@@ -9,10 +9,10 @@ import requests
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.programs import EXPORTER, free_port, started
-from support.running import server_yaml, wait_until, write_config
-from support.stepping import Samples, Scrape
-from support.victoria import VictoriaMetrics, running_victoria_metrics
+from support.exporter_harness import server_yaml, wait_until, write_config
+from support.exporter_stepped import Samples, Scrape
+from support.processes import EXPORTER, free_port, started
+from support.victoriametrics_process import VictoriaMetrics, running_victoria_metrics
 
 pytestmark = pytest.mark.e2e
 

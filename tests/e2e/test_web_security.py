@@ -17,9 +17,9 @@ import pytest
 import trustme
 import yaml
 
-from support.programs import EXPORTER, free_port, program, run, started
-from support.prometheus import running_prometheus
-from support.running import wait_until
+from support.exporter_harness import wait_until
+from support.processes import EXPORTER, free_port, program, run, started
+from support.prometheus_process import running_prometheus
 
 pytestmark = pytest.mark.e2e
 

@@ -13,10 +13,10 @@ import requests
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support import windows
-from support.programs import clean_environment, free_port, started
-from support.running import server_yaml, wait_until, write_config
-from support.stepping import Scrape
+from support import windows_emulation as windows
+from support.exporter_harness import server_yaml, wait_until, write_config
+from support.exporter_stepped import Scrape
+from support.processes import clean_environment, free_port, started
 
 pytestmark = pytest.mark.e2e
 

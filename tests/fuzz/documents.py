@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from support.sessions import session_id
+from support.sample_sessions import session_id
 
 __all__ = ["IDS", "LARGE_BYTES", "bodies", "grants", "instances", "pages", "records"]
 

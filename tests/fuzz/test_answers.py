@@ -7,13 +7,13 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
-from fuzz.bench import PASSWORD, Bench, Outcome
 from fuzz.documents import IDS
+from fuzz.harness import PASSWORD, Harness, Outcome
 from fuzz.replies import Script, scripts
 from fuzz.scrapes import Scrape
 from hypothesis import HealthCheck, given, settings
 
-from support.running import wait_until
+from support.exporter_harness import wait_until
 
 POLLS = 3
 WORKING = "vb365_restore_sessions_working"
@@ -21,18 +21,18 @@ STOPPED = "vb365_restore_sessions_stopped"
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(tmp_path_factory.mktemp("fuzz"))
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Harness:
+    return Harness(tmp_path_factory.mktemp("fuzz"))
 
 
 @given(script=scripts())
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_any_answers_end_in_a_success_or_a_typed_failure_and_in_true_scrapes(
-    bench: Bench, script: Script
+    harness: Harness, script: Script
 ) -> None:
     threads = threading.active_count()
 
-    outcome = bench.run(script, polls=POLLS)
+    outcome = harness.run(script, polls=POLLS)
 
     assert len(outcome.scrapes) == POLLS + 1
     for polls, scrape in enumerate(outcome.scrapes[:-1], start=1):

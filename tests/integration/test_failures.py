@@ -1,4 +1,4 @@
-"""What the exporter makes of every failure of the API, over real HTTPS; the rows are in `support.failures`."""
+"""What the exporter makes of every failure of the API, over real HTTPS; the rows are in `support.failure_catalogue`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ import pytest
 from exporter.simulator import Simulator
 from exporter.simulator.faults.catalogue import CATALOGUE
 from exporter.simulator.world.world import World
-from support.failures import (
+from support.expected_metrics import counts, statements
+from support.exporter_harness import wait_until
+from support.exporter_stepped import Samples, Scrape
+from support.failure_catalogue import (
     FAILURES,
     NAME_NOT_RESOLVED,
     POLL_AGAIN,
@@ -25,10 +28,7 @@ from support.failures import (
     Strike,
     Whose,
 )
-from support.running import wait_until
-from support.scenes import Resolver, Scene, set_scene
-from support.stepping import Samples, Scrape
-from support.truth import counts, statements
+from support.failure_scenario import Resolver, Scene, set_scene
 
 BETWEEN_POLLS_SECONDS = 80.0
 """The second poll after a success comes before `stale_after` (180 s), the third one after it."""

@@ -13,8 +13,8 @@ from exporter.simulator.faults.catalogue import CATALOGUE
 from exporter.simulator.world.world import World
 from exporter.vb365 import client
 from exporter.vb365.login import LoginThrottle
-from support.running import server_yaml, wait_until
-from support.watched import POLL_SECONDS, sessions, watched
+from support.exporter_fast_polling import POLL_SECONDS, sessions, watched
+from support.exporter_harness import server_yaml, wait_until
 
 
 @pytest.fixture(autouse=True)

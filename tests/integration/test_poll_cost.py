@@ -13,8 +13,8 @@ import pytest
 from exporter.config import parse_config
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.polls import PolledServer, polled_server
-from support.running import server_yaml
+from support.exporter_harness import server_yaml
+from support.single_poller import PolledServer, polled_server
 
 
 @contextmanager

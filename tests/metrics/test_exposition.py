@@ -31,8 +31,8 @@ from exporter.vb365.records.restore_session import (
     SessionType,
 )
 from support.expositions import body, library_body, publisher
-from support.ledgers import LedgerHarness, sessions_config
-from support.sessions import NOON, finished, running, session_id
+from support.ledger_harness import LedgerHarness, sessions_config
+from support.sample_sessions import NOON, finished, running, session_id
 
 GOLDEN = Path(__file__).parent / "golden"
 INFO_LABELS = ("name", "initiated_by", "client_host", "scope_name", "reason", "details")

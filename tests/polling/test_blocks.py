@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from exporter.polling.blocks import Block, SessionBlocks
 from exporter.vb365.records.restore_session import RestoreSession
-from support.sessions import finished
+from support.sample_sessions import finished
 
 
 def in_order(blocks: tuple[Block, ...]) -> list[RestoreSession]:

@@ -14,7 +14,7 @@ from exporter.vb365.errors import (
     Vb365Error,
 )
 from exporter.vb365.records.changes import EXPIRED_TOKEN, ChangeKind, Changes, SessionChange
-from support.pollers import StandingClock
+from support.poller_harness import StandingClock
 
 UPDATE = SessionChange(kind=ChangeKind.UPDATE, session_id="a", e_tag=1)
 

@@ -8,9 +8,9 @@ import pytest
 
 from exporter.polling.clock import Clock, Moment
 from exporter.polling.snapshot import Snapshot
-from support.clocks import SystemClocks
-from support.ledgers import DAY_SECONDS, LedgerHarness, sessions_config, shown_ids
-from support.sessions import NOON, finished, running, session_id
+from support.fake_clocks import SystemClocks
+from support.ledger_harness import DAY_SECONDS, LedgerHarness, sessions_config, shown_ids
+from support.sample_sessions import NOON, finished, running, session_id
 
 JUMPS = pytest.mark.parametrize("seconds", [3600.0, -3600.0, DAY_SECONDS, -DAY_SECONDS, -1e9])
 HOUR = timedelta(hours=1)

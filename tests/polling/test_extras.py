@@ -13,9 +13,9 @@ from exporter.vb365.errors import ConnectError, NotFoundError, Reason, Vb365Erro
 from exporter.vb365.records.extras import EventOperation, EventStatus, EventSummary, Statistics
 from exporter.vb365.records.fields import UnknownValue
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionState
-from support.ledgers import sessions_config
-from support.pollers import PollerHarness, server_error
-from support.sessions import finished, running, session_id
+from support.ledger_harness import sessions_config
+from support.poller_harness import PollerHarness, server_error
+from support.sample_sessions import finished, running, session_id
 
 THREE = Statistics(restored=3)
 SEEN = EventSummary(

@@ -12,9 +12,9 @@ from exporter.vb365.errors import ConnectError, NotFoundError
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.extras import Statistics
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionState
-from support.ledgers import sessions_config, shown_ids
-from support.pollers import PollerHarness, server_error
-from support.sessions import finished, running, session_id
+from support.ledger_harness import sessions_config, shown_ids
+from support.poller_harness import PollerHarness, server_error
+from support.sample_sessions import finished, running, session_id
 
 
 def update(minutes: int, e_tag: int | None = None) -> SessionChange:

@@ -8,7 +8,7 @@ from typing import ClassVar
 from exporter.polling.blocks import Block
 from exporter.polling.latest import RecentlyFinished
 from exporter.vb365.records.restore_session import RestoreSession
-from support.sessions import NOON, finished
+from support.sample_sessions import NOON, finished
 
 
 def block(*sessions: RestoreSession) -> Block:

@@ -11,8 +11,8 @@ from exporter.vb365.records.restore_session import (
     SessionState,
     SessionType,
 )
-from support.ledgers import DAY_SECONDS, LedgerHarness, sessions_config, shown_ids
-from support.sessions import NOON, finished, running, session_id
+from support.ledger_harness import DAY_SECONDS, LedgerHarness, sessions_config, shown_ids
+from support.sample_sessions import NOON, finished, running, session_id
 
 CONTOSO = "contoso.onmicrosoft.com"
 VEX_FAILED = (CONTOSO, SessionType.VEX, SessionResult.FAILED)

@@ -11,9 +11,9 @@ from exporter.polling.loop import PollLoop
 from exporter.vb365.instance import ServiceInstance
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.restore_session import Page
-from support.ledgers import shown_ids
-from support.pollers import PollerHarness
-from support.sessions import finished, running, session_id
+from support.ledger_harness import shown_ids
+from support.poller_harness import PollerHarness
+from support.sample_sessions import finished, running, session_id
 
 
 class PassingInbox(ChangeQueue):

@@ -22,9 +22,9 @@ from exporter.vb365.records.restore_session import (
     SessionState,
     UnknownValue,
 )
-from support.ledgers import sessions_config, shown_ids
-from support.pollers import PollerHarness, server_error
-from support.sessions import finished, running, session_id
+from support.ledger_harness import sessions_config, shown_ids
+from support.poller_harness import PollerHarness, server_error
+from support.sample_sessions import finished, running, session_id
 
 
 def test_a_poll_that_gets_everything_is_up() -> None:

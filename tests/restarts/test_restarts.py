@@ -6,10 +6,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from restarts.bench import SERVER, Bench, Life, running_bench
+from restarts.harness import SERVER, Harness, Life, running_bench
 
-from support.figures import show
-from support.stepping import Scrape
+from support.benchmark_figures import show
+from support.exporter_stepped import Scrape
 
 pytestmark = pytest.mark.e2e
 
@@ -21,15 +21,15 @@ STARTED = "vb365_restore_sessions_started_total"
 def test_however_often_feed_server_and_exporter_restart_metrics_and_audit_log_tell_the_truth(
     tmp_path: Path, restarts_seconds: int
 ) -> None:
-    with running_bench(tmp_path, SEED) as bench:
-        bench.go_on(restarts_seconds)
-        life = bench.settle()
-        scrape = bench.scrape()
+    with running_bench(tmp_path, SEED) as harness:
+        harness.go_on(restarts_seconds)
+        life = harness.settle()
+        scrape = harness.scrape()
         assert scrape is not None
         check_counters(scrape, life)
-        bench.end()
-        check_audit_log(bench)
-    print_figures(bench, restarts_seconds, scrape)
+        harness.end()
+        check_audit_log(harness)
+    print_figures(harness, restarts_seconds, scrape)
 
 
 def check_counters(scrape: Scrape, life: Life) -> None:
@@ -42,26 +42,28 @@ def started(scrape: Scrape) -> float:
     return sum(scrape.of(SERVER, STARTED).values())
 
 
-def check_audit_log(bench: Bench) -> None:
+def check_audit_log(harness: Harness) -> None:
     """Each session began once, and those that have ended did so once, as they did in truth."""
-    lines = bench.audit_lines()
+    lines = harness.audit_lines()
     told = Counter((line["id"], line["event"]) for line in lines)
     assert dict.fromkeys(told, 1) == told
-    assert bench.begun == {line["id"] for line in lines if line["event"] == "started"}
-    assert bench.ended == {line["id"]: line["result"] for line in lines if line["event"] == "ended"}
+    assert harness.begun == {line["id"] for line in lines if line["event"] == "started"}
+    assert harness.ended == {
+        line["id"]: line["result"] for line in lines if line["event"] == "ended"
+    }
     order = {(line["id"], line["event"]): number for number, line in enumerate(lines)}
-    assert all(order[one, "started"] < order[one, "ended"] for one in bench.ended)
+    assert all(order[one, "started"] < order[one, "ended"] for one in harness.ended)
 
 
-def print_figures(bench: Bench, seconds: int, scrape: Scrape) -> None:
+def print_figures(harness: Harness, seconds: int, scrape: Scrape) -> None:
     """Write what there was."""
-    lines = bench.audit_lines()
+    lines = harness.audit_lines()
     show(
         f"{seconds} s of restarts",
         ("what", "number"),
         (
-            *((f"sessions that {what}", str(n)) for what, n in sorted(bench.changes.items())),
-            *((what, str(n)) for what, n in sorted(bench.broken.items())),
+            *((f"sessions that {what}", str(n)) for what, n in sorted(harness.changes.items())),
+            *((what, str(n)) for what, n in sorted(harness.broken.items())),
             ("lines of the audit log, each event once", str(len(lines))),
             ("statements on /metrics, all true", str(len(scrape.of(SERVER)))),
         ),

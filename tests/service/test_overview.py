@@ -9,8 +9,9 @@ from exporter.config import ServerConfig
 from exporter.service.overview import Overview
 from exporter.vb365.records.restore_session import SessionResult
 from exporter.web.status import FailedRestore, ServerStatus, StatusPage
-from support.ledgers import LedgerHarness, sessions_config
-from support.pages import (
+from support.ledger_harness import LedgerHarness, sessions_config
+from support.sample_sessions import NOON, finished, running
+from support.status_pages import (
     DOWN,
     config_of,
     page_of,
@@ -18,7 +19,6 @@ from support.pages import (
     snapshot_of,
     some_sessions,
 )
-from support.sessions import NOON, finished, running
 
 PERSONAL = {
     "name": "Restore of the board",

@@ -7,7 +7,7 @@ import struct
 from datetime import UTC, datetime
 from pathlib import Path
 
-from support.stepping import MovableClock
+from support.exporter_stepped import MovableClock
 
 __all__ = ["SharedClock"]
 

@@ -13,7 +13,7 @@ from soak.clock import SharedClock
 
 from exporter import logs
 from exporter.system.memory import trim_freed_memory
-from support.stepping import stepped_exporter
+from support.exporter_stepped import stepped_exporter
 
 
 def main() -> None:

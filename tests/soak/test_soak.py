@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from soak.bench import MOST_CONNECTIONS, Bench, Figures, soaked
+from soak.harness import MOST_CONNECTIONS, Figures, Harness, soaked
 
-from support.figures import show
+from support.benchmark_figures import show
 
 pytestmark = pytest.mark.e2e
 
@@ -20,33 +20,33 @@ MOST_GROWTH = 1.05
 def test_days_of_troubled_polls_leave_nothing_behind_and_end_in_the_truth(
     tmp_path: Path, soak_polls: int
 ) -> None:
-    with soaked(tmp_path, SEED) as bench:
+    with soaked(tmp_path, SEED) as harness:
         figures: list[Figures] = []
         show(
             f"A week of trouble in {soak_polls} polls",
             ("polls", "successes", "resident memory", "threads", "file descriptors"),
-            map(row, kept(figures, soak(bench, soak_polls))),
+            map(row, kept(figures, soak(harness, soak_polls))),
         )
-        print_troubles(bench)
+        print_troubles(harness)
 
-        assert pytest.approx(bench.truth(), rel=0, abs=1e-6) == bench.shown()
-        assert "Traceback" not in bench.log()
-        assert "reason=internal" not in bench.log()
+        assert pytest.approx(harness.truth(), rel=0, abs=1e-6) == harness.shown()
+        assert "Traceback" not in harness.log()
+        assert "reason=internal" not in harness.log()
         check_figures(figures)
-        check_token_requests(bench)
+        check_token_requests(harness)
 
 
-def soak(bench: Bench, polls: int) -> Iterator[Figures]:
+def soak(harness: Harness, polls: int) -> Iterator[Figures]:
     """Let the exporter poll; gives figures from before the first poll, on the way, and from when all is well again."""
-    yield bench.figures()
+    yield harness.figures()
     for number in range(1, polls + 1):
-        bench.poll()
+        harness.poll()
         if number == WARM_UP_POLLS:
-            bench.recover()  # as at the end, so that like is compared with like
+            harness.recover()  # as at the end, so that like is compared with like
         if number == WARM_UP_POLLS or number % (polls / 20) == 0:
-            yield bench.figures()
-    bench.recover()
-    yield bench.figures()
+            yield harness.figures()
+    harness.recover()
+    yield harness.figures()
 
 
 def kept(figures: list[Figures], source: Iterator[Figures]) -> Iterator[Figures]:
@@ -66,11 +66,11 @@ def check_figures(figures: Sequence[Figures]) -> None:
     assert last.resident_mib <= MOST_GROWTH * warm.resident_mib
 
 
-def check_token_requests(bench: Bench) -> None:
+def check_token_requests(harness: Harness) -> None:
     """The limits of the token endpoint were kept, and nobody logged in at every poll."""
-    assert bench.token_requests.most_within(1) == 1
-    assert bench.token_requests.most_within(60) <= 5
-    assert 1 < bench.logins < bench.polls / 10
+    assert harness.token_requests.most_within(1) == 1
+    assert harness.token_requests.most_within(60) <= 5
+    assert 1 < harness.logins < harness.polls / 10
 
 
 def row(figures: Figures) -> Sequence[str]:
@@ -81,16 +81,16 @@ def row(figures: Figures) -> Sequence[str]:
     )
 
 
-def print_troubles(bench: Bench) -> None:
+def print_troubles(harness: Harness) -> None:
     """Write what there was."""
-    requests = bench.token_requests
+    requests = harness.token_requests
     show(
         "Token requests, in made-up time",
         ("in all", "logins", "most within a minute", "most within a second"),
         [
             (
                 str(len(requests.moments)),
-                str(bench.logins),
+                str(harness.logins),
                 str(requests.most_within(60)),
                 str(requests.most_within(1)),
             )
@@ -99,5 +99,5 @@ def print_troubles(bench: Bench) -> None:
     show(
         "Faults",
         ("fault", "polls"),
-        ((name, str(polls)) for name, polls in sorted(bench.troubles.troubled.items())),
+        ((name, str(polls)) for name, polls in sorted(harness.troubles.troubled.items())),
     )

@@ -15,8 +15,8 @@ from exporter.metrics.catalogue import (
     SnapshotFamily,
     all_families,
 )
-from support.alerts import alerts
-from support.failures import failures_table
+from support.alert_rules import alerts
+from support.failure_catalogue import failures_table
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

@@ -10,9 +10,9 @@ from web.support import FakeBackend
 
 from exporter.vb365.records.restore_session import SessionResult, SessionType
 from exporter.web.status import StatusPage
-from support.browser import Browser, running_browser
-from support.pages import DOWN, left_open, page_of, served, snapshot_of, some_sessions
-from support.sessions import finished
+from support.browser_process import Browser, running_browser
+from support.sample_sessions import finished
+from support.status_pages import DOWN, left_open, page_of, served, snapshot_of, some_sessions
 
 _MARGIN_PIXELS = 16
 FOLDER = Path(__file__).parents[2] / "deploy" / "screenshots"

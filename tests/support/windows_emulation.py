@@ -1,4 +1,4 @@
-"""The command as on Windows: `python -m support.windows FLAGS...` loads every module of the exporter, then runs it.
+"""The command as on Windows: `python -m support.windows_emulation FLAGS...` loads every module of the exporter, then runs it.
 
 What Windows does not have is taken from Python first: signals, modules, functions, sockets, what its event loop cannot
 do. The libraries are loaded before that, as whether they know Windows is their makers' affair. Files stay POSIX's:

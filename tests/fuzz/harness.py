@@ -33,9 +33,9 @@ from exporter.polling.snapshot import Snapshot
 from exporter.simulator.certificates import Certificates
 from exporter.vb365.client import Client
 from exporter.vb365.login import LoginThrottle
-from support.sessions import NOON
+from support.sample_sessions import NOON
 
-__all__ = ["PASSWORD", "Bench", "Outcome"]
+__all__ = ["PASSWORD", "Harness", "Outcome"]
 
 PASSWORD = "marker-0b1e7a"
 _MOST_PAGES = 6
@@ -53,7 +53,7 @@ class Outcome:
     log: str = ""
 
 
-class Bench:
+class Harness:
     """Makes polls of servers that answer by scripts.
 
     Args:

@@ -13,7 +13,7 @@ from typing import Any
 from exporter.audit.disk import Disk
 from exporter.audit.log import AuditLog
 from exporter.vb365.records.restore_session import RestoreSession
-from support.sessions import NOON
+from support.sample_sessions import NOON
 
 LONG_SECONDS = 60.0
 """Longer than anything takes that works."""

@@ -18,13 +18,13 @@ import trustme
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.audits import all_files, lines_of
-from support.programs import EXPORTER, clean_environment, free_port
-from support.running import wait_until
-from support.stepping import Scrape
-from support.truth import statements, true_statements
+from support.audit_files import all_files, lines_of
+from support.expected_metrics import statements, true_statements
+from support.exporter_harness import wait_until
+from support.exporter_stepped import Scrape
+from support.processes import EXPORTER, clean_environment, free_port
 
-__all__ = ["Bench", "Life", "running_bench"]
+__all__ = ["Harness", "Life", "running_bench"]
 
 SERVER = "hq"
 POLL_SECONDS = 20
@@ -61,7 +61,7 @@ class Life:
     """Whether it has followed the feed."""
 
 
-class Bench:
+class Harness:
     """Everything that may break, and what it is compared with.
 
     Attributes:
@@ -311,8 +311,8 @@ servers:
 
 
 @contextmanager
-def running_bench(directory: Path, seed: int) -> Iterator[Bench]:
-    """A bench with everything in it running."""
-    bench = Bench(directory, seed)
-    with bench.running():
-        yield bench
+def running_bench(directory: Path, seed: int) -> Iterator[Harness]:
+    """A harness with everything in it running."""
+    harness = Harness(directory, seed)
+    with harness.running():
+        yield harness

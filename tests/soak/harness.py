@@ -20,12 +20,12 @@ from soak.troubles import Troubles
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.programs import clean_environment
-from support.running import wait_until
-from support.stepping import Samples, Scrape
-from support.truth import statements, true_statements
+from support.expected_metrics import statements, true_statements
+from support.exporter_harness import wait_until
+from support.exporter_stepped import Samples, Scrape
+from support.processes import clean_environment
 
-__all__ = ["MOST_CONNECTIONS", "Bench", "Figures", "soaked"]
+__all__ = ["MOST_CONNECTIONS", "Figures", "Harness", "soaked"]
 
 POLL_SECONDS = 60.0
 _LONGEST_HOLD_SECONDS = 900.0
@@ -75,7 +75,7 @@ class TokenRequests(deque[str]):
         return most
 
 
-class Bench:
+class Harness:
     """The server, what happens to it, and the exporter."""
 
     def __init__(self, directory: Path, seed: int) -> None:
@@ -233,8 +233,8 @@ class Bench:
 
 
 @contextmanager
-def soaked(directory: Path, seed: int) -> Iterator[Bench]:
-    """A bench with everything in it running, and nothing polled yet."""
-    bench = Bench(directory, seed)
-    with bench.running():
-        yield bench
+def soaked(directory: Path, seed: int) -> Iterator[Harness]:
+    """A harness with everything in it running, and nothing polled yet."""
+    harness = Harness(directory, seed)
+    with harness.running():
+        yield harness

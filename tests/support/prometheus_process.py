@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from support.programs import HttpProgram, free_port, program, started
-from support.running import wait_until
+from support.exporter_harness import wait_until
+from support.processes import HttpProgram, free_port, program, started
 
 __all__ = ["Prometheus", "running_prometheus", "scrape_configuration", "scraped_by_prometheus"]
 

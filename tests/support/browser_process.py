@@ -12,8 +12,8 @@ from typing import Any
 
 import aiohttp
 
-from support.programs import program, started
-from support.running import wait_until
+from support.exporter_harness import wait_until
+from support.processes import program, started
 
 _FLAGS = (
     "--headless",

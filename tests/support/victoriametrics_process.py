@@ -9,9 +9,9 @@ from pathlib import Path
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from support.programs import HttpProgram, free_port, program, started
-from support.running import wait_until
-from support.stepping import Samples
+from support.exporter_harness import wait_until
+from support.exporter_stepped import Samples
+from support.processes import HttpProgram, free_port, program, started
 
 __all__ = ["VictoriaMetrics", "running_victoria_metrics"]
 

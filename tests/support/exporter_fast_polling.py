@@ -9,7 +9,7 @@ from pathlib import Path
 from exporter.config import parse_config
 from exporter.metrics.formats import Format
 from exporter.service.service import Service
-from support.running import wait_until
+from support.exporter_harness import wait_until
 
 __all__ = ["POLL_SECONDS", "Watched", "sessions", "watched"]
 

@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.programs import EXPORTER, free_port, started
-from support.running import wait_until
-from support.scraping import Scraper
+from support.benchmark_scraper import Scraper
+from support.exporter_harness import wait_until
+from support.processes import EXPORTER, free_port, started
 
 __all__ = ["PolledExporter", "polled_exporter", "simulated_server"]
 

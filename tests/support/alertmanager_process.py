@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from support.programs import HttpProgram, free_port, program, started
-from support.running import wait_until
+from support.exporter_harness import wait_until
+from support.processes import HttpProgram, free_port, program, started
 
 
 @dataclass(frozen=True, slots=True)

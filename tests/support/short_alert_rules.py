@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from support.alerts import ALERTMANAGER, RULES, load
+from support.alert_rules import ALERTMANAGER, RULES, load
 
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION = re.compile(r"(\d+)([smhd])")

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.config import Config
 from exporter.polling.clock import Clock
 from exporter.service.service import Service
-from support.running import RunningExporter, running_exporter
+from support.exporter_harness import RunningExporter, running_exporter
 
 Key = tuple[str, frozenset[tuple[str, str]]]
 Samples = Mapping[Key, float]

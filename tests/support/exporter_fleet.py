@@ -13,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.programs import EXPORTER, free_port, started
-from support.running import wait_until, write_config
+from support.exporter_harness import wait_until, write_config
+from support.processes import EXPORTER, free_port, started
 
 __all__ = ["Fleet", "Instance", "fleet", "instances", "moved", "servers_of"]
 

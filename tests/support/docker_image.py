@@ -1,6 +1,6 @@
 """The image's Dockerfile as steps, and those of its build stage done in a directory: for where no image can be built.
 
-    python -m support.image DIRECTORY
+    python -m support.docker_image DIRECTORY
 
 makes in DIRECTORY/opt what the image has in /opt. Libraries come from the package index.
 """

@@ -16,7 +16,7 @@ from exporter.vb365.records.restore_session import (
     SessionState,
     SessionType,
 )
-from support.sessions import NOON
+from support.sample_sessions import NOON
 
 __all__ = ["History"]
 

@@ -1,7 +1,7 @@
 """A program that serves a made-up history as the command would serve a polled one, or as others would.
 
-    python -m support.serving exporter --sessions=10000 --address=127.0.0.1:9100 [--busy=rendering | --busy=config.yaml]
-    python -m support.serving stock --sessions=10000 --address=127.0.0.1:9100
+    python -m support.benchmark_server exporter --sessions=10000 --address=127.0.0.1:9100 [--busy=rendering | --busy=config.yaml]
+    python -m support.benchmark_server stock --sessions=10000 --address=127.0.0.1:9100
 
 `stock` is what the client library serves by itself. A busy exporter renders everything, or polls the servers of a
 configuration, again and again in the same process. The program writes a line when it answers, and ends with its standard input.
@@ -31,8 +31,8 @@ from exporter.service.web_view import ServiceBackend
 from exporter.web.app import WebApp
 from exporter.web.server import WebServer, bind_listeners
 from support.expositions import LibraryFamilies
-from support.histories import History
-from support.programs import free_port
+from support.processes import free_port
+from support.sample_history import History
 
 _CONFIG = "servers: [{name: hq, url: 'https://127.0.0.1:1', auth: {username: a, password: b}}]"
 
@@ -42,7 +42,7 @@ def serving(kind: str, sessions: int, *options: str) -> Iterator[str]:
     """Run this program, as `exporter` or as `stock`; gives its host:port."""
     address = f"127.0.0.1:{free_port()}"
     command = [
-        *(sys.executable, "-m", "support.serving", kind),
+        *(sys.executable, "-m", "support.benchmark_server", kind),
         *(f"--sessions={sessions}", f"--address={address}", *options),
     ]
     with subprocess.Popen(

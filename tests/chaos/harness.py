@@ -18,18 +18,18 @@ from chaos.trials import Poll, Trials
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.failures import Whose
-from support.programs import clean_environment
-from support.running import wait_until
+from support.exporter_harness import wait_until
+from support.failure_catalogue import Whose
+from support.processes import clean_environment
 
-__all__ = ["Bench", "running_bench"]
+__all__ = ["Harness", "running_bench"]
 
 SCRAPE_SECONDS = 2
 _OPEN = 4
 _HEALTHY_SESSIONS = 20
 
 
-class Bench:
+class Harness:
     """The servers `healthy` and `faulty`, and the exporter that polls both.
 
     Attributes:
@@ -139,8 +139,8 @@ def _add_sessions(world: World) -> dict[Whose, list[str]]:
 
 
 @contextmanager
-def running_bench(directory: Path, seed: int) -> Iterator[Bench]:
-    """A bench with everything in it running, but Prometheus."""
-    bench = Bench(directory, seed)
-    with bench.running():
-        yield bench
+def running_bench(directory: Path, seed: int) -> Iterator[Harness]:
+    """A harness with everything in it running, but Prometheus."""
+    harness = Harness(directory, seed)
+    with harness.running():
+        yield harness

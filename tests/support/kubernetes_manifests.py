@@ -11,9 +11,9 @@ import kubernetes_validate  # type: ignore[import-untyped] # it has no types
 import yaml
 
 from exporter.flags import Options, parse
-from support.alerts import DEPLOY
-from support.operator_schema import OPERATOR_API, operator_problems
-from support.programs import kube_program, program
+from support.alert_rules import DEPLOY
+from support.kubernetes_operator_schema import OPERATOR_API, operator_problems
+from support.processes import kube_program, program
 
 Manifest: TypeAlias = Mapping[str, Any]
 

@@ -7,7 +7,7 @@ from collections.abc import Container
 
 from exporter.simulator.world.sessions import Session
 from exporter.simulator.world.world import World
-from support.stepping import Key, Samples, Scrape
+from support.exporter_stepped import Key, Samples, Scrape
 
 _RESULTS = ("Success", "Warning", "Failed")
 _COUNTED = ("_total", "_bucket", "_sum", "_count")

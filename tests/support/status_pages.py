@@ -17,8 +17,8 @@ from exporter.vb365.records.restore_session import RestoreSession, SessionResult
 from exporter.web.app import Site, WebApp
 from exporter.web.server import WebServer, bind_listeners
 from exporter.web.status import StatusPage
-from support.ledgers import LedgerHarness
-from support.sessions import NOON, finished, running
+from support.ledger_harness import LedgerHarness
+from support.sample_sessions import NOON, finished, running
 
 UP = ServerStatus(
     up=True,

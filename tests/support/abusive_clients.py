@@ -1,4 +1,4 @@
-"""Clients that a web server should not suffer from: `python -m support.abusers KIND NUMBER HOST:PORT`.
+"""Clients that a web server should not suffer from: `python -m support.abusive_clients KIND NUMBER HOST:PORT`.
 
 A process of its own, so that its work does not delay what is measured in another one. It writes `ready` when every
 client has had its first go, ends when its standard input does, and then writes how long the server let the most patient

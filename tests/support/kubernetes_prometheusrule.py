@@ -1,10 +1,10 @@
-"""The PrometheusRule of the kustomize base, made of the rules: `python tests/support/prometheusrule.py` writes it anew."""
+"""The PrometheusRule of the kustomize base, made of the rules: `python tests/support/kubernetes_prometheusrule.py` writes it anew."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from support.alerts import DEPLOY, RULES
+from support.alert_rules import DEPLOY, RULES
 
 MANIFEST = DEPLOY / "kubernetes" / "base" / "prometheusrule.yaml"
 

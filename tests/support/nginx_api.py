@@ -16,8 +16,8 @@ from exporter.config import Config, parse_config
 from exporter.simulator.api.documents import Page, SessionWriter
 from exporter.simulator.world.sessions import Session
 from exporter.simulator.world.world import World
-from support.programs import free_port, program, started
-from support.running import wait_until
+from support.exporter_harness import wait_until
+from support.processes import free_port, program, started
 
 __all__ = ["PAGE_SIZE", "CannedApi", "canned_api"]
 

@@ -8,7 +8,7 @@ from datetime import datetime, tzinfo
 import pytest
 
 from exporter.polling import clock
-from support.sessions import NOON
+from support.sample_sessions import NOON
 
 __all__ = ["SystemClocks"]
 

@@ -11,10 +11,16 @@ from typing import Any
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.failures import NAME_NOT_RESOLVED, Failure, Strike, Whose
-from support.logged import Log, logged
-from support.stepping import MovableClock, Samples, Scrape, SteppedExporter, stepped_exporter
-from support.truth import true_statements
+from support.expected_metrics import true_statements
+from support.exporter_stepped import (
+    MovableClock,
+    Samples,
+    Scrape,
+    SteppedExporter,
+    stepped_exporter,
+)
+from support.failure_catalogue import NAME_NOT_RESOLVED, Failure, Strike, Whose
+from support.log_capture import Log, logged
 
 __all__ = ["Resolver", "Scene", "set_scene"]
 

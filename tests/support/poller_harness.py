@@ -19,8 +19,8 @@ from exporter.vb365.instance import ServiceInstance
 from exporter.vb365.records.changes import SessionChange
 from exporter.vb365.records.extras import EventSummary, Statistics
 from exporter.vb365.records.restore_session import Page, Rejection, RejectionReason, RestoreSession
-from support.ledgers import sessions_config
-from support.sessions import NOON
+from support.ledger_harness import sessions_config
+from support.sample_sessions import NOON
 
 
 class StandingClock(Clock):

@@ -10,7 +10,7 @@ from exporter.polling.clock import Moment
 from exporter.polling.ledger import Ledger
 from exporter.polling.snapshot import ServerStatus, Snapshot
 from exporter.vb365.records.restore_session import RestoreSession
-from support.sessions import NOON
+from support.sample_sessions import NOON
 
 DAY_SECONDS = 86_400.0
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from support.programs import free_port, program, started
-from support.running import wait_until
-from support.scraping import Scraper
+from support.benchmark_scraper import Scraper
+from support.exporter_harness import wait_until
+from support.processes import free_port, program, started
 
 __all__ = ["file_server", "write_body"]
 
