@@ -41,7 +41,7 @@ class FeedApi(Protocol):
     def has_change_feed(self) -> bool:
         """Whether the version that is used has a feed."""
 
-    def change_feed(self, position: str, *, long_poll_seconds: float) -> Changes:
+    def change_feed(self, change_token: str, *, long_poll_seconds: float) -> Changes:
         """Ask what has changed since a position."""
 
 
@@ -136,7 +136,7 @@ class ChangeFeed:
         else:
             # Not when it only begins: where positions do not last, each beginning costs a list of everything.
             self._failures = 0
-        self._position = changes.position
+        self._position = changes.change_token
         self._inbox.put(changes.sessions)
         for change in changes.sessions:
             self._observer.feed_event(change.kind, self._clock.timestamp())

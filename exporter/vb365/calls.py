@@ -128,11 +128,11 @@ class Calls:
                 answer = self._transport.exchange(request)
             except Vb365Error as error:
                 if error.sent:
-                    self._login_throttle.ended()
+                    self._login_throttle.sent()
                 else:
-                    self._login_throttle.unsent()
+                    self._login_throttle.not_sent()
                 raise
-            self._login_throttle.ended()
+            self._login_throttle.sent()
             if _is_success(answer):
                 return answer
             said = _said(answer, only_code=True)
@@ -186,7 +186,7 @@ class Calls:
         Raises:
             ThrottledError: that is after the deadline.
         """
-        while (seconds := self._login_throttle.admit()) > 0:
+        while (seconds := self._login_throttle.acquire()) > 0:
             allowed_until = max(self.deadline, self._clock() + _SHORT_WAIT_SECONDS)
             if self._clock() + seconds > allowed_until:
                 raise ThrottledError(

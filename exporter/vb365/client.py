@@ -17,7 +17,7 @@ from exporter.vb365.http.deadlines import Cancellation
 from exporter.vb365.http.transport import MAX_BODY_BYTES, RequestObserver, Transport
 from exporter.vb365.instance import ServiceInstance, parse_service_instance
 from exporter.vb365.login import LoginThrottle, login_throttle_for
-from exporter.vb365.paging import MAX_PAGES, BaseUrl, walk
+from exporter.vb365.paging import MAX_PAGES, BaseUrl, iter_pages
 from exporter.vb365.records.changes import Changes, parse_changes
 from exporter.vb365.records.extras import EventSummary, EventTally, Statistics, parse_statistics
 from exporter.vb365.records.restore_session import (
@@ -195,9 +195,9 @@ class Client:
         """
         read = unread = 0
         try:
-            for results in walk(
+            for results in iter_pages(
                 lambda target: self._access.get("list", target),
-                place=self._place,
+                base_url=self._place,
                 path=f"{self._access.versions.current()}/RestoreSessions",
                 query={} if created_since is None else {"startTimeFrom": _instant(created_since)},
                 page_size=page_size,
@@ -246,9 +246,9 @@ class Client:
         Events are summed up page by page: however many there are, they take the memory of one page.
         """
         tally = EventTally()
-        for page in walk(
+        for page in iter_pages(
             lambda target: self._access.get("events", target, repeat=False),
-            place=self._place,
+            base_url=self._place,
             path=f"{self._access.versions.current()}/RestoreSessions/{quote(session_id, safe='')}/Events",
             query={},
             page_size=_PAGE_EVENTS,
@@ -258,15 +258,15 @@ class Client:
             tally.add(page)
         return tally.summary()
 
-    def change_feed(self, position: str, *, long_poll_seconds: float) -> Changes:
+    def change_feed(self, change_token: str, *, long_poll_seconds: float) -> Changes:
         """Ask what has changed since a position of the feed: `GET /v8/Events`. Never repeated.
 
         Args:
-            position: `nextChangeToken` of the last answer, or `feed.LATEST`.
+            change_token: `nextChangeToken` of the last response, or `changes.LATEST`.
             long_poll_seconds: how long the server is to wait when nothing has (`timeoutSeconds`), in whole seconds.
         """
         query = {
-            "from": position,
+            "from": change_token,
             "limit": _FEED_PAGE_CHANGES,
             "timeoutSeconds": int(long_poll_seconds),
         }

@@ -93,7 +93,7 @@ class Vb365Error(Exception):
         """True when the same request can succeed if it is repeated a little later."""
         return False
 
-    def again(self) -> Vb365Error:
+    def copy(self) -> Vb365Error:
         """The same error for another thread that waited for the same outcome."""
         twin = type(self)(
             self.message,

@@ -50,7 +50,7 @@ class LoginThrottle:
         self._refusals: dict[str, _Refusal] = {}
         self._salt = os.urandom(16)
 
-    def admit(self) -> float:
+    def acquire(self) -> float:
         """Ask to send a token request now: 0 means yes, and that it counts; else in how many seconds to ask again."""
         with self._lock:
             now = self._clock()
@@ -64,19 +64,19 @@ class LoginThrottle:
             self._sent.append(now)
             return 0.0
 
-    def ended(self) -> None:
+    def sent(self) -> None:
         """The request admitted last has ended: it may have reached the server as late as this."""
         with self._lock:
             if self._sent:
                 self._sent[-1] = self._clock()
 
-    def unsent(self) -> None:
+    def not_sent(self) -> None:
         """The request admitted last did not reach the server, so it does not count."""
         with self._lock:
             if self._sent:
                 self._sent.pop()
 
-    def refused(self, username: str, password: str) -> tuple[float, bool]:
+    def record_refusal(self, username: str, password: str) -> tuple[float, bool]:
         """Note a refused password; returns for how many seconds to hold off, and whether it is refused the first time.
 
         A minute at first, doubled with every further refusal of the same password, at most 15 minutes.
@@ -92,7 +92,7 @@ class LoginThrottle:
             )
             return seconds, not again
 
-    def accepted(self, username: str) -> bool:
+    def record_success(self, username: str) -> bool:
         """Forget the refusals of this account; returns whether there were any."""
         with self._lock:
             return self._refusals.pop(username, None) is not None

@@ -12,7 +12,7 @@ from exporter.vb365.errors import BadResponseError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["MAX_PAGES", "BaseUrl", "walk"]
+__all__ = ["MAX_PAGES", "BaseUrl", "iter_pages"]
 
 MAX_PAGES: Final = 10_000
 _MOST_RESULTS: Final = 100_000
@@ -34,7 +34,7 @@ class BaseUrl:
 
     @classmethod
     def of(cls, url: str) -> BaseUrl:
-        """The place that a configured URL names."""
+        """Split a configured URL."""
         parts = urlsplit(url)
         return cls(parts.netloc, parts.path.rstrip("/"))
 
@@ -78,10 +78,10 @@ def _host_and_port(netloc: str) -> tuple[str | None, int, bool]:
     return parts.hostname, parts.port or _DEFAULT_PORT, "@" in netloc
 
 
-def walk(
+def iter_pages(
     ask: Callable[[str], object],
     *,
-    place: BaseUrl,
+    base_url: BaseUrl,
     path: str,
     query: Mapping[str, object],
     page_size: int,
@@ -95,7 +95,7 @@ def walk(
 
     Args:
         ask: gets the decoded answer of a target.
-        place: where the API is.
+        base_url: where the API is.
         path: the collection's.
         query: filters.
         page_size: how many results to ask for at a time.
@@ -106,7 +106,7 @@ def walk(
         BadResponseError: a page of a wrong shape, a link to elsewhere, or paging without end.
         Vb365Error: whatever `ask` raises.
     """
-    target = place.target(path, {**query, "offset": 0, "limit": page_size})
+    target = base_url.target(path, {**query, "offset": 0, "limit": page_size})
     asked = {target}
     offset = 0
     linked = False
@@ -134,11 +134,11 @@ def walk(
                 raise BadResponseError(
                     "endless paging: an empty page with a next one", operation=operation
                 )
-            target = _followed(href, place, operation)
+            target = _followed(href, base_url, operation)
         elif linked or len(results) < _limit(page):
             return
         else:
-            target = place.target(path, {**query, "offset": offset, "limit": page_size})
+            target = base_url.target(path, {**query, "offset": offset, "limit": page_size})
         if target in asked:
             raise BadResponseError("endless paging: a page that leads back", operation=operation)
         if len(asked) >= max_pages:
@@ -155,9 +155,9 @@ def _next_href(page: Mapping[object, object]) -> object:
     return link.get("href") if isinstance(link, dict) else None
 
 
-def _followed(href: object, place: BaseUrl, operation: str) -> str:
+def _followed(href: object, base_url: BaseUrl, operation: str) -> str:
     try:
-        return place.resolve_link(href)
+        return base_url.resolve_link(href)
     except ValueError as error:
         # Python's own words for what is no URL repeat it.
         why = (

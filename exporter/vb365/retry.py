@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 __all__ = [
-    "LONGEST_BLOCK_SECONDS",
+    "MAX_RETRY_AFTER_SECONDS",
     "NO_RETRY",
     "Retrier",
     "RetryPolicy",
@@ -30,7 +30,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-LONGEST_BLOCK_SECONDS: Final = 900.0
+MAX_RETRY_AFTER_SECONDS: Final = 900.0
 """However long a server wants to be left alone, it is asked again after this."""
 
 NO_RETRY: Final = -math.inf
@@ -42,12 +42,12 @@ class RetryPolicy:
     """How stubborn to be. The waits are the bounds of a random one (full jitter)."""
 
     attempts: int = 5
-    first_wait_seconds: float = 0.5
-    longest_wait_seconds: float = 30.0
+    initial_backoff_seconds: float = 0.5
+    max_backoff_seconds: float = 30.0
 
-    def longest_wait_before(self, repetition: int) -> float:
+    def max_backoff(self, attempt: int) -> float:
         """The longest back-off before the first, second, ... repetition."""
-        return min(self.longest_wait_seconds, self.first_wait_seconds * 2.0 ** (repetition - 1))
+        return min(self.max_backoff_seconds, self.initial_backoff_seconds * 2.0 ** (attempt - 1))
 
 
 class Retrier:
@@ -111,7 +111,7 @@ class Retrier:
             asked_for = error.retry_after_seconds if isinstance(error, Vb365Error) else None
             if asked_for:
                 return asked_for
-            return self._random() * policy.longest_wait_before(state.attempt_number)
+            return self._random() * policy.max_backoff(state.attempt_number)
 
         def enough(state: RetryCallState) -> bool:
             return (
@@ -128,7 +128,7 @@ class Retrier:
             return self._once(attempt, operation, deadline)
 
         retrying = Retrying(
-            retry=retry_if_exception(_is_worth_repeating),
+            retry=retry_if_exception(_is_retryable),
             wait=seconds_before_next,
             stop=enough,
             sleep=lambda seconds: self.pause(seconds, operation=operation),
@@ -159,10 +159,10 @@ class Retrier:
         try:
             return attempt()
         except (ThrottledError, ServerError) as error:
-            failure = self._heeded(error, deadline)
+            failure = self._honour_retry_after(error, deadline)
         raise failure
 
-    def _heeded(self, error: Vb365Error, deadline: float) -> Vb365Error:
+    def _honour_retry_after(self, error: Vb365Error, deadline: float) -> Vb365Error:
         """The error, after everybody was told to leave the server alone for as long as it asks."""
         seconds = error.retry_after_seconds
         if not seconds or error.status is None:  # without a status it is not the server that asks
@@ -180,7 +180,7 @@ class Retrier:
         )
 
 
-def _is_worth_repeating(error: BaseException) -> bool:
+def _is_retryable(error: BaseException) -> bool:
     return isinstance(error, Vb365Error) and error.retryable
 
 
@@ -204,7 +204,7 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: Callable[[], float])
         # Relative to the server's own clock: ours may differ by more than the wait.
         made = _timestamp(headers.get("Date", ""))
         seconds = until - (now() if made is None else made)
-    return min(max(seconds, 0.0), LONGEST_BLOCK_SECONDS)
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
 
 
 def _timestamp(date: str) -> float | None:

@@ -163,7 +163,7 @@ class PasswordTokens:
         grant = self._grant
         if grant is not None and self._clock() < grant.refresh_at:
             return grant.bearer
-        with self._turn():
+        with self._single_flight():
             grant = self._grant
             if grant is None or self._clock() >= grant.refresh_at:
                 grant = self._obtain()
@@ -175,7 +175,7 @@ class PasswordTokens:
         Raises:
             AuthError: also when the refused one is itself fresh from a renewal: logging in does not help then.
         """
-        with self._turn():
+        with self._single_flight():
             grant = self._grant
             if grant is not None and grant.bearer.generation != refused.generation:
                 return grant.bearer
@@ -204,16 +204,16 @@ class PasswordTokens:
         return grant.bearer if grant is not None and self._clock() < grant.expires_at else None
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _single_flight(self) -> Iterator[None]:
         """Wait for the thread that is getting a token. When it fails, all that waited for it fail the same way."""
         turns = self._turns
         with self._lock:
             if self._turns != turns and self._failure is not None:
-                raise self._failure.again()
+                raise self._failure.copy()
             try:
                 yield
             except Vb365Error as error:
-                self._failure = error.again()
+                self._failure = error.copy()
                 self._turns += 1
                 raise
             else:
@@ -256,10 +256,10 @@ class PasswordTokens:
         except (AuthError, ForbiddenError) as error:
             refusal = error
         else:
-            if self._memory.accepted(self._username):
+            if self._memory.record_success(self._username):
                 log.info("login accepted again", server=self._server)
             return grant
-        remaining_lockout, first_time = self._memory.refused(self._username, password)
+        remaining_lockout, first_time = self._memory.record_refusal(self._username, password)
         if first_time:
             log.warning(
                 "login refused",

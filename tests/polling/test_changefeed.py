@@ -29,8 +29,8 @@ class FakeFeed:
         self.clock = StandingClock()
         self.takes_seconds = 10.0
 
-    def change_feed(self, position: str, *, long_poll_seconds: float) -> Changes:
-        self.asked.append((position, long_poll_seconds))
+    def change_feed(self, change_token: str, *, long_poll_seconds: float) -> Changes:
+        self.asked.append((change_token, long_poll_seconds))
         self.clock.seconds += self.takes_seconds
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
@@ -75,7 +75,7 @@ class PollerHarness:
 
 
 def changes(position: str, *sessions: SessionChange) -> Changes:
-    return Changes(position=position, sessions=sessions)
+    return Changes(change_token=position, sessions=sessions)
 
 
 def server_error() -> Vb365Error:

@@ -800,7 +800,7 @@ def test_the_change_feed_is_asked_from_a_position(v8: Client, api: responses.Req
 
     changes = v8.change_feed("17", long_poll_seconds=30)
 
-    assert changes.position == "18"
+    assert changes.change_token == "18"
     assert asked(api, "/v8/Events") == ["GET /v8/Events?from=17&limit=1000&timeoutSeconds=30"]
 
 

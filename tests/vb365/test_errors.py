@@ -51,7 +51,7 @@ def test_what_may_pass_is_retryable() -> None:
 def test_an_error_for_another_thread_tells_the_same() -> None:
     error = ThrottledError("slow down", operation="list", status=429, retry_after_seconds=3.0)
     error.sent = False
-    twin = error.again()
+    twin = error.copy()
     assert twin is not error
     assert isinstance(twin, ThrottledError)
     assert vars(twin) == vars(error)

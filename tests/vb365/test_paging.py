@@ -5,9 +5,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from exporter.vb365.errors import BadResponseError
-from exporter.vb365.paging import BaseUrl, walk
+from exporter.vb365.paging import BaseUrl, iter_pages
 
-PLACE = BaseUrl.of("https://hq.example.com:4443")
+BASE_URL = BaseUrl.of("https://hq.example.com:4443")
 BEHIND_PROXY = BaseUrl.of("https://hq.example.com/veeam/")
 
 
@@ -38,9 +38,9 @@ class Collection:
 
 def walked(ask: object, *, page_size: int = 10, max_pages: int = 100) -> list[object]:
     assert callable(ask)
-    pages = walk(
+    pages = iter_pages(
         ask,
-        place=PLACE,
+        base_url=BASE_URL,
         path="v6/RestoreSessions",
         query={"startTimeFrom": "x"},
         page_size=page_size,
@@ -144,22 +144,26 @@ def test_more_pages_than_the_guard_allows_are_endless_paging() -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "href", "target"),
+    ("base_url", "href", "target"),
     [
-        (PLACE, "/v6/restoresessions?offset=30&limit=30", "/v6/restoresessions?offset=30&limit=30"),
-        (PLACE, "v6/restoresessions/x", "/v6/restoresessions/x"),
-        (PLACE, "https://hq.example.com:4443/v6/x?y=1", "/v6/x?y=1"),
-        (PLACE, "https://HQ.example.com:4443/v6/x", "/v6/x"),
-        (PLACE, "https://hq.example.com:4443", "/"),
-        (PLACE, "/v6/x?a=1#part", "/v6/x?a=1"),
-        (PLACE, "//hq.example.com:4443/v6/x", "/v6/x"),
+        (
+            BASE_URL,
+            "/v6/restoresessions?offset=30&limit=30",
+            "/v6/restoresessions?offset=30&limit=30",
+        ),
+        (BASE_URL, "v6/restoresessions/x", "/v6/restoresessions/x"),
+        (BASE_URL, "https://hq.example.com:4443/v6/x?y=1", "/v6/x?y=1"),
+        (BASE_URL, "https://HQ.example.com:4443/v6/x", "/v6/x"),
+        (BASE_URL, "https://hq.example.com:4443", "/"),
+        (BASE_URL, "/v6/x?a=1#part", "/v6/x?a=1"),
+        (BASE_URL, "//hq.example.com:4443/v6/x", "/v6/x"),
         (BEHIND_PROXY, "/v6/x", "/veeam/v6/x"),
         (BEHIND_PROXY, "/Veeam/v6/x", "/Veeam/v6/x"),
         (BEHIND_PROXY, "https://hq.example.com:443/veeam/v6/x", "/veeam/v6/x"),
     ],
 )
-def test_a_link_on_the_same_server_is_taken(place: BaseUrl, href: str, target: str) -> None:
-    assert place.resolve_link(href) == target
+def test_a_link_on_the_same_server_is_taken(base_url: BaseUrl, href: str, target: str) -> None:
+    assert base_url.resolve_link(href) == target
 
 
 @pytest.mark.parametrize(

@@ -23,12 +23,12 @@ __all__ = [
 ]
 
 LATEST: Final = "latest"
-"""The position that stands for the feed's end: what happens from now on."""
+"""The change_token that stands for the feed's end: what happens from now on."""
 
 EXPIRED_TOKEN: Final = "OutdatedChangeToken"  # noqa: S105 - an error code, no secret
-"""The `errorCode` of a server that does not know any more what came after a position."""
+"""The `errorCode` of a server that does not know any more what came after a change_token."""
 
-_LONGEST_POSITION_CHARACTERS: Final = 4096
+_MAX_CHANGE_TOKEN_CHARACTERS: Final = 4096
 
 
 class ChangeKind(StrEnum):
@@ -53,7 +53,7 @@ class SessionChange:
 class Changes:
     """One answer of the feed."""
 
-    position: str
+    change_token: str
     """`nextChangeToken`: where to go on."""
     sessions: tuple[SessionChange, ...]
     """What happened to restore sessions, in order."""
@@ -75,15 +75,20 @@ def parse_changes(answer: object) -> Changes:
         BadResponseError: it is no answer of a change feed.
     """
     fields = answer if isinstance(answer, dict) else {}
-    position, results = fields.get("nextChangeToken"), fields.get("results")
-    if isinstance(position, int) and not isinstance(position, bool):
-        position = str(position)
-    if not isinstance(position, str) or not 0 < len(position) <= _LONGEST_POSITION_CHARACTERS:
+    change_token, results = fields.get("nextChangeToken"), fields.get("results")
+    if isinstance(change_token, int) and not isinstance(change_token, bool):
+        change_token = str(change_token)
+    if (
+        not isinstance(change_token, str)
+        or not 0 < len(change_token) <= _MAX_CHANGE_TOKEN_CHARACTERS
+    ):
         raise BadResponseError("no token to go on with", operation="change_feed")
     if not isinstance(results, list):
         raise BadResponseError("an answer without results", operation="change_feed")
     changes = map(_change, results)
-    return Changes(position=position, sessions=tuple(one for one in changes if one is not None))
+    return Changes(
+        change_token=change_token, sessions=tuple(one for one in changes if one is not None)
+    )
 
 
 def _change(entry: object) -> SessionChange | None:

@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from exporter.vb365.records.fields import (
     BadFieldError,
-    Members,
+    EnumReader,
     Record,
     RejectionReason,
     UnknownValue,
@@ -85,8 +85,8 @@ class EventSummary:
 
 _MOST_UNKNOWN_VALUES = 16
 
-_OPERATIONS = Members.of(EventOperation, EventOperation.UNKNOWN)
-_STATUSES = Members.of(EventStatus, EventStatus.UNKNOWN)
+_OPERATIONS = EnumReader.of(EventOperation, EventOperation.UNKNOWN)
+_STATUSES = EnumReader.of(EventStatus, EventStatus.UNKNOWN)
 
 
 def parse_statistics(record: object) -> Statistics | None:

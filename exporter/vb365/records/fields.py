@@ -19,7 +19,7 @@ from typing import Generic, TypeVar
 __all__ = [
     "MAX_TEXT_CHARACTERS",
     "BadFieldError",
-    "Members",
+    "EnumReader",
     "Record",
     "RejectionReason",
     "UnknownValue",
@@ -40,7 +40,7 @@ _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.ASCII)
 _NEVER_BEFORE_YEAR = 2
 _NEVER_FROM_YEAR = 9999
 # The API's numbers are Int64; a hostile one must not become an integer of thousands of digits.
-_LEAST, _MOST = -(2**63), 2**63 - 1
+_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 
 _Enum = TypeVar("_Enum", bound=StrEnum)
 
@@ -146,14 +146,14 @@ def read_time(record: Record, field: str) -> datetime | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Members(Generic[_Enum]):
+class EnumReader(Generic[_Enum]):
     """The members of an enum by the spellings they may have, and the one that stands for all other values."""
 
     by_spelling: Mapping[str, _Enum]
     unknown: _Enum
 
     @classmethod
-    def of(cls, enum: type[_Enum], unknown: _Enum) -> Members[_Enum]:
+    def of(cls, enum: type[_Enum], unknown: _Enum) -> EnumReader[_Enum]:
         """All members, in the spelling of the API and in lower case, which old servers wrote."""
         known = [member for member in enum if member is not unknown]
         spelled = {member.value: member for member in known}
@@ -161,7 +161,7 @@ class Members(Generic[_Enum]):
 
 
 def read_enum(
-    record: Record, field: str, members: Members[_Enum], unknown: list[UnknownValue]
+    record: Record, field: str, members: EnumReader[_Enum], unknown: list[UnknownValue]
 ) -> _Enum:
     """A member of an enum; the one for unknown values when it is not among them, which is noted in `unknown` then.
 
@@ -194,6 +194,10 @@ def read_integer(record: Record, field: str) -> int | None:
     # Some builds of the server write numbers as strings; bool is an int in Python but not in JSON.
     if isinstance(value, str) and len(value) <= 20 and value.isdecimal():
         value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or not _LEAST <= value <= _MOST:
+    if (
+        not isinstance(value, int)
+        or isinstance(value, bool)
+        or not _INT64_MIN <= value <= _INT64_MAX
+    ):
         raise BadFieldError(RejectionReason.WRONG_TYPE, field)
     return value

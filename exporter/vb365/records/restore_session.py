@@ -24,7 +24,7 @@ from typing import Any, Literal, TypeVar, dataclass_transform
 from exporter.vb365.records.extras import EventSummary, Statistics
 from exporter.vb365.records.fields import (
     BadFieldError,
-    Members,
+    EnumReader,
     Record,
     RejectionReason,
     UnknownValue,
@@ -222,12 +222,12 @@ def _session(session_id: str, record: Record) -> RestoreSession:
         creation_time=creation_time,
         end_time=read_time(record, "endTime"),
         result=result,
-        organization=_shared(organization),
+        organization=_intern(organization),
         name=name,
-        initiated_by=_shared(initiated_by),
-        details=_shared(details),
+        initiated_by=_intern(initiated_by),
+        details=_intern(details),
         scope_name=scope_name,
-        client_host=_shared(client_host),
+        client_host=_intern(client_host),
         reason=reason,
         e_tag=read_integer(record, "eTag"),
         unknown_values=tuple(unknown),
@@ -241,7 +241,7 @@ def _processed_items(details: str) -> int | None:
 
 
 @lru_cache(maxsize=4096)
-def _shared(text: str) -> str:
+def _intern(text: str) -> str:
     """The same string for equal texts: few accounts, organizations and numbers of items stand in thousands of sessions.
 
     Not for names, scopes and reasons, of which each session has its own: there is nothing to share.
@@ -258,6 +258,6 @@ _TEXTS = (
     "clientHost",
     "reason",
 )
-_TYPES = Members.of(SessionType, SessionType.UNKNOWN)
-_STATES = Members.of(SessionState, SessionState.UNKNOWN)
-_RESULTS = Members.of(SessionResult, SessionResult.UNKNOWN)
+_TYPES = EnumReader.of(SessionType, SessionType.UNKNOWN)
+_STATES = EnumReader.of(SessionState, SessionState.UNKNOWN)
+_RESULTS = EnumReader.of(SessionResult, SessionResult.UNKNOWN)

@@ -22,7 +22,7 @@ def test_an_answer_tells_of_sessions_and_where_to_go_on() -> None:
 
     assert (
         Changes(
-            position="17",
+            change_token="17",
             sessions=(
                 SessionChange(kind=ChangeKind.UPDATE, session_id=ID, e_tag=3),
                 SessionChange(kind=ChangeKind.DELETE, session_id=OTHER_ID),
@@ -59,7 +59,7 @@ def test_an_entry_that_cannot_be_read_does_not_spoil_the_others(entry: object) -
 
 
 def test_a_position_may_be_a_number() -> None:
-    assert parse_changes(answer(token=17)).position == "17"
+    assert parse_changes(answer(token=17)).change_token == "17"
 
 
 @pytest.mark.parametrize(
