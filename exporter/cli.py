@@ -15,7 +15,7 @@ from exporter.config import Config, ConfigError, check_lines, load_config
 from exporter.config.sharding import select_shard
 from exporter.flags import Options, parse
 from exporter.system.files import OutputError
-from exporter.system.garbage import raise_gc_threshold
+from exporter.system.interpreter import raise_gc_threshold
 from exporter.system.signals import stop_event
 from exporter.system.systemd import NotActivatedError
 from exporter.web.server import WebServerError

@@ -16,7 +16,7 @@ from exporter.service.audit_trail import auditing
 from exporter.service.reload import Reloader
 from exporter.service.service import Service
 from exporter.service.web_view import ServiceBackend
-from exporter.system.memory import trim_freed_memory
+from exporter.system.interpreter import trim_freed_memory
 from exporter.system.signals import Command, signal_commands
 from exporter.system.systemd import Notifier, listen_fds
 from exporter.web.app import WebApp

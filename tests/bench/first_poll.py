@@ -18,7 +18,7 @@ import requests
 
 import exporter.logs
 from exporter.config import ServerConfig
-from exporter.system.garbage import raise_gc_threshold
+from exporter.system.interpreter import raise_gc_threshold
 from support.benchmark_figures import milliseconds, show
 from support.nginx_api import CannedApi, canned_api
 from support.single_poller import polled_server

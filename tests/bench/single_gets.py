@@ -18,7 +18,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 import exporter.logs
-from exporter.system.garbage import raise_gc_threshold
+from exporter.system.interpreter import raise_gc_threshold
 from exporter.vb365.records.restore_session import RestoreSession
 from support.benchmark_figures import show
 from support.nginx_api import CannedApi, canned_api

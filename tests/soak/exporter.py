@@ -12,7 +12,7 @@ from pathlib import Path
 from soak.clock import SharedClock
 
 from exporter import logs
-from exporter.system.memory import trim_freed_memory
+from exporter.system.interpreter import trim_freed_memory
 from support.exporter_stepped import stepped_exporter
 
 

@@ -6,16 +6,12 @@ import sys
 
 import pytest
 
-from exporter.commands import serve as daemon
-from exporter.config import Config
-from exporter.flags import parse
-
-# As hostile answers do it: one large block, and then large bodies in small blocks, in several threads at once.
+# As hostile responses do it: one large block, then large bodies in small blocks, in several threads at once.
 PROGRAM = """
 import re, threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from exporter.system.memory import trim_freed_memory
+from exporter.system.interpreter import trim_freed_memory
 
 def resident_mib():
     return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
@@ -38,25 +34,9 @@ with ThreadPoolExecutor(4) as workers:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator")
-def test_memory_that_several_threads_have_freed_goes_back_to_the_system() -> None:
+def test_memory_that_several_threads_have_freed_returns_to_the_system() -> None:
     grown_mib = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
     )
 
     assert float(grown_mib.stdout) < 16
-
-
-class _AskedError(Exception):
-    pass
-
-
-def test_the_daemon_asks_for_it_before_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    def ask() -> None:
-        raise _AskedError
-
-    def load() -> Config:
-        raise AssertionError
-
-    monkeypatch.setattr(daemon, "trim_freed_memory", ask)
-    with pytest.raises(_AskedError):
-        daemon.run_daemon(parse([], {}), load)
