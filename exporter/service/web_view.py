@@ -1,50 +1,272 @@
-"""What the web pages show of a service."""
+"""What the web server shows of a service: health, readiness, its configuration and the status page."""
 
 from __future__ import annotations
 
-from exporter.config import masked_yaml
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from heapq import merge, nlargest
+from itertools import islice
+from weakref import WeakKeyDictionary
+
+from exporter import __version__
+from exporter.config import Config, ServerConfig, masked_yaml
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.formats import Format
-from exporter.service.overview import Overview
+from exporter.metrics.labels import label_value
+from exporter.polling.blocks import Block
+from exporter.polling.snapshot import RunningSession, Snapshot
 from exporter.service.service import Service
+from exporter.vb365.records.restore_session import RestoreSession, SessionResult
 from exporter.web.app import Health
-from exporter.web.status import StatusPage
+from exporter.web.status import (
+    LONG_RUNNING_SECONDS,
+    RECENT_SECONDS,
+    FailedRestore,
+    ServerStatus,
+    SessionRow,
+    StatusPage,
+)
 
-__all__ = ["ServiceBackend"]
+__all__ = ["Overview", "RecentlyFinished", "ServiceBackend"]
+
+# The tables show fewer rows; the timeline draws as many sessions as it has room for.
+_MAX_RUNNING = 60
+_MAX_FINISHED = 160
 
 
 class ServiceBackend:
-    """The pages' view of a service; every call returns at once."""
+    """The web server's backend: reads a service, never waits for VB365."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._overview = Overview()
 
     def exposition(self, wanted: Format) -> Exposition:
-        """The newest body of `/metrics`."""
+        """Return the newest body of `/metrics`."""
         return self._service.publisher.exposition(wanted)
 
     def healthy(self) -> Health:
-        """Whether every poller is alive."""
+        """Check that no poller is stuck."""
         stuck = self._service.stuck_servers()
         return Health(
             ok=not stuck, reasons=tuple(f"{name}: its poller does not move" for name in stuck)
         )
 
     def ready(self) -> Health:
-        """Whether every server has been polled once."""
+        """Check that every server has been polled once."""
         waiting = self._service.unpolled_servers()
         return Health(ok=not waiting, reasons=tuple(f"{name}: not polled yet" for name in waiting))
 
     def config_text(self) -> str:
-        """The configuration in force as YAML, secrets masked."""
+        """Return the active configuration as YAML, secrets masked."""
         return masked_yaml(self._service.config)
 
     def status(self) -> StatusPage:
-        """The status page's data; only what may still be said."""
+        """Return the status page's data, stale sessions left out."""
         return self._overview.page(
             self._service.config,
             self._service.publisher.snapshots(),
             monotonic=self._service.clock.monotonic(),
             timestamp=self._service.clock.timestamp(),
         )
+
+
+class RecentlyFinished:
+    """Finds the sessions that ended last in blocks, which are sorted by creation time.
+
+    Blocks are immutable, so each one's result is cached for as long as the block lives. Not thread-safe.
+
+    Args:
+        limit: the maximum number of sessions returned.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._found: WeakKeyDictionary[Block, list[RestoreSession]] = WeakKeyDictionary()
+
+    def of(self, blocks: Iterable[Block]) -> Iterator[RestoreSession]:
+        """Iterate over the sessions that ended last, newest end first."""
+        found = [self._of_block(block) for block in blocks]
+        return islice(merge(*found, key=_ended_at, reverse=True), self._limit)
+
+    def _of_block(self, block: Block) -> list[RestoreSession]:
+        found = self._found.get(block)
+        if found is None:
+            found = self._found[block] = nlargest(self._limit, block.sessions, key=_ended_at)
+        return found
+
+
+class Overview:
+    """Summarizes snapshots for the status page, at a cost independent of the length of the history. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._recently_finished = RecentlyFinished(_MAX_FINISHED)
+
+    def page(
+        self,
+        config: Config,
+        published: Iterable[Snapshot],
+        *,
+        monotonic: float,
+        timestamp: float,
+    ) -> StatusPage:
+        """Return the status page's data.
+
+        Args:
+            config: determines the servers shown and the personal data allowed (`info_labels`).
+            published: the newest snapshots, without stale sessions.
+            monotonic: now, on the clock that data ages are measured with.
+            timestamp: now, in Unix seconds.
+        """
+        now = datetime.fromtimestamp(timestamp, UTC)
+        by_name = {snapshot.server: snapshot for snapshot in published}
+        snapshots = [
+            by_name.get(server.name, Snapshot(server=server.name)) for server in config.servers
+        ]
+        return StatusPage(
+            version=__version__,
+            generated=now,
+            servers=tuple(
+                _server(server, snapshot, monotonic=monotonic, now=now)
+                for server, snapshot in zip(config.servers, snapshots, strict=True)
+            ),
+            running=_longest_running(snapshots, now, config.info_labels),
+            running_total=sum(len(snapshot.running) for snapshot in snapshots),
+            long_running_total=sum(_long_running(snapshot, now) for snapshot in snapshots),
+            finished=self._last_finished(snapshots, now, config.info_labels),
+            finished_totals=_finished_totals(snapshots),
+            recent_failures=_recent_failures(snapshots, now),
+            info_labels=config.info_labels,
+        )
+
+    def _last_finished(
+        self, snapshots: Sequence[Snapshot], now: datetime, info_labels: Sequence[str]
+    ) -> tuple[SessionRow, ...]:
+        of_servers = (
+            [
+                (snapshot.server, session)
+                for session in self._recently_finished.of(snapshot.finished)
+            ]
+            for snapshot in snapshots
+        )
+        last_first = merge(*of_servers, key=lambda pair: _ended_at(pair[1]), reverse=True)
+        return tuple(
+            _row(server, session, now, info_labels)
+            for server, session in islice(last_first, _MAX_FINISHED)
+        )
+
+
+def _longest_running(
+    snapshots: Sequence[Snapshot], now: datetime, info_labels: Sequence[str]
+) -> tuple[SessionRow, ...]:
+    of_servers = (
+        [(one.server, running.session) for running in one.running[: -_MAX_RUNNING - 1 : -1]]
+        for one in snapshots
+    )
+    oldest_first = merge(*of_servers, key=lambda pair: pair[1].creation_time)
+    return tuple(
+        _row(server, session, now, info_labels)
+        for server, session in islice(oldest_first, _MAX_RUNNING)
+    )
+
+
+def _long_running(snapshot: Snapshot, now: datetime) -> int:
+    """Count the long-running sessions. Running sessions are sorted newest first."""
+
+    def age_seconds(running: RunningSession) -> float:
+        return (now - running.session.creation_time).total_seconds()
+
+    first = bisect_left(snapshot.running, LONG_RUNNING_SECONDS, key=age_seconds)
+    return len(snapshot.running) - first
+
+
+def _finished_totals(snapshots: Iterable[Snapshot]) -> tuple[tuple[str, int], ...]:
+    totals: Counter[SessionResult] = Counter()
+    for snapshot in snapshots:
+        for (_, _, result), count in snapshot.stopped.items():
+            totals[result] += count
+    return tuple((result.value, totals[result]) for result in SessionResult if totals[result])
+
+
+def _recent_failures(snapshots: Iterable[Snapshot], now: datetime) -> tuple[FailedRestore, ...]:
+    since = now - timedelta(seconds=RECENT_SECONDS)
+    newest: dict[tuple[str, str], datetime] = {}
+    for snapshot in snapshots:
+        for (organization, _, result), ended in snapshot.last_end.items():
+            if result is SessionResult.FAILED and ended > since:
+                key = (snapshot.server, label_value(organization))
+                newest[key] = max(ended, newest.get(key, since))
+    return tuple(
+        FailedRestore(server=server, organization=organization, ended=ended)
+        for (server, organization), ended in sorted(
+            newest.items(), key=lambda item: item[1], reverse=True
+        )
+    )
+
+
+def _server(
+    server: ServerConfig, snapshot: Snapshot, *, monotonic: float, now: datetime
+) -> ServerStatus:
+    status = snapshot.status
+    confirmed = [running.confirmed_at for running in snapshot.running]
+    if snapshot.finished:
+        confirmed.append(snapshot.finished_confirmed_at)
+    if snapshot.listed:
+        confirmed.append(snapshot.list_confirmed_at)
+    since = status.up_since if status.up else status.failing_since
+    return ServerStatus(
+        name=snapshot.server,
+        up=status.up,
+        since=None if since is None else now - timedelta(seconds=monotonic - since),
+        reason=status.failure_reason,
+        detail=status.failure_message,
+        version=status.version,
+        api_version=status.api_version,
+        tls_verified=not server.tls_config.insecure_skip_verify,
+        certificate_not_after=status.certificate_not_after,
+        last_poll=_moment(status.last_poll_timestamp),
+        last_success=_moment(status.last_success_timestamp),
+        data_age_seconds=monotonic - min(confirmed) if confirmed else None,
+        poll_interval_seconds=server.poll_interval,
+        stale_after_seconds=server.stale_after,
+        sessions_known=snapshot.sessions_known,
+        sessions_stale=_stale(snapshot),
+        sessions_without_series=snapshot.sessions_without_series,
+        sessions_not_kept=snapshot.sessions_not_kept,
+    )
+
+
+def _stale(snapshot: Snapshot) -> int:
+    """Count the sessions that are known but hidden because their data is stale."""
+    shown = len(snapshot.running_with_series) + sum(len(one.sessions) for one in snapshot.finished)
+    return snapshot.sessions_known - snapshot.sessions_without_series - shown
+
+
+def _row(
+    server: str, session: RestoreSession, now: datetime, info_labels: Sequence[str]
+) -> SessionRow:
+    return SessionRow(
+        server=server,
+        session_id=session.id,
+        organization=label_value(session.organization),
+        type=session.type.value,
+        state=session.state.value,
+        result=session.result.value if session.result else None,
+        started=session.creation_time,
+        ended=session.end_time if session.stopped else None,
+        duration_seconds=session.duration_seconds
+        if session.stopped
+        else (now - session.creation_time).total_seconds(),
+        info=tuple(label_value(getattr(session, label)) for label in info_labels),
+    )
+
+
+def _ended_at(session: RestoreSession) -> datetime:
+    """Return the end time; where it is unknown, the creation time is its lower bound."""
+    return session.end_time or session.creation_time
+
+
+def _moment(timestamp: float | None) -> datetime | None:
+    return None if timestamp is None else datetime.fromtimestamp(timestamp, UTC)

@@ -1,13 +1,17 @@
-"""What the status page says of the servers, on the way from their ledgers to its values."""
+"""The status page's data, from ledgers to the values that are shown."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from typing import ClassVar
 
 from exporter.config import ServerConfig
-from exporter.service.overview import Overview
-from exporter.vb365.records.restore_session import SessionResult
+from exporter.polling.blocks import Block
+from exporter.service.web_view import Overview, RecentlyFinished
+from exporter.vb365.records.restore_session import RestoreSession, SessionResult
 from exporter.web.status import FailedRestore, ServerStatus, StatusPage
 from support.ledger_harness import LedgerHarness, sessions_config
 from support.sample_sessions import NOON, finished, running
@@ -74,7 +78,7 @@ def test_the_last_finished_of_all_servers_come_first() -> None:
     assert page.finished_totals == (("Success", 3),)
     first = page.finished[0]
     assert (first.type, first.result, first.duration_seconds) == ("Vex", "Success", 30.0)
-    assert NOON - timedelta(minutes=4, seconds=30) == first.ended
+    assert first.ended == NOON - timedelta(minutes=4, seconds=30)
 
 
 def test_results_are_counted_beyond_those_that_have_series() -> None:
@@ -107,22 +111,22 @@ def test_organizations_with_a_failure_within_a_day_are_named_the_newest_first() 
         )
     )
 
-    assert (
+    assert page.recent_failures == (
         FailedRestore(
             server="hq", organization="b.example", ended=NOON - timedelta(minutes=9, seconds=30)
         ),
         FailedRestore(
             server="hq", organization="a.example", ended=NOON - timedelta(minutes=29, seconds=30)
         ),
-    ) == page.recent_failures
+    )
 
 
-def test_a_server_that_is_up_says_since_when_and_how_old_its_data_are() -> None:
+def test_a_server_that_is_up_shows_since_when_and_how_old_its_data_is() -> None:
     server = hq(page_of(snapshot_of("hq", [running(1), finished(2)])))
 
     assert (server.up, server.reason, server.detail) == (True, None, None)
-    assert NOON - timedelta(seconds=7_500) == server.since
-    assert NOON + timedelta(seconds=48) == server.last_success
+    assert server.since == NOON - timedelta(seconds=7_500)
+    assert server.last_success == NOON + timedelta(seconds=48)
     assert (
         server.data_age_seconds,
         server.poll_interval_seconds,
@@ -131,16 +135,16 @@ def test_a_server_that_is_up_says_since_when_and_how_old_its_data_are() -> None:
     assert (server.version, server.api_version, server.tls_verified) == ("8.2.0.5000", "v8", True)
 
 
-def test_a_server_that_is_down_says_since_when_and_why_and_keeps_its_fresh_data() -> None:
+def test_a_server_that_is_down_shows_since_when_and_why_and_keeps_its_fresh_data() -> None:
     page = page_of(snapshot_of("hq", [running(1)], DOWN, polled_seconds_after_noon=-90.0))
 
     assert (hq(page).up, hq(page).reason) == (False, "auth")
-    assert NOON - timedelta(seconds=30) == hq(page).since
+    assert hq(page).since == NOON - timedelta(seconds=30)
     assert hq(page).data_age_seconds == 150.0
     assert page.running_total == 1
 
 
-def test_what_is_too_old_is_counted_and_not_shown() -> None:
+def test_stale_sessions_are_counted_and_not_shown() -> None:
     bench = LedgerHarness()
     bench.hold(running(1), finished(2), finished(3))
     stale = replace(bench.poll(0.0), status=DOWN)
@@ -149,14 +153,14 @@ def test_what_is_too_old_is_counted_and_not_shown() -> None:
 
     assert (hq(page).sessions_known, hq(page).sessions_stale) == (3, 3)
     assert (page.running, page.finished, page.finished_totals) == ((), (), ())
-    assert None is hq(page).data_age_seconds
+    assert hq(page).data_age_seconds is None
 
 
-def test_a_server_without_sessions_has_data_too() -> None:
+def test_a_server_without_sessions_has_a_data_age() -> None:
     assert hq(page_of(snapshot_of("hq", []))).data_age_seconds == 12.0
 
 
-def test_a_server_that_was_not_polled_yet_claims_nothing() -> None:
+def test_a_server_that_was_not_polled_yet_has_no_values() -> None:
     server = hq(page_of(never_polled=["hq"]))
 
     assert (
@@ -167,7 +171,7 @@ def test_a_server_that_was_not_polled_yet_claims_nothing() -> None:
     ) == (None, None, None, None)
 
 
-def test_an_unverified_certificate_is_told_before_the_first_poll() -> None:
+def test_an_unverified_certificate_is_shown_before_the_first_poll() -> None:
     config = config_of("hq")
     server = unverified(config.servers[0])
 
@@ -178,7 +182,7 @@ def test_an_unverified_certificate_is_told_before_the_first_poll() -> None:
     assert not hq(page).tls_verified
 
 
-def test_a_server_that_is_configured_no_more_is_not_shown() -> None:
+def test_a_server_removed_from_the_configuration_is_not_shown() -> None:
     page = Overview().page(
         config_of("hq"),
         [snapshot_of("hq", []), snapshot_of("gone", [running(1)])],
@@ -190,7 +194,7 @@ def test_a_server_that_is_configured_no_more_is_not_shown() -> None:
     assert page.running == ()
 
 
-def test_personal_data_stay_away_unless_they_are_allowed() -> None:
+def test_personal_data_is_shown_only_where_info_labels_allow_it() -> None:
     snapshot = snapshot_of("hq", [running(1, **PERSONAL), finished(2, **PERSONAL)])
 
     (row,) = page_of(snapshot).running
@@ -222,7 +226,7 @@ def test_the_page_holds_a_bounded_part_of_a_long_history() -> None:
     assert sum(count for _, count in page.finished_totals) == 2750
 
 
-def test_a_server_that_never_answered_has_no_data() -> None:
+def test_a_server_that_never_responded_has_no_data() -> None:
     page = page_of(silent_snapshot("hq"))
 
     assert (
@@ -230,4 +234,49 @@ def test_a_server_that_never_answered_has_no_data() -> None:
         hq(page).reason,
         hq(page).data_age_seconds,
     ) == (False, "connect", None)
-    assert None is hq(page).last_success
+    assert hq(page).last_success is None
+
+
+def ids(sessions: Iterator[RestoreSession]) -> list[int]:
+    return [int(session.id.replace("-", ""), 16) for session in sessions]
+
+
+def test_the_session_that_ended_last_comes_first_whenever_it_was_created() -> None:
+    newer, older = finished(2), finished(30)
+    long_open = finished(
+        99, creation_time=NOON - timedelta(days=3), end_time=NOON - timedelta(seconds=30)
+    )
+
+    found = RecentlyFinished(2).of([Block((newer, older)), Block((long_open,))])
+
+    assert ids(found) == [99, 2]
+
+
+def test_a_finished_session_without_an_end_time_is_sorted_by_its_creation() -> None:
+    endless = finished(5, end_time=None)
+
+    found = RecentlyFinished(9).of([Block((finished(4), endless, finished(6)))])
+
+    assert ids(found) == [4, 5, 6]
+
+
+class CountedTuple(tuple[RestoreSession, ...]):
+    """Sessions that count, by their number, how often they were iterated over."""
+
+    __slots__ = ()
+    times: ClassVar[Counter[int]] = Counter()
+
+    def __iter__(self) -> Iterator[RestoreSession]:
+        self.times[len(self)] += 1
+        return super().__iter__()
+
+
+def test_each_block_is_searched_once() -> None:
+    recent = RecentlyFinished(5)
+    first = Block(CountedTuple([finished(1), finished(2)]))
+    second = Block(CountedTuple([finished(3), finished(4), finished(5)]))
+
+    list(recent.of([first]))
+    list(recent.of([second, first]))
+
+    assert CountedTuple.times == {2: 1, 3: 1}
