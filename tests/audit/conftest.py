@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.log_capture import Log, logged
+from support.log_capture import CapturedLog, capture_log
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def log() -> Iterator[Log]:
+def log() -> Iterator[CapturedLog]:
     """The exporter's own log."""
-    with logged() as log:
+    with capture_log() as log:
         yield log

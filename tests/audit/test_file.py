@@ -12,7 +12,7 @@ from exporter.audit.file import AuditFile, Limits
 from exporter.audit.record import Event, Told, line
 from exporter.system.files import OutputError
 from support.audit_files import BadDisk, all_files, noon
-from support.log_capture import Log
+from support.log_capture import CapturedLog
 from support.sample_sessions import running, session_id
 
 DAY_SECONDS = 86400.0
@@ -60,7 +60,7 @@ def test_a_new_file_is_for_its_owner_alone_whatever_the_umask(file: Path, umask:
 
 
 def test_a_file_that_others_may_read_or_write_is_closed_to_them_and_that_is_told(
-    file: Path, log: Log
+    file: Path, log: CapturedLog
 ) -> None:
     file.touch()
     file.chmod(0o666)
@@ -181,7 +181,9 @@ def test_a_link_stays_and_what_it_leads_to_is_written_and_rotated(tmp_path: Path
     ]
 
 
-def test_an_incomplete_last_line_is_cut_off_wherever_it_breaks_off(file: Path, log: Log) -> None:
+def test_an_incomplete_last_line_is_cut_off_wherever_it_breaks_off(
+    file: Path, log: CapturedLog
+) -> None:
     whole, last = started(1) + started(2), started(3)
     file.touch(0o600)
     for length in range(len(last)):
@@ -216,7 +218,7 @@ def test_blocks_that_never_reached_the_disk_are_cut_off(file: Path, before: byte
     assert before + started(2) == file.read_bytes()
 
 
-def test_lines_of_others_are_told_of_by_number_and_kept(file: Path, log: Log) -> None:
+def test_lines_of_others_are_told_of_by_number_and_kept(file: Path, log: CapturedLog) -> None:
     audit = opened(file)
     audit.append(started(1), sync=False)
     with file.open("ab") as other:
@@ -324,7 +326,7 @@ def test_a_file_that_would_grow_too_large_is_rotated_at_a_line(file: Path) -> No
 
 
 def test_a_file_that_cannot_be_rotated_grows_on_and_it_is_tried_again_when_it_has_grown(
-    file: Path, log: Log
+    file: Path, log: CapturedLog
 ) -> None:
     disk = BadDisk()
     disk.failing["rename"] = errno.EACCES

@@ -28,7 +28,7 @@ from support.audit_files import (
     unexpected,
     write,
 )
-from support.log_capture import Log
+from support.log_capture import CapturedLog
 from support.sample_sessions import finished, running, session_id
 
 # Small enough that every few lines a file is rotated, with all of them kept.
@@ -189,7 +189,7 @@ def test_whatever_happens_each_event_is_written_once_and_a_start_before_its_end(
     ) == sorted(events)
 
 
-def test_a_full_disk_is_counted_told_once_and_made_up_for(file: Path, log: Log) -> None:
+def test_a_full_disk_is_counted_told_once_and_made_up_for(file: Path, log: CapturedLog) -> None:
     disk, failures = BadDisk(), Failures()
     audit = begun(file, disk=disk, failed=failures)
     disk.free_bytes = 1000
@@ -242,7 +242,7 @@ def test_a_folder_that_goes_and_comes_back_is_survived(tmp_path: Path) -> None:
 
 
 def test_a_defect_is_told_without_a_word_of_the_session_and_does_not_end_the_log(
-    file: Path, log: Log
+    file: Path, log: CapturedLog
 ) -> None:
     disk, failures = BadDisk(), Failures()
     audit = begun(file, disk=disk, failed=failures)
@@ -262,7 +262,7 @@ def test_a_defect_is_told_without_a_word_of_the_session_and_does_not_end_the_log
 
 
 def test_a_disk_that_hangs_holds_up_neither_who_records_nor_who_closes(
-    file: Path, log: Log
+    file: Path, log: CapturedLog
 ) -> None:
     disk, hanging, well = BadDisk(), threading.Event(), threading.Event()
 
@@ -285,7 +285,7 @@ def test_a_disk_that_hangs_holds_up_neither_who_records_nor_who_closes(
 
 
 def test_closing_gives_up_on_a_disk_that_fails_and_says_how_much_is_left(
-    file: Path, log: Log
+    file: Path, log: CapturedLog
 ) -> None:
     disk, failures = BadDisk(), Failures()
     disk.free_bytes = 0

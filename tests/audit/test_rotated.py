@@ -8,7 +8,7 @@ import pytest
 from exporter.audit.record import Event, Told, line
 from exporter.audit.rotated import new_name, rotated_files, told_in
 from support.audit_files import noon
-from support.log_capture import Log
+from support.log_capture import CapturedLog
 from support.sample_sessions import running, session_id
 
 LINE = line(Event.STARTED, "hq", running(1), noon())
@@ -52,7 +52,9 @@ def test_compressed_files_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"no gzip", gzip.compress(LINE * 3)[:-20], gzip.compress(LINE)[:15] + b"\xff" * 99]
 )
-def test_a_damaged_file_is_told_of_and_left(tmp_path: Path, log: Log, content: bytes) -> None:
+def test_a_damaged_file_is_told_of_and_left(
+    tmp_path: Path, log: CapturedLog, content: bytes
+) -> None:
     file = tmp_path / "audit.log.1.gz"
     file.write_bytes(content)
 
@@ -63,14 +65,16 @@ def test_a_damaged_file_is_told_of_and_left(tmp_path: Path, log: Log, content: b
     assert str(file) == entry["file"]
 
 
-def test_a_file_that_has_gone_meanwhile_is_told_of_and_left(tmp_path: Path, log: Log) -> None:
+def test_a_file_that_has_gone_meanwhile_is_told_of_and_left(
+    tmp_path: Path, log: CapturedLog
+) -> None:
     assert [*told_in(tmp_path / "audit.log.1")] == []
 
     assert len(log.entries()) == 1
 
 
 def test_a_file_that_may_not_be_read_is_told_of_and_left(
-    tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, log: CapturedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_path: Path, _mode: str) -> None:  # whoever runs the tests may read everything
         raise PermissionError

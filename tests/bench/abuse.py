@@ -21,9 +21,9 @@ from pathlib import Path
 import bcrypt
 import trustme
 
-from support.benchmark_figures import milliseconds, quantile, show
+from support.benchmark_figures import milliseconds_text, print_table, quantile
 from support.exporter_harness import wait_until
-from support.processes import EXPORTER, free_port, started
+from support.processes import EXPORTER, free_port, running_process
 
 SESSIONS = 1000
 # The last round is longer than the server waits for silent clients.
@@ -108,10 +108,10 @@ class Scenario:
         return (
             self.name,
             f"{len(self.quiet)}, {len(self.disturbed)}",
-            milliseconds(quantile(self.quiet, 0.5)),
-            milliseconds(quantile(self.disturbed, 0.5)),
-            milliseconds(quiet),
-            milliseconds(disturbed),
+            milliseconds_text(quantile(self.quiet, 0.5)),
+            milliseconds_text(quantile(self.disturbed, 0.5)),
+            milliseconds_text(quiet),
+            milliseconds_text(disturbed),
             f"{disturbed / quiet:.2f}",
             f"{self.longest_seconds:.1f} s" if self.longest_seconds else "",
         )
@@ -143,7 +143,7 @@ def targets(directory: Path) -> Iterator[tuple[Target, Target]]:
         *("--tls.ca-file", ca_file, f"--sessions={SESSIONS}"),
     ]
     with ExitStack() as stack:
-        stack.enter_context(started(simulate, directory / "simulator.log"))
+        stack.enter_context(running_process(simulate, directory / "simulator.log"))
         wait_until(ca_file.exists, "the simulator")
         for number, target in enumerate(made):
             command = [
@@ -152,7 +152,7 @@ def targets(directory: Path) -> Iterator[tuple[Target, Target]]:
                 *([] if target.context is None else [f"--web.config.file={directory / 'web.yml'}"]),
             ]
             log = directory / f"exporter-{number}.log"
-            stack.enter_context(started(command, log))
+            stack.enter_context(running_process(command, log))
             wait_until(lambda log=log: "first poll succeeded" in log.read_text(), "a poll", 60)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
         yield made
 
@@ -168,7 +168,7 @@ def main() -> None:
             Scenario("TLS: 500 silent after the handshake", "silent-after-handshake", 500, tls),
             Scenario("TLS: 3 clients that guess passwords", "guessing", 3, tls),
         ]
-        show(
+        print_table(
             f"Scrapes of {SESSIONS} sessions, quiet and beside other clients",
             (
                 *("beside", "scrapes", "p50 quiet", "p50 beside", "p99 quiet", "p99 beside"),

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
-from support.benchmark_clients import Metrics, Server
-from support.benchmark_figures import milliseconds, quantile, show
+from support.benchmark_clients import MetricsClient, SimulatorControl
+from support.benchmark_figures import milliseconds_text, print_table, quantile
 from support.exporter_harness import wait_until
-from support.processes import EXPORTER, free_port, started
+from support.processes import EXPORTER, free_port, running_process
 
 CHANGES = 500
 RESULTS = ("Success", "Warning", "Failed")
@@ -34,7 +34,7 @@ class Figures:
     polls: float
 
 
-def measured(server: Server, metrics: Metrics, changes: int) -> Figures:
+def measured(server: SimulatorControl, metrics: MetricsClient, changes: int) -> Figures:
     """Change sessions, each when the change before is seen."""
     before, polls = metrics.requests(), metrics.value('vb365_polls_total{server="hq"}') or 0.0
     seconds = []
@@ -60,7 +60,7 @@ def _line(session_id: str, what: str, value: str) -> re.Pattern[str]:
 
 
 @contextmanager
-def running(directory: Path) -> Iterator[tuple[Server, Metrics]]:
+def running(directory: Path) -> Iterator[tuple[SimulatorControl, MetricsClient]]:
     """A simulator whose own sessions stand as good as still, and an exporter that follows its feed."""
     simulator, address = (f"127.0.0.1:{free_port()}" for _ in range(2))
     ca_file = directory / "ca.pem"
@@ -76,17 +76,17 @@ def running(directory: Path) -> Iterator[tuple[Server, Metrics]]:
         *(*EXPORTER, f"--config.file={directory / 'config.yaml'}"),
         f"--web.listen-address={address}",
     ]
-    with started(simulate, directory / "simulator.log"):
+    with running_process(simulate, directory / "simulator.log"):
         wait_until(
             lambda: "truth" in (directory / "simulator.log").read_text(), "the simulator", 60
         )
         with (
-            started(export, directory / "exporter.log"),
-            closing(Server(simulator, ca_file)) as server,
+            running_process(export, directory / "exporter.log"),
+            closing(SimulatorControl(simulator, ca_file)) as server,
         ):
             log = directory / "exporter.log"
             wait_until(lambda: "first poll succeeded" in log.read_text(), "a poll", 60)
-            with closing(Metrics(address)) as metrics:
+            with closing(MetricsClient(address)) as metrics:
                 connected = 'vb365_change_feed_connected{server="hq"}'
                 wait_until(lambda: metrics.value(connected) == 1, "the feed", 60)
                 polls = 'vb365_polls_total{server="hq"}'
@@ -99,17 +99,20 @@ def main(*, changes: int = CHANGES) -> None:
         figures = measured(server, metrics, changes)
     others = Counter(figures.requests)
     long_polls = others.pop("change_feed", 0)
-    show(
+    print_table(
         f"{changes} changes, one after the other, seen on /metrics by the change feed; poll_interval is 5m",
         ("what", "p50", "p99", "longest"),
         [
             (
                 "until it is on /metrics",
-                *(milliseconds(quantile(figures.seconds, share)) for share in (0.5, 0.99, 1.0)),
+                *(
+                    milliseconds_text(quantile(figures.seconds, share))
+                    for share in (0.5, 0.99, 1.0)
+                ),
             )
         ],
     )
-    show(
+    print_table(
         "What it cost the server",
         ("requests", "number", "per change"),
         [

@@ -17,10 +17,10 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from support.benchmark_clients import Metrics, Server
-from support.benchmark_figures import milliseconds, quantile, show
+from support.benchmark_clients import MetricsClient, SimulatorControl
+from support.benchmark_figures import milliseconds_text, print_table, quantile
 from support.exporter_harness import wait_until
-from support.processes import EXPORTER, free_port, started
+from support.processes import EXPORTER, free_port, running_process
 
 EVENTS = 100_000
 ROUNDS = 6
@@ -44,7 +44,7 @@ class Exporter:
     def measure(self, seconds: float) -> None:
         """Scrape again and again while it polls, with as much rest as work."""
         self.process.send_signal(signal.SIGCONT)
-        with closing(Metrics(self.address)) as metrics:
+        with closing(MetricsClient(self.address)) as metrics:
             before = metrics.value(_WALKS) or 0.0
             until = time.monotonic() + seconds
             while time.monotonic() < until:
@@ -66,7 +66,7 @@ class Exporter:
         return (
             name,
             str(len(self.scrapes)),
-            *(milliseconds(quantile(self.scrapes, share)) for share in (0.5, 0.99)),
+            *(milliseconds_text(quantile(self.scrapes, share)) for share in (0.5, 0.99)),
             f"{self.most_memory_mib():.0f} MiB",
             f"{self.requests:.0f}",
         )
@@ -82,11 +82,11 @@ def exporters(directory: Path, events_of_session: int) -> Iterator[tuple[Exporte
         *("--tls.ca-file", ca_file, f"--sessions={HISTORY}", "--speed=1e-6"),
     ]
     with ExitStack() as stack:
-        stack.enter_context(started(simulate, directory / "simulator.log"))
+        stack.enter_context(running_process(simulate, directory / "simulator.log"))
         wait_until(
             lambda: "truth" in (directory / "simulator.log").read_text(), "the simulator", 60
         )
-        with closing(Server(simulator, ca_file)) as server:
+        with closing(SimulatorControl(simulator, ca_file)) as server:
             # No other session runs, so that all there is to walk is this one.
             server.stop_all()
             server.change(organization="contoso.example", type="Vex", items="r" * events_of_session)
@@ -100,7 +100,7 @@ def exporters(directory: Path, events_of_session: int) -> Iterator[tuple[Exporte
             )
             address, log = f"127.0.0.1:{free_port()}", directory / f"{name}.log"
             command = [*EXPORTER, f"--config.file={config}", f"--web.listen-address={address}"]
-            process = stack.enter_context(started(command, log))
+            process = stack.enter_context(running_process(command, log))
             stack.callback(process.send_signal, signal.SIGCONT)
             wait_until(
                 lambda log=log: "first poll succeeded" in log.read_text(),  # type: ignore[misc]  # mypy cannot infer a lambda with a default
@@ -123,7 +123,7 @@ def main(
         for _ in range(rounds):
             plain.measure(round_seconds)
             events.measure(round_seconds)
-        show(
+        print_table(
             f"Scrapes while one session has {number} events, {HISTORY} others are shown, and polls follow each other",
             ("extras", "scrapes", "p50", "p99", "most memory", "pages of events meanwhile"),
             (plain.row("none"), events.row("events")),

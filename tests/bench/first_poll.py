@@ -19,7 +19,7 @@ import requests
 import exporter.logs
 from exporter.config import ServerConfig
 from exporter.system.interpreter import raise_gc_threshold
-from support.benchmark_figures import milliseconds, show
+from support.benchmark_figures import milliseconds_text, print_table
 from support.nginx_api import CannedApi, canned_api
 from support.single_poller import polled_server
 
@@ -90,12 +90,12 @@ def list_row(sessions: int, directory: Path) -> tuple[str, ...]:
     processor = [median(one.processor_seconds for one in side) for side in (ours, alone)]
     return (
         f"{sessions:,}",
-        milliseconds(alone_seconds),
-        milliseconds(our_seconds),
+        milliseconds_text(alone_seconds),
+        milliseconds_text(our_seconds),
         f"{our_seconds / alone_seconds:.2f}",
         f"{processor[0] / processor[1]:.2f}",
         f"{our_seconds / sessions * 1e6:.1f} µs",
-        milliseconds(median(later)),
+        milliseconds_text(median(later)),
     )
 
 
@@ -110,14 +110,14 @@ def configured_rows(ids: int, directory: Path) -> Iterator[tuple[str, ...]]:
             configured.append(first_poll(followed, ids).seconds)
         for name, taken in (("discovered", walks), ("configured by id", configured)):
             ratio = median(taken) / median(walks)
-            yield (name, f"{ids:,}", milliseconds(median(taken)), f"{ratio:.2f}")
+            yield (name, f"{ids:,}", milliseconds_text(median(taken)), f"{ratio:.2f}")
 
 
 def run(sizes: Sequence[int], ids: int) -> None:
     exporter.logs.configure(level="warn", log_format="logfmt")
     raise_gc_threshold()
     with tempfile.TemporaryDirectory() as made:
-        show(
+        print_table(
             "First poll through the list, and the polls after it",
             (
                 *("sessions", "`requests` and `json` alone", "first poll", "ratio"),
@@ -125,7 +125,7 @@ def run(sizes: Sequence[int], ids: int) -> None:
             ),
             (list_row(sessions, Path(made) / str(sessions)) for sessions in sizes),
         )
-        show(
+        print_table(
             f"First poll of configured ids, the server answering after {LATENCY_SECONDS * 1000:.0f} ms",
             ("sessions are", "number", "first poll", "ratio"),
             configured_rows(ids, Path(made) / "configured"),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
-from support.benchmark_figures import kilobytes, show, times
+from support.benchmark_figures import kilobytes_text, print_table, ratio_text
 from support.benchmark_scraper import Scraper
 from support.exporter_process import PolledExporter, polled_exporter
 
@@ -59,11 +59,11 @@ def rows(
             str(size),
             megabytes(empty),
             megabytes(resting),
-            kilobytes((resting - empty) / size),
-            times(peak / resting),
-            times(later / resting),
-            kilobytes((plain - empty) / size),
-            times(plain_peak / plain),
+            kilobytes_text((resting - empty) / size),
+            ratio_text(peak / resting),
+            ratio_text(later / resting),
+            kilobytes_text((plain - empty) / size),
+            ratio_text(plain_peak / plain),
         )
 
 
@@ -72,7 +72,7 @@ def main(
     settle_seconds: float = SETTLE_SECONDS,
     later_seconds: float = LATER_SECONDS,
 ) -> None:
-    show(
+    print_table(
         f"Memory of the command, polling every 2 s; {SCRAPERS} scrapers; again after {later_seconds:.0f} s",
         (
             *("sessions", "empty", "at rest", "a session", "peak with scrapers", "later"),

@@ -15,7 +15,7 @@ import exporter.logs
 from exporter.config import parse_config
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.benchmark_figures import show
+from support.benchmark_figures import print_table
 from support.exporter_harness import server_yaml
 from support.single_poller import polled_server
 
@@ -79,7 +79,7 @@ def run(histories: Sequence[int], ids: int) -> None:
         *(Scenario(usual, running) for running in (100, 1_000)),
         Scenario(ids, ids=ids),
     ]
-    show(
+    print_table(
         "Requests and bytes of one poll",
         (
             *("finished sessions", "running", "new since the poll before"),

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from support.benchmark_figures import show, times
+from support.benchmark_figures import print_table, ratio_text
 from support.benchmark_scraper import Scraper
-from support.benchmark_server import serving
+from support.benchmark_server import benchmark_server
 from support.nginx_files import file_server, write_body
-from support.processes import require
+from support.processes import require_programs
 from support.prometheus_process import Prometheus, running_prometheus
 
 SCRAPES = 4
@@ -58,7 +58,7 @@ def rows(sizes: Sequence[int], scrapes: int, interval_seconds: int) -> Iterator[
         with ExitStack() as stack:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             directory.chmod(0o755)
-            own = stack.enter_context(serving("exporter", size))
+            own = stack.enter_context(benchmark_server("exporter", size))
             write_body(directory, own, gzip=[True])
             files = stack.enter_context(file_server(directory))
             with Scraper(own) as scraper:
@@ -79,7 +79,7 @@ def rows(sizes: Sequence[int], scrapes: int, interval_seconds: int) -> Iterator[
             f"{length / 1e6:.2f} MB",
             f"{own_median:.3f} s",
             f"{files_median:.3f} s",
-            times(own_median / files_median),
+            ratio_text(own_median / files_median),
             *(str(int(all(up for _, up in runs))) for runs in (ours, theirs)),
         )
 
@@ -89,8 +89,8 @@ def main(
     scrapes: int = SCRAPES,
     interval_seconds: int = INTERVAL_SECONDS,
 ) -> None:
-    require(prometheus="prometheus", nginx="nginx-light")
-    show(
+    require_programs(prometheus="prometheus", nginx="nginx-light")
+    print_table(
         "scrape_duration_seconds of Prometheus with its default time-out, in turns",
         ("sessions", "gzip", "this exporter", "nginx, same bytes", "ratio", "up", "up of nginx"),
         rows(sizes, scrapes, interval_seconds),

@@ -8,7 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from support.benchmark_figures import in_turns, median_ratio, milliseconds, show, times, work_of
+from support.benchmark_figures import (
+    interleave,
+    median_ratio,
+    milliseconds_text,
+    print_table,
+    ratio_text,
+    thread_seconds,
+)
 from support.expositions import publisher
 from support.sample_history import History
 from support.sample_sessions import NOON
@@ -46,38 +53,38 @@ class Published:
     def afresh(self) -> float:
         """Nothing is kept: everything is rendered and compressed."""
         snapshot = self.history.snapshot()
-        return work_of(lambda: publisher(snapshot))
+        return thread_seconds(lambda: publisher(snapshot))
 
     def _publish(self) -> float:
         snapshot = self.history.snapshot()
-        return work_of(lambda: self._publisher.publish(snapshot))
+        return thread_seconds(lambda: self._publisher.publish(snapshot))
 
 
 def by_history(sizes: Sequence[int], rounds: int) -> Iterator[tuple[str, ...]]:
     made = [Published(size) for size in sizes]
-    unchanged = in_turns(rounds, *(one.unchanged for one in made))
-    finished = in_turns(rounds, *(one.one_finished for one in made))
+    unchanged = interleave(rounds, *(one.unchanged for one in made))
+    finished = interleave(rounds, *(one.one_finished for one in made))
     # Measured against a thousand: with fewer, a publish is little more than what runs.
     base = sizes.index(1000) if 1000 in sizes else 0
     for place, size in enumerate(sizes):
         yield (
             str(size),
-            milliseconds(statistics.median(unchanged[place])),
-            times(median_ratio(unchanged[place], unchanged[base])),
-            milliseconds(statistics.median(finished[place])),
-            times(median_ratio(finished[place], finished[base])),
+            milliseconds_text(statistics.median(unchanged[place])),
+            ratio_text(median_ratio(unchanged[place], unchanged[base])),
+            milliseconds_text(statistics.median(finished[place])),
+            ratio_text(median_ratio(finished[place], finished[base])),
         )
 
 
 def by_spread(sizes: Sequence[int], rounds: int) -> Iterator[tuple[str, ...]]:
     for size in sizes:
         one = Published(size)
-        spread, afresh = in_turns(rounds, one.spread_change, one.afresh)
+        spread, afresh = interleave(rounds, one.spread_change, one.afresh)
         yield (
             str(size),
-            milliseconds(statistics.median(spread)),
-            milliseconds(statistics.median(afresh)),
-            times(median_ratio(spread, afresh)),
+            milliseconds_text(statistics.median(spread)),
+            milliseconds_text(statistics.median(afresh)),
+            ratio_text(median_ratio(spread, afresh)),
         )
 
 
@@ -86,10 +93,10 @@ def by_servers(numbers: Sequence[int], rounds: int) -> Iterator[tuple[str, ...]]
         snapshots = [History(50, 2, server=f"server-{one}").snapshot() for one in range(number)]
         made = publisher(*snapshots)
         publishes = [
-            work_of(lambda made=made, one=one: made.publish(one))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            thread_seconds(lambda made=made, one=one: made.publish(one))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
             for one in (snapshots * rounds)[:rounds]
         ]
-        yield (str(number), milliseconds(statistics.median(publishes)))
+        yield (str(number), milliseconds_text(statistics.median(publishes)))
 
 
 def main(
@@ -97,17 +104,17 @@ def main(
     servers: Sequence[int] = (1, 15, 100, 200),
     rounds: int = ROUNDS,
 ) -> None:
-    show(
+    print_table(
         f"A publish with {RUNNING} running sessions, and how it grows from 1000 finished ones",
         ("finished", "none has finished", "growth", "one has finished", "growth"),
         by_history(sizes, rounds),
     )
-    show(
+    print_table(
         "A publish after one session in a hundred has changed anywhere, and everything afresh",
         ("finished", "1 % changed", "afresh", "ratio"),
         by_spread(sizes[1:], min(rounds, 5)),
     )
-    show(
+    print_table(
         "A publish of one server, with 50 finished sessions each",
         ("servers", "one of them publishes"),
         by_servers(servers, rounds),

@@ -16,7 +16,14 @@ from exporter.metrics.families import render_snapshot
 from exporter.metrics.formats import Format
 from exporter.metrics.sessions import render_sessions
 from exporter.polling.snapshot import Snapshot
-from support.benchmark_figures import in_turns, median_ratio, milliseconds, show, times, work_of
+from support.benchmark_figures import (
+    interleave,
+    median_ratio,
+    milliseconds_text,
+    print_table,
+    ratio_text,
+    thread_seconds,
+)
 from support.expositions import LibraryFamilies, body, publisher
 from support.sample_history import History
 
@@ -62,24 +69,26 @@ def rows(
             rendered = generate(registry)
             if rendered != body(publisher(snapshot, info_labels=info_labels), form):
                 raise RuntimeError(f"{name} of {size} sessions is not what the library renders")
-            library, own = in_turns(
+            library, own = interleave(
                 rounds if size <= 10_000 else 1,  # the library needs ten seconds for each of these
-                lambda generate=generate, registry=registry: work_of(lambda: generate(registry)),  # type: ignore[misc]  # mypy cannot infer a lambda with a default
-                lambda ours=ours: work_of(ours),  # type: ignore[misc]  # the same
+                lambda generate=generate, registry=registry: thread_seconds(
+                    lambda: generate(registry)
+                ),  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+                lambda ours=ours: thread_seconds(ours),  # type: ignore[misc]  # the same
             )
             yield (
                 str(size),
                 ", ".join(info_labels) or "none",
                 name,
                 f"{len(rendered) / 1e6:.1f} MB",
-                milliseconds(statistics.median(library)),
-                milliseconds(statistics.median(own)),
-                times(median_ratio(library, own)),
+                milliseconds_text(statistics.median(library)),
+                milliseconds_text(statistics.median(own)),
+                ratio_text(median_ratio(library, own)),
             )
 
 
 def main(sizes: Sequence[int] = (100, 1000, 10_000, 100_000), rounds: int = ROUNDS) -> None:
-    show(
+    print_table(
         "A fresh render, byte for byte what generate_latest gives for the same families",
         (
             *("sessions", "info_labels", "format", "text", "generate_latest", "this exporter"),

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import exporter.logs
-from support.benchmark_figures import show
-from support.exporter_fleet import Fleet, Instance, fleet, instances, moved, servers_of
+from support.benchmark_figures import print_table
+from support.exporter_fleet import Fleet, Instance, fleet, instances, moved_servers, servers_up
 from support.exporter_harness import wait_until
 from support.prometheus_process import running_prometheus, scrape_configuration
 
@@ -32,7 +32,7 @@ def shard_rows(servers: Fleet, directory: Path) -> Iterator[tuple[str, ...]]:
             scrape_configuration([one.address for one in running]), directory / "prometheus"
         ) as prometheus,
     ):
-        before = servers_of(running)
+        before = servers_up(running)
         wait_until(
             lambda: len(prometheus.query("vb365_up == 1")) >= len(servers.names),
             "Prometheus has scraped all",
@@ -48,9 +48,9 @@ def shard_rows(servers: Fleet, directory: Path) -> Iterator[tuple[str, ...]]:
     if seen != dict.fromkeys(servers.names, 1):
         raise RuntimeError("Prometheus does not see each server once")
     with instances(servers, directory, total_shards=SHARDS + 1) as running:
-        after = servers_of(running)
+        after = servers_up(running)
     expect_each_once(servers, after)
-    moves = moved(before, after)
+    moves = moved_servers(before, after)
     for shard in range(SHARDS + 1):
         yield (
             str(shard),
@@ -106,7 +106,7 @@ def run(number: int, sessions: int, watched_seconds: float) -> None:
     with tempfile.TemporaryDirectory() as made:
         directory = Path(made)
         with fleet(number, directory, sessions=sessions, poll_interval="15s") as servers:
-            show(
+            print_table(
                 f"{number} servers shared by {SHARDS} instances, then by {SHARDS + 1}",
                 (
                     *("shard", f"servers of {SHARDS}", f"servers of {SHARDS + 1}"),
@@ -117,7 +117,7 @@ def run(number: int, sessions: int, watched_seconds: float) -> None:
         with fleet(
             number, directory, sessions=sessions, poll_interval=f"{POLL_SECONDS}s"
         ) as servers:
-            show(
+            print_table(
                 f"One instance that polls each server every {POLL_SECONDS} s",
                 (
                     *("servers", "sessions", "polls a second", "of one core", "one poll"),

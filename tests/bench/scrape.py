@@ -14,14 +14,21 @@ from pathlib import Path
 import requests
 
 from exporter.metrics.formats import Format
-from support.benchmark_figures import in_turns, median_ratio, milliseconds, quantile, show, times
+from support.benchmark_figures import (
+    interleave,
+    median_ratio,
+    milliseconds_text,
+    print_table,
+    quantile,
+    ratio_text,
+)
 from support.benchmark_scraper import Scraper
-from support.benchmark_server import serving
+from support.benchmark_server import benchmark_server
 from support.exporter_harness import wait_until
 from support.exporter_process import simulated_server
 from support.expositions import body, publisher
 from support.nginx_files import file_server, write_body
-from support.processes import free_port, program, require, started
+from support.processes import debian_program, free_port, require_programs, running_process
 from support.sample_history import History
 
 COLUMNS = ("sessions", "scraped", "bytes")
@@ -30,10 +37,10 @@ COLUMNS = ("sessions", "scraped", "bytes")
 @contextmanager
 def pushgateway(exposition: bytes, directory: Path) -> Iterator[str]:
     """Run a Pushgateway that holds these bytes, and nothing from an earlier run; gives its host:port."""
-    binary = program("prometheus-pushgateway", "prometheus-pushgateway")
+    binary = debian_program("prometheus-pushgateway", "prometheus-pushgateway")
     address = f"127.0.0.1:{free_port()}"
     command = [binary, f"--web.listen-address={address}", "--persistence.file="]
-    with started(command, directory / "pushgateway.log"), requests.Session() as http:
+    with running_process(command, directory / "pushgateway.log"), requests.Session() as http:
         http.trust_env = False
 
         def ready() -> bool:
@@ -50,7 +57,7 @@ def pushgateway(exposition: bytes, directory: Path) -> Iterator[str]:
 
 def beside_nginx(sizes: Sequence[int], scrapes: int) -> Iterator[tuple[str, ...]]:
     for size in sizes:
-        with tempfile.TemporaryDirectory() as made, serving("exporter", size) as address:
+        with tempfile.TemporaryDirectory() as made, benchmark_server("exporter", size) as address:
             directory = Path(made)
             directory.chmod(0o755)
             write_body(directory, address)
@@ -61,17 +68,17 @@ def beside_nginx(sizes: Sequence[int], scrapes: int) -> Iterator[tuple[str, ...]
                     with Scraper(address, gzip=gzip) as own, Scraper(files, gzip=gzip) as other:
                         own.scrape()
                         other.scrape()
-                        ours, theirs = in_turns(rounds, own.scrape, other.scrape)
+                        ours, theirs = interleave(rounds, own.scrape, other.scrape)
                         length = len(own.body)
                     yield (
                         str(size),
                         "gzip" if gzip else "plain",
                         f"{length / 1e6:.2f} MB",
-                        milliseconds(quantile(ours, 0.5)),
-                        milliseconds(quantile(theirs, 0.5)),
-                        times(quantile(ours, 0.5) / quantile(theirs, 0.5)),
-                        milliseconds(quantile(ours, 0.99)),
-                        milliseconds(quantile(theirs, 0.99)),
+                        milliseconds_text(quantile(ours, 0.5)),
+                        milliseconds_text(quantile(theirs, 0.5)),
+                        ratio_text(quantile(ours, 0.5) / quantile(theirs, 0.5)),
+                        milliseconds_text(quantile(ours, 0.99)),
+                        milliseconds_text(quantile(theirs, 0.99)),
                     )
 
 
@@ -83,8 +90,8 @@ def beside_others(sizes: Sequence[int], rounds: int) -> Iterator[tuple[str, ...]
             own, stock, gateway = (
                 stack.enter_context(Scraper(stack.enter_context(server)))
                 for server in (
-                    serving("exporter", size),
-                    serving("stock", size),
+                    benchmark_server("exporter", size),
+                    benchmark_server("stock", size),
                     pushgateway(exposition, directory),
                 )
             )
@@ -95,28 +102,28 @@ def beside_others(sizes: Sequence[int], rounds: int) -> Iterator[tuple[str, ...]
                 own.scrape(anew=True)  # noqa: B023 - called in this round; the others take so long that it was closed
                 return statistics.median(own.scrape() for _ in range(20))  # noqa: B023 - the same
 
-            ours, librarys, gateways = in_turns(rounds, several, stock.scrape, gateway.scrape)
+            ours, librarys, gateways = interleave(rounds, several, stock.scrape, gateway.scrape)
             yield (
                 str(size),
-                milliseconds(statistics.median(ours)),
-                milliseconds(statistics.median(librarys)),
-                times(median_ratio(librarys, ours)),
-                milliseconds(statistics.median(gateways)),
-                times(median_ratio(gateways, ours)),
+                milliseconds_text(statistics.median(ours)),
+                milliseconds_text(statistics.median(librarys)),
+                ratio_text(median_ratio(librarys, ours)),
+                milliseconds_text(statistics.median(gateways)),
+                ratio_text(median_ratio(gateways, ours)),
             )
 
 
 def under_pressure(small: int, large: int, seconds: float) -> Iterator[tuple[str, ...]]:
     def row(what: str, size: int, scrapers: int, *options: str) -> tuple[str, ...]:
-        with serving("exporter", size, *options) as address:
+        with benchmark_server("exporter", size, *options) as address:
             taken = scraped_at_once(address, scrapers, seconds)
         return (
             what,
             str(size),
             str(scrapers),
             str(len(taken)),
-            milliseconds(quantile(taken, 0.5)),
-            milliseconds(quantile(taken, 0.99)),
+            milliseconds_text(quantile(taken, 0.5)),
+            milliseconds_text(quantile(taken, 0.99)),
         )
 
     yield row("", small, 10)
@@ -148,13 +155,13 @@ def main(
     rounds: int = 5,
     seconds: float = 10.0,
 ) -> None:
-    require(**{"nginx": "nginx-light", "prometheus-pushgateway": "prometheus-pushgateway"})
-    show(
+    require_programs(**{"nginx": "nginx-light", "prometheus-pushgateway": "prometheus-pushgateway"})
+    print_table(
         "One scraper, beside nginx with the same bytes on disk",
         (*COLUMNS, "p50", "p50 nginx", "ratio", "p99", "p99 nginx"),
         beside_nginx(sizes, scrapes),
     )
-    show(
+    print_table(
         "One scraper with gzip, beside the client library's own server and a Pushgateway",
         (
             *("sessions", "p50", "p50 start_http_server", "times as fast"),
@@ -162,7 +169,7 @@ def main(
         ),
         beside_others(compared, rounds),
     )
-    show(
+    print_table(
         "Scrapes with gzip that come together, and while the process is busy",
         ("meanwhile", "sessions", "scrapers", "scrapes", "p50", "p99"),
         under_pressure(*pressed, seconds),

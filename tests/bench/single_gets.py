@@ -20,9 +20,9 @@ from requests.adapters import HTTPAdapter
 import exporter.logs
 from exporter.system.interpreter import raise_gc_threshold
 from exporter.vb365.records.restore_session import RestoreSession
-from support.benchmark_figures import show
+from support.benchmark_figures import print_table
 from support.nginx_api import CannedApi, canned_api
-from support.single_poller import client_of
+from support.single_poller import running_client
 
 SESSIONS = 4_000
 WORKERS = 32
@@ -67,7 +67,9 @@ def run(sessions: int) -> None:
     with (
         tempfile.TemporaryDirectory() as made,
         canned_api(sessions, Path(made), latency_seconds=LATENCY_SECONDS) as api,
-        client_of(api.config(extra=f"max_concurrent_requests: {WORKERS}").servers[0]) as client,
+        running_client(
+            api.config(extra=f"max_concurrent_requests: {WORKERS}").servers[0]
+        ) as client,
         requests.Session() as plain,
         ThreadPoolExecutor(WORKERS) as workers,
     ):
@@ -93,7 +95,7 @@ def run(sessions: int) -> None:
         for _ in range(ROUNDS):
             for way in (ours, theirs):
                 way.round()
-        show(
+        print_table(
             f"Single gets with {WORKERS} workers, the server answering after {LATENCY_SECONDS * 1000:.0f} ms",
             (
                 *("client", "sessions a second", "best round", "ratio"),

@@ -13,10 +13,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from support.benchmark_figures import in_turns, median_ratio, milliseconds, show, times
+from support.benchmark_figures import (
+    interleave,
+    median_ratio,
+    milliseconds_text,
+    print_table,
+    ratio_text,
+)
 from support.benchmark_scraper import Scraper
 from support.exporter_process import polled_exporter
-from support.processes import EXPORTER, clean_environment, free_port, started
+from support.processes import EXPORTER, clean_environment, free_port, running_process
 
 ROUNDS = 15
 IDLE_SECONDS = 150.0
@@ -59,7 +65,7 @@ class Starts:
             *(f"--config.file={self._config}", f"--web.listen-address={address}"),
         ]
         begun = time.perf_counter()
-        with started(command, self._log, **self._environment), Scraper(address) as scraper:
+        with running_process(command, self._log, **self._environment), Scraper(address) as scraper:
             while True:
                 with suppress(ConnectionError):
                     scraper.scrape(anew=True)
@@ -89,12 +95,12 @@ class Starts:
 
 def start_rows(directory: Path, rounds: int) -> Iterator[tuple[str, ...]]:
     starts = Starts(directory)
-    answer, imports = in_turns(rounds, starts.first_answer, starts.imports)
+    answer, imports = interleave(rounds, starts.first_answer, starts.imports)
     yield (
         str(starts.libraries),
-        milliseconds(statistics.median(imports)),
-        milliseconds(statistics.median(answer)),
-        times(median_ratio(answer, imports)),
+        milliseconds_text(statistics.median(imports)),
+        milliseconds_text(statistics.median(answer)),
+        ratio_text(median_ratio(answer, imports)),
     )
 
 
@@ -105,7 +111,7 @@ def idle_rows(sizes: Sequence[int], seconds: float) -> Iterator[tuple[str, ...]]
             before = exporter.processor_seconds()
             time.sleep(seconds)
             used = exporter.processor_seconds() - before
-            yield (str(size), f"{seconds:.0f} s", milliseconds(used), f"{used / seconds:.2%}")
+            yield (str(size), f"{seconds:.0f} s", milliseconds_text(used), f"{used / seconds:.2%}")
 
 
 def main(
@@ -114,12 +120,12 @@ def main(
     idle_seconds: float = IDLE_SECONDS,
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:
-        show(
+        print_table(
             "The first answer on /metrics, and a Python that imports the same modules",
             ("modules that are not its own", "importing them", "first answer", "ratio"),
             start_rows(Path(directory), rounds),
         )
-    show(
+    print_table(
         f"Idle with a poll a minute, on one of {os.cpu_count()} cores",
         ("sessions", "over", "processor time", "of one core"),
         idle_rows(sizes, idle_seconds),

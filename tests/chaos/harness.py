@@ -22,8 +22,6 @@ from support.exporter_harness import wait_until
 from support.failure_catalogue import Whose
 from support.processes import clean_environment
 
-__all__ = ["Harness", "running_bench"]
-
 SCRAPE_SECONDS = 2
 _OPEN = 4
 _HEALTHY_SESSIONS = 20

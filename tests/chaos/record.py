@@ -5,8 +5,6 @@ from __future__ import annotations
 from support.exporter_stepped import Key
 from support.prometheus_process import Prometheus
 
-__all__ = ["Record"]
-
 
 class Record:
     """All samples that a Prometheus has by now; a scrape is known by its time.

@@ -10,8 +10,8 @@ import pytest
 from chaos.harness import SCRAPE_SECONDS, Harness, running_bench
 from chaos.record import Record
 
-from support.benchmark_figures import show
-from support.expected_metrics import true_statements
+from support.benchmark_figures import print_table
+from support.expected_metrics import expected_samples
 from support.exporter_stepped import Key
 from support.prometheus_process import scraped_by_prometheus
 
@@ -48,7 +48,7 @@ def check_healthy(record: Record, harness: Harness) -> int:
     """Each series of the healthy server is in each scrape, and says what is true; returns how many there are."""
     expected = dict.fromkeys(record.scrapes, 1.0)
     assert expected == record.of_one('vb365_up{server="healthy"}')
-    truth = true_statements(harness.healthy.world, "healthy")
+    truth = expected_samples(harness.healthy.world, "healthy")
     series = record.of('{__name__=~"vb365_restore_.+",server="healthy"}')
     assert truth.keys() <= series.keys()
     for key, samples in series.items():
@@ -85,7 +85,7 @@ def check_faulty(record: Record, harness: Harness) -> int:
 def print_figures(record: Record, harness: Harness, series: int, shown: int) -> None:
     """Write what there was."""
     reasons = Counter(poll.reason or "success" for poll in harness.polls)
-    show(
+    print_table(
         "Ten minutes, or as long as it was, of trouble",
         ("what", "number"),
         (
@@ -99,7 +99,7 @@ def print_figures(record: Record, harness: Harness, series: int, shown: int) -> 
         ),
     )
     trials = harness.trials
-    show(
+    print_table(
         "The faulty server's states",
         ("state", "polls", "of these successes"),
         ((what, str(n), str(trials.succeeded[what])) for what, n in sorted(trials.polls.items())),

@@ -11,8 +11,6 @@ from exporter.simulator import Simulator
 from exporter.vb365.errors import Reason
 from support.failure_catalogue import FAILURES, NAME_NOT_RESOLVED, Failure, Series, Strike, Whose
 
-__all__ = ["Poll", "Trials"]
-
 _MIB = 1 << 20
 _VALUES = {
     # Longer than a poll may wait, and over when the next one begins: that one is not to suffer from it.

@@ -24,8 +24,8 @@ from exporter.metrics.catalogue import (
 from exporter.vb365.errors import Reason
 from exporter.vb365.records.extras import EventOperation, EventStatus
 from exporter.vb365.records.restore_session import SessionResult, SessionState, SessionType
-from support.alert_rules import DEPLOY, RULE_TESTS, RULES, Alert, alerts, load, rules
-from support.processes import program
+from support.alert_rules import DEPLOY, RULE_TESTS, RULES, Alert, alerts, load_yaml, rules
+from support.processes import debian_program
 
 ALERTS = alerts()
 TEST_FILES = sorted(RULE_TESTS.glob("*.test.yml"))
@@ -36,7 +36,10 @@ DURATION = re.compile(r"(\d+(ms|[smhdwy]))+")
 
 def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [program("promtool", "prometheus"), *arguments], capture_output=True, text=True, check=False
+        [debian_program("promtool", "prometheus"), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -92,14 +95,14 @@ def test_every_alert_has_a_test_of_its_own() -> None:
 @pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: path.name)
 def test_a_test_says_in_which_order_groups_are_evaluated(path: Path) -> None:
     """Left to itself, promtool takes them in an order of chance."""
-    groups = {group["name"] for file in RULES.glob("*.yml") for group in load(file)["groups"]}
+    groups = {group["name"] for file in RULES.glob("*.yml") for group in load_yaml(file)["groups"]}
 
-    assert groups == set(load(path)["group_eval_order"])
+    assert groups == set(load_yaml(path)["group_eval_order"])
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
 def test_an_alert_is_seen_silent_firing_and_silent_again(alert: Alert) -> None:
-    (cases, *_) = load(RULE_TESTS / f"{alert.name}.test.yml")["tests"]
+    (cases, *_) = load_yaml(RULE_TESTS / f"{alert.name}.test.yml")["tests"]
 
     fires = "".join("x" if case["exp_alerts"] else "." for case in cases["alert_rule_test"])
 
@@ -135,7 +138,7 @@ def test_a_broken_alert_fails_its_test(alert: Alert, way: Any, tmp_path: Path) -
     shutil.copytree(RULES, tmp_path / "rules")
     shutil.copytree(RULE_TESTS, tmp_path / "tests")
     path = tmp_path / "rules" / "vb365-alerts.yml"
-    groups = load(path)["groups"]
+    groups = load_yaml(path)["groups"]
     for group in groups:
         group["rules"] = [
             rule for rule in group["rules"] if rule.get("alert", alert.name) == alert.name
@@ -153,7 +156,7 @@ def test_a_broken_alert_fails_its_test(alert: Alert, way: Any, tmp_path: Path) -
 
 def input_series() -> Iterable[str]:
     for path in TEST_FILES:
-        for test in load(path)["tests"]:
+        for test in load_yaml(path)["tests"]:
             yield from (series["series"] for series in test["input_series"])
 
 

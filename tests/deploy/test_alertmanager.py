@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from support.alert_rules import ALERTMANAGER, alerts, load
+from support.alert_rules import ALERTMANAGER, alerts, load_yaml
 from support.alertmanager_process import Alertmanager, running_alertmanager
 from support.exporter_harness import wait_until
-from support.processes import program
+from support.processes import debian_program
 
 SEVERITY = {alert.name: alert.severity for alert in alerts()}
 SESSION = {"organization": "contoso.onmicrosoft.com", "type": "Vex", "session_id": "635b22cf"}
@@ -21,7 +21,7 @@ SESSION = {"organization": "contoso.onmicrosoft.com", "type": "Vex", "session_id
 
 def amtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [program("amtool", "prometheus-alertmanager"), *arguments],
+        [debian_program("amtool", "prometheus-alertmanager"), *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -70,7 +70,7 @@ def test_an_alert_goes_to(alertname: str, organization: str, receivers: str) -> 
 
 
 def test_every_receiver_is_told_of_something() -> None:
-    document = load(ALERTMANAGER)
+    document = load_yaml(ALERTMANAGER)
     routes = [document["route"], *document["route"]["routes"]]
 
     assert {receiver["name"] for receiver in document["receivers"]} == {

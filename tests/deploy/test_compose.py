@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from support.alert_rules import DEPLOY, load
-from support.processes import program, tool
+from support.alert_rules import DEPLOY, load_yaml
+from support.processes import debian_program, dev_tool
 
 DOCKER = DEPLOY / "docker"
 COMPOSE = DOCKER / "compose.yml"
 REAL = DOCKER / "compose.real.yml"
-SERVICES: dict[str, dict[str, Any]] = load(COMPOSE)["services"]
+SERVICES: dict[str, dict[str, Any]] = load_yaml(COMPOSE)["services"]
 
 every_service = pytest.mark.parametrize("service", SERVICES)
 
@@ -45,7 +45,10 @@ def mounts(service: str) -> dict[str, Path]:
 
 def test_the_files_are_valid() -> None:
     checked = run(
-        tool("check-jsonschema"), "--builtin-schema=vendor.compose-spec", COMPOSE.name, REAL.name
+        dev_tool("check-jsonschema"),
+        "--builtin-schema=vendor.compose-spec",
+        COMPOSE.name,
+        REAL.name,
     )
 
     assert checked.returncode == 0, checked.stdout
@@ -56,7 +59,7 @@ def test_the_linter_finds_only_that_images_are_pinned_by_version_alone(
     files: str, tmp_path: Path
 ) -> None:
     linted = run(
-        tool("compose-lint"),
+        dev_tool("compose-lint"),
         "check",
         "--format=json",
         COMPOSE_FILE=files,
@@ -129,13 +132,13 @@ def test_prometheus_and_alertmanager_accept_what_they_find(tmp_path: Path) -> No
             (shutil.copytree if source.is_dir() else shutil.copy)(source, place)
 
     prometheus = run(
-        program("promtool", "prometheus"),
+        debian_program("promtool", "prometheus"),
         "check",
         "config",
         tmp_path / "etc" / "prometheus" / "prometheus.yml",
     )
     alertmanager = run(
-        program("amtool", "prometheus-alertmanager"),
+        debian_program("amtool", "prometheus-alertmanager"),
         "check-config",
         tmp_path / "etc" / "alertmanager" / "alertmanager.yml",
     )
@@ -155,8 +158,8 @@ def test_prometheus_and_alertmanager_accept_what_they_find(tmp_path: Path) -> No
 def test_grafana_finds_the_dashboard_and_its_data() -> None:
     found = mounts("grafana")
     provisioning = found["/etc/grafana/provisioning"]
-    (provider,) = load(provisioning / "dashboards" / "vb365.yml")["providers"]
-    (source,) = load(provisioning / "datasources" / "prometheus.yml")["datasources"]
+    (provider,) = load_yaml(provisioning / "dashboards" / "vb365.yml")["providers"]
+    (source,) = load_yaml(provisioning / "datasources" / "prometheus.yml")["datasources"]
     home = Path(SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
 
     assert source["url"] == "http://prometheus:9090"
@@ -166,11 +169,11 @@ def test_grafana_finds_the_dashboard_and_its_data() -> None:
 
 
 def test_the_real_exporter_is_given_a_configuration_and_a_secret() -> None:
-    (service,) = load(REAL)["services"].values()
+    (service,) = load_yaml(REAL)["services"].values()
 
     (flag,) = service["command"]
     (volume,) = service["volumes"]
     _, target, mode = volume.rsplit(":", 2)
     assert f"--config.file={target}/config.yaml" == flag
     assert mode == "ro"
-    assert service["secrets"] == list(load(REAL)["secrets"])
+    assert service["secrets"] == list(load_yaml(REAL)["secrets"])

@@ -12,7 +12,7 @@ import yaml
 
 from exporter.vb365.records.extras import EventOperation
 from exporter.vb365.records.restore_session import SessionResult, SessionState, SessionType
-from support.grafana_queries import Query, dashboard, filled, queries
+from support.grafana_queries import Query, dashboard, interpolated, queries
 from vb365_dashboard import UID
 from vb365_dashboard.board import JSON_FILE, rendered
 from vb365_dashboard.look import RESULTS, TYPES
@@ -49,7 +49,7 @@ def test_the_shipped_dashboard_is_that_of_its_source() -> None:
 
 @every_query
 def test_a_query_names_only_metrics_and_labels_of_the_exporter(query: Query) -> None:
-    expression = filled(query.expression)
+    expression = interpolated(query.expression)
     metrics = re.findall(r"\b(?:vb365|process|scrape)_\w+", expression)
 
     assert [name for name in metrics if name not in LABELS and name not in OTHERS] == []

@@ -15,7 +15,7 @@ from threading import Thread
 import pytest
 
 from support.docker_image import DOCKERFILE, ROOT, Step, stages
-from support.processes import free_port, tool
+from support.processes import dev_tool, free_port
 
 HEALTHCHECK = DOCKERFILE.with_name("healthcheck.py")
 # A process with the exporter's command line, whoever answers at its address.
@@ -30,7 +30,7 @@ def named(steps: list[Step], name: str) -> list[Step]:
 
 def test_hadolint_has_nothing_to_say() -> None:
     linted = subprocess.run(
-        [tool("hadolint"), "--failure-threshold=style", DOCKERFILE],
+        [dev_tool("hadolint"), "--failure-threshold=style", DOCKERFILE],
         capture_output=True,
         text=True,
         check=False,

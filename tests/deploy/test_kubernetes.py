@@ -12,20 +12,20 @@ import pytest
 import yaml
 
 from exporter.config import parse_config
-from support.alert_rules import RULES, load
+from support.alert_rules import RULES, load_yaml
 from support.kubernetes_manifests import (
     KUBERNETES,
     Manifest,
+    check_rules,
     container,
     documents,
-    kustomized,
-    not_restricted,
+    kustomize,
     of_kind,
     options,
-    output,
     pod,
-    problems,
-    rules_checked,
+    restricted_violations,
+    schema_problems,
+    stdout_of,
 )
 from support.kubernetes_prometheusrule import MANIFEST, rendered
 from support.processes import kube_program
@@ -48,7 +48,7 @@ KINDS = {
     "ServiceMonitor",
 }
 
-made = cache(kustomized)
+made = cache(kustomize)
 everywhere = pytest.mark.parametrize("directory", DIRECTORIES)
 
 
@@ -63,7 +63,7 @@ def test_there_are_a_base_and_overlays() -> None:
 
 @everywhere
 def test_the_api_accepts_what_is_made(directory: str) -> None:
-    assert list(problems(made(directory))) == []
+    assert list(schema_problems(made(directory))) == []
 
 
 @everywhere
@@ -71,7 +71,7 @@ def test_the_pod_is_restricted_and_has_no_token(directory: str) -> None:
     spec = pod(made(directory))
     (account,) = of_kind(made(directory), "ServiceAccount")
 
-    assert not_restricted(spec) == []
+    assert restricted_violations(spec) == []
     assert container(made(directory))["securityContext"]["readOnlyRootFilesystem"]
     assert spec["serviceAccountName"] == account["metadata"]["name"]
     assert not spec["automountServiceAccountToken"]
@@ -147,11 +147,11 @@ def test_the_configuration_is_valid_and_asks_for_the_secret_that_is_mounted(
 
 
 def test_the_rules_are_those_of_prometheus(tmp_path: Path) -> None:
-    groups = [group for path in sorted(RULES.glob("*.yml")) for group in load(path)["groups"]]
+    groups = [group for path in sorted(RULES.glob("*.yml")) for group in load_yaml(path)["groups"]]
 
     assert rendered() == MANIFEST.read_text(encoding="utf-8"), "run: make manifests"
     assert groups == one("PrometheusRule")["spec"]["groups"]
-    assert "SUCCESS" in rules_checked(one("PrometheusRule"), tmp_path / "rules.yml")
+    assert "SUCCESS" in check_rules(one("PrometheusRule"), tmp_path / "rules.yml")
 
 
 def test_the_pods_of_the_stateful_set_are_all_the_shards() -> None:
@@ -185,7 +185,7 @@ def built(tmp_path: Path, kustomization: str) -> list[Manifest]:
     """What is made of a kustomization elsewhere; `KUBERNETES/` stands for the way to the shipped ones."""
     way = os.path.relpath(KUBERNETES, tmp_path)
     (tmp_path / "kustomization.yaml").write_text(kustomization.replace("KUBERNETES", way))
-    return documents(output(kube_program("kubectl"), "kustomize", tmp_path))
+    return documents(stdout_of(kube_program("kubectl"), "kustomize", tmp_path))
 
 
 def test_shards_can_have_web_authentication_too(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_shards_can_have_web_authentication_too(tmp_path: Path) -> None:
         "components: [KUBERNETES/components/web-authentication]\n",
     )
 
-    assert list(problems(manifests)) == []
+    assert list(schema_problems(manifests)) == []
     assert options(manifests, 2).web_config_file is not None
     assert options(manifests, 2).shard == 2
     assert container(manifests)["readinessProbe"]["httpGet"]["scheme"] == "HTTPS"
@@ -213,7 +213,7 @@ def test_an_overlay_as_in_the_readme_has_its_own_namespace_image_and_configurati
 
     (config,) = of_kind(manifests, "ConfigMap")
     (mounted,) = (one for one in pod(manifests)["volumes"] if one["name"] == "config")
-    assert list(problems(manifests)) == []
+    assert list(schema_problems(manifests)) == []
     assert {"vb365"} == {manifest["metadata"]["namespace"] for manifest in manifests}
     assert container(manifests)["image"] == "registry.example.com/vb365-restore-exporter:0.1.0"
     assert {"config.yaml": example} == config["data"]

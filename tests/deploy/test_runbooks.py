@@ -13,7 +13,7 @@ import yaml
 
 from exporter.metrics.catalogue import all_families
 from support.alert_rules import DEPLOY, RULES, RUNBOOKS, Alert, alerts, rules
-from support.processes import program
+from support.processes import debian_program
 
 ALERTS = alerts()
 SECTIONS = ["What it means", "What users notice", "Look", "Do", "Leave it"]
@@ -61,7 +61,7 @@ def test_the_queries_of_a_runbook_are_promql_over_metrics_that_exist(
     )
 
     checked = subprocess.run(
-        [program("promtool", "prometheus"), "check", "rules", "--lint=none", path],
+        [debian_program("promtool", "prometheus"), "check", "rules", "--lint=none", path],
         capture_output=True,
         text=True,
         check=False,
@@ -82,7 +82,7 @@ def test_the_links_of_a_runbook_lead_somewhere(alert: Alert) -> None:
 def test_the_urls_can_be_moved_as_the_rules_say(tmp_path: Path) -> None:
     shipped = RULES / "vb365-alerts.yml"
     (command,) = re.findall(r"^#   (sed .+)$", shipped.read_text(encoding="utf-8"), re.MULTILINE)
-    sed = program("sed", "sed")
+    sed = debian_program("sed", "sed")
     shutil.copy(shipped, tmp_path)
 
     subprocess.run([sed, *shlex.split(command)[1:]], cwd=tmp_path, check=True)

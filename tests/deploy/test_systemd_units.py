@@ -11,7 +11,7 @@ import pytest
 
 from exporter.flags import parse
 from support.alert_rules import DEPLOY
-from support.processes import program
+from support.processes import debian_program
 
 SYSTEMD = DEPLOY / "systemd"
 SERVICE = SYSTEMD / "vb365-restore-exporter.service"
@@ -35,7 +35,7 @@ def settings(*units: Path) -> Mapping[str, list[str]]:
 
 def analyze(*arguments: str | Path, directory: Path) -> str:
     analyzed = subprocess.run(
-        [program("systemd-analyze", "systemd"), "--no-pager", *arguments],
+        [debian_program("systemd-analyze", "systemd"), "--no-pager", *arguments],
         cwd=directory,
         capture_output=True,
         text=True,

@@ -12,12 +12,12 @@ import yaml
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.alert_rules import DEPLOY, alerts, load
+from support.alert_rules import DEPLOY, alerts, load_yaml
 from support.alertmanager_process import running_alertmanager, running_webhook
 from support.exporter_harness import server_yaml, wait_until
-from support.processes import EXPORTER, free_port, started
+from support.processes import EXPORTER, free_port, running_process
 from support.prometheus_process import Prometheus, running_prometheus
-from support.short_alert_rules import alertmanager_config, write_rules
+from support.short_alert_rules import short_alertmanager_config, write_short_rules
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -33,7 +33,7 @@ def quiet_world() -> World:
 
 def prometheus_config(rules: Path, targets: list[str], alertmanager: str | None = None) -> str:
     """The shipped configuration, for these targets and in a hurry."""
-    document = load(DEPLOY / "prometheus" / "prometheus.yml")
+    document = load_yaml(DEPLOY / "prometheus" / "prometheus.yml")
     document["global"] = dict.fromkeys(document["global"], "1s")
     document["rule_files"] = [str(rules)]
     ((alertmanagers,), (scrape,)) = (
@@ -79,11 +79,13 @@ def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) ->
     hangs = world.add_session(organization=CONTOSO, type="Vet", creation_time=opened)
     stays = world.add_session(organization=FABRIKAM, type="Vex", creation_time=opened)
     config = tmp_path / "config.yaml"
-    rules = write_rules(tmp_path / "rules")
+    rules = write_short_rules(tmp_path / "rules")
     with (
         Simulator(world) as simulator,
         running_webhook() as webhook,
-        running_alertmanager(alertmanager_config(webhook.url), tmp_path / "am") as alertmanager,
+        running_alertmanager(
+            short_alertmanager_config(webhook.url), tmp_path / "am"
+        ) as alertmanager,
     ):
         # Without the change feed: it may come back a minute after the server, which is more than an hour is here.
         server = server_yaml(simulator, "hq", change_feed="never")
@@ -91,7 +93,7 @@ def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) ->
         address = f"127.0.0.1:{free_port()}"
         command = exporter_command(config, address)
         with (
-            started(command, tmp_path / "exporter.log") as exporter,
+            running_process(command, tmp_path / "exporter.log") as exporter,
             running_prometheus(
                 prometheus_config(rules, [address], alertmanager.address), tmp_path / "prometheus"
             ) as prometheus,
@@ -173,7 +175,7 @@ def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) ->
                 "instance": address,
             } == told.labels
 
-            with started(command, tmp_path / "exporter.again.log"):
+            with running_process(command, tmp_path / "exporter.again.log"):
                 over = webhook.wait_for(["on-call"], "Vb365ExporterAbsent", "resolved")
                 assert told.labels == over.labels
 
@@ -221,7 +223,7 @@ def test_every_alert_fires_on_what_a_real_exporter_says(tmp_path: Path) -> None:
         )
     world.add_session(organization=CONTOSO, type="Vex", state="Stopped", result="Success")
     config, dying_config = tmp_path / "config.yaml", tmp_path / "dying.yaml"
-    rules = write_rules(tmp_path / "rules", longest_seconds=10, thresholds=IMPATIENT)
+    rules = write_short_rules(tmp_path / "rules", longest_seconds=10, thresholds=IMPATIENT)
     with Simulator(world) as simulator, Simulator(silent_world) as silent:
         config.write_text(
             "poll_interval: 1s\nservers:"
@@ -246,8 +248,10 @@ def test_every_alert_fires_on_what_a_real_exporter_says(tmp_path: Path) -> None:
             f"--audit.log-file={audit_folder / 'audit.log'}",
         ]
         with (
-            started(command, tmp_path / "exporter.log") as exporter,
-            started(exporter_command(dying_config, dying_address), tmp_path / "dying.log") as dying,
+            running_process(command, tmp_path / "exporter.log") as exporter,
+            running_process(
+                exporter_command(dying_config, dying_address), tmp_path / "dying.log"
+            ) as dying,
             running_prometheus(
                 prometheus_config(rules, [address, dying_address]), tmp_path / "prometheus"
             ) as prometheus,

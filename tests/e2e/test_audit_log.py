@@ -18,7 +18,7 @@ from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from support.audit_files import events_of, lines_of
 from support.exporter_harness import server_yaml, wait_until, write_config
-from support.processes import EXPORTER, clean_environment, free_port, run
+from support.processes import EXPORTER, clean_environment, free_port, run_exporter
 
 pytestmark = pytest.mark.e2e
 
@@ -120,12 +120,12 @@ def test_polling_once_again_writes_nothing_again_but_what_has_happened_since(
         config = config_of(tmp_path, simulator)
         flags = (f"--config.file={config}", f"--audit.log-file={audit}", "--log.level=warn")
         command = (*flags, "--once")
-        assert (run(*command).returncode, run(*command).stderr) == (0, "")
+        assert (run_exporter(*command).returncode, run_exporter(*command).stderr) == (0, "")
         assert [(stays, STARTED)] == events(audit)
 
         world.finish(stays)
-        assert run(*command).returncode == 0
-        assert run(*command).returncode == 0
+        assert run_exporter(*command).returncode == 0
+        assert run_exporter(*command).returncode == 0
 
     assert [(stays, STARTED), (stays, ENDED)] == events(audit)
 

@@ -17,7 +17,7 @@ from exporter.simulator import Simulator
 from exporter.simulator.certificates import Certificates
 from exporter.simulator.world.world import World
 from support.exporter_harness import wait_until
-from support.processes import EXPORTER, free_port, started
+from support.processes import EXPORTER, free_port, running_process
 
 pytestmark = pytest.mark.e2e
 
@@ -67,7 +67,9 @@ def command(folder: Path, url: str, ca_file: Path) -> Iterator[Command]:
     )
     port = free_port()
     address = f"--web.listen-address=127.0.0.1:{port}"
-    with started([*EXPORTER, f"--config.file={config}", address], folder / "log") as process:
+    with running_process(
+        [*EXPORTER, f"--config.file={config}", address], folder / "log"
+    ) as process:
         yield Command(process, port)
 
 

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from support.processes import program
+from support.processes import debian_program
 
 pytestmark = pytest.mark.e2e
 
@@ -57,7 +57,7 @@ def test_a_benchmark_prints_its_tables(
     name: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for needed, package in NEEDED.get(name, {}).items():
-        program(needed, package)
+        debian_program(needed, package)
     monkeypatch.setenv("PYTHONPATH", str(BENCH.parent))
 
     SMALL[name](bench(name))

@@ -12,7 +12,7 @@ import requests
 
 from exporter import __version__
 from support.exporter_harness import wait_until
-from support.processes import EXPORTER, free_port, run, started
+from support.processes import EXPORTER, free_port, run_exporter, running_process
 
 pytestmark = pytest.mark.e2e
 
@@ -33,7 +33,7 @@ def test_a_configuration_with_five_mistakes_prints_five_lines_that_name_the_plac
     config = tmp_path / "config.yaml"
     config.write_text(FIVE_MISTAKES)
 
-    checked = run(f"--config.file={config}", "--config.check")
+    checked = run_exporter(f"--config.file={config}", "--config.check")
 
     lines = checked.stderr.splitlines()
     assert sorted(line.partition(": ")[0] for line in lines) == [
@@ -48,18 +48,18 @@ def test_a_configuration_with_five_mistakes_prints_five_lines_that_name_the_plac
 
 
 def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:
-    missing = run(f"--config.file={tmp_path / 'absent.yaml'}", "--config.check")
+    missing = run_exporter(f"--config.file={tmp_path / 'absent.yaml'}", "--config.check")
 
     assert missing.returncode == 1
     assert "absent.yaml: " in missing.stderr
 
 
 def test_version_and_usage() -> None:
-    assert run("--version").stdout.startswith(
+    assert run_exporter("--version").stdout.startswith(
         f"vb365-restore-exporter, version {__version__} (python 3."
     )
-    assert run("--no-such-flag").returncode == 2
-    wrong = run(environ={"VB365_EXPORTER_LOG_LEVEL": "loud"})
+    assert run_exporter("--no-such-flag").returncode == 2
+    wrong = run_exporter(environ={"VB365_EXPORTER_LOG_LEVEL": "loud"})
     assert wrong.returncode == 2
     assert "VB365_EXPORTER_LOG_LEVEL" in wrong.stderr
 
@@ -67,14 +67,14 @@ def test_version_and_usage() -> None:
 def test_a_configuration_that_cannot_be_used_or_a_taken_port_end_the_command(
     tmp_path: Path,
 ) -> None:
-    unusable = run(f"--config.file={tmp_path / 'absent.yaml'}")
+    unusable = run_exporter(f"--config.file={tmp_path / 'absent.yaml'}")
     assert unusable.returncode == 1
     assert "level=ERROR" in unusable.stderr
 
     address = f"--web.listen-address=127.0.0.1:{free_port()}"
-    with started([*EXPORTER, "--demo", address], tmp_path / "first.log"):
+    with running_process([*EXPORTER, "--demo", address], tmp_path / "first.log"):
         wait_until(lambda: "Ctrl-C" in (tmp_path / "first.log").read_text(), "the demo")
-        taken = run("--demo", address)
+        taken = run_exporter("--demo", address)
     assert taken.returncode == 1
     assert "cannot serve" in taken.stderr
 
@@ -97,7 +97,9 @@ def test_the_demo_shows_sessions_that_start_and_end_and_stops_cleanly(tmp_path: 
             if line.startswith(name + "{")
         )
 
-    with started([*EXPORTER, "--demo", f"--web.listen-address=127.0.0.1:{port}"], log) as process:
+    with running_process(
+        [*EXPORTER, "--demo", f"--web.listen-address=127.0.0.1:{port}"], log
+    ) as process:
         wait_until(lambda: 'vb365_up{server="demo"} 1.0' in metrics(), "the first poll", 30)
         first = metrics()
         assert (
@@ -133,7 +135,7 @@ def test_a_server_that_does_not_exist_keeps_the_exporter_running(tmp_path: Path)
         "    auth: {username: a, password: marker-5e1f}\n"
     )
     port = free_port()
-    with started(
+    with running_process(
         [
             *EXPORTER,
             f"--config.file={config}",
@@ -171,7 +173,7 @@ def test_the_simulator_can_be_reached_by_a_client_that_trusts_its_authority(tmp_
         "--tls.ca-file",
         ca_file,
     ]
-    with started(command, tmp_path / "log"):
+    with running_process(command, tmp_path / "log"):
         wait_until(ca_file.exists, "the authority's certificate")
         assert len(ssl.create_default_context(cafile=str(ca_file)).get_ca_certs()) == 1
         wait_until(lambda: f"127.0.0.1:{port}" in (tmp_path / "log").read_text(), "the URL")

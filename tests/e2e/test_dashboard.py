@@ -12,8 +12,8 @@ from exporter.simulator import Simulator
 from exporter.simulator.world.sessions import datetime_from_ticks
 from exporter.simulator.world.world import World
 from support.exporter_harness import running_exporter, server_yaml, wait_until
-from support.grafana_queries import Query, ask, label_values, queries
-from support.processes import EXPORTER, free_port, started
+from support.grafana_queries import Query, label_values, queries, run_query
+from support.processes import EXPORTER, free_port, running_process
 from support.prometheus_process import Prometheus, running_prometheus
 
 pytestmark = pytest.mark.e2e
@@ -41,7 +41,7 @@ class Scene:
         """The newest value of each series."""
         return [
             float((one["values"][-1] if "values" in one else one["value"])[1])
-            for one in ask(self.prometheus.url, query, **selected)
+            for one in run_query(self.prometheus.url, query, **selected)
         ]
 
 
@@ -82,7 +82,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         for name, up in (("quiet", 1), ("broken", 0), ("locked", 0)):
             troubled.wait_for(up, "vb365_up", server=name)
         stack.enter_context(
-            started([*EXPORTER, "--demo", f"--web.listen-address={demo}"], directory / "demo.log")
+            running_process(
+                [*EXPORTER, "--demo", f"--web.listen-address={demo}"], directory / "demo.log"
+            )
         )
         prometheus = stack.enter_context(
             running_prometheus(
@@ -154,7 +156,7 @@ def test_a_server_that_does_not_answer_is_named_with_the_reason(scene: Scene) ->
             )
             for query in queries()
             if query.panel == "VB365 servers"
-            for one in ask(scene.prometheus.url, query)
+            for one in run_query(scene.prometheus.url, query)
         }
 
     expected = {"broken: server_error", "locked: does not answer"}

@@ -16,8 +16,8 @@ import yaml
 
 from support.docker_image import DOCKERFILE
 from support.exporter_harness import wait_until
-from support.kubernetes_manifests import container, kustomized
-from support.processes import EXPORTER, free_port, started
+from support.kubernetes_manifests import container, kustomize
+from support.processes import EXPORTER, free_port, running_process
 
 pytestmark = pytest.mark.e2e
 
@@ -74,7 +74,7 @@ def test_a_running_exporter_is_healthy_and_a_stopped_one_is_not(
         f"--web.config.file={web}",
     ]
 
-    with started(command, tmp_path / "log") as exporter:
+    with running_process(command, tmp_path / "log") as exporter:
         wait_until(lambda: health(exporter.pid)[0] == 0, "healthy", pause_seconds=0.2)
         for _ in range(3):
             assert (0, why) == health(exporter.pid)
@@ -90,7 +90,7 @@ def test_a_running_exporter_is_healthy_and_a_stopped_one_is_not(
 def test_the_probes_of_the_kubernetes_overlay_pass_the_authentication_that_it_describes(
     tmp_path: Path,
 ) -> None:
-    only = container(kustomized("overlays/web-authentication"))
+    only = container(kustomize("overlays/web-authentication"))
     own = trustme.CA().issue_cert("vb365-restore-exporter")
     own.private_key_pem.write_to_path(str(tmp_path / "tls.key"))
     own.cert_chain_pems[0].write_to_path(str(tmp_path / "tls.crt"))
@@ -124,7 +124,7 @@ def test_the_probes_of_the_kubernetes_overlay_pass_the_authentication_that_it_de
     def passes(path: str, headers: dict[str, str]) -> bool:
         return ask(path, headers) == 200
 
-    with started(command, tmp_path / "log"):
+    with running_process(command, tmp_path / "log"):
         for probe in ("readinessProbe", "livenessProbe"):
             asked = only[probe]["httpGet"]
             headers = {header["name"]: header["value"] for header in asked["httpHeaders"]}

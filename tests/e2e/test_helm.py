@@ -16,18 +16,18 @@ import yaml
 
 from exporter import __version__
 from exporter.config import parse_config
-from support.alert_rules import DEPLOY, RULES, alerts, load
+from support.alert_rules import DEPLOY, RULES, alerts, load_yaml
 from support.kubernetes_manifests import (
     Manifest,
+    check_rules,
     container,
     documents,
-    kustomized,
-    not_restricted,
+    kustomize,
     of_kind,
     options,
     pod,
-    problems,
-    rules_checked,
+    restricted_violations,
+    schema_problems,
 )
 from support.processes import kube_program
 
@@ -64,7 +64,7 @@ def one(kind: str, values: str) -> Manifest:
 
 def given(values: str) -> dict[str, Any]:
     """The chart's values with those of a set in their place."""
-    changed: dict[str, Any] = load(CHART / "values.yaml") | load(values_file(values))
+    changed: dict[str, Any] = load_yaml(CHART / "values.yaml") | load_yaml(values_file(values))
     return changed
 
 
@@ -81,14 +81,14 @@ def test_helm_has_nothing_to_say(values: str) -> None:
 
 @every_set
 def test_the_api_accepts_what_is_made(values: str) -> None:
-    assert list(problems(made(values))) == []
+    assert list(schema_problems(made(values))) == []
 
 
 @every_set
 def test_pods_are_restricted_and_have_no_token(values: str) -> None:
     (test,) = of_kind(made(values), "Pod")
     for spec in (pod(made(values)), test["spec"]):
-        assert not_restricted(spec) == []
+        assert restricted_violations(spec) == []
         assert not spec["automountServiceAccountToken"]
         for only in spec["containers"]:
             assert only["securityContext"]["readOnlyRootFilesystem"]
@@ -159,10 +159,12 @@ def test_the_chart_makes_the_pod_of_the_kustomize_base() -> None:
         del only["image"], spec["serviceAccountName"], spec["volumes"]
         return {**spec, "containers": [only]}
 
-    assert told(kustomized("base")) == told(made("real"))
+    assert told(kustomize("base")) == told(made("real"))
 
 
-@pytest.mark.parametrize("values", [name for name in SETS if "config" in load(values_file(name))])
+@pytest.mark.parametrize(
+    "values", [name for name in SETS if "config" in load_yaml(values_file(name))]
+)
 def test_the_configuration_arrives_as_it_was_given(values: str, tmp_path: Path) -> None:
     (text,) = (
         manifest["data"]["config.yaml"]
@@ -213,11 +215,11 @@ def test_probes_pass_the_authentication_in_the_way_that_is_chosen() -> None:
 
 
 def test_the_rules_are_those_of_prometheus(tmp_path: Path) -> None:
-    groups = [group for path in sorted(RULES.glob("*.yml")) for group in load(path)["groups"]]
+    groups = [group for path in sorted(RULES.glob("*.yml")) for group in load_yaml(path)["groups"]]
     rule = one("PrometheusRule", "real")
 
     assert groups == rule["spec"]["groups"]
-    assert "SUCCESS" in rules_checked(rule, tmp_path / "rules.yml")
+    assert "SUCCESS" in check_rules(rule, tmp_path / "rules.yml")
 
 
 def test_thresholds_can_be_ones_own_and_runbooks_elsewhere(tmp_path: Path) -> None:
@@ -228,10 +230,10 @@ def test_thresholds_can_be_ones_own_and_runbooks_elsewhere(tmp_path: Path) -> No
         each["annotations"]["runbook_url"] for each in made_of if "alert" in each
     ]
     thresholds = {
-        each["record"] for each in load(RULES / "vb365-thresholds.yml")["groups"][0]["rules"]
+        each["record"] for each in load_yaml(RULES / "vb365-thresholds.yml")["groups"][0]["rules"]
     }
     assert set() == thresholds & {each.get("record") for each in made_of}
-    rules_checked(rule, tmp_path / "rules.yml")
+    check_rules(rule, tmp_path / "rules.yml")
 
 
 def test_the_dashboard_is_where_grafanas_sidecar_looks() -> None:
@@ -300,25 +302,25 @@ def differences(values: Any, schema: dict[str, Any], place: str = "") -> Iterato
 def test_the_schema_knows_every_value() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
 
-    assert list(differences(load(CHART / "values.yaml"), schema)) == []
+    assert list(differences(load_yaml(CHART / "values.yaml"), schema)) == []
 
 
 def test_the_sets_of_values_try_every_value() -> None:
     tried: set[str] = set()
     for values in SETS:
-        tried |= set(load(values_file(values)))
+        tried |= set(load_yaml(values_file(values)))
 
     # Those are the same for everybody: restricted Pod Security, and what an exporter needs.
     left = {"nameOverride", "podSecurityContext", "securityContext", "resources"}
-    assert set(load(CHART / "values.yaml")) - left == tried
+    assert set(load_yaml(CHART / "values.yaml")) - left == tried
 
 
 def test_versions_are_those_of_the_exporter() -> None:
-    chart = load(CHART / "Chart.yaml")
+    chart = load_yaml(CHART / "Chart.yaml")
 
     assert __version__ == chart["version"] == chart["appVersion"]
     assert f"vb365-restore-exporter:{__version__}" == container(made("demo"))["image"]
-    assert f"vb365-restore-exporter:{__version__}" == container(kustomized("base"))["image"]
+    assert f"vb365-restore-exporter:{__version__}" == container(kustomize("base"))["image"]
 
 
 @every_set

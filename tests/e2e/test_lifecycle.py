@@ -18,7 +18,7 @@ import requests
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from support.exporter_harness import server_yaml, wait_until
-from support.processes import EXPORTER, clean_environment, free_port, started
+from support.processes import EXPORTER, clean_environment, free_port, running_process
 
 pytestmark = pytest.mark.e2e
 
@@ -180,7 +180,7 @@ def test_two_hundred_reloads_lose_no_scrape_and_leak_nothing(tmp_path: Path) -> 
             f"--web.listen-address={url.removeprefix('http://')}",
             "--web.enable-lifecycle",
         ]
-        with started(command, tmp_path / "log") as process, requests.Session() as session:
+        with running_process(command, tmp_path / "log") as process, requests.Session() as session:
             session.trust_env = False
 
             def sample(series: str) -> float | None:

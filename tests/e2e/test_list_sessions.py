@@ -13,7 +13,7 @@ import pytest
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from support.exporter_harness import server_yaml, wait_until, write_config
-from support.processes import EXPORTER, clean_environment, run, started
+from support.processes import EXPORTER, clean_environment, run_exporter, running_process
 
 pytestmark = pytest.mark.e2e
 
@@ -31,7 +31,7 @@ def test_the_whole_history_is_listed_running_first_whatever_the_configuration_fo
     world = World(activity=False, sessions=45)
     with Simulator(world, page_cap=10) as simulator:
         config = write_config(tmp_path, server_yaml(simulator, extra=NARROW))
-        listed = run(f"--config.file={config}", "--list-sessions", "--log.level=error")
+        listed = run_exporter(f"--config.file={config}", "--list-sessions", "--log.level=error")
 
     truth = sorted(world.sessions(), key=lambda session: session.state == "Stopped")
     assert len(truth) == 47
@@ -46,7 +46,7 @@ def test_scripts_get_one_array_with_the_sessions_of_all_servers(tmp_path: Path) 
     with Simulator(world) as hq, Simulator(empty_world()) as branch:
         branch.world.add_session(organization="Contoso\x1b[2J")
         config = write_config(tmp_path, server_yaml(hq) + server_yaml(branch, "branch"))
-        listed = run(f"--config.file={config}", "--list-sessions=json")
+        listed = run_exporter(f"--config.file={config}", "--list-sessions=json")
 
     told = json.loads(listed.stdout)
     assert listed.returncode == 0
@@ -61,8 +61,8 @@ def test_a_server_that_fails_is_told_and_the_others_are_printed(tmp_path: Path) 
         hq.faults.set("forbidden", route="list")
         found = branch.world.add_session()
         config = write_config(tmp_path, server_yaml(hq) + server_yaml(branch, "branch"))
-        table = run(f"--config.file={config}", "--list-sessions")
-        array = run(f"--config.file={config}", "--list-sessions=json")
+        table = run_exporter(f"--config.file={config}", "--list-sessions")
+        array = run_exporter(f"--config.file={config}", "--list-sessions=json")
 
     assert table.returncode == 1
     assert ["branch:", "ID", found] == [
@@ -77,8 +77,8 @@ def test_a_server_that_fails_is_told_and_the_others_are_printed(tmp_path: Path) 
 def test_no_sessions_are_said_in_words(tmp_path: Path) -> None:
     with Simulator(empty_world()) as simulator:
         config = write_config(tmp_path, server_yaml(simulator))
-        table = run(f"--config.file={config}", "--list-sessions")
-        array = run(f"--config.file={config}", "--list-sessions=json")
+        table = run_exporter(f"--config.file={config}", "--list-sessions")
+        array = run_exporter(f"--config.file={config}", "--list-sessions=json")
 
     assert (table.returncode, table.stdout) == (0, "")
     assert 'msg="the account sees no restore sessions" server=hq' in table.stderr
@@ -97,10 +97,10 @@ def test_a_session_that_comes_twice_is_listed_once_and_one_that_cannot_be_read_i
         config = write_config(tmp_path, server_yaml(simulator))
         command = (f"--config.file={config}", "--list-sessions=json")
         simulator.faults.set("duplicate_ids")
-        twice = run(*command)
+        twice = run_exporter(*command)
         simulator.faults.clear()
         simulator.faults.set("missing_fields", route="list", session_id=older)
-        damaged = run(*command)
+        damaged = run_exporter(*command)
 
     assert [newer, older] == [one["id"] for one in json.loads(twice.stdout)]
     assert [newer] == [one["id"] for one in json.loads(damaged.stdout)]
@@ -115,7 +115,9 @@ def test_a_signal_ends_it_logs_out_and_nothing_is_printed(tmp_path: Path) -> Non
         silent.faults.set("silence", route="list")
         servers = server_yaml(silent, extra="timeout: 5m") + server_yaml(branch, "branch")
         config = write_config(tmp_path, servers)
-        with started([*EXPORTER, f"--config.file={config}", "--list-sessions=json"], log) as listed:
+        with running_process(
+            [*EXPORTER, f"--config.file={config}", "--list-sessions=json"], log
+        ) as listed:
             wait_until(lambda: silent.requests["GET", "list"] > 0, "the list is asked for")
             # The other server does not wait for the one that is silent.
             wait_until(lambda: branch.requests["POST", "logout"] > 0, "branch is listed")

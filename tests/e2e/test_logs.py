@@ -15,7 +15,7 @@ import requests
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from support.exporter_harness import server_yaml, wait_until, write_config
-from support.processes import EXPORTER, free_port, started
+from support.processes import EXPORTER, free_port, running_process
 
 pytestmark = pytest.mark.e2e
 
@@ -100,7 +100,8 @@ def test_both_formats_tell_the_same_and_a_failure_when_it_starts_changes_and_end
     exporters = [Exporter(tmp_path, log_format) for log_format in ("logfmt", "json")]
     with ExitStack() as stack:
         processes = [
-            stack.enter_context(started(exporter.command, exporter.log)) for exporter in exporters
+            stack.enter_context(running_process(exporter.command, exporter.log))
+            for exporter in exporters
         ]
         for exporter in exporters:
             exporter.wait_for_event("first poll succeeded")

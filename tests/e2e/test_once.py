@@ -12,7 +12,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from support.exporter_harness import server_yaml, wait_until, write_config
-from support.processes import EXPORTER, clean_environment, program, run, started
+from support.processes import (
+    EXPORTER,
+    clean_environment,
+    debian_program,
+    run_exporter,
+    running_process,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -45,7 +51,7 @@ def test_what_a_poll_found_is_written_to_standard_output_and_promtool_has_nothin
     with Simulator(quiet_world()) as hq, Simulator(quiet_world()) as branch:
         servers = server_yaml(hq) + server_yaml(branch, "branch")
         config = write_config(tmp_path, servers, "info_labels: [name]")
-        once = run(f"--config.file={config}", "--once", "--log.level=warn")
+        once = run_exporter(f"--config.file={config}", "--once", "--log.level=warn")
         truth = hq.world.sessions()
         asked = hq.requests
 
@@ -63,7 +69,7 @@ def test_what_a_poll_found_is_written_to_standard_output_and_promtool_has_nothin
     assert running <= shown <= {(session.id, session.state) for session in truth}
     assert (asked["POST", "token"], asked["GET", "list"], asked["POST", "logout"]) == (1, 1, 1)
 
-    promtool = program("promtool", "prometheus")
+    promtool = debian_program("promtool", "prometheus")
     checked = subprocess.run(
         [promtool, "check", "metrics"],
         input=once.stdout,
@@ -77,7 +83,7 @@ def test_what_a_poll_found_is_written_to_standard_output_and_promtool_has_nothin
 def test_nothing_is_written_that_node_exporter_tells_of_itself(tmp_path: Path) -> None:
     with Simulator(quiet_world()) as simulator:
         config = write_config(tmp_path, server_yaml(simulator))
-        once = run(f"--config.file={config}", "--once")
+        once = run_exporter(f"--config.file={config}", "--once")
 
     names = {name for name, _ in series(once.stdout)}
     assert names
@@ -88,7 +94,7 @@ def test_a_server_that_fails_is_written_as_it_is_and_makes_the_status_1(tmp_path
     with Simulator(quiet_world()) as hq, Simulator(quiet_world()) as branch:
         branch.faults.set("forbidden")
         config = write_config(tmp_path, server_yaml(hq) + server_yaml(branch, "branch"))
-        once = run(f"--config.file={config}", "--once")
+        once = run_exporter(f"--config.file={config}", "--once")
 
     assert once.returncode == 1
     assert value(once.stdout, "vb365_up", server="hq") == 1
@@ -104,10 +110,10 @@ def test_the_output_file_is_replaced_also_by_the_truth_about_a_failed_poll(tmp_p
     with Simulator(quiet_world()) as simulator:
         config = write_config(tmp_path, server_yaml(simulator))
         command = (f"--config.file={config}", "--once", f"--output.file={file}")
-        good = run(*command)
+        good = run_exporter(*command)
         first = file.read_text()
         simulator.faults.set("forbidden")
-        bad = run(*command)
+        bad = run_exporter(*command)
 
     assert (good.returncode, good.stdout) == (0, "")
     assert value(first, "vb365_up", server="hq") == 1
@@ -120,7 +126,7 @@ def test_a_file_that_cannot_be_written_is_told_before_any_server_is_asked(tmp_pa
     file = tmp_path / "absent" / "vb365.prom"
     with Simulator(quiet_world()) as simulator:
         config = write_config(tmp_path, server_yaml(simulator))
-        once = run(f"--config.file={config}", "--once", f"--output.file={file}")
+        once = run_exporter(f"--config.file={config}", "--once", f"--output.file={file}")
         asked = simulator.requests
 
     assert once.returncode == 1
@@ -142,7 +148,7 @@ def test_a_signal_abandons_the_poll_logs_out_and_leaves_the_old_file(
         servers = server_yaml(silent, extra="timeout: 5m") + server_yaml(branch, "branch")
         config = write_config(tmp_path, servers)
         command = [*EXPORTER, f"--config.file={config}", "--once", f"--output.file={file}"]
-        with started(command, log) as process:
+        with running_process(command, log) as process:
             wait_until(lambda: silent.requests["GET", "list"] > 0, "the list is asked for")
             # The other server does not wait for the one that is silent.
             wait_until(lambda: branch.requests["GET", "list"] > 0, "branch is polled, too")
@@ -177,14 +183,14 @@ def test_a_certificate_that_is_not_verified_is_told_once(tmp_path: Path, command
     with Simulator(quiet_world()) as simulator:
         servers = server_yaml(simulator).replace("ca_file:", "insecure_skip_verify: true, ca_file:")
         config = write_config(tmp_path, servers)
-        done = run(f"--config.file={config}", command)
+        done = run_exporter(f"--config.file={config}", command)
 
     assert done.returncode == 0
     assert done.stderr.count('msg="certificate is not verified, anyone in between can read') == 1
 
 
 def test_the_demo_can_be_polled_once() -> None:
-    demo = run("--demo", "--once")
+    demo = run_exporter("--demo", "--once")
 
     assert demo.returncode == 0
     assert value(demo.stdout, "vb365_up", server="demo") == 1

@@ -14,7 +14,7 @@ from exporter.metrics.catalogue import all_families
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from support.exporter_harness import running_exporter, server_yaml, wait_until, write_config
-from support.processes import EXPORTER, free_port, program, started
+from support.processes import EXPORTER, debian_program, free_port, running_process
 from support.prometheus_process import scraped_by_prometheus
 
 pytestmark = pytest.mark.e2e
@@ -84,7 +84,7 @@ def test_promtool_has_nothing_to_say_about_anything_with_every_feature_on(tmp_pa
             except requests.ConnectionError:
                 return ""
 
-        with started(command, tmp_path / "log"):
+        with running_process(command, tmp_path / "log"):
             connected = 'vb365_change_feed_connected{server="hq"} 1.0'
             wait_until(lambda: connected in metrics(), "the feed is followed", 60)
             world.add_session(id=new, organization="contoso.example", items="orwfsca")
@@ -95,7 +95,7 @@ def test_promtool_has_nothing_to_say_about_anything_with_every_feature_on(tmp_pa
 
     shown = {family.name for family in text_string_to_metric_families(text)}
     assert {family.name.removesuffix("_total") for family in all_families()} <= shown
-    promtool = program("promtool", "prometheus")
+    promtool = debian_program("promtool", "prometheus")
     checked = subprocess.run(
         [promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False
     )
@@ -103,7 +103,7 @@ def test_promtool_has_nothing_to_say_about_anything_with_every_feature_on(tmp_pa
 
 
 def test_the_shipped_scrape_configuration_is_valid() -> None:
-    promtool = program("promtool", "prometheus")
+    promtool = debian_program("promtool", "prometheus")
     shipped = Path(__file__).parents[2] / "deploy" / "prometheus" / "prometheus.yml"
 
     checked = subprocess.run(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.exporter_fleet import fleet, instances, moved, servers_of
+from support.exporter_fleet import fleet, instances, moved_servers, servers_up
 from support.exporter_harness import wait_until
 from support.prometheus_process import running_prometheus, scrape_configuration
 
@@ -26,14 +26,14 @@ def test_each_server_is_polled_by_one_of_three_instances_and_a_fourth_only_takes
                 scrape_configuration([one.address for one in three]), tmp_path / "prometheus"
             ) as prometheus,
         ):
-            of_three = servers_of(three)
+            of_three = servers_up(three)
             wait_until(
                 lambda: len(prometheus.query("vb365_up == 1")) >= SERVERS, "all are scraped", 60
             )
             seen = prometheus.query("count by (server) (vb365_up)")
         logins = servers.logins()
         with instances(servers, tmp_path, total_shards=4) as four:
-            of_four = servers_of(four)
+            of_four = servers_up(four)
 
     assert servers.names == set().union(*of_three)
     assert sum(map(len, of_three)) == SERVERS
@@ -43,5 +43,5 @@ def test_each_server_is_polled_by_one_of_three_instances_and_a_fourth_only_takes
         one["metric"]["server"]: one["value"][1] for one in seen
     }
     assert servers.names == set().union(*of_four)
-    takers = {new for _, new in moved(of_three, of_four).values()}
+    takers = {new for _, new in moved_servers(of_three, of_four).values()}
     assert {3} == takers

@@ -24,7 +24,7 @@ from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from support.exporter_harness import wait_until
 from support.failure_catalogue import FAILURES, NAME_NOT_RESOLVED, Failure, Strike, Whose
-from support.processes import EXPORTER, free_port, run, started
+from support.processes import EXPORTER, free_port, run_exporter, running_process
 from support.secret_leaks import leaks
 
 pytestmark = pytest.mark.e2e
@@ -125,7 +125,7 @@ def command(config: Path, log_format: str, program: Sequence[str] = EXPORTER) ->
         "--log.level=debug",
         f"--log.format={log_format}",
     )
-    with started([*program, *arguments], log) as process:
+    with running_process([*program, *arguments], log) as process:
         running = Command(
             f"http://127.0.0.1:{port}", Path(f"/proc/{process.pid}/cmdline").read_text(), log
         )
@@ -347,8 +347,8 @@ def test_no_mistake_in_the_configuration_lets_a_secret_out(tmp_path: Path, serve
     config = tmp_path / "config.yaml"
     config.write_text(f"servers:{servers}")
 
-    checked = run(f"--config.file={config}", "--config.check")
-    started_with_it = run(f"--config.file={config}", "--log.level=debug")
+    checked = run_exporter(f"--config.file={config}", "--config.check")
+    started_with_it = run_exporter(f"--config.file={config}", "--log.level=debug")
 
     assert (checked.returncode, started_with_it.returncode) == (1, 1)
     for said in (checked, started_with_it):

@@ -11,7 +11,7 @@ from exporter.config.sharding import shard_for
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from support.exporter_harness import server_yaml, wait_until, write_config
-from support.processes import EXPORTER, free_port, run, started
+from support.processes import EXPORTER, free_port, run_exporter, running_process
 
 pytestmark = pytest.mark.e2e
 
@@ -24,7 +24,7 @@ def test_each_of_two_shards_polls_its_own_servers(tmp_path: Path) -> None:
             tmp_path, "".join(server_yaml(simulator, name) for name in names), "poll_interval: 1m"
         )
         shown = [
-            run(
+            run_exporter(
                 f"--config.file={config}",
                 "--once",
                 environ={
@@ -53,7 +53,7 @@ def test_a_shard_without_servers_says_so_and_is_healthy_and_ready(tmp_path: Path
             f"--shard={1 - shard_for('hq', 2)}",
             "--total-shards=2",
         ]
-        with started(command, log):
+        with running_process(command, log):
             wait_until(lambda: "msg=started" in log.read_text(), "started")
             answers = {
                 path: requests.get(f"http://127.0.0.1:{port}{path}", timeout=5)
@@ -80,6 +80,8 @@ def test_a_mistake_in_any_shards_server_is_an_error_in_every_shard(tmp_path: Pat
     )
 
     for shard in range(2):
-        wrong = run(f"--config.file={config}", "--once", f"--shard={shard}", "--total-shards=2")
+        wrong = run_exporter(
+            f"--config.file={config}", "--once", f"--shard={shard}", "--total-shards=2"
+        )
         assert wrong.returncode == 1
         assert "place=servers[0].auth.password_file" in wrong.stderr

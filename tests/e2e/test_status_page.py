@@ -15,11 +15,11 @@ from support.exporter_harness import running_exporter, server_yaml, wait_until
 from support.sample_sessions import running
 from support.screenshots import PICTURES, Picture, take
 from support.status_pages import (
-    left_open,
-    page_of,
-    served,
-    snapshot_of,
-    some_sessions,
+    forgotten_session,
+    page_for,
+    polled_snapshot,
+    random_sessions,
+    serve_page,
     trouble_page,
 )
 
@@ -34,18 +34,20 @@ def long_words() -> StatusPage:
         running(number, name=LONG, initiated_by=f"CONTOSO\\{LONG}", organization=LONG)
         for number in (1, 2000)
     ]
-    snapshot = snapshot_of("h" * 128, [*some_sessions(30), *personal])
-    return page_of(snapshot, info_labels=["name", "initiated_by", "client_host"])
+    snapshot = polled_snapshot("h" * 128, [*random_sessions(30), *personal])
+    return page_for(snapshot, info_labels=["name", "initiated_by", "client_host"])
 
 
 # What operators may see, from nothing at all to too much.
 PAGES: dict[str, Callable[[], StatusPage]] = {
     "no server": lambda: EMPTY_PAGE,
-    "not polled yet": lambda: page_of(never_polled=["hq"]),
-    "no session": lambda: page_of(snapshot_of("hq", [])),
-    "five sessions": lambda: page_of(snapshot_of("hq", [*some_sessions(4), left_open()])),
+    "not polled yet": lambda: page_for(never_polled=["hq"]),
+    "no session": lambda: page_for(polled_snapshot("hq", [])),
+    "five sessions": lambda: page_for(
+        polled_snapshot("hq", [*random_sessions(4), forgotten_session()])
+    ),
     "trouble": trouble_page,
-    "500 sessions": lambda: page_of(snapshot_of("hq", some_sessions(500, 40))),
+    "500 sessions": lambda: page_for(polled_snapshot("hq", random_sessions(500, 40))),
     "long words": long_words,
 }
 
@@ -75,7 +77,7 @@ BEYOND = """
 
 @pytest.mark.parametrize("kind", PAGES)
 def test_nothing_reaches_beyond_the_screen(tab: Tab, kind: str) -> None:
-    with served(FakeBackend(page=PAGES[kind]())) as url:
+    with serve_page(FakeBackend(page=PAGES[kind]())) as url:
         for width in WIDTHS:
             tab.open(url, width=width)
             assert width == tab.value("innerWidth")
@@ -128,7 +130,7 @@ FAINT = """
 def test_texts_and_shapes_stand_out_by_day_and_by_night(tab: Tab, scheme: str) -> None:
     lightness = []
     for kind in ("no session", "not polled yet", "five sessions", "trouble"):
-        with served(FakeBackend(page=PAGES[kind]())) as url:
+        with serve_page(FakeBackend(page=PAGES[kind]())) as url:
             tab.open(url, width=1920, scheme=scheme)
             seen = tab.value(FAINT)
             assert seen["faint"] == []
@@ -155,7 +157,7 @@ PLACES = (
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_tab_key_reaches_every_link_in_reading_order(tab: Tab, width: int) -> None:
-    with served(FakeBackend(page=trouble_page())) as url:
+    with serve_page(FakeBackend(page=trouble_page())) as url:
         tab.open(url, width=width)
         links = tab.value(f"{FOCUSABLE}.length")
         assert links == 11
@@ -171,7 +173,7 @@ def test_the_tab_key_reaches_every_link_in_reading_order(tab: Tab, width: int) -
 
 
 def test_a_link_to_a_part_of_the_page_leads_there(tab: Tab) -> None:
-    with served(FakeBackend(page=trouble_page())) as url:
+    with serve_page(FakeBackend(page=trouble_page())) as url:
         tab.open(url, width=360)
         assert tab.value("scrollY") == 0
         tab.value("document.querySelector('a[href=\"#running\"]').click()")
@@ -221,7 +223,7 @@ def test_personal_data_does_not_reach_the_page_unless_it_is_allowed(tab: Tab) ->
 
 
 def test_the_page_asks_for_nothing_but_itself(tab: Tab) -> None:
-    with served(FakeBackend(page=trouble_page())) as url:
+    with serve_page(FakeBackend(page=trouble_page())) as url:
         tab.open(url)
 
         assert [url] == tab.requested()
@@ -229,7 +231,7 @@ def test_the_page_asks_for_nothing_but_itself(tab: Tab) -> None:
 
 
 def test_a_script_that_got_into_the_page_all_the_same_would_not_run(tab: Tab) -> None:
-    with served(FakeBackend(page=trouble_page())) as url:
+    with serve_page(FakeBackend(page=trouble_page())) as url:
         tab.open(url)
         tab.value(
             "document.body.append(Object.assign(document.createElement('script'),"
@@ -242,7 +244,7 @@ def test_a_script_that_got_into_the_page_all_the_same_would_not_run(tab: Tab) ->
 
 
 def test_the_page_can_be_read_without_its_colours(tab: Tab) -> None:
-    with served(FakeBackend(page=trouble_page())) as url:
+    with serve_page(FakeBackend(page=trouble_page())) as url:
         tab.open(url)
         words = tab.value("document.querySelector('.servers').innerText")
         shapes = tab.value(

@@ -13,7 +13,7 @@ from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from support.exporter_harness import server_yaml, wait_until, write_config
 from support.exporter_stepped import Samples, Scrape
-from support.processes import HttpProgram, free_port, program, run, started
+from support.processes import HttpProgram, debian_program, free_port, run_exporter, running_process
 
 pytestmark = pytest.mark.e2e
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.e2e
 @contextmanager
 def node_exporter(directory: Path, log: Path) -> Iterator[str]:
     """Run one that has no other collector than the one for this directory; gives the URL of its metrics."""
-    binary = program("prometheus-node-exporter", "prometheus-node-exporter")
+    binary = debian_program("prometheus-node-exporter", "prometheus-node-exporter")
     address = f"127.0.0.1:{free_port()}"
     command = [
         binary,
@@ -31,7 +31,7 @@ def node_exporter(directory: Path, log: Path) -> Iterator[str]:
         f"--web.listen-address={address}",
     ]
     running = HttpProgram(f"http://{address}")
-    with started(command, log):
+    with running_process(command, log):
         try:
             wait_until(lambda: running.answers("/metrics"), "node_exporter answers", 30)
             yield f"{running.url}/metrics"
@@ -73,7 +73,7 @@ def test_the_series_arrive_through_node_exporter_and_the_file_has_no_errors(tmp_
         config = write_config(tmp_path, server_yaml(simulator), "info_labels: [name]")
         command = (f"--config.file={config}", "--once", f"--output.file={file}")
 
-        assert run(*command).returncode == 0
+        assert run_exporter(*command).returncode == 0
         first = collected(url)
         written = Scrape(file.read_text(encoding="utf-8"))
         assert of_vb365(written)
@@ -95,7 +95,7 @@ def test_the_series_arrive_through_node_exporter_and_the_file_has_no_errors(tmp_
         }
 
         world.finish(hangs, "Failed")
-        assert run(*command).returncode == 0
+        assert run_exporter(*command).returncode == 0
         second = collected(url)
         assert [
             (value, dict(labels)["result"])
@@ -104,7 +104,7 @@ def test_the_series_arrive_through_node_exporter_and_the_file_has_no_errors(tmp_
         ] == [(1.0, "Failed")]
 
         simulator.faults.set("status_503")
-        assert run(*command).returncode == 1
+        assert run_exporter(*command).returncode == 1
         failed = collected(url)
         assert failed.value("vb365_up", "hq") == 0
         assert failed.samples["node_textfile_scrape_error", frozenset()] == 0

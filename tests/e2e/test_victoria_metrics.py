@@ -11,7 +11,7 @@ from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from support.exporter_harness import server_yaml, wait_until, write_config
 from support.exporter_stepped import Samples, Scrape
-from support.processes import EXPORTER, free_port, started
+from support.processes import EXPORTER, free_port, running_process
 from support.victoriametrics_process import VictoriaMetrics, running_victoria_metrics
 
 pytestmark = pytest.mark.e2e
@@ -70,7 +70,7 @@ def test_it_holds_the_series_and_values_that_were_served_compressed_or_not(tmp_p
         config = write_config(tmp_path, server_yaml(simulator))
         command = [*EXPORTER, f"--config.file={config}", f"--web.listen-address={address}"]
         with (
-            started(command, tmp_path / "exporter.log"),
+            running_process(command, tmp_path / "exporter.log"),
             running_victoria_metrics(jobs, tmp_path / "victoria") as victoria,
         ):
             wait_until(lambda: value(victoria.samples("plain", "up"), "up") == 1, "scraped", 60)

@@ -18,7 +18,7 @@ import trustme
 import yaml
 
 from support.exporter_harness import wait_until
-from support.processes import EXPORTER, free_port, program, run, started
+from support.processes import EXPORTER, debian_program, free_port, run_exporter, running_process
 from support.prometheus_process import running_prometheus
 
 pytestmark = pytest.mark.e2e
@@ -151,7 +151,7 @@ def curl(url: str, *arguments: str | Path) -> str:
     """The status of the answer, or the exit status and what curl says."""
     done = subprocess.run(
         [
-            *(program("curl", "curl"), "-q", "--noproxy", "*", "--silent", "--show-error"),
+            *(debian_program("curl", "curl"), "-q", "--noproxy", "*", "--silent", "--show-error"),
             *("--output", "/dev/null", "--write-out", "%{http_code}", *map(str, arguments), url),
         ],
         capture_output=True,
@@ -185,7 +185,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
                 f"--web.listen-address={made.addresses[mode]}",
                 f"--web.config.file={directory / mode / 'web.yml'}",
             ]
-            stack.enter_context(started(command, directory / mode / "log"))
+            stack.enter_context(running_process(command, directory / mode / "log"))
         for mode in MODES:
             log = directory / mode / "log"
             wait_until(lambda log=log: "msg=started" in log.read_text(), f"{mode} serves", 30)  # type: ignore[misc]  # mypy cannot infer a lambda with a default
@@ -265,7 +265,7 @@ def test_the_configuration_check_looks_at_the_web_configuration_too(tmp_path: Pa
     web = tmp_path / "web.yml"
     web.write_text("basic_auth_users: {alice: hunter2}\nhttp_server_config: {http2: true}\n")
 
-    checked = run(
+    checked = run_exporter(
         f"--config.file={tmp_path / 'absent'}", f"--web.config.file={web}", "--config.check"
     )
 
@@ -280,7 +280,9 @@ def test_the_configuration_check_looks_at_the_web_configuration_too(tmp_path: Pa
 
 
 def test_a_web_configuration_that_cannot_be_used_ends_the_command(tmp_path: Path) -> None:
-    done = run("--demo", "--web.listen-address=127.0.0.1:0", f"--web.config.file={tmp_path / 'no'}")
+    done = run_exporter(
+        "--demo", "--web.listen-address=127.0.0.1:0", f"--web.config.file={tmp_path / 'no'}"
+    )
 
     assert done.returncode == 1
     assert "configuration cannot be used" in done.stderr
@@ -300,7 +302,7 @@ def test_the_shipped_example_is_one_for_promtool_and_for_the_exporter(
         (tmp_path / tls[key]).write_bytes((house.first.directory / name).read_bytes())
 
     by_promtool = subprocess.run(
-        [program("promtool", "prometheus"), "check", "web-config", example],
+        [debian_program("promtool", "prometheus"), "check", "web-config", example],
         capture_output=True,
         text=True,
         check=False,
@@ -308,7 +310,7 @@ def test_the_shipped_example_is_one_for_promtool_and_for_the_exporter(
     (tmp_path / "config.yaml").write_text(
         "servers: [{url: https://vb365.example.com, auth: {username: a, password: b}}]"
     )
-    by_exporter = run(
+    by_exporter = run_exporter(
         f"--config.file={tmp_path / 'config.yaml'}",
         f"--web.config.file={example}",
         "--config.check",

@@ -16,7 +16,7 @@ from exporter.simulator.world.world import World
 from support import windows_emulation as windows
 from support.exporter_harness import server_yaml, wait_until, write_config
 from support.exporter_stepped import Scrape
-from support.processes import clean_environment, free_port, started
+from support.processes import clean_environment, free_port, running_process
 
 pytestmark = pytest.mark.e2e
 
@@ -124,7 +124,7 @@ def test_the_daemon_serves_reloads_by_a_request_and_stops(
                 return False
             return Scrape(text).value("vb365_up", server) == 1
 
-        with started(command, log) as process:
+        with running_process(command, log) as process:
             wait_until(lambda: up("hq"), "the server is polled")
             assert requests.get(f"http://{address}/", timeout=5).ok
             write_config(tmp_path, server_yaml(simulator, "other"))

@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 
 from support.sample_sessions import session_id
 
-__all__ = ["IDS", "LARGE_BYTES", "bodies", "grants", "instances", "pages", "records"]
-
 PAYLOADS: dict[str, dict[str, Any]] = json.loads(
     (Path(__file__).parents[1] / "vb365" / "payloads.json").read_text(encoding="utf-8")
 )

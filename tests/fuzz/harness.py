@@ -35,8 +35,6 @@ from exporter.vb365.client import Client
 from exporter.vb365.login import LoginThrottle
 from support.sample_sessions import NOON
 
-__all__ = ["PASSWORD", "Harness", "Outcome"]
-
 PASSWORD = "marker-0b1e7a"
 _MOST_PAGES = 6
 

@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 from exporter.config import SessionsConfig
 from exporter.config.model import ApiVersionChoice
 
-__all__ = ["Reply", "Script", "right_reply", "scripts"]
-
 
 @dataclass(frozen=True)
 class Reply:

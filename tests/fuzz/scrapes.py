@@ -15,8 +15,6 @@ from exporter.metrics.exposition import Publisher
 from exporter.metrics.formats import Format
 from support.expositions import body
 
-__all__ = ["Scrape"]
-
 Series = tuple[str | tuple[str, str], ...]
 
 _VALUES = {

@@ -15,7 +15,7 @@ import pytest
 from exporter.simulator import Simulator
 from exporter.simulator.faults.catalogue import CATALOGUE
 from exporter.simulator.world.world import World
-from support.expected_metrics import counts, statements
+from support.expected_metrics import session_counters, session_samples
 from support.exporter_harness import wait_until
 from support.exporter_stepped import Samples, Scrape
 from support.failure_catalogue import (
@@ -28,7 +28,7 @@ from support.failure_catalogue import (
     Strike,
     Whose,
 )
-from support.failure_scenario import Resolver, Scene, set_scene
+from support.failure_scenario import FakeResolver, Scenario, running_scenario
 
 BETWEEN_POLLS_SECONDS = 80.0
 """The second poll after a success comes before `stale_after` (180 s), the third one after it."""
@@ -36,7 +36,7 @@ BETWEEN_POLLS_SECONDS = 80.0
 SECONDS_TO_RECOVERY = {Series.ONE_ENDED: 3600.0, Series.BY_ITS_CLOCK: 3600.0}
 """Until the next poll, where that is not enough: after an hour everything is listed again."""
 
-Stage = Callable[[Failure], AbstractContextManager[Scene]]
+Stage = Callable[[Failure], AbstractContextManager[Scenario]]
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +51,9 @@ def beside() -> Iterator[Simulator]:
 
 @pytest.fixture
 def stage(beside: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
-    resolver = Resolver()
+    resolver = FakeResolver()
     monkeypatch.setattr(socket, "getaddrinfo", resolver)
-    return lambda failure: set_scene(failure, beside, tmp_path / "password", resolver)
+    return lambda failure: running_scenario(failure, beside, tmp_path / "password", resolver)
 
 
 def assert_same(expected: Samples, shown: Samples) -> None:
@@ -82,16 +82,16 @@ def session_ids(samples: Samples) -> set[str]:
     return {dict(labels)["session_id"] for _, labels in of_sessions(samples)}
 
 
-def check_kept(scene: Scene, poll: int, scrape: Scrape) -> None:
+def check_kept(scene: Scenario, poll: int, scrape: Scrape) -> None:
     if poll < 3:
         assert scene.healthy.of("hq") == scrape.of("hq")
     else:
-        assert statements(scrape, "hq") == {}
-        assert counts(scene.healthy, "hq") == counts(scrape, "hq")
+        assert session_samples(scrape, "hq") == {}
+        assert session_counters(scene.healthy, "hq") == session_counters(scrape, "hq")
 
 
-def check_followed(scene: Scene, poll: int, scrape: Scrape) -> None:
-    shown = statements(scrape, "hq")
+def check_followed(scene: Scenario, poll: int, scrape: Scrape) -> None:
+    shown = session_samples(scrape, "hq")
     unseen = () if scene.ids[Whose.NEW] in session_ids(shown) else (Whose.NEW,)
     if poll < 3:
         assert_same(scene.truth(*unseen), shown)
@@ -100,12 +100,12 @@ def check_followed(scene: Scene, poll: int, scrape: Scrape) -> None:
         assert_same(of_sessions(scene.truth(*finished, *unseen)), shown)
 
 
-def check_one_kept(scene: Scene, poll: int, scrape: Scrape) -> None:
-    assert_same(scene.truth(*(() if poll < 3 else (Whose.OPEN,))), statements(scrape, "hq"))
+def check_one_kept(scene: Scenario, poll: int, scrape: Scrape) -> None:
+    assert_same(scene.truth(*(() if poll < 3 else (Whose.OPEN,))), session_samples(scrape, "hq"))
 
 
-def check_unknown(scene: Scene, _poll: int, scrape: Scrape) -> None:
-    shown = of_sessions(statements(scrape, "hq"))
+def check_unknown(scene: Scenario, _poll: int, scrape: Scrape) -> None:
+    shown = of_sessions(session_samples(scrape, "hq"))
     asked_for = (Whose.OPEN, Whose.RECENT, Whose.DONE, Whose.NEW)
     unknown = {key: value for key, value in shown.items() if ("type", "Unknown") in key[1]}
     known = {key: value for key, value in shown.items() if key not in unknown}
@@ -123,14 +123,14 @@ def check_unknown(scene: Scene, _poll: int, scrape: Scrape) -> None:
     } == {name for name, _ in unknown}
 
 
-def check_marked(scene: Scene, _poll: int, scrape: Scrape) -> None:
+def check_marked(scene: Scenario, _poll: int, scrape: Scrape) -> None:
     def anonymous(samples: Samples) -> Samples:
         return {
             (name, frozenset(pair for pair in labels if pair[0] != "organization")): value
             for (name, labels), value in of_sessions(samples).items()
         }
 
-    shown = statements(scrape, "hq")
+    shown = session_samples(scrape, "hq")
     assert_same(anonymous(scene.truth()), anonymous(shown))
     organizations = {dict(labels)["organization"] for _, labels in shown}
     true_ones = {session.organization for session in scene.world.sessions()}
@@ -143,7 +143,7 @@ def check_marked(scene: Scene, _poll: int, scrape: Scrape) -> None:
     ]
 
 
-def check_no_duration(scene: Scene, _poll: int, scrape: Scrape) -> None:
+def check_no_duration(scene: Scenario, _poll: int, scrape: Scrape) -> None:
     damaged = {scene.ids[Whose.RECENT], scene.ids[Whose.DONE]}
     changed = (
         "vb365_restore_session_duration_seconds",
@@ -154,7 +154,7 @@ def check_no_duration(scene: Scene, _poll: int, scrape: Scrape) -> None:
     def unchanged(samples: Samples) -> Samples:
         return {key: value for key, value in samples.items() if key[0] not in changed}
 
-    assert_same(unchanged(scene.truth()), unchanged(statements(scrape, "hq")))
+    assert_same(unchanged(scene.truth()), unchanged(session_samples(scrape, "hq")))
     durations, ends = (scrape.by("session_id", name, "hq") for name in changed[:2])
     starts = scrape.by("session_id", "vb365_restore_session_start_timestamp_seconds", "hq")
     assert {scene.ids[Whose.LONG_DONE]} == durations.keys()
@@ -162,21 +162,21 @@ def check_no_duration(scene: Scene, _poll: int, scrape: Scrape) -> None:
         assert pytest.approx(starts[session_id] - 3600, rel=0, abs=1e-5) == ends[session_id]
 
 
-def check_true(scene: Scene, _poll: int, scrape: Scrape) -> None:
-    assert_same(scene.truth(), statements(scrape, "hq"))
+def check_true(scene: Scenario, _poll: int, scrape: Scrape) -> None:
+    assert_same(scene.truth(), session_samples(scrape, "hq"))
 
 
-CHECKS: Mapping[Series, Callable[[Scene, int, Scrape], None]] = {
+CHECKS: Mapping[Series, Callable[[Scenario, int, Scrape], None]] = {
     Series.TRUE: check_true,
     Series.KEPT: check_kept,
     Series.STALE: check_kept,
     Series.FOLLOWED: check_followed,
     Series.ONE_KEPT: check_one_kept,
     Series.ONE_ENDED: lambda scene, _, scrape: assert_same(
-        scene.truth(Whose.OPEN), statements(scrape, "hq")
+        scene.truth(Whose.OPEN), session_samples(scrape, "hq")
     ),
     Series.ONE_ABSENT: lambda scene, _, scrape: assert_same(
-        scene.truth(Whose.NEW), statements(scrape, "hq")
+        scene.truth(Whose.NEW), session_samples(scrape, "hq")
     ),
     Series.UNKNOWN: check_unknown,
     Series.MARKED: check_marked,
@@ -190,7 +190,7 @@ def test_a_failure_is_answered_as_its_row_says(failure: Failure, stage: Stage) -
     answer = failure.answer
     with stage(failure) as scene:
         healthy = scene.healthy = scene.poll_well()
-        assert_same(scene.truth(), statements(healthy, "hq"))
+        assert_same(scene.truth(), session_samples(healthy, "hq"))
         scene.log.forget()
         scene.simulator.traffic.reset()
 
@@ -200,7 +200,7 @@ def test_a_failure_is_answered_as_its_row_says(failure: Failure, stage: Stage) -
             assert float(answer.reason is None) == scrape.value("vb365_up", "hq")
             CHECKS[answer.series](scene, poll, scrape)
             assert scrape.value("vb365_up", "beside") == 1
-            assert_same(scene.truth_beside(), statements(scrape, "beside"))
+            assert_same(scene.truth_beside(), session_samples(scrape, "beside"))
 
         assert answer.events == scene.log.events("hq")
         failures = {} if answer.reason is None else {answer.reason.value: 3}
@@ -225,7 +225,7 @@ def test_a_failure_is_answered_as_its_row_says(failure: Failure, stage: Stage) -
         scene.log.forget()
         gap_seconds = SECONDS_TO_RECOVERY.get(answer.series, BETWEEN_POLLS_SECONDS)
         recovered = scene.poll_well(0.0 if failure.needs_new_password else gap_seconds)
-        assert_same(scene.truth(), statements(recovered, "hq"))
+        assert_same(scene.truth(), session_samples(recovered, "hq"))
         scene.exporter.step(BETWEEN_POLLS_SECONDS)
         assert answer.events_after == scene.log.events("hq")
         assert [e for e in scene.log.entries() if e.get("server") == "beside"] == []
@@ -256,11 +256,11 @@ def test_of_a_server_that_fails_from_the_start_nothing_is_invented(
         scene.fail()
         for _ in range(2):
             scrape = scene.exporter.step(BETWEEN_POLLS_SECONDS)
-        shown = statements(scrape, "hq")
+        shown = session_samples(scrape, "hq")
         assert shown.items() <= of_sessions(scene.truth()).items()
         has_told_nothing = failure.answer.series is Series.KEPT or failure.rejected is not None
         assert has_told_nothing == (not shown)
-        assert not any(counts(scrape, "hq").values())
+        assert not any(session_counters(scrape, "hq").values())
         assert scrape.value("vb365_up", "hq") == 0
         failures = scrape.by("reason", "vb365_poll_failures_total", "hq")
         assert {failure.answer.reason: 2} == {k: v for k, v in failures.items() if v}
@@ -269,9 +269,9 @@ def test_of_a_server_that_fails_from_the_start_nothing_is_invented(
 
         scene.mend()
         recovered = scene.poll_well(BETWEEN_POLLS_SECONDS)
-        assert_same(scene.truth(), statements(recovered, "hq"))
+        assert_same(scene.truth(), session_samples(recovered, "hq"))
         # What was there at the first look is no event.
-        assert not any(counts(recovered, "hq").values())
+        assert not any(session_counters(recovered, "hq").values())
 
 
 def test_series_end_on_time_while_a_poll_waits_for_an_answer(stage: Stage) -> None:
@@ -283,11 +283,11 @@ def test_series_end_on_time_while_a_poll_waits_for_an_answer(stage: Stage) -> No
         polling = threading.Thread(target=scene.exporter.poll)
         polling.start()
         wait_until(lambda: scene.simulator.requests["GET", "list"] == 1, "the list is asked for")
-        assert statements(scene.exporter.scrape(), "hq") != {}
+        assert session_samples(scene.exporter.scrape(), "hq") != {}
 
         scene.exporter.pass_time(180)
 
-        assert statements(scene.exporter.scrape(), "hq") == {}
+        assert session_samples(scene.exporter.scrape(), "hq") == {}
         assert polling.is_alive()
         scene.mend()
         scene.exporter.stop()

@@ -19,12 +19,10 @@ import trustme
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from support.audit_files import all_files, lines_of
-from support.expected_metrics import statements, true_statements
+from support.expected_metrics import expected_samples, session_samples
 from support.exporter_harness import wait_until
 from support.exporter_stepped import Scrape
 from support.processes import EXPORTER, clean_environment, free_port
-
-__all__ = ["Harness", "Life", "running_bench"]
 
 SERVER = "hq"
 POLL_SECONDS = 20
@@ -130,13 +128,13 @@ class Harness:
             self._turn_exporter()
         assert self._life is not None
         wait_until(lambda: bool(self.scrape()), "the exporter is there", 60)
-        truth = true_statements(self.world, SERVER)
+        truth = expected_samples(self.world, SERVER)
         try:
             wait_until(self._is_true, "the truth is shown", _SETTLE_SECONDS, pause_seconds=0.5)
         except AssertionError:
             scrape = self.scrape()
             assert scrape is not None
-            assert truth == statements(scrape, SERVER)  # shows what differs
+            assert truth == session_samples(scrape, SERVER)  # shows what differs
             raise
         return self._life
 
@@ -229,7 +227,7 @@ class Harness:
 
     def _is_true(self) -> bool:
         scrape = self.scrape()
-        return scrape is not None and statements(scrape, SERVER) == true_statements(
+        return scrape is not None and session_samples(scrape, SERVER) == expected_samples(
             self.world, SERVER
         )
 

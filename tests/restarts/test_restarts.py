@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from restarts.harness import SERVER, Harness, Life, running_bench
 
-from support.benchmark_figures import show
+from support.benchmark_figures import print_table
 from support.exporter_stepped import Scrape
 
 pytestmark = pytest.mark.e2e
@@ -58,7 +58,7 @@ def check_audit_log(harness: Harness) -> None:
 def print_figures(harness: Harness, seconds: int, scrape: Scrape) -> None:
     """Write what there was."""
     lines = harness.audit_lines()
-    show(
+    print_table(
         f"{seconds} s of restarts",
         ("what", "number"),
         (

@@ -17,11 +17,11 @@ from support.ledger_harness import LedgerHarness, sessions_config
 from support.sample_sessions import NOON, finished, running
 from support.status_pages import (
     DOWN,
-    config_of,
-    page_of,
+    config_for,
+    page_for,
+    polled_snapshot,
+    random_sessions,
     silent_snapshot,
-    snapshot_of,
-    some_sessions,
 )
 
 PERSONAL = {
@@ -45,9 +45,9 @@ def unverified(server: ServerConfig) -> ServerConfig:
 
 
 def test_the_longest_running_of_all_servers_come_first() -> None:
-    page = page_of(
-        snapshot_of("hq", [running(5), running(50), finished(1)]),
-        snapshot_of("lab", [running(20)]),
+    page = page_for(
+        polled_snapshot("hq", [running(5), running(50), finished(1)]),
+        polled_snapshot("lab", [running(20)]),
     )
 
     assert [(row.server, row.duration_seconds) for row in page.running] == [
@@ -63,15 +63,15 @@ def test_sessions_open_for_a_day_are_counted_however_many_run() -> None:
     old = [running(number, creation_time=NOON - day) for number in range(1, 91)]
     young = running(99, creation_time=NOON - day + timedelta(seconds=61))
 
-    page = page_of(snapshot_of("hq", [*old, young]))
+    page = page_for(polled_snapshot("hq", [*old, young]))
 
     assert (page.running_total, page.long_running_total) == (91, 90)
     assert len(page.running) < 91
 
 
 def test_the_last_finished_of_all_servers_come_first() -> None:
-    page = page_of(
-        snapshot_of("hq", [finished(5), finished(50)]), snapshot_of("lab", [finished(20)])
+    page = page_for(
+        polled_snapshot("hq", [finished(5), finished(50)]), polled_snapshot("lab", [finished(20)])
     )
 
     assert [row.server for row in page.finished] == ["hq", "lab", "hq"]
@@ -86,7 +86,7 @@ def test_results_are_counted_beyond_those_that_have_series() -> None:
     bench.hold(*(finished(number) for number in range(1, 8)))
     bench.hold(finished(9, result=SessionResult.FAILED))
 
-    page = page_of(bench.poll(48.0))
+    page = page_for(bench.poll(48.0))
 
     assert page.finished_totals == (("Success", 7), ("Failed", 1))
     assert (
@@ -98,8 +98,8 @@ def test_results_are_counted_beyond_those_that_have_series() -> None:
 
 def test_organizations_with_a_failure_within_a_day_are_named_the_newest_first() -> None:
     failed = {"result": SessionResult.FAILED}
-    page = page_of(
-        snapshot_of(
+    page = page_for(
+        polled_snapshot(
             "hq",
             [
                 finished(30, organization="a.example", **failed),
@@ -122,7 +122,7 @@ def test_organizations_with_a_failure_within_a_day_are_named_the_newest_first() 
 
 
 def test_a_server_that_is_up_shows_since_when_and_how_old_its_data_is() -> None:
-    server = hq(page_of(snapshot_of("hq", [running(1), finished(2)])))
+    server = hq(page_for(polled_snapshot("hq", [running(1), finished(2)])))
 
     assert (server.up, server.reason, server.detail) == (True, None, None)
     assert server.since == NOON - timedelta(seconds=7_500)
@@ -136,7 +136,7 @@ def test_a_server_that_is_up_shows_since_when_and_how_old_its_data_is() -> None:
 
 
 def test_a_server_that_is_down_shows_since_when_and_why_and_keeps_its_fresh_data() -> None:
-    page = page_of(snapshot_of("hq", [running(1)], DOWN, polled_seconds_after_noon=-90.0))
+    page = page_for(polled_snapshot("hq", [running(1)], DOWN, polled_seconds_after_noon=-90.0))
 
     assert (hq(page).up, hq(page).reason) == (False, "auth")
     assert hq(page).since == NOON - timedelta(seconds=30)
@@ -149,7 +149,7 @@ def test_stale_sessions_are_counted_and_not_shown() -> None:
     bench.hold(running(1), finished(2), finished(3))
     stale = replace(bench.poll(0.0), status=DOWN)
 
-    page = page_of(stale, seconds_after_noon=180.0)
+    page = page_for(stale, seconds_after_noon=180.0)
 
     assert (hq(page).sessions_known, hq(page).sessions_stale) == (3, 3)
     assert (page.running, page.finished, page.finished_totals) == ((), (), ())
@@ -157,11 +157,11 @@ def test_stale_sessions_are_counted_and_not_shown() -> None:
 
 
 def test_a_server_without_sessions_has_a_data_age() -> None:
-    assert hq(page_of(snapshot_of("hq", []))).data_age_seconds == 12.0
+    assert hq(page_for(polled_snapshot("hq", []))).data_age_seconds == 12.0
 
 
 def test_a_server_that_was_not_polled_yet_has_no_values() -> None:
-    server = hq(page_of(never_polled=["hq"]))
+    server = hq(page_for(never_polled=["hq"]))
 
     assert (
         server.up,
@@ -172,7 +172,7 @@ def test_a_server_that_was_not_polled_yet_has_no_values() -> None:
 
 
 def test_an_unverified_certificate_is_shown_before_the_first_poll() -> None:
-    config = config_of("hq")
+    config = config_for("hq")
     server = unverified(config.servers[0])
 
     page = Overview().page(
@@ -184,8 +184,8 @@ def test_an_unverified_certificate_is_shown_before_the_first_poll() -> None:
 
 def test_a_server_removed_from_the_configuration_is_not_shown() -> None:
     page = Overview().page(
-        config_of("hq"),
-        [snapshot_of("hq", []), snapshot_of("gone", [running(1)])],
+        config_for("hq"),
+        [polled_snapshot("hq", []), polled_snapshot("gone", [running(1)])],
         monotonic=60.0,
         timestamp=NOON.timestamp(),
     )
@@ -195,13 +195,13 @@ def test_a_server_removed_from_the_configuration_is_not_shown() -> None:
 
 
 def test_personal_data_is_shown_only_where_info_labels_allow_it() -> None:
-    snapshot = snapshot_of("hq", [running(1, **PERSONAL), finished(2, **PERSONAL)])
+    snapshot = polled_snapshot("hq", [running(1, **PERSONAL), finished(2, **PERSONAL)])
 
-    (row,) = page_of(snapshot).running
+    (row,) = page_for(snapshot).running
     assert row.info == ()
-    assert not [value for value in PERSONAL.values() if value in repr(page_of(snapshot))]
+    assert not [value for value in PERSONAL.values() if value in repr(page_for(snapshot))]
 
-    allowed = page_of(snapshot, info_labels=["reason", "name"])
+    allowed = page_for(snapshot, info_labels=["reason", "name"])
     assert allowed.info_labels == ("reason", "name")
     assert [row.info for row in (*allowed.running, *allowed.finished)] == [
         ("bob asked for it", "Restore of the board")
@@ -212,13 +212,13 @@ def test_personal_data_is_shown_only_where_info_labels_allow_it() -> None:
 def test_control_characters_of_organizations_and_personal_data_are_replaced() -> None:
     odd = running(1, organization="a\x1bb\ud800", name="c\x07d")
 
-    (row,) = page_of(snapshot_of("hq", [odd]), info_labels=["name"]).running
+    (row,) = page_for(polled_snapshot("hq", [odd]), info_labels=["name"]).running
 
     assert (row.organization, row.info) == ("a\ufffdb\ufffd", ("c\ufffdd",))
 
 
 def test_the_page_holds_a_bounded_part_of_a_long_history() -> None:
-    page = page_of(snapshot_of("hq", some_sessions(3000)))
+    page = page_for(polled_snapshot("hq", random_sessions(3000)))
 
     assert page.running_total == 250
     assert len(page.running) < 100
@@ -227,7 +227,7 @@ def test_the_page_holds_a_bounded_part_of_a_long_history() -> None:
 
 
 def test_a_server_that_never_responded_has_no_data() -> None:
-    page = page_of(silent_snapshot("hq"))
+    page = page_for(silent_snapshot("hq"))
 
     assert (
         hq(page).up,

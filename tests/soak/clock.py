@@ -9,8 +9,6 @@ from pathlib import Path
 
 from support.exporter_stepped import MovableClock
 
-__all__ = ["SharedClock"]
-
 _SECONDS = struct.Struct("d")
 
 

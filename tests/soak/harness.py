@@ -20,12 +20,10 @@ from soak.troubles import Troubles
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.expected_metrics import statements, true_statements
+from support.expected_metrics import expected_samples, session_samples
 from support.exporter_harness import wait_until
 from support.exporter_stepped import Samples, Scrape
 from support.processes import clean_environment
-
-__all__ = ["MOST_CONNECTIONS", "Figures", "Harness", "soaked"]
 
 POLL_SECONDS = 60.0
 _LONGEST_HOLD_SECONDS = 900.0
@@ -166,13 +164,13 @@ class Harness:
 
     def shown(self) -> Samples:
         """What is said of the server's sessions."""
-        return statements(Scrape(self._scrape()), "hq")
+        return session_samples(Scrape(self._scrape()), "hq")
 
     def truth(self) -> Samples:
         """What is to be said of them."""
         now = self.clock.wall()
         gone = {session.id for session in self.world.sessions() if has_left(session, now)}
-        return true_statements(self.world, "hq", gone)
+        return expected_samples(self.world, "hq", gone)
 
     def log(self) -> str:
         """What the exporter has logged."""

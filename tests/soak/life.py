@@ -8,8 +8,6 @@ from random import Random
 from exporter.simulator.world.sessions import Session
 from exporter.simulator.world.world import World
 
-__all__ = ["LEFT_OPEN", "LOOKBACK", "Life", "has_left"]
-
 LOOKBACK = timedelta(hours=2)
 
 LEFT_OPEN = 3

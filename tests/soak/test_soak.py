@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from soak.harness import MOST_CONNECTIONS, Figures, Harness, soaked
 
-from support.benchmark_figures import show
+from support.benchmark_figures import print_table
 
 pytestmark = pytest.mark.e2e
 
@@ -22,7 +22,7 @@ def test_days_of_troubled_polls_leave_nothing_behind_and_end_in_the_truth(
 ) -> None:
     with soaked(tmp_path, SEED) as harness:
         figures: list[Figures] = []
-        show(
+        print_table(
             f"A week of trouble in {soak_polls} polls",
             ("polls", "successes", "resident memory", "threads", "file descriptors"),
             map(row, kept(figures, soak(harness, soak_polls))),
@@ -84,7 +84,7 @@ def row(figures: Figures) -> Sequence[str]:
 def print_troubles(harness: Harness) -> None:
     """Write what there was."""
     requests = harness.token_requests
-    show(
+    print_table(
         "Token requests, in made-up time",
         ("in all", "logins", "most within a minute", "most within a second"),
         [
@@ -96,7 +96,7 @@ def print_troubles(harness: Harness) -> None:
             )
         ],
     )
-    show(
+    print_table(
         "Faults",
         ("fault", "polls"),
         ((name, str(polls)) for name, polls in sorted(harness.troubles.troubled.items())),

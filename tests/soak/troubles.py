@@ -9,8 +9,6 @@ from random import Random
 from exporter.simulator import Simulator
 from exporter.simulator.faults.catalogue import CATALOGUE
 
-__all__ = ["Troubles"]
-
 _STARTS = 0.25
 """How probably a poll that nothing troubles is the first of some that a fault troubles."""
 _MOST_POLLS = 4

@@ -45,7 +45,7 @@ class Alert:
         return "".join(blocks).splitlines()
 
 
-def load(path: Path) -> Any:
+def load_yaml(path: Path) -> Any:
     """A YAML file's content."""
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
@@ -53,7 +53,7 @@ def load(path: Path) -> Any:
 def rules() -> Iterator[Mapping[str, Any]]:
     """Every rule, alerting or recording, in the order of the files."""
     for path in sorted(RULES.glob("*.yml")):
-        for group in load(path)["groups"]:
+        for group in load_yaml(path)["groups"]:
             yield from group["rules"]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from support.exporter_harness import wait_until
-from support.processes import HttpProgram, free_port, program, started
+from support.processes import HttpProgram, debian_program, free_port, running_process
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class Alertmanager(HttpProgram):
 @contextmanager
 def running_alertmanager(configuration: str, directory: Path) -> Iterator[Alertmanager]:
     """Run one with this configuration; its files go into the directory, which is made."""
-    binary = program("prometheus-alertmanager", "prometheus-alertmanager")
+    binary = debian_program("prometheus-alertmanager", "prometheus-alertmanager")
     directory.mkdir(exist_ok=True)
     config = directory / "alertmanager.yml"
     config.write_text(configuration, encoding="utf-8")
@@ -136,7 +136,7 @@ def running_alertmanager(configuration: str, directory: Path) -> Iterator[Alertm
         "--cluster.listen-address=",
         "--log.level=warn",
     ]
-    with started(command, directory / "alertmanager.log"):
+    with running_process(command, directory / "alertmanager.log"):
         alertmanager = Alertmanager(address)
         try:
             wait_until(lambda: alertmanager.answers("/-/ready"), "Alertmanager is ready", 30)

@@ -11,8 +11,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Metrics", "Server"]
-
 _LONGEST_SECONDS = 60.0
 _PAUSE_SECONDS = 0.01
 
@@ -21,7 +19,7 @@ _REQUESTS = re.compile(
 )
 
 
-class Server:
+class SimulatorControl:
     """The simulator, as whoever changes its sessions sees it."""
 
     def __init__(self, address: str, ca_file: Path) -> None:
@@ -52,7 +50,7 @@ class Server:
         self._connection.close()
 
 
-class Metrics:
+class MetricsClient:
     """The exporter's `/metrics`, by one connection."""
 
     def __init__(self, address: str) -> None:

@@ -15,29 +15,29 @@ def quantile(values: Iterable[float], share: float) -> float:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
-def milliseconds(seconds: float) -> str:
+def milliseconds_text(seconds: float) -> str:
     """Seconds as milliseconds with their unit."""
     return f"{seconds * 1000:.1f} ms"
 
 
-def times(factor: float) -> str:
+def ratio_text(factor: float) -> str:
     """How many times something is something else."""
     return f"{factor:.0f}x" if factor >= 20 else f"{factor:.2f}x"
 
 
-def kilobytes(amount: float) -> str:
+def kilobytes_text(amount: float) -> str:
     """Bytes as kilobytes with their unit."""
     return f"{amount / 1000:.2f} KB"
 
 
-def work_of(action: Callable[[], object]) -> float:
+def thread_seconds(action: Callable[[], object]) -> float:
     """Seconds of processor time it takes this thread: what else the machine does is not in it."""
     begun = time.thread_time()
     action()
     return time.thread_time() - begun
 
 
-def in_turns(rounds: int, *actions: Callable[[], float]) -> tuple[list[float], ...]:
+def interleave(rounds: int, *actions: Callable[[], float]) -> tuple[list[float], ...]:
     """What several actions measure in rounds: what else the machine does counts for all of them."""
     measured: tuple[list[float], ...] = tuple([] for _ in actions)
     for _ in range(rounds):
@@ -51,7 +51,7 @@ def median_ratio(slower: Iterable[float], faster: Iterable[float]) -> float:
     return statistics.median(one / other for one, other in zip(slower, faster, strict=True))
 
 
-def show(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Write a table that is Markdown, too; a row appears as soon as it is there."""
     sys.stdout.write(f"\n{title}\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n")
     for row in rows:

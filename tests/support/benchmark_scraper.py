@@ -6,8 +6,6 @@ import socket
 import time
 from typing import Self
 
-__all__ = ["Scraper"]
-
 # What Prometheus 2.42 sends.
 _ACCEPT = (
     "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"

@@ -38,7 +38,7 @@ _CONFIG = "servers: [{name: hq, url: 'https://127.0.0.1:1', auth: {username: a, 
 
 
 @contextmanager
-def serving(kind: str, sessions: int, *options: str) -> Iterator[str]:
+def benchmark_server(kind: str, sessions: int, *options: str) -> Iterator[str]:
     """Run this program, as `exporter` or as `stock`; gives its host:port."""
     address = f"127.0.0.1:{free_port()}"
     command = [

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 
 from support.exporter_harness import wait_until
-from support.processes import program, started
+from support.processes import debian_program, running_process
 
 _FLAGS = (
     "--headless",
@@ -152,9 +152,12 @@ class Tab:
 def running_browser(directory: Path) -> Iterator[Browser]:
     """Run a Chromium with an empty profile in this directory."""
     profile = directory / "profile"
-    command = [program("chromium", "chromium"), *_FLAGS, f"--user-data-dir={profile}"]
+    command = [debian_program("chromium", "chromium"), *_FLAGS, f"--user-data-dir={profile}"]
     address = profile / "DevToolsActivePort"
-    with started([*command, "about:blank"], directory / "chromium.log"), asyncio.Runner() as runner:
+    with (
+        running_process([*command, "about:blank"], directory / "chromium.log"),
+        asyncio.Runner() as runner,
+    ):
         wait_until(lambda: address.exists() and "\n" in address.read_text(), "Chromium listens")
         port, path = address.read_text().split()
         client = runner.run(_client())

@@ -14,7 +14,7 @@ _COUNTED = ("_total", "_bucket", "_sum", "_count")
 _ZERO_FILLED = {"vb365_restore_sessions_working", "vb365_restore_sessions_stopped"}
 
 
-def statements(scrape: Scrape, server: str) -> Samples:
+def session_samples(scrape: Scrape, server: str) -> Samples:
     """What is said of a server's sessions as they are now: no counters, and no zeros of empty combinations."""
     return {
         (name, labels): value
@@ -23,7 +23,7 @@ def statements(scrape: Scrape, server: str) -> Samples:
     }
 
 
-def counts(scrape: Scrape, server: str) -> Samples:
+def session_counters(scrape: Scrape, server: str) -> Samples:
     """The counters and histograms of a server's sessions."""
     return {
         (name, labels): value
@@ -32,7 +32,7 @@ def counts(scrape: Scrape, server: str) -> Samples:
     }
 
 
-def true_statements(world: World, server: str, without: Container[str] = ()) -> Samples:
+def expected_samples(world: World, server: str, without: Container[str] = ()) -> Samples:
     """The statements that are true of a world, or of it without some sessions, each of them as old as it likes."""
     sessions = [session for session in world.sessions() if session.id not in without]
     told: dict[Key, float] = {}

@@ -11,8 +11,6 @@ from exporter.metrics.formats import Format
 from exporter.service.service import Service
 from support.exporter_harness import wait_until
 
-__all__ = ["POLL_SECONDS", "Watched", "sessions", "watched"]
-
 POLL_SECONDS = 0.05
 """Less than the configuration file allows."""
 

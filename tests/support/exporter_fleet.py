@@ -14,9 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from support.exporter_harness import wait_until, write_config
-from support.processes import EXPORTER, free_port, started
-
-__all__ = ["Fleet", "Instance", "fleet", "instances", "moved", "servers_of"]
+from support.processes import EXPORTER, free_port, running_process
 
 _UP_WITHIN_SECONDS = 300
 
@@ -114,19 +112,19 @@ def instances(
                 *(f"--shard={shard}", f"--total-shards={total_shards}", "--log.level=warn"),
             ]
             log = directory / f"exporter-{shard}-of-{total_shards}.log"
-            stack.enter_context(started(command, log))
+            stack.enter_context(running_process(command, log))
             running.append(Instance(address))
         for instance in running:
             wait_until(instance.ready, f"{instance.address} is ready", _UP_WITHIN_SECONDS)
         wait_until(
-            lambda: set().union(*servers_of(running)) == servers.names,
+            lambda: set().union(*servers_up(running)) == servers.names,
             "all servers are up",
             _UP_WITHIN_SECONDS,
         )
         yield running
 
 
-def servers_of(running: Sequence[Instance]) -> list[set[str]]:
+def servers_up(running: Sequence[Instance]) -> list[set[str]]:
     """The servers that each instance says are up."""
     return [
         {server for server, up in instance.values("vb365_up").items() if up == 1}
@@ -134,7 +132,9 @@ def servers_of(running: Sequence[Instance]) -> list[set[str]]:
     ]
 
 
-def moved(before: Sequence[set[str]], after: Sequence[set[str]]) -> dict[str, tuple[int, int]]:
+def moved_servers(
+    before: Sequence[set[str]], after: Sequence[set[str]]
+) -> dict[str, tuple[int, int]]:
     """The servers that another shard polls than before, and both shards."""
     was = {server: shard for shard, servers in enumerate(before) for server in servers}
     now = {server: shard for shard, servers in enumerate(after) for server in servers}

@@ -13,9 +13,7 @@ from pathlib import Path
 
 from support.benchmark_scraper import Scraper
 from support.exporter_harness import wait_until
-from support.processes import EXPORTER, free_port, started
-
-__all__ = ["PolledExporter", "polled_exporter", "simulated_server"]
+from support.processes import EXPORTER, free_port, running_process
 
 _POLLED_WITHIN_SECONDS = 300.0
 _CONFIG = """
@@ -72,7 +70,7 @@ def simulated_server(sessions: int, *, poll_interval: str = "1m") -> Iterator[Pa
             *(sys.executable, "-m", "exporter.simulator", f"--web.listen-address={simulator}"),
             *(f"--tls.ca-file={ca_file}", f"--sessions={sessions}", "--speed=0.001"),
         ]
-        with started(simulate, directory / "simulator.log"):
+        with running_process(simulate, directory / "simulator.log"):
             wait_until(ca_file.exists, "the simulator", _POLLED_WITHIN_SECONDS)
             yield config
 
@@ -83,7 +81,7 @@ def polled_exporter(sessions: int, *, poll_interval: str) -> Iterator[PolledExpo
     with simulated_server(sessions, poll_interval=poll_interval) as config:
         address, log = f"127.0.0.1:{free_port()}", config.with_name("exporter.log")
         export = [*EXPORTER, f"--config.file={config}", f"--web.listen-address={address}"]
-        with started(export, log) as process:
+        with running_process(export, log) as process:
             wait_until(lambda: _ready(address), "a poll", _POLLED_WITHIN_SECONDS, pause_seconds=0.1)
             if "first poll succeeded" not in log.read_text():
                 raise RuntimeError(f"the first poll failed: {log.read_text()}")

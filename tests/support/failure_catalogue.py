@@ -15,19 +15,6 @@ from operator import attrgetter
 from exporter.vb365.errors import Reason
 from exporter.vb365.records.restore_session import RejectionReason
 
-__all__ = [
-    "FAILURES",
-    "NAME_NOT_RESOLVED",
-    "POLL_AGAIN",
-    "POLL_FAILED",
-    "Answer",
-    "Failure",
-    "Series",
-    "Strike",
-    "Whose",
-    "failures_table",
-]
-
 NAME_NOT_RESOLVED = "name_not_resolved"
 """The one fault that a server cannot have: the test's resolver does."""
 

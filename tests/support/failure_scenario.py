@@ -11,7 +11,7 @@ from typing import Any
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.expected_metrics import true_statements
+from support.expected_metrics import expected_samples
 from support.exporter_stepped import (
     MovableClock,
     Samples,
@@ -20,15 +20,13 @@ from support.exporter_stepped import (
     stepped_exporter,
 )
 from support.failure_catalogue import NAME_NOT_RESOLVED, Failure, Strike, Whose
-from support.log_capture import Log, logged
-
-__all__ = ["Resolver", "Scene", "set_scene"]
+from support.log_capture import CapturedLog, capture_log
 
 _CONTOSO, _FABRIKAM = "contoso.onmicrosoft.com", 'Fabrikam "North", Inc.'
 _NEW_PASSWORD = "changed-at-noon"
 
 
-class Resolver:
+class FakeResolver:
     """Stands in for `socket.getaddrinfo`; does not find localhost while told so."""
 
     def __init__(self) -> None:
@@ -41,16 +39,16 @@ class Resolver:
         return self._getaddrinfo(host, *arguments, **keywords)
 
 
-class Scene:
+class Scenario:
     """A server `hq` that can fail, and an exporter that polls it and the healthy server `beside`."""
 
     exporter: SteppedExporter
-    log: Log
+    log: CapturedLog
     healthy: Scrape
     """What was shown before the failure."""
 
     def __init__(
-        self, failure: Failure, beside: Simulator, password_file: Path, resolver: Resolver
+        self, failure: Failure, beside: Simulator, password_file: Path, resolver: FakeResolver
     ) -> None:
         self.failure = failure
         self.beside = beside
@@ -100,7 +98,7 @@ class Scene:
 
     def truth(self, *without: Whose) -> Samples:
         """What is to be said of the server's sessions, times by the server's clock."""
-        told = true_statements(self.world, "hq", [self.ids[whose] for whose in without])
+        told = expected_samples(self.world, "hq", [self.ids[whose] for whose in without])
         return {
             (name, labels): value + (self._ahead_seconds if "timestamp" in name else 0.0)
             for (name, labels), value in told.items()
@@ -108,7 +106,7 @@ class Scene:
 
     def truth_beside(self) -> Samples:
         """What is to be said of the other server's sessions."""
-        return true_statements(self.beside.world, "beside")
+        return expected_samples(self.beside.world, "beside")
 
     def servers_yaml(self) -> str:
         """Both servers' part of the configuration."""
@@ -178,14 +176,14 @@ class Scene:
 
 
 @contextmanager
-def set_scene(
-    failure: Failure, beside: Simulator, password_file: Path, resolver: Resolver
-) -> Iterator[Scene]:
+def running_scenario(
+    failure: Failure, beside: Simulator, password_file: Path, resolver: FakeResolver
+) -> Iterator[Scenario]:
     """A scene with everything in it running, and nothing polled yet."""
-    scene = Scene(failure, beside, password_file, resolver)
+    scene = Scenario(failure, beside, password_file, resolver)
     with (
         scene.simulator,
-        logged() as scene.log,
+        capture_log() as scene.log,
         stepped_exporter(scene.servers_yaml(), scene.clock) as scene.exporter,
     ):
         yield scene

@@ -10,8 +10,6 @@ import pytest
 from exporter.polling import clock
 from support.sample_sessions import NOON
 
-__all__ = ["SystemClocks"]
-
 
 class SystemClocks:
     """Stands for the modules `time` and `datetime` there.

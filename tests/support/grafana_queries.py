@@ -13,8 +13,6 @@ import requests
 
 from vb365_dashboard.board import JSON_FILE
 
-__all__ = ["Query", "Series", "ask", "dashboard", "filled", "label_values", "queries"]
-
 Series = dict[str, Any]
 
 _DAY_SECONDS = 86_400
@@ -64,7 +62,7 @@ def _queries(shipped: dict[str, Any]) -> Iterator[Query]:
         )
 
 
-def filled(expression: str, **selected: str) -> str:
+def interpolated(expression: str, **selected: str) -> str:
     """An expression with Grafana's variables in place: what is selected, and All of the rest.
 
     Raises:
@@ -86,9 +84,9 @@ def filled(expression: str, **selected: str) -> str:
     return expression
 
 
-def ask(url: str, query: Query, **selected: str) -> list[Series]:
+def run_query(url: str, query: Query, **selected: str) -> list[Series]:
     """What a Prometheus answers."""
-    expression, now = filled(query.expression, **selected), time.time()
+    expression, now = interpolated(query.expression, **selected), time.time()
     if query.instant:
         data = _get(url, "query", query=expression, time=str(now))
     else:
@@ -108,7 +106,7 @@ def label_values(url: str, variable: str, **selected: str) -> list[str]:
     """What Grafana offers for a variable whose values are those of a label."""
     (definition,) = (one for one in dashboard()["templating"]["list"] if one["name"] == variable)
     asked = re.fullmatch(
-        r"label_values\((.+), (\w+)\)", filled(definition["query"]["query"], **selected)
+        r"label_values\((.+), (\w+)\)", interpolated(definition["query"]["query"], **selected)
     )
     assert asked is not None
     values: list[str] = _get(url, f"label/{asked[2]}/values", **{"match[]": asked[1]})

@@ -13,7 +13,7 @@ import yaml
 from exporter.flags import Options, parse
 from support.alert_rules import DEPLOY
 from support.kubernetes_operator_schema import OPERATOR_API, operator_problems
-from support.processes import kube_program, program
+from support.processes import debian_program, kube_program
 
 Manifest: TypeAlias = Mapping[str, Any]
 
@@ -25,7 +25,7 @@ _ORDINAL = {"fieldRef": {"fieldPath": "metadata.labels['apps.kubernetes.io/pod-i
 _VOLUMES = {"configMap", "secret", "emptyDir", "projected"}
 
 
-def output(*command: str | Path) -> str:
+def stdout_of(*command: str | Path) -> str:
     """What a program prints; anything on standard error is a failure, too."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
@@ -37,9 +37,9 @@ def documents(text: str) -> list[Manifest]:
     return [document for document in yaml.load_all(text, Loader=yaml.CSafeLoader) if document]
 
 
-def kustomized(directory: str) -> list[Manifest]:
+def kustomize(directory: str) -> list[Manifest]:
     """What `kubectl kustomize` makes of a directory."""
-    return documents(output(kube_program("kubectl"), "kustomize", KUBERNETES / directory))
+    return documents(stdout_of(kube_program("kubectl"), "kustomize", KUBERNETES / directory))
 
 
 def of_kind(manifests: Iterable[Manifest], kind: str) -> list[Manifest]:
@@ -47,7 +47,7 @@ def of_kind(manifests: Iterable[Manifest], kind: str) -> list[Manifest]:
     return [manifest for manifest in manifests if manifest["kind"] == kind]
 
 
-def problems(manifests: Sequence[Manifest]) -> Iterator[str]:
+def schema_problems(manifests: Sequence[Manifest]) -> Iterator[str]:
     """What the API server or the Prometheus operator would object to."""
     yield from operator_problems(manifests)
     for manifest in manifests:
@@ -86,7 +86,7 @@ def options(manifests: Sequence[Manifest], ordinal: int = 0) -> Options:
     return parse(only["args"], environ)
 
 
-def not_restricted(spec: Manifest) -> list[str]:
+def restricted_violations(spec: Manifest) -> list[str]:
     """What the profile `restricted` of Pod Security objects to in a pod."""
     context = spec.get("securityContext", {})
     found = []
@@ -112,11 +112,11 @@ def not_restricted(spec: Manifest) -> list[str]:
     return found
 
 
-def rules_checked(manifest: Manifest, path: Path) -> str:
+def check_rules(manifest: Manifest, path: Path) -> str:
     """What promtool says of a PrometheusRule; the path is where the rules may be written to.
 
     Raises:
         AssertionError: it objects.
     """
     path.write_text(yaml.safe_dump(manifest["spec"]), encoding="utf-8")
-    return output(program("promtool", "prometheus"), "check", "rules", path)
+    return stdout_of(debian_program("promtool", "prometheus"), "check", "rules", path)

@@ -17,7 +17,7 @@ from exporter import logs
 _OF_OTHERS = ("aiohttp", "asyncio")
 
 
-class Log:
+class CapturedLog:
     """A log that is being written."""
 
     def __init__(self) -> None:
@@ -41,11 +41,11 @@ class Log:
 
 
 @contextmanager
-def logged() -> Iterator[Log]:
+def capture_log() -> Iterator[CapturedLog]:
     """Log as the command does; afterwards everything about logging is as it was."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    log = Log()
+    log = CapturedLog()
     logs.configure(level="info", log_format="json", stream=log.stream)
     try:
         yield log

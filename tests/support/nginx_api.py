@@ -17,9 +17,7 @@ from exporter.simulator.api.documents import Page, SessionWriter
 from exporter.simulator.world.sessions import Session
 from exporter.simulator.world.world import World
 from support.exporter_harness import wait_until
-from support.processes import free_port, program, started
-
-__all__ = ["PAGE_SIZE", "CannedApi", "canned_api"]
+from support.processes import debian_program, free_port, running_process
 
 PAGE_SIZE = 1000
 _ECHO_MODULE = "/usr/lib/nginx/modules/ngx_http_echo_module.so"
@@ -58,7 +56,7 @@ def canned_api(
     sessions: int, directory: Path, *, latency_seconds: float = 0.0
 ) -> Iterator[CannedApi]:
     """Serve so many finished sessions; every answer takes the latency."""
-    nginx = program("nginx", "nginx-light")
+    nginx = debian_program("nginx", "nginx-light")
     directory.mkdir(parents=True, exist_ok=True)
     listed = World(sessions=sessions, activity=False, minimum=False).sessions()
     overlap = timedelta(minutes=10)
@@ -73,7 +71,7 @@ def canned_api(
     one = writer.record(listed[-1], "v8").replace(listed[-1].id, "$id") if listed else ""
     _write_configuration(directory, port, latency_seconds, one)
     url = f"https://127.0.0.1:{port}"
-    with started(
+    with running_process(
         [nginx, "-e", "stderr", "-p", directory, "-c", directory / "nginx.conf"],
         directory / "nginx.log",
     ) as process:

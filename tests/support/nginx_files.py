@@ -8,9 +8,7 @@ from pathlib import Path
 
 from support.benchmark_scraper import Scraper
 from support.exporter_harness import wait_until
-from support.processes import free_port, program, started
-
-__all__ = ["file_server", "write_body"]
+from support.processes import debian_program, free_port, running_process
 
 _CONFIG = """
 worker_processes auto;
@@ -52,7 +50,7 @@ def file_server(
     content_type: str = "application/openmetrics-text; version=1.0.0; charset=utf-8",
 ) -> Iterator[str]:
     """Run one over a directory; gives its host:port."""
-    binary = program("nginx", "nginx-light")
+    binary = debian_program("nginx", "nginx-light")
     address = f"127.0.0.1:{free_port()}"
     config = directory / "nginx.conf"
     config.write_text(
@@ -70,7 +68,7 @@ def file_server(
             return True
         return False
 
-    with started(
+    with running_process(
         [binary, "-c", config, "-e", directory / "nginx-error.log"], directory / "nginx.log"
     ):
         wait_until(answers, "nginx answers")

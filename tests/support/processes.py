@@ -18,7 +18,7 @@ import requests
 EXPORTER = (sys.executable, "-m", "exporter")
 
 
-def program(name: str, package: str) -> str:
+def debian_program(name: str, package: str) -> str:
     """The path of a program of a Debian package; without it the test is skipped, in CI it fails."""
     return _found(name, f"Debian package {package}")
 
@@ -29,7 +29,7 @@ def kube_program(name: str) -> str:
 
 
 def _found(name: str, source: str) -> str:
-    path = shutil.which(tool(name)) or shutil.which(name)
+    path = shutil.which(dev_tool(name)) or shutil.which(name)
     if path is None:
         reason = f"{name} is not installed ({source})"
         if os.environ.get("CI") == "true":
@@ -38,7 +38,7 @@ def _found(name: str, source: str) -> str:
     return path
 
 
-def tool(name: str) -> Path:
+def dev_tool(name: str) -> Path:
     """The path of a command that the locked development dependencies bring."""
     return Path(sys.executable).parent / name
 
@@ -59,7 +59,7 @@ def clean_environment(**variables: str) -> dict[str, str]:
     return {**kept, **variables}
 
 
-def run(
+def run_exporter(
     *arguments: str, environ: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the exporter's command to its end."""
@@ -94,7 +94,7 @@ class HttpProgram:
 
 
 @contextmanager
-def started(
+def running_process(
     command: Sequence[str | Path], output: Path, **environment: str
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A program in the background; whatever happens, it is gone afterwards."""
@@ -118,7 +118,7 @@ def started(
                     process.kill()
 
 
-def require(**packages: str) -> None:
+def require_programs(**packages: str) -> None:
     """End a program of ours with a clear line when others it needs are missing; names and their Debian packages.
 
     Raises:

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from support.exporter_harness import wait_until
-from support.processes import HttpProgram, free_port, program, started
-
-__all__ = ["Prometheus", "running_prometheus", "scrape_configuration", "scraped_by_prometheus"]
+from support.processes import HttpProgram, debian_program, free_port, running_process
 
 _STARTS_WITHIN_SECONDS = 30
 
@@ -49,7 +47,7 @@ def scrape_configuration(targets: Sequence[str], scrape_interval: str = "1s") ->
 @contextmanager
 def running_prometheus(configuration: str, directory: Path) -> Iterator[Prometheus]:
     """Run one with this configuration; its files go into the directory, which is made."""
-    binary = program("prometheus", "prometheus")
+    binary = debian_program("prometheus", "prometheus")
     directory.mkdir(exist_ok=True)
     config = directory / "prometheus.yml"
     config.write_text(configuration)
@@ -61,7 +59,7 @@ def running_prometheus(configuration: str, directory: Path) -> Iterator[Promethe
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=warn",
     ]
-    with started(command, directory / "prometheus.log"):
+    with running_process(command, directory / "prometheus.log"):
         prometheus = Prometheus(f"http://127.0.0.1:{port}")
         try:
             wait_until(

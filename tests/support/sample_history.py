@@ -18,8 +18,6 @@ from exporter.vb365.records.restore_session import (
 )
 from support.sample_sessions import NOON
 
-__all__ = ["History"]
-
 _ORGANIZATIONS = tuple(f"customer{number:02}.onmicrosoft.com" for number in range(20))
 _ACCOUNTS = ("CONTOSO\\alice", "CONTOSO\\bob", "CONTOSO\\svc-restore")
 _TYPES = (SessionType.VEX, SessionType.VEX, SessionType.VEOD, SessionType.VESP, SessionType.VET)

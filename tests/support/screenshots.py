@@ -12,7 +12,14 @@ from exporter.vb365.records.restore_session import SessionResult, SessionType
 from exporter.web.status import StatusPage
 from support.browser_process import Browser, running_browser
 from support.sample_sessions import finished
-from support.status_pages import DOWN, left_open, page_of, served, snapshot_of, some_sessions
+from support.status_pages import (
+    DOWN,
+    forgotten_session,
+    page_for,
+    polled_snapshot,
+    random_sessions,
+    serve_page,
+)
 
 _MARGIN_PIXELS = 16
 FOLDER = Path(__file__).parents[2] / "deploy" / "screenshots"
@@ -42,17 +49,17 @@ PICTURES = (
 def shown() -> StatusPage:
     """Two servers, one of which has begun to refuse the login."""
     failed = finished(195, type=SessionType.VET, result=SessionResult.FAILED)
-    return page_of(
-        snapshot_of("hq", [*some_sessions(12, 2), left_open(), failed]),
-        snapshot_of(
-            "customers", some_sessions(8, 2, seed=5), DOWN, polled_seconds_after_noon=-90.0
+    return page_for(
+        polled_snapshot("hq", [*random_sessions(12, 2), forgotten_session(), failed]),
+        polled_snapshot(
+            "customers", random_sessions(8, 2, seed=5), DOWN, polled_seconds_after_noon=-90.0
         ),
     )
 
 
 def take(browser: Browser, picture: Picture) -> bytes:
     """The picture as PNG."""
-    with served(FakeBackend(page=shown())) as url, browser.tab() as tab:
+    with serve_page(FakeBackend(page=shown())) as url, browser.tab() as tab:
         tab.open(url, width=picture.width, scheme=picture.scheme)
         heading = f"document.getElementById({picture.until!r})"
         return tab.screenshot(tab.value(f"{heading}.getBoundingClientRect().top") - _MARGIN_PIXELS)

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from support.alert_rules import ALERTMANAGER, RULES, load
+from support.alert_rules import ALERTMANAGER, RULES, load_yaml
 
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _DURATION = re.compile(r"(\d+)([smhd])")
@@ -62,7 +62,7 @@ def _short(document: Any, longest_seconds: int) -> Any:
     return short
 
 
-def write_rules(
+def write_short_rules(
     directory: Path, *, longest_seconds: int = 720, thresholds: Mapping[str, float] | None = None
 ) -> Path:
     """The shipped rules with short durations; `thresholds` are what a user wrote into the file of thresholds.
@@ -71,7 +71,7 @@ def write_rules(
     """
     directory.mkdir()
     for path in RULES.glob("*.yml"):
-        short = _short(load(path), longest_seconds)
+        short = _short(load_yaml(path), longest_seconds)
         for group in short["groups"]:
             for rule in group["rules"]:
                 if rule.get("record") in (thresholds or {}):
@@ -80,9 +80,9 @@ def write_rules(
     return directory / "*.yml"
 
 
-def alertmanager_config(webhook_url: str) -> str:
+def short_alertmanager_config(webhook_url: str) -> str:
     """The shipped configuration with short durations, and receivers that are paths of one web server."""
-    document = load(ALERTMANAGER)
+    document = load_yaml(ALERTMANAGER)
     short = _short(document, 0)
     for receiver in short["receivers"]:
         for hook in receiver["webhook_configs"]:

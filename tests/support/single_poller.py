@@ -15,8 +15,6 @@ from exporter.polling.snapshot import Snapshot
 from exporter.vb365.client import Client
 from exporter.vb365.errors import Reason
 
-__all__ = ["PolledServer", "client_of", "polled_server"]
-
 
 class _Counting:
     """Counts requests; sees whether polls fail."""
@@ -76,7 +74,7 @@ class PolledServer:
 
 
 @contextmanager
-def client_of(server: ServerConfig) -> Iterator[Client]:
+def running_client(server: ServerConfig) -> Iterator[Client]:
     """A client on its own; a request that is not answered well raises."""
     with closing(Client(server, observer=_Counting(), stop=threading.Event())) as client:
         yield client

@@ -62,7 +62,7 @@ _RESULTS = (
 )
 
 
-def config_of(*names: str, info_labels: Sequence[str] = ()) -> Config:
+def config_for(*names: str, info_labels: Sequence[str] = ()) -> Config:
     """A configuration of these servers."""
     servers = "".join(
         f"  - {{name: {name}, url: 'https://{name}:4443', auth: {{username: u, password: p}}}}\n"
@@ -72,7 +72,7 @@ def config_of(*names: str, info_labels: Sequence[str] = ()) -> Config:
     return parse_config(text, directory=Path.cwd())
 
 
-def some_sessions(
+def random_sessions(
     count: int, organizations: int = 4, *, seed: int = 1, days: float = 2.0
 ) -> list[RestoreSession]:
     """So many sessions of the last days; the first of every dozen still runs."""
@@ -102,12 +102,12 @@ def some_sessions(
     return sessions
 
 
-def left_open() -> RestoreSession:
+def forgotten_session() -> RestoreSession:
     """A session that somebody forgot three weeks ago."""
     return running(60_000, creation_time=NOON - timedelta(days=22, hours=3))
 
 
-def snapshot_of(
+def polled_snapshot(
     name: str,
     sessions: Sequence[RestoreSession],
     status: ServerStatus = UP,
@@ -126,7 +126,7 @@ def silent_snapshot(name: str, status: ServerStatus = NEVER_REACHED) -> Snapshot
     return Snapshot(server=name, status=status, stale_after_seconds=180.0)
 
 
-def page_of(
+def page_for(
     *snapshots: Snapshot,
     never_polled: Sequence[str] = (),
     info_labels: Sequence[str] = (),
@@ -135,7 +135,7 @@ def page_of(
     """What is shown of these servers, and of those that were never polled."""
     names = (*(one.server for one in snapshots), *never_polled)
     return Overview().page(
-        config_of(*names, info_labels=info_labels),
+        config_for(*names, info_labels=info_labels),
         [snapshot.without_stale(seconds_after_noon) for snapshot in snapshots],
         monotonic=seconds_after_noon,
         timestamp=NOON.timestamp() + seconds_after_noon,
@@ -144,16 +144,18 @@ def page_of(
 
 def trouble_page() -> StatusPage:
     """Four servers: one up, one that has begun to refuse the login, one never reached, one not polled yet."""
-    return page_of(
-        snapshot_of("hq", [*some_sessions(60), left_open()]),
-        snapshot_of("customers", some_sessions(40, 6, seed=2), DOWN, polled_seconds_after_noon=-90),
+    return page_for(
+        polled_snapshot("hq", [*random_sessions(60), forgotten_session()]),
+        polled_snapshot(
+            "customers", random_sessions(40, 6, seed=2), DOWN, polled_seconds_after_noon=-90
+        ),
         silent_snapshot("branch-office"),
         never_polled=["lab"],
     )
 
 
 @contextmanager
-def served(site: Site) -> Iterator[str]:
+def serve_page(site: Site) -> Iterator[str]:
     """Serve a site; gives the URL of its status page."""
     app = WebApp(site)
     web = WebServer(app, bind_listeners(["127.0.0.1:0"]), refuse=app.refuse)

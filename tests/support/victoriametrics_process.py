@@ -11,9 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from support.exporter_harness import wait_until
 from support.exporter_stepped import Samples
-from support.processes import HttpProgram, free_port, program, started
-
-__all__ = ["VictoriaMetrics", "running_victoria_metrics"]
+from support.processes import HttpProgram, debian_program, free_port, running_process
 
 
 class VictoriaMetrics(HttpProgram):
@@ -52,7 +50,7 @@ def running_victoria_metrics(
     jobs: Sequence[dict[str, object]], directory: Path
 ) -> Iterator[VictoriaMetrics]:
     """Run one with these scrape configurations, each scraped once a second; its files go into the directory."""
-    binary = program("victoria-metrics", "victoria-metrics")
+    binary = debian_program("victoria-metrics", "victoria-metrics")
     directory.mkdir()
     config = directory / "scrape.yml"
     config.write_text(
@@ -73,7 +71,7 @@ def running_victoria_metrics(
         "-search.disableCache",
         "-loggerLevel=WARN",
     ]
-    with started(command, directory / "victoria-metrics.log"):
+    with running_process(command, directory / "victoria-metrics.log"):
         victoria = VictoriaMetrics(f"http://{address}")
         try:
             wait_until(lambda: victoria.answers("/health"), "VictoriaMetrics is ready", 30)
