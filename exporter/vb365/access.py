@@ -57,14 +57,14 @@ class Access:
         """Which version of the API is asked for."""
 
     def get(
-        self, operation: str, target: str, *, repeat: bool = True, long_poll_seconds: float = 0.0
+        self, operation: str, target: str, *, retry: bool = True, long_poll_seconds: float = 0.0
     ) -> object:
         """GET a target and decode the answer; a refused token is renewed once.
 
         Args:
             operation: what is asked for.
             target: path and query, from `target`.
-            repeat: whether a failure that may pass is worth another try.
+            retry: whether a failure that may pass is worth another try.
             long_poll_seconds: how long the server may wait for something to tell.
 
         Raises:
@@ -76,7 +76,7 @@ class Access:
                 operation,
                 target,
                 token=bearer.value,
-                repeat=repeat,
+                retry=retry,
                 long_poll_seconds=long_poll_seconds,
             )
             self._tokens.accepted(bearer)

@@ -14,7 +14,7 @@ from exporter.vb365.errors import (
     one_line,
 )
 from exporter.vb365.http.body import BadBodyError, decode_json
-from exporter.vb365.http.transport import Answer, Request, RequestObserver, Transport
+from exporter.vb365.http.transport import Request, RequestObserver, Response, Transport
 from exporter.vb365.retry import NO_RETRY, Retrier, RetryPolicy, retry_after_seconds
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Calls:
         target: str,
         *,
         token: str,
-        repeat: bool = True,
+        retry: bool = True,
         long_poll_seconds: float = 0.0,
     ) -> object:
         """GET a target and decode the answer.
@@ -71,7 +71,7 @@ class Calls:
             operation: what is asked for.
             target: path and query.
             token: the bearer token.
-            repeat: whether a failure that may pass is worth another try.
+            retry: whether a failure that may pass is worth another try.
             long_poll_seconds: how long the server may wait for something to tell.
 
         Raises:
@@ -85,14 +85,14 @@ class Calls:
             long_poll_seconds=long_poll_seconds,
         )
 
-        def attempt() -> Answer:
+        def attempt() -> Response:
             answer = self._transport.exchange(request)
             if _is_success(answer):
                 return answer
             raise self._error(answer, operation, said=_said(answer, secret=token))
 
-        policy = _REQUESTS if repeat else _ONCE
-        return _decoded(self._repeated(attempt, operation, policy), operation)
+        policy = _REQUESTS if retry else _ONCE
+        return _decoded(self._with_retries(attempt, operation, policy), operation)
 
     def is_served(self, operation: str, target: str) -> bool:
         """Whether a target exists, asked without a token: it does when it wants one (401), not when it is not found.
@@ -110,7 +110,7 @@ class Calls:
                 return True
             raise self._error(answer, operation, said=_said(answer))
 
-        return self._repeated(attempt, operation, _REQUESTS)
+        return self._with_retries(attempt, operation, _REQUESTS)
 
     def post_token_form(self, target: str, form: bytes) -> object:
         """POST to the token endpoint, within its limits, and decode the answer.
@@ -122,7 +122,7 @@ class Calls:
         """
         request = Request(operation="token", method="POST", target=target, form=form)
 
-        def attempt() -> Answer:
+        def attempt() -> Response:
             self._keep_pace()
             try:
                 answer = self._transport.exchange(request)
@@ -143,7 +143,7 @@ class Calls:
                 )
             raise self._error(answer, "token", said=said)
 
-        return _decoded(self._repeated(attempt, "token", _TOKEN_REQUESTS), "token")
+        return _decoded(self._with_retries(attempt, "token", _TOKEN_REQUESTS), "token")
 
     def post_logout(self, target: str, *, token: str, deadline_seconds: float) -> None:
         """POST to the logout, once, although the client is stopped.
@@ -162,7 +162,7 @@ class Calls:
             )
         )
 
-    def _repeated(self, attempt: Callable[[], T], operation: str, policy: RetryPolicy) -> T:
+    def _with_retries(self, attempt: Callable[[], T], operation: str, policy: RetryPolicy) -> T:
         return self._retrier.call(
             attempt,
             operation=operation,
@@ -171,7 +171,7 @@ class Calls:
             policy=policy,
         )
 
-    def _error(self, answer: Answer, operation: str, *, said: str) -> Vb365Error:
+    def _error(self, answer: Response, operation: str, *, said: str) -> Vb365Error:
         return error_of_status(
             answer.status,
             operation=operation,
@@ -197,11 +197,11 @@ class Calls:
             self._retrier.pause(seconds, operation="token")
 
 
-def _is_success(answer: Answer) -> bool:
+def _is_success(answer: Response) -> bool:
     return 200 <= answer.status <= 299
 
 
-def _decoded(answer: Answer, operation: str) -> object:
+def _decoded(answer: Response, operation: str) -> object:
     try:
         return decode_json(answer.body)
     except BadBodyError as bad:
@@ -212,7 +212,7 @@ def _decoded(answer: Answer, operation: str) -> object:
 _CODE = re.compile(r"[A-Za-z_]{1,40}")
 
 
-def _fields(answer: Answer) -> Mapping[object, object]:
+def _fields(answer: Response) -> Mapping[object, object]:
     """What a refusing answer says; nothing, unless it is a JSON object."""
     try:
         told = decode_json(answer.body)
@@ -225,7 +225,7 @@ def _code(value: object) -> str:
     return value if isinstance(value, str) and _CODE.fullmatch(value) else ""
 
 
-def _said(answer: Answer, *, secret: str | None = None, only_code: bool = False) -> str:
+def _said(answer: Response, *, secret: str | None = None, only_code: bool = False) -> str:
     """What a refusing answer says about why, as one harmless line; may be empty.
 
     Args:

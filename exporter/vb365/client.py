@@ -81,11 +81,14 @@ class Client:
         """
         self._max_pages = max_pages
         self._place = BaseUrl.of(server.url)
-        self._lifeline = Cancellation(stop)
+        self._cancellation = Cancellation(stop)
         self._transport = Transport(
-            server, observer=observer, lifeline=self._lifeline, max_body_bytes=max_body_bytes
+            server,
+            observer=observer,
+            cancellation=self._cancellation,
+            max_body_bytes=max_body_bytes,
         )
-        self._retrier = Retrier(clock=clock, wait=wait or self._lifeline.wait, random=random)
+        self._retrier = Retrier(clock=clock, wait=wait or self._cancellation.wait, random=random)
         memory = login_throttle or login_throttle_for(self._place.origin, clock=clock)
         self._calls = Calls(
             self._transport,
@@ -153,7 +156,7 @@ class Client:
         with self._closing:
             if self._closed:
                 return
-            self._lifeline.cut()
+            self._cancellation.cancel()
             self._transport.stop_requests()
             if self._transport.reachable:
                 self._access.log_out()
@@ -234,7 +237,7 @@ class Client:
         """Ask how many items a session restored: `GET /v8/RestoreSessions/{id}/Statistics`. Never repeated."""
         path = f"RestoreSessions/{quote(session_id, safe='')}/Statistics"
         statistics = parse_statistics(
-            self._access.get("statistics", self._access.target(path), repeat=False)
+            self._access.get("statistics", self._access.target(path), retry=False)
         )
         if statistics is None:
             raise BadResponseError("the answer holds no counts", operation="statistics")
@@ -247,7 +250,7 @@ class Client:
         """
         tally = EventTally()
         for page in iter_pages(
-            lambda target: self._access.get("events", target, repeat=False),
+            lambda target: self._access.get("events", target, retry=False),
             base_url=self._place,
             path=f"{self._access.versions.current()}/RestoreSessions/{quote(session_id, safe='')}/Events",
             query={},
@@ -274,7 +277,7 @@ class Client:
             self._access.get(
                 "change_feed",
                 self._access.target("Events", query),
-                repeat=False,
+                retry=False,
                 long_poll_seconds=long_poll_seconds,
             )
         )

@@ -146,7 +146,10 @@ def transport(
         fields = {"tls": TLSConfig(ca_file=certificates.ca_file), "timeout": 10.0} | fields
         server: ServerConfig = config(url, **fields)  # type: ignore[arg-type]  # passed on
         each = Transport(
-            server, observer=observer, lifeline=Cancellation(stop), max_body_bytes=max_body_bytes
+            server,
+            observer=observer,
+            cancellation=Cancellation(stop),
+            max_body_bytes=max_body_bytes,
         )
         made.append(each)
         return each

@@ -16,7 +16,7 @@ from exporter.config.secrets import SecretSource
 from exporter.simulator.api.tokens import Throttle, ThrottledError, TokenOffice
 from exporter.vb365 import client as client_module
 from exporter.vb365.errors import ConnectError, Vb365Error
-from exporter.vb365.http.transport import Answer, Request
+from exporter.vb365.http.transport import Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,8 +61,8 @@ class Gate:
         self._time = time
         self._throttle = Throttle(time.clock)
 
-    def exchange(self, request: Request) -> Answer:
-        """Answer as the server would."""
+    def exchange(self, request: Request) -> Response:
+        """Response as the server would."""
         if not self.grounds.reachable:
             error = ConnectError("refused", operation=request.operation)
             error.sent = False
@@ -84,7 +84,7 @@ class Gate:
         """When the password was sent."""
         return [moment for moment, kind in self.asked if kind == "password"]
 
-    def _token(self, form: dict[str, str]) -> Answer:
+    def _token(self, form: dict[str, str]) -> Response:
         kind = form["grant_type"]
         self._time.now += self.late_seconds.pop(0) if self.late_seconds else 0.0
         self.asked.append((self._time.now, kind))
@@ -112,9 +112,11 @@ class Gate:
         return _answer(200, document)
 
 
-def _answer(status: int, document: object = None, headers: dict[str, str] | None = None) -> Answer:
+def _answer(
+    status: int, document: object = None, headers: dict[str, str] | None = None
+) -> Response:
     body = b"" if document is None else json.dumps(document).encode()
-    return Answer(status=status, reason="", headers=headers or {}, body=body)
+    return Response(status=status, reason="", headers=headers or {}, body=body)
 
 
 @dataclass

@@ -25,7 +25,7 @@ class Collection:
         self.asked: list[str] = []
 
     def __call__(self, target: str) -> object:
-        """Answer a target."""
+        """Response a target."""
         self.asked.append(target)
         query = {name: values[0] for name, values in parse_qs(urlsplit(target).query).items()}
         offset, limit = int(query["offset"]), min(int(query["limit"]), self.cap)

@@ -102,7 +102,7 @@ def _may_hold_too_many_values(body: bytes) -> bool:
     return len(body) > _MOST_VALUES and sum(map(body.count, (b",", b"[", b"{"))) > _MOST_VALUES
 
 
-_patient_decoder = json.JSONDecoder(parse_int=_integer, parse_constant=_no_constant)
+_lenient_decoder = json.JSONDecoder(parse_int=_integer, parse_constant=_no_constant)
 
 
 def decode_json(body: bytes) -> object:
@@ -125,17 +125,17 @@ def decode_json(body: bytes) -> object:
     with suppress(ValueError):
         # Twice as fast as the standard library's. Who keeps texts shares equal ones better than its cache does.
         return from_json(body, allow_inf_nan=False, cache_strings="keys")
-    return _decode_patiently(body)
+    return _decode_leniently(body)
 
 
-def _decode_patiently(body: bytes) -> object:
+def _decode_leniently(body: bytes) -> object:
     """The same with more patience (for half a surrogate pair, depth, and very long numbers), or why it is no JSON.
 
     Raises:
         BadBodyError: it is none.
     """
     try:
-        value: object = _patient_decoder.decode(body.decode())
+        value: object = _lenient_decoder.decode(body.decode())
     except UnicodeDecodeError:
         why = "the body is not UTF-8"
     except RecursionError:

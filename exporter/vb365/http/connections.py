@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Prepared", "UnusableProxyError", "new_session"]
 
-_MOST_COOKIES: Final = 50
+_MAX_COOKIES: Final = 50
 _HELD_CONNECTIONS: Final = 1
 """The change feed's, which is nearly always under way."""
 
@@ -58,7 +58,7 @@ def new_session(server: ServerConfig, origin: str) -> requests.Session:
     )
     session = _Session()
     session.trust_env = False  # no .netrc, no proxy and no certificate bundle from a variable
-    session.cookies.set_policy(_FewCookies(session.cookies))
+    session.cookies.set_policy(_BoundedCookiePolicy(session.cookies))
     session.mount("https://", adapter)
     return session
 
@@ -194,7 +194,7 @@ class _Session(requests.Session):
         return response
 
 
-class _FewCookies(DefaultCookiePolicy):
+class _BoundedCookiePolicy(DefaultCookiePolicy):
     """Takes cookies, as antiforgery may need them, but not without end."""
 
     def __init__(self, jar: RequestsCookieJar) -> None:
@@ -203,4 +203,4 @@ class _FewCookies(DefaultCookiePolicy):
 
     def set_ok(self, cookie: Cookie, request: UrllibRequest) -> bool:
         """Whether to take this one."""
-        return len(self._jar) < _MOST_COOKIES and super().set_ok(cookie, request)
+        return len(self._jar) < _MAX_COOKIES and super().set_ok(cookie, request)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-__all__ = ["Cancellation", "Ending", "Exchange", "Watchdog", "current_exchange", "dialled"]
+__all__ = ["AbortReason", "Cancellation", "Exchange", "Watchdog", "current_exchange", "dialled"]
 
 _SLICE_SECONDS: Final = 0.1
 
@@ -30,27 +30,27 @@ class Cancellation:
         self._closed = threading.Event()
 
     @property
-    def over(self) -> bool:
+    def cancelled(self) -> bool:
         """True once the client is stopped or closed."""
         return self._stop.is_set() or self._closed.is_set()
 
-    def cut(self) -> None:
+    def cancel(self) -> None:
         """End it; the owner's stop event, which others may share, stays as it is."""
         self._closed.set()
 
     def wait(self, seconds: float) -> bool:
         """Sleep, at most so long; True when the client was stopped meanwhile."""
         until = time.monotonic() + seconds
-        while not self.over and (left := until - time.monotonic()) > 0:
+        while not self.cancelled and (left := until - time.monotonic()) > 0:
             # One can wait for one event only: stop ends the wait at once, closing within a slice.
             self._stop.wait(min(left, _SLICE_SECONDS))
-        return self.over
+        return self.cancelled
 
 
-class Ending(Enum):
+class AbortReason(Enum):
     """Why a request was cut."""
 
-    OVERTIME = auto()
+    DEADLINE = auto()
     STOPPED = auto()
 
 
@@ -62,7 +62,7 @@ class Exchange:
         self._cut: Callable[[], None] | None = None
         self.until = until
         self.allow_after_stop = allow_after_stop
-        self.ending: Ending | None = None
+        self.ending: AbortReason | None = None
         self.sent = False
         """True from when the first byte of the request may have left."""
         self.certificate_not_after: datetime | None = None
@@ -79,7 +79,7 @@ class Exchange:
         """From now on the request hangs on this socket."""
         self.watch(lambda: _shut_down(sock))
 
-    def end(self, ending: Ending) -> None:
+    def end(self, ending: AbortReason) -> None:
         """Cut it. The caller holds the lock."""
         self.ending = self.ending or ending
         if self._cut is not None:
@@ -107,8 +107,8 @@ def current_exchange() -> Exchange | None:
 class Watchdog:
     """Watches over the requests of one client, in a thread that exists from the first one on."""
 
-    def __init__(self, lifeline: Cancellation, *, name: str) -> None:
-        self._lifeline = lifeline
+    def __init__(self, cancellation: Cancellation, *, name: str) -> None:
+        self._cancellation = cancellation
         self._name = name
         self._changed = threading.Condition()
         self._exchanges: set[Exchange] = set()
@@ -127,8 +127,8 @@ class Watchdog:
             self._changed, until=time.monotonic() + seconds, allow_after_stop=allow_after_stop
         )
         with self._changed:
-            if self._lifeline.over and not allow_after_stop:
-                exchange.end(Ending.STOPPED)
+            if self._cancellation.cancelled and not allow_after_stop:
+                exchange.end(AbortReason.STOPPED)
             self._exchanges.add(exchange)
             if self._thread is None and not self._closed:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
@@ -138,14 +138,14 @@ class Watchdog:
         _here.exchange = exchange
         return exchange
 
-    def finish(self, exchange: Exchange) -> Ending | None:
+    def finish(self, exchange: Exchange) -> AbortReason | None:
         """The request is over; returns why it was cut, None when it was not."""
         _here.exchange = None
         with self._changed:
             self._exchanges.discard(exchange)
             return exchange.ending
 
-    def look(self) -> None:
+    def enforce_now(self) -> None:
         """Cut what is to be cut now rather than within a tenth of a second."""
         with self._changed:
             self._cut_due()
@@ -172,12 +172,12 @@ class Watchdog:
 
     def _cut_due(self) -> None:
         now = time.monotonic()
-        stopped = self._lifeline.over
+        stopped = self._cancellation.cancelled
         for exchange in self._exchanges:
             if stopped and not exchange.allow_after_stop:
-                exchange.end(Ending.STOPPED)
+                exchange.end(AbortReason.STOPPED)
             elif exchange.until <= now:
-                exchange.end(Ending.OVERTIME)
+                exchange.end(AbortReason.DEADLINE)
 
 
 def dialled(connect: Callable[[], socket.socket]) -> socket.socket:

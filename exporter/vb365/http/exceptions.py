@@ -30,9 +30,9 @@ from exporter.vb365.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["FOREIGN", "translated"]
+__all__ = ["LIBRARY_ERRORS", "map_exception"]
 
-FOREIGN: Final = (
+LIBRARY_ERRORS: Final = (
     requests.exceptions.RequestException,
     urllib3.exceptions.HTTPError,
     http.client.HTTPException,
@@ -44,7 +44,7 @@ FOREIGN: Final = (
 """What a request can raise that is not ours. Anything else is a mistake in the exporter and keeps its traceback."""
 
 # The nearest ancestor of the innermost exception decides; what only wraps another one is the last resort.
-_TRANSLATIONS: Final[Mapping[type[BaseException], type[Vb365Error]]] = {
+_ERROR_TYPES: Final[Mapping[type[BaseException], type[Vb365Error]]] = {
     # the standard library
     OSError: ConnectError,
     TimeoutError: RequestTimeoutError,
@@ -106,7 +106,7 @@ _TRANSLATIONS: Final[Mapping[type[BaseException], type[Vb365Error]]] = {
 _WRAPPERS_DEEP: Final = 10
 
 
-def translated(foreign: BaseException, *, operation: str, peer: str) -> Vb365Error:
+def map_exception(foreign: BaseException, *, operation: str, peer: str) -> Vb365Error:
     """Our error for someone else's exception.
 
     Raise it outside of the `except` block, so that the foreign exception and the request in it are let go.
@@ -117,12 +117,12 @@ def translated(foreign: BaseException, *, operation: str, peer: str) -> Vb365Err
         peer: host and port of the server, for the message.
     """
     *_, innermost = _unwrapped(foreign)
-    return _translation(innermost)(_told(innermost, peer), operation=operation)
+    return _error_type(innermost)(_describe(innermost, peer), operation=operation)
 
 
-def _translation(foreign: BaseException) -> type[Vb365Error]:
+def _error_type(foreign: BaseException) -> type[Vb365Error]:
     return next(
-        (_TRANSLATIONS[a] for a in type(foreign).__mro__ if a in _TRANSLATIONS), InternalError
+        (_ERROR_TYPES[a] for a in type(foreign).__mro__ if a in _ERROR_TYPES), InternalError
     )
 
 
@@ -145,7 +145,7 @@ def _unwrapped(foreign: BaseException) -> Iterator[BaseException]:
 _TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})")
 
 
-def _told(foreign: BaseException, peer: str) -> str:  # noqa: PLR0911 - one line of text for one kind of trouble
+def _describe(foreign: BaseException, peer: str) -> str:  # noqa: PLR0911 - one line of text for one kind of trouble
     """What happened, in words that hold nothing of the request."""
     match foreign:
         case ssl.SSLCertVerificationError():
@@ -154,23 +154,23 @@ def _told(foreign: BaseException, peer: str) -> str:  # noqa: PLR0911 - one line
         case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
             return f"{peer} broke the TLS connection off"
         case ssl.SSLError():
-            return f"TLS with {peer} failed: {_spelled(foreign)}"
+            return f"TLS with {peer} failed: {_os_message(foreign)}"
         case TimeoutError() | urllib3.exceptions.TimeoutError() if (
-            _translation(foreign) is RequestTimeoutError
+            _error_type(foreign) is RequestTimeoutError
         ):
             return f"{peer} did not answer in time"
         case socket.gaierror():
-            return f"the name of {peer} cannot be resolved: {_spelled(foreign)}"
+            return f"the name of {peer} cannot be resolved: {_os_message(foreign)}"
         case http.client.IncompleteRead() | http.client.RemoteDisconnected():
             return f"{peer} closed the connection before the answer was complete"
         case OSError(args=[str(said)]) if tunnel := _TUNNEL.match(said):
             return f"the proxy does not connect to {peer} (HTTP {tunnel[1]})"
         case OSError() if foreign.strerror:
-            return f"no connection to {peer}: {_spelled(foreign)}"
+            return f"no connection to {peer}: {_os_message(foreign)}"
     return f"talking to {peer} failed: {type(foreign).__name__}"
 
 
-def _spelled(error: OSError) -> str:
+def _os_message(error: OSError) -> str:
     """The operating system's or OpenSSL's own words for an error number."""
     reason = getattr(error, "reason", None)
     if isinstance(reason, str):

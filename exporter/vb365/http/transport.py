@@ -26,8 +26,8 @@ from exporter.vb365.errors import (
 )
 from exporter.vb365.http.body import BadBodyError, read_body
 from exporter.vb365.http.connections import Prepared, UnusableProxyError, new_session
-from exporter.vb365.http.deadlines import Cancellation, Ending, Watchdog
-from exporter.vb365.http.exceptions import FOREIGN, translated
+from exporter.vb365.http.deadlines import AbortReason, Cancellation, Watchdog
+from exporter.vb365.http.exceptions import LIBRARY_ERRORS, map_exception
 from exporter.vb365.http.tls import UnusableFileError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from exporter.config.model import ServerConfig
 
-__all__ = ["MAX_BODY_BYTES", "Answer", "Request", "RequestObserver", "Transport"]
+__all__ = ["MAX_BODY_BYTES", "Request", "RequestObserver", "Response", "Transport"]
 
 log = structlog.get_logger()
 
@@ -76,7 +76,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Answer:
+class Response:
     """What was answered, whatever the status."""
 
     status: int
@@ -100,19 +100,19 @@ class Transport:
         server: ServerConfig,
         *,
         observer: RequestObserver,
-        lifeline: Cancellation,
+        cancellation: Cancellation,
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         self._server = server
         self._observer = observer
-        self._lifeline = lifeline
+        self._cancellation = cancellation
         self._max_body_bytes = max_body_bytes
         parts = urlsplit(server.url)
         self._origin = f"https://{parts.netloc}"
         self._peer = parts.netloc
         self._deadline_seconds = _WHOLE_REQUEST_TIMEOUTS * server.timeout
         self._slots = threading.BoundedSemaphore(server.max_concurrent_requests)
-        self._watchdog = Watchdog(lifeline, name=f"watchdog-{server.name}")
+        self._watchdog = Watchdog(cancellation, name=f"watchdog-{server.name}")
         self._lock = threading.Lock()
         self._session: requests.Session | None = None
         self._has_cookies = False
@@ -121,7 +121,7 @@ class Transport:
         self.reachable = False
         """True when the last request was answered."""
 
-    def exchange(self, request: Request) -> Answer:
+    def exchange(self, request: Request) -> Response:
         """Make one request and read the whole answer, whatever its status.
 
         Raises:
@@ -131,7 +131,7 @@ class Transport:
         with (
             nullcontext() if request.allow_after_stop or request.long_poll_seconds else self._slots
         ):
-            if self._lifeline.over and not request.allow_after_stop:
+            if self._cancellation.cancelled and not request.allow_after_stop:
                 raise StoppedError("not asked, the client is stopped", operation=request.operation)
             begun = time.perf_counter()
             outcome = self._outcome(request)
@@ -156,8 +156,8 @@ class Transport:
         return outcome
 
     def stop_requests(self) -> None:
-        """End all requests under way, now; the lifeline must be over."""
-        self._watchdog.look()
+        """End all requests under way, now; the cancellation must be over."""
+        self._watchdog.enforce_now()
 
     def reread_files(self) -> None:
         """Read the TLS files again for the next request; those under way end on the connections they have."""
@@ -169,40 +169,40 @@ class Transport:
         self._watchdog.close()
         self._forget_session()
 
-    def _outcome(self, request: Request) -> Answer | Vb365Error:
+    def _outcome(self, request: Request) -> Response | Vb365Error:
         """The answer, or the error: returned, so that no foreign exception hangs on it."""
         deadline_seconds = request.long_poll_seconds + min(
             self._deadline_seconds, request.deadline_seconds or self._deadline_seconds
         )
         exchange = self._watchdog.begin(deadline_seconds, allow_after_stop=request.allow_after_stop)
-        outcome: Answer | Vb365Error
+        outcome: Response | Vb365Error
         try:
             outcome = self._answer(request, self._ready_session(request.operation))
         except Vb365Error as error:
             outcome = error
-        except FOREIGN as foreign:
-            outcome = translated(foreign, operation=request.operation, peer=self._peer)
+        except LIBRARY_ERRORS as foreign:
+            outcome = map_exception(foreign, operation=request.operation, peer=self._peer)
         finally:
             ending = self._watchdog.finish(exchange)
         if exchange.certificate_not_after is not None:
             self.certificate_not_after = exchange.certificate_not_after
         # What was cut failed somehow, or even seems complete: a body that has no length ends where it is cut.
-        if ending is Ending.STOPPED:
+        if ending is AbortReason.STOPPED:
             outcome = StoppedError("given up, the client is stopped", operation=request.operation)
-        elif ending is Ending.OVERTIME:
+        elif ending is AbortReason.DEADLINE:
             outcome = RequestTimeoutError(
                 f"the whole request to {self._peer} took longer than {deadline_seconds:g} s",
                 operation=request.operation,
             )
         if not isinstance(outcome, StoppedError):
-            self.reachable = isinstance(outcome, Answer)
+            self.reachable = isinstance(outcome, Response)
         if isinstance(outcome, Vb365Error):
             outcome.sent = exchange.sent
             if isinstance(outcome, TlsError):
                 self._forget_session()  # the files are read again for the next request: they may be mended by then
         return outcome
 
-    def _answer(self, request: Request, session: requests.Session) -> Answer:
+    def _answer(self, request: Request, session: requests.Session) -> Response:
         prepared = self._prepared(request, session)
         seconds = self._server.timeout
         # The timeout is one of urllib3's; requests takes it, its type stubs do not say so.
@@ -233,7 +233,7 @@ class Transport:
             raise error
         if "Set-Cookie" in response.headers:
             self._has_cookies = True
-        return Answer(
+        return Response(
             status=status,
             reason=response.reason or "",
             headers=response.headers,

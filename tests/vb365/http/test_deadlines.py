@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.vb365.http.deadlines import Cancellation, Ending, Watchdog, current_exchange, dialled
+from exporter.vb365.http.deadlines import (
+    AbortReason,
+    Cancellation,
+    Watchdog,
+    current_exchange,
+    dialled,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,13 +22,13 @@ LONG = 60.0
 
 
 @pytest.fixture
-def lifeline(stop: threading.Event) -> Cancellation:
+def cancellation(stop: threading.Event) -> Cancellation:
     return Cancellation(stop)
 
 
 @pytest.fixture
-def watchdog(lifeline: Cancellation) -> Iterator[Watchdog]:
-    watchdog = Watchdog(lifeline, name="watchdog-test")
+def watchdog(cancellation: Cancellation) -> Iterator[Watchdog]:
+    watchdog = Watchdog(cancellation, name="watchdog-test")
     yield watchdog
     watchdog.close()
 
@@ -37,27 +43,27 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 def test_a_lifeline_is_over_when_stopped_or_cut(stop: threading.Event) -> None:
     one, other = Cancellation(stop), Cancellation(stop)
-    assert (one.over, other.over) == (False, False)
-    one.cut()
-    assert (one.over, other.over, stop.is_set()) == (True, False, False)
+    assert (one.cancelled, other.cancelled) == (False, False)
+    one.cancel()
+    assert (one.cancelled, other.cancelled, stop.is_set()) == (True, False, False)
     stop.set()
-    assert (one.over, other.over) == (True, True)
+    assert (one.cancelled, other.cancelled) == (True, True)
 
 
-def test_a_wait_lasts_as_long_as_asked_for(lifeline: Cancellation) -> None:
+def test_a_wait_lasts_as_long_as_asked_for(cancellation: Cancellation) -> None:
     begun = time.monotonic()
-    assert lifeline.wait(0.15) is False
+    assert cancellation.wait(0.15) is False
     assert 0.15 <= time.monotonic() - begun < LONG
 
 
-@pytest.mark.parametrize("how", ["stop", "cut"])
+@pytest.mark.parametrize("how", ["stop", "cancel"])
 def test_a_wait_ends_with_the_lifeline(
-    lifeline: Cancellation, stop: threading.Event, how: str
+    cancellation: Cancellation, stop: threading.Event, how: str
 ) -> None:
-    end = stop.set if how == "stop" else lifeline.cut
+    end = stop.set if how == "stop" else cancellation.cancel
     threading.Timer(0.02, end).start()
     begun = time.monotonic()
-    assert lifeline.wait(LONG) is True
+    assert cancellation.wait(LONG) is True
     assert time.monotonic() - begun < 5
 
 
@@ -67,14 +73,14 @@ def test_a_request_that_takes_too_long_loses_its_socket(
     exchange = watchdog.begin(0.05)
     exchange.watch_socket(pair[0])
     assert pair[0].recv(1) == b""
-    assert watchdog.finish(exchange) is Ending.OVERTIME
+    assert watchdog.finish(exchange) is AbortReason.DEADLINE
 
 
 def test_a_socket_that_comes_after_the_end_is_cut_at_once(
     watchdog: Watchdog, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     exchange = watchdog.begin(0.0)
-    watchdog.look()
+    watchdog.enforce_now()
     exchange.watch_socket(pair[0])
     assert pair[0].recv(1) == b""
     watchdog.finish(exchange)
@@ -87,7 +93,7 @@ def test_all_requests_end_when_the_client_is_stopped(
     exchange.watch_socket(pair[0])
     stop.set()
     assert pair[0].recv(1) == b""
-    assert watchdog.finish(exchange) is Ending.STOPPED
+    assert watchdog.finish(exchange) is AbortReason.STOPPED
 
 
 def test_a_request_that_begins_after_the_stop_ends_before_it_has_a_socket(
@@ -97,19 +103,19 @@ def test_a_request_that_begins_after_the_stop_ends_before_it_has_a_socket(
     exchange = watchdog.begin(LONG)
     with pytest.raises(TimeoutError):
         dialled(lambda: pair[0])
-    assert watchdog.finish(exchange) is Ending.STOPPED
+    assert watchdog.finish(exchange) is AbortReason.STOPPED
 
 
 def test_a_request_that_begins_after_closing_ends_without_the_thread(
-    lifeline: Cancellation, pair: tuple[socket.socket, socket.socket]
+    cancellation: Cancellation, pair: tuple[socket.socket, socket.socket]
 ) -> None:
-    watchdog = Watchdog(lifeline, name="watchdog-test")
-    lifeline.cut()
+    watchdog = Watchdog(cancellation, name="watchdog-test")
+    cancellation.cancel()
     watchdog.close()
     exchange = watchdog.begin(LONG)
     exchange.watch_socket(pair[0])
     assert pair[0].recv(1) == b""
-    assert watchdog.finish(exchange) is Ending.STOPPED
+    assert watchdog.finish(exchange) is AbortReason.STOPPED
 
 
 def test_last_words_outlive_the_stop_but_not_their_time(
@@ -121,7 +127,7 @@ def test_last_words_outlive_the_stop_but_not_their_time(
     begun = time.monotonic()
     assert pair[0].recv(1) == b""
     assert time.monotonic() - begun >= 0.2
-    assert watchdog.finish(exchange) is Ending.OVERTIME
+    assert watchdog.finish(exchange) is AbortReason.DEADLINE
 
 
 def test_a_request_that_is_over_in_time_keeps_its_socket(
@@ -133,7 +139,7 @@ def test_a_request_that_is_over_in_time_keeps_its_socket(
     assert watchdog.finish(exchange) is None
     assert current_exchange() is None
     stop.set()
-    watchdog.look()
+    watchdog.enforce_now()
     pair[1].send(b"x")
     assert pair[0].recv(1) == b"x"
 
@@ -153,10 +159,10 @@ def test_a_watchdog_that_fell_asleep_wakes_for_the_next_request(
 
 
 def test_a_watchdog_has_no_thread_before_there_is_a_request_and_none_after_closing(
-    lifeline: Cancellation,
+    cancellation: Cancellation,
 ) -> None:
     before = threading.active_count()
-    watchdog = Watchdog(lifeline, name="watchdog-test")
+    watchdog = Watchdog(cancellation, name="watchdog-test")
     assert threading.active_count() == before
     watchdog.finish(watchdog.begin(LONG))
     assert threading.active_count() == before + 1
@@ -194,7 +200,7 @@ def test_a_connection_that_comes_after_the_request_was_cut_is_closed(watchdog: W
     exchange = watchdog.begin(0.05)
     with pytest.raises(TimeoutError):
         dialled(resolve_forever)
-    assert watchdog.finish(exchange) is Ending.OVERTIME
+    assert watchdog.finish(exchange) is AbortReason.DEADLINE
     go_on.set()
     other.settimeout(LONG)
     with other:

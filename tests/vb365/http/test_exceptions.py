@@ -15,7 +15,7 @@ import urllib3.exceptions
 import urllib3.util.ssl_match_hostname
 
 from exporter.vb365.errors import Reason
-from exporter.vb365.http.exceptions import _TRANSLATIONS, FOREIGN, translated
+from exporter.vb365.http.exceptions import _ERROR_TYPES, LIBRARY_ERRORS, map_exception
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -56,7 +56,7 @@ MISTAKES = {
 
 
 def reason_of(foreign: BaseException) -> Reason:
-    return translated(foreign, operation="get", peer="hq:4443").reason
+    return map_exception(foreign, operation="get", peer="hq:4443").reason
 
 
 def bare(error: type[Exception]) -> Exception:
@@ -68,9 +68,9 @@ def bare(error: type[Exception]) -> Exception:
 def test_every_exception_of_requests_and_urllib3_is_caught_and_mapped(
     error: type[Exception],
 ) -> None:
-    assert issubclass(error, FOREIGN)
-    assert error in _TRANSLATIONS or any(
-        base in _TRANSLATIONS for base in error.__mro__[1:] if base.__module__ == error.__module__
+    assert issubclass(error, LIBRARY_ERRORS)
+    assert error in _ERROR_TYPES or any(
+        base in _ERROR_TYPES for base in error.__mro__[1:] if base.__module__ == error.__module__
     )
     assert (reason_of(bare(error)) is Reason.INTERNAL) == (error in MISTAKES)
 
@@ -188,7 +188,7 @@ CONNECTION: Any = "hq"
 )
 def test_the_innermost_exception_decides(foreign: Exception, reason: Reason, text: str) -> None:
     with pytest.raises(Exception, match=text) as caught:
-        raise translated(foreign, operation="get", peer="hq:4443")
+        raise map_exception(foreign, operation="get", peer="hq:4443")
     assert reason_of(foreign) is reason
     assert str(caught.value).isprintable()
     assert SECRET not in str(caught.value)
@@ -204,4 +204,4 @@ def test_exceptions_that_hold_each_other_do_not_end_in_a_loop() -> None:
 def test_what_a_foreign_exception_says_is_not_repeated(error: type[Exception]) -> None:
     foreign = bare(error)
     foreign.args = (f"https://user:{SECRET}@proxy/ {SECRET}",)
-    assert SECRET not in str(translated(foreign, operation="get", peer="hq:4443"))
+    assert SECRET not in str(map_exception(foreign, operation="get", peer="hq:4443"))

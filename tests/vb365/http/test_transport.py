@@ -395,7 +395,7 @@ def test_all_requests_end_at_once_when_the_client_is_stopped(
         if how == "event":
             stop.set()
         else:
-            client._lifeline.cut()
+            client._cancellation.cancel()
             client.stop_requests()
         errors = [outcome.exception(GENEROUS) for outcome in outcomes]
         assert time.perf_counter() - begun < 0.8
