@@ -21,7 +21,7 @@ from exporter.system.signals import Command, signal_commands
 from exporter.system.systemd import Notifier, listen_fds
 from exporter.web.app import WebApp
 from exporter.web.server import Address, WebServer, bind_listeners
-from exporter.web.webconfig import Protection
+from exporter.web.webconfig import AccessControl
 
 __all__ = ["run_daemon"]
 
@@ -57,23 +57,23 @@ def run_daemon(
     with signal_commands() as queue:
         notifier = Notifier()
         config = load()
-        protection = Protection(options.web_config_file)
+        access = AccessControl(options.web_config_file)
         listeners = (
             listen_fds()
             if options.web_systemd_socket
             else bind_listeners([str(address) for address in options.web_listen_address])
         )
         service = Service(config)
-        reloader = Reloader(service, load, protection, notifier)
+        reloader = Reloader(service, load, access, notifier)
         app = WebApp(
             ServiceBackend(service),
             telemetry_path=options.web_telemetry_path,
             max_requests=options.web_max_requests,
-            guards=[protection.guard],
-            extra_headers=protection.headers,
+            guards=[access.authorize],
+            extra_headers=access.headers,
             reload=reloader.reload if options.web_enable_lifecycle else None,
         )
-        web = WebServer(app, listeners, refuse=app.refuse, tls=protection.tls)
+        web = WebServer(app, listeners, error_response=app.error_response, tls=access.tls)
         with auditing(service, options.audit_log_file, close_seconds=_AUDIT_SECONDS):
             web.start()
             log.info(
@@ -83,9 +83,9 @@ def run_daemon(
                 shard=options.shard,
                 total_shards=options.total_shards,
                 listening=",".join(map(str, web.addresses)),
-                protected_by=", ".join(sorted(protection.kinds)) or "nothing",
+                protected_by=", ".join(sorted(access.enabled)) or "nothing",
             )
-            introduce(_url(web.addresses[0], protection))
+            introduce(_url(web.addresses[0], access))
             service.start()
             notifier.ready()
             status = _run(queue, service, reloader, web, notifier)
@@ -97,8 +97,8 @@ def run_daemon(
     return status
 
 
-def _url(address: Address, protection: Protection) -> str:
-    scheme = "https" if "TLS" in protection.kinds else "http"
+def _url(address: Address, access: AccessControl) -> str:
+    scheme = "https" if "TLS" in access.enabled else "http"
     host = "localhost" if address.host in _EVERY_INTERFACE else address.url_host
     return f"{scheme}://{host}:{address.port}"
 

@@ -11,7 +11,7 @@ import structlog
 from exporter.config import Config, ConfigError
 from exporter.service.service import Service
 from exporter.system.systemd import Notifier
-from exporter.web.webconfig import Protection
+from exporter.web.webconfig import AccessControl
 
 __all__ = ["Reloader"]
 
@@ -24,7 +24,7 @@ class Reloader:
     Args:
         service: whose configuration it is.
         load: loads the configuration; what it raises keeps the old one in force.
-        protection: reads the web configuration file again.
+        access: reads the web configuration file again.
         notifier: told when it begins and when it is over.
     """
 
@@ -32,12 +32,12 @@ class Reloader:
         self,
         service: Service,
         load: Callable[[], Config],
-        protection: Protection,
+        access: AccessControl,
         notifier: Notifier,
     ) -> None:
         self._service = service
         self._load = load
-        self._protection = protection
+        self._access = access
         self._notifier = notifier
         self._lock = threading.Lock()
 
@@ -57,7 +57,7 @@ class Reloader:
     def _reload(self) -> tuple[str, ...]:
         try:
             config = self._load()
-            self._protection.reload()
+            self._access.reload()
         except ConfigError as error:
             for problem in error.problems:
                 log.error(  # noqa: TRY400 - the problems are the user's, a traceback would hide them

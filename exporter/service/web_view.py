@@ -24,7 +24,7 @@ from exporter.web.status import (
     LONG_RUNNING_SECONDS,
     RECENT_SECONDS,
     FailedRestore,
-    ServerStatus,
+    ServerCard,
     SessionRow,
     StatusPage,
 )
@@ -208,7 +208,7 @@ def _recent_failures(snapshots: Iterable[Snapshot], now: datetime) -> tuple[Fail
 
 def _server(
     server: ServerConfig, snapshot: Snapshot, *, monotonic: float, now: datetime
-) -> ServerStatus:
+) -> ServerCard:
     status = snapshot.status
     confirmed = [running.confirmed_at for running in snapshot.running]
     if snapshot.finished:
@@ -216,7 +216,7 @@ def _server(
     if snapshot.listed:
         confirmed.append(snapshot.list_confirmed_at)
     since = status.up_since if status.up else status.failing_since
-    return ServerStatus(
+    return ServerCard(
         name=snapshot.server,
         up=status.up,
         since=None if since is None else now - timedelta(seconds=monotonic - since),

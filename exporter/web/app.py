@@ -13,7 +13,7 @@ from aiohttp import web
 from exporter.web.listeners import WebServerError
 from exporter.web.negotiation import accepts_gzip, choose_format
 from exporter.web.reply import Reply, error_reply, send, text_reply
-from exporter.web.status import STYLE_SOURCE, StatusView
+from exporter.web.status import STYLE_SOURCE, StatusPageCache
 
 if TYPE_CHECKING:
     from exporter.metrics.formats import Format
@@ -49,7 +49,7 @@ _COMMON_HEADERS = (
 )
 
 
-class Exposition(Protocol):
+class MetricsBody(Protocol):
     """A prepared body of `/metrics` in one format; immutable, shared by all scrapes."""
 
     def content_length(self, gzip: bool) -> int:  # noqa: FBT001 - two forms of one body
@@ -67,10 +67,10 @@ class Health:
     reasons: tuple[str, ...] = ()
 
 
-class Site(Protocol):
+class WebBackend(Protocol):
     """What the service shows; every call returns at once and never waits for VB365."""
 
-    def exposition(self, wanted: Format) -> Exposition:
+    def exposition(self, wanted: Format) -> MetricsBody:
         """Return the newest body of `/metrics`."""
 
     def healthy(self) -> Health:
@@ -105,7 +105,7 @@ class WebApp:
 
     def __init__(
         self,
-        site: Site,
+        site: WebBackend,
         *,
         telemetry_path: str = "/metrics",
         max_requests: int = DEFAULT_MAX_REQUESTS,
@@ -121,7 +121,7 @@ class WebApp:
         self._extra_headers = extra_headers
         self._send_timeout_seconds = send_timeout_seconds
         self._scrapes_in_flight = 0
-        self._status_view = StatusView(site.status, telemetry_path=telemetry_path)
+        self._status_view = StatusPageCache(site.status, telemetry_path=telemetry_path)
         self._routes = self._make_routes(reload)
 
     def _make_routes(self, reload: Reload | None) -> Mapping[str, Mapping[str, Action]]:
@@ -163,7 +163,7 @@ class WebApp:
         finally:
             self._scrapes_in_flight -= 1
 
-    def refuse(self, status: int) -> web.Response:
+    def error_response(self, status: int) -> web.Response:
         """Make the answer to a request that could not even be read (for `WebServer`)."""
         reply = error_reply(status)
         headers = (*self._headers(), ("Content-Type", reply.content_type))

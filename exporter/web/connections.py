@@ -18,7 +18,7 @@ from exporter.web.tls import HANDSHAKING
 if TYPE_CHECKING:
     from exporter.web.tls import ServerTLS, TLSSource
 
-__all__ = ["Connections", "Handler"]
+__all__ = ["ConnectionManager", "Handler"]
 
 log = structlog.get_logger()
 
@@ -34,7 +34,7 @@ _REPEAT_TROUBLE_SECONDS = 60.0
 _ABORT_SECONDS = 0.5
 
 
-class Connections(web.Server):
+class ConnectionManager(web.Server):
     """Makes a connection per client, knows the open ones and ends them at shutdown.
 
     When there are too many, the one gives way that has been connected longest without asking for
@@ -43,7 +43,7 @@ class Connections(web.Server):
 
     Args:
         handler: answers a request.
-        refuse: makes the answer to what cannot be read, by HTTP status.
+        error_response: makes the answer to what cannot be read, by HTTP status.
         tls: gives each new connection its TLS; None: plain HTTP.
         most: connections at one time.
         idle_timeout_seconds: how long a client may take for a TLS handshake, and for a request.
@@ -53,13 +53,13 @@ class Connections(web.Server):
         self,
         handler: Handler,
         *,
-        refuse: Callable[[int], web.Response],
+        error_response: Callable[[int], web.Response],
         tls: TLSSource | None,
         most: int,
         idle_timeout_seconds: float,
     ) -> None:
         super().__init__(self._answer)
-        self.refuse = refuse
+        self.error_response = error_response
         self.idle_timeout_seconds = idle_timeout_seconds
         self._handler = handler
         self._tls = tls
@@ -69,9 +69,9 @@ class Connections(web.Server):
         self._opening: set[asyncio.Task[None]] = set()
         self._trouble_reported_at = -math.inf
         # Each connection that has a place is in one of these; the first two are in the order of time.
-        self._never_asked: dict[_Connection, None] = {}
-        self._answered: dict[_Connection, None] = {}
-        self._asking: set[_Connection] = set()
+        self._new: dict[_Connection, None] = {}
+        self._idle: dict[_Connection, None] = {}
+        self._active: set[_Connection] = set()
 
     async def accept(self, listener: socket.socket) -> None:
         """Take in every client of a listener, until cancelled."""
@@ -84,7 +84,7 @@ class Connections(web.Server):
                 continue
             except OSError as error:  # out of descriptors, most likely
                 self._report_trouble(error)
-                self._make_room()
+                self._evict_idle()
                 await asyncio.sleep(_ACCEPT_RETRY_SECONDS)
                 continue
             self._admit(client)
@@ -112,37 +112,37 @@ class Connections(web.Server):
 
     def forget(self, connection: _Connection) -> None:
         """Note that a connection is closed."""
-        self._unseat(connection)
+        self._untrack(connection)
         self._open.discard(connection)
         if not self._open:
             self._all_closed.set()
 
     def _admit(self, client: socket.socket) -> None:
-        seated = len(self._never_asked) + len(self._answered) + len(self._asking)
-        if seated >= self._most and not self._make_room():
+        seated = len(self._new) + len(self._idle) + len(self._active)
+        if seated >= self._most and not self._evict_idle():
             client.close()
             return
         connection = _Connection(self, client)
         self._open.add(connection)
-        self._never_asked[connection] = None
+        self._new[connection] = None
         opening = asyncio.create_task(self._establish(connection, client))
         self._opening.add(opening)  # the loop itself would let it be collected half-way
         opening.add_done_callback(self._opening.discard)
 
-    def _make_room(self) -> bool:
+    def _evict_idle(self) -> bool:
         """Close the connection that can best be spared; False: all of them are being answered."""
-        for waiting in (self._never_asked, self._answered):
+        for waiting in (self._new, self._idle):
             for connection in waiting:
                 log.debug("too many connections, closed a silent one", most=self._most)
-                self._unseat(connection)
+                self._untrack(connection)
                 connection.abort()
                 return True
         return False
 
-    def _unseat(self, connection: _Connection) -> None:
-        self._never_asked.pop(connection, None)
-        self._answered.pop(connection, None)
-        self._asking.discard(connection)
+    def _untrack(self, connection: _Connection) -> None:
+        self._new.pop(connection, None)
+        self._idle.pop(connection, None)
+        self._active.discard(connection)
 
     async def _establish(self, connection: _Connection, client: socket.socket) -> None:
         """Make a connection of an accepted socket; the TLS handshake is done when this returns."""
@@ -174,14 +174,14 @@ class Connections(web.Server):
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
         assert isinstance(connection, _Connection)  # noqa: S101 - tells mypy; `_admit` made it
-        self._unseat(connection)
-        self._asking.add(connection)
+        self._untrack(connection)
+        self._active.add(connection)
         try:
             return await self._handler(request)
         finally:
-            self._unseat(connection)
+            self._untrack(connection)
             if connection.transport is not None:
-                self._answered[connection] = None
+                self._idle[connection] = None
 
     def _report_trouble(self, error: OSError) -> None:
         now = asyncio.get_running_loop().time()
@@ -200,7 +200,7 @@ class _Connection(web.RequestHandler):
 
     __slots__ = ("_client", "_connections", "_own_transport", "tls")
 
-    def __init__(self, connections: Connections, client: socket.socket) -> None:
+    def __init__(self, connections: ConnectionManager, client: socket.socket) -> None:
         super().__init__(
             connections,
             loop=asyncio.get_running_loop(),
@@ -267,7 +267,7 @@ class _Connection(web.RequestHandler):
             )
         if request.writer.output_size > 0:
             raise ConnectionResetError("the answer had already begun")
-        response = self._connections.refuse(status)
+        response = self._connections.error_response(status)
         response.force_close()
         return response
 

@@ -91,18 +91,18 @@ async def send(
                 return await _send_at_once(request, reply, headers)
             response = web.StreamResponse(status=reply.status, headers=headers)
             await response.prepare(request)
-            for block in _exactly(reply.length, writes(reply.body)) if with_body else ():
+            for block in _exactly(reply.length, rechunk(reply.body)) if with_body else ():
                 limit.reschedule(loop.time() + send_timeout_seconds)
                 await response.write(block)
             await response.write_eof()
     except TimeoutError:
         log.debug("client too slow, connection cut", remote=request.remote)
-        raise _cut(request) from None
+        raise _abort(request) from None
     except ConnectionError:
         raise
     except Exception as error:
         log.exception("answer broken off", path=request.path, error=type(error).__name__)
-        raise _cut(request) from error
+        raise _abort(request) from error
     return response
 
 
@@ -124,7 +124,7 @@ def _exactly(length: int, blocks: Iterable[bytes | memoryview]) -> Iterator[byte
 async def _send_at_once(
     request: web.BaseRequest, reply: Reply, headers: tuple[tuple[str, str], ...]
 ) -> web.StreamResponse:
-    body = b"".join(_exactly(reply.length, writes(reply.body)))
+    body = b"".join(_exactly(reply.length, rechunk(reply.body)))
     # `Response` sends header and body by one system call, `StreamResponse` by two.
     response = web.Response(status=reply.status, headers=headers, body=body)
     await response.prepare(request)
@@ -132,13 +132,13 @@ async def _send_at_once(
     return response
 
 
-def _cut(request: web.BaseRequest) -> ConnectionResetError:
+def _abort(request: web.BaseRequest) -> ConnectionResetError:
     if request.transport is not None:
         request.transport.abort()
     return ConnectionResetError("the answer was broken off")
 
 
-def writes(blocks: Iterable[bytes]) -> Iterator[bytes | memoryview]:
+def rechunk(blocks: Iterable[bytes]) -> Iterator[bytes | memoryview]:
     """Regroup blocks of any size into writes of about `WRITE_BYTES`, never more.
 
     Small neighbours are joined, large blocks are cut without copying them.

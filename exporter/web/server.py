@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from exporter.web.connections import Connections
+from exporter.web.connections import ConnectionManager
 from exporter.web.listeners import BACKLOG, Address, WebServerError, address_of, bind_listeners
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ class WebServer:
 
     Args:
         handler: answers a request; what it raises, connection errors excepted, is a bug that
-            `refuse` answers.
-        refuse: makes the answer to a request that never reaches the handler, by HTTP status: one
+            `error_response` answers.
+        error_response: makes the answer to a request that never reaches the handler, by HTTP status: one
             that cannot be read (400).
         listeners: bound and listening sockets, from `bind_listeners` or a service manager. The
             server owns and closes them.
@@ -57,14 +57,14 @@ class WebServer:
         handler: Handler,
         listeners: Sequence[socket.socket],
         *,
-        refuse: Callable[[int], web.Response],
+        error_response: Callable[[int], web.Response],
         tls: TLSSource | None = None,
         idle_timeout_seconds: float = IDLE_TIMEOUT_SECONDS,
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         self._handler = handler
         self._listeners = tuple(listeners)
-        self._refuse = refuse
+        self._error_response = error_response
         self._tls = tls
         self._idle_timeout_seconds = idle_timeout_seconds
         self._max_connections = max_connections
@@ -135,9 +135,9 @@ class WebServer:
     async def _serve(self) -> None:
         self._loop = loop = asyncio.get_running_loop()
         loop.set_exception_handler(_log_loop_problem)
-        connections = Connections(
+        connections = ConnectionManager(
             self._handler,
-            refuse=self._refuse,
+            error_response=self._error_response,
             tls=self._tls,
             most=self._max_connections,
             idle_timeout_seconds=self._idle_timeout_seconds,

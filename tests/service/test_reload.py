@@ -9,7 +9,7 @@ from exporter.metrics.formats import Format
 from exporter.service.reload import Reloader
 from exporter.service.service import Service
 from exporter.system.systemd import Notifier
-from exporter.web.webconfig import Protection
+from exporter.web.webconfig import AccessControl
 
 SERVER = "servers: [{name: hq, url: 'https://127.0.0.1:1', auth: {username: a, password: b}}]\n"
 
@@ -23,8 +23,8 @@ class Bench:
         self.file.write_text(SERVER)
         self.web_file.write_text("http_server_config: {headers: {X-Frame-Options: deny}}\n")
         self.service = Service(self.load())
-        self.protection = Protection(self.web_file)
-        self.reloader = Reloader(self.service, self.load, self.protection, Notifier({}))
+        self.access = AccessControl(self.web_file)
+        self.reloader = Reloader(self.service, self.load, self.access, Notifier({}))
 
     def load(self) -> Config:
         return load_config(self.file)
@@ -62,7 +62,7 @@ def test_a_web_configuration_that_cannot_be_used_leaves_all_as_it_was_too(tmp_pa
 
     assert problem.startswith("basic_auth_users.prometheus: ")
     assert before is bench.service.config
-    assert bench.protection.headers() == (("X-Frame-Options", "deny"),)
+    assert bench.access.headers() == (("X-Frame-Options", "deny"),)
     assert bench.reload_metric() == "0.0"
 
 
@@ -76,6 +76,6 @@ def test_a_good_reload_after_a_bad_one_puts_both_files_into_force(tmp_path: Path
 
     assert bench.reloader.reload() == ()
     assert bench.service.config.poll_interval == 5.0
-    assert bench.protection.headers() == ()
+    assert bench.access.headers() == ()
     assert bench.reload_metric() == "1.0"
     bench.service.stop()

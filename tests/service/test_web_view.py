@@ -12,7 +12,7 @@ from exporter.config import ServerConfig
 from exporter.polling.blocks import Block
 from exporter.service.web_view import Overview, RecentlyFinished
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult
-from exporter.web.status import FailedRestore, ServerStatus, StatusPage
+from exporter.web.status import FailedRestore, ServerCard, StatusPage
 from support.ledger_harness import LedgerHarness, sessions_config
 from support.sample_sessions import NOON, finished, running
 from support.status_pages import (
@@ -34,7 +34,7 @@ PERSONAL = {
 }
 
 
-def hq(page: StatusPage) -> ServerStatus:
+def hq(page: StatusPage) -> ServerCard:
     (server,) = page.servers
     return server
 

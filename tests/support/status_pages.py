@@ -14,7 +14,7 @@ from exporter.config import Config, parse_config
 from exporter.polling.snapshot import ServerStatus, Snapshot
 from exporter.service.web_view import Overview
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
-from exporter.web.app import Site, WebApp
+from exporter.web.app import WebApp, WebBackend
 from exporter.web.server import WebServer, bind_listeners
 from exporter.web.status import StatusPage
 from support.ledger_harness import LedgerHarness
@@ -155,10 +155,10 @@ def trouble_page() -> StatusPage:
 
 
 @contextmanager
-def serve_page(site: Site) -> Iterator[str]:
-    """Serve a site; gives the URL of its status page."""
-    app = WebApp(site)
-    web = WebServer(app, bind_listeners(["127.0.0.1:0"]), refuse=app.refuse)
+def serve_page(backend: WebBackend) -> Iterator[str]:
+    """Serve a backend; yield the URL of its status page."""
+    app = WebApp(backend)
+    web = WebServer(app, bind_listeners(["127.0.0.1:0"]), error_response=app.error_response)
     web.start()
     try:
         yield f"http://{web.addresses[0]}/"

@@ -13,7 +13,7 @@ from exporter.web.server import WebServer, bind_listeners
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, MutableMapping
 
-    from exporter.web.app import Site
+    from exporter.web.app import WebBackend
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def serve() -> Iterator[Callable[..., WebServer]]:
     with contextlib.ExitStack() as stack:
 
         def start(
-            site: Site,
+            site: WebBackend,
             *,
             listen: str = "127.0.0.1:0",
             options: dict[str, Any] | None = None,
@@ -36,7 +36,10 @@ def serve() -> Iterator[Callable[..., WebServer]]:
         ) -> WebServer:
             handler = WebApp(site, **app)
             server = WebServer(
-                handler, bind_listeners([listen]), refuse=handler.refuse, **(options or {})
+                handler,
+                bind_listeners([listen]),
+                error_response=handler.error_response,
+                **(options or {}),
             )
             stack.callback(server.close, 0.0)
             server.start()

@@ -8,7 +8,7 @@ from typing import Any
 
 from web.support import NOON
 
-from exporter.web.status import FailedRestore, ServerStatus, SessionRow, StatusPage
+from exporter.web.status import FailedRestore, ServerCard, SessionRow, StatusPage
 
 RUNNING = SessionRow(
     server="hq",
@@ -31,7 +31,7 @@ FINISHED = replace(
     ended=NOON - timedelta(minutes=10, seconds=30),
     duration_seconds=90.0,
 )
-HQ = ServerStatus(
+HQ = ServerCard(
     name="hq",
     up=True,
     since=NOON - timedelta(hours=5),
@@ -76,6 +76,6 @@ FAILURE = FailedRestore(
 )
 
 
-def page(*servers: ServerStatus, **fields: Any) -> StatusPage:
+def page(*servers: ServerCard, **fields: Any) -> StatusPage:
     """A page of these servers, without sessions unless the test gives them."""
     return replace(StatusPage(version="1.2.3", generated=NOON, servers=servers), **fields)

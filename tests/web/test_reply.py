@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.web.reply import WRITE_BYTES, error_reply, text_reply, writes
+from exporter.web.reply import WRITE_BYTES, error_reply, rechunk, text_reply
 
 SIZES = st.integers(0, 3 * WRITE_BYTES) | st.integers(0, 100)
 
@@ -11,14 +11,14 @@ SIZES = st.integers(0, 3 * WRITE_BYTES) | st.integers(0, 100)
 @given(st.lists(SIZES, max_size=20))
 def test_regrouped_blocks_are_the_same_bytes_in_writes_of_bounded_size(sizes: list[int]) -> None:
     blocks = [bytes([index]) * size for index, size in enumerate(sizes)]
-    grouped = list(writes(blocks))
+    grouped = list(rechunk(blocks))
     assert b"".join(grouped) == b"".join(blocks)
     assert all(0 < len(write) <= WRITE_BYTES for write in grouped)
 
 
 def test_many_small_blocks_become_few_writes() -> None:
     blocks = [b"x" * 1000] * (524 * 10)
-    assert len(list(writes(blocks))) == 10
+    assert len(list(rechunk(blocks))) == 10
 
 
 def test_blocks_are_asked_for_one_by_one_as_they_are_needed() -> None:
@@ -29,14 +29,14 @@ def test_blocks_are_asked_for_one_by_one_as_they_are_needed() -> None:
             asked.append(number)
             yield b"x" * WRITE_BYTES
 
-    first = iter(writes(blocks()))  # type: ignore[arg-type] # a generator is an iterable of bytes
+    first = iter(rechunk(blocks()))  # type: ignore[arg-type] # a generator is an iterable of bytes
     next(first)
     assert asked == [0]
 
 
 def test_a_large_block_is_cut_without_copying_it() -> None:
     block = b"x" * (WRITE_BYTES * 2)
-    assert [type(write) for write in writes([block])] == [memoryview, memoryview]
+    assert [type(write) for write in rechunk([block])] == [memoryview, memoryview]
 
 
 def test_text_that_utf_8_cannot_hold_is_sent_with_a_mark_in_its_place() -> None:

@@ -26,7 +26,7 @@ from web.support import (
 )
 
 from exporter.web.app import WebApp
-from exporter.web.connections import Connections
+from exporter.web.connections import ConnectionManager
 from exporter.web.reply import WRITE_BYTES, Reply, text_reply
 from exporter.web.server import IDLE_TIMEOUT_SECONDS, WebServer, WebServerError, bind_listeners
 from exporter.web.tls import ServerTLS
@@ -62,7 +62,7 @@ def test_the_addresses_are_those_really_in_use(serve: Serve) -> None:
 def test_every_listener_is_served() -> None:
     app = WebApp(FakeBackend())
     listeners = bind_listeners(["127.0.0.1:0", "127.0.0.1:0"])
-    with running(WebServer(app, listeners, refuse=app.refuse)) as server:
+    with running(WebServer(app, listeners, error_response=app.error_response)) as server:
         for address in server.addresses:
             with closing(http.client.HTTPConnection(*address)) as connection:
                 assert ask(connection, "/metrics").status == 200
@@ -191,7 +191,7 @@ def test_a_handler_that_raises_is_a_plain_500_and_a_log_event(
 
     app = WebApp(FakeBackend())
     listeners = bind_listeners(["127.0.0.1:0"])
-    with running(WebServer(fails, listeners, refuse=app.refuse)) as server:
+    with running(WebServer(fails, listeners, error_response=app.error_response)) as server:
         answer = request(server, "/")
     assert (answer.status, answer.text) == (500, "500 Internal Server Error\n")
     assert answer.headers["Server"] == "vb365-restore-exporter"
@@ -354,19 +354,21 @@ def test_closing_twice_or_before_the_start_is_harmless(serve: Serve) -> None:
     server.close(1.0)
     app = WebApp(FakeBackend())
     (listener,) = bind_listeners(["127.0.0.1:0"])
-    WebServer(app, [listener], refuse=app.refuse).close(1.0)
+    WebServer(app, [listener], error_response=app.error_response).close(1.0)
     assert listener.fileno() == -1
 
 
 def test_a_server_that_cannot_accept_any_more_ends_and_says_so(
     logged: list[MutableMapping[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fails(_connections: Connections, _listener: socket.socket) -> None:
+    async def fails(_connections: ConnectionManager, _listener: socket.socket) -> None:
         raise ValueError
 
-    monkeypatch.setattr(Connections, "accept", fails)
+    monkeypatch.setattr(ConnectionManager, "accept", fails)
     app = WebApp(FakeBackend())
-    with running(WebServer(app, bind_listeners(["127.0.0.1:0"]), refuse=app.refuse)) as server:
+    with running(
+        WebServer(app, bind_listeners(["127.0.0.1:0"]), error_response=app.error_response)
+    ) as server:
         server._thread.join(WAIT_SECONDS)
         assert not server._thread.is_alive()
     assert [event["event"] for event in logged] == ["web server died"]
@@ -376,7 +378,7 @@ def test_listeners_that_cannot_be_served_are_an_error_at_the_start() -> None:
     app = WebApp(FakeBackend())
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as no_listener:
         no_listener.bind(("127.0.0.1", 0))
-        server = WebServer(app, [no_listener], refuse=app.refuse)
+        server = WebServer(app, [no_listener], error_response=app.error_response)
         with pytest.raises(WebServerError, match="cannot serve HTTP"):
             server.start()
         server.close(1.0)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from web.status_pages import DOWN, FAILURE, FINISHED, HQ, RUNNING, UNPOLLED, page
 from web.support import NOON, FakeBackend, request
 
-from exporter.web.status import STYLE_SOURCE, ServerStatus, StatusPage
+from exporter.web.status import STYLE_SOURCE, ServerCard, StatusPage
 from exporter.web.status.rendering import render_status
 
 if TYPE_CHECKING:
@@ -332,7 +332,7 @@ def test_paused_is_asked_for_by_the_address(serve: Callable[..., WebServer]) -> 
     assert 'http-equiv="refresh"' not in request(server, "/?pause").text
 
 
-def hostile(server: ServerStatus) -> ServerStatus:
+def hostile(server: ServerCard) -> ServerCard:
     return replace(server, name=HOSTILE, detail=HOSTILE, version=HOSTILE, api_version=HOSTILE)
 
 

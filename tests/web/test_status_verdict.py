@@ -7,12 +7,12 @@ import pytest
 from web.status_pages import DOWN, FAILURE, HQ, RUNNING, UNPOLLED, page
 from web.support import NOON
 
-from exporter.web.status import ServerStatus, StatusPage
+from exporter.web.status import ServerCard, StatusPage
 from exporter.web.status.verdict import (
     Level,
     nothing_finished,
     nothing_running,
-    silent_servers,
+    servers_without_data,
     verdict,
 )
 
@@ -24,7 +24,7 @@ def said(shown: StatusPage) -> list[str]:
     return [judged.headline.text, *(finding.text for finding in judged.also)]
 
 
-def expiring(server: ServerStatus, after: timedelta) -> ServerStatus:
+def expiring(server: ServerCard, after: timedelta) -> ServerCard:
     return replace(server, certificate_not_after=NOON + after)
 
 
@@ -146,9 +146,9 @@ def test_no_sessions_are_only_claimed_of_servers_that_answer() -> None:
 
 def test_a_server_that_has_just_gone_down_still_vouches_for_what_it_said() -> None:
     just_now = replace(DOWN, last_success=NOON - timedelta(seconds=100))
-    assert silent_servers(page(just_now)) == ()
-    assert silent_servers(page(replace(DOWN, data_age_seconds=170.0))) == ()
-    assert silent_servers(page(replace(DOWN, last_success=None))) == ("lab",)
+    assert servers_without_data(page(just_now)) == ()
+    assert servers_without_data(page(replace(DOWN, data_age_seconds=170.0))) == ()
+    assert servers_without_data(page(replace(DOWN, last_success=None))) == ("lab",)
 
 
 def test_names_in_the_verdict_are_harmless() -> None:

@@ -6,7 +6,7 @@ import threading
 import pytest
 from web.status_pages import HQ, page
 
-from exporter.web.status import StatusPage, StatusView
+from exporter.web.status import StatusPage, StatusPageCache
 
 
 class Source:
@@ -37,7 +37,7 @@ def test_the_page_is_rendered_at_most_once_a_second_however_many_ask() -> None:
     source, clock = Source(), Clock()
 
     async def scenario() -> None:
-        view = StatusView(source, telemetry_path="/metrics", monotonic=clock)
+        view = StatusPageCache(source, telemetry_path="/metrics", monotonic=clock)
         first = await asyncio.gather(*(view.html(paused=False) for _ in range(20)))
         assert 1 == len(set(first)) == len(source.threads)
         clock.seconds = 0.99
@@ -54,7 +54,7 @@ def test_rendering_leaves_the_loop_to_the_scrapes() -> None:
     source = Source()
 
     async def scenario() -> None:
-        await StatusView(source, telemetry_path="/metrics").html(paused=False)
+        await StatusPageCache(source, telemetry_path="/metrics").html(paused=False)
 
     asyncio.run(scenario())
     assert threading.current_thread().name not in source.threads
@@ -62,7 +62,7 @@ def test_rendering_leaves_the_loop_to_the_scrapes() -> None:
 
 def test_a_paused_page_is_not_mixed_up_with_one_that_renews_itself() -> None:
     async def scenario() -> tuple[str, str]:
-        view = StatusView(Source(), telemetry_path="/metrics", monotonic=Clock())
+        view = StatusPageCache(Source(), telemetry_path="/metrics", monotonic=Clock())
         return await view.html(paused=False), await view.html(paused=True)
 
     renewing, paused = asyncio.run(scenario())
@@ -73,7 +73,7 @@ def test_an_error_is_not_kept() -> None:
     source = Source()
 
     async def scenario() -> str:
-        view = StatusView(source, telemetry_path="/metrics", monotonic=Clock())
+        view = StatusPageCache(source, telemetry_path="/metrics", monotonic=Clock())
         source.error = ValueError("broken")
         with pytest.raises(ValueError, match="broken"):
             await view.html(paused=False)

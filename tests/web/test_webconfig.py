@@ -9,9 +9,9 @@ import pytest
 import trustme
 
 from exporter.config.problems import ConfigError
-from exporter.web.webconfig.grammar import HEADERS
-from exporter.web.webconfig.live import WebConfigReloader
 from exporter.web.webconfig.loader import RateLimit, WebConfig, check_lines, read_web_config
+from exporter.web.webconfig.model import HEADERS
+from exporter.web.webconfig.reloader import WebConfigReloader
 
 AUTHORITY = trustme.CA()
 SERVER = AUTHORITY.issue_cert("127.0.0.1")

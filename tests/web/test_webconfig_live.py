@@ -13,9 +13,9 @@ import pytest
 import trustme
 
 from exporter.config.problems import ConfigError
-from exporter.web.webconfig import live
-from exporter.web.webconfig.live import WebConfigReloader
-from exporter.web.webconfig.loader import Reading, WebConfig, read_web_config
+from exporter.web.webconfig import reloader as live
+from exporter.web.webconfig.loader import LoadResult, WebConfig, read_web_config
+from exporter.web.webconfig.reloader import WebConfigReloader
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -56,7 +56,7 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Each time the file is read, once more its path."""
     read: list[Path] = []
 
-    def counting(path: Path) -> Reading:
+    def counting(path: Path) -> LoadResult:
         read.append(path)
         return read_web_config(path)
 
@@ -210,7 +210,7 @@ def test_reading_does_not_hold_up_the_event_loop(
     write(file, users("bob"))
     go_on = threading.Event()
 
-    def slow(path: Path) -> Reading:
+    def slow(path: Path) -> LoadResult:
         assert go_on.wait(10)
         return read_web_config(path)
 
@@ -233,7 +233,7 @@ def test_a_change_while_the_file_is_read_is_not_missed(
     config = WebConfigReloader(file)
     write(file, users("bob"))
 
-    def overtaken(path: Path) -> Reading:
+    def overtaken(path: Path) -> LoadResult:
         reading = read_web_config(path)
         if b"bob" in (reading.config or WebConfig()).users:
             write(file, users("carol"))

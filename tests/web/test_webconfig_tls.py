@@ -10,7 +10,7 @@ import pytest
 import trustme
 
 from exporter.web.tls import ServerTLS
-from exporter.web.webconfig.live import WebConfigReloader
+from exporter.web.webconfig.reloader import WebConfigReloader
 
 AUTHORITY = trustme.CA()
 STRANGER = trustme.CA()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-__all__ = ["FailedRestore", "ServerStatus", "SessionRow", "StatusPage"]
+__all__ = ["FailedRestore", "ServerCard", "SessionRow", "StatusPage"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class SessionRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerStatus:
+class ServerCard:
     """One VB365 server: its health, and how old what is known of it is."""
 
     name: str
@@ -73,7 +73,7 @@ class StatusPage:
 
     version: str
     generated: datetime
-    servers: tuple[ServerStatus, ...]
+    servers: tuple[ServerCard, ...]
     running: tuple[SessionRow, ...] = ()
     """The longest-running first; at least as many as are shown, not necessarily all."""
     running_total: int = 0

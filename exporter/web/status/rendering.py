@@ -8,7 +8,7 @@ from typing import Final
 import jinja2
 
 from exporter.text import human_duration
-from exporter.web.status import wording
+from exporter.web.status import formatting
 from exporter.web.status.page import SessionRow, StatusPage
 from exporter.web.status.style import STYLE, template
 from exporter.web.status.timeline import timeline
@@ -17,7 +17,7 @@ from exporter.web.status.verdict import (
     certificate_level,
     nothing_finished,
     nothing_running,
-    silent_servers,
+    servers_without_data,
     verdict,
 )
 
@@ -53,7 +53,7 @@ def render_status(page: StatusPage, *, telemetry_path: str, paused: bool = False
         # Totals rest on complete lists alone; before the first of those there may be more sessions than they say.
         finished_total=max(sum(count for _, count in page.finished_totals), len(page.finished)),
         failures=page.recent_failures[:_SHOWN_FAILURES],
-        silent=silent_servers(page),
+        silent=servers_without_data(page),
         nothing_running=nothing_running(page),
         nothing_finished=nothing_finished(page),
         timeline=timeline(page),
@@ -91,20 +91,20 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters.update(
-        clock=wording.clock_time,
-        cut=wording.cut,
+        clock=formatting.clock_time,
+        cut=formatting.cut,
         duration=human_duration,
-        full=wording.full_time,
-        heading=wording.info_label,
-        precise=wording.precise_time,
+        full=formatting.full_time,
+        heading=formatting.info_label,
+        precise=formatting.precise_time,
         number="{:,}".format,
-        product=wording.type_in_words,
-        reason=wording.reason_in_words,
+        product=formatting.type_in_words,
+        reason=formatting.reason_in_words,
         since=_seconds_since,
     )
     environment.tests["long_running"] = _is_long
     environment.globals.update(
-        certificate_level=certificate_level, counted=wording.counted, listed=wording.listed
+        certificate_level=certificate_level, counted=formatting.counted, listed=formatting.listed
     )
     return environment
 

@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from exporter.text import human_duration
-from exporter.web.status.page import SessionRow, StatusPage
-from exporter.web.status.wording import (
+from exporter.web.status.formatting import (
     clock_time,
     day_and_month,
     type_in_words,
 )
+from exporter.web.status.page import SessionRow, StatusPage
 
 __all__ = ["RUNNING", "Lane", "Mark", "Tick", "Timeline", "timeline"]
 

@@ -9,13 +9,13 @@ from enum import StrEnum
 from typing import Final
 
 from exporter.text import human_duration
-from exporter.web.status.page import ServerStatus, StatusPage
-from exporter.web.status.wording import (
+from exporter.web.status.formatting import (
     counted,
     in_sentence,
     listed,
     reason_in_words,
 )
+from exporter.web.status.page import ServerCard, StatusPage
 
 __all__ = [
     "LONG_RUNNING_SECONDS",
@@ -26,7 +26,7 @@ __all__ = [
     "certificate_level",
     "nothing_finished",
     "nothing_running",
-    "silent_servers",
+    "servers_without_data",
     "verdict",
 ]
 
@@ -156,14 +156,14 @@ def _certificates(page: StatusPage) -> Iterator[Finding]:
         yield Finding(level=Level.WARN, text=text, anchor="servers")
 
 
-def _of_certificates(servers: Sequence[ServerStatus], verb: str, verb_of_many: str) -> str:
+def _of_certificates(servers: Sequence[ServerCard], verb: str, verb_of_many: str) -> str:
     names = listed([in_sentence(server.name) for server in servers])
     if len(servers) == 1:
         return f"The certificate of {names} {verb}"
     return f"The certificates of {names} {verb_of_many}"
 
 
-def certificate_level(server: ServerStatus, now: datetime) -> Level:
+def certificate_level(server: ServerCard, now: datetime) -> Level:
     """Tell whether a server's certificate has expired (bad), will soon (warn), or is no news (good)."""
     if server.certificate_not_after is None:
         return Level.GOOD
@@ -173,12 +173,12 @@ def certificate_level(server: ServerStatus, now: datetime) -> Level:
     return Level.WARN if left_seconds <= _CERTIFICATE_SECONDS else Level.GOOD
 
 
-def silent_servers(page: StatusPage) -> tuple[str, ...]:
+def servers_without_data(page: StatusPage) -> tuple[str, ...]:
     """The servers of whose sessions nothing may be said, not even that there are none."""
     return tuple(in_sentence(server.name) for server in page.servers if _silent(server, page))
 
 
-def _silent(server: ServerStatus, page: StatusPage) -> bool:
+def _silent(server: ServerCard, page: StatusPage) -> bool:
     if server.up or server.data_age_seconds is not None:
         return False
     if server.last_success is None:
@@ -197,7 +197,7 @@ def nothing_finished(page: StatusPage) -> str:
 
 
 def _nothing(page: StatusPage, sentence: str) -> str:
-    silent = silent_servers(page)
+    silent = servers_without_data(page)
     if not silent:
         return f"{sentence}."
     if len(silent) < len(page.servers):

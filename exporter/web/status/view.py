@@ -9,12 +9,12 @@ from typing import Final
 
 from exporter.web.status.page import StatusPage
 
-__all__ = ["StatusView"]
+__all__ = ["StatusPageCache"]
 
 _GOOD_FOR_SECONDS: Final = 1.0
 
 
-class StatusView:
+class StatusPageCache:
     """Renders the page at most once a second, in a thread of its own: the loop goes on answering scrapes.
 
     Args:

@@ -13,15 +13,17 @@ from exporter.config.files import why_no_authorities, why_no_certificate, why_un
 from exporter.config.problems import Findings
 from exporter.config.secrets import SecretSource, SecretUnavailableError
 from exporter.web.tls import AlertingContext, ServerTLS
-from exporter.web.webconfig.grammar import TLSBlock
-from exporter.web.webconfig.watch import Watch
+from exporter.web.webconfig.model import ServerTLSBlock
+from exporter.web.webconfig.watch import FileWatcher
 
 __all__ = ["server_tls"]
 
 _PLACE = "tls_server_config"
 
 
-def server_tls(block: TLSBlock, directory: Path, watch: Watch, findings: Findings) -> ServerTLS:
+def server_tls(
+    block: ServerTLSBlock, directory: Path, watch: FileWatcher, findings: Findings
+) -> ServerTLS:
     """TLS with the block's certificate and rules; it is of use when nothing was found wrong.
 
     Args:
@@ -44,7 +46,9 @@ def server_tls(block: TLSBlock, directory: Path, watch: Watch, findings: Finding
 class _Block:
     """One block on its way into a context."""
 
-    def __init__(self, block: TLSBlock, directory: Path, watch: Watch, findings: Findings) -> None:
+    def __init__(
+        self, block: ServerTLSBlock, directory: Path, watch: FileWatcher, findings: Findings
+    ) -> None:
         self._block = block
         self._directory = directory
         self._watch = watch

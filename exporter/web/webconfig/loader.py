@@ -12,10 +12,10 @@ from exporter.config.shape import read_shape
 from exporter.config.yaml_file import read_document
 from exporter.web.tls import ServerTLS
 from exporter.web.webconfig.context import server_tls
-from exporter.web.webconfig.grammar import HEADERS, HTTPBlock, RateLimitBlock, TLSBlock, WebFile
-from exporter.web.webconfig.watch import Watch
+from exporter.web.webconfig.model import HEADERS, HTTPBlock, RateLimitBlock, ServerTLSBlock, WebFile
+from exporter.web.webconfig.watch import FileWatcher
 
-__all__ = ["RateLimit", "Reading", "WebConfig", "check_lines", "read_web_config"]
+__all__ = ["LoadResult", "RateLimit", "WebConfig", "check_lines", "read_web_config"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,22 +49,22 @@ class WebConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class LoadResult:
     """What came of reading a file: a configuration or its problems, and what to look at again."""
 
     config: WebConfig | None
     problems: tuple[Problem, ...]
-    watch: Watch
+    watch: FileWatcher
 
 
-def read_web_config(path: Path) -> Reading:
+def read_web_config(path: Path) -> LoadResult:
     """Read the file and those that it names; an empty one asks for nothing."""
-    watch = Watch()
+    watch = FileWatcher()
     try:
         config = _config(watch.add(path), watch)
     except ConfigError as error:
-        return Reading(config=None, problems=error.problems, watch=watch)
-    return Reading(config=config, problems=(), watch=watch)
+        return LoadResult(config=None, problems=error.problems, watch=watch)
+    return LoadResult(config=config, problems=(), watch=watch)
 
 
 def check_lines(path: Path) -> tuple[str, ...]:
@@ -72,7 +72,7 @@ def check_lines(path: Path) -> tuple[str, ...]:
     return tuple(map(str, read_web_config(path).problems))
 
 
-def _config(path: Path, watch: Watch) -> WebConfig:
+def _config(path: Path, watch: FileWatcher) -> WebConfig:
     document, findings = read_document(path)
     if document is None:
         return WebConfig()
@@ -82,7 +82,7 @@ def _config(path: Path, watch: Watch) -> WebConfig:
         )
     file = read_shape(WebFile, document, findings)
     tls = None
-    if (block := file.tls_server_config) is not None and block != TLSBlock():
+    if (block := file.tls_server_config) is not None and block != ServerTLSBlock():
         tls = server_tls(block, path.parent, watch, findings)
     headers = _headers(file.http_server_config or HTTPBlock(), findings)
     limit = _rate_limit(file.rate_limit or RateLimitBlock(), findings)

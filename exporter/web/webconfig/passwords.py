@@ -16,7 +16,7 @@ _MOST_UNDER_WAY = 64
 # bcrypt takes no more; what makes the hashes cuts the rest off, too.
 _LONGEST_PASSWORD_BYTES = 72
 # Salt and digest of a hash that no password is known for.
-_NOBODYS = b"k8Jb1lYyqkq0Pr0fNS0Zp.Yn2rGmXw0CzvTjTq4bWf2xJr1pYc8Q6"
+_DUMMY = b"k8Jb1lYyqkq0Pr0fNS0Zp.Yn2rGmXw0CzvTjTq4bWf2xJr1pYc8Q6"
 
 
 class TooManyChecksError(Exception):
@@ -33,8 +33,8 @@ class Passwords:
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)
-        self._right = _Recent(_MOST_REMEMBERED)
-        self._wrong = _Recent(_MOST_REMEMBERED)
+        self._right = _LruSet(_MOST_REMEMBERED)
+        self._wrong = _LruSet(_MOST_REMEMBERED)
         self._under_way: dict[bytes, asyncio.Task[bool]] = {}
         self._turn = asyncio.Lock()
 
@@ -50,7 +50,7 @@ class Passwords:
             TooManyChecksError: come back later.
         """
         known = user in users
-        hashed = users[user] if known else self._hash_of_nobody(user, users)
+        hashed = users[user] if known else self._dummy_hash(user, users)
         # Without the process's key, the digests are of no use to who gets hold of the memory's dump.
         asked = self._digest(hashed, user, password)
         if asked in self._right:
@@ -75,11 +75,11 @@ class Passwords:
         finally:
             del self._under_way[asked]
 
-    def _hash_of_nobody(self, user: bytes, users: Mapping[bytes, bytes]) -> bytes:
+    def _dummy_hash(self, user: bytes, users: Mapping[bytes, bytes]) -> bytes:
         """A hash that takes as long as a known user's; the same user gets the same cost each time."""
         hashes = tuple(users.values())
         twin = hashes[int.from_bytes(self._digest(user)) % len(hashes)]
-        return twin[: -len(_NOBODYS)] + _NOBODYS
+        return twin[: -len(_DUMMY)] + _DUMMY
 
     def _digest(self, *parts: bytes) -> bytes:
         made = hashlib.blake2b(key=self._key, digest_size=32)
@@ -95,7 +95,7 @@ def _compare(password: bytes, hashed: bytes) -> bool:
         return False
 
 
-class _Recent:
+class _LruSet:
     """The digests that were looked up last, up to a limit."""
 
     def __init__(self, most: int) -> None:

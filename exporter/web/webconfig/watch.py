@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 from typing import TypeAlias
 
-__all__ = ["Watch"]
+__all__ = ["FileWatcher"]
 
 _Mark: TypeAlias = tuple[int, int, int, int] | None
 
 
-class Watch:
+class FileWatcher:
     """Remembers files; a file that cannot be found is remembered as that."""
 
     def __init__(self) -> None:

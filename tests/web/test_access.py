@@ -13,10 +13,10 @@ import pytest
 import trustme
 from web.support import FakeBackend, connect, exchange, request
 
-from exporter.web.webconfig import Protection
+from exporter.web.webconfig import AccessControl
+from exporter.web.webconfig.access import TokenBucket
 from exporter.web.webconfig.loader import RateLimit
 from exporter.web.webconfig.passwords import Passwords, TooManyChecksError
-from exporter.web.webconfig.protection import TokenBucket
 
 if TYPE_CHECKING:
     from web.support import Answer
@@ -46,12 +46,12 @@ def serve_file(serve: Callable[..., WebServer], tmp_path: Path) -> ServeFile:
 
     def start(text: str) -> WebServer:
         (tmp_path / "web.yml").write_text(text)
-        protection = Protection(tmp_path / "web.yml")
+        access = AccessControl(tmp_path / "web.yml")
         return serve(
             FakeBackend(),
-            guards=[protection.guard],
-            extra_headers=protection.headers,
-            options={"tls": protection.tls},
+            guards=[access.authorize],
+            extra_headers=access.headers,
+            options={"tls": access.tls},
         )
 
     return start
@@ -232,21 +232,21 @@ def test_who_speaks_http_to_tls_is_told_so(
 
 
 def test_without_a_file_everybody_may_do_everything(serve: Callable[..., WebServer]) -> None:
-    protection = Protection(None)
-    server = serve(FakeBackend(), guards=[protection.guard], options={"tls": protection.tls})
+    access = AccessControl(None)
+    server = serve(FakeBackend(), guards=[access.authorize], options={"tls": access.tls})
 
     assert get(server).status == 200
-    assert frozenset() == protection.kinds
+    assert frozenset() == access.enabled
 
 
 def test_a_reload_counts_for_the_next_request(
     tmp_path: Path, serve: Callable[..., WebServer]
 ) -> None:
     (tmp_path / "web.yml").write_text(USERS)
-    protection = Protection(tmp_path / "web.yml")
-    server = serve(FakeBackend(), guards=[protection.guard])
+    access = AccessControl(tmp_path / "web.yml")
+    server = serve(FakeBackend(), guards=[access.authorize])
     (tmp_path / "web.yml").write_text("")
 
     assert get(server).status == 401
-    protection.reload()
+    access.reload()
     assert get(server).status == 200

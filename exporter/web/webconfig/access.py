@@ -14,18 +14,18 @@ from aiohttp import web
 
 from exporter.web.reply import Reply, error_reply
 from exporter.web.tls import ServerTLS
-from exporter.web.webconfig.live import WebConfigReloader
 from exporter.web.webconfig.loader import RateLimit
 from exporter.web.webconfig.passwords import Passwords, TooManyChecksError
+from exporter.web.webconfig.reloader import WebConfigReloader
 
-__all__ = ["Protection", "TokenBucket"]
+__all__ = ["AccessControl", "TokenBucket"]
 
 log = structlog.get_logger()
 
 _BUSY_SECONDS = 5
 
 
-class Protection:
+class AccessControl:
     """Answers for a web configuration file whose changes count from the next request on.
 
     Args:
@@ -45,7 +45,7 @@ class Protection:
         self._config.reload()
 
     @property
-    def kinds(self) -> frozenset[str]:
+    def enabled(self) -> frozenset[str]:
         """What keeps strangers out, in words."""
         return self._config.current.protections
 
@@ -57,7 +57,7 @@ class Protection:
         """Return what every answer carries."""
         return self._config.current.headers
 
-    async def guard(self, request: web.BaseRequest) -> Reply | None:
+    async def authorize(self, request: web.BaseRequest) -> Reply | None:
         """Refuse who asks too often or is not known (a `Guard`)."""
         config = await self._config.newest()
         if config.rate_limit is not None and not self._limited_by(config.rate_limit).take():

@@ -8,8 +8,8 @@ from pathlib import Path
 import structlog
 
 from exporter.config.problems import ConfigError
-from exporter.web.webconfig.loader import Reading, WebConfig, read_web_config
-from exporter.web.webconfig.watch import Watch
+from exporter.web.webconfig.loader import LoadResult, WebConfig, read_web_config
+from exporter.web.webconfig.watch import FileWatcher
 
 __all__ = ["WebConfigReloader"]
 
@@ -20,7 +20,7 @@ class WebConfigReloader:
     """Reads a web configuration file, and again when it or a file it names has changed.
 
     What cannot be used leaves the old configuration in force and is logged once. So does a change
-    that would take a protection away: an empty file is a valid one, and a file that is being written
+    that would remove a protection: an empty file is a valid one, and a file that is being written
     is empty for a moment. `reload` lets such a change in.
 
     Args:
@@ -32,7 +32,7 @@ class WebConfigReloader:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._state = (WebConfig(), Watch())
+        self._state = (WebConfig(), FileWatcher())
         self._reading = asyncio.Lock()
         self.reload()
 
@@ -73,7 +73,7 @@ class WebConfigReloader:
             self._log_problems(reading)
         elif lost := self.current.protections - config.protections:
             log.error(
-                "web configuration takes a protection away, the old one stays in force until a reload",
+                "web configuration would remove a protection, keeping the old one until an explicit reload",
                 file=str(self._path),
                 protection=", ".join(sorted(lost)),
             )
@@ -82,7 +82,7 @@ class WebConfigReloader:
             log.info("web configuration read again", file=str(self._path))
         self._state = (config or self.current, reading.watch)
 
-    def _log_problems(self, reading: Reading) -> None:
+    def _log_problems(self, reading: LoadResult) -> None:
         for problem in reading.problems:
             log.error(
                 "web configuration cannot be used, the old one stays in force",

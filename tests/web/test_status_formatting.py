@@ -7,7 +7,7 @@ from web.support import NOON
 
 from exporter.vb365.errors import Reason
 from exporter.vb365.records.restore_session import SessionType
-from exporter.web.status.wording import (
+from exporter.web.status.formatting import (
     clock_time,
     counted,
     cut,

@@ -18,7 +18,7 @@ from exporter.config.grammar import Block
 from exporter.config.secrets import SecretSource
 from exporter.config.types import Reader, duration, flag, inline_secret, printable, whole_number
 
-__all__ = ["HEADERS", "HTTPBlock", "RateLimitBlock", "TLSBlock", "WebFile"]
+__all__ = ["HEADERS", "HTTPBlock", "RateLimitBlock", "ServerTLSBlock", "WebFile"]
 
 HEADERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -143,7 +143,7 @@ _client_auth = _unless_blank(
 )
 
 
-class TLSBlock(Block):
+class ServerTLSBlock(Block):
     """How the exporter speaks TLS, and which client certificates it wants."""
 
     cert: Annotated[SecretSource | None, _pem] = None
@@ -178,7 +178,7 @@ class RateLimitBlock(Block):
 class WebFile(Block):
     """A web configuration file."""
 
-    tls_server_config: TLSBlock | None = None
+    tls_server_config: ServerTLSBlock | None = None
     http_server_config: HTTPBlock | None = None
     basic_auth_users: dict[str, Annotated[bytes, Reader(_read_bcrypt_hash, {})]] | None = None
     rate_limit: RateLimitBlock | None = None
