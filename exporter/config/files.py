@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 __all__ = [
-    "Surroundings",
+    "LoadContext",
     "UnreadableError",
+    "ca_file_problem",
+    "key_pair_problem",
+    "read_problem",
     "read_start",
-    "why_no_authorities",
-    "why_no_certificate",
-    "why_unreadable",
 ]
 
 
@@ -24,7 +24,7 @@ class UnreadableError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class LoadContext:
     """What a configuration refers to besides itself: its directory and the environment."""
 
     directory: Path
@@ -61,7 +61,7 @@ def read_start(path: Path, most_bytes: int) -> bytes:
     raise UnreadableError(f"cannot be read: {reason}")
 
 
-def why_unreadable(path: Path) -> str | None:
+def read_problem(path: Path) -> str | None:
     """Why the file cannot be read (`cannot be read: ...`), or None when it can."""
     try:
         read_start(path, 1)
@@ -70,9 +70,9 @@ def why_unreadable(path: Path) -> str | None:
     return None
 
 
-def why_no_authorities(path: Path, context: ssl.SSLContext | None = None) -> str | None:
+def ca_file_problem(path: Path, context: ssl.SSLContext | None = None) -> str | None:
     """Why the file cannot be a `ca_file`, or None when it can; `context` trusts it from then on."""
-    problem = why_unreadable(path)
+    problem = read_problem(path)
     if problem is not None:
         return f"{path} {problem}"
     context = context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -83,7 +83,7 @@ def why_no_authorities(path: Path, context: ssl.SSLContext | None = None) -> str
     return None
 
 
-def why_no_certificate(
+def key_pair_problem(
     cert_file: Path, key_file: Path, context: ssl.SSLContext | None = None
 ) -> str | None:
     """Why these readable files are no certificate and its key, or None when they are.

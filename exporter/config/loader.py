@@ -6,13 +6,13 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from exporter.config.files import Surroundings
+from exporter.config.files import LoadContext
 from exporter.config.grammar import ConfigFile
 from exporter.config.model import Config
-from exporter.config.problems import ConfigError, Findings, Problem
+from exporter.config.problems import ConfigError, Problem, ProblemCollector
 from exporter.config.resolve import resolve
 from exporter.config.shape import read_shape
-from exporter.config.unused import advise
+from exporter.config.unused import unused_settings
 from exporter.config.yaml_file import parse_document, read_document
 
 __all__ = ["check_lines", "load_config", "parse_config"]
@@ -28,8 +28,8 @@ def load_config(path: Path, *, environ: Mapping[str, str] = os.environ) -> Confi
     Raises:
         ConfigError: the file cannot be used.
     """
-    document, findings = read_document(path)
-    return _config(document, findings, str(path), _surroundings(path.parent, environ))
+    document, problems = read_document(path)
+    return _config(document, problems, str(path), _context(path.parent, environ))
 
 
 def parse_config(
@@ -40,8 +40,8 @@ def parse_config(
     environ: Mapping[str, str] = os.environ,
 ) -> Config:
     """The same for the text of a file that would lie in that directory under that name."""
-    document, findings = parse_document(text.encode(errors="surrogatepass"), name)
-    return _config(document, findings, name, _surroundings(directory, environ))
+    document, problems = parse_document(text.encode(errors="surrogatepass"), name)
+    return _config(document, problems, name, _context(directory, environ))
 
 
 def check_lines(
@@ -58,18 +58,20 @@ def check_lines(
     return (), tuple(f"warning: {problem}" for problem in config.warnings)
 
 
-def _surroundings(directory: Path, environ: Mapping[str, str]) -> Surroundings:
-    return Surroundings(directory=directory.absolute(), environ=environ)
+def _context(directory: Path, environ: Mapping[str, str]) -> LoadContext:
+    return LoadContext(directory=directory.absolute(), environ=environ)
 
 
-def _config(document: object, findings: Findings, name: str, surroundings: Surroundings) -> Config:
+def _config(
+    document: object, problems: ProblemCollector, name: str, context: LoadContext
+) -> Config:
     if document is None:
         raise ConfigError([Problem(name, "is empty; it needs at least servers")])
     if not isinstance(document, dict):
         raise ConfigError([Problem(name, "must be a mapping of keys such as servers")])
-    file = read_shape(ConfigFile, document, findings)
-    config = resolve(file, findings, surroundings)
+    file = read_shape(ConfigFile, document, problems)
+    config = resolve(file, problems, context)
     if config is None:
         # Not inside an except block: no cause that could hold a secret hangs on it.
-        raise ConfigError(findings.problems)
-    return config.model_copy(update={"warnings": advise(file, config)})
+        raise ConfigError(problems.found)
+    return config.model_copy(update={"warnings": unused_settings(file, config)})

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-__all__ = ["ConfigError", "Findings", "Location", "Problem", "dotted", "shown_key"]
+__all__ = ["ConfigError", "Location", "Problem", "ProblemCollector", "dotted", "shown_key"]
 
 Location = tuple[str | int, ...]
 """Keys and list indices on the way from the top of the file to a value."""
@@ -36,21 +36,21 @@ class ConfigError(Exception):
 
 
 @dataclass(slots=True, kw_only=True)
-class Findings:
+class ProblemCollector:
     """Collects problems while a file is worked through, so that one does not hide the next."""
 
-    problems: list[Problem] = field(default_factory=list)
-    spoilt: set[Location] = field(default_factory=set)
+    found: list[Problem] = field(default_factory=list)
+    invalid: set[Location] = field(default_factory=set)
     """Places whose value is already reported and was left out."""
 
     def report(self, location: Location, message: str) -> None:
         """Note a problem at that place."""
-        self.problems.append(Problem(dotted(location), message))
+        self.found.append(Problem(dotted(location), message))
 
-    def is_spoilt(self, location: Location) -> bool:
+    def is_invalid(self, location: Location) -> bool:
         """Tell whether the value there, one around it or one inside it was left out."""
         return any(
-            bad[: len(location)] == location or location[: len(bad)] == bad for bad in self.spoilt
+            bad[: len(location)] == location or location[: len(bad)] == bad for bad in self.invalid
         )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import ValidationError
 
 from exporter.config.grammar import Block, keys_below
-from exporter.config.problems import Findings, Location, dotted
+from exporter.config.problems import Location, ProblemCollector, dotted
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -21,13 +21,13 @@ F = TypeVar("F", bound=Block)
 _Keys = Sequence[tuple[str, str]]
 
 
-def read_shape(grammar: type[F], document: dict[str, object], findings: Findings) -> F:
-    """The file's blocks, without what was reported; `findings` says what and where.
+def read_shape(grammar: type[F], document: dict[str, object], problems: ProblemCollector) -> F:
+    """The file's blocks, without what was reported; `problems` says what and where.
 
     Args:
         grammar: the block that is the whole file.
         document: what the file holds.
-        findings: takes the problems and the places that were left out.
+        problems: takes the problems and the places that were left out.
     """
     try:
         return grammar.model_validate(document)
@@ -35,13 +35,13 @@ def read_shape(grammar: type[F], document: dict[str, object], findings: Findings
         details = error.errors(include_url=False, include_input=False)
     keys = tuple(keys_below(grammar))
     unknown = [detail["loc"] for detail in details if detail["type"] == "extra_forbidden"]
-    findings.spoilt |= {detail["loc"] for detail in details}
+    problems.invalid |= {detail["loc"] for detail in details}
     for detail in details:
-        findings.report(detail["loc"], _message(detail, keys))
-    rest = _without_spoilt(document, (), findings.spoilt)
+        problems.report(detail["loc"], _message(detail, keys))
+    rest = _without_invalid(document, (), problems.invalid)
     # A misspelt key is one mistake: the key that was meant is not missing as well.
     meant_keys = ((place[:-1], _nearest(place, keys)) for place in unknown)
-    findings.spoilt |= {(*block, meant) for block, meant in meant_keys if meant}
+    problems.invalid |= {(*block, meant) for block, meant in meant_keys if meant}
     return grammar.model_validate(rest)
 
 
@@ -79,22 +79,22 @@ def _under(block: str) -> str:
     return f"under {block}" if block else "at the top"
 
 
-def _without_spoilt(value: object, location: Location, spoilt: set[Location]) -> object:
-    """The same document without the places that are spoilt.
+def _without_invalid(value: object, location: Location, invalid: set[Location]) -> object:
+    """The same document without the places that are invalid.
 
     A server that is no mapping becomes an empty one, so that its neighbours keep their index.
     """
     if isinstance(value, dict):
         return {
-            key: _without_spoilt(inner, (*location, key), spoilt)
+            key: _without_invalid(inner, (*location, key), invalid)
             for key, inner in value.items()
-            if (*location, key) not in spoilt
+            if (*location, key) not in invalid
         }
     if isinstance(value, list):
-        kept = [(*location, i) not in spoilt for i in range(len(value))]
+        kept = [(*location, i) not in invalid for i in range(len(value))]
         if location == ("servers",):
             return [
-                _without_spoilt(inner, (*location, i), spoilt) if kept[i] else {}
+                _without_invalid(inner, (*location, i), invalid) if kept[i] else {}
                 for i, inner in enumerate(value)
             ]
         return [inner for i, inner in enumerate(value) if kept[i]]

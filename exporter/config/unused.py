@@ -8,10 +8,10 @@ from exporter.config.grammar import ConfigFile, ServerBlock, SessionsBlock
 from exporter.config.model import Config, ServerConfig
 from exporter.config.problems import Location, Problem, dotted
 
-__all__ = ["advise"]
+__all__ = ["unused_settings"]
 
 
-def advise(file: ConfigFile, config: Config) -> tuple[Problem, ...]:
+def unused_settings(file: ConfigFile, config: Config) -> tuple[Problem, ...]:
     """A problem per unused or shadowed setting of the file, in the file's order."""
     return tuple(Problem(dotted(place), message) for place, message in _unused(file, config))
 

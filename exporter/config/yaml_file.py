@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from exporter.config.files import UnreadableError, read_start
-from exporter.config.problems import ConfigError, Findings, Location, Problem
+from exporter.config.problems import ConfigError, Location, Problem, ProblemCollector
 
 __all__ = ["parse_document", "read_document"]
 
@@ -35,7 +35,7 @@ _OWN_WORDS = {
 """By how PyYAML's message starts, what is said instead: its own words may repeat a secret."""
 
 
-def read_document(path: Path) -> tuple[object, Findings]:
+def read_document(path: Path) -> tuple[object, ProblemCollector]:
     """Read a YAML file; see `parse_document`. The path as given is the place of its problems."""
     name = str(path)
     try:
@@ -45,10 +45,10 @@ def read_document(path: Path) -> tuple[object, Findings]:
     return parse_document(data, name)
 
 
-def parse_document(data: bytes, name: str) -> tuple[object, Findings]:
+def parse_document(data: bytes, name: str) -> tuple[object, ProblemCollector]:
     """Turn YAML into dicts with text keys, lists, text, numbers, booleans and None.
 
-    Dates stay text. Duplicate keys are among the returned findings; the first one counts.
+    Dates stay text. Duplicate keys are among the returned problems; the first one counts.
 
     Args:
         data: the file's content, in UTF-8.
@@ -57,16 +57,16 @@ def parse_document(data: bytes, name: str) -> tuple[object, Findings]:
     Raises:
         ConfigError: the text is no YAML, or more of it than a configuration can be.
     """
-    findings = Findings()
+    problems = ProblemCollector()
     if len(data) > LARGEST_FILE_BYTES:
         raise ConfigError([Problem(name, f"is larger than {LARGEST_FILE_BYTES // 1024} KiB")])
     try:
         node = _compose(data)
-        value = None if node is None else _Builder(findings).value(node, ())
+        value = None if node is None else _Builder(problems).value(node, ())
     except _RefusedError as error:
         problem = Problem(name, str(error))
     else:
-        return value, findings
+        return value, problems
     # Out here, the error carries no context: that may hold parts of the file.
     raise ConfigError([problem])
 
@@ -123,8 +123,8 @@ def _in_own_words(problem: str) -> str:
 class _Builder:
     """Makes values of nodes."""
 
-    def __init__(self, findings: Findings) -> None:
-        self._findings = findings
+    def __init__(self, problems: ProblemCollector) -> None:
+        self._findings = problems
         self._left = _MOST_VALUES
         self._open: set[int] = set()
 

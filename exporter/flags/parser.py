@@ -12,7 +12,7 @@ from typing import Any, NoReturn, cast
 
 from exporter import __version__
 from exporter.flags.rows import ENVIRONMENT_PREFIX, FLAGS, Flag, Options
-from exporter.flags.rules import contradiction
+from exporter.flags.rules import conflict
 
 __all__ = ["PROGRAM", "parse", "version_line"]
 
@@ -56,8 +56,8 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> 
             flag.name,
             dest=flag.attribute,
             action="append",
-            nargs=None if flag.bare is None else "?",
-            const=flag.bare,
+            nargs=None if flag.const is None else "?",
+            const=flag.const,
         )
     given = vars(parser.parse_args(arguments))
     values: dict[str, object] = {}
@@ -77,7 +77,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> 
             parser.error(f"{origin}: {error}, not {', '.join(texts)!r}")
         origins[flag.attribute] = origin
     options = Options(**cast("dict[str, Any]", values))
-    problem = contradiction(options, origins)
+    problem = conflict(options, origins)
     if problem is not None:
         parser.error(problem)
     return options
@@ -126,13 +126,13 @@ def _help_row(left: str, right: str) -> list[str]:
 
 
 def _shown(flag: Flag) -> str:
-    if flag.bare is None:
+    if flag.const is None:
         return f"{flag.name}={flag.metavar}"
     return f"{flag.name}[={flag.metavar}]" if flag.metavar else flag.name
 
 
 def _explained(flag: Flag) -> str:
     repeat = " Repeatable." if flag.repeatable else ""
-    has_default = flag.default is not None and flag.bare is None
+    has_default = flag.default is not None and flag.const is None
     default = f" Default:\N{NO-BREAK SPACE}{flag.default}" if has_default else ""
     return f"{flag.help}{repeat}{default}"

@@ -12,11 +12,11 @@ from typing import get_args
 
 __all__ = [
     "ListenAddress",
+    "boolean",
+    "choice",
     "file",
     "limit",
     "listen_address",
-    "one_of",
-    "truth",
     "url_path",
     "whole_number",
 ]
@@ -38,7 +38,7 @@ class ListenAddress:
         return f"{host}:{self.port}"
 
 
-def truth(text: str) -> bool:
+def boolean(text: str) -> bool:
     """A switch's value, as Kubernetes and Go write it."""
     words = {"true": True, "1": True, "false": False, "0": False}
     if text.lower() not in words:
@@ -46,7 +46,7 @@ def truth(text: str) -> bool:
     return words[text.lower()]
 
 
-def one_of(words: object) -> Callable[[str], str]:
+def choice(words: object) -> Callable[[str], str]:
     """Makes the reader of the words of a Literal type, in any case."""
     options = get_args(words)
 

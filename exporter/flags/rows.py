@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 from exporter.flags.readers import (
     ListenAddress,
+    boolean,
+    choice,
     file,
     limit,
     listen_address,
-    one_of,
-    truth,
     url_path,
     whole_number,
 )
@@ -33,7 +33,7 @@ _MOST_SHARDS = 1000
 class Flag:
     """What the parser, `--help` and the documentation know of a flag.
 
-    `read` turns text into the value and raises ValueError with what it must be. `bare` is the text
+    `read` turns text into the value and raises ValueError with what it must be. `const` is the text
     that the flag means when it is given without a value, if it may be. Without a default it is None
     until it is given.
     """
@@ -44,7 +44,7 @@ class Flag:
     read: Callable[[str], object]
     default: str | None
     metavar: str
-    bare: str | None
+    const: str | None
     repeatable: bool
 
     @property
@@ -76,7 +76,7 @@ def _flag(
     read: Callable[[str], object],
     default: str | None = None,
     metavar: str = "",
-    bare: str | None = None,
+    const: str | None = None,
     repeatable: bool = False,
 ) -> Any:
     """A field of Options for the flag of that name."""
@@ -87,7 +87,7 @@ def _flag(
         read=read,
         default=default,
         metavar=metavar,
-        bare=bare,
+        const=const,
         repeatable=repeatable,
     )
     value = None if default is None else flag.value([default])
@@ -96,7 +96,7 @@ def _flag(
 
 def _switch(name: str, text: str, *, group: str) -> Any:
     """A flag that is off; `--x` and `--x=true` switch it on."""
-    return _flag(name, text, group=group, read=truth, default="false", bare="true")
+    return _flag(name, text, group=group, read=boolean, default="false", const="true")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,9 +140,9 @@ class Options:
         "Print the restore sessions of each server, running ones first, then the newest, as a "
         "table or as JSON for scripts, and exit.",
         group="Running once",
-        read=one_of(ListFormat),
+        read=choice(ListFormat),
         metavar="json",
-        bare="table",
+        const="table",
     )
     web_listen_address: tuple[ListenAddress, ...] = _flag(
         "--web.listen-address",
@@ -214,7 +214,7 @@ class Options:
         "--log.level",
         "Least severe log events to write: debug, info, warn or error.",
         group="Log",
-        read=one_of(LogLevel),
+        read=choice(LogLevel),
         default="info",
         metavar="LEVEL",
     )
@@ -222,7 +222,7 @@ class Options:
         "--log.format",
         "Format of the log on standard error: logfmt or json.",
         group="Log",
-        read=one_of(LogFormat),
+        read=choice(LogFormat),
         default="logfmt",
         metavar="FORMAT",
     )

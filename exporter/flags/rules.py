@@ -8,13 +8,13 @@ from pathlib import Path
 
 from exporter.flags.rows import FLAGS, Options
 
-__all__ = ["contradiction"]
+__all__ = ["conflict"]
 
 # Each of these does something and exits; without any of them the exporter serves.
 _COMMANDS = ("config_check", "once", "list_sessions")
 
 
-def contradiction(options: Options, origins: Mapping[str, str]) -> str | None:
+def conflict(options: Options, origins: Mapping[str, str]) -> str | None:
     """What is wrong with the flags taken together, in words; None when they go together.
 
     Args:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from exporter.config import ConfigError, parse_config
 from exporter.config.grammar import ConfigFile, keys_below
-from exporter.config.problems import Findings, Problem, dotted
+from exporter.config.problems import Problem, ProblemCollector, dotted
 from exporter.config.shape import read_shape
 
 Problems = Callable[[str], list[str]]
@@ -550,10 +550,10 @@ def test_every_key_refuses_a_value_of_any_wrong_kind_in_words_of_our_own() -> No
                 document = {
                     step: [document] if step == "servers" and len(location) > 1 else document
                 }
-            findings = Findings()
+            problems = ProblemCollector()
             assert isinstance(document, dict)
-            read_shape(ConfigFile, document, findings)
-            for problem in findings.problems:
+            read_shape(ConfigFile, document, problems)
+            for problem in problems.found:
                 assert not problem.message.startswith(("Input", "Value error", "is not valid"))
                 assert "pydantic" not in problem.message
 

@@ -13,7 +13,7 @@ import yaml
 import exporter.config
 from exporter.config import Config, parse_config
 from exporter.config.grammar import ConfigFile, keys_below
-from exporter.config.problems import Findings
+from exporter.config.problems import ProblemCollector
 from exporter.config.schema import json_schema, schema_text
 from exporter.config.shape import read_shape
 
@@ -102,11 +102,11 @@ def test_the_example_is_valid_as_it_stands(
 
 
 def test_the_keys_that_the_example_offers_have_values_that_can_be_read() -> None:
-    findings = Findings()
+    problems = ProblemCollector()
 
-    read_shape(ConfigFile, whole_example(), findings)
+    read_shape(ConfigFile, whole_example(), problems)
 
-    assert findings.problems == []
+    assert problems.found == []
 
 
 def test_defaults_for_editors_are_those_in_force(tmp_path: Path) -> None:

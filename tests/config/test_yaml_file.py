@@ -40,19 +40,19 @@ def problem_of(text: str | bytes) -> str:
     ],
 )
 def test_yaml_becomes_plain_values(text: str, value: object) -> None:
-    document, findings = parse_document(text.encode(), "config.yaml")
+    document, problems = parse_document(text.encode(), "config.yaml")
 
     assert value == document
-    assert findings.problems == []
+    assert problems.found == []
 
 
 def test_duplicate_keys_are_all_reported_with_their_lines() -> None:
     text = "a: 1\nb:\n  - c: 1\n    d: 2\n    c: 3\na: 4\n"
 
-    document, findings = parse_document(text.encode(), "config.yaml")
+    document, problems = parse_document(text.encode(), "config.yaml")
 
     assert document == {"a": 1, "b": [{"c": 1, "d": 2}]}
-    assert [str(problem) for problem in findings.problems] == [
+    assert [str(problem) for problem in problems.found] == [
         "b[0].c: duplicate key in line 5, first in line 3",
         "a: duplicate key in line 6, first in line 1",
     ]
@@ -61,10 +61,10 @@ def test_duplicate_keys_are_all_reported_with_their_lines() -> None:
 def test_a_merged_key_that_is_overruled_is_no_duplicate_wherever_the_alias_is_used() -> None:
     text = "a: &a {x: 1}\nb: &b {<<: *a, x: 2}\nc: {<<: *b}\nd: {<<: *b, x: 3}\n"
 
-    document, findings = parse_document(text.encode(), "config.yaml")
+    document, problems = parse_document(text.encode(), "config.yaml")
 
     assert document == {"a": {"x": 1}, "b": {"x": 2}, "c": {"x": 2}, "d": {"x": 3}}
-    assert findings.problems == []
+    assert problems.found == []
 
 
 @pytest.mark.parametrize(
@@ -142,10 +142,10 @@ def test_whatever_the_bytes_are_there_is_a_value_or_a_config_error(data: bytes) 
     )
 )
 def test_what_is_dumped_as_yaml_is_read_as_the_same_values(value: object) -> None:
-    document, findings = parse_document(yaml.safe_dump(value).encode(), "config.yaml")
+    document, problems = parse_document(yaml.safe_dump(value).encode(), "config.yaml")
 
     assert value == document
-    assert findings.problems == []
+    assert problems.found == []
 
 
 def test_a_missing_file_is_named_as_it_was_given(

@@ -349,7 +349,7 @@ def test_help_tells_every_flag_with_its_default_in_lines_that_fit(
     for flag in FLAGS:
         assert f"  {flag.name}" in told.out
         assert flag.help in words
-        if flag.bare is None and flag.default is not None:
+        if flag.const is None and flag.default is not None:
             assert f"Default: {flag.default}\n" in told.out
     assert "--version" in told.out
     assert "VB365_EXPORTER_LOG_LEVEL" in told.out

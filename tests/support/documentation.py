@@ -42,7 +42,7 @@ def flags_table() -> str:
     """Every flag, in the order of `--help`."""
     rows = ["| flag | default | meaning |", "|---|---|---|"]
     for flag in FLAGS:
-        has_default = flag.default is not None and flag.bare is None
+        has_default = flag.default is not None and flag.const is None
         default = f"`{flag.default}`" if has_default else ""
         rows.append(
             f"| `{flag.name}` | {default} | {flag.help}{' Repeatable.' if flag.repeatable else ''} |"

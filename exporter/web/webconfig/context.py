@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from exporter.config.files import why_no_authorities, why_no_certificate, why_unreadable
-from exporter.config.problems import Findings
+from exporter.config.files import ca_file_problem, key_pair_problem, read_problem
+from exporter.config.problems import ProblemCollector
 from exporter.config.secrets import SecretSource, SecretUnavailableError
 from exporter.web.tls import AlertingContext, ServerTLS
 from exporter.web.webconfig.model import ServerTLSBlock
@@ -22,7 +22,7 @@ _PLACE = "tls_server_config"
 
 
 def server_tls(
-    block: ServerTLSBlock, directory: Path, watch: FileWatcher, findings: Findings
+    block: ServerTLSBlock, directory: Path, watch: FileWatcher, problems: ProblemCollector
 ) -> ServerTLS:
     """TLS with the block's certificate and rules; it is of use when nothing was found wrong.
 
@@ -30,7 +30,7 @@ def server_tls(
         block: what is written.
         directory: where relative paths start.
         watch: takes the files that are read.
-        findings: takes the problems.
+        problems: takes the problems.
     """
     context = AlertingContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(["http/1.1"])
@@ -38,7 +38,7 @@ def server_tls(
     context.options |= ssl.OP_NO_RENEGOTIATION
     # As in Go, whatever is in the client's CA file is trusted, be it a root or not.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    _Block(block, directory, watch, findings).put_into(context)
+    _Block(block, directory, watch, problems).put_into(context)
     names = block.client_allowed_sans
     return ServerTLS(context=context, allowed_names=None if names is None else frozenset(names))
 
@@ -47,12 +47,12 @@ class _Block:
     """One block on its way into a context."""
 
     def __init__(
-        self, block: ServerTLSBlock, directory: Path, watch: FileWatcher, findings: Findings
+        self, block: ServerTLSBlock, directory: Path, watch: FileWatcher, problems: ProblemCollector
     ) -> None:
         self._block = block
         self._directory = directory
         self._watch = watch
-        self._findings = findings
+        self._problems = problems
 
     def put_into(self, context: ssl.SSLContext) -> None:
         self._load_certificate(context)
@@ -62,11 +62,11 @@ class _Block:
         self._set_curve(context)
 
     def _report(self, key: str, message: str) -> None:
-        self._findings.report((_PLACE, key), message)
+        self._problems.report((_PLACE, key), message)
 
     def _written(self, key: str) -> bool:
-        spoilt = self._findings.is_spoilt((_PLACE, key))
-        return spoilt or getattr(self._block, key) is not None
+        invalid = self._problems.is_invalid((_PLACE, key))
+        return invalid or getattr(self._block, key) is not None
 
     def _load_certificate(self, context: ssl.SSLContext) -> None:
         with ExitStack() as stack:
@@ -74,7 +74,7 @@ class _Block:
             cert_file, key_file = pair
             if cert_file is None or key_file is None:
                 return
-            problem = why_no_certificate(cert_file, key_file, context)
+            problem = key_pair_problem(cert_file, key_file, context)
         if problem is not None:
             in_files = self._block.cert is None and self._block.key is None
             self._report(
@@ -91,7 +91,7 @@ class _Block:
             self._report(file, "is needed for TLS")
         elif (name := getattr(self._block, file)) is not None:
             path = self._watch.add(self._directory / name)
-            problem = why_unreadable(path)
+            problem = read_problem(path)
             if problem is None:
                 return path
             self._report(file, f"{path} {problem}")
@@ -112,7 +112,7 @@ class _Block:
 
     def _load_clients(self, context: ssl.SSLContext) -> None:
         block = self._block
-        auth_known = not self._findings.is_spoilt((_PLACE, "client_auth_type"))
+        auth_known = not self._problems.is_invalid((_PLACE, "client_auth_type"))
         verify = block.client_auth_type or ssl.CERT_NONE
         authorities = [key for key in ("client_ca", "client_ca_file") if self._written(key)]
         if len(authorities) > 1:
@@ -127,7 +127,7 @@ class _Block:
         context.verify_mode = verify
         if block.client_ca_file is not None:
             path = self._watch.add(self._directory / block.client_ca_file)
-            if problem := why_no_authorities(path, context):
+            if problem := ca_file_problem(path, context):
                 self._report("client_ca_file", problem)
         elif text := self._text("client_ca"):
             try:
@@ -149,7 +149,7 @@ class _Block:
         """Choose the cipher suites of TLS 1.2."""
         if self._block.prefer_server_cipher_suites is False:
             context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
-        if not self._block.cipher_suites or self._findings.is_spoilt((_PLACE, "cipher_suites")):
+        if not self._block.cipher_suites or self._problems.is_invalid((_PLACE, "cipher_suites")):
             return
         chosen = set(filter(None, self._block.cipher_suites))
         if chosen:

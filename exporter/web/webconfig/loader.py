@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from exporter.config.problems import ConfigError, Findings, Problem
+from exporter.config.problems import ConfigError, Problem, ProblemCollector
 from exporter.config.shape import read_shape
 from exporter.config.yaml_file import read_document
 from exporter.web.tls import ServerTLS
@@ -73,47 +73,47 @@ def check_lines(path: Path) -> tuple[str, ...]:
 
 
 def _config(path: Path, watch: FileWatcher) -> WebConfig:
-    document, findings = read_document(path)
+    document, problems = read_document(path)
     if document is None:
         return WebConfig()
     if not isinstance(document, dict):
         raise ConfigError(
             [Problem(str(path), "must be a mapping of keys such as basic_auth_users")]
         )
-    file = read_shape(WebFile, document, findings)
+    file = read_shape(WebFile, document, problems)
     tls = None
     if (block := file.tls_server_config) is not None and block != ServerTLSBlock():
-        tls = server_tls(block, path.parent, watch, findings)
-    headers = _headers(file.http_server_config or HTTPBlock(), findings)
-    limit = _rate_limit(file.rate_limit or RateLimitBlock(), findings)
-    users = _users(file.basic_auth_users or {}, findings)
-    if findings.problems:
-        raise ConfigError(findings.problems)
+        tls = server_tls(block, path.parent, watch, problems)
+    headers = _headers(file.http_server_config or HTTPBlock(), problems)
+    limit = _rate_limit(file.rate_limit or RateLimitBlock(), problems)
+    users = _users(file.basic_auth_users or {}, problems)
+    if problems.found:
+        raise ConfigError(problems.found)
     return WebConfig(tls=tls, users=users, headers=headers, rate_limit=limit)
 
 
-def _headers(block: HTTPBlock, findings: Findings) -> tuple[tuple[str, str], ...]:
+def _headers(block: HTTPBlock, problems: ProblemCollector) -> tuple[tuple[str, str], ...]:
     given = {name: value for name, value in (block.headers or {}).items() if value is not None}
     for name, value in given.items():
         place = ("http_server_config", "headers", name)
         if name not in HEADERS:
-            findings.report(place, f"cannot be set; only {', '.join(HEADERS)} can")
+            problems.report(place, f"cannot be set; only {', '.join(HEADERS)} can")
         elif HEADERS[name] and value not in HEADERS[name]:
-            findings.report(place, f"must be {' or '.join(HEADERS[name])}")
+            problems.report(place, f"must be {' or '.join(HEADERS[name])}")
     return tuple(given.items())
 
 
-def _rate_limit(block: RateLimitBlock, findings: Findings) -> RateLimit | None:
+def _rate_limit(block: RateLimitBlock, problems: ProblemCollector) -> RateLimit | None:
     if not block.interval:
         return None
-    if not block.burst and not findings.is_spoilt(("rate_limit", "burst")):
-        findings.report(("rate_limit", "burst"), "must be at least 1, or nothing is answered")
+    if not block.burst and not problems.is_invalid(("rate_limit", "burst")):
+        problems.report(("rate_limit", "burst"), "must be at least 1, or nothing is answered")
     return RateLimit(interval_seconds=block.interval, burst=block.burst or 0)
 
 
-def _users(given: Mapping[str, bytes], findings: Findings) -> Mapping[bytes, bytes]:
+def _users(given: Mapping[str, bytes], problems: ProblemCollector) -> Mapping[bytes, bytes]:
     for name in given:
         if ":" in name:
             message = "a user name with a colon cannot be sent"
-            findings.report(("basic_auth_users", name), message)
+            problems.report(("basic_auth_users", name), message)
     return {name.encode(errors="surrogatepass"): hashed for name, hashed in given.items()}
