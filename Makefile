@@ -65,6 +65,12 @@ chaos: $(READY) ## ten minutes of all troubles at random beside a healthy server
 restarts: $(READY) ## ten minutes of killing feed, server and exporter at random: nothing lost, nothing twice; RESTARTS_SECONDS=n for others
 	$(BIN)/pytest tests/restarts --restarts-seconds=$(RESTARTS_SECONDS) --timeout=0 -s
 
+.PHONY: mutants
+mutants: $(READY) ## change the code in small ways and count the changes that the unit tests notice, about half an hour
+	rm -rf mutants
+	$(BIN)/mutmut run
+	PYTHONPATH=tests $(BIN)/python -m support.mutation_score
+
 .PHONY: bench
 bench: $(READY) ## run the benchmarks and print their figures
 	@for bench in tests/bench/*.py; do PYTHONPATH=tests $(BIN)/python $$bench || exit 1; done
@@ -123,4 +129,4 @@ lock: ## renew the locked dependencies (needs the package registry)
 
 .PHONY: clean
 clean: ## remove what the other targets made
-	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) dist mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
