@@ -1,4 +1,4 @@
-"""`python -m exporter` does what the command does."""
+"""Run the command as `python -m exporter`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The command: flags to options, options to the one-shot commands or to the daemon."""
+"""The command line: flags to a command, errors to an exit status."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import partial
 import structlog
 
 from exporter import logs
-from exporter.commands.serve import run_daemon
+from exporter.commands.serve import serve
 from exporter.config import Config, ConfigError, check_lines, load_config
 from exporter.config.sharding import select_shard
 from exporter.flags import Options, parse
@@ -27,36 +27,36 @@ log = structlog.get_logger()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status: 0 ok, 1 failure.
+    """Run the command and return its exit status: 0 for success, 1 for failure.
 
     Raises:
         SystemExit: 2 for wrong usage; 0 for `--help` and `--version`.
     """
     options = parse(sys.argv[1:] if arguments is None else arguments)
     if options.config_check:
-        return _check(options)
+        return _check_config(options)
     logs.configure(level=options.log_level, log_format=options.log_format)
     logs.log_uncaught()
     raise_gc_threshold()
     try:
-        with _configuration(options) as load:
+        with _config_loader(options) as load:
             if options.once or options.list_sessions:
                 return _run_once(options, load())
-            return run_daemon(options, load, introduce=_introduction(options, load))
+            return serve(options, load, on_listening=_demo_banner(options, load))
     except ConfigError as error:
         for problem in error.problems:
             log.error(  # noqa: TRY400 - the problems are the user's, a traceback would hide them
                 "configuration cannot be used", place=problem.place, problem=problem.message
             )
     except (WebServerError, NotActivatedError) as error:
-        log.error("cannot serve", error=str(error))  # noqa: TRY400 - the message says it all
+        log.error("cannot serve", error=str(error))  # noqa: TRY400 - the message is complete
     except OutputError as error:
         log.error("cannot write", error=str(error))  # noqa: TRY400 - the same
     return 1
 
 
-def _check(options: Options) -> int:
-    """Tell every problem of the configuration files, a line each."""
+def _check_config(options: Options) -> int:
+    """Print the problems of the configuration files, one per line; return 1 if there are errors."""
     errors, warnings = check_lines(options.config_file)
     if options.web_config_file is not None:
         errors += web_check_lines(options.web_config_file)
@@ -66,12 +66,12 @@ def _check(options: Options) -> int:
 
 
 @contextmanager
-def _configuration(options: Options) -> Iterator[Callable[[], Config]]:
-    """What loads the configuration that is asked for, while what it needs runs."""
+def _config_loader(options: Options) -> Iterator[Callable[[], Config]]:
+    """Return a function that loads the configuration; with `--demo`, keep the simulator running meanwhile."""
     if not options.demo:
         yield partial(_load, options)
         return
-    # The daemon never loads the simulator; only the demo does.
+    # Only the demo imports the simulator.
     from exporter.commands.demo import demo_config  # noqa: PLC0415
 
     with demo_config() as config:
@@ -79,10 +79,10 @@ def _configuration(options: Options) -> Iterator[Callable[[], Config]]:
 
 
 def _load(options: Options) -> Config:
-    """The configuration file, and of its servers those of this shard; tells of settings without effect."""
+    """Load the configuration file and select the servers of this shard."""
     config = load_config(options.config_file)
     for warning in config.warnings:
-        log.warning("setting without effect", place=warning.place, problem=warning.message)
+        log.warning("setting has no effect", place=warning.place, problem=warning.message)
     config = select_shard(config, options.shard, options.total_shards)
     if not config.servers:
         log.warning(
@@ -94,8 +94,8 @@ def _load(options: Options) -> Config:
 
 
 def _run_once(options: Options, config: Config) -> int:
-    """Do what ends by itself, unless a signal ends it before."""
-    # The daemon starts without them.
+    """Run a one-shot command until it finishes or is interrupted."""
+    # `serve` starts without these modules.
     from exporter.commands.list_sessions import list_sessions  # noqa: PLC0415
     from exporter.commands.once import poll_once  # noqa: PLC0415
 
@@ -105,14 +105,14 @@ def _run_once(options: Options, config: Config) -> int:
         return poll_once(config, options.output_file, stop, audit_log_file=options.audit_log_file)
 
 
-def _introduction(options: Options, load: Callable[[], Config]) -> Callable[[str], None]:
-    """What says on standard output what there is to open; only the demo does."""
+def _demo_banner(options: Options, load: Callable[[], Config]) -> Callable[[str], None]:
+    """Return a callback that prints the demo's URLs; without `--demo` it prints nothing."""
 
-    def introduce(url: str) -> None:
+    def print_urls(url: str) -> None:
         if options.demo:
-            from exporter.commands.demo import introduction  # noqa: PLC0415 - as above
+            from exporter.commands.demo import banner  # noqa: PLC0415 - as above
 
-            sys.stdout.write(introduction(url, options.web_telemetry_path, load()))
+            sys.stdout.write(banner(url, options.web_telemetry_path, load()))
             sys.stdout.flush()
 
-    return introduce
+    return print_urls

@@ -6,11 +6,22 @@ import itertools
 import math
 import unicodedata
 from collections.abc import Sequence
+from datetime import datetime
 
-__all__ = ["format_table", "human_duration"]
+__all__ = ["format_instant", "format_table", "human_duration"]
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _COLUMN_GAP = "  "
+
+
+def format_instant(moment: datetime, timespec: str = "seconds") -> str:
+    """Format an instant in UTC as in RFC 3339, with a `Z`: `2026-03-01T12:00:00Z`.
+
+    Args:
+        moment: the instant, in UTC.
+        timespec: the precision, as in `datetime.isoformat`.
+    """
+    return moment.isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
 def human_duration(seconds: float | None) -> str:

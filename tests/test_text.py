@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.text import format_table, human_duration
+from exporter.text import format_instant, format_table, human_duration
 
 PRINTABLE = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=20)
 
@@ -77,3 +78,10 @@ def test_the_second_column_begins_at_the_same_place_in_every_line(
         for line, (_, second) in zip(lines, cells, strict=True)
     }
     assert starts == {2 + max(columns(first) for first, _ in cells)}
+
+
+def test_an_instant_is_in_utc_with_a_z_and_the_given_precision() -> None:
+    moment = datetime(2026, 3, 1, 12, 0, 0, 123456, UTC)
+
+    assert format_instant(moment) == "2026-03-01T12:00:00Z"
+    assert format_instant(moment, "milliseconds") == "2026-03-01T12:00:00.123Z"

@@ -1,1 +1,1 @@
-"""What the program can do, one file for each command."""
+"""The things the program can do, one module each."""

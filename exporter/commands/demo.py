@@ -1,4 +1,4 @@
-"""`--demo`: the exporter with a simulated VB365 inside, for a first look without a server or a configuration."""
+"""`--demo`: run the exporter against a built-in simulated VB365; no server or configuration needed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from exporter.config import Config, parse_config
 from exporter.simulator import Simulator
 
-__all__ = ["demo_config", "introduction"]
+__all__ = ["banner", "demo_config"]
 
-# The simulated server's certificate is verified like a real one's: the demo shows the configuration a user will write.
+# The simulator's certificate is verified like a real one: the demo shows the configuration a user will write.
 _CONFIGURATION = """\
 poll_interval: 2s
 servers:
@@ -29,7 +29,7 @@ servers:
 
 @contextmanager
 def demo_config() -> Iterator[Config]:
-    """Run a simulator on loopback and give the configuration for it."""
+    """Run a simulator on loopback and return the configuration for it."""
     with Simulator() as simulator:
         yield parse_config(
             _CONFIGURATION.format(
@@ -43,13 +43,13 @@ def demo_config() -> Iterator[Config]:
         )
 
 
-def introduction(url: str, telemetry_path: str, config: Config) -> str:
-    """What there is to open, for a person.
+def banner(url: str, telemetry_path: str, config: Config) -> str:
+    """Return the demo's URLs, for a person.
 
     Args:
-        url: where the exporter answers.
-        telemetry_path: where the metrics are.
-        config: the one in force.
+        url: the exporter's base URL.
+        telemetry_path: the path of the metrics.
+        config: the active configuration.
     """
     return (
         "The demo polls a simulated VB365 every 2 s; restore sessions start, run and end while you watch.\n"

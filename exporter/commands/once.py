@@ -1,4 +1,4 @@
-"""`--once`: poll every server once and write what `/metrics` would say, for node_exporter's textfile collector."""
+"""`--once`: poll every server once and write the metrics, for node_exporter's textfile collector."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["poll_once"]
 
 log = structlog.get_logger()
 
-# What was written before is read first, and that may be hundreds of thousands of lines.
+# Reading what earlier runs wrote comes first, and that may be hundreds of thousands of lines.
 _AUDIT_SECONDS = 60.0
 
 
@@ -29,19 +29,19 @@ def poll_once(
     *,
     audit_log_file: Path | None = None,
 ) -> int:
-    """Poll and write, and return the exit status: 0 if every server answered fully, else 1.
+    """Poll and write, and return the exit status: 0 if every poll was complete, else 1.
 
-    What failed is written as it is, with `vb365_up` 0. `process_*` and `python_*` are left out: beside those of
-    node_exporter they would stand there twice. When `stop` is set first, nothing is written.
+    A server that failed is written with `vb365_up` 0. `process_*` and `python_*` are left out: node_exporter exports
+    the same families. Nothing is written if `stop` is set before the polls have finished.
 
     Args:
-        config: whom to poll.
+        config: the servers to poll.
         output_file: the file to replace; None for standard output.
-        stop: abandons it.
-        audit_log_file: where to write which sessions began or ended; None for nowhere.
+        stop: cancels the polls.
+        audit_log_file: the audit log, `-` for standard output; None for no audit log.
 
     Raises:
-        OutputError: the output or the audit log cannot be written. What can be found out before the poll is.
+        OutputError: the output or the audit log cannot be written; raised before the poll where possible.
     """
     if output_file is not None:
         check_writable(output_file)
@@ -50,7 +50,7 @@ def poll_once(
         complete = service.poll_once(stop)
         service.stop()
     if stop.is_set():
-        log.warning("stopped before the poll had ended, nothing is written")
+        log.warning("stopped before the poll finished, nothing written")
         return 1
     chunks = service.publisher.exposition(Format.TEXT).chunks(gzip=False)
     if output_file is None:

@@ -1,4 +1,4 @@
-"""The daemon: serves and polls until a signal ends it, and reloads when it is asked to."""
+"""Serve and poll until a signal stops the process; reload on request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from exporter.web.app import WebApp
 from exporter.web.server import Address, WebServer, bind_listeners
 from exporter.web.webconfig import AccessControl
 
-__all__ = ["run_daemon"]
+__all__ = ["serve"]
 
 log = structlog.get_logger()
 
@@ -31,30 +31,30 @@ _DRAIN_SECONDS = 1.5
 _AUDIT_SECONDS = 1.0
 # Windows notices Ctrl-C only between waits.
 _WAKE_SECONDS = 1.0
-_EVERY_INTERFACE = {"::", "0.0.0.0"}  # noqa: S104 - read from what was bound, binds nothing
+_WILDCARD_HOSTS = {"::", "0.0.0.0"}  # noqa: S104 - compared with, not bound to
 
 
-def run_daemon(
+def serve(
     options: Options,
     load: Callable[[], Config],
     *,
-    introduce: Callable[[str], None] = lambda _url: None,
+    on_listening: Callable[[str], None] = lambda _url: None,
 ) -> int:
-    """Poll and serve until a signal ends it; returns the exit status.
+    """Poll and serve until a signal stops the process; return the exit status.
 
     Args:
-        options: the command line's.
-        load: loads the configuration, at the start and for each reload.
-        introduce: called with the URL of the first listener when it answers.
+        options: the command line.
+        load: loads the configuration, at startup and for each reload.
+        on_listening: called with the URL of the first listener once the web server is up.
 
     Raises:
-        ConfigError: the configuration or the web configuration cannot be used.
-        OutputError: the audit log cannot be written to.
+        ConfigError: the configuration or the web configuration is invalid.
+        OutputError: the audit log cannot be written.
         WebServerError: the web server cannot serve.
-        NotActivatedError: systemd was to hand over listeners and has not.
+        NotActivatedError: systemd passed no listening sockets although `--web.systemd-socket` is set.
     """
     trim_freed_memory()
-    with signal_commands() as queue:
+    with signal_commands() as commands:
         notifier = Notifier()
         config = load()
         access = AccessControl(options.web_config_file)
@@ -85,10 +85,10 @@ def run_daemon(
                 listening=",".join(map(str, web.addresses)),
                 protected_by=", ".join(sorted(access.enabled)) or "nothing",
             )
-            introduce(_url(web.addresses[0], access))
+            on_listening(_url(web.addresses[0], access))
             service.start()
             notifier.ready()
-            status = _run(queue, service, reloader, web, notifier)
+            status = _run(commands, service, reloader, web, notifier)
             log.info("stopping")
             notifier.stopping()
             web.close(_DRAIN_SECONDS)
@@ -99,40 +99,42 @@ def run_daemon(
 
 def _url(address: Address, access: AccessControl) -> str:
     scheme = "https" if "TLS" in access.enabled else "http"
-    host = "localhost" if address.host in _EVERY_INTERFACE else address.url_host
+    host = "localhost" if address.host in _WILDCARD_HOSTS else address.url_host
     return f"{scheme}://{host}:{address.port}"
 
 
 def _run(
-    queue: SimpleQueue[Command],
+    commands: SimpleQueue[Command],
     service: Service,
     reloader: Reloader,
     web: WebServer,
     notifier: Notifier,
 ) -> int:
-    """Do what is wished until that is to stop, and give signs of life meanwhile."""
-    next_sign = -math.inf
+    """Execute commands until one is to stop, and ping the watchdog meanwhile; return the exit status."""
+    next_ping = -math.inf
     while True:
         try:
-            wish = queue.get(timeout=min(_WAKE_SECONDS, notifier.watchdog_seconds or math.inf))
+            command = commands.get(
+                timeout=min(_WAKE_SECONDS, notifier.watchdog_seconds or math.inf)
+            )
         except Empty:
-            wish = None
-        if wish is Command.STOP:
+            command = None
+        if command is Command.STOP:
             return 0
-        if wish is Command.RELOAD:
+        if command is Command.RELOAD:
             reloader.reload()
         if not web.running:
-            log.error("nothing can be served any more")
+            log.error("web server stopped unexpectedly, exiting")
             return 1
         stuck = service.stuck_servers()
         notifier.status(_status(service, stuck))
-        if notifier.watchdog_seconds and not stuck and time.monotonic() >= next_sign:
-            next_sign = time.monotonic() + notifier.watchdog_seconds
-            notifier.alive()
+        if notifier.watchdog_seconds and not stuck and time.monotonic() >= next_ping:
+            next_ping = time.monotonic() + notifier.watchdog_seconds
+            notifier.ping_watchdog()
 
 
 def _status(service: Service, stuck: tuple[str, ...]) -> str:
-    """One line for `systemctl status`."""
+    """Return the line that `systemctl status` shows."""
     failing = [
         f"{snapshot.server} ({snapshot.status.failure_reason})"
         for snapshot in service.publisher.snapshots()

@@ -1,1 +1,1 @@
-"""The operating system: signals, systemd, files and the interpreter."""
+"""The operating system and the interpreter: signals, systemd, files, tuning."""

@@ -1,4 +1,4 @@
-"""Where the one-shot commands write: standard output, or a file that is replaced as a whole."""
+"""Output of the one-shot commands: standard output, or a file replaced atomically."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 
 __all__ = ["OutputError", "atomic_write", "check_writable", "write_stdout"]
 
-_MODE = 0o644  # what the umask takes from it is gone
+_MODE = 0o644  # before the umask
 
 
 class OutputError(Exception):
-    """The output cannot be written; the text says where, and why."""
+    """The output cannot be written; the message names the place and the reason."""
 
 
 def write_stdout(chunks: Iterable[bytes]) -> bool:
-    """Write to standard output; False when nobody reads it any more, as behind `head`.
+    """Write to standard output; return False if its reader has gone, as with `| head`.
 
     Raises:
         OutputError: it cannot be written.
@@ -26,8 +26,8 @@ def write_stdout(chunks: Iterable[bytes]) -> bool:
     if sys.stdout is None:  # the process was started without one
         raise OutputError("standard output is closed")
     try:
-        # A buffer of its own: sys.stdout has none with PYTHONUNBUFFERED, and would write a part; and what is left in
-        # sys.stdout's after a failure fails once more when Python ends.
+        # A separate buffer: sys.stdout has none with PYTHONUNBUFFERED and may then write only a part, and what is
+        # left in its own buffer after a failure would fail again at exit.
         with open(sys.stdout.fileno(), "wb", closefd=False) as out:
             out.writelines(chunks)
     except BrokenPipeError:
@@ -38,7 +38,7 @@ def write_stdout(chunks: Iterable[bytes]) -> bool:
 
 
 def check_writable(file: Path) -> None:
-    """Try whether `atomic_write` can work, before there is something to write.
+    """Check that `atomic_write` can create its temporary file.
 
     Raises:
         OutputError: it cannot.
@@ -54,10 +54,10 @@ def check_writable(file: Path) -> None:
 
 
 def atomic_write(file: Path, chunks: Iterable[bytes]) -> None:
-    """Put a new file in place of that one: whoever reads sees the old one or the new one, each whole.
+    """Replace a file atomically: a reader sees the complete old or the complete new content.
 
     Raises:
-        OutputError: it cannot be written. The old one stays, and nothing else is left behind.
+        OutputError: it cannot be written. The old file stays, and no temporary file is left behind.
     """
     try:
         target = _target(file)
@@ -75,15 +75,15 @@ def atomic_write(file: Path, chunks: Iterable[bytes]) -> None:
 
 
 def _target(file: Path) -> Path:
-    """The file itself where links lead to it; never a device such as /dev/null, which would be replaced, too."""
+    """Resolve symbolic links; reject devices such as /dev/null, which would be replaced by a file."""
     target = Path(os.path.realpath(file))
     if target.exists() and not target.is_file():
-        raise OutputError(f"{file}: is no regular file")
+        raise OutputError(f"{file}: not a regular file")
     return target
 
 
 def _temporary(target: Path) -> Path:
-    # Hidden and not *.prom: the textfile collector passes it over. Beside the target, as a rename needs it.
+    # Not *.prom, so the textfile collector ignores it; in the target's directory, as an atomic rename requires.
     return target.with_name(f".vb365-{secrets.token_hex(8)}.tmp")
 
 

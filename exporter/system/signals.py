@@ -1,4 +1,4 @@
-"""What the operator asks the process for by signals: to stop, or to reload."""
+"""Signals as commands to the process: stop, or reload."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Command", "signal_commands", "stop_event"]
 
 
 class Command(Enum):
-    """What a signal means."""
+    """The meaning of a signal."""
 
     STOP = "stop"
     RELOAD = "reload"
@@ -23,32 +23,35 @@ class Command(Enum):
 
 @contextmanager
 def stop_event() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set, for what ends by itself."""
+    """Return an event that SIGTERM and SIGINT set, for one-shot commands."""
     stop = threading.Event()
-    with signal_commands(reload=False) as queue:
+    with signal_commands(reload=False) as commands:
 
         def forward() -> None:
-            queue.get()
+            commands.get()
             stop.set()
 
-        # Not in the handler itself: it may interrupt the main thread where that holds the event's lock.
+        # Not in the signal handler: it may interrupt the main thread while that holds the event's lock.
         waiter = threading.Thread(target=forward, name="stop", daemon=True)
         waiter.start()
         try:
             yield stop
         finally:
-            queue.put(Command.STOP)
+            commands.put(Command.STOP)
             waiter.join()
 
 
 @contextmanager
 def signal_commands(*, reload: bool = True) -> Iterator[SimpleQueue[Command]]:
-    """The signal_commands as they come: SIGTERM, SIGINT and Windows' SIGBREAK to stop, SIGHUP, where there is one, to reload.
+    """Return a queue of the commands received: SIGTERM, SIGINT and Windows' SIGBREAK stop, SIGHUP reloads.
 
-    A second wish to stop ends the process at once.
+    A second signal to stop ends the process at once. The previous handlers are restored on exit.
+
+    Args:
+        reload: handle SIGHUP, where the platform has it.
     """
-    # Its put may be called from a signal handler, whatever the main thread is doing.
-    queue: SimpleQueue[Command] = SimpleQueue()
+    # SimpleQueue.put is reentrant: a signal handler may call it at any time.
+    commands: SimpleQueue[Command] = SimpleQueue()
     stopping = False
 
     def stop(number: int, _frame: FrameType | None) -> None:
@@ -56,22 +59,22 @@ def signal_commands(*, reload: bool = True) -> Iterator[SimpleQueue[Command]]:
         if stopping:
             os._exit(128 + number)
         stopping = True
-        queue.put(Command.STOP)
+        commands.put(Command.STOP)
 
     def put_reload(_number: int, _frame: FrameType | None) -> None:
-        queue.put(Command.RELOAD)
+        commands.put(Command.RELOAD)
 
     handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]] = {
         signal.SIGTERM: stop,
         signal.SIGINT: stop,
     }
-    if hasattr(signal, "SIGBREAK"):  # Ctrl+Break, a console that closes, Windows that shuts down
+    if hasattr(signal, "SIGBREAK"):  # Ctrl+Break, console closed, Windows shutdown
         handlers[signal.SIGBREAK] = stop
     if reload and hasattr(signal, "SIGHUP"):
         handlers[signal.SIGHUP] = put_reload
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
-        yield queue
+        yield commands
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -14,7 +14,7 @@ from support.sample_sessions import NOON, finished, running, session_id
 HOSTILE = "evil\x1b[2J\n\t\x7f\x9b\u202egro\ud800"
 
 
-def test_a_table_lines_up_whatever_the_names() -> None:
+def test_a_table_is_aligned_whatever_the_names() -> None:
     sessions = (
         running(75, organization="東京.example"),
         finished(90, result=SessionResult.FAILED, type=SessionType.VET),
@@ -29,7 +29,7 @@ def test_a_table_lines_up_whatever_the_names() -> None:
     ]  # fmt: skip
 
 
-def test_several_servers_have_a_heading_each_and_one_without_sessions_none() -> None:
+def test_each_of_several_servers_has_a_heading_unless_it_has_no_sessions() -> None:
     listings = [
         Listing(server="hq", sessions=(running(1),)),
         Listing(server="empty", sessions=()),
@@ -38,12 +38,13 @@ def test_several_servers_have_a_heading_each_and_one_without_sessions_none() -> 
 
     lines = table_text(listings, NOON, headed=True).splitlines()
 
-    assert ["hq:", "ID", session_id(1), "", "branch:", "ID", session_id(2)] == [
-        line.partition(" ")[0] for line in lines
+    assert [line.partition(" ")[0] for line in lines] == [
+        *("hq:", "ID", session_id(1), ""),
+        *("branch:", "ID", session_id(2)),
     ]
 
 
-def test_a_state_that_is_not_known_counts_as_running() -> None:
+def test_an_unknown_state_counts_as_running() -> None:
     session = running(2, state=SessionState.UNKNOWN)
 
     (_, line) = table_text(
@@ -54,7 +55,7 @@ def test_a_state_that_is_not_known_counts_as_running() -> None:
 
 
 @given(st.text(st.characters()))
-def test_whatever_an_organization_is_called_the_terminal_is_safe(name: str) -> None:
+def test_no_organization_name_can_affect_the_terminal(name: str) -> None:
     listing = Listing(server="hq", sessions=(running(1, organization=name + HOSTILE),))
 
     lines = table_text([listing], NOON, headed=True).split("\n")
@@ -118,9 +119,9 @@ def test_json_has_a_line_for_each_session() -> None:
 
     lines = json_text([listing]).splitlines()
 
-    assert ["[", session_id(1), session_id(2), "]"] == [
+    assert [
         json.loads(line.removesuffix(","))["id"] if line.startswith("{") else line for line in lines
-    ]
+    ] == ["[", session_id(1), session_id(2), "]"]
 
 
 @pytest.mark.parametrize("listings", [[], [Listing(server="hq", sessions=())]])
@@ -129,16 +130,16 @@ def test_json_without_sessions_is_an_empty_array(listings: list[Listing]) -> Non
     assert table_text(listings, NOON, headed=True) == ""
 
 
-def test_json_tells_what_runs_not_when_it_ends() -> None:
-    # An endTime of a running session means nothing, whatever it says.
+def test_a_running_session_has_no_end_in_json() -> None:
+    # The endTime of a running session has no meaning.
     listing = Listing(server="hq", sessions=(running(1, end_time=NOON),))
 
-    (told,) = json.loads(json_text([listing]))
+    (session,) = json.loads(json_text([listing]))
 
-    assert (told["ended"], told["duration_seconds"]) == (None, None)
+    assert (session["ended"], session["duration_seconds"]) == (None, None)
 
 
-def test_names_in_json_are_those_of_the_labels() -> None:
+def test_names_in_json_equal_those_of_the_labels() -> None:
     listing = Listing(server="hq", sessions=(running(1, organization=HOSTILE),))
 
     text = json_text([listing])

@@ -71,7 +71,7 @@ def test_a_server_that_fails_is_told_and_the_others_are_printed(tmp_path: Path) 
     assert array.returncode == 1
     assert [found] == [one["id"] for one in json.loads(array.stdout)]
     for listed in (table, array):
-        assert 'msg="restore sessions cannot be listed" server=hq reason=forbidden' in listed.stderr
+        assert 'msg="cannot list restore sessions" server=hq reason=forbidden' in listed.stderr
 
 
 def test_no_sessions_are_said_in_words(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_no_sessions_are_said_in_words(tmp_path: Path) -> None:
         array = run_exporter(f"--config.file={config}", "--list-sessions=json")
 
     assert (table.returncode, table.stdout) == (0, "")
-    assert 'msg="the account sees no restore sessions" server=hq' in table.stderr
+    assert 'msg="the account can see no restore sessions" server=hq' in table.stderr
     assert (array.returncode, array.stdout) == (0, "[]\n")
 
 

@@ -91,7 +91,7 @@ def test_a_socket_of_systemd_is_refused_in_one_line(tmp_path: Path) -> None:
 
     assert refused.returncode == 1
     (line,) = refused.stderr.splitlines()
-    assert "systemd has handed over no socket" in line
+    assert "systemd passed no socket" in line
 
 
 @pytest.mark.parametrize(

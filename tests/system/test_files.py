@@ -28,11 +28,11 @@ def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
         assert reader.read() == b"old and longer than the new one\n"
 
     assert file.read_bytes() == b"new\n"
-    assert [file] == list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.usefixtures("umask")
-def test_everybody_may_read_the_file_whom_the_umask_does_not_keep_out(tmp_path: Path) -> None:
+def test_the_file_is_readable_by_everybody_within_the_umask(tmp_path: Path) -> None:
     file = tmp_path / "vb365.prom"
     file.touch(0o600)
 
@@ -73,7 +73,7 @@ def test_when_writing_fails_the_old_file_stays_and_nothing_is_left_behind(tmp_pa
         atomic_write(file, chunks())
 
     assert file.read_bytes() == b"old\n"
-    assert [file] == list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_when_it_breaks_off_nothing_is_left_behind_either(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_place_that_can_be_written_to_is_left_as_it_was(tmp_path: Path) -> Non
 
     file.write_bytes(b"old\n")
     check_writable(file)
-    assert [file] == list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == [file]
     assert file.read_bytes() == b"old\n"
 
 
@@ -127,8 +127,8 @@ def test_a_place_that_can_be_written_to_is_left_as_it_was(tmp_path: Path) -> Non
     [
         ("absent/vb365.prom", "No such file or directory"),
         ("file/vb365.prom", "Not a directory"),
-        ("folder", "is no regular file"),
-        ("null", "is no regular file"),
+        ("folder", "not a regular file"),
+        ("null", "not a regular file"),
     ],
 )
 def test_a_place_that_cannot_be_written_to_is_told_before_and_after(

@@ -20,36 +20,36 @@ with signal_commands():
 
 
 @pytest.mark.parametrize(
-    ("number", "wish"),
+    ("number", "command"),
     [
         (signal.SIGTERM, Command.STOP),
         (signal.SIGINT, Command.STOP),
         (signal.SIGHUP, Command.RELOAD),
     ],
 )
-def test_a_signal_is_a_wish(number: signal.Signals, wish: Command) -> None:
-    with signal_commands() as queue:
+def test_a_signal_is_a_command(number: signal.Signals, command: Command) -> None:
+    with signal_commands() as commands:
         os.kill(os.getpid(), number)
 
-        assert wish is queue.get(timeout=5)
+        assert commands.get(timeout=5) is command
 
 
-def test_every_wish_to_reload_is_kept() -> None:
-    with signal_commands() as queue:
+def test_every_signal_to_reload_is_queued() -> None:
+    with signal_commands() as commands:
         for _ in range(3):
             os.kill(os.getpid(), signal.SIGHUP)
 
-        assert [queue.get(timeout=5) for _ in range(3)] == [Command.RELOAD] * 3
+        assert [commands.get(timeout=5) for _ in range(3)] == [Command.RELOAD] * 3
 
 
-def test_the_handlers_from_before_are_back_afterwards() -> None:
+def test_the_previous_handlers_are_restored() -> None:
     before = signal.getsignal(signal.SIGHUP)
     with signal_commands():
-        assert before != signal.getsignal(signal.SIGHUP)
-    assert before == signal.getsignal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) != before
+    assert signal.getsignal(signal.SIGHUP) == before
 
 
-def test_a_second_wish_to_stop_ends_the_process_at_once() -> None:
+def test_a_second_signal_to_stop_ends_the_process_at_once() -> None:
     ended = subprocess.run(
         [
             sys.executable,
@@ -64,7 +64,7 @@ def test_a_second_wish_to_stop_ends_the_process_at_once() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_what_ends_by_itself_is_stopped_by_an_event(number: signal.Signals) -> None:
+def test_a_signal_sets_the_event_that_stops_a_one_shot_command(number: signal.Signals) -> None:
     with stop_event() as stop:
         assert not stop.is_set()
         os.kill(os.getpid(), number)
@@ -72,15 +72,15 @@ def test_what_ends_by_itself_is_stopped_by_an_event(number: signal.Signals) -> N
         assert stop.wait(5)
 
 
-def test_what_ends_by_itself_has_nothing_to_reload() -> None:
+def test_a_one_shot_command_does_not_handle_sighup() -> None:
     before = signal.getsignal(signal.SIGHUP)
     with stop_event():
-        assert before == signal.getsignal(signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == before
 
 
-def test_windows_has_no_signal_to_reload(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_sighup_a_signal_still_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(signal, "SIGHUP")
-    with signal_commands() as queue:
+    with signal_commands() as commands:
         os.kill(os.getpid(), signal.SIGINT)
 
-        assert Command.STOP is queue.get(timeout=5)
+        assert commands.get(timeout=5) is Command.STOP

@@ -20,44 +20,44 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
         yield manager
 
 
-def told(manager: socket.socket) -> list[str]:
+def received(manager: socket.socket) -> list[str]:
     return manager.recv(4096).decode().split("\n")
 
 
-def test_systemd_is_told_of_every_state(manager: socket.socket) -> None:
+def test_every_state_is_sent_to_systemd(manager: socket.socket) -> None:
     environ = {"NOTIFY_SOCKET": manager.getsockname()}
     notifier = Notifier(environ)
 
     notifier.ready()
-    assert told(manager) == ["READY=1"]
+    assert received(manager) == ["READY=1"]
     notifier.reloading()
-    reloading, since = told(manager)
+    reloading, since = received(manager)
     assert reloading == "RELOADING=1"
     assert since.removeprefix("MONOTONIC_USEC=").isdecimal()
     notifier.stopping()
-    assert told(manager) == ["STOPPING=1"]
-    notifier.alive()
-    assert told(manager) == ["WATCHDOG=1"]
-    assert environ == {}, "children are not to speak in our name"
+    assert received(manager) == ["STOPPING=1"]
+    notifier.ping_watchdog()
+    assert received(manager) == ["WATCHDOG=1"]
+    assert environ == {}, "child processes must not notify systemd"
 
 
-def test_a_status_is_told_when_it_changes(manager: socket.socket) -> None:
+def test_a_status_is_sent_when_it_changes(manager: socket.socket) -> None:
     notifier = Notifier({"NOTIFY_SOCKET": manager.getsockname()})
     for status in ("polling", "polling", "failing"):
         notifier.status(status)
     notifier.stopping()
 
-    assert [told(manager) for _ in range(3)] == [
+    assert [received(manager) for _ in range(3)] == [
         ["STATUS=polling"],
         ["STATUS=failing"],
         ["STOPPING=1"],
     ]
 
 
-def test_a_status_is_one_line_whatever_is_in_it(manager: socket.socket) -> None:
+def test_a_status_is_always_one_line(manager: socket.socket) -> None:
     Notifier({"NOTIFY_SOCKET": manager.getsockname()}).status("a\nSTOPPING=1")
 
-    assert told(manager) == ["STATUS=a STOPPING=1"]
+    assert received(manager) == ["STATUS=a STOPPING=1"]
 
 
 def test_the_socket_may_be_an_abstract_one() -> None:
@@ -67,7 +67,7 @@ def test_the_socket_may_be_an_abstract_one() -> None:
         manager.settimeout(5)
         Notifier({"NOTIFY_SOCKET": f"@{name}"}).ready()
 
-        assert told(manager) == ["READY=1"]
+        assert received(manager) == ["READY=1"]
 
 
 def test_without_systemd_nothing_happens(tmp_path: Path) -> None:
@@ -85,10 +85,12 @@ def test_without_systemd_nothing_happens(tmp_path: Path) -> None:
         ({}, None),
     ],
 )
-def test_signs_of_life_are_wanted_twice_as_often_as_systemd_insists(
+def test_the_ping_interval_is_half_of_the_watchdog_timeout(
     environ: dict[str, str], seconds: float | None
 ) -> None:
-    assert seconds == Notifier({"NOTIFY_SOCKET": "/absent", **environ}).watchdog_seconds
+    notifier = Notifier({"NOTIFY_SOCKET": "/absent", **environ})
+
+    assert notifier.watchdog_seconds == seconds
 
 
 ACTIVATED = """
@@ -120,12 +122,12 @@ print([name for name in os.environ if name.startswith("LISTEN_")])
     ("kind", "printed"),
     [
         ("listening", "True False False"),
-        ("bound", "descriptor 3 is no listening TCP socket"),
-        ("udp", "descriptor 3 is no listening TCP socket"),
+        ("bound", "descriptor 3 is not a listening TCP socket"),
+        ("udp", "descriptor 3 is not a listening TCP socket"),
         ("closed", "descriptor 3: Bad file descriptor"),
     ],
 )
-def test_a_listening_socket_is_taken_from_systemd_and_nothing_else(kind: str, printed: str) -> None:
+def test_only_a_listening_tcp_socket_is_accepted_from_systemd(kind: str, printed: str) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", ACTIVATED, kind],
         capture_output=True,
@@ -134,7 +136,7 @@ def test_a_listening_socket_is_taken_from_systemd_and_nothing_else(kind: str, pr
         check=True,
     )
 
-    assert [printed, "[]"] == ran.stdout.splitlines()
+    assert ran.stdout.splitlines() == [printed, "[]"]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,7 @@ def test_a_listening_socket_is_taken_from_systemd_and_nothing_else(kind: str, pr
         {"LISTEN_FDS": "1"},
     ],
 )
-def test_without_a_socket_of_our_own_it_is_said_that_there_is_none(
+def test_variables_that_pass_this_process_no_socket_are_an_error(
     environ: dict[str, str],
 ) -> None:
     with pytest.raises(NotActivatedError, match="no socket"):
