@@ -15,7 +15,7 @@ import structlog
 
 from exporter.config import Config, ServerConfig
 from exporter.flags import ListFormat
-from exporter.metrics.labels import label_value
+from exporter.metrics.text_format import label_value
 from exporter.system.files import write_stdout
 from exporter.text import format_instant, format_table, human_duration
 from exporter.vb365.client import Client

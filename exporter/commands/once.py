@@ -8,8 +8,8 @@ from pathlib import Path
 import structlog
 
 from exporter.config import Config
-from exporter.metrics.formats import Format
 from exporter.metrics.telemetry import Telemetry
+from exporter.metrics.text_format import Format
 from exporter.service.audit_trail import auditing
 from exporter.service.service import Service
 from exporter.system.files import atomic_write, check_writable, write_stdout

@@ -17,9 +17,7 @@ from operator import attrgetter
 from prometheus_client import CollectorRegistry
 
 from exporter.config import Extra
-from exporter.metrics.catalogue import SESSION_LABELS, Family, session_families
-from exporter.metrics.families import SNAPSHOT_FAMILIES, empty_family, render_snapshot
-from exporter.metrics.formats import Format
+from exporter.metrics.catalogue import Family, session_families
 from exporter.metrics.gzip_parts import (
     EMPTY,
     GZIP_HEADER,
@@ -30,9 +28,9 @@ from exporter.metrics.gzip_parts import (
     joined_rows,
     piece,
 )
-from exporter.metrics.library import RegistryText, head
 from exporter.metrics.rendered_blocks import RenderedBlocks
-from exporter.metrics.sessions import render_sessions
+from exporter.metrics.rendering import SNAPSHOT_FAMILIES, render_sessions, render_snapshot
+from exporter.metrics.text_format import OPENMETRICS_END, Format, family_header, registry_text
 from exporter.polling.snapshot import Snapshot
 
 __all__ = ["Exposition", "Publisher"]
@@ -44,7 +42,7 @@ _GROUP_SERVERS = 16
 # Who looks at the text once must not double the memory for good; who scrapes it plain keeps it.
 _PLAIN_SECONDS = 600.0
 _RAW, _DEFLATED = attrgetter("raw"), attrgetter("deflated")
-_END = {Format.TEXT: b"", Format.OPENMETRICS: b"# EOF\n"}
+_END = {Format.TEXT: b"", Format.OPENMETRICS: OPENMETRICS_END}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,18 +109,15 @@ class Publisher:
         monotonic: Callable[[], float],
         snapshots: Iterable[Snapshot] = (),
     ) -> None:
-        self._own_metrics = RegistryText(own_metrics)
+        self._own_metrics = own_metrics
         self._monotonic = monotonic
         self._session_families = session_families(info_labels, extras)
-        headed: list[tuple[Family, Sequence[str]]] = [
-            (row, (*SESSION_LABELS, *row.labels)) for row in self._session_families
-        ]
-        headed += [(row, row.labels) for row in SNAPSHOT_FAMILIES]
+        families: tuple[Family, ...] = (*self._session_families, *SNAPSHOT_FAMILIES)
         self._headers = {
-            form: [piece(head(form, empty_family(row, labels)), _LEVEL) for row, labels in headed]
+            form: [piece(family_header(form, family), _LEVEL) for family in families]
             for form in Format
         }
-        self._nothing = [EMPTY] * len(headed)
+        self._nothing = [EMPTY] * len(families)
         self._sealed: dict[str, RenderedBlocks] = {}
         self._of_group: Mapping[tuple[_Said, ...], Sequence[Piece]] = {}
         self._rendering = threading.Lock()
@@ -169,7 +164,7 @@ class Publisher:
         published = self._published
         made, exposition = published.own.get(form, (-inf, None))
         if exposition is None or now - made >= _OWN_METRICS_SECONDS:
-            own = piece(self._own_metrics.render(form) + _END[form], _LEVEL)
+            own = piece(registry_text(form, self._own_metrics) + _END[form], _LEVEL)
             exposition = Exposition(joined((published.bodies[form], own)))
             published.own[form] = (now, exposition)
         return exposition

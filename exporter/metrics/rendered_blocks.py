@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from exporter.metrics.catalogue import SessionFamily
 from exporter.metrics.gzip_parts import EMPTY, Piece, joined_rows, piece
-from exporter.metrics.sessions import render_sessions
+from exporter.metrics.rendering import render_sessions
 from exporter.polling.blocks import Block
 
 __all__ = ["RenderedBlocks"]

@@ -13,8 +13,7 @@ from weakref import WeakKeyDictionary
 from exporter import __version__
 from exporter.config import Config, ServerConfig, masked_yaml
 from exporter.metrics.exposition import Exposition
-from exporter.metrics.formats import Format
-from exporter.metrics.labels import label_value
+from exporter.metrics.text_format import Format, label_value
 from exporter.polling.blocks import Block
 from exporter.polling.snapshot import RunningSession, Snapshot
 from exporter.service.service import Service

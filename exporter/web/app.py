@@ -16,7 +16,7 @@ from exporter.web.reply import Reply, error_reply, send, text_reply
 from exporter.web.status import STYLE_SOURCE, StatusPageCache
 
 if TYPE_CHECKING:
-    from exporter.metrics.formats import Format
+    from exporter.metrics.text_format import Format
     from exporter.web.status import StatusPage
 
 log = structlog.get_logger()

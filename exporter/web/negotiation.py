@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from exporter.metrics.formats import Format
+from exporter.metrics.text_format import Format
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

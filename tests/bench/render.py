@@ -12,9 +12,8 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.registry import Collector
 
 from exporter.metrics.catalogue import session_families
-from exporter.metrics.families import render_snapshot
-from exporter.metrics.formats import Format
-from exporter.metrics.sessions import render_sessions
+from exporter.metrics.rendering import render_sessions, render_snapshot
+from exporter.metrics.text_format import Format
 from exporter.polling.snapshot import Snapshot
 from support.benchmark_figures import (
     interleave,

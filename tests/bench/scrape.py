@@ -13,7 +13,7 @@ from pathlib import Path
 
 import requests
 
-from exporter.metrics.formats import Format
+from exporter.metrics.text_format import Format
 from support.benchmark_figures import (
     interleave,
     median_ratio,

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from prometheus_client.samples import Sample
 
 from exporter.metrics.exposition import Publisher
-from exporter.metrics.formats import Format
+from exporter.metrics.text_format import Format
 from support.expositions import body
 
 Series = tuple[str | tuple[str, str], ...]

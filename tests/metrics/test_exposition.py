@@ -19,8 +19,8 @@ from prometheus_client.registry import Collector
 from exporter.config import Extra
 from exporter.metrics.catalogue import SessionFamily
 from exporter.metrics.exposition import Publisher
-from exporter.metrics.formats import Format
-from exporter.metrics.sessions import render_sessions
+from exporter.metrics.rendering import render_sessions
+from exporter.metrics.text_format import Format
 from exporter.polling.blocks import BLOCK_SESSIONS
 from exporter.polling.snapshot import ServerStatus, Snapshot
 from exporter.vb365.records.extras import EventOperation, EventStatus, EventSummary, Statistics

@@ -5,7 +5,7 @@ from pathlib import Path
 from structlog.testing import capture_logs
 
 from exporter.config import Config, load_config
-from exporter.metrics.formats import Format
+from exporter.metrics.text_format import Format
 from exporter.service.reload import Reloader
 from exporter.service.service import Service
 from exporter.system.systemd import Notifier

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from exporter.config import parse_config
-from exporter.metrics.formats import Format
+from exporter.metrics.text_format import Format
 from exporter.service.service import Service
 from support.exporter_harness import wait_until
 

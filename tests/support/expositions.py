@@ -30,9 +30,7 @@ from exporter.metrics.catalogue import (
     session_families,
 )
 from exporter.metrics.exposition import Publisher
-from exporter.metrics.families import empty_family
-from exporter.metrics.formats import Format
-from exporter.metrics.labels import label_value
+from exporter.metrics.text_format import Format, empty_family, label_value
 from exporter.polling.snapshot import DURATION_BUCKETS_SECONDS, Snapshot
 from exporter.vb365.records.restore_session import RestoreSession, SessionType
 
@@ -87,7 +85,7 @@ class LibraryFamilies(Collector):
 
 def _session_family(row: SessionFamily, snapshots: Iterable[Snapshot]) -> Metric:
     names = (*SESSION_LABELS, *row.labels)
-    family = empty_family(row, names)
+    family = empty_family(row)
     for snapshot in snapshots:
         sessions = [
             *(one.session for one in snapshot.running_with_series),
@@ -134,7 +132,7 @@ def _snapshot_family(row: SnapshotFamily, snapshots: Iterable[Snapshot]) -> Metr
         for values, value in row.samples(snapshot):
             key = (label_value(snapshot.server), *map(label_value, values))
             merged[key] = _MERGED[row.merge](merged[key], value) if key in merged else value
-    family = empty_family(row, names)
+    family = empty_family(row)
     for key, value in merged.items():
         family.add_sample(row.name, dict(zip(names, key, strict=True)), value)
     return family

@@ -17,7 +17,7 @@ from exporter.web.tls import ServerTLS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from exporter.metrics.formats import Format
+    from exporter.metrics.text_format import Format
     from exporter.web.server import Address, WebServer
     from exporter.web.tls import TLSSource
 

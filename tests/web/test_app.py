@@ -22,7 +22,7 @@ from web.support import (
     request,
 )
 
-from exporter.metrics.formats import Format
+from exporter.metrics.text_format import Format
 from exporter.web.app import Health, WebApp
 from exporter.web.reply import WRITE_BYTES, Reply, text_reply
 from exporter.web.server import WebServerError

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.metrics.formats import Format
+from exporter.metrics.text_format import Format
 from exporter.web.negotiation import LONGEST_HEADER, accepts_gzip, choose_format
 
 OPENMETRICS = "application/openmetrics-text"

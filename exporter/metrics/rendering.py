@@ -1,0 +1,174 @@
+"""Sample lines of sessions and servers, byte for byte as the client library's `generate_latest` writes them.
+
+The library takes several microseconds a sample, and a server may have a hundred thousand sessions with nine samples
+each. Here the labels that all samples of a session share are written once, and so is each line of a state set.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from itertools import accumulate
+
+from exporter.metrics.catalogue import (
+    FINISHED_DURATION,
+    ORGANIZATION_FAMILIES,
+    SERVER_FAMILIES,
+    SESSION_LABELS,
+    TYPES,
+    Family,
+    Merge,
+    SessionFamily,
+    SessionSamples,
+    SessionStateSet,
+    SessionValue,
+    SnapshotFamily,
+)
+from exporter.metrics.text_format import escaped, go_float, sample_lines, series_template
+from exporter.polling.snapshot import DURATION_BUCKETS_SECONDS, DurationHistogram, Snapshot
+from exporter.vb365.records.restore_session import RestoreSession, SessionType
+
+__all__ = ["SNAPSHOT_FAMILIES", "render_sessions", "render_snapshot"]
+
+SNAPSHOT_FAMILIES: tuple[Family, ...] = (
+    *ORGANIZATION_FAMILIES,
+    FINISHED_DURATION,
+    *SERVER_FAMILIES,
+)
+"""The families of `render_snapshot`, in the order in which they are served."""
+
+_SHARED = tuple(sorted(SESSION_LABELS))
+_Shared = tuple[str, str, str, str]
+"""The values of these labels for one session, `escaped`."""
+_MERGED: Mapping[Merge, Callable[[float, float], float]] = {
+    Merge.SUM: operator.add,
+    Merge.OLDEST: min,
+    Merge.NEWEST: max,
+}
+_NO_DURATIONS = DurationHistogram(
+    counts=(0,) * (len(DURATION_BUCKETS_SECONDS) + 1), sum_seconds=0.0
+)
+_BOUNDS = (*map(go_float, DURATION_BUCKETS_SECONDS), "+Inf")
+
+
+def render_sessions(
+    server: str, sessions: Sequence[RestoreSession], families: Iterable[SessionFamily]
+) -> list[bytes]:
+    """Return the sample lines of each family, in the order of `families`."""
+    server = escaped(server)
+    shared = [(escaped(one.organization), server, one.id, one.type.value) for one in sessions]
+    template = ",".join(f'{label}="%s"' for label in _SHARED)
+    pairs = [template % labels for labels in shared]
+    rendered = []
+    for family in families:
+        match family:
+            case SessionValue():
+                text = _values(family, sessions, pairs)
+            case SessionStateSet():
+                text = _state_sets(family, sessions, shared)
+            case SessionSamples():
+                text = _samples_of_sessions(family, sessions, shared)
+            case _:
+                raise TypeError(f"no way to render {type(family).__name__}")
+        rendered.append(text.encode())
+    return rendered
+
+
+def render_snapshot(snapshot: Snapshot) -> list[bytes]:
+    """Return the sample lines of each family of a server and its organizations, in the order of `SNAPSHOT_FAMILIES`."""
+    server = escaped(snapshot.server)
+    texts = (
+        *(_samples_of_snapshot(family, server, snapshot) for family in ORGANIZATION_FAMILIES),
+        _finished_durations(server, snapshot),
+        *(_samples_of_snapshot(family, server, snapshot) for family in SERVER_FAMILIES),
+    )
+    return [text.encode() for text in texts]
+
+
+def _values(family: SessionValue, sessions: Sequence[RestoreSession], pairs: Sequence[str]) -> str:
+    name = family.name
+    values = map(family.value, sessions)
+    return "".join(
+        [
+            f"{name}{{{labels}}} {go_float(value)}\n"
+            for labels, value in zip(pairs, values, strict=True)
+            if value is not None
+        ]
+    )
+
+
+def _state_sets(
+    family: SessionStateSet, sessions: Sequence[RestoreSession], shared: Sequence[_Shared]
+) -> str:
+    templates = {one: _state_set_template(family, one) for one in (*family.known, family.unknown)}
+    return "".join(
+        [
+            lines % (labels * count)
+            for labels, chosen in zip(shared, map(family.chosen, sessions), strict=True)
+            if chosen is not None
+            for lines, count in (templates[chosen],)
+        ]
+    )
+
+
+def _state_set_template(family: SessionStateSet, chosen: StrEnum) -> tuple[str, int]:
+    """Return the lines of a session with this value, with placeholders for the shared labels, and how many they are."""
+    (label,) = family.labels
+    shown = family.known if chosen in family.known else (*family.known, chosen)
+    lines = (
+        f"{series_template(family.name, _SHARED, **{label: one})} {go_float(one is chosen)}\n"
+        for one in shown
+    )
+    return "".join(lines), len(shown)
+
+
+def _samples_of_sessions(
+    family: SessionSamples, sessions: Sequence[RestoreSession], shared: Sequence[_Shared]
+) -> str:
+    return sample_lines(
+        family.name,
+        (*_SHARED, *family.labels),
+        (
+            ((*labels, *map(escaped, own)), value)
+            for labels, session in zip(shared, sessions, strict=True)
+            for own, value in family.samples(session)
+        ),
+    )
+
+
+def _samples_of_snapshot(family: SnapshotFamily, server: str, snapshot: Snapshot) -> str:
+    merge = _MERGED[family.merge]
+    merged: dict[tuple[str, ...], float] = {}
+    for values, value in family.samples(snapshot):
+        key = (server, *map(escaped, values))
+        merged[key] = merge(merged[key], value) if key in merged else value
+    return sample_lines(family.name, ("server", *family.labels), merged.items())
+
+
+def _finished_durations(server: str, snapshot: Snapshot) -> str:
+    name, labels = FINISHED_DURATION.name, FINISHED_DURATION.labels
+    lines = []
+    for kind, histogram in _histograms(snapshot.activity.durations):
+        key = (server, kind.value)
+        buckets = zip(_BOUNDS, accumulate(histogram.counts), strict=True)
+        lines += [
+            sample_lines(
+                f"{name}_bucket",
+                (*labels, "le"),
+                (((*key, bound), count) for bound, count in buckets),
+            ),
+            sample_lines(f"{name}_count", labels, [(key, sum(histogram.counts))]),
+            sample_lines(f"{name}_sum", labels, [(key, histogram.sum_seconds)]),
+        ]
+    return "".join(lines)
+
+
+def _histograms(
+    durations: Mapping[SessionType, DurationHistogram],
+) -> Iterator[tuple[SessionType, DurationHistogram]]:
+    """Yield the histogram of every known type, and that of unknown ones once there is any."""
+    for kind in TYPES:
+        yield kind, durations.get(kind, _NO_DURATIONS)
+    if SessionType.UNKNOWN in durations:
+        yield SessionType.UNKNOWN, durations[SessionType.UNKNOWN]

@@ -1,0 +1,132 @@
+"""The text format and OpenMetrics, written as the client library's `generate_latest` writes them."""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest as generate_text
+from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from exporter.metrics.catalogue import Family, Kind
+
+__all__ = [
+    "MAX_LABEL_CHARACTERS",
+    "OPENMETRICS_END",
+    "Format",
+    "empty_family",
+    "escaped",
+    "family_header",
+    "go_float",
+    "label_value",
+    "registry_text",
+    "sample_lines",
+    "series_template",
+]
+
+MAX_LABEL_CHARACTERS = 512
+OPENMETRICS_END = b"# EOF\n"
+
+# Lone surrogates cannot be encoded; control characters (C0 but for newline, DEL, C1) break terminals and logs.
+_UNFIT = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+class Format(enum.Enum):
+    """An exposition format; the value is its exact `Content-Type`."""
+
+    TEXT = "text/plain; version=0.0.4; charset=utf-8"
+    OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+    @property
+    def content_type(self) -> str:
+        """The `Content-Type` header of a body in this format."""
+        return self.value
+
+
+def label_value(text: str) -> str:
+    """Return foreign text as a label value: unfit characters replaced by U+FFFD, cut to `MAX_LABEL_CHARACTERS`."""
+    cut = text[:MAX_LABEL_CHARACTERS]
+    # Printable text is the rule, and checking for it is several times as fast as the substitution.
+    return cut if cut.isprintable() else _UNFIT.sub("\ufffd", cut)
+
+
+@lru_cache(maxsize=4096)
+def escaped(text: str) -> str:
+    """Return foreign text as a label value escaped for use between quotation marks."""
+    return label_value(text).replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def go_float(value: float) -> str:
+    """Format a number as Go does.
+
+    Unix times are formatted here: every session has two, and the library's function takes twice as long.
+    """
+    if 1e9 <= value < 1e10:
+        digits = repr(float(value))
+        return f"{digits[0]}.{digits[1:10]}{digits[11:]}".rstrip("0.") + "e+09"
+    return str(floatToGoString(value))  # type: ignore[no-untyped-call] # the library does not type it
+
+
+def series_template(name: str, labels: Iterable[str], **fixed: str) -> str:
+    """Return a metric name and its labels, sorted by name, with a `%s` for each value.
+
+    Args:
+        name: of the metric.
+        labels: label names.
+        fixed: further labels with a value that needs no escaping.
+    """
+    values = {**dict.fromkeys(labels, "%s"), **fixed}
+    pairs = ",".join(f'{label}="{value}"' for label, value in sorted(values.items()))
+    return f"{name}{{{pairs}}}"
+
+
+def sample_lines(
+    name: str, labels: Sequence[str], samples: Iterable[tuple[Sequence[str], float]]
+) -> str:
+    """Return the lines of samples that share their name and label names.
+
+    Args:
+        name: of the samples.
+        labels: label names, in any order.
+        samples: label values in that order, `escaped`, and the value.
+    """
+    line = f"{series_template(name, labels)} %s\n"
+    order = sorted(range(len(labels)), key=labels.__getitem__)
+    return "".join(
+        [line % (*[values[one] for one in order], go_float(value)) for values, value in samples]
+    )
+
+
+def family_header(form: Format, family: Family) -> bytes:
+    """Return the HELP and TYPE lines of a family."""
+    registry = CollectorRegistry()
+    registry.register(_EmptyFamily(family))
+    return registry_text(form, registry)
+
+
+def registry_text(form: Format, registry: CollectorRegistry) -> bytes:
+    """Return all families of a registry, without OpenMetrics' end marker: it closes the whole body."""
+    if form is Format.TEXT:
+        return generate_text(registry)
+    body: bytes = generate_openmetrics(registry)  # type: ignore[no-untyped-call] # the library does not type it
+    return body.removesuffix(OPENMETRICS_END)
+
+
+def empty_family(family: Family) -> Metric:
+    """Return the client library's object for a family, without samples."""
+    name = family.name.removesuffix("_total") if family.kind is Kind.COUNTER else family.name
+    return Metric(name, family.help, family.kind.value)
+
+
+class _EmptyFamily(Collector):
+    def __init__(self, family: Family) -> None:
+        self._family = family
+
+    def collect(self) -> Iterable[Metric]:
+        return (empty_family(self._family),)
