@@ -1,9 +1,10 @@
-"""YAML text to plain values: bounded, without duplicate keys, and without repeating its content."""
+"""YAML text to plain values: bounded, without duplicate keys, and without quoting its content."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any, cast
 
 import yaml
 
@@ -12,15 +13,13 @@ from exporter.config.problems import ConfigError, Location, Problem, ProblemColl
 
 __all__ = ["parse_document", "read_document"]
 
-LARGEST_FILE_BYTES = 1024 * 1024
-_MOST_VALUES = 200_000
+MAX_FILE_BYTES = 1024 * 1024
+_MAX_VALUES = 200_000
 """Values in a file after its aliases are followed; a few aliases of aliases make billions."""
-_DEEPEST = 50
+_MAX_DEPTH = 50
 
 _TAG = "tag:yaml.org,2002:"
-_BOOLEANS = yaml.constructor.SafeConstructor.bool_values
-
-_OWN_WORDS = {
+_MESSAGES = {
     "found undefined alias": "an alias (*) without its anchor (&); quote text that starts with *",
     "found character": "a value cannot start with this character; quote the text",
     "found unknown escape character": r"unknown escape; single quotes take \ as it is",
@@ -31,15 +30,17 @@ _OWN_WORDS = {
     "expected <block end>": "the indentation does not fit here, or quotes are closed too early",
     "expected ','": "a comma or the closing bracket is missing before this",
     "found unexpected end": "quotes are not closed",
+    "expected a mapping or list": "<< takes a mapping",
+    "expected a mapping for merging": "<< takes a mapping",
 }
-"""By how PyYAML's message starts, what is said instead: its own words may repeat a secret."""
+"""Our message by how PyYAML's begins: PyYAML's may quote a secret."""
 
 
 def read_document(path: Path) -> tuple[object, ProblemCollector]:
-    """Read a YAML file; see `parse_document`. The path as given is the place of its problems."""
+    """Read a YAML file; see `parse_document`. Problems of the whole file are located at its path."""
     name = str(path)
     try:
-        data = read_start(path, LARGEST_FILE_BYTES + 1)
+        data = read_start(path, MAX_FILE_BYTES + 1)
     except UnreadableError as error:
         raise ConfigError([Problem(name, str(error))]) from error
     return parse_document(data, name)
@@ -48,165 +49,157 @@ def read_document(path: Path) -> tuple[object, ProblemCollector]:
 def parse_document(data: bytes, name: str) -> tuple[object, ProblemCollector]:
     """Turn YAML into dicts with text keys, lists, text, numbers, booleans and None.
 
-    Dates stay text. Duplicate keys are among the returned problems; the first one counts.
+    Dates stay text. Duplicate keys are collected as problems; the first one counts.
 
     Args:
         data: the file's content, in UTF-8.
         name: the place of problems that concern the file as a whole.
 
     Raises:
-        ConfigError: the text is no YAML, or more of it than a configuration can be.
+        ConfigError: the text is not valid YAML, or too large for a configuration.
     """
     problems = ProblemCollector()
-    if len(data) > LARGEST_FILE_BYTES:
-        raise ConfigError([Problem(name, f"is larger than {LARGEST_FILE_BYTES // 1024} KiB")])
+    if len(data) > MAX_FILE_BYTES:
+        raise ConfigError([Problem(name, f"is larger than {MAX_FILE_BYTES // 1024} KiB")])
     try:
-        node = _compose(data)
-        value = None if node is None else _Builder(problems).value(node, ())
-    except _RefusedError as error:
+        return _load(data, problems), problems
+    except _RejectedError as error:
         problem = Problem(name, str(error))
-    else:
-        return value, problems
     # Out here, the error carries no context: that may hold parts of the file.
     raise ConfigError([problem])
 
 
-class _RefusedError(Exception):
-    """The text cannot be read; the message says why and, with a mark, in which line."""
+class _RejectedError(Exception):
+    """The text cannot be loaded; the message says why and, with a mark, in which line."""
 
     def __init__(self, message: str, mark: yaml.Mark | None = None) -> None:
         where = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
         super().__init__(where + message)
 
 
-class _Loader(yaml.SafeLoader):
-    """Composes nodes, but not so deep that Python's stack ends."""
-
-    depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        self.depth += 1
-        if self.depth > _DEEPEST:
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # not in its stubs
-            raise _RefusedError("nested too deeply", mark)
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-
-def _compose(data: bytes) -> yaml.Node | None:
+def _load(data: bytes, problems: ProblemCollector) -> object:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise _RefusedError(f"line {line}: not UTF-8 text") from None
+        raise _RejectedError(f"line {line}: not UTF-8 text") from None
     try:
-        return _Loader(text).get_single_node()
+        return _BoundedLoader(text, problems).get_single_data()
     except yaml.reader.ReaderError as error:
         lines = text[: error.position].split("\n")
-        raise _RefusedError(
+        raise _RejectedError(
             f"line {len(lines)}, column {len(lines[-1]) + 1}: "
             f"the character U+{ord(text[error.position]):04X} is not allowed"
         ) from None
     except yaml.MarkedYAMLError as error:
-        raise _RefusedError(_in_own_words(error.problem or ""), error.problem_mark) from None
+        raise _RejectedError(_message(error.problem or ""), error.problem_mark) from None
 
 
-def _in_own_words(problem: str) -> str:
-    for start, words in _OWN_WORDS.items():
+def _message(problem: str) -> str:
+    for start, message in _MESSAGES.items():
         if problem.startswith(start):
-            return words
+            return message
     # What PyYAML quotes is from the file.
     return re.split(r"[ ,;]*(?:but (?:found|got) )?['\"]", problem, maxsplit=1)[0] or "not YAML"
 
 
-class _Builder:
-    """Makes values of nodes."""
+class _BoundedLoader(yaml.SafeLoader):
+    """PyYAML's safe loader with bounds on depth and aliases, text keys, and no duplicate keys.
 
-    def __init__(self, problems: ProblemCollector) -> None:
-        self._findings = problems
-        self._left = _MOST_VALUES
-        self._open: set[int] = set()
+    Everything is checked while nodes are composed, where an alias is still one node: merging and
+    constructing then work on a bounded document.
 
-    def value(self, node: yaml.Node, location: Location) -> object:
-        self._left -= 1
-        if self._left < 0:
-            raise _RefusedError("aliases make this more than a configuration", node.start_mark)
+    Args:
+        text: the YAML text.
+        problems: collects duplicate keys.
+    """
+
+    def __init__(self, text: str, problems: ProblemCollector) -> None:
+        super().__init__(text)
+        self._problems = problems
+        self._location: Location = ()
+        self._depth = 0
+        self._extents: dict[int, tuple[int, int]] = {}
+        """Number of values and depth of each node, its aliases followed."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int | yaml.Node | None) -> yaml.Node:
+        """Compose one node; its index is its place in a list, or the node of its key."""
+        event = self.peek_event()  # type: ignore[no-untyped-call]  # not in its stubs
+        if self._depth == _MAX_DEPTH:
+            raise _RejectedError("nested too deeply", event.start_mark)
+        outside = self._location
+        if index is not None:
+            self._location = (*outside, index if isinstance(index, int) else _key(index))
+        self._depth += 1
+        node = cast("yaml.Node", super().compose_node(parent, cast("int", index)))
+        self._depth -= 1
+        self._location = outside
+        if not isinstance(event, yaml.AliasEvent):
+            self._extents[id(node)] = self._extent(node)
+        elif id(node) not in self._extents:
+            raise _RejectedError("an alias stands inside what it refers to", node.start_mark)
+        values, depth = self._extents[id(node)]
+        if self._depth + depth > _MAX_DEPTH:
+            raise _RejectedError("nested too deeply", event.start_mark)
+        if values > _MAX_VALUES:
+            raise _RejectedError("aliases make this more than a configuration", event.start_mark)
+        return node
+
+    def _extent(self, node: yaml.Node) -> tuple[int, int]:
         if isinstance(node, yaml.ScalarNode):
-            return _scalar(node)
-        if id(node) in self._open:
-            raise _RefusedError("an alias stands inside what it refers to", node.start_mark)
-        self._open.add(id(node))
-        made: object
-        if isinstance(node, yaml.MappingNode):
-            made = self._mapping(node, location)
-        elif isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
-            made = [self.value(item, (*location, i)) for i, item in enumerate(node.value)]
-        else:
-            raise _unsupported(node)
-        self._open.discard(id(node))
-        return made
+            return 1, 1
+        is_mapping = isinstance(node, yaml.MappingNode)
+        inner = [value for _, value in node.value] if is_mapping else node.value
+        extents = [self._extents[id(value)] for value in inner]
+        values = 1 + sum(values for values, _ in extents)
+        return values, 1 + max((depth for _, depth in extents), default=0)
 
-    def _mapping(self, node: yaml.MappingNode, location: Location) -> dict[str, object]:
-        if node.tag != f"{_TAG}map":
-            raise _unsupported(node)
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Compose a mapping whose keys are text, as they are written; duplicates are dropped."""
+        node = super().compose_mapping_node(anchor)
         first: dict[str, yaml.Mark] = {}
-        merged: dict[str, object] = {}
-        own: dict[str, object] = {}
+        pairs = []
         for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise _RefusedError("a key must be a word", key_node.start_mark)
-            key = key_node.value
+            key, mark = _key(key_node), key_node.start_mark
             if key in first:
-                self._findings.report(
-                    (*location, key),
-                    f"duplicate key in line {key_node.start_mark.line + 1}, "
-                    f"first in line {first[key].line + 1}",
+                self._problems.report(
+                    (*self._location, key),
+                    f"duplicate key in line {mark.line + 1}, first in line {first[key].line + 1}",
                 )
                 continue
-            first[key] = key_node.start_mark
-            if key_node.tag == f"{_TAG}merge":
-                merged = self._merge(value_node, location)
-            else:
-                own[key] = self.value(value_node, (*location, key))
-        return merged | own
+            first[key] = mark
+            tag = key_node.tag if key_node.tag == f"{_TAG}merge" else f"{_TAG}str"
+            pairs.append((yaml.ScalarNode(tag, key, mark, key_node.end_mark), value_node))
+        node.value = pairs
+        return node
 
-    def _merge(self, node: yaml.Node, location: Location) -> dict[str, object]:
-        """The keys that `<<` brings: one mapping, or a list of them of which the first wins."""
-        made = self.value(node, location)
-        merged: dict[str, object] = {}
-        for source in reversed(made if isinstance(made, list) else [made]):
-            if not isinstance(source, dict):
-                raise _RefusedError("<< takes a mapping", node.start_mark)
-            merged |= source
-        return merged
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> object:  # noqa: FBT001, FBT002 - PyYAML's signature
+        """Construct one value; what a number cannot be is rejected without quoting it."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError):
+            # The cause holds the value.
+            raise _RejectedError(
+                "not the number or truth value it seems to be; quote text", node.start_mark
+            ) from None
 
-
-def _scalar(node: yaml.ScalarNode) -> object:
-    text: str = node.value
-    kind = node.tag.removeprefix(_TAG)
-    try:
-        match kind:
-            case "str" | "timestamp" | "value":
-                return text
-            case "null":
-                return None
-            case "bool":
-                return _BOOLEANS[text.lower()]
-            case "int":
-                return yaml.constructor.SafeConstructor().construct_yaml_int(node)
-            case "float":
-                return yaml.constructor.SafeConstructor().construct_yaml_float(node)
-    except (ValueError, LookupError):
-        # The cause holds the value.
-        raise _RefusedError(
-            "not the number or truth value it seems to be; quote text", node.start_mark
-        ) from None
-    raise _unsupported(node)
+    def reject_tag(self, node: yaml.Node) -> object:
+        """Refuse any tag but YAML's own for plain values."""
+        # The tag stays out of the message: an unquoted secret that starts with ! is one.
+        raise _RejectedError(
+            "tags (!) are not supported; quote text that starts with !", node.start_mark
+        )
 
 
-def _unsupported(node: yaml.Node) -> _RefusedError:
-    # The tag stays unsaid: an unquoted secret that starts with ! is one.
-    return _RefusedError(
-        "tags (!) are not supported; quote text that starts with !", node.start_mark
-    )
+def _key(node: yaml.Node) -> str:
+    if not isinstance(node, yaml.ScalarNode):
+        raise _RejectedError("a key must be a word", node.start_mark)
+    return str(node.value)
+
+
+for _tag in ("timestamp", "value"):
+    # A date, and YAML 1.1's default value (`=`).
+    _BoundedLoader.add_constructor(f"{_TAG}{_tag}", lambda _, node: str(node.value))
+for _tag in ("binary", "omap", "pairs", "set"):
+    _BoundedLoader.add_constructor(f"{_TAG}{_tag}", _BoundedLoader.reject_tag)
+_BoundedLoader.add_constructor(None, _BoundedLoader.reject_tag)

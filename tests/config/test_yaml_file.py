@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config.problems import ConfigError
-from exporter.config.yaml_file import LARGEST_FILE_BYTES, parse_document, read_document
+from exporter.config.yaml_file import MAX_FILE_BYTES, parse_document, read_document
+
+ALIASES_IN_ALIASES = "k0: &k0 [1]\n" + "".join(f"k{n}: &k{n} [*k{n - 1}]\n" for n in range(1, 2000))
 
 
 def problem_of(text: str | bytes) -> str:
@@ -42,7 +44,7 @@ def problem_of(text: str | bytes) -> str:
 def test_yaml_becomes_plain_values(text: str, value: object) -> None:
     document, problems = parse_document(text.encode(), "config.yaml")
 
-    assert value == document
+    assert document == value
     assert problems.found == []
 
 
@@ -95,14 +97,17 @@ def test_a_merged_key_that_is_overruled_is_no_duplicate_wherever_the_alias_is_us
         ("a: 1\nb: \x01\n", "line 2, column 4: the character U+0001 is not allowed"),
         (b"a: 1\nb: hunter2\xff\n", "line 2: not UTF-8 text"),
         ("a: " + "[" * 500, "line 1, column 53: nested too deeply"),
-        ("#" * (LARGEST_FILE_BYTES + 1), "is larger than 1024 KiB"),
+        (ALIASES_IN_ALIASES, "line 49, column 12: nested too deeply"),
+        ("#" * (MAX_FILE_BYTES + 1), "is larger than 1024 KiB"),
     ],
 )
-def test_text_that_cannot_be_read_says_where_and_not_what(text: str | bytes, problem: str) -> None:
-    said = problem_of(text)
+def test_text_that_cannot_be_read_is_located_and_not_quoted(
+    text: str | bytes, problem: str
+) -> None:
+    message = problem_of(text)
 
-    assert said.startswith(f"config.yaml: {problem}")
-    assert "hunter2" not in said
+    assert message.startswith(f"config.yaml: {problem}")
+    assert "hunter2" not in message
 
 
 @pytest.mark.parametrize(
@@ -144,7 +149,7 @@ def test_whatever_the_bytes_are_there_is_a_value_or_a_config_error(data: bytes) 
 def test_what_is_dumped_as_yaml_is_read_as_the_same_values(value: object) -> None:
     document, problems = parse_document(yaml.safe_dump(value).encode(), "config.yaml")
 
-    assert value == document
+    assert document == value
     assert problems.found == []
 
 
@@ -163,7 +168,7 @@ def test_a_directory_is_no_configuration(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         read_document(tmp_path)
 
-    assert f"{tmp_path}: cannot be read: not a regular file" == str(caught.value)
+    assert str(caught.value) == f"{tmp_path}: cannot be read: not a regular file"
 
 
 def test_a_file_without_permission_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
