@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 
@@ -157,7 +156,7 @@ def test_the_line_of_the_audit_log_that_is_shown_is_what_the_exporter_writes() -
     fields = json.loads(text)
     session = parse_session(fields)
     assert isinstance(session, RestoreSession)
-    session = replace(session, statistics=Statistics(**fields["statistics"]))
+    session = session._replace(statistics=Statistics(**fields["statistics"]))
     written_at = datetime.fromisoformat(fields["time"]).timestamp()
 
     assert f"{text}\n".encode() == line(Event.ENDED, fields["server"], session, written_at)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from exporter.config import Extra, SessionsConfig
 from exporter.polling.clock import Moment
@@ -78,7 +78,7 @@ class Extras:
         known = self._kept.find(session.id)
         if known is None or (known.statistics is None and known.events is None):
             return session
-        return replace(session, statistics=known.statistics, events=known.events)
+        return session._replace(statistics=known.statistics, events=known.events)
 
     def ended(self, session_id: str) -> None:
         """A session has ended: what is said of it from now on is final."""

@@ -294,8 +294,9 @@ class Ledger:
             return
         self._note_walked(session.id)
         if known is not None:
+            session = self.extras.carried_over(session)
             if known != session:
-                self._kept.keep_finished(self.extras.carried_over(session), moment)
+                self._kept.keep_finished(session, moment)
             return
         if self._is_event(session):
             self._activity.start(session)

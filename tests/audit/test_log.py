@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import threading
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -377,7 +376,7 @@ def test_on_standard_output_each_life_tells_each_event_once(
     for _ in range(2):
         audit = begun(None)
         audit.record("hq", [running(1), finished(2)])
-        audit.record("hq", [replace(running(1), details="1 items processed")])
+        audit.record("hq", [running(1)._replace(details="1 items processed")])
         audit.close(LONG_SECONDS)
 
     assert capfdbinary.readouterr().out.count(b"\n") == 6

@@ -166,7 +166,7 @@ def test_any_sessions_are_rendered_as_the_client_library_renders_them(
     sessions: list[RestoreSession], form: Format, info_labels: tuple[str, ...], extras: set[Extra]
 ) -> None:
     # The API's result is only read when the session is Stopped.
-    honest = [one if one.stopped else replace(one, result=None) for one in sessions]
+    honest = [one if one.stopped else one._replace(result=None) for one in sessions]
     snapshots = [polled(*honest), polled(*honest, server='ser"ver\\2')]
 
     rendered = body(publisher(*snapshots, info_labels=info_labels, extras=extras), form)

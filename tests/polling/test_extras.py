@@ -30,7 +30,7 @@ def bench_of(
 
 
 def ended(session: RestoreSession) -> RestoreSession:
-    return replace(session, state=SessionState.STOPPED, result=SessionResult.SUCCESS)
+    return session._replace(state=SessionState.STOPPED, result=SessionResult.SUCCESS)
 
 
 def asked(harness: PollerHarness) -> list[str]:

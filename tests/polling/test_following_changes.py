@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from structlog.testing import capture_logs
@@ -27,7 +26,7 @@ def delete(minutes: int) -> SessionChange:
 
 def failed(session: RestoreSession, **changes: Any) -> RestoreSession:
     ended = {"state": SessionState.STOPPED, "result": SessionResult.FAILED, **changes}
-    return replace(session, **ended)
+    return session._replace(**ended)
 
 
 def finished_count(snapshot: Snapshot) -> int:

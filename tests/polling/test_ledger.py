@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from exporter.polling.ledger import RESYNC_SECONDS
@@ -20,8 +19,7 @@ VEX_SUCCESS = (CONTOSO, SessionType.VEX, SessionResult.SUCCESS)
 
 
 def ended(session: RestoreSession) -> RestoreSession:
-    return replace(
-        session,
+    return session._replace(
         state=SessionState.STOPPED,
         result=SessionResult.SUCCESS,
         end_time=session.creation_time + timedelta(seconds=30),

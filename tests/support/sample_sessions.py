@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -34,14 +33,13 @@ def running(number: int = 1, **fields: Any) -> RestoreSession:
         initiated_by="CONTOSO\\operator",
         client_host="srv01 (via: 10.0.0.1)",
     )
-    return replace(session, **fields)
+    return session._replace(**fields)
 
 
 def finished(number: int = 1, **fields: Any) -> RestoreSession:
     """A session that was opened `number` minutes before noon and ended well 30 seconds later."""
     session = running(number)
-    return replace(
-        session,
+    return session._replace(
         **{
             "state": SessionState.STOPPED,
             "result": SessionResult.SUCCESS,

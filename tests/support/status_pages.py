@@ -95,8 +95,8 @@ def random_sessions(
         )
         if session.stopped:
             took = timedelta(minutes=0.2 + random.expovariate(1 / 25))
-            session = replace(
-                session, result=random.choice(_RESULTS), end_time=min(NOON, opened + took)
+            session = session._replace(
+                result=random.choice(_RESULTS), end_time=min(NOON, opened + took)
             )
         sessions.append(session)
     return sessions

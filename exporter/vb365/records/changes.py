@@ -1,7 +1,7 @@
-"""What the change feed of VB365 8 tells of restore sessions, read from untrusted JSON.
+"""Change feed events of restore sessions, parsed from untrusted JSON.
 
 Source: `GET /v8/Events?from=…`, with entries whose `eventType` is RestoreSessionUpdate (`id`, `eTag`) or
-RestoreSessionDelete (`id`). The feed tells of other resources too; those are passed over.
+RestoreSessionDelete (`id`). Events of other resources are ignored.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ __all__ = [
 ]
 
 LATEST: Final = "latest"
-"""The change_token that stands for the feed's end: what happens from now on."""
+"""The change token of the feed's end: events from now on."""
 
 EXPIRED_TOKEN: Final = "OutdatedChangeToken"  # noqa: S105 - an error code, no secret
-"""The `errorCode` of a server that does not know any more what came after a change_token."""
+"""The `errorCode` of a server that no longer holds the events after a change token."""
 
 _MAX_CHANGE_TOKEN_CHARACTERS: Final = 4096
 
@@ -40,23 +40,23 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionChange:
-    """One entry of the feed."""
+    """One event of the feed."""
 
     kind: ChangeKind
     session_id: str
     """`id`, in lower case."""
     e_tag: int | None = None
-    """`eTag` of an update: that of the session as it is now."""
+    """`eTag` of an update: the session's new one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """One answer of the feed."""
+    """One response of the feed."""
 
     change_token: str
-    """`nextChangeToken`: where to go on."""
+    """`nextChangeToken`: where the next request continues."""
     sessions: tuple[SessionChange, ...]
-    """What happened to restore sessions, in order."""
+    """The events of restore sessions, in order."""
 
 
 _KINDS: Final = {
@@ -65,16 +65,16 @@ _KINDS: Final = {
 }
 
 
-def parse_changes(answer: object) -> Changes:
-    """Read one answer. An entry that cannot be read is passed over: the next poll sees what it was about.
+def parse_changes(document: object) -> Changes:
+    """Read one response. An unreadable event is skipped: the next poll finds the change itself.
 
     Args:
-        answer: any value a JSON decoder can produce.
+        document: any value a JSON decoder can produce.
 
     Raises:
-        BadResponseError: it is no answer of a change feed.
+        BadResponseError: it is not the response of a change feed.
     """
-    fields = answer if isinstance(answer, dict) else {}
+    fields = document if isinstance(document, dict) else {}
     change_token, results = fields.get("nextChangeToken"), fields.get("results")
     if isinstance(change_token, int) and not isinstance(change_token, bool):
         change_token = str(change_token)
@@ -82,16 +82,14 @@ def parse_changes(answer: object) -> Changes:
         not isinstance(change_token, str)
         or not 0 < len(change_token) <= _MAX_CHANGE_TOKEN_CHARACTERS
     ):
-        raise BadResponseError("no token to go on with", operation="change_feed")
+        raise BadResponseError("the response has no nextChangeToken", operation="change_feed")
     if not isinstance(results, list):
-        raise BadResponseError("an answer without results", operation="change_feed")
-    changes = map(_change, results)
-    return Changes(
-        change_token=change_token, sessions=tuple(one for one in changes if one is not None)
-    )
+        raise BadResponseError("the response has no results", operation="change_feed")
+    changes = (_parse_change(entry) for entry in results)
+    return Changes(change_token=change_token, sessions=tuple(filter(None, changes)))
 
 
-def _change(entry: object) -> SessionChange | None:
+def _parse_change(entry: object) -> SessionChange | None:
     if not isinstance(entry, dict):
         return None
     kind = entry.get("eventType")

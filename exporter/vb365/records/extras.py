@@ -1,6 +1,6 @@
-"""What a restore session's own resources tell of it: how many items were restored, and what was done with them.
+"""The extras of a restore session: how many items it restored, and the operations on them, summed up.
 
-Counts and sizes only. Subjects, paths and names of users, which the resources are full of, are passed over while reading.
+Counts and sizes only. Subjects, paths and user names, which these resources are full of, are skipped while reading.
 
 Sources: `GET /v8/RestoreSessions/{id}/Statistics` and `GET /v6/RestoreSessions/{id}/Events`.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -19,7 +19,6 @@ from exporter.vb365.records.fields import (
     Record,
     RejectionReason,
     UnknownValue,
-    read_enum,
     read_integer,
 )
 
@@ -34,7 +33,7 @@ __all__ = [
 
 
 class EventOperation(StrEnum):
-    """What was done (`type` of an event); None is what concerns the session itself."""
+    """What an event did (`type`); events of type None concern the session itself."""
 
     NONE = "None"
     SAVE = "Save"
@@ -46,7 +45,7 @@ class EventOperation(StrEnum):
 
 
 class EventStatus(StrEnum):
-    """What came of it (`status` of an event)."""
+    """How an event ended (`status`)."""
 
     RUNNING = "Running"
     SUCCESS = "Success"
@@ -59,7 +58,7 @@ class EventStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
-    """How many items a session restored (`Statistics`); None where the API does not say."""
+    """A session's item counts (`Statistics`); None where the API sends no count."""
 
     restored: int | None = None
     """`restoredItemsCount`."""
@@ -71,26 +70,26 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventSummary:
-    """What a session's events come to."""
+    """The sums over a session's events."""
 
     counts: Mapping[tuple[EventOperation, EventStatus], int]
-    """How many there are; combinations that are not there have not happened."""
+    """Events by operation and status; a missing combination has not happened."""
     size_bytes: Mapping[EventOperation, int]
-    """The sum of `itemSizeBytes`."""
+    """The sum of `itemSizeBytes` by operation."""
     unknown_values: tuple[UnknownValue, ...] = ()
-    """Each kind of value once."""
+    """Each unknown value once."""
     unreadable: int = 0
-    """How many records were no events."""
+    """The number of records that are not events."""
 
 
-_MOST_UNKNOWN_VALUES = 16
+_MAX_UNKNOWN_VALUES = 16
 
-_OPERATIONS = EnumReader.of(EventOperation, EventOperation.UNKNOWN)
-_STATUSES = EnumReader.of(EventStatus, EventStatus.UNKNOWN)
+_OPERATIONS = EnumReader(EventOperation, EventOperation.UNKNOWN)
+_STATUSES = EnumReader(EventStatus, EventStatus.UNKNOWN)
 
 
 def parse_statistics(record: object) -> Statistics | None:
-    """Read the counts of a session's statistics; None when they are none. Never raises.
+    """Read a session's statistics; return None when the record holds none. Never raises.
 
     Args:
         record: any value a JSON decoder can produce.
@@ -108,32 +107,33 @@ def parse_statistics(record: object) -> Statistics | None:
 
 
 class EventTally:
-    """Sums up a session's events page by page, in memory that does not grow with them."""
+    """Sums up a session's events page by page, in memory that does not grow with their number."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[EventOperation, EventStatus]] = Counter()
         self._bytes: Counter[EventOperation] = Counter()
         self._unknown: dict[UnknownValue, None] = {}  # an ordered set
         self._unreadable = 0
-        self._ids_before: frozenset[object] = frozenset()
+        self._previous_ids: set[str] = set()
 
     def add(self, page: Iterable[object]) -> None:
-        """Take in one page of records; never raises.
+        """Add one page of records; never raises.
 
-        An event that came while the pages were read moves the others, so that one of them may come again.
+        An event that is logged while the pages are read shifts the others, so that the next page may repeat some:
+        events of the previous page are not counted twice.
         """
-        ids = set()
+        ids: set[str] = set()
         for record in page:
             event_id = record.get("id") if isinstance(record, dict) else None
             if isinstance(event_id, str):
-                if event_id in self._ids_before or event_id in ids:
+                if event_id in self._previous_ids or event_id in ids:
                     continue
                 ids.add(event_id)
             self._add(record)
-        self._ids_before = frozenset(ids)
+        self._previous_ids = ids
 
     def summary(self) -> EventSummary:
-        """All that was taken in."""
+        """Return the sums so far."""
         return EventSummary(
             counts=MappingProxyType(dict(self._counts)),
             size_bytes=MappingProxyType(dict(self._bytes)),
@@ -147,17 +147,17 @@ class EventTally:
             return
         unknown: list[UnknownValue] = []
         try:
-            operation = read_enum(record, "type", _OPERATIONS, unknown)
-            status = read_enum(record, "status", _STATUSES, unknown)
+            operation = _OPERATIONS.read(record, "type", unknown)
+            status = _STATUSES.read(record, "status", unknown)
             size_bytes = _count(record, "itemSizeBytes") or 0
         except BadFieldError:
             self._unreadable += 1
             return
         self._counts[operation, status] += 1
         self._bytes[operation] += size_bytes
-        for one in unknown:
-            if len(self._unknown) < _MOST_UNKNOWN_VALUES:
-                self._unknown[UnknownValue(field=f"event_{one.field}", value=one.value)] = None
+        for value in unknown:
+            if len(self._unknown) < _MAX_UNKNOWN_VALUES:
+                self._unknown[replace(value, field=f"event_{value.field}")] = None
 
 
 def _count(record: Record, field: str) -> int | None:

@@ -1,10 +1,10 @@
-"""Reading the fields of a record of untrusted JSON: a value of the right kind, or why there is none.
+"""Readers for the fields of a record of untrusted JSON: a value of the right type, or the reason there is none.
 
-The rules, for whatever the record describes:
+The rules, for every kind of record:
 
-* A field that is absent or null is empty: servers leave out, or send null, what they have no value for.
-* A field of the wrong JSON type makes the record unusable: guessing what it meant would be inventing data.
-* An enum value that is not known here, null or absent becomes `Unknown`, and is noted.
+* A field that is absent or null is empty: servers omit, or send null for, what they have no value for.
+* A field of the wrong JSON type makes its record unusable: guessing its meaning would invent data.
+* An enum value that is unknown here, null or absent becomes `Unknown` and is noted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ __all__ = [
     "RejectionReason",
     "UnknownValue",
     "parse_timestamp",
-    "read_enum",
     "read_integer",
     "read_session_id",
     "read_strings",
@@ -33,12 +32,15 @@ __all__ = [
 
 Record = Mapping[object, object]
 
-# What may be served is cut to 512 characters later; this only keeps a hostile server from filling the memory.
+# Label values are cut to 512 characters later; this bound keeps a hostile server from filling the memory.
 MAX_TEXT_CHARACTERS = 2048
 
+_MAX_UNKNOWN_CHARACTERS = 64
+_MAX_INTEGER_CHARACTERS = 20
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.ASCII)
-_NEVER_BEFORE_YEAR = 2
-_NEVER_FROM_YEAR = 9999
+# .NET's DateTime.MinValue and MaxValue stand for "never".
+_FIRST_YEAR = 2
+_LAST_YEAR = 9998
 # The API's numbers are Int64; a hostile one must not become an integer of thousands of digits.
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 
@@ -46,7 +48,7 @@ _Enum = TypeVar("_Enum", bound=StrEnum)
 
 
 class RejectionReason(StrEnum):
-    """Why a record is no restore session; the values of `vb365_records_rejected_total{reason}`."""
+    """Why a record is not a restore session; the values of `vb365_records_rejected_total{reason}`."""
 
     NOT_AN_OBJECT = "not_an_object"
     MISSING_FIELD = "missing_field"
@@ -65,7 +67,7 @@ class UnknownValue:
 
 
 class BadFieldError(Exception):
-    """A field that makes its record unusable; whoever reads the record turns it into a rejection."""
+    """A field that makes its record unusable. Parsers of records turn it into a rejection."""
 
     def __init__(self, reason: RejectionReason, field: str) -> None:
         self.reason = reason
@@ -73,29 +75,29 @@ class BadFieldError(Exception):
 
 
 def parse_timestamp(text: str) -> datetime | None:
-    """Read a .NET round-trip timestamp; None for the years that stand for "never".
+    """Read a .NET round-trip timestamp; return None for the years that stand for "never".
 
     Zero to seven fractional digits (truncated to microseconds), `Z` or an offset; a time without either is UTC.
 
     Raises:
-        ValueError: the text is no timestamp.
+        ValueError: the text is not a timestamp.
     """
-    # fromisoformat alone also takes bare dates and week dates, which the API never sends.
+    # fromisoformat alone also takes bare dates, week dates and the basic format, which the API never sends.
     if len(text) < len("2022-02-22T15:40:25") or text[7] != "-" or text[10] not in "Tt ":
         raise ValueError("not a timestamp")
     moment = datetime.fromisoformat(text)
-    if not _NEVER_BEFORE_YEAR <= moment.year < _NEVER_FROM_YEAR:
-        return None  # decided before any conversion: shifting these by an offset overflows
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        return None  # decided before the conversion, which overflows for these
     if moment.tzinfo is None:
         return moment.replace(tzinfo=UTC)
-    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return moment.astimezone(UTC)
 
 
 def read_session_id(record: Record) -> str:
-    """The `id` of a session, in lower case.
+    """Return the `id` of a session, in lower case.
 
     Raises:
-        BadFieldError: there is none, or it is no UUID.
+        BadFieldError: it is missing, or not a UUID.
     """
     value = record.get("id")
     if value is None:
@@ -109,18 +111,16 @@ def read_session_id(record: Record) -> str:
 
 
 def read_strings(record: Record, fields: Iterable[str]) -> list[str]:
-    """Texts, each cut to `MAX_TEXT_CHARACTERS`, and empty when there is none.
+    """Return the strings of several fields, each cut to `MAX_TEXT_CHARACTERS`; an empty field gives an empty string.
 
     Raises:
-        BadFieldError: one is something else.
+        BadFieldError: a field is of another type.
     """
     texts = []
     for field in fields:
         value = record.get(field)
         if isinstance(value, str):
-            texts.append(
-                value if len(value) <= MAX_TEXT_CHARACTERS else value[:MAX_TEXT_CHARACTERS]
-            )
+            texts.append(value[:MAX_TEXT_CHARACTERS])
         elif value is None:
             texts.append("")
         else:
@@ -129,10 +129,10 @@ def read_strings(record: Record, fields: Iterable[str]) -> list[str]:
 
 
 def read_time(record: Record, field: str) -> datetime | None:
-    """A moment in UTC; None when there is none, or one that stands for "never".
+    """Return a time in UTC; None when the field is empty or stands for "never".
 
     Raises:
-        BadFieldError: it is something else.
+        BadFieldError: the field is not a timestamp.
     """
     value = record.get(field)
     if value is None:
@@ -145,55 +145,18 @@ def read_time(record: Record, field: str) -> datetime | None:
         raise BadFieldError(RejectionReason.BAD_TIME, field) from None
 
 
-@dataclass(frozen=True, slots=True)
-class EnumReader(Generic[_Enum]):
-    """The members of an enum by the spellings they may have, and the one that stands for all other values."""
-
-    by_spelling: Mapping[str, _Enum]
-    unknown: _Enum
-
-    @classmethod
-    def of(cls, enum: type[_Enum], unknown: _Enum) -> EnumReader[_Enum]:
-        """All members, in the spelling of the API and in lower case, which old servers wrote."""
-        known = [member for member in enum if member is not unknown]
-        spelled = {member.value: member for member in known}
-        return cls(spelled | {name.lower(): member for name, member in spelled.items()}, unknown)
-
-
-def read_enum(
-    record: Record, field: str, members: EnumReader[_Enum], unknown: list[UnknownValue]
-) -> _Enum:
-    """A member of an enum; the one for unknown values when it is not among them, which is noted in `unknown` then.
-
-    Raises:
-        BadFieldError: it is no text.
-    """
-    value = record.get(field)
-    if isinstance(value, str):
-        # A differing case is no new meaning.
-        member = members.by_spelling.get(value) or members.by_spelling.get(value.lower())
-        if member is not None:
-            return member
-        unknown.append(UnknownValue(field=field, value=value[:64]))
-    elif value is None:
-        unknown.append(UnknownValue(field=field, value="null" if field in record else "absent"))
-    else:
-        raise BadFieldError(RejectionReason.WRONG_TYPE, field)
-    return members.unknown
-
-
 def read_integer(record: Record, field: str) -> int | None:
-    """A whole number of at most 64 bits, also one written as a text; None when there is none.
+    """Return an integer of at most 64 bits, which some builds of the server write as a string; None when empty.
 
     Raises:
-        BadFieldError: it is something else.
+        BadFieldError: the field is not such an integer.
     """
     value = record.get(field)
     if value is None:
         return None
-    # Some builds of the server write numbers as strings; bool is an int in Python but not in JSON.
-    if isinstance(value, str) and len(value) <= 20 and value.isdecimal():
+    if isinstance(value, str) and len(value) <= _MAX_INTEGER_CHARACTERS and value.isdecimal():
         value = int(value)
+    # bool is an int in Python but not in JSON.
     if (
         not isinstance(value, int)
         or isinstance(value, bool)
@@ -201,3 +164,37 @@ def read_integer(record: Record, field: str) -> int | None:
     ):
         raise BadFieldError(RejectionReason.WRONG_TYPE, field)
     return value
+
+
+class EnumReader(Generic[_Enum]):
+    """Reads fields that hold a member of an enum.
+
+    Args:
+        enum: its values are those of the API.
+        unknown: the member that stands for all other values.
+    """
+
+    def __init__(self, enum: type[_Enum], unknown: _Enum) -> None:
+        self._unknown = unknown
+        members = [member for member in enum if member is not unknown]
+        self._by_value = {member.value: member for member in members}
+        self._by_lower = {member.value.lower(): member for member in members}
+
+    def read(self, record: Record, field: str, noted: list[UnknownValue]) -> _Enum:
+        """Return the member; an unknown value is appended to `noted`.
+
+        Raises:
+            BadFieldError: the field is not a string.
+        """
+        value = record.get(field)
+        if isinstance(value, str):
+            # Old servers wrote lower case; a differing case is no new meaning.
+            member = self._by_value.get(value) or self._by_lower.get(value.lower())
+            if member is not None:
+                return member
+            noted.append(UnknownValue(field=field, value=value[:_MAX_UNKNOWN_CHARACTERS]))
+        elif value is None:
+            noted.append(UnknownValue(field=field, value="null" if field in record else "absent"))
+        else:
+            raise BadFieldError(RejectionReason.WRONG_TYPE, field)
+        return self._unknown

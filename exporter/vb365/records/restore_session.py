@@ -1,10 +1,10 @@
-"""A restore session as VB365 describes it, read from untrusted JSON.
+"""A restore session as VB365 describes it, parsed from untrusted JSON.
 
 `parse_session` turns one record of the API into a `RestoreSession` or a `Rejection` and never raises. The rules:
 
-* `id` and `creationTime` make a session; without usable ones there is none.
-* An enum value that is not known here, null or absent becomes `Unknown`, and the session says so in `unknown_values`:
-  a session that is shown with an unknown state is followed, one that is hidden is missed.
+* A session needs a valid `id` and `creationTime`.
+* An enum value that is unknown here, null or absent becomes `Unknown` and is listed in `unknown_values`: a session
+  exposed with an unknown state can be followed, a hidden one is missed.
 * A field of the wrong JSON type rejects the record.
 * "Not ended" is an `endTime` that is absent, null, in year 9999 or in year 1, whatever the server's version.
 
@@ -14,12 +14,12 @@ Source of every field: the restore session resource, `GET /v6/RestoreSessions/{r
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from functools import lru_cache
-from typing import Any, Literal, TypeVar, dataclass_transform
+from typing import Any, Literal, NamedTuple
 
 from exporter.vb365.records.extras import EventSummary, Statistics
 from exporter.vb365.records.fields import (
@@ -28,7 +28,6 @@ from exporter.vb365.records.fields import (
     Record,
     RejectionReason,
     UnknownValue,
-    read_enum,
     read_integer,
     read_session_id,
     read_strings,
@@ -60,7 +59,7 @@ class SessionType(StrEnum):
 
 
 class SessionState(StrEnum):
-    """Whether the session still runs (`state`); only Stopped means that it is over."""
+    """Whether the session is running (`state`); only Stopped means that it has finished."""
 
     WORKING = "Working"
     STOPPED = "Stopped"
@@ -76,24 +75,11 @@ class SessionResult(StrEnum):
     UNKNOWN = "Unknown"
 
 
-_STOPPED = SessionState.STOPPED  # a third of the time of asking the enum for it, for each session
-_Class = TypeVar("_Class")
+class RestoreSession(NamedTuple):
+    """One restore session: from opening a Veeam Explorer to closing it.
 
-
-@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
-def _frozen_for_type_checkers(cls: type[_Class]) -> type[_Class]:
-    """A frozen dataclass, kept so by the type checker alone.
-
-    Python sets each field of a frozen one by a call: with so many fields that is a fifth of a first poll.
-    """
-    return dataclass(slots=True, kw_only=True, unsafe_hash=True)(cls)
-
-
-@_frozen_for_type_checkers
-class RestoreSession:
-    """One restore session: an Explorer that was opened, and closed or not.
-
-    Times are aware and in UTC. Texts the API left out are empty.
+    Times are aware and in UTC. Strings that the API omits are empty. A tuple, because creating a frozen dataclass of so
+    many fields takes three times as long, and there may be 200,000 of them.
     """
 
     id: str
@@ -103,35 +89,35 @@ class RestoreSession:
     creation_time: datetime
     """`creationTime`: when the Explorer was opened."""
     end_time: datetime | None = None
-    """`endTime`; None while the session has not ended."""
+    """`endTime`; None until the session has ended."""
     result: SessionResult | None = None
-    """`result`; None unless the session is Stopped, because a running one's means nothing."""
+    """`result`; None unless the session is Stopped, because a running session's result means nothing."""
     organization: str = ""
     name: str = ""
     initiated_by: str = ""
-    """`initiatedBy`: the account, or the organization when it came through a service provider."""
+    """`initiatedBy`: the account, or the organization of a restore through Cloud Connect."""
     details: str = ""
     scope_name: str = ""
     client_host: str = ""
-    """`clientHost`, as it is: `HOST (via: IP)`."""
+    """`clientHost`, unchanged: `HOST (via: IP)`."""
     reason: str = ""
     e_tag: int | None = None
     """`eTag` (v8): grows whenever the session changes."""
     unknown_values: tuple[UnknownValue, ...] = ()
-    statistics: Statistics | None = field(default=None, compare=False)
-    """What its resource `Statistics` said last; None when that was not asked for, or not answered."""
-    events: EventSummary | None = field(default=None, compare=False)
-    """The same of its `Events`."""
+    statistics: Statistics | None = None
+    """The last known `Statistics` of the session; None when they were not requested or never received."""
+    events: EventSummary | None = None
+    """The last known sums of its `Events`, likewise."""
 
     @property
     def stopped(self) -> bool:
-        """True when the session is over; any other state, unknown ones too, still runs."""
-        return self.state is _STOPPED
+        """Whether the session has finished; in any other state, unknown ones too, it is running."""
+        return self.state is SessionState.STOPPED
 
     @property
     def duration_seconds(self) -> float | None:
-        """Seconds from `creationTime` to `endTime`; None while running and when the two contradict."""
-        if self.end_time is None or self.state is not _STOPPED:
+        """Seconds from `creationTime` to `endTime`; None while running, and when `endTime` comes first."""
+        if self.end_time is None or not self.stopped:
             return None
         seconds = (self.end_time - self.creation_time).total_seconds()
         return None if seconds < 0 else seconds
@@ -139,25 +125,26 @@ class RestoreSession:
     @property
     def processed_items(self) -> int | None:
         """The N of "N items processed" in `details`; None when it has another form."""
-        return _processed_items(self.details)
+        form = _PROCESSED_ITEMS.match(self.details)
+        return int(form[1]) if form else None
 
     def with_extra(
         self, extra: Literal["statistics", "events"], value: Statistics | EventSummary | None
     ) -> RestoreSession:
-        """The same session, with another value of one of its extras."""
+        """Return a copy with another value of one of its extras."""
         changes: dict[str, Any] = {extra: value}
-        return replace(self, **changes)
+        return self._replace(**changes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """A record that is no restore session, and why."""
+    """A record that is not a restore session, and the reason."""
 
     reason: RejectionReason
     field: str = ""
-    """The API field at fault; empty when it is the record itself."""
+    """The invalid API field; empty when the record itself is."""
     session_id: str = ""
-    """The record's id when it had a usable one."""
+    """The record's id; empty when it has no valid one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +159,7 @@ _PROCESSED_ITEMS = re.compile(r"([0-9]{1,15}) items? processed\b")
 
 
 def parse_session(record: object) -> RestoreSession | Rejection:
-    """Read one record of a list or one answer of a get; never raises.
+    """Read one record of a list, or the response to a get; never raises.
 
     Args:
         record: any value a JSON decoder can produce.
@@ -201,11 +188,11 @@ def parse_page(records: Iterable[object]) -> Page:
 
 def _session(session_id: str, record: Record) -> RestoreSession:
     unknown: list[UnknownValue] = []
-    session_type = read_enum(record, "type", _TYPES, unknown)
-    state = read_enum(record, "state", _STATES, unknown)
+    session_type = _TYPES.read(record, "type", unknown)
+    state = _STATES.read(record, "state", unknown)
     result = None
-    if state is _STOPPED:
-        result = read_enum(record, "result", _RESULTS, unknown)
+    if state is SessionState.STOPPED:
+        result = _RESULTS.read(record, "result", unknown)
     creation_time = read_time(record, "creationTime")
     if creation_time is None:
         raise BadFieldError(
@@ -215,6 +202,8 @@ def _session(session_id: str, record: Record) -> RestoreSession:
     organization, name, initiated_by, details, scope_name, client_host, reason = read_strings(
         record, _TEXTS
     )
+    # Thousands of sessions share few organizations, accounts, hosts and counts: each is kept in memory once.
+    # Names, scopes and reasons differ from session to session.
     return RestoreSession(
         id=session_id,
         type=session_type,
@@ -222,31 +211,16 @@ def _session(session_id: str, record: Record) -> RestoreSession:
         creation_time=creation_time,
         end_time=read_time(record, "endTime"),
         result=result,
-        organization=_intern(organization),
+        organization=sys.intern(organization),
         name=name,
-        initiated_by=_intern(initiated_by),
-        details=_intern(details),
+        initiated_by=sys.intern(initiated_by),
+        details=sys.intern(details),
         scope_name=scope_name,
-        client_host=_intern(client_host),
+        client_host=sys.intern(client_host),
         reason=reason,
         e_tag=read_integer(record, "eTag"),
         unknown_values=tuple(unknown),
     )
-
-
-@lru_cache(maxsize=4096)
-def _processed_items(details: str) -> int | None:
-    form = _PROCESSED_ITEMS.match(details)
-    return int(form[1]) if form else None
-
-
-@lru_cache(maxsize=4096)
-def _intern(text: str) -> str:
-    """The same string for equal texts: few accounts, organizations and numbers of items stand in thousands of sessions.
-
-    Not for names, scopes and reasons, of which each session has its own: there is nothing to share.
-    """
-    return text
 
 
 _TEXTS = (
@@ -258,6 +232,6 @@ _TEXTS = (
     "clientHost",
     "reason",
 )
-_TYPES = EnumReader.of(SessionType, SessionType.UNKNOWN)
-_STATES = EnumReader.of(SessionState, SessionState.UNKNOWN)
-_RESULTS = EnumReader.of(SessionResult, SessionResult.UNKNOWN)
+_TYPES = EnumReader(SessionType, SessionType.UNKNOWN)
+_STATES = EnumReader(SessionState, SessionState.UNKNOWN)
+_RESULTS = EnumReader(SessionResult, SessionResult.UNKNOWN)

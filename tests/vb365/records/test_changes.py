@@ -11,31 +11,28 @@ def update(session_id: object = ID, **more: object) -> dict[str, object]:
     return {"eventType": "RestoreSessionUpdate", "id": session_id, **more}
 
 
-def answer(*results: object, token: object = "17") -> dict[str, object]:  # noqa: S107 - no secret
+def response(*results: object, token: object = "17") -> dict[str, object]:  # noqa: S107 - no secret
     return {"nextChangeToken": token, "limit": 1000, "results": list(results)}
 
 
-def test_an_answer_tells_of_sessions_and_where_to_go_on() -> None:
-    told = parse_changes(
-        answer(update(eTag=3), {"eventType": "RestoreSessionDelete", "id": OTHER_ID.upper()})
+def test_a_response_has_changes_in_their_order_and_the_next_token() -> None:
+    changes = parse_changes(
+        response(update(eTag=3), {"eventType": "RestoreSessionDelete", "id": OTHER_ID.upper()})
     )
 
-    assert (
-        Changes(
-            change_token="17",
-            sessions=(
-                SessionChange(kind=ChangeKind.UPDATE, session_id=ID, e_tag=3),
-                SessionChange(kind=ChangeKind.DELETE, session_id=OTHER_ID),
-            ),
-        )
-        == told
+    assert changes == Changes(
+        change_token="17",
+        sessions=(
+            SessionChange(kind=ChangeKind.UPDATE, session_id=ID, e_tag=3),
+            SessionChange(kind=ChangeKind.DELETE, session_id=OTHER_ID),
+        ),
     )
 
 
-def test_what_happened_to_other_resources_is_passed_over() -> None:
-    told = parse_changes(answer({"eventType": "JobSessionUpdate", "id": ID}, update()))
+def test_events_of_other_resources_are_ignored() -> None:
+    changes = parse_changes(response({"eventType": "JobSessionUpdate", "id": OTHER_ID}, update()))
 
-    assert [change.session_id for change in told.sessions] == [ID]
+    assert [change.session_id for change in changes.sessions] == [ID]
 
 
 @pytest.mark.parametrize(
@@ -45,21 +42,28 @@ def test_what_happened_to_other_resources_is_passed_over() -> None:
         "text",
         [],
         {},
-        {"eventType": 7, "id": ID},
+        {"id": OTHER_ID},
+        {"eventType": 7, "id": OTHER_ID},
+        {"eventType": "RestoreSessionUpdate"},
         update(None),
         update(7),
         update("no id"),
         update(eTag=[]),
     ],
 )
-def test_an_entry_that_cannot_be_read_does_not_spoil_the_others(entry: object) -> None:
-    told = parse_changes(answer(entry, update()))
+def test_an_unreadable_event_does_not_hide_the_others(entry: object) -> None:
+    changes = parse_changes(response(entry, update()))
 
-    assert [change.session_id for change in told.sessions] == [ID]
+    assert [change.session_id for change in changes.sessions] == [ID]
 
 
-def test_a_position_may_be_a_number() -> None:
-    assert parse_changes(answer(token=17)).change_token == "17"
+@pytest.mark.parametrize("token", ["x", "x" * 4096])
+def test_a_change_token_has_1_to_4096_characters(token: str) -> None:
+    assert parse_changes(response(token=token)).change_token == token
+
+
+def test_a_change_token_may_be_a_number() -> None:
+    assert parse_changes(response(token=17)).change_token == "17"
 
 
 @pytest.mark.parametrize(
@@ -71,12 +75,14 @@ def test_a_position_may_be_a_number() -> None:
         {"results": []},
         {"nextChangeToken": "17"},
         {"nextChangeToken": "17", "results": {}},
-        answer(token=None),
-        answer(token=""),
-        answer(token=True),
-        answer(token="x" * 5000),
+        response(token=None),
+        response(token=""),
+        response(token=True),
+        response(token=1.5),
+        response(token=["17"]),
+        response(token="x" * 4097),
     ],
 )
-def test_what_is_no_answer_of_a_feed_is_a_bad_response(bad: object) -> None:
+def test_any_other_document_is_a_bad_response(bad: object) -> None:
     with pytest.raises(BadResponseError):
         parse_changes(bad)

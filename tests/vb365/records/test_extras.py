@@ -46,27 +46,34 @@ def test_statistics_are_three_counts() -> None:
         "items": [{"name": "Report.docx"}],
     }
 
-    assert Statistics(restored=10, failed=1, skipped=1) == parse_statistics(record)
+    assert parse_statistics(record) == Statistics(restored=10, failed=1, skipped=1)
 
 
 def test_a_count_that_the_server_does_not_send_is_not_invented() -> None:
-    assert Statistics(restored=3) == parse_statistics(
-        {"restoredItemsCount": 3, "failedItemsCount": None}
-    )
+    record = {"restoredItemsCount": 3, "failedItemsCount": None}
+
+    assert parse_statistics(record) == Statistics(restored=3)
 
 
+@pytest.mark.parametrize("field", ["restored", "failed", "skipped"])
+@pytest.mark.parametrize("count", [0, 2**63 - 1])
+def test_a_count_is_any_number_from_0_to_the_largest_of_64_bits(field: str, count: int) -> None:
+    assert parse_statistics({f"{field}ItemsCount": count}) == Statistics(**{field: count})
+
+
+@pytest.mark.parametrize("field", ["restored", "failed", "skipped"])
 @pytest.mark.parametrize("bad", [-1, 2**63, 1.5, True, "many", [], {}])
-def test_statistics_with_an_impossible_count_are_none(bad: object) -> None:
-    assert parse_statistics({"restoredItemsCount": bad}) is None
+def test_statistics_with_an_impossible_count_are_rejected(field: str, bad: object) -> None:
+    assert parse_statistics({f"{field}ItemsCount": bad}) is None
 
 
 @pytest.mark.parametrize("record", [None, [], "text", 3])
-def test_what_is_no_object_is_no_statistics(record: object) -> None:
+def test_statistics_are_an_object(record: object) -> None:
     assert parse_statistics(record) is None
 
 
-def test_events_are_counted_by_what_was_done_and_what_came_of_it() -> None:
-    told = summary(
+def test_events_are_counted_by_operation_and_status() -> None:
+    sums = summary(
         [
             event(0, type="None", itemSizeBytes=0),
             event(1),
@@ -76,54 +83,69 @@ def test_events_are_counted_by_what_was_done_and_what_came_of_it() -> None:
         ]
     )
 
-    assert told.counts == {
+    assert sums.counts == {
         (EventOperation.NONE, EventStatus.SUCCESS): 1,
         (EventOperation.RESTORE, EventStatus.SUCCESS): 2,
         (EventOperation.RESTORE, EventStatus.FAILED): 1,
         (EventOperation.VIEW, EventStatus.SUCCESS): 1,
     }
-    assert told.size_bytes == {
+    assert sums.size_bytes == {
         EventOperation.NONE: 0,
         EventOperation.RESTORE: 1024,
         EventOperation.VIEW: 0,
     }
-    assert told.unreadable == 0
+    assert sums.unreadable == 0
 
 
-def test_values_of_a_newer_server_count_as_unknown_and_are_told_once() -> None:
-    told = summary([event(1, type="Teleport"), event(2, type="Teleport"), event(3, status="Lost")])
+def test_values_of_a_newer_server_count_as_unknown_and_are_noted_once() -> None:
+    sums = summary([event(1, type="Teleport"), event(2, type="Teleport"), event(3, status="Lost")])
 
-    assert told.counts == {
+    assert sums.counts == {
         (EventOperation.UNKNOWN, EventStatus.SUCCESS): 2,
         (EventOperation.RESTORE, EventStatus.UNKNOWN): 1,
     }
-    assert (
+    assert sums.unknown_values == (
         UnknownValue(field="event_type", value="Teleport"),
         UnknownValue(field="event_status", value="Lost"),
-    ) == told.unknown_values
+    )
 
 
-def test_one_record_that_is_no_event_does_not_spoil_the_others() -> None:
-    told = summary(["text", None, event(1, type=7), event(2, itemSizeBytes=-5), event(3)])
+def test_an_unreadable_event_is_counted_and_does_not_hide_the_others() -> None:
+    sums = summary(["text", None, event(1, type=7), event(2, itemSizeBytes=-5), event(3)])
 
-    assert told.counts == {(EventOperation.RESTORE, EventStatus.SUCCESS): 1}
-    assert told.unreadable == 4
+    assert sums.counts == {(EventOperation.RESTORE, EventStatus.SUCCESS): 1}
+    assert sums.unreadable == 4
 
 
 def test_an_event_that_moved_to_the_next_page_is_counted_once() -> None:
-    told = summary([event(2), event(1)], [event(1), event(0)])
+    sums = summary([event(2), event(1)], [event(1), event(0)], [event(0), event(7)])
 
-    assert told.counts == {(EventOperation.RESTORE, EventStatus.SUCCESS): 3}
+    assert sums.counts == {(EventOperation.RESTORE, EventStatus.SUCCESS): 4}
+    assert sums.size_bytes == {EventOperation.RESTORE: 4000}
+
+
+def test_an_event_that_comes_twice_in_a_page_is_counted_once() -> None:
+    sums = summary([event(1), event(1), event(0)])
+
+    assert sums.counts == {(EventOperation.RESTORE, EventStatus.SUCCESS): 2}
+
+
+@pytest.mark.parametrize("event_id", [..., None, 7])
+def test_events_without_an_id_are_all_counted(event_id: object) -> None:
+    sums = summary([event(1, id=event_id), event(2, id=event_id)], [event(3, id=event_id)])
+
+    assert sums.counts == {(EventOperation.RESTORE, EventStatus.SUCCESS): 3}
 
 
 def test_nothing_personal_is_kept() -> None:
-    told = summary([event(1, message="Item Re: salaries was restored")])
+    sums = summary([event(1, message="Item Re: salaries was restored")])
 
-    assert "salaries" not in repr(told)
-    assert "Ben" not in repr(told)
+    assert "salaries" not in repr(sums)
+    assert "Ben" not in repr(sums)
 
 
 def test_memory_does_not_grow_with_hostile_values() -> None:
     page: list[object] = [event(number, type=f"type {number}") for number in range(1000)]
 
     assert len(summary(page).unknown_values) == 16
+    assert len(summary(page[:16]).unknown_values) == 16
