@@ -18,8 +18,8 @@ from exporter.vb365.errors import Reason
 from exporter.vb365.records.extras import Statistics
 from exporter.vb365.records.restore_session import RestoreSession, parse_session
 from support.alert_rules import DEPLOY, alerts, rules
-from support.documentation import DOCS, ROOT, TABLES, keys_table, pages, written
-from support.screenshots import PICTURES
+from support.documentation import DOCS, ROOT, TABLES, keys_table, pages, updated
+from support.screenshots import SCREENSHOTS
 
 # [text](where) and src="where", without code; where is a path, perhaps with #heading.
 _LINK = re.compile(r"""\]\(([^)\s]+)\)|(?:src|href)="([^"]+)\"""")
@@ -50,7 +50,7 @@ def anchors(page: Path) -> set[str]:
 
 @by_page
 def test_the_tables_are_those_of_the_code(page: Path) -> None:
-    assert written(text_of(page)) == text_of(page), "run: make docs"
+    assert updated(text_of(page)) == text_of(page), "run: make docs"
 
 
 def test_every_table_has_one_place() -> None:
@@ -145,7 +145,7 @@ def test_the_changelog_goes_up_to_this_version() -> None:
 def test_the_pictures_are_there_and_small() -> None:
     everything = "".join(map(text_of, PAGES))
 
-    for picture in PICTURES:
+    for picture in SCREENSHOTS:
         assert f"deploy/screenshots/{picture.name}" in everything
         assert picture.path.stat().st_size < 200_000
 

@@ -11,7 +11,7 @@ from cyclonedx.model.bom import Bom
 from cyclonedx.model.license import DisjunctiveLicense
 
 from exporter import __version__
-from support.sbom import PROJECT, SbomError, bill_of_materials, read, requirements, written
+from support.sbom import PROJECT, SbomError, bill_of_materials, from_json, requirements, to_json
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +69,11 @@ def test_it_tells_who_needs_whom_down_from_the_exporter(bom: Bom) -> None:
 
 
 def test_it_is_valid_and_can_be_read_by_others(bom: Bom) -> None:
-    text = written(bom)
+    text = to_json(bom)
 
     document = json.loads(text)
     assert (document["bomFormat"], document["specVersion"]) == ("CycloneDX", "1.6")
-    assert {one.purl for one in bom.components} == {one.purl for one in read(text).components}
+    assert {one.purl for one in bom.components} == {one.purl for one in from_json(text).components}
 
 
 def test_one_that_is_not_valid_is_not_written() -> None:
@@ -85,4 +85,4 @@ def test_one_that_is_not_valid_is_not_written() -> None:
     component = {"type": "library", "name": "broken", "externalReferences": [reference]}
 
     with pytest.raises(SbomError, match="does not match"):
-        written(read(json.dumps({"components": [component]})))
+        to_json(from_json(json.dumps({"components": [component]})))

@@ -195,7 +195,7 @@ def test_an_incomplete_last_line_is_cut_off_wherever_it_breaks_off(
         assert [told(1), told(2)] == [*audit.told()]
         audit.close()
         assert (1 if length else 0) == len(log.entries())
-        log.forget()
+        log.clear()
 
 
 def test_a_file_of_nothing_but_an_incomplete_line_is_emptied(file: Path) -> None:

@@ -22,8 +22,8 @@ import bcrypt
 import trustme
 
 from support.benchmark_figures import milliseconds_text, print_table, quantile
-from support.exporter_harness import wait_until
 from support.processes import EXPORTER, free_port, running_process
+from support.waiting import wait_until
 
 SESSIONS = 1000
 # The last round is longer than the server waits for silent clients.

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from support.benchmark_clients import MetricsClient, SimulatorControl
 from support.benchmark_figures import milliseconds_text, print_table, quantile
-from support.exporter_harness import wait_until
 from support.processes import EXPORTER, free_port, running_process
+from support.waiting import wait_until
 
 EVENTS = 100_000
 ROUNDS = 6

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
+from support.benchmark_clients import Scraper
 from support.benchmark_figures import kilobytes_text, print_table, ratio_text
-from support.benchmark_scraper import Scraper
 from support.exporter_process import PolledExporter, polled_exporter
 
 SCRAPERS = 10
@@ -32,14 +32,14 @@ def settled(sessions: int, seconds: float) -> Iterator[PolledExporter]:
 
 def scraped_by_many(exporter: PolledExporter, *, gzip: bool) -> int:
     """The highest memory while ten scrape at the same time, three times over."""
-    exporter.forget_highest()
+    exporter.reset_peak()
     with ExitStack() as stack, ThreadPoolExecutor(SCRAPERS) as threads:
         scrapers = [
             stack.enter_context(Scraper(exporter.address, gzip=gzip)) for _ in range(SCRAPERS)
         ]
         for _ in range(3):
             list(threads.map(Scraper.scrape, scrapers))
-    return exporter.resident_bytes(highest=True)
+    return exporter.resident_bytes(peak=True)
 
 
 def rows(

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from support.benchmark_clients import Scraper
 from support.benchmark_figures import print_table, ratio_text
-from support.benchmark_scraper import Scraper
 from support.benchmark_server import benchmark_server
 from support.nginx_files import file_server, write_body
 from support.processes import require_programs

@@ -46,7 +46,7 @@ class Published:
         sessions = list(self.history.finished)
         for session in random.sample(sessions, max(1, len(sessions) // 100)):
             changed = session._replace(details=f"{random.randrange(1000)} items processed")  # noqa: S311 - any number will do
-            self.history.change(session, changed)
+            self.history.replace(session, changed)
         return self._publish()
 
     def afresh(self) -> float:

@@ -14,8 +14,8 @@ from pathlib import Path
 import exporter.logs
 from support.benchmark_figures import print_table
 from support.exporter_fleet import Fleet, Instance, fleet, instances, moved_servers, servers_up
-from support.exporter_harness import wait_until
 from support.prometheus_process import running_prometheus, scrape_configuration
+from support.waiting import wait_until
 
 SERVERS = 200
 SHARDS = 4

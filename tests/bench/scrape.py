@@ -14,6 +14,7 @@ from pathlib import Path
 import requests
 
 from exporter.metrics.text_format import Format
+from support.benchmark_clients import Scraper
 from support.benchmark_figures import (
     interleave,
     median_ratio,
@@ -22,14 +23,13 @@ from support.benchmark_figures import (
     quantile,
     ratio_text,
 )
-from support.benchmark_scraper import Scraper
 from support.benchmark_server import benchmark_server
-from support.exporter_harness import wait_until
 from support.exporter_process import simulated_server
 from support.expositions import body, publisher
 from support.nginx_files import file_server, write_body
 from support.processes import debian_program, free_port, require_programs, running_process
 from support.sample_history import History
+from support.waiting import wait_until
 
 COLUMNS = ("sessions", "scraped", "bytes")
 
@@ -99,7 +99,7 @@ def beside_others(sizes: Sequence[int], rounds: int) -> Iterator[tuple[str, ...]
                 scraper.scrape()
 
             def several() -> float:
-                own.scrape(anew=True)  # noqa: B023 - called in this round; the others take so long that it was closed
+                own.scrape(reconnect=True)  # noqa: B023 - called in this round; the others take so long that it was closed
                 return statistics.median(own.scrape() for _ in range(20))  # noqa: B023 - the same
 
             ours, librarys, gateways = interleave(rounds, several, stock.scrape, gateway.scrape)
@@ -138,7 +138,7 @@ def scraped_at_once(address: str, scrapers: int, seconds: float) -> list[float]:
     taken: list[float] = []
     with ExitStack() as stack, ThreadPoolExecutor(scrapers) as threads:
         all_scrapers = [stack.enter_context(Scraper(address)) for _ in range(scrapers)]
-        scrape: Callable[[Scraper], float] = partial(Scraper.scrape, anew=True)
+        scrape: Callable[[Scraper], float] = partial(Scraper.scrape, reconnect=True)
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             together = list(threads.map(scrape, all_scrapers))

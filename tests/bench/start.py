@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from support.benchmark_clients import Scraper
 from support.benchmark_figures import (
     interleave,
     median_ratio,
@@ -20,7 +21,6 @@ from support.benchmark_figures import (
     print_table,
     ratio_text,
 )
-from support.benchmark_scraper import Scraper
 from support.exporter_process import polled_exporter
 from support.processes import EXPORTER, clean_environment, free_port, running_process
 
@@ -68,7 +68,7 @@ class Starts:
         with running_process(command, self._log, **self._environment), Scraper(address) as scraper:
             while True:
                 with suppress(ConnectionError):
-                    scraper.scrape(anew=True)
+                    scraper.scrape(reconnect=True)
                     return time.perf_counter() - begun
                 time.sleep(0.002)
 

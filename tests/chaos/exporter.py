@@ -1,8 +1,8 @@
-"""The exporter in a process of its own, which tells how each poll of a server ended: `python -m chaos.exporter SERVERS`.
+"""The exporter in a process of its own, which reports the outcome of each poll: `python -m chaos.exporter SERVERS`.
 
-SERVERS is a file with the servers' part of a configuration. It writes a line of JSON when it has started, with the address
-of its web server, and one after each poll of the server `faulty`, whose poller goes on when it is answered by a line: so
-whoever reads them can change the server between two polls.
+SERVERS is a file with the `servers` list of a configuration. The program writes a JSON line with the address of its web
+server when it has started, and one after each poll of the server `faulty`. Its poller continues when a line arrives on
+standard input, so that the parent process can change the server between two polls.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ POLL_SECONDS = 5
 
 
 class _ReportingService(Service):
-    """A service whose polls of one server are told of."""
+    """A service that reports the polls of one server."""
 
     def _publish_unless(self, stop: threading.Event) -> Callable[[Snapshot], None]:
         publish = super()._publish_unless(stop)
 
-        def publish_and_tell(snapshot: Snapshot) -> None:
+        def publish_and_report(snapshot: Snapshot) -> None:
             publish(snapshot)
             if snapshot.server == FAULTY:
                 status = snapshot.status
-                _say(
+                _write_line(
                     ended=status.last_poll_timestamp,
                     seconds=status.last_poll_duration_seconds,
                     reason=status.failure_reason,
@@ -40,7 +40,7 @@ class _ReportingService(Service):
                 )
                 sys.stdin.readline()
 
-        return publish_and_tell
+        return publish_and_report
 
 
 def main() -> None:
@@ -49,11 +49,11 @@ def main() -> None:
     with running_exporter(
         servers, f"poll_interval: {POLL_SECONDS}s", service_of=_ReportingService
     ) as exporter:
-        _say(address=exporter.url.removeprefix("http://"))
+        _write_line(address=exporter.url.removeprefix("http://"))
         threading.Event().wait()
 
 
-def _say(**fields: object) -> None:
+def _write_line(**fields: object) -> None:
     sys.stdout.write(f"{json.dumps(fields)}\n")
     sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""Two simulated servers, one of them in one trouble after the other, an exporter in its own process, and a real Prometheus."""
+"""Two simulated servers, one with a random sequence of failures, and an exporter in its own process."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from random import Random
 from typing import Any
 
 import requests
-from chaos.trials import Poll, Trials
+from chaos.schedule import Poll, Schedule
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.exporter_harness import wait_until
-from support.failure_catalogue import Whose
+from support.failure_catalogue import SessionRole
 from support.processes import clean_environment
+from support.waiting import wait_until
 
 SCRAPE_SECONDS = 2
 _OPEN = 4
@@ -31,7 +31,7 @@ class Harness:
     """The servers `healthy` and `faulty`, and the exporter that polls both.
 
     Attributes:
-        polls: of the faulty server, in order.
+        polls: the faulty server's polls, in order.
     """
 
     def __init__(self, directory: Path, seed: int) -> None:
@@ -42,16 +42,16 @@ class Harness:
         self.faulty = Simulator(world, token_throttle=True)
         self.polls: list[Poll] = []
         self.address = ""
-        """Where the exporter's web server is."""
+        """Host and port of the exporter's web server."""
         password_file = directory / "password"
         password_file.write_text(self.faulty.password)
-        self.trials = Trials(self.faulty, _add_sessions(world), password_file, Random(seed))  # noqa: S311 - repeatable
+        self.schedule = Schedule(self.faulty, _add_sessions(world), password_file, Random(seed))  # noqa: S311 - repeatable
         self._directory = directory
         self._process: subprocess.Popen[str]
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Start everything; goes on when the healthy server has been polled once."""
+        """Start everything; yield when the healthy server has been polled once."""
         with self.healthy, self.faulty, (self._directory / "exporter.log").open("wb") as log:
             servers = self._directory / "servers.yaml"
             servers.write_text(self._servers_yaml())
@@ -65,42 +65,44 @@ class Harness:
                 env=clean_environment(),
             ) as self._process:
                 try:
-                    self.address = self._heard()["address"]
+                    self.address = self._read_line()["address"]
                     wait_until(self._healthy_is_shown, "the first poll of the healthy server")
                     yield
                 finally:
                     self._process.kill()
 
-    def go_on(self, seconds: float) -> None:
-        """Let the faulty server go from trouble to trouble for so long, and judge each poll of it."""
+    def run(self, seconds: float) -> None:
+        """Let the faulty server go through failures for this time, and check each of its polls."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            told = self._heard()
+            report = self._read_line()
             poll = Poll(
-                began=told["ended"] - told["seconds"], ended=told["ended"], reason=told["reason"]
+                began=report["ended"] - report["seconds"],
+                ended=report["ended"],
+                reason=report["reason"],
             )
-            assert told["up"] == (poll.reason is None)
+            assert report["up"] == (poll.reason is None)
             self.polls.append(poll)
-            self.trials.judge(poll)
-            self.trials.go_on(poll)
+            self.schedule.check(poll)
+            self.schedule.advance(poll)
             assert self._process.stdin is not None
             self._process.stdin.write("go on\n")
             self._process.stdin.flush()
 
     def log(self) -> str:
-        """What the exporter has logged."""
+        """Return the exporter's log."""
         return (self._directory / "exporter.log").read_text()
 
     def _healthy_is_shown(self) -> bool:
         text = requests.get(f"http://{self.address}/metrics", timeout=10).text
         return '\nvb365_up{server="healthy"} 1.0\n' in text
 
-    def _heard(self) -> dict[str, Any]:
+    def _read_line(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, self.log()
-        told: dict[str, Any] = json.loads(line)
-        return told
+        report: dict[str, Any] = json.loads(line)
+        return report
 
     def _servers_yaml(self) -> str:
         return f"""
@@ -117,8 +119,8 @@ class Harness:
 """
 
 
-def _add_sessions(world: World) -> dict[Whose, list[str]]:
-    """Sessions that run, which are asked for by id, and sessions that were open not long ago, which every list has."""
+def _add_sessions(world: World) -> dict[SessionRole, list[str]]:
+    """Add running sessions, which are requested by id, and recently finished ones, which are in every list."""
     now = datetime.now(UTC)
     running = [
         world.add_session(type="Vesp", creation_time=now - timedelta(days=days))
@@ -133,12 +135,12 @@ def _add_sessions(world: World) -> dict[Whose, list[str]]:
         )
         for kind, minutes in (("Vet", 5), ("Vex", 4), ("Veod", 3))
     ]
-    return {Whose.OPEN: running, Whose.NEW: recent}
+    return {SessionRole.OPEN: running, SessionRole.NEW: recent}
 
 
 @contextmanager
-def running_bench(directory: Path, seed: int) -> Iterator[Harness]:
-    """A harness with everything in it running, but Prometheus."""
+def running_harness(directory: Path, seed: int) -> Iterator[Harness]:
+    """Yield a harness with the servers and the exporter running."""
     harness = Harness(directory, seed)
     with harness.running():
         yield harness

@@ -1,4 +1,4 @@
-"""What a Prometheus has recorded of an exporter: raw samples, scrape by scrape."""
+"""The raw samples that a Prometheus has recorded, by scrape."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from support.prometheus_process import Prometheus
 
 
 class Record:
-    """All samples that a Prometheus has by now; a scrape is known by its time.
+    """All samples that a Prometheus has so far; a scrape is identified by its time.
 
     Args:
-        prometheus: asked once for each selector.
-        seconds: how long ago the first sample was at most.
+        prometheus: queried once for each selector.
+        seconds: maximum age of the first sample.
 
     Attributes:
-        scrapes: by scrape whether it succeeded.
+        scrapes: whether each scrape succeeded.
     """
 
     def __init__(self, prometheus: Prometheus, seconds: int) -> None:
         self._prometheus = prometheus
         self._range = f"[{seconds}s]"
         self.scrapes = self.of_one("up")
-        # Scrapes go on while this is looked at.
+        # Scraping continues during the evaluation.
         self._range += f" @ {max(self.scrapes)}"
 
     def of(self, selector: str) -> dict[Key, dict[float, float]]:
-        """By series: its samples by scrape."""
+        """Return the samples of each series by scrape."""
         found = {}
         for series in self._prometheus.query(selector + self._range):
             labels = {
@@ -38,6 +38,6 @@ class Record:
         return found
 
     def of_one(self, selector: str) -> dict[float, float]:
-        """The same of the one series there is."""
+        """Return the samples of the only matching series by scrape."""
         (samples,) = self.of(selector).values()
         return samples

@@ -12,8 +12,8 @@ import pytest
 
 from support.alert_rules import ALERTMANAGER, alerts, load_yaml
 from support.alertmanager_process import Alertmanager, running_alertmanager
-from support.exporter_harness import wait_until
 from support.processes import debian_program
+from support.waiting import wait_until
 
 SEVERITY = {alert.name: alert.severity for alert in alerts()}
 SESSION = {"organization": "contoso.onmicrosoft.com", "type": "Vex", "session_id": "635b22cf"}

@@ -68,7 +68,7 @@ def test_libraries_come_with_hashes_and_the_project_needs_no_others() -> None:
 def test_what_is_copied_exists_and_is_all_that_the_build_is_given() -> None:
     ignored, *admitted = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()[1:]
     copies = [step for stage in (BUILD, FINAL) for step in named(stage, "COPY") if not step.flags]
-    copied = {source for step in copies for source in step.copied()[0]}
+    copied = {source for step in copies for source in step.copy_arguments()[0]}
 
     assert ignored == "*"
     assert {f"!{source}" for source in copied} | {"**/__pycache__"} == set(admitted)
@@ -163,5 +163,5 @@ def test_the_health_check_is_in_the_image() -> None:
     place = json.loads(healthcheck.rest.removeprefix("CMD "))[-1]
 
     assert (("deploy/docker/healthcheck.py",), place) in [
-        step.copied() for step in named(FINAL, "COPY")
+        step.copy_arguments() for step in named(FINAL, "COPY")
     ]

@@ -12,12 +12,18 @@ import yaml
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.alert_rules import DEPLOY, alerts, load_yaml
+from support.alert_rules import (
+    DEPLOY,
+    alerts,
+    load_yaml,
+    short_alertmanager_config,
+    write_short_rules,
+)
 from support.alertmanager_process import running_alertmanager, running_webhook
-from support.exporter_harness import server_yaml, wait_until
+from support.exporter_harness import server_yaml
 from support.processes import EXPORTER, free_port, running_process
 from support.prometheus_process import Prometheus, running_prometheus
-from support.short_alert_rules import short_alertmanager_config, write_short_rules
+from support.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -184,7 +190,7 @@ def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) ->
                 assert failed.labels == over.labels
                 assert [
                     one
-                    for one in webhook.told("Vb365RestoreFailed", "firing")
+                    for one in webhook.notifications("Vb365RestoreFailed", "firing")
                     if one.labels.get("session_id") != fails
                 ] == []
 
@@ -196,7 +202,10 @@ def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) ->
                 (since,) = prometheus.query(f"changes(ALERTS_FOR_STATE{of_stays}[10m])")
                 assert since["value"][1] == "0"
                 assert (
-                    webhook.told("Vb365RestoreSessionLeftOpen", "resolved", session_id=stays) == []
+                    webhook.notifications(
+                        "Vb365RestoreSessionLeftOpen", "resolved", session_id=stays
+                    )
+                    == []
                 )
                 assert prometheus.query(f"ALERTS{of_stays}")
 
@@ -211,7 +220,7 @@ def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) ->
                     }.items()
                     for receiver in receivers
                     for status in ("firing", "resolved")
-                } == webhook.everything()
+                } == webhook.summary()
 
 
 def test_every_alert_fires_on_what_a_real_exporter_says(tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ import requests
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from support.audit_files import events_of, lines_of
-from support.exporter_harness import server_yaml, wait_until, write_config
+from support.exporter_harness import server_yaml, write_config
 from support.processes import EXPORTER, clean_environment, free_port, run_exporter
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 

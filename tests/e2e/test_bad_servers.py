@@ -16,8 +16,8 @@ from vb365.support import Connection, Server, http
 from exporter.simulator import Simulator
 from exporter.simulator.certificates import Certificates
 from exporter.simulator.world.world import World
-from support.exporter_harness import wait_until
 from support.processes import EXPORTER, free_port, running_process
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -11,8 +11,8 @@ import pytest
 import requests
 
 from exporter import __version__
-from support.exporter_harness import wait_until
 from support.processes import EXPORTER, free_port, run_exporter, running_process
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 

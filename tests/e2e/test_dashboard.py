@@ -11,10 +11,11 @@ import pytest
 from exporter.simulator import Simulator
 from exporter.simulator.world.sessions import datetime_from_ticks
 from exporter.simulator.world.world import World
-from support.exporter_harness import running_exporter, server_yaml, wait_until
+from support.exporter_harness import running_exporter, server_yaml
 from support.grafana_queries import Query, label_values, queries, run_query
 from support.processes import EXPORTER, free_port, running_process
 from support.prometheus_process import Prometheus, running_prometheus
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -15,9 +15,9 @@ import trustme
 import yaml
 
 from support.docker_image import DOCKERFILE
-from support.exporter_harness import wait_until
 from support.kubernetes_manifests import container, kustomize
 from support.processes import EXPORTER, free_port, running_process
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -17,8 +17,9 @@ import requests
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.exporter_harness import server_yaml, wait_until
+from support.exporter_harness import server_yaml
 from support.processes import EXPORTER, clean_environment, free_port, running_process
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 

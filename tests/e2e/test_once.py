@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.exporter_harness import server_yaml, wait_until, write_config
+from support.exporter_harness import server_yaml, write_config
 from support.processes import (
     EXPORTER,
     clean_environment,
@@ -19,6 +19,7 @@ from support.processes import (
     run_exporter,
     running_process,
 )
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 

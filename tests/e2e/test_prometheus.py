@@ -13,9 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.metrics.catalogue import all_families
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.exporter_harness import running_exporter, server_yaml, wait_until, write_config
+from support.exporter_harness import running_exporter, server_yaml, write_config
 from support.processes import EXPORTER, debian_program, free_port, running_process
 from support.prometheus_process import scraped_by_prometheus
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from support.exporter_fleet import fleet, instances, moved_servers, servers_up
-from support.exporter_harness import wait_until
 from support.prometheus_process import running_prometheus, scrape_configuration
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -22,10 +22,16 @@ from vb365.support import Server, answering, http
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.exporter_harness import wait_until
-from support.failure_catalogue import FAILURES, NAME_NOT_RESOLVED, Failure, Strike, Whose
+from support.failure_catalogue import (
+    FAILURES,
+    NAME_NOT_RESOLVED,
+    Failure,
+    FaultSetting,
+    SessionRole,
+)
 from support.processes import EXPORTER, free_port, run_exporter, running_process
 from support.secret_leaks import leaks
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -39,12 +45,12 @@ PASSWORD = f"p+ä&=% \"'\\{PASSWORD_MARK}#: "
 PAGES = ("/", "/metrics", "/config", "/-/healthy", "/-/ready", "/nowhere", "/config/nowhere")
 
 LOGIN_REDIRECTED = Failure(
-    what="redirect of the login",
-    strikes=(
-        Strike(name="unauthorized_once"),
-        Strike(name="redirect_to_other_host", route="token"),
+    title="redirect of the login",
+    faults=(
+        FaultSetting(name="unauthorized_once"),
+        FaultSetting(name="redirect_to_other_host", route="token"),
     ),
-    answer=FAILURES[0].answer,
+    handling=FAILURES[0].handling,
 )
 
 # A mistake of the exporter where it has the password or a token in its hands, and one that ends a thread.
@@ -176,8 +182,10 @@ class FailingServer:
         self._elsewhere = elsewhere
         world = World(sessions=0, organizations=0, activity=False, minimum=False)
         self._ids = {
-            Whose.OPEN: world.add_session(creation_time=datetime.now(UTC) - timedelta(days=3)),
-            Whose.NEW: world.add_session(),
+            SessionRole.OPEN: world.add_session(
+                creation_time=datetime.now(UTC) - timedelta(days=3)
+            ),
+            SessionRole.NEW: world.add_session(),
         }
         self.simulator = Simulator(
             world,
@@ -193,16 +201,16 @@ class FailingServer:
         failure = next(self._failures, None)
         if failure is not None:
             self.simulator.faults.clear()
-            for strike in failure.strikes:
-                if strike.name != "unauthorized_once":
+            for fault in failure.faults:
+                if fault.name != "unauthorized_once":
                     self.simulator.faults.set(
-                        strike.name,
-                        route=strike.route,
-                        session_id=self._ids[strike.whose] if strike.whose else None,
-                        value=strike.value,
-                        target=self._elsewhere.url if "other_host" in strike.name else None,
+                        fault.name,
+                        route=fault.route,
+                        session_id=self._ids[fault.role] if fault.role else None,
+                        value=fault.value,
+                        target=self._elsewhere.url if "other_host" in fault.name else None,
                     )
-            if any(strike.name == "unauthorized_once" for strike in failure.strikes):
+            if any(fault.name == "unauthorized_once" for fault in failure.faults):
                 # Once for each client, and when the rest is in place: polls go on meanwhile.
                 self.simulator.tokens.revoke_all()
         return failure
@@ -210,7 +218,7 @@ class FailingServer:
 
 def lasts(failure: Failure) -> bool:
     """Whether the exporter leaves the server alone for a while after it."""
-    return any(strike.name.startswith(("unauthorized", "throttled")) for strike in failure.strikes)
+    return any(fault.name.startswith(("unauthorized", "throttled")) for fault in failure.faults)
 
 
 @pytest.fixture
@@ -240,7 +248,7 @@ def test_no_failure_of_the_api_lets_a_secret_out(
         failure
         for failure in (*FAILURES, LOGIN_REDIRECTED)
         # Names are not resolved by a server of its own here.
-        if all(strike.name != NAME_NOT_RESOLVED for strike in failure.strikes)
+        if all(fault.name != NAME_NOT_RESOLVED for fault in failure.faults)
     ]
     last = [failure for failure in failures if lasts(failure)]
     others = [failure for failure in failures if not lasts(failure)]
@@ -283,7 +291,7 @@ def test_no_failure_of_the_api_lets_a_secret_out(
                 pause_seconds=0.25,
             )
             said.append(each.pages())
-        while struck := {
+        while failing_now := {
             name: failure for name, one in failing.items() if (failure := one.fail()) is not None
         }:
             wait_for_polls(commands, 2)
@@ -292,8 +300,8 @@ def test_no_failure_of_the_api_lets_a_secret_out(
                 ups = each.values("vb365_up")
                 assert [
                     failure
-                    for name, failure in struck.items()
-                    if failure.answer.reason and ups.get(name)
+                    for name, failure in failing_now.items()
+                    if failure.handling.reason and ups.get(name)
                 ] == []
         said += [each.cmdline for each in commands]
     # They have ended by now, and logged out where they could.
@@ -301,7 +309,7 @@ def test_no_failure_of_the_api_lets_a_secret_out(
 
     assert leaks("\n".join([*said, log]), *MARKS) == []
     assert elsewhere.connections == 0
-    reasons = {failure.answer.reason for failure in failures} - {None}
+    reasons = {failure.handling.reason for failure in failures} - {None}
     assert [reason for reason in reasons if f"reason={reason} " not in log] == []
     assert [reason for reason in reasons if f'"reason": "{reason}"' not in log] == []
 

@@ -10,8 +10,9 @@ import requests
 from exporter.config.sharding import shard_for
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.exporter_harness import server_yaml, wait_until, write_config
+from support.exporter_harness import server_yaml, write_config
 from support.processes import EXPORTER, free_port, run_exporter, running_process
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -11,9 +11,9 @@ from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from exporter.web.status import StatusPage
 from support.browser_process import Browser, Tab, running_browser
-from support.exporter_harness import running_exporter, server_yaml, wait_until
+from support.exporter_harness import running_exporter, server_yaml
 from support.sample_sessions import running
-from support.screenshots import PICTURES, Picture, take
+from support.screenshots import SCREENSHOTS, Screenshot, take
 from support.status_pages import (
     forgotten_session,
     page_for,
@@ -22,6 +22,7 @@ from support.status_pages import (
     serve_page,
     trouble_page,
 )
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -255,8 +256,8 @@ def test_the_page_can_be_read_without_its_colours(tab: Tab) -> None:
     assert [words.count(word) for word in ("down", "not polled yet")] == [2, 1]
 
 
-@pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.name)
-def test_the_pictures_of_the_readme_can_be_taken(browser: Browser, picture: Picture) -> None:
+@pytest.mark.parametrize("picture", SCREENSHOTS, ids=lambda picture: picture.name)
+def test_the_pictures_of_the_readme_can_be_taken(browser: Browser, picture: Screenshot) -> None:
     taken = take(browser, picture)
 
     assert taken[:4] == b"\x89PNG"

@@ -17,9 +17,9 @@ import pytest
 import trustme
 import yaml
 
-from support.exporter_harness import wait_until
 from support.processes import EXPORTER, debian_program, free_port, run_exporter, running_process
 from support.prometheus_process import running_prometheus
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -13,19 +13,20 @@ import requests
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support import windows_emulation as windows
-from support.exporter_harness import server_yaml, wait_until, write_config
+from support import windows_emulation
+from support.exporter_harness import server_yaml, write_config
 from support.exporter_stepped import Scrape
 from support.processes import clean_environment, free_port, running_process
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 
-COMMAND = (sys.executable, "-W", "error", "-m", windows.__name__)
+COMMAND = (sys.executable, "-W", "error", "-m", windows_emulation.__name__)
 
 
 @pytest.fixture(autouse=True)
 def path_to_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(windows.__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(windows_emulation.__file__).parents[1]))
 
 
 def quiet_world() -> World:

@@ -13,7 +13,7 @@ from fuzz.replies import Script, scripts
 from fuzz.scrapes import Scrape
 from hypothesis import HealthCheck, given, settings
 
-from support.exporter_harness import wait_until
+from support.waiting import wait_until
 
 POLLS = 3
 WORKING = "vb365_restore_sessions_working"

@@ -11,7 +11,8 @@ import pytest
 from exporter.polling import changefeed
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.exporter_harness import RunningExporter, running_exporter, server_yaml, wait_until
+from support.exporter_harness import RunningExporter, running_exporter, server_yaml
+from support.waiting import wait_until
 
 SELDOM = "poll_interval: 5m"
 OFTEN = "poll_interval: 1s"

@@ -9,9 +9,10 @@ import pytest
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from support.exporter_fast_polling import sessions, watched
-from support.exporter_harness import server_yaml, wait_until
+from support.exporter_harness import server_yaml
 from support.fake_clocks import SystemClocks
 from support.ledger_harness import DAY_SECONDS
+from support.waiting import wait_until
 
 LAST_POLL = 'vb365_last_poll_timestamp_seconds{server="hq"}'
 WORKING = "vb365_restore_sessions_working"

@@ -1,4 +1,4 @@
-"""What the exporter makes of every failure of the API, over real HTTPS; the rows are in `support.failure_catalogue`."""
+"""How the exporter handles every failure in `support.failure_catalogue`, over real HTTPS."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from exporter.simulator import Simulator
 from exporter.simulator.faults.catalogue import CATALOGUE
 from exporter.simulator.world.world import World
 from support.expected_metrics import session_counters, session_samples
-from support.exporter_harness import wait_until
 from support.exporter_stepped import Samples, Scrape
 from support.failure_catalogue import (
     FAILURES,
@@ -24,19 +23,20 @@ from support.failure_catalogue import (
     POLL_AGAIN,
     POLL_FAILED,
     Failure,
+    FaultSetting,
     Series,
-    Strike,
-    Whose,
+    SessionRole,
 )
 from support.failure_scenario import FakeResolver, Scenario, running_scenario
+from support.waiting import wait_until
 
 BETWEEN_POLLS_SECONDS = 80.0
-"""The second poll after a success comes before `stale_after` (180 s), the third one after it."""
+"""The second poll after a success is before `stale_after` (180 s), the third one after it."""
 
 SECONDS_TO_RECOVERY = {Series.ONE_ENDED: 3600.0, Series.BY_ITS_CLOCK: 3600.0}
-"""Until the next poll, where that is not enough: after an hour everything is listed again."""
+"""Where one more poll is not enough: after an hour everything is listed again."""
 
-Stage = Callable[[Failure], AbstractContextManager[Scenario]]
+StartScenario = Callable[[Failure], AbstractContextManager[Scenario]]
 
 
 @pytest.fixture(scope="module")
@@ -50,19 +50,21 @@ def beside() -> Iterator[Simulator]:
 
 
 @pytest.fixture
-def stage(beside: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
+def start_scenario(
+    beside: Simulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> StartScenario:
     resolver = FakeResolver()
     monkeypatch.setattr(socket, "getaddrinfo", resolver)
     return lambda failure: running_scenario(failure, beside, tmp_path / "password", resolver)
 
 
-def assert_same(expected: Samples, shown: Samples) -> None:
-    """The same samples with the same values, to the microsecond that timestamps are cut to."""
-    assert pytest.approx(expected, rel=0, abs=1e-6) == shown
+def assert_same(actual: Samples, expected: Samples) -> None:
+    """Compare samples and values, to the microsecond that timestamps are cut to."""
+    assert actual == pytest.approx(expected, rel=0, abs=1e-6)
 
 
 def growth(before: Scrape, after: Scrape, name: str, label: str) -> Mapping[str, float]:
-    """By how much counters of the failing server have grown, those that have."""
+    """Return by how much counters of the failing server have grown, without those that have not."""
     earlier = before.by(label, name, "hq")
     return {
         value: count - earlier.get(value, 0.0)
@@ -71,7 +73,7 @@ def growth(before: Scrape, after: Scrape, name: str, label: str) -> Mapping[str,
     }
 
 
-# What happens to the series, a check for each kind. `poll` is the first, second or third during the failure.
+# One check for each effect on the series. `poll` is the first, second or third during the failure.
 
 
 def of_sessions(samples: Samples) -> Samples:
@@ -82,48 +84,50 @@ def session_ids(samples: Samples) -> set[str]:
     return {dict(labels)["session_id"] for _, labels in of_sessions(samples)}
 
 
-def check_kept(scene: Scenario, poll: int, scrape: Scrape) -> None:
+def check_kept(scenario: Scenario, poll: int, scrape: Scrape) -> None:
     if poll < 3:
-        assert scene.healthy.of("hq") == scrape.of("hq")
+        assert scrape.of("hq") == scenario.healthy.of("hq")
     else:
         assert session_samples(scrape, "hq") == {}
-        assert session_counters(scene.healthy, "hq") == session_counters(scrape, "hq")
+        assert session_counters(scrape, "hq") == session_counters(scenario.healthy, "hq")
 
 
-def check_followed(scene: Scenario, poll: int, scrape: Scrape) -> None:
+def check_followed(scenario: Scenario, poll: int, scrape: Scrape) -> None:
     shown = session_samples(scrape, "hq")
-    unseen = () if scene.ids[Whose.NEW] in session_ids(shown) else (Whose.NEW,)
+    unseen = () if scenario.ids[SessionRole.NEW] in session_ids(shown) else (SessionRole.NEW,)
     if poll < 3:
-        assert_same(scene.truth(*unseen), shown)
+        assert_same(shown, scenario.expected(*unseen))
     else:
-        finished = (Whose.RECENT, Whose.DONE, Whose.LONG_DONE)
-        assert_same(of_sessions(scene.truth(*finished, *unseen)), shown)
+        finished = (SessionRole.RECENT, SessionRole.DONE, SessionRole.LONG_DONE)
+        assert_same(shown, of_sessions(scenario.expected(*finished, *unseen)))
 
 
-def check_one_kept(scene: Scenario, poll: int, scrape: Scrape) -> None:
-    assert_same(scene.truth(*(() if poll < 3 else (Whose.OPEN,))), session_samples(scrape, "hq"))
+def check_one_kept(scenario: Scenario, poll: int, scrape: Scrape) -> None:
+    assert_same(
+        session_samples(scrape, "hq"), scenario.expected(*(() if poll < 3 else (SessionRole.OPEN,)))
+    )
 
 
-def check_unknown(scene: Scenario, _poll: int, scrape: Scrape) -> None:
+def check_unknown(scenario: Scenario, _poll: int, scrape: Scrape) -> None:
     shown = of_sessions(session_samples(scrape, "hq"))
-    asked_for = (Whose.OPEN, Whose.RECENT, Whose.DONE, Whose.NEW)
+    requested = (SessionRole.OPEN, SessionRole.RECENT, SessionRole.DONE, SessionRole.NEW)
     unknown = {key: value for key, value in shown.items() if ("type", "Unknown") in key[1]}
     known = {key: value for key, value in shown.items() if key not in unknown}
-    assert_same(of_sessions(scene.truth(*asked_for)), known)
+    assert_same(known, of_sessions(scenario.expected(*requested)))
     states = {
         (dict(labels)["session_id"], dict(labels)["state"])
         for (name, labels), value in unknown.items()
         if name == "vb365_restore_session_state" and value
     }
-    assert {(scene.ids[whose], "Unknown") for whose in asked_for} == states
-    assert {
+    assert states == {(scenario.ids[role], "Unknown") for role in requested}
+    assert {name for name, _ in unknown} == {
         "vb365_restore_session_state",
         "vb365_restore_session_start_timestamp_seconds",
         "vb365_restore_session_processed_items",
-    } == {name for name, _ in unknown}
+    }
 
 
-def check_marked(scene: Scenario, _poll: int, scrape: Scrape) -> None:
+def check_marked(scenario: Scenario, _poll: int, scrape: Scrape) -> None:
     def anonymous(samples: Samples) -> Samples:
         return {
             (name, frozenset(pair for pair in labels if pair[0] != "organization")): value
@@ -131,11 +135,11 @@ def check_marked(scene: Scenario, _poll: int, scrape: Scrape) -> None:
         }
 
     shown = session_samples(scrape, "hq")
-    assert_same(anonymous(scene.truth()), anonymous(shown))
+    assert_same(anonymous(shown), anonymous(scenario.expected()))
     organizations = {dict(labels)["organization"] for _, labels in shown}
-    true_ones = {session.organization for session in scene.world.sessions()}
-    assert true_ones == {name.partition("\ufffd")[0] for name in organizations}
-    assert true_ones != organizations
+    true_ones = {session.organization for session in scenario.world.sessions()}
+    assert {name.partition("\ufffd")[0] for name in organizations} == true_ones
+    assert organizations != true_ones
     assert not [
         character
         for character in "".join(organizations)
@@ -143,8 +147,8 @@ def check_marked(scene: Scenario, _poll: int, scrape: Scrape) -> None:
     ]
 
 
-def check_no_duration(scene: Scenario, _poll: int, scrape: Scrape) -> None:
-    damaged = {scene.ids[Whose.RECENT], scene.ids[Whose.DONE]}
+def check_no_duration(scenario: Scenario, _poll: int, scrape: Scrape) -> None:
+    damaged = {scenario.ids[SessionRole.RECENT], scenario.ids[SessionRole.DONE]}
     changed = (
         "vb365_restore_session_duration_seconds",
         "vb365_restore_session_end_timestamp_seconds",
@@ -154,16 +158,16 @@ def check_no_duration(scene: Scenario, _poll: int, scrape: Scrape) -> None:
     def unchanged(samples: Samples) -> Samples:
         return {key: value for key, value in samples.items() if key[0] not in changed}
 
-    assert_same(unchanged(scene.truth()), unchanged(session_samples(scrape, "hq")))
+    assert_same(unchanged(session_samples(scrape, "hq")), unchanged(scenario.expected()))
     durations, ends = (scrape.by("session_id", name, "hq") for name in changed[:2])
     starts = scrape.by("session_id", "vb365_restore_session_start_timestamp_seconds", "hq")
-    assert {scene.ids[Whose.LONG_DONE]} == durations.keys()
+    assert durations.keys() == {scenario.ids[SessionRole.LONG_DONE]}
     for session_id in damaged:
-        assert pytest.approx(starts[session_id] - 3600, rel=0, abs=1e-5) == ends[session_id]
+        assert ends[session_id] == pytest.approx(starts[session_id] - 3600, rel=0, abs=1e-5)
 
 
-def check_true(scene: Scenario, _poll: int, scrape: Scrape) -> None:
-    assert_same(scene.truth(), session_samples(scrape, "hq"))
+def check_true(scenario: Scenario, _poll: int, scrape: Scrape) -> None:
+    assert_same(session_samples(scrape, "hq"), scenario.expected())
 
 
 CHECKS: Mapping[Series, Callable[[Scenario, int, Scrape], None]] = {
@@ -172,11 +176,11 @@ CHECKS: Mapping[Series, Callable[[Scenario, int, Scrape], None]] = {
     Series.STALE: check_kept,
     Series.FOLLOWED: check_followed,
     Series.ONE_KEPT: check_one_kept,
-    Series.ONE_ENDED: lambda scene, _, scrape: assert_same(
-        scene.truth(Whose.OPEN), session_samples(scrape, "hq")
+    Series.ONE_ENDED: lambda scenario, _, scrape: assert_same(
+        session_samples(scrape, "hq"), scenario.expected(SessionRole.OPEN)
     ),
-    Series.ONE_ABSENT: lambda scene, _, scrape: assert_same(
-        scene.truth(Whose.NEW), session_samples(scrape, "hq")
+    Series.ONE_ABSENT: lambda scenario, _, scrape: assert_same(
+        session_samples(scrape, "hq"), scenario.expected(SessionRole.NEW)
     ),
     Series.UNKNOWN: check_unknown,
     Series.MARKED: check_marked,
@@ -186,52 +190,54 @@ CHECKS: Mapping[Series, Callable[[Scenario, int, Scrape], None]] = {
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=str)
-def test_a_failure_is_answered_as_its_row_says(failure: Failure, stage: Stage) -> None:
-    answer = failure.answer
-    with stage(failure) as scene:
-        healthy = scene.healthy = scene.poll_well()
-        assert_same(scene.truth(), session_samples(healthy, "hq"))
-        scene.log.forget()
-        scene.simulator.traffic.reset()
+def test_a_failure_is_handled_as_its_row_states(
+    failure: Failure, start_scenario: StartScenario
+) -> None:
+    handling = failure.handling
+    with start_scenario(failure) as scenario:
+        healthy = scenario.healthy = scenario.poll_until_up()
+        assert_same(session_samples(healthy, "hq"), scenario.expected())
+        scenario.log.clear()
+        scenario.simulator.traffic.reset()
 
-        scene.fail()
+        scenario.fail()
         for poll in (1, 2, 3):
-            scrape = scene.exporter.step(BETWEEN_POLLS_SECONDS)
-            assert float(answer.reason is None) == scrape.value("vb365_up", "hq")
-            CHECKS[answer.series](scene, poll, scrape)
+            scrape = scenario.exporter.step(BETWEEN_POLLS_SECONDS)
+            assert scrape.value("vb365_up", "hq") == float(handling.reason is None)
+            CHECKS[handling.series](scenario, poll, scrape)
             assert scrape.value("vb365_up", "beside") == 1
-            assert_same(scene.truth_beside(), session_samples(scrape, "beside"))
+            assert_same(session_samples(scrape, "beside"), scenario.expected_beside())
 
-        assert answer.events == scene.log.events("hq")
-        failures = {} if answer.reason is None else {answer.reason.value: 3}
-        assert failures == growth(healthy, scrape, "vb365_poll_failures_total", "reason")
+        assert scenario.log.events("hq") == handling.events
+        failures = {} if handling.reason is None else {handling.reason.value: 3}
+        assert growth(healthy, scrape, "vb365_poll_failures_total", "reason") == failures
         assert growth(healthy, scrape, "vb365_polls_total", "server") == {"hq": 3}
         rejected = growth(healthy, scrape, "vb365_records_rejected_total", "reason")
         assert rejected.keys() == ({failure.rejected.value} if failure.rejected else set())
         unknown = growth(healthy, scrape, "vb365_unknown_values_total", "field")
-        assert unknown.keys() == ({"type", "state"} if answer.series is Series.UNKNOWN else set())
+        assert unknown.keys() == ({"type", "state"} if handling.series is Series.UNKNOWN else set())
         retries = growth(healthy, scrape, "vb365_api_retries_total", "operation")
-        assert answer.repeats == bool(retries), retries
-        assert healthy.of("hq", "vb365_server_") == scrape.of("hq", "vb365_server_")
-        if answer.reason is not None:
+        assert bool(retries) == handling.retries, retries
+        assert scrape.of("hq", "vb365_server_") == healthy.of("hq", "vb365_server_")
+        if handling.reason is not None:
             succeeded = "vb365_last_successful_poll_timestamp_seconds"
-            assert healthy.value(succeeded, "hq") == scrape.value(succeeded, "hq")
+            assert scrape.value(succeeded, "hq") == healthy.value(succeeded, "hq")
 
         if failure.needs_new_password:
             # The refresh token, the password, and the same password again after more than a minute.
-            assert scene.simulator.requests["POST", "token"] == 3
+            assert scenario.simulator.requests["POST", "token"] == 3
 
-        scene.mend()
-        scene.log.forget()
-        gap_seconds = SECONDS_TO_RECOVERY.get(answer.series, BETWEEN_POLLS_SECONDS)
-        recovered = scene.poll_well(0.0 if failure.needs_new_password else gap_seconds)
-        assert_same(scene.truth(), session_samples(recovered, "hq"))
-        scene.exporter.step(BETWEEN_POLLS_SECONDS)
-        assert answer.events_after == scene.log.events("hq")
-        assert [e for e in scene.log.entries() if e.get("server") == "beside"] == []
+        scenario.recover()
+        scenario.log.clear()
+        gap_seconds = SECONDS_TO_RECOVERY.get(handling.series, BETWEEN_POLLS_SECONDS)
+        recovered = scenario.poll_until_up(0.0 if failure.needs_new_password else gap_seconds)
+        assert_same(session_samples(recovered, "hq"), scenario.expected())
+        scenario.exporter.step(BETWEEN_POLLS_SECONDS)
+        assert scenario.log.events("hq") == handling.events_after
+        assert [e for e in scenario.log.entries() if e.get("server") == "beside"] == []
         outages = [
             entry["failed_for_seconds"]
-            for entry in scene.log.entries()
+            for entry in scenario.log.entries()
             if entry["msg"] == POLL_AGAIN
         ]
         assert not [seconds for seconds in outages if seconds < 2 * BETWEEN_POLLS_SECONDS]
@@ -243,69 +249,73 @@ def test_a_failure_is_answered_as_its_row_says(failure: Failure, stage: Stage) -
 @pytest.mark.parametrize(
     "failure",
     {
-        failure.answer: failure
+        failure.handling: failure
         for failure in reversed(FAILURES)
-        if failure.answer.series in {Series.KEPT, Series.FOLLOWED}
+        if failure.handling.series in {Series.KEPT, Series.FOLLOWED}
     }.values(),
     ids=str,
 )
-def test_of_a_server_that_fails_from_the_start_nothing_is_invented(
-    failure: Failure, stage: Stage
+def test_nothing_is_invented_for_a_server_that_fails_from_the_start(
+    failure: Failure, start_scenario: StartScenario
 ) -> None:
-    with stage(failure) as scene:
-        scene.fail()
+    with start_scenario(failure) as scenario:
+        scenario.fail()
         for _ in range(2):
-            scrape = scene.exporter.step(BETWEEN_POLLS_SECONDS)
+            scrape = scenario.exporter.step(BETWEEN_POLLS_SECONDS)
         shown = session_samples(scrape, "hq")
-        assert shown.items() <= of_sessions(scene.truth()).items()
-        has_told_nothing = failure.answer.series is Series.KEPT or failure.rejected is not None
-        assert has_told_nothing == (not shown)
+        assert shown.items() <= of_sessions(scenario.expected()).items()
+        knows_nothing = failure.handling.series is Series.KEPT or failure.rejected is not None
+        assert (shown == {}) == knows_nothing
         assert not any(session_counters(scrape, "hq").values())
         assert scrape.value("vb365_up", "hq") == 0
         failures = scrape.by("reason", "vb365_poll_failures_total", "hq")
-        assert {failure.answer.reason: 2} == {k: v for k, v in failures.items() if v}
+        assert {k: v for k, v in failures.items() if v} == {failure.handling.reason: 2}
         assert scrape.value("vb365_last_successful_poll_timestamp_seconds", "hq") is None
-        assert scene.log.events("hq").count(POLL_FAILED) == 1
+        assert scenario.log.events("hq").count(POLL_FAILED) == 1
 
-        scene.mend()
-        recovered = scene.poll_well(BETWEEN_POLLS_SECONDS)
-        assert_same(scene.truth(), session_samples(recovered, "hq"))
-        # What was there at the first look is no event.
+        scenario.recover()
+        recovered = scenario.poll_until_up(BETWEEN_POLLS_SECONDS)
+        assert_same(session_samples(recovered, "hq"), scenario.expected())
+        # Sessions found by the first poll are not counted.
         assert not any(session_counters(recovered, "hq").values())
 
 
-def test_series_end_on_time_while_a_poll_waits_for_an_answer(stage: Stage) -> None:
-    silent = Failure(what="silence", strikes=(Strike(name="silence"),), answer=FAILURES[0].answer)
-    with stage(silent) as scene:
-        scene.poll_well()
-        scene.simulator.traffic.reset()
-        scene.fail()
-        polling = threading.Thread(target=scene.exporter.poll)
+def test_series_end_on_time_while_a_poll_waits_for_a_response(
+    start_scenario: StartScenario,
+) -> None:
+    silent = Failure(
+        title="silence", faults=(FaultSetting(name="silence"),), handling=FAILURES[0].handling
+    )
+    with start_scenario(silent) as scenario:
+        scenario.poll_until_up()
+        scenario.simulator.traffic.reset()
+        scenario.fail()
+        polling = threading.Thread(target=scenario.exporter.poll)
         polling.start()
-        wait_until(lambda: scene.simulator.requests["GET", "list"] == 1, "the list is asked for")
-        assert session_samples(scene.exporter.scrape(), "hq") != {}
+        wait_until(lambda: scenario.simulator.requests["GET", "list"] == 1, "the list is requested")
+        assert session_samples(scenario.exporter.scrape(), "hq") != {}
 
-        scene.exporter.pass_time(180)
+        scenario.exporter.pass_time(180)
 
-        assert session_samples(scene.exporter.scrape(), "hq") == {}
+        assert session_samples(scenario.exporter.scrape(), "hq") == {}
         assert polling.is_alive()
-        scene.mend()
-        scene.exporter.stop()
+        scenario.recover()
+        scenario.exporter.stop()
         polling.join(10)
         assert not polling.is_alive()
 
 
-def test_every_fault_that_the_simulator_has_is_in_a_row() -> None:
-    struck = {strike.name for failure in FAILURES for strike in failure.strikes}
-    # Those of the change feed fail no poll.
+def test_every_fault_of_the_simulator_is_in_a_row() -> None:
+    used = {fault.name for failure in FAILURES for fault in failure.faults}
+    # Faults of the change feed do not affect polls.
     of_polls = {name for name, fault in CATALOGUE.items() if fault.route != "change_feed"}
 
-    assert {*of_polls, NAME_NOT_RESOLVED} == struck
+    assert used == {*of_polls, NAME_NOT_RESOLVED}
 
 
-def test_no_row_stands_twice_and_rows_with_one_answer_stand_together() -> None:
-    answers = [failure.answer for failure in FAILURES]
-    changes = sum(one != other for one, other in pairwise(answers))
+def test_rows_are_unique_and_rows_with_one_handling_are_adjacent() -> None:
+    handlings = [failure.handling for failure in FAILURES]
+    changes = sum(one != other for one, other in pairwise(handlings))
 
-    assert len(set(answers)) == changes + 1
+    assert len(set(handlings)) == changes + 1
     assert len(FAILURES) == len({str(failure) for failure in FAILURES})

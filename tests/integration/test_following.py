@@ -14,7 +14,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.exporter_harness import RunningExporter, running_exporter, server_yaml, wait_until
+from support.exporter_harness import RunningExporter, running_exporter, server_yaml
+from support.waiting import wait_until
 
 REFERENCE = "635b22cf-9cdc-4004-9160-9b90f90f1bbf"
 

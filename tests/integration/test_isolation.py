@@ -14,7 +14,8 @@ from exporter.simulator.world.world import World
 from exporter.vb365 import client
 from exporter.vb365.login import LoginThrottle
 from support.exporter_fast_polling import POLL_SECONDS, sessions, watched
-from support.exporter_harness import server_yaml, wait_until
+from support.exporter_harness import server_yaml
+from support.waiting import wait_until
 
 
 @pytest.fixture(autouse=True)

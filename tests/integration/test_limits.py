@@ -5,7 +5,8 @@ from __future__ import annotations
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from support.exporter_fast_polling import sessions, watched
-from support.exporter_harness import server_yaml, wait_until
+from support.exporter_harness import server_yaml
+from support.waiting import wait_until
 
 
 def test_sessions_over_max_sessions_and_max_series_are_left_out_and_counted() -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from exporter.config import Config, parse_config
 from exporter.simulator import Simulator
-from support.exporter_harness import RunningExporter, running_exporter, server_yaml, wait_until
+from support.exporter_harness import RunningExporter, running_exporter, server_yaml
+from support.waiting import wait_until
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from support.audit_files import all_files, lines_of
 from support.expected_metrics import expected_samples, session_samples
-from support.exporter_harness import wait_until
 from support.exporter_stepped import Scrape
 from support.processes import EXPORTER, clean_environment, free_port
+from support.waiting import wait_until
 
 SERVER = "hq"
 POLL_SECONDS = 20

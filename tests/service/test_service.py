@@ -9,7 +9,7 @@ import pytest
 from exporter.config import Config, parse_config
 from exporter.polling.snapshot import Snapshot
 from exporter.service.service import Service
-from support.exporter_harness import wait_until
+from support.waiting import wait_until
 
 
 def configuration(poll_interval: str, name: str = "hq") -> Config:

@@ -21,9 +21,9 @@ from soak.troubles import Troubles
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from support.expected_metrics import expected_samples, session_samples
-from support.exporter_harness import wait_until
 from support.exporter_stepped import Samples, Scrape
 from support.processes import clean_environment
+from support.waiting import wait_until
 
 POLL_SECONDS = 60.0
 _LONGEST_HOLD_SECONDS = 900.0

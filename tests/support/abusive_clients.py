@@ -1,8 +1,8 @@
-"""Clients that a web server should not suffer from: `python -m support.abusive_clients KIND NUMBER HOST:PORT`.
+"""Misbehaving clients that a web server must withstand: `python -m support.abusive_clients KIND NUMBER HOST:PORT`.
 
-A process of its own, so that its work does not delay what is measured in another one. It writes `ready` when every
-client has had its first go, ends when its standard input does, and then writes how long the server let the most patient
-one hold a connection.
+They run in a process of their own, so that their work does not distort measurements elsewhere. The program writes `ready`
+once every client has made its first attempt, and ends when its standard input does; then it writes the longest time in
+seconds for which the server let a client hold a connection.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeAlias
 
-_COME_BACK_SECONDS = (1.0, 3.0)
-_ODD_REQUESTS = (
+_RECONNECT_SECONDS = (1.0, 3.0)
+_MALFORMED_REQUESTS = (
     b"GET /metrics HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 9000 + b"\r\n\r\n",
     b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
     b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 100 + b"\r\n",
@@ -32,39 +32,41 @@ _ODD_REQUESTS = (
 )
 
 
-class Abusers:
-    """A number of clients of one kind; each comes back some seconds after the server has closed its connection."""
+class AbusiveClients:
+    """Clients of one kind, each of which reconnects some seconds after the server has closed its connection."""
 
     def __init__(self, number: int, host: str, port: int) -> None:
         self.number = number
         self.longest_seconds = 0.0
         self._host = host
         self._port = port
-        self._fresh = number
-        first, last = _COME_BACK_SECONDS
+        self._unconnected = number
+        first, last = _RECONNECT_SECONDS
         self._pauses = itertools.cycle(
             first + (last - first) * client / number for client in range(number)
         )
-        self._all_here = asyncio.Event()
+        self._all_connected = asyncio.Event()
 
-    async def silent(self, beginning: bytes = b"", context: ssl.SSLContext | None = None) -> None:
-        """Hold a connection, with the beginning of a request or without."""
+    async def silent(
+        self, request_start: bytes = b"", context: ssl.SSLContext | None = None
+    ) -> None:
+        """Hold a connection open, optionally after the start of a request."""
         while True:
             with suppress(OSError):
                 reader, writer = await asyncio.open_connection(self._host, self._port, ssl=context)
                 since = time.monotonic()
-                writer.write(beginning)
-                self._is_here()
+                writer.write(request_start)
+                self._mark_connected()
                 with suppress(OSError):
                     await reader.read()
                 self.longest_seconds = max(self.longest_seconds, time.monotonic() - since)
                 writer.close()
             await asyncio.sleep(next(self._pauses))
 
-    async def ask(
+    async def send(
         self, requests: tuple[bytes, ...], pause: float, context: ssl.SSLContext | None = None
     ) -> None:
-        """Send one request after the other, each by a connection of its own, and read what comes."""
+        """Send one request after another, each over its own connection, and read the response."""
         for request in itertools.cycle(requests):
             with suppress(OSError):
                 reader, writer = await asyncio.open_connection(self._host, self._port, ssl=context)
@@ -72,18 +74,18 @@ class Abusers:
                 with suppress(OSError, TimeoutError):
                     await asyncio.wait_for(reader.read(1 << 16), pause)
                 writer.close()
-            self._is_here()
+            self._mark_connected()
             await asyncio.sleep(pause)
 
-    def _is_here(self) -> None:
-        self._fresh -= 1
-        if self._fresh == 0:
-            self._all_here.set()
+    def _mark_connected(self) -> None:
+        self._unconnected -= 1
+        if self._unconnected == 0:
+            self._all_connected.set()
 
     async def run(self, client: Callable[[], Awaitable[None]]) -> None:
-        """Let every client do what it does until standard input ends."""
+        """Run all clients until standard input ends."""
         tasks = [asyncio.ensure_future(client()) for _ in range(self.number)]
-        await self._all_here.wait()
+        await self._all_connected.wait()
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         await asyncio.to_thread(sys.stdin.read)
@@ -95,10 +97,10 @@ class Abusers:
 Client: TypeAlias = Callable[[], Awaitable[None]]
 
 
-def _kinds(abusers: Abusers) -> dict[str, Client]:
-    anybody = ssl.create_default_context()
-    anybody.check_hostname = False
-    anybody.verify_mode = ssl.CERT_NONE
+def _kinds(clients: AbusiveClients) -> dict[str, Client]:
+    unverified = ssl.create_default_context()
+    unverified.check_hostname = False
+    unverified.verify_mode = ssl.CERT_NONE
     guesses = tuple(
         b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Basic "
         + base64.b64encode(f"alice:{number}".encode())
@@ -106,11 +108,11 @@ def _kinds(abusers: Abusers) -> dict[str, Client]:
         for number in range(100_000)
     )
     return {
-        "silent": abusers.silent,
-        "half-sent": lambda: abusers.silent(b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: text/"),
-        "silent-after-handshake": lambda: abusers.silent(context=anybody),
-        "odd": lambda: abusers.ask(_ODD_REQUESTS, 0.1),
-        "guessing": lambda: abusers.ask(guesses, 0.2, anybody),
+        "silent": clients.silent,
+        "half-sent": lambda: clients.silent(b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: text/"),
+        "silent-after-handshake": lambda: clients.silent(context=unverified),
+        "malformed": lambda: clients.send(_MALFORMED_REQUESTS, 0.1),
+        "guessing": lambda: clients.send(guesses, 0.2, unverified),
     }
 
 
@@ -121,8 +123,8 @@ async def _main() -> None:
     parser.add_argument("address")
     options = parser.parse_args()
     host, _, port = options.address.rpartition(":")
-    abusers = Abusers(options.number, host, int(port))
-    await abusers.run(_kinds(abusers)[options.kind])
+    clients = AbusiveClients(options.number, host, int(port))
+    await clients.run(_kinds(clients)[options.kind])
 
 
 if __name__ == "__main__":

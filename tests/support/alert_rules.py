@@ -1,9 +1,10 @@
-"""The shipped alert rules and what goes with them, as they stand under `deploy/`."""
+"""The shipped alert rules with their runbooks, and copies of them with short durations."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,18 @@ RULE_TESTS = DEPLOY / "prometheus" / "tests"
 RUNBOOKS = DEPLOY / "runbooks"
 ALERTMANAGER = DEPLOY / "alertmanager" / "alertmanager.yml"
 
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DURATION = re.compile(r"(\d+)([smhd])")
+# In PromQL a duration stands in brackets, after `offset`, or as the seconds of an age.
+_IN_PROMQL = re.compile(r"(?<=\[)\d+[smhd](?=\])|(?<=offset )\d+[smhd]|(?<=time\(\) - )\d+\b")
+_WAITS = ("for", "keep_firing_for", "interval", "group_wait", "group_interval")
+
+Change = Callable[[str], str]
+
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """An alert, as its rule has it."""
+    """An alerting rule."""
 
     name: str
     rule: Mapping[str, Any]
@@ -36,27 +45,97 @@ class Alert:
 
     @property
     def runbook(self) -> str:
-        """The text of its runbook."""
+        """The text of the alert's runbook."""
         return (RUNBOOKS / f"{self.name}.md").read_text(encoding="utf-8")
 
     def runbook_queries(self) -> list[str]:
-        """The queries that its runbook tells to ask."""
+        """Return the PromQL queries in the alert's runbook."""
         blocks = re.findall(r"^```promql\n(.+?)^```$", self.runbook, re.MULTILINE | re.DOTALL)
         return "".join(blocks).splitlines()
 
 
 def load_yaml(path: Path) -> Any:
-    """A YAML file's content."""
+    """Return the content of a YAML file."""
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def rules() -> Iterator[Mapping[str, Any]]:
-    """Every rule, alerting or recording, in the order of the files."""
+    """Yield every alerting and recording rule, in the order of the files."""
     for path in sorted(RULES.glob("*.yml")):
         for group in load_yaml(path)["groups"]:
             yield from group["rules"]
 
 
 def alerts() -> tuple[Alert, ...]:
-    """Every alert, in the order of the file."""
+    """Return every alerting rule, in the order of the files."""
     return tuple(Alert(rule["alert"], rule) for rule in rules() if "alert" in rule)
+
+
+def _map_durations(document: Any, wait: Change, look_back: Change) -> Any:
+    """Return the document with its durations changed: `wait` changes waits, `look_back` ranges in PromQL."""
+    if isinstance(document, list):
+        return [_map_durations(part, wait, look_back) for part in document]
+    if not isinstance(document, Mapping):
+        return document
+    changed = {}
+    for key, value in document.items():
+        if key in _WAITS:
+            changed[key] = wait(value)
+        elif key == "expr":
+            changed[key] = _IN_PROMQL.sub(lambda found: look_back(found[0]), value)
+        else:
+            changed[key] = _map_durations(value, wait, look_back)
+    return changed
+
+
+def _seconds(duration: str) -> int:
+    if duration.isdecimal():
+        return int(duration)
+    found = _DURATION.fullmatch(duration)
+    assert found, duration
+    return int(found[1]) * _UNIT_SECONDS[found[2]]
+
+
+def _without_durations(document: Any) -> str:
+    return json.dumps(_map_durations(document, lambda _: "…", lambda _: "…"), sort_keys=True)
+
+
+def _shorten(document: Any, longest_seconds: int) -> Any:
+    """Shorten waits to at most a second and ranges to a 150th: an hour becomes 24 seconds."""
+
+    def look_back(duration: str) -> str:
+        seconds = min(max(5, _seconds(duration) // 150), longest_seconds)
+        return str(seconds) if duration.isdecimal() else f"{seconds}s"
+
+    short = _map_durations(document, lambda wait: f"{min(1, _seconds(wait))}s", look_back)
+    assert _without_durations(document) == _without_durations(short)
+    return short
+
+
+def write_short_rules(
+    directory: Path, *, longest_seconds: int = 720, thresholds: Mapping[str, float] | None = None
+) -> Path:
+    """Write the shipped rules with short durations; `thresholds` replace values of the threshold file.
+
+    Returns:
+        The pattern for `rule_files`.
+    """
+    directory.mkdir()
+    for path in RULES.glob("*.yml"):
+        short = _shorten(load_yaml(path), longest_seconds)
+        for group in short["groups"]:
+            for rule in group["rules"]:
+                if rule.get("record") in (thresholds or {}):
+                    rule["expr"] = f"vector({(thresholds or {})[rule['record']]})"
+        (directory / path.name).write_text(yaml.safe_dump(short), encoding="utf-8")
+    return directory / "*.yml"
+
+
+def short_alertmanager_config(webhook_url: str) -> str:
+    """Return the shipped configuration with short durations and all receivers as paths of one webhook."""
+    document = load_yaml(ALERTMANAGER)
+    short = _shorten(document, 0)
+    for receiver in short["receivers"]:
+        for hook in receiver["webhook_configs"]:
+            hook["url"] = f"{webhook_url}/{receiver['name']}"
+    return yaml.safe_dump(short)

@@ -1,4 +1,4 @@
-"""A real Alertmanager, and the web server that gets its notifications."""
+"""A real Alertmanager, and a webhook that receives its notifications."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from support.exporter_harness import wait_until
 from support.processes import HttpProgram, debian_program, free_port, running_process
+from support.waiting import wait_until
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """One alert in a notification: who was told, whether it fires or is resolved, and what it says."""
+    """One alert of a notification: its receiver, its status (firing or resolved) and its content."""
 
     receiver: str
     status: str
@@ -26,15 +26,15 @@ class Notification:
 
 
 class Webhook:
-    """Keeps what it is sent."""
+    """Records the notifications that it receives."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self._lock = threading.Lock()
         self._received: list[Notification] = []
 
-    def take(self, path: str, body: bytes) -> None:
-        """Keep what a receiver was sent."""
+    def record(self, path: str, body: bytes) -> None:
+        """Record a notification; the path names the receiver."""
         received = [
             Notification(
                 path.removeprefix("/"), alert["status"], alert["labels"], alert["annotations"]
@@ -44,13 +44,13 @@ class Webhook:
         with self._lock:
             self._received += received
 
-    def everything(self) -> set[tuple[str, str, str]]:
-        """Who was told of which alert so far, and what: alert, status, receiver."""
+    def summary(self) -> set[tuple[str, str, str]]:
+        """Return alert, status and receiver of every notification so far."""
         with self._lock:
             return {(one.labels["alertname"], one.status, one.receiver) for one in self._received}
 
-    def told(self, alertname: str, status: str, **labels: str) -> list[Notification]:
-        """What was told of an alert so far, each receiver once, in the order of their names."""
+    def notifications(self, alertname: str, status: str, **labels: str) -> list[Notification]:
+        """Return the latest notification of an alert for each receiver, ordered by receiver."""
         wanted = {"alertname": alertname, **labels}
         with self._lock:
             found = {
@@ -63,26 +63,27 @@ class Webhook:
     def wait_for(
         self, receivers: Sequence[str], alertname: str, status: str, **labels: str
     ) -> Notification:
-        """Wait until just these receivers were told; returns what the first was told."""
+        """Wait until exactly these receivers were notified; return the first one's notification."""
         wait_until(
             lambda: (
-                set(receivers) <= {one.receiver for one in self.told(alertname, status, **labels)}
+                set(receivers)
+                <= {one.receiver for one in self.notifications(alertname, status, **labels)}
             ),
-            f"{receivers} are told that {alertname}{labels} is {status}",
+            f"{receivers} are notified that {alertname}{labels} is {status}",
             60,
         )
-        told = self.told(alertname, status, **labels)
-        assert sorted(receivers) == [one.receiver for one in told]
-        return told[0]
+        sent = self.notifications(alertname, status, **labels)
+        assert sorted(receivers) == [one.receiver for one in sent]
+        return sent[0]
 
 
 @contextmanager
 def running_webhook() -> Iterator[Webhook]:
-    """Run a web server on loopback that takes notifications."""
+    """Run a web server on loopback that records notifications."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:  # the name http.server asks for
-            webhook.take(self.path, self.rfile.read(int(self.headers["Content-Length"])))
+            webhook.record(self.path, self.rfile.read(int(self.headers["Content-Length"])))
             self.send_response(200)
             self.end_headers()
 
@@ -108,21 +109,21 @@ class Alertmanager(HttpProgram):
         self.address = address
 
     def post(self, *alerts: Mapping[str, str]) -> None:
-        """Tell it of alerts that fire, as Prometheus does."""
+        """Post firing alerts, as Prometheus does."""
         body = [{"labels": labels} for labels in alerts]
         self._http.post(f"{self.url}/api/v2/alerts", json=body, timeout=5).raise_for_status()
 
     def alerts(self) -> list[dict[str, Any]]:
-        """The alerts it knows, with what became of them."""
-        answer = self._http.get(f"{self.url}/api/v2/alerts", timeout=5)
-        answer.raise_for_status()
-        found: list[dict[str, Any]] = answer.json()
+        """Return its alerts with their status."""
+        response = self._http.get(f"{self.url}/api/v2/alerts", timeout=5)
+        response.raise_for_status()
+        found: list[dict[str, Any]] = response.json()
         return found
 
 
 @contextmanager
 def running_alertmanager(configuration: str, directory: Path) -> Iterator[Alertmanager]:
-    """Run one with this configuration; its files go into the directory, which is made."""
+    """Run an Alertmanager with this configuration; its files go into the directory, which is created."""
     binary = debian_program("prometheus-alertmanager", "prometheus-alertmanager")
     directory.mkdir(exist_ok=True)
     config = directory / "alertmanager.yml"

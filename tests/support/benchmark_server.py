@@ -1,10 +1,10 @@
-"""A program that serves a made-up history as the command would serve a polled one, or as others would.
+"""A program that serves a sample history as the exporter or as the plain client library does.
 
     python -m support.benchmark_server exporter --sessions=10000 --address=127.0.0.1:9100 [--busy=rendering | --busy=config.yaml]
     python -m support.benchmark_server stock --sessions=10000 --address=127.0.0.1:9100
 
-`stock` is what the client library serves by itself. A busy exporter renders everything, or polls the servers of a
-configuration, again and again in the same process. The program writes a line when it answers, and ends with its standard input.
+`stock` is the client library's own server. A busy exporter renders everything, or polls the servers of a configuration,
+continuously in the same process. The program writes a line when it is ready, and ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _CONFIG = "servers: [{name: hq, url: 'https://127.0.0.1:1', auth: {username: a, 
 
 @contextmanager
 def benchmark_server(kind: str, sessions: int, *options: str) -> Iterator[str]:
-    """Run this program, as `exporter` or as `stock`; gives its host:port."""
+    """Run this program as `exporter` or `stock`; yield its host:port."""
     address = f"127.0.0.1:{free_port()}"
     command = [
         *(sys.executable, "-m", "support.benchmark_server", kind),
@@ -51,15 +51,15 @@ def benchmark_server(kind: str, sessions: int, *options: str) -> Iterator[str]:
         assert process.stdin is not None
         assert process.stdout is not None
         if process.stdout.readline() != "ready\n":
-            raise RuntimeError(f"{kind}: did not get ready")
+            raise RuntimeError(f"{kind}: not ready")
         try:
             yield address
         finally:
             process.stdin.close()
 
 
-class _Kept(Collector):
-    """Families that were made once."""
+class _CachedFamilies(Collector):
+    """Families collected once."""
 
     def __init__(self, families: Collector) -> None:
         self._families = list(families.collect())
@@ -69,7 +69,7 @@ class _Kept(Collector):
 
 
 def _serve(address: str, history: History) -> None:
-    # The whole service but for its pollers: it is not started.
+    # The service is not started: everything but its pollers works.
     service = Service(parse_config(_CONFIG, directory=Path.cwd()))
     service.publisher.publish(history.snapshot())
     app = WebApp(ServiceBackend(service))
@@ -78,13 +78,13 @@ def _serve(address: str, history: History) -> None:
 
 def _serve_stock(address: str, history: History) -> None:
     registry = CollectorRegistry()
-    registry.register(_Kept(LibraryFamilies([history.snapshot()])))
+    registry.register(_CachedFamilies(LibraryFamilies([history.snapshot()])))
     host, _, port = address.rpartition(":")
     start_http_server(int(port), host, registry)
 
 
 def _render(history: History, stop: threading.Event) -> None:
-    """Render everything, again and again."""
+    """Render everything continuously."""
     while not stop.is_set():
         Publisher(
             CollectorRegistry(),
@@ -95,7 +95,7 @@ def _render(history: History, stop: threading.Event) -> None:
 
 
 def _poll(config_file: Path, stop: threading.Event) -> None:
-    """Read a server's whole history by a new connection and publish it, again and again."""
+    """Fetch a server's whole history over a new connection and publish it, continuously."""
     config = load_config(config_file)
     while not stop.is_set():
         service = Service(config)
@@ -104,8 +104,8 @@ def _poll(config_file: Path, stop: threading.Event) -> None:
 
 
 @contextmanager
-def _meanwhile(work: Callable[[threading.Event], object]) -> Iterator[None]:
-    """Do this in a thread until told to stop; it ends before the interpreter does."""
+def _in_background(work: Callable[[threading.Event], object]) -> Iterator[None]:
+    """Run `work` in a thread, and stop and join it at the end."""
     stop = threading.Event()
     thread = threading.Thread(target=work, args=(stop,))
     thread.start()
@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("--address", required=True)
     parser.add_argument("--busy")
     options = parser.parse_args()
-    # Standard output is for the line that says it is ready; nobody reads more of it.
+    # Standard output carries only the ready line; nothing reads more of it.
     logs.configure(level="error", log_format="logfmt")
     history = History(options.sessions)
     _SERVERS[options.server](options.address, history)
@@ -140,7 +140,7 @@ def main() -> None:
         work = partial(_poll, Path(options.busy))
     else:
         work = threading.Event.wait
-    with _meanwhile(work):
+    with _in_background(work):
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         sys.stdin.read()

@@ -12,8 +12,8 @@ from typing import Any
 
 import aiohttp
 
-from support.exporter_harness import wait_until
 from support.processes import debian_program, running_process
+from support.waiting import wait_until
 
 _FLAGS = (
     "--headless",
@@ -27,11 +27,11 @@ _FLAGS = (
     "--hide-scrollbars",
     "--remote-debugging-port=0",
 )
-_ANSWER_SECONDS = 20.0
+_RESPONSE_SECONDS = 20.0
 
 
 class Browser:
-    """A running Chromium; `runner` is the loop that its connection lives on."""
+    """A running Chromium; `runner` runs the event loop of its connection."""
 
     def __init__(self, runner: asyncio.Runner, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._runner = runner
@@ -40,7 +40,7 @@ class Browser:
         self._events: list[dict[str, Any]] = []
 
     def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
-        """Give a command and return its result."""
+        """Run a DevTools command and return its result."""
         number = next(self._numbers)
         command = {"id": number, "method": method, "params": parameters}
         if session is not None:
@@ -55,7 +55,7 @@ class Browser:
             self._events.append(message)
 
     def events(self, session: str, method: str) -> list[dict[str, Any]]:
-        """What has been told so far of one kind of event."""
+        """Return the events of one kind received so far."""
         return [
             event["params"]
             for event in self._events
@@ -63,13 +63,13 @@ class Browser:
         ]
 
     def wait_for(self, session: str, method: str, times: int) -> None:
-        """Return when an event has been told so many times."""
+        """Wait until an event has been received `times` times."""
         while len(self.events(session, method)) < times:
             self._events.append(self._receive())
 
     @contextmanager
     def tab(self) -> Iterator[Tab]:
-        """A tab that shares nothing with others."""
+        """Open a tab that shares nothing with others."""
         context = self.call("Target.createBrowserContext")["browserContextId"]
         target = self.call("Target.createTarget", url="about:blank", browserContextId=context)
         attached = self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
@@ -80,7 +80,7 @@ class Browser:
 
     def _receive(self) -> dict[str, Any]:
         message: dict[str, Any] = self._runner.run(
-            self._socket.receive_json(timeout=_ANSWER_SECONDS)
+            self._socket.receive_json(timeout=_RESPONSE_SECONDS)
         )
         return message
 
@@ -96,11 +96,11 @@ class Tab:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Give a command to this tab."""
+        """Run a DevTools command in this tab."""
         return self._browser.call(method, self._session, **parameters)
 
     def open(self, url: str, *, width: int = 1280, scheme: str = "light") -> None:
-        """Show a page on a screen of this width, for somebody who prefers light or dark."""
+        """Open a page on a screen of this width with a preferred colour scheme."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -117,28 +117,28 @@ class Tab:
         self._browser.wait_for(self._session, "Page.loadEventFired", self._loads)
 
     def value(self, expression: str) -> Any:
-        """The value of a JavaScript expression."""
-        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
-        assert "exceptionDetails" not in answer, answer
-        return answer["result"].get("value")
+        """Return the value of a JavaScript expression."""
+        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
 
     def press_tab(self) -> None:
-        """Press the tab key and let it go."""
+        """Press and release the tab key."""
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key="Tab", windowsVirtualKeyCode=9)
 
     def requested(self) -> list[str]:
-        """Every URL that was asked for since the tab was opened."""
+        """Return every URL requested since the tab was opened."""
         sent = self._browser.events(self._session, "Network.requestWillBeSent")
         return [event["request"]["url"] for event in sent]
 
     def complaints(self) -> list[str]:
-        """What the browser has found wrong: errors, warnings, violations of the page's policy."""
+        """Return errors, warnings and policy violations that the browser reported."""
         entries = self._browser.events(self._session, "Log.entryAdded")
         return [event["entry"]["text"] for event in entries]
 
     def screenshot(self, most_pixels_high: float | None = None) -> bytes:
-        """The page as PNG, or its upper part."""
+        """Return the page, or its upper part, as PNG."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         height = min(size["height"], most_pixels_high or size["height"])
         clip = {"x": 0, "y": 0, "width": size["width"], "height": height, "scale": 1}

@@ -1,8 +1,8 @@
-"""The image's Dockerfile as steps, and those of its build stage done in a directory: for where no image can be built.
+"""Parse the Dockerfile, and run its build stage in a directory where no image can be built.
 
     python -m support.docker_image DIRECTORY
 
-makes in DIRECTORY/opt what the image has in /opt. Libraries come from the package index.
+creates in DIRECTORY/opt what the image has in /opt. Libraries come from the package index.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ _FLAG = re.compile(r"--\S+\s+")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One instruction: its name, its flags (`--from=build`), and the rest of it."""
+    """One instruction: its name, its flags (`--from=build`) and its arguments."""
 
     name: str
     flags: tuple[str, ...]
     rest: str
 
-    def copied(self) -> tuple[tuple[str, ...], str]:
-        """What a COPY takes, and where it goes."""
+    def copy_arguments(self) -> tuple[tuple[str, ...], str]:
+        """Return the sources and the target of a COPY."""
         *sources, target = shlex.split(self.rest)
         return tuple(sources), target
 
 
 def stages() -> list[list[Step]]:
-    """The steps of each stage; the first list is what stands before the first stage."""
+    """Return the steps of each stage; the first list holds what precedes the first stage."""
     text = re.sub(r"^\s*#.*\n", "", DOCKERFILE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     found: list[list[Step]] = [[]]
     for line in re.sub(r"\\\n\s*", "", text).splitlines():
@@ -57,10 +57,10 @@ def stages() -> list[list[Step]]:
 
 
 def build(directory: Path) -> None:
-    """Do the steps of the build stage below a directory instead of below the root.
+    """Run the steps of the build stage with a directory in place of the root.
 
     Raises:
-        subprocess.CalledProcessError: one of them failed.
+        subprocess.CalledProcessError: a step failed.
     """
     _, steps, _ = stages()
     python = directory / "python"
@@ -75,7 +75,7 @@ def build(directory: Path) -> None:
         elif step.name == "ENV":
             environ = {**environ, **dict(word.split("=", 1) for word in shlex.split(rest))}
         elif step.name == "COPY":
-            sources, target = step.copied()
+            sources, target = step.copy_arguments()
             for source in sources:
                 place = work / target / ("" if (ROOT / source).is_dir() else source)
                 if (ROOT / source).is_dir():

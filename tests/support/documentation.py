@@ -1,4 +1,4 @@
-"""The tables of the documentation that are made from the code: `python -m support.documentation` writes them anew."""
+"""Tables of the documentation that are generated from the code: `python -m support.documentation` updates them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _labels(family: Family) -> str:
 
 
 def metrics_table() -> str:
-    """Every metric, in the order they are served."""
+    """Return a table of all metrics, in the order of the exposition."""
     rows = (
         f"| `{family.name}` | {family.kind.value} | {_labels(family)} | {family.help} |"
         for family in all_families(("<info_labels>",))
@@ -39,7 +39,7 @@ def metrics_table() -> str:
 
 
 def flags_table() -> str:
-    """Every flag, in the order of `--help`."""
+    """Return a table of all flags, in the order of `--help`."""
     rows = ["| flag | default | meaning |", "|---|---|---|"]
     for flag in FLAGS:
         has_default = flag.default is not None and flag.const is None
@@ -55,7 +55,7 @@ def flags_table() -> str:
 
 
 def keys_table() -> str:
-    """Every key of the configuration, with its place."""
+    """Return a table of all configuration keys with their paths."""
     schema = json_schema()
     rows = ["| key | value | default | meaning |", "|---|---|---|---|"]
     return "\n".join([*rows, *_rows_of_block(schema, schema["$defs"], "")])
@@ -75,13 +75,13 @@ def _rows_of_block(
 
 
 def _without_null(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A block or list may be written without content."""
+    """Return the schema of a value that may also be null: a block or list without content."""
     options = [option for option in schema.get("anyOf", ()) if option != {"type": "null"}]
     return options[0] if options else schema
 
 
 def _value(schema: Mapping[str, Any]) -> str:
-    """What may be written, in words."""
+    """Describe the allowed values in words."""
     match schema:
         case {"enum": words}:
             said = ", ".join(f"`{word}`" for word in words)
@@ -114,12 +114,12 @@ def _default(value: object) -> str:
 
 
 def alerts_table() -> str:
-    """Every alert, with the way to its runbook."""
-    rows = ["| alert | severity | what it says |", "|---|---|---|"]
+    """Return a table of all alerts with links to their runbooks."""
+    rows = ["| alert | severity | summary |", "|---|---|---|"]
     for alert in alerts():
-        way = f"../{alert.annotations['runbook_url']}"
+        link = f"../{alert.annotations['runbook_url']}"
         rows.append(
-            f"| [{alert.name}]({way}) | {alert.severity} | {alert.annotations['summary']} |"
+            f"| [{alert.name}]({link}) | {alert.severity} | {alert.annotations['summary']} |"
         )
     return "\n".join(rows)
 
@@ -134,15 +134,15 @@ TABLES: Mapping[str, Callable[[], str]] = {
 
 
 def pages() -> tuple[Path, ...]:
-    """Every page of the documentation that people read from its front page on."""
+    """Return every page that is reachable from the front page."""
     return (
         *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY", "CHANGELOG")),
         *sorted(DOCS.glob("*.md")),
     )
 
 
-def written(page: str) -> str:
-    """A page with its tables as the code has them."""
+def updated(page: str) -> str:
+    """Return a page with its tables generated from the code."""
     for name, table in TABLES.items():
         before, begin, rest = page.partition(f"<!-- {name}: begin -->\n")
         _, end, after = rest.partition(f"<!-- {name}: end -->")
@@ -153,4 +153,4 @@ def written(page: str) -> str:
 
 if __name__ == "__main__":
     for file in pages():
-        file.write_text(written(file.read_text(encoding="utf-8")), encoding="utf-8")
+        file.write_text(updated(file.read_text(encoding="utf-8")), encoding="utf-8")

@@ -9,7 +9,7 @@ from pathlib import Path
 from exporter.config import parse_config
 from exporter.metrics.text_format import Format
 from exporter.service.service import Service
-from support.exporter_harness import wait_until
+from support.waiting import wait_until
 
 POLL_SECONDS = 0.05
 """Less than the configuration file allows."""

@@ -1,4 +1,4 @@
-"""Many simulated servers, and real exporters that share them."""
+"""Many simulated servers, and sharded exporter processes that poll them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.exporter_harness import wait_until, write_config
+from support.exporter_harness import write_config
 from support.processes import EXPORTER, free_port, running_process
+from support.waiting import wait_until
 
 _UP_WITHIN_SECONDS = 300
 
@@ -31,7 +32,7 @@ class Fleet:
         return set(self.simulators)
 
     def logins(self) -> dict[str, int]:
-        """How many clients have logged in at each server since the last call."""
+        """Return the number of logins at each server since the last call."""
         logins = {}
         for name, simulator in self.simulators.items():
             logins[name] = simulator.requests["POST", "token"]
@@ -46,14 +47,14 @@ class Instance:
     address: str
 
     def ready(self) -> bool:
-        """Whether it has polled each of its servers."""
+        """Whether the exporter has polled each of its servers."""
         try:
             return requests.get(f"http://{self.address}/-/ready", timeout=5).ok
         except requests.RequestException:
             return False
 
     def values(self, name: str) -> dict[str, float]:
-        """The samples of a name by their server; those of the exporter itself have an empty one."""
+        """Return the values of a metric by server; the exporter's own metrics have an empty server."""
         text = requests.get(f"http://{self.address}/metrics", timeout=30).text
         return {
             sample.labels.get("server", ""): sample.value
@@ -65,7 +66,7 @@ class Instance:
 
 @contextmanager
 def fleet(servers: int, directory: Path, *, sessions: int, poll_interval: str) -> Iterator[Fleet]:
-    """Simulate so many servers, each with as many finished sessions of its own."""
+    """Simulate this many servers, each with this many finished sessions."""
     authority = trustme.CA()
     leaf = authority.issue_cert("127.0.0.1")
     ca_file, cert_file, key_file = (
@@ -98,7 +99,7 @@ def fleet(servers: int, directory: Path, *, sessions: int, poll_interval: str) -
 def instances(
     servers: Fleet, directory: Path, *, total_shards: int
 ) -> Iterator[Sequence[Instance]]:
-    """Run the command once for each shard; goes on when every server is up in one of them."""
+    """Run one exporter per shard; yield when every server is up in one of them."""
     with ExitStack() as stack:
         running = []
         for shard in range(total_shards):
@@ -125,7 +126,7 @@ def instances(
 
 
 def servers_up(running: Sequence[Instance]) -> list[set[str]]:
-    """The servers that each instance says are up."""
+    """Return the servers that are up in each instance."""
     return [
         {server for server, up in instance.values("vb365_up").items() if up == 1}
         for instance in running
@@ -135,7 +136,7 @@ def servers_up(running: Sequence[Instance]) -> list[set[str]]:
 def moved_servers(
     before: Sequence[set[str]], after: Sequence[set[str]]
 ) -> dict[str, tuple[int, int]]:
-    """The servers that another shard polls than before, and both shards."""
+    """Return the servers that changed shards, with the old and the new shard."""
     was = {server: shard for shard, servers in enumerate(before) for server in servers}
     now = {server: shard for shard, servers in enumerate(after) for server in servers}
     return {server: (was[server], now[server]) for server in was if was[server] != now[server]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,22 +15,9 @@ from exporter.service.web_view import ServiceBackend
 from exporter.simulator import Simulator
 from exporter.web.app import WebApp
 from exporter.web.server import WebServer, bind_listeners
+from support.waiting import wait_until
 
 Labels = dict[str, str]
-
-
-def wait_until(
-    true: Callable[[], bool], what: str, seconds: float = 20.0, *, pause_seconds: float = 0.02
-) -> None:
-    """Look again and again, with a pause in between, until something is true.
-
-    Raises:
-        AssertionError: it did not become true in time.
-    """
-    until = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < until, f"not within {seconds} s: {what}"
-        time.sleep(pause_seconds)
 
 
 class RunningExporter:

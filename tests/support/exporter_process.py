@@ -1,4 +1,4 @@
-"""The command polling a simulator with a long history: each a process of its own."""
+"""The exporter and a simulator with a long history, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.benchmark_scraper import Scraper
-from support.exporter_harness import wait_until
+from support.benchmark_clients import Scraper
 from support.processes import EXPORTER, free_port, running_process
+from support.waiting import wait_until
 
 _POLLED_WITHIN_SECONDS = 300.0
 _CONFIG = """
@@ -28,30 +28,30 @@ servers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolledExporter:
-    """A running exporter that has polled once."""
+    """A running exporter that has completed its first poll."""
 
     address: str
     process: int
 
-    def resident_bytes(self, *, highest: bool = False) -> int:
-        """Memory it has now, or has had at the most."""
+    def resident_bytes(self, *, peak: bool = False) -> int:
+        """Return its resident memory, now or at its peak."""
         status = Path(f"/proc/{self.process}/status").read_text()
-        found = re.search(rf"Vm{'HWM' if highest else 'RSS'}:\s+(\d+) kB", status)
+        found = re.search(rf"Vm{'HWM' if peak else 'RSS'}:\s+(\d+) kB", status)
         assert found is not None
         return int(found[1]) * 1024
 
-    def forget_highest(self) -> None:
-        """Let the highest be counted from now."""
+    def reset_peak(self) -> None:
+        """Reset the peak of the resident memory."""
         Path(f"/proc/{self.process}/clear_refs").write_text("5")
 
     def processor_seconds(self) -> float:
-        """Processor time it has used."""
+        """Return the processor time it has used."""
         fields = Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _ready(address: str) -> bool:
-    """Whether what was polled first is published."""
+    """Whether the first poll has been published."""
     with suppress(ConnectionError, RuntimeError), Scraper(address, path="/-/ready") as scraper:
         scraper.scrape()
         return True
@@ -60,7 +60,7 @@ def _ready(address: str) -> bool:
 
 @contextmanager
 def simulated_server(sessions: int, *, poll_interval: str = "1m") -> Iterator[Path]:
-    """Run a simulator of this many finished sessions; gives the configuration that polls it."""
+    """Run a simulator with this many finished sessions; yield a configuration that polls it."""
     with tempfile.TemporaryDirectory() as made:
         directory = Path(made)
         simulator, ca_file = f"127.0.0.1:{free_port()}", directory / "ca.pem"
@@ -77,7 +77,7 @@ def simulated_server(sessions: int, *, poll_interval: str = "1m") -> Iterator[Pa
 
 @contextmanager
 def polled_exporter(sessions: int, *, poll_interval: str) -> Iterator[PolledExporter]:
-    """Run the command against a simulator of this many finished sessions; goes on when the first poll has succeeded."""
+    """Run the exporter against a simulator with this many finished sessions; yield after a successful first poll."""
     with simulated_server(sessions, poll_interval=poll_interval) as config:
         address, log = f"127.0.0.1:{free_port()}", config.with_name("exporter.log")
         export = [*EXPORTER, f"--config.file={config}", f"--web.listen-address={address}"]

@@ -1,7 +1,7 @@
-"""Every way in which the API fails, and what the exporter makes of it.
+"""Every way in which the API fails, and how the exporter handles it.
 
-One row is one test (`tests/integration/test_failures.py`) and a part of the table in docs/failures.md. Rows with the same answer
-share it, and stand in one line of that table.
+Each row is one test in `tests/integration/test_failures.py` and part of the table in docs/failures.md. Rows with the same
+handling share one object and one line of that table.
 """
 
 from __future__ import annotations
@@ -16,96 +16,94 @@ from exporter.vb365.errors import Reason
 from exporter.vb365.records.restore_session import RejectionReason
 
 NAME_NOT_RESOLVED = "name_not_resolved"
-"""The one fault that a server cannot have: the test's resolver does."""
+"""The one fault that the simulator cannot produce; the test's resolver does."""
 
 
-_TIMEOUT_OF_MOST = "10s"
+_DEFAULT_TIMEOUT = "10s"
 
 
-class Whose(Enum):
-    """Sessions of the world in which failures happen."""
+class SessionRole(Enum):
+    """The sessions that exist while a failure occurs."""
 
-    OPEN = "left open three days ago; asked for by id"
-    RECENT = "opened minutes before the failure, and stopped during it; in every list"
+    OPEN = "left open three days ago; requested by id"
+    RECENT = "opened minutes before the failure and stopped during it; in every list"
     DONE = "finished minutes before the failure; in every list"
-    LONG_DONE = "finished two days ago; not asked for any more"
+    LONG_DONE = "finished two days ago; no longer requested"
     NEW = "opened during the failure; in every list"
 
 
 class Series(Enum):
-    """What happens to the series of the server's sessions and organizations."""
+    """The effect of a failure on the series of the server's sessions and organizations."""
 
-    TRUE = "right"
+    TRUE = "correct"
     KEPT = "kept until `stale_after`"
-    STALE = "end; counters and the series of the server itself stay"
+    STALE = "end; counters and the server's own series stay"
     FOLLOWED = (
-        "running sessions right, as they are asked for by id; the others kept until `stale_after`"
+        "running sessions correct, as they are requested by id; the others kept until `stale_after`"
     )
-    ONE_KEPT = "that session's kept until `stale_after`, all others right"
-    ONE_ENDED = "that session's end at once, all others right"
-    ONE_ABSENT = "that session has none, all others right"
-    UNKNOWN = (
-        "right, with `Unknown` in place of the value; the session is followed until it is `Stopped`"
-    )
-    MARKED = "right, with U+FFFD in labels"
-    NO_DURATION = "right, but no duration"
-    BY_ITS_CLOCK = "right by the server's clock; new sessions are found all the same"
+    ONE_KEPT = "that session's series kept until `stale_after`, all others correct"
+    ONE_ENDED = "that session's series end at once, all others correct"
+    ONE_ABSENT = "no series for that session, all others correct"
+    UNKNOWN = "correct, with `Unknown` instead of the value; the session is followed until it is `Stopped`"
+    MARKED = "correct, with U+FFFD in labels"
+    NO_DURATION = "correct, but without a duration"
+    BY_ITS_CLOCK = "correct by the server's clock; new sessions are found regardless"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Strike:
-    """A fault of the simulator (`exporter.simulator.faults.catalogue`), and where it differs from its default."""
+class FaultSetting:
+    """A fault of the simulator (`exporter.simulator.faults.catalogue`) with its parameters."""
 
     name: str
     route: str | None = None
-    whose: Whose | None = None
+    role: SessionRole | None = None
     value: float | None = None
-    from_the_start: bool = False
-    """Whether the server is like that before anything else fails."""
+    from_start: bool = False
+    """Whether the fault is already active before the failure begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What the exporter does about failures of one kind, and what its operator sees."""
+class Handling:
+    """How the exporter handles failures of one kind, and what its operator sees."""
 
-    does: str
+    action: str
     series: Series
     reason: Reason | None = None
-    """Of `vb365_poll_failures_total`; None when the poll is a success."""
+    """The label of `vb365_poll_failures_total`; None when the poll succeeds."""
     events: tuple[str, ...] = ()
-    """What is logged, once, however many polls it lasts."""
+    """The events logged, once each, however many polls the failure lasts."""
     events_after: tuple[str, ...] = ()
-    """What is logged when it is over."""
-    repeats: bool = False
-    """Whether requests are repeated within the poll."""
+    """The events logged when the failure is over."""
+    retries: bool = False
+    """Whether requests are retried within the poll."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """One way in which the API fails."""
 
-    what: str
-    strikes: tuple[Strike, ...]
-    answer: Answer
-    place: str = ""
-    """Where it is found, when several rows with the same answer have that in common."""
+    title: str
+    faults: tuple[FaultSetting, ...]
+    handling: Handling
+    location: str = ""
+    """The part of a response it concerns, when rows with the same handling share it."""
     rejected: RejectionReason | None = None
-    """Of `vb365_records_rejected_total`."""
-    timeout: str = _TIMEOUT_OF_MOST
+    """The label of `vb365_records_rejected_total`."""
+    timeout: str = _DEFAULT_TIMEOUT
     api_versions: tuple[str, ...] = ("v6", "v7", "v8")
     needs_new_password: bool = False
-    """Whether it is over only when the secret changes."""
+    """Whether only a changed secret ends the failure."""
 
-    held_off_seconds: float = 0.0
-    """How long the exporter may wait before it finds out that it is over."""
+    backoff_seconds: float = 0.0
+    """How long the exporter may wait until it notices that the failure is over."""
 
     @property
-    def is_hasty(self) -> bool:
-        """Whether its timeout is so short that a loaded machine may exceed it too."""
-        return self.timeout != _TIMEOUT_OF_MOST
+    def has_short_timeout(self) -> bool:
+        """Whether the timeout is so short that a loaded machine may exceed it, too."""
+        return self.timeout != _DEFAULT_TIMEOUT
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.what}" if self.place else self.what
+        return f"{self.location}: {self.title}" if self.location else self.title
 
 
 POLL_FAILED = "poll failed, what is not confirmed stays until it is stale"
@@ -117,71 +115,71 @@ _REFRESH_REFUSED = "refresh refused, logging in again"
 
 def _failed(
     reason: Reason,
-    does: str,
+    action: str,
     series: Series = Series.KEPT,
     *,
-    repeats: bool = False,
+    retries: bool = False,
     first: tuple[str, ...] = (),
     after: tuple[str, ...] = (),
-) -> Answer:
-    """The answer of a poll that fails; `first` and `after` are logged before it fails, and before it succeeds again."""
-    return Answer(
-        does=does,
+) -> Handling:
+    """Return the handling of a failing poll; `first` is logged before its failure, `after` before its recovery."""
+    return Handling(
+        action=action,
         series=series,
         reason=reason,
         events=(*first, POLL_FAILED),
         events_after=(*after, POLL_AGAIN),
-        repeats=repeats,
+        retries=retries,
     )
 
 
-def _of(answer: Answer, *failures: tuple[str, Strike]) -> Iterator[Failure]:
-    for what, strike in failures:
-        yield Failure(what=what, strikes=(strike,), answer=answer)
+def _of(handling: Handling, *failures: tuple[str, FaultSetting]) -> Iterator[Failure]:
+    for title, fault in failures:
+        yield Failure(title=title, faults=(fault,), handling=handling)
 
 
-_PLACES = {
-    Whose.OPEN: "in the answer for one session",
-    Whose.NEW: "in one record of a list",
+_LOCATIONS = {
+    SessionRole.OPEN: "in the response for one session",
+    SessionRole.NEW: "in one record of a list",
 }
 
 
-def _records(answer: Answer, whose: Whose) -> Iterator[Failure]:
-    """The ways in which one session's record can be unreadable."""
-    for what, name, rejected in (
+def _records(handling: Handling, role: SessionRole) -> Iterator[Failure]:
+    """Yield the ways in which one session's record can be unreadable."""
+    for title, name, rejected in (
         ("fields of other types", "wrong_type_field", RejectionReason.WRONG_TYPE),
         ("`1e999`", "huge_number", RejectionReason.WRONG_TYPE),
         ("nulls everywhere", "nulls", RejectionReason.BAD_TIME),
         ("required fields missing", "missing_fields", RejectionReason.MISSING_FIELD),
-        ("id that is no UUID", "not_uuids", RejectionReason.BAD_ID),
+        ("id that is not a UUID", "not_uuids", RejectionReason.BAD_ID),
     ):
         yield Failure(
-            place=_PLACES[whose],
-            what=what,
-            strikes=(Strike(name=name, whose=whose),),
-            answer=answer,
+            location=_LOCATIONS[role],
+            title=title,
+            faults=(FaultSetting(name=name, role=role),),
+            handling=handling,
             rejected=rejected,
         )
 
 
 _CONNECT = _failed(
-    Reason.CONNECT, "repeats each request up to 4 times inside the poll interval", repeats=True
+    Reason.CONNECT, "retries each request up to 4 times within the poll interval", retries=True
 )
 _TIMEOUT = _failed(
     Reason.TIMEOUT,
-    "gives a request up after `timeout` of silence; repeats it inside the poll interval",
-    repeats=True,
+    "abandons a request after `timeout` without data; retries it within the poll interval",
+    retries=True,
 )
-_OVERTIME = _failed(Reason.TIMEOUT, "gives the whole request up after 6 x `timeout`")
+_DEADLINE = _failed(Reason.TIMEOUT, "abandons the whole request after 6 x `timeout`")
 _TLS = _failed(
-    Reason.TLS, "sends no password and no token; reads `ca_file` again for the next poll"
+    Reason.TLS, "sends neither password nor token; reads `ca_file` again before the next poll"
 )
-_RENEWED = Answer(
-    does="renews the token once for all waiting requests, at most once a minute, and repeats each of them once",
+_RENEWED = Handling(
+    action="renews the token once for all waiting requests, at most once a minute, and retries each of them once",
     series=Series.TRUE,
 )
-_LOGGED_IN = Answer(
-    does="logs in with the password, within the limits of the token endpoint",
+_LOGGED_IN = Handling(
+    action="logs in with the password, within the rate limit of the token endpoint",
     series=Series.TRUE,
     events=(_REFRESH_REFUSED,),
 )
@@ -194,46 +192,46 @@ _PASSWORD = _failed(
     first=(_REFRESH_REFUSED, "login refused"),
     after=("login accepted again",),
 )
-_FORBIDDEN = _failed(Reason.FORBIDDEN, "asks again with the next poll")
-_GONE = Answer(
-    does="believes it, as the list has answered in the same poll", series=Series.ONE_ENDED
+_FORBIDDEN = _failed(Reason.FORBIDDEN, "tries again at the next poll")
+_GONE = Handling(
+    action="accepts it, as the list request succeeded in the same poll", series=Series.ONE_ENDED
 )
 _NOT_FOUND = _failed(
-    Reason.NOT_FOUND, "believes nothing is deleted; looks for v8, v7, v6 anew with each poll"
+    Reason.NOT_FOUND, "treats no session as deleted; detects v8, v7 or v6 again at each poll"
 )
 _THROTTLED = _failed(
-    Reason.THROTTLED, "sends nothing before the time has passed, at most for 15 min"
+    Reason.THROTTLED, "sends nothing until the time has passed, for at most 15 min"
 )
 _THROTTLED_BARE = _failed(
-    Reason.THROTTLED, "repeats each request up to 4 times inside the poll interval", repeats=True
+    Reason.THROTTLED, "retries each request up to 4 times within the poll interval", retries=True
 )
 _THROTTLED_LOGIN = _failed(
     Reason.THROTTLED,
-    "sends nothing before the time has passed; of itself at most 5 token requests a minute, 1 a second",
+    "sends nothing until the time has passed; never more than 5 token requests a minute and 1 a second",
 )
 _SERVER_ERROR = _failed(
-    Reason.SERVER_ERROR, "repeats each request up to 4 times inside the poll interval", repeats=True
+    Reason.SERVER_ERROR, "retries each request up to 4 times within the poll interval", retries=True
 )
 _ONE_FAILS = _failed(
     Reason.SERVER_ERROR,
-    "goes on with the other sessions",
+    "continues with the other sessions",
     Series.ONE_KEPT,
-    repeats=True,
+    retries=True,
 )
 _BAD_RESPONSE = _failed(
-    Reason.BAD_RESPONSE, "takes nothing of the answer, reads at most 16 MiB of it; does not repeat"
+    Reason.BAD_RESPONSE, "discards the response, of which it reads at most 16 MiB; does not retry"
 )
 _BAD_LOGIN = _failed(
-    Reason.BAD_RESPONSE, "logs in again with the next poll", first=(_REFRESH_REFUSED,)
+    Reason.BAD_RESPONSE, "logs in again at the next poll", first=(_REFRESH_REFUSED,)
 )
 _BAD_LIST = _failed(
     Reason.BAD_RESPONSE,
-    "takes the pages that were right, and asks for running sessions by id",
+    "uses the valid pages, and requests running sessions by id",
     Series.FOLLOWED,
 )
 _LIST_UNREADABLE = _failed(
     Reason.BAD_RESPONSE,
-    "rejects the records, counted in `vb365_records_rejected_total`; asks for running sessions by id",
+    "rejects the records, counted in `vb365_records_rejected_total`; requests running sessions by id",
     Series.FOLLOWED,
     first=(_REJECTED,),
 )
@@ -243,47 +241,48 @@ _ONE_UNREADABLE = _failed(
     Series.ONE_KEPT,
     first=(_REJECTED,),
 )
-_ONE_REJECTED = Answer(
-    does="rejects the record, counted in `vb365_records_rejected_total`",
+_ONE_REJECTED = Handling(
+    action="rejects the record, counted in `vb365_records_rejected_total`",
     series=Series.ONE_ABSENT,
     events=(_REJECTED,),
 )
-_AS_UNKNOWN = Answer(
-    does="counts it in `vb365_unknown_values_total`",
+_AS_UNKNOWN = Handling(
+    action="counts it in `vb365_unknown_values_total`",
     series=Series.UNKNOWN,
     events=(_UNKNOWN, _UNKNOWN),
 )
-_AS_MARKED = Answer(does="puts U+FFFD in their place, but for newlines", series=Series.MARKED)
-_COUNTED_ONCE = Answer(does="takes it once", series=Series.TRUE)
-_WITHOUT_DURATION = Answer(does="shows both as they are", series=Series.NO_DURATION)
-_OTHER_CLOCK = Answer(
-    does="compares the server's times with the server's times only", series=Series.BY_ITS_CLOCK
+_AS_MARKED = Handling(action="replaces them by U+FFFD, except newlines", series=Series.MARKED)
+_COUNTED_ONCE = Handling(action="uses the session once", series=Series.TRUE)
+_WITHOUT_DURATION = Handling(action="exposes both unchanged", series=Series.NO_DURATION)
+_OTHER_CLOCK = Handling(
+    action="compares the server's times only with one another", series=Series.BY_ITS_CLOCK
 )
-_GONE_FOR_LONG = _failed(
-    Reason.SERVER_ERROR, "goes on asking, poll by poll", Series.STALE, repeats=True
-)
+_GONE_FOR_LONG = _failed(Reason.SERVER_ERROR, "keeps polling", Series.STALE, retries=True)
 
 FAILURES: tuple[Failure, ...] = (
     *_of(
         _CONNECT,
-        ("connection refused", Strike(name="connection_refused")),
-        ("name not resolved", Strike(name=NAME_NOT_RESOLVED)),
-        ("reset before the body", Strike(name="reset_before_body")),
-        ("reset in the middle of the body", Strike(name="reset_in_body")),
+        ("connection refused", FaultSetting(name="connection_refused")),
+        ("name not resolved", FaultSetting(name=NAME_NOT_RESOLVED)),
+        ("reset before the body", FaultSetting(name="reset_before_body")),
+        ("reset in the middle of the body", FaultSetting(name="reset_in_body")),
     ),
     *(
-        Failure(what=what, strikes=(Strike(name=name),), answer=_TIMEOUT, timeout="200ms")
-        for what, name in (
-            ("TLS handshake that never ends", "tls_handshake_hangs"),
+        Failure(title=title, faults=(FaultSetting(name=name),), handling=_TIMEOUT, timeout="200ms")
+        for title, name in (
+            ("TLS handshake that never completes", "tls_handshake_hangs"),
             ("silence after the request", "silence"),
-            ("answer slower than `timeout`", "slower_than_timeout"),
+            ("response slower than `timeout`", "slower_than_timeout"),
         )
     ),
     *(
         Failure(
-            what=what, strikes=(Strike(name=name, value=0.03),), answer=_OVERTIME, timeout="150ms"
+            title=title,
+            faults=(FaultSetting(name=name, value=0.03),),
+            handling=_DEADLINE,
+            timeout="150ms",
         )
-        for what, name in (
+        for title, name in (
             ("one byte a second", "one_byte_per_second"),
             ("headers at one byte a second", "slow_headers"),
             ("body at one byte a second", "slow_body"),
@@ -291,173 +290,181 @@ FAILURES: tuple[Failure, ...] = (
     ),
     *_of(
         _TLS,
-        ("certificate expired", Strike(name="tls_expired")),
-        ("certificate for another host", Strike(name="tls_wrong_host")),
-        ("certificate of an unknown authority", Strike(name="tls_unknown_ca")),
+        ("certificate expired", FaultSetting(name="tls_expired")),
+        ("certificate for another host", FaultSetting(name="tls_wrong_host")),
+        ("certificate of an unknown authority", FaultSetting(name="tls_unknown_ca")),
     ),
-    *_of(_RENEWED, ("401 once", Strike(name="unauthorized_once"))),
+    *_of(_RENEWED, ("401 once", FaultSetting(name="unauthorized_once"))),
     Failure(
-        what="token that expires early",
-        strikes=(Strike(name="unauthorized_once"), Strike(name="token_expires_early", value=3)),
-        answer=_RENEWED,
-    ),
-    Failure(
-        what="refresh token refused",
-        strikes=(Strike(name="unauthorized_once"), Strike(name="refresh_refused")),
-        answer=_LOGGED_IN,
-    ),
-    Failure(
-        what="the same while the token endpoint takes 1 request a second",
-        strikes=(
-            Strike(name="token_throttle"),
-            Strike(name="unauthorized_once"),
-            Strike(name="refresh_refused"),
+        title="token that expires early",
+        faults=(
+            FaultSetting(name="unauthorized_once"),
+            FaultSetting(name="token_expires_early", value=3),
         ),
-        answer=_LOGGED_IN,
+        handling=_RENEWED,
     ),
     Failure(
-        what="401 for ever",
-        strikes=(Strike(name="unauthorized"),),
-        answer=_UNAUTHORIZED,
-        held_off_seconds=900.0,
+        title="refresh token refused",
+        faults=(FaultSetting(name="unauthorized_once"), FaultSetting(name="refresh_refused")),
+        handling=_LOGGED_IN,
+    ),
+    Failure(
+        title="the same while the token endpoint accepts 1 request a second",
+        faults=(
+            FaultSetting(name="token_throttle"),
+            FaultSetting(name="unauthorized_once"),
+            FaultSetting(name="refresh_refused"),
+        ),
+        handling=_LOGGED_IN,
+    ),
+    Failure(
+        title="401 persistently",
+        faults=(FaultSetting(name="unauthorized"),),
+        handling=_UNAUTHORIZED,
+        backoff_seconds=900.0,
     ),
     *(
         Failure(
-            what=f"password refused ({form})",
-            strikes=(
-                Strike(name="unauthorized_once"),
-                Strike(name="refresh_refused"),
-                Strike(name="password_refused"),
+            title=f"password refused ({form})",
+            faults=(
+                FaultSetting(name="unauthorized_once"),
+                FaultSetting(name="refresh_refused"),
+                FaultSetting(name="password_refused"),
             ),
-            answer=_PASSWORD,
+            handling=_PASSWORD,
             api_versions=versions,
             needs_new_password=True,
         )
         for form, versions in (("v6: 400", ("v6",)), ("v7 and v8: 401", ("v7", "v8")))
     ),
-    *_of(_FORBIDDEN, ("403", Strike(name="forbidden"))),
-    *_of(_GONE, ("404 for one session", Strike(name="not_found", whose=Whose.OPEN))),
-    *_of(_NOT_FOUND, ("404 for the whole API", Strike(name="api_missing"))),
+    *_of(_FORBIDDEN, ("403", FaultSetting(name="forbidden"))),
+    *_of(_GONE, ("404 for one session", FaultSetting(name="not_found", role=SessionRole.OPEN))),
+    *_of(_NOT_FOUND, ("404 for the whole API", FaultSetting(name="api_missing"))),
     *_of(
         _THROTTLED,
-        ("429 with `Retry-After` in seconds", Strike(name="throttled_seconds", value=30)),
-        ("429 with a date", Strike(name="throttled_date", value=30)),
+        ("429 with `Retry-After` in seconds", FaultSetting(name="throttled_seconds", value=30)),
+        ("429 with a date", FaultSetting(name="throttled_date", value=30)),
     ),
     Failure(
-        what="429 of the token endpoint",
-        strikes=(
-            Strike(name="unauthorized_once"),
-            Strike(name="throttled_seconds", route="token", value=30),
+        title="429 from the token endpoint",
+        faults=(
+            FaultSetting(name="unauthorized_once"),
+            FaultSetting(name="throttled_seconds", route="token", value=30),
         ),
-        answer=_THROTTLED_LOGIN,
+        handling=_THROTTLED_LOGIN,
     ),
-    *_of(_THROTTLED_BARE, ("429 without `Retry-After`", Strike(name="throttled_bare"))),
+    *_of(_THROTTLED_BARE, ("429 without `Retry-After`", FaultSetting(name="throttled_bare"))),
     *_of(
         _SERVER_ERROR,
-        ("500", Strike(name="status_500")),
-        ("502", Strike(name="status_502")),
-        ("503", Strike(name="status_503")),
-        ("504", Strike(name="status_504")),
+        ("500", FaultSetting(name="status_500")),
+        ("502", FaultSetting(name="status_502")),
+        ("503", FaultSetting(name="status_503")),
+        ("504", FaultSetting(name="status_504")),
     ),
     *_of(
         _ONE_FAILS,
-        ("503 for one session", Strike(name="status_503", route="get", whose=Whose.OPEN)),
+        (
+            "503 for one session",
+            FaultSetting(name="status_503", route="get", role=SessionRole.OPEN),
+        ),
     ),
     *_of(
         _BAD_RESPONSE,
-        ("HTML with status 200", Strike(name="html")),
-        ("empty body", Strike(name="empty_body")),
-        ("truncated JSON", Strike(name="truncated_json")),
-        ("`NaN`", Strike(name="nan")),
-        ("wrong charset", Strike(name="wrong_charset")),
-        ("deep nesting", Strike(name="deep_nesting")),
-        ("body of 200 MB", Strike(name="huge_body")),
-        ("gzip bomb", Strike(name="gzip_bomb", value=100 * 2**20)),
-        ("redirect to another host", Strike(name="redirect_to_other_host")),
+        ("HTML with status 200", FaultSetting(name="html")),
+        ("empty body", FaultSetting(name="empty_body")),
+        ("truncated JSON", FaultSetting(name="truncated_json")),
+        ("`NaN`", FaultSetting(name="nan")),
+        ("wrong charset", FaultSetting(name="wrong_charset")),
+        ("deep nesting", FaultSetting(name="deep_nesting")),
+        ("body of 200 MB", FaultSetting(name="huge_body")),
+        ("gzip bomb", FaultSetting(name="gzip_bomb", value=100 * 2**20)),
+        ("redirect to another host", FaultSetting(name="redirect_to_other_host")),
     ),
     Failure(
-        what="HTML of the token endpoint",
-        strikes=(Strike(name="unauthorized_once"), Strike(name="html", route="token")),
-        answer=_BAD_LOGIN,
+        title="HTML from the token endpoint",
+        faults=(FaultSetting(name="unauthorized_once"), FaultSetting(name="html", route="token")),
+        handling=_BAD_LOGIN,
     ),
     *_of(
         _BAD_LIST,
-        ("endless paging", Strike(name="endless_paging")),
-        ("`next` link to another host", Strike(name="next_to_other_host")),
-        ("a string instead of a page", Strike(name="wrong_type_top", route="list")),
-        ("`results` that are no list", Strike(name="wrong_type_page")),
+        ("endless paging", FaultSetting(name="endless_paging")),
+        ("`next` link to another host", FaultSetting(name="next_to_other_host")),
+        ("a string instead of a page", FaultSetting(name="wrong_type_top", route="list")),
+        ("`results` that is not a list", FaultSetting(name="wrong_type_page")),
     ),
     Failure(
-        place=_PLACES[Whose.OPEN],
-        what="a string instead of an object",
-        strikes=(Strike(name="wrong_type_top", route="get", whose=Whose.OPEN),),
-        answer=_ONE_UNREADABLE,
+        location=_LOCATIONS[SessionRole.OPEN],
+        title="a string instead of an object",
+        faults=(FaultSetting(name="wrong_type_top", route="get", role=SessionRole.OPEN),),
+        handling=_ONE_UNREADABLE,
         rejected=RejectionReason.NOT_AN_OBJECT,
     ),
-    *_records(_ONE_UNREADABLE, Whose.OPEN),
+    *_records(_ONE_UNREADABLE, SessionRole.OPEN),
     Failure(
-        place=_PLACES[Whose.NEW],
-        what="a string instead of an object",
-        strikes=(Strike(name="wrong_type_record", whose=Whose.NEW),),
-        answer=_ONE_REJECTED,
+        location=_LOCATIONS[SessionRole.NEW],
+        title="a string instead of an object",
+        faults=(FaultSetting(name="wrong_type_record", role=SessionRole.NEW),),
+        handling=_ONE_REJECTED,
         rejected=RejectionReason.NOT_AN_OBJECT,
     ),
-    *_records(_ONE_REJECTED, Whose.NEW),
+    *_records(_ONE_REJECTED, SessionRole.NEW),
     Failure(
-        what="all records of a list are unreadable",
-        strikes=(Strike(name="wrong_type_record"),),
-        answer=_LIST_UNREADABLE,
+        title="all records of a list are unreadable",
+        faults=(FaultSetting(name="wrong_type_record"),),
+        handling=_LIST_UNREADABLE,
         rejected=RejectionReason.NOT_AN_OBJECT,
     ),
-    *_of(_AS_UNKNOWN, ("unknown enum values", Strike(name="unknown_enums"))),
+    *_of(_AS_UNKNOWN, ("unknown enum values", FaultSetting(name="unknown_enums"))),
     *_of(
         _AS_MARKED,
-        ("lone surrogates in texts", Strike(name="lone_surrogates")),
-        ("control characters in texts", Strike(name="control_characters")),
+        ("lone surrogates in strings", FaultSetting(name="lone_surrogates")),
+        ("control characters in strings", FaultSetting(name="control_characters")),
     ),
-    *_of(_COUNTED_ONCE, ("duplicate ids", Strike(name="duplicate_ids"))),
+    *_of(_COUNTED_ONCE, ("duplicate ids", FaultSetting(name="duplicate_ids"))),
     *_of(
         _WITHOUT_DURATION,
-        ("`endTime` before `creationTime`", Strike(name="end_before_creation")),
+        ("`endTime` before `creationTime`", FaultSetting(name="end_before_creation")),
     ),
     *_of(
         _OTHER_CLOCK,
         (
             "server clock hours ahead",
-            Strike(name="clock_skew", value=5, from_the_start=True),
+            FaultSetting(name="clock_skew", value=5, from_start=True),
         ),
         (
             "server clock hours behind",
-            Strike(name="clock_skew", value=-5, from_the_start=True),
+            FaultSetting(name="clock_skew", value=-5, from_start=True),
         ),
     ),
     *_of(
         _GONE_FOR_LONG,
         (
-            "no answer of use for longer than `stale_after`, here because of 503",
-            Strike(name="status_503"),
+            "no usable response for longer than `stale_after`, here because of 503",
+            FaultSetting(name="status_503"),
         ),
     ),
 )
 
 
 def failures_table() -> str:
-    """The failures as a table for people, a line for those with the same answer."""
+    """Return the failures as a Markdown table, one line per handling."""
     lines = [
-        "| what fails | what the exporter does | `reason` | logged besides | series of sessions |",
+        "| failure | action of the exporter | `reason` | other log events | series of sessions |",
         "|---|---|---|---|---|",
     ]
-    for answer, group in groupby(FAILURES, key=attrgetter("answer")):
+    for handling, group in groupby(FAILURES, key=attrgetter("handling")):
         failures = list(group)
-        what = "; ".join(failure.what for failure in failures)
-        place = failures[0].place
-        besides = dict.fromkeys((*answer.events, *answer.events_after))
+        titles = "; ".join(failure.title for failure in failures)
+        location = failures[0].location
+        other_events = dict.fromkeys((*handling.events, *handling.events_after))
         cells = (
-            f"{place}: {what}" if place else what,
-            answer.does,
-            f"`{answer.reason}`" if answer.reason else "none",
-            "; ".join(f"`{event}`" for event in besides if event not in {POLL_FAILED, POLL_AGAIN}),
-            answer.series.value,
+            f"{location}: {titles}" if location else titles,
+            handling.action,
+            f"`{handling.reason}`" if handling.reason else "none",
+            "; ".join(
+                f"`{event}`" for event in other_events if event not in {POLL_FAILED, POLL_AGAIN}
+            ),
+            handling.series.value,
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The scene of a failure: a server that fails as a row says while its sessions go on, and an exporter that polls it."""
+"""The scenario of a failure: a server that fails while its sessions continue, and an exporter that polls it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.exporter_stepped import (
     SteppedExporter,
     stepped_exporter,
 )
-from support.failure_catalogue import NAME_NOT_RESOLVED, Failure, Strike, Whose
+from support.failure_catalogue import NAME_NOT_RESOLVED, Failure, FaultSetting, SessionRole
 from support.log_capture import CapturedLog, capture_log
 
 _CONTOSO, _FABRIKAM = "contoso.onmicrosoft.com", 'Fabrikam "North", Inc.'
@@ -27,7 +27,7 @@ _NEW_PASSWORD = "changed-at-noon"
 
 
 class FakeResolver:
-    """Stands in for `socket.getaddrinfo`; does not find localhost while told so."""
+    """Stands in for `socket.getaddrinfo`; does not resolve localhost while `fails` is set."""
 
     def __init__(self) -> None:
         self.fails = False
@@ -45,7 +45,7 @@ class Scenario:
     exporter: SteppedExporter
     log: CapturedLog
     healthy: Scrape
-    """What was shown before the failure."""
+    """The scrape before the failure."""
 
     def __init__(
         self, failure: Failure, beside: Simulator, password_file: Path, resolver: FakeResolver
@@ -59,62 +59,62 @@ class Scenario:
             api_versions=failure.api_versions,
             token_clock=self.clock.monotonic,
             token_lifetime=86_400,
-            # Not as a fault: of two that concern one request, the first alone would strike.
-            token_throttle=any(strike.name == "token_throttle" for strike in failure.strikes),
+            # Not as a fault: if two faults concern one request, only the first takes effect.
+            token_throttle=any(fault.name == "token_throttle" for fault in failure.faults),
         )
-        self.ids: dict[Whose, str] = {}
+        self.ids: dict[SessionRole, str] = {}
         self._password_file = password_file
         self._resolver = resolver
         self._add_sessions()
         self._password_file.write_text(self.simulator.password)
         self._ahead_seconds = 0.0
-        self._set(strike for strike in failure.strikes if strike.from_the_start)
+        self._set(fault for fault in failure.faults if fault.from_start)
 
     def fail(self) -> None:
-        """Let one session end and another start, and the server fail from now on."""
-        self.world.finish(self.ids[Whose.RECENT], "Warning")
-        self.ids[Whose.NEW] = self.world.add_session(organization=_FABRIKAM, type="Vex")
-        self._set(strike for strike in self.failure.strikes if not strike.from_the_start)
+        """Finish one session, start another, and let the server fail from now on."""
+        self.world.finish(self.ids[SessionRole.RECENT], "Warning")
+        self.ids[SessionRole.NEW] = self.world.add_session(organization=_FABRIKAM, type="Vex")
+        self._set(fault for fault in self.failure.faults if not fault.from_start)
 
-    def mend(self) -> None:
-        """Let the server be as it was."""
+    def recover(self) -> None:
+        """End the failure."""
         self._resolver.fails = False
         self._ahead_seconds = 0.0
         self.simulator.faults.clear()
-        self.exporter.pass_time(self.failure.held_off_seconds)
+        self.exporter.pass_time(self.failure.backoff_seconds)
         if self.failure.needs_new_password:
             self.simulator.tokens.password = _NEW_PASSWORD
             self._password_file.write_text(_NEW_PASSWORD)
 
-    def poll_well(self, after_seconds: float = 0.0) -> Scrape:
-        """Scrape after a poll that succeeds: the next one, where the row leaves requests time enough for it."""
+    def poll_until_up(self, after_seconds: float = 0.0) -> Scrape:
+        """Poll and scrape; the poll must succeed, with a short timeout within 10 attempts."""
         scrape = self.exporter.step(after_seconds)
-        tries = 10 if self.failure.is_hasty else 1
+        attempts = 10 if self.failure.has_short_timeout else 1
         while scrape.value("vb365_up", "hq") != 1:
-            tries -= 1
-            assert tries, self.log.entries()
+            attempts -= 1
+            assert attempts, self.log.entries()
             scrape = self.exporter.step()
         return scrape
 
-    def truth(self, *without: Whose) -> Samples:
-        """What is to be said of the server's sessions, times by the server's clock."""
-        told = expected_samples(self.world, "hq", [self.ids[whose] for whose in without])
+    def expected(self, *without: SessionRole) -> Samples:
+        """Return the expected samples of the server's sessions, with times by the server's clock."""
+        samples = expected_samples(self.world, "hq", [self.ids[role] for role in without])
         return {
             (name, labels): value + (self._ahead_seconds if "timestamp" in name else 0.0)
-            for (name, labels), value in told.items()
+            for (name, labels), value in samples.items()
         }
 
-    def truth_beside(self) -> Samples:
-        """What is to be said of the other server's sessions."""
+    def expected_beside(self) -> Samples:
+        """Return the expected samples of the other server's sessions."""
         return expected_samples(self.beside.world, "beside")
 
     def servers_yaml(self) -> str:
-        """Both servers' part of the configuration."""
+        """Return the configuration of both servers."""
         grant = self.beside.tokens.log_in(
             self.beside.username, self.beside.password, style="core", antiforgery=False
         )
         assert grant is not None
-        by_name = any(strike.name == NAME_NOT_RESOLVED for strike in self.failure.strikes)
+        by_name = any(fault.name == NAME_NOT_RESOLVED for fault in self.failure.faults)
         return f"""
   - name: hq
     url: https://{"localhost" if by_name else "127.0.0.1"}:{self.simulator.port}
@@ -133,18 +133,18 @@ class Scenario:
         now = datetime.now(UTC)
         add = self.world.add_session
         self.ids = {
-            Whose.OPEN: add(
+            SessionRole.OPEN: add(
                 organization=_CONTOSO, type="Vesp", creation_time=now - timedelta(days=3)
             ),
-            Whose.RECENT: add(
+            SessionRole.RECENT: add(
                 organization=_CONTOSO, type="Vex", creation_time=now - timedelta(minutes=5)
             ),
         }
-        for whose, organization, age, result in (
-            (Whose.DONE, _FABRIKAM, timedelta(minutes=4), "Success"),
-            (Whose.LONG_DONE, _CONTOSO, timedelta(days=2), "Failed"),
+        for role, organization, age, result in (
+            (SessionRole.DONE, _FABRIKAM, timedelta(minutes=4), "Success"),
+            (SessionRole.LONG_DONE, _CONTOSO, timedelta(days=2), "Failed"),
         ):
-            self.ids[whose] = add(
+            self.ids[role] = add(
                 organization=organization,
                 type="Vet",
                 creation_time=now - age,
@@ -154,23 +154,23 @@ class Scenario:
                 items="rrf",
             )
 
-    def _set(self, strikes: Iterator[Strike]) -> None:
-        for strike in strikes:
-            if strike.name == NAME_NOT_RESOLVED:
+    def _set(self, strikes: Iterator[FaultSetting]) -> None:
+        for fault in strikes:
+            if fault.name == NAME_NOT_RESOLVED:
                 self._resolver.fails = True
                 self._drop_connections()
-            elif strike.name != "token_throttle":
+            elif fault.name != "token_throttle":
                 self.simulator.faults.set(
-                    strike.name,
-                    route=strike.route,
-                    session_id=self.ids[strike.whose] if strike.whose else None,
-                    value=strike.value,
+                    fault.name,
+                    route=fault.route,
+                    session_id=self.ids[fault.role] if fault.role else None,
+                    value=fault.value,
                 )
-            if strike.name == "clock_skew":
-                self._ahead_seconds = (strike.value or 0.0) * 3600
+            if fault.name == "clock_skew":
+                self._ahead_seconds = (fault.value or 0.0) * 3600
 
     def _drop_connections(self) -> None:
-        """As every change of how connections fail does: an open one would need no name."""
+        """Close open connections, as any connection fault does: they would need no name resolution."""
         self.simulator.faults.set("connection_refused")
         self.simulator.faults.clear("connection_refused")
 
@@ -179,11 +179,11 @@ class Scenario:
 def running_scenario(
     failure: Failure, beside: Simulator, password_file: Path, resolver: FakeResolver
 ) -> Iterator[Scenario]:
-    """A scene with everything in it running, and nothing polled yet."""
-    scene = Scenario(failure, beside, password_file, resolver)
+    """Yield a scenario with everything running and nothing polled yet."""
+    scenario = Scenario(failure, beside, password_file, resolver)
     with (
-        scene.simulator,
-        capture_log() as scene.log,
-        stepped_exporter(scene.servers_yaml(), scene.clock) as scene.exporter,
+        scenario.simulator,
+        capture_log() as scenario.log,
+        stepped_exporter(scenario.servers_yaml(), scenario.clock) as scenario.exporter,
     ):
-        yield scene
+        yield scenario

@@ -1,4 +1,4 @@
-"""The system's clocks as `exporter.polling.clock` reads them, for tests to set."""
+"""Stand-ins for the system clocks that `exporter.polling.clock` reads."""
 
 from __future__ import annotations
 

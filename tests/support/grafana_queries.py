@@ -1,4 +1,4 @@
-"""What Grafana makes of the dashboard: its queries with the variables filled in, and their answers."""
+"""The dashboard's queries, with variables interpolated and run as Grafana does."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Query:
     panel: str
     """The panel's title, or the annotation's name."""
     legend: str
-    """What names its series, or what it is called in a table."""
+    """The legend of its series, or its column in a table."""
     expression: str
     instant: bool
 
@@ -37,13 +37,13 @@ class Query:
 
 
 def dashboard() -> dict[str, Any]:
-    """The dashboard as it ships."""
+    """Return the shipped dashboard."""
     read: dict[str, Any] = json.loads(JSON_FILE.read_text(encoding="utf-8"))
     return read
 
 
 def queries() -> tuple[Query, ...]:
-    """Every query of the dashboard."""
+    """Return every query of the dashboard."""
     return tuple(_queries(dashboard()))
 
 
@@ -63,10 +63,10 @@ def _queries(shipped: dict[str, Any]) -> Iterator[Query]:
 
 
 def interpolated(expression: str, **selected: str) -> str:
-    """An expression with Grafana's variables in place: what is selected, and All of the rest.
+    """Replace Grafana's variables in an expression: with the selected values, or with All.
 
     Raises:
-        AssertionError: a variable is left that Grafana would not know.
+        AssertionError: an unknown variable is left.
     """
     values = {
         "__from": str(int((time.time() - _DAY_SECONDS) * 1000)),
@@ -85,7 +85,7 @@ def interpolated(expression: str, **selected: str) -> str:
 
 
 def run_query(url: str, query: Query, **selected: str) -> list[Series]:
-    """What a Prometheus answers."""
+    """Run a query against a Prometheus and return its series."""
     expression, now = interpolated(query.expression, **selected), time.time()
     if query.instant:
         data = _get(url, "query", query=expression, time=str(now))
@@ -103,19 +103,19 @@ def run_query(url: str, query: Query, **selected: str) -> list[Series]:
 
 
 def label_values(url: str, variable: str, **selected: str) -> list[str]:
-    """What Grafana offers for a variable whose values are those of a label."""
+    """Return the values that Grafana offers for a variable defined by `label_values`."""
     (definition,) = (one for one in dashboard()["templating"]["list"] if one["name"] == variable)
-    asked = re.fullmatch(
+    match = re.fullmatch(
         r"label_values\((.+), (\w+)\)", interpolated(definition["query"]["query"], **selected)
     )
-    assert asked is not None
-    values: list[str] = _get(url, f"label/{asked[2]}/values", **{"match[]": asked[1]})
+    assert match is not None
+    values: list[str] = _get(url, f"label/{match[2]}/values", **{"match[]": match[1]})
     return values
 
 
 def _get(url: str, path: str, **parameters: str) -> Any:
     with requests.Session() as session:
         session.trust_env = False
-        answer = session.get(f"{url}/api/v1/{path}", params=parameters, timeout=30)
-        assert answer.ok, f"{answer.text}: {parameters}"
-        return answer.json()["data"]
+        response = session.get(f"{url}/api/v1/{path}", params=parameters, timeout=30)
+        assert response.ok, f"{response.text}: {parameters}"
+        return response.json()["data"]

@@ -1,4 +1,4 @@
-"""Kubernetes manifests under test: rendered by the real programs, and held against the schemas of the API."""
+"""Render Kubernetes manifests with the real programs and validate them against the API's schemas."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ Manifest: TypeAlias = Mapping[str, Any]
 
 KUBERNETES = DEPLOY / "kubernetes"
 VERSIONS = ("1.28", "1.37")
-"""The oldest version of Kubernetes that knows the label for shards, and the newest whose schemas there are."""
+"""The oldest version with the pod-index label that sharding needs, and the newest with published schemas."""
 
 _ORDINAL = {"fieldRef": {"fieldPath": "metadata.labels['apps.kubernetes.io/pod-index']"}}
 _VOLUMES = {"configMap", "secret", "emptyDir", "projected"}
 
 
 def stdout_of(*command: str | Path) -> str:
-    """What a program prints; anything on standard error is a failure, too."""
+    """Return the standard output of a program; output on standard error is a failure, too."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout
 
 
 def documents(text: str) -> list[Manifest]:
-    """The manifests of a stream."""
+    """Return the manifests of a YAML stream."""
     return [document for document in yaml.load_all(text, Loader=yaml.CSafeLoader) if document]
 
 
 def kustomize(directory: str) -> list[Manifest]:
-    """What `kubectl kustomize` makes of a directory."""
+    """Return the manifests that `kubectl kustomize` renders from a directory."""
     return documents(stdout_of(kube_program("kubectl"), "kustomize", KUBERNETES / directory))
 
 
 def of_kind(manifests: Iterable[Manifest], kind: str) -> list[Manifest]:
-    """Those of one kind."""
+    """Return the manifests of one kind."""
     return [manifest for manifest in manifests if manifest["kind"] == kind]
 
 
 def schema_problems(manifests: Sequence[Manifest]) -> Iterator[str]:
-    """What the API server or the Prometheus operator would object to."""
+    """Yield violations of the schemas of the API server and the Prometheus operator."""
     yield from operator_problems(manifests)
     for manifest in manifests:
         if manifest["apiVersion"] == OPERATOR_API:
@@ -61,7 +61,7 @@ def schema_problems(manifests: Sequence[Manifest]) -> Iterator[str]:
 
 
 def pod(manifests: Iterable[Manifest]) -> Manifest:
-    """The one workload's pod."""
+    """Return the pod specification of the only workload."""
     (workload,) = (
         manifest for manifest in manifests if manifest["kind"] in {"Deployment", "StatefulSet"}
     )
@@ -70,13 +70,13 @@ def pod(manifests: Iterable[Manifest]) -> Manifest:
 
 
 def container(manifests: Iterable[Manifest]) -> Manifest:
-    """The one workload's one container."""
+    """Return the only container of the only workload."""
     (only,) = pod(manifests)["containers"]
     return only  # type: ignore[no-any-return] # YAML has no types
 
 
 def options(manifests: Sequence[Manifest], ordinal: int = 0) -> Options:
-    """What the exporter in the pod of this ordinal is told."""
+    """Return the exporter's options in the pod with this ordinal."""
     only = container(manifests)
     environ = {
         variable["name"]: str(ordinal) if "valueFrom" in variable else variable["value"]
@@ -87,7 +87,7 @@ def options(manifests: Sequence[Manifest], ordinal: int = 0) -> Options:
 
 
 def restricted_violations(spec: Manifest) -> list[str]:
-    """What the profile `restricted` of Pod Security objects to in a pod."""
+    """Return a pod's violations of the Pod Security profile `restricted`."""
     context = spec.get("securityContext", {})
     found = []
     if any(spec.get(key) for key in ("hostNetwork", "hostPID", "hostIPC")):
@@ -113,10 +113,10 @@ def restricted_violations(spec: Manifest) -> list[str]:
 
 
 def check_rules(manifest: Manifest, path: Path) -> str:
-    """What promtool says of a PrometheusRule; the path is where the rules may be written to.
+    """Check a PrometheusRule with promtool and return its output; the rules are written to `path`.
 
     Raises:
-        AssertionError: it objects.
+        AssertionError: promtool rejects the rules.
     """
     path.write_text(yaml.safe_dump(manifest["spec"]), encoding="utf-8")
     return stdout_of(debian_program("promtool", "prometheus"), "check", "rules", path)

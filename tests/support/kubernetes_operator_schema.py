@@ -1,6 +1,6 @@
-"""The parts of the Prometheus operator's kinds that are used here, as a JSON Schema (API monitoring.coreos.com/v1).
+"""A JSON Schema of the Prometheus operator's kinds, as far as they are used here (API monitoring.coreos.com/v1).
 
-The API server drops fields that it does not know without a word, and then Prometheus does not do what the manifest says.
+The API server silently drops unknown fields, so a misspelt one would have no effect.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ OPERATOR_API = "monitoring.coreos.com/v1"
 
 
 def operator_problems(manifests: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """What the Prometheus operator would not understand in manifests of its kinds."""
+    """Yield schema violations in manifests of the Prometheus operator's kinds."""
     for manifest in manifests:
         if manifest["apiVersion"] != OPERATOR_API:
             continue

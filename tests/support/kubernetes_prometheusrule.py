@@ -1,4 +1,4 @@
-"""The PrometheusRule of the kustomize base, made of the rules: `python tests/support/kubernetes_prometheusrule.py` writes it anew."""
+"""Generate the PrometheusRule of the kustomize base from the rules: `python -m support.kubernetes_prometheusrule`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from support.alert_rules import DEPLOY, RULES
 
 MANIFEST = DEPLOY / "kubernetes" / "base" / "prometheusrule.yaml"
 
-_HEAD = """\
-# Made of deploy/prometheus/rules by `make manifests`: change it there.
+_HEADER = """\
+# Generated from deploy/prometheus/rules by `make manifests`: edit the rules there.
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:
@@ -20,7 +20,7 @@ spec:
 
 
 def _groups(path: Path) -> str:
-    """The groups of a file, comments included, as they stand below `spec`."""
+    """Return the groups of a rule file, comments included, indented for `spec`."""
     _, _, groups = path.read_text(encoding="utf-8").partition("groups:\n")
     return "".join(
         f"  {line}" if line.strip() else line for line in groups.splitlines(keepends=True)
@@ -28,8 +28,8 @@ def _groups(path: Path) -> str:
 
 
 def rendered() -> str:
-    """The manifest, as it is to be."""
-    return _HEAD + "\n".join(_groups(path) for path in sorted(RULES.glob("*.yml")))
+    """Return the manifest."""
+    return _HEADER + "\n".join(_groups(path) for path in sorted(RULES.glob("*.yml")))
 
 
 if __name__ == "__main__":

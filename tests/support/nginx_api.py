@@ -1,4 +1,4 @@
-"""A VB365 API that costs next to nothing to serve: nginx, with every answer a file or a line of its configuration."""
+"""A VB365 API that costs next to nothing to serve: nginx with canned responses."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from exporter.config import Config, parse_config
 from exporter.simulator.api.documents import Page, SessionWriter
 from exporter.simulator.world.sessions import Session
 from exporter.simulator.world.world import World
-from support.exporter_harness import wait_until
 from support.processes import debian_program, free_port, running_process
+from support.waiting import wait_until
 
 PAGE_SIZE = 1000
 _ECHO_MODULE = "/usr/lib/nginx/modules/ngx_http_echo_module.so"
@@ -26,23 +26,23 @@ _INSTANCE = '{"installationId":"90e7a2a1-30c5-4d2c-a5a7-5f2c4a4d7ab5","version":
 
 @dataclass(frozen=True)
 class CannedApi:
-    """A running one, with the sessions of a quiet world."""
+    """A running canned API with the sessions of a simulated world."""
 
     url: str
     ca_file: Path
     ids: Sequence[str]
     """Newest first."""
     page_targets: Sequence[str]
-    """Every page of the whole list, as a client asks for it."""
+    """The request target of every page of the full list."""
     pid: int
 
     def processor_seconds(self) -> float:
-        """Processor time that nginx has used so far."""
+        """Return the processor time that nginx has used so far."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def config(self, sessions: str = "lookback: 60d", top: str = "", extra: str = "") -> Config:
-        """The configuration of an exporter that asks it; the session keys in YAML's flow style."""
+        """Return the configuration of an exporter that polls it; session keys are in YAML's flow style."""
         return parse_config(
             f"{top}\nservers:\n  - name: hq\n    url: {self.url}\n    api_version: v8\n"
             f"    auth: {{token: canned}}\n    tls_config: {{ca_file: {self.ca_file}}}\n"
@@ -55,7 +55,7 @@ class CannedApi:
 def canned_api(
     sessions: int, directory: Path, *, latency_seconds: float = 0.0
 ) -> Iterator[CannedApi]:
-    """Serve so many finished sessions; every answer takes the latency."""
+    """Serve this many finished sessions; every response is delayed by the latency."""
     nginx = debian_program("nginx", "nginx-light")
     directory.mkdir(parents=True, exist_ok=True)
     listed = World(sessions=sessions, activity=False, minimum=False).sessions()
@@ -67,7 +67,7 @@ def canned_api(
     page_targets = _write_pages(directory, "page", listed, writer)
     _write_pages(directory, "recent", recent, writer)
     port = free_port()
-    # One session stands for all when asked for by id, under the id that was asked for.
+    # One record serves every request by id, with the requested id put in.
     one = writer.record(listed[-1], "v8").replace(listed[-1].id, "$id") if listed else ""
     _write_configuration(directory, port, latency_seconds, one)
     url = f"https://127.0.0.1:{port}"
@@ -83,7 +83,7 @@ def canned_api(
 def _write_pages(
     directory: Path, name: str, listed: Sequence[Session], writer: SessionWriter
 ) -> list[str]:
-    """Write a list's pages, and an empty one for who asks further; returns how a client asks for those with sessions."""
+    """Write the pages of a list and an empty last one; return the request targets of those with sessions."""
     targets = []
     for offset in range(0, len(listed) + PAGE_SIZE, PAGE_SIZE):
         page = Page(
@@ -139,5 +139,5 @@ http {{
 
 
 def _escaped(text: str) -> str:
-    """As nginx wants a text between single quotes; variables stay variables."""
+    """Escape text for nginx's single quotes; variables stay variables."""
     return text.replace("\\", "\\\\").replace("'", "\\'")

@@ -1,4 +1,4 @@
-"""A file server to compare with: Debian's nginx, serving bytes from disk."""
+"""A file server to compare with: nginx serving an exposition from disk."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from support.benchmark_scraper import Scraper
-from support.exporter_harness import wait_until
+from support.benchmark_clients import Scraper
 from support.processes import debian_program, free_port, running_process
+from support.waiting import wait_until
 
 _CONFIG = """
 worker_processes auto;
@@ -35,7 +35,7 @@ _TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 def write_body(directory: Path, address: str, *, gzip: Sequence[bool] = (True, False)) -> None:
-    """Put what an exporter answers where the file server finds it, as /metrics and /metrics.gz."""
+    """Save an exporter's response for the file server, as /metrics and /metrics.gz."""
     for compressed in gzip:
         with Scraper(address, gzip=compressed) as scraper:
             scraper.scrape()
@@ -49,7 +49,7 @@ def file_server(
     *,
     content_type: str = "application/openmetrics-text; version=1.0.0; charset=utf-8",
 ) -> Iterator[str]:
-    """Run one over a directory; gives its host:port."""
+    """Serve a directory; yield host:port."""
     binary = debian_program("nginx", "nginx-light")
     address = f"127.0.0.1:{free_port()}"
     config = directory / "nginx.conf"

@@ -1,4 +1,4 @@
-"""Real programs beside the exporter: found, started on loopback, stopped."""
+"""Find, start and stop real programs on loopback, the exporter among them."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ EXPORTER = (sys.executable, "-m", "exporter")
 
 
 def debian_program(name: str, package: str) -> str:
-    """The path of a program of a Debian package; without it the test is skipped, in CI it fails."""
-    return _found(name, f"Debian package {package}")
+    """Return the path of a program of a Debian package; if it is missing, skip the test, in CI fail it."""
+    return _find(name, f"Debian package {package}")
 
 
 def kube_program(name: str) -> str:
-    """The path of `kubectl` or `helm`; without it the test is skipped, in CI it fails."""
-    return _found(name, "make kube")
+    """Return the path of `kubectl` or `helm`; if it is missing, skip the test, in CI fail it."""
+    return _find(name, "make kube")
 
 
-def _found(name: str, source: str) -> str:
+def _find(name: str, source: str) -> str:
     path = shutil.which(dev_tool(name)) or shutil.which(name)
     if path is None:
         reason = f"{name} is not installed ({source})"
@@ -39,12 +39,12 @@ def _found(name: str, source: str) -> str:
 
 
 def dev_tool(name: str) -> Path:
-    """The path of a command that the locked development dependencies bring."""
+    """Return the path of a command that the development dependencies install."""
     return Path(sys.executable).parent / name
 
 
 def free_port() -> int:
-    """A port nobody listens on at the moment."""
+    """Return a port that is free at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -52,7 +52,7 @@ def free_port() -> int:
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
-    """This process's environment without anything that could configure an exporter."""
+    """Return this process's environment without the exporter's variables."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith("VB365_EXPORTER_")
     }
@@ -62,7 +62,7 @@ def clean_environment(**variables: str) -> dict[str, str]:
 def run_exporter(
     *arguments: str, environ: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run the exporter's command to its end."""
+    """Run the exporter's command until it exits."""
     return subprocess.run(
         [*EXPORTER, *arguments],
         env=clean_environment(**(environ or {})),
@@ -74,7 +74,7 @@ def run_exporter(
 
 
 class HttpProgram:
-    """A running program that is asked by HTTP, without what the environment says of proxies."""
+    """A running program with an HTTP API, reached without any proxy of the environment."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -82,14 +82,14 @@ class HttpProgram:
         self._http.trust_env = False
 
     def answers(self, path: str) -> bool:
-        """Whether it answers well on this path, as it does when it is ready."""
+        """Whether this path responds with success, as it does when the program is ready."""
         try:
             return self._http.get(self.url + path, timeout=5).ok
         except requests.ConnectionError:
             return False
 
     def close(self) -> None:
-        """Close the connection to it."""
+        """Close the connection."""
         self._http.close()
 
 
@@ -97,7 +97,7 @@ class HttpProgram:
 def running_process(
     command: Sequence[str | Path], output: Path, **environment: str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A program in the background; whatever happens, it is gone afterwards."""
+    """Run a program in the background and end it at the end."""
     with (
         output.open("wb") as log,
         subprocess.Popen(
@@ -119,10 +119,10 @@ def running_process(
 
 
 def require_programs(**packages: str) -> None:
-    """End a program of ours with a clear line when others it needs are missing; names and their Debian packages.
+    """Exit with a clear message when programs are missing, given as names and their Debian packages.
 
     Raises:
-        SystemExit: 1.
+        SystemExit: a program is missing.
     """
     missing = [
         f"{name} (Debian package {package})"

@@ -1,4 +1,4 @@
-"""A real Prometheus beside the exporter, and what it has recorded."""
+"""A real Prometheus that scrapes the exporter, and queries of its data."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from support.exporter_harness import wait_until
 from support.processes import HttpProgram, debian_program, free_port, running_process
+from support.waiting import wait_until
 
 _STARTS_WITHIN_SECONDS = 30
 
@@ -17,26 +17,26 @@ class Prometheus(HttpProgram):
     """A running Prometheus."""
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """The series of an expression, as of now."""
+        """Return the series of an expression, as of now."""
         found: list[dict[str, Any]] = self._data("query", query=expression)["result"]
         return found
 
     def targets(self) -> dict[str, tuple[str, str]]:
-        """By job: how its target is (up, down or unknown), and its last error."""
+        """Return the health (up, down or unknown) and last error of each job's target."""
         return {
             target["scrapePool"]: (target["health"], target["lastError"])
             for target in self._data("targets")["activeTargets"]
         }
 
     def _data(self, path: str, **parameters: str) -> dict[str, Any]:
-        answer = self._http.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=60)
-        answer.raise_for_status()
-        data: dict[str, Any] = answer.json()["data"]
+        response = self._http.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=60)
+        response.raise_for_status()
+        data: dict[str, Any] = response.json()["data"]
         return data
 
 
 def scrape_configuration(targets: Sequence[str], scrape_interval: str = "1s") -> str:
-    """The configuration of one that scrapes these (host:port)."""
+    """Return the configuration of a Prometheus that scrapes these targets (host:port)."""
     return (
         f"global: {{scrape_interval: {scrape_interval}, scrape_timeout: {scrape_interval}}}\n"
         "scrape_configs:\n  - job_name: vb365\n    static_configs:\n"
@@ -46,7 +46,7 @@ def scrape_configuration(targets: Sequence[str], scrape_interval: str = "1s") ->
 
 @contextmanager
 def running_prometheus(configuration: str, directory: Path) -> Iterator[Prometheus]:
-    """Run one with this configuration; its files go into the directory, which is made."""
+    """Run a Prometheus with this configuration; its files go into the directory, which is created."""
     binary = debian_program("prometheus", "prometheus")
     directory.mkdir(exist_ok=True)
     config = directory / "prometheus.yml"
@@ -76,7 +76,7 @@ def running_prometheus(configuration: str, directory: Path) -> Iterator[Promethe
 def scraped_by_prometheus(
     target: str, directory: Path, *, scrape_interval: str = "1s"
 ) -> Iterator[Prometheus]:
-    """Run one that scrapes this target (host:port); goes on when it has scraped it once."""
+    """Run a Prometheus that scrapes this target (host:port); yield after the first scrape."""
     configuration = scrape_configuration([target], scrape_interval)
     with running_prometheus(configuration, directory) as prometheus:
         wait_until(

@@ -1,4 +1,4 @@
-"""Servers with a long history, made up and the same every time."""
+"""Servers with a long, reproducible history of sessions."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _RESULTS = (*(SessionResult.SUCCESS,) * 8, SessionResult.WARNING, SessionResult.
 
 
 class History:
-    """Sessions of one server, and what is said of them. Sessions begin about every half minute.
+    """Sessions of one server, one starting about every half minute, and their snapshot.
 
     Args:
-        finished: how many have finished.
-        running: how many run.
+        finished: number of finished sessions.
+        running: number of running sessions.
     """
 
     def __init__(self, finished: int, running: int = 0, *, server: str = "hq") -> None:
         self._server = server
-        self._random = random.Random(finished)  # noqa: S311 - the same every time, not secret
+        self._random = random.Random(finished)  # noqa: S311 - reproducible, not secret
         self._ended = FinishedCounts()
         self._blocks = SessionBlocks()
         self.running = [
@@ -45,11 +45,11 @@ class History:
 
     @property
     def finished(self) -> Iterable[RestoreSession]:
-        """The finished sessions, oldest first."""
+        """Finished sessions, oldest first."""
         return iter(self._blocks)
 
     def finish_one(self, created: datetime) -> None:
-        """Let one more session have run and finished."""
+        """Add a finished session."""
         self._add(
             self._session(
                 created,
@@ -60,14 +60,14 @@ class History:
             )
         )
 
-    def change(self, session: RestoreSession, changed: RestoreSession) -> None:
-        """Let a finished session be another one."""
+    def replace(self, session: RestoreSession, changed: RestoreSession) -> None:
+        """Replace a finished session."""
         self._blocks.remove(session)
         self._ended.remove(session, ())
         self._add(changed)
 
     def snapshot(self) -> Snapshot:
-        """What a poll would publish now."""
+        """Return the snapshot that a poll would publish now."""
         return Snapshot(
             server=self._server,
             status=ServerStatus(up=True, version="8.0.0.1", api_version="v8"),

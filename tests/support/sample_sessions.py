@@ -1,4 +1,4 @@
-"""Restore sessions for tests, each differing only in what the test is about."""
+"""Sample restore sessions that differ only in the fields a test is about."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def session_id(number: int) -> str:
-    """A session id that shows its number."""
+    """Return a session id that shows its number."""
     return str(UUID(int=number))
 
 
 def running(number: int = 1, **fields: Any) -> RestoreSession:
-    """A session that was opened `number` minutes before noon and runs."""
+    """Return a running session that was opened `number` minutes before noon."""
     session = RestoreSession(
         id=session_id(number),
         type=SessionType.VEX,
@@ -37,7 +37,7 @@ def running(number: int = 1, **fields: Any) -> RestoreSession:
 
 
 def finished(number: int = 1, **fields: Any) -> RestoreSession:
-    """A session that was opened `number` minutes before noon and ended well 30 seconds later."""
+    """Return a session opened `number` minutes before noon that succeeded 30 seconds later."""
     session = running(number)
     return session._replace(
         **{

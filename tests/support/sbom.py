@@ -1,4 +1,4 @@
-"""The bill of materials of a release (CycloneDX): `python -m support.sbom` writes it from the locked dependencies."""
+"""Generate a release's bill of materials (CycloneDX) from the locked dependencies: `python -m support.sbom`."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _NEEDED_BY = re.compile(r"^    # (?:via |  )([a-z0-9][a-z0-9._-]*)", re.MULTILIN
 
 
 class SbomError(Exception):
-    """The bill of materials cannot be made; the message says why."""
+    """The bill of materials cannot be generated."""
 
 
 def requirements() -> Iterator[tuple[str, str, str]]:
-    """Each locked requirement: its name, its version, and all that the lock says of it."""
+    """Yield name, version and lock entry of each locked requirement."""
     text = LOCK.read_text(encoding="utf-8")
     found = list(_LOCKED.finditer(text))
     ends = [*(one.start() for one in found[1:]), len(text)]
@@ -41,10 +41,10 @@ def requirements() -> Iterator[tuple[str, str, str]]:
 
 
 def bill_of_materials() -> Bom:
-    """What is in a release: the exporter, every locked dependency with its hashes, and who needs whom.
+    """Return the bill of materials: the exporter, every locked dependency with its hashes, and their dependency graph.
 
     Raises:
-        SbomError: the tool that reads the lock does not.
+        SbomError: the tool that reads the lock file failed.
     """
     made = subprocess.run(
         [
@@ -56,37 +56,39 @@ def bill_of_materials() -> Bom:
     )
     if made.returncode:
         raise SbomError(made.stderr.decode(errors="replace"))
-    bom = read(made.stdout)
+    bom = from_json(made.stdout)
     exporter = bom.metadata.component
     assert exporter is not None
     exporter.version = __version__
     for component in bom.components:
-        component.description = None  # the lock's lines once more
-    _tell_who_needs_whom(bom, {exporter.name: exporter} | {one.name: one for one in bom.components})
+        component.description = None  # repeats the lock entry
+    _register_dependencies(
+        bom, {exporter.name: exporter} | {one.name: one for one in bom.components}
+    )
     return bom
 
 
-def read(document: bytes | str) -> Bom:
-    """A bill that was written as JSON."""
-    # The library makes the method at run time, for classes that can be read.
+def from_json(document: bytes | str) -> Bom:
+    """Parse a bill of materials from JSON."""
+    # The library adds this method at run time.
     bom: Bom = Bom.from_json(json.loads(document))  # type: ignore[attr-defined]
     return bom
 
 
-def _tell_who_needs_whom(bom: Bom, by_name: Mapping[str, Component]) -> None:
+def _register_dependencies(bom: Bom, by_name: Mapping[str, Component]) -> None:
     needs: dict[str, list[Component]] = {name: [] for name in by_name}
-    for name, _, said in requirements():
-        for needed_by in _NEEDED_BY.findall(said):
+    for name, _, entry in requirements():
+        for needed_by in _NEEDED_BY.findall(entry):
             needs[needed_by].append(by_name[name])
     for name, component in by_name.items():
         bom.register_dependency(component, needs[name])
 
 
-def written(bom: Bom) -> str:
-    """The bill as JSON.
+def to_json(bom: Bom) -> str:
+    """Serialize a bill of materials as JSON.
 
     Raises:
-        SbomError: it is not valid.
+        SbomError: the result violates the schema.
     """
     text = JsonV1Dot6(bom).output_as_string(indent=2)
     wrong = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
@@ -99,5 +101,5 @@ if __name__ == "__main__":
     DIRECTORY.mkdir(exist_ok=True)
     name = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["name"]
     (DIRECTORY / f"{name}-{__version__}.cdx.json").write_text(
-        written(bill_of_materials()), encoding="utf-8"
+        to_json(bill_of_materials()), encoding="utf-8"
     )

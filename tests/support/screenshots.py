@@ -1,4 +1,4 @@
-"""The pictures of the status page in the documentation: `python -m support.screenshots` takes them anew."""
+"""Take the documentation's screenshots of the status page: `python -m support.screenshots`."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ FOLDER = Path(__file__).parents[2] / "deploy" / "screenshots"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
-    """The page on one screen, down to the heading with the id `until`."""
+class Screenshot:
+    """A screenshot of the page down to the heading with the id `until`."""
 
     name: str
     width: int
@@ -36,18 +36,18 @@ class Picture:
 
     @property
     def path(self) -> Path:
-        """Where it is kept."""
+        """The path of the image file."""
         return FOLDER / self.name
 
 
-PICTURES = (
-    Picture(name="status-page.png", width=1160, scheme="light", until="finished"),
-    Picture(name="status-page-phone.png", width=360, scheme="dark", until="running"),
+SCREENSHOTS = (
+    Screenshot(name="status-page.png", width=1160, scheme="light", until="finished"),
+    Screenshot(name="status-page-phone.png", width=360, scheme="dark", until="running"),
 )
 
 
-def shown() -> StatusPage:
-    """Two servers, one of which has begun to refuse the login."""
+def sample_page() -> StatusPage:
+    """Return a page of two servers, one of which now refuses the login."""
     failed = finished(195, type=SessionType.VET, result=SessionResult.FAILED)
     return page_for(
         polled_snapshot("hq", [*random_sessions(12, 2), forgotten_session(), failed]),
@@ -57,16 +57,16 @@ def shown() -> StatusPage:
     )
 
 
-def take(browser: Browser, picture: Picture) -> bytes:
-    """The picture as PNG."""
-    with serve_page(FakeBackend(page=shown())) as url, browser.tab() as tab:
-        tab.open(url, width=picture.width, scheme=picture.scheme)
-        heading = f"document.getElementById({picture.until!r})"
+def take(browser: Browser, screenshot: Screenshot) -> bytes:
+    """Take the screenshot and return it as PNG."""
+    with serve_page(FakeBackend(page=sample_page())) as url, browser.tab() as tab:
+        tab.open(url, width=screenshot.width, scheme=screenshot.scheme)
+        heading = f"document.getElementById({screenshot.until!r})"
         return tab.screenshot(tab.value(f"{heading}.getBoundingClientRect().top") - _MARGIN_PIXELS)
 
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     with TemporaryDirectory() as profile, running_browser(Path(profile)) as chromium:
-        for one in PICTURES:
+        for one in SCREENSHOTS:
             one.path.write_bytes(take(chromium, one))

@@ -1,4 +1,4 @@
-"""Finding a secret in what a program says, in the forms in which it may have got there."""
+"""Find secrets in the output of a program, in plain or encoded form."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ _CONTEXT_CHARACTERS = 60
 
 
 def leaks(text: str, *marks: str) -> list[str]:
-    """Where a text holds one of the marks: as it is, percent-encoded or escaped, in base64, in hexadecimal digits.
+    """Return the places where a text holds a mark, in plain form, in base64 or in hexadecimal digits.
 
     Args:
-        text: what was said.
-        marks: parts of the secrets, of letters and digits only: no way of quoting changes those.
+        text: the output.
+        marks: parts of the secrets, only letters and digits, which no quoting changes.
     """
     assert all(mark.isascii() and mark.isalnum() for mark in marks)
     forms = "|".join(
@@ -28,11 +28,11 @@ def leaks(text: str, *marks: str) -> list[str]:
 
 
 def _base64(mark: str) -> list[str]:
-    """What it looks like in base64, whatever stands before and behind it: three alignments, without the mixed ends."""
+    """Return the base64 forms of a mark within other text: three alignments, without the characters shared with neighbours."""
     forms = []
     for before in range(3):
         encoded = b64encode(bytes(before) + mark.encode()).decode()
         first, last = -(-before * 8 // 6), (before + len(mark)) * 8 // 6
-        # The URL-safe alphabet writes two digits in another way.
+        # The URL-safe alphabet differs in two characters.
         forms.append(re.escape(encoded[first:last]).replace(r"\+", "[+-]").replace("/", "[/_]"))
     return forms

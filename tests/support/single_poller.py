@@ -1,4 +1,4 @@
-"""Single pollers with a real client, polled by hand, and what they asked for."""
+"""A poller with a real client and no thread, and the requests it sends."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from exporter.vb365.client import Client
 from exporter.vb365.errors import Reason
 
 
-class _Counting:
-    """Counts requests; sees whether polls fail."""
+class _StrictObserver:
+    """Counts requests; raises on any failure."""
 
     def __init__(self) -> None:
         self.requests: Counter[str] = Counter()
@@ -27,23 +27,23 @@ class _Counting:
         del seconds
         if (
             not code.startswith("2") and operation != "service_instance"
-        ):  # asked without a token, too
-            raise RuntimeError(f"{operation} was answered by {code}")
+        ):  # also sent without a token
+            raise RuntimeError(f"{operation} failed with {code}")
         with self._lock:
             self.requests[operation] += 1
 
     def retry(self, operation: str) -> None:
-        raise RuntimeError(f"{operation} is repeated")
+        raise RuntimeError(f"{operation} was retried")
 
     def polled(self, reason: Reason | None) -> None:
         if reason is not None:
-            raise RuntimeError(f"the poll failed: {reason}")
+            raise RuntimeError(f"poll failed: {reason}")
 
     def overran(self) -> None:
-        """Nobody waits for these polls."""
+        """Ignore: these polls have no schedule."""
 
     def rejected(self, reason: str) -> None:
-        raise RuntimeError(f"a record was rejected: {reason}")
+        raise RuntimeError(f"record rejected: {reason}")
 
     def extra_failed(self, extra: str, reason: Reason) -> None:
         raise RuntimeError(f"{extra} failed: {reason}")
@@ -53,37 +53,39 @@ class _Counting:
 
 
 class PolledServer:
-    """A poller of one server, without its thread; a poll that fails raises."""
+    """A poller of one server without its thread; a failing poll raises."""
 
-    def __init__(self, poller: Poller, snapshots: list[Snapshot], counting: _Counting) -> None:
+    def __init__(
+        self, poller: Poller, snapshots: list[Snapshot], counting: _StrictObserver
+    ) -> None:
         self._poller = poller
         self._snapshots = snapshots
         self._counting = counting
 
     def poll(self) -> Snapshot:
-        """Poll once."""
+        """Poll once and return the snapshot."""
         self._snapshots.clear()
         self._poller.poll()
         return self._snapshots[-1]
 
     def requests(self) -> Counter[str]:
-        """What was asked since the last call, by operation."""
-        asked = self._counting.requests.copy()
+        """Return the requests since the last call, by operation."""
+        sent = self._counting.requests.copy()
         self._counting.requests.clear()
-        return asked
+        return sent
 
 
 @contextmanager
 def running_client(server: ServerConfig) -> Iterator[Client]:
-    """A client on its own; a request that is not answered well raises."""
-    with closing(Client(server, observer=_Counting(), stop=threading.Event())) as client:
+    """Yield a client; a failed request raises."""
+    with closing(Client(server, observer=_StrictObserver(), stop=threading.Event())) as client:
         yield client
 
 
 @contextmanager
 def polled_server(server: ServerConfig, clock: Clock | None = None) -> Iterator[PolledServer]:
-    """A poller that nothing is known to yet."""
-    counting = _Counting()
+    """Yield a poller that has not polled yet."""
+    counting = _StrictObserver()
     stop = threading.Event()
     snapshots: list[Snapshot] = []
     clock = clock or Clock()

@@ -1,4 +1,4 @@
-"""Status pages of made-up servers, on the way from the ledger to the page that real ones take."""
+"""Status pages of sample servers, built by the real code from the ledger to the page."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _RESULTS = (
 
 
 def config_for(*names: str, info_labels: Sequence[str] = ()) -> Config:
-    """A configuration of these servers."""
+    """Return a configuration with these servers."""
     servers = "".join(
         f"  - {{name: {name}, url: 'https://{name}:4443', auth: {{username: u, password: p}}}}\n"
         for name in names
@@ -75,7 +75,7 @@ def config_for(*names: str, info_labels: Sequence[str] = ()) -> Config:
 def random_sessions(
     count: int, organizations: int = 4, *, seed: int = 1, days: float = 2.0
 ) -> list[RestoreSession]:
-    """So many sessions of the last days; the first of every dozen still runs."""
+    """Return `count` sessions of the last days; the first of every dozen is still running."""
     random = Random(seed)  # noqa: S311 - repeatable, nothing secret
     sessions = []
     for number in range(1, count + 1):
@@ -103,7 +103,7 @@ def random_sessions(
 
 
 def forgotten_session() -> RestoreSession:
-    """A session that somebody forgot three weeks ago."""
+    """Return a session left open three weeks ago."""
     return running(60_000, creation_time=NOON - timedelta(days=22, hours=3))
 
 
@@ -114,15 +114,15 @@ def polled_snapshot(
     *,
     polled_seconds_after_noon: float = 48.0,
 ) -> Snapshot:
-    """A server after a poll that answered everything."""
-    bench = LedgerHarness()
-    bench.hold(*sessions)
-    snapshot = bench.poll(after_seconds=polled_seconds_after_noon)
+    """Return the snapshot of a server after a successful poll."""
+    harness = LedgerHarness()
+    harness.hold(*sessions)
+    snapshot = harness.poll(after_seconds=polled_seconds_after_noon)
     return replace(snapshot, server=name, status=status)
 
 
 def silent_snapshot(name: str, status: ServerStatus = NEVER_REACHED) -> Snapshot:
-    """A server that has never answered."""
+    """Return the snapshot of a server that has never responded."""
     return Snapshot(server=name, status=status, stale_after_seconds=180.0)
 
 
@@ -132,7 +132,7 @@ def page_for(
     info_labels: Sequence[str] = (),
     seconds_after_noon: float = 60.0,
 ) -> StatusPage:
-    """What is shown of these servers, and of those that were never polled."""
+    """Return the page for these servers and for those never polled."""
     names = (*(one.server for one in snapshots), *never_polled)
     return Overview().page(
         config_for(*names, info_labels=info_labels),
@@ -143,7 +143,7 @@ def page_for(
 
 
 def trouble_page() -> StatusPage:
-    """Four servers: one up, one that has begun to refuse the login, one never reached, one not polled yet."""
+    """Return a page of four servers: one up, one that now refuses the login, one never reached, one not yet polled."""
     return page_for(
         polled_snapshot("hq", [*random_sessions(60), forgotten_session()]),
         polled_snapshot(

@@ -1,4 +1,4 @@
-"""A real VictoriaMetrics beside the exporter: a scraper and a database that share no code with Prometheus."""
+"""A real VictoriaMetrics that scrapes the exporter: a scraper that shares no code with Prometheus."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pathlib import Path
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from support.exporter_harness import wait_until
 from support.exporter_stepped import Samples
 from support.processes import HttpProgram, debian_program, free_port, running_process
+from support.waiting import wait_until
 
 
 class VictoriaMetrics(HttpProgram):
     """A running VictoriaMetrics."""
 
     def samples(self, job: str, names: str) -> Samples:
-        """The newest samples of a job whose names match, without the labels that the scrape has added."""
+        """Return the newest samples of a job whose names match, without the labels that the scrape added."""
         query = f'{{job="{job}",__name__=~"{names}"}}'
-        answer = self._http.get(f"{self.url}/api/v1/query", params={"query": query}, timeout=60)
-        answer.raise_for_status()
+        response = self._http.get(f"{self.url}/api/v1/query", params={"query": query}, timeout=60)
+        response.raise_for_status()
         return {
             (
                 series["metric"]["__name__"],
@@ -31,11 +31,11 @@ class VictoriaMetrics(HttpProgram):
                     if label not in {"__name__", "job", "instance"}
                 ),
             ): float(series["value"][1])
-            for series in answer.json()["data"]["result"]
+            for series in response.json()["data"]["result"]
         }
 
     def own(self, name: str) -> float:
-        """The sum of one of its own metrics."""
+        """Return the sum of one of its own metrics."""
         text = self._http.get(f"{self.url}/metrics", timeout=5).text
         return sum(
             sample.value
@@ -49,7 +49,7 @@ class VictoriaMetrics(HttpProgram):
 def running_victoria_metrics(
     jobs: Sequence[dict[str, object]], directory: Path
 ) -> Iterator[VictoriaMetrics]:
-    """Run one with these scrape configurations, each scraped once a second; its files go into the directory."""
+    """Run a VictoriaMetrics with these jobs, scraped once a second; its files go into the directory."""
     binary = debian_program("victoria-metrics", "victoria-metrics")
     directory.mkdir()
     config = directory / "scrape.yml"

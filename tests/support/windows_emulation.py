@@ -1,8 +1,8 @@
-"""The command as on Windows: `python -m support.windows_emulation FLAGS...` loads every module of the exporter, then runs it.
+"""Run the command as on Windows: `python -m support.windows_emulation FLAGS...`.
 
-What Windows does not have is taken from Python first: signals, modules, functions, sockets, what its event loop cannot
-do. The libraries are loaded before that, as whether they know Windows is their makers' affair. Files stay POSIX's:
-`pathlib` cannot be another system's.
+Modules, signals, functions, socket options and event loop methods that Windows lacks are removed from Python; then every
+module of the exporter is imported and the command runs. Third-party libraries are imported before that: their support of
+Windows is not under test. Paths stay POSIX paths, because `pathlib` cannot emulate another system.
 """
 
 from __future__ import annotations
@@ -36,58 +36,58 @@ NO_FUNCTIONS = (
     *("sync", "sysconf", "tcgetpgrp", "ttyname", "uname", "wait3", "wait4", "waitid", "writev"),
     *("O_ASYNC", "O_CLOEXEC", "O_DIRECTORY", "O_DSYNC", "O_NOATIME", "O_NOFOLLOW", "O_NONBLOCK"),
 )
-NOT_OF_THE_LOOP = (
+NO_LOOP_METHODS = (
     *("add_reader", "add_writer", "add_signal_handler"),
     *("create_unix_connection", "create_unix_server"),
 )
 
 
-def _take(module: ModuleType, names: Iterable[str]) -> None:
+def _remove(module: ModuleType, names: Iterable[str]) -> None:
     for name in names:
         if hasattr(module, name):
             delattr(module, name)
 
 
-def _refuse(*_arguments: object, **_options: object) -> None:
+def _raise_not_implemented(*_arguments: object, **_options: object) -> None:
     raise NotImplementedError
 
 
 def become_windows() -> None:
-    """Take away what Windows does not have, and put in the little that only it has."""
-    # The event loop wakes itself by a pair of sockets, on Windows by one of loopback.
+    """Remove what Windows lacks, and add the few names that only Windows has."""
+    # The event loop wakes itself through a socket pair; on Windows that is a loopback connection.
     setattr(socket, "socketpair", functools.partial(socket.socketpair, socket.AF_UNIX))  # noqa: B010 - mypy
-    # Two that only Windows has, as others by which to see that they are used.
+    # Names that only Windows has; the values are recognisable stand-ins.
     setattr(signal, "SIGBREAK", signal.SIGUSR1)  # noqa: B010 - not in typeshed for other systems
     setattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)  # noqa: B010 - the same
-    _take(signal, NO_SIGNALS)
-    _take(socket, NO_SOCKETS)
-    _take(os, NO_FUNCTIONS)
+    _remove(signal, NO_SIGNALS)
+    _remove(socket, NO_SOCKETS)
+    _remove(os, NO_FUNCTIONS)
     for name in NO_MODULES:
         sys.modules[name] = None  # type: ignore[assignment] # makes its import fail
-    for name in NOT_OF_THE_LOOP:
-        setattr(asyncio.SelectorEventLoop, name, _refuse)
+    for name in NO_LOOP_METHODS:
+        setattr(asyncio.SelectorEventLoop, name, _raise_not_implemented)
     sys.platform = "win32"
 
 
-def load_all() -> None:
-    """Load every module of the exporter, but those that do something when they are loaded."""
+def import_all() -> None:
+    """Import every module of the exporter except `__main__`."""
     package = importlib.import_module("exporter")
     for found in pkgutil.walk_packages(package.__path__, "exporter."):
         if not found.name.endswith(".__main__"):
             importlib.import_module(found.name)
 
 
-def forget_all() -> None:
-    """Forget the exporter's modules; the libraries that they have loaded stay."""
+def drop_all() -> None:
+    """Drop the exporter's modules from `sys.modules`, but keep the imported libraries."""
     for name in list(sys.modules):
         if name.partition(".")[0] == "exporter":
             del sys.modules[name]
 
 
 if __name__ == "__main__":
-    load_all()
-    forget_all()
+    import_all()
+    drop_all()
     become_windows()
-    load_all()
+    import_all()
     main = importlib.import_module("exporter.cli").main
     sys.exit(main(sys.argv[1:]))
