@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlencode
 
 import structlog
 
@@ -130,4 +129,4 @@ class Access:
         fields = dict(form)
         if self.versions.needs_antiforgery_opt_out:
             fields |= {"disable_antiforgery_token": "true"}
-        return self._calls.post_token_form(target, urlencode(fields).encode("ascii"))
+        return self._calls.post_token_form(target, fields)

@@ -112,7 +112,7 @@ class Calls:
 
         return self._with_retries(attempt, operation, _REQUESTS)
 
-    def post_token_form(self, target: str, form: bytes) -> object:
+    def post_token_form(self, target: str, form: Mapping[str, str]) -> object:
         """POST to the token endpoint, within its limits, and decode the answer.
 
         Raises:

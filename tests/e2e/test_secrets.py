@@ -59,9 +59,8 @@ import sys
 import requests
 from exporter.cli import main
 from exporter.polling.poller import Poller
-from exporter.vb365.http.connections import _Session
 
-send, tell = _Session.send, Poller._tell
+send, tell = requests.Session.send, Poller._tell
 
 def broken_send(self, request, **options):
     if request.method == "POST" or "/RestoreSessions" in request.url:
@@ -73,7 +72,7 @@ def broken_tell(self):
         raise LookupError("injected")
     tell(self)
 
-_Session.send, Poller._tell = broken_send, broken_tell
+requests.Session.send, Poller._tell = broken_send, broken_tell
 sys.exit(main())
 """
 

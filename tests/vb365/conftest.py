@@ -49,6 +49,11 @@ def stop() -> threading.Event:
 
 
 @pytest.fixture
+def cancellation(stop: threading.Event) -> Cancellation:
+    return Cancellation(stop)
+
+
+@pytest.fixture
 def api() -> Iterator[responses.RequestsMock]:
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
         yield mock
@@ -137,7 +142,7 @@ def logins(api: responses.RequestsMock) -> None:
 
 @pytest.fixture
 def transport(
-    observer: Recorder, stop: threading.Event, certificates: Certificates
+    observer: Recorder, cancellation: Cancellation, certificates: Certificates
 ) -> Iterator[Callable[..., Transport]]:
     """Makes transports that trust the tests' authority."""
     made = []
@@ -148,7 +153,7 @@ def transport(
         each = Transport(
             server,
             observer=observer,
-            cancellation=Cancellation(stop),
+            cancellation=cancellation,
             max_body_bytes=max_body_bytes,
         )
         made.append(each)

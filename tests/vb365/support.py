@@ -249,7 +249,7 @@ def asked(api: responses.RequestsMock, path: str = "") -> list[str]:
 def forms(api: responses.RequestsMock) -> list[dict[str, str]]:
     """The forms that were sent to the token endpoint."""
     bodies = [call.request.body for call in api.calls if call.request.method == "POST"]
-    return [dict(parse_qsl(body.decode())) for body in bodies if isinstance(body, bytes)]
+    return [dict(parse_qsl(body)) for body in bodies if isinstance(body, str)]
 
 
 def grant(number: int, **fields: object) -> dict[str, object]:

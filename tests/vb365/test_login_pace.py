@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl
 
 import pytest
 from vb365.support import ID, FakeTime, config, session
@@ -19,7 +18,7 @@ from exporter.vb365.errors import ConnectError, Vb365Error
 from exporter.vb365.http.transport import Request, Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from exporter.vb365.client import Client
@@ -68,7 +67,7 @@ class Gate:
             error.sent = False
             raise error
         if request.form is not None:
-            return self._token(dict(parse_qsl(request.form.decode())))
+            return self._token(request.form)
         token = (request.authorization or "").removeprefix("Bearer ")
         if not self.office.accepts(token, None) or not self.grounds.takes_tokens:
             return _answer(401)
@@ -84,7 +83,7 @@ class Gate:
         """When the password was sent."""
         return [moment for moment, kind in self.asked if kind == "password"]
 
-    def _token(self, form: dict[str, str]) -> Response:
+    def _token(self, form: Mapping[str, str]) -> Response:
         kind = form["grant_type"]
         self._time.now += self.late_seconds.pop(0) if self.late_seconds else 0.0
         self.asked.append((self._time.now, kind))

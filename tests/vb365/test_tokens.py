@@ -62,9 +62,9 @@ def test_credentials_are_form_encoded_in_utf_8(
     make_client().get_session(ID)
     request = api.calls[0].request
     assert request.headers["Content-Type"] == "application/x-www-form-urlencoded"
-    assert isinstance(request.body, bytes)
-    assert b"password=p%2Bw%26d%3D%25%C3%BC" in request.body
-    assert parse_qs(request.body.decode()) == {
+    assert isinstance(request.body, str)
+    assert "password=p%2Bw%26d%3D%25%C3%BC" in request.body
+    assert parse_qs(request.body) == {
         "grant_type": ["password"],
         "username": [r"CONTOSO\svc"],
         "password": [PASSWORD],
@@ -160,7 +160,7 @@ def test_a_changed_secret_file_ends_the_wait_after_a_refused_password(
     file.write_text("old")
 
     def token(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
-        accepted = b"password=new" in (request.body or b"")
+        accepted = "password=new" in str(request.body)
         return (200, {}, json.dumps(TOKEN_ANSWER)) if accepted else (400, {}, "{}")
 
     api.add_callback("POST", f"{ROOT}/token", callback=token)
@@ -267,8 +267,8 @@ class TokenWorld:
 
     def _token(self, request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
         with self.lock:
-            assert isinstance(request.body, bytes)
-            form = dict(parse_qsl(request.body.decode()))
+            assert isinstance(request.body, str)
+            form = dict(parse_qsl(request.body))
             if form["grant_type"] == "refresh_token" and (
                 not self.refresh or form["refresh_token"] != f"refresh-{self.number}"
             ):

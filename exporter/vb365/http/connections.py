@@ -1,76 +1,74 @@
-"""Connections to one server, made as the configuration says and in no way the environment may suggest."""
+"""A requests session for one server, set up from the configuration and never from the environment."""
 
 from __future__ import annotations
 
-from http.cookiejar import DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any, Final
+import socket
+from http.cookiejar import Cookie, DefaultCookiePolicy
+from typing import Any, Final
 from urllib.parse import urlsplit
+from urllib.request import Request as UrllibRequest
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.cookies import extract_cookies_to_jar
+from requests.cookies import RequestsCookieJar
 from requests.utils import get_environ_proxies, prepend_scheme_if_needed, select_proxy
 from urllib3 import HTTPSConnectionPool
 from urllib3.connection import HTTPSConnection
 
-from exporter.vb365.http.deadlines import current_exchange, dialled
+from exporter import __version__
+from exporter.config.model import ServerConfig, TLSConfig
+from exporter.vb365.http.deadlines import current_exchange
 from exporter.vb365.http.tls import not_after, proxy_context, server_context
 
-if TYPE_CHECKING:
-    import socket
-    import ssl
-    from http.cookiejar import Cookie
-    from urllib.request import Request as UrllibRequest
-
-    from requests.cookies import RequestsCookieJar
-    from urllib3.connectionpool import HTTPConnectionPool
-
-    from exporter.config.model import ServerConfig
-
-__all__ = ["Prepared", "UnusableProxyError", "new_session"]
+__all__ = ["UnusableProxyError", "new_session"]
 
 _MAX_COOKIES: Final = 50
-_HELD_CONNECTIONS: Final = 1
+_LONG_POLL_CONNECTIONS: Final = 1
 """The change feed's, which is nearly always under way."""
+_HEADERS: Final = {
+    "User-Agent": f"vb365-restore-exporter/{__version__}",
+    "Accept": "application/json",
+    "Accept-Encoding": "gzip",
+}
 
 
 class UnusableProxyError(Exception):
-    """The configured or the environment's proxy is none that can be used; the text does not repeat its URL."""
+    """The proxy from the configuration or the environment cannot be used; the text does not repeat its URL."""
 
 
-def new_session(server: ServerConfig, origin: str) -> requests.Session:
-    """A session whose pool holds a connection for each request that may be under way.
+def new_session(server: ServerConfig) -> requests.Session:
+    """Return a session whose pool holds a connection for each request that may be under way.
 
     Args:
         server: the configuration; its TLS files are read now.
-        origin: scheme, host and port of its URL.
 
     Raises:
         UnusableFileError: a TLS file cannot be used.
         UnusableProxyError: the proxy's URL cannot be used.
     """
-    adapter = _Adapter(
-        origin,
-        connections=server.max_concurrent_requests + _HELD_CONNECTIONS,
-        context=server_context(server.tls_config),
-        server_name=server.tls_config.server_name,
-        proxy=_proxy_url(server, origin),
-    )
     session = _Session()
     session.trust_env = False  # no .netrc, no proxy and no certificate bundle from a variable
+    session.headers.clear()
+    session.headers.update(_HEADERS)
+    session.cookies = _BoundedCookieJar()
     session.cookies.set_policy(_BoundedCookiePolicy(session.cookies))
-    session.mount("https://", adapter)
+    if proxy := _proxy_url(server):
+        session.proxies = {"https": proxy}
+    connections = server.max_concurrent_requests + _LONG_POLL_CONNECTIONS
+    session.mount("https://", _Adapter(server.tls_config, connections=connections))
     return session
 
 
-def _proxy_url(server: ServerConfig, origin: str) -> str | None:
+def _proxy_url(server: ServerConfig) -> str | None:
     if server.proxy_url is not None:
         url = server.proxy_url.reveal()
     elif server.proxy_from_environment:
-        chosen: str | None = select_proxy(origin, get_environ_proxies(origin, no_proxy=None))
-        if not chosen:
+        selected: str | None = select_proxy(
+            server.url, get_environ_proxies(server.url, no_proxy=None)
+        )
+        if not selected:
             return None
-        url = chosen
+        url = selected
     else:
         return None
     try:
@@ -84,49 +82,76 @@ def _proxy_url(server: ServerConfig, origin: str) -> str | None:
     return url
 
 
-class Prepared(requests.PreparedRequest):
-    """A request that is ready to be sent, put together without requests' own preparation.
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return None: no response is a redirect here.
 
-    That costs more than all else the client does for a request, and would bring in the environment.
-    """
+        Even without following a redirect, requests prepares the request that would follow it, and for that reads the
+        whole body, without a bound.
+        """
 
-    def __init__(
-        self, method: str, origin: str, target: str, headers: dict[str, str], body: bytes | None
-    ) -> None:
+
+class _BoundedCookieJar(RequestsCookieJar):
+    def __iter__(self) -> Any:
+        """Iterate over a copy: requests copies the jar for each request while other threads add to it."""
+        with self._cookies_lock:  # type: ignore[attr-defined]  # the stubs leave it out
+            return iter(list(super().__iter__()))
+
+
+class _BoundedCookiePolicy(DefaultCookiePolicy):
+    """Accepts cookies, which the antiforgery check may need, up to a limit."""
+
+    def __init__(self, jar: RequestsCookieJar) -> None:
         super().__init__()
-        self.method = method
-        self.url = origin + target
-        # requests wants a dict of its own here; a plain one does, and urllib3 copies it much faster.
-        self.headers = headers  # type: ignore[assignment]
-        self.body = body
-        self._target = target
+        self._jar = jar
 
-    @property
-    def path_url(self) -> str:
-        """Path and query, which are known here without taking the URL apart again."""
-        return self._target
+    def set_ok(self, cookie: Cookie, request: UrllibRequest) -> bool:
+        return len(self._jar) < _MAX_COOKIES and super().set_ok(cookie, request)
 
 
 class _Connection(HTTPSConnection):
-    """A connection that the watchdog can cut at any moment."""
+    """A connection whose socket the watchdog knows from before it connects until the response is read.
+
+    urllib3 bounds connecting and each read, but not the whole request, and has no way to cancel one.
+    """
 
     def _new_conn(self) -> socket.socket:
-        return dialled(super()._new_conn)
+        """Connect as urllib3 does, but with the socket under watch while it connects."""
+        try:
+            addresses = socket.getaddrinfo(
+                self._dns_host.strip("[]"), self.port, socket.AF_UNSPEC, socket.SOCK_STREAM
+            )
+        except UnicodeError:
+            raise socket.gaierror(socket.EAI_NONAME, "not a valid host name") from None
+        error = OSError("the name has no address")
+        for family, kind, protocol, _, address in addresses:
+            sock = socket.socket(family, kind, protocol)
+            try:
+                for option in self.socket_options or ():
+                    sock.setsockopt(*option)
+                sock.settimeout(self.timeout)
+                if (exchange := current_exchange()) is not None:
+                    exchange.watch(sock)
+                sock.connect(address)
+            except OSError as failure:
+                sock.close()
+                error = failure
+            else:
+                return sock
+        raise error
 
     def connect(self) -> None:
         super().connect()
         if (exchange := current_exchange()) is not None:
-            # What urllib3 declares as a plain socket is a TLS socket by now, or TLS inside of the TLS to a proxy.
+            # urllib3 declares a plain socket; by now it is a TLS socket, or TLS inside of the TLS to a proxy.
             tls_socket: Any = self.sock
             exchange.certificate_not_after = not_after(tls_socket)
-        # urllib3 warns at every request on a connection that is not. Where the configuration wants it unverified,
-        # that is logged once and shown in a metric.
+        # Otherwise urllib3 warns at each request. An unverified server is logged once and shown in a metric.
         self.is_verified = True
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         if (exchange := current_exchange()) is not None:
-            # TLS inside of the TLS to a proxy hangs on the outer socket.
-            exchange.watch_socket(getattr(self.sock, "socket", self.sock))
+            exchange.watch(self.sock)
             exchange.sent = True
         super().request(*args, **kwargs)
 
@@ -136,71 +161,38 @@ class _Pool(HTTPSConnectionPool):
 
 
 class _Adapter(HTTPAdapter):
-    """requests' adapter, but with one pool, made from its arguments alone."""
+    """An adapter with the TLS context of one server, whether it is reached directly or through a proxy."""
 
-    def __init__(
+    def __init__(self, tls: TLSConfig, *, connections: int) -> None:
+        self._tls: dict[str, Any] = {
+            "ssl_context": server_context(tls),
+            "server_hostname": tls.server_name,
+        }
+        super().__init__(pool_connections=1, pool_maxsize=connections)
+
+    def init_poolmanager(
         self,
-        origin: str,
-        *,
         connections: int,
-        context: ssl.SSLContext,
-        server_name: str | None,
-        proxy: str | None,
+        maxsize: int,
+        block: bool = False,  # noqa: FBT001, FBT002 - as requests has it
+        **pool_kwargs: Any,
     ) -> None:
-        super().__init__(pool_connections=1, pool_maxsize=connections, pool_block=False)
-        manager = self.poolmanager
-        if proxy is not None:
-            outer = proxy_context() if proxy.startswith("https:") else None
-            manager = self.proxy_manager_for(proxy, proxy_ssl_context=outer)
-        manager.connection_pool_kw |= {"ssl_context": context, "server_hostname": server_name}
-        manager.pool_classes_by_scheme = {"https": _Pool}
-        parts = urlsplit(origin)
-        pool: HTTPConnectionPool = manager.connection_from_host(parts.hostname, parts.port, "https")
-        self._pool = pool
+        super().init_poolmanager(connections, maxsize, block, **pool_kwargs, **self._tls)
+        self.poolmanager.pool_classes_by_scheme = {"https": _Pool}
 
-    def get_connection_with_tls_context(self, *_args: Any, **_kwargs: Any) -> HTTPConnectionPool:
-        """The one there is: looking it up by the request would cost more than the request."""
-        return self._pool
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        if proxy not in self.proxy_manager:
+            context = proxy_context() if proxy.startswith("https:") else None
+            manager = super().proxy_manager_for(
+                proxy, **kwargs, **self._tls, proxy_ssl_context=context
+            )
+            manager.pool_classes_by_scheme = {"https": _Pool}
+        return self.proxy_manager[proxy]
+
+    def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> Any:
+        """Take scheme, host and port from the request, and nothing about TLS: the pool manager has it all."""
+        host, _ = super().build_connection_pool_key_attributes(*args, **kwargs)
+        return host, {}
 
     def cert_verify(self, *_args: Any, **_kwargs: Any) -> None:
-        """Nothing: it is all in the pool's TLS context, and here a bundle of a package would get into it."""
-
-    def request_url(self, request: requests.PreparedRequest, _proxies: Any) -> str:
-        """Path and query: proxies are tunnelled through, always."""
-        return request.path_url
-
-    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
-        """Only what is looked at here, in half the time; the session's cookies are taken elsewhere."""
-        response = requests.Response()
-        response.status_code = resp.status
-        response.headers = resp.headers
-        response.reason = resp.reason
-        response.raw = resp
-        response.request = req
-        return response
-
-
-class _Session(requests.Session):
-    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        """Through the adapter, and nothing more.
-
-        Without hooks and redirects: even when those are not followed, requests reads their body, without bound.
-        Without a look for cookies where none are set, which costs more than what is left.
-        """
-        response = self.adapters["https://"].send(request, **kwargs)
-        if "Set-Cookie" in response.headers:
-            # The stubs do not have this function's types.
-            extract_cookies_to_jar(self.cookies, request, response.raw)  # type: ignore[no-untyped-call]
-        return response
-
-
-class _BoundedCookiePolicy(DefaultCookiePolicy):
-    """Takes cookies, as antiforgery may need them, but not without end."""
-
-    def __init__(self, jar: RequestsCookieJar) -> None:
-        super().__init__()
-        self._jar = jar
-
-    def set_ok(self, cookie: Cookie, request: UrllibRequest) -> bool:
-        """Whether to take this one."""
-        return len(self._jar) < _MAX_COOKIES and super().set_ok(cookie, request)
+        """Leave the pool as it is: requests would add its own bundle of authorities to the TLS context."""

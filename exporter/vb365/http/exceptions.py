@@ -1,7 +1,7 @@
-"""The one place that makes our errors of other libraries' exceptions.
+"""Maps exceptions of requests, urllib3 and the standard library to `Vb365Error`.
 
-Of a foreign exception only what is known to be harmless is taken over: requests and urllib3 put whole requests, with
-their credentials, into theirs.
+requests and urllib3 put whole requests, with their credentials, into their exceptions. Only text that is known to be
+harmless is taken from them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import re
 import socket
 import ssl
 import zlib
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator, Mapping
+from typing import Final
 
 import requests.exceptions
 import urllib3.exceptions
@@ -27,23 +28,19 @@ from exporter.vb365.errors import (
     one_line,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
 __all__ = ["LIBRARY_ERRORS", "map_exception"]
 
 LIBRARY_ERRORS: Final = (
-    requests.exceptions.RequestException,
     urllib3.exceptions.HTTPError,
     http.client.HTTPException,
-    OSError,
+    OSError,  # and with it requests.RequestException
     ValueError,
     RecursionError,
     zlib.error,
 )
-"""What a request can raise that is not ours. Anything else is a mistake in the exporter and keeps its traceback."""
+"""What a request can raise besides `Vb365Error`. Anything else is a bug of the exporter and keeps its traceback."""
 
-# The nearest ancestor of the innermost exception decides; what only wraps another one is the last resort.
+# The nearest ancestor of the innermost exception decides; without any, it is an InternalError.
 _ERROR_TYPES: Final[Mapping[type[BaseException], type[Vb365Error]]] = {
     # the standard library
     OSError: ConnectError,
@@ -58,7 +55,6 @@ _ERROR_TYPES: Final[Mapping[type[BaseException], type[Vb365Error]]] = {
     RecursionError: BadResponseError,
     zlib.error: BadResponseError,
     # urllib3
-    urllib3.exceptions.HTTPError: InternalError,
     urllib3.exceptions.TimeoutError: RequestTimeoutError,
     urllib3.exceptions.NewConnectionError: ConnectError,
     urllib3.exceptions.ProxyError: ConnectError,
@@ -79,57 +75,44 @@ _ERROR_TYPES: Final[Mapping[type[BaseException], type[Vb365Error]]] = {
     urllib3.exceptions.ResponseError: BadResponseError,
     urllib3.exceptions.HostChangedError: InternalError,
     urllib3.exceptions.LocationValueError: InternalError,
-    urllib3.exceptions.TimeoutStateError: InternalError,
-    urllib3.exceptions.UnrewindableBodyError: InternalError,
     # requests
     requests.exceptions.RequestException: InternalError,
     requests.exceptions.ConnectionError: ConnectError,
     requests.exceptions.ChunkedEncodingError: ConnectError,
-    requests.exceptions.ConnectTimeout: RequestTimeoutError,
     requests.exceptions.Timeout: RequestTimeoutError,
+    requests.exceptions.ConnectTimeout: RequestTimeoutError,
     requests.exceptions.SSLError: TlsError,
     requests.exceptions.InvalidProxyURL: ConnectError,
     requests.exceptions.HTTPError: BadResponseError,
     requests.exceptions.InvalidJSONError: BadResponseError,
-    requests.exceptions.JSONDecodeError: BadResponseError,
     requests.exceptions.ContentDecodingError: BadResponseError,
     requests.exceptions.TooManyRedirects: BadResponseError,
-    requests.exceptions.RetryError: InternalError,
-    requests.exceptions.InvalidURL: InternalError,
-    requests.exceptions.InvalidSchema: InternalError,
-    requests.exceptions.MissingSchema: InternalError,
-    requests.exceptions.URLRequired: InternalError,
-    requests.exceptions.InvalidHeader: InternalError,
-    requests.exceptions.StreamConsumedError: InternalError,
-    requests.exceptions.UnrewindableBodyError: InternalError,
 }
-_WRAPPERS_DEEP: Final = 10
+_MAX_WRAPPERS: Final = 10
 
 
-def map_exception(foreign: BaseException, *, operation: str, peer: str) -> Vb365Error:
-    """Our error for someone else's exception.
+def map_exception(error: BaseException, *, operation: str, peer: str) -> Vb365Error:
+    """Return the `Vb365Error` for another library's exception.
 
-    Raise it outside of the `except` block, so that the foreign exception and the request in it are let go.
+    Raise it outside of the `except` block, so that it does not keep the original and the request in it alive.
 
     Args:
-        foreign: what was caught.
-        operation: what was asked for.
+        error: the caught exception.
+        operation: the API operation that failed.
         peer: host and port of the server, for the message.
     """
-    *_, innermost = _unwrapped(foreign)
+    *_, innermost = _unwrapped(error)
     return _error_type(innermost)(_describe(innermost, peer), operation=operation)
 
 
-def _error_type(foreign: BaseException) -> type[Vb365Error]:
-    return next(
-        (_ERROR_TYPES[a] for a in type(foreign).__mro__ if a in _ERROR_TYPES), InternalError
-    )
+def _error_type(error: BaseException) -> type[Vb365Error]:
+    return next((_ERROR_TYPES[a] for a in type(error).__mro__ if a in _ERROR_TYPES), InternalError)
 
 
-def _unwrapped(foreign: BaseException) -> Iterator[BaseException]:
-    """The exception, what it wraps, and so on. requests and urllib3 have four ways to hold the true one."""
-    inner: BaseException | None = foreign
-    for _ in range(_WRAPPERS_DEEP):
+def _unwrapped(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception, the one it wraps, and so on. requests and urllib3 hold the cause in four ways."""
+    inner: BaseException | None = error
+    for _ in range(_MAX_WRAPPERS):
         if inner is None:
             return
         yield inner
@@ -145,33 +128,33 @@ def _unwrapped(foreign: BaseException) -> Iterator[BaseException]:
 _TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})")
 
 
-def _describe(foreign: BaseException, peer: str) -> str:  # noqa: PLR0911 - one line of text for one kind of trouble
-    """What happened, in words that hold nothing of the request."""
-    match foreign:
+def _describe(error: BaseException, peer: str) -> str:  # noqa: PLR0911 - one line for each kind
+    """Return one line about the failure that holds nothing of the request."""
+    match error:
         case ssl.SSLCertVerificationError():
-            why = one_line(getattr(foreign, "verify_message", ""))
+            why = one_line(getattr(error, "verify_message", ""))
             return f"the certificate of {peer} is not trusted: {why}"
         case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
-            return f"{peer} broke the TLS connection off"
+            return f"{peer} closed the TLS connection unexpectedly"
         case ssl.SSLError():
-            return f"TLS with {peer} failed: {_os_message(foreign)}"
+            return f"TLS with {peer} failed: {_os_message(error)}"
         case TimeoutError() | urllib3.exceptions.TimeoutError() if (
-            _error_type(foreign) is RequestTimeoutError
+            _error_type(error) is RequestTimeoutError
         ):
-            return f"{peer} did not answer in time"
+            return f"{peer} did not respond in time"
         case socket.gaierror():
-            return f"the name of {peer} cannot be resolved: {_os_message(foreign)}"
+            return f"the name of {peer} cannot be resolved: {_os_message(error)}"
         case http.client.IncompleteRead() | http.client.RemoteDisconnected():
-            return f"{peer} closed the connection before the answer was complete"
-        case OSError(args=[str(said)]) if tunnel := _TUNNEL.match(said):
-            return f"the proxy does not connect to {peer} (HTTP {tunnel[1]})"
-        case OSError() if foreign.strerror:
-            return f"no connection to {peer}: {_os_message(foreign)}"
-    return f"talking to {peer} failed: {type(foreign).__name__}"
+            return f"{peer} closed the connection before the response was complete"
+        case OSError(args=[str(text)]) if tunnel := _TUNNEL.match(text):
+            return f"the proxy refused to connect to {peer} (HTTP {tunnel[1]})"
+        case OSError() if error.strerror:
+            return f"no connection to {peer}: {_os_message(error)}"
+    return f"the request to {peer} failed: {type(error).__name__}"
 
 
 def _os_message(error: OSError) -> str:
-    """The operating system's or OpenSSL's own words for an error number."""
+    """Return the operating system's or OpenSSL's text for an error number."""
     reason = getattr(error, "reason", None)
     if isinstance(reason, str):
         return one_line(reason.replace("_", " ").lower())

@@ -1,21 +1,21 @@
-"""One HTTP request to one server: TLS, proxies, connections, time limits and sizes; no meaning of statuses."""
+"""One HTTP exchange with a VB365 server, bounded in time and size; statuses have no meaning here."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from contextlib import nullcontext
+from collections.abc import Mapping
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from datetime import datetime
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 import requests
 import structlog
-from requests.cookies import get_cookie_header
-from urllib3.util import Timeout
 
-from exporter import __version__
+from exporter.config.model import ServerConfig
 from exporter.vb365.errors import (
     BadResponseError,
     ConnectError,
@@ -25,51 +25,46 @@ from exporter.vb365.errors import (
     Vb365Error,
 )
 from exporter.vb365.http.body import BadBodyError, read_body
-from exporter.vb365.http.connections import Prepared, UnusableProxyError, new_session
+from exporter.vb365.http.connections import UnusableProxyError, new_session
 from exporter.vb365.http.deadlines import AbortReason, Cancellation, Watchdog
 from exporter.vb365.http.exceptions import LIBRARY_ERRORS, map_exception
 from exporter.vb365.http.tls import UnusableFileError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-
-    from exporter.config.model import ServerConfig
 
 __all__ = ["MAX_BODY_BYTES", "Request", "RequestObserver", "Response", "Transport"]
 
 log = structlog.get_logger()
 
 MAX_BODY_BYTES: Final = 16 << 20
-_WHOLE_REQUEST_TIMEOUTS: Final = 6
-"""A whole request takes at most so many times the timeout of connecting and of each read."""
+_DEADLINE_TIMEOUTS: Final = 6
+"""The deadline of a whole request, in multiples of the timeout of connecting and of each read."""
 
 
 class RequestObserver(Protocol):
-    """Who counts requests; the exporter's own metrics. Called from many threads."""
+    """Counts requests. Called from many threads."""
 
     def request(self, operation: str, code: str, seconds: float) -> None:
-        """A request was made; `code` is its HTTP status, or `error` when there was no answer."""
+        """Count a request; `code` is its HTTP status, or `error` if there was no response."""
 
     def retry(self, operation: str) -> None:
-        """A request is made once more, because of a failure that may have passed."""
+        """Count a retry."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Request:
-    """What to ask. `target` is path and query, percent-encoded; headers and body may hold secrets."""
+    """A request. `target` is path and query, percent-encoded; headers and form may hold secrets."""
 
     operation: str
     target: str
     method: str = "GET"
     authorization: str | None = None
-    form: bytes | None = None
+    form: Mapping[str, str] | None = None
+    """Sent URL-encoded as UTF-8."""
     deadline_seconds: float | None = None
-    """Bounds the whole request closer than usual."""
+    """A tighter deadline than the usual one."""
     long_poll_seconds: float = 0.0
-    """How long the server may wait for something to tell before it answers (long poll)."""
+    """How long the server may hold the request before it responds (long poll)."""
     allow_after_stop: bool = False
-    """True for what is said after the client was stopped."""
+    """Whether the request goes out although the client is stopped."""
 
     def __repr__(self) -> str:
         return f"<{self.method} {self.target}>"
@@ -77,7 +72,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Response:
-    """What was answered, whatever the status."""
+    """A complete response, whatever its status."""
 
     status: int
     reason: str
@@ -90,9 +85,15 @@ class Response:
 
 
 class Transport:
-    """Makes requests to one server; shared by threads.
+    """HTTP exchanges with one server. Shared by threads.
 
-    Bounds what a server can take: time as a whole, bytes before and after decompression, requests at once.
+    Bounds the time of each request, its bytes before and after decompression, and the number of concurrent requests.
+
+    Args:
+        server: the configuration.
+        observer: counts requests.
+        cancellation: aborts requests under way and refuses new ones.
+        max_body_bytes: the largest body, before and after decompression.
     """
 
     def __init__(
@@ -107,41 +108,35 @@ class Transport:
         self._observer = observer
         self._cancellation = cancellation
         self._max_body_bytes = max_body_bytes
-        parts = urlsplit(server.url)
-        self._origin = f"https://{parts.netloc}"
-        self._peer = parts.netloc
-        self._deadline_seconds = _WHOLE_REQUEST_TIMEOUTS * server.timeout
+        self._peer = urlsplit(server.url).netloc
+        self._origin = f"https://{self._peer}"
+        self._deadline_seconds = _DEADLINE_TIMEOUTS * server.timeout
         self._slots = threading.BoundedSemaphore(server.max_concurrent_requests)
         self._watchdog = Watchdog(cancellation, name=f"watchdog-{server.name}")
         self._lock = threading.Lock()
         self._session: requests.Session | None = None
-        self._has_cookies = False
         self.certificate_not_after: datetime | None = None
-        """When the certificate expires that the server showed last; None before it showed one."""
+        """When the server's certificate expires, as of the newest connection; None before the first one."""
         self.reachable = False
-        """True when the last request was answered."""
+        """Whether the last request got a response."""
 
     def exchange(self, request: Request) -> Response:
-        """Make one request and read the whole answer, whatever its status.
+        """Send one request and read the whole response, whatever its status.
 
         Raises:
-            Vb365Error: there was no answer, or one that cannot be read.
+            Vb365Error: there was no response, or it cannot be read.
         """
-        # What is said at the end must not wait for what is being cut, and what waits by itself must not take a place.
-        with (
-            nullcontext() if request.allow_after_stop or request.long_poll_seconds else self._slots
-        ):
+        # A logout must not wait for requests that are being aborted, and a long poll must not occupy a slot.
+        unslotted = request.allow_after_stop or request.long_poll_seconds
+        with nullcontext() if unslotted else self._slots:
             if self._cancellation.cancelled and not request.allow_after_stop:
-                raise StoppedError("not asked, the client is stopped", operation=request.operation)
+                raise StoppedError("not sent, the client is stopped", operation=request.operation)
             begun = time.perf_counter()
-            outcome = self._outcome(request)
+            outcome = self._supervised(request)
             seconds = time.perf_counter() - begun
-        status = outcome.status
-        code = "error" if status is None else str(status)
+        code = "error" if outcome.status is None else str(outcome.status)
         self._observer.request(request.operation, code, seconds)
-        if logging.getLogger().isEnabledFor(
-            logging.DEBUG
-        ):  # an event costs much, also when dropped
+        if logging.getLogger().isEnabledFor(logging.DEBUG):  # a dropped event is expensive, too
             log.debug(
                 "request",
                 server=self._server.name,
@@ -156,40 +151,42 @@ class Transport:
         return outcome
 
     def stop_requests(self) -> None:
-        """End all requests under way, now; the cancellation must be over."""
+        """Abort all requests under way now, after cancellation, rather than at the watchdog's next tick."""
         self._watchdog.enforce_now()
 
     def reread_files(self) -> None:
-        """Read the TLS files again for the next request; those under way end on the connections they have."""
+        """Read the TLS files again for the next request; those under way keep their connections."""
         with self._lock:
             self._session = None
 
     def close(self) -> None:
         """Close all connections."""
         self._watchdog.close()
-        self._forget_session()
+        self._discard_session()
 
-    def _outcome(self, request: Request) -> Response | Vb365Error:
-        """The answer, or the error: returned, so that no foreign exception hangs on it."""
+    def _supervised(self, request: Request) -> Response | Vb365Error:
+        """Send a request under the watchdog. Errors are returned, so that no library's exception is chained to one."""
         deadline_seconds = request.long_poll_seconds + min(
             self._deadline_seconds, request.deadline_seconds or self._deadline_seconds
         )
         exchange = self._watchdog.begin(deadline_seconds, allow_after_stop=request.allow_after_stop)
         outcome: Response | Vb365Error
         try:
-            outcome = self._answer(request, self._ready_session(request.operation))
-        except Vb365Error as error:
-            outcome = error
-        except LIBRARY_ERRORS as foreign:
-            outcome = map_exception(foreign, operation=request.operation, peer=self._peer)
+            outcome = self._send(request)
+        except UnusableFileError as error:
+            outcome = TlsError(str(error), operation=request.operation)
+        except UnusableProxyError as error:
+            outcome = ConnectError(str(error), operation=request.operation)
+        except LIBRARY_ERRORS as error:
+            outcome = map_exception(error, operation=request.operation, peer=self._peer)
         finally:
-            ending = self._watchdog.finish(exchange)
+            abort_reason = self._watchdog.finish(exchange)
         if exchange.certificate_not_after is not None:
             self.certificate_not_after = exchange.certificate_not_after
-        # What was cut failed somehow, or even seems complete: a body that has no length ends where it is cut.
-        if ending is AbortReason.STOPPED:
-            outcome = StoppedError("given up, the client is stopped", operation=request.operation)
-        elif ending is AbortReason.DEADLINE:
+        # An aborted exchange failed somehow, or even looks complete: a body without a length ends with its connection.
+        if abort_reason is AbortReason.CANCELLED:
+            outcome = StoppedError("aborted, the client is stopped", operation=request.operation)
+        elif abort_reason is AbortReason.DEADLINE:
             outcome = RequestTimeoutError(
                 f"the whole request to {self._peer} took longer than {deadline_seconds:g} s",
                 operation=request.operation,
@@ -199,90 +196,44 @@ class Transport:
         if isinstance(outcome, Vb365Error):
             outcome.sent = exchange.sent
             if isinstance(outcome, TlsError):
-                self._forget_session()  # the files are read again for the next request: they may be mended by then
+                self._discard_session()  # the next request reads the files again, which may be repaired by then
         return outcome
 
-    def _answer(self, request: Request, session: requests.Session) -> Response:
-        prepared = self._prepared(request, session)
-        seconds = self._server.timeout
-        # The timeout is one of urllib3's; requests takes it, its type stubs do not say so.
-        response = session.send(
-            prepared,
+    def _send(self, request: Request) -> Response | BadResponseError:
+        timeout = self._server.timeout
+        response = self._current_session().request(
+            request.method,
+            self._origin + request.target,
+            headers={"Authorization": request.authorization},
+            data=request.form,
+            timeout=(timeout, timeout + request.long_poll_seconds),
+            allow_redirects=False,
             stream=True,
-            timeout=Timeout(connect=seconds, read=seconds + request.long_poll_seconds),  # type: ignore[arg-type]
-            verify=True,
-            cert=None,
-            proxies={},
         )
-        complete = False
-        try:
+        # Closing a response that was not read to its end also closes its connection.
+        with closing(response):
             status = response.status_code
             if not 100 <= status <= 599:
-                raise BadResponseError(
+                return BadResponseError(
                     f"HTTP status {status} does not exist", operation=request.operation
                 )
-            body = read_body(response.raw, limit=self._max_body_bytes)
-            complete = True
-        except BadBodyError as bad:
-            error = BadResponseError(str(bad), operation=request.operation, status=status)
-        finally:
-            if not complete:
-                response.raw.close()  # what is left of the answer must not be taken for the next one
-            response.raw.release_conn()
-        if not complete:
-            raise error
-        if "Set-Cookie" in response.headers:
-            self._has_cookies = True
-        return Response(
-            status=status,
-            reason=response.reason or "",
-            headers=response.headers,
-            body=body,
-        )
-
-    def _prepared(self, request: Request, session: requests.Session) -> Prepared:
-        headers = dict(_HEADERS)
-        if request.authorization is not None:
-            headers["Authorization"] = request.authorization
-        if request.form is not None:
-            headers["Content-Type"] = "application/x-www-form-urlencoded"
-        if request.method != "GET":
-            headers["Content-Length"] = str(len(request.form or b""))
-        prepared = Prepared(
-            request.method, self._origin, request.target, headers, body=request.form
-        )
-        if self._has_cookies:
-            # The stubs do not have this function's types.
-            cookies = get_cookie_header(session.cookies, prepared)  # type: ignore[no-untyped-call]
-            if cookies:
-                headers["Cookie"] = cookies
-        return prepared
-
-    def _ready_session(self, operation: str) -> requests.Session:
-        """The session, made anew when there is none: the TLS files are read then."""
-        error: Vb365Error
-        with self._lock:
-            if self._session is not None:
-                return self._session
             try:
-                self._session = new_session(self._server, self._origin)
-            except UnusableFileError as unusable:
-                error = TlsError(str(unusable), operation=operation)
-            except UnusableProxyError as unusable:
-                error = ConnectError(str(unusable), operation=operation)
-            else:
-                return self._session
-        raise error
+                body = read_body(response.raw, limit=self._max_body_bytes)
+            except BadBodyError as bad:
+                return BadResponseError(str(bad), operation=request.operation, status=status)
+        return Response(
+            status=status, reason=response.reason or "", headers=response.headers, body=body
+        )
 
-    def _forget_session(self) -> None:
+    def _current_session(self) -> requests.Session:
+        """Return the session; create it, and read the TLS files, if there is none."""
+        with self._lock:
+            if self._session is None:
+                self._session = new_session(self._server)
+            return self._session
+
+    def _discard_session(self) -> None:
         with self._lock:
             session, self._session = self._session, None
         if session is not None:
             session.close()
-
-
-_HEADERS: Final = {
-    "User-Agent": f"vb365-restore-exporter/{__version__}",
-    "Accept": "application/json",
-    "Accept-Encoding": "gzip",
-}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import socket
 import threading
 import time
@@ -12,18 +13,12 @@ from exporter.vb365.http.deadlines import (
     Cancellation,
     Watchdog,
     current_exchange,
-    dialled,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LONG = 60.0
-
-
-@pytest.fixture
-def cancellation(stop: threading.Event) -> Cancellation:
-    return Cancellation(stop)
 
 
 @pytest.fixture
@@ -53,47 +48,47 @@ def test_a_lifeline_is_over_when_stopped_or_cut(stop: threading.Event) -> None:
 def test_a_wait_lasts_as_long_as_asked_for(cancellation: Cancellation) -> None:
     begun = time.monotonic()
     assert cancellation.wait(0.15) is False
-    assert 0.15 <= time.monotonic() - begun < LONG
+    assert time.monotonic() - begun >= 0.15
 
 
 @pytest.mark.parametrize("how", ["stop", "cancel"])
-def test_a_wait_ends_with_the_lifeline(
+def test_a_wait_ends_when_it_is_cancelled(
     cancellation: Cancellation, stop: threading.Event, how: str
 ) -> None:
     end = stop.set if how == "stop" else cancellation.cancel
-    threading.Timer(0.02, end).start()
-    begun = time.monotonic()
-    assert cancellation.wait(LONG) is True
-    assert time.monotonic() - begun < 5
+    timer = threading.Timer(0.02, end)
+    timer.start()
+    assert cancellation.wait(math.inf) is True
+    timer.join()
 
 
 def test_a_request_that_takes_too_long_loses_its_socket(
     watchdog: Watchdog, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     exchange = watchdog.begin(0.05)
-    exchange.watch_socket(pair[0])
+    exchange.watch(pair[0])
     assert pair[0].recv(1) == b""
     assert watchdog.finish(exchange) is AbortReason.DEADLINE
 
 
-def test_a_socket_that_comes_after_the_end_is_cut_at_once(
+def test_an_aborted_exchange_takes_no_further_socket(
     watchdog: Watchdog, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     exchange = watchdog.begin(0.0)
     watchdog.enforce_now()
-    exchange.watch_socket(pair[0])
-    assert pair[0].recv(1) == b""
-    watchdog.finish(exchange)
+    with pytest.raises(TimeoutError):
+        exchange.watch(pair[0])
+    assert watchdog.finish(exchange) is AbortReason.DEADLINE
 
 
 def test_all_requests_end_when_the_client_is_stopped(
     watchdog: Watchdog, stop: threading.Event, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     exchange = watchdog.begin(LONG)
-    exchange.watch_socket(pair[0])
+    exchange.watch(pair[0])
     stop.set()
     assert pair[0].recv(1) == b""
-    assert watchdog.finish(exchange) is AbortReason.STOPPED
+    assert watchdog.finish(exchange) is AbortReason.CANCELLED
 
 
 def test_a_request_that_begins_after_the_stop_ends_before_it_has_a_socket(
@@ -102,8 +97,8 @@ def test_a_request_that_begins_after_the_stop_ends_before_it_has_a_socket(
     stop.set()
     exchange = watchdog.begin(LONG)
     with pytest.raises(TimeoutError):
-        dialled(lambda: pair[0])
-    assert watchdog.finish(exchange) is AbortReason.STOPPED
+        exchange.watch(pair[0])
+    assert watchdog.finish(exchange) is AbortReason.CANCELLED
 
 
 def test_a_request_that_begins_after_closing_ends_without_the_thread(
@@ -113,9 +108,9 @@ def test_a_request_that_begins_after_closing_ends_without_the_thread(
     cancellation.cancel()
     watchdog.close()
     exchange = watchdog.begin(LONG)
-    exchange.watch_socket(pair[0])
-    assert pair[0].recv(1) == b""
-    assert watchdog.finish(exchange) is AbortReason.STOPPED
+    with pytest.raises(TimeoutError):
+        exchange.watch(pair[0])
+    assert watchdog.finish(exchange) is AbortReason.CANCELLED
 
 
 def test_last_words_outlive_the_stop_but_not_their_time(
@@ -123,7 +118,7 @@ def test_last_words_outlive_the_stop_but_not_their_time(
 ) -> None:
     stop.set()
     exchange = watchdog.begin(0.3, allow_after_stop=True)
-    exchange.watch_socket(pair[0])
+    exchange.watch(pair[0])
     begun = time.monotonic()
     assert pair[0].recv(1) == b""
     assert time.monotonic() - begun >= 0.2
@@ -134,7 +129,7 @@ def test_a_request_that_is_over_in_time_keeps_its_socket(
     watchdog: Watchdog, stop: threading.Event, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     exchange = watchdog.begin(LONG)
-    exchange.watch_socket(pair[0])
+    exchange.watch(pair[0])
     assert current_exchange() is exchange
     assert watchdog.finish(exchange) is None
     assert current_exchange() is None
@@ -145,15 +140,12 @@ def test_a_request_that_is_over_in_time_keeps_its_socket(
 
 
 def test_a_watchdog_that_fell_asleep_wakes_for_the_next_request(
-    watchdog: Watchdog, pair: tuple[socket.socket, socket.socket]
+    watchdog: Watchdog, cancellation: Cancellation, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     watchdog.finish(watchdog.begin(LONG))
-    until = time.monotonic() + 10
-    while not watchdog._idle and time.monotonic() < until:
-        time.sleep(0.01)
-    assert watchdog._idle
+    cancellation.wait(0.3)  # three ticks
     exchange = watchdog.begin(0.01)
-    exchange.watch_socket(pair[0])
+    exchange.watch(pair[0])
     assert pair[0].recv(1) == b""
     watchdog.finish(exchange)
 
@@ -168,40 +160,3 @@ def test_a_watchdog_has_no_thread_before_there_is_a_request_and_none_after_closi
     assert threading.active_count() == before + 1
     watchdog.close()
     assert threading.active_count() == before
-
-
-def test_dialling_gives_the_connection_and_the_error(
-    watchdog: Watchdog, pair: tuple[socket.socket, socket.socket]
-) -> None:
-    def refuse() -> socket.socket:
-        raise ConnectionRefusedError
-
-    exchange = watchdog.begin(LONG)
-    assert dialled(lambda: pair[0]) is pair[0]
-    with pytest.raises(ConnectionRefusedError):
-        dialled(refuse)
-    watchdog.finish(exchange)
-
-
-def test_dialling_without_a_watchdog_just_connects(
-    pair: tuple[socket.socket, socket.socket],
-) -> None:
-    assert dialled(lambda: pair[0]) is pair[0]
-
-
-def test_a_connection_that_comes_after_the_request_was_cut_is_closed(watchdog: Watchdog) -> None:
-    late, other = socket.socketpair()
-    go_on = threading.Event()
-
-    def resolve_forever() -> socket.socket:
-        assert go_on.wait(LONG)
-        return late
-
-    exchange = watchdog.begin(0.05)
-    with pytest.raises(TimeoutError):
-        dialled(resolve_forever)
-    assert watchdog.finish(exchange) is AbortReason.DEADLINE
-    go_on.set()
-    other.settimeout(LONG)
-    with other:
-        assert other.recv(1) == b""

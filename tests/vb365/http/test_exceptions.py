@@ -15,7 +15,7 @@ import urllib3.exceptions
 import urllib3.util.ssl_match_hostname
 
 from exporter.vb365.errors import Reason
-from exporter.vb365.http.exceptions import _ERROR_TYPES, LIBRARY_ERRORS, map_exception
+from exporter.vb365.http.exceptions import LIBRARY_ERRORS, map_exception
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -69,9 +69,6 @@ def test_every_exception_of_requests_and_urllib3_is_caught_and_mapped(
     error: type[Exception],
 ) -> None:
     assert issubclass(error, LIBRARY_ERRORS)
-    assert error in _ERROR_TYPES or any(
-        base in _ERROR_TYPES for base in error.__mro__[1:] if base.__module__ == error.__module__
-    )
     assert (reason_of(bare(error)) is Reason.INTERNAL) == (error in MISTAKES)
 
 
@@ -121,14 +118,14 @@ CONNECTION: Any = "hq"
         (
             wrapped(caused(urllib3.exceptions.ConnectTimeoutError("x"), TimeoutError("timed out"))),
             Reason.TIMEOUT,
-            "hq:4443 did not answer in time",
+            "hq:4443 did not respond in time",
         ),
         (
             requests.exceptions.ReadTimeout(
                 urllib3.exceptions.ReadTimeoutError(CONNECTION, "/", "x")
             ),
             Reason.TIMEOUT,
-            "hq:4443 did not answer in time",
+            "hq:4443 did not respond in time",
         ),
         (
             requests.exceptions.SSLError(urllib3.exceptions.SSLError(certificate_error())),
@@ -141,7 +138,7 @@ CONNECTION: Any = "hq"
             "CertificateError",
         ),
         (ssl.SSLError(1, "[SSL: X] y"), Reason.TLS, "TLS with hq:4443 failed"),
-        (ssl.SSLEOFError(8, "EOF occurred"), Reason.CONNECT, "broke the TLS connection off"),
+        (ssl.SSLEOFError(8, "EOF occurred"), Reason.CONNECT, "closed the TLS connection"),
         (
             requests.exceptions.ConnectionError(
                 urllib3.exceptions.ProtocolError(
@@ -170,12 +167,12 @@ CONNECTION: Any = "hq"
                 )
             ),
             Reason.CONNECT,
-            r"the proxy does not connect to hq:4443 \(HTTP 407\)",
+            r"the proxy refused to connect to hq:4443 \(HTTP 407\)",
         ),
         (
             urllib3.exceptions.ProtocolError("x", urllib3.exceptions.IncompleteRead(1, 2)),
             Reason.CONNECT,
-            "before the answer was complete",
+            "before the response was complete",
         ),
         (ConnectionResetError(errno.ECONNRESET, "reset"), Reason.CONNECT, "no connection"),
         (http.client.LineTooLong("header line"), Reason.BAD_RESPONSE, "LineTooLong"),

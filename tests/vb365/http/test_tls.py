@@ -339,7 +339,7 @@ def test_a_proxy_that_refuses_is_a_connect_error_without_its_words_or_credential
     url = SecretUrl(f"http://user:hunter2@127.0.0.1:{front.port}")
     error = failure(transport("https://hq.example.com:4443", proxy_url=url))
     assert isinstance(error, ConnectError)
-    assert str(error) == "get: the proxy does not connect to hq.example.com:4443 (HTTP 407)"
+    assert str(error) == "get: the proxy refused to connect to hq.example.com:4443 (HTTP 407)"
     assert not error.sent
 
 
