@@ -64,7 +64,7 @@ def test_every_table_has_one_place() -> None:
 def test_the_table_of_keys_has_every_key_of_the_configuration() -> None:
     wanted = [f"{place}.{key}" if place else key for place, key in keys_below(ConfigFile)]
 
-    assert wanted == re.findall(r"^\| `(\S+)`", keys_table(), re.MULTILINE)
+    assert re.findall(r"^\| `(\S+)`", keys_table(), re.MULTILINE) == wanted
 
 
 def test_every_reason_is_explained() -> None:
@@ -110,7 +110,7 @@ def test_no_metric_is_told_of_that_does_not_exist(page: Path) -> None:
 def test_every_alert_that_is_told_of_exists() -> None:
     told = {name for page in PAGES for name in re.findall(r"\bVb365[A-Z]\w+", text_of(page))}
 
-    assert {alert.name for alert in alerts()} == told
+    assert told == {alert.name for alert in alerts()}
 
 
 @by_page
@@ -120,8 +120,9 @@ def test_configurations_that_are_shown_can_be_used(page: Path, tmp_path: Path) -
             with pytest.raises(ConfigError) as caught:
                 parse_config(shown, directory=tmp_path)
             # Nothing is wrong but that their files are not here.
-            assert {"ca_file", "password_file"} == {
-                problem.place.rpartition(".")[2] for problem in caught.value.problems
+            assert {problem.place.rpartition(".")[2] for problem in caught.value.problems} == {
+                "ca_file",
+                "password_file",
             }
             assert all("cannot be read" in problem.message for problem in caught.value.problems)
 

@@ -93,7 +93,7 @@ def test_the_source_is_the_line_that_logs() -> None:
     first, second = (re.search(r"source=test_logs\.py:(\d+)", line) for line in lines.take())
     assert first is not None
     assert second is not None
-    assert int(first[1]) + 1 == int(second[1])
+    assert int(second[1]) == int(first[1]) + 1
 
 
 def test_a_logger_made_before_logging_was_set_up_writes_the_same() -> None:
@@ -134,7 +134,7 @@ def test_events_below_the_level_are_not_written(level: LogLevel, written: list[s
         log.error("x")
         log.critical("x")
 
-        assert written == [line.split()[1].removeprefix("level=") for line in lines.take()]
+        assert [line.split()[1].removeprefix("level=") for line in lines.take()] == written
 
 
 def test_the_level_can_be_changed_while_running() -> None:
@@ -178,7 +178,7 @@ def test_values_in_logfmt_are_quoted_where_they_need_it(value: object, written: 
 
     structlog.get_logger().info("x", key=value)
 
-    assert f"x key={written}" == lines.rest()
+    assert lines.rest() == f"x key={written}"
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_values_in_json_are_json(value: object, written: object) -> None:
     assert line.isascii()
     fields = json.loads(line)
     assert list(fields) == ["time", "level", "source", "msg", "key"]
-    assert ("INFO", "x", written) == (fields["level"], fields["msg"], fields["key"])
+    assert (fields["level"], fields["msg"], fields["key"]) == ("INFO", "x", written)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -27,7 +27,7 @@ def test_it_names_every_locked_dependency_with_its_version_and_its_hashes(bom: B
 
     assert len(locked) > 10
     assert all(hashes for _, _, hashes in locked)
-    assert locked == {
+    assert {
         (
             component.name,
             component.version,
@@ -38,14 +38,14 @@ def test_it_names_every_locked_dependency_with_its_version_and_its_hashes(bom: B
             ),
         )
         for component in bom.components
-    }
+    } == locked
 
 
 def test_it_is_of_this_version_of_the_exporter(bom: Bom) -> None:
     exporter = bom.metadata.component
 
     assert exporter is not None
-    assert ("vb365-restore-exporter", __version__) == (exporter.name, exporter.version)
+    assert (exporter.name, exporter.version) == ("vb365-restore-exporter", __version__)
     (licence,) = exporter.licenses
     assert isinstance(licence, DisjunctiveLicense)
     assert licence.id == "Apache-2.0"
@@ -60,12 +60,12 @@ def test_it_tells_who_needs_whom_down_from_the_exporter(bom: Bom) -> None:
         for one in bom.dependencies
     }
 
-    assert direct == needs.pop("exporter")
+    assert needs.pop("exporter") == direct
     reached, found = direct, set[str]()
     while reached:
         found |= reached
         reached = set().union(*(needs[name] for name in reached)) - found
-    assert {one.name for one in bom.components} == found
+    assert found == {one.name for one in bom.components}
 
 
 def test_it_is_valid_and_can_be_read_by_others(bom: Bom) -> None:
@@ -73,7 +73,7 @@ def test_it_is_valid_and_can_be_read_by_others(bom: Bom) -> None:
 
     document = json.loads(text)
     assert (document["bomFormat"], document["specVersion"]) == ("CycloneDX", "1.6")
-    assert {one.purl for one in bom.components} == {one.purl for one in from_json(text).components}
+    assert {one.purl for one in from_json(text).components} == {one.purl for one in bom.components}
 
 
 def test_one_that_is_not_valid_is_not_written() -> None:

@@ -73,9 +73,9 @@ def test_the_rules_and_the_prometheus_that_loads_them_are_valid() -> None:
     checked = promtool("check", "config", DEPLOY / "prometheus" / "prometheus.yml")
 
     assert checked.returncode == 0, checked.stderr
-    assert {path.name for path in RULES.glob("*.yml")} == set(
-        re.findall(r"Checking .*/rules/(.+)\n  SUCCESS", checked.stdout)
-    )
+    assert set(re.findall(r"Checking .*/rules/(.+)\n  SUCCESS", checked.stdout)) == {
+        path.name for path in RULES.glob("*.yml")
+    }
 
 
 @pytest.mark.slow
@@ -89,7 +89,7 @@ def test_the_rules_do_what_their_test_says(path: Path) -> None:
 def test_every_alert_has_a_test_of_its_own() -> None:
     tested = {path.name.partition(".")[0] for path in TEST_FILES}
 
-    assert {alert.name for alert in ALERTS} | {"recording"} == tested
+    assert tested == {alert.name for alert in ALERTS} | {"recording"}
 
 
 @pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: path.name)
@@ -165,9 +165,9 @@ def test_the_tests_are_made_of_series_as_the_exporter_has_them() -> None:
         name, _, selector = series.partition("{")
         labels = set(matchers(selector)) - TARGET_LABELS
         if name == "up":
-            assert set() == labels, series
+            assert labels == set(), series
         elif name in RECORDED:
-            assert {"type"} == labels, series
+            assert labels == {"type"}, series
         else:
             # Prometheus has no empty labels: no organization is no label.
             assert labels in (EXPOSED[name], EXPOSED[name] - {"organization"}), series
@@ -214,7 +214,7 @@ def test_an_alert_says_all_that_whoever_is_woken_needs(alert: Alert) -> None:
     assert re.fullmatch(r"Vb365([A-Z][a-z]+)+", alert.name)
     assert alert.severity in SEVERITIES
     assert DURATION.fullmatch(alert.rule["for"])
-    assert {"summary", "description", "runbook_url"} == set(alert.annotations)
+    assert set(alert.annotations) == {"summary", "description", "runbook_url"}
     for text in (alert.annotations["summary"], alert.annotations["description"]):
         assert text.endswith(".")
         assert "\n" not in text

@@ -68,7 +68,7 @@ def test_the_linter_finds_only_that_images_are_pinned_by_version_alone(
     )
 
     found = json.loads(linted.stdout)["findings"]
-    assert {"CL-0019"} == {one["rule_id"] for one in found}, found
+    assert {one["rule_id"] for one in found} == {"CL-0019"}, found
 
 
 @every_service
@@ -174,6 +174,6 @@ def test_the_real_exporter_is_given_a_configuration_and_a_secret() -> None:
     (flag,) = service["command"]
     (volume,) = service["volumes"]
     _, target, mode = volume.rsplit(":", 2)
-    assert f"--config.file={target}/config.yaml" == flag
+    assert flag == f"--config.file={target}/config.yaml"
     assert mode == "ro"
     assert service["secrets"] == list(load_yaml(REAL)["secrets"])

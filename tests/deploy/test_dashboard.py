@@ -121,8 +121,8 @@ def test_a_table_names_every_column_and_hides_the_time(panel: dict[str, Any]) ->
     assert merge["id"] == "merge"
     assert organize["options"]["excludeByName"] == {"Time": True}
     assert named == sorted(order, key=order.__getitem__)
-    assert [f"Value #{target['refId']}" for target in panel["targets"]] == [
-        name for name in named if name.startswith("Value #")
+    assert [name for name in named if name.startswith("Value #")] == [
+        f"Value #{target['refId']}" for target in panel["targets"]
     ]
     labels = {name for name in named if not name.startswith("Value #")}
     for target in panel["targets"]:
@@ -145,7 +145,7 @@ def test_panels_do_not_overlap_and_fill_the_width() -> None:
     assert len(panels) == len(cells)
     assert [pair for pair in combinations(cells, 2) if cells[pair[0]] & cells[pair[1]]] == []
     taken = set[tuple[int, int]]().union(*cells.values())
-    assert {(x, y) for x in range(24) for y in range(max(y for _, y in taken) + 1)} == taken
+    assert taken == {(x, y) for x in range(24) for y in range(max(y for _, y in taken) + 1)}
 
 
 def test_every_type_and_result_has_a_word_and_a_colour() -> None:
@@ -153,9 +153,9 @@ def test_every_type_and_result_has_a_word_and_a_colour() -> None:
 
     assert set(SessionType) == set(TYPES)
     assert set(SessionResult) == set(RESULTS)
-    assert [f"{text} : {value}" for value, (text, _) in TYPES.items()] == variable["query"].split(
-        ", "
-    )
+    assert variable["query"].split(", ") == [
+        f"{text} : {value}" for value, (text, _) in TYPES.items()
+    ]
 
 
 def test_annotations_stand_on_the_charts_of_sessions() -> None:
@@ -166,9 +166,9 @@ def test_annotations_stand_on_the_charts_of_sessions() -> None:
         if panel["type"] == "timeseries" and panel["gridPos"]["y"] < 10
     ]
 
-    assert [{"exclude": False, "ids": charts}] * 2 == [
-        one["filter"] for one in shipped["annotations"]["list"]
-    ]
+    assert [one["filter"] for one in shipped["annotations"]["list"]] == [
+        {"exclude": False, "ids": charts}
+    ] * 2
 
 
 def test_provisioning_loads_the_dashboards_and_the_data_source_they_ask() -> None:
@@ -188,6 +188,6 @@ def test_provisioning_loads_the_dashboards_and_the_data_source_they_ask() -> Non
     assert source["isDefault"]
     assert scrape["global"]["scrape_interval"] == source["jsonData"]["timeInterval"]
     assert provider["type"] == "file"
-    assert [JSON_FILE.name] == [file.name for file in (GRAFANA / "dashboards").iterdir()]
-    assert f"{UID}.json" == JSON_FILE.name
+    assert [file.name for file in (GRAFANA / "dashboards").iterdir()] == [JSON_FILE.name]
+    assert JSON_FILE.name == f"{UID}.json"
     assert dashboard()["uid"] == UID

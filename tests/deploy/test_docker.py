@@ -71,7 +71,7 @@ def test_what_is_copied_exists_and_is_all_that_the_build_is_given() -> None:
     copied = {source for step in copies for source in step.copy_arguments()[0]}
 
     assert ignored == "*"
-    assert {f"!{source}" for source in copied} | {"**/__pycache__"} == set(admitted)
+    assert set(admitted) == {f"!{source}" for source in copied} | {"**/__pycache__"}
     assert [source for source in copied if not (ROOT / source).exists()] == []
 
 
@@ -137,7 +137,7 @@ def test_the_health_is_what_the_page_says_or_that_it_refuses_strangers(
         thread = Thread(target=server.serve_forever)
         thread.start()
         try:
-            assert verdict == health(f"--web.listen-address=127.0.0.1:{server.server_port}")
+            assert health(f"--web.listen-address=127.0.0.1:{server.server_port}") == verdict
         finally:
             server.shutdown()
             thread.join()

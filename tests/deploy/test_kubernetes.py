@@ -58,7 +58,7 @@ def one(kind: str, directory: str = BASE) -> Manifest:
 
 
 def test_there_are_a_base_and_overlays() -> None:
-    assert {BASE, SHARDED, AUTHENTICATED} == set(DIRECTORIES)
+    assert set(DIRECTORIES) == {BASE, SHARDED, AUTHENTICATED}
 
 
 @everywhere
@@ -87,7 +87,7 @@ def test_a_path_that_a_flag_names_is_mounted(directory: str) -> None:
 
     for file in (flags.config_file, flags.web_config_file):
         assert file is None or str(file.parent) in mounted
-    assert volumes == set(mounted.values())
+    assert set(mounted.values()) == volumes
 
 
 @everywhere
@@ -103,7 +103,7 @@ def test_service_probes_and_policy_meet_at_the_port_the_exporter_listens_on(
 
     assert port["containerPort"] == address.port == served["port"]
     assert port["name"] == served["targetPort"] == served["name"] == scraped["port"]
-    assert [{"port": port["name"]}] == let_in["ports"]
+    assert let_in["ports"] == [{"port": port["name"]}]
     assert only["livenessProbe"]["httpGet"]["path"] == "/-/healthy"
     assert only["readinessProbe"]["httpGet"]["path"] == "/-/ready"
     assert port["name"] == only["livenessProbe"]["httpGet"]["port"]
@@ -120,10 +120,10 @@ def test_everything_selects_the_pods_of_the_exporter(directory: str) -> None:
     labels = workload["spec"]["template"]["metadata"]["labels"]
     monitor = one("ServiceMonitor", directory)["spec"]["selector"]["matchLabels"]
 
-    assert labels == workload["spec"]["selector"]["matchLabels"]
-    assert labels == one("Service", directory)["spec"]["selector"]
-    assert labels == one("NetworkPolicy", directory)["spec"]["podSelector"]["matchLabels"]
-    assert monitor == one("Service", directory)["metadata"]["labels"]
+    assert workload["spec"]["selector"]["matchLabels"] == labels
+    assert one("Service", directory)["spec"]["selector"] == labels
+    assert one("NetworkPolicy", directory)["spec"]["podSelector"]["matchLabels"] == labels
+    assert one("Service", directory)["metadata"]["labels"] == monitor
 
 
 def test_the_base_is_complete() -> None:
@@ -150,7 +150,7 @@ def test_the_rules_are_those_of_prometheus(tmp_path: Path) -> None:
     groups = [group for path in sorted(RULES.glob("*.yml")) for group in load_yaml(path)["groups"]]
 
     assert rendered() == MANIFEST.read_text(encoding="utf-8"), "run: make manifests"
-    assert groups == one("PrometheusRule")["spec"]["groups"]
+    assert one("PrometheusRule")["spec"]["groups"] == groups
     assert "SUCCESS" in check_rules(one("PrometheusRule"), tmp_path / "rules.yml")
 
 
@@ -160,8 +160,8 @@ def test_the_pods_of_the_stateful_set_are_all_the_shards() -> None:
 
     shards = [options(made(SHARDED), ordinal) for ordinal in range(replicas)]
 
-    assert [(ordinal, replicas) for ordinal in range(replicas)] == [
-        (shard.shard, shard.total_shards) for shard in shards
+    assert [(shard.shard, shard.total_shards) for shard in shards] == [
+        (ordinal, replicas) for ordinal in range(replicas)
     ]
     assert workload["spec"]["serviceName"] == one("Service", SHARDED)["metadata"]["name"]
     assert one("Service", SHARDED)["spec"]["clusterIP"] == "None"
@@ -177,8 +177,8 @@ def test_with_web_authentication_probes_and_prometheus_show_who_they_are() -> No
         assert asked["scheme"] == "HTTPS"
         assert [header["name"] for header in asked["httpHeaders"]] == ["Authorization"]
     assert scraped["scheme"] == "https"
-    assert {"username", "password"} == set(scraped["basicAuth"])
-    assert {"ca", "serverName"} == set(scraped["tlsConfig"])
+    assert set(scraped["basicAuth"]) == {"username", "password"}
+    assert set(scraped["tlsConfig"]) == {"ca", "serverName"}
 
 
 def built(tmp_path: Path, kustomization: str) -> list[Manifest]:
@@ -214,7 +214,7 @@ def test_an_overlay_as_in_the_readme_has_its_own_namespace_image_and_configurati
     (config,) = of_kind(manifests, "ConfigMap")
     (mounted,) = (one for one in pod(manifests)["volumes"] if one["name"] == "config")
     assert list(schema_problems(manifests)) == []
-    assert {"vb365"} == {manifest["metadata"]["namespace"] for manifest in manifests}
+    assert {manifest["metadata"]["namespace"] for manifest in manifests} == {"vb365"}
     assert container(manifests)["image"] == "registry.example.com/vb365-restore-exporter:0.1.0"
-    assert {"config.yaml": example} == config["data"]
+    assert config["data"] == {"config.yaml": example}
     assert config["metadata"]["name"] == mounted["configMap"]["name"]

@@ -32,7 +32,7 @@ def test_every_alert_has_its_runbook_and_every_runbook_its_alert() -> None:
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
 def test_the_runbook_url_leads_to_the_runbook(alert: Alert) -> None:
-    assert RUNBOOKS / f"{alert.name}.md" == DEPLOY.parent / alert.annotations["runbook_url"]
+    assert DEPLOY.parent / alert.annotations["runbook_url"] == RUNBOOKS / f"{alert.name}.md"
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
@@ -88,9 +88,9 @@ def test_the_urls_can_be_moved_as_the_rules_say(tmp_path: Path) -> None:
     subprocess.run([sed, *shlex.split(command)[1:]], cwd=tmp_path, check=True)
 
     moved = yaml.safe_load((tmp_path / shipped.name).read_text(encoding="utf-8"))
-    assert [f"https://wiki.example.com/vb365/{alert.name}.md" for alert in ALERTS] == [
+    assert [
         rule["annotations"]["runbook_url"]
         for group in moved["groups"]
         for rule in group["rules"]
         if "alert" in rule
-    ]
+    ] == [f"https://wiki.example.com/vb365/{alert.name}.md" for alert in ALERTS]

@@ -110,7 +110,7 @@ def test_without_the_socket_the_service_may_open_the_port_that_it_listens_on() -
     (address,) = options.web_listen_address
     assert not options.web_systemd_socket
     assert service["SocketBindDeny"] == ["any"]
-    assert [f"tcp:{address.port}"] == service["SocketBindAllow"]
+    assert service["SocketBindAllow"] == [f"tcp:{address.port}"]
 
 
 def test_with_the_socket_the_service_opens_no_port(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,5 +123,5 @@ def test_with_the_socket_the_service_opens_no_port(monkeypatch: pytest.MonkeyPat
     assert options.web_systemd_socket
     assert service["SocketBindDeny"] == ["any"]
     assert service["SocketBindAllow"] == []
-    assert [str(parse([]).web_listen_address[0].port)] == settings(SOCKET)["ListenStream"]
+    assert settings(SOCKET)["ListenStream"] == [str(parse([]).web_listen_address[0].port)]
     assert SOCKET.name in service["Requires"]

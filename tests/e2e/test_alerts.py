@@ -111,7 +111,7 @@ def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) ->
                 "firing",
                 session_id=hangs,
             )
-            assert {
+            assert told.labels == {
                 "alertname": "Vb365RestoreSessionLeftOpen",
                 "severity": "warning",
                 "job": "vb365",
@@ -119,11 +119,11 @@ def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) ->
                 "organization": CONTOSO,
                 "type": "Vet",
                 "session_id": hangs,
-            } == told.labels
+            }
             described = f"Restore session {hangs} (Vet) of organization {CONTOSO}"
             assert told.annotations["description"].startswith(described)
             runbook = "deploy/runbooks/Vb365RestoreSessionLeftOpen.md"
-            assert runbook == told.annotations["runbook_url"]
+            assert told.annotations["runbook_url"] == runbook
             webhook.wait_for(
                 ["operators"], "Vb365RestoreSessionLeftOpen", "firing", session_id=stays
             )
@@ -132,7 +132,7 @@ def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) ->
             fails = world.add_session(organization=CONTOSO, type="Vesp")
             world.finish(fails, "Failed")
             failed = told = webhook.wait_for(["contoso", "on-call"], "Vb365RestoreFailed", "firing")
-            assert {
+            assert told.labels == {
                 "alertname": "Vb365RestoreFailed",
                 "severity": "critical",
                 "job": "vb365",
@@ -141,7 +141,7 @@ def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) ->
                 "type": "Vesp",
                 "session_id": fails,
                 "result": "Failed",
-            } == told.labels
+            }
 
             # The Explorer is closed.
             world.finish(hangs)
@@ -151,7 +151,7 @@ def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) ->
                 "resolved",
                 session_id=hangs,
             )
-            assert left_open.labels == over.labels
+            assert over.labels == left_open.labels
 
             # The server goes down for longer than its data is shown.
             simulator.faults.set("connection_refused")
@@ -169,25 +169,25 @@ def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) ->
             )
             simulator.faults.clear()
             over = webhook.wait_for(["on-call"], "Vb365Unreachable", "resolved")
-            assert told.labels == over.labels
+            assert over.labels == told.labels
 
             # The exporter is killed.
             exporter.kill()
             told = webhook.wait_for(["on-call"], "Vb365ExporterAbsent", "firing")
-            assert {
+            assert told.labels == {
                 "alertname": "Vb365ExporterAbsent",
                 "severity": "critical",
                 "job": "vb365",
                 "instance": address,
-            } == told.labels
+            }
 
             with running_process(command, tmp_path / "exporter.again.log"):
                 over = webhook.wait_for(["on-call"], "Vb365ExporterAbsent", "resolved")
-                assert told.labels == over.labels
+                assert over.labels == told.labels
 
                 # An hour (24 seconds here) after its end the failure is over, told once and by its session only.
                 over = webhook.wait_for(["contoso", "on-call"], "Vb365RestoreFailed", "resolved")
-                assert failed.labels == over.labels
+                assert over.labels == failed.labels
                 assert [
                     one
                     for one in webhook.notifications("Vb365RestoreFailed", "firing")
@@ -210,7 +210,7 @@ def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) ->
                 assert prometheus.query(f"ALERTS{of_stays}")
 
                 # And nobody was told of anything else.
-                assert {
+                assert webhook.summary() == {
                     (alert, status, receiver)
                     for alert, receivers in {
                         "Vb365RestoreSessionLeftOpen": ("contoso", "operators"),
@@ -220,7 +220,7 @@ def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) ->
                     }.items()
                     for receiver in receivers
                     for status in ("firing", "resolved")
-                } == webhook.summary()
+                }
 
 
 def test_every_alert_fires_on_what_a_real_exporter_says(tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_every_alert_fires_on_what_a_real_exporter_says(tmp_path: Path) -> None:
                 wait_until(all_fired, "every alert", 60)
             except AssertionError:
                 pytest.fail(f"never fired: {sorted(wanted - fired)}")
-            assert wanted == fired
+            assert fired == wanted
             assert rule_errors(prometheus) == []
             for alert in alerts():
                 for query in alert.runbook_queries():

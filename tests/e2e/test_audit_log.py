@@ -122,13 +122,13 @@ def test_polling_once_again_writes_nothing_again_but_what_has_happened_since(
         flags = (f"--config.file={config}", f"--audit.log-file={audit}", "--log.level=warn")
         command = (*flags, "--once")
         assert (run_exporter(*command).returncode, run_exporter(*command).stderr) == (0, "")
-        assert [(stays, STARTED)] == events(audit)
+        assert events(audit) == [(stays, STARTED)]
 
         world.finish(stays)
         assert run_exporter(*command).returncode == 0
         assert run_exporter(*command).returncode == 0
 
-    assert [(stays, STARTED), (stays, ENDED)] == events(audit)
+    assert events(audit) == [(stays, STARTED), (stays, ENDED)]
 
 
 def test_what_was_written_before_the_exporter_was_killed_is_not_written_again(
@@ -152,7 +152,7 @@ def test_what_was_written_before_the_exporter_was_killed_is_not_written_again(
             assert process.wait(10) == 0
 
     assert len(events(audit)) == 3
-    assert both | {(ends, ENDED)} == set(events(audit))
+    assert set(events(audit)) == both | {(ends, ENDED)}
 
 
 def test_a_file_that_cannot_grow_stops_nothing_and_gets_what_it_missed_once(
@@ -192,4 +192,4 @@ def test_a_file_that_cannot_grow_stops_nothing_and_gets_what_it_missed_once(
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, room)
         wait_until(lambda: len(events(audit)) == 3, "what was missed is written", 60)
 
-    assert [(first, STARTED), (first, ENDED), (second, STARTED)] == events(audit)
+    assert events(audit) == [(first, STARTED), (first, ENDED), (second, STARTED)]

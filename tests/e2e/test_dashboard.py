@@ -136,7 +136,7 @@ def test_a_session_counts_once_however_many_scrape_the_exporter(scene: Scene, na
     query = by_name[name]
     wait_until(lambda: scene.last(query, **selected) != [], query.expression, WITHIN_SECONDS)
 
-    assert [SHOWN[name]] == scene.last(query, **selected)
+    assert scene.last(query, **selected) == [SHOWN[name]]
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_a_running_exporter_is_healthy_and_a_stopped_one_is_not(
     with running_process(command, tmp_path / "log") as exporter:
         wait_until(lambda: health(exporter.pid)[0] == 0, "healthy", pause_seconds=0.2)
         for _ in range(3):
-            assert (0, why) == health(exporter.pid)
+            assert health(exporter.pid) == (0, why)
 
         exporter.terminate()
         exporter.wait()

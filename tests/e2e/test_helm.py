@@ -104,10 +104,10 @@ def test_flags_are_those_of_the_exporter_and_what_they_name_is_mounted(values: s
         mount["mountPath"]: mount["name"] for mount in container(made(values))["volumeMounts"]
     }
 
-    assert flags.demo == given(values)["demo"]
+    assert given(values)["demo"] == flags.demo
     assert flags.demo or str(flags.config_file.parent) in mounted
     assert flags.web_config_file is None or str(flags.web_config_file.parent) in mounted
-    assert {volume["name"] for volume in pod(made(values))["volumes"]} == set(mounted.values())
+    assert set(mounted.values()) == {volume["name"] for volume in pod(made(values))["volumes"]}
     assert not flags.demo or "/tmp" in mounted  # noqa: S108 - a path in the container
 
 
@@ -173,7 +173,7 @@ def test_the_configuration_arrives_as_it_was_given(values: str, tmp_path: Path) 
     )
     wanted = given(values)["config"]
 
-    assert wanted == yaml.safe_load(text)
+    assert yaml.safe_load(text) == wanted
     for server in wanted["servers"]:
         for key, path in server["auth"].items():
             if key.endswith("_file"):
@@ -190,8 +190,8 @@ def test_the_pods_of_the_stateful_set_are_all_the_shards() -> None:
     shards = [options(made("sharded"), ordinal) for ordinal in range(replicas)]
 
     assert replicas == 3
-    assert [(ordinal, replicas) for ordinal in range(replicas)] == [
-        (shard.shard, shard.total_shards) for shard in shards
+    assert [(shard.shard, shard.total_shards) for shard in shards] == [
+        (ordinal, replicas) for ordinal in range(replicas)
     ]
     assert one("Service", "sharded")["spec"]["clusterIP"] == "None"
     assert workload["spec"]["serviceName"] == one("Service", "sharded")["metadata"]["name"]
@@ -202,14 +202,14 @@ def test_probes_pass_the_authentication_in_the_way_that_is_chosen() -> None:
     executed = container(made("client-certificates"))
 
     for probe, path in (("livenessProbe", "/-/healthy"), ("readinessProbe", "/-/ready")):
-        assert {
+        assert shown[probe]["httpGet"] == {
             "path": path,
             "port": "http-metrics",
             "scheme": "HTTPS",
             "httpHeaders": [
                 {"name": "Authorization", "value": "Basic cHJvYmU6Y2hhbmdlLW1l"},
             ],
-        } == shown[probe]["httpGet"]
+        }
         assert executed[probe]["exec"]["command"][-1] == "/opt/exporter/healthcheck.py"
         assert "httpGet" not in executed[probe]
 
@@ -218,7 +218,7 @@ def test_the_rules_are_those_of_prometheus(tmp_path: Path) -> None:
     groups = [group for path in sorted(RULES.glob("*.yml")) for group in load_yaml(path)["groups"]]
     rule = one("PrometheusRule", "real")
 
-    assert groups == rule["spec"]["groups"]
+    assert rule["spec"]["groups"] == groups
     assert "SUCCESS" in check_rules(rule, tmp_path / "rules.yml")
 
 
@@ -226,13 +226,13 @@ def test_thresholds_can_be_ones_own_and_runbooks_elsewhere(tmp_path: Path) -> No
     rule = one("PrometheusRule", "client-certificates")
     made_of = [each for group in rule["spec"]["groups"] for each in group["rules"]]
 
-    assert [f"https://wiki.example.com/vb365/{alert.name}.md" for alert in alerts()] == [
-        each["annotations"]["runbook_url"] for each in made_of if "alert" in each
+    assert [each["annotations"]["runbook_url"] for each in made_of if "alert" in each] == [
+        f"https://wiki.example.com/vb365/{alert.name}.md" for alert in alerts()
     ]
     thresholds = {
         each["record"] for each in load_yaml(RULES / "vb365-thresholds.yml")["groups"][0]["rules"]
     }
-    assert set() == thresholds & {each.get("record") for each in made_of}
+    assert thresholds & {each.get("record") for each in made_of} == set()
     check_rules(rule, tmp_path / "rules.yml")
 
 
@@ -244,7 +244,7 @@ def test_the_dashboard_is_where_grafanas_sidecar_looks() -> None:
     )
 
     shipped = {path.name: path.read_text(encoding="utf-8") for path in DASHBOARDS.iterdir()}
-    assert shipped == config_map["data"]
+    assert config_map["data"] == shipped
 
 
 @pytest.mark.parametrize(
@@ -312,15 +312,15 @@ def test_the_sets_of_values_try_every_value() -> None:
 
     # Those are the same for everybody: restricted Pod Security, and what an exporter needs.
     left = {"nameOverride", "podSecurityContext", "securityContext", "resources"}
-    assert set(load_yaml(CHART / "values.yaml")) - left == tried
+    assert tried == set(load_yaml(CHART / "values.yaml")) - left
 
 
 def test_versions_are_those_of_the_exporter() -> None:
     chart = load_yaml(CHART / "Chart.yaml")
 
     assert __version__ == chart["version"] == chart["appVersion"]
-    assert f"vb365-restore-exporter:{__version__}" == container(made("demo"))["image"]
-    assert f"vb365-restore-exporter:{__version__}" == container(kustomize("base"))["image"]
+    assert container(made("demo"))["image"] == f"vb365-restore-exporter:{__version__}"
+    assert container(kustomize("base"))["image"] == f"vb365-restore-exporter:{__version__}"
 
 
 @every_set

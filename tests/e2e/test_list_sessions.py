@@ -39,7 +39,7 @@ def test_the_whole_history_is_listed_running_first_whatever_the_configuration_fo
     assert (listed.returncode, listed.stderr) == (0, "")
     head, *rows = listed.stdout.splitlines()
     assert head.split() == ["ID", "ORGANIZATION", "TYPE", "STATE", "RESULT", "CREATED", "DURATION"]
-    assert [session.id for session in truth] == [row.partition(" ")[0] for row in rows]
+    assert [row.partition(" ")[0] for row in rows] == [session.id for session in truth]
 
 
 def test_scripts_get_one_array_with_the_sessions_of_all_servers(tmp_path: Path) -> None:
@@ -51,8 +51,8 @@ def test_scripts_get_one_array_with_the_sessions_of_all_servers(tmp_path: Path) 
 
     told = json.loads(listed.stdout)
     assert listed.returncode == 0
-    assert {("hq", session.id, session.state) for session in world.sessions()} == {
-        (one["server"], one["id"], one["state"]) for one in told[:-1]
+    assert {(one["server"], one["id"], one["state"]) for one in told[:-1]} == {
+        ("hq", session.id, session.state) for session in world.sessions()
     }
     assert (told[-1]["server"], told[-1]["organization"]) == ("branch", "Contoso\ufffd[2J")
 
@@ -66,11 +66,13 @@ def test_a_server_that_fails_is_told_and_the_others_are_printed(tmp_path: Path) 
         array = run_exporter(f"--config.file={config}", "--list-sessions=json")
 
     assert table.returncode == 1
-    assert ["branch:", "ID", found] == [
-        line.partition(" ")[0] for line in table.stdout.splitlines()
+    assert [line.partition(" ")[0] for line in table.stdout.splitlines()] == [
+        "branch:",
+        "ID",
+        found,
     ]
     assert array.returncode == 1
-    assert [found] == [one["id"] for one in json.loads(array.stdout)]
+    assert [one["id"] for one in json.loads(array.stdout)] == [found]
     for listed in (table, array):
         assert 'msg="cannot list restore sessions" server=hq reason=forbidden' in listed.stderr
 
@@ -103,8 +105,8 @@ def test_a_session_that_comes_twice_is_listed_once_and_one_that_cannot_be_read_i
         simulator.faults.set("missing_fields", route="list", session_id=older)
         damaged = run_exporter(*command)
 
-    assert [newer, older] == [one["id"] for one in json.loads(twice.stdout)]
-    assert [newer] == [one["id"] for one in json.loads(damaged.stdout)]
+    assert [one["id"] for one in json.loads(twice.stdout)] == [newer, older]
+    assert [one["id"] for one in json.loads(damaged.stdout)] == [newer]
     assert damaged.returncode == 0
     assert "records rejected" in damaged.stderr
     assert "server=hq reason=missing_field records=1" in damaged.stderr

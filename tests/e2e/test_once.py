@@ -120,7 +120,7 @@ def test_the_output_file_is_replaced_also_by_the_truth_about_a_failed_poll(tmp_p
     assert value(first, "vb365_up", server="hq") == 1
     assert (bad.returncode, bad.stdout) == (1, "")
     assert value(file.read_text(), "vb365_up", server="hq") == 0
-    assert [file] == list(folder.iterdir())
+    assert list(folder.iterdir()) == [file]
 
 
 def test_a_file_that_cannot_be_written_is_told_before_any_server_is_asked(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_signal_abandons_the_poll_logs_out_and_leaves_the_old_file(
 
     assert "nothing written" in log.read_text()
     assert file.read_text() == "old\n"
-    assert [file] == list(folder.iterdir())
+    assert list(folder.iterdir()) == [file]
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

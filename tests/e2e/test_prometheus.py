@@ -54,11 +54,12 @@ def test_the_first_failed_restore_of_an_organization_is_seen(tmp_path: Path) -> 
             recent = (
                 'time() - vb365_restore_sessions_last_end_timestamp_seconds{result="Failed"} < 300'
             )
-            assert {"known.example", "new.example"} == {
-                found["metric"]["organization"] for found in prometheus.query(recent)
+            assert {found["metric"]["organization"] for found in prometheus.query(recent)} == {
+                "known.example",
+                "new.example",
             }
             shown = prometheus.query('vb365_restore_session_result{result="Failed"} == 1')
-            assert failed == {found["metric"]["session_id"] for found in shown}
+            assert {found["metric"]["session_id"] for found in shown} == failed
             assert prometheus.query("up == 0") == []
 
 

@@ -35,13 +35,13 @@ def test_each_server_is_polled_by_one_of_three_instances_and_a_fourth_only_takes
         with instances(servers, tmp_path, total_shards=4) as four:
             of_four = servers_up(four)
 
-    assert servers.names == set().union(*of_three)
+    assert set().union(*of_three) == servers.names
     assert sum(map(len, of_three)) == SERVERS
     assert all(of_three)
-    assert dict.fromkeys(servers.names, 1) == logins
-    assert dict.fromkeys(servers.names, "1") == {
-        one["metric"]["server"]: one["value"][1] for one in seen
-    }
-    assert servers.names == set().union(*of_four)
+    assert logins == dict.fromkeys(servers.names, 1)
+    assert {one["metric"]["server"]: one["value"][1] for one in seen} == dict.fromkeys(
+        servers.names, "1"
+    )
+    assert set().union(*of_four) == servers.names
     takers = {new for _, new in moved_servers(of_three, of_four).values()}
-    assert {3} == takers
+    assert takers == {3}

@@ -37,8 +37,8 @@ def test_each_of_two_shards_polls_its_own_servers(tmp_path: Path) -> None:
         ]
 
     for name, text in zip(names, shown, strict=True):
-        assert [f'vb365_up{{server="{name}"}} 1.0'] == [
-            line for line in text.splitlines() if line.startswith("vb365_up{")
+        assert [line for line in text.splitlines() if line.startswith("vb365_up{")] == [
+            f'vb365_up{{server="{name}"}} 1.0'
         ]
 
 
@@ -62,9 +62,9 @@ def test_a_shard_without_servers_says_so_and_is_healthy_and_ready(tmp_path: Path
             }
         asked = simulator.requests
 
-    assert dict.fromkeys(answers, 200) == {
-        path: answer.status_code for path, answer in answers.items()
-    }
+    assert {path: answer.status_code for path, answer in answers.items()} == dict.fromkeys(
+        answers, 200
+    )
     assert "vb365_exporter_build_info" in answers["/metrics"].text
     assert "server=" not in answers["/metrics"].text
     assert not asked

@@ -81,8 +81,8 @@ def test_nothing_reaches_beyond_the_screen(tab: Tab, kind: str) -> None:
     with serve_page(FakeBackend(page=PAGES[kind]())) as url:
         for width in WIDTHS:
             tab.open(url, width=width)
-            assert width == tab.value("innerWidth")
-            assert width == tab.value("document.documentElement.scrollWidth")
+            assert tab.value("innerWidth") == width
+            assert tab.value("document.documentElement.scrollWidth") == width
             assert tab.value(BEYOND) == []
 
 
@@ -168,7 +168,7 @@ def test_the_tab_key_reaches_every_link_in_reading_order(tab: Tab, width: int) -
             tab.press_tab()
             visited.append(tab.value(FOCUS))
 
-        assert [[number, True] for number in range(links)] == visited
+        assert visited == [[number, True] for number in range(links)]
         places = tab.value(PLACES)
         assert sorted(places) == places
 
@@ -227,7 +227,7 @@ def test_the_page_asks_for_nothing_but_itself(tab: Tab) -> None:
     with serve_page(FakeBackend(page=trouble_page())) as url:
         tab.open(url)
 
-        assert [url] == tab.requested()
+        assert tab.requested() == [url]
         assert tab.complaints() == []
 
 
@@ -261,4 +261,4 @@ def test_the_pictures_of_the_readme_can_be_taken(browser: Browser, picture: Scre
     taken = take(browser, picture)
 
     assert taken[:4] == b"\x89PNG"
-    assert picture.width == int.from_bytes(taken[16:20])
+    assert int.from_bytes(taken[16:20]) == picture.width

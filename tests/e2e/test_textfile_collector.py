@@ -79,21 +79,21 @@ def test_the_series_arrive_through_node_exporter_and_the_file_has_no_errors(tmp_
         written = Scrape(file.read_text(encoding="utf-8"))
         assert of_vb365(written)
         assert of_vb365(written) == of_vb365(first)
-        assert {("node_textfile_scrape_error", frozenset[tuple[str, str]]()): 0.0} == {
-            key: value for key, value in first.samples.items() if "scrape_error" in key[0]
+        assert {key: value for key, value in first.samples.items() if "scrape_error" in key[0]} == {
+            ("node_textfile_scrape_error", frozenset[tuple[str, str]]()): 0.0
         }
-        assert [str(file)] == [
+        assert [
             dict(labels)["file"]
             for name, labels in first.samples
             if name == "node_textfile_mtime_seconds"
-        ]
+        ] == [str(file)]
         assert first.value("vb365_up", "hq") == 1
         state = {"Working": 1.0, "Stopped": 0.0}
-        assert state == {
+        assert {
             dict(labels)["state"]: value
             for (name, labels), value in first.samples.items()
             if name == "vb365_restore_session_state" and ("session_id", hangs) in labels
-        }
+        } == state
 
         world.finish(hangs, "Failed")
         assert run_exporter(*command).returncode == 0

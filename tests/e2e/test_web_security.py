@@ -270,11 +270,11 @@ def test_the_configuration_check_looks_at_the_web_configuration_too(tmp_path: Pa
     )
 
     places = [line.partition(": ")[0] for line in checked.stderr.splitlines()]
-    assert [
+    assert places == [
         str(tmp_path / "absent"),
         "basic_auth_users.alice",
         "http_server_config.http2",
-    ] == places
+    ]
     assert checked.returncode == 1
     assert "hunter2" not in checked.stderr
 

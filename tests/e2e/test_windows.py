@@ -82,7 +82,7 @@ def test_sessions_are_listed(tmp_path: Path) -> None:
         truth = {session.id for session in simulator.world.sessions()}
 
     assert listed.returncode == 0
-    assert truth == {one["id"] for one in json.loads(listed.stdout)}
+    assert {one["id"] for one in json.loads(listed.stdout)} == truth
 
 
 def test_a_socket_of_systemd_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_any_answers_end_in_a_success_or_a_typed_failure_and_in_true_scrapes(
 
     assert len(outcome.scrapes) == POLLS + 1
     for polls, scrape in enumerate(outcome.scrapes[:-1], start=1):
-        assert polls == scrape.total("vb365_polls_total")
+        assert scrape.total("vb365_polls_total") == polls
         check_truth(scrape, outcome)
         check_sums(scrape, script)
     for before, after in pairwise(outcome.scrapes[:-1]):

@@ -92,8 +92,8 @@ def test_a_change_asks_for_nothing_but_the_session_it_names(world: World) -> Non
         world.finish(others[7], "Failed")
         wait_until_failed(exporter, others[7])
 
-        assert asked + 1 == simulator.requests["GET", "get"]
-        assert lists == simulator.requests["GET", "list"]
+        assert simulator.requests["GET", "get"] == asked + 1
+        assert simulator.requests["GET", "list"] == lists
 
 
 def test_a_session_that_is_deleted_ends_with_nothing_asked(world: World) -> None:
@@ -115,7 +115,7 @@ def test_a_session_that_is_deleted_ends_with_nothing_asked(world: World) -> None
 
         assert exporter.value("vb365_change_feed_events_total", event="delete") == 2
         assert exporter.value(POLLS) == 2
-        assert asked == simulator.requests["GET", "get"]
+        assert simulator.requests["GET", "get"] == asked
         assert (started(exporter), finished(exporter)) == (0, 0)
 
 

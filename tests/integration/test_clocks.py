@@ -41,7 +41,7 @@ def test_a_wall_clock_that_is_set_by_a_day_changes_nothing_but_when_polls_were(
             system.set_seconds = seconds
             exporter.wait_for_polls("hq", 3)
 
-            assert before == exporter.lines("hq")
+            assert exporter.lines("hq") == before
             assert abs(system.time() - exporter.value(LAST_POLL)) < DAY_SECONDS / 2
 
 

@@ -57,17 +57,17 @@ def test_the_session_of_the_api_page_has_the_values_it_should_have() -> None:
         }
         ((duration_labels, duration),) = exporter.samples("vb365_restore_session_duration_seconds")
         assert labels == duration_labels
-        assert pytest.approx(3601.697, abs=0.0005) == duration
-        assert [
+        assert duration == pytest.approx(3601.697, abs=0.0005)
+        assert exporter.samples("vb365_restore_session_state") == [
             ({**labels, "state": "Working"}, 0),
             ({**labels, "state": "Stopped"}, 1),
-        ] == exporter.samples("vb365_restore_session_state")
-        assert [
+        ]
+        assert exporter.samples("vb365_restore_session_result") == [
             ({**labels, "result": "Success"}, 1),
             ({**labels, "result": "Warning"}, 0),
             ({**labels, "result": "Failed"}, 0),
-        ] == exporter.samples("vb365_restore_session_result")
-        assert [(labels, 0)] == exporter.samples("vb365_restore_session_processed_items")
+        ]
+        assert exporter.samples("vb365_restore_session_processed_items") == [(labels, 0)]
         assert exporter.samples("vb365_restore_session_found") == [
             ({"server": "hq", "session_id": REFERENCE}, 1)
         ]
@@ -122,10 +122,10 @@ def test_all_pages_are_read_and_a_session_left_open_a_month_ago_is_found() -> No
         shown = {
             labels["session_id"] for labels, _ in exporter.samples("vb365_restore_session_state")
         }
-        assert expected | {left_open} == shown
+        assert shown == expected | {left_open}
         oldest = exporter.samples("vb365_restore_sessions_oldest_working_start_timestamp_seconds")
-        assert [pytest.approx((now - timedelta(days=30)).timestamp(), abs=0.001)] == [
-            value for _, value in oldest
+        assert [value for _, value in oldest] == [
+            pytest.approx((now - timedelta(days=30)).timestamp(), abs=0.001)
         ]
 
 

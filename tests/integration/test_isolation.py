@@ -63,7 +63,7 @@ def test_whatever_state_a_server_is_in_the_other_is_polled_and_shown_as_if_it_we
             polls = exporter.polls("good")
 
             def two_more_polls() -> bool:
-                assert undisturbed == exporter.lines("good")
+                assert exporter.lines("good") == undisturbed
                 return exporter.polls("good") >= polls + 2
 
             wait_until(two_more_polls, "two more polls of the good server")
@@ -133,12 +133,12 @@ def test_a_session_that_can_never_be_got_ends_alone_when_it_is_stale_and_comes_b
 
             def ended() -> bool:
                 lines = exporter.lines("bad")
-                assert others == [line for line in sessions(lines) if lost not in line]
-                assert undisturbed == exporter.lines("good")
+                assert [line for line in sessions(lines) if lost not in line] == others
+                assert exporter.lines("good") == undisturbed
                 return {kept} == running(lines)
 
             wait_until(ended, "the end of the one session")
-            assert others == sessions(exporter.lines("bad"))
+            assert sessions(exporter.lines("bad")) == others
         finally:
             bad.faults.clear()
         wait_until(lambda: before == sessions(exporter.lines("bad")), "its return")

@@ -62,7 +62,7 @@ def test_a_poll_is_one_list_and_a_get_for_each_running_session_whatever_the_hist
         asked = server.requests()
 
     assert [history + 6] * 4 == [known, *again]
-    assert Counter(list=3, get=15) == asked
+    assert asked == Counter(list=3, get=15)
 
 
 def test_a_poll_of_a_server_without_sessions_is_one_list() -> None:
@@ -74,7 +74,7 @@ def test_a_poll_of_a_server_without_sessions_is_one_list() -> None:
             server.poll()
         asked = server.requests()
 
-    assert Counter(list=3) == asked
+    assert asked == Counter(list=3)
 
 
 @pytest.mark.parametrize(("new", "pages"), [(900, 1), (2_500, 3)])
@@ -89,8 +89,8 @@ def test_new_sessions_cost_a_page_for_each_thousand(new: int, pages: int) -> Non
         known = server.poll().sessions_known
         asked = server.requests()
 
-    assert 302 + new == known
-    assert Counter(list=pages, get=2) == asked
+    assert known == 302 + new
+    assert asked == Counter(list=pages, get=2)
 
 
 def test_many_running_sessions_are_confirmed_by_a_list_instead_of_one_by_one() -> None:
@@ -106,7 +106,7 @@ def test_many_running_sessions_are_confirmed_by_a_list_instead_of_one_by_one() -
 
     assert len(snapshot.running) == 400
     assert len({running.confirmed_at for running in snapshot.running}) == 1
-    assert Counter(list=2) == asked
+    assert asked == Counter(list=2)
 
 
 def test_many_configured_ids_are_looked_up_in_the_list_at_the_very_first_poll() -> None:
@@ -120,5 +120,5 @@ def test_many_configured_ids_are_looked_up_in_the_list_at_the_very_first_poll() 
 
     assert sum(one.found for one in found) == 2_000
     # Three pages hold them all; none of them is asked for by id.
-    assert Counter(token=1, service_instance=2, list=3) == first
-    assert Counter(service_instance=1) == later
+    assert first == Counter(token=1, service_instance=2, list=3)
+    assert later == Counter(service_instance=1)

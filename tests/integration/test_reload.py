@@ -69,10 +69,10 @@ def test_the_series_of_a_removed_server_end_at_once_and_do_not_come_back(
         changes = exporter.service.apply(configuration(servers))
 
         assert changes.removed == ("branch",)
-        assert {"hq"} == servers_of(exporter)
+        assert servers_of(exporter) == {"hq"}
         simulator.faults.clear()
         exporter.wait_for_poll()
-        assert {"hq"} == servers_of(exporter)
+        assert servers_of(exporter) == {"hq"}
 
 
 def test_a_renamed_server_starts_fresh(simulator: Simulator) -> None:
@@ -84,7 +84,7 @@ def test_a_renamed_server_starts_fresh(simulator: Simulator) -> None:
 
         assert (changes.added, changes.removed) == (("new",), ("old",))
         exporter.wait_for(1, "vb365_up", server="new")
-        assert {"new"} == servers_of(exporter)
+        assert servers_of(exporter) == {"new"}
         assert logins(simulator) == 2
 
 

@@ -134,7 +134,7 @@ class Harness:
         except AssertionError:
             scrape = self.scrape()
             assert scrape is not None
-            assert truth == session_samples(scrape, SERVER)  # shows what differs
+            assert session_samples(scrape, SERVER) == truth  # shows what differs
             raise
         return self._life
 

@@ -46,11 +46,11 @@ def check_audit_log(harness: Harness) -> None:
     """Each session began once, and those that have ended did so once, as they did in truth."""
     lines = harness.audit_lines()
     told = Counter((line["id"], line["event"]) for line in lines)
-    assert dict.fromkeys(told, 1) == told
-    assert harness.begun == {line["id"] for line in lines if line["event"] == "started"}
-    assert harness.ended == {
+    assert told == dict.fromkeys(told, 1)
+    assert {line["id"] for line in lines if line["event"] == "started"} == harness.begun
+    assert {
         line["id"]: line["result"] for line in lines if line["event"] == "ended"
-    }
+    } == harness.ended
     order = {(line["id"], line["event"]): number for number, line in enumerate(lines)}
     assert all(order[one, "started"] < order[one, "ended"] for one in harness.ended)
 

@@ -29,7 +29,7 @@ def test_days_of_troubled_polls_leave_nothing_behind_and_end_in_the_truth(
         )
         print_troubles(harness)
 
-        assert pytest.approx(harness.truth(), rel=0, abs=1e-6) == harness.shown()
+        assert harness.shown() == pytest.approx(harness.truth(), rel=0, abs=1e-6)
         assert "Traceback" not in harness.log()
         assert "reason=internal" not in harness.log()
         check_figures(figures)
@@ -60,7 +60,7 @@ def check_figures(figures: Sequence[Figures]) -> None:
     """Nothing has leaked."""
     first, last = figures[0], figures[-1]
     # The threads that ask, and the one that watches over them.
-    assert first.threads + MOST_CONNECTIONS + 1 == last.threads
+    assert last.threads == first.threads + MOST_CONNECTIONS + 1
     assert first.descriptors + MOST_CONNECTIONS >= last.descriptors
     warm = next((one for one in figures if one.polls >= WARM_UP_POLLS), last)
     assert last.resident_mib <= MOST_GROWTH * warm.resident_mib
