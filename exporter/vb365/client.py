@@ -127,11 +127,6 @@ class Client:
         """When the certificate expires that the server showed last; None before it showed one."""
         return self._transport.certificate_not_after
 
-    @property
-    def blocked_until(self) -> float:
-        """No request goes out before this moment of the monotonic clock, because the server said so."""
-        return self._retrier.blocked_until
-
     # Life
 
     def reread_files(self) -> None:

@@ -1,7 +1,7 @@
-"""When a failed request is repeated, how long is waited before, and when the server is to be left alone.
+"""Retries: which failures are retried, the waits before them, and the pauses that a server requests.
 
-Transient failures are repeated with exponential back-off and full jitter. What the server asks for (`Retry-After`)
-wins. The poll's deadline bounds it all, but every request is tried at least once.
+Transient failures are retried with exponential back-off and full jitter. A server's `Retry-After` takes precedence
+and holds for all requests of a client. The deadline bounds everything, but each request is tried at least once.
 """
 
 from __future__ import annotations
@@ -9,16 +9,14 @@ from __future__ import annotations
 import math
 import re
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
 from exporter.vb365.errors import ServerError, StoppedError, ThrottledError, Vb365Error
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 __all__ = [
     "MAX_RETRY_AFTER_SECONDS",
@@ -30,28 +28,34 @@ __all__ = [
 
 T = TypeVar("T")
 
-MAX_RETRY_AFTER_SECONDS: Final = 900.0
-"""However long a server wants to be left alone, it is asked again after this."""
+MAX_RETRY_AFTER_SECONDS = 900.0
+"""The longest pause that a server can request."""
 
-NO_RETRY: Final = -math.inf
-"""As a deadline: try once."""
+NO_RETRY = -math.inf
+"""As a deadline: one attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """How stubborn to be. The waits are the bounds of a random one (full jitter)."""
+    """The number of attempts, and the bounds of the random waits between them."""
 
     attempts: int = 5
     initial_backoff_seconds: float = 0.5
     max_backoff_seconds: float = 30.0
 
     def max_backoff(self, attempt: int) -> float:
-        """The longest back-off before the first, second, ... repetition."""
+        """Return the longest back-off in seconds after the first, second, ... attempt."""
         return min(self.max_backoff_seconds, self.initial_backoff_seconds * 2.0 ** (attempt - 1))
 
 
 class Retrier:
-    """Makes attempts; remembers for the whole client until when the server is to be left alone."""
+    """Retries requests; holds back all requests of a client while a server's `Retry-After` lasts.
+
+    Args:
+        clock: the monotonic clock.
+        wait: sleeps for a number of seconds; returns True early when the client is stopped.
+        random: returns a number from 0 up to 1.
+    """
 
     def __init__(
         self,
@@ -60,23 +64,11 @@ class Retrier:
         wait: Callable[[float], bool],
         random: Callable[[], float],
     ) -> None:
-        """Take what tells the time and lets it pass.
-
-        Args:
-            clock: the monotonic clock.
-            wait: sleeps for so many seconds; ends early with True when the client is stopped.
-            random: a number from 0 up to 1.
-        """
         self._clock = clock
         self._wait = wait
         self._random = random
         self._lock = threading.Lock()
         self._blocked_until = -math.inf
-
-    @property
-    def blocked_until(self) -> float:
-        """No request goes out before this moment of the monotonic clock."""
-        return self._blocked_until
 
     def call(
         self,
@@ -87,71 +79,60 @@ class Retrier:
         on_retry: Callable[[], None],
         policy: RetryPolicy,
     ) -> T:
-        """Make an attempt, and repeat it as long as that can help.
+        """Call `attempt` until it succeeds, fails permanently, or attempts or time are used up.
 
         Args:
             attempt: makes the request once.
-            operation: what is asked for.
-            deadline: the moment of the monotonic clock after which nothing is repeated.
-            on_retry: called before each repetition.
-            policy: how often, and how long to wait.
+            operation: named in errors.
+            deadline: no retry starts after this moment of the monotonic clock.
+            on_retry: called at the start of each retry.
+            policy: the number of attempts and their back-off.
 
         Raises:
-            Vb365Error: the last attempt's failure.
+            Vb365Error: the failure of the last attempt.
+            StoppedError: the client was stopped during a wait.
         """
-        try:
-            return self._once(attempt, operation, deadline)
-        except Vb365Error as error:
-            if not error.retryable:
-                raise
-            first_failure: Vb365Error | None = error
 
-        def seconds_before_next(state: RetryCallState) -> float:
+        def seconds_to_wait(state: RetryCallState) -> float:
             error = state.outcome and state.outcome.exception()
-            asked_for = error.retry_after_seconds if isinstance(error, Vb365Error) else None
-            if asked_for:
-                return asked_for
-            return self._random() * policy.max_backoff(state.attempt_number)
+            requested = error.retry_after_seconds if isinstance(error, Vb365Error) else None
+            return requested or self._random() * policy.max_backoff(state.attempt_number)
 
-        def enough(state: RetryCallState) -> bool:
+        def is_last(state: RetryCallState) -> bool:
             return (
                 state.attempt_number >= policy.attempts
                 or self._clock() + state.upcoming_sleep > deadline
             )
 
-        def attempt_or_known_outcome() -> T:
-            nonlocal first_failure
-            if first_failure is not None:
-                known, first_failure = first_failure, None
-                raise known
-            on_retry()
-            return self._once(attempt, operation, deadline)
+        def count_retry(state: RetryCallState) -> None:
+            if state.attempt_number > 1:
+                on_retry()
 
         retrying = Retrying(
             retry=retry_if_exception(_is_retryable),
-            wait=seconds_before_next,
-            stop=enough,
+            wait=seconds_to_wait,
+            stop=is_last,
+            before=count_retry,
             sleep=lambda seconds: self.pause(seconds, operation=operation),
             reraise=True,
         )
-        # The first attempt is already made: nearly all succeed, and need none of this machinery.
-        outcome: T = retrying(attempt_or_known_outcome)
-        return outcome
+        result: T = retrying(self._attempt_unblocked, attempt, operation, deadline)
+        return result
 
     def pause(self, seconds: float, *, operation: str) -> None:
-        """Let time pass.
+        """Sleep.
 
         Raises:
             StoppedError: the client was stopped meanwhile.
         """
         if self._wait(seconds):
-            raise StoppedError("not asked again, the client is stopped", operation=operation)
+            raise StoppedError("not retried, the client is stopped", operation=operation)
 
-    def _once(self, attempt: Callable[[], T], operation: str, deadline: float) -> T:
+    def _attempt_unblocked(self, attempt: Callable[[], T], operation: str, deadline: float) -> T:
         while (left := self._blocked_until - self._clock()) > 0:
             if self._blocked_until > deadline:
                 raise ThrottledError(
-                    f"the server wants to be left alone for another {left:.0f} s",
+                    f"the server accepts no requests for another {left:.0f} s (Retry-After)",
                     operation=operation,
                     retry_after_seconds=left,
                 )
@@ -163,9 +144,9 @@ class Retrier:
         raise failure
 
     def _honour_retry_after(self, error: Vb365Error, deadline: float) -> Vb365Error:
-        """The error, after everybody was told to leave the server alone for as long as it asks."""
+        """Hold back all requests as long as the response requests; return the error to raise."""
         seconds = error.retry_after_seconds
-        if not seconds or error.status is None:  # without a status it is not the server that asks
+        if not seconds or error.status is None:  # without a status the limit is our own
             return error
         until = self._clock() + seconds
         with self._lock:
@@ -173,7 +154,7 @@ class Retrier:
         if until <= deadline or isinstance(error, ThrottledError):
             return error
         return ThrottledError(
-            f"the server wants to be left alone for {seconds:.0f} s (HTTP {error.status})",
+            f"the server accepts no requests for {seconds:.0f} s (HTTP {error.status}, Retry-After)",
             operation=error.operation,
             status=error.status,
             retry_after_seconds=seconds,
@@ -188,11 +169,11 @@ _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]*)?")
 
 
 def retry_after_seconds(headers: Mapping[str, str], *, now: Callable[[], float]) -> float | None:
-    """The seconds of a `Retry-After` header (RFC 9110, 10.2.3), at most 15 minutes; None when there is none to heed.
+    """Return the seconds of a `Retry-After` header (RFC 9110, 10.2.3), at most 15 minutes; None without a valid one.
 
     Args:
-        headers: the answer's.
-        now: the wall clock, for a date in an answer that does not say when it was made.
+        headers: the response's.
+        now: the wall clock, for a date in a response that has no valid `Date`.
     """
     text = headers.get("Retry-After", "").strip()
     if _SECONDS.fullmatch(text):
@@ -202,8 +183,8 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: Callable[[], float])
         if until is None:
             return None
         # Relative to the server's own clock: ours may differ by more than the wait.
-        made = _timestamp(headers.get("Date", ""))
-        seconds = until - (now() if made is None else made)
+        sent_at = _timestamp(headers.get("Date", ""))
+        seconds = until - (now() if sent_at is None else sent_at)
     return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
 
 

@@ -574,7 +574,6 @@ def test_retry_after_beyond_the_poll_ends_it_as_throttled_and_nothing_goes_out_b
         client.get_session(ID)
     assert caught.value.retry_after_seconds == 120
     assert not fake_time.waits
-    assert client.blocked_until == fake_time.now + 120
     calls = len(api.calls)
     fake_time.now += 59
     with client.poll(deadline=fake_time.now + 60), pytest.raises(ThrottledError, match="61 s"):
@@ -593,8 +592,7 @@ def test_retry_after_of_the_token_endpoint_is_obeyed(
     client = make_client()
     with client.poll(deadline=fake_time.now + 60), pytest.raises(ThrottledError):
         client.get_session(ID)
-    assert client.blocked_until == fake_time.now + 900
-    with client.poll(deadline=fake_time.now + 899), pytest.raises(ThrottledError):
+    with client.poll(deadline=fake_time.now + 899), pytest.raises(ThrottledError, match="900 s"):
         client.get_session(ID)
     assert len(api.calls) == 1
 

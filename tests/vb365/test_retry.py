@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
+from vb365.support import FakeTime
 
 from exporter.vb365.errors import (
     BadResponseError,
@@ -14,11 +15,6 @@ from exporter.vb365.errors import (
     Vb365Error,
 )
 from exporter.vb365.retry import NO_RETRY, Retrier, RetryPolicy, retry_after_seconds
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from vb365.support import FakeTime
 
 POLICY = RetryPolicy(attempts=10)
 
@@ -36,21 +32,26 @@ def failing(*outcomes: Vb365Error | str) -> Callable[[], str]:
     return attempt
 
 
-def passing_failure() -> ConnectError:
+def transient() -> ConnectError:
     return ConnectError("refused", operation="get")
+
+
+def unavailable(seconds: float | None) -> ServerError:
+    return ServerError("down", operation="get", status=503, retry_after_seconds=seconds)
 
 
 def throttled(seconds: float | None) -> ThrottledError:
     return ThrottledError("slow", operation="get", status=429, retry_after_seconds=seconds)
 
 
-class Setup:
-    """A retrier on a fake clock, whose jitter is a given share of the longest wait."""
+class Harness:
+    """A retrier on a fake clock, whose jitter is a given share of the longest back-off."""
 
     def __init__(self, time: FakeTime, jitter: float = 1.0) -> None:
         self.time = time
+        self.attempts = 0
         self.retries = 0
-        self.retrier = Retrier(clock=time.clock, wait=time.wait, random=lambda: jitter)
+        self._retrier = Retrier(clock=time.clock, wait=time.wait, random=lambda: jitter)
 
     def call(
         self,
@@ -59,151 +60,221 @@ class Setup:
         within: float = math.inf,
         policy: RetryPolicy = POLICY,
     ) -> str:
-        """Make attempts until so many seconds from now."""
-        return self.retrier.call(
-            attempt,
+        """Make attempts with a deadline so many seconds from now."""
+
+        def counted() -> str:
+            self.attempts += 1
+            return attempt()
+
+        return self._retrier.call(
+            counted,
             operation="get",
             deadline=self.time.now + within,
-            on_retry=self._count,
+            on_retry=self._count_retry,
             policy=policy,
         )
 
-    def _count(self) -> None:
+    def _count_retry(self) -> None:
         self.retries += 1
 
 
 @pytest.fixture
-def setup(fake_time: FakeTime) -> Setup:
-    return Setup(fake_time)
+def harness(fake_time: FakeTime) -> Harness:
+    return Harness(fake_time)
 
 
-def test_success_at_once_waits_for_nothing(setup: Setup) -> None:
-    assert setup.call(failing("yes")) == "yes"
-    assert (setup.time.waits, setup.retries) == ([], 0)
+def test_a_success_waits_for_nothing(harness: Harness) -> None:
+    assert harness.call(failing("yes")) == "yes"
+    assert (harness.time.waits, harness.attempts, harness.retries) == ([], 1, 0)
 
 
-def test_the_longest_wait_doubles_up_to_its_bound(setup: Setup) -> None:
-    assert setup.call(failing(*[passing_failure() for _ in range(9)], "yes")) == "yes"
-    assert setup.time.waits == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
-    assert setup.retries == 9
+def test_the_longest_back_off_doubles_up_to_its_bound(harness: Harness) -> None:
+    assert harness.call(failing(*[transient() for _ in range(9)], "yes")) == "yes"
+    assert harness.time.waits == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+    assert (harness.attempts, harness.retries) == (10, 9)
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.25])
-def test_the_wait_is_a_random_share_of_the_longest(fake_time: FakeTime, jitter: float) -> None:
-    setup = Setup(fake_time, jitter)
-    setup.call(failing(passing_failure(), passing_failure(), "yes"))
+def test_the_back_off_is_a_random_share_of_the_longest(fake_time: FakeTime, jitter: float) -> None:
+    harness = Harness(fake_time, jitter)
+    harness.call(failing(transient(), transient(), "yes"))
     assert fake_time.waits == [0.5 * jitter, jitter]
 
 
-def test_after_the_last_attempt_its_failure_is_raised(setup: Setup) -> None:
-    last = passing_failure()
+@pytest.mark.parametrize("attempts", [1, 2, 5])
+def test_after_the_last_attempt_its_failure_is_raised(harness: Harness, attempts: int) -> None:
+    last = transient()
+    outcomes = [*(transient() for _ in range(attempts - 1)), last]
     with pytest.raises(ConnectError) as caught:
-        setup.call(failing(passing_failure(), last), policy=RetryPolicy(attempts=2))
+        harness.call(failing(*outcomes), policy=RetryPolicy(attempts=attempts))
     assert caught.value is last
-    assert setup.retries == 1
+    assert (harness.attempts, harness.retries) == (attempts, attempts - 1)
 
 
-def test_a_wait_that_would_end_after_the_deadline_is_not_begun(setup: Setup) -> None:
+def test_five_attempts_are_made_unless_a_policy_says_otherwise(harness: Harness) -> None:
     with pytest.raises(ConnectError):
-        setup.call(failing(*[passing_failure() for _ in range(9)]), within=3.4)
-    assert setup.time.waits == [0.5, 1.0]
+        harness.call(failing(*[transient() for _ in range(5)]), policy=RetryPolicy())
+    assert harness.attempts == 5
 
 
-def test_a_wait_that_ends_at_the_deadline_is_made(setup: Setup) -> None:
-    assert setup.call(failing(passing_failure(), "yes"), within=0.5) == "yes"
+def test_a_failure_does_not_carry_earlier_ones_along(harness: Harness) -> None:
+    with pytest.raises(ConnectError) as caught:
+        harness.call(failing(transient(), transient()), policy=RetryPolicy(attempts=2))
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
 
 
-def test_no_repetition_means_one_attempt(setup: Setup) -> None:
+def test_a_wait_that_would_end_after_the_deadline_does_not_begin(harness: Harness) -> None:
     with pytest.raises(ConnectError):
-        setup.call(failing(passing_failure()), within=NO_RETRY)
+        harness.call(failing(*[transient() for _ in range(9)]), within=3.4)
+    assert harness.time.waits == [0.5, 1.0]
 
 
-def test_what_does_not_pass_is_raised_at_once(setup: Setup) -> None:
+def test_a_wait_may_end_exactly_at_the_deadline(harness: Harness) -> None:
+    assert harness.call(failing(transient(), "yes"), within=0.5) == "yes"
+
+
+@pytest.mark.parametrize("within", [NO_RETRY, -1.0, 0.0])
+def test_without_time_left_one_attempt_is_made(harness: Harness, within: float) -> None:
+    with pytest.raises(ConnectError):
+        harness.call(failing(transient()), within=within)
+    assert harness.attempts == 1
+
+
+def test_a_permanent_failure_is_raised_at_once(harness: Harness) -> None:
     with pytest.raises(BadResponseError):
-        setup.call(failing(passing_failure(), BadResponseError("x", operation="get")))
-    assert setup.retries == 1
+        harness.call(failing(transient(), BadResponseError("x", operation="get")))
+    assert harness.retries == 1
 
 
-def test_a_mistake_of_ours_is_not_repeated_and_keeps_its_type(setup: Setup) -> None:
+def test_an_unexpected_exception_is_not_retried_and_keeps_its_type(harness: Harness) -> None:
     def attempt() -> str:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        setup.call(attempt)
+        harness.call(attempt)
+    assert harness.attempts == 1
 
 
-def test_a_mistake_of_ours_in_a_repetition_keeps_its_type(setup: Setup) -> None:
-    outcomes = iter([passing_failure(), ZeroDivisionError()])
+def test_an_unexpected_exception_in_a_retry_keeps_its_type(harness: Harness) -> None:
+    outcomes = iter([transient(), ZeroDivisionError()])
 
     def attempt() -> str:
         raise next(outcomes)
 
     with pytest.raises(ZeroDivisionError):
-        setup.call(attempt)
+        harness.call(attempt)
+    assert harness.attempts == 2
 
 
-def test_retry_after_wins_over_the_back_off(setup: Setup) -> None:
-    unavailable = ServerError("x", operation="get", status=503, retry_after_seconds=20)
-    assert setup.call(failing(throttled(3), unavailable, "yes")) == "yes"
-    assert setup.time.waits == [3, 20]
+def test_retry_after_takes_precedence_over_the_back_off(harness: Harness) -> None:
+    assert harness.call(failing(throttled(3), unavailable(20), "yes")) == "yes"
+    assert harness.time.waits == [3, 20]
 
 
+@pytest.mark.parametrize("error", [throttled, unavailable])
 @pytest.mark.parametrize("seconds", [None, 0.0])
-def test_without_a_retry_after_the_back_off_counts(setup: Setup, seconds: float | None) -> None:
-    setup.call(failing(throttled(seconds), "yes"))
-    assert setup.time.waits == [0.5]
-    assert setup.retrier.blocked_until == -math.inf
-
-
-def test_other_requests_wait_as_well_until_retry_after_has_passed(setup: Setup) -> None:
+def test_without_a_retry_after_the_back_off_counts(
+    harness: Harness, error: Callable[[float | None], Vb365Error], seconds: float | None
+) -> None:
+    harness.call(failing(error(seconds), "yes"))
     with pytest.raises(ThrottledError):
-        setup.call(failing(throttled(30)), within=10)
-    setup.time.now += 20
-    assert setup.call(failing("yes"), within=15) == "yes"
-    assert setup.time.waits == [10]
+        harness.call(failing(throttled(seconds)), within=0)
+    harness.call(failing("yes"))
+    assert harness.time.waits == [0.5]
+
+
+@pytest.mark.parametrize("within", [10.0, 10.5])
+def test_other_requests_wait_until_retry_after_has_passed(harness: Harness, within: float) -> None:
+    with pytest.raises(ThrottledError):
+        harness.call(failing(throttled(30)), within=10)
+    harness.time.now += 20
+    assert harness.call(failing("yes"), within=within) == "yes"
+    assert harness.time.waits == [10]
+
+
+def test_once_retry_after_has_passed_requests_do_not_wait(harness: Harness) -> None:
+    with pytest.raises(ThrottledError):
+        harness.call(failing(throttled(30)), within=10)
+    harness.time.now += 30
+    assert harness.call(failing("yes"), within=NO_RETRY) == "yes"
+    assert harness.time.waits == []
 
 
 def test_other_requests_fail_untried_while_retry_after_lasts_beyond_their_deadline(
-    setup: Setup,
+    harness: Harness,
 ) -> None:
     with pytest.raises(ThrottledError):
-        setup.call(failing(throttled(30)), within=10)
+        harness.call(failing(throttled(30)), within=10)
     with pytest.raises(ThrottledError, match="another 30 s") as caught:
-        setup.call(failing(), within=29)
+        harness.call(failing(), within=29.9)
+    assert caught.value.operation == "get"
     assert caught.value.retry_after_seconds == 30
     assert caught.value.status is None
+    assert harness.attempts == 1
 
 
-def test_a_longer_retry_after_is_not_shortened_by_a_later_one(setup: Setup) -> None:
-    def attempt_beside_another_that_is_told_to_wait_longer() -> str:
+def test_a_longer_retry_after_is_not_shortened_by_a_later_one(harness: Harness) -> None:
+    def attempt_while_another_request_gets_a_longer_retry_after() -> str:
         with pytest.raises(ThrottledError):
-            setup.call(failing(throttled(30)), within=1)
+            harness.call(failing(throttled(30)), within=1)
         raise throttled(5)
 
     with pytest.raises(ThrottledError):
-        setup.call(attempt_beside_another_that_is_told_to_wait_longer, within=1)
-    assert setup.retrier.blocked_until == setup.time.now + 30
+        harness.call(attempt_while_another_request_gets_a_longer_retry_after, within=1)
+    harness.call(failing("yes"))
+    assert harness.time.waits == [30]
 
 
-def test_a_server_error_with_a_retry_after_beyond_the_deadline_is_throttling(setup: Setup) -> None:
-    unavailable = ServerError("x", operation="get", status=503, retry_after_seconds=20)
-    with pytest.raises(ThrottledError, match=r"20 s \(HTTP 503\)") as caught:
-        setup.call(failing(unavailable), within=19)
+def test_a_server_error_with_a_retry_after_beyond_the_deadline_is_throttling(
+    harness: Harness,
+) -> None:
+    with pytest.raises(ThrottledError, match=r"20 s \(HTTP 503") as caught:
+        harness.call(failing(unavailable(20)), within=19.9)
+    assert caught.value.operation == "get"
     assert caught.value.status == 503
+    assert caught.value.retry_after_seconds == 20
+    assert harness.attempts == 1
 
 
-def test_our_own_limits_do_not_hold_up_other_requests(setup: Setup) -> None:
+@pytest.mark.parametrize("error", [throttled, unavailable])
+def test_a_retry_after_may_end_exactly_at_the_deadline(
+    harness: Harness, error: Callable[[float | None], Vb365Error]
+) -> None:
+    assert harness.call(failing(error(20), "yes"), within=20) == "yes"
+    assert harness.time.waits == [20]
+
+
+def test_a_server_error_within_the_deadline_stays_one_when_attempts_run_out(
+    harness: Harness,
+) -> None:
+    with pytest.raises(ServerError):
+        harness.call(failing(unavailable(20)), within=20, policy=RetryPolicy(attempts=1))
+
+
+def test_the_exporters_own_limits_do_not_hold_back_other_requests(harness: Harness) -> None:
     own = ThrottledError("own limit", operation="token", retry_after_seconds=30)
     with pytest.raises(ThrottledError):
-        setup.call(failing(own), within=10)
-    assert setup.retrier.blocked_until == -math.inf
+        harness.call(failing(own), within=10)
+    assert harness.call(failing("yes")) == "yes"
+    assert harness.time.waits == []
 
 
-def test_being_stopped_ends_the_waiting_with_an_error_of_its_own(setup: Setup) -> None:
-    setup.time.stopped = True
+def test_stopping_ends_the_back_off_with_an_error_of_its_own(harness: Harness) -> None:
+    harness.time.stopped = True
+    with pytest.raises(StoppedError) as caught:
+        harness.call(failing(transient(), "yes"))
+    assert caught.value.operation == "get"
+    assert (harness.attempts, harness.retries) == (1, 0)
+
+
+def test_stopping_ends_the_wait_for_a_retry_after(harness: Harness) -> None:
+    with pytest.raises(ThrottledError):
+        harness.call(failing(throttled(30)), within=10)
+    harness.time.stopped = True
     with pytest.raises(StoppedError):
-        setup.call(failing(passing_failure(), "yes"))
-    assert setup.retries == 0
+        harness.call(failing("yes"))
+    assert harness.attempts == 1
 
 
 @pytest.mark.parametrize(
@@ -214,7 +285,10 @@ def test_being_stopped_ends_the_waiting_with_an_error_of_its_own(setup: Setup) -
         ({"Retry-After": " 120 "}, 120),
         ({"Retry-After": "0"}, 0),
         ({"Retry-After": "1.5"}, 1.5),
+        ({"Retry-After": "899"}, 899),
+        ({"Retry-After": "900"}, 900),
         ({"Retry-After": "901"}, 900),
+        ({"Retry-After": "7."}, 7),
         ({"Retry-After": "9" * 5000}, 900),
         ({"Retry-After": "-1"}, None),
         ({"Retry-After": "soon"}, None),
