@@ -1,1 +1,1 @@
-"""What is known of each server, and what to ask next."""
+"""The sessions of each server: polled, kept up to date, and published as snapshots."""

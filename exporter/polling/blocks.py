@@ -1,7 +1,7 @@
-"""Finished sessions in order of creation, kept in blocks that stay the same object until they change.
+"""Finished sessions in order of creation, in immutable blocks.
 
-A finished session never changes, so whatever is derived from a block of them (its text, its compressed form) can be
-kept for as long as the block itself lives. A change replaces the one block it falls into.
+A finished session does not change, so whatever is derived from a block (its text, its compressed form) stays valid for
+as long as the block lives. A change replaces the one block it falls into.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from exporter.vb365.records.restore_session import RestoreSession
 __all__ = ["BLOCK_SESSIONS", "Block", "SessionBlocks"]
 
 BLOCK_SESSIONS = 128
-"""A block is split when it holds twice as many sessions."""
+"""A block with twice as many sessions is split."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Block:
-    """Finished sessions, newest first; compared by identity, because that is what caches hang on."""
+    """Finished sessions, newest first; compared by identity, so that it can be the key of caches."""
 
     sessions: tuple[RestoreSession, ...]
 
@@ -30,7 +30,10 @@ class Block:
 class SessionBlocks:
     """A sorted collection of finished sessions with cheap changes and cheap immutable views.
 
-    Belongs to one thread; the blocks it hands out may be read by all.
+    For one thread; the blocks it returns are for any.
+
+    Args:
+        block_sessions: a block with twice as many sessions is split.
     """
 
     def __init__(self, block_sessions: int = BLOCK_SESSIONS) -> None:
@@ -43,24 +46,24 @@ class SessionBlocks:
         return self._length
 
     def __iter__(self) -> Iterator[RestoreSession]:
-        """All sessions, oldest first."""
+        """Iterate over all sessions, oldest first."""
         return chain.from_iterable(chunk.sessions for chunk in self._chunks)
 
     def add(self, session: RestoreSession) -> None:
-        """Put a session in its place."""
+        """Insert a session in order of creation."""
         self._length += 1
         if not self._chunks:
             self._chunks.append(_Chunk([session]))
             return
         key = _key(session)
-        if key < self._chunks[0].first_key():  # as in a list, which comes newest first
-            index, place = 0, 0
+        if key < self._chunks[0].first_key():  # usual while a list is read, newest first
+            index, position = 0, 0
         else:
             # A session belongs to the last chunk that starts at or before it.
             index = bisect_right(self._chunks, key, key=_Chunk.first_key) - 1
-            place = bisect_right(self._chunks[index].sessions, key, key=_key)
+            position = bisect_right(self._chunks[index].sessions, key, key=_key)
         chunk = self._chunks[index]
-        chunk.sessions.insert(place, session)
+        chunk.sessions.insert(position, session)
         chunk.block = None
         if len(chunk.sessions) >= 2 * self._block_sessions:
             half = len(chunk.sessions) // 2
@@ -70,18 +73,18 @@ class SessionBlocks:
             ]
 
     def remove(self, session: RestoreSession) -> None:
-        """Take a session out.
+        """Remove a session.
 
         Raises:
-            KeyError: it is not here.
+            KeyError: there is no such session.
         """
         key = _key(session)
         index = bisect_right(self._chunks, key, key=_Chunk.first_key) - 1
         if index >= 0:
             chunk = self._chunks[index]
-            place = bisect_left(chunk.sessions, key, key=_key)
-            if place < len(chunk.sessions) and chunk.sessions[place].id == session.id:
-                del chunk.sessions[place]
+            position = bisect_left(chunk.sessions, key, key=_key)
+            if position < len(chunk.sessions) and chunk.sessions[position].id == session.id:
+                del chunk.sessions[position]
                 chunk.block = None
                 self._length -= 1
                 if not chunk.sessions:
@@ -90,29 +93,29 @@ class SessionBlocks:
         raise KeyError(session.id)
 
     def oldest(self) -> RestoreSession:
-        """The session that was created first.
+        """Return the session that was created first.
 
         Raises:
-            IndexError: there is none.
+            IndexError: there are no sessions.
         """
         return self._chunks[0].sessions[0]
 
     def count_since(self, moment: datetime) -> int:
-        """How many sessions were created at `moment` or later."""
+        """Return how many sessions were created at `moment` or later."""
         count = 0
         for chunk in reversed(self._chunks):
             if chunk.sessions[0].creation_time < moment:
-                place = bisect_left(
+                position = bisect_left(
                     chunk.sessions, moment, key=lambda session: session.creation_time
                 )
-                return count + len(chunk.sessions) - place
+                return count + len(chunk.sessions) - position
             count += len(chunk.sessions)
         return count
 
-    def newest(self, most: int | None = None) -> tuple[Block, ...]:
-        """The newest sessions as blocks, newest first; all of them, or `most` at the most."""
+    def newest(self, limit: int | None = None) -> tuple[Block, ...]:
+        """Return the newest sessions as blocks, newest first; all of them without a limit."""
         blocks: list[Block] = []
-        room = len(self) if most is None else most
+        room = len(self) if limit is None else limit
         for chunk in reversed(self._chunks):
             if room <= 0:
                 break
@@ -121,15 +124,15 @@ class SessionBlocks:
             room -= len(block.sessions)
         return tuple(blocks)
 
-    def _first(self, block: Block, most: int) -> Block:
-        """The newest of a block as a block, the same object as long as nothing changes."""
-        if self._cut is None or self._cut[0] is not block or self._cut[1] != most:
-            self._cut = (block, most, Block(block.sessions[:most]))
+    def _first(self, block: Block, limit: int) -> Block:
+        """Return the newest sessions of a block as a block, the same object while nothing changes."""
+        if self._cut is None or self._cut[0] is not block or self._cut[1] != limit:
+            self._cut = (block, limit, Block(block.sessions[:limit]))
         return self._cut[2]
 
 
 class _Chunk:
-    """The changeable side of a block: sessions oldest first, and the view of them while it is valid."""
+    """The mutable side of a block: its sessions, oldest first, and the block itself while it is valid."""
 
     __slots__ = ("block", "sessions")
 

@@ -1,72 +1,143 @@
-"""Follows the change feed of one server beside its polls, in a thread of its own.
+"""The change feed of one server: a thread that follows it, and the queue it fills for the poll loop.
 
-The feed only makes known sooner what the polls would find. Whatever goes wrong with it, they go on; when it begins
-anew, and so cannot tell what happened before, a poll is asked for.
+The feed only makes changes known sooner than polls would. Polls go on whatever happens to it, and a feed that starts
+over requests a poll, because it cannot report what happened before.
 """
 
 from __future__ import annotations
 
 import random as random_numbers
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
 from exporter.polling.clock import Clock
-from exporter.polling.inbox import ChangeQueue
 from exporter.vb365.errors import NotFoundError, Vb365Error
-from exporter.vb365.records.changes import EXPIRED_TOKEN, LATEST, Changes
+from exporter.vb365.records.changes import EXPIRED_TOKEN, LATEST, Changes, SessionChange
 
-__all__ = ["ChangeFeed", "FeedApi", "FeedObserver"]
+__all__ = [
+    "LONG_POLL_SECONDS",
+    "ChangeFeed",
+    "ChangeQueue",
+    "FeedApi",
+    "FeedObserver",
+    "PendingChanges",
+]
 
 log = structlog.get_logger()
 
 LONG_POLL_SECONDS = 30.0
-"""How long the server is to wait for something to tell; shorter than what proxies take for a dead connection."""
+"""How long the server may hold a request; shorter than the idle timeouts of proxies."""
 
-_SHORTEST_GAP_SECONDS = 0.5
-"""Between two answers: the feed tells of every resource of a server, and may do so all the time."""
-_FIRST_WAIT_SECONDS = 1.0
-_LONGEST_WAIT_SECONDS = 60.0
+# The feed reports every resource of a server and may do so continuously.
+_MIN_REQUEST_INTERVAL_SECONDS = 0.5
+_FIRST_BACKOFF_SECONDS = 1.0
+_MAX_BACKOFF_SECONDS = 60.0
 _NO_FEED_WAIT_SECONDS = 300.0
 _VERSION_WAIT_SECONDS = 5.0
+# Windows notices Ctrl-C only between waits.
 _WAKE_SECONDS = 1.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingChanges:
+    """Change-feed events that wait for the poll loop."""
+
+    changes: tuple[SessionChange, ...] = ()
+    """The last change of each session, in order."""
+    gap: bool = False
+    """Whether earlier changes are missing from the feed, so that a poll has to find them."""
+    lost: bool = False
+    """Whether the gap opened after the first poll: then even a deletion may have been missed."""
+
+    def __bool__(self) -> bool:
+        return self.gap or bool(self.changes)
+
+
+class ChangeQueue:
+    """Change-feed events on their way from the feed's thread to the poll loop's."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ready = threading.Event()
+        self._changes: dict[str, SessionChange] = {}
+        self._gap = False
+        self._lost = False
+
+    def put(self, changes: Iterable[SessionChange]) -> None:
+        """Add changes; of several changes of one session the last one remains."""
+        with self._lock:
+            for change in changes:
+                self._changes.pop(change.session_id, None)
+                self._changes[change.session_id] = change
+            if self._changes:
+                self._ready.set()
+
+    def mark_gap(self, *, lost: bool) -> None:
+        """Record that the feed starts here; `lost` when it had started before."""
+        with self._lock:
+            self._gap = True
+            self._lost = self._lost or lost
+            self._ready.set()
+
+    def wake(self) -> None:
+        """End the current wait, or the next one."""
+        self._ready.set()
+
+    def wait(self, seconds: float) -> PendingChanges:
+        """Take everything as soon as there is something; return empty after `seconds` or when woken."""
+        self._ready.wait(seconds)
+        return self.take()
+
+    def take(self) -> PendingChanges:
+        """Take everything without waiting."""
+        with self._lock:
+            pending = PendingChanges(
+                changes=tuple(self._changes.values()), gap=self._gap, lost=self._lost
+            )
+            self._changes = {}
+            self._gap = self._lost = False
+            self._ready.clear()
+        return pending
+
+
 class FeedApi(Protocol):
-    """What the feed needs of `exporter.vb365.client.Client`."""
+    """The part of `exporter.vb365.client.Client` that the feed uses."""
 
     @property
     def has_change_feed(self) -> bool:
-        """Whether the version that is used has a feed."""
+        """Whether the API version in use has a change feed."""
 
     def change_feed(self, change_token: str, *, long_poll_seconds: float) -> Changes:
-        """Ask what has changed since a position."""
+        """Fetch the changes after a change token."""
 
 
 class FeedObserver(Protocol):
-    """Who tells of the feed; the exporter's own metrics."""
+    """Counts what the feed does; implemented by the exporter's own metrics."""
 
     def feed_connected(self, *, connected: bool | None) -> None:
-        """Whether the last question was answered; None when the server has no feed."""
+        """Record whether the last request succeeded; None when the server has no feed."""
 
     def feed_event(self, kind: str, timestamp: float) -> None:
-        """The feed told of a restore session, at this time (Unix seconds)."""
+        """Count an event that arrived at `timestamp` (Unix seconds)."""
 
 
 class ChangeFeed:
-    """One server's feed; `run` is the body of its thread.
+    """Follows one server's change feed; `run` is the body of its thread.
 
     Args:
         server: the server's name.
         api: its API.
-        inbox: where what is told goes.
-        observer: counts it.
-        polled_once: set when the first poll has ended, and with it the API's version is known.
-        clock: tells for how long the feed was lost.
-        stop: ends it.
-        random: a number from 0 up to 1.
+        queue: receives the events.
+        observer: counts them.
+        polled_once: set when the first poll has ended, and with it the API version is known.
+        clock: the process's clocks.
+        stop: ends the thread.
+        long_poll_seconds: how long the server may hold a request.
+        random: returns a number from 0 up to 1, for jitter.
     """
 
     def __init__(
@@ -74,25 +145,27 @@ class ChangeFeed:
         server: str,
         *,
         api: FeedApi,
-        inbox: ChangeQueue,
+        queue: ChangeQueue,
         observer: FeedObserver,
         polled_once: threading.Event,
         clock: Clock,
         stop: threading.Event,
+        long_poll_seconds: float = LONG_POLL_SECONDS,
         random: Callable[[], float] = random_numbers.random,
     ) -> None:
         self._server = server
         self._api = api
-        self._inbox = inbox
+        self._queue = queue
         self._observer = observer
         self._polled_once = polled_once
         self._clock = clock
         self._stop = stop
+        self._long_poll_seconds = long_poll_seconds
         self._random = random
-        self._position: str | None = None
-        self._begun = False
+        self._change_token: str | None = None
+        self._started = False
         self._failures = 0
-        self._lost_at: float | None = None
+        self._failing_since: float | None = None
         self._missing_logged = False
 
     def run(self) -> None:
@@ -100,80 +173,84 @@ class ChangeFeed:
         while not self._stop.is_set() and not self._polled_once.wait(_WAKE_SECONDS):
             pass
         while not self._stop.is_set():
-            self._stop.wait(self.ask())
+            self._stop.wait(self.fetch())
 
-    def ask(self) -> float:
-        """Ask once and hand on what is told. Never raises.
+    def fetch(self) -> float:
+        """Make one request and queue the events of its response. Never raises.
 
         Returns:
-            Seconds to wait before the next time.
+            Seconds to wait before the next request.
         """
         if not self._api.has_change_feed:
             self._observer.feed_connected(connected=None)
             return _VERSION_WAIT_SECONDS
-        begun = self._clock.monotonic()
+        started = self._clock.monotonic()
         try:
-            changes = self._changes()
+            changes = self._request()
         except NotFoundError:
-            return self._no_feed()
+            return self._wait_for_feed()
         except Vb365Error as error:
-            return self._lost(error)
+            return self._back_off_from(error)
         except Exception:
-            log.exception("change feed broke off, polls go on", server=self._server)
-            return self._wait_after_failure(None)
-        self._take(changes)
-        return max(0.0, _SHORTEST_GAP_SECONDS - (self._clock.monotonic() - begun))
+            log.exception(
+                "change feed aborted by unexpected error, falling back to polling",
+                server=self._server,
+            )
+            return self._back_off()
+        self._accept(changes)
+        return max(0.0, _MIN_REQUEST_INTERVAL_SECONDS - (self._clock.monotonic() - started))
 
-    def _changes(self) -> Changes:
-        if self._position is None:
+    def _request(self) -> Changes:
+        if self._change_token is None:
             return self._api.change_feed(LATEST, long_poll_seconds=0.0)
-        return self._api.change_feed(self._position, long_poll_seconds=LONG_POLL_SECONDS)
+        return self._api.change_feed(self._change_token, long_poll_seconds=self._long_poll_seconds)
 
-    def _take(self, changes: Changes) -> None:
-        if self._position is None:
-            self._inbox.put_gap(lost=self._begun)
-            self._begun = True
+    def _accept(self, changes: Changes) -> None:
+        if self._change_token is None:
+            self._queue.mark_gap(lost=self._started)
+            self._started = True
         else:
-            # Not when it only begins: where positions do not last, each beginning costs a list of everything.
+            # A start alone does not reset the backoff: where tokens never last, each start costs a full list.
             self._failures = 0
-        self._position = changes.change_token
-        self._inbox.put(changes.sessions)
+        self._change_token = changes.change_token
+        self._queue.put(changes.sessions)
         for change in changes.sessions:
             self._observer.feed_event(change.kind, self._clock.timestamp())
         self._observer.feed_connected(connected=True)
-        if self._lost_at is not None:
-            lost_for = round(self._clock.monotonic() - self._lost_at, 1)
-            log.info("change feed followed again", server=self._server, lost_for_seconds=lost_for)
-        self._lost_at = None
+        if self._failing_since is not None:
+            seconds = round(self._clock.monotonic() - self._failing_since, 1)
+            log.info(
+                "change feed available again", server=self._server, unavailable_for_seconds=seconds
+            )
+        self._failing_since = None
 
-    def _no_feed(self) -> float:
-        """The API is there, and this of it is not; or the whole API is not, which the polls will tell."""
-        self._position = None
+    def _wait_for_feed(self) -> float:
+        """Handle a 404: the feed does not exist, or the whole API does not, which polls will report."""
+        self._change_token = None
         self._observer.feed_connected(connected=None)
         if not self._missing_logged:
             self._missing_logged = True
-            log.info("server has no change feed, polls alone tell of changes", server=self._server)
+            log.info("server has no change feed, falling back to polling", server=self._server)
         return _NO_FEED_WAIT_SECONDS
 
-    def _lost(self, error: Vb365Error) -> float:
+    def _back_off_from(self, error: Vb365Error) -> float:
         if error.code == EXPIRED_TOKEN:
-            self._position = None  # what was missed, a poll finds
+            self._change_token = None  # a poll finds what was missed
         if self._stop.is_set():
             return 0.0
-        return self._wait_after_failure(error)
+        if self._failing_since is None:
+            log.warning(
+                "change feed unavailable, falling back to polling",
+                server=self._server,
+                reason=error.reason,
+                error=str(error),
+            )
+        return max(error.retry_after_seconds or 0.0, self._back_off())
 
-    def _wait_after_failure(self, error: Vb365Error | None) -> float:
+    def _back_off(self) -> float:
         self._observer.feed_connected(connected=False)
-        if self._lost_at is None:
-            self._lost_at = self._clock.monotonic()
-            if error is not None:
-                log.warning(
-                    "change feed lost, polls alone tell of changes",
-                    server=self._server,
-                    reason=error.reason,
-                    error=str(error),
-                )
-        longest = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2.0**self._failures)
+        if self._failing_since is None:
+            self._failing_since = self._clock.monotonic()
+        backoff = min(_MAX_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2.0**self._failures)
         self._failures = min(self._failures + 1, 10)
-        asked_for = error.retry_after_seconds if error is not None else None
-        return max(asked_for or 0.0, longest * (0.5 + self._random() / 2))
+        return backoff * (0.5 + self._random() / 2)

@@ -1,4 +1,4 @@
-"""Time as polling needs it, in one place that tests can replace."""
+"""Monotonic and wall-clock time, in one place that tests can replace."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ __all__ = ["Clock", "Moment"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """One point in time on the two clocks that the ledger reasons with."""
+    """One point in time on both clocks."""
 
     monotonic: float
-    """Seconds on the monotonic clock: every age and every wait is measured with these."""
+    """Seconds on the monotonic clock, with which every age and every wait is measured."""
     wall: datetime
-    """The date of it, in UTC: only ever compared with what the API says."""
+    """The date in UTC, compared only with dates from the API."""
 
 
 class Clock:
     """The process's clocks.
 
-    A wall clock may be set forward or back at any time. The one offered by `now()` is read once and carried on by
-    the monotonic clock, so that a jump neither drops sessions nor brings them back.
+    The wall clock may be set forward or back at any time. `now()` therefore reads it once and advances it by the
+    monotonic clock, so that a jump neither expires sessions nor brings them back.
     """
 
     def __init__(self) -> None:
@@ -31,15 +31,15 @@ class Clock:
         self._started_wall = datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Seconds since an arbitrary point; never jumps."""
+        """Return seconds since an arbitrary point; never jumps."""
         return time.monotonic()
 
     def timestamp(self) -> float:
-        """Unix seconds by the system's clock as it stands, for exported timestamps only."""
+        """Return Unix seconds by the system's clock, for exported timestamps only."""
         return time.time()
 
     def now(self) -> Moment:
-        """This moment."""
+        """Return the current moment."""
         monotonic = self.monotonic()
         return Moment(
             monotonic=monotonic,

@@ -1,4 +1,4 @@
-"""Counts over sessions that are kept up to date as sessions come and go, instead of counted anew."""
+"""Counts over sessions, updated as sessions come and go instead of recounted."""
 
 from __future__ import annotations
 
@@ -21,12 +21,17 @@ __all__ = ["ActivityCounters", "FinishedCounts", "finished_key"]
 
 
 def finished_key(session: RestoreSession) -> FinishedKey:
-    """The organization, type and result that a session which is over counts for."""
+    """Return the organization, type and result that a finished session counts for."""
     return (session.organization, session.type, session.result or SessionResult.UNKNOWN)
 
 
 class FinishedCounts:
-    """How many of the kept sessions have ended, and when the newest of them did."""
+    """How many stored sessions are finished, and when the last of them ended.
+
+    Attributes:
+        stopped: how many there are; keys without any are absent.
+        last_end: the newest `endTime`.
+    """
 
     def __init__(self) -> None:
         self.stopped: Counter[FinishedKey] = Counter()
@@ -42,14 +47,14 @@ class FinishedCounts:
                 self.last_end[key] = session.end_time
 
     def remove(self, session: RestoreSession, remaining: Iterable[RestoreSession]) -> None:
-        """Count a session no more; `remaining` are those still counted."""
+        """Uncount a session; `remaining` are those still counted."""
         key = finished_key(session)
         self.stopped[key] -= 1
         if self.stopped[key] == 0:
             del self.stopped[key]
             self.last_end.pop(key, None)
         elif session.end_time is not None and self.last_end[key] == session.end_time:
-            # The newest one goes, though others stay: rare (a deletion), so a look at all of them is cheap enough.
+            # The newest one of several goes: rare (a deletion), so looking at all others is cheap enough.
             ends = [
                 other.end_time
                 for other in remaining
@@ -62,7 +67,7 @@ class FinishedCounts:
 
 
 class ActivityCounters:
-    """What was seen to start and to finish; the source of the counters."""
+    """The sessions that were seen to start and to finish; the source of the counters."""
 
     def __init__(self) -> None:
         self._organizations: dict[str, None] = {}  # an ordered set
@@ -70,15 +75,15 @@ class ActivityCounters:
         self._finished: Counter[FinishedKey] = Counter()
         self._durations: dict[SessionType, DurationHistogram] = {}
 
-    def meet(self, organization: str) -> None:
-        """Note that an organization exists."""
+    def add_organization(self, organization: str) -> None:
+        """Record that an organization exists."""
         self._organizations[organization] = None
 
-    def start(self, session: RestoreSession) -> None:
+    def count_started(self, session: RestoreSession) -> None:
         """Count a session that was seen to start."""
         self._started[session.organization, session.type] += 1
 
-    def finish(self, session: RestoreSession) -> None:
+    def count_finished(self, session: RestoreSession) -> None:
         """Count a session that was seen to finish, and its duration when it has one."""
         self._finished[finished_key(session)] += 1
         seconds = session.duration_seconds
@@ -93,7 +98,7 @@ class ActivityCounters:
         )
 
     def activity(self) -> Activity:
-        """All of it as a value."""
+        """Return an immutable copy."""
         return Activity(
             organizations=tuple(self._organizations),
             started=MappingProxyType(dict(self._started)),

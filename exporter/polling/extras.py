@@ -1,21 +1,28 @@
-"""What is known of sessions beyond their records: asked for while they run, and once more when they have ended. Pure."""
+"""Extras of sessions, such as statistics: which are due, how they are fetched, and when they expire.
+
+A running session's extras are fetched at every poll, a finished one's once more. Each fails on its own, and none fails a poll.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from exporter.config import Extra, SessionsConfig
-from exporter.polling.clock import Moment
+from exporter.polling.clock import Clock, Moment
+from exporter.polling.interfaces import Api
 from exporter.polling.snapshot import with_series
+from exporter.polling.status import Anomalies, Heartbeat
 from exporter.polling.store import SessionStore
+from exporter.polling.workers import Workers
+from exporter.vb365.errors import Reason, Vb365Error
 from exporter.vb365.records.extras import EventSummary, Statistics
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["ExtraRequest", "Extras"]
+__all__ = ["ExtraRequest", "Extras", "ExtrasFetcher"]
 
-_LAST_LOOKS = 3
-"""How often a session that has ended is asked for the same extra, when that fails."""
+_FINAL_ATTEMPTS = 3
+"""How often an extra of a finished session is requested before it becomes unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,89 +34,154 @@ class ExtraRequest:
 
 
 class Extras:
-    """The extras of the sessions that are kept. A part of the ledger.
+    """The extras of stored sessions, kept in their records. Part of the ledger; pure.
 
     Args:
-        kept: the sessions; what is known of them stands in their records.
+        store: the sessions.
         settings: which extras are wanted, and how many sessions have series.
-        stale_after_seconds: how old an answer about a session that runs may get.
+        stale_after_seconds: how long a running session's extras are kept without a new response.
     """
 
     def __init__(
-        self, kept: SessionStore, settings: SessionsConfig, stale_after_seconds: float
+        self, store: SessionStore, settings: SessionsConfig, stale_after_seconds: float
     ) -> None:
-        self._kept = kept
+        self._store = store
         self._wanted = settings.extras
         self._max_series = settings.max_series
         self._stale_after_seconds = stale_after_seconds
-        self._last_looks: dict[ExtraRequest, int] = {}  # at sessions that ended: how many are left
-        self._answered_at: dict[ExtraRequest, float] = {}  # of sessions that run
+        self._final_attempts: dict[ExtraRequest, int] = {}  # attempts left, of finished sessions
+        self._confirmed_at: dict[ExtraRequest, float] = {}  # of running sessions
 
     def due(self) -> tuple[ExtraRequest, ...]:
-        """What to ask for: of sessions that run and have series, and of those that have just ended."""
-        running = with_series(self._kept.running_newest_first(), self._max_series)
+        """Return the requests of a poll: for running sessions with series, and for those just finished."""
+        running = with_series(self._store.running_newest_first(), self._max_series)
         of_running = (request for one in running for request in self._requests(one.session.id))
-        return (*self._last_looks, *of_running)
+        return (*self._final_attempts, *of_running)
 
-    def due_of_ended(self, session_ids: Collection[str]) -> tuple[ExtraRequest, ...]:
-        """What to ask for between polls: of those of these sessions that have just ended."""
-        return tuple(request for request in self._last_looks if request.session_id in session_ids)
+    def due_for_finished(self, session_ids: Collection[str]) -> tuple[ExtraRequest, ...]:
+        """Return the requests to make between polls: for those of these sessions that have just finished."""
+        return tuple(
+            request for request in self._final_attempts if request.session_id in session_ids
+        )
 
-    def take(self, request: ExtraRequest, answer: Statistics | EventSummary, now: Moment) -> None:
-        """Take in an answer."""
-        if self._last_looks.pop(request, None) is None:
-            self._answered_at[request] = now.monotonic
+    def accept(self, request: ExtraRequest, value: Statistics | EventSummary, now: Moment) -> None:
+        """Store a response; a finished session's is final."""
+        if self._final_attempts.pop(request, None) is None:
+            self._confirmed_at[request] = now.monotonic
         else:
-            self._answered_at.pop(request, None)
-        self._set(request, answer)
+            self._confirmed_at.pop(request, None)
+        self._set(request, value)
 
-    def failed(self, request: ExtraRequest) -> None:
-        """There was no answer. That to the last look at a session is not known then, whatever was before."""
-        left = self._last_looks.get(request)
+    def record_failure(self, request: ExtraRequest) -> None:
+        """Record a failed request. Once a finished session's attempts are used up, its extras become unknown."""
+        left = self._final_attempts.get(request)
         if left is None:
             return
         if left > 1:
-            self._last_looks[request] = left - 1
+            self._final_attempts[request] = left - 1
         else:
-            self._end(request)
+            self._clear(request)
 
-    def carried_over(self, session: RestoreSession) -> RestoreSession:
-        """A new record of a session, with the extras that are known of it."""
-        known = self._kept.find(session.id)
-        if known is None or (known.statistics is None and known.events is None):
+    def with_known_extras(self, session: RestoreSession) -> RestoreSession:
+        """Return a new record of a session with the extras of the stored one; a reopened session starts without."""
+        known = self._store.find(session.id) if self._wanted else None
+        if known is None or (known.stopped and not session.stopped):
+            return session
+        if known.statistics is None and known.events is None:
             return session
         return session._replace(statistics=known.statistics, events=known.events)
 
-    def ended(self, session_id: str) -> None:
-        """A session has ended: what is said of it from now on is final."""
+    def request_final(self, session_id: str) -> None:
+        """Make the extras of a session that has just finished due once more."""
         for request in self._requests(session_id):
-            self._last_looks[request] = _LAST_LOOKS
+            self._final_attempts[request] = _FINAL_ATTEMPTS
 
-    def forget(self, session_id: str) -> None:
-        """A session is not kept any more."""
+    def discard(self, session_id: str) -> None:
+        """Cancel all requests for a session that is no longer stored."""
         for request in self._requests(session_id):
-            self._last_looks.pop(request, None)
-            self._answered_at.pop(request, None)
+            self._final_attempts.pop(request, None)
+            self._confirmed_at.pop(request, None)
 
-    def expire(self, now: Moment) -> None:
-        """End what has not been answered for too long."""
+    def drop_stale(self, now: Moment) -> None:
+        """Make the extras unknown that were not confirmed for too long."""
         oldest = now.monotonic - self._stale_after_seconds
-        outdated = [
-            request for request, answered_at in self._answered_at.items() if answered_at <= oldest
-        ]
-        for request in outdated:
-            if request not in self._last_looks:
-                self._end(request)
+        stale = [request for request, at in self._confirmed_at.items() if at <= oldest]
+        for request in stale:
+            if request not in self._final_attempts:
+                self._clear(request)
 
     def _requests(self, session_id: str) -> Iterator[ExtraRequest]:
         return (ExtraRequest(session_id=session_id, extra=extra) for extra in self._wanted)
 
-    def _end(self, request: ExtraRequest) -> None:
-        self._last_looks.pop(request, None)
-        self._answered_at.pop(request, None)
+    def _clear(self, request: ExtraRequest) -> None:
+        self._final_attempts.pop(request, None)
+        self._confirmed_at.pop(request, None)
         self._set(request, None)
 
     def _set(self, request: ExtraRequest, value: Statistics | EventSummary | None) -> None:
-        session = self._kept.find(request.session_id)
+        session = self._store.find(request.session_id)
         if session is not None:
-            self._kept.renew(session.with_extra(request.extra, value))
+            self._store.replace(session.with_extra(request.extra, value))
+
+
+class ExtrasFetcher:
+    """Fetches extras and puts them into the ledger. Part of the poller.
+
+    Args:
+        api: the server's API.
+        extras: receives the responses.
+        workers: make the requests.
+        clock: the process's clocks.
+        anomalies: records failures.
+        heartbeat: beats with every response.
+    """
+
+    def __init__(
+        self,
+        *,
+        api: Api,
+        extras: Extras,
+        workers: Workers,
+        clock: Clock,
+        anomalies: Anomalies,
+        heartbeat: Heartbeat,
+    ) -> None:
+        self._api = api
+        self._extras = extras
+        self._workers = workers
+        self._clock = clock
+        self._anomalies = anomalies
+        self._heartbeat = heartbeat
+
+    def fetch(self, due: Iterable[ExtraRequest]) -> bool:
+        """Make these requests; return whether there were any that the API supports."""
+        supported = []
+        for request in due:
+            if request.extra == "statistics" and not self._api.has_statistics:
+                self._extras.record_failure(request)
+            else:
+                supported.append(request)
+        for request, response in self._workers.fetch_all(supported, self._request):
+            self._heartbeat.beat()
+            self._accept(request, response)
+        return bool(supported)
+
+    def _request(self, request: ExtraRequest) -> Statistics | EventSummary:
+        if request.extra == "events":
+            return self._api.events(request.session_id)
+        return self._api.statistics(request.session_id)
+
+    def _accept(
+        self, request: ExtraRequest, response: Statistics | EventSummary | Vb365Error
+    ) -> None:
+        session_id, extra = request.session_id, request.extra
+        if isinstance(response, Vb365Error):
+            self._extras.record_failure(request)
+            self._anomalies.extra_failed(session_id, extra, response.reason, str(response))
+            return
+        if isinstance(response, EventSummary):
+            self._anomalies.unknown_values(response.unknown_values, session_id)
+            if response.unreadable:
+                error = f"{response.unreadable} records are no events, the others are counted"
+                self._anomalies.extra_failed(session_id, extra, Reason.BAD_RESPONSE, error)
+        self._extras.accept(request, response, self._clock.now())

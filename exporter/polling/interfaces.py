@@ -1,4 +1,4 @@
-"""What polling needs of others: an API to ask, and somebody who counts. Tests put their own in place of them."""
+"""The collaborators that a poller is given: an API and an observer."""
 
 from __future__ import annotations
 
@@ -16,53 +16,53 @@ __all__ = ["Api", "PollObserver"]
 
 
 class Api(Protocol):
-    """What a poller needs of `exporter.vb365.client.Client`."""
+    """The part of `exporter.vb365.client.Client` that a poller uses."""
 
     @property
     def api_version(self) -> str | None:
-        """The prefix in use, None until it is known."""
+        """The URL prefix in use, None until it is known."""
 
     @property
     def has_statistics(self) -> bool:
-        """Whether the version in use has statistics of sessions."""
+        """Whether the API version in use has statistics of sessions."""
 
     @property
     def certificate_not_after(self) -> datetime | None:
-        """When the certificate the server showed last expires."""
+        """When the certificate that the server presented last expires."""
 
     def poll(self, deadline: float) -> AbstractContextManager[None]:
-        """Bound the retries of the requests within by monotonic seconds."""
+        """Stop retrying requests made inside the context at `deadline` (monotonic seconds)."""
 
     def service_instance(self) -> ServiceInstance:
-        """Ask what the server is."""
+        """Fetch the server's product version."""
 
     def list_sessions(self, *, created_since: datetime | None, page_size: int) -> Iterator[Page]:
-        """Ask for sessions page by page, newest first."""
+        """Fetch sessions page by page, newest first."""
 
     def get_session(self, session_id: str) -> RestoreSession | Rejection:
-        """Ask for one session."""
+        """Fetch one session."""
 
     def statistics(self, session_id: str) -> Statistics:
-        """Ask how many items a session restored."""
+        """Fetch the number of items that a session restored."""
 
     def events(self, session_id: str) -> EventSummary:
-        """Ask what happened in a session."""
+        """Fetch the events of a session, summed up."""
 
 
 class PollObserver(Protocol):
-    """Who counts what polls come across; the exporter's own metrics."""
+    """Counts what polls do; implemented by the exporter's own metrics."""
 
     def polled(self, reason: Reason | None) -> None:
-        """A poll has ended, well or with its first failure's reason."""
+        """Count a poll; `reason` is that of its first failure."""
 
     def overran(self) -> None:
-        """A poll took longer than the poll interval."""
+        """Count a poll that took longer than the poll interval."""
 
     def rejected(self, reason: str) -> None:
-        """A record was no restore session."""
+        """Count a record that is no restore session."""
 
     def unknown_value(self, field: str) -> None:
-        """A record held an enum value that is not known."""
+        """Count an unknown enum value in a record."""
 
     def extra_failed(self, extra: str, reason: Reason) -> None:
-        """An extra of a session was not answered."""
+        """Count a failed request for an extra of a session."""

@@ -1,28 +1,31 @@
-"""One poll of one server, readable on one screen; and between polls, what the change feed names."""
+"""One poll of one server: which requests it makes, in which order, and what it publishes."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from math import inf
 
 import structlog
 
 from exporter.config import ServerConfig
 from exporter.polling.clock import Clock, Moment
-from exporter.polling.completion import ExtrasFetcher
-from exporter.polling.extras import ExtraRequest
-from exporter.polling.failure import PollFailure, ends_poll, is_server_wide
+from exporter.polling.extras import ExtraRequest, ExtrasFetcher
 from exporter.polling.interfaces import Api, PollObserver
-from exporter.polling.ledger import RESYNC_SECONDS, Ledger
-from exporter.polling.oddities import Anomalies
-from exporter.polling.plan import PAGE_SIZE, ListRequest
+from exporter.polling.ledger import Ledger
+from exporter.polling.plan import PAGE_SIZE, RESYNC_SECONDS, ListRequest
 from exporter.polling.snapshot import Snapshot
-from exporter.polling.status import ServerHealth
+from exporter.polling.status import (
+    Anomalies,
+    Heartbeat,
+    PollFailure,
+    ServerHealth,
+    aborts_poll,
+    is_server_wide,
+)
 from exporter.polling.workers import Workers
 from exporter.vb365.errors import ForbiddenError, NotFoundError, Reason, Vb365Error
-from exporter.vb365.records.changes import ChangeKind, SessionChange
+from exporter.vb365.records.changes import SessionChange
 from exporter.vb365.records.restore_session import Rejection, RestoreSession
 
 __all__ = ["Poller"]
@@ -31,26 +34,27 @@ log = structlog.get_logger()
 
 # Retries end inside the poll interval: a server that refuses must not look like one that is too slow.
 _RETRY_SHARE = 0.9
-# Three prefixes tried, a login, and the request itself: each may take 6 x timeout.
-_REQUESTS_FOR_ONE_ANSWER = 5
-_HEARTBEAT_MARGIN_SECONDS = 30.0
-
-_MANY_CHANGES = 50
-"""From so many sessions on that the change feed names, a poll may be cheaper for the server."""
+# From so many changed sessions on, a poll may cost the server less than fetching each of them.
+_MIN_CHANGES_FOR_POLL = 50
 
 
 class Poller:
-    """Asks one server and publishes a snapshot of what it answered. The only writer of the server's ledger.
+    """Polls one server and publishes snapshots. The only writer of the server's ledger.
 
     Args:
-        server: whom to poll, and how.
+        server: the server's configuration.
         api: its API.
-        ledger: what is known of its sessions.
+        ledger: its sessions.
         clock: the process's clocks.
-        observer: counts what polls come across.
-        publish: takes every new snapshot.
-        record: takes the sessions that began or ended, as they are known by the end of a poll.
-        stop: abandons it.
+        observer: counts polls and anomalies.
+        publish: receives every new snapshot.
+        stop: abandons the poll.
+        record: receives the sessions that started or finished, after their extras were fetched.
+
+    Attributes:
+        anomalies: what was strange about responses, counted and logged.
+        heartbeat: shows whether the poll loop is moving.
+        polled_once: set when the first poll has ended.
     """
 
     def __init__(
@@ -76,213 +80,185 @@ class Poller:
         self._workers = Workers(
             server.max_concurrent_requests, name=f"get-{server.name}", stop=stop
         )
-        self._book = ServerHealth(server)
-        self._oddities = Anomalies(server, observer)
-        self._completion = ExtrasFetcher(
+        self._health = ServerHealth(server, api)
+        self._failures: list[PollFailure] = []
+        self._version_due_at = -inf
+        self.anomalies = Anomalies(server, observer)
+        self.heartbeat = Heartbeat(server, clock)
+        self.polled_once = threading.Event()
+        self._extras_fetcher = ExtrasFetcher(
             api=api,
             extras=ledger.extras,
             workers=self._workers,
             clock=clock,
-            oddities=self._oddities,
-            beat=self.beat,
+            anomalies=self.anomalies,
+            heartbeat=self.heartbeat,
         )
-        self._failures: list[PollFailure] = []
-        self._identify_due_at = -inf
-        self._heartbeat = clock.monotonic()
-        self.polled_once = threading.Event()
-
-    def beat(self) -> None:
-        """Say that the poller's thread moves."""
-        self._heartbeat = self._clock.monotonic()
-
-    def healthy(self) -> bool:
-        """False when the loop has not moved for longer than its own longest wait allows."""
-        one_answer = _REQUESTS_FOR_ONE_ANSWER * 6 * self._server.timeout
-        allowed = self._server.poll_interval + one_answer + _HEARTBEAT_MARGIN_SECONDS
-        return self._clock.monotonic() - self._heartbeat < allowed
 
     def close(self) -> None:
-        """End its threads."""
+        """Stop the worker threads."""
         self._workers.close()
 
-    # One poll
-
     def poll(self, *, full_list: bool = False) -> None:
-        """Ask for everything that can have changed and publish what was answered. Never raises.
+        """Poll once: lists, then sessions by id, then publish, then extras. Never raises.
 
         Args:
-            full_list: ask also for what changes without a trace, as once an hour: whether finished sessions are still there.
+            full_list: list everything, as once an hour, to find deletions too.
         """
-        begun = self._clock.now()
+        started = self._clock.now()
         self._failures = []
-        reachable = False
         if full_list:
             self._ledger.request_resync()
-        try:
-            self._ledger.begin_poll(begun)
-            with self._api.poll(begun.monotonic + _RETRY_SHARE * self._server.poll_interval):
-                vouched, reachable = self._ask_server(begun)
-                if reachable:
-                    self._ask_ids(vouched=vouched)
-        except Exception as error:
-            defect = PollFailure(reason=Reason.INTERNAL, message=type(error).__name__)
-            if self._book.is_news(defect) and not self._stop.is_set():
-                log.exception("poll broke off", server=self._server.name)
-            self._failures.append(defect)
+        reachable = self._fetch_sessions(started)
         if self._stop.is_set():
-            return  # an abandoned poll says nothing about the server
-        ended = self._clock.now()
-        self._ledger.end_poll(ended, complete=not self._failures)
-        failure = self._failures[0] if self._failures else None
-        self._book.concluded(failure, begun, ended, self._clock.timestamp())
-        self._observer.polled(failure.reason if failure else None)
-        self._tell()
+            return  # an abandoned poll proves nothing about the server
+        self._end_poll(started)
+        self._publish_snapshot()
         self.polled_once.set()
-        self._complete(self._ledger.extras.due() if reachable else ())
+        self._fetch_extras(self._ledger.extras.due() if reachable else ())
 
-    def overran(self, seconds: float) -> None:
-        """A poll took so long, which is longer than the poll interval."""
-        self._oddities.overran(seconds)
+    # The steps of a poll, in order
 
-    def follow(self, changes: Iterable[SessionChange]) -> None:
-        """Take in what the change feed tells between polls: ask for exactly the sessions it names. Never raises.
-
-        What is not answered is left to the next poll, which also says why.
-        """
-        updated = []
+    def _fetch_sessions(self, started: Moment) -> bool:
+        """Fetch everything that can have changed; return whether the server can be reached."""
+        reachable = False
         try:
-            for change in changes:
-                if change.kind is ChangeKind.DELETE:
-                    self._ledger.missing(change.session_id, self._clock.now())
-                elif self._ledger.is_news(change):
-                    self._ledger.ask_again(change.session_id)
-                    updated.append(change.session_id)
-            if len(updated) >= _MANY_CHANGES:
-                self.poll()
-                return
-            for _, answer in self._workers.ask_all(updated, self._api.get_session):
-                self.beat()
-                if isinstance(answer, RestoreSession):
-                    self._take(answer, self._clock.now())
-        except Exception:
-            log.exception("change feed could not be followed", server=self._server.name)
-        if not self._stop.is_set():
-            self._tell()
-            # One that runs may change with every item, and its events may be many: that is left to the polls.
-            self._complete(self._ledger.extras.due_of_ended(updated))
+            self._ledger.begin_poll(started)
+            with self._api.poll(started.monotonic + _RETRY_SHARE * self._server.poll_interval):
+                list_succeeded, reachable = self._fetch_lists(started)
+                if reachable:
+                    self._fetch_unconfirmed(list_succeeded=list_succeeded)
+        except Exception as error:
+            failure = PollFailure(reason=Reason.INTERNAL, message=type(error).__name__)
+            self._failures.append(failure)
+            if self._health.is_new_failure(failure) and not self._stop.is_set():
+                log.exception("poll aborted by unexpected error", server=self._server.name)
+        return reachable
 
-    def _tell(self) -> None:
-        """Publish what is known now."""
-        status = replace(
-            self._book.status,
-            api_version=self._api.api_version,
-            certificate_not_after=self._api.certificate_not_after,
-        )
-        self._publish(self._ledger.snapshot(status))
-
-    def _complete(self, due: Iterable[ExtraRequest]) -> None:
-        """Ask for extras once all else is told, as they may take long; then hand on what began or ended, with them."""
-        try:
-            if self._completion.ask(due):
-                self._tell()
-        except Exception:
-            log.exception("extras broke off", server=self._server.name)
-        news = self._ledger.take_changed()
-        if news and not self._stop.is_set():
-            self._record(news)
-
-    # What to ask
-
-    def _ask_server(self, begun: Moment) -> tuple[bool, bool]:
-        """Ask for what the server has; returns whether it answered for itself, and whether it makes sense to go on."""
-        lists = self._ledger.lists(begun)
-        vouched = False
+    def _fetch_lists(self, started: Moment) -> tuple[bool, bool]:
+        """Fetch the lists that are due, or the version where none is; return whether one succeeded and whether to go on."""
+        lists = self._ledger.lists(started)
+        list_succeeded = False
         try:
             if not lists:
-                self._identify()
-                self._ledger.vouch(self._clock.now())
+                self._fetch_version()
+                self._ledger.mark_confirmed(self._clock.now())
                 return True, True
-            if self._book.status.version is None or begun.monotonic >= self._identify_due_at:
-                self._identify_due_at = begun.monotonic + RESYNC_SECONDS
-                self._identify_if_allowed()
+            if not self._health.has_version or started.monotonic >= self._version_due_at:
+                self._version_due_at = started.monotonic + RESYNC_SECONDS
+                self._fetch_optional_version()
             for request in lists:
-                self._read_list(request)
-                vouched = True
+                self._fetch_list(request)
+                list_succeeded = True
         except Vb365Error as error:
-            self._failed(error)
-            return vouched, not ends_poll(error)
-        return vouched, True
+            self._failures.append(PollFailure.of(error))
+            return list_succeeded, not aborts_poll(error)
+        return list_succeeded, True
 
-    def _ask_ids(self, *, vouched: bool) -> None:
-        """Ask one by one for what no list has shown, or with a list where that is cheaper for the server."""
-        wanted = self._ledger.unconfirmed()
-        instead = self._ledger.list_instead(wanted) if vouched else None
-        if instead is not None:
+    def _fetch_unconfirmed(self, *, list_succeeded: bool) -> None:
+        """Fetch what no list has shown by id, or with another list where that costs the server less."""
+        session_ids = self._ledger.unconfirmed()
+        cheaper = self._ledger.cheaper_list(session_ids) if list_succeeded else None
+        if cheaper is not None:
             try:
-                self._read_list(instead)
+                self._fetch_list(cheaper)
             except Vb365Error as error:
-                self._failed(error)
-                if ends_poll(error):
+                self._failures.append(PollFailure.of(error))
+                if aborts_poll(error):
                     return
-            wanted = self._ledger.unconfirmed()
-        for session_id, answer in self._workers.ask_all(wanted, self._api.get_session):
-            self.beat()
-            if isinstance(answer, RestoreSession):
-                self._take(answer, self._clock.now())
-            elif isinstance(answer, Rejection):
-                self._oddities.rejected(answer)
-                why = f"session {session_id} cannot be read: {answer.reason}"
-                self._fail(Reason.BAD_RESPONSE, why, of_one_session=True)
-            elif isinstance(answer, NotFoundError) and vouched:
-                self._ledger.missing(session_id, self._clock.now())
-            elif is_server_wide(answer):
-                self._failed(answer)
+            session_ids = self._ledger.unconfirmed()
+        for session_id, response in self._workers.fetch_all(session_ids, self._api.get_session):
+            self.heartbeat.beat()
+            if isinstance(response, RestoreSession):
+                self._accept(response, self._clock.now())
+            elif isinstance(response, NotFoundError) and list_succeeded:
+                self._ledger.mark_deleted(session_id, self._clock.now())
+            elif isinstance(response, Vb365Error) and is_server_wide(response):
+                self._failures.append(PollFailure.of(response))
             else:
-                self._fail(answer.reason, f"session {session_id}: {answer}", of_one_session=True)
+                self._failures.append(PollFailure.of_session(session_id, response))
+                if isinstance(response, Rejection):
+                    self.anomalies.rejected(response)
 
-    def _identify(self) -> None:
-        """Ask which version the server is."""
-        self._book.identified(self._api.service_instance().version)
-        self.beat()
+    def _end_poll(self, started: Moment) -> None:
+        ended = self._clock.now()
+        self._ledger.end_poll(ended, succeeded=not self._failures)
+        failure = self._failures[0] if self._failures else None
+        self._health.record_poll(failure, started, ended, self._clock.timestamp())
+        self._observer.polled(failure.reason if failure else None)
 
-    def _identify_if_allowed(self) -> None:
-        """The same where the answer is nice to have: sessions can be listed without it."""
+    def _publish_snapshot(self) -> None:
+        self._publish(self._ledger.snapshot(self._health.status))
+
+    def _fetch_extras(self, due: Iterable[ExtraRequest]) -> None:
+        """Fetch extras last, as they may take long; then pass on the sessions that started or finished, with them."""
         try:
-            self._identify()
-        except ForbiddenError:
-            self._book.identified("")
-        except Vb365Error as error:
-            if ends_poll(error):
-                raise
-            self._failed(error)
+            if self._extras_fetcher.fetch(due):
+                self._publish_snapshot()
+        except Exception:
+            log.exception("extras aborted by unexpected error", server=self._server.name)
+        changed = self._ledger.take_changed()
+        if changed and not self._stop.is_set():
+            self._record(changed)
 
-    def _read_list(self, request: ListRequest) -> None:
+    # Requests
+
+    def _fetch_list(self, request: ListRequest) -> None:
         self._ledger.begin_list(request)
         pages = self._api.list_sessions(created_since=request.created_since, page_size=PAGE_SIZE)
         for number, page in enumerate(pages, start=1):
-            self.beat()
+            self.heartbeat.beat()
             for rejection in page.rejections:
-                self._ledger.unreadable()
-                self._oddities.rejected(rejection)
-            answered = self._clock.now()
+                self._ledger.mark_incomplete()
+                self.anomalies.rejected(rejection)
+            moment = self._clock.now()
             for session in page.sessions:
-                self._take(session, answered)
-            if request.most_pages is not None and (
-                number >= request.most_pages or not self._ledger.unconfirmed()
+                self._accept(session, moment)
+            if request.max_pages is not None and (
+                number >= request.max_pages or not self._ledger.unconfirmed()
             ):
                 break
         self._ledger.end_list(request, self._clock.now())
 
-    # What was answered
+    def _fetch_version(self) -> None:
+        self._health.set_version(self._api.service_instance().version)
+        self.heartbeat.beat()
 
-    def _take(self, session: RestoreSession, answered: Moment) -> None:
-        self._oddities.unknown_values(session.unknown_values, session.id)
-        self._ledger.observe(session, answered)
+    def _fetch_optional_version(self) -> None:
+        """Fetch the version where lists prove already that the server answers."""
+        try:
+            self._fetch_version()
+        except ForbiddenError:
+            self._health.set_version("")
+        except Vb365Error as error:
+            if aborts_poll(error):
+                raise
+            self._failures.append(PollFailure.of(error))
 
-    def _failed(self, error: Vb365Error) -> None:
-        self._fail(error.reason, str(error))
+    def _accept(self, session: RestoreSession, moment: Moment) -> None:
+        self.anomalies.unknown_values(session.unknown_values, session.id)
+        self._ledger.observe(session, moment)
 
-    def _fail(self, reason: Reason, message: str, *, of_one_session: bool = False) -> None:
-        self._failures.append(
-            PollFailure(reason=reason, message=message, of_one_session=of_one_session)
-        )
+    # Between polls
+
+    def apply_changes(self, changes: Iterable[SessionChange]) -> None:
+        """Fetch exactly the sessions that the change feed names. Never raises.
+
+        A failed request is left to the next poll, which also reports it.
+        """
+        updated: tuple[str, ...] = ()
+        try:
+            updated = self._ledger.apply_changes(changes, self._clock.now())
+            if len(updated) >= _MIN_CHANGES_FOR_POLL:
+                self.poll()
+                return
+            for _, response in self._workers.fetch_all(updated, self._api.get_session):
+                self.heartbeat.beat()
+                if isinstance(response, RestoreSession):
+                    self._accept(response, self._clock.now())
+        except Exception:
+            log.exception("changes aborted by unexpected error", server=self._server.name)
+        if not self._stop.is_set():
+            self._publish_snapshot()
+            # A running session may change with every item; its extras are left to the polls.
+            self._fetch_extras(self._ledger.extras.due_for_finished(updated))

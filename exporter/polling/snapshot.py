@@ -1,7 +1,6 @@
-"""What is known of one server at one moment: the immutable result of a poll.
+"""The immutable result of a poll: what is known about one server, and until when.
 
-A snapshot knows how long each of its statements may still be made. `fresh()` gives what is left of it at a later
-moment, so that data ends on time even while its poller hangs in a request.
+`Snapshot.without_stale()` drops what has become too old, so that data ends on time even while its poller hangs in a request.
 """
 
 from __future__ import annotations
@@ -33,25 +32,25 @@ StartedKey = tuple[str, SessionType]
 """Organization and type: the key of `vb365_restore_sessions_started_total`."""
 
 FinishedKey = tuple[str, SessionType, SessionResult]
-"""Organization, type and result: the key of everything that is told of ended sessions."""
+"""Organization, type and result: the key of all counts of finished sessions."""
 
 DURATION_BUCKETS_SECONDS = (10, 30, 60, 300, 900, 1800, 3600, 7200, 14400, 43200, 86400, 259200)
-"""From a look into a mailbox to an Explorer left open for days."""
+"""From a glance into a mailbox to an Explorer left open for days."""
 
 
-def _nothing() -> Mapping[Any, Any]:
+def _empty() -> Mapping[Any, Any]:
     return MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningSession:
-    """A session that was running when it was last asked for."""
+    """A session that was running when it was last fetched."""
 
     session: RestoreSession
     confirmed_at: float
-    """Monotonic seconds of the answer that said so."""
+    """Monotonic seconds of that response."""
     configured: bool
-    """True when the configuration names it: then no limit on series applies to it."""
+    """Whether the configuration names it; then no limit on series applies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,57 +60,57 @@ class ConfiguredId:
     session_id: str
     found: bool
     confirmed_at: float
-    """Monotonic seconds of the last answer that vouched for it."""
+    """Monotonic seconds of the last response that confirmed it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DurationHistogram:
-    """Durations of finished sessions of one type: a count per bucket of `DURATION_BUCKETS_SECONDS`, not cumulated."""
+    """Durations of finished sessions of one type."""
 
     counts: tuple[int, ...]
-    """One more than there are buckets: the last is for what is longer than all."""
+    """Sessions per bucket of `DURATION_BUCKETS_SECONDS`, not cumulative, and those longer than all buckets."""
     sum_seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activity:
-    """What was seen to happen since the exporter started; never goes back."""
+    """What was seen to happen since the exporter started; never decreases."""
 
     organizations: tuple[str, ...] = ()
-    """Every organization ever seen on the server."""
-    started: Mapping[StartedKey, int] = field(default_factory=_nothing)
-    finished: Mapping[FinishedKey, int] = field(default_factory=_nothing)
-    durations: Mapping[SessionType, DurationHistogram] = field(default_factory=_nothing)
+    """Every organization seen on the server."""
+    started: Mapping[StartedKey, int] = field(default_factory=_empty)
+    finished: Mapping[FinishedKey, int] = field(default_factory=_empty)
+    durations: Mapping[SessionType, DurationHistogram] = field(default_factory=_empty)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerStatus:
-    """How the server and the polling of it do."""
+    """Health of the server and of its polls."""
 
     up: bool | None = None
-    """Whether the last poll got everything it asked for; None until the first poll has ended."""
+    """Whether the last poll got everything it requested; None until the first poll has ended."""
     failure_reason: str | None = None
-    """The first `reason` of the last poll when it failed."""
+    """`reason` of the first failure of the last poll."""
     failure_message: str | None = None
-    """The same in words."""
+    """Message of the same failure."""
     failing_since: float | None = None
-    """Monotonic seconds of the first of the polls that failed in a row."""
+    """Monotonic start of the first of the latest failed polls in a row."""
     up_since: float | None = None
-    """Monotonic seconds of the first of the polls that succeeded in a row."""
+    """Monotonic start of the first of the latest successful polls in a row."""
     version: str | None = None
-    """`version` of ServiceInstance."""
+    """`version` of ServiceInstance; empty when the account may not read it."""
     api_version: str | None = None
     tls_verified: bool = True
     certificate_not_after: datetime | None = None
     last_poll_timestamp: float | None = None
-    """Unix seconds at which the last poll ended."""
+    """Unix seconds of the end of the last poll."""
     last_success_timestamp: float | None = None
     last_poll_duration_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Everything that may be said of one server."""
+    """Immutable state of one server, as of its last poll."""
 
     server: str
     status: ServerStatus = ServerStatus()
@@ -119,19 +118,19 @@ class Snapshot:
     max_series: int = 0
 
     running: tuple[RunningSession, ...] = ()
-    """All that run, newest first; `running_with_series` are those that get series."""
+    """All running sessions, newest first; `running_with_series` are those that get series."""
     finished: tuple[Block, ...] = ()
     """Finished sessions that get series."""
     finished_confirmed_at: float = -inf
-    """Monotonic seconds of the answer that last confirmed the finished ones."""
+    """Monotonic seconds of the response that last confirmed the finished ones."""
     configured_ids: tuple[ConfiguredId, ...] = ()
 
-    stopped: Mapping[FinishedKey, int] = field(default_factory=_nothing)
-    """How many sessions have ended; combinations that are not there have not happened."""
-    last_end: Mapping[FinishedKey, datetime] = field(default_factory=_nothing)
+    stopped: Mapping[FinishedKey, int] = field(default_factory=_empty)
+    """How many sessions are finished; absent combinations have none."""
+    last_end: Mapping[FinishedKey, datetime] = field(default_factory=_empty)
     """The newest `endTime`."""
     list_confirmed_at: float = -inf
-    """Monotonic seconds of the last list that answered in full; what is said of organizations rests on it."""
+    """Monotonic seconds of the last list read to its end; the gauges of organizations rest on it."""
     activity: Activity = Activity()
 
     sessions_known: int = 0
@@ -140,19 +139,19 @@ class Snapshot:
 
     @property
     def listed(self) -> bool:
-        """True while a list vouches for the gauges of organizations."""
+        """Whether a list confirms the gauges of organizations."""
         return self.list_confirmed_at > -inf
 
     @property
     def running_with_series(self) -> tuple[RunningSession, ...]:
-        """Those of `running` that get series."""
+        """The running sessions that get series."""
         return with_series(self.running, self.max_series)
 
     @property
     def expires_at(self) -> float:
-        """Monotonic seconds at which the first of its statements gets too old; infinite when none can."""
-        confirmations = [running.confirmed_at for running in self.running]
-        confirmations += [found.confirmed_at for found in self.configured_ids]
+        """Monotonic seconds at which the first part becomes stale; infinite when none can."""
+        confirmations = [one.confirmed_at for one in self.running]
+        confirmations += [one.confirmed_at for one in self.configured_ids]
         if self.finished_confirmed_at > -inf:
             confirmations.append(self.finished_confirmed_at)
         if self.listed:
@@ -160,9 +159,9 @@ class Snapshot:
         return min(confirmations, default=inf) + self.stale_after_seconds
 
     def without_stale(self, now: float) -> Snapshot:
-        """What may still be said at `now` (monotonic seconds): itself, or itself without what got too old.
+        """Return the snapshot without what is stale at `now` (monotonic seconds); itself when nothing is.
 
-        Counters and the state of the server stay: they say what the exporter itself did and saw.
+        Counters and the status of the server never become stale.
         """
         if now < self.expires_at:
             return self
@@ -177,14 +176,14 @@ class Snapshot:
             configured_ids=tuple(
                 found for found in self.configured_ids if found.confirmed_at > oldest
             ),
-            stopped=self.stopped if listed_fresh else _nothing(),
-            last_end=self.last_end if listed_fresh else _nothing(),
+            stopped=self.stopped if listed_fresh else _empty(),
+            last_end=self.last_end if listed_fresh else _empty(),
             list_confirmed_at=self.list_confirmed_at if listed_fresh else -inf,
         )
 
 
 def with_series(running: Iterable[RunningSession], max_series: int) -> tuple[RunningSession, ...]:
-    """Of these sessions, newest first, the configured ones and the newest of the others up to `max_series`."""
+    """Return the configured ones of these sessions, newest first, and the newest others up to `max_series`."""
     room = max_series
     chosen = []
     for one in running:

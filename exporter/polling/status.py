@@ -1,72 +1,249 @@
-"""How a server and the polling of it do, poll after poll; says so in the log when that changes, not at every poll."""
+"""Health of a server and of its poller: failures of polls, anomalies in responses, the heartbeat of the poll loop."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import structlog
 
-from exporter.config import ServerConfig
-from exporter.polling.clock import Moment
-from exporter.polling.failure import PollFailure
+from exporter.config import Extra, ServerConfig
+from exporter.polling.clock import Clock, Moment
+from exporter.polling.interfaces import Api, PollObserver
 from exporter.polling.snapshot import ServerStatus
+from exporter.vb365.errors import Reason, Vb365Error
+from exporter.vb365.records.restore_session import Rejection, UnknownValue
 
-__all__ = ["ServerHealth"]
+__all__ = [
+    "Anomalies",
+    "Heartbeat",
+    "PollFailure",
+    "ServerHealth",
+    "aborts_poll",
+    "is_server_wide",
+]
 
 log = structlog.get_logger()
 
+_SERVER_WIDE = frozenset({Reason.CONNECT, Reason.TLS, Reason.AUTH, Reason.THROTTLED})
+_MAX_LOGGED = 200
+# Three prefixes tried, a login, and the request itself: each may take 6 x timeout.
+_REQUESTS_PER_WAIT = 5
+_HEARTBEAT_MARGIN_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollFailure:
+    """One failure of a poll."""
+
+    reason: Reason
+    message: str
+    session_only: bool = False
+    """Whether it concerns a single session."""
+
+    @classmethod
+    def of(cls, error: Vb365Error) -> PollFailure:
+        """Describe a failed request."""
+        return cls(reason=error.reason, message=str(error))
+
+    @classmethod
+    def of_session(cls, session_id: str, error: Vb365Error | Rejection) -> PollFailure:
+        """Describe a session that could not be fetched or read."""
+        if isinstance(error, Rejection):
+            reason = Reason.BAD_RESPONSE
+            message = f"session {session_id} cannot be read: {error.reason}"
+        else:
+            reason, message = error.reason, f"session {session_id}: {error}"
+        return cls(reason=reason, message=message, session_only=True)
+
+    def differs_from(self, other: PollFailure | None) -> bool:
+        """Whether this failure should be logged after `other`."""
+        return other is None or (self.reason, self.session_only) != (
+            other.reason,
+            other.session_only,
+        )
+
+
+def is_server_wide(error: Vb365Error) -> bool:
+    """Whether every other request would fail the same way: no connection, or no token."""
+    return error.reason in _SERVER_WIDE or error.operation == "token"
+
+
+def aborts_poll(error: Vb365Error) -> bool:
+    """Whether a poll ends after this failure of a list: a server that timed out would time out again."""
+    return is_server_wide(error) or error.reason is Reason.TIMEOUT
+
 
 class ServerHealth:
-    """Belongs to one poller; `status` is what it says now."""
+    """Keeps the status of a server from poll to poll, and logs changes of it, not every poll.
 
-    def __init__(self, server: ServerConfig) -> None:
+    Args:
+        server: the server's configuration.
+        api: its API, which knows the version and the certificate.
+    """
+
+    def __init__(self, server: ServerConfig, api: Api) -> None:
         self._server = server
-        self._failed_before: PollFailure | None = None
-        self.status = ServerStatus(tls_verified=not server.tls_config.insecure_skip_verify)
+        self._api = api
+        self._last_failure: PollFailure | None = None
+        self._status = ServerStatus(tls_verified=not server.tls_config.insecure_skip_verify)
 
-    def identified(self, version: str) -> None:
-        """The server said which version of the product it is; empty when it may not be asked."""
-        self.status = replace(self.status, version=version)
+    @property
+    def status(self) -> ServerStatus:
+        """The current status."""
+        return replace(
+            self._status,
+            api_version=self._api.api_version,
+            certificate_not_after=self._api.certificate_not_after,
+        )
 
-    def is_news(self, failure: PollFailure) -> bool:
-        """True when the poll before did not fail in just this way."""
-        return failure != self._failed_before
+    @property
+    def has_version(self) -> bool:
+        """Whether the server's version is known, or known to be forbidden."""
+        return self._status.version is not None
 
-    def concluded(
-        self, failure: PollFailure | None, begun: Moment, ended: Moment, timestamp: float
+    def set_version(self, version: str) -> None:
+        """Record the product version; empty when the account may not read it."""
+        self._status = replace(self._status, version=version)
+
+    def is_new_failure(self, failure: PollFailure) -> bool:
+        """Whether the previous poll did not fail in exactly this way."""
+        return failure != self._last_failure
+
+    def record_poll(
+        self, failure: PollFailure | None, started: Moment, ended: Moment, timestamp: float
     ) -> None:
-        """A poll has ended, well or with its first failure, at `timestamp` (Unix seconds)."""
+        """Record a poll.
+
+        Args:
+            failure: its first failure, None when it succeeded.
+            started: when it started.
+            ended: when it ended.
+            timestamp: the same in Unix seconds.
+        """
         self._log_change(failure, ended)
-        before = self.status
-        self.status = replace(
+        before = self._status
+        self._last_failure = failure
+        self._status = replace(
             before,
             up=failure is None,
             failure_reason=failure.reason if failure else None,
             failure_message=failure.message if failure else None,
-            failing_since=(before.failing_since or begun.monotonic) if failure else None,
-            up_since=None if failure else (before.up_since or begun.monotonic),
+            failing_since=(before.failing_since or started.monotonic) if failure else None,
+            up_since=None if failure else (before.up_since or started.monotonic),
             last_poll_timestamp=timestamp,
             last_success_timestamp=before.last_success_timestamp if failure else timestamp,
-            last_poll_duration_seconds=ended.monotonic - begun.monotonic,
+            last_poll_duration_seconds=ended.monotonic - started.monotonic,
         )
 
     def _log_change(self, failure: PollFailure | None, ended: Moment) -> None:
-        before = self.status
-        if failure is None:
-            if before.failing_since is not None:
-                log.info(
-                    "poll succeeded again",
+        before = self._status
+        if failure is not None:
+            if failure.differs_from(self._last_failure):
+                log.warning(
+                    "poll failed, keeping unconfirmed data until it is stale",
                     server=self._server.name,
-                    failed_for_seconds=round(ended.monotonic - before.failing_since, 1),
+                    reason=failure.reason,
+                    error=failure.message,
+                    stale_after_seconds=self._server.stale_after,
                 )
-            elif before.up is None:
-                log.info("first poll succeeded", server=self._server.name, version=before.version)
-        elif failure.is_news_after(self._failed_before):
-            log.warning(
-                "poll failed, what is not confirmed stays until it is stale",
+        elif before.failing_since is not None:
+            log.info(
+                "poll succeeded again",
                 server=self._server.name,
-                reason=failure.reason,
-                error=failure.message,
-                stale_after_seconds=self._server.stale_after,
+                failed_for_seconds=round(ended.monotonic - before.failing_since, 1),
             )
-        self._failed_before = failure
+        elif before.up is None:
+            log.info("first poll succeeded", server=self._server.name, version=before.version)
+
+
+class Anomalies:
+    """Anomalies in responses: each one is counted, each kind is logged once.
+
+    Args:
+        server: the server's configuration.
+        observer: counts them.
+    """
+
+    def __init__(self, server: ServerConfig, observer: PollObserver) -> None:
+        self._server = server
+        self._observer = observer
+        self._logged: set[tuple[str, ...]] = set()
+
+    def unknown_values(self, values: Iterable[UnknownValue], session_id: str) -> None:
+        """Record unknown enum values in a session's record or events."""
+        for unknown in values:
+            self._observer.unknown_value(unknown.field)
+            if self._is_new("unknown", unknown.field, unknown.value):
+                log.warning(
+                    "unknown enum value, exposed as Unknown",
+                    server=self._server.name,
+                    field=unknown.field,
+                    value=unknown.value,
+                    session_id=session_id,
+                )
+
+    def rejected(self, rejection: Rejection) -> None:
+        """Record a record that is no restore session."""
+        self._observer.rejected(rejection.reason)
+        if self._is_new("rejected", rejection.reason, rejection.field):
+            log.warning(
+                "record rejected, other records are not affected",
+                server=self._server.name,
+                reason=rejection.reason,
+                field=rejection.field,
+                session_id=rejection.session_id,
+            )
+
+    def extra_failed(self, session_id: str, extra: Extra, reason: Reason, error: str) -> None:
+        """Record a failed request for one extra of a session."""
+        self._observer.extra_failed(extra, reason)
+        if self._is_new("extra", extra, reason):
+            log.warning(
+                "request for session extra failed, the session itself is not affected",
+                server=self._server.name,
+                extra=extra,
+                reason=reason,
+                session_id=session_id,
+                error=error,
+            )
+
+    def overran(self, seconds: float) -> None:
+        """Record a poll that took longer than the poll interval."""
+        self._observer.overran()
+        if self._is_new("overrun"):
+            log.warning(
+                "poll took longer than the poll interval, starting the next one at once",
+                server=self._server.name,
+                took_seconds=round(seconds, 1),
+                poll_interval_seconds=self._server.poll_interval,
+            )
+
+    def _is_new(self, *kind: str) -> bool:
+        if kind in self._logged or len(self._logged) >= _MAX_LOGGED:
+            return False
+        self._logged.add(kind)
+        return True
+
+
+class Heartbeat:
+    """Proof that the poll loop's thread is moving.
+
+    Args:
+        server: its poll interval and timeout bound the longest wait of a healthy loop.
+        clock: the process's clocks.
+    """
+
+    def __init__(self, server: ServerConfig, clock: Clock) -> None:
+        self._clock = clock
+        longest_request = _REQUESTS_PER_WAIT * 6 * server.timeout
+        self._max_age_seconds = server.poll_interval + longest_request + _HEARTBEAT_MARGIN_SECONDS
+        self._last = clock.monotonic()
+
+    def beat(self) -> None:
+        """Record that the thread is moving."""
+        self._last = self._clock.monotonic()
+
+    def healthy(self) -> bool:
+        """Return False when the last beat is older than the loop's longest wait."""
+        return self._clock.monotonic() - self._last < self._max_age_seconds

@@ -1,9 +1,10 @@
-"""The sessions of one server that are kept: those that run, and those that ended and have not left yet."""
+"""The stored sessions of one server: the running ones, and the finished ones that are neither expired nor evicted."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
 from itertools import chain, takewhile
 
 from exporter.config import SessionsConfig
@@ -13,140 +14,145 @@ from exporter.polling.counters import FinishedCounts
 from exporter.polling.snapshot import RunningSession
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["SessionStore"]
+__all__ = ["SessionStore", "Transition"]
 
-# No date comes after this: an endTime far in the future and a long lookback do not add up to one.
-_LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
+# No date comes after this: a far endTime plus a long lookback would overflow.
+_LATEST = datetime.max.replace(tzinfo=UTC)
+
+
+class Transition(Enum):
+    """What a record means for the life of its session."""
+
+    STARTED = auto()
+    """It started after the baseline, and is running."""
+    RAN = auto()
+    """It started after the baseline, and is finished already."""
+    FOUND = auto()
+    """It is new here, but started before the baseline or was evicted before: not an event."""
+    FINISHED = auto()
+    """It was running."""
+    REOPENED = auto()
+    """It was finished, and is running again."""
+    FINISHED_AGAIN = auto()
+    """It was reopened: its first finish is counted already."""
+    CORRECTED = auto()
+    """It was finished, with other values."""
+    UNCHANGED = auto()
+    """It is running as before, or finished with the same values."""
+    EXPIRED = auto()
+    """It is past its lookback, and not stored."""
+    IGNORED = auto()
+    """It expired before, or there is no room for it."""
 
 
 class SessionStore:
-    """Keeps sessions in the order of their creation, and parts with them by age and by number."""
+    """Stores sessions in order of creation, expires them by age and evicts them by number.
+
+    Args:
+        settings: the configured ids, `lookback` and `max_sessions`.
+    """
 
     def __init__(self, settings: SessionsConfig) -> None:
         self._configured = frozenset(settings.ids)
         self._lookback = timedelta(seconds=settings.lookback)
-        self._most = settings.max_sessions
+        self._max_sessions = settings.max_sessions
         self._running: dict[str, RunningSession] = {}
         self._finished: dict[str, RestoreSession] = {}
+        self._reopened: set[str] = set()
         self._configured_blocks = SessionBlocks()
         self._discovered_blocks = SessionBlocks()
-        self._seen_stopped: dict[str, datetime] = {}  # where nothing in the record tells when
-        self.departed: set[str] = set()
-        """Those that left by age, though nothing in their records tells how old they are."""
-        self.evicted_through: datetime | None = None
-        """The creationTime of the newest that was left out for want of room."""
-        self.ended = FinishedCounts()
-        """Counts over those that ended."""
+        self._seen_stopped: dict[str, datetime] = {}  # of finished sessions without endTime
+        self._baseline: datetime | None = None
+        self._eviction_watermark: datetime | None = None  # the newest creationTime evicted
+        self._evicted: list[str] = []
+        self.has_baseline = False
+        """Whether sessions that are new here can have started since."""
+        self.expired_ids: set[str] = set()
+        """Expired sessions without endTime: their records do not show their age."""
+        self.counts = FinishedCounts()
+        """Counts over the finished sessions."""
 
     def __len__(self) -> int:
         return len(self._running) + len(self._finished)
 
     @property
     def running(self) -> Mapping[str, RunningSession]:
-        """Those that run, by id."""
+        """The running sessions by id."""
         return self._running
 
     @property
     def finished(self) -> Mapping[str, RestoreSession]:
-        """Those that ended, by id."""
+        """The finished sessions by id."""
         return self._finished
 
     def find(self, session_id: str) -> RestoreSession | None:
-        """The session with this id, None when it is not kept."""
+        """Return a stored session."""
         running = self._running.get(session_id)
         return running.session if running else self._finished.get(session_id)
 
-    # Coming and going
+    # Changes
 
-    def keep_running(self, session: RestoreSession, moment: Moment) -> None:
-        """Keep one that was seen running at this moment."""
-        self._running[session.id] = RunningSession(
-            session=session,
-            confirmed_at=moment.monotonic,
-            configured=session.id in self._configured,
-        )
+    def set_baseline(self, newest_creation: datetime | None) -> None:
+        """From now on, a new session created after `newest_creation` counts as started; the first call decides."""
+        if not self.has_baseline:
+            self.has_baseline = True
+            self._baseline = newest_creation
 
-    def keep_finished(self, session: RestoreSession, moment: Moment) -> None:
-        """Keep one that ended, perhaps in place of another record of it."""
-        seen_stopped = self._seen_stopped.get(session.id, moment.wall)
-        if session.id in self._finished:
-            self.drop_finished(self._finished[session.id])
-        self._finished[session.id] = session
-        if session.end_time is None:
-            self._seen_stopped[session.id] = seen_stopped
-        self.ended.add(session)
-        self._blocks_of(session).add(session)
+    def put(self, session: RestoreSession, moment: Moment) -> Transition:
+        """Store a session as the API returned it at `moment`; return what that means."""
+        if not session.stopped:
+            return self._put_running(session, moment)
+        if self._running.pop(session.id, None) is not None:
+            if self._within_lookback(session, moment):
+                self._add_finished(session, moment)
+            if session.id not in self._reopened:
+                return Transition.FINISHED
+            self._reopened.discard(session.id)
+            return Transition.FINISHED_AGAIN
+        return self._put_finished(session, moment)
 
-    def renew(self, session: RestoreSession) -> None:
-        """Put the same session, with other extras, in place of the one that is kept, if it is."""
+    def replace(self, session: RestoreSession) -> None:
+        """Replace the record of a stored session by one with other extras."""
         running = self._running.get(session.id)
         if running is not None:
             self._running[session.id] = RunningSession(
                 session=session, confirmed_at=running.confirmed_at, configured=running.configured
             )
         elif session.id in self._finished:
-            self._blocks_of(session).remove(self._finished[session.id])
+            blocks = self._blocks_of(session)
+            blocks.remove(self._finished[session.id])
+            blocks.add(session)
             self._finished[session.id] = session
-            self._blocks_of(session).add(session)
 
-    def drop_running(self, session_id: str) -> None:
-        """Keep one that ran no more, if it is kept."""
+    def remove(self, session_id: str) -> None:
+        """Remove a session that the server deleted, if it is stored."""
+        self._reopened.discard(session_id)
         self._running.pop(session_id, None)
+        if session_id in self._finished:
+            self._remove_finished(self._finished[session_id])
 
-    def drop_finished(self, session: RestoreSession) -> None:
-        """Keep one that ended no more.
-
-        Raises:
-            KeyError: it is not kept.
-        """
-        del self._finished[session.id]
-        self._seen_stopped.pop(session.id, None)
-        self._blocks_of(session).remove(session)
-        self.ended.remove(session, chain(self._configured_blocks, self._discovered_blocks))
-
-    def let_leave(self, moment: Moment) -> list[str]:
-        """Part with the sessions whose lookback is over, and return their ids. None of them was created within it."""
-        old = takewhile(
+    def expire(self, moment: Moment) -> list[str]:
+        """Drop sessions past their lookback; return their ids."""
+        old = takewhile(  # a session created within its lookback has not expired
             lambda session: moment.wall - session.creation_time >= self._lookback,
             self._discovered_blocks,
         )
-        leaving = [session for session in old if self._leaves_at(session, moment) <= moment.wall]
-        for session in leaving:
-            self.drop_finished(session)
+        expired = [session for session in old if self._expires_at(session, moment) <= moment.wall]
+        for session in expired:
+            self._remove_finished(session)
             if session.end_time is None:
-                self.departed.add(session.id)
-        return [session.id for session in leaving]
+                self.expired_ids.add(session.id)
+        return [session.id for session in expired]
 
-    def make_room(self, for_sessions: int) -> list[str] | None:
-        """Leave out the oldest that ended until so many more can be kept.
+    def take_evicted(self) -> list[str]:
+        """Return the ids that were evicted, or found no room, since the last call."""
+        evicted, self._evicted = self._evicted, []
+        return evicted
 
-        Returns:
-            The ids of those that were left out; None when that does not help.
-        """
-        left_out = []
-        while len(self) + for_sessions > self._most:
-            if not self._discovered_blocks:
-                return None
-            oldest = self._discovered_blocks.oldest()
-            self.drop_finished(oldest)
-            self.evicted_through = max(
-                oldest.creation_time, self.evicted_through or oldest.creation_time
-            )
-            left_out.append(oldest.id)
-        return left_out
+    # Views
 
-    # What they are like
-
-    def stays(self, session: RestoreSession, moment: Moment) -> bool:
-        """Whether one that ended is still to be kept: for `lookback`, or as long as the configuration names it."""
-        return (
-            moment.wall - session.creation_time < self._lookback
-            or session.id in self._configured
-            or self._leaves_at(session, moment) > moment.wall
-        )
-
-    def created_since(self, creation: datetime) -> int:
-        """How many were created at this moment or later, give or take those that run."""
+    def count_created_since(self, creation: datetime) -> int:
+        """Return how many sessions were created at `creation` or later; running ones are all included."""
         return (
             self._configured_blocks.count_since(creation)
             + self._discovered_blocks.count_since(creation)
@@ -154,7 +160,7 @@ class SessionStore:
         )
 
     def running_newest_first(self) -> tuple[RunningSession, ...]:
-        """Those that run."""
+        """Return the running sessions."""
         return tuple(
             sorted(
                 self._running.values(),
@@ -163,21 +169,109 @@ class SessionStore:
             )
         )
 
-    def finished_blocks(self, most_discovered: int) -> tuple[Block, ...]:
-        """Those that ended and that the configuration names, and the newest of the others."""
-        return self._configured_blocks.newest() + self._discovered_blocks.newest(most_discovered)
+    def finished_blocks(self, max_discovered: int) -> tuple[Block, ...]:
+        """Return the configured finished sessions, and the newest discovered ones."""
+        return self._configured_blocks.newest() + self._discovered_blocks.newest(max_discovered)
 
     @property
     def discovered_finished(self) -> int:
-        """How many ended and are not named by the configuration."""
+        """How many finished sessions were discovered, not configured."""
         return len(self._discovered_blocks)
+
+    # What a record means
+
+    def _put_running(self, session: RestoreSession, moment: Moment) -> Transition:
+        configured = session.id in self._configured
+        finished = self._finished.get(session.id)
+        if finished is not None:
+            self._remove_finished(finished)
+            self._reopened.add(session.id)
+            transition = Transition.REOPENED
+        elif session.id in self._running:
+            transition = Transition.UNCHANGED
+        elif configured or self._evict_oldest(1):
+            transition = Transition.STARTED if self._is_event(session) else Transition.FOUND
+        else:
+            self._evicted.append(session.id)
+            return Transition.IGNORED
+        self._running[session.id] = RunningSession(
+            session=session, confirmed_at=moment.monotonic, configured=configured
+        )
+        return transition
+
+    def _put_finished(self, session: RestoreSession, moment: Moment) -> Transition:
+        if session.id in self.expired_ids:
+            return Transition.IGNORED
+        known = self._finished.get(session.id)
+        if not self._within_lookback(session, moment):
+            if (
+                known is not None
+            ):  # its times were wrong before, as with a wrong clock on the server
+                self._remove_finished(known)
+            return Transition.EXPIRED
+        if known is None:
+            transition = Transition.RAN if self._is_event(session) else Transition.FOUND
+            self._add_finished(session, moment)
+            if session.id not in self._configured:
+                self._evict_oldest(0)
+            return transition
+        if known == session:
+            return Transition.UNCHANGED
+        seen_stopped = self._seen_stopped.get(session.id)
+        self._remove_finished(known)
+        self._add_finished(session, moment, seen_stopped)
+        return Transition.CORRECTED
+
+    def _is_event(self, session: RestoreSession) -> bool:
+        """Whether a session that is new here has started since the baseline."""
+        created = session.creation_time
+        return (
+            self.has_baseline
+            and (self._baseline is None or created > self._baseline)
+            and (self._eviction_watermark is None or created > self._eviction_watermark)
+        )
+
+    def _add_finished(
+        self, session: RestoreSession, moment: Moment, seen_stopped: datetime | None = None
+    ) -> None:
+        self._finished[session.id] = session
+        if session.end_time is None:
+            self._seen_stopped[session.id] = seen_stopped or moment.wall
+        self.counts.add(session)
+        self._blocks_of(session).add(session)
+
+    def _remove_finished(self, session: RestoreSession) -> None:
+        del self._finished[session.id]
+        self._seen_stopped.pop(session.id, None)
+        self._blocks_of(session).remove(session)
+        self.counts.remove(session, chain(self._configured_blocks, self._discovered_blocks))
+
+    def _evict_oldest(self, room_for: int) -> bool:
+        """Evict the oldest discovered finished sessions to make room; return whether there is room."""
+        while len(self) + room_for > self._max_sessions:
+            if not self._discovered_blocks:
+                return False
+            oldest = self._discovered_blocks.oldest()
+            self._remove_finished(oldest)
+            self._eviction_watermark = max(
+                oldest.creation_time, self._eviction_watermark or oldest.creation_time
+            )
+            self._evicted.append(oldest.id)
+        return True
+
+    def _within_lookback(self, session: RestoreSession, moment: Moment) -> bool:
+        return (
+            moment.wall - session.creation_time < self._lookback
+            or session.id in self._configured
+            or self._expires_at(session, moment) > moment.wall
+        )
+
+    def _expires_at(self, session: RestoreSession, moment: Moment) -> datetime:
+        ended = session.end_time or self._seen_stopped.get(session.id, moment.wall)
+        ended = max(ended, session.creation_time)  # the two may contradict each other
+        return ended + min(self._lookback, _LATEST - ended)
 
     def _blocks_of(self, session: RestoreSession) -> SessionBlocks:
         return (
             self._configured_blocks if session.id in self._configured else self._discovered_blocks
         )
-
-    def _leaves_at(self, session: RestoreSession, moment: Moment) -> datetime:
-        ended = session.end_time or self._seen_stopped.get(session.id, moment.wall)
-        ended = max(ended, session.creation_time)  # the two may contradict
-        return ended + min(self._lookback, _LAST_MOMENT - ended)

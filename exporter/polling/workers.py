@@ -1,4 +1,4 @@
-"""Asking one server for several things at a time."""
+"""Parallel requests to one server."""
 
 from __future__ import annotations
 
@@ -7,50 +7,51 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from exporter.polling.failure import is_server_wide
+from exporter.polling.status import is_server_wide
 from exporter.vb365.errors import Vb365Error
 
 __all__ = ["Workers"]
 
-Answer = TypeVar("Answer")
-Wanted = TypeVar("Wanted")
+Item = TypeVar("Item")
+Response = TypeVar("Response")
 
 
 class Workers:
-    """Threads that exist from the first use on.
+    """A pool of threads, started at first use.
 
     Args:
-        most: how many requests are under way at the most.
-        name: what the names of the threads begin with.
-        stop: abandons what is not asked for yet.
+        max_requests: the most requests in flight.
+        name: prefix of the threads' names.
+        stop: abandons the requests that were not sent yet.
     """
 
-    def __init__(self, most: int, *, name: str, stop: threading.Event) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=most, thread_name_prefix=name)
+    def __init__(self, max_requests: int, *, name: str, stop: threading.Event) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=max_requests, thread_name_prefix=name)
         self._stop = stop
 
-    def ask_all(
-        self, wanted: Iterable[Wanted], ask: Callable[[Wanted], Answer]
-    ) -> Iterator[tuple[Wanted, Answer | Vb365Error]]:
-        """Each thing that is wanted, with the answer or the error; ends early when the server itself is the trouble."""
-        abandon = threading.Event()
+    def fetch_all(
+        self, items: Iterable[Item], fetch: Callable[[Item], Response]
+    ) -> Iterator[tuple[Item, Response | Vb365Error]]:
+        """Yield each item with its response or error; items left after a server-wide error are skipped."""
+        abandoned = threading.Event()
 
-        def asked(one: Wanted) -> Answer | Vb365Error | None:
-            if abandon.is_set() or self._stop.is_set():
+        def attempt(item: Item) -> Response | Vb365Error | None:
+            if abandoned.is_set() or self._stop.is_set():
                 return None
             try:
-                return ask(one)
+                return fetch(item)
             except Vb365Error as error:
                 if is_server_wide(error):
-                    abandon.set()
+                    abandoned.set()
                 return error
 
-        wanted = tuple(wanted)
-        answers = map(asked, wanted) if len(wanted) == 1 else self._pool.map(asked, wanted)
-        for one, answer in zip(wanted, answers, strict=True):
-            if answer is not None:
-                yield one, answer
+        items = tuple(items)
+        # A single request needs no other thread.
+        responses = map(attempt, items) if len(items) == 1 else self._pool.map(attempt, items)
+        for item, response in zip(items, responses, strict=True):
+            if response is not None:
+                yield item, response
 
     def close(self) -> None:
-        """End the threads as soon as they have nothing under way."""
+        """Stop the threads once their requests in flight have ended."""
         self._pool.shutdown(wait=False, cancel_futures=True)

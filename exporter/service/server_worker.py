@@ -8,9 +8,8 @@ from math import inf
 
 from exporter.config import ServerConfig
 from exporter.metrics.telemetry import ServerTelemetry
-from exporter.polling.changefeed import ChangeFeed
+from exporter.polling.changefeed import ChangeFeed, ChangeQueue
 from exporter.polling.clock import Clock
-from exporter.polling.inbox import ChangeQueue
 from exporter.polling.ledger import Ledger
 from exporter.polling.loop import PollLoop
 from exporter.polling.poller import Poller
@@ -70,12 +69,12 @@ class ServerWorker:
             stop=stop,
         )
         self._clock = clock
-        self._inbox = ChangeQueue()
+        self._changes = ChangeQueue()
         self._replaced = replaces
         self._loop = PollLoop(
             server,
             poller=self.poller,
-            inbox=self._inbox,
+            queue=self._changes,
             clock=clock,
             stop=stop,
             initial_delay_seconds=initial_delay_seconds,
@@ -83,7 +82,7 @@ class ServerWorker:
         self._feed = ChangeFeed(
             server.name,
             api=self.client,
-            inbox=self._inbox,
+            queue=self._changes,
             observer=telemetry,
             polled_once=self.poller.polled_once,
             clock=clock,
@@ -104,7 +103,7 @@ class ServerWorker:
     def stop(self) -> None:
         """Abandon what is under way and let the threads end, without waiting for it."""
         self.stopped.set()
-        self._inbox.wake()
+        self._changes.wake()
 
     @property
     def is_running(self) -> bool:

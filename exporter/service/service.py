@@ -112,7 +112,9 @@ class Service:
 
     def stuck_servers(self) -> tuple[str, ...]:
         """The servers whose pollers have stopped moving."""
-        return tuple(name for name, worker in self._workers.items() if not worker.poller.healthy())
+        return tuple(
+            name for name, worker in self._workers.items() if not worker.poller.heartbeat.healthy()
+        )
 
     def unpolled_servers(self) -> tuple[str, ...]:
         """The servers that were not polled yet; none, once all were, also when a new configuration adds some."""

@@ -91,7 +91,7 @@ def simulator(tmp_path: Path) -> Iterator[Simulator]:
         yield simulator
 
 
-FAILED = "poll failed, what is not confirmed stays until it is stale"
+FAILED = "poll failed, keeping unconfirmed data until it is stale"
 AGAIN = "poll succeeded again"
 
 

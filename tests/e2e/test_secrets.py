@@ -60,19 +60,19 @@ import requests
 from exporter.cli import main
 from exporter.polling.poller import Poller
 
-send, tell = requests.Session.send, Poller._tell
+send, publish_snapshot = requests.Session.send, Poller._publish_snapshot
 
 def broken_send(self, request, **options):
     if request.method == "POST" or "/RestoreSessions" in request.url:
         raise LookupError("injected") from requests.RequestException(request=request)
     return send(self, request, **options)
 
-def broken_tell(self):
+def broken_publish_snapshot(self):
     if self._server.name == "thread":
         raise LookupError("injected")
-    tell(self)
+    publish_snapshot(self)
 
-requests.Session.send, Poller._tell = broken_send, broken_tell
+requests.Session.send, Poller._publish_snapshot = broken_send, broken_publish_snapshot
 sys.exit(main())
 """
 
@@ -331,7 +331,10 @@ def test_no_traceback_lets_a_secret_out(tmp_path: Path, log_format: str) -> None
     log = crashing.log.read_text()
 
     assert leaks(pages + log + crashing.cmdline, *MARKS) == []
-    assert (log.count("poll broke off"), log.count("uncaught exception")) == (3, 1)
+    assert (log.count("poll aborted by unexpected error"), log.count("uncaught exception")) == (
+        3,
+        1,
+    )
     assert log.count("LookupError: injected") == 4
 
 

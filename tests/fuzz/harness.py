@@ -24,7 +24,7 @@ from exporter.config import AuthConfig, ServerConfig, TLSConfig
 from exporter.config.secrets import SecretSource
 from exporter.metrics.exposition import Publisher
 from exporter.metrics.telemetry import Telemetry
-from exporter.polling import inbox
+from exporter.polling.changefeed import ChangeQueue, PendingChanges
 from exporter.polling.clock import Clock, Moment
 from exporter.polling.ledger import Ledger
 from exporter.polling.loop import PollLoop
@@ -115,7 +115,7 @@ class Harness:
             PollLoop(
                 config,
                 poller=poller,
-                inbox=_Rounds(time, polls, stop),
+                queue=_Rounds(time, polls, stop),
                 clock=clock,
                 stop=stop,
             ).run()
@@ -178,8 +178,8 @@ class _Clock(Clock):
         return Moment(monotonic=seconds, wall=NOON + timedelta(seconds=seconds - self._began))
 
 
-class _Rounds(inbox.ChangeQueue):
-    """An inbox on which waiting takes no time, and that stops the polls after so many waits."""
+class _Rounds(ChangeQueue):
+    """A queue on which waiting takes no time, and that stops the polls after so many waits."""
 
     def __init__(self, time: FakeTime, rounds: int, stop: threading.Event) -> None:
         super().__init__()
@@ -187,12 +187,12 @@ class _Rounds(inbox.ChangeQueue):
         self._left = rounds
         self._stop = stop
 
-    def wait(self, seconds: float) -> inbox.Told:
+    def wait(self, seconds: float) -> PendingChanges:
         self._time.now += seconds
         self._left -= 1
         if self._left == 0:
             self._stop.set()
-        return inbox.Told()
+        return PendingChanges()
 
 
 @contextmanager

@@ -4,8 +4,7 @@ import threading
 
 from structlog.testing import capture_logs
 
-from exporter.polling.changefeed import LONG_POLL_SECONDS, ChangeFeed
-from exporter.polling.inbox import ChangeQueue, Told
+from exporter.polling.changefeed import LONG_POLL_SECONDS, ChangeFeed, ChangeQueue, PendingChanges
 from exporter.vb365.errors import (
     BadResponseError,
     NotFoundError,
@@ -58,14 +57,14 @@ class PollerHarness:
 
     def __init__(self, *answers: Changes | Exception) -> None:
         self.api = FakeFeed(*answers)
-        self.inbox = ChangeQueue()
+        self.queue = ChangeQueue()
         self.heard = Heard()
         self.stop = threading.Event()
         self.polled_once = threading.Event()
         self.feed = ChangeFeed(
             "hq",
             api=self.api,
-            inbox=self.inbox,
+            queue=self.queue,
             observer=self.heard,
             polled_once=self.polled_once,
             clock=self.api.clock,
@@ -90,47 +89,47 @@ def test_a_feed_begins_at_its_end_and_goes_on_from_where_it_was() -> None:
     harness = PollerHarness(changes("17"), changes("18", UPDATE), changes("18"))
 
     for _ in range(3):
-        harness.feed.ask()
+        harness.feed.fetch()
 
     assert harness.api.asked == [
         ("latest", 0.0),
         ("17", LONG_POLL_SECONDS),
         ("18", LONG_POLL_SECONDS),
     ]
-    assert Told(changes=(UPDATE,), gap=True) == harness.inbox.take()
+    assert PendingChanges(changes=(UPDATE,), gap=True) == harness.queue.take()
     assert harness.heard.events == ["update"]
 
 
 def test_a_failure_of_the_feed_does_not_lose_the_position() -> None:
     harness = PollerHarness(changes("17"), server_error(), changes("18", UPDATE))
-    harness.feed.ask()
-    harness.inbox.take()
+    harness.feed.fetch()
+    harness.queue.take()
 
-    harness.feed.ask()
-    harness.feed.ask()
+    harness.feed.fetch()
+    harness.feed.fetch()
 
     assert harness.api.asked[-1][0] == "17"
-    assert Told(changes=(UPDATE,), gap=False) == harness.inbox.take()
+    assert PendingChanges(changes=(UPDATE,), gap=False) == harness.queue.take()
     assert harness.heard.connected == [True, False, True]
 
 
 def test_a_position_that_is_outdated_makes_the_feed_begin_anew_and_asks_for_a_poll() -> None:
     harness = PollerHarness(changes("17"), outdated(), changes("90"))
-    harness.feed.ask()
-    harness.inbox.take()
+    harness.feed.fetch()
+    harness.queue.take()
 
-    harness.feed.ask()
-    assert not harness.inbox.take()
-    harness.feed.ask()
+    harness.feed.fetch()
+    assert not harness.queue.take()
+    harness.feed.fetch()
 
     assert harness.api.asked[-1][0] == "latest"
-    assert Told(gap=True, lost=True) == harness.inbox.take()
+    assert PendingChanges(gap=True, lost=True) == harness.queue.take()
 
 
 def test_failures_in_a_row_are_waited_for_longer_and_longer_up_to_a_minute() -> None:
     harness = PollerHarness(*[server_error() for _ in range(9)])
 
-    waits = [harness.feed.ask() for _ in range(9)]
+    waits = [harness.feed.fetch() for _ in range(9)]
 
     assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]
 
@@ -140,7 +139,7 @@ def test_an_answer_ends_the_longer_waits() -> None:
         *(server_error(), server_error(), changes("17"), changes("17"), server_error())
     )
 
-    waits = [harness.feed.ask() for _ in range(5)]
+    waits = [harness.feed.fetch() for _ in range(5)]
 
     assert waits == [1.0, 2.0, 0.0, 0.0, 1.0]
 
@@ -149,7 +148,7 @@ def test_a_feed_whose_positions_never_last_begins_anew_less_and_less_often() -> 
     answers = [answer for _ in range(8) for answer in (changes("17"), outdated())]
     harness = PollerHarness(*answers)
 
-    waits = [harness.feed.ask() for _ in answers][1::2]
+    waits = [harness.feed.fetch() for _ in answers][1::2]
 
     assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
 
@@ -159,21 +158,21 @@ def test_a_server_that_wants_to_be_left_alone_is() -> None:
         ThrottledError("enough", operation="change_feed", retry_after_seconds=300.0)
     )
 
-    assert harness.feed.ask() == 300.0
+    assert harness.feed.fetch() == 300.0
 
 
 def test_a_feed_that_answers_at_once_is_asked_twice_a_second_at_most() -> None:
     harness = PollerHarness(changes("17"))
     harness.api.takes_seconds = 0.125
 
-    assert harness.feed.ask() == 0.375
+    assert harness.feed.fetch() == 0.375
 
 
 def test_a_version_without_a_feed_is_not_asked_and_has_no_series() -> None:
     harness = PollerHarness()
     harness.api.has_change_feed = False
 
-    assert harness.feed.ask() > 0
+    assert harness.feed.fetch() > 0
 
     assert harness.api.asked == []
     assert harness.heard.connected == [None]
@@ -184,12 +183,12 @@ def test_a_server_whose_feed_is_not_there_is_asked_again_after_minutes_and_told_
     harness = PollerHarness(missing, missing)
 
     with capture_logs() as logs:
-        waits = [harness.feed.ask(), harness.feed.ask()]
+        waits = [harness.feed.fetch(), harness.feed.fetch()]
 
     assert waits == [300.0, 300.0]
     assert harness.heard.connected == [None, None]
     assert [entry["event"] for entry in logs] == [
-        "server has no change feed, polls alone tell of changes"
+        "server has no change feed, falling back to polling"
     ]
 
 
@@ -200,13 +199,14 @@ def test_a_loss_is_logged_when_it_begins_and_when_it_is_over() -> None:
 
     with capture_logs() as logs:
         for _ in range(5):
-            harness.feed.ask()
+            harness.feed.fetch()
 
     assert [
-        (entry["event"], entry.get("reason"), entry.get("lost_for_seconds")) for entry in logs
+        (entry["event"], entry.get("reason"), entry.get("unavailable_for_seconds"))
+        for entry in logs
     ] == [
-        ("change feed lost, polls alone tell of changes", "server_error", None),
-        ("change feed followed again", None, 20.0),
+        ("change feed unavailable, falling back to polling", "server_error", None),
+        ("change feed available again", None, 20.0),
     ]
 
 
@@ -214,8 +214,8 @@ def test_a_defect_of_our_own_is_logged_and_not_the_end_of_the_feed() -> None:
     harness = PollerHarness(ValueError("a defect"), changes("17"))
 
     with capture_logs() as logs:
-        harness.feed.ask()
-        harness.feed.ask()
+        harness.feed.fetch()
+        harness.feed.fetch()
 
     assert logs[0]["exc_info"]
     assert harness.heard.connected == [False, True]
@@ -226,7 +226,7 @@ def test_what_is_cut_by_the_stop_is_no_loss() -> None:
     harness.stop.set()
 
     with capture_logs() as logs:
-        assert harness.feed.ask() == 0.0
+        assert harness.feed.fetch() == 0.0
 
     assert logs == []
     assert harness.heard.connected == []

@@ -128,7 +128,7 @@ def test_an_extra_that_fails_is_counted_and_does_not_fail_the_poll() -> None:
     assert snapshot.status.up
     assert of(snapshot, 50).statistics == THREE
     assert harness.counts.failed_extras == [("statistics", Reason.SERVER_ERROR)] * 2
-    told = "extra of a session not answered, the session itself is served"
+    told = "request for session extra failed, the session itself is not affected"
     assert [entry["event"] for entry in logs].count(told) == 1
 
 

@@ -38,7 +38,7 @@ def test_an_update_asks_for_exactly_the_session_it_names() -> None:
     harness.poll()
     harness.api.sessions[session_id(60)] = failed(running(60))
 
-    snapshot = harness.follow(update(60))
+    snapshot = harness.apply_changes(update(60))
 
     assert [f"get {session_id(60)}"] == harness.api.calls
     assert [session_id(50)] == [one.session.id for one in snapshot.running]
@@ -49,7 +49,7 @@ def test_an_update_that_is_known_already_asks_for_nothing() -> None:
     harness = PollerHarness(running(60, e_tag=7))
     harness.poll()
 
-    harness.follow(update(60, e_tag=7))
+    harness.apply_changes(update(60, e_tag=7))
 
     assert harness.api.calls == []
 
@@ -60,7 +60,7 @@ def test_a_new_session_is_shown_and_counted_once() -> None:
     new = running(1, creation_time=harness.clock.now().wall)
     harness.api.sessions[new.id] = new
 
-    followed = harness.follow(update(1))
+    followed = harness.apply_changes(update(1))
     polled = harness.poll()
 
     assert session_id(1) in shown_ids(followed)
@@ -73,7 +73,7 @@ def test_an_end_that_the_feed_tells_of_is_not_counted_again_by_the_next_poll() -
     harness.poll()
     harness.api.sessions[session_id(60)] = failed(running(60))
 
-    harness.follow(update(60))
+    harness.apply_changes(update(60))
     polled = harness.poll()
 
     assert finished_count(polled) == 1
@@ -83,7 +83,7 @@ def test_a_deleted_session_ends_at_once_and_nothing_is_asked() -> None:
     harness = PollerHarness(running(60), finished(1))
     harness.poll()
 
-    snapshot = harness.follow(delete(60), delete(1))
+    snapshot = harness.apply_changes(delete(60), delete(1))
 
     assert harness.api.calls == []
     assert shown_ids(snapshot) == []
@@ -93,7 +93,7 @@ def test_a_session_that_is_not_to_be_followed_is_not_asked_for() -> None:
     harness = PollerHarness(running(60), follow=sessions_config([session_id(60)], discover=False))
     harness.poll()
 
-    harness.follow(update(50), update(60))
+    harness.apply_changes(update(50), update(60))
 
     assert [f"get {session_id(60)}"] == harness.api.calls
 
@@ -105,7 +105,7 @@ def test_what_is_not_answered_is_left_to_the_next_poll() -> None:
     harness.poll()
     harness.api.get_errors[session_id(100)] = server_error("get")
 
-    followed = harness.follow(update(100))
+    followed = harness.apply_changes(update(100))
     harness.api.get_errors.clear()
     harness.poll()
 
@@ -120,7 +120,7 @@ def test_a_404_between_polls_is_believed_only_by_the_next_poll() -> None:
         "not found", operation="get", status=404
     )
 
-    followed = harness.follow(update(100))
+    followed = harness.apply_changes(update(100))
     polled = harness.poll()
 
     assert session_id(100) in shown_ids(followed)
@@ -132,7 +132,7 @@ def test_following_does_not_count_as_a_poll() -> None:
     before = harness.poll()
     harness.api.get_errors[session_id(60)] = ConnectError("refused", operation="get")
 
-    snapshot = harness.follow(update(60))
+    snapshot = harness.apply_changes(update(60))
 
     assert before.status == snapshot.status
     assert len(harness.counts.polls) == 1
@@ -143,7 +143,7 @@ def test_very_many_changes_are_left_to_one_poll() -> None:
     harness = PollerHarness(*sessions)
     harness.poll()
 
-    harness.follow(*[update(minutes, e_tag=1) for minutes in range(1, 61)])
+    harness.apply_changes(*[update(minutes, e_tag=1) for minutes in range(1, 61)])
 
     assert "list" in harness.api.calls
     assert len(harness.counts.polls) == 2
@@ -154,7 +154,7 @@ def test_extras_of_a_session_that_goes_on_are_left_to_the_polls() -> None:
     harness.poll()
     harness.api.sessions[session_id(60)] = running(60, details="2 items processed")
 
-    harness.follow(update(60))
+    harness.apply_changes(update(60))
 
     assert [f"get {session_id(60)}"] == harness.api.calls
 
@@ -165,7 +165,7 @@ def test_extras_of_a_session_that_has_ended_are_asked_for_with_it() -> None:
     harness.api.sessions[session_id(60)] = failed(running(60))
     harness.api.statistics_of[session_id(60)] = Statistics(restored=3, failed=2)
 
-    harness.follow(update(60))
+    harness.apply_changes(update(60))
 
     assert [f"get {session_id(60)}", f"statistics {session_id(60)}"] == harness.api.calls
     assert Statistics(restored=3, failed=2) == harness.recorded[-1].statistics
@@ -181,7 +181,7 @@ def test_a_defect_of_our_own_is_logged_and_what_is_known_is_published() -> None:
 
     harness.api.get_session = broken  # type: ignore[method-assign] # a defect no answer makes
     with capture_logs() as logs:
-        harness.follow(update(60))
+        harness.apply_changes(update(60))
 
     assert logs[0]["exc_info"]
     assert published + 1 == len(harness.published)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 
-from exporter.polling.inbox import ChangeQueue, Told
+from exporter.polling.changefeed import ChangeQueue, PendingChanges
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 
 
@@ -15,44 +15,44 @@ def delete(session_id: str) -> SessionChange:
 
 
 def test_of_several_changes_of_a_session_the_last_one_counts_in_its_place() -> None:
-    inbox = ChangeQueue()
+    queue = ChangeQueue()
 
-    inbox.put([update("a"), update("b")])
-    inbox.put([delete("a")])
+    queue.put([update("a"), update("b")])
+    queue.put([delete("a")])
 
-    assert Told(changes=(update("b"), delete("a"))) == inbox.take()
+    assert PendingChanges(changes=(update("b"), delete("a"))) == queue.take()
 
 
 def test_what_was_taken_is_not_told_again() -> None:
-    inbox = ChangeQueue()
-    inbox.put([update("a")])
-    inbox.put_gap(lost=False)
+    queue = ChangeQueue()
+    queue.put([update("a")])
+    queue.mark_gap(lost=False)
 
-    assert Told(changes=(update("a"),), gap=True) == inbox.take()
-    assert not inbox.take()
+    assert PendingChanges(changes=(update("a"),), gap=True) == queue.take()
+    assert not queue.take()
 
 
 def test_a_wait_ends_when_something_is_told() -> None:
-    inbox = ChangeQueue()
-    told: list[Told] = []
-    waiting = threading.Thread(target=lambda: told.append(inbox.wait(60)))
+    queue = ChangeQueue()
+    told: list[PendingChanges] = []
+    waiting = threading.Thread(target=lambda: told.append(queue.wait(60)))
     waiting.start()
 
-    inbox.put([update("a")])
+    queue.put([update("a")])
     waiting.join(10)
 
-    assert [Told(changes=(update("a"),))] == told
+    assert [PendingChanges(changes=(update("a"),))] == told
 
 
 def test_a_wait_ends_without_anything_when_it_is_woken() -> None:
-    inbox = ChangeQueue()
-    inbox.wake()
+    queue = ChangeQueue()
+    queue.wake()
 
-    assert not inbox.wait(60)
+    assert not queue.wait(60)
 
 
 def test_no_changes_end_no_wait() -> None:
-    inbox = ChangeQueue()
-    inbox.put([])
+    queue = ChangeQueue()
+    queue.put([])
 
-    assert not inbox.wait(0)
+    assert not queue.wait(0)

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from exporter.polling.ledger import RESYNC_SECONDS
-from exporter.polling.plan import ListRequest
+from exporter.polling.plan import RESYNC_SECONDS, ListRequest
 from exporter.vb365.records.restore_session import (
     RestoreSession,
     SessionResult,
@@ -147,8 +146,8 @@ def test_many_ids_are_asked_for_with_a_list_and_few_are_not() -> None:
     many = [session_id(number) for number in range(1, 1001)]
     harness = LedgerHarness(sessions_config(many, discover=False))
 
-    assert ListRequest(created_since=None, most_pages=40) == harness.ledger.list_instead(many)
-    assert harness.ledger.list_instead(many[:20]) is None
+    assert ListRequest(created_since=None, max_pages=40) == harness.ledger.cheaper_list(many)
+    assert harness.ledger.cheaper_list(many[:20]) is None
 
 
 def test_many_running_sessions_are_asked_for_with_a_list_back_to_where_it_pays() -> None:
@@ -159,7 +158,7 @@ def test_many_running_sessions_are_asked_for_with_a_list_back_to_where_it_pays()
     harness.poll()
     harness.ledger.begin_poll(harness.now)
 
-    request = harness.ledger.list_instead([ancient.id, *(session.id for session in crowd)])
+    request = harness.ledger.cheaper_list([ancient.id, *(session.id for session in crowd)])
 
     assert request is not None
     assert crowd[-1].creation_time - timedelta(seconds=1) == request.created_since
@@ -398,7 +397,7 @@ def test_a_running_session_ends_when_its_own_answers_stop_and_the_others_stay() 
         ledger.begin_list(request)
         ledger.end_list(request, harness.now)
         ledger.observe(running(61), harness.now)
-        ledger.end_poll(harness.now, complete=False)
+        ledger.end_poll(harness.now, succeeded=False)
 
     snapshot = harness.snapshot().without_stale(harness.seconds)
 
@@ -429,7 +428,7 @@ def test_a_first_walk_that_breaks_off_shows_sessions_but_no_counts() -> None:
     (walk,) = harness.ledger.lists(harness.now)
     harness.ledger.begin_list(walk)
     harness.ledger.observe(finished(1), harness.now)
-    harness.ledger.end_poll(harness.now, complete=False)
+    harness.ledger.end_poll(harness.now, succeeded=False)
 
     snapshot = harness.snapshot()
 
@@ -442,11 +441,11 @@ def test_what_a_broken_first_walk_showed_ends_when_it_is_not_shown_again() -> No
     harness = LedgerHarness(stale_after_seconds=180)
     harness.ledger.begin_poll(harness.now)
     harness.ledger.observe(finished(1), harness.now)
-    harness.ledger.end_poll(harness.now, complete=False)
+    harness.ledger.end_poll(harness.now, succeeded=False)
     for _ in range(3):
         harness.seconds += 60
         harness.ledger.begin_poll(harness.now)
-        harness.ledger.end_poll(harness.now, complete=False)
+        harness.ledger.end_poll(harness.now, succeeded=False)
 
     assert shown_ids(harness.snapshot().without_stale(harness.seconds)) == []
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from exporter.polling.inbox import ChangeQueue, Told
+from exporter.polling.changefeed import ChangeQueue, PendingChanges
 from exporter.polling.loop import PollLoop
 from exporter.vb365.instance import ServiceInstance
 from exporter.vb365.records.changes import ChangeKind, SessionChange
@@ -16,18 +16,18 @@ from support.poller_harness import PollerHarness
 from support.sample_sessions import finished, running, session_id
 
 
-class PassingInbox(ChangeQueue):
-    """An inbox on which waiting takes no time: after each wait it does what the test says."""
+class PassingQueue(ChangeQueue):
+    """An queue on which waiting takes no time: after each wait it does what the test says."""
 
     def __init__(
-        self, harness: PollerHarness, after_wait: Callable[[PassingInbox], object]
+        self, harness: PollerHarness, after_wait: Callable[[PassingQueue], object]
     ) -> None:
         super().__init__()
         self._bench = harness
         self._after_wait = after_wait
         self.waits: list[float] = []
 
-    def wait(self, seconds: float) -> Told:
+    def wait(self, seconds: float) -> PendingChanges:
         self.waits.append(seconds)
         told = self.take()
         if not told:
@@ -37,21 +37,21 @@ class PassingInbox(ChangeQueue):
 
 
 def loop_of(
-    harness: PollerHarness, inbox: ChangeQueue, initial_delay_seconds: float | None = None
+    harness: PollerHarness, queue: ChangeQueue, initial_delay_seconds: float | None = None
 ) -> PollLoop:
     return PollLoop(
         harness.server,
         poller=harness.poller,
-        inbox=inbox,
+        queue=queue,
         clock=harness.clock,
         stop=harness.stop,
         initial_delay_seconds=initial_delay_seconds,
     )
 
 
-def stopping_after(waits: int, harness: PollerHarness) -> Callable[[PassingInbox], object]:
-    def stop(inbox: PassingInbox) -> None:
-        if len(inbox.waits) == waits:
+def stopping_after(waits: int, harness: PollerHarness) -> Callable[[PassingQueue], object]:
+    def stop(queue: PassingQueue) -> None:
+        if len(queue.waits) == waits:
             harness.stop.set()
 
     return stop
@@ -59,7 +59,7 @@ def stopping_after(waits: int, harness: PollerHarness) -> Callable[[PassingInbox
 
 def test_polls_follow_each_other_until_stopped_and_overruns_are_counted() -> None:
     harness = PollerHarness()
-    inbox = PassingInbox(harness, stopping_after(4, harness))
+    queue = PassingQueue(harness, stopping_after(4, harness))
     slow = iter([0.0, 90.0, 0.0, 0.0])
     list_sessions = harness.api.list_sessions
 
@@ -69,31 +69,31 @@ def test_polls_follow_each_other_until_stopped_and_overruns_are_counted() -> Non
 
     harness.api.list_sessions = listed  # type: ignore[method-assign] # time passes while the server answers
     with capture_logs():
-        loop_of(harness, inbox).run()
+        loop_of(harness, queue).run()
 
-    assert inbox.waits == [60.0, 0.0, 60.0, 60.0]
+    assert queue.waits == [60.0, 0.0, 60.0, 60.0]
     assert harness.counts.overruns == 1
 
 
 def test_a_process_that_was_frozen_does_not_make_up_for_the_polls_it_missed() -> None:
     harness = PollerHarness()
 
-    def freeze(inbox: PassingInbox) -> None:
-        if len(inbox.waits) == 2:
+    def freeze(queue: PassingQueue) -> None:
+        if len(queue.waits) == 2:
             harness.clock.seconds += 86_400.0
-        if len(inbox.waits) == 5:
+        if len(queue.waits) == 5:
             harness.stop.set()
 
-    inbox = PassingInbox(harness, freeze)
-    loop_of(harness, inbox).run()
+    queue = PassingQueue(harness, freeze)
+    loop_of(harness, queue).run()
 
-    assert inbox.waits == [60.0, 60.0, 0.0, 60.0, 60.0]
+    assert queue.waits == [60.0, 60.0, 0.0, 60.0, 60.0]
     assert harness.counts.overruns == 0
 
 
 def test_a_first_poll_that_takes_longer_than_the_first_gap_is_no_overrun() -> None:
     harness = PollerHarness()
-    inbox = PassingInbox(harness, stopping_after(1, harness))
+    queue = PassingQueue(harness, stopping_after(1, harness))
     answer = harness.api.service_instance
 
     def answered() -> ServiceInstance:
@@ -101,9 +101,9 @@ def test_a_first_poll_that_takes_longer_than_the_first_gap_is_no_overrun() -> No
         return answer()
 
     harness.api.service_instance = answered  # type: ignore[method-assign] # time passes while the server answers
-    loop_of(harness, inbox, initial_delay_seconds=6.0).run()
+    loop_of(harness, queue, initial_delay_seconds=6.0).run()
 
-    assert inbox.waits == [0.0]
+    assert queue.waits == [0.0]
     assert harness.counts.overruns == 0
 
 
@@ -112,17 +112,17 @@ def test_what_the_change_feed_tells_is_taken_in_at_once_and_the_next_poll_stays_
 ):
     harness = PollerHarness(running(60))
 
-    def tell(inbox: PassingInbox) -> None:
-        if len(inbox.waits) == 1:
+    def tell(queue: PassingQueue) -> None:
+        if len(queue.waits) == 1:
             harness.clock.seconds -= 45.0  # the wait ends early
-            inbox.put([SessionChange(kind=ChangeKind.UPDATE, session_id=session_id(60))])
-        if len(inbox.waits) == 3:
+            queue.put([SessionChange(kind=ChangeKind.UPDATE, session_id=session_id(60))])
+        if len(queue.waits) == 3:
             harness.stop.set()
 
-    inbox = PassingInbox(harness, tell)
-    loop_of(harness, inbox).run()
+    queue = PassingQueue(harness, tell)
+    loop_of(harness, queue).run()
 
-    assert inbox.waits == [60.0, 45.0, 45.0]
+    assert queue.waits == [60.0, 45.0, 45.0]
     assert len(harness.counts.polls) == 1
     assert f"get {session_id(60)}" == harness.api.calls[-1]
 
@@ -130,33 +130,33 @@ def test_what_the_change_feed_tells_is_taken_in_at_once_and_the_next_poll_stays_
 def test_a_feed_that_cannot_tell_what_happened_before_makes_a_poll() -> None:
     harness = PollerHarness()
 
-    def tell(inbox: PassingInbox) -> None:
-        if len(inbox.waits) == 1:
+    def tell(queue: PassingQueue) -> None:
+        if len(queue.waits) == 1:
             harness.clock.seconds -= 45.0
-            inbox.put_gap(lost=False)
-        if len(inbox.waits) == 3:
+            queue.mark_gap(lost=False)
+        if len(queue.waits) == 3:
             harness.stop.set()
 
-    inbox = PassingInbox(harness, tell)
-    loop_of(harness, inbox).run()
+    queue = PassingQueue(harness, tell)
+    loop_of(harness, queue).run()
 
     assert len(harness.counts.polls) == 2
-    assert inbox.waits == [60.0, 45.0, 45.0]
+    assert queue.waits == [60.0, 45.0, 45.0]
 
 
 def test_what_is_told_after_a_gap_is_taken_in_after_its_poll() -> None:
     harness = PollerHarness(running(60), finished(100))
     gone = finished(100)
 
-    def tell(inbox: PassingInbox) -> None:
-        if len(inbox.waits) == 1:
-            inbox.put_gap(lost=False)
+    def tell(queue: PassingQueue) -> None:
+        if len(queue.waits) == 1:
+            queue.mark_gap(lost=False)
             del harness.api.sessions[gone.id]
-            inbox.put([SessionChange(kind=ChangeKind.DELETE, session_id=gone.id)])
-        if len(inbox.waits) == 3:
+            queue.put([SessionChange(kind=ChangeKind.DELETE, session_id=gone.id)])
+        if len(queue.waits) == 3:
             harness.stop.set()
 
-    loop_of(harness, PassingInbox(harness, tell)).run()
+    loop_of(harness, PassingQueue(harness, tell)).run()
 
     assert gone.id in shown_ids(harness.published[0])
     assert gone.id not in shown_ids(harness.published[-1])
@@ -166,14 +166,14 @@ def test_a_feed_that_has_missed_something_makes_a_poll_that_walks_over_everythin
     harness = PollerHarness(running(60), finished(100), finished(50))
     gone = finished(100)
 
-    def tell(inbox: PassingInbox) -> None:
-        if len(inbox.waits) == 1:
+    def tell(queue: PassingQueue) -> None:
+        if len(queue.waits) == 1:
             del harness.api.sessions[gone.id]
-            inbox.put_gap(lost=True)
-        if len(inbox.waits) == 3:
+            queue.mark_gap(lost=True)
+        if len(queue.waits) == 3:
             harness.stop.set()
 
-    loop_of(harness, PassingInbox(harness, tell)).run()
+    loop_of(harness, PassingQueue(harness, tell)).run()
 
     assert gone.id in shown_ids(harness.published[0])
     assert gone.id not in shown_ids(harness.published[-1])
@@ -181,13 +181,13 @@ def test_a_feed_that_has_missed_something_makes_a_poll_that_walks_over_everythin
 
 def test_a_loop_that_is_woken_after_it_was_stopped_does_not_poll_again() -> None:
     harness = PollerHarness()
-    inbox = ChangeQueue()
-    thread = threading.Thread(target=loop_of(harness, inbox).run)
+    queue = ChangeQueue()
+    thread = threading.Thread(target=loop_of(harness, queue).run)
     thread.start()
     assert harness.poller.polled_once.wait(10)
 
     harness.stop.set()
-    inbox.wake()
+    queue.wake()
     thread.join(10)
 
     assert not thread.is_alive()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.polling.ledger import RESYNC_SECONDS
+from exporter.polling.plan import RESYNC_SECONDS
 from exporter.polling.snapshot import Snapshot
 from exporter.vb365.errors import (
     AuthError,
@@ -239,7 +239,7 @@ def test_unknown_values_are_counted_each_time_and_logged_once() -> None:
         harness.poll()
 
     assert harness.counts.unknown_fields == ["state", "state"]
-    assert sum(entry["event"] == "unknown value shown as Unknown" for entry in logs) == 1
+    assert sum(entry["event"] == "unknown enum value, exposed as Unknown" for entry in logs) == 1
 
 
 def test_a_failure_is_logged_when_it_starts_changes_and_ends_and_not_at_every_poll() -> None:
@@ -308,15 +308,15 @@ def test_an_abandoned_poll_says_nothing() -> None:
 
 def test_a_poller_that_does_not_move_for_longer_than_its_longest_wait_is_unhealthy() -> None:
     harness = PollerHarness()
-    assert harness.poller.healthy()
+    assert harness.poller.heartbeat.healthy()
 
     harness.clock.seconds += 60 + 5 * 6 * 10
-    assert harness.poller.healthy()
+    assert harness.poller.heartbeat.healthy()
     harness.clock.seconds += 30
 
-    assert not harness.poller.healthy()
+    assert not harness.poller.heartbeat.healthy()
     harness.poll()
-    assert harness.poller.healthy()
+    assert harness.poller.heartbeat.healthy()
 
 
 def test_a_service_instance_that_fails_does_not_hide_the_sessions() -> None:

@@ -106,10 +106,10 @@ class Failure:
         return f"{self.location}: {self.title}" if self.location else self.title
 
 
-POLL_FAILED = "poll failed, what is not confirmed stays until it is stale"
+POLL_FAILED = "poll failed, keeping unconfirmed data until it is stale"
 POLL_AGAIN = "poll succeeded again"
-_REJECTED = "record rejected, the others are served"
-_UNKNOWN = "unknown value shown as Unknown"
+_REJECTED = "record rejected, other records are not affected"
+_UNKNOWN = "unknown enum value, exposed as Unknown"
 _REFRESH_REFUSED = "refresh refused, logging in again"
 
 

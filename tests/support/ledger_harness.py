@@ -73,14 +73,14 @@ class LedgerHarness:
                     ledger.observe(session, self.now)
             ledger.end_list(request, self.now)
         if not requests:
-            ledger.vouch(self.now)
+            ledger.mark_confirmed(self.now)
         self.asked = list(ledger.unconfirmed())
         for session_id in self.asked:
             if session_id in self.server:
                 ledger.observe(self.server[session_id], self.now)
             else:
-                ledger.missing(session_id, self.now)
-        ledger.end_poll(self.now, complete=True)
+                ledger.mark_deleted(session_id, self.now)
+        ledger.end_poll(self.now, succeeded=True)
         return self.snapshot()
 
     def snapshot(self) -> Snapshot:

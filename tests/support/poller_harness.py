@@ -173,11 +173,11 @@ class PollerHarness:
         self.poller.poll()
         return self.published[-1]
 
-    def follow(self, *changes: SessionChange) -> Snapshot:
+    def apply_changes(self, *changes: SessionChange) -> Snapshot:
         """Take in what the change feed tells, a second after the last poll."""
         self.api.calls.clear()
         self.clock.seconds += 1
-        self.poller.follow(changes)
+        self.poller.apply_changes(changes)
         return self.published[-1]
 
 
