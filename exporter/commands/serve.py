@@ -73,7 +73,7 @@ def serve(
             extra_headers=access.headers,
             reload=reloader.reload if options.web_enable_lifecycle else None,
         )
-        web = WebServer(app, listeners, error_response=app.error_response, tls=access.tls)
+        web = WebServer(app, listeners, tls=access.tls)
         with auditing(service, options.audit_log_file, close_seconds=_AUDIT_SECONDS):
             web.start()
             log.info(

@@ -1,31 +1,29 @@
-"""The routes: what each path answers, and what the service behind them has to give."""
+"""The routes: the response of each path, and the data it needs from the service."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+from types import MappingProxyType
+from typing import Protocol, TypeAlias
 
 import structlog
 from aiohttp import web
 
+from exporter.metrics.text_format import Format
 from exporter.web.listeners import WebServerError
 from exporter.web.negotiation import accepts_gzip, choose_format
-from exporter.web.reply import Reply, error_reply, send, text_reply
-from exporter.web.status import STYLE_SOURCE, StatusPageCache
-
-if TYPE_CHECKING:
-    from exporter.metrics.text_format import Format
-    from exporter.web.status import StatusPage
+from exporter.web.reply import error_response, send, text_response
+from exporter.web.status import STYLE_SOURCE, StatusPage, StatusPageCache
 
 log = structlog.get_logger()
 
-Action: TypeAlias = Callable[[web.BaseRequest], Awaitable[Reply]]
-Guard: TypeAlias = Callable[[web.BaseRequest], Awaitable[Reply | None]]
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Guard: TypeAlias = Callable[[web.Request], Awaitable[web.Response | None]]
 Reload: TypeAlias = Callable[[], Sequence[str]]
 Headers: TypeAlias = tuple[tuple[str, str], ...]
-T = TypeVar("T")
 
 DEFAULT_MAX_REQUESTS = 40
 SEND_TIMEOUT_SECONDS = 10.0
@@ -40,12 +38,14 @@ _CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-_COMMON_HEADERS = (
-    ("Server", "vb365-restore-exporter"),
-    ("Cache-Control", "no-store"),
-    ("X-Content-Type-Options", "nosniff"),
-    ("Referrer-Policy", "no-referrer"),
-    ("Content-Security-Policy", _CONTENT_SECURITY_POLICY),
+_COMMON_HEADERS: Mapping[str, str] = MappingProxyType(
+    {
+        "Server": "vb365-restore-exporter",
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Content-Security-Policy": _CONTENT_SECURITY_POLICY,
+    }
 )
 
 
@@ -53,59 +53,60 @@ class MetricsBody(Protocol):
     """A prepared body of `/metrics` in one format; immutable, shared by all scrapes."""
 
     def content_length(self, gzip: bool) -> int:  # noqa: FBT001 - two forms of one body
-        """Return how many bytes `chunks` gives in this form."""
+        """Return the number of bytes that `chunks` yields in this form."""
 
     def chunks(self, gzip: bool) -> Iterable[bytes]:  # noqa: FBT001 - two forms of one body
-        """Give the body in blocks of any size; in the gzip form they are one gzip member."""
+        """Return the body in blocks of any size; the compressed form is one gzip member."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """Whether a check passes, and lines for a person that say why not."""
+    """Whether a check passes, and the reasons, as lines for people, if it does not."""
 
     ok: bool
     reasons: tuple[str, ...] = ()
 
 
 class WebBackend(Protocol):
-    """What the service shows; every call returns at once and never waits for VB365."""
+    """The data behind the pages; every call returns at once and never waits for VB365."""
 
     def exposition(self, wanted: Format) -> MetricsBody:
         """Return the newest body of `/metrics`."""
 
     def healthy(self) -> Health:
-        """Tell whether every poller is alive."""
+        """Return whether every poller is alive."""
 
     def ready(self) -> Health:
-        """Tell whether every server has been polled once."""
+        """Return whether every server has been polled once."""
 
     def config_text(self) -> str:
-        """Return the configuration in force as YAML, secrets masked."""
+        """Return the current configuration as YAML, secrets masked."""
 
     def status(self) -> StatusPage:
-        """Return what the status page shows; called in a thread of its own."""
+        """Return the data of the status page; called in a worker thread."""
 
 
 class WebApp:
-    """Answers requests for a site; the handler of a `WebServer`.
+    """The routes of the exporter, served by a `WebServer`.
 
     Args:
-        site: what is shown.
-        telemetry_path: where the metrics are; `/` replaces the status page.
+        backend: the data behind the pages.
+        telemetry_path: the path of the metrics; `/` replaces the status page.
         max_requests: scrapes in flight; further ones get 503 with `Retry-After`.
-        guards: asked in order before anything else; the first answer is the answer (authentication,
-            rate limits).
-        extra_headers: gives further headers of every answer, which replace those of the same name.
-        reload: reloads the configuration and returns what is wrong with it, in lines; None: there is no such path.
-        send_timeout_seconds: how long a client may take for each 512 KiB of an answer.
+        guards: checked in order before every request, whatever its path; the first response that
+            one of them returns is sent (authentication, rate limits).
+        extra_headers: returns headers for every response; they replace those of the same name.
+        reload: reloads the configuration and returns its problems, a line each; None: there is no
+            `/-/reload`.
+        send_timeout_seconds: how long a client may take for each 512 KiB of a response.
 
     Raises:
-        WebServerError: the telemetry path does not begin with `/` or is that of another page.
+        WebServerError: the metrics cannot be served at the telemetry path.
     """
 
     def __init__(
         self,
-        site: WebBackend,
+        backend: WebBackend,
         *,
         telemetry_path: str = "/metrics",
         max_requests: int = DEFAULT_MAX_REQUESTS,
@@ -114,143 +115,127 @@ class WebApp:
         reload: Reload | None = None,
         send_timeout_seconds: float = SEND_TIMEOUT_SECONDS,
     ) -> None:
-        self._site = site
-        self._telemetry_path = telemetry_path
+        self._backend = backend
         self._max_requests = max_requests
         self._guards = tuple(guards)
         self._extra_headers = extra_headers
         self._send_timeout_seconds = send_timeout_seconds
         self._scrapes_in_flight = 0
-        self._status_view = StatusPageCache(site.status, telemetry_path=telemetry_path)
-        self._routes = self._make_routes(reload)
+        self._status_page = StatusPageCache(backend.status, telemetry_path=telemetry_path)
+        self.application = web.Application(middlewares=[self._respond])
+        self.application.on_response_prepare.append(self._add_headers)
+        self._add_routes(self.application.router, telemetry_path, reload)
 
-    def _make_routes(self, reload: Reload | None) -> Mapping[str, Mapping[str, Action]]:
-        routes: dict[str, Mapping[str, Action]] = {
-            "/": {"GET": self._status},
-            "/-/healthy": {"GET": self._healthy},
-            "/-/ready": {"GET": self._ready},
-            "/config": {"GET": self._config},
+    def _add_routes(
+        self, router: web.UrlDispatcher, telemetry_path: str, reload: Reload | None
+    ) -> None:
+        pages: dict[str, Handler] = {
+            "/-/healthy": self._healthy,
+            "/-/ready": self._ready,
+            "/config": self._config,
         }
-        if reload is not None:
-            routes["/-/reload"] = {"POST": _reload_action(reload)}
-        path = self._telemetry_path
-        if not path.startswith("/") or (path in routes and path != "/"):
+        unusable = {*pages, "/-/reload"}
+        if not re.fullmatch(r"/[^{}]*", telemetry_path) or telemetry_path in unusable:
             raise WebServerError(
-                f"cannot serve metrics at {path!r}: the path must begin with / and must not be "
-                "that of another page"
+                f"cannot serve metrics at {telemetry_path!r}: the path must begin with /, have no "
+                "braces and not be the path of another page"
             )
-        routes[path] = {"GET": self._metrics}
-        return routes
+        for path, page in ({"/": self._status} | pages | {telemetry_path: self._metrics}).items():
+            router.add_get(path, page)
+        if reload is not None:
+            router.add_post("/-/reload", _reload_handler(reload))
 
-    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request.
+    def error_response(self, status: int) -> web.Response:
+        """Return the response to a request that could not be parsed (for `WebServer`)."""
+        response = error_response(status)
+        response.headers.update(self._headers())
+        return response
 
-        Raises:
-            ConnectionResetError: the client has gone or was cut off.
-        """
-        refusal = await self._safely(self._refusal, request)
-        if refusal is not None:
-            return await self._send(request, refusal)
-        if request.path != self._telemetry_path:
-            return await self._send(request, await self._safely(self._reply, request))
+    def _headers(self) -> dict[str, str]:
+        return {**_COMMON_HEADERS, **dict(self._extra_headers())}
+
+    async def _add_headers(self, _request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(self._headers())
+
+    @web.middleware
+    async def _respond(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            response = await self._rejection(request) or await handler(request)
+        except web.HTTPMethodNotAllowed as error:
+            allowed = ", ".join(sorted(error.allowed_methods))
+            response = error_response(405, headers={"Allow": allowed})
+        except web.HTTPException as error:
+            response = error_response(error.status)
+        except Exception as error:
+            log.exception("request failed", path=request.path, error=type(error).__name__)
+            response = error_response(500)
+        return response if response.prepared else await self._send(request, response)
+
+    async def _rejection(self, request: web.Request) -> web.Response | None:
+        for guard in self._guards:
+            response = await guard(request)
+            if response is not None:
+                return response
+        return None
+
+    async def _send(
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        blocks: Iterable[bytes] | None = None,
+    ) -> web.StreamResponse:
+        return await send(request, response, blocks, timeout_seconds=self._send_timeout_seconds)
+
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:
         if self._scrapes_in_flight >= self._max_requests:
-            log.debug("scrape refused, too many in flight", max_requests=self._max_requests)
-            retry = (("Retry-After", str(RETRY_AFTER_SECONDS)),)
-            return await self._send(request, error_reply(503, headers=retry))
+            log.debug("scrape rejected, too many in flight", max_requests=self._max_requests)
+            return error_response(503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
         self._scrapes_in_flight += 1
         try:
-            return await self._send(request, await self._safely(self._reply, request))
+            wanted = choose_format(_list_header(request, "Accept"))
+            gzip = accepts_gzip(_list_header(request, "Accept-Encoding"))
+            body = self._backend.exposition(wanted)
+            headers = {"Content-Type": wanted.content_type, "Vary": "Accept, Accept-Encoding"}
+            if gzip:
+                headers["Content-Encoding"] = "gzip"
+            response = web.StreamResponse(headers=headers)
+            response.content_length = body.content_length(gzip)
+            return await self._send(request, response, body.chunks(gzip))
         finally:
             self._scrapes_in_flight -= 1
 
-    def error_response(self, status: int) -> web.Response:
-        """Make the answer to a request that could not even be read (for `WebServer`)."""
-        reply = error_reply(status)
-        headers = (*self._headers(), ("Content-Type", reply.content_type))
-        return web.Response(status=status, headers=headers, body=b"".join(reply.body))
+    async def _status(self, request: web.Request) -> web.Response:
+        html = await self._status_page.html(paused="pause" in request.query)
+        return text_response(html, content_type="text/html; charset=utf-8")
 
-    async def _send(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
-        return await send(
-            request,
-            reply,
-            common_headers=self._headers(),
-            send_timeout_seconds=self._send_timeout_seconds,
-        )
+    async def _healthy(self, _request: web.Request) -> web.Response:
+        return _health_response(self._backend.healthy(), "healthy")
 
-    def _headers(self) -> Headers:
-        return tuple((dict(_COMMON_HEADERS) | dict(self._extra_headers())).items())
+    async def _ready(self, _request: web.Request) -> web.Response:
+        return _health_response(self._backend.ready(), "ready")
 
-    async def _safely(
-        self, step: Callable[[web.BaseRequest], Awaitable[T]], request: web.BaseRequest
-    ) -> T | Reply:
-        try:
-            return await step(request)
-        except Exception as error:
-            log.exception("request failed", path=request.path, error=type(error).__name__)
-            return error_reply(500)
-
-    async def _refusal(self, request: web.BaseRequest) -> Reply | None:
-        for guard in self._guards:
-            reply = await guard(request)
-            if reply is not None:
-                return reply
-        return None
-
-    async def _reply(self, request: web.BaseRequest) -> Reply:
-        actions = self._routes.get(request.path)
-        if actions is None:
-            return error_reply(404)
-        method = "GET" if request.method == "HEAD" else request.method
-        action = actions.get(method)
-        if action is None:
-            allowed = sorted({*actions, *(("HEAD",) if "GET" in actions else ())})
-            return error_reply(405, headers=(("Allow", ", ".join(allowed)),))
-        return await action(request)
-
-    async def _metrics(self, request: web.BaseRequest) -> Reply:
-        wanted = choose_format(_header(request, "Accept"))
-        gzip = accepts_gzip(_header(request, "Accept-Encoding"))
-        exposition = self._site.exposition(wanted)
-        encoding = (("Content-Encoding", "gzip"),) if gzip else ()
-        return Reply(
-            content_type=wanted.content_type,
-            body=exposition.chunks(gzip),
-            length=exposition.content_length(gzip),
-            headers=(("Vary", "Accept, Accept-Encoding"), *encoding),
-        )
-
-    async def _status(self, request: web.BaseRequest) -> Reply:
-        html = await self._status_view.html(paused="pause" in request.query)
-        return text_reply(html, content_type="text/html; charset=utf-8")
-
-    async def _healthy(self, _request: web.BaseRequest) -> Reply:
-        return _health_reply(self._site.healthy(), "healthy", "not healthy")
-
-    async def _ready(self, _request: web.BaseRequest) -> Reply:
-        return _health_reply(self._site.ready(), "ready", "not ready")
-
-    async def _config(self, _request: web.BaseRequest) -> Reply:
-        return text_reply(self._site.config_text())
+    async def _config(self, _request: web.Request) -> web.Response:
+        return text_response(self._backend.config_text())
 
 
-def _reload_action(reload: Reload) -> Action:
-    async def action(_request: web.BaseRequest) -> Reply:
+def _reload_handler(reload: Reload) -> Handler:
+    async def handler(_request: web.Request) -> web.Response:
         # It reads files: scrapes must not wait for it.
         problems = await asyncio.to_thread(reload)
         if not problems:
-            return text_reply("configuration reloaded\n")
-        lines = ("configuration cannot be used, the old one stays in force", *problems)
-        return text_reply("\n".join(lines) + "\n", status=500)
+            return text_response("configuration reloaded\n")
+        lines = ("configuration cannot be used, keeping the old one", *problems)
+        return text_response("\n".join(lines) + "\n", status=500)
 
-    return action
-
-
-def _health_reply(health: Health, good: str, bad: str) -> Reply:
-    lines = (good if health.ok else bad, *health.reasons)
-    return text_reply("\n".join(lines) + "\n", status=200 if health.ok else 503)
+    return handler
 
 
-def _header(request: web.BaseRequest, name: str) -> str | None:
-    """Return a list header as one text, however many lines it came in."""
+def _health_response(health: Health, good: str) -> web.Response:
+    lines = (good if health.ok else f"not {good}", *health.reasons)
+    return text_response("\n".join(lines) + "\n", status=200 if health.ok else 503)
+
+
+def _list_header(request: web.Request, name: str) -> str | None:
+    """Return a list header as one value, however many lines it came in."""
     values = request.headers.getall(name, ())
     return ",".join(values) if values else None

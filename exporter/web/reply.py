@@ -1,147 +1,109 @@
-"""An answer as a value, and the one way it is sent: bounded in memory and in time."""
+"""Responses, and the one way they are sent: bounded in memory and in time."""
 
 from __future__ import annotations
 
 import asyncio
 import http
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 import structlog
 from aiohttp import web
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 log = structlog.get_logger()
 
 PLAIN_TEXT = "text/plain; charset=utf-8"
 
 # Large enough that a scrape costs few system calls, small enough that many slow clients do not
-# multiply the body in memory: what one client has not yet taken is about this much.
+# multiply the body in memory: a client holds about this much of it.
 WRITE_BYTES = 512 * 1024
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """An answer that is ready to be sent.
-
-    `body` is iterated at most once per sending and gives exactly `length` bytes; blocks may be of
-    any size.
-    """
-
-    status: int = 200
-    content_type: str = PLAIN_TEXT
-    body: Iterable[bytes]
-    length: int
-    headers: tuple[tuple[str, str], ...] = ()
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
-def text_reply(
+def text_response(
     text: str,
     *,
     status: int = 200,
     content_type: str = PLAIN_TEXT,
-    headers: tuple[tuple[str, str], ...] = (),
-) -> Reply:
-    """Make an answer of text; what UTF-8 cannot hold (lone surrogates) is sent as `?`."""
-    body = text.encode("utf-8", "replace")
-    return Reply(
-        status=status, content_type=content_type, body=(body,), length=len(body), headers=headers
+    headers: Mapping[str, str] = _NO_HEADERS,
+) -> web.Response:
+    """Return a text response; what UTF-8 cannot encode (lone surrogates) is sent as `?`."""
+    return web.Response(
+        status=status,
+        headers={**headers, "Content-Type": content_type},
+        body=text.encode("utf-8", "replace"),
     )
 
 
-def error_reply(status: int, *, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
-    """Make the plain answer to a request that is not served: code and phrase, no detail."""
+def error_response(status: int, *, headers: Mapping[str, str] = _NO_HEADERS) -> web.Response:
+    """Return a plain error response: code and phrase, no detail."""
     phrase = http.HTTPStatus(status).phrase
-    return text_reply(f"{status} {phrase}\n", status=status, headers=headers)
+    return text_response(f"{status} {phrase}\n", status=status, headers=headers)
 
 
 async def send(
     request: web.BaseRequest,
-    reply: Reply,
+    response: web.StreamResponse,
+    blocks: Iterable[bytes] | None = None,
     *,
-    common_headers: tuple[tuple[str, str], ...],
-    send_timeout_seconds: float,
+    timeout_seconds: float,
 ) -> web.StreamResponse:
-    """Send an answer, waiting for a slow client with no more than one write in memory.
+    """Send a response while holding at most one write of its body in memory.
+
+    When the client is too slow or the body does not have the announced length, the connection is
+    aborted, so that no client takes a part for the whole.
 
     Args:
-        request: the request that is answered; a HEAD gets the header alone.
-        reply: the answer.
-        common_headers: headers that every answer carries.
-        send_timeout_seconds: how long a client may take for each write of up to `WRITE_BYTES`.
-
-    Raises:
-        ConnectionResetError: the client has gone, or took too long, or the body turned out not to
-            have the announced length: the connection is cut, so that nobody takes a part for the
-            whole.
+        request: the request; HEAD gets the headers only.
+        response: status and headers, and the body if there are no blocks.
+        blocks: the body, in blocks of any size; together they have the response's `content_length`.
+        timeout_seconds: how long a client may take for each write of up to `WRITE_BYTES`.
     """
-    headers = (
-        *common_headers,
-        ("Content-Type", reply.content_type),
-        ("Content-Length", str(reply.length)),
-        *reply.headers,
-    )
-    with_body = request.method != "HEAD"
     loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(send_timeout_seconds) as limit:
-            if with_body and reply.length <= WRITE_BYTES:
-                return await _send_at_once(request, reply, headers)
-            response = web.StreamResponse(status=reply.status, headers=headers)
+        async with asyncio.timeout(timeout_seconds) as timeout:
             await response.prepare(request)
-            for block in _exactly(reply.length, rechunk(reply.body)) if with_body else ():
-                limit.reschedule(loop.time() + send_timeout_seconds)
-                await response.write(block)
+            if blocks is not None and request.method != "HEAD":
+                for block in _exactly(response.content_length or 0, rechunk(blocks)):
+                    timeout.reschedule(loop.time() + timeout_seconds)
+                    await response.write(block)
             await response.write_eof()
     except TimeoutError:
-        log.debug("client too slow, connection cut", remote=request.remote)
-        raise _abort(request) from None
+        log.debug("client too slow, connection aborted", remote=request.remote)
+        _abort(request)
     except ConnectionError:
-        raise
+        _abort(request)
     except Exception as error:
-        log.exception("answer broken off", path=request.path, error=type(error).__name__)
-        raise _abort(request) from error
+        log.exception("response aborted", path=request.path, error=type(error).__name__)
+        _abort(request)
     return response
 
 
 class _LengthError(Exception):
-    """The body has not the length that was announced."""
+    """The body does not have the announced length."""
 
 
 def _exactly(length: int, blocks: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
-    given = 0
+    total = 0
     for block in blocks:
-        given += len(block)
-        if given > length:
+        total += len(block)
+        if total > length:
             break
         yield block
-    if given != length:
-        raise _LengthError(f"{given} bytes came where {length} were announced")
+    if total != length:
+        raise _LengthError(f"body of {total} bytes, announced as {length}")
 
 
-async def _send_at_once(
-    request: web.BaseRequest, reply: Reply, headers: tuple[tuple[str, str], ...]
-) -> web.StreamResponse:
-    body = b"".join(_exactly(reply.length, rechunk(reply.body)))
-    # `Response` sends header and body by one system call, `StreamResponse` by two.
-    response = web.Response(status=reply.status, headers=headers, body=body)
-    await response.prepare(request)
-    await response.write_eof()
-    return response
-
-
-def _abort(request: web.BaseRequest) -> ConnectionResetError:
+def _abort(request: web.BaseRequest) -> None:
     if request.transport is not None:
         request.transport.abort()
-    return ConnectionResetError("the answer was broken off")
 
 
 def rechunk(blocks: Iterable[bytes]) -> Iterator[bytes | memoryview]:
     """Regroup blocks of any size into writes of about `WRITE_BYTES`, never more.
 
-    Small neighbours are joined, large blocks are cut without copying them.
+    Small neighbours are joined, large blocks are split without copying.
     """
     pending: list[bytes] = []
     pending_bytes = 0

@@ -1,26 +1,22 @@
-"""The web server: aiohttp in a thread and an event loop of its own, with limits and a drain."""
+"""The web server: an event loop in a thread of its own, with limits and an orderly shutdown."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import structlog
+from aiohttp import web
 
+from exporter.web.app import WebApp
 from exporter.web.connections import ConnectionManager
 from exporter.web.listeners import BACKLOG, Address, WebServerError, address_of, bind_listeners
-
-if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Sequence
-
-    from aiohttp import web
-
-    from exporter.web.connections import Handler
-    from exporter.web.tls import TLSSource
+from exporter.web.tls import TLSSource
 
 __all__ = ["Address", "WebServer", "WebServerError", "bind_listeners"]
 
@@ -28,43 +24,38 @@ log = structlog.get_logger()
 
 # Not 5 or 10 s, the usual scrape intervals: closing must not race with the next scrape.
 IDLE_TIMEOUT_SECONDS = 8.0
-# Keeps descriptors for the pollers' own connections under the usual limit of 1024.
+# Leaves file descriptors for the pollers under the usual limit of 1024.
 MAX_CONNECTIONS = 512
-# A scrape needs the interpreter lock a dozen times. A thread that renders or parses meanwhile keeps it this long each
-# time; by default that is 5 ms.
-_LOCK_KEPT_SECONDS = 0.001
+# A scrape takes the interpreter lock a dozen times. A thread that renders or parses meanwhile keeps it this long each
+# time; Python's default is 5 ms.
+_SWITCH_INTERVAL_SECONDS = 0.001
 
 
 class WebServer:
-    """Serves a handler on listening sockets from a thread of its own.
+    """Serves an app on listening sockets from a thread of its own.
 
     Args:
-        handler: answers a request; what it raises, connection errors excepted, is a bug that
-            `error_response` answers.
-        error_response: makes the answer to a request that never reaches the handler, by HTTP status: one
-            that cannot be read (400).
+        app: handles the requests; an app can be served once.
         listeners: bound and listening sockets, from `bind_listeners` or a service manager. The
             server owns and closes them.
-        tls: gives each new connection its TLS; None: plain HTTP.
+        tls: returns the TLS context of each new connection; None: plain HTTP.
         idle_timeout_seconds: how long a client may take for a TLS handshake, then for a request,
-            counted from the connection or from the end of the last answer.
-        max_connections: connections at one time; for a further one, that which has been silent
-            longest is closed.
+            counted from the connection or from the end of the last response.
+        max_connections: connections at one time; for a further one, the connection idle longest is
+            closed.
     """
 
     def __init__(
         self,
-        handler: Handler,
+        app: WebApp,
         listeners: Sequence[socket.socket],
         *,
-        error_response: Callable[[int], web.Response],
         tls: TLSSource | None = None,
         idle_timeout_seconds: float = IDLE_TIMEOUT_SECONDS,
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
-        self._handler = handler
+        self._app = app
         self._listeners = tuple(listeners)
-        self._error_response = error_response
         self._tls = tls
         self._idle_timeout_seconds = idle_timeout_seconds
         self._max_connections = max_connections
@@ -78,21 +69,21 @@ class WebServer:
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """The addresses in use; a port 0 that was asked for is a real port here."""
+        """The addresses in use, with the real port where port 0 was requested."""
         return self._addresses
 
     @property
     def running(self) -> bool:
-        """Whether requests are answered."""
+        """Whether requests are served."""
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Serve from now on; returns when requests are answered.
+        """Start to serve; return when requests are accepted.
 
         Raises:
             WebServerError: the event loop cannot serve the listeners.
         """
-        sys.setswitchinterval(_LOCK_KEPT_SECONDS)
+        sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
         self._thread.start()
         self._serving.wait()
         if self._failure is not None:
@@ -100,10 +91,10 @@ class WebServer:
             raise WebServerError(f"cannot serve HTTP: {self._failure}") from self._failure
 
     def close(self, timeout_seconds: float) -> None:
-        """Stop accepting, let requests in flight finish for that long, cut the rest off.
+        """Stop accepting, let requests in flight finish for that long, abort the rest.
 
-        Returns when the thread has ended, or a second after the time-out. May be called again,
-        and without `start`.
+        Return when the thread has ended, or a second after the timeout. May be called again, and
+        without `start`.
         """
         if self._thread.ident is None:
             for listener in self._listeners:
@@ -113,7 +104,7 @@ class WebServer:
             self._drain_seconds = timeout_seconds
             try:
                 self._loop.call_soon_threadsafe(self._stop.set)
-            except RuntimeError:  # the loop has closed since: there is nothing left to stop
+            except RuntimeError:  # the loop has just closed: there is nothing left to stop
                 return
         self._thread.join(timeout_seconds + 1.0)
         if self._thread.is_alive():
@@ -122,9 +113,9 @@ class WebServer:
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
-        except Exception as error:  # a thread has nobody above it
+        except Exception as error:  # nothing above a thread handles it
             if self._serving.is_set():
-                log.exception("web server died")
+                log.exception("web server stopped unexpectedly")
             else:
                 self._failure = error
         finally:
@@ -135,15 +126,17 @@ class WebServer:
     async def _serve(self) -> None:
         self._loop = loop = asyncio.get_running_loop()
         loop.set_exception_handler(_log_loop_problem)
+        runner = web.AppRunner(self._app.application)
         connections = ConnectionManager(
-            self._handler,
-            error_response=self._error_response,
+            runner,
+            error_response=self._app.error_response,
             tls=self._tls,
-            most=self._max_connections,
+            max_connections=self._max_connections,
             idle_timeout_seconds=self._idle_timeout_seconds,
         )
+        await runner.setup()
         for listener in self._listeners:
-            listener.listen(BACKLOG)  # fails for what is no listener, such as a datagram socket
+            listener.listen(BACKLOG)  # fails for a datagram socket, for example
         accepting = [
             asyncio.create_task(connections.accept(listener)) for listener in self._listeners
         ]
@@ -163,7 +156,7 @@ class WebServer:
 
 def _log_loop_problem(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     problem = context.get("exception")
-    if isinstance(problem, ConnectionError | ssl.SSLError):  # a client's trouble, not ours
+    if isinstance(problem, ConnectionError | ssl.SSLError):  # the client's failure, not ours
         log.debug("connection failed", detail=context["message"], error=type(problem).__name__)
     else:
         log.error("web server error", detail=context["message"], exc_info=problem)

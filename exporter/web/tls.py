@@ -1,4 +1,4 @@
-"""TLS towards the clients of the web server: how it is spoken, and whose certificate lets in."""
+"""TLS on the server's side: which client certificates are accepted, and what a client learns of a failed handshake."""
 
 from __future__ import annotations
 
@@ -8,46 +8,33 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TypeAlias, cast
 
-__all__ = ["HANDSHAKING", "AlertingContext", "ServerTLS", "TLSSource"]
+__all__ = ["HANDSHAKING", "ServerContext", "TLSSource", "subject_names"]
 
 HANDSHAKING: ContextVar[socket.socket] = ContextVar("HANDSHAKING")
-"""The client of the task in which a connection begins."""
+"""The client socket of the task that opens a connection."""
+
+TLSSource: TypeAlias = Callable[[], Awaitable[ssl.SSLContext | None]]
+"""Returns the TLS context of each new connection, or None for plain HTTP."""
 
 PeerCertificate: TypeAlias = Mapping[str, object]
-"""A verified certificate as `ssl.SSLSocket.getpeercert` takes it apart."""
+"""A verified certificate as `ssl.SSLSocket.getpeercert` returns it."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerTLS:
-    """TLS as a connection has it from its beginning to its end.
-
-    `allowed_names` are subject alternative names of which a client's certificate must have one;
-    None: any certificate that the context verifies will do.
-    """
-
-    context: ssl.SSLContext
-    allowed_names: frozenset[str] | None = None
-
-    def admits(self, certificate: PeerCertificate | None) -> bool:
-        """Tell whether a client that has shown this certificate may ask anything."""
-        if self.allowed_names is None:
-            return True
-        return any(name in self.allowed_names for name in _names(certificate or {}))
-
-
-# What Go's server says.
+# Go's response.
 _NOT_TLS = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
 
 
-class AlertingContext(ssl.SSLContext):
-    """Tells the client of `HANDSHAKING` why its handshake failed: by the TLS alert, or in HTTP.
+class ServerContext(ssl.SSLContext):
+    """A context that checks the names of client certificates and sends the reason of a failed handshake.
 
-    asyncio closes the connection without a word: who forgot the client certificate would see no
-    more than a connection that is reset.
+    asyncio closes the connection of a failed handshake without sending OpenSSL's alert: a client
+    without its certificate would see only a connection reset. The alert, or a plain HTTP response
+    to a plain HTTP request, goes directly to the socket of `HANDSHAKING`.
     """
+
+    allowed_names: frozenset[str] | None = None
+    """Subject alternative names, one of which a client certificate must have; None: any certificate."""
 
     def wrap_bio(
         self,
@@ -57,15 +44,17 @@ class AlertingContext(ssl.SSLContext):
         server_hostname: str | bytes | None = None,
         session: ssl.SSLSession | None = None,
     ) -> ssl.SSLObject:
-        """Make the TLS of a connection as the base class does."""
-        self.sslobject_class = _AlertingObject
+        """Create the TLS state of a connection, as the base class does."""
+        self.sslobject_class = _ServerObject
         made = super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
-        assert isinstance(made, _AlertingObject)  # noqa: S101 - tells mypy
+        assert isinstance(made, _ServerObject)  # noqa: S101 - narrows the type for mypy
+        made.allowed_names = self.allowed_names
         made.outgoing, made.client = outgoing, HANDSHAKING.get(None)
         return made
 
 
-class _AlertingObject(ssl.SSLObject):
+class _ServerObject(ssl.SSLObject):
+    allowed_names: frozenset[str] | None
     outgoing: ssl.MemoryBIO
     client: socket.socket | None
 
@@ -80,14 +69,13 @@ class _AlertingObject(ssl.SSLObject):
                 with suppress(OSError):
                     self.client.send(_NOT_TLS if is_http else self.outgoing.read())
             raise
+        names = subject_names(self.getpeercert() or {})
+        if self.allowed_names is not None and self.allowed_names.isdisjoint(names):
+            raise ssl.SSLError(ssl.SSL_ERROR_SSL, "client certificate has no allowed name")
 
 
-TLSSource: TypeAlias = Callable[[], Awaitable[ServerTLS | None]]
-"""Gives each new connection its TLS, or None for plain HTTP."""
-
-
-def _names(certificate: PeerCertificate) -> Iterator[str]:
-    """DNS names, mail and IP addresses and URIs, written as Go does."""
+def subject_names(certificate: PeerCertificate) -> Iterator[str]:
+    """Yield DNS names, mail and IP addresses and URIs, written as Go does."""
     entries = cast("tuple[tuple[str, str], ...]", certificate.get("subjectAltName", ()))
     for kind, name in entries:
         if kind in {"DNS", "email", "URI"}:

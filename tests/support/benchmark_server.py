@@ -73,7 +73,7 @@ def _serve(address: str, history: History) -> None:
     service = Service(parse_config(_CONFIG, directory=Path.cwd()))
     service.publisher.publish(history.snapshot())
     app = WebApp(ServiceBackend(service))
-    WebServer(app, bind_listeners([address]), error_response=app.error_response).start()
+    WebServer(app, bind_listeners([address])).start()
 
 
 def _serve_stock(address: str, history: History) -> None:

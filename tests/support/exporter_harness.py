@@ -100,7 +100,7 @@ def running_exporter(
     config = parse_config(f"{top}\nservers:{servers}", directory=Path.cwd())
     service = service_of(config)
     app = WebApp(ServiceBackend(service))
-    web = WebServer(app, bind_listeners(["127.0.0.1:0"]), error_response=app.error_response)
+    web = WebServer(app, bind_listeners(["127.0.0.1:0"]))
     web.start()
     service.start()
     try:

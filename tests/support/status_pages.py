@@ -158,7 +158,7 @@ def trouble_page() -> StatusPage:
 def serve_page(backend: WebBackend) -> Iterator[str]:
     """Serve a backend; yield the URL of its status page."""
     app = WebApp(backend)
-    web = WebServer(app, bind_listeners(["127.0.0.1:0"]), error_response=app.error_response)
+    web = WebServer(app, bind_listeners(["127.0.0.1:0"]))
     web.start()
     try:
         yield f"http://{web.addresses[0]}/"

@@ -24,23 +24,17 @@ def logged() -> Iterator[list[MutableMapping[str, Any]]]:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., WebServer]]:
-    """Start servers for a site; all of them end with the test, their threads too."""
+    """Start servers for a backend; they and their threads end with the test."""
     with contextlib.ExitStack() as stack:
 
         def start(
-            site: WebBackend,
+            backend: WebBackend,
             *,
             listen: str = "127.0.0.1:0",
             options: dict[str, Any] | None = None,
             **app: Any,
         ) -> WebServer:
-            handler = WebApp(site, **app)
-            server = WebServer(
-                handler,
-                bind_listeners([listen]),
-                error_response=handler.error_response,
-                **(options or {}),
-            )
+            server = WebServer(WebApp(backend, **app), bind_listeners([listen]), **(options or {}))
             stack.callback(server.close, 0.0)
             server.start()
             return server

@@ -1,4 +1,4 @@
-"""A site made of fixed answers, and clients that see every byte."""
+"""A backend with fixed data, and clients that see every byte."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from exporter.web.app import Health
 from exporter.web.status import StatusPage
-from exporter.web.tls import ServerTLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -52,17 +51,17 @@ EMPTY_PAGE = StatusPage(version="1.2.3", generated=NOON, servers=())
 
 @dataclass
 class FakeBackend:
-    """What a test wants the service to say; an exception is raised instead of said."""
+    """The data that a test chooses; an exception is raised instead of returned."""
 
     body: FakeExposition | Exception = field(default_factory=lambda: FakeExposition([b"# body\n"]))
     health: Health = WELL
     readiness: Health = WELL
     config: str = "servers: []\n"
     page: StatusPage = EMPTY_PAGE
-    asked: list[Format] = field(default_factory=list)
+    requested: list[Format] = field(default_factory=list)
 
     def exposition(self, wanted: Format) -> FakeExposition:
-        self.asked.append(wanted)
+        self.requested.append(wanted)
         if isinstance(self.body, Exception):
             raise self.body
         return self.body
@@ -125,8 +124,8 @@ def ask(
 def always(context: ssl.SSLContext) -> TLSSource:
     """The same TLS for every connection."""
 
-    async def tls() -> ServerTLS:
-        return ServerTLS(context=context)
+    async def tls() -> ssl.SSLContext:
+        return context
 
     return tls
 
@@ -157,6 +156,16 @@ def read_all(client: socket.socket) -> bytes:
         while data := client.recv(1 << 20):
             received.append(data)
     return b"".join(received)
+
+
+def read_until(client: socket.socket, ending: bytes) -> bytes:
+    """Read until these bytes have come; fail when they do not within `WAIT_SECONDS`."""
+    received = b""
+    while not received.endswith(ending):
+        data = client.recv(1 << 16)
+        assert data, received
+        received += data
+    return received
 
 
 def exchange(server: WebServer, data: bytes) -> bytes:

@@ -24,7 +24,7 @@ from web.support import (
 
 from exporter.metrics.text_format import Format
 from exporter.web.app import Health, WebApp
-from exporter.web.reply import WRITE_BYTES, Reply, text_reply
+from exporter.web.reply import WRITE_BYTES, text_response
 from exporter.web.server import WebServerError
 
 if TYPE_CHECKING:
@@ -49,27 +49,27 @@ def two_forms(block: bytes, count: int) -> FakeExposition:
 
 
 def test_metrics_are_text_0_0_4_unless_another_format_is_asked_for(serve: Serve) -> None:
-    site = FakeBackend()
-    answer = request(serve(site), "/metrics")
+    backend = FakeBackend()
+    answer = request(serve(backend), "/metrics")
     assert (answer.status, answer.body) == (200, b"# body\n")
     assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
-    assert site.asked == [Format.TEXT]
+    assert backend.requested == [Format.TEXT]
 
 
 def test_metrics_are_openmetrics_for_who_asks_for_it(serve: Serve) -> None:
-    site = FakeBackend()
-    answer = request(serve(site), "/metrics", headers=[OPENMETRICS])
+    backend = FakeBackend()
+    answer = request(serve(backend), "/metrics", headers=[OPENMETRICS])
     assert (
         answer.headers["Content-Type"]
         == "application/openmetrics-text; version=1.0.0; charset=utf-8"
     )
-    assert site.asked == [Format.OPENMETRICS]
+    assert backend.requested == [Format.OPENMETRICS]
 
 
 def test_an_accept_header_in_several_lines_is_one_list(serve: Serve) -> None:
-    site = FakeBackend()
-    request(serve(site), "/metrics", headers=[("Accept", "text/plain;q=0.5"), OPENMETRICS])
-    assert site.asked == [Format.OPENMETRICS]
+    backend = FakeBackend()
+    request(serve(backend), "/metrics", headers=[("Accept", "text/plain;q=0.5"), OPENMETRICS])
+    assert backend.requested == [Format.OPENMETRICS]
 
 
 @pytest.mark.parametrize("accept", [b"version=abc", b"\xff\xfe", b"a/b;q=x", b";", b'a/b;c="'])
@@ -164,7 +164,7 @@ def test_who_may_reload_is_told_whether_it_worked_and_if_not_why(serve: Serve) -
     answer = request(server, "/-/reload", method="POST")
     assert answer.status == 500
     assert answer.text.splitlines() == [
-        "configuration cannot be used, the old one stays in force",
+        "configuration cannot be used, keeping the old one",
         "servers[0].auth: needs a password",
     ]
 
@@ -267,7 +267,7 @@ def test_a_body_of_another_length_than_announced_is_cut_and_not_taken_for_whole(
     received = exchange(serve(FakeBackend(body=body)), b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
     _, _, content = received.partition(b"\r\n\r\n")
     assert len(content) < announced
-    assert [event["event"] for event in logged] == ["answer broken off"]
+    assert [event["event"] for event in logged] == ["response aborted"]
 
 
 def test_an_error_in_the_middle_of_a_body_cuts_the_connection(
@@ -281,19 +281,19 @@ def test_an_error_in_the_middle_of_a_body_cuts_the_connection(
     body = FakeExposition(raw=[b"x" * WRITE_BYTES] * 10, on_block=fails_in_the_end)
     received = exchange(serve(FakeBackend(body=body)), b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
     assert len(received) < 10 * WRITE_BYTES
-    assert [event["event"] for event in logged] == ["answer broken off"]
+    assert [event["event"] for event in logged] == ["response aborted"]
 
 
 def test_a_client_that_goes_away_in_the_middle_is_no_error(
     serve: Serve, logged: list[MutableMapping[str, Any]]
 ) -> None:
     stalled = StalledScrape()
-    site = FakeBackend(body=stalled.body)
-    server = serve(site, max_requests=1)
+    backend = FakeBackend(body=stalled.body)
+    server = serve(backend, max_requests=1)
     with connect(server, receive_buffer=SMALL_BUFFER) as client:
         client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         assert stalled.begun.wait(WAIT_SECONDS)
-    site.body = FakeExposition(raw=[b"small"])
+    backend.body = FakeExposition(raw=[b"small"])
     while request(server, "/metrics").status == 503:
         pass  # until the server has noticed
     assert {event["log_level"] for event in logged} <= {"debug"}
@@ -314,8 +314,8 @@ class StalledScrape:
 
 def test_scrapes_beyond_max_requests_get_503_and_nothing_else_does(serve: Serve) -> None:
     stalled = StalledScrape()
-    site = FakeBackend(body=stalled.body)
-    server = serve(site, max_requests=1)
+    backend = FakeBackend(body=stalled.body)
+    server = serve(backend, max_requests=1)
     with connect(server, receive_buffer=SMALL_BUFFER) as client:
         client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         assert stalled.begun.wait(WAIT_SECONDS)
@@ -323,7 +323,7 @@ def test_scrapes_beyond_max_requests_get_503_and_nothing_else_does(serve: Serve)
         assert (busy.status, busy.text) == (503, "503 Service Unavailable\n")
         assert busy.headers["Retry-After"] == "5"
         assert request(server, "/-/healthy").status == 200
-    site.body = FakeExposition(raw=[b"small"])
+    backend.body = FakeExposition(raw=[b"small"])
     while (answer := request(server, "/metrics")).status == 503:
         pass  # until the server has noticed that the client went away
     assert answer.body == b"small"
@@ -348,14 +348,14 @@ def test_a_client_that_takes_nothing_holds_no_connection(
     serve: Serve, path: str, logged: list[MutableMapping[str, Any]]
 ) -> None:
     large = FakeExposition(raw=[b"x" * WRITE_BYTES] * 100)
-    site = FakeBackend(body=large, config="x" * 250_000)
-    server = serve(site, send_timeout_seconds=0.2)
+    backend = FakeBackend(body=large, config="x" * 250_000)
+    server = serve(backend, send_timeout_seconds=0.2)
     with connect(server, receive_buffer=SMALL_BUFFER) as client:
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 30)
         while not logged:
             assert request(server, "/-/healthy").status == 200
         server.close(WAIT_SECONDS)
-    assert [event["event"] for event in logged] == ["client too slow, connection cut"]
+    assert [event["event"] for event in logged] == ["client too slow, connection aborted"]
 
 
 def test_a_slow_client_may_take_as_long_as_it_needs_while_it_takes_something(
@@ -398,29 +398,29 @@ def test_metrics_at_the_root_replace_the_status_page(serve: Serve) -> None:
     assert request(serve(FakeBackend(), telemetry_path="/"), "/").body == b"# body\n"
 
 
-@pytest.mark.parametrize("path", ["metrics", "", "/config", "/-/healthy"])
+@pytest.mark.parametrize("path", ["metrics", "", "/config", "/-/healthy", "/-/reload", "/{name}"])
 def test_a_telemetry_path_that_cannot_be_is_an_error(path: str) -> None:
     with pytest.raises(WebServerError, match=repr(path)):
         WebApp(FakeBackend(), telemetry_path=path)
 
 
 def test_a_guard_answers_before_anything_else_on_every_path(serve: Serve) -> None:
-    async def lets_pass(_request: web.BaseRequest) -> Reply | None:
+    async def lets_pass(_request: web.Request) -> web.Response | None:
         return None
 
-    async def asks_for_password(_request: web.BaseRequest) -> Reply | None:
-        return text_reply("no\n", status=401, headers=(("WWW-Authenticate", "Basic"),))
+    async def asks_for_password(_request: web.Request) -> web.Response | None:
+        return text_response("no\n", status=401, headers={"WWW-Authenticate": "Basic"})
 
-    site = FakeBackend()
-    server = serve(site, guards=[lets_pass, asks_for_password])
+    backend = FakeBackend()
+    server = serve(backend, guards=[lets_pass, asks_for_password])
     for path in [*PATHS, "/nothing"]:
         answer = request(server, path)
         assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Basic")
-    assert site.asked == []
+    assert backend.requested == []
 
 
 def test_a_guard_that_fails_lets_nobody_in(serve: Serve) -> None:
-    async def fails(_request: web.BaseRequest) -> Reply | None:
+    async def fails(_request: web.Request) -> web.Response | None:
         raise ValueError
 
     assert request(serve(FakeBackend(), guards=[fails]), "/config").status == 500

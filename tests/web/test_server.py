@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
+from aiohttp import web
 from web.support import (
     WAIT_SECONDS,
     FakeBackend,
@@ -22,19 +23,18 @@ from web.support import (
     exchange,
     loopback,
     read_all,
+    read_until,
     request,
 )
 
-from exporter.web.app import WebApp
+from exporter.web.app import Handler, WebApp
 from exporter.web.connections import ConnectionManager
-from exporter.web.reply import WRITE_BYTES, Reply, text_reply
+from exporter.web.reply import WRITE_BYTES, text_response
 from exporter.web.server import IDLE_TIMEOUT_SECONDS, WebServer, WebServerError, bind_listeners
-from exporter.web.tls import ServerTLS
+from exporter.web.tls import ServerContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, MutableMapping
-
-    from aiohttp import web
 
     Serve = Callable[..., WebServer]
 
@@ -62,7 +62,7 @@ def test_the_addresses_are_those_really_in_use(serve: Serve) -> None:
 def test_every_listener_is_served() -> None:
     app = WebApp(FakeBackend())
     listeners = bind_listeners(["127.0.0.1:0", "127.0.0.1:0"])
-    with running(WebServer(app, listeners, error_response=app.error_response)) as server:
+    with running(WebServer(app, listeners)) as server:
         for address in server.addresses:
             with closing(http.client.HTTPConnection(*address)) as connection:
                 assert ask(connection, "/metrics").status == 200
@@ -129,7 +129,7 @@ def test_http_1_0_is_answered_and_its_connection_kept_only_if_it_asks(serve: Ser
     with connect(server) as client:
         for _ in range(2):
             client.sendall(b"GET /metrics HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
-            assert client.recv(1 << 16).endswith(b"\r\n\r\n# body\n")
+            read_until(client, b"\r\n\r\n# body\n")
 
 
 def test_a_client_that_trickles_its_request_is_closed(serve: Serve) -> None:
@@ -183,15 +183,16 @@ def test_what_is_no_request_is_refused_in_few_words(
     assert {event["log_level"] for event in logged} == {"debug"}
 
 
-def test_a_handler_that_raises_is_a_plain_500_and_a_log_event(
+def test_an_error_outside_the_routes_is_a_plain_500_and_a_log_event(
     logged: list[MutableMapping[str, Any]],
 ) -> None:
-    async def fails(_request: web.BaseRequest) -> web.StreamResponse:
+    @web.middleware
+    async def fails(request: web.Request, handler: Handler) -> web.StreamResponse:  # noqa: ARG001 - aiohttp's names
         raise ValueError("secret")
 
     app = WebApp(FakeBackend())
-    listeners = bind_listeners(["127.0.0.1:0"])
-    with running(WebServer(fails, listeners, error_response=app.error_response)) as server:
+    app.application.middlewares.insert(0, fails)
+    with running(WebServer(app, bind_listeners(["127.0.0.1:0"]))) as server:
         answer = request(server, "/")
     assert (answer.status, answer.text) == (500, "500 Internal Server Error\n")
     assert answer.headers["Server"] == "vb365-restore-exporter"
@@ -215,9 +216,9 @@ def test_beyond_the_limit_the_longest_silent_client_gives_way(serve: Serve) -> N
         assert request(server, "/-/healthy").status == 200
         assert read_all(silent) == b""
         half.sendall(SCRAPE[-4:])
-        assert half.recv(1 << 16).endswith(b"# body\n")
+        read_until(half, b"# body\n")
         newest.sendall(SCRAPE)
-        assert newest.recv(1 << 16).endswith(b"# body\n")
+        read_until(newest, b"# body\n")
         assert ask(kept, "/metrics").status == 200
 
 
@@ -242,7 +243,7 @@ def test_who_is_being_answered_gives_way_to_nobody(serve: Serve) -> None:
         with connect(server) as refused:
             assert read_all(refused) == b""
         held.release.set()
-        assert client.recv(1 << 16).endswith(b"held\n")
+        read_until(client, b"held\n")
     assert request(server, "/-/healthy").text == "held\n"
 
 
@@ -252,7 +253,7 @@ def test_without_descriptors_silent_clients_give_way(
     server = serve(FakeBackend(), options=PATIENT)
     with connect(server) as silent, connect(server) as client:
         client.sendall(SCRAPE)  # so both have been accepted
-        assert client.recv(1 << 16).endswith(b"# body\n")
+        read_until(client, b"# body\n")
         real = socket.socket.accept
         failures = [OSError(errno.EMFILE, "Too many open files")]
 
@@ -284,10 +285,10 @@ class HeldRequest:
         self.begun = threading.Event()
         self.release = threading.Event()
 
-    async def __call__(self, _request: web.BaseRequest) -> Reply | None:
+    async def __call__(self, _request: web.Request) -> web.Response | None:
         self.begun.set()
         await asyncio.get_running_loop().run_in_executor(None, self.release.wait, WAIT_SECONDS)
-        return text_reply("held\n")
+        return text_response("held\n")
 
 
 def test_closing_lets_a_request_in_flight_finish_and_accepts_no_other(serve: Serve) -> None:
@@ -336,7 +337,7 @@ def test_closing_cuts_off_what_does_not_finish_in_time(
         assert time.monotonic() - started < 1
         assert len(read_all(client)) < 400 * WRITE_BYTES
     assert [(event["event"], event["connections"]) for event in logged] == [
-        ("requests cut off at shutdown", 1)
+        ("requests aborted at shutdown", 1)
     ]
 
 
@@ -354,7 +355,7 @@ def test_closing_twice_or_before_the_start_is_harmless(serve: Serve) -> None:
     server.close(1.0)
     app = WebApp(FakeBackend())
     (listener,) = bind_listeners(["127.0.0.1:0"])
-    WebServer(app, [listener], error_response=app.error_response).close(1.0)
+    WebServer(app, [listener]).close(1.0)
     assert listener.fileno() == -1
 
 
@@ -366,19 +367,17 @@ def test_a_server_that_cannot_accept_any_more_ends_and_says_so(
 
     monkeypatch.setattr(ConnectionManager, "accept", fails)
     app = WebApp(FakeBackend())
-    with running(
-        WebServer(app, bind_listeners(["127.0.0.1:0"]), error_response=app.error_response)
-    ) as server:
+    with running(WebServer(app, bind_listeners(["127.0.0.1:0"]))) as server:
         server._thread.join(WAIT_SECONDS)
         assert not server._thread.is_alive()
-    assert [event["event"] for event in logged] == ["web server died"]
+    assert [event["event"] for event in logged] == ["web server stopped unexpectedly"]
 
 
 def test_listeners_that_cannot_be_served_are_an_error_at_the_start() -> None:
     app = WebApp(FakeBackend())
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as no_listener:
         no_listener.bind(("127.0.0.1", 0))
-        server = WebServer(app, [no_listener], error_response=app.error_response)
+        server = WebServer(app, [no_listener])
         with pytest.raises(WebServerError, match="cannot serve HTTP"):
             server.start()
         server.close(1.0)
@@ -390,8 +389,8 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture
-def tls(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+def tls(authority: trustme.CA) -> ServerContext:
+    context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     return context
 
@@ -445,27 +444,26 @@ def test_beyond_the_limit_a_client_in_its_tls_handshake_gives_way(
         assert [read_all(client) for client in clients[1:]] == [b"", b""]
 
 
-def test_a_certificate_without_an_allowed_name_may_ask_nothing(
-    serve: Serve, tls: ssl.SSLContext, authority: trustme.CA
+def test_a_certificate_without_an_allowed_name_may_request_nothing(
+    serve: Serve, tls: ServerContext, authority: trustme.CA, logged: list[MutableMapping[str, Any]]
 ) -> None:
     tls.verify_mode = ssl.CERT_REQUIRED
+    tls.allowed_names = frozenset({"prometheus.example"})
     authority.configure_trust(tls)
-
-    async def source() -> ServerTLS:
-        return ServerTLS(context=tls, allowed_names=frozenset({"prometheus.example"}))
-
-    site = FakeBackend()
-    server = serve(site, options={"tls": source})
+    backend = FakeBackend()
+    server = serve(backend, options={"tls": always(tls)})
     assert scrape_by_tls(server, authority, "prometheus.example") == b"# body\n"
     with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
         scrape_by_tls(server, authority, "other.example")
-    assert len(site.asked) == 1
+    server.close(WAIT_SECONDS)
+    assert [event["reason"] for event in logged] == ["client certificate has no allowed name"]
+    assert len(backend.requested) == 1
 
 
 def test_an_error_in_finding_the_tls_of_a_connection_closes_it(
     serve: Serve, logged: list[MutableMapping[str, Any]]
 ) -> None:
-    async def fails() -> ServerTLS | None:
+    async def fails() -> ssl.SSLContext | None:
         raise ValueError
 
     server = serve(FakeBackend(), options={"tls": fails})

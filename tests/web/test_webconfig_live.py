@@ -126,7 +126,7 @@ def test_a_broken_file_leaves_the_old_configuration_in_force_and_is_logged_once(
     for _ in range(3):
         assert {b"alice"} == set(newest(config).users)
     assert [event["event"] for event in logged] == [
-        "web configuration cannot be used, the old one stays in force"
+        "web configuration cannot be used, keeping the old one"
     ]
     assert len(readings) == 2
 

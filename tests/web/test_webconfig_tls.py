@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import trustme
 
-from exporter.web.tls import ServerTLS
+from exporter.web.tls import ServerContext, subject_names
 from exporter.web.webconfig.reloader import WebConfigReloader
 
 AUTHORITY = trustme.CA()
@@ -20,7 +21,7 @@ RSA_SUITE = "ECDHE-RSA-AES128-GCM-SHA256"
 
 def server(
     directory: Path, text: str = "", key: trustme.KeyType = trustme.KeyType.ECDSA
-) -> ServerTLS:
+) -> ssl.SSLContext:
     """TLS with a certificate for 127.0.0.1 and further keys."""
     leaf = AUTHORITY.issue_cert("127.0.0.1", key_type=key)
     leaf.cert_chain_pems[0].write_to_path(str(directory / "server.crt"))
@@ -31,7 +32,7 @@ def server(
     )
 
 
-def written(directory: Path, text: str) -> ServerTLS:
+def written(directory: Path, text: str) -> ssl.SSLContext:
     file = directory / "web.yml"
     file.write_text(text)
     made = asyncio.run(WebConfigReloader(file).newest()).tls
@@ -55,11 +56,11 @@ def client(
     return context
 
 
-def shake_hands(tls: ServerTLS, context: ssl.SSLContext) -> ssl.SSLObject:
+def shake_hands(tls: ssl.SSLContext, context: ssl.SSLContext) -> ssl.SSLObject:
     """The server's side of a handshake that is over; TLS errors of either side are raised."""
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     asking = context.wrap_bio(down, up, server_hostname="127.0.0.1")
-    serving = tls.context.wrap_bio(up, down, server_side=True)
+    serving = tls.wrap_bio(up, down, server_side=True)
     for _ in range(4):
         for side in (asking, serving):
             try:
@@ -69,7 +70,7 @@ def shake_hands(tls: ServerTLS, context: ssl.SSLContext) -> ssl.SSLObject:
     return serving
 
 
-def version(tls: ServerTLS, context: ssl.SSLContext) -> str | None:
+def version(tls: ssl.SSLContext, context: ssl.SSLContext) -> str | None:
     return shake_hands(tls, context).version()
 
 
@@ -198,17 +199,22 @@ def test_allowed_names_are_any_subject_alternative_names_of_the_client(
     shown = AUTHORITY.issue_cert(
         "prometheus.example", "me@prometheus.example", "10.1.2.3", "2001:db8::1"
     )
-    certificate = shake_hands(tls, client(shown)).getpeercert()
-
-    assert lets_in is tls.admits(certificate)
-    assert not tls.admits(None)
+    with nullcontext() if lets_in else pytest.raises(ssl.SSLError, match="no allowed name"):
+        shake_hands(tls, client(shown))
 
 
-def test_uris_are_allowed_names_too_and_odd_addresses_none() -> None:
-    tls = ServerTLS(context=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), allowed_names=frozenset("u"))
+def test_a_client_without_names_or_certificate_has_no_allowed_name(tmp_path: Path) -> None:
+    tls = server(tmp_path)
+    assert isinstance(tls, ServerContext)
+    tls.allowed_names = frozenset({"me"})
+    for shown in (AUTHORITY.issue_cert(common_name="me"), None):
+        with pytest.raises(ssl.SSLError, match="no allowed name"):
+            shake_hands(tls, client(shown))
 
-    assert tls.admits({"subjectAltName": (("IP Address", "<invalid>"), ("URI", "u"))})
-    assert not tls.admits({"subjectAltName": (("DirName", "u"),)})
+
+def test_uris_are_names_too_and_malformed_addresses_are_not() -> None:
+    kinds = (("IP Address", "<invalid>"), ("URI", "u"), ("DirName", "d"))
+    assert list(subject_names({"subjectAltName": kinds})) == ["u"]
 
 
 def test_cipher_suites_of_tls_1_2_can_be_chosen(tmp_path: Path) -> None:

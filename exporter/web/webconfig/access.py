@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,8 +13,7 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
-from exporter.web.reply import Reply, error_reply
-from exporter.web.tls import ServerTLS
+from exporter.web.reply import error_response
 from exporter.web.webconfig.loader import RateLimit
 from exporter.web.webconfig.passwords import Passwords, TooManyChecksError
 from exporter.web.webconfig.reloader import WebConfigReloader
@@ -49,7 +49,7 @@ class AccessControl:
         """What keeps strangers out, in words."""
         return self._config.current.protections
 
-    async def tls(self) -> ServerTLS | None:
+    async def tls(self) -> ssl.SSLContext | None:
         """Return the TLS of a new connection (a `TLSSource`)."""
         return (await self._config.newest()).tls
 
@@ -57,12 +57,12 @@ class AccessControl:
         """Return what every answer carries."""
         return self._config.current.headers
 
-    async def authorize(self, request: web.BaseRequest) -> Reply | None:
+    async def authorize(self, request: web.Request) -> web.Response | None:
         """Refuse who asks too often or is not known (a `Guard`)."""
         config = await self._config.newest()
         if config.rate_limit is not None and not self._limited_by(config.rate_limit).take():
             wait = str(math.ceil(config.rate_limit.interval_seconds))
-            return error_reply(429, headers=(("Retry-After", wait),))
+            return error_response(429, headers={"Retry-After": wait})
         if not config.users:
             return None
         try:
@@ -70,8 +70,8 @@ class AccessControl:
                 return None
         except TooManyChecksError:
             log.debug("request refused, too many passwords to check", remote=request.remote)
-            return error_reply(503, headers=(("Retry-After", str(_BUSY_SECONDS)),))
-        return error_reply(401, headers=(("WWW-Authenticate", "Basic"),))
+            return error_response(503, headers={"Retry-After": str(_BUSY_SECONDS)})
+        return error_response(401, headers={"WWW-Authenticate": "Basic"})
 
     async def _knows(self, authorization: str, users: Mapping[bytes, bytes]) -> bool:
         credentials = _credentials(authorization)

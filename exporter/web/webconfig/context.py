@@ -12,7 +12,7 @@ from pathlib import Path
 from exporter.config.files import ca_file_problem, key_pair_problem, read_problem
 from exporter.config.problems import ProblemCollector
 from exporter.config.secrets import SecretSource, SecretUnavailableError
-from exporter.web.tls import AlertingContext, ServerTLS
+from exporter.web.tls import ServerContext
 from exporter.web.webconfig.model import ServerTLSBlock
 from exporter.web.webconfig.watch import FileWatcher
 
@@ -23,7 +23,7 @@ _PLACE = "tls_server_config"
 
 def server_tls(
     block: ServerTLSBlock, directory: Path, watch: FileWatcher, problems: ProblemCollector
-) -> ServerTLS:
+) -> ServerContext:
     """TLS with the block's certificate and rules; it is of use when nothing was found wrong.
 
     Args:
@@ -32,7 +32,7 @@ def server_tls(
         watch: takes the files that are read.
         problems: takes the problems.
     """
-    context = AlertingContext(ssl.PROTOCOL_TLS_SERVER)
+    context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(["http/1.1"])
     # A client could let the server work by handshakes without end.
     context.options |= ssl.OP_NO_RENEGOTIATION
@@ -40,7 +40,8 @@ def server_tls(
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     _Block(block, directory, watch, problems).put_into(context)
     names = block.client_allowed_sans
-    return ServerTLS(context=context, allowed_names=None if names is None else frozenset(names))
+    context.allowed_names = None if names is None else frozenset(names)
+    return context
 
 
 class _Block:

@@ -10,7 +10,6 @@ from pathlib import Path
 from exporter.config.problems import ConfigError, Problem, ProblemCollector
 from exporter.config.shape import read_shape
 from exporter.config.yaml_file import read_document
-from exporter.web.tls import ServerTLS
 from exporter.web.webconfig.context import server_tls
 from exporter.web.webconfig.model import HEADERS, HTTPBlock, RateLimitBlock, ServerTLSBlock, WebFile
 from exporter.web.webconfig.watch import FileWatcher
@@ -30,7 +29,7 @@ class RateLimit:
 class WebConfig:
     """What a web configuration file asks for; without one, nothing."""
 
-    tls: ServerTLS | None = None
+    tls: ssl.SSLContext | None = None
     users: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
     """Who may ask, and the bcrypt hash of the password; nobody: everybody may."""
     headers: tuple[tuple[str, str], ...] = ()
@@ -42,7 +41,7 @@ class WebConfig:
         asked = {
             "TLS": self.tls is not None,
             "client certificates": self.tls is not None
-            and self.tls.context.verify_mode == ssl.CERT_REQUIRED,
+            and self.tls.verify_mode == ssl.CERT_REQUIRED,
             "basic authentication": bool(self.users),
         }
         return frozenset(name for name, is_on in asked.items() if is_on)

@@ -85,7 +85,7 @@ class WebConfigReloader:
     def _log_problems(self, reading: LoadResult) -> None:
         for problem in reading.problems:
             log.error(
-                "web configuration cannot be used, the old one stays in force",
+                "web configuration cannot be used, keeping the old one",
                 file=str(self._path),
                 place=problem.place,
                 problem=problem.message,
