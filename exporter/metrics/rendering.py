@@ -58,8 +58,10 @@ def render_sessions(
     """Return the sample lines of each family, in the order of `families`."""
     server = escaped(server)
     shared = [(escaped(one.organization), server, one.id, one.type.value) for one in sessions]
-    template = ",".join(f'{label}="%s"' for label in _SHARED)
-    pairs = [template % labels for labels in shared]
+    pairs = [
+        f'organization="{organization}",server="{server}",session_id="{session_id}",type="{kind}"'
+        for organization, server, session_id, kind in shared
+    ]
     rendered = []
     for family in families:
         match family:

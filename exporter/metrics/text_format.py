@@ -6,6 +6,7 @@ import enum
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from operator import itemgetter
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest as generate_text
@@ -65,11 +66,15 @@ def escaped(text: str) -> str:
 def go_float(value: float) -> str:
     """Format a number as Go does.
 
-    Unix times are formatted here: every session has two, and the library's function takes twice as long.
+    Small numbers and Unix times, which are most of the numbers served, take half as long as in the library.
     """
+    if 0 <= value < 1e6:
+        return repr(float(value))
     if 1e9 <= value < 1e10:
         digits = repr(float(value))
-        return f"{digits[0]}.{digits[1:10]}{digits[11:]}".rstrip("0.") + "e+09"
+        fraction = digits[11:]
+        if fraction != "0":
+            return f"{digits[0]}.{digits[1:10]}{fraction}e+09"
     return str(floatToGoString(value))  # type: ignore[no-untyped-call] # the library does not type it
 
 
@@ -98,9 +103,8 @@ def sample_lines(
     """
     line = f"{series_template(name, labels)} %s\n"
     order = sorted(range(len(labels)), key=labels.__getitem__)
-    return "".join(
-        [line % (*[values[one] for one in order], go_float(value)) for values, value in samples]
-    )
+    sort = itemgetter(*order) if len(order) > 1 else tuple
+    return "".join([line % (*sort(values), go_float(value)) for values, value in samples])
 
 
 def family_header(form: Format, family: Family) -> bytes:
