@@ -11,13 +11,13 @@ EXPORTER_FAMILIES: tuple[Family, ...] = (
     Family(
         name="vb365_polls_total",
         kind=Kind.COUNTER,
-        help="Polls of the server that have ended, well or not.",
+        help="Completed polls of the server, successful or not.",
         labels=("server",),
     ),
     Family(
         name="vb365_poll_failures_total",
         kind=Kind.COUNTER,
-        help="Polls that did not get everything they asked for, by the reason of their first failure.",
+        help="Failed polls of the server, labelled with the reason for the first failure.",
         labels=("server", "reason"),
     ),
     Family(
@@ -29,67 +29,67 @@ EXPORTER_FAMILIES: tuple[Family, ...] = (
     Family(
         name="vb365_api_requests_total",
         kind=Kind.COUNTER,
-        help="Requests sent to the API, by HTTP status; error when there was no answer.",
+        help="Requests sent to the API, by HTTP status code; code is error if there was no response.",
         labels=("server", "operation", "code"),
     ),
     Family(
         name="vb365_api_request_duration_seconds",
         kind=Kind.HISTOGRAM,
-        help="How long requests to the API took, answered or not.",
+        help="Duration of requests to the API, including those without a response.",
         labels=("server", "operation"),
     ),
     Family(
         name="vb365_api_retries_total",
         kind=Kind.COUNTER,
-        help="Requests to the API that repeated one that had failed.",
+        help="Retries of failed requests to the API.",
         labels=("server", "operation"),
     ),
     Family(
         name="vb365_records_rejected_total",
         kind=Kind.COUNTER,
-        help="Records in answers of the API that could not be read as restore sessions, each time they were read.",
+        help="Records in API responses that are not valid restore sessions, counted each time they are read.",
         labels=("server", "reason"),
     ),
     Family(
         name="vb365_unknown_values_total",
         kind=Kind.COUNTER,
-        help="Enum values in answers of the API that are not known and shown as Unknown, each time they were read.",
+        help="Unrecognised enum values in API responses, exposed as Unknown and counted each time they are read.",
         labels=("server", "field"),
     ),
     Family(
         name="vb365_extras_failures_total",
         kind=Kind.COUNTER,
-        help="Extras of restore sessions (statistics, events) that the API did not answer, by reason; they do not fail a poll.",
+        help="Failed requests for session extras (statistics, events), by reason; they do not fail a poll.",
         labels=("server", "extra", "reason"),
     ),
     Family(
         name="vb365_change_feed_connected",
         kind=Kind.GAUGE,
-        help="Whether the server's change feed is followed; only where there is one.",
+        help="Whether the exporter is connected to the server's change feed; only for servers that have one.",
         labels=("server",),
     ),
     Family(
         name="vb365_change_feed_last_event_timestamp_seconds",
         kind=Kind.GAUGE,
-        help="When the change feed last told of a restore session, in Unix time.",
+        help="Unix time at which the last change feed event for a restore session was received.",
         labels=("server",),
     ),
     Family(
         name="vb365_change_feed_events_total",
         kind=Kind.COUNTER,
-        help="Updates and deletions of restore sessions that the change feed told of.",
+        help="Change feed events received for restore sessions (updates and deletions).",
         labels=("server", "event"),
     ),
     Family(
         name="vb365_exporter_build_info",
         kind=Kind.GAUGE,
-        help="Always 1; the version of the exporter and of the Python it runs on.",
+        help="Always 1; the labels are the versions of the exporter and of Python.",
         labels=("version", "python_version"),
     ),
     Family(
         name="vb365_exporter_poll_interval_seconds",
         kind=Kind.GAUGE,
-        help="How often servers are polled unless their own poll_interval says otherwise.",
+        help="Interval between polls of servers without a poll_interval of their own.",
     ),
     Family(
         name="vb365_exporter_config_last_reload_successful",
@@ -99,12 +99,12 @@ EXPORTER_FAMILIES: tuple[Family, ...] = (
     Family(
         name="vb365_exporter_config_last_reload_success_timestamp_seconds",
         kind=Kind.GAUGE,
-        help="When the configuration was last loaded successfully, in Unix time.",
+        help="Unix time at which the configuration was last loaded successfully.",
     ),
     Family(
         name="vb365_exporter_audit_write_failures_total",
         kind=Kind.COUNTER,
-        help="Tries to write to the audit log that failed; what was to be written waits and is tried again.",
+        help="Failed writes to the audit log; unwritten events are kept and retried.",
     ),
 )
 

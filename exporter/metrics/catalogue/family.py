@@ -10,7 +10,6 @@ from exporter.polling.snapshot import Snapshot
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
 
 __all__ = [
-    "AS_OF_THE_LAST_POLL",
     "NO_SAMPLES",
     "RESULTS",
     "TYPES",
@@ -102,4 +101,3 @@ RESULTS: tuple[SessionResult, ...] = tuple(
 )
 
 NO_SAMPLES: tuple[Sample, ...] = ()
-AS_OF_THE_LAST_POLL = " (as of the last poll)"

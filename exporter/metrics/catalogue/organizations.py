@@ -8,7 +8,6 @@ from datetime import datetime
 from itertools import product
 
 from exporter.metrics.catalogue.family import (
-    AS_OF_THE_LAST_POLL,
     RESULTS,
     TYPES,
     Family,
@@ -95,22 +94,22 @@ ORGANIZATION_FAMILIES: tuple[SnapshotFamily, ...] = (
     SnapshotFamily(
         name="vb365_restore_sessions_working",
         kind=Kind.GAUGE,
-        help="Restore sessions that run: every API state but Stopped" + AS_OF_THE_LAST_POLL + ".",
+        help="Running restore sessions as of the last poll: every API state except Stopped.",
         labels=("organization", "type"),
         samples=_working,
     ),
     SnapshotFamily(
         name="vb365_restore_sessions_stopped",
         kind=Kind.GAUGE,
-        help="Restore sessions that ended within lookback, and configured ones that have ended; an Explorer that was "
-        "opened and closed counts as Success, whether items were restored or not.",
+        help="Finished restore sessions within lookback, and those configured by id; an Explorer that was opened and "
+        "closed counts as Success, whether or not items were restored.",
         labels=("organization", "type", "result"),
         samples=_stopped,
     ),
     SnapshotFamily(
         name="vb365_restore_sessions_oldest_working_start_timestamp_seconds",
         kind=Kind.GAUGE,
-        help="When the restore session that has been running longest was opened, in Unix time; API field creationTime.",
+        help="Unix time at which the oldest running restore session was opened (API field creationTime).",
         labels=("organization", "type"),
         samples=_oldest_working,
         merge=Merge.OLDEST,
@@ -118,7 +117,7 @@ ORGANIZATION_FAMILIES: tuple[SnapshotFamily, ...] = (
     SnapshotFamily(
         name="vb365_restore_sessions_last_end_timestamp_seconds",
         kind=Kind.GAUGE,
-        help="When the newest ended restore session ended, in Unix time; API field endTime.",
+        help="Unix time at which the latest finished restore session ended (API field endTime).",
         labels=("organization", "type", "result"),
         samples=_last_end,
         merge=Merge.NEWEST,
@@ -126,14 +125,14 @@ ORGANIZATION_FAMILIES: tuple[SnapshotFamily, ...] = (
     SnapshotFamily(
         name="vb365_restore_sessions_started_total",
         kind=Kind.COUNTER,
-        help="Restore sessions seen to start since the exporter started.",
+        help="Restore sessions observed to start since the exporter started.",
         labels=("organization", "type"),
         samples=_started,
     ),
     SnapshotFamily(
         name="vb365_restore_sessions_finished_total",
         kind=Kind.COUNTER,
-        help="Restore sessions seen to finish since the exporter started.",
+        help="Restore sessions observed to finish since the exporter started.",
         labels=("organization", "type", "result"),
         samples=_finished,
     ),
@@ -142,6 +141,6 @@ ORGANIZATION_FAMILIES: tuple[SnapshotFamily, ...] = (
 FINISHED_DURATION = Family(
     name="vb365_restore_sessions_finished_duration_seconds",
     kind=Kind.HISTOGRAM,
-    help="Durations of the restore sessions seen to finish since the exporter started: endTime minus creationTime.",
+    help="Durations of restore sessions observed to finish since the exporter started (API fields endTime minus creationTime).",
     labels=("server", "type"),
 )

@@ -7,7 +7,6 @@ from operator import attrgetter
 
 from exporter.config import Extra
 from exporter.metrics.catalogue.family import (
-    AS_OF_THE_LAST_POLL,
     NO_SAMPLES,
     RESULTS,
     Kind,
@@ -35,9 +34,7 @@ _ALWAYS: tuple[SessionFamily, ...] = (
     SessionStateSet(
         name="vb365_restore_session_state",
         kind=Kind.GAUGE,
-        help="1 at the state the restore session is in, 0 at the others; API field state"
-        + AS_OF_THE_LAST_POLL
-        + ".",
+        help="State of the restore session as of the last poll (API field state): 1 for the state it is in, 0 for the others.",
         labels=("state",),
         chosen=lambda session: session.state,
         known=(SessionState.WORKING, SessionState.STOPPED),
@@ -46,7 +43,7 @@ _ALWAYS: tuple[SessionFamily, ...] = (
     SessionStateSet(
         name="vb365_restore_session_result",
         kind=Kind.GAUGE,
-        help="1 at the result the restore session ended with, 0 at the others; only when it is Stopped; API field result.",
+        help="Result of the finished restore session (API field result): 1 for its result, 0 for the others.",
         labels=("result",),
         chosen=lambda session: session.result,
         known=RESULTS,
@@ -55,25 +52,25 @@ _ALWAYS: tuple[SessionFamily, ...] = (
     SessionValue(
         name="vb365_restore_session_duration_seconds",
         kind=Kind.GAUGE,
-        help="How long the restore session took: API field endTime minus creationTime; only when it has ended.",
+        help="Duration of the finished restore session (API fields endTime minus creationTime).",
         value=lambda session: session.duration_seconds,
     ),
     SessionValue(
         name="vb365_restore_session_start_timestamp_seconds",
         kind=Kind.GAUGE,
-        help="When the restore session was opened, in Unix time; API field creationTime.",
+        help="Unix time at which the restore session was opened (API field creationTime).",
         value=lambda session: session.creation_time.timestamp(),
     ),
     SessionValue(
         name="vb365_restore_session_end_timestamp_seconds",
         kind=Kind.GAUGE,
-        help="When the restore session ended, in Unix time; only when it has; API field endTime.",
+        help="Unix time at which the finished restore session ended (API field endTime).",
         value=_end,
     ),
     SessionValue(
         name="vb365_restore_session_processed_items",
         kind=Kind.GAUGE,
-        help='Items the restore session processed; only when API field details has the form "N items processed".',
+        help='Items processed by the restore session; only if API field details has the form "N items processed".',
         value=lambda session: session.processed_items,
     ),
 )
@@ -114,7 +111,7 @@ _OF_EXTRAS: Mapping[Extra, Sequence[SessionFamily]] = {
         SessionSamples(
             name="vb365_restore_session_items",
             kind=Kind.GAUGE,
-            help="Items of the restore session by what came of them: API fields restoredItemsCount, failedItemsCount and skippedItemsCount of its Statistics.",
+            help="Items of the restore session by outcome (API fields restoredItemsCount, failedItemsCount and skippedItemsCount of Statistics).",
             labels=("outcome",),
             samples=_items,
         ),
@@ -123,14 +120,14 @@ _OF_EXTRAS: Mapping[Extra, Sequence[SessionFamily]] = {
         SessionSamples(
             name="vb365_restore_session_events",
             kind=Kind.GAUGE,
-            help="Events of the restore session by API fields type and status of its Events; what has not happened has no series.",
+            help="Events of the restore session (API fields type and status of Events); combinations without events have no series.",
             labels=("operation", "status"),
             samples=_events,
         ),
         SessionSamples(
             name="vb365_restore_session_event_bytes",
             kind=Kind.GAUGE,
-            help="Sum of API field itemSizeBytes over the restore session's Events.",
+            help="Total size of the items in the restore session's events (API field itemSizeBytes of Events).",
             labels=("operation",),
             samples=_event_bytes,
         ),
@@ -160,7 +157,7 @@ def _info_family(info_labels: Sequence[str]) -> SessionFamily:
     return SessionSamples(
         name="vb365_restore_session_info",
         kind=Kind.GAUGE,
-        help="Always 1; the labels are the API fields of the restore session that info_labels allows.",
+        help="Always 1; the labels are the API fields of the restore session listed in info_labels.",
         labels=tuple(info_labels),
         samples=lambda session: ((values(session), 1.0),),
     )
