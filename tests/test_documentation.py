@@ -12,7 +12,8 @@ import pytest
 from exporter import __version__
 from exporter.audit.record import Event, line
 from exporter.config import ConfigError, parse_config
-from exporter.config.grammar import ConfigFile, keys_below
+from exporter.config.loader import keys_below
+from exporter.config.model import Config
 from exporter.metrics.catalogue import all_families
 from exporter.vb365.errors import Reason
 from exporter.vb365.records.extras import Statistics
@@ -62,7 +63,7 @@ def test_every_table_has_one_place() -> None:
 
 
 def test_the_table_of_keys_has_every_key_of_the_configuration() -> None:
-    wanted = [f"{place}.{key}" if place else key for place, key in keys_below(ConfigFile)]
+    wanted = [f"{place}.{key}" if place else key for place, key in keys_below(Config)]
 
     assert re.findall(r"^\| `(\S+)`", keys_table(), re.MULTILINE) == wanted
 

@@ -1,13 +1,11 @@
 """The configuration file: YAML to a frozen `Config`, or all of its problems at once.
 
-document (YAML) -> shape (the keys and values of grammar, by readers) -> resolve (model).
+`yaml_file` reads the text, `model` validates each key, `resolve` checks the rules between them.
 """
 
 from __future__ import annotations
 
-from exporter.config.durations import format_duration, parse_duration
 from exporter.config.loader import check_lines, load_config, parse_config
-from exporter.config.masked import masked_yaml
 from exporter.config.model import (
     AuthConfig,
     Config,
@@ -15,6 +13,7 @@ from exporter.config.model import (
     ServerConfig,
     SessionsConfig,
     TLSConfig,
+    masked_yaml,
 )
 from exporter.config.problems import ConfigError, Problem
 from exporter.config.secrets import MASK, SecretSource, SecretUnavailableError, SecretUrl
@@ -33,9 +32,7 @@ __all__ = [
     "SessionsConfig",
     "TLSConfig",
     "check_lines",
-    "format_duration",
     "load_config",
     "masked_yaml",
     "parse_config",
-    "parse_duration",
 ]

@@ -15,24 +15,24 @@ _MILLISECONDS = {
     "s": 1_000,
     "ms": 1,
 }
-"""Milliseconds in each unit, in the order in which Prometheus wants them written."""
+"""Milliseconds in each unit, in the order that Prometheus requires."""
 
-# The digits are bounded, as int() refuses thousands of them with words of its own.
-_WRITTEN = re.compile("".join(f"(?:([0-9]{{1,18}}){unit})?" for unit in _MILLISECONDS))
+# int() rejects thousands of digits with a message of its own, so their number is bounded.
+_DURATION = re.compile("".join(f"(?:([0-9]{{1,18}}){unit})?" for unit in _MILLISECONDS))
 
 DURATION_PATTERN = "^(?=.)" + "".join(f"([0-9]{{1,18}}{unit})?" for unit in _MILLISECONDS) + "$"
 """The same rule as a regular expression for editors (ECMA 262)."""
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of a Prometheus duration: `30s`, `5m`, `1h30m`, `7d`, `500ms`, or a bare `0`.
+    """Return the seconds of a Prometheus duration: `30s`, `1h30m`, `7d`, `500ms`, or a bare `0`.
 
     Raises:
-        ValueError: the text is no such duration; the message does not repeat it.
+        ValueError: the text is no such duration; the message does not quote it.
     """
     if text == "0":
         return 0.0
-    match = _WRITTEN.fullmatch(text) if text else None
+    match = _DURATION.fullmatch(text) if text else None
     if match is None:
         raise ValueError("must be a duration such as 30s, 5m, 1h30m or 7d")
     amounts = zip(match.groups(), _MILLISECONDS.values(), strict=True)
@@ -40,7 +40,7 @@ def parse_duration(text: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """A Prometheus duration of that many seconds, to the millisecond.
+    """Return the Prometheus duration of that many seconds, to the millisecond.
 
     Days are the largest unit: people write `7d` and `90d`, not `1w` and `12w6d`.
     """

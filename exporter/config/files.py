@@ -1,4 +1,4 @@
-"""Files that the configuration names: where they lie, and whether they can be used."""
+"""Files that the configuration names: where they are, and whether they can be used."""
 
 from __future__ import annotations
 
@@ -20,21 +20,23 @@ __all__ = [
 
 
 class UnreadableError(Exception):
-    """A file cannot be read; the message (`cannot be read: ...`) continues the file's name."""
+    """A file cannot be read; the message (`cannot be read: ...`) goes after the file's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadContext:
-    """What a configuration refers to besides itself: its directory and the environment."""
+    """What a configuration file is loaded against.
+
+    Args:
+        directory: where relative paths start.
+        environ: the environment variables.
+    """
 
     directory: Path
     environ: Mapping[str, str]
 
     def locate(self, name: str) -> Path:
-        """Absolute path of a file: in $CREDENTIALS_DIRECTORY if it is there, else beside the file.
-
-        systemd puts its credentials in that directory.
-        """
+        """Return the absolute path of a file: in systemd's $CREDENTIALS_DIRECTORY, else in `directory`."""
         credentials = self.environ.get("CREDENTIALS_DIRECTORY")
         if credentials and not Path(name).is_absolute():
             candidate = Path(credentials, name)
@@ -44,17 +46,17 @@ class LoadContext:
         return (self.directory / name).absolute()
 
 
-def read_start(path: Path, most_bytes: int) -> bytes:
-    """The file's content, or as many bytes of it.
+def read_start(path: Path, max_bytes: int) -> bytes:
+    """Return the content of a file, up to `max_bytes`.
 
     Raises:
-        UnreadableError: there is no such file, or it is not to be read.
+        UnreadableError: there is no such regular file, or it may not be read.
     """
     try:
         # A pipe would block, and could be read only once.
         if stat.S_ISREG(path.stat().st_mode):
             with path.open("rb") as file:
-                return file.read(most_bytes)
+                return file.read(max_bytes)
         reason = "not a regular file"
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "impossible file name"
@@ -62,7 +64,7 @@ def read_start(path: Path, most_bytes: int) -> bytes:
 
 
 def read_problem(path: Path) -> str | None:
-    """Why the file cannot be read (`cannot be read: ...`), or None when it can."""
+    """Return why the file cannot be read (`cannot be read: ...`), or None when it can."""
     try:
         read_start(path, 1)
     except UnreadableError as error:
@@ -71,7 +73,7 @@ def read_problem(path: Path) -> str | None:
 
 
 def ca_file_problem(path: Path, context: ssl.SSLContext | None = None) -> str | None:
-    """Why the file cannot be a `ca_file`, or None when it can; `context` trusts it from then on."""
+    """Load the authorities of a `ca_file` into `context`; return why that failed, if it did."""
     problem = read_problem(path)
     if problem is not None:
         return f"{path} {problem}"
@@ -86,23 +88,23 @@ def ca_file_problem(path: Path, context: ssl.SSLContext | None = None) -> str | 
 def key_pair_problem(
     cert_file: Path, key_file: Path, context: ssl.SSLContext | None = None
 ) -> str | None:
-    """Why these readable files are no certificate and its key, or None when they are.
+    """Load a certificate and its key into `context`; return why that failed, if it did.
 
-    They are what `context` shows from then on.
+    Both files must be readable.
     """
-    asked_for_passphrase = False
+    is_encrypted = False
     context = context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
     def passphrase() -> str:
-        # Without this, OpenSSL would ask at the terminal.
-        nonlocal asked_for_passphrase
-        asked_for_passphrase = True
+        # Without this, OpenSSL would prompt at the terminal.
+        nonlocal is_encrypted
+        is_encrypted = True
         return ""
 
     try:
         context.load_cert_chain(cert_file, key_file, passphrase)
     except (OSError, ValueError) as error:
-        if asked_for_passphrase:
+        if is_encrypted:
             return f"{key_file} is encrypted; the exporter needs it without a passphrase"
         if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
             return f"{key_file} is not the key of {cert_file}"

@@ -1,18 +1,47 @@
-"""The configuration in force: every default resolved, every path absolute, every secret masked."""
+"""The configuration: its keys, their values and defaults, and what editors show about them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    JsonValue,
+    ValidationInfo,
+    field_serializer,
+    model_validator,
+)
+from pydantic_core import CoreSchema, PydanticKnownError, PydanticOmit, core_schema
 
 from exporter.config.problems import Problem
 from exporter.config.secrets import SecretSource, SecretUrl
+from exporter.config.types import (
+    duration,
+    environment_name,
+    file_path,
+    flag,
+    host_name,
+    inline_secret,
+    printable,
+    secret_file,
+    secret_variable,
+    session_id,
+    url_of_proxy,
+    url_of_server,
+    whole_number,
+)
 
 __all__ = [
+    "SECRET_KEYS",
     "ApiVersionChoice",
     "AuthConfig",
+    "Block",
     "Config",
     "Extra",
     "InfoLabel",
@@ -20,6 +49,7 @@ __all__ = [
     "SessionsConfig",
     "TLSConfig",
     "default_stale_after",
+    "masked_yaml",
 ]
 
 ApiVersionChoice = Literal["auto", "v6", "v7", "v8"]
@@ -27,72 +57,280 @@ ChangeFeed = Literal["auto", "never"]
 Extra = Literal["statistics", "events"]
 InfoLabel = Literal["name", "initiated_by", "client_host", "scope_name", "reason", "details"]
 
+SECRET_KEYS = ("password", "password_file", "password_env", "token", "token_file", "token_env")
+"""The keys under `auth` of which exactly one is given; the first three go with a user name."""
+
 _DAY = 86_400.0
 
 
 def default_stale_after(poll_interval: float) -> float:
-    """Seconds after which data is too old when the file does not say: 3 polls, at least 3 min."""
+    """Return the `stale_after` of a server without one: 3 polls, but at least 3 minutes."""
     return max(3 * poll_interval, 180.0)
 
 
-class _InForce(BaseModel):
-    """Frozen values. Durations are seconds; attribute names are the file's keys."""
+class Block(BaseModel):
+    """A mapping of the file; unknown keys are errors.
+
+    Every key has a default, so that a missing one does not hide the problems of the others;
+    `resolve` requires what is needed. `model_fields_set` has the keys that are written.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_blank(cls, value: object) -> object:
+        """Drop blocks and lists without content (`ids:`): they mean empty ones."""
+        if not isinstance(value, dict):
+            return value
+        blank = {
+            key
+            for key, field in cls.model_fields.items()
+            if isinstance(field.default, Block | tuple) and value.get(key, field) is None
+        }
+        return {key: inner for key, inner in value.items() if key not in blank}
 
-class AuthConfig(_InForce):
-    """How to log in: user name and password, or a bearer token that someone else renews."""
 
-    kind: Literal["password", "token"] = "password"
-    username: str | None = None
-    secret: SecretSource
+class Derived:
+    """Annotates a value that follows from others; its key is unknown in the file."""
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        def validate(value: object, info: ValidationInfo) -> object:
+            if info.context is not None:
+                raise PydanticKnownError("extra_forbidden")
+            return value
+
+        return core_schema.with_info_before_validator_function(validate, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, _schema: CoreSchema, _handler: GetJsonSchemaHandler
+    ) -> dict[str, object]:
+        raise PydanticOmit
 
 
-class TLSConfig(_InForce):
+def _key(default: object, description: str, **schema: JsonValue) -> Any:
+    """Declare a key.
+
+    Args:
+        default: the value of a key that is not written.
+        description: what editors show.
+        schema: more of the JSON Schema than the value's own, such as examples.
+    """
+    return Field(default=default, description=description, json_schema_extra=schema)
+
+
+def _key_with_rule(default: object, description: str) -> Any:
+    """Declare a key whose default follows from other keys; the description explains it."""
+
+    def drop_default(schema: dict[str, JsonValue]) -> None:
+        del schema["default"]
+
+    return Field(default=default, description=description, json_schema_extra=drop_default)
+
+
+def _one_of(keys: tuple[str, ...]) -> JsonValue:
+    """Return the JSON Schema of a block that has exactly one of these keys."""
+    return [{"required": [key]} for key in keys]
+
+
+class AuthConfig(Block):
+    """How to log in: user name and password, or a bearer token. Exactly one secret is given."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": _one_of(SECRET_KEYS),
+            "dependentSchemas": {"username": {"oneOf": _one_of(SECRET_KEYS[:3])}},
+            "dependentRequired": {key: ["username"] for key in SECRET_KEYS[:3]},
+        }
+    )
+
+    username: Annotated[str | None, printable(256)] = _key(
+        None,
+        "Account that may read restore sessions. Not with a token.",
+        examples=["CONTOSO\\svc-monitoring"],
+    )
+    password: Annotated[SecretSource | None, inline_secret(bearer=False)] = _key(
+        None, "The password itself. password_file is the better place."
+    )
+    password_file: Annotated[SecretSource | None, printable(), secret_file(bearer=False)] = _key(
+        None,
+        "File with the password. A relative path is looked up in $CREDENTIALS_DIRECTORY, then "
+        "beside this file. It is read again when a login is refused.",
+    )
+    password_env: Annotated[
+        SecretSource | None, environment_name, secret_variable(bearer=False)
+    ] = _key(None, "Environment variable with the password.")
+    token: Annotated[SecretSource | None, inline_secret(bearer=True)] = _key(
+        None, "A bearer token. token_file is the better place, as tokens expire."
+    )
+    token_file: Annotated[SecretSource | None, printable(), secret_file(bearer=True)] = _key(
+        None, "File with a bearer token that someone else renews; a 401 reads it again."
+    )
+    token_env: Annotated[SecretSource | None, environment_name, secret_variable(bearer=True)] = (
+        _key(None, "Environment variable with a bearer token.")
+    )
+
+    @property
+    def kind(self) -> Literal["password", "token"]:
+        """Whether the secret is a password or a bearer token."""
+        return "token" if self._secret_key().startswith("token") else "password"
+
+    @property
+    def secret(self) -> SecretSource:
+        """The password or token, wherever it comes from."""
+        secret: SecretSource = getattr(self, self._secret_key())
+        return secret
+
+    def _secret_key(self) -> str:
+        return next(key for key in SECRET_KEYS if getattr(self, key) is not None)
+
+    @field_serializer(*SECRET_KEYS, when_used="unless-none")
+    def _show(self, secret: SecretSource) -> str:
+        return secret.shown
+
+
+class TLSConfig(Block):
     """How the server's certificate is verified, and which one the exporter shows."""
 
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    server_name: str | None = None
-    insecure_skip_verify: bool = False
+    model_config = ConfigDict(
+        json_schema_extra={
+            "dependentRequired": {"cert_file": ["key_file"], "key_file": ["cert_file"]}
+        }
+    )
+
+    ca_file: Annotated[Path | None, printable(), file_path] = _key(
+        None, "Certificates (PEM) of the authorities to trust instead of the system's."
+    )
+    cert_file: Annotated[Path | None, printable(), file_path] = _key(
+        None, "Client certificate (PEM) to show the server."
+    )
+    key_file: Annotated[Path | None, printable(), file_path] = _key(
+        None, "Key (PEM) of cert_file, without a passphrase."
+    )
+    server_name: Annotated[str | None, host_name] = _key(
+        None, "Name to expect in the server's certificate instead of the host of url."
+    )
+    insecure_skip_verify: Annotated[bool, flag] = _key(
+        default=False,
+        description="Trust any certificate. It is logged, and shown in vb365_server_tls_verified.",
+    )
 
 
-class SessionsConfig(_InForce):
+class SessionsConfig(Block):
     """Which restore sessions are followed, how long and how many."""
 
-    ids: tuple[str, ...] = ()
-    discover: bool = True
-    lookback: float = 7 * _DAY
-    max_series: int = 1_000
-    max_sessions: int = 200_000
-    extras: tuple[Extra, ...] = ()
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"required": ["discover"], "properties": {"discover": {"const": False}}},
+            "then": {"required": ["ids"], "properties": {"ids": {"type": "array", "minItems": 1}}},
+        }
+    )
+
+    ids: tuple[Annotated[str, session_id], ...] = _key(
+        (), "Restore sessions to follow in any case."
+    )
+    discover: Annotated[bool, flag] = _key_with_rule(
+        default=True,
+        description="Follow every session that the account can see. "
+        "Default: true when ids is empty.",
+    )
+    lookback: Annotated[float, duration("1s", "3650d")] = _key(
+        7 * _DAY, "A discovered session leaves this long after it ended."
+    )
+    max_series: Annotated[int, whole_number(0, 1_000_000)] = _key(
+        1_000, "Most sessions of this server that get series of their own."
+    )
+    max_sessions: Annotated[int, whole_number(1, 10_000_000)] = _key(
+        200_000, "Most sessions kept at all; the oldest finished ones are left out first."
+    )
+    extras: tuple[Extra, ...] = _key(
+        (),
+        "More to ask for, one request per running session and poll each: statistics (API v8), "
+        "events.",
+        uniqueItems=True,
+    )
 
 
-class ServerConfig(_InForce):
-    """One VB365 server. `stale_after` is the file's, or the default for this `poll_interval`."""
+class ServerConfig(Block):
+    """One VB365 server."""
 
-    name: str
-    url: str
-    api_version: ApiVersionChoice = "auto"
-    poll_interval: float = 60.0
-    stale_after: float = default_stale_after(60.0)
-    auth: AuthConfig
-    tls_config: TLSConfig = TLSConfig()
-    proxy_url: SecretUrl | None = None
-    proxy_from_environment: bool = False
-    timeout: float = 10.0
-    max_concurrent_requests: int = 8
-    change_feed: ChangeFeed = "auto"
-    sessions: SessionsConfig = SessionsConfig()
+    model_config = ConfigDict(
+        json_schema_extra={
+            "required": ["url", "auth"],
+            "not": {
+                "required": ["proxy_url", "proxy_from_environment"],
+                "properties": {"proxy_from_environment": {"const": True}},
+            },
+        }
+    )
+
+    name: Annotated[str, printable(128)] = _key_with_rule(
+        "", "Value of the server label. Default: the host of url."
+    )
+    url: Annotated[str, url_of_server] = _key(
+        "", "Root of the REST API, https only.", examples=["https://vb365.example.com:4443"]
+    )
+    api_version: ApiVersionChoice = _key(
+        "auto", "Version of the API; auto picks the newest that the server serves."
+    )
+    poll_interval: Annotated[float, duration("1s", "1d")] = _key_with_rule(
+        60.0, "How often this server is asked. Default: the global poll_interval."
+    )
+    stale_after: Annotated[float, duration("1s", "30d"), Derived()] = default_stale_after(60.0)
+    """The global one if it is written, else the default for this server's `poll_interval`."""
+    auth: AuthConfig = _key(AuthConfig(), "How to log in.")
+    tls_config: TLSConfig = _key(TLSConfig(), "Certificates; verification is on by default.")
+    proxy_url: Annotated[SecretUrl | None, url_of_proxy] = _key(
+        None, "HTTP proxy, perhaps with user:password@. Not with proxy_from_environment."
+    )
+    proxy_from_environment: Annotated[bool, flag] = _key(
+        default=False, description="Use the proxy of HTTPS_PROXY and NO_PROXY."
+    )
+    timeout: Annotated[float, duration("100ms", "5m")] = _key(
+        10.0, "For connecting, and for each read; a whole request takes at most 6 times as long."
+    )
+    max_concurrent_requests: Annotated[int, whole_number(1, 64)] = _key(
+        8, "Most requests at a time."
+    )
+    change_feed: ChangeFeed = _key(
+        "auto", "The long-poll feed of changes that VB365 8 has; auto uses it where there is one."
+    )
+    sessions: SessionsConfig = _key(SessionsConfig(), "Which restore sessions are followed.")
 
 
-class Config(_InForce):
-    """The whole configuration; `warnings` are settings in the file that have no effect."""
+class Config(Block):
+    """Configuration of vb365-restore-exporter."""
 
-    poll_interval: float = 60.0
-    stale_after: float = default_stale_after(60.0)
-    info_labels: tuple[InfoLabel, ...] = ()
-    servers: tuple[ServerConfig, ...]
-    warnings: tuple[Problem, ...] = Field(default=(), exclude=True, repr=False)
+    model_config = ConfigDict(json_schema_extra={"required": ["servers"]})
+
+    poll_interval: Annotated[float, duration("1s", "1d")] = _key(
+        60.0, "How often each server is asked. Polls of several servers are spread over it."
+    )
+    stale_after: Annotated[float, duration("1s", "30d")] = _key_with_rule(
+        default_stale_after(60.0),
+        "Data older than this is no longer exposed. It must exceed poll_interval. "
+        "Default: 3 x poll_interval, but at least 3m.",
+    )
+    info_labels: tuple[InfoLabel, ...] = _key(
+        (), "Personal data to show as labels of vb365_restore_session_info.", uniqueItems=True
+    )
+    servers: tuple[ServerConfig, ...] = _key((), "The VB365 servers to ask.", minItems=1)
+    warnings: Annotated[tuple[Problem, ...], Derived()] = Field(
+        default=(), exclude=True, repr=False
+    )
+    """Settings in the file that have no effect."""
+
+
+def masked_yaml(config: Config) -> str:
+    """Return the configuration in force as YAML that may be shown: every secret masked.
+
+    It has the keys of the file in their order, with defaults; what is not set is left out. A server
+    shows its `stale_after` where it differs from the global one, although the file has no such key.
+    """
+    shown = config.model_dump(mode="json", exclude_none=True)
+    for server in shown["servers"]:
+        if server["stale_after"] == shown["stale_after"]:
+            del server["stale_after"]
+    return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=2**16)

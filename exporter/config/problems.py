@@ -1,4 +1,4 @@
-"""What is wrong with a configuration: places, messages, and the error that carries them all."""
+"""Problems of a configuration: where they are, what is wrong, and the error with all of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        # Paths may hold line breaks; a problem stays one line all the same.
+        # Paths may hold line breaks; a problem is one line all the same.
         text = f"{self.place}: {self.message}"
         return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
@@ -37,25 +37,25 @@ class ConfigError(Exception):
 
 @dataclass(slots=True, kw_only=True)
 class ProblemCollector:
-    """Collects problems while a file is worked through, so that one does not hide the next."""
+    """Collects the problems of a file, so that one does not hide the next."""
 
     found: list[Problem] = field(default_factory=list)
     invalid: set[Location] = field(default_factory=set)
-    """Places whose value is already reported and was left out."""
+    """Places whose value is reported already and was left out."""
 
     def report(self, location: Location, message: str) -> None:
-        """Note a problem at that place."""
+        """Add a problem."""
         self.found.append(Problem(dotted(location), message))
 
     def is_invalid(self, location: Location) -> bool:
-        """Tell whether the value there, one around it or one inside it was left out."""
+        """Return whether the value there, one around it or one inside it was left out."""
         return any(
             bad[: len(location)] == location or location[: len(bad)] == bad for bad in self.invalid
         )
 
 
 def dotted(location: Location) -> str:
-    """`servers[0].auth` for `("servers", 0, "auth")`."""
+    """Return `servers[0].auth` for `("servers", 0, "auth")`."""
     text = ""
     for step in location:
         if isinstance(step, int):
@@ -66,9 +66,9 @@ def dotted(location: Location) -> str:
 
 
 def shown_key(key: str) -> str:
-    """The key as far as it is a plain word.
+    """Return the key as far as it is a plain word.
 
-    What follows may be a secret: `{password:hunter2}` is one key, as its colon lacks the space.
+    The rest may be a secret: `{password:hunter2}` is one key, as its colon lacks the space.
     """
     plain = _PLAIN_KEY.match(key)
     word = plain.group() if plain else ""
@@ -76,7 +76,7 @@ def shown_key(key: str) -> str:
 
 
 def _by_place(problem: Problem) -> list[tuple[int, str]]:
-    """Order that puts servers[2] before servers[10]."""
+    """Sort servers[2] before servers[10]."""
     return [
         (int(part), "") if part.isdecimal() else (-1, part)
         for part in re.split(r"([0-9]+)", problem.place)

@@ -1,30 +1,16 @@
-"""The file's blocks to the configuration in force: defaults, files, and rules between keys."""
+"""The rules between keys, and the defaults that follow from other keys."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from exporter.config.durations import format_duration
-from exporter.config.files import (
-    LoadContext,
-    ca_file_problem,
-    key_pair_problem,
-    read_problem,
-)
-from exporter.config.grammar import (
-    SECRET_KEYS,
-    AuthBlock,
-    Block,
-    ConfigFile,
-    ServerBlock,
-    SessionsBlock,
-    TLSBlock,
-)
+from exporter.config.files import ca_file_problem, key_pair_problem, read_problem
 from exporter.config.model import (
+    SECRET_KEYS,
     AuthConfig,
+    Block,
     Config,
     ServerConfig,
     SessionsConfig,
@@ -32,189 +18,165 @@ from exporter.config.model import (
     default_stale_after,
 )
 from exporter.config.problems import Location, ProblemCollector, dotted
-from exporter.config.secrets import SecretSource, SecretUnavailableError
+from exporter.config.secrets import SecretUnavailableError
 
 __all__ = ["resolve"]
 
 _ALL_SECRET_KEYS = f"{', '.join(SECRET_KEYS[:-1])} or {SECRET_KEYS[-1]}"
 
 
-def resolve(file: ConfigFile, problems: ProblemCollector, context: LoadContext) -> Config | None:
-    """The configuration in force, or None when `problems` has a problem."""
-    poll_interval = file.poll_interval or Config.model_fields["poll_interval"].default
-    _check_stale_after(file, poll_interval, problems)
-    _check_unique(file.info_labels or (), ("info_labels",), problems)
+def resolve(file: Config, problems: ProblemCollector) -> Config | None:
+    """Check the rules between keys, try files and secrets, and fill in the remaining defaults.
+
+    Args:
+        file: the valid parts of the file.
+        problems: has the problems so far, and collects the further ones.
+
+    Returns:
+        The configuration in force, or None when there is a problem.
+    """
+    _check_stale_after(file, problems)
+    _check_unique(file.info_labels, ("info_labels",), problems)
     if not file.servers and not problems.is_invalid(("servers",)):
         problems.report(("servers",), "at least one server is needed")
-    servers = []
-    for index, block in enumerate(file.servers or ()):
-        server = _server(block, ("servers", index), poll_interval, problems, context)
-        if server is not None:
-            stale_after = file.stale_after or default_stale_after(server.poll_interval)
-            servers.append(server.model_copy(update={"stale_after": stale_after}))
-    _check_names(file.servers or (), problems)
-    if problems.found:
-        return None
-    return Config(
-        poll_interval=poll_interval,
-        stale_after=file.stale_after or default_stale_after(poll_interval),
-        info_labels=file.info_labels or (),
-        servers=tuple(servers),
-    )
+    for index, server in enumerate(file.servers):
+        location = ("servers", index)
+        if location not in problems.invalid:
+            _check_server(server, location, problems)
+    _check_names(file.servers, problems)
+    return None if problems.found else _in_force(file)
 
 
-def _check_stale_after(file: ConfigFile, poll_interval: float, problems: ProblemCollector) -> None:
-    """A stale_after within the poll interval would make every series come and go."""
-    if file.stale_after is None:
+def _is_written(block: Block, key: str, location: Location, problems: ProblemCollector) -> bool:
+    """Return whether the file has the key, be its value valid or not."""
+    return key in block.model_fields_set or problems.is_invalid((*location, key))
+
+
+def _check_stale_after(file: Config, problems: ProblemCollector) -> None:
+    """Require `stale_after` to exceed every poll interval: otherwise series would come and go."""
+    if "stale_after" not in file.model_fields_set:
         return
-    servers = file.servers or ()
-    in_use = file.poll_interval is not None or any(s.poll_interval is None for s in servers)
-    if in_use and file.stale_after <= poll_interval and not problems.is_invalid(("poll_interval",)):
-        message = f"must be longer than poll_interval ({format_duration(poll_interval)})"
+    own = ["poll_interval" in server.model_fields_set for server in file.servers]
+    in_use = "poll_interval" in file.model_fields_set or not all(own)
+    is_valid = not problems.is_invalid(("poll_interval",))
+    if in_use and is_valid and file.stale_after <= file.poll_interval:
+        message = f"must be longer than poll_interval ({format_duration(file.poll_interval)})"
         problems.report(("stale_after",), message)
-    for index, server in enumerate(servers):
-        if server.poll_interval is not None and file.stale_after <= server.poll_interval:
+    for index, server in enumerate(file.servers):
+        if own[index] and file.stale_after <= server.poll_interval:
             message = f"must be shorter than stale_after ({format_duration(file.stale_after)})"
             problems.report(("servers", index, "poll_interval"), message)
 
 
-def _check_unique(values: Iterable[str], place: Location, problems: ProblemCollector) -> None:
-    if problems.is_invalid(place):
-        return  # without the invalid ones the indices are others
+def _check_unique(values: Iterable[str], location: Location, problems: ProblemCollector) -> None:
+    if problems.is_invalid(location):
+        return  # without the invalid values the indices are others
     first: dict[str, int] = {}
     for index, value in enumerate(values):
         if first.setdefault(value, index) != index:
-            problems.report(
-                (*place, index), f"given twice, first as {dotted(place)}[{first[value]}]"
-            )
+            message = f"given twice, first as {dotted(location)}[{first[value]}]"
+            problems.report((*location, index), message)
 
 
-def _check_names(servers: Iterable[ServerBlock], problems: ProblemCollector) -> None:
+def _check_names(servers: Iterable[ServerConfig], problems: ProblemCollector) -> None:
     first: dict[str, int] = {}
     for index, server in enumerate(servers):
-        name = _name(server, ("servers", index), problems)
-        if name is not None and first.setdefault(name, index) != index:
-            origin = "" if server.name is not None else ", taken from url"
+        location = ("servers", index, "name")
+        name = "" if problems.is_invalid(location) else _name(server)
+        if name and first.setdefault(name, index) != index:
+            origin = "" if server.name else ", taken from url"
             message = f'duplicate name "{name}"{origin}; servers[{first[name]}] has it already'
-            problems.report(("servers", index, "name"), message)
+            problems.report(location, message)
 
 
-def _name(server: ServerBlock, place: Location, problems: ProblemCollector) -> str | None:
-    """The server's name, or None when it or the url that it is taken from is in error."""
-    if server.name is not None or problems.is_invalid((*place, "name")):
-        return server.name
-    return urlsplit(server.url).hostname if server.url is not None else None
+def _name(server: ServerConfig) -> str:
+    return server.name or urlsplit(server.url).hostname or ""
 
 
-def _server(
-    block: ServerBlock,
-    place: Location,
-    poll_interval: float,
-    problems: ProblemCollector,
-    context: LoadContext,
-) -> ServerConfig | None:
-    if place in problems.invalid:
-        return None
-    if block.url is None and not problems.is_invalid((*place, "url")):
-        problems.report((*place, "url"), "is needed, such as https://vb365.example.com:4443")
-    if block.proxy_url is not None and block.proxy_from_environment:
+def _check_server(server: ServerConfig, location: Location, problems: ProblemCollector) -> None:
+    if not _is_written(server, "url", location, problems):
+        problems.report((*location, "url"), "is needed, such as https://vb365.example.com:4443")
+    if server.proxy_url is not None and server.proxy_from_environment:
         message = "cannot be used together with proxy_from_environment: true"
-        problems.report((*place, "proxy_url"), message)
-    auth = _auth(block.auth or AuthBlock(), (*place, "auth"), problems, context)
-    tls_config = _tls_config(
-        block.tls_config or TLSBlock(), (*place, "tls_config"), problems, context
-    )
-    sessions = _sessions(block.sessions or SessionsBlock(), (*place, "sessions"), problems)
-    name = _name(block, place, problems)
-    if block.url is None or auth is None or name is None:
-        return None
-    given = _given(block) | {
-        "name": name,
-        "poll_interval": block.poll_interval or poll_interval,
-        "auth": auth,
-        "tls_config": tls_config,
-        "sessions": sessions,
-    }
-    return ServerConfig(**given)
+        problems.report((*location, "proxy_url"), message)
+    if (*location, "auth") not in problems.invalid:
+        _check_auth(server.auth, (*location, "auth"), problems)
+    _check_tls_config(server.tls_config, (*location, "tls_config"), problems)
+    _check_sessions(server.sessions, (*location, "sessions"), problems)
 
 
-def _auth(
-    block: AuthBlock, place: Location, problems: ProblemCollector, context: LoadContext
-) -> AuthConfig | None:
-    if place in problems.invalid:
-        return None
-    written = [
-        key
-        for key in SECRET_KEYS
-        if getattr(block, key) is not None or problems.is_invalid((*place, key))
-    ]
+def _check_auth(auth: AuthConfig, location: Location, problems: ProblemCollector) -> None:
+    written = [key for key in SECRET_KEYS if _is_written(auth, key, location, problems)]
     if len(written) != 1:
         given = f"given are {' and '.join(written)}" if written else "none is given"
-        problems.report(place, f"exactly one of {_ALL_SECRET_KEYS} is needed, {given}")
-        return None
-    kind = "token" if written[0].startswith("token") else "password"
-    has_username = block.username is not None or problems.is_invalid((*place, "username"))
-    if has_username and kind == "token":
-        problems.report((*place, "username"), "does not go with a token, only with a password")
-    if not has_username and kind == "password":
-        problems.report((*place, "username"), "is needed with a password")
-    secret = _secret(block, written[0], context)
-    if secret is None:
-        return None
-    try:
-        secret.read()
-    except SecretUnavailableError as error:
-        problems.report((*place, written[0]), str(error))
-    return AuthConfig.model_validate({"kind": kind, "username": block.username, "secret": secret})
+        problems.report(location, f"exactly one of {_ALL_SECRET_KEYS} is needed, {given}")
+        return
+    is_token = written[0].startswith("token")
+    has_username = _is_written(auth, "username", location, problems)
+    if has_username and is_token:
+        message = "does not go with a token, only with a password"
+        problems.report((*location, "username"), message)
+    if not has_username and not is_token:
+        problems.report((*location, "username"), "is needed with a password")
+    if written[0] in auth.model_fields_set:
+        try:
+            auth.secret.read()
+        except SecretUnavailableError as error:
+            problems.report((*location, written[0]), str(error))
 
 
-def _secret(block: AuthBlock, key: str, context: LoadContext) -> SecretSource | None:
-    """The secret of that key, or None when the key's value was left out."""
-    value = getattr(block, key)
-    if value is None or isinstance(value, SecretSource):
-        return value
-    bearer = key.startswith("token")
-    if key.endswith("_file"):
-        return SecretSource(file=context.locate(value), bearer=bearer)
-    return SecretSource(env=value, environ=context.environ, bearer=bearer)
-
-
-def _tls_config(
-    block: TLSBlock, place: Location, problems: ProblemCollector, context: LoadContext
-) -> TLSConfig:
-    files: dict[str, Path] = {
-        key: context.locate(name)
-        for key in ("ca_file", "cert_file", "key_file")
-        if (name := getattr(block, key)) is not None
-    }
+def _check_tls_config(tls: TLSConfig, location: Location, problems: ProblemCollector) -> None:
     for key, partner in (("cert_file", "key_file"), ("key_file", "cert_file")):
-        if key not in files and partner in files and not problems.is_invalid((*place, key)):
-            problems.report((*place, partner), f"needs {key} beside it")
-    if "ca_file" in files and (problem := ca_file_problem(files["ca_file"])):
-        problems.report((*place, "ca_file"), problem)
-    unreadable = False
+        if key in tls.model_fields_set and not _is_written(tls, partner, location, problems):
+            problems.report((*location, key), f"needs {partner} beside it")
+    if tls.ca_file is not None and (problem := ca_file_problem(tls.ca_file)):
+        problems.report((*location, "ca_file"), problem)
+    readable = True
     for key in ("cert_file", "key_file"):
-        if key in files and (problem := read_problem(files[key])):
-            problems.report((*place, key), f"{files[key]} {problem}")
-            unreadable = True
-    if {"cert_file", "key_file"} <= files.keys() and not unreadable:
-        problem = key_pair_problem(files["cert_file"], files["key_file"])
+        path = getattr(tls, key)
+        if path is not None and (problem := read_problem(path)):
+            problems.report((*location, key), f"{path} {problem}")
+            readable = False
+    if readable and tls.cert_file is not None and tls.key_file is not None:
+        problem = key_pair_problem(tls.cert_file, tls.key_file)
         if problem is not None:
-            problems.report((*place, "cert_file"), problem)
-    return TLSConfig(**(_given(block) | files))
+            problems.report((*location, "cert_file"), problem)
 
 
-def _sessions(block: SessionsBlock, place: Location, problems: ProblemCollector) -> SessionsConfig:
-    ids = tuple(dict.fromkeys(block.ids or ()))
-    if not ids and block.discover is False and not problems.is_invalid((*place, "ids")):
+def _check_sessions(
+    sessions: SessionsConfig, location: Location, problems: ProblemCollector
+) -> None:
+    if not sessions.ids and not sessions.discover and not problems.is_invalid((*location, "ids")):
         message = "is empty and discover is false: there is nothing to follow"
-        problems.report((*place, "ids"), message)
-    _check_unique(block.extras or (), (*place, "extras"), problems)
-    discover = not ids if block.discover is None else block.discover
-    return SessionsConfig(**(_given(block) | {"ids": ids, "discover": discover}))
+        problems.report((*location, "ids"), message)
+    _check_unique(sessions.extras, (*location, "extras"), problems)
 
 
-def _given(block: Block) -> dict[str, Any]:
-    """The keys that the file gives; the configuration in force has the defaults of the others."""
-    values = ((key, getattr(block, key)) for key in type(block).model_fields)
-    return {key: value for key, value in values if value is not None}
+def _in_force(file: Config) -> Config:
+    stale_after = file.stale_after if "stale_after" in file.model_fields_set else None
+    return file.model_copy(
+        update={
+            "stale_after": stale_after or default_stale_after(file.poll_interval),
+            "servers": tuple(
+                _server_in_force(server, file.poll_interval, stale_after) for server in file.servers
+            ),
+        }
+    )
+
+
+def _server_in_force(
+    server: ServerConfig, poll_interval: float, stale_after: float | None
+) -> ServerConfig:
+    if "poll_interval" in server.model_fields_set:
+        poll_interval = server.poll_interval
+    sessions = server.sessions
+    ids = tuple(dict.fromkeys(sessions.ids))
+    discover = sessions.discover if "discover" in sessions.model_fields_set else not ids
+    return server.model_copy(
+        update={
+            "name": _name(server),
+            "poll_interval": poll_interval,
+            "stale_after": stale_after or default_stale_after(poll_interval),
+            "sessions": sessions.model_copy(update={"ids": ids, "discover": discover}),
+        }
+    )

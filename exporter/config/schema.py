@@ -6,88 +6,48 @@ import json
 import sys
 from typing import Any
 
-from pydantic import BaseModel
-
-from exporter.config.durations import format_duration
-from exporter.config.grammar import (
-    AuthBlock,
+from exporter.config.model import (
+    AuthConfig,
     Block,
-    ConfigFile,
-    ServerBlock,
-    SessionsBlock,
-    TLSBlock,
+    Config,
+    ServerConfig,
+    SessionsConfig,
+    TLSConfig,
 )
-from exporter.config.model import AuthConfig, Config, ServerConfig, SessionsConfig, TLSConfig
 
 __all__ = ["json_schema", "schema_text"]
 
-_IN_FORCE: dict[type[Block], type[BaseModel]] = {
-    ConfigFile: Config,
-    ServerBlock: ServerConfig,
-    AuthBlock: AuthConfig,
-    TLSBlock: TLSConfig,
-    SessionsBlock: SessionsConfig,
-}
-"""Where the defaults of each block's keys are."""
-
-_COMPUTED = {
-    (ConfigFile, "stale_after"),
-    (ServerBlock, "poll_interval"),
-    (SessionsBlock, "discover"),
-}
-"""Keys whose default depends on others; their descriptions tell."""
-
 
 def json_schema() -> dict[str, Any]:
-    """The schema (draft 2020-12) of the file as it is written: durations are text."""
-    made = ConfigFile.model_json_schema()
-    blocks = made.pop("$defs")
-    for block in _IN_FORCE:
-        _polish(made if block is ConfigFile else blocks[block.__name__], block)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | made | {"$defs": blocks}
+    """Return the schema (draft 2020-12) of the file as it is written: durations are text."""
+    schema = Config.model_json_schema()
+    blocks = schema.pop("$defs")
+    _polish(schema, Config)
+    schema["title"] = schema.pop("description")
+    for block in (ServerConfig, AuthConfig, TLSConfig, SessionsConfig):
+        _polish(blocks[block.__name__], block)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema | {"$defs": blocks}
 
 
 def schema_text() -> str:
-    """The content of `config.schema.json`."""
+    """Return the content of `config.schema.json`."""
     return json.dumps(json_schema(), indent=2) + "\n"
 
 
 def _polish(schema: dict[str, Any], block: type[Block]) -> None:
-    """Take out what pydantic tells of Python, and put in the defaults in force."""
-    if block is ConfigFile:
-        schema["title"] = schema.pop("description")
-    else:
-        del schema["title"]
+    """Remove what pydantic adds about Python, and write defaults as a person would."""
+    del schema["title"]
+    defaults = block().model_dump(mode="json", exclude_none=True)
+    required = schema.get("required", ())
     for key, value in schema["properties"].items():
         value.pop("title", None)
-        del value["default"]
-        if key in schema.get("required", ()):
-            _refuse_null(value)
-        default = _default(block, key)
-        if default is not None:
-            value["default"] = default
-
-
-def _refuse_null(value: dict[str, Any]) -> None:
-    """A block or list that is needed cannot be an empty one."""
-    for option in value.pop("anyOf", ()):
-        if option != {"type": "null"}:
-            value |= option
-
-
-def _default(block: type[Block], key: str) -> object:
-    """The default as one would write it, or None when there is none to tell."""
-    field = _IN_FORCE[block].model_fields.get(key)
-    if field is None or field.is_required() or (block, key) in _COMPUTED:
-        return None
-    match field.default:
-        case float(seconds):
-            return format_duration(seconds)
-        case tuple(items):
-            return list(items)
-        case BaseModel():
-            return None
-    return field.default
+        has_default = value.pop("default", None) is not None and key not in required
+        if "$ref" in value and key not in required:
+            value["anyOf"] = [{"$ref": value.pop("$ref")}, {"type": "null"}]
+        elif has_default:
+            value["default"] = defaults[key]
+            if value["type"] == "array":
+                value["type"] = ["array", "null"]
 
 
 if __name__ == "__main__":

@@ -1,15 +1,11 @@
-"""Secrets that can be read where they are needed and are `<secret>` everywhere else."""
+"""Secrets that are readable where they are needed, and print as `<secret>` everywhere else."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
-
-from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
 
 from exporter.config.files import UnreadableError, read_start
 
@@ -17,7 +13,7 @@ __all__ = ["MASK", "SecretSource", "SecretUnavailableError", "SecretUrl"]
 
 MASK = "<secret>"
 
-_LARGEST_FILE_BYTES = 64 * 1024
+_MAX_FILE_BYTES = 64 * 1024
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BEARER = re.compile(r"[\x21-\x7e]+")
 
@@ -27,7 +23,7 @@ class SecretUnavailableError(Exception):
 
 
 class _Masked:
-    """Prints as the mask: by `repr`, `str`, and in pydantic's dumps."""
+    """Prints as the mask."""
 
     __slots__ = ()
 
@@ -37,19 +33,18 @@ class _Masked:
     def __repr__(self) -> str:
         return str(self)
 
-    @classmethod
-    def __get_pydantic_core_schema__(
-        cls, _source: object, _handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.is_instance_schema(
-            cls, serialization=core_schema.to_string_ser_schema(when_used="always")
-        )
-
 
 class SecretSource(_Masked):
     """Where a password or token comes from: the configuration itself, a file or the environment.
 
-    Files and variables are read anew by each `read`, so that a renewed secret is found.
+    Every `read` reads the file or variable again, so that a renewed secret is found.
+
+    Args:
+        value: the secret itself, unless there is a `file` or an `env`.
+        file: the file whose content it is, without one newline at its end.
+        env: the name of the environment variable that holds it.
+        environ: the environment in which `env` is looked up.
+        bearer: it is sent in a header, so it must be visible ASCII without spaces.
     """
 
     __slots__ = ("_environ", "_value", "bearer", "env", "file")
@@ -63,15 +58,6 @@ class SecretSource(_Masked):
         environ: Mapping[str, str] | None = None,
         bearer: bool = False,
     ) -> None:
-        """Take the secret from `file`, from the variable `env` of `environ`, else it is `value`.
-
-        Args:
-            value: the secret itself.
-            file: file whose content it is, without one newline at its end.
-            env: name of the environment variable that holds it.
-            environ: the environment in which `env` is looked up.
-            bearer: it travels in a header, so it must be visible ASCII without spaces.
-        """
         self._value = value
         self._environ = environ or {}
         self.file = file
@@ -79,22 +65,20 @@ class SecretSource(_Masked):
         self.bearer = bearer
 
     @property
-    def origin(self) -> Literal["value", "file", "env"]:
-        """Which of the three ways it is."""
-        if self.file is not None:
-            return "file"
-        return "value" if self.env is None else "env"
+    def shown(self) -> str:
+        """How the configuration in force shows it: the file, the variable's name, or the mask."""
+        return str(self.file or self.env or MASK)
 
     def read(self) -> str:
-        """The secret as it is now.
+        """Return the secret as it is now.
 
         Raises:
-            SecretUnavailableError: it cannot be read, is empty, or is no possible bearer token.
+            SecretUnavailableError: it cannot be read, is empty, or cannot be sent as a bearer token.
         """
         if self.file is not None:
             where, secret = str(self.file), _content(self.file)
         elif self.env is not None:
-            # The name stays unsaid: some users put the secret itself there.
+            # Not the name: some users put the secret itself there.
             where = "the environment variable named here"
             if self.env not in self._environ:
                 raise SecretUnavailableError(f"{where} is not set")
@@ -130,7 +114,7 @@ class SecretUrl(_Masked):
         self._url = url
 
     def reveal(self) -> str:
-        """The whole URL, for the connection itself."""
+        """Return the whole URL, for the connection itself."""
         return self._url
 
     def __str__(self) -> str:
@@ -150,12 +134,12 @@ class SecretUrl(_Masked):
 
 def _content(path: Path) -> str:
     try:
-        data = read_start(path, _LARGEST_FILE_BYTES + 1)
+        data = read_start(path, _MAX_FILE_BYTES + 1)
     except UnreadableError as error:
         raise SecretUnavailableError(f"{path} {error}") from error
-    if len(data) > _LARGEST_FILE_BYTES:
-        raise SecretUnavailableError(f"{path} is larger than {_LARGEST_FILE_BYTES // 1024} KiB")
-    # Bytes that are no UTF-8 become surrogates, which `read` refuses: an exception would hold them.
+    if len(data) > _MAX_FILE_BYTES:
+        raise SecretUnavailableError(f"{path} is larger than {_MAX_FILE_BYTES // 1024} KiB")
+    # Bytes that are not UTF-8 become surrogates, which `read` rejects: an exception would hold them.
     # Windows editors like to put a byte order mark first.
     text = data.decode("utf-8-sig", errors="surrogateescape")
     return text.removesuffix("\r\n") if text.endswith("\r\n") else text.removesuffix("\n")

@@ -1,25 +1,26 @@
-"""Which of several instances polls which server (`--shard`, `--total-shards`)."""
+"""Assigns servers to instances (`--shard`, `--total-shards`)."""
 
 from __future__ import annotations
 
 from hashlib import blake2b
 
-from exporter.config import Config
+from exporter.config.model import Config
 
 __all__ = ["select_shard", "shard_for"]
 
 
 def shard_for(server: str, total_shards: int) -> int:
-    """The shard that polls the server of this name: the one with the highest score (rendezvous hashing).
+    """Return the shard that polls a server: the one with the highest score (rendezvous hashing).
 
-    A score depends on nothing but one shard and the name. So a further shard takes over only the servers for which it
-    scores highest, one of n, and no other server moves. It is the same on every machine and in every version.
+    A score depends only on the shard and the name. An additional shard therefore takes over just the
+    servers for which it scores highest, and no other server moves. Scores are the same on every
+    machine and in every version.
     """
     return max(range(total_shards), key=lambda shard: _score(shard, server))
 
 
 def select_shard(config: Config, shard: int, total_shards: int) -> Config:
-    """The configuration with no servers but those of this shard; there may be none."""
+    """Return the configuration with the servers of this shard only; there may be none."""
     mine = tuple(
         server for server in config.servers if shard_for(server.name, total_shards) == shard
     )

@@ -1,35 +1,43 @@
-"""Reads one value of the file each: a function for the exporter, a JSON Schema for editors."""
+"""The types of the file's values: how each is read, and its JSON Schema for editors."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
-from typing import get_args
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import (
+    AfterValidator,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+)
 from pydantic_core import CoreSchema, core_schema
 
-from exporter.config.durations import DURATION_PATTERN, parse_duration
+from exporter.config.durations import DURATION_PATTERN, format_duration, parse_duration
+from exporter.config.files import LoadContext
 from exporter.config.secrets import SecretSource, SecretUrl
 
 __all__ = [
     "Reader",
-    "choice",
     "duration",
     "environment_name",
+    "file_path",
     "flag",
     "host_name",
     "inline_secret",
     "printable",
+    "secret_file",
+    "secret_variable",
     "session_id",
     "url_of_proxy",
     "url_of_server",
     "whole_number",
 ]
 
-_LONGEST_TEXT = 4096
+_MAX_TEXT = 4096
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -39,44 +47,63 @@ _URL_CHARACTERS = re.compile(r"[!-\[\]-~]+")  # visible ASCII without the backsl
 class Reader:
     """Annotates a key with the function that reads its value, and with that value's JSON Schema.
 
-    The function raises ValueError with a message that does not repeat the value.
+    Values are read when the validation context is a `LoadContext`, that is, when they come from a
+    file. Values given by code are taken as they are: seconds instead of `1m30s`.
+
+    Args:
+        read: raises ValueError with a message that does not quote the value.
+        schema: the JSON Schema of the value as it is written.
+        show: turns the value into text when the configuration is shown.
     """
 
-    def __init__(self, read: Callable[[object], object], schema: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        read: Callable[[object], object],
+        schema: Mapping[str, object],
+        *,
+        show: Callable[[Any], str] | None = None,
+    ) -> None:
         self.read = read
         self.schema = schema
+        self._show = show
 
     def __get_pydantic_core_schema__(
         self, _source: object, _handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(self.read)
+        show = self._show and core_schema.plain_serializer_function_ser_schema(
+            self._show, when_used="unless-none"
+        )
+        return core_schema.with_info_plain_validator_function(self._validate, serialization=show)
 
     def __get_pydantic_json_schema__(
         self, _schema: CoreSchema, _handler: GetJsonSchemaHandler
     ) -> dict[str, object]:
         return dict(self.schema)
 
+    def _validate(self, value: object, info: ValidationInfo) -> object:
+        return value if info.context is None else self.read(value)
+
 
 def duration(shortest: str, longest: str) -> Reader:
-    """A Prometheus duration within bounds, to seconds."""
+    """Return the type of a Prometheus duration within bounds, in seconds."""
     low, high = parse_duration(shortest), parse_duration(longest)
 
     def read(value: object) -> float:
-        _refuse_nothing(value)
-        # Nobody knows the unit of a bare number.
+        _require_value(value)
+        # A bare number would leave the unit open.
         seconds = parse_duration(value if isinstance(value, str) else "")
         if not low <= seconds <= high:
             raise ValueError(f"must be from {shortest} to {longest}")
         return seconds
 
-    return Reader(read, {"type": "string", "pattern": DURATION_PATTERN})
+    return Reader(read, {"type": "string", "pattern": DURATION_PATTERN}, show=format_duration)
 
 
 def whole_number(low: int, high: int) -> Reader:
-    """A number without fraction within bounds; a truth value is none."""
+    """Return the type of a whole number within bounds; booleans are none."""
 
     def read(value: object) -> int:
-        _refuse_nothing(value)
+        _require_value(value)
         if type(value) is not int or not low <= value <= high:
             raise ValueError(f"must be a whole number from {low} to {high}")
         return value
@@ -84,22 +111,8 @@ def whole_number(low: int, high: int) -> Reader:
     return Reader(read, {"type": "integer", "minimum": low, "maximum": high})
 
 
-def choice(options: object) -> Reader:
-    """One of the words of a Literal type."""
-    words = get_args(options)
-
-    def read(value: object) -> str:
-        _refuse_nothing(value)
-        for word in words:
-            if value == word:
-                return str(word)
-        raise ValueError(f"must be {', '.join(words[:-1])} or {words[-1]}")
-
-    return Reader(read, {"type": "string", "enum": list(words)})
-
-
 def _read_flag(value: object) -> bool:
-    _refuse_nothing(value)
+    _require_value(value)
     if not isinstance(value, bool):
         raise ValueError("must be true or false")  # noqa: TRY004 - pydantic collects ValueErrors
     return value
@@ -109,29 +122,29 @@ flag = Reader(_read_flag, {"type": "boolean"})
 """true or false."""
 
 
-def printable(longest: int = _LONGEST_TEXT) -> Reader:
-    """Text of one line without spaces at its ends."""
+def printable(max_length: int = _MAX_TEXT) -> Reader:
+    """Return the type of one line of text without spaces at its ends."""
 
     def read(value: object) -> str:
-        text = _text(value)
-        if len(text) > longest:
-            raise ValueError(f"must have at most {longest} characters")
+        text = _read_text(value)
+        if len(text) > max_length:
+            raise ValueError(f"must have at most {max_length} characters")
         if not text.isprintable() or text != text.strip():
             raise ValueError("must not have control characters, nor spaces at its ends")
         return text
 
-    return Reader(read, {"type": "string", "minLength": 1, "maxLength": longest})
+    return Reader(read, {"type": "string", "minLength": 1, "maxLength": max_length})
 
 
 def _read_host_name(value: object) -> str:
-    host = _text(value)
+    host = _read_text(value)
     if not _is_host(host):
         raise ValueError("must be a host name or an IP address")
     return host.lower()
 
 
 host_name = Reader(_read_host_name, {"type": "string", "minLength": 1})
-"""A host name or IP address, to lower case."""
+"""A host name or IP address, in lower case."""
 
 
 def _read_session_id(value: object) -> str:
@@ -145,11 +158,11 @@ session_id = Reader(
     _read_session_id,
     {"type": "string", "pattern": "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"},
 )
-"""A hyphenated UUID, to lower case."""
+"""A hyphenated UUID, in lower case."""
 
 
 def _read_environment_name(value: object) -> str:
-    name = _text(value)
+    name = _read_text(value)
     if not _VARIABLE.fullmatch(name):
         raise ValueError("must be the name of an environment variable")
     return name
@@ -162,10 +175,35 @@ environment_name = Reader(
 
 
 def inline_secret(*, bearer: bool) -> Reader:
-    """A secret in the file itself; from here on it is masked."""
+    """Return the type of a secret in the file itself; from here on it is masked."""
     return Reader(
-        lambda value: SecretSource(value=_text(value), bearer=bearer),
+        lambda value: SecretSource(value=_read_text(value), bearer=bearer),
         {"type": "string", "minLength": 1},
+    )
+
+
+def _in_context(make: Callable[[str, LoadContext], object]) -> AfterValidator:
+    """Return what turns a name in the file into its meaning where the file is loaded."""
+
+    def validate(value: Any, info: ValidationInfo) -> object:
+        return value if info.context is None else make(value, info.context)
+
+    return AfterValidator(validate)
+
+
+file_path = _in_context(lambda name, context: context.locate(name))
+"""After `printable`: the absolute path of the file of that name."""
+
+
+def secret_file(*, bearer: bool) -> AfterValidator:
+    """After `printable`: the secret in the file of that name."""
+    return _in_context(lambda name, context: SecretSource(file=context.locate(name), bearer=bearer))
+
+
+def secret_variable(*, bearer: bool) -> AfterValidator:
+    """After `environment_name`: the secret in the environment variable of that name."""
+    return _in_context(
+        lambda name, context: SecretSource(env=name, environ=context.environ, bearer=bearer)
     )
 
 
@@ -190,17 +228,17 @@ def _read_proxy_url(value: object) -> SecretUrl:
 
 
 url_of_proxy = Reader(
-    _read_proxy_url, {"type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^?#]+$"}
+    _read_proxy_url, {"type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^?#]+$"}, show=str
 )
 """A proxy, perhaps with user information."""
 
 
 def _split_url(value: object, *starts: str) -> SplitResult:
-    """Parts of a URL; the messages never repeat it, as it may hold a password."""
-    url = _text(value)
+    """Split a URL; the messages never quote it, as it may hold a password."""
+    url = _read_text(value)
     if not url.lower().startswith(starts):
         raise ValueError(f"must start with {' or '.join(starts)}")
-    if not _URL_CHARACTERS.fullmatch(url) or len(url) > _LONGEST_TEXT:
+    if not _URL_CHARACTERS.fullmatch(url) or len(url) > _MAX_TEXT:
         raise ValueError("must be a URL of ASCII characters without spaces; encode others as %XX")
     if "?" in url or "#" in url:
         raise ValueError("must not have a query or fragment; write ? as %3F and # as %23")
@@ -209,7 +247,7 @@ def _split_url(value: object, *starts: str) -> SplitResult:
         port_is_wrong = parts.port == 0 or parts.netloc.endswith(":")
         host = parts.hostname or ""
     except ValueError:
-        # Its words hold parts of the URL.
+        # The message of urlsplit quotes parts of the URL.
         port_is_wrong, host = True, ""
     if port_is_wrong:
         raise ValueError(
@@ -231,8 +269,8 @@ def _is_host(text: str) -> bool:
     return True
 
 
-def _text(value: object) -> str:
-    _refuse_nothing(value)
+def _read_text(value: object) -> str:
+    _require_value(value)
     if not isinstance(value, str):
         # pydantic collects ValueErrors
         raise ValueError("must be text; put it in quotes")  # noqa: TRY004
@@ -241,6 +279,6 @@ def _text(value: object) -> str:
     return value
 
 
-def _refuse_nothing(value: object) -> None:
+def _require_value(value: object) -> None:
     if value is None:
         raise ValueError("has no value; give it one or remove the key")

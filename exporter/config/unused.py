@@ -1,66 +1,72 @@
-"""Settings in the file that are fine but have no effect, because another one overrules them."""
+"""Settings of the file that have no effect, because another one overrules them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from exporter.config.grammar import ConfigFile, ServerBlock, SessionsBlock
-from exporter.config.model import Config, ServerConfig
+from exporter.config.model import Config, ServerConfig, SessionsConfig
 from exporter.config.problems import Location, Problem, dotted
 
 __all__ = ["unused_settings"]
 
 
-def unused_settings(file: ConfigFile, config: Config) -> tuple[Problem, ...]:
-    """A problem per unused or shadowed setting of the file, in the file's order."""
-    return tuple(Problem(dotted(place), message) for place, message in _unused(file, config))
+def unused_settings(file: Config, config: Config) -> tuple[Problem, ...]:
+    """Return a problem per unused or shadowed setting, in the order of the file.
+
+    Args:
+        file: the configuration as it is written.
+        config: the configuration in force.
+    """
+    return tuple(Problem(dotted(location), message) for location, message in _unused(file, config))
 
 
-def _unused(file: ConfigFile, config: Config) -> Iterator[tuple[Location, str]]:
-    blocks = file.servers or ()
-    if file.poll_interval is not None and all(block.poll_interval for block in blocks):
+def _unused(file: Config, config: Config) -> Iterator[tuple[Location, str]]:
+    written = [server.model_fields_set for server in file.servers]
+    if "poll_interval" in file.model_fields_set and all(
+        "poll_interval" in keys for keys in written
+    ):
         yield ("poll_interval",), "unused: every server has its own"
-    for index, (block, server) in enumerate(zip(blocks, config.servers, strict=True)):
-        yield from _unused_of_server(block, server, ("servers", index))
+    for index, (server, in_force) in enumerate(zip(file.servers, config.servers, strict=True)):
+        yield from _unused_of_server(server, in_force, ("servers", index))
 
 
 def _unused_of_server(
-    block: ServerBlock, server: ServerConfig, place: Location
+    server: ServerConfig, in_force: ServerConfig, location: Location
 ) -> Iterator[tuple[Location, str]]:
     if server.tls_config.ca_file is not None and server.tls_config.insecure_skip_verify:
         yield (
-            (*place, "tls_config", "ca_file"),
+            (*location, "tls_config", "ca_file"),
             "unused: insecure_skip_verify trusts any certificate",
         )
     has_version_8 = server.api_version in {"auto", "v8"}
-    if block.change_feed == "auto" and not has_version_8:
-        yield (*place, "change_feed"), f"unused: API {server.api_version} has no change feed"
-    if block.sessions is not None:
-        yield from _unused_of_sessions(block.sessions, server, (*place, "sessions"))
+    wants_feed = "change_feed" in server.model_fields_set and server.change_feed == "auto"
+    if wants_feed and not has_version_8:
+        yield (*location, "change_feed"), f"unused: API {server.api_version} has no change feed"
+    yield from _unused_of_sessions(server.sessions, in_force.sessions, (*location, "sessions"))
     if "statistics" in server.sessions.extras and not has_version_8:
         index = server.sessions.extras.index("statistics")
         yield (
-            (*place, "sessions", "extras", index),
+            (*location, "sessions", "extras", index),
             f"unused: API {server.api_version} has no statistics",
         )
 
 
 def _unused_of_sessions(
-    block: SessionsBlock, server: ServerConfig, place: Location
+    sessions: SessionsConfig, in_force: SessionsConfig, location: Location
 ) -> Iterator[tuple[Location, str]]:
     first: dict[str, int] = {}
-    for index, session_id in enumerate(block.ids or ()):
+    for index, session_id in enumerate(sessions.ids):
         if first.setdefault(session_id, index) != index:
-            yield (*place, "ids", index), f"unused: the same as ids[{first[session_id]}]"
-    if not server.sessions.discover:
-        why = "unused: only the sessions under ids are followed, as discover is false"
-        if block.lookback is not None:
-            yield (*place, "lookback"), why
-        if block.max_series is not None:
-            yield (*place, "max_series"), why
-        if block.max_sessions is not None:
-            yield (*place, "max_sessions"), why
-    elif block.max_series is not None and block.max_series > server.sessions.max_sessions:
-        yield (*place, "max_series"), "shadowed: max_sessions is lower"
-    if block.extras and server.sessions.max_series == 0 and not server.sessions.ids:
-        yield (*place, "extras"), "unused: max_series is 0: no session has series of its own"
+            yield (*location, "ids", index), f"unused: the same as ids[{first[session_id]}]"
+    written = sessions.model_fields_set
+    if not in_force.discover:
+        for key in ("lookback", "max_series", "max_sessions"):
+            if key in written:
+                yield (
+                    (*location, key),
+                    "unused: only the sessions under ids are followed, as discover is false",
+                )
+    elif "max_series" in written and sessions.max_series > sessions.max_sessions:
+        yield (*location, "max_series"), "shadowed: max_sessions is lower"
+    if sessions.extras and sessions.max_series == 0 and not sessions.ids:
+        yield (*location, "extras"), "unused: max_series is 0: no session has series of its own"

@@ -59,7 +59,7 @@ def test_the_smallest_file_has_every_default(load: Load) -> None:
                 api_version="auto",
                 poll_interval=60.0,
                 stale_after=180.0,
-                auth=AuthConfig(kind="password", username="u", secret=SecretSource(value="p")),
+                auth=AuthConfig(username="u", password=SecretSource(value="p")),
                 tls_config=TLSConfig(
                     ca_file=None,
                     cert_file=None,

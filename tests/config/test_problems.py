@@ -13,9 +13,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from exporter.config import ConfigError, parse_config
-from exporter.config.grammar import ConfigFile, keys_below
+from exporter.config.files import LoadContext
+from exporter.config.loader import keys_below, validate_blocks
+from exporter.config.model import Config
 from exporter.config.problems import Problem, ProblemCollector, dotted
-from exporter.config.shape import read_shape
 
 Problems = Callable[[str], list[str]]
 
@@ -541,8 +542,9 @@ def test_a_problem_is_one_line_whatever_the_path_is(problems: Problems) -> None:
 
 
 def test_every_key_refuses_a_value_of_any_wrong_kind_in_words_of_our_own() -> None:
+    context = LoadContext(directory=Path(), environ={})
     kinds: list[object] = [None, True, -1, 2.5, "\x00", "", [{}], {"x": "y"}, [[]]]
-    for place, key in keys_below(ConfigFile):
+    for place, key in keys_below(Config):
         for kind in kinds:
             location = (*place.replace("[]", "").split("."), key) if place else (key,)
             document: object = kind
@@ -552,7 +554,7 @@ def test_every_key_refuses_a_value_of_any_wrong_kind_in_words_of_our_own() -> No
                 }
             problems = ProblemCollector()
             assert isinstance(document, dict)
-            read_shape(ConfigFile, document, problems)
+            validate_blocks(Config, document, problems, context)
             for problem in problems.found:
                 assert not problem.message.startswith(("Input", "Value error", "is not valid"))
                 assert "pydantic" not in problem.message

@@ -11,11 +11,12 @@ import pytest
 import yaml
 
 import exporter.config
-from exporter.config import Config, parse_config
-from exporter.config.grammar import ConfigFile, keys_below
+from exporter.config import parse_config
+from exporter.config.files import LoadContext
+from exporter.config.loader import keys_below, validate_blocks
+from exporter.config.model import Config
 from exporter.config.problems import ProblemCollector
 from exporter.config.schema import json_schema, schema_text
-from exporter.config.shape import read_shape
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
 SHIPPED = Path(exporter.config.__file__).parent.parent / "config.schema.json"
@@ -74,7 +75,7 @@ def test_the_shipped_schema_is_the_one_of_the_code() -> None:
 def test_schema_example_and_code_have_the_same_keys() -> None:
     schema = json_schema()
 
-    in_code = set(keys_below(ConfigFile))
+    in_code = set(keys_below(Config))
 
     assert in_code == set(keys_in(whole_example()))
     assert in_code == set(keys_in_schema(schema, schema))
@@ -103,8 +104,9 @@ def test_the_example_is_valid_as_it_stands(
 
 def test_the_keys_that_the_example_offers_have_values_that_can_be_read() -> None:
     problems = ProblemCollector()
+    context = LoadContext(directory=Path(), environ={})
 
-    read_shape(ConfigFile, whole_example(), problems)
+    validate_blocks(Config, whole_example(), problems, context)
 
     assert problems.found == []
 
@@ -115,10 +117,10 @@ def test_defaults_for_editors_are_those_in_force(tmp_path: Path) -> None:
         key: value["default"] for key, value in schema["properties"].items() if "default" in value
     }
     server = dict(MINIMAL["servers"][0])
-    for key, value in schema["$defs"]["ServerBlock"]["properties"].items():
+    for key, value in schema["$defs"]["ServerConfig"]["properties"].items():
         if "default" in value:
             server[key] = value["default"]
-    for block, key in (("TLSBlock", "tls_config"), ("SessionsBlock", "sessions")):
+    for block, key in (("TLSConfig", "tls_config"), ("SessionsConfig", "sessions")):
         server[key] = {
             inner: value["default"]
             for inner, value in schema["$defs"][block]["properties"].items()

@@ -100,16 +100,18 @@ def test_an_error_of_a_secret_that_is_no_text_does_not_carry_its_bytes(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("source", "origin"),
+    ("source", "shown"),
     [
-        (SecretSource(value=MARKER), "value"),
-        (SecretSource(file=Path("pw")), "file"),
-        (SecretSource(env="PW", environ={"PW": MARKER}), "env"),
+        (SecretSource(value=MARKER), "<secret>"),
+        (SecretSource(file=Path("pw")), "pw"),
+        (SecretSource(env="PW", environ={"PW": MARKER}), "PW"),
     ],
 )
-def test_a_source_tells_its_origin_and_nothing_else(source: SecretSource, origin: str) -> None:
-    assert origin == source.origin
-    assert {"<secret>"} == {str(source), repr(source), f"{source}", f"{source!r:>8}"}
+def test_a_source_shows_where_the_secret_comes_from_and_prints_as_a_mask(
+    source: SecretSource, shown: str
+) -> None:
+    assert source.shown == shown
+    assert {str(source), repr(source), f"{source}", f"{source!r:>8}"} == {"<secret>"}
 
 
 def test_sources_are_equal_when_the_secret_comes_from_the_same_place() -> None:

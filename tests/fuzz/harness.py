@@ -130,7 +130,7 @@ class Harness:
             url=url,
             api_version=script.api_version,
             stale_after=150.0,
-            auth=AuthConfig(username="svc", secret=SecretSource(value=PASSWORD)),
+            auth=AuthConfig(username="svc", password=SecretSource(value=PASSWORD)),
             tls_config=TLSConfig(ca_file=self._ca_file),
             sessions=script.sessions,
         )

@@ -144,7 +144,7 @@ class PollerHarness:
         self.server = ServerConfig(
             name="hq",
             url="https://vb365.example.com:4443",
-            auth=AuthConfig(kind="token", secret=SecretSource(value="t")),
+            auth=AuthConfig(token=SecretSource(value="t")),
             sessions=follow,
         )
         self.api = FakeApi(*sessions)

@@ -62,9 +62,7 @@ def config(
     """A server as the configuration file describes it."""
     source = secret or SecretSource(value=PASSWORD)
     auth = (
-        AuthConfig(kind="token", secret=source)
-        if token
-        else AuthConfig(username=r"CONTOSO\svc", secret=source)
+        AuthConfig(token=source) if token else AuthConfig(username=r"CONTOSO\svc", password=source)
     )
     fields: dict[str, object] = {"name": "hq", "url": url, "auth": auth, "api_version": "v7"}
     # A mocked server shows no certificate, and reading the system's store takes longer than all else.

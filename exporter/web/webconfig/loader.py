@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from exporter.config.files import LoadContext
+from exporter.config.loader import validate_blocks
 from exporter.config.problems import ConfigError, Problem, ProblemCollector
-from exporter.config.shape import read_shape
 from exporter.config.yaml_file import read_document
 from exporter.web.webconfig.context import server_tls
 from exporter.web.webconfig.model import HEADERS, HTTPBlock, RateLimitBlock, ServerTLSBlock, WebFile
@@ -79,7 +80,8 @@ def _config(path: Path, watch: FileWatcher) -> WebConfig:
         raise ConfigError(
             [Problem(str(path), "must be a mapping of keys such as basic_auth_users")]
         )
-    file = read_shape(WebFile, document, problems)
+    context = LoadContext(directory=path.parent, environ={})
+    file = validate_blocks(WebFile, document, problems, context)
     tls = None
     if (block := file.tls_server_config) is not None and block != ServerTLSBlock():
         tls = server_tls(block, path.parent, watch, problems)

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import bcrypt
 
-from exporter.config.grammar import Block
+from exporter.config.model import Block
 from exporter.config.secrets import SecretSource
 from exporter.config.types import Reader, duration, flag, inline_secret, printable, whole_number
 
