@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Protocol
 
 from exporter.vb365.errors import Reason
-from exporter.vb365.instance import ServiceInstance
 from exporter.vb365.records.extras import EventSummary, Statistics
 from exporter.vb365.records.restore_session import Page, Rejection, RestoreSession
+from exporter.vb365.versions import ServiceInstance
 
 __all__ = ["Api", "PollObserver"]
 

@@ -14,7 +14,7 @@ from exporter.polling.ledger import Ledger
 from exporter.polling.loop import PollLoop
 from exporter.polling.poller import Poller
 from exporter.polling.snapshot import Snapshot
-from exporter.vb365.client import Client
+from exporter.vb365.client import Client, Timing
 from exporter.vb365.http.tls import warn_if_unverified
 from exporter.vb365.records.restore_session import RestoreSession
 
@@ -55,8 +55,7 @@ class ServerWorker:
             server,
             observer=telemetry,
             stop=stop,
-            clock=clock.monotonic,
-            wall_clock=clock.timestamp,
+            timing=Timing(clock=clock.monotonic, wall_clock=clock.timestamp),
         )
         self.poller = Poller(
             server,

@@ -1,24 +1,22 @@
-"""Which version of the API to ask for: the configured one, or the newest that the server serves.
+"""The API version to use, and what the server reports about itself.
 
-No endpoint lists versions. Asked for its ServiceInstance without a token, a version that is served answers 401, and
-one that is not answers 404.
+No endpoint lists the versions. A version that the server has answers an anonymous `GET /{v}/ServiceInstance` with 401,
+any other with 404.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
-from exporter.vb365.errors import NotFoundError
+from exporter.config.model import ServerConfig
+from exporter.vb365.errors import BadResponseError, NotFoundError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from exporter.config.model import ServerConfig
-
-__all__ = ["Versions"]
+__all__ = ["ServiceInstance", "Versions", "parse_service_instance"]
 
 log = structlog.get_logger()
 
@@ -26,67 +24,92 @@ _NEWEST_FIRST: Final = ("v8", "v7", "v6")
 _WITH_ANTIFORGERY: Final = frozenset({"v7", "v8"})
 _WITH_FEED_AND_STATISTICS: Final = frozenset({"v8"})
 _WITH_LOGOUT: Final = frozenset({"v7", "v8"})
+_MAX_TEXT_CHARACTERS: Final = 512
 
 
 class Versions:
-    """The version of one server's API. Shared by threads."""
+    """The API version of one server: the configured one, or the newest it has. Shared by threads.
+
+    Args:
+        server: the configuration.
+        is_served: returns whether the server has a version; may raise Vb365Error.
+    """
 
     def __init__(self, server: ServerConfig, *, is_served: Callable[[str], bool]) -> None:
-        """Take what the choice depends on.
-
-        Args:
-            server: the configuration.
-            is_served: asks the server whether it serves a version; may raise Vb365Error.
-        """
         self._server = server
         self._is_served = is_served
-        self._choosing = threading.Lock()
-        self._is_settled = server.api_version != "auto"
-        self.chosen = str(server.api_version) if self._is_settled else None
-        """The version chosen last; None before the first choice."""
+        self._detecting = threading.Lock()
+        self._is_current = server.api_version != "auto"
+        self.selected = str(server.api_version) if self._is_current else None
+        """The version selected last; None before the first detection."""
 
     @property
     def have_logout(self) -> bool:
-        """Whether the chosen version can log out."""
-        return self.chosen in _WITH_LOGOUT
+        """Whether the selected version has a logout."""
+        return self.selected in _WITH_LOGOUT
 
     @property
     def needs_antiforgery_opt_out(self) -> bool:
-        """Whether the chosen version wants cookies against forged requests, unless a login says otherwise."""
-        return self.chosen in _WITH_ANTIFORGERY
+        """Whether the selected version requires antiforgery cookies unless a login opts out."""
+        return self.selected in _WITH_ANTIFORGERY
 
     @property
     def have_feed_and_statistics(self) -> bool:
-        """Whether the chosen version has a change feed, and statistics of sessions."""
-        return self.chosen in _WITH_FEED_AND_STATISTICS
+        """Whether the selected version has a change feed and statistics of sessions."""
+        return self.selected in _WITH_FEED_AND_STATISTICS
 
     def current(self) -> str:
-        """The version to ask for, chosen now if need be.
+        """Return the version to use; detect it if need be.
 
         Raises:
-            NotFoundError: the server serves none.
-            Vb365Error: it did not say.
+            NotFoundError: the server has none of the known versions.
+            Vb365Error: detection failed.
         """
-        version = self.chosen
-        if self._is_settled and version is not None:
+        version = self.selected
+        if self._is_current and version is not None:
             return version
-        with self._choosing:
-            if not self._is_settled or self.chosen is None:
-                self.chosen = self._newest()
-                self._is_settled = True
-            return self.chosen
+        with self._detecting:
+            if not self._is_current or self.selected is None:
+                self.selected = self._newest()
+                self._is_current = True
+            return self.selected
 
     def redetect(self) -> None:
-        """Choose anew for the next request, if the choice is free."""
-        self._is_settled = self._server.api_version != "auto"
+        """Detect the version again for the next request, unless it is configured."""
+        self._is_current = self._server.api_version != "auto"
 
     def _newest(self) -> str:
         for version in _NEWEST_FIRST:
             if self._is_served(version):
-                log.debug("api version chosen", server=self._server.name, api_version=version)
+                log.debug("api version selected", server=self._server.name, api_version=version)
                 return version
         raise NotFoundError(
             f"the API is not there: {self._server.url} serves none of {', '.join(_NEWEST_FIRST)}",
             operation="service_instance",
             status=404,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceInstance:
+    """What the server reports about itself (`GET /{v}/ServiceInstance`)."""
+
+    version: str
+    """`version`: of the product; empty if left out."""
+
+
+def parse_service_instance(body: object) -> ServiceInstance:
+    """Parse the response.
+
+    Args:
+        body: any decoded JSON value.
+
+    Raises:
+        BadResponseError: it is not an object.
+    """
+    if not isinstance(body, dict):
+        raise BadResponseError("the response is not a JSON object", operation="service_instance")
+    version = body.get("version")
+    return ServiceInstance(
+        version=version[:_MAX_TEXT_CHARACTERS] if isinstance(version, str) else ""
+    )

@@ -31,7 +31,8 @@ from exporter.polling.loop import PollLoop
 from exporter.polling.poller import Poller
 from exporter.polling.snapshot import Snapshot
 from exporter.simulator.certificates import Certificates
-from exporter.vb365.client import Client
+from exporter.vb365.client import Client, Timing
+from exporter.vb365.http.transport import Transport
 from exporter.vb365.login import LoginThrottle
 from support.sample_sessions import NOON
 
@@ -94,12 +95,14 @@ class Harness:
             config,
             observer=observer,
             stop=stop,
-            clock=time.clock,
-            wall_clock=clock.timestamp,
-            wait=time.wait,
-            random=lambda: 1.0,
+            timing=Timing(
+                clock=time.clock,
+                wall_clock=clock.timestamp,
+                wait=time.wait,
+                random=lambda: 1.0,
+            ),
             login_throttle=LoginThrottle(clock=time.clock),
-            max_body_bytes=LARGE_BYTES,
+            transport=Transport(config, observer=observer, stop=stop, max_body_bytes=LARGE_BYTES),
             max_pages=_MOST_PAGES,
         )
         poller = Poller(

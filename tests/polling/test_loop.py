@@ -8,9 +8,9 @@ from structlog.testing import capture_logs
 
 from exporter.polling.changefeed import ChangeQueue, PendingChanges
 from exporter.polling.loop import PollLoop
-from exporter.vb365.instance import ServiceInstance
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.restore_session import Page
+from exporter.vb365.versions import ServiceInstance
 from support.ledger_harness import shown_ids
 from support.poller_harness import PollerHarness
 from support.sample_sessions import finished, running, session_id

@@ -15,13 +15,13 @@ from exporter.vb365.errors import (
     ServerError,
     Vb365Error,
 )
-from exporter.vb365.instance import ServiceInstance
 from exporter.vb365.records.restore_session import (
     Rejection,
     RejectionReason,
     SessionState,
     UnknownValue,
 )
+from exporter.vb365.versions import ServiceInstance
 from support.ledger_harness import sessions_config, shown_ids
 from support.poller_harness import PollerHarness, server_error
 from support.sample_sessions import finished, running, session_id

@@ -45,7 +45,7 @@ class SteppedService(Service):
     def start(self) -> None:
         for server in self.config.servers:
             target = self._worker(server, None, initial_delay_seconds=server.poll_interval)
-            target.client._retrier._wait = self.movable_clock.pass_time
+            target.client._api._retrier._wait = self.movable_clock.pass_time
             self._workers[server.name] = target
 
     def poll(self) -> None:

@@ -15,10 +15,10 @@ from exporter.polling.ledger import Ledger
 from exporter.polling.poller import Poller
 from exporter.polling.snapshot import Snapshot
 from exporter.vb365.errors import NotFoundError, Reason, ServerError, Vb365Error
-from exporter.vb365.instance import ServiceInstance
 from exporter.vb365.records.changes import SessionChange
 from exporter.vb365.records.extras import EventSummary, Statistics
 from exporter.vb365.records.restore_session import Page, Rejection, RejectionReason, RestoreSession
+from exporter.vb365.versions import ServiceInstance
 from support.ledger_harness import sessions_config
 from support.sample_sessions import NOON
 
@@ -67,7 +67,7 @@ class FakeApi:
         self.calls.append("service_instance")
         if self.instance_error:
             raise self.instance_error
-        return ServiceInstance(version="8.4", installation_id="")
+        return ServiceInstance(version="8.4")
 
     def list_sessions(self, *, created_since: datetime | None, page_size: int) -> Iterator[Page]:
         self.calls.append("list")

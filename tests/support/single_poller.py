@@ -12,7 +12,7 @@ from exporter.polling.clock import Clock
 from exporter.polling.ledger import Ledger
 from exporter.polling.poller import Poller
 from exporter.polling.snapshot import Snapshot
-from exporter.vb365.client import Client
+from exporter.vb365.client import Client, Timing
 from exporter.vb365.errors import Reason
 
 
@@ -89,7 +89,8 @@ def polled_server(server: ServerConfig, clock: Clock | None = None) -> Iterator[
     stop = threading.Event()
     snapshots: list[Snapshot] = []
     clock = clock or Clock()
-    with closing(Client(server, observer=counting, stop=stop, clock=clock.monotonic)) as client:
+    timing = Timing(clock=clock.monotonic)
+    with closing(Client(server, observer=counting, stop=stop, timing=timing)) as client:
         poller = Poller(
             server,
             api=client,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import ssl
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import responses
@@ -12,8 +12,7 @@ from structlog.testing import capture_logs
 from vb365.support import TOKEN_ANSWER, URL, Certificates, FakeTime, Recorder, Server, config
 
 from exporter.config.model import TLSConfig
-from exporter.vb365.client import Client
-from exporter.vb365.http.deadlines import Cancellation
+from exporter.vb365.client import Client, Timing
 from exporter.vb365.http.transport import Transport
 from exporter.vb365.login import LoginThrottle
 
@@ -49,11 +48,6 @@ def stop() -> threading.Event:
 
 
 @pytest.fixture
-def cancellation(stop: threading.Event) -> Cancellation:
-    return Cancellation(stop)
-
-
-@pytest.fixture
 def api() -> Iterator[responses.RequestsMock]:
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
         yield mock
@@ -71,15 +65,17 @@ def make_client(
     """Makes clients on the fake clock; waits pass at once, jitter is at its longest."""
     clients = []
 
-    def make(server: ServerConfig | None = None, **seams: int) -> Client:
+    def make(server: ServerConfig | None = None, **seams: Any) -> Client:
         client = Client(
             server or config(),
             observer=observer,
             stop=stop,
-            clock=fake_time.clock,
-            wall_clock=lambda: 1_700_000_000.0,
-            wait=fake_time.wait,
-            random=lambda: 1.0,
+            timing=Timing(
+                clock=fake_time.clock,
+                wall_clock=lambda: 1_700_000_000.0,
+                wait=fake_time.wait,
+                random=lambda: 1.0,
+            ),
             login_throttle=memory,
             **seams,
         )
@@ -142,7 +138,7 @@ def logins(api: responses.RequestsMock) -> None:
 
 @pytest.fixture
 def transport(
-    observer: Recorder, cancellation: Cancellation, certificates: Certificates
+    observer: Recorder, stop: threading.Event, certificates: Certificates
 ) -> Iterator[Callable[..., Transport]]:
     """Makes transports that trust the tests' authority."""
     made = []
@@ -153,7 +149,7 @@ def transport(
         each = Transport(
             server,
             observer=observer,
-            cancellation=cancellation,
+            stop=stop,
             max_body_bytes=max_body_bytes,
         )
         made.append(each)

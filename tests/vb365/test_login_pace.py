@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
-from vb365.support import ID, FakeTime, config, session
+from vb365.support import ID, FakeTime, Recorder, config, session
 
+from exporter.config.model import ServerConfig
 from exporter.config.secrets import SecretSource
 from exporter.simulator.api.tokens import Throttle, ThrottledError, TokenOffice
-from exporter.vb365 import client as client_module
 from exporter.vb365.errors import ConnectError, Vb365Error
-from exporter.vb365.http.transport import Request, Response
+from exporter.vb365.http.transport import Request, Response, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,12 +40,18 @@ class Grounds:
     reachable: bool = True
 
 
-class Gate:
+class Gate(Transport):
     """A transport to a server with the simulator's token office and throttle, on the same clock as the client."""
 
-    certificate_not_after = None
-
-    def __init__(self, time: FakeTime, lifetime_seconds: float) -> None:
+    def __init__(
+        self,
+        server: ServerConfig,
+        observer: Recorder,
+        stop: threading.Event,
+        time: FakeTime,
+        lifetime_seconds: float,
+    ) -> None:
+        super().__init__(server, observer=observer, stop=stop)
         self.grounds = Grounds()
         self.office = TokenOffice(
             username=r"CONTOSO\svc",
@@ -72,12 +79,6 @@ class Gate:
         if not self.office.accepts(token, None) or not self.grounds.takes_tokens:
             return _answer(401)
         return _answer(200, session())
-
-    def stop_requests(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
     def logins(self) -> list[float]:
         """When the password was sent."""
@@ -143,14 +144,18 @@ class Bench:
 
 @pytest.fixture
 def bench(
-    make_client: MakeClient, fake_time: FakeTime, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    make_client: MakeClient,
+    fake_time: FakeTime,
+    observer: Recorder,
+    stop: threading.Event,
+    tmp_path: Path,
 ) -> Bench:
     """A client whose password is in a file, at the gate of a server whose tokens are good for an hour."""
-    gate = Gate(fake_time, lifetime_seconds=3600.0)
-    monkeypatch.setattr(client_module, "Transport", lambda *_, **__: gate)
     password_file = tmp_path / "password"
     password_file.write_text("right")
-    client = make_client(config(secret=SecretSource(file=password_file)))
+    server = config(secret=SecretSource(file=password_file))
+    gate = Gate(server, observer, stop, fake_time, lifetime_seconds=3600.0)
+    client = make_client(server, transport=gate)
     return Bench(fake_time, gate, client, password_file)
 
 

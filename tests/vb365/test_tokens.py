@@ -488,7 +488,7 @@ def test_one_failed_login_fails_all_requests_that_wait_for_it(
         except Vb365Error as error:
             errors.append(error)
 
-    tokens: Any = client._access._tokens
+    tokens: Any = client._api._tokens
     tokens._lock = CrowdedLock(threads, waiting)
     everyone = [threading.Thread(target=get) for _ in range(threads)]
     for thread in everyone:
@@ -582,7 +582,7 @@ def test_a_static_token_that_another_thread_has_read_again_is_used(
     file.write_text("old")
     tokens = make_client(
         config(secret=SecretSource(file=file, bearer=True), token=True)
-    )._access._tokens
+    )._api._tokens
     refused = tokens.current()
     file.write_text("new")
     renewed = tokens.renew(refused)
@@ -693,7 +693,7 @@ def test_no_more_than_five_token_requests_a_minute_leave_the_exporter(
             client.get_session(ID)
         sent.append(fake_time.now)
         fake_time.now += 0.01
-        client._access._tokens._grant = None  # type: ignore[attr-defined]  # as if it had expired
+        client._api._tokens._grant = None  # type: ignore[attr-defined]  # as if it had expired
     assert len(grants(api)) == 8
     assert all(later - earlier >= 60 for earlier, later in zip(sent, sent[5:], strict=False))
     assert all(later - earlier >= 1 for earlier, later in pairwise(sent))
@@ -707,7 +707,7 @@ def test_the_limit_of_token_requests_ends_a_poll_as_throttled_when_it_cannot_wai
     with client.poll(deadline=fake_time.now + 10):
         for _ in range(5):
             client.get_session(ID)
-            client._access._tokens._grant = None  # type: ignore[attr-defined]  # as if it had expired
+            client._api._tokens._grant = None  # type: ignore[attr-defined]  # as if it had expired
         with pytest.raises(ThrottledError, match="no more token requests"):
             client.get_session(ID)
     assert len(grants(api)) == 5

@@ -1,4 +1,4 @@
-"""One HTTP exchange with a VB365 server, bounded in time and size; statuses have no meaning here."""
+"""One HTTP exchange with a VB365 server, bounded in time and size."""
 
 from __future__ import annotations
 
@@ -80,6 +80,11 @@ class Response:
     headers: Mapping[str, str]
     body: bytes
 
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is 2xx."""
+        return 200 <= self.status <= 299
+
     def __repr__(self) -> str:
         return f"<HTTP {self.status}, {len(self.body)} bytes>"
 
@@ -92,7 +97,7 @@ class Transport:
     Args:
         server: the configuration.
         observer: counts requests.
-        cancellation: aborts requests under way and refuses new ones.
+        stop: aborts requests under way, within a tenth of a second, and refuses new ones.
         max_body_bytes: the largest body, before and after decompression.
     """
 
@@ -101,18 +106,19 @@ class Transport:
         server: ServerConfig,
         *,
         observer: RequestObserver,
-        cancellation: Cancellation,
+        stop: threading.Event,
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         self._server = server
         self._observer = observer
-        self._cancellation = cancellation
+        self.cancellation = Cancellation(stop)
+        """Whether the client is stopped, by the stop event or by `cancel`."""
         self._max_body_bytes = max_body_bytes
         self._peer = urlsplit(server.url).netloc
         self._origin = f"https://{self._peer}"
         self._deadline_seconds = _DEADLINE_TIMEOUTS * server.timeout
         self._slots = threading.BoundedSemaphore(server.max_concurrent_requests)
-        self._watchdog = Watchdog(cancellation, name=f"watchdog-{server.name}")
+        self._watchdog = Watchdog(self.cancellation, name=f"watchdog-{server.name}")
         self._lock = threading.Lock()
         self._session: requests.Session | None = None
         self.certificate_not_after: datetime | None = None
@@ -129,7 +135,7 @@ class Transport:
         # A logout must not wait for requests that are being aborted, and a long poll must not occupy a slot.
         unslotted = request.allow_after_stop or request.long_poll_seconds
         with nullcontext() if unslotted else self._slots:
-            if self._cancellation.cancelled and not request.allow_after_stop:
+            if self.cancellation.cancelled and not request.allow_after_stop:
                 raise StoppedError("not sent, the client is stopped", operation=request.operation)
             begun = time.perf_counter()
             outcome = self._supervised(request)
@@ -150,8 +156,9 @@ class Transport:
             raise outcome
         return outcome
 
-    def stop_requests(self) -> None:
-        """Abort all requests under way now, after cancellation, rather than at the watchdog's next tick."""
+    def cancel(self) -> None:
+        """Abort requests under way now, and refuse new ones but those that are allowed after a stop."""
+        self.cancellation.cancel()
         self._watchdog.enforce_now()
 
     def reread_files(self) -> None:

@@ -22,6 +22,11 @@ LONG = 60.0
 
 
 @pytest.fixture
+def cancellation(stop: threading.Event) -> Cancellation:
+    return Cancellation(stop)
+
+
+@pytest.fixture
 def watchdog(cancellation: Cancellation) -> Iterator[Watchdog]:
     watchdog = Watchdog(cancellation, name="watchdog-test")
     yield watchdog

@@ -21,7 +21,6 @@ from exporter.vb365.errors import (
     RequestTimeoutError,
     StoppedError,
 )
-from exporter.vb365.http.deadlines import Cancellation
 from exporter.vb365.http.transport import Request, Transport
 
 if TYPE_CHECKING:
@@ -338,12 +337,11 @@ def test_a_closer_bound_for_one_request_is_kept(serve: Serve, transport: MakeTra
 
 
 @pytest.mark.parametrize("where", ["connecting", "handshake", "headers", "body"])
-@pytest.mark.parametrize("how", ["event", "close"])
+@pytest.mark.parametrize("how", ["event", "cancel"])
 def test_all_requests_are_aborted_when_the_client_is_stopped(
     serve: Serve,
     transport: MakeTransport,
     stop: threading.Event,
-    cancellation: Cancellation,
     monkeypatch: pytest.MonkeyPatch,
     where: str,
     how: str,
@@ -376,8 +374,7 @@ def test_all_requests_are_aborted_when_the_client_is_stopped(
             if how == "event":
                 stop.set()
             else:
-                cancellation.cancel()
-                client.stop_requests()
+                client.cancel()
             errors = [outcome.exception(GENEROUS) for outcome in outcomes]
     assert [type(error) for error in errors] == [StoppedError] * threads
 
@@ -395,7 +392,7 @@ def black_hole() -> Iterator[str]:
 
 
 def test_a_request_whose_name_is_still_being_resolved_does_not_hold_up_closing(
-    transport: MakeTransport, cancellation: Cancellation, monkeypatch: pytest.MonkeyPatch
+    transport: MakeTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolving = threading.Event()
     resolved = threading.Event()
@@ -410,8 +407,7 @@ def test_a_request_whose_name_is_still_being_resolved_does_not_hold_up_closing(
     with ThreadPoolExecutor(1) as pool:
         outcome = pool.submit(client.exchange, GET)
         assert resolving.wait(GENEROUS)
-        cancellation.cancel()
-        client.stop_requests()
+        client.cancel()
         client.close()
         assert not outcome.done()
         resolved.set()

@@ -1,0 +1,292 @@
+"""Calls of a server's REST API: authenticated, retried, with statuses as errors and bodies decoded from JSON."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from typing import Final
+
+import structlog
+
+from exporter.config.model import ServerConfig
+from exporter.vb365.errors import (
+    AuthError,
+    BadResponseError,
+    ThrottledError,
+    Vb365Error,
+    error_of_status,
+    one_line,
+)
+from exporter.vb365.grants import Bearer
+from exporter.vb365.http.body import BadBodyError, decode_json
+from exporter.vb365.http.transport import Request, RequestObserver, Response, Transport
+from exporter.vb365.login import LoginThrottle
+from exporter.vb365.paging import BaseUrl
+from exporter.vb365.retry import NO_RETRY, Retrier, RetryPolicy, retry_after_seconds
+from exporter.vb365.tokens import PasswordTokens, StaticTokens, Tokens
+from exporter.vb365.versions import Versions
+
+__all__ = ["RestApi"]
+
+log = structlog.get_logger()
+
+_REQUESTS: Final = RetryPolicy()
+_ONCE: Final = RetryPolicy(attempts=1)
+_TOKEN_REQUESTS: Final = RetryPolicy(attempts=3)
+"""Of the five that the server accepts in a minute."""
+_MIN_TOKEN_WAIT_SECONDS: Final = 2.0
+"""How long a token request may be held back even after the deadline: a login may follow a refused refresh."""
+_LOGOUT_SECONDS: Final = 2.0
+_SCHEME: Final = "Bearer "
+
+
+class RestApi:
+    """One server's REST API. Shared by threads.
+
+    A failure that may pass is retried until `deadline`. A refused token is renewed once.
+
+    Args:
+        server: the configuration.
+        transport: makes the HTTP exchanges.
+        observer: counts retries.
+        retrier: retries requests.
+        login_throttle: the pace of token requests and the refused passwords of this server.
+        clock: the monotonic clock.
+        wall_clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        server: ServerConfig,
+        *,
+        transport: Transport,
+        observer: RequestObserver,
+        retrier: Retrier,
+        login_throttle: LoginThrottle,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self._server = server
+        self._transport = transport
+        self._observer = observer
+        self._retrier = retrier
+        self._login_throttle = login_throttle
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._tokens = self._make_tokens()
+        self.base_url = BaseUrl.of(server.url)
+        self.versions = Versions(server, is_served=self._is_served)
+        self.deadline = NO_RETRY
+        """The moment of the monotonic clock after which nothing is retried."""
+
+    def target(self, path: str, query: Mapping[str, object] | None = None) -> str:
+        """Return the target of a path below the API version in use, which is detected now if need be."""
+        return self.base_url.target(f"{self.versions.current()}/{path}", query)
+
+    def get(
+        self, operation: str, target: str, *, retry: bool = True, long_poll_seconds: float = 0.0
+    ) -> object:
+        """GET a target and decode the response.
+
+        Args:
+            operation: named in errors and metrics.
+            target: path and query, from `target` or a link in a response.
+            retry: whether to retry a failure that may pass.
+            long_poll_seconds: how long the server may hold the request before it responds.
+
+        Raises:
+            AuthError: the token is refused, even after one renewal.
+            Vb365Error: there was no response, or not a usable one.
+        """
+        policy = _REQUESTS if retry else _ONCE
+
+        def get_with(bearer: Bearer) -> object:
+            request = Request(
+                operation=operation,
+                target=target,
+                authorization=f"{_SCHEME}{bearer.value}",
+                long_poll_seconds=long_poll_seconds,
+            )
+            body = _decode(self._exchange(request, policy), operation)
+            self._tokens.accepted(bearer)
+            return body
+
+        bearer = self._tokens.current()
+        # Suppressed rather than caught around the renewal, whose error would be chained to this one.
+        with suppress(AuthError):
+            return get_with(bearer)
+        return get_with(self._tokens.renew(bearer))
+
+    def reread_token(self) -> None:
+        """Read a configured token again for the next request."""
+        self._tokens.reread()
+
+    def log_out(self) -> None:
+        """`POST /{v}/token/logout`, if the version has it and there is a login; never raise."""
+        bearer = self._tokens.for_logout()
+        if bearer is None or not self.versions.have_logout:
+            return
+        request = Request(
+            operation="token",
+            method="POST",
+            target=self.base_url.target(f"{self.versions.selected}/token/logout"),
+            authorization=f"{_SCHEME}{bearer.value}",
+            deadline_seconds=_LOGOUT_SECONDS,
+            allow_after_stop=True,
+        )
+        try:
+            self._transport.exchange(request)
+        except Vb365Error as error:
+            log.debug("logout failed", server=self._server.name, reason=error.reason)
+
+    def _is_served(self, version: str) -> bool:
+        """Return whether the server has a version: without a token its ServiceInstance gives 401, not 404.
+
+        Raises:
+            Vb365Error: any other response, or none.
+        """
+        target = self.base_url.target(f"{version}/ServiceInstance")
+        request = Request(operation="service_instance", target=target)
+        return self._exchange(request, _REQUESTS, expected={401, 404}).status != 404
+
+    def _make_tokens(self) -> Tokens:
+        auth = self._server.auth
+        if auth.kind == "token":
+            return StaticTokens(auth.secret)
+        return PasswordTokens(
+            username=auth.username or "",
+            secret=auth.secret,
+            post=self._post_token,
+            memory=self._login_throttle,
+            clock=self._clock,
+            server=self._server.name,
+        )
+
+    def _post_token(self, form: Mapping[str, str]) -> object:
+        """`POST /{v}/token`, within the limits of the token endpoint: log in or refresh.
+
+        Raises:
+            AuthError: the credentials are refused (400 or 401).
+            ThrottledError: too many requests, by the server's count or our own.
+            Vb365Error: there was no response, or not a usable one.
+        """
+        target = self.target("token")
+        if self.versions.needs_antiforgery_opt_out:
+            form = {**form, "disable_antiforgery_token": "true"}
+        request = Request(operation="token", method="POST", target=target, form=form)
+        response = self._exchange(
+            request, _TOKEN_REQUESTS, expected={400, 401}, send=self._send_token_request
+        )
+        if response.is_success:
+            return _decode(response, "token")
+        reason = ", ".join(filter(None, (f"HTTP {response.status}", _detail(response, request))))
+        raise AuthError(
+            f"the login is refused ({reason})", operation="token", status=response.status
+        )
+
+    def _send_token_request(self, request: Request) -> Response:
+        self._await_token_request()
+        try:
+            response = self._transport.exchange(request)
+        except Vb365Error as error:
+            if error.sent:
+                self._login_throttle.sent()
+            else:
+                self._login_throttle.not_sent()
+            raise
+        self._login_throttle.sent()
+        return response
+
+    def _await_token_request(self) -> None:
+        """Wait until a token request is within the limits.
+
+        Raises:
+            ThrottledError: that is after the deadline.
+        """
+        while (seconds := self._login_throttle.acquire()) > 0:
+            now = self._clock()
+            if now + seconds > max(self.deadline, now + _MIN_TOKEN_WAIT_SECONDS):
+                raise ThrottledError(
+                    f"no more token requests for {seconds:.0f} s, to stay within the server's limits",
+                    operation="token",
+                    retry_after_seconds=seconds,
+                )
+            self._retrier.pause(seconds, operation="token")
+
+    def _exchange(
+        self,
+        request: Request,
+        policy: RetryPolicy,
+        *,
+        expected: Collection[int] = (),
+        send: Callable[[Request], Response] | None = None,
+    ) -> Response:
+        """Send a request, with retries, and return the response if its status is 2xx or an expected one.
+
+        Raises:
+            Vb365Error: any other status, or no response.
+        """
+        send = send or self._transport.exchange
+
+        def attempt() -> Response:
+            response = send(request)
+            if response.is_success or response.status in expected:
+                return response
+            raise error_of_status(
+                response.status,
+                operation=request.operation,
+                detail=_detail(response, request),
+                code=_error_code(_error_fields(response).get("errorCode")),
+                retry_after_seconds=retry_after_seconds(response.headers, now=self._wall_clock),
+            )
+
+        return self._retrier.call(
+            attempt,
+            operation=request.operation,
+            deadline=self.deadline,
+            on_retry=lambda: self._observer.retry(request.operation),
+            policy=policy,
+        )
+
+
+def _decode(response: Response, operation: str) -> object:
+    try:
+        return decode_json(response.body)
+    except BadBodyError as bad:
+        error = BadResponseError(str(bad), operation=operation, status=response.status)
+    raise error
+
+
+_ERROR_CODE = re.compile(r"[A-Za-z_]{1,40}")
+
+
+def _error_fields(response: Response) -> Mapping[object, object]:
+    """Return the fields of an error response; none, unless its body is a JSON object."""
+    try:
+        body = decode_json(response.body)
+    except BadBodyError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _error_code(value: object) -> str:
+    return value if isinstance(value, str) and _ERROR_CODE.fullmatch(value) else ""
+
+
+def _detail(response: Response, request: Request) -> str:
+    """Return the server's explanation of an error as one printable line, which may be empty.
+
+    The bearer token is masked in case the server repeats it. If the request held a password, only codes are taken.
+    """
+    fields = _error_fields(response)
+    codes = (_error_code(fields.get("errorCode")), _error_code(fields.get("error")))
+    parts = [code for code in codes if code]
+    if request.form is None:
+        # The server's throttle explains itself in the reason phrase.
+        texts = (fields.get("message"), response.reason if response.status == 429 else None)
+        parts += [text for text in texts if isinstance(text, str) and text]
+    detail = ", ".join(parts)
+    if request.authorization is not None:
+        detail = detail.replace(request.authorization.removeprefix(_SCHEME), "<secret>")
+    return one_line(detail)
