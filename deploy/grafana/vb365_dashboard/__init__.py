@@ -3,4 +3,4 @@
 __all__ = ["UID"]
 
 UID = "vb365-restore-sessions"
-"""What Grafana knows the dashboard by, in its addresses too."""
+"""The dashboard's identifier in Grafana, part of its URL."""

@@ -10,18 +10,18 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard
 
 from vb365_dashboard import UID, health, organizations, overview, restored, sessions
-from vb365_dashboard.marks import marks
+from vb365_dashboard.annotations import chart_annotations
 from vb365_dashboard.variables import variables
 
-__all__ = ["JSON_FILE", "dashboard_of_restores", "rendered"]
+__all__ = ["JSON_FILE", "rendered", "restore_dashboard"]
 
 JSON_FILE = Path(__file__).parents[1] / "dashboards" / f"{UID}.json"
 
-_DESCRIPTION = "Restore sessions of Veeam Backup for Microsoft 365, and the health of the exporter that watches them."
+_DESCRIPTION = "Restore sessions of Veeam Backup for Microsoft 365, and the health of the exporter that monitors them."
 
 
-def dashboard_of_restores() -> dashboard.Dashboard:
-    """All of it."""
+def restore_dashboard() -> dashboard.Dashboard:
+    """Return the whole dashboard."""
     builder = (
         building.Dashboard("VB365 restore sessions")
         .uid(UID)
@@ -37,7 +37,7 @@ def dashboard_of_restores() -> dashboard.Dashboard:
     for panel in (*overview.tiles(), *overview.charts()):
         builder.with_panel(panel)
     rows: dict[str, list[Builder[dashboard.Panel]]] = {
-        "Sessions": [sessions.unfinished_sessions(), sessions.ended_sessions()],
+        "Sessions": [sessions.open_sessions_table(), sessions.finished_sessions_table()],
         "Organizations and types": [
             organizations.by_organization(),
             organizations.started_by_organization(),
@@ -45,14 +45,14 @@ def dashboard_of_restores() -> dashboard.Dashboard:
         ],
         "What was restored": [
             *restored.charts(),
-            restored.let_out_by_organization(),
+            restored.items_by_organization(),
             restored.views_by_session(),
             restored.most_active_sessions(),
         ],
         "Exporter": [
             health.servers(),
             *health.charts(),
-            *health.beyond_polls(),
+            *health.extra_charts(),
             health.exporters(),
             health.scrapes(),
         ],
@@ -65,13 +65,12 @@ def dashboard_of_restores() -> dashboard.Dashboard:
     for number, one in enumerate(built.panels or [], 1):
         one.id_val = number
     charts = range(len(overview.tiles()) + 1, len(overview.tiles()) + len(overview.charts()) + 1)
-    builder.annotations(marks(charts))
+    builder.annotations(chart_annotations(charts))
     return built
 
 
 def rendered() -> str:
-    """The JSON that Grafana reads."""
+    """Return the dashboard as Grafana's JSON."""
     return (
-        JSONEncoder(indent=2, sort_keys=True, ensure_ascii=False).encode(dashboard_of_restores())
-        + "\n"
+        JSONEncoder(indent=2, sort_keys=True, ensure_ascii=False).encode(restore_dashboard()) + "\n"
     )

@@ -1,4 +1,4 @@
-"""Columns of labels that several tables have, with their links."""
+"""Label columns shared by several tables, with their links."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ ORGANIZATION = Column(
     label="organization",
     header="Organization",
     absent="(none)",
-    least_width=210,
+    min_width=210,
     links=[
         link(
-            "Only this organization",
+            "Show only this organization",
             f"{_HERE}&var-organization=${{__value.raw:percentencode}}&${{server:queryparam}}&${{type:queryparam}}",
         )
     ],
@@ -29,10 +29,10 @@ SERVER = Column(
         link(
             "Open VB365 on this server",
             "https://${__value.raw}${vb365_address_suffix}",
-            elsewhere=True,
+            new_window=True,
         ),
         link(
-            "Only this server",
+            "Show only this server",
             f"{_HERE}&var-server=${{__value.raw:percentencode}}&${{organization:queryparam}}&${{type:queryparam}}",
         ),
     ],

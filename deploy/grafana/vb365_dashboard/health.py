@@ -1,4 +1,4 @@
-"""Whether the exporter gets its answers, and what it costs."""
+"""Polls, API requests and exporter instances."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from vb365_dashboard.look import (
     ORANGE,
     PALE_GREEN,
     RED,
-    bands,
     chart,
     in_colors,
     stacked,
+    thresholds_of,
 )
 from vb365_dashboard.promql import (
     by_exporter,
@@ -28,27 +28,27 @@ from vb365_dashboard.promql import (
 )
 from vb365_dashboard.tables import Column, data_table
 
-__all__ = ["beyond_polls", "charts", "exporters", "scrapes", "servers"]
+__all__ = ["charts", "exporters", "extra_charts", "scrapes", "servers"]
 
 _DAY_SECONDS = 86_400
-_WIDTH_OF_NAMES = 260
-_ANSWERED_AT_ONCE = ("token", "service_instance", "list", "get", "statistics", "events")
-_NOTHING_HAPPENS = {"^none$": GRAY}
+_NAME_WIDTH = 260
+_SHORT_OPERATIONS = ("token", "service_instance", "list", "get", "statistics", "events")
+_NO_FAILURES = {"^none$": GRAY}
 
 
 def servers() -> table.Panel:
-    """A row for each server."""
+    """Return a table with a row for each server."""
     rejected = f"increase({selector('vb365_records_rejected_total')}[1d])"
     left_out = f"{series('vb365_sessions_without_series')} + {series('vb365_sessions_not_kept')}"
     expires = series("vb365_server_certificate_not_after_timestamp_seconds")
     return (
         data_table(
             "Polls of each server",
-            "What the exporter knows of each server. Left out: sessions without series of their own (max_series) or not kept at "
-            "all (max_sessions). Rejected: records of the last 24 hours that were no restore sessions. The change feed makes things "
-            "faster and is not needed; only VB365 8 has one, and change_feed: never switches it off.",
+            "State of each server as of its last poll. Left out: sessions without series of their own (max_series) or not tracked "
+            "at all (max_sessions). Rejected: invalid restore session records in the last 24 hours. The change feed is optional "
+            "and only shortens delays; it needs VB365 8, and change_feed: never turns it off.",
             [
-                replace(SERVER, width=_WIDTH_OF_NAMES),
+                replace(SERVER, width=_NAME_WIDTH),
                 Column(
                     header="Last poll",
                     expression=series("vb365_up"),
@@ -75,14 +75,14 @@ def servers() -> table.Panel:
                     header="Left out",
                     expression=left_out,
                     unit=units.NoUnit,
-                    colors=bands("text", (1, ORANGE)),
+                    colors=thresholds_of("text", (1, ORANGE)),
                 ),
                 Column(
                     header="Rejected",
                     expression=f"sum by (server) (max by (server, reason) ({rejected}))",
                     unit=units.NoUnit,
                     decimals=0,
-                    colors=bands("text", (0.5, ORANGE)),
+                    colors=thresholds_of("text", (0.5, ORANGE)),
                 ),
                 Column(
                     header="Change feed",
@@ -106,8 +106,10 @@ def servers() -> table.Panel:
                     expression=f"{expires} - time()",
                     unit=units.Seconds,
                     decimals=0,
-                    colors=bands(RED, (7 * _DAY_SECONDS, ORANGE), (30 * _DAY_SECONDS, "text")),
-                    absent="Not known",
+                    colors=thresholds_of(
+                        RED, (7 * _DAY_SECONDS, ORANGE), (30 * _DAY_SECONDS, "text")
+                    ),
+                    absent="Unknown",
                 ),
             ],
             sort_by="Last poll",
@@ -119,7 +121,7 @@ def servers() -> table.Panel:
 
 
 def charts() -> list[timeseries.Panel]:
-    """What happens between the exporter and the servers."""
+    """Return the charts of polls and API requests."""
     panels = (_failures(), _requests(), _latency(), _poll_duration(), _retries(), _rejected())
     return [panel.span(8).height(7) for panel in panels]
 
@@ -130,7 +132,7 @@ def _failures() -> timeseries.Panel:
         stacked(
             chart(
                 "Failed polls per minute by reason",
-                "Polls that did not get everything they asked for, by the reason of their first failure.",
+                "Polls that did not succeed completely, by the reason for their first failure.",
                 {
                     "{{server}}: {{reason}}": f"{per_minute(failures, 'server', 'reason')} > 0",
                     "none": f"{per_minute(failures)} == 0",
@@ -138,7 +140,7 @@ def _failures() -> timeseries.Panel:
                 shades=RED,
             )
         ),
-        _NOTHING_HAPPENS,
+        _NO_FAILURES,
     )
 
 
@@ -148,7 +150,7 @@ def _requests() -> timeseries.Panel:
         stacked(
             chart(
                 "API requests per minute by status",
-                "Requests to the VB365 API by HTTP status; error: no answer.",
+                "Requests to the VB365 API by HTTP status code; error: no response.",
                 {"{{code}}": requests},
             )
         ),
@@ -159,14 +161,14 @@ def _requests() -> timeseries.Panel:
 def _latency() -> timeseries.Panel:
     return chart(
         "API response time by operation (95th percentile)",
-        "19 of 20 requests, answered or not, took no longer. Without the change feed, whose requests the server holds until "
-        "something happens.",
+        "95 percent of requests, including those without a response, took no longer. Change feed requests are excluded: the "
+        "server holds them until there is an event.",
         {
             "{{operation}}": quantile_of_histogram(
                 0.95,
                 "vb365_api_request_duration_seconds",
                 "operation",
-                operation=_ANSWERED_AT_ONCE,
+                operation=_SHORT_OPERATIONS,
             )
         },
         unit=units.Seconds,
@@ -176,7 +178,7 @@ def _latency() -> timeseries.Panel:
 def _poll_duration() -> timeseries.Panel:
     return chart(
         "Poll duration by server",
-        "How long the last poll took. One that takes longer than the poll interval delays the next.",
+        "Duration of the last poll. A poll that takes longer than the poll interval delays the next one.",
         {"{{server}}": series("vb365_last_poll_duration_seconds")},
         unit=units.Seconds,
     )
@@ -186,8 +188,8 @@ def _retries() -> timeseries.Panel:
     retries = per_minute("vb365_api_retries_total", "server")
     none = per_minute("vb365_api_requests_total", "server")
     return chart(
-        "Repeated API requests per minute by server",
-        "Requests that repeated one that had failed for a passing reason.",
+        "API retries per minute by server",
+        "Retries of requests after a transient failure.",
         {"{{server}}": f"{retries} or 0 * {none}"},
     )
 
@@ -196,9 +198,9 @@ def _rejected() -> timeseries.Panel:
     rejected, unknown = "vb365_records_rejected_total", "vb365_unknown_values_total"
     return in_colors(
         chart(
-            "Unreadable records per minute",
-            "Records of the API that were no restore sessions, by reason, and values it used that the exporter does not know. "
-            "Each is counted at every poll that reads it.",
+            "Rejected records and unknown values per minute",
+            "Records in API responses that are not valid restore sessions, by reason, and unknown enum values, by field. Each one "
+            "is counted by every poll that reads it.",
             {
                 "{{server}}: {{reason}}": f"{per_minute(rejected, 'server', 'reason')} > 0",
                 "{{server}}: unknown {{field}}": f"{per_minute(unknown, 'server', 'field')} > 0",
@@ -206,21 +208,21 @@ def _rejected() -> timeseries.Panel:
             },
             shades=ORANGE,
         ),
-        _NOTHING_HAPPENS,
+        _NO_FAILURES,
     )
 
 
-def beyond_polls() -> list[timeseries.Panel]:
-    """What comes beside the polls and does not fail them."""
+def extra_charts() -> list[timeseries.Panel]:
+    """Return the charts of the change feed and of extras, whose failures do not fail a poll."""
     return [panel.span(12).height(7) for panel in (_feed(), _extras())]
 
 
 def _feed() -> timeseries.Panel:
     events = per_minute("vb365_change_feed_events_total", "server", "event")
     return chart(
-        "Changes per minute that the change feed told of",
-        "Updates and deletions of restore sessions, seen within seconds. Empty without a change feed: before VB365 8, and with "
-        "change_feed: never in the exporter's configuration.",
+        "Change feed events per minute",
+        "Updates and deletions of restore sessions. Empty without a change feed: before VB365 8, or with change_feed: never in "
+        "the exporter's configuration.",
         {"{{server}}: {{event}}": events},
     )
 
@@ -229,8 +231,8 @@ def _extras() -> timeseries.Panel:
     failures = "vb365_extras_failures_total"
     return in_colors(
         chart(
-            "Extras per minute that were not answered",
-            "Statistics and events of sessions that VB365 did not give, by reason; polls do not fail by that. Empty without "
+            "Failed requests for extras per minute",
+            "Failed requests for statistics and events of sessions, by reason; they do not fail a poll. Empty without "
             "extras: [statistics, events] in the exporter's configuration.",
             {
                 "{{server}}: {{extra}}, {{reason}}": f"{per_minute(failures, 'server', 'extra', 'reason')} > 0",
@@ -238,16 +240,16 @@ def _extras() -> timeseries.Panel:
             },
             shades=ORANGE,
         ),
-        _NOTHING_HAPPENS,
+        _NO_FAILURES,
     )
 
 
 def exporters() -> table.Panel:
-    """A row for each instance of the exporter."""
+    """Return a table with a row for each exporter instance."""
     return (
         data_table(
             "Exporter instances",
-            "Every instance that the data source knows of, whatever is selected above.",
+            "All instances in the data source, regardless of the variables selected above.",
             [
                 Column(label="instance", header="Instance", width=200),
                 Column(label="version", header="Version"),
@@ -264,7 +266,7 @@ def exporters() -> table.Panel:
                     unit=units.DateTimeFromNow,
                 ),
                 Column(
-                    header="Polls every",
+                    header="Poll interval",
                     expression=by_exporter("vb365_exporter_poll_interval_seconds"),
                     unit=units.Seconds,
                 ),
@@ -284,11 +286,11 @@ def exporters() -> table.Panel:
 
 
 def scrapes() -> timeseries.Panel:
-    """What Prometheus waits for."""
+    """Return the chart of scrape durations."""
     return (
         chart(
             "Scrape duration by exporter instance",
-            "How long Prometheus took to fetch /metrics. The exporter never asks VB365 for a scrape.",
+            "Time Prometheus took to fetch /metrics. A scrape never causes requests to VB365.",
             {"{{instance}}": by_exporter("scrape_duration_seconds")},
             unit=units.Seconds,
         )

@@ -1,4 +1,4 @@
-"""What colours and words mean, and tiles and charts with what all of their kind share."""
+"""Colours, value mappings, and the common options of stat panels and charts."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ __all__ = [
     "RESULTS",
     "SUCCESS_RATE",
     "TYPES",
-    "bands",
     "chart",
     "coarse",
     "in_colors",
-    "in_words",
-    "per_type",
+    "name_types",
     "stacked",
     "table_query",
+    "thresholds_of",
     "tile",
+    "value_mappings",
 ]
 
 DATASOURCE = dashboard.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 GREEN, ORANGE, RED, BLUE, GRAY = "green", "orange", "red", "blue", "#808080"
 
-# Behind words that say that all is as it should be: there, but not calling.
+# Background of values that need no attention.
 PALE_GREEN, PALE_BLUE = "rgba(86, 166, 75, 0.25)", "rgba(50, 116, 217, 0.25)"
 
 RESULTS = {"Success": GREEN, "Warning": ORANGE, "Failed": RED, "Unknown": GRAY}
@@ -51,20 +51,20 @@ TYPES = {
     "Vet": ("Teams", "#B8860B"),
     "Unknown": ("Unknown", GRAY),
 }
-"""What each type restores, and its colour: none that says good or bad."""
+"""Name and colour of each type; the colours carry no judgement."""
 
 LEFT_OPEN = ((86_400, ORANGE), (3 * 86_400, RED))
-"""Steps of colour for the seconds that a session has been open: from a day on, from three."""
+"""Thresholds for the seconds a session has been open: one day and three days."""
 
 SUCCESS_RATE = ((0.8, ORANGE), (0.95, GREEN))
-"""Steps of colour for a part of successes, red below."""
+"""Thresholds for a success rate; red below the first."""
 
-# A scrape a minute still gives $__rate_interval (4 steps) two samples, whatever the data source says of its interval.
-_SHORTEST_STEP = "30s"
+# With one scrape a minute, $__rate_interval (4 steps) still covers two samples, whatever interval the data source is set to.
+_MIN_STEP = "30s"
 
 
-def in_words(words: Mapping[str, tuple[str, str]]) -> list[dashboard.ValueMapping]:
-    """Show values as words with a colour; the words alone say everything."""
+def value_mappings(words: Mapping[str, tuple[str, str]]) -> list[dashboard.ValueMapping]:
+    """Return mappings that show values as coloured words."""
     return [
         dashboard.ValueMap(
             {
@@ -75,8 +75,8 @@ def in_words(words: Mapping[str, tuple[str, str]]) -> list[dashboard.ValueMappin
     ]
 
 
-def bands(base: str, *steps: tuple[float, str]) -> dashboard.ThresholdsConfig:
-    """Colours by value: `base` below the first step, then each step's colour from its value on."""
+def thresholds_of(base: str, *steps: tuple[float, str]) -> dashboard.ThresholdsConfig:
+    """Return thresholds: `base` below the first step, then each step's colour from its value on."""
     return dashboard.ThresholdsConfig(
         mode=dashboard.ThresholdsMode.ABSOLUTE,
         steps=[
@@ -86,7 +86,7 @@ def bands(base: str, *steps: tuple[float, str]) -> dashboard.ThresholdsConfig:
     )
 
 
-class _Bands(building.ThresholdsConfig):
+class _Thresholds(building.ThresholdsConfig):
     def __init__(self, thresholds: dashboard.ThresholdsConfig) -> None:
         super().__init__()
         self._internal = thresholds
@@ -98,12 +98,12 @@ def _query(expression: str, number: int) -> prometheus.Dataquery:
         .expr(expression)
         .ref_id(chr(ord("A") + number))
         .editor_mode(QueryEditorMode.CODE)
-        .interval(_SHORTEST_STEP)
+        .interval(_MIN_STEP)
     )
 
 
 def table_query(expression: str, number: int) -> prometheus.Dataquery:
-    """What an expression is now, or at the end of the time range, as rows of a table."""
+    """Return an instant query, evaluated at the end of the time range, in table format."""
     return _query(expression, number).instant().format(PromQueryFormat.TABLE)
 
 
@@ -115,13 +115,13 @@ def tile(
     thresholds: dashboard.ThresholdsConfig,
     by_name: bool = False,
 ) -> stat.Panel:
-    """A few words or one number, large: what is true now, never the last thing that was.
+    """Return a stat panel of the current value, without falling back to older values.
 
     Args:
-        title: over it.
-        description: what it means and where it comes from.
-        queries: expressions, by their legends.
-        thresholds: its colours.
+        title: the panel's title.
+        description: meaning and source of the data.
+        queries: expressions by legend.
+        thresholds: colours by value.
         by_name: show the legends instead of the values.
     """
     panel = (
@@ -129,7 +129,7 @@ def tile(
         .title(title)
         .description(description)
         .datasource(DATASOURCE)
-        .thresholds(_Bands(thresholds))
+        .thresholds(_Thresholds(thresholds))
         .no_value("No data")
         .reduce_options(parts.ReduceDataOptions().calcs(["last"]).values(values=False).fields(""))
         .graph_mode(common.BigValueGraphMode.NONE)
@@ -149,13 +149,13 @@ def chart(
     unit: str = units.Short,
     shades: str = "",
 ) -> timeseries.Panel:
-    """Lines over time; where there is no data, there is no line.
+    """Return a line chart that shows gaps where there is no data.
 
     Args:
-        title: over it.
-        description: what it means and where it comes from.
-        queries: expressions, by their legends.
-        unit: one of Grafana's.
+        title: the panel's title.
+        description: meaning and source of the data.
+        queries: expressions by legend.
+        unit: a Grafana unit.
         shades: draw every line in a shade of this colour.
     """
     panel = (
@@ -193,7 +193,7 @@ def chart(
 
 
 def stacked(panel: timeseries.Panel, opacity: int = 60) -> timeseries.Panel:
-    """The same with its areas on top of each other: parts of a whole that change in steps."""
+    """Stack the chart's series as areas with steps."""
     return (
         panel.fill_opacity(opacity)
         .line_width(1)
@@ -203,19 +203,19 @@ def stacked(panel: timeseries.Panel, opacity: int = 60) -> timeseries.Panel:
 
 
 def coarse(panel: timeseries.Panel) -> timeseries.Panel:
-    """The same with fewer points: counting single sessions is work, and a day's window moves slowly."""
+    """Limit the chart's points: counting single sessions is expensive, and a window of a day moves slowly."""
     return panel.max_data_points(150)
 
 
 def in_colors(panel: timeseries.Panel, colors: Mapping[str, str]) -> timeseries.Panel:
-    """The same with the series of these names, given as regular expressions, in these colours."""
+    """Give series whose names match these regular expressions fixed colours."""
     for pattern, color in colors.items():
         panel.override_by_regexp(f"/{pattern}/", [_fixed(color)])
     return panel
 
 
-def per_type(panel: timeseries.Panel) -> timeseries.Panel:
-    """The same with types by their names, in their colours."""
+def name_types(panel: timeseries.Panel) -> timeseries.Panel:
+    """Give types their names and colours."""
     for value, (text, color) in TYPES.items():
         panel.override_by_name(
             value, [dashboard.DynamicConfigValue("displayName", text), _fixed(color)]

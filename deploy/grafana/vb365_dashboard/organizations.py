@@ -1,4 +1,4 @@
-"""What an organization, and a type of restore, has open and how its restores end."""
+"""Open and finished sessions by organization and by type."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from grafana_foundation_sdk.builders import table, timeseries
 from grafana_foundation_sdk.models import units
 
 from vb365_dashboard.columns import ORGANIZATION, TYPE
-from vb365_dashboard.look import LEFT_OPEN, ORANGE, RED, SUCCESS_RATE, bands, chart, coarse
+from vb365_dashboard.look import LEFT_OPEN, ORANGE, RED, SUCCESS_RATE, chart, coarse, thresholds_of
 from vb365_dashboard.promql import (
     ended_in_last_day,
     selector,
@@ -19,8 +19,8 @@ from vb365_dashboard.tables import Column, data_table
 
 __all__ = ["by_organization", "by_type", "started_by_organization"]
 
-_MOST_LINES = 10
-_WIDTH_OF_NAMES = 260
+_MAX_LINES = 10
+_NAME_WIDTH = 260
 
 
 def _stopped(result: str) -> str:
@@ -33,7 +33,7 @@ def _count(header: str, expression: str, color: str = "") -> Column:
         expression=expression,
         unit=units.NoUnit,
         decimals=0,
-        colors=bands("text", (1, color)) if color else None,
+        colors=thresholds_of("text", (1, color)) if color else None,
     )
 
 
@@ -43,21 +43,21 @@ def _success_rate(expression: str) -> Column:
         expression=expression,
         unit=units.PercentUnit,
         decimals=0,
-        colors=bands(RED, *SUCCESS_RATE),
+        colors=thresholds_of(RED, *SUCCESS_RATE),
     )
 
 
 def by_organization() -> table.Panel:
-    """A row for each organization, never cut by max_series."""
+    """Return a table with a row for each organization, independent of max_series."""
     oldest = selector("vb365_restore_sessions_oldest_working_start_timestamp_seconds")
     ended = f"sum by (organization) ({series('vb365_restore_sessions_stopped')})"
     last = selector("vb365_restore_sessions_last_end_timestamp_seconds", result="Failed")
     return (
         data_table(
-            "By organization, within lookback (7 days unless configured)",
-            "Every session that the exporter knows of, also those beyond max_series.",
+            "By organization, within lookback (7 days by default)",
+            "All sessions tracked by the exporter, including those beyond max_series.",
             [
-                replace(ORGANIZATION, width=_WIDTH_OF_NAMES),
+                replace(ORGANIZATION, width=_NAME_WIDTH),
                 _count(
                     "Open",
                     f"sum by (organization) ({series('vb365_restore_sessions_working')})",
@@ -66,7 +66,7 @@ def by_organization() -> table.Panel:
                     header="Oldest open",
                     expression=f"time() - min by (organization) ({oldest})",
                     unit=units.DurationInDaysHoursMinutesSeconds,
-                    colors=bands("text", *LEFT_OPEN),
+                    colors=thresholds_of("text", *LEFT_OPEN),
                 ),
                 _count("Success", _stopped("Success")),
                 _count("Warning", _stopped("Warning"), ORANGE),
@@ -87,16 +87,16 @@ def by_organization() -> table.Panel:
 
 
 def started_by_organization() -> timeseries.Panel:
-    """Restore activity that is out of the ordinary."""
+    """Return a chart that reveals unusual restore activity."""
     working = selector("vb365_restore_sessions_working")
     return (
         coarse(
             chart(
-                f"Sessions opened per day by organization, the {_MOST_LINES} busiest",
-                "Sessions that were opened in the 24 hours before each moment. A rise that nobody can explain may be somebody "
-                "who reads other people's mail.",
+                f"Sessions opened per day by organization, top {_MAX_LINES}",
+                "Sessions opened in the 24 hours before each point in time. An unexplained rise may mean that somebody is reading "
+                "other people's mail.",
                 {
-                    "{{organization}}": f"topk({_MOST_LINES}, "
+                    "{{organization}}": f"topk({_MAX_LINES}, "
                     f"count by (organization) ({started_in_last_day()})"
                     f" or 0 * sum by (organization) ({working}))"
                 },
@@ -109,7 +109,7 @@ def started_by_organization() -> timeseries.Panel:
 
 
 def by_type() -> table.Panel:
-    """How long restores of each type take."""
+    """Return a table of success rate and duration by type."""
     durations = ended_in_last_day(series("vb365_restore_session_duration_seconds"))
     succeeded = ended_in_last_day(series("vb365_restore_session_result", result="Success"))
 

@@ -1,4 +1,4 @@
-"""The top of the dashboard: is the data to be trusted, is anything open, did anything fail; and how it went lately."""
+"""The top of the dashboard: health of the servers, open sessions, failures, and recent activity."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from vb365_dashboard.look import (
     RED,
     RESULTS,
     SUCCESS_RATE,
-    bands,
     chart,
     coarse,
     in_colors,
-    in_words,
-    per_type,
+    name_types,
     stacked,
+    thresholds_of,
     tile,
+    value_mappings,
 )
 from vb365_dashboard.promql import ended_in_last_day, selector, series
 
 __all__ = ["charts", "tiles"]
 
 _WORKING = selector("vb365_restore_sessions_working")
-_NO_SESSIONS_BUT_DATA = f"0 * sum({_WORKING})"
+_ZERO_IF_DATA = f"0 * sum({_WORKING})"
 
 
 def tiles() -> list[stat.Panel]:
-    """One line of what to know first."""
+    """Return the row of stat panels at the top."""
     return [tile_.span(4).height(4) for tile_ in (_servers(), _open(), _oldest(), *_ended())]
 
 
@@ -41,14 +41,14 @@ def _servers() -> stat.Panel:
     reasons = f"max by (server, reason) (increase({failures}[10m])) > 0 and on (server) ({down})"
     return tile(
         "VB365 servers",
-        "Servers whose last poll did not get everything it asked for (vb365_up is 0), with the reasons of the last 10 minutes. "
-        "What the exporter could not confirm for stale_after is not shown anywhere on this dashboard.",
+        "Servers whose last poll did not succeed completely (vb365_up is 0), with the reasons from the last 10 minutes. Data that "
+        "the exporter could not confirm for stale_after does not appear on this dashboard.",
         {
             "{{server}}: {{reason}}": reasons,
-            "{{server}}: does not answer": f"({down}) + 1 unless on (server) ({reasons})",
+            "{{server}}: polls fail": f"({down}) + 1 unless on (server) ({reasons})",
             "All up": f"(count({up}) unless count({down})) * 0",
         },
-        thresholds=bands(GREEN, (0.01, RED)),
+        thresholds=thresholds_of(GREEN, (0.01, RED)),
         by_name=True,
     )
 
@@ -56,9 +56,9 @@ def _servers() -> stat.Panel:
 def _open() -> stat.Panel:
     return tile(
         "Open sessions",
-        "Restore sessions that are not Stopped, left-open Veeam Explorers among them (vb365_restore_sessions_working).",
+        "Restore sessions that are not Stopped, including Veeam Explorers left open (vb365_restore_sessions_working).",
         {"": f"sum({series('vb365_restore_sessions_working')})"},
-        thresholds=bands(BLUE),
+        thresholds=thresholds_of(BLUE),
     )
 
 
@@ -67,13 +67,13 @@ def _oldest() -> stat.Panel:
     return (
         tile(
             "Oldest open session",
-            "How long the session that has been open longest has been open. A session that nobody closes holds the repository "
-            "and keeps VB365 from updating itself. Orange from a day on, red from three.",
+            "Time since the oldest open session was opened. An open session locks the repository and prevents updates of VB365. "
+            "Orange after one day, red after three.",
             {"": f"time() - min({oldest}) or (sum({_WORKING}) == 0) - 1"},
-            thresholds=bands(BLUE, *LEFT_OPEN),
+            thresholds=thresholds_of(BLUE, *LEFT_OPEN),
         )
         .unit(units.DurationInDaysHoursMinutesSeconds)
-        .mappings(in_words({"-1": ("None open", GREEN)}))
+        .mappings(value_mappings({"-1": ("None open", GREEN)}))
     )
 
 
@@ -84,33 +84,33 @@ def _ended() -> tuple[stat.Panel, stat.Panel, stat.Panel]:
     return (
         tile(
             "Failed, 24 hours",
-            "Sessions that ended as Failed in the 24 hours before the end of the time range.",
-            {"": f"sum({failed}) or {_NO_SESSIONS_BUT_DATA}"},
-            thresholds=bands(GREEN, (1, RED)),
+            "Sessions that ended with result Failed in the 24 hours before the end of the time range.",
+            {"": f"sum({failed}) or {_ZERO_IF_DATA}"},
+            thresholds=thresholds_of(GREEN, (1, RED)),
         ),
         tile(
             "Last failure",
-            "When the newest session that ended as Failed did, within the exporter's lookback (7 days unless configured).",
-            {"": f"1000 * max({last}) or {_NO_SESSIONS_BUT_DATA}"},
-            thresholds=bands("text"),
+            "Time since the latest session with result Failed ended, within the exporter's lookback (7 days by default).",
+            {"": f"1000 * max({last}) or {_ZERO_IF_DATA}"},
+            thresholds=thresholds_of("text"),
         )
         .unit(units.DateTimeFromNow)
-        .mappings(in_words({"0": ("None known", GREEN)})),
+        .mappings(value_mappings({"0": ("None", GREEN)})),
         tile(
             "Success rate, 24 hours",
-            "The part of the sessions that ended in the 24 hours before the end of the time range that ended as Success. "
-            "A Veeam Explorer that was opened and closed counts as Success, too. Orange below 95 %, red below 80 %.",
-            {"": f"avg({succeeded}) or {_NO_SESSIONS_BUT_DATA} - 1"},
-            thresholds=bands(RED, *SUCCESS_RATE),
+            "Share of sessions with result Success among those that ended in the 24 hours before the end of the time range. A Veeam "
+            "Explorer that was opened and closed also counts as Success. Orange below 95 %, red below 80 %.",
+            {"": f"avg({succeeded}) or {_ZERO_IF_DATA} - 1"},
+            thresholds=thresholds_of(RED, *SUCCESS_RATE),
         )
         .unit(units.PercentUnit)
         .decimals(0)
-        .mappings(in_words({"-1": ("None ended", "text")})),
+        .mappings(value_mappings({"-1": ("None ended", "text")})),
     )
 
 
 def charts() -> list[timeseries.Panel]:
-    """How it went lately."""
+    """Return the charts of recent activity."""
     return [
         chart_.span(8).height(8)
         for chart_ in (_open_by_type(), coarse(_per_day()), coarse(_durations()))
@@ -119,7 +119,7 @@ def charts() -> list[timeseries.Panel]:
 
 def _open_by_type() -> timeseries.Panel:
     working = series("vb365_restore_sessions_working")
-    return per_type(
+    return name_types(
         stacked(
             chart(
                 "Open sessions by type",
@@ -140,8 +140,8 @@ def _per_day() -> timeseries.Panel:
         stacked(
             chart(
                 "Restores per day by result",
-                "Sessions that ended in the 24 hours before each moment. Counted from the sessions that have series of their own: "
-                "of more than max_series of a server in a day only the newest are seen here.",
+                "Sessions that ended in the 24 hours before each point in time. Only sessions with series of their own are counted: if a "
+                "server has more than max_series a day, the newest.",
                 {result: ended(result) for result in ("Failed", "Warning", "Unknown", "Success")},
             ).decimals(0)
         ),
@@ -151,10 +151,10 @@ def _per_day() -> timeseries.Panel:
 
 def _durations() -> timeseries.Panel:
     durations = ended_in_last_day(series("vb365_restore_session_duration_seconds"))
-    return per_type(
+    return name_types(
         chart(
             "Slowest restores by type (95th percentile, 24 hours)",
-            "19 of 20 sessions of the type that ended in the 24 hours before each moment took no longer.",
+            "95 percent of the sessions of each type that ended in the 24 hours before each point in time took no longer.",
             {"{{type}}": f"quantile by (type) (0.95, {durations})"},
             unit=units.DurationInDaysHoursMinutesSeconds,
         )

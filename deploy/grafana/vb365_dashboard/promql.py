@@ -1,12 +1,12 @@
-"""Expressions that panels share.
+"""Expressions shared by panels.
 
-Rules that every expression keeps:
+Every expression follows these rules:
 
-* It knows no job name, and takes the maximum of a series over whatever labels scrapers and stores add: a session counts
-  once, however many of them bring it.
-* Where there are no series it has no result. 0 comes only from series that say 0.
-* Restore sessions are counted by their timestamps, not by the growth of counters: that gives whole numbers, and the right
-  ones after the exporter was restarted or down.
+* It depends on no job name, and takes the maximum of a series over all labels that scrapers and stores add, so that a
+  session counts once, however many instances are scraped.
+* Without series it has no result; a 0 comes only from series whose value is 0.
+* Restore sessions are counted by their timestamps, not by the increase of counters: the counts are whole numbers and
+  stay correct when the exporter was restarted or down.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ __all__ = [
 
 _LAST_DAY = "> time() - 86400"
 
-# Raw strings and the format "regex": organizations have quotes and backslashes in their names, and what Grafana escapes
-# by itself is not safe within a quoted string.
+# Raw strings and the format "regex": names of organizations contain quotes and backslashes, and Grafana's default escaping
+# is not safe within a quoted string.
 SELECTED = {name: f"{name}=~`${{{name}:regex}}`" for name in ("server", "organization", "type")}
 
 
@@ -61,10 +61,10 @@ LABELS: Mapping[str, tuple[str, ...]] = {
 
 
 def selector(metric: str, **equal: str | tuple[str, ...]) -> str:
-    """The series of a metric, of what is selected at the top of the dashboard; a label is one of several values.
+    """Return a selector of a metric, limited to the dashboard's variables; a tuple matches any of its values.
 
     Raises:
-        KeyError: the exporter has no such metric.
+        KeyError: no such metric in the exporter.
     """
     selected = [matcher for label, matcher in SELECTED.items() if label in LABELS[metric]]
     matchers = ", ".join([*selected, *(_matcher(*one) for one in equal.items())])
@@ -76,47 +76,47 @@ def _matcher(label: str, value: str | tuple[str, ...]) -> str:
 
 
 def series(metric: str, **equal: str | tuple[str, ...]) -> str:
-    """The same, each series once.
+    """Return the series that `selector` matches, without duplicates.
 
     Raises:
-        KeyError: the exporter has no such metric.
+        KeyError: no such metric in the exporter.
     """
     return f"max by ({', '.join(LABELS[metric])}) ({selector(metric, **equal)})"
 
 
 def open_sessions() -> str:
-    """Sessions that are not Stopped, those in an unknown state too."""
+    """Return the sessions that are not Stopped, including those in an unknown state."""
     return f"{selector('vb365_restore_session_state', state='Stopped')} == 0"
 
 
 def started_in_last_day() -> str:
-    """When sessions started, of those that did in the 24 hours before the moment that is looked at."""
+    """Return the start times of sessions that started within 24 hours before the evaluation time."""
     return f"{series('vb365_restore_session_start_timestamp_seconds')} {_LAST_DAY}"
 
 
 def ended_in_last_day(of: str) -> str:
-    """Those of these series whose sessions ended in the 24 hours before the moment that is looked at."""
+    """Return those of the series whose sessions ended within 24 hours before the evaluation time."""
     ended = selector("vb365_restore_session_end_timestamp_seconds")
     return f"{of} and on (server, session_id) ({ended} {_LAST_DAY})"
 
 
 def open_or_ended_in_last_day(of: str) -> str:
-    """Those of these series whose sessions are open, or ended in the 24 hours before the moment that is looked at."""
+    """Return those of the series whose sessions are open or ended within 24 hours before the evaluation time."""
     ended = selector("vb365_restore_session_end_timestamp_seconds")
     return f"{of} unless on (server, session_id) ({ended} <= time() - 86400)"
 
 
 def ended_in_range(of: str) -> str:
-    """Those of these series whose sessions ended in the time range of the dashboard."""
+    """Return those of the series whose sessions ended within the dashboard's time range."""
     ended = selector("vb365_restore_session_end_timestamp_seconds")
     return f"{of} and on (server, session_id) ({ended} >= ${{__from}} / 1000)"
 
 
 def per_minute(counter: str, *by: str) -> str:
-    """How often a minute servers' counters grow; what several exporters send to one server adds up.
+    """Return the per-minute rate of a counter, summed over servers and exporter instances.
 
     Raises:
-        KeyError: the exporter has no such metric.
+        KeyError: no such metric in the exporter.
     """
     grouping = f" by ({', '.join(by)})" if by else ""
     return f"60 * sum{grouping} ({_rates(counter)})"
@@ -125,13 +125,13 @@ def per_minute(counter: str, *by: str) -> str:
 def quantile_of_histogram(
     quantile: float, histogram: str, *by: str, **equal: str | tuple[str, ...]
 ) -> str:
-    """A quantile of what a server's histogram has counted lately.
+    """Return a quantile of a histogram over the rate interval.
 
     Raises:
-        KeyError: the exporter has no such metric.
+        KeyError: no such metric in the exporter.
     """
     buckets = f"sum by ({', '.join((*by, 'le'))}) ({_rates(f'{histogram}_bucket', **equal)})"
-    return f"histogram_quantile({quantile}, {buckets}) >= 0"  # it is NaN where nothing was counted
+    return f"histogram_quantile({quantile}, {buckets}) >= 0"  # drops NaN, the quantile of an empty histogram
 
 
 def _rates(counter: str, **equal: str | tuple[str, ...]) -> str:
@@ -140,7 +140,7 @@ def _rates(counter: str, **equal: str | tuple[str, ...]) -> str:
 
 
 def by_exporter(metric: str) -> str:
-    """A metric of the targets that are exporters, by instance and with the exporter's version."""
+    """Return a metric of exporter instances, with the exporter's version as a label."""
     return (
         "max by (instance, version, python_version) ("
         f"max by (job, instance) ({metric}) * on (job, instance) group_left (version, python_version) "

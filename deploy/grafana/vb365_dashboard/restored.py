@@ -1,4 +1,4 @@
-"""What was done with items: restored, let out, or merely viewed. Only of servers that are asked for `extras`."""
+"""Items restored, extracted or viewed; only for servers configured with `extras`."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from vb365_dashboard.look import (
     GREEN,
     ORANGE,
     RED,
-    bands,
     chart,
     coarse,
     in_colors,
     stacked,
+    thresholds_of,
 )
 from vb365_dashboard.promql import open_or_ended_in_last_day, series
 from vb365_dashboard.tables import Column, data_table
 
-__all__ = ["charts", "let_out_by_organization", "most_active_sessions", "views_by_session"]
+__all__ = ["charts", "items_by_organization", "most_active_sessions", "views_by_session"]
 
-_MOST_LINES, _MOST_VIEWS = 10, 5
-_LET_OUT, _LEFT_IN = ("Export", "Save", "Send"), ("Restore", "View", "Unknown")
+_MAX_LINES, _MAX_VIEWS = 10, 5
+_EXTRACTING, _IN_PLACE = ("Export", "Save", "Send"), ("Restore", "View", "Unknown")
 _ITEMS, _EVENTS = "vb365_restore_session_items", "vb365_restore_session_events"
 _BYTES = "vb365_restore_session_event_bytes"
 _OPERATION_COLORS = {
@@ -41,14 +41,14 @@ _NEEDS_STATISTICS = (
     "Empty without extras: [statistics] in the exporter's configuration, and before VB365 8."
 )
 _NEEDS_EVENTS = "Empty without extras: [events] in the exporter's configuration."
-_NEEDS_BOTH = "Needs extras: [statistics, events] in the exporter's configuration; what is not asked for stays empty."
-_WHICH = "Of sessions that are open, or ended in the 24 hours before"
+_NEEDS_BOTH = "Needs extras: [statistics, events] in the exporter's configuration; without one of them its columns stay empty."
+_SESSIONS = "Sessions that are open or ended in the 24 hours before"
 _SESSION_LABELS = ("server", "session_id", "organization", "type")
 
 
 def charts() -> list[timeseries.Panel]:
-    """How much is restored, and how."""
-    return [coarse(panel).span(8).height(8) for panel in (_items(), _operations(), _let_out())]
+    """Return the charts of items, events and extracted bytes."""
+    return [coarse(panel).span(8).height(8) for panel in (_items(), _operations(), _extracted())]
 
 
 def _items() -> timeseries.Panel:
@@ -57,7 +57,7 @@ def _items() -> timeseries.Panel:
         stacked(
             chart(
                 "Items per day by outcome",
-                f"{_WHICH} each moment, by what VB365 says of them. {_NEEDS_STATISTICS}",
+                f"Item counts from VB365's statistics. {_SESSIONS} each point in time. {_NEEDS_STATISTICS}",
                 {"{{outcome}}": f"sum by (outcome) ({items})"},
             ).decimals(0)
         ),
@@ -66,12 +66,12 @@ def _items() -> timeseries.Panel:
 
 
 def _operations() -> timeseries.Panel:
-    events = open_or_ended_in_last_day(series(_EVENTS, operation=(*_LET_OUT, *_LEFT_IN)))
+    events = open_or_ended_in_last_day(series(_EVENTS, operation=(*_EXTRACTING, *_IN_PLACE)))
     return in_colors(
         stacked(
             chart(
                 "Events per day by operation",
-                f"What was done with items, well or not. {_WHICH} each moment. {_NEEDS_EVENTS}",
+                f"Operations on items, successful or not. {_SESSIONS} each point in time. {_NEEDS_EVENTS}",
                 {"{{operation}}": f"sum by (operation) ({events})"},
             ).decimals(0)
         ),
@@ -79,13 +79,13 @@ def _operations() -> timeseries.Panel:
     )
 
 
-def _let_out() -> timeseries.Panel:
-    let_out = open_or_ended_in_last_day(series(_BYTES, operation=_LET_OUT))
+def _extracted() -> timeseries.Panel:
+    extracted = open_or_ended_in_last_day(series(_BYTES, operation=_EXTRACTING))
     return chart(
-        "Bytes let out per day by organization",
-        f"Exported, saved or sent, the {_MOST_LINES} largest organizations. {_WHICH} each moment. A rise that nobody can explain may be somebody who takes "
-        f"data away. {_NEEDS_EVENTS}",
-        {"{{organization}}": f"topk({_MOST_LINES}, sum by (organization) ({let_out}))"},
+        "Bytes extracted per day by organization",
+        f"Bytes exported, saved or sent; top {_MAX_LINES} organizations. {_SESSIONS} each point in time. An unexplained rise may mean "
+        f"that somebody is taking data away. {_NEEDS_EVENTS}",
+        {"{{organization}}": f"topk({_MAX_LINES}, sum by (organization) ({extracted}))"},
         unit=units.BytesIEC,
     )
 
@@ -98,18 +98,18 @@ def _column(header: str, by: tuple[str, ...], metric: str, color: str = "", **eq
         expression=f"sum by ({', '.join(by)}) ({known})",
         unit=units.BytesIEC if in_bytes else units.NoUnit,
         decimals=None if in_bytes else 0,
-        colors=bands("text", (1, color)) if color else None,
+        colors=thresholds_of("text", (1, color)) if color else None,
     )
 
 
-def let_out_by_organization() -> table.Panel:
-    """A row for each organization that had something done with its items."""
+def items_by_organization() -> table.Panel:
+    """Return a table with a row for each organization that has operations on items."""
     by = ("organization",)
     return (
         data_table(
             "What was restored, by organization, last 24 hours",
-            f"{_WHICH} the end of the time range. Restored, failed and skipped items by VB365's statistics; viewed items, and "
-            f"bytes that were exported, saved and sent, by its events. {_NEEDS_BOTH}",
+            f"{_SESSIONS} the end of the time range. Restored, failed and skipped items come from VB365's statistics; viewed items "
+            f"and bytes exported, saved and sent from its events. {_NEEDS_BOTH}",
             [
                 replace(ORGANIZATION, width=260),
                 _column("Restored", by, _ITEMS, outcome="restored"),
@@ -129,15 +129,15 @@ def let_out_by_organization() -> table.Panel:
 
 
 def views_by_session() -> timeseries.Panel:
-    """Who reads instead of restoring."""
+    """Return a chart that reveals reading instead of restoring."""
     views = open_or_ended_in_last_day(series(_EVENTS, operation="View"))
     return (
         coarse(
             chart(
-                f"Views by session, the {_MOST_VIEWS} most",
-                f"Items that were opened for viewing; the table below names the organizations. {_WHICH} each moment. Whoever looks at hundreds may be "
-                f"reading other people's data. {_NEEDS_EVENTS}",
-                {"{{session_id}}": f"topk({_MOST_VIEWS}, sum by (session_id) ({views}))"},
+                f"Views by session, top {_MAX_VIEWS}",
+                f"Items opened for viewing; the table below names the organizations. {_SESSIONS} each point in time. Hundreds of views "
+                f"may mean that somebody is reading other people's data. {_NEEDS_EVENTS}",
+                {"{{session_id}}": f"topk({_MAX_VIEWS}, sum by (session_id) ({views}))"},
             )
         )
         .decimals(0)
@@ -147,16 +147,16 @@ def views_by_session() -> timeseries.Panel:
 
 
 def most_active_sessions() -> table.Panel:
-    """The sessions that let out most."""
-    let_out = open_or_ended_in_last_day(series(_BYTES, operation=_LET_OUT))
-    sessions = f"sum by ({', '.join(_SESSION_LABELS)}) ({let_out})"
+    """Return a table of sessions by the bytes they extracted."""
+    extracted = open_or_ended_in_last_day(series(_BYTES, operation=_EXTRACTING))
+    sessions = f"sum by ({', '.join(_SESSION_LABELS)}) ({extracted})"
     return (
         data_table(
-            "What each session did, last 24 hours",
-            f"{_WHICH} the end of the time range. Let out: bytes that were exported, saved or sent. Sort by a column to find "
-            f"who viewed or let out most. {_NEEDS_BOTH}",
+            "Activity by session, last 24 hours",
+            f"{_SESSIONS} the end of the time range. Extracted: bytes exported, saved or sent. Sort by a column to find the sessions "
+            f"that viewed or extracted the most. {_NEEDS_BOTH}",
             [
-                Column(header="Let out", expression=sessions, unit=units.BytesIEC, width=100),
+                Column(header="Extracted", expression=sessions, unit=units.BytesIEC, width=100),
                 _of_session("Exports", _EVENTS, operation="Export"),
                 _of_session("Saves", _EVENTS, operation="Save"),
                 _of_session("Sends", _EVENTS, operation="Send"),
@@ -169,7 +169,7 @@ def most_active_sessions() -> table.Panel:
                 SERVER,
                 SESSION,
             ],
-            sort_by="Let out",
+            sort_by="Extracted",
             descending=True,
         )
         .span(24)

@@ -1,4 +1,4 @@
-"""The tables of single sessions: those that are open, and those that ended in the time range."""
+"""Tables of single sessions: open ones, and those that ended within the time range."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from vb365_dashboard.look import (
     PALE_BLUE,
     PALE_GREEN,
     RESULTS,
-    bands,
+    thresholds_of,
 )
 from vb365_dashboard.promql import ended_in_range, open_sessions, selector, series
 from vb365_dashboard.tables import Column, data_table
 
-__all__ = ["ended_sessions", "unfinished_sessions"]
+__all__ = ["finished_sessions_table", "open_sessions_table"]
 
 _START = "vb365_restore_session_start_timestamp_seconds"
 _STATES = {"1": ("Working", PALE_BLUE), "2": ("Unknown", GRAY)}
@@ -29,15 +29,15 @@ _RESULT_CODES = {
 
 
 def _codes(metric: str, label: str, values: list[str]) -> str:
-    """Which of these values the session has, by its number from 1 on."""
+    """Return the number of the value that each session has, counting from 1."""
     codes = " or ".join(
         f"{selector(metric, **{label: value})} * {code}" for code, value in enumerate(values, 1)
     )
     return f"max by (server, session_id, organization, type) ({codes}) > 0"
 
 
-def unfinished_sessions() -> table.Panel:
-    """What is open, the longest first."""
+def open_sessions_table() -> table.Panel:
+    """Return the table of open sessions, oldest first."""
     start = series(_START)
 
     def of_open(expression: str) -> str:
@@ -46,9 +46,9 @@ def unfinished_sessions() -> table.Panel:
     states = [text for text, _ in _STATES.values()]
     return (
         data_table(
-            "Open sessions, the longest first",
-            "Restore sessions that are not Stopped, with series of their own (running ones come first under max_series). "
-            "Orange from a day on, red from three.",
+            "Open sessions, oldest first",
+            "Restore sessions that are not Stopped and have series of their own (max_series prefers running sessions). "
+            "Orange after one day, red after three.",
             [
                 Column(
                     header="State",
@@ -60,7 +60,7 @@ def unfinished_sessions() -> table.Panel:
                     header="Open for",
                     expression=of_open(f"time() - {start}"),
                     unit=units.DurationInDaysHoursMinutesSeconds,
-                    colors=bands("text", *LEFT_OPEN),
+                    colors=thresholds_of("text", *LEFT_OPEN),
                     width=140,
                 ),
                 ORGANIZATION,
@@ -82,13 +82,13 @@ def unfinished_sessions() -> table.Panel:
     )
 
 
-def ended_sessions() -> table.Panel:
-    """What ended, the newest first."""
+def finished_sessions_table() -> table.Panel:
+    """Return the table of finished sessions, newest first."""
     end = series("vb365_restore_session_end_timestamp_seconds")
     return (
         data_table(
-            "Sessions that ended in the time range, the newest first",
-            "Restore sessions that are Stopped, with series of their own (the newest under max_series) until lookback is over.",
+            "Sessions that ended in the time range, newest first",
+            "Restore sessions that are Stopped, within lookback, and have series of their own (max_series prefers new sessions).",
             [
                 Column(
                     header="Result",

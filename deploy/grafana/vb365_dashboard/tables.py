@@ -9,21 +9,21 @@ from grafana_foundation_sdk.builders import common as parts
 from grafana_foundation_sdk.builders import table
 from grafana_foundation_sdk.models import common, dashboard
 
-from vb365_dashboard.look import DATASOURCE, in_words, table_query
+from vb365_dashboard.look import DATASOURCE, table_query, value_mappings
 
 __all__ = ["Column", "data_table", "link"]
 
-_NARROWEST_COLUMN = 60
+_MIN_COLUMN_WIDTH = 60
 
 
-def link(title: str, url: str, *, elsewhere: bool = False) -> dict[str, object]:
-    """A link of a cell; `elsewhere` opens it in a new window."""
-    return {"title": title, "url": url, "targetBlank": elsewhere}
+def link(title: str, url: str, *, new_window: bool = False) -> dict[str, object]:
+    """Return a link for a cell."""
+    return {"title": title, "url": url, "targetBlank": new_window}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A column with the values of an expression, or with those of a label that all expressions have."""
+    """A column with the values of an expression, or of a label that all expressions have."""
 
     header: str
     label: str = ""
@@ -31,23 +31,23 @@ class Column:
     unit: str = ""
     decimals: int | None = None
     words: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """Shown instead of values, with a colour: as a filled cell where it is a value, as text where it is a label."""
+    """Text and colour for each value: a filled cell for values of expressions, coloured text for labels."""
     colors: dashboard.ThresholdsConfig | None = None
     absent: str = ""
-    """Shown where a row has no value."""
+    """Text for rows without a value."""
     width: int = 0
-    least_width: int = 0
+    min_width: int = 0
     links: Sequence[dict[str, object]] = ()
 
     def properties(self) -> list[dashboard.DynamicConfigValue]:
-        """What Grafana has to know of the column."""
+        """Return the column's field options in Grafana."""
         found: dict[str, object] = {"displayName": self.header}
         if self.unit:
             found["unit"] = self.unit
         if self.decimals is not None:
             found["decimals"] = self.decimals
         if self.words or self.absent:
-            found["mappings"] = [*in_words(self.words), *_instead_of_nothing(self.absent)]
+            found["mappings"] = [*value_mappings(self.words), *_absent_mappings(self.absent)]
         if self.words and self.expression:
             found["custom.cellOptions"] = {"type": "color-background", "mode": "basic"}
         if self.colors is not None:
@@ -55,14 +55,14 @@ class Column:
             found["custom.cellOptions"] = {"type": "color-text"}
         if self.width:
             found["custom.width"] = self.width
-        if self.least_width:
-            found["custom.minWidth"] = self.least_width
+        if self.min_width:
+            found["custom.minWidth"] = self.min_width
         if self.links:
             found["links"] = list(self.links)
         return [dashboard.DynamicConfigValue(name, value) for name, value in found.items()]
 
 
-def _instead_of_nothing(text: str) -> list[dashboard.ValueMapping]:
+def _absent_mappings(text: str) -> list[dashboard.ValueMapping]:
     shown = dashboard.ValueMappingResult(text=text, color="text")
     return [
         dashboard.SpecialValueMap(dashboard.DashboardSpecialValueMapOptions(match, shown))
@@ -74,14 +74,14 @@ def _instead_of_nothing(text: str) -> list[dashboard.ValueMapping]:
 def data_table(
     title: str, description: str, columns: Sequence[Column], *, sort_by: str, descending: bool
 ) -> table.Panel:
-    """A table of what is true now, or at the end of the time range.
+    """Return a table of current values, or of those at the end of the time range.
 
     Args:
-        title: over it.
-        description: what it means and where it comes from.
-        columns: from left to right; at least two have expressions, because a single one would have another name in Grafana.
-        sort_by: header of the column that orders the rows.
-        descending: whether the largest come first.
+        title: the panel's title.
+        description: meaning and source of the data.
+        columns: from left to right; at least two with expressions, because Grafana names a single one differently.
+        sort_by: header of the column to sort by.
+        descending: whether the largest values come first.
     """
     panel = (
         table.Panel()
@@ -90,7 +90,7 @@ def data_table(
         .datasource(DATASOURCE)
         .show_header(show_header=True)
         .align(common.FieldTextAlignment.LEFT)
-        .min_width(_NARROWEST_COLUMN)
+        .min_width(_MIN_COLUMN_WIDTH)
         .filterable(filterable=True)
         .sort_by([parts.TableSortByFieldState().display_name(sort_by).desc(descending)])
     )

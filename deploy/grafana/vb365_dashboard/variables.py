@@ -1,4 +1,4 @@
-"""What a user selects at the top of the dashboard."""
+"""The variables at the top of the dashboard."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vb365_dashboard.promql import SELECTED
 __all__ = ["variables"]
 
 _ALL = dashboard.VariableOption(text=["All"], value=["$__all"], selected=True)
-# As a matcher it takes in what has no such label, and organizations that came up since the list was read.
+# Also matches series without the label, and organizations added since the list was queried.
 _ALL_MATCHER = ".*"
 
 
@@ -33,25 +33,23 @@ def _of_label(label: str, title: str, description: str, metric: str) -> building
 
 
 def variables() -> list[Builder[dashboard.VariableModel]]:
-    """Where the data is, and which servers, organizations and types are shown."""
+    """Return the variables: data source, servers, organizations, types, and the suffix of links to VB365."""
     return [
         building.DatasourceVariable("datasource")
         .label("Data source")
-        .description("A Prometheus, or what answers as one: Mimir, Thanos, VictoriaMetrics.")
+        .description("Prometheus or a compatible database: Mimir, Thanos, VictoriaMetrics.")
         .type("prometheus")
         .current(dashboard.VariableOption(text="default", value="default", selected=True)),
-        _of_label(
-            "server", "Server", "VB365 servers by their names in the configuration.", "vb365_up"
-        ),
+        _of_label("server", "Server", "VB365 servers by their configured names.", "vb365_up"),
         _of_label(
             "organization",
             "Organization",
-            "Sessions without an organization are shown under All only.",
+            "Sessions without an organization appear only under All.",
             f"vb365_restore_sessions_working{{{SELECTED['server']}}}",
         ),
         building.CustomVariable("type")
         .label("Type")
-        .description("What is restored.")
+        .description("Type of the restored data.")
         .values(", ".join(f"{text} : {value}" for value, (text, _) in TYPES.items()))
         .multi(multi=True)
         .include_all(include_all=True)
@@ -59,7 +57,7 @@ def variables() -> list[Builder[dashboard.VariableModel]]:
         .current(_ALL),
         building.ConstantVariable("vb365_address_suffix")
         .description(
-            "What comes after a server's name in the link to VB365: the port of its REST API and Restore Portal."
+            "Suffix of a server's name in links to VB365: the port of its REST API and Restore Portal."
         )
         .value(":4443"),
     ]

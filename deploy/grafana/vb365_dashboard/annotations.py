@@ -1,4 +1,4 @@
-"""Marks on the charts: restores that failed, and times without answers."""
+"""Annotations: failed restores, and periods in which polls fail."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from grafana_foundation_sdk.models import dashboard
 from vb365_dashboard.look import DATASOURCE, ORANGE, RED
 from vb365_dashboard.promql import selector, series
 
-__all__ = ["marks"]
+__all__ = ["chart_annotations"]
 
-# For every query; the same as the shortest step of the charts.
+# The same as the minimum step of the charts.
 _STEP = "30s"
 
 
 class _PrometheusAnnotation(dashboard.AnnotationQuery):
-    """An annotation with the keys that Grafana's Prometheus data source adds, which the library does not have."""
+    """An annotation with the keys of Grafana's Prometheus data source, which the library lacks."""
 
     more: dict[str, object]
 
@@ -33,12 +33,12 @@ class _Annotation(building.AnnotationQuery):
         self._internal.more = more
 
 
-def marks(panels: Sequence[int]) -> list[Builder[dashboard.AnnotationQuery]]:
-    """The marks on these panels."""
+def chart_annotations(panels: Sequence[int]) -> list[Builder[dashboard.AnnotationQuery]]:
+    """Return the annotations, shown on these panels."""
     shown = building.AnnotationPanelFilter().exclude(exclude=False).ids(list(panels))
     return [
-        mark.datasource(DATASOURCE).enable(enable=True).filter(shown)
-        for mark in (_failed_restores(), _silent_servers())
+        annotation.datasource(DATASOURCE).enable(enable=True).filter(shown)
+        for annotation in (_failed_restores(), _failing_servers())
     ]
 
 
@@ -59,16 +59,16 @@ def _failed_restores() -> _Annotation:
     )
 
 
-def _silent_servers() -> _Annotation:
+def _failing_servers() -> _Annotation:
     return (
         _Annotation(
             useValueForTime=False,
             step=_STEP,
-            titleFormat="Server does not answer",
-            textFormat="{{server}}: polls fail, what is shown of it gets old and then ends",
+            titleFormat="Polls fail",
+            textFormat="{{server}}: polls fail; its data is kept until stale_after, then disappears",
             tagKeys="server",
         )
-        .name("Servers that do not answer")
+        .name("Failing polls")
         .icon_color(ORANGE)
         .expr(f"{series('vb365_up')} == bool 0 > 0")
     )
