@@ -98,7 +98,8 @@ class Extras:
 
     def discard(self, session_id: str) -> None:
         """Cancel all requests for a session that is no longer stored."""
-        for request in self._requests(session_id):
+        for extra in self._wanted:
+            request = ExtraRequest(session_id=session_id, extra=extra)
             self._final_attempts.pop(request, None)
             self._confirmed_at.pop(request, None)
 

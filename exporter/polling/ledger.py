@@ -34,11 +34,13 @@ _OVERLAP = timedelta(minutes=10)
 # A session created in the far future must not end the discovery of all others.
 _MAX_CLOCK_SKEW = timedelta(days=1)
 
-_STARTS = (Transition.STARTED, Transition.RAN)
+# Python 3.11 takes longer to look up an enum's member than to store a session.
+_UNCHANGED, _FOUND, _EXPIRED = Transition.UNCHANGED, Transition.FOUND, Transition.EXPIRED
+_COUNTED_STARTS = (Transition.STARTED, Transition.RAN)
 _COUNTED_FINISHES = (Transition.RAN, Transition.FINISHED)
 _FINISHES = (*_COUNTED_FINISHES, Transition.FINISHED_AGAIN)
-_CHANGES = (Transition.STARTED, Transition.FOUND, *_FINISHES)
-_REMOVALS = (Transition.REOPENED, Transition.EXPIRED)
+_CHANGES = (Transition.STARTED, *_FINISHES)
+_REMOVALS = (Transition.EXPIRED, Transition.REOPENED)
 
 
 class Ledger:
@@ -140,22 +142,25 @@ class Ledger:
         self._resync.to_verify.discard(session.id)
         session = self.extras.with_known_extras(session)
         transition = self._store.put(session, moment)
-        if transition is not Transition.EXPIRED:
+        if transition is not _EXPIRED:
             self._resync.add_listed(session.id)
-        self._react(session, transition)
+        if transition is not _UNCHANGED:
+            self._react(session, transition)
 
     def _react(self, session: RestoreSession, transition: Transition) -> None:
         """Count what happened, and pass it on."""
-        if transition in _STARTS:
-            self._activity.count_started(session)
-        if transition in _COUNTED_FINISHES:
-            self._activity.count_finished(session)
-        if transition in _FINISHES and session.id in self._store.finished:
-            self.extras.request_final(session.id)
-        if transition in _CHANGES:
+        if transition is _FOUND:
             self._changed[session.id] = session
-        if transition in _REMOVALS:
+        elif transition in _REMOVALS:
             self._discard(session.id)
+        elif transition in _CHANGES:
+            self._changed[session.id] = session
+            if transition in _COUNTED_STARTS:
+                self._activity.count_started(session)
+            if transition in _COUNTED_FINISHES:
+                self._activity.count_finished(session)
+            if transition in _FINISHES and session.id in self._store.finished:
+                self.extras.request_final(session.id)
         for evicted_id in self._store.take_evicted():
             self._discard(evicted_id)
             self._resync.count_not_kept()

@@ -8,7 +8,7 @@ from math import inf
 
 from exporter.config import ServerConfig
 from exporter.metrics.telemetry import ServerTelemetry
-from exporter.polling.changefeed import ChangeFeed, ChangeQueue
+from exporter.polling.changefeed import LONG_POLL_SECONDS, ChangeFeed, ChangeQueue
 from exporter.polling.clock import Clock
 from exporter.polling.ledger import Ledger
 from exporter.polling.loop import PollLoop
@@ -33,6 +33,7 @@ class ServerWorker:
         stop: ends it; to be set by `stop` only.
         replaces: who polled it before; its threads end before these begin, so that polls never overlap.
         initial_delay_seconds: from the first poll to the second.
+        long_poll_seconds: how long the server may hold a request for its change feed.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class ServerWorker:
         stop: threading.Event,
         replaces: ServerWorker | None,
         initial_delay_seconds: float,
+        long_poll_seconds: float = LONG_POLL_SECONDS,
     ) -> None:
         warn_if_unverified(server)
         self.server = server
@@ -86,6 +88,7 @@ class ServerWorker:
             polled_once=self.poller.polled_once,
             clock=clock,
             stop=stop,
+            long_poll_seconds=long_poll_seconds,
         )
         self._threads: list[threading.Thread] = []
 

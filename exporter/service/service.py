@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from exporter.config import Config, Extra, ServerConfig
 from exporter.metrics.exposition import Publisher
 from exporter.metrics.telemetry import Telemetry
+from exporter.polling.changefeed import LONG_POLL_SECONDS
 from exporter.polling.clock import Clock
 from exporter.polling.snapshot import Snapshot
 from exporter.service.server_worker import ServerWorker
@@ -39,6 +40,7 @@ class Service:
         config: what to poll.
         clock: the process's clocks.
         telemetry: the exporter's own metrics.
+        long_poll_seconds: how long a server may hold a request for its change feed.
     """
 
     def __init__(
@@ -47,9 +49,11 @@ class Service:
         *,
         clock: Clock | None = None,
         telemetry: Telemetry | None = None,
+        long_poll_seconds: float = LONG_POLL_SECONDS,
     ) -> None:
         self.clock = clock or Clock()
         self.config = config
+        self._long_poll_seconds = long_poll_seconds
         self.telemetry = telemetry or Telemetry()
         self.telemetry.configured(config.poll_interval, self.clock.timestamp())
         self.publisher = self._make_publisher(config)
@@ -193,6 +197,7 @@ class Service:
             stop=stop,
             replaces=replaces,
             initial_delay_seconds=initial_delay_seconds,
+            long_poll_seconds=self._long_poll_seconds,
         )
 
     def _close(self, workers: Iterable[ServerWorker]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from exporter.polling import changefeed
+from exporter.config import Config
+from exporter.service.service import Service
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from support.exporter_harness import RunningExporter, running_exporter, server_yaml
@@ -28,16 +29,21 @@ def world() -> World:
     return world
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Long-polls that end after a second, so that the next one meets what is wrong by then."""
-    monkeypatch.setattr(changefeed, "LONG_POLL_SECONDS", 1.0)
+def impatient(config: Config) -> Service:
+    """A service whose long-polls end after a second, so that the next one meets what is wrong by then."""
+    return Service(config, long_poll_seconds=1.0)
 
 
 @contextmanager
-def followed(simulator: Simulator, top: str = SELDOM, extra: str = "") -> Iterator[RunningExporter]:
+def followed(
+    simulator: Simulator,
+    top: str = SELDOM,
+    extra: str = "",
+    service_of: Callable[[Config], Service] = Service,
+) -> Iterator[RunningExporter]:
     """An exporter that follows a simulator's feed, and has made the poll that the feed's beginning asks for."""
-    with running_exporter(server_yaml(simulator, extra=extra), top) as exporter:
+    servers = server_yaml(simulator, extra=extra)
+    with running_exporter(servers, top, service_of=service_of) as exporter:
         exporter.wait_for(1, CONNECTED, server="hq")
         wait_until(lambda: (exporter.value(POLLS) or 0) >= 2, "the second poll")
         yield exporter
@@ -160,12 +166,14 @@ def test_a_finished_session_that_is_deleted_while_the_token_gets_outdated_ends_w
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("fault", ["status_503", "silence", "reset_before_body", "html"])
 def test_polls_go_on_while_the_feed_fails_and_say_that_the_server_is_up(
     world: World, fault: str
 ) -> None:
-    with Simulator(world) as simulator, followed(simulator, OFTEN, "timeout: 3s") as exporter:
+    with (
+        Simulator(world) as simulator,
+        followed(simulator, OFTEN, "timeout: 3s", impatient) as exporter,
+    ):
         simulator.faults.set(fault, route="change_feed")
         exporter.wait_for(0, CONNECTED)
         new = add(world)
@@ -181,9 +189,8 @@ def test_polls_go_on_while_the_feed_fails_and_say_that_the_server_is_up(
         assert started(exporter) == 1
 
 
-@pytest.mark.usefixtures("impatient")
 def test_what_happens_while_the_feed_fails_is_told_after_it_and_counted_once(world: World) -> None:
-    with Simulator(world) as simulator, followed(simulator) as exporter:
+    with Simulator(world) as simulator, followed(simulator, service_of=impatient) as exporter:
         simulator.faults.set("status_503", route="change_feed")
         exporter.wait_for(0, CONNECTED)
         ended, open_still = add(world), add(world)
