@@ -1,36 +1,60 @@
-"""What this process remembers of its logins at a server, so that it neither floods it nor locks an account.
-
-The memory belongs to the server, not to a client: a reload makes new clients, and the server still counts.
-"""
+"""Logging in with a password, without flooding the token endpoint or locking the account."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TypeVar
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+import structlog
 
-__all__ = ["LoginThrottle", "lockout_seconds", "login_throttle_for"]
+from exporter.config.secrets import SecretSource, SecretUnavailableError
+from exporter.vb365.errors import AuthError, ForbiddenError
 
-# The token endpoint takes 1 request a second and 5 a minute from one address (and 1500 an hour, which these imply).
-# A little is added because what counts is when requests arrive.
-_LEAST_GAP_SECONDS: Final = 1.05
-_WINDOW_SECONDS: Final = 61.0
-_MOST_IN_WINDOW: Final = 5
+__all__ = [
+    "LoginThrottle",
+    "PasswordLogin",
+    "lockout_seconds",
+    "login_throttle_for",
+    "read_secret",
+]
 
-_HOLDS_SECONDS: Final = (60.0, 120.0, 240.0, 480.0, 900.0)
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+# The token endpoint accepts 1 request a second and 5 a minute from one address (and 1500 an hour, which these imply).
+# The margins are for requests that arrive closer together than they were sent.
+_MIN_GAP_SECONDS = 1.05
+_WINDOW_SECONDS = 61.0
+_MAX_IN_WINDOW = 5
+
+_LOCKOUTS_SECONDS = (60.0, 120.0, 240.0, 480.0, 900.0)
 
 
-def lockout_seconds(times: int) -> float:
-    """For how long not to try again what was refused so many times in a row: a minute at first, at most 15."""
-    return _HOLDS_SECONDS[min(times, len(_HOLDS_SECONDS)) - 1]
+def lockout_seconds(refusals: int) -> float:
+    """Return the seconds to wait after this many refusals in a row: 1 minute at first, doubling up to 15."""
+    return _LOCKOUTS_SECONDS[min(refusals, len(_LOCKOUTS_SECONDS)) - 1]
+
+
+def read_secret(secret: SecretSource) -> str:
+    """Return a password or token.
+
+    Raises:
+        AuthError: it cannot be read, or not be sent.
+    """
+    try:
+        return secret.read()
+    except SecretUnavailableError as unavailable:
+        why = str(unavailable)
+    raise AuthError(f"the secret is unavailable: {why}", operation="token")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -41,23 +65,29 @@ class _Refusal:
 
 
 class LoginThrottle:
-    """The pace of token requests to one server, and the passwords it has refused."""
+    """The pace of token requests to one server, and the passwords it refused. Shared by threads.
+
+    It belongs to the server, not to a client: a reload creates new clients, but the server keeps counting.
+
+    Args:
+        clock: the monotonic clock.
+    """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._sent: deque[float] = deque(maxlen=_MOST_IN_WINDOW)
+        self._sent: deque[float] = deque(maxlen=_MAX_IN_WINDOW)
         self._refusals: dict[str, _Refusal] = {}
         self._salt = os.urandom(16)
 
     def acquire(self) -> float:
-        """Ask to send a token request now: 0 means yes, and that it counts; else in how many seconds to ask again."""
+        """Take a slot for a token request; return 0, or the seconds until a slot is free if none was taken."""
         with self._lock:
             now = self._clock()
             free_at = now
             if self._sent:
-                free_at = self._sent[-1] + _LEAST_GAP_SECONDS
-            if len(self._sent) == _MOST_IN_WINDOW:
+                free_at = self._sent[-1] + _MIN_GAP_SECONDS
+            if len(self._sent) == _MAX_IN_WINDOW:
                 free_at = max(free_at, self._sent[0] + _WINDOW_SECONDS)
             if free_at > now:
                 return free_at - now
@@ -65,40 +95,37 @@ class LoginThrottle:
             return 0.0
 
     def sent(self) -> None:
-        """The request admitted last has ended: it may have reached the server as late as this."""
+        """Record the end of the last request: it may have reached the server as late as now."""
         with self._lock:
             if self._sent:
                 self._sent[-1] = self._clock()
 
     def not_sent(self) -> None:
-        """The request admitted last did not reach the server, so it does not count."""
+        """Free the slot of the last request, which did not reach the server."""
         with self._lock:
             if self._sent:
                 self._sent.pop()
 
     def record_refusal(self, username: str, password: str) -> tuple[float, bool]:
-        """Note a refused password; returns for how many seconds to hold off, and whether it is refused the first time.
-
-        A minute at first, doubled with every further refusal of the same password, at most 15 minutes.
-        """
+        """Lock out a password; return the seconds, and whether this is its first refusal in a row."""
         fingerprint = self._fingerprint(password)
         with self._lock:
-            before = self._refusals.get(username)
-            again = before is not None and before.fingerprint == fingerprint
-            times = before.times + 1 if before is not None and again else 1
+            earlier = self._refusals.get(username)
+            repeated = earlier is not None and earlier.fingerprint == fingerprint
+            times = earlier.times + 1 if earlier is not None and repeated else 1
             seconds = lockout_seconds(times)
             self._refusals[username] = _Refusal(
                 fingerprint=fingerprint, times=times, until=self._clock() + seconds
             )
-            return seconds, not again
+            return seconds, not repeated
 
     def record_success(self, username: str) -> bool:
-        """Forget the refusals of this account; returns whether there were any."""
+        """Forget the refusals of an account; return whether there were any."""
         with self._lock:
             return self._refusals.pop(username, None) is not None
 
     def remaining_lockout(self, username: str, password: str) -> float:
-        """For how long not to try this password again; 0 when it has not been refused, or long enough ago."""
+        """Return the seconds until this password may be tried again; 0 when it may be tried now."""
         with self._lock:
             refusal = self._refusals.get(username)
             if refusal is None or refusal.fingerprint != self._fingerprint(password):
@@ -106,20 +133,80 @@ class LoginThrottle:
             return max(refusal.until - self._clock(), 0.0)
 
     def _fingerprint(self, password: str) -> bytes:
-        # Enough to see that it is the same, useless to find out what it is.
+        # Enough to recognise the password, useless to recover it.
         return hashlib.blake2b(password.encode(errors="surrogatepass"), salt=self._salt).digest()
 
 
-_memories: weakref.WeakValueDictionary[str, LoginThrottle] = weakref.WeakValueDictionary()
-_memories_lock = threading.Lock()
+class PasswordLogin:
+    """Logs in with a user name and a password.
+
+    A refused password is not tried again for 1 minute, then 2, up to 15, unless the secret changes: it must not lock
+    the account.
+
+    Args:
+        username: the account.
+        secret: its password, read again for each login.
+        throttle: keeps the refused passwords of the server.
+        server: the server's name, for the log.
+    """
+
+    def __init__(
+        self, *, username: str, secret: SecretSource, throttle: LoginThrottle, server: str
+    ) -> None:
+        self._username = username
+        self._secret = secret
+        self._throttle = throttle
+        self._server = server
+
+    def log_in(self, request: Callable[[Mapping[str, str]], T]) -> T:
+        """Send the password with `request`, which takes the form, and return its result.
+
+        Raises:
+            AuthError: there is no password, it is refused, or it was refused too recently.
+            Vb365Error: `request` failed otherwise.
+        """
+        password = read_secret(self._secret)
+        left = self._throttle.remaining_lockout(self._username, password)
+        if left > 0:
+            raise AuthError(f"the login was refused; {_next_try(left)}", operation="token")
+        form = {"grant_type": "password", "username": self._username, "password": password}
+        try:
+            result = request(form)
+        except (AuthError, ForbiddenError) as error:
+            refusal = error
+        else:
+            if self._throttle.record_success(self._username):
+                log.info("login accepted again", server=self._server)
+            return result
+        left, is_first = self._throttle.record_refusal(self._username, password)
+        if is_first:
+            log.warning(
+                "login refused",
+                server=self._server,
+                reason=refusal.reason,
+                status=refusal.status,
+                error=refusal.message,
+                next_try_seconds=left,
+            )
+        raise type(refusal)(
+            f"{refusal.message}; {_next_try(left)}", operation="token", status=refusal.status
+        )
+
+
+def _next_try(seconds: float) -> str:
+    return f"the next try is in {math.ceil(seconds)} s, or when the secret changes"
+
+
+_throttles: weakref.WeakValueDictionary[str, LoginThrottle] = weakref.WeakValueDictionary()
+_throttles_lock = threading.Lock()
 
 
 def login_throttle_for(
     origin: str, *, clock: Callable[[], float] = time.monotonic
 ) -> LoginThrottle:
-    """The memory that all clients of one server share, as long as there is one; it keeps the first one's clock."""
-    with _memories_lock:
-        memory = _memories.get(origin)
-        if memory is None:
-            memory = _memories[origin] = LoginThrottle(clock=clock)
-        return memory
+    """Return the throttle that all clients of one server share while there are any; the first one's clock counts."""
+    with _throttles_lock:
+        throttle = _throttles.get(origin)
+        if throttle is None:
+            throttle = _throttles[origin] = LoginThrottle(clock=clock)
+        return throttle

@@ -18,13 +18,12 @@ from exporter.vb365.errors import (
     error_of_status,
     one_line,
 )
-from exporter.vb365.grants import Bearer
 from exporter.vb365.http.body import BadBodyError, decode_json
 from exporter.vb365.http.transport import Request, RequestObserver, Response, Transport
-from exporter.vb365.login import LoginThrottle
+from exporter.vb365.login import LoginThrottle, PasswordLogin
 from exporter.vb365.paging import BaseUrl
 from exporter.vb365.retry import NO_RETRY, Retrier, RetryPolicy, retry_after_seconds
-from exporter.vb365.tokens import PasswordTokens, StaticTokens, Tokens
+from exporter.vb365.tokens import Bearer, PasswordTokens, StaticTokens, Tokens
 from exporter.vb365.versions import Versions
 
 __all__ = ["RestApi"]
@@ -154,13 +153,14 @@ class RestApi:
         auth = self._server.auth
         if auth.kind == "token":
             return StaticTokens(auth.secret)
-        return PasswordTokens(
+        login = PasswordLogin(
             username=auth.username or "",
             secret=auth.secret,
-            post=self._post_token,
-            memory=self._login_throttle,
-            clock=self._clock,
+            throttle=self._login_throttle,
             server=self._server.name,
+        )
+        return PasswordTokens(
+            login=login, post=self._post_token, clock=self._clock, server=self._server.name
         )
 
     def _post_token(self, form: Mapping[str, str]) -> object:

@@ -1,19 +1,18 @@
-"""The life of an access token: logged in once, refreshed before it expires, renewed when it is refused.
-
-`current` gives the token for a request; `renew` takes one that the server refused with a 401 and gives another. One
-thread renews at a time, and those that wait get what it got, be it a token or an error.
-"""
+"""Access tokens: obtained by a login, refreshed before they expire, renewed when the server refuses one."""
 
 from __future__ import annotations
 
 import math
+import re
 import threading
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
-from exporter.config.secrets import SecretUnavailableError
+from exporter.config.secrets import SecretSource
 from exporter.vb365.errors import (
     AuthError,
     BadResponseError,
@@ -22,276 +21,266 @@ from exporter.vb365.errors import (
     ServerError,
     Vb365Error,
 )
-from exporter.vb365.grants import Bearer, TokenPair, is_sendable, parse_token_response
-from exporter.vb365.login import lockout_seconds
+from exporter.vb365.login import PasswordLogin, lockout_seconds, read_secret
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from exporter.config.secrets import SecretSource
-    from exporter.vb365.login import LoginThrottle
-
-__all__ = ["PasswordTokens", "StaticTokens", "Tokens"]
+__all__ = [
+    "Bearer",
+    "PasswordTokens",
+    "StaticTokens",
+    "TokenPair",
+    "Tokens",
+    "parse_token_response",
+]
 
 log = structlog.get_logger()
 
-OPERATION: Final = "token"
+_OPERATION = "token"
+_VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,32768}")
+_PRINTABLE_ASCII = re.compile(r"[\x20-\x7e]{1,32768}")
+_DEFAULT_LIFETIME_SECONDS = 3600.0
+_MIN_LIFETIME_SECONDS = 1.0
+_MAX_LIFETIME_SECONDS = 30 * 86400.0
+_MAX_REFRESH_MARGIN_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Bearer:
+    """An access token. Two of them are the same only if they are one object: a server may issue equal ones."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class TokenPair:
+    """An access token with its refresh token and its times on the monotonic clock."""
+
+    bearer: Bearer
+    refresh_token: str | None
+    refresh_at: float
+    expires_at: float
+
+
+def parse_token_response(document: object, *, requested_at: float) -> TokenPair:
+    """Read the token endpoint's response.
+
+    Args:
+        document: any value a JSON decoder can produce.
+        requested_at: the moment of the monotonic clock from which the lifetime counts.
+
+    Raises:
+        BadResponseError: it has no access token that can be sent in a header.
+    """
+    if not isinstance(document, Mapping):
+        raise BadResponseError("the response is not a JSON object", operation=_OPERATION)
+    access_token = document.get("access_token")
+    if not isinstance(access_token, str) or not _VISIBLE_ASCII.fullmatch(access_token):
+        raise BadResponseError("the response has no usable access token", operation=_OPERATION)
+    refresh_token = document.get("refresh_token")
+    if not isinstance(refresh_token, str) or not _PRINTABLE_ASCII.fullmatch(refresh_token):
+        refresh_token = None  # no form can hold it (RFC 6749, A.17)
+    lifetime_seconds = _lifetime_seconds(document.get("expires_in"))
+    margin_seconds = min(_MAX_REFRESH_MARGIN_SECONDS, lifetime_seconds / 10)
+    return TokenPair(
+        bearer=Bearer(access_token),
+        refresh_token=refresh_token,
+        refresh_at=requested_at + lifetime_seconds - margin_seconds,
+        expires_at=requested_at + lifetime_seconds,
+    )
+
+
+def _lifetime_seconds(expires_in: object) -> float:
+    """Return `expires_in`, which some servers send as a string, within bounds; without a number, the default hour.
+
+    `.expires` is ignored: its format differs between versions, and it is a time of the server's clock.
+    """
+    seconds = math.nan
+    if isinstance(expires_in, int | float | str) and not isinstance(expires_in, bool):
+        try:
+            seconds = float(expires_in)
+        except (ValueError, OverflowError):
+            seconds = math.nan
+    if not math.isfinite(seconds):
+        return _DEFAULT_LIFETIME_SECONDS
+    return min(max(seconds, _MIN_LIFETIME_SECONDS), _MAX_LIFETIME_SECONDS)
 
 
 class Tokens(Protocol):
-    """Where requests get their token from. Shared by threads."""
+    """The source of the token that requests carry. Shared by threads."""
 
     def current(self) -> Bearer:
-        """The token to use now, got if need be. Raises Vb365Error when there is none to be had."""
+        """Return a valid token, obtaining one if necessary. Raises Vb365Error when that fails."""
 
     def renew(self, refused: Bearer) -> Bearer:
-        """Another token, after the server refused this one. Raises Vb365Error when there is none to be had."""
-
-    def reread(self) -> None:
-        """Read a token that comes from outside again, for the next request."""
+        """Return another token after the server refused this one. Raises Vb365Error when that fails."""
 
     def accepted(self, bearer: Bearer) -> None:
-        """The server took this token."""
+        """Record that the server accepted this token."""
+
+    def reread(self) -> None:
+        """Read a token that someone else renews again for the next request."""
 
     def for_logout(self) -> Bearer | None:
-        """The token to log out with; None when nobody is logged in, or logging out is not ours to do."""
+        """Return the token to log out with; None without a login of our own."""
 
 
 class StaticTokens:
-    """A bearer token that somebody else renews; a refused one is looked up again."""
+    """A bearer token that someone else renews. When the server refuses it, it is read again."""
 
     def __init__(self, secret: SecretSource) -> None:
         self._secret = secret
         self._lock = threading.Lock()
         self._bearer: Bearer | None = None
-        self._generation = 0
 
     def current(self) -> Bearer:
-        """The token that was read last."""
+        """Return the token read last."""
         with self._lock:
-            return self._bearer or self._take(_read(self._secret))
+            if self._bearer is None:
+                self._bearer = Bearer(read_secret(self._secret))
+            return self._bearer
 
     def renew(self, refused: Bearer) -> Bearer:
-        """The token read again.
+        """Read the token again.
 
         Raises:
             AuthError: it is still the refused one.
         """
         with self._lock:
-            if self._bearer is not None and self._bearer.generation != refused.generation:
-                return self._bearer
-            value = _read(self._secret)
-            if value == refused.value:
-                raise AuthError(
-                    "the token is refused, and no new one has been put in its place",
-                    operation=OPERATION,
-                )
-            return self._take(value)
+            if self._bearer is None or self._bearer is refused:
+                value = read_secret(self._secret)
+                if value == refused.value:
+                    raise AuthError(
+                        "the token is refused and has not been replaced", operation=_OPERATION
+                    )
+                self._bearer = Bearer(value)
+            return self._bearer
+
+    def accepted(self, bearer: Bearer) -> None:
+        """Do nothing."""
 
     def reread(self) -> None:
         """Read the token again for the next request."""
         with self._lock:
             self._bearer = None
 
-    def accepted(self, bearer: Bearer) -> None:
-        """Nothing to note."""
-
     def for_logout(self) -> None:
-        """Never: the token belongs to somebody else."""
-
-    def _take(self, value: str) -> Bearer:
-        self._generation += 1
-        self._bearer = Bearer(value=value, generation=self._generation)
-        return self._bearer
-
-
-def _read(secret: SecretSource) -> str:
-    try:
-        value = secret.read()
-    except SecretUnavailableError as unavailable:
-        why = str(unavailable)
-    else:
-        if is_sendable(value):
-            return value
-        why = "it holds characters that no bearer token has"
-    raise AuthError(f"there is no token to send: {why}", operation=OPERATION)
+        """Return None: the token belongs to someone else."""
 
 
 class PasswordTokens:
-    """Tokens for a user name and a password.
+    """Tokens obtained with a password.
 
-    A refused password is not tried again for a minute, then two, and so on up to a quarter of an hour, unless the
-    secret changes: a wrong password must not lock the account. Nor does a server that gives tokens, but refuses each
-    of them, see a login at every poll: renewals in vain keep the same distances.
+    One thread at a time obtains a token; those that wait for it get the same token or the same error. While a server
+    refuses every token it issues, renewals are as far apart as tries of a refused password.
+
+    Args:
+        login: logs in.
+        post: sends a form to the token endpoint and returns the decoded response, or raises Vb365Error.
+        clock: the monotonic clock.
+        server: the server's name, for the log.
+        lock: held while a token is obtained.
     """
 
     def __init__(
         self,
         *,
-        username: str,
-        secret: SecretSource,
+        login: PasswordLogin,
         post: Callable[[Mapping[str, str]], object],
-        memory: LoginThrottle,
         clock: Callable[[], float],
         server: str,
+        lock: AbstractContextManager[object] | None = None,
     ) -> None:
-        """Take what a login needs.
-
-        Args:
-            username: the account.
-            secret: its password, read anew for each login.
-            post: sends a form to the token endpoint and returns the decoded answer, or raises Vb365Error.
-            memory: what is remembered of earlier logins at this server.
-            clock: the monotonic clock.
-            server: the server's name, for the log.
-        """
-        self._username = username
-        self._secret = secret
+        self._login = login
         self._post = post
-        self._memory = memory
         self._clock = clock
         self._server = server
-        self._lock = threading.Lock()
-        self._grant: TokenPair | None = None
-        self._generation = 0
-        self._accepted = 0
-        self._turns = 0
+        self._lock = lock or threading.Lock()
+        self._pair: TokenPair | None = None
         self._failure: Vb365Error | None = None
+        self._renewed_at = -math.inf
+        self._futile_renewals = 0
 
     def current(self) -> Bearer:
-        """The token to use now; got by refreshing or logging in when there is none, or when it soon expires."""
-        grant = self._grant
-        if grant is not None and self._clock() < grant.refresh_at:
-            return grant.bearer
-        with self._single_flight():
-            grant = self._grant
-            if grant is None or self._clock() >= grant.refresh_at:
-                grant = self._obtain()
-            return grant.bearer
+        """Return the token; refresh it, or log in, when there is none or it is about to expire."""
+        pair = self._unexpired()
+        if pair is None:
+            with self._single_flight():
+                pair = self._unexpired() or self._obtain()
+        return pair.bearer
 
     def renew(self, refused: Bearer) -> Bearer:
-        """Another token than the refused one.
+        """Return another token than the refused one.
 
         Raises:
-            AuthError: also when the refused one is itself fresh from a renewal: logging in does not help then.
+            AuthError: also when the last renewal is too recent: another one would not help.
         """
         with self._single_flight():
-            grant = self._grant
-            if grant is not None and grant.bearer.generation != refused.generation:
-                return grant.bearer
+            if self._pair is not None and self._pair.bearer is not refused:
+                return self._pair.bearer
             now = self._clock()
-            if grant is not None and grant.renewed_at is not None:
-                in_vain = grant.bearer.generation - self._accepted
-                left = grant.renewed_at + lockout_seconds(max(1, in_vain - 1)) - now
-                if left > 0:
-                    raise AuthError(
-                        f"the token is refused although it was renewed; the next renewal is in {math.ceil(left)} s",
-                        operation=OPERATION,
-                        status=401,
-                    )
-            return self._obtain(renewed_at=now).bearer
-
-    def reread(self) -> None:
-        """Nothing: each login reads the password, and the token got with the one before stays good."""
+            left = self._renewed_at + lockout_seconds(max(1, self._futile_renewals)) - now
+            if left > 0:
+                raise AuthError(
+                    f"the token is refused although it was renewed; next renewal in {math.ceil(left)} s",
+                    operation=_OPERATION,
+                    status=401,
+                )
+            pair = self._obtain()
+            self._renewed_at = now
+            self._futile_renewals += 1
+            return pair.bearer
 
     def accepted(self, bearer: Bearer) -> None:
-        """Note that renewing was not in vain."""
-        self._accepted = max(self._accepted, bearer.generation)
+        """Record that the last renewal helped."""
+        pair = self._pair
+        if pair is not None and pair.bearer is bearer:
+            self._futile_renewals = 0
+
+    def reread(self) -> None:
+        """Do nothing: each login reads the password, and a token outlives the password it was issued for."""
 
     def for_logout(self) -> Bearer | None:
-        """The token of the login, as long as it is valid."""
-        grant = self._grant
-        return grant.bearer if grant is not None and self._clock() < grant.expires_at else None
+        """Return the token while it is valid."""
+        pair = self._pair
+        return pair.bearer if pair is not None and self._clock() < pair.expires_at else None
+
+    def _unexpired(self) -> TokenPair | None:
+        pair = self._pair
+        return pair if pair is not None and self._clock() < pair.refresh_at else None
 
     @contextmanager
     def _single_flight(self) -> Iterator[None]:
-        """Wait for the thread that is getting a token. When it fails, all that waited for it fail the same way."""
-        turns = self._turns
+        """Wait for the thread that obtains a token. If it fails meanwhile, fail with a copy of its error."""
+        earlier = self._failure
         with self._lock:
-            if self._turns != turns and self._failure is not None:
+            if self._failure is not None and self._failure is not earlier:
                 raise self._failure.copy()
             try:
                 yield
             except Vb365Error as error:
                 self._failure = error.copy()
-                self._turns += 1
                 raise
-            else:
-                self._failure = None
+            self._failure = None
 
-    def _obtain(self, *, renewed_at: float | None = None) -> TokenPair:
-        grant = self._grant
-        if grant is not None and grant.refresh_token is not None:
-            form = {"grant_type": "refresh_token", "refresh_token": grant.refresh_token}
-            try:
-                return self._request(form, renewed_at)
-            except (
-                AuthError,
-                ForbiddenError,
-                BadResponseError,
-                NotFoundError,
-                ServerError,
-            ) as error:
-                # The server answered, but with no token. How long a refresh token lives is documented nowhere.
-                log.info(
-                    "refresh refused, logging in again",
-                    server=self._server,
-                    reason=error.reason,
-                    status=error.status,
-                )
-        self._grant = None
-        return self._log_in(renewed_at)
+    def _obtain(self) -> TokenPair:
+        refresh_token = self._pair.refresh_token if self._pair is not None else None
+        self._pair = self._refresh(refresh_token) if refresh_token is not None else None
+        if self._pair is None:
+            self._pair = self._login.log_in(self._request)
+        return self._pair
 
-    def _log_in(self, renewed_at: float | None) -> TokenPair:
-        password = self._password()
-        remaining_lockout = self._memory.remaining_lockout(self._username, password)
-        if remaining_lockout > 0:
-            raise AuthError(
-                f"the login was refused; the next try is in {math.ceil(remaining_lockout)} s, or when the secret changes",
-                operation=OPERATION,
-            )
-        form = {"grant_type": "password", "username": self._username, "password": password}
+    def _refresh(self, refresh_token: str) -> TokenPair | None:
         try:
-            grant = self._request(form, renewed_at)
-        except (AuthError, ForbiddenError) as error:
-            refusal = error
-        else:
-            if self._memory.record_success(self._username):
-                log.info("login accepted again", server=self._server)
-            return grant
-        remaining_lockout, first_time = self._memory.record_refusal(self._username, password)
-        if first_time:
-            log.warning(
-                "login refused",
+            return self._request({"grant_type": "refresh_token", "refresh_token": refresh_token})
+        except (AuthError, ForbiddenError, BadResponseError, NotFoundError, ServerError) as error:
+            # How long a refresh token lives is not documented: any response but a token is a refusal.
+            log.info(
+                "refresh refused, logging in again",
                 server=self._server,
-                reason=refusal.reason,
-                status=refusal.status,
-                error=refusal.message,
-                next_try_seconds=remaining_lockout,
+                reason=error.reason,
+                status=error.status,
             )
-        raise type(refusal)(
-            f"{refusal.message}; the next try is in {math.ceil(remaining_lockout)} s, or when the secret changes",
-            operation=OPERATION,
-            status=refusal.status,
-        )
+            return None
 
-    def _password(self) -> str:
-        try:
-            password = self._secret.read()
-            password.encode()
-        except SecretUnavailableError as unavailable:
-            why = str(unavailable)
-        except UnicodeError:
-            why = "it is no valid Unicode text"
-        else:
-            return password
-        raise AuthError(f"there is no password to log in with: {why}", operation=OPERATION)
-
-    def _request(self, form: Mapping[str, str], renewed_at: float | None) -> TokenPair:
-        asked_at = self._clock()
-        answer = self._post(form)
-        self._generation += 1
-        self._grant = parse_token_response(
-            answer, asked_at=asked_at, generation=self._generation, renewed_at=renewed_at
-        )
-        return self._grant
+    def _request(self, form: Mapping[str, str]) -> TokenPair:
+        requested_at = self._clock()
+        return parse_token_response(self._post(form), requested_at=requested_at)

@@ -54,13 +54,13 @@ def api() -> Iterator[responses.RequestsMock]:
 
 
 @pytest.fixture
-def memory(fake_time: FakeTime) -> LoginThrottle:
+def login_throttle(fake_time: FakeTime) -> LoginThrottle:
     return LoginThrottle(clock=fake_time.clock)
 
 
 @pytest.fixture
 def make_client(
-    fake_time: FakeTime, observer: Recorder, stop: threading.Event, memory: LoginThrottle
+    fake_time: FakeTime, observer: Recorder, stop: threading.Event, login_throttle: LoginThrottle
 ) -> Iterator[Callable[..., Client]]:
     """Makes clients on the fake clock; waits pass at once, jitter is at its longest."""
     clients = []
@@ -76,7 +76,7 @@ def make_client(
                 wait=fake_time.wait,
                 random=lambda: 1.0,
             ),
-            login_throttle=memory,
+            login_throttle=login_throttle,
             **seams,
         )
         clients.append(client)

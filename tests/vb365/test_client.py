@@ -36,13 +36,13 @@ from exporter.vb365.errors import (
     ThrottledError,
     Vb365Error,
 )
-from exporter.vb365.grants import parse_token_response
 from exporter.vb365.http.deadlines import Cancellation
 from exporter.vb365.http.transport import Request, Response, Transport
 from exporter.vb365.login import LoginThrottle
 from exporter.vb365.records.changes import EXPIRED_TOKEN
 from exporter.vb365.records.extras import EventOperation, EventStatus, Statistics
 from exporter.vb365.records.restore_session import Rejection, RejectionReason, RestoreSession
+from exporter.vb365.tokens import parse_token_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping
@@ -770,7 +770,7 @@ def test_no_secret_is_in_the_log_or_in_what_objects_say_of_themselves(
     client = make_client()
     with pytest.raises(ServerError) as caught:
         client.get_session(ID)
-    tokens = parse_token_response(TOKEN_ANSWER, asked_at=0.0, generation=1, renewed_at=None)
+    tokens = parse_token_response(TOKEN_ANSWER, requested_at=0.0)
     told = [str(logged), repr(client), repr(caught), repr(tokens), repr(tokens.bearer)]
     assert [entry["path"] for entry in logged] == ["/v7/token", f"/v7/RestoreSessions/{ID}"]
     for secret in (PASSWORD, "access-1", "refresh-1"):

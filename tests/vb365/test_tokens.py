@@ -3,10 +3,11 @@ from __future__ import annotations
 import json
 import re
 import threading
+from collections.abc import Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
 from urllib.parse import parse_qs, parse_qsl
 
 import pytest
@@ -18,6 +19,8 @@ from vb365.support import (
     PASSWORD,
     TOKEN_ANSWER,
     URL,
+    FakeTime,
+    Recorder,
     asked,
     bearer,
     config,
@@ -27,26 +30,21 @@ from vb365.support import (
 )
 
 from exporter.config.secrets import SecretSource
+from exporter.vb365.client import Client
 from exporter.vb365.errors import (
     AuthError,
     BadResponseError,
     ConnectError,
-    Reason,
+    ServerError,
     StoppedError,
     ThrottledError,
     Vb365Error,
 )
+from exporter.vb365.login import LoginThrottle, PasswordLogin
 from exporter.vb365.records.restore_session import RestoreSession
+from exporter.vb365.tokens import PasswordTokens, StaticTokens
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
-    from pathlib import Path
-
-    from vb365.support import FakeTime, Recorder
-
-    from exporter.vb365.client import Client
-
-    MakeClient = Callable[..., Client]
+MakeClient = Callable[..., Client]
 
 ROOT = f"{URL}/v7"
 
@@ -117,11 +115,11 @@ def test_cookies_are_not_taken_without_end(
 ) -> None:
     numbers = iter(range(1000))
 
-    def answer(_request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+    def respond(_request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
         return 200, {"Set-Cookie": f"c{next(numbers)}=1; Path=/"}, json.dumps(session())
 
     api.post(f"{ROOT}/token", json=TOKEN_ANSWER)
-    api.add_callback("GET", f"{ROOT}/RestoreSessions/{ID}", callback=answer)
+    api.add_callback("GET", f"{ROOT}/RestoreSessions/{ID}", callback=respond)
     client = make_client()
     for _ in range(100):
         client.get_session(ID)
@@ -173,7 +171,7 @@ def test_a_changed_secret_file_ends_the_wait_after_a_refused_password(
         assert isinstance(client.get_session(ID), RestoreSession)
 
 
-def test_the_log_says_when_a_refused_login_is_accepted_again(
+def test_the_log_has_when_a_refused_login_is_accepted_again(
     api: responses.RequestsMock,
     make_client: MakeClient,
     fake_time: FakeTime,
@@ -193,7 +191,7 @@ def test_the_log_says_when_a_refused_login_is_accepted_again(
     ]
 
 
-def test_an_unreadable_secret_is_an_auth_error_that_says_which(
+def test_an_unreadable_secret_is_an_auth_error_that_names_it(
     api: responses.RequestsMock, make_client: MakeClient, tmp_path: Path
 ) -> None:
     client = make_client(config(secret=SecretSource(file=tmp_path / "missing")))
@@ -202,7 +200,9 @@ def test_an_unreadable_secret_is_an_auth_error_that_says_which(
     assert not api.calls
 
 
-def test_a_password_that_is_no_unicode_is_an_auth_error_without_it(make_client: MakeClient) -> None:
+def test_a_password_that_is_not_unicode_is_an_auth_error_without_it(
+    make_client: MakeClient,
+) -> None:
     client = make_client(config(secret=SecretSource(value="hun\udc80ter2")))
     with pytest.raises(AuthError) as caught:
         client.get_session(ID)
@@ -218,20 +218,20 @@ def test_an_access_token_that_no_header_can_hold_is_a_bad_response(
     api: responses.RequestsMock, make_client: MakeClient, token: object
 ) -> None:
     api.post(f"{ROOT}/token", json=TOKEN_ANSWER | {"access_token": token})
-    with pytest.raises(BadResponseError, match="no access token that can be sent"):
+    with pytest.raises(BadResponseError, match="no usable access token"):
         make_client().get_session(ID)
     assert asked(api) == ["POST /v7/token"]
 
 
-def test_a_token_answer_that_is_no_object_is_a_bad_response(
+def test_a_token_response_that_is_not_an_object_is_a_bad_response(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     api.post(f"{ROOT}/token", json=["access-1"])
-    with pytest.raises(BadResponseError, match="no JSON object"):
+    with pytest.raises(BadResponseError, match="not a JSON object"):
         make_client().get_session(ID)
 
 
-def test_a_refused_login_does_not_show_what_the_server_wrote(
+def test_a_refused_login_does_not_show_the_text_of_the_server(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     api.post(
@@ -250,9 +250,9 @@ def test_a_refused_login_does_not_show_what_the_server_wrote(
 class TokenWorld:
     """A token endpoint that numbers its tokens, and sessions that only the newest one opens."""
 
-    def __init__(self, api: responses.RequestsMock, *, refresh: bool = True) -> None:
+    def __init__(self, api: responses.RequestsMock, *, expires_in: int = 3600) -> None:
         self.number = 0
-        self.refresh = refresh
+        self.expires_in = expires_in
         self.valid = True
         self.refuses_all = False
         self.lock = threading.Lock()
@@ -269,13 +269,14 @@ class TokenWorld:
         with self.lock:
             assert isinstance(request.body, str)
             form = dict(parse_qsl(request.body))
-            if form["grant_type"] == "refresh_token" and (
-                not self.refresh or form["refresh_token"] != f"refresh-{self.number}"
+            if (
+                form["grant_type"] == "refresh_token"
+                and form["refresh_token"] != f"refresh-{self.number}"
             ):
                 return 400, {}, '{"error":"invalid_grant"}'
             self.number += 1
             self.valid = True
-            return 200, {}, json.dumps(grant(self.number))
+            return 200, {}, json.dumps(grant(self.number, expires_in=self.expires_in))
 
     def _session(self, request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
         if self.refuses_all or not self.valid or bearer(request) != f"access-{self.number}":
@@ -408,7 +409,7 @@ def test_without_a_usable_refresh_token_the_password_is_used_again(
     assert grants(api) == ["password", "password"]
 
 
-def test_a_401_is_answered_with_one_renewal_and_one_repetition(
+def test_a_401_causes_one_renewal_and_one_retry(
     api: responses.RequestsMock, make_client: MakeClient, observer: Recorder
 ) -> None:
     world = TokenWorld(api)
@@ -433,7 +434,7 @@ def test_one_renewal_serves_all_requests_that_were_refused_together(
     together = threading.Barrier(threads)
     client = make_client(config(max_concurrent_requests=threads))
 
-    def answer(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+    def respond(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
         if bearer(request) == "access-1":
             together.wait(10)
             return 401, {}, ""
@@ -441,7 +442,7 @@ def test_one_renewal_serves_all_requests_that_were_refused_together(
 
     api.post(f"{ROOT}/token", json=grant(1))
     api.post(f"{ROOT}/token", json=grant(2))
-    api.add_callback("GET", re.compile(re.escape(f"{ROOT}/RestoreSessions/")), callback=answer)
+    api.add_callback("GET", re.compile(re.escape(f"{ROOT}/RestoreSessions/")), callback=respond)
     ids = [f"{number:08x}-9cdc-4004-9160-9b90f90f1bbf" for number in range(threads)]
     with ThreadPoolExecutor(threads) as pool:
         sessions = list(pool.map(client.get_session, ids))
@@ -451,16 +452,16 @@ def test_one_renewal_serves_all_requests_that_were_refused_together(
 
 
 class CrowdedLock:
-    """A lock that tells when so many threads want it or have it."""
+    """A lock that sets an event when a number of threads wait for it or hold it."""
 
-    def __init__(self, crowd: int, crowded: threading.Event) -> None:
-        self._places = iter(range(1, crowd + 1))
-        self._crowd = crowd
+    def __init__(self, threads: int, crowded: threading.Event) -> None:
+        self._places = iter(range(1, threads + 1))
+        self._threads = threads
         self._crowded = crowded
         self._lock = threading.Lock()
 
     def __enter__(self) -> None:
-        if next(self._places) == self._crowd:
+        if next(self._places) == self._threads:
             self._crowded.set()
         self._lock.acquire()
 
@@ -469,35 +470,40 @@ class CrowdedLock:
 
 
 def test_one_failed_login_fails_all_requests_that_wait_for_it(
-    api: responses.RequestsMock, make_client: MakeClient
+    fake_time: FakeTime, login_throttle: LoginThrottle
 ) -> None:
     threads = 8
-    waiting = threading.Event()
-    client = make_client(config(max_concurrent_requests=threads))
+    all_wait = threading.Event()
+    posted = []
 
-    def refuse(_request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
-        assert waiting.wait(10)
-        return 502, {}, ""
+    def fail(form: object) -> object:
+        posted.append(form)
+        assert all_wait.wait(10)
+        raise ServerError("down", operation="token", status=502)
 
-    api.add_callback("POST", f"{ROOT}/token", callback=refuse)
-    errors: list[Vb365Error] = []
+    tokens = PasswordTokens(
+        login=PasswordLogin(
+            username="svc",
+            secret=SecretSource(value="p"),
+            throttle=login_throttle,
+            server="hq",
+        ),
+        post=fail,
+        clock=fake_time.clock,
+        server="hq",
+        lock=CrowdedLock(threads, all_wait),
+    )
 
-    def get() -> None:
-        try:
-            client.get_session(ID)
-        except Vb365Error as error:
-            errors.append(error)
+    def failure(_number: int) -> Vb365Error:
+        with pytest.raises(ServerError) as caught:
+            tokens.current()
+        return caught.value
 
-    tokens: Any = client._api._tokens
-    tokens._lock = CrowdedLock(threads, waiting)
-    everyone = [threading.Thread(target=get) for _ in range(threads)]
-    for thread in everyone:
-        thread.start()
-    for thread in everyone:
-        thread.join()
-    assert [error.reason for error in errors] == [Reason.SERVER_ERROR] * threads
+    with ThreadPoolExecutor(threads) as pool:
+        errors = list(pool.map(failure, range(threads)))
+    assert {str(error) for error in errors} == {"token: down"}
     assert len({id(error) for error in errors}) == threads
-    assert len(api.calls) == 1
+    assert len(posted) == 1
 
 
 def test_a_second_401_is_an_auth_error(
@@ -529,7 +535,7 @@ def test_a_server_that_refuses_every_token_is_not_flooded_with_renewals(
     assert len(grants(api)) == 3
 
 
-def test_renewals_in_vain_are_made_less_and_less_often_until_a_token_is_good_again(
+def test_futile_renewals_become_rarer_until_a_token_is_accepted_again(
     api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
 ) -> None:
     world = TokenWorld(api)
@@ -552,7 +558,7 @@ def test_renewals_in_vain_are_made_less_and_less_often_until_a_token_is_good_aga
     assert renewals(minutes=10) == 1
 
 
-# A token of somebody else
+# A token that someone else renews
 
 
 def test_a_refused_static_token_is_read_again_and_used(
@@ -562,11 +568,11 @@ def test_a_refused_static_token_is_read_again_and_used(
     file.write_text("old\n")
     client = make_client(config(secret=SecretSource(file=file, bearer=True), token=True))
 
-    def answer(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+    def respond(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
         return (200, {}, json.dumps(session())) if bearer(request) == "new" else (401, {}, "")
 
-    api.add_callback("GET", f"{ROOT}/RestoreSessions/{ID}", callback=answer)
-    with pytest.raises(AuthError, match="no new one"):
+    api.add_callback("GET", f"{ROOT}/RestoreSessions/{ID}", callback=respond)
+    with pytest.raises(AuthError, match="has not been replaced"):
         client.get_session(ID)
     assert len(api.calls) == 1
     file.write_text("new\n")
@@ -575,14 +581,10 @@ def test_a_refused_static_token_is_read_again_and_used(
     assert [bearer(call.request) for call in api.calls] == ["old", "old", "new", "new"]
 
 
-def test_a_static_token_that_another_thread_has_read_again_is_used(
-    api: responses.RequestsMock, make_client: MakeClient, tmp_path: Path
-) -> None:
+def test_a_static_token_that_another_thread_has_read_again_is_used(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("old")
-    tokens = make_client(
-        config(secret=SecretSource(file=file, bearer=True), token=True)
-    )._api._tokens
+    tokens = StaticTokens(SecretSource(file=file, bearer=True))
     refused = tokens.current()
     file.write_text("new")
     renewed = tokens.renew(refused)
@@ -590,20 +592,19 @@ def test_a_static_token_that_another_thread_has_read_again_is_used(
     assert tokens.renew(refused) is renewed
     with pytest.raises(AuthError, match="token cannot be read"):
         tokens.renew(renewed)
-    assert not api.calls
 
 
 def test_a_static_token_that_no_header_can_hold_is_an_auth_error(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
-    client = make_client(config(secret=SecretSource(value="a\nb"), token=True))
-    with pytest.raises(AuthError, match="characters that no bearer token has") as caught:
+    client = make_client(config(secret=SecretSource(value="a\nb", bearer=True), token=True))
+    with pytest.raises(AuthError, match="is no bearer token") as caught:
         client.get_session(ID)
     assert not api.calls
     assert "a\nb" not in str(caught.value)
 
 
-def test_nobody_logs_out_with_somebody_elses_token(
+def test_closing_does_not_log_out_with_a_token_of_someone_else(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
@@ -634,7 +635,7 @@ def test_closing_logs_out_once_where_the_api_can(
 
 
 @pytest.mark.usefixtures("logins")
-def test_nobody_logs_out_with_a_token_that_has_expired(
+def test_closing_does_not_log_out_with_an_expired_token(
     api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
 ) -> None:
     api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
@@ -658,7 +659,7 @@ def test_closing_does_not_fail_when_the_logout_does(
 
 
 @pytest.mark.usefixtures("logins")
-def test_closing_does_not_log_out_at_a_server_that_did_not_answer_last(
+def test_closing_does_not_log_out_at_a_server_that_did_not_respond_last(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     api.get(f"{ROOT}/RestoreSessions/{ID}", body=requests.ConnectionError())
@@ -669,7 +670,7 @@ def test_closing_does_not_log_out_at_a_server_that_did_not_answer_last(
     assert not asked(api, "/token/logout")
 
 
-def test_nothing_is_asked_after_closing(
+def test_nothing_is_requested_after_closing(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     client = make_client()
@@ -685,15 +686,14 @@ def test_nothing_is_asked_after_closing(
 def test_no_more_than_five_token_requests_a_minute_leave_the_exporter(
     api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
 ) -> None:
-    TokenWorld(api)
+    TokenWorld(api, expires_in=1)
     client = make_client()
     sent = []
     for _ in range(8):
         with client.poll(deadline=fake_time.now + 100):
             client.get_session(ID)
         sent.append(fake_time.now)
-        fake_time.now += 0.01
-        client._api._tokens._grant = None  # type: ignore[attr-defined]  # as if it had expired
+        fake_time.now += 0.9
     assert len(grants(api)) == 8
     assert all(later - earlier >= 60 for earlier, later in zip(sent, sent[5:], strict=False))
     assert all(later - earlier >= 1 for earlier, later in pairwise(sent))
@@ -702,13 +702,13 @@ def test_no_more_than_five_token_requests_a_minute_leave_the_exporter(
 def test_the_limit_of_token_requests_ends_a_poll_as_throttled_when_it_cannot_wait(
     api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
 ) -> None:
-    TokenWorld(api)
+    TokenWorld(api, expires_in=1)
     client = make_client()
     with client.poll(deadline=fake_time.now + 10):
         for _ in range(5):
             client.get_session(ID)
-            client._api._tokens._grant = None  # type: ignore[attr-defined]  # as if it had expired
-        with pytest.raises(ThrottledError, match="no more token requests"):
+            fake_time.now += 0.9
+        with pytest.raises(ThrottledError, match="token requests"):
             client.get_session(ID)
     assert len(grants(api)) == 5
 
