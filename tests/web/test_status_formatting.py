@@ -11,13 +11,13 @@ from exporter.web.status.formatting import (
     clock_time,
     counted,
     cut,
+    failure_reason,
     full_time,
     in_sentence,
     info_label,
     listed,
     precise_time,
-    reason_in_words,
-    type_in_words,
+    product_name,
 )
 
 
@@ -32,10 +32,10 @@ from exporter.web.status.formatting import (
     ],
 )
 def test_a_time_has_a_date_only_when_it_is_not_today(moment: datetime, text: str) -> None:
-    assert text == clock_time(moment, NOON)
+    assert clock_time(moment, NOON) == text
 
 
-def test_times_for_machines_and_the_date_of_the_page_are_whole() -> None:
+def test_times_for_machines_and_the_date_of_the_page_are_complete() -> None:
     moment = NOON + timedelta(microseconds=5)
     assert precise_time(moment) == "2026-11-24T12:00:00+00:00"
     assert full_time(moment) == "2026-11-24 12:00:00"
@@ -49,30 +49,30 @@ def test_numbers_of_things_agree_with_their_nouns() -> None:
     ]
 
 
-def test_names_are_listed_as_far_as_a_sentence_bears() -> None:
+def test_long_lists_of_names_are_shortened() -> None:
     assert listed(["a"]) == "a"
     assert listed(["a", "b"]) == "a and b"
     assert listed(["a", "b", "c"]) == "a, b and c"
     assert listed(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"
 
 
-def test_long_texts_are_cut() -> None:
+def test_long_texts_are_truncated() -> None:
     assert (cut("abcde", 5), cut("abcdef", 5)) == ("abcde", "abcd…")
 
 
-def test_a_name_in_a_sentence_neither_turns_nor_drowns_what_follows() -> None:
+def test_a_name_in_a_sentence_has_no_direction_marks_and_is_truncated() -> None:
     assert in_sentence("ev\u202eil\u2066") == "evil"
     assert len(in_sentence("x" * 500)) == 64
 
 
 def test_every_reason_has_words_of_its_own() -> None:
-    words = {reason_in_words(reason) for reason in Reason}
-    assert len(Reason) == len(words - {reason_in_words("a reason of tomorrow")})
-    assert reason_in_words(None) == reason_in_words("a reason of tomorrow")
+    words = {failure_reason(reason) for reason in Reason}
+    assert len(words - {failure_reason("a reason of tomorrow")}) == len(Reason)
+    assert failure_reason(None) == failure_reason("a reason of tomorrow")
 
 
-def test_every_type_is_called_by_its_product() -> None:
-    assert [type_in_words(one) for one in SessionType] == [
+def test_every_type_is_shown_as_its_product() -> None:
+    assert [product_name(one) for one in SessionType] == [
         "Exchange",
         "OneDrive",
         "SharePoint",

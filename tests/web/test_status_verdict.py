@@ -19,7 +19,7 @@ from exporter.web.status.verdict import (
 LONG = replace(RUNNING, started=NOON - timedelta(hours=51), duration_seconds=183_600.0)
 
 
-def said(shown: StatusPage) -> list[str]:
+def sentences(shown: StatusPage) -> list[str]:
     judged = verdict(shown)
     return [judged.headline.text, *(finding.text for finding in judged.also)]
 
@@ -28,7 +28,7 @@ def expiring(server: ServerCard, after: timedelta) -> ServerCard:
     return replace(server, certificate_not_after=NOON + after)
 
 
-def test_all_is_well_when_there_is_nothing_to_say() -> None:
+def test_all_is_well_when_there_is_no_finding() -> None:
     judged = verdict(page(HQ, running=(RUNNING,), running_total=1))
     assert (
         judged.headline.level,
@@ -52,7 +52,7 @@ def test_all_is_well_when_there_is_nothing_to_say() -> None:
         (
             page(replace(HQ, sessions_stale=7)),
             Level.BAD,
-            "What is known of 7 sessions of hq is too old to be shown.",
+            "Data for 7 sessions of hq is stale and hidden.",
         ),
         (
             page(HQ, recent_failures=(FAILURE,)),
@@ -91,14 +91,14 @@ def test_all_is_well_when_there_is_nothing_to_say() -> None:
         ),
     ],
 )
-def test_each_trouble_has_its_sentence(shown: StatusPage, level: Level, text: str) -> None:
+def test_each_finding_has_its_sentence(shown: StatusPage, level: Level, text: str) -> None:
     judged = verdict(shown)
-    assert (level, text, ()) == (judged.headline.level, judged.headline.text, judged.also)
+    assert (judged.headline.level, judged.headline.text, judged.also) == (level, text, ())
 
 
 def test_the_worst_comes_first_and_nothing_is_left_out() -> None:
     shown = page(expiring(HQ, timedelta(days=3)), UNPOLLED, DOWN, recent_failures=(FAILURE,))
-    assert said(shown) == [
+    assert sentences(shown) == [
         "lab is down: it cannot be reached.",
         "A restore of fabrikam.example failed 3 h ago.",
         "The certificate of hq expires in 3 d.",
@@ -106,7 +106,7 @@ def test_the_worst_comes_first_and_nothing_is_left_out() -> None:
     ]
 
 
-def test_every_finding_leads_to_where_the_page_tells_more() -> None:
+def test_every_finding_links_to_its_details() -> None:
     shown = page(
         DOWN, recent_failures=(FAILURE,), running=(LONG,), running_total=1, long_running_total=1
     )
@@ -118,33 +118,35 @@ def test_every_finding_leads_to_where_the_page_tells_more() -> None:
     ]
 
 
-def test_certificates_of_several_servers_are_one_matter() -> None:
+def test_certificates_of_several_servers_are_one_finding() -> None:
     lab = replace(HQ, name="lab")
     soon, sooner, past = timedelta(days=9), timedelta(days=2), timedelta(days=-2)
-    assert said(page(expiring(HQ, soon), expiring(lab, sooner))) == [
+    assert sentences(page(expiring(HQ, soon), expiring(lab, sooner))) == [
         "The certificates of hq and lab expire soon, the first in 2 d."
     ]
-    assert said(page(expiring(HQ, past), expiring(lab, past))) == [
+    assert sentences(page(expiring(HQ, past), expiring(lab, past))) == [
         "The certificates of hq and lab have expired."
     ]
 
 
-def test_a_certificate_that_is_good_for_long_is_no_news() -> None:
-    assert said(page(expiring(HQ, timedelta(days=31)))) == ["All is well."]
+def test_a_certificate_that_is_valid_for_long_is_no_finding() -> None:
+    assert sentences(page(expiring(HQ, timedelta(days=31)))) == ["All is well."]
 
 
-def test_no_sessions_are_only_claimed_of_servers_that_answer() -> None:
+def test_only_servers_with_data_are_said_to_have_no_sessions() -> None:
     assert nothing_running(page(HQ)) == "No restore session is running."
     assert (
         nothing_running(page(HQ, DOWN, UNPOLLED))
-        == "No restore session is running on the servers that answer; of lab and new nothing is known."
+        == "No restore session is running, not counting lab and new: no data."
     )
-    assert nothing_finished(page(DOWN, UNPOLLED)) == "Not known: no server answers."
-    assert nothing_running(page(UNPOLLED)) == "Not known yet: no server has been polled."
-    assert nothing_finished(page(HQ)).startswith("No restore session has finished,")
+    assert nothing_finished(page(DOWN, UNPOLLED)) == "Unknown: no server responds."
+    assert nothing_running(page(UNPOLLED)) == "Unknown: no server has been polled yet."
+    assert (
+        nothing_finished(page(HQ)) == "No restore session has finished within the lookback period."
+    )
 
 
-def test_a_server_that_has_just_gone_down_still_vouches_for_what_it_said() -> None:
+def test_the_data_of_a_server_that_has_just_gone_down_still_counts() -> None:
     just_now = replace(DOWN, last_success=NOON - timedelta(seconds=100))
     assert servers_without_data(page(just_now)) == ()
     assert servers_without_data(page(replace(DOWN, data_age_seconds=170.0))) == ()
@@ -153,5 +155,5 @@ def test_a_server_that_has_just_gone_down_still_vouches_for_what_it_said() -> No
 
 def test_names_in_the_verdict_are_harmless() -> None:
     shown = page(replace(DOWN, name="l\u202eab" + "x" * 100))
-    assert said(shown)[0].startswith("lab")
-    assert len(said(shown)[0]) < 110
+    assert sentences(shown)[0].startswith("lab")
+    assert len(sentences(shown)[0]) < 110

@@ -1,9 +1,8 @@
-"""The status page: the values it shows, what it makes of them, and how it draws that."""
+"""The status page: its data, the verdict on them, and the HTML."""
 
 from exporter.web.status.page import FailedRestore, ServerCard, SessionRow, StatusPage
-from exporter.web.status.style import STYLE_SOURCE
+from exporter.web.status.rendering import STYLE_SOURCE, StatusPageCache
 from exporter.web.status.verdict import LONG_RUNNING_SECONDS, RECENT_SECONDS
-from exporter.web.status.view import StatusPageCache
 
 __all__ = [
     "LONG_RUNNING_SECONDS",

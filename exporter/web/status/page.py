@@ -1,4 +1,4 @@
-"""What the status page shows, as plain values that a service fills in."""
+"""The data of the status page, as plain values that the service fills in."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ class SessionRow:
     type: str
     state: str
     result: str | None
-    """None while it runs."""
+    """None while running."""
     started: datetime
     ended: datetime | None
-    """None: not ended, or nobody knows when."""
+    """None: still running, or unknown."""
     duration_seconds: float | None
-    """Until now while it runs; None: not known."""
+    """Up to now while running; None: unknown."""
     info: tuple[str, ...] = ()
-    """The values of `StatusPage.info_labels`."""
+    """The values of `StatusPage.info_labels`, in their order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerCard:
-    """One VB365 server: its health, and how old what is known of it is."""
+    """One VB365 server: its health and the age of its data."""
 
     name: str
     up: bool | None
-    """Whether the last poll got everything; None: not polled yet."""
+    """Whether the last poll succeeded; None: not polled yet."""
     since: datetime | None
-    """Since when it is up, or down."""
+    """When it went up, or down."""
     reason: str | None
     """Why the last poll failed: a `reason` of `vb365_poll_failures_total`."""
     detail: str | None
-    """What exactly happened then."""
+    """The error message of that poll."""
     version: str | None
     api_version: str | None
     tls_verified: bool
@@ -48,12 +48,12 @@ class ServerCard:
     last_poll: datetime | None
     last_success: datetime | None
     data_age_seconds: float | None
-    """Since the oldest of what is shown was confirmed; None: nothing is shown."""
+    """Time since the oldest data shown was confirmed; None: no data is shown."""
     poll_interval_seconds: float
     stale_after_seconds: float
     sessions_known: int
     sessions_stale: int = 0
-    """Not shown any more, because nothing has confirmed them for `stale_after_seconds`."""
+    """Hidden, because they have not been confirmed for `stale_after_seconds`."""
     sessions_without_series: int = 0
     sessions_not_kept: int = 0
 
@@ -69,21 +69,21 @@ class FailedRestore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusPage:
-    """Everything the status page shows. Times are aware and in UTC."""
+    """All data of the status page. Times are aware and in UTC."""
 
     version: str
     generated: datetime
     servers: tuple[ServerCard, ...]
     running: tuple[SessionRow, ...] = ()
-    """The longest-running first; at least as many as are shown, not necessarily all."""
+    """Longest-running first; at least as many as are shown, not necessarily all."""
     running_total: int = 0
     long_running_total: int = 0
-    """How many have been open for `LONG_RUNNING_SECONDS`."""
+    """Sessions that have been open for at least `LONG_RUNNING_SECONDS`."""
     finished: tuple[SessionRow, ...] = ()
-    """The last to end first; at least as many as are shown, not necessarily all."""
+    """Latest first; at least as many as are shown, not necessarily all."""
     finished_totals: tuple[tuple[str, int], ...] = ()
-    """How many of all that is known ended with which result."""
+    """Known finished sessions by result."""
     recent_failures: tuple[FailedRestore, ...] = ()
-    """The organizations of which a restore failed within `RECENT_SECONDS`, newest first."""
+    """Organizations with a restore that failed within `RECENT_SECONDS`, newest first."""
     info_labels: tuple[str, ...] = ()
-    """The personal data that the configuration allows to show: fields of a session."""
+    """Session fields with personal data that the configuration allows to show."""

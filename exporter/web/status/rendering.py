@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import hashlib
+import time
+from collections.abc import Callable
 from datetime import datetime
-from typing import Final
+from importlib import resources
 
 import jinja2
+from markupsafe import Markup
 
 from exporter.text import human_duration
 from exporter.web.status import formatting
 from exporter.web.status.page import SessionRow, StatusPage
-from exporter.web.status.style import STYLE, template
 from exporter.web.status.timeline import timeline
 from exporter.web.status.verdict import (
     LONG_RUNNING_SECONDS,
@@ -21,39 +26,88 @@ from exporter.web.status.verdict import (
     verdict,
 )
 
-__all__ = ["render_status"]
+__all__ = ["STYLE_SOURCE", "StatusPageCache", "render_status"]
 
-_SHOWN_SERVERS: Final = 16
-_SHOWN_SESSIONS: Final = 20
-_SHOWN_FAILURES: Final = 12
-# Personal data of one row; shared by its columns, so that a page with all of them stays small.
-_INFO_CHARACTERS: Final = 160
-_REFRESH_SECONDS: Final = (10, 60)
+_MAX_SERVERS = 16
+_MAX_SESSIONS = 20
+_MAX_FAILURES = 12
+# Personal data of one row; divided among its columns, so that a page with all of them stays small.
+_INFO_CHARACTERS = 160
+_MIN_REFRESH_SECONDS, _MAX_REFRESH_SECONDS = 10, 60
+_CACHE_SECONDS = 1.0
+
+
+def _read_template(name: str) -> str:
+    return resources.files("exporter.web").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+_STYLE = Markup(_read_template("status.css"))  # noqa: S704 - our own file, no value goes into it
+
+STYLE_SOURCE = (
+    f"'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode('ascii')}'"
+)
+"""The style sheet as a source for the Content-Security-Policy: no other one applies."""
+
+
+class StatusPageCache:
+    """Renders the page at most once a second, in a worker thread: the event loop goes on serving scrapes.
+
+    Args:
+        read: returns the data of the page; called in that thread, never twice at once.
+        telemetry_path: the path of the metrics.
+        monotonic: the clock of the cache.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], StatusPage],
+        *,
+        telemetry_path: str,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._read = read
+        self._telemetry_path = telemetry_path
+        self._monotonic = monotonic
+        self._rendering = asyncio.Lock()
+        self._rendered: dict[bool, tuple[float, str]] = {}
+
+    async def html(self, *, paused: bool) -> str:
+        """Return the page, no older than a second; `paused` as in `render_status`."""
+        async with self._rendering:
+            rendered_at, html = self._rendered.get(paused, (None, ""))
+            if rendered_at is None or self._monotonic() - rendered_at >= _CACHE_SECONDS:
+                rendered_at = self._monotonic()
+                html = await asyncio.to_thread(self._render, paused=paused)
+                self._rendered[paused] = (rendered_at, html)
+            return html
+
+    def _render(self, *, paused: bool) -> str:
+        return render_status(self._read(), telemetry_path=self._telemetry_path, paused=paused)
 
 
 def render_status(page: StatusPage, *, telemetry_path: str, paused: bool = False) -> str:
     """Render the page.
 
     Args:
-        page: what is shown; of long lists a part, and how much is left out.
-        telemetry_path: where the metrics are.
-        paused: whether the page stays as it is instead of renewing itself.
+        page: the data; of long lists only the first entries are shown, and the number of the others.
+        telemetry_path: the path of the metrics.
+        paused: whether the page stays as it is instead of refreshing itself.
     """
-    running, finished = page.running[:_SHOWN_SESSIONS], page.finished[:_SHOWN_SESSIONS]
-    trouble_first = sorted(
+    running, finished = page.running[:_MAX_SESSIONS], page.finished[:_MAX_SESSIONS]
+    down_first = sorted(
         page.servers, key=lambda server: (server.up is not False, server.up is not None)
     )
     return _TEMPLATE.render(
         page=page,
         verdict=verdict(page),
-        servers=trouble_first[:_SHOWN_SERVERS],
-        servers_left_out=len(page.servers) - len(trouble_first[:_SHOWN_SERVERS]),
+        servers=down_first[:_MAX_SERVERS],
+        servers_left_out=max(0, len(down_first) - _MAX_SERVERS),
         running=running,
         finished=finished,
-        # Totals rest on complete lists alone; before the first of those there may be more sessions than they say.
+        # Totals come from complete lists only; before the first of those there may be more sessions.
         finished_total=max(sum(count for _, count in page.finished_totals), len(page.finished)),
-        failures=page.recent_failures[:_SHOWN_FAILURES],
-        silent=servers_without_data(page),
+        failures=page.recent_failures[:_MAX_FAILURES],
+        without_data=servers_without_data(page),
         nothing_running=nothing_running(page),
         nothing_finished=nothing_finished(page),
         timeline=timeline(page),
@@ -61,18 +115,19 @@ def render_status(page: StatusPage, *, telemetry_path: str, paused: bool = False
         paused=paused,
         refresh_seconds=_refresh_seconds(page),
         info_characters=_INFO_CHARACTERS // max(1, len(page.info_labels)),
-        style=STYLE,
+        style=_STYLE,
     ).lstrip()
 
 
 def _refresh_seconds(page: StatusPage) -> int:
-    """How often the page renews itself: as often as there is something new, within reason."""
-    least, most = _REFRESH_SECONDS
-    return round(max(least, min([most, *(one.poll_interval_seconds for one in page.servers)])))
+    """Return the shortest poll interval, within bounds: more often there is nothing new."""
+    shortest = min(
+        (one.poll_interval_seconds for one in page.servers), default=_MAX_REFRESH_SECONDS
+    )
+    return round(max(_MIN_REFRESH_SECONDS, min(_MAX_REFRESH_SECONDS, shortest)))
 
 
-def _is_long(row: SessionRow) -> bool:
-    """Tell whether a running session was probably forgotten."""
+def _is_long_running(row: SessionRow) -> bool:
     return (row.duration_seconds or 0.0) >= LONG_RUNNING_SECONDS
 
 
@@ -85,7 +140,7 @@ def _environment() -> jinja2.Environment:
         autoescape=True,
         auto_reload=False,
         keep_trailing_newline=True,
-        loader=jinja2.FunctionLoader(template),
+        loader=jinja2.FunctionLoader(_read_template),
         lstrip_blocks=True,
         trim_blocks=True,
         undefined=jinja2.StrictUndefined,
@@ -98,15 +153,15 @@ def _environment() -> jinja2.Environment:
         heading=formatting.info_label,
         precise=formatting.precise_time,
         number="{:,}".format,
-        product=formatting.type_in_words,
-        reason=formatting.reason_in_words,
+        product=formatting.product_name,
+        reason=formatting.failure_reason,
         since=_seconds_since,
     )
-    environment.tests["long_running"] = _is_long
+    environment.tests["long_running"] = _is_long_running
     environment.globals.update(
         certificate_level=certificate_level, counted=formatting.counted, listed=formatting.listed
     )
     return environment
 
 
-_TEMPLATE: Final = _environment().get_template("status.html")
+_TEMPLATE = _environment().get_template("status.html")

@@ -1,4 +1,4 @@
-"""Whether everything is fine, in words: the first thing the status page says."""
+"""The verdict of the status page: whether all is well, and if not, why."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
 
 from exporter.text import human_duration
 from exporter.web.status.formatting import (
     counted,
+    failure_reason,
     in_sentence,
     listed,
-    reason_in_words,
 )
 from exporter.web.status.page import ServerCard, StatusPage
 
@@ -30,17 +29,17 @@ __all__ = [
     "verdict",
 ]
 
-LONG_RUNNING_SECONDS: Final = 86_400.0
-"""A session that has been open for so long was probably forgotten."""
+LONG_RUNNING_SECONDS = 86_400.0
+"""A session open for this long was probably forgotten."""
 
-RECENT_SECONDS: Final = 86_400.0
-"""A failed restore is news for so long."""
+RECENT_SECONDS = 86_400.0
+"""For how long a failed restore is reported."""
 
-_CERTIFICATE_SECONDS: Final = 30 * 86_400
+_CERTIFICATE_WARNING_SECONDS = 30 * 86_400
 
 
 class Level(StrEnum):
-    """How serious something is, the most serious first."""
+    """How serious a finding is, the most serious first."""
 
     BAD = "bad"
     WARN = "warn"
@@ -50,24 +49,24 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Something that an operator should know, as one sentence."""
+    """Something an operator should know, as one sentence."""
 
     level: Level
     text: str
     anchor: str = ""
-    """Where the page tells more."""
+    """The part of the page with the details."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What matters most, and what matters too."""
+    """The most serious finding, and the others."""
 
     headline: Finding
     also: tuple[Finding, ...]
 
 
 def verdict(page: StatusPage) -> Verdict:
-    """Judge the whole page."""
+    """Return the verdict on the whole page."""
     findings = [
         *_down(page),
         *_waiting(page),
@@ -91,7 +90,7 @@ def _down(page: StatusPage) -> Iterator[Finding]:
         return
     names = listed([in_sentence(server.name) for server in down])
     if len(down) == 1:
-        text = f"{names} is down: {reason_in_words(down[0].reason)}."
+        text = f"{names} is down: {failure_reason(down[0].reason)}."
     elif len(down) == len(page.servers):
         text = f"All {len(down)} servers are down."
     else:
@@ -112,7 +111,7 @@ def _stale(page: StatusPage) -> Iterator[Finding]:
     if stale:
         sessions = counted(sum(server.sessions_stale for server in stale), "session")
         names = listed([in_sentence(server.name) for server in stale])
-        text = f"What is known of {sessions} of {names} is too old to be shown."
+        text = f"Data for {sessions} of {names} is stale and hidden."
         yield Finding(level=Level.BAD, text=text, anchor="servers")
 
 
@@ -146,39 +145,39 @@ def _certificates(page: StatusPage) -> Iterator[Finding]:
         for level in (Level.BAD, Level.WARN)
     )
     if expired:
-        text = f"{_of_certificates(expired, 'has', 'have')} expired."
+        text = f"{_certificates_of(expired, 'has', 'have')} expired."
         yield Finding(level=Level.BAD, text=text, anchor="servers")
     if expiring:
         first = min(one.certificate_not_after for one in expiring if one.certificate_not_after)
         left = human_duration((first - page.generated).total_seconds())
         when = f"in {left}" if len(expiring) == 1 else f"soon, the first in {left}"
-        text = f"{_of_certificates(expiring, 'expires', 'expire')} {when}."
+        text = f"{_certificates_of(expiring, 'expires', 'expire')} {when}."
         yield Finding(level=Level.WARN, text=text, anchor="servers")
 
 
-def _of_certificates(servers: Sequence[ServerCard], verb: str, verb_of_many: str) -> str:
+def _certificates_of(servers: Sequence[ServerCard], verb: str, plural_verb: str) -> str:
     names = listed([in_sentence(server.name) for server in servers])
     if len(servers) == 1:
         return f"The certificate of {names} {verb}"
-    return f"The certificates of {names} {verb_of_many}"
+    return f"The certificates of {names} {plural_verb}"
 
 
 def certificate_level(server: ServerCard, now: datetime) -> Level:
-    """Tell whether a server's certificate has expired (bad), will soon (warn), or is no news (good)."""
+    """Return whether a server's certificate has expired (bad), expires soon (warn) or neither (good)."""
     if server.certificate_not_after is None:
         return Level.GOOD
     left_seconds = (server.certificate_not_after - now).total_seconds()
     if left_seconds <= 0:
         return Level.BAD
-    return Level.WARN if left_seconds <= _CERTIFICATE_SECONDS else Level.GOOD
+    return Level.WARN if left_seconds <= _CERTIFICATE_WARNING_SECONDS else Level.GOOD
 
 
 def servers_without_data(page: StatusPage) -> tuple[str, ...]:
-    """The servers of whose sessions nothing may be said, not even that there are none."""
-    return tuple(in_sentence(server.name) for server in page.servers if _silent(server, page))
+    """Return the servers without current data: not even the absence of sessions is known."""
+    return tuple(in_sentence(server.name) for server in page.servers if _lacks_data(server, page))
 
 
-def _silent(server: ServerCard, page: StatusPage) -> bool:
+def _lacks_data(server: ServerCard, page: StatusPage) -> bool:
     if server.up or server.data_age_seconds is not None:
         return False
     if server.last_success is None:
@@ -187,21 +186,21 @@ def _silent(server: ServerCard, page: StatusPage) -> bool:
 
 
 def nothing_running(page: StatusPage) -> str:
-    """What stands in the place of running sessions when there are none."""
+    """Return the text shown instead of an empty table of running sessions."""
     return _nothing(page, "No restore session is running")
 
 
 def nothing_finished(page: StatusPage) -> str:
-    """What stands in the place of finished sessions when there are none."""
-    return _nothing(page, "No restore session has finished, as far back as lookback goes")
+    """Return the text shown instead of an empty table of finished sessions."""
+    return _nothing(page, "No restore session has finished within the lookback period")
 
 
 def _nothing(page: StatusPage, sentence: str) -> str:
-    silent = servers_without_data(page)
-    if not silent:
+    without_data = servers_without_data(page)
+    if not without_data:
         return f"{sentence}."
-    if len(silent) < len(page.servers):
-        return f"{sentence} on the servers that answer; of {listed(silent)} nothing is known."
+    if len(without_data) < len(page.servers):
+        return f"{sentence}, not counting {listed(without_data)}: no data."
     if all(server.up is None for server in page.servers):
-        return "Not known yet: no server has been polled."
-    return "Not known: no server answers."
+        return "Unknown: no server has been polled yet."
+    return "Unknown: no server responds."

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
+import threading
 from dataclasses import replace
 from datetime import timedelta
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from web.status_pages import DOWN, FAILURE, FINISHED, HQ, RUNNING, UNPOLLED, page
 from web.support import NOON, FakeBackend, request
 
-from exporter.web.status import STYLE_SOURCE, ServerCard, StatusPage
+from exporter.web.status import STYLE_SOURCE, ServerCard, StatusPage, StatusPageCache
 from exporter.web.status.rendering import render_status
 
 if TYPE_CHECKING:
@@ -115,38 +118,37 @@ def test_a_server_that_is_down_says_since_when_and_why() -> None:
         "list: no connection to lab:4443: Connection refused "
         "Last success 46 min ago 11:14:00 Last poll 12 s ago 11:59:48 Data shown none" in text
     )
-    assert "Running not known" in text
-    assert "Not known: no server answers." in text
+    assert "Running unknown" in text
+    assert "Unknown: no server responds." in text
 
 
-def test_a_server_that_was_not_polled_yet_claims_nothing() -> None:
+def test_of_a_server_not_yet_polled_nothing_is_claimed() -> None:
     text = text_of(page(UNPOLLED))
     assert "new not polled yet The first poll is under way. Certificate not seen yet" in text
-    assert "Running not known Finished not known" in text
-    assert "Not known yet: no server has been polled." in text
+    assert "Running unknown Finished unknown" in text
+    assert "Unknown: no server has been polled yet." in text
 
 
-def test_totals_say_which_servers_they_leave_out() -> None:
+def test_totals_name_the_servers_without_data() -> None:
     text = text_of(page(HQ, DOWN))
-    assert "Running 0 Finished 0 Not counting lab, of which nothing is known." in text
+    assert "Running 0 Finished 0 Not counting lab: no data." in text
 
 
-def test_what_is_too_old_to_be_shown_is_told() -> None:
+def test_stale_sessions_are_counted() -> None:
     text = text_of(page(replace(DOWN, sessions_stale=12)))
-    assert "12 sessions not shown: nothing has confirmed them for 3 min." in text
+    assert "12 sessions hidden: not confirmed for 3 min." in text
 
 
-def test_what_limits_leave_out_is_told() -> None:
+def test_sessions_without_series_or_evicted_are_counted() -> None:
     limited = replace(
         HQ, sessions_known=12_000, sessions_without_series=11_000, sessions_not_kept=5
     )
-    assert (
-        "Sessions 12,000 11,000 only counted (max_series) 5 more left out (max_sessions)"
-        in text_of(page(limited))
+    assert "Sessions 12,000 11,000 only counted (max_series) 5 evicted (max_sessions)" in text_of(
+        page(limited)
     )
 
 
-def test_certificates_in_question_are_told_in_words() -> None:
+def test_unverified_and_expiring_certificates_are_described() -> None:
     unverified = replace(HQ, tls_verified=False)
     soon = replace(HQ, certificate_not_after=NOON + timedelta(days=3))
     expired = replace(HQ, certificate_not_after=NOON - timedelta(days=3))
@@ -155,10 +157,10 @@ def test_certificates_in_question_are_told_in_words() -> None:
     assert "Certificate verified expired 21 Nov 12:00" in text_of(page(expired))
 
 
-def test_servers_in_trouble_come_first() -> None:
+def test_servers_that_are_down_come_first() -> None:
     html = render(page(HQ, UNPOLLED, DOWN, replace(HQ, name="far")))
     places = [html.index(f"<bdi>{name}</bdi> ") for name in ("lab", "new", "hq", "far")]
-    assert sorted(places) == places
+    assert places == sorted(places)
 
 
 def test_running_sessions_are_shown_with_how_long_they_have_been_open() -> None:
@@ -222,12 +224,15 @@ def test_long_lists_say_what_they_leave_out() -> None:
         ),
     )
     text = text_of(shown)
-    assert "The 20 that have been open longest, of 1,234" in text
+    assert "The 20 open longest, of 1,234" in text
     assert "The last 20 of 4,500" in text
-    assert "14 more servers not shown" in text
+    assert (
+        "14 more servers not shown: those that are down come first. The metrics include all of them."
+        in text
+    )
     assert "3 more organizations." in text
-    assert "1,174 more running sessions not drawn, opened after those that are." in text
-    assert "Of the finished sessions only the last 160 are drawn." in text
+    assert "1,174 more running sessions not drawn, all of them opened later." in text
+    assert "Only the last 160 finished sessions are drawn." in text
 
 
 def test_totals_of_an_unfinished_first_look_do_not_contradict_the_table() -> None:
@@ -238,12 +243,12 @@ def test_totals_of_an_unfinished_first_look_do_not_contradict_the_table() -> Non
 def test_empty_lists_say_so() -> None:
     text = text_of(page(HQ))
     assert "Running now No restore session is running." in text
-    assert "Last finished No restore session has finished, as far back as lookback goes." in text
+    assert "Last finished No restore session has finished within the lookback period." in text
     assert "Timeline" not in text
-    assert "No server is polled by this instance." in text_of(page())
+    assert "This instance polls no server." in text_of(page())
 
 
-def test_the_timeline_is_drawn_and_told_in_words() -> None:
+def test_the_timeline_is_drawn_and_described() -> None:
     html = render(BUSY)
     reader = Reader(html)
     assert "The last 15 minutes, since 11:45:00 UTC running Success Warning Failed" in reader.text
@@ -259,8 +264,8 @@ def test_every_result_has_a_shape_of_its_own() -> None:
     legend = html.partition('class="legend"')[2].partition("</ul>")[0]
     marks = html.partition('class="lanes"')[2].partition("</ol>")[0]
     shapes = {"good", "warn", "bad", "busy", "unknown"}
-    assert shapes == {shape for shape in shapes if f'href="#{shape}"' in legend}
-    assert shapes == {shape for shape in shapes if f'<use href="#{shape}" x=' in marks}
+    assert {shape for shape in shapes if f'href="#{shape}"' in legend} == shapes
+    assert {shape for shape in shapes if f'<use href="#{shape}" x=' in marks} == shapes
 
 
 def test_personal_data_is_shown_under_its_names() -> None:
@@ -306,19 +311,19 @@ def test_every_reference_inside_the_page_leads_somewhere() -> None:
             )
         )
     )
-    assert set() == reader.references - set(reader.ids)
+    assert reader.references - set(reader.ids) == set()
     assert len(set(reader.ids)) == len(reader.ids)
 
 
-def test_the_page_renews_itself_and_can_be_told_not_to() -> None:
-    renewing, paused = render(BUSY), render(BUSY, paused=True)
-    assert '<meta http-equiv="refresh" content="60">' in renewing
-    assert "Renewed every 60 s. Pause" in Reader(renewing).text
+def test_the_page_refreshes_itself_unless_paused() -> None:
+    refreshing, paused = render(BUSY), render(BUSY, paused=True)
+    assert '<meta http-equiv="refresh" content="60">' in refreshing
+    assert "Refreshes every 60 s. Pause" in Reader(refreshing).text
     assert "http-equiv" not in paused
-    assert "This page stays as it is. Renew it every 60 s" in Reader(paused).text
+    assert "Paused. Refresh every 60 s" in Reader(paused).text
 
 
-def test_the_page_renews_itself_about_as_often_as_servers_are_polled() -> None:
+def test_the_page_refreshes_itself_about_as_often_as_servers_are_polled() -> None:
     def every(*seconds: float) -> str:
         servers = [replace(HQ, poll_interval_seconds=each) for each in seconds]
         return render(page(*servers)).partition('"refresh" content="')[2].partition('"')[0]
@@ -326,7 +331,7 @@ def test_the_page_renews_itself_about_as_often_as_servers_are_polled() -> None:
     assert [every(2.0), every(600.0, 30.0), every(600.0), every()] == ["10", "30", "60", "60"]
 
 
-def test_paused_is_asked_for_by_the_address(serve: Callable[..., WebServer]) -> None:
+def test_the_query_pauses_the_page(serve: Callable[..., WebServer]) -> None:
     server = serve(FakeBackend())
     assert 'http-equiv="refresh"' in request(server, "/").text
     assert 'http-equiv="refresh"' not in request(server, "/?pause").text
@@ -364,11 +369,11 @@ def test_hostile_values_are_text() -> None:
     )
     reader, plain = Reader(render(shown)), Reader(render(harmless))
     assert reader.words.count(HOSTILE) > 15
-    assert (plain.tags, plain.attributes) == (reader.tags, reader.attributes)
+    assert (reader.tags, reader.attributes) == (plain.tags, plain.attributes)
     assert "<script" not in render(shown)
 
 
-def test_values_that_utf_8_cannot_hold_do_not_break_the_page(
+def test_values_that_utf_8_cannot_encode_do_not_break_the_page(
     serve: Callable[..., WebServer],
 ) -> None:
     strange = page(replace(HQ, name="a\ud800\x00\u202eb"))
@@ -419,3 +424,77 @@ def test_the_largest_page_is_small() -> None:
         info_labels=EVERY_INFO_LABEL,
     )
     assert len(render(shown).encode()) < 200_000
+
+
+class Source:
+    """Returns pages, and records the thread of each call."""
+
+    def __init__(self) -> None:
+        self.threads: list[str] = []
+        self.error: Exception | None = None
+
+    def __call__(self) -> StatusPage:
+        self.threads.append(threading.current_thread().name)
+        if self.error is not None:
+            raise self.error
+        return page(HQ)
+
+
+class Clock:
+    """A clock that stands still."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_the_page_is_rendered_at_most_once_a_second_however_many_requests_there_are() -> None:
+    source, clock = Source(), Clock()
+
+    async def scenario() -> None:
+        cache = StatusPageCache(source, telemetry_path="/metrics", monotonic=clock)
+        first = await asyncio.gather(*(cache.html(paused=False) for _ in range(20)))
+        assert (len(set(first)), len(source.threads)) == (1, 1)
+        clock.seconds = 0.99
+        await cache.html(paused=False)
+        assert len(source.threads) == 1
+        clock.seconds = 1.0
+        await cache.html(paused=False)
+        assert len(source.threads) == 2
+
+    asyncio.run(scenario())
+
+
+def test_the_page_is_rendered_in_another_thread_than_scrapes_are_served() -> None:
+    source = Source()
+
+    async def scenario() -> None:
+        await StatusPageCache(source, telemetry_path="/metrics").html(paused=False)
+
+    asyncio.run(scenario())
+    assert threading.current_thread().name not in source.threads
+
+
+def test_a_paused_page_is_cached_apart_from_one_that_refreshes_itself() -> None:
+    async def scenario() -> tuple[str, str]:
+        cache = StatusPageCache(Source(), telemetry_path="/metrics", monotonic=Clock())
+        return await cache.html(paused=False), await cache.html(paused=True)
+
+    refreshing, paused = asyncio.run(scenario())
+    assert ('http-equiv="refresh"' in refreshing, 'http-equiv="refresh"' in paused) == (True, False)
+
+
+def test_an_error_is_not_cached() -> None:
+    source = Source()
+
+    async def scenario() -> str:
+        cache = StatusPageCache(source, telemetry_path="/metrics", monotonic=Clock())
+        source.error = ValueError("broken")
+        with pytest.raises(ValueError, match="broken"):
+            await cache.html(paused=False)
+        source.error = None
+        return await cache.html(paused=False)
+
+    assert asyncio.run(scenario()).startswith("<!DOCTYPE html>")
