@@ -13,9 +13,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from exporter.config.files import LoadContext
-from exporter.config.model import Block, Config, Derived
+from exporter.config.model import Block, Config, is_derived
 from exporter.config.problems import ConfigError, Location, Problem, ProblemCollector, dotted
 from exporter.config.resolve import resolve
+from exporter.config.types import NO_VALUE
 from exporter.config.unused import unused_settings
 from exporter.config.yaml_file import parse_document, read_document
 
@@ -99,7 +100,7 @@ def validate_blocks(
     try:
         return model.model_validate(document, context=context)
     except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False)
+        details = error.errors(include_url=False)
     keys = tuple(keys_below(model))
     unknown = [detail["loc"] for detail in details if detail["type"] == "extra_forbidden"]
     problems.invalid |= {detail["loc"] for detail in details}
@@ -121,6 +122,8 @@ def _message(detail: ErrorDetails, keys: _Keys) -> str:
             return "must be a mapping (key: value)"
         case "tuple_type":
             return "must be a list (- value)"
+        case "literal_error" if detail["input"] is None:
+            return NO_VALUE
         case "literal_error":
             return "must be " + str(context["expected"]).replace("'", "")
     return str(context.get("error", "is not valid"))
@@ -174,7 +177,7 @@ def _without_invalid(value: object, location: Location, invalid: set[Location]) 
 def keys_below(block: type[Block], place: str = "") -> Iterator[tuple[str, str]]:
     """Yield every key with the place of its block, such as `("servers[].auth", "token")`."""
     for key, field in block.model_fields.items():
-        if any(isinstance(annotation, Derived) for annotation in field.metadata):
+        if is_derived(field):
             continue
         yield place, key
         dots = f"{place}.{key}" if place else key

@@ -17,6 +17,7 @@ from pydantic import (
     field_serializer,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticKnownError, PydanticOmit, core_schema
 
 from exporter.config.problems import Problem
@@ -49,6 +50,7 @@ __all__ = [
     "SessionsConfig",
     "TLSConfig",
     "default_stale_after",
+    "is_derived",
     "masked_yaml",
 ]
 
@@ -86,7 +88,9 @@ class Block(BaseModel):
         blank = {
             key
             for key, field in cls.model_fields.items()
-            if isinstance(field.default, Block | tuple) and value.get(key, field) is None
+            if isinstance(field.default, Block | tuple)
+            and not is_derived(field)
+            and value.get(key, field) is None
         }
         return {key: inner for key, inner in value.items() if key not in blank}
 
@@ -108,6 +112,11 @@ class Derived:
         self, _schema: CoreSchema, _handler: GetJsonSchemaHandler
     ) -> dict[str, object]:
         raise PydanticOmit
+
+
+def is_derived(field: FieldInfo) -> bool:
+    """Return whether the file cannot have the key."""
+    return any(isinstance(annotation, Derived) for annotation in field.metadata)
 
 
 def _key(default: object, description: str, **schema: JsonValue) -> Any:

@@ -82,7 +82,9 @@ def _check_names(servers: Iterable[ServerConfig], problems: ProblemCollector) ->
     first: dict[str, int] = {}
     for index, server in enumerate(servers):
         location = ("servers", index, "name")
-        name = "" if problems.is_invalid(location) else _name(server)
+        # A misspelt key that was meant to be the name leaves it open.
+        is_known = bool(server.name) or not problems.is_invalid(location)
+        name = _name(server) if is_known else ""
         if name and first.setdefault(name, index) != index:
             origin = "" if server.name else ", taken from url"
             message = f'duplicate name "{name}"{origin}; servers[{first[name]}] has it already'

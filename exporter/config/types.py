@@ -21,6 +21,7 @@ from exporter.config.files import LoadContext
 from exporter.config.secrets import SecretSource, SecretUrl
 
 __all__ = [
+    "NO_VALUE",
     "Reader",
     "duration",
     "environment_name",
@@ -36,6 +37,8 @@ __all__ = [
     "url_of_server",
     "whole_number",
 ]
+
+NO_VALUE = "has no value; give it one or remove the key"
 
 _MAX_TEXT = 4096
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
@@ -281,4 +284,4 @@ def _read_text(value: object) -> str:
 
 def _require_value(value: object) -> None:
     if value is None:
-        raise ValueError("has no value; give it one or remove the key")
+        raise ValueError(NO_VALUE)

@@ -107,6 +107,7 @@ def test_a_file_that_is_no_configuration_at_all_has_one_problem(
         ("pol_interval: 1m", 'pol_interval: unknown key; did you mean "poll_interval"?'),
         ("timeout: 1m", 'timeout: unknown key; did you mean "timeout" under servers[]?'),
         ("zzz: 1m", "zzz: unknown key"),
+        ("warnings:", "warnings: unknown key"),
         ("1: 1m", "1: unknown key"),
         ('? "a\\nb"\n: 1m', "a…: unknown key"),
         (
@@ -131,6 +132,7 @@ def test_each_mistake_at_the_top_has_its_line(problems: Problems, key: str, line
         ('name: "a\\nb"', "name: must not have control characters, nor spaces at its ends"),
         (f"name: {'a' * 129}", "name: must have at most 128 characters"),
         ("api_version: 8", "api_version: must be auto, v6, v7 or v8"),
+        ("api_version:", f"api_version: {NOTHING}"),
         ("api_version: v9", "api_version: must be auto, v6, v7 or v8"),
         ("poll_interval: 1", f"poll_interval: {DURATION}"),
         ("auth2: x", 'auth2: unknown key; did you mean "auth"?'),
@@ -458,6 +460,13 @@ def test_certificates_that_can_serve_are_none(pems: Path) -> None:
         (
             "{url: https://a:1, auth: {token: t}}, {name: a, url: https://b, auth: {token: t}}",
             ['servers[1].name: duplicate name "a"; servers[0] has it already'],
+        ),
+        (
+            "{name: a, url: https://b, auth: {token: t}}, {name: a, nme: b, url: https://a, auth: {token: t}}",
+            [
+                'servers[1].name: duplicate name "a"; servers[0] has it already',
+                'servers[1].nme: unknown key; did you mean "name"?',
+            ],
         ),
         (
             "{name: a, url: http://a, auth: {token: t}}, {url: https://a, auth: 7}",
