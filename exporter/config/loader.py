@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from exporter.config.files import LoadContext
-from exporter.config.model import Block, Config, is_derived
+from exporter.config.model import Block, Config
 from exporter.config.problems import ConfigError, Location, Problem, ProblemCollector, dotted
 from exporter.config.resolve import resolve
-from exporter.config.types import NO_VALUE
+from exporter.config.types import NO_VALUE, is_derived
 from exporter.config.unused import unused_settings
 from exporter.config.yaml_file import parse_document, read_document
 

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
     JsonValue,
-    ValidationInfo,
     field_serializer,
     model_validator,
 )
-from pydantic.fields import FieldInfo
-from pydantic_core import CoreSchema, PydanticKnownError, PydanticOmit, core_schema
 
 from exporter.config.problems import Problem
 from exporter.config.secrets import SecretSource, SecretUrl
 from exporter.config.types import (
+    Derived,
     duration,
     environment_name,
     file_path,
     flag,
     host_name,
     inline_secret,
+    is_derived,
     printable,
     secret_file,
     secret_variable,
@@ -50,7 +47,6 @@ __all__ = [
     "SessionsConfig",
     "TLSConfig",
     "default_stale_after",
-    "is_derived",
     "masked_yaml",
 ]
 
@@ -62,8 +58,6 @@ InfoLabel = Literal["name", "initiated_by", "client_host", "scope_name", "reason
 SECRET_KEYS = ("password", "password_file", "password_env", "token", "token_file", "token_env")
 """The keys under `auth` of which exactly one is given; the first three go with a user name."""
 
-_DAY = 86_400.0
-
 
 def default_stale_after(poll_interval: float) -> float:
     """Return the `stale_after` of a server without one: 3 polls, but at least 3 minutes."""
@@ -74,10 +68,13 @@ class Block(BaseModel):
     """A mapping of the file; unknown keys are errors.
 
     Every key has a default, so that a missing one does not hide the problems of the others;
-    `resolve` requires what is needed. `model_fields_set` has the keys that are written.
+    `resolve` requires what is needed. `model_fields_set` has the keys that are written. Editors show
+    a key's docstring, and its default unless the docstring explains it.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -93,50 +90,6 @@ class Block(BaseModel):
             and value.get(key, field) is None
         }
         return {key: inner for key, inner in value.items() if key not in blank}
-
-
-class Derived:
-    """Annotates a value that follows from others; its key is unknown in the file."""
-
-    def __get_pydantic_core_schema__(
-        self, source: object, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        def validate(value: object, info: ValidationInfo) -> object:
-            if info.context is not None:
-                raise PydanticKnownError("extra_forbidden")
-            return value
-
-        return core_schema.with_info_before_validator_function(validate, handler(source))
-
-    def __get_pydantic_json_schema__(
-        self, _schema: CoreSchema, _handler: GetJsonSchemaHandler
-    ) -> dict[str, object]:
-        raise PydanticOmit
-
-
-def is_derived(field: FieldInfo) -> bool:
-    """Return whether the file cannot have the key."""
-    return any(isinstance(annotation, Derived) for annotation in field.metadata)
-
-
-def _key(default: object, description: str, **schema: JsonValue) -> Any:
-    """Declare a key.
-
-    Args:
-        default: the value of a key that is not written.
-        description: what editors show.
-        schema: more of the JSON Schema than the value's own, such as examples.
-    """
-    return Field(default=default, description=description, json_schema_extra=schema)
-
-
-def _key_with_rule(default: object, description: str) -> Any:
-    """Declare a key whose default follows from other keys; the description explains it."""
-
-    def drop_default(schema: dict[str, JsonValue]) -> None:
-        del schema["default"]
-
-    return Field(default=default, description=description, json_schema_extra=drop_default)
 
 
 def _one_of(keys: tuple[str, ...]) -> JsonValue:
@@ -155,31 +108,26 @@ class AuthConfig(Block):
         }
     )
 
-    username: Annotated[str | None, printable(256)] = _key(
-        None,
-        "Account that may read restore sessions. Not with a token.",
-        examples=["CONTOSO\\svc-monitoring"],
+    username: Annotated[str | None, printable(256)] = Field(
+        default=None, examples=["CONTOSO\\svc-monitoring"]
     )
-    password: Annotated[SecretSource | None, inline_secret(bearer=False)] = _key(
-        None, "The password itself. password_file is the better place."
-    )
-    password_file: Annotated[SecretSource | None, printable(), secret_file(bearer=False)] = _key(
-        None,
-        "File with the password. A relative path is looked up in $CREDENTIALS_DIRECTORY, then "
-        "beside this file. It is read again when a login is refused.",
-    )
+    """Account that may read restore sessions. Not with a token."""
+    password: Annotated[SecretSource | None, inline_secret(bearer=False)] = None
+    """The password itself. password_file is the better place."""
+    password_file: Annotated[SecretSource | None, printable(), secret_file(bearer=False)] = None
+    """File with the password. A relative path is looked up in $CREDENTIALS_DIRECTORY, then beside
+    this file. It is read again when a login is refused.
+    """
     password_env: Annotated[
         SecretSource | None, environment_name, secret_variable(bearer=False)
-    ] = _key(None, "Environment variable with the password.")
-    token: Annotated[SecretSource | None, inline_secret(bearer=True)] = _key(
-        None, "A bearer token. token_file is the better place, as tokens expire."
-    )
-    token_file: Annotated[SecretSource | None, printable(), secret_file(bearer=True)] = _key(
-        None, "File with a bearer token that someone else renews; a 401 reads it again."
-    )
-    token_env: Annotated[SecretSource | None, environment_name, secret_variable(bearer=True)] = (
-        _key(None, "Environment variable with a bearer token.")
-    )
+    ] = None
+    """Environment variable with the password."""
+    token: Annotated[SecretSource | None, inline_secret(bearer=True)] = None
+    """A bearer token. token_file is the better place, as tokens expire."""
+    token_file: Annotated[SecretSource | None, printable(), secret_file(bearer=True)] = None
+    """File with a bearer token that someone else renews; a 401 reads it again."""
+    token_env: Annotated[SecretSource | None, environment_name, secret_variable(bearer=True)] = None
+    """Environment variable with a bearer token."""
 
     @property
     def kind(self) -> Literal["password", "token"]:
@@ -209,22 +157,16 @@ class TLSConfig(Block):
         }
     )
 
-    ca_file: Annotated[Path | None, printable(), file_path] = _key(
-        None, "Certificates (PEM) of the authorities to trust instead of the system's."
-    )
-    cert_file: Annotated[Path | None, printable(), file_path] = _key(
-        None, "Client certificate (PEM) to show the server."
-    )
-    key_file: Annotated[Path | None, printable(), file_path] = _key(
-        None, "Key (PEM) of cert_file, without a passphrase."
-    )
-    server_name: Annotated[str | None, host_name] = _key(
-        None, "Name to expect in the server's certificate instead of the host of url."
-    )
-    insecure_skip_verify: Annotated[bool, flag] = _key(
-        default=False,
-        description="Trust any certificate. It is logged, and shown in vb365_server_tls_verified.",
-    )
+    ca_file: Annotated[Path | None, printable(), file_path] = None
+    """Certificates (PEM) of the authorities to trust instead of the system's."""
+    cert_file: Annotated[Path | None, printable(), file_path] = None
+    """Client certificate (PEM) to show the server."""
+    key_file: Annotated[Path | None, printable(), file_path] = None
+    """Key (PEM) of cert_file, without a passphrase."""
+    server_name: Annotated[str | None, host_name] = None
+    """Name to expect in the server's certificate instead of the host of url."""
+    insecure_skip_verify: Annotated[bool, flag] = False
+    """Trust any certificate. It is logged, and shown in vb365_server_tls_verified."""
 
 
 class SessionsConfig(Block):
@@ -237,29 +179,18 @@ class SessionsConfig(Block):
         }
     )
 
-    ids: tuple[Annotated[str, session_id], ...] = _key(
-        (), "Restore sessions to follow in any case."
-    )
-    discover: Annotated[bool, flag] = _key_with_rule(
-        default=True,
-        description="Follow every session that the account can see. "
-        "Default: true when ids is empty.",
-    )
-    lookback: Annotated[float, duration("1s", "3650d")] = _key(
-        7 * _DAY, "A discovered session leaves this long after it ended."
-    )
-    max_series: Annotated[int, whole_number(0, 1_000_000)] = _key(
-        1_000, "Most sessions of this server that get series of their own."
-    )
-    max_sessions: Annotated[int, whole_number(1, 10_000_000)] = _key(
-        200_000, "Most sessions kept at all; the oldest finished ones are left out first."
-    )
-    extras: tuple[Extra, ...] = _key(
-        (),
-        "More to ask for, one request per running session and poll each: statistics (API v8), "
-        "events.",
-        uniqueItems=True,
-    )
+    ids: tuple[Annotated[str, session_id], ...] = ()
+    """Restore sessions to follow in any case."""
+    discover: Annotated[bool, flag] = True
+    """Follow every session that the account can see. Default: true when ids is empty."""
+    lookback: Annotated[float, duration("1s", "3650d")] = 7 * 86_400.0
+    """A discovered session leaves this long after it ended."""
+    max_series: Annotated[int, whole_number(0, 1_000_000)] = 1_000
+    """Most sessions of this server that get series of their own."""
+    max_sessions: Annotated[int, whole_number(1, 10_000_000)] = 200_000
+    """Most sessions kept at all; the oldest finished ones are left out first."""
+    extras: tuple[Extra, ...] = Field(default=(), json_schema_extra={"uniqueItems": True})
+    """More to ask for, one request per running session and poll each: statistics (API v8), events."""
 
 
 class ServerConfig(Block):
@@ -275,38 +206,34 @@ class ServerConfig(Block):
         }
     )
 
-    name: Annotated[str, printable(128)] = _key_with_rule(
-        "", "Value of the server label. Default: the host of url."
+    name: Annotated[str, printable(128)] = ""
+    """Value of the server label. Default: the host of url."""
+    url: Annotated[str, url_of_server] = Field(
+        default="", examples=["https://vb365.example.com:4443"]
     )
-    url: Annotated[str, url_of_server] = _key(
-        "", "Root of the REST API, https only.", examples=["https://vb365.example.com:4443"]
-    )
-    api_version: ApiVersionChoice = _key(
-        "auto", "Version of the API; auto picks the newest that the server serves."
-    )
-    poll_interval: Annotated[float, duration("1s", "1d")] = _key_with_rule(
-        60.0, "How often this server is asked. Default: the global poll_interval."
-    )
+    """Root of the REST API, https only."""
+    api_version: ApiVersionChoice = "auto"
+    """Version of the API; auto picks the newest that the server serves."""
+    poll_interval: Annotated[float, duration("1s", "1d")] = 60.0
+    """How often this server is asked. Default: the global poll_interval."""
     stale_after: Annotated[float, duration("1s", "30d"), Derived()] = default_stale_after(60.0)
-    """The global one if it is written, else the default for this server's `poll_interval`."""
-    auth: AuthConfig = _key(AuthConfig(), "How to log in.")
-    tls_config: TLSConfig = _key(TLSConfig(), "Certificates; verification is on by default.")
-    proxy_url: Annotated[SecretUrl | None, url_of_proxy] = _key(
-        None, "HTTP proxy, perhaps with user:password@. Not with proxy_from_environment."
-    )
-    proxy_from_environment: Annotated[bool, flag] = _key(
-        default=False, description="Use the proxy of HTTPS_PROXY and NO_PROXY."
-    )
-    timeout: Annotated[float, duration("100ms", "5m")] = _key(
-        10.0, "For connecting, and for each read; a whole request takes at most 6 times as long."
-    )
-    max_concurrent_requests: Annotated[int, whole_number(1, 64)] = _key(
-        8, "Most requests at a time."
-    )
-    change_feed: ChangeFeed = _key(
-        "auto", "The long-poll feed of changes that VB365 8 has; auto uses it where there is one."
-    )
-    sessions: SessionsConfig = _key(SessionsConfig(), "Which restore sessions are followed.")
+    """The global one if it is written, else the default for this server's poll_interval."""
+    auth: AuthConfig = AuthConfig()
+    """How to log in."""
+    tls_config: TLSConfig = TLSConfig()
+    """Certificates; verification is on by default."""
+    proxy_url: Annotated[SecretUrl | None, url_of_proxy] = None
+    """HTTP proxy, perhaps with user:password@. Not with proxy_from_environment."""
+    proxy_from_environment: Annotated[bool, flag] = False
+    """Use the proxy of HTTPS_PROXY and NO_PROXY."""
+    timeout: Annotated[float, duration("100ms", "5m")] = 10.0
+    """For connecting, and for each read; a whole request takes at most 6 times as long."""
+    max_concurrent_requests: Annotated[int, whole_number(1, 64)] = 8
+    """Most requests at a time."""
+    change_feed: ChangeFeed = "auto"
+    """The long-poll feed of changes that VB365 8 has; auto uses it where there is one."""
+    sessions: SessionsConfig = SessionsConfig()
+    """Which restore sessions are followed."""
 
 
 class Config(Block):
@@ -314,18 +241,16 @@ class Config(Block):
 
     model_config = ConfigDict(json_schema_extra={"required": ["servers"]})
 
-    poll_interval: Annotated[float, duration("1s", "1d")] = _key(
-        60.0, "How often each server is asked. Polls of several servers are spread over it."
-    )
-    stale_after: Annotated[float, duration("1s", "30d")] = _key_with_rule(
-        default_stale_after(60.0),
-        "Data older than this is no longer exposed. It must exceed poll_interval. "
-        "Default: 3 x poll_interval, but at least 3m.",
-    )
-    info_labels: tuple[InfoLabel, ...] = _key(
-        (), "Personal data to show as labels of vb365_restore_session_info.", uniqueItems=True
-    )
-    servers: tuple[ServerConfig, ...] = _key((), "The VB365 servers to ask.", minItems=1)
+    poll_interval: Annotated[float, duration("1s", "1d")] = 60.0
+    """How often each server is asked. Polls of several servers are spread over it."""
+    stale_after: Annotated[float, duration("1s", "30d")] = default_stale_after(60.0)
+    """Data older than this is no longer exposed. It must exceed poll_interval.
+    Default: 3 x poll_interval, but at least 3m.
+    """
+    info_labels: tuple[InfoLabel, ...] = Field(default=(), json_schema_extra={"uniqueItems": True})
+    """Personal data to show as labels of vb365_restore_session_info."""
+    servers: tuple[ServerConfig, ...] = Field(default=(), json_schema_extra={"minItems": 1})
+    """The VB365 servers to ask."""
     warnings: Annotated[tuple[Problem, ...], Derived()] = Field(
         default=(), exclude=True, repr=False
     )

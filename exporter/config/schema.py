@@ -41,7 +41,9 @@ def _polish(schema: dict[str, Any], block: type[Block]) -> None:
     required = schema.get("required", ())
     for key, value in schema["properties"].items():
         value.pop("title", None)
-        has_default = value.pop("default", None) is not None and key not in required
+        value["description"] = " ".join(value["description"].split())
+        is_constant = key not in required and "Default: " not in value["description"]
+        has_default = value.pop("default", None) is not None and is_constant
         if "$ref" in value and key not in required:
             value["anyOf"] = [{"$ref": value.pop("$ref")}, {"type": "null"}]
         elif has_default:

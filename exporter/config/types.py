@@ -14,7 +14,8 @@ from pydantic import (
     GetJsonSchemaHandler,
     ValidationInfo,
 )
-from pydantic_core import CoreSchema, core_schema
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, PydanticKnownError, PydanticOmit, core_schema
 
 from exporter.config.durations import DURATION_PATTERN, format_duration, parse_duration
 from exporter.config.files import LoadContext
@@ -22,6 +23,7 @@ from exporter.config.secrets import SecretSource, SecretUrl
 
 __all__ = [
     "NO_VALUE",
+    "Derived",
     "Reader",
     "duration",
     "environment_name",
@@ -29,6 +31,7 @@ __all__ = [
     "flag",
     "host_name",
     "inline_secret",
+    "is_derived",
     "printable",
     "secret_file",
     "secret_variable",
@@ -87,6 +90,37 @@ class Reader:
         return value if info.context is None else self.read(value)
 
 
+def _reader(
+    *, show: Callable[[Any], str] | None = None, **schema: object
+) -> Callable[[Callable[[object], object]], Reader]:
+    """Make a `Reader` of a function; its JSON Schema is given by keyword."""
+    return lambda read: Reader(read, schema, show=show)
+
+
+class Derived:
+    """Annotates a value that follows from others; its key is unknown in the file."""
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        def validate(value: object, info: ValidationInfo) -> object:
+            if info.context is not None:
+                raise PydanticKnownError("extra_forbidden")
+            return value
+
+        return core_schema.with_info_before_validator_function(validate, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, _schema: CoreSchema, _handler: GetJsonSchemaHandler
+    ) -> dict[str, object]:
+        raise PydanticOmit
+
+
+def is_derived(field: FieldInfo) -> bool:
+    """Return whether the file cannot have the key."""
+    return any(isinstance(annotation, Derived) for annotation in field.metadata)
+
+
 def duration(shortest: str, longest: str) -> Reader:
     """Return the type of a Prometheus duration within bounds, in seconds."""
     low, high = parse_duration(shortest), parse_duration(longest)
@@ -114,15 +148,13 @@ def whole_number(low: int, high: int) -> Reader:
     return Reader(read, {"type": "integer", "minimum": low, "maximum": high})
 
 
-def _read_flag(value: object) -> bool:
+@_reader(type="boolean")
+def flag(value: object) -> bool:
+    """Read true or false."""
     _require_value(value)
     if not isinstance(value, bool):
         raise ValueError("must be true or false")  # noqa: TRY004 - pydantic collects ValueErrors
     return value
-
-
-flag = Reader(_read_flag, {"type": "boolean"})
-"""true or false."""
 
 
 def printable(max_length: int = _MAX_TEXT) -> Reader:
@@ -139,42 +171,31 @@ def printable(max_length: int = _MAX_TEXT) -> Reader:
     return Reader(read, {"type": "string", "minLength": 1, "maxLength": max_length})
 
 
-def _read_host_name(value: object) -> str:
+@_reader(type="string", minLength=1)
+def host_name(value: object) -> str:
+    """Read a host name or IP address, to lower case."""
     host = _read_text(value)
     if not _is_host(host):
         raise ValueError("must be a host name or an IP address")
     return host.lower()
 
 
-host_name = Reader(_read_host_name, {"type": "string", "minLength": 1})
-"""A host name or IP address, in lower case."""
-
-
-def _read_session_id(value: object) -> str:
+@_reader(type="string", pattern="^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$")
+def session_id(value: object) -> str:
+    """Read a hyphenated UUID, to lower case."""
     text = value.lower() if isinstance(value, str) else ""
     if not _UUID.fullmatch(text):
         raise ValueError("must be a UUID such as 635b22cf-9cdc-4004-9160-9b90f90f1bbf")
     return text
 
 
-session_id = Reader(
-    _read_session_id,
-    {"type": "string", "pattern": "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"},
-)
-"""A hyphenated UUID, in lower case."""
-
-
-def _read_environment_name(value: object) -> str:
+@_reader(type="string", pattern=f"^{_VARIABLE.pattern}$")
+def environment_name(value: object) -> str:
+    """Read the name of an environment variable."""
     name = _read_text(value)
     if not _VARIABLE.fullmatch(name):
         raise ValueError("must be the name of an environment variable")
     return name
-
-
-environment_name = Reader(
-    _read_environment_name, {"type": "string", "pattern": f"^{_VARIABLE.pattern}$"}
-)
-"""The name of an environment variable."""
 
 
 def inline_secret(*, bearer: bool) -> Reader:
@@ -210,30 +231,22 @@ def secret_variable(*, bearer: bool) -> AfterValidator:
     )
 
 
-def _read_server_url(value: object) -> str:
+@_reader(type="string", pattern="^[Hh][Tt][Tt][Pp][Ss]://[^?#@]+$")
+def url_of_server(value: object) -> str:
+    """Read the root of the API: https, host, perhaps port and path, without the slash at its end."""
     parts = _split_url(value, "https://")
     if "@" in parts.netloc:
         raise ValueError("must not have user information; the login belongs under auth")
     return f"https://{parts.netloc.lower()}{parts.path.rstrip('/')}"
 
 
-url_of_server = Reader(
-    _read_server_url, {"type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]://[^?#@]+$"}
-)
-"""The root of the API: https, host, perhaps a port and a path; without the slash at the end."""
-
-
-def _read_proxy_url(value: object) -> SecretUrl:
+@_reader(show=str, type="string", pattern="^[Hh][Tt][Tt][Pp][Ss]?://[^?#]+$")
+def url_of_proxy(value: object) -> SecretUrl:
+    """Read the URL of a proxy, perhaps with user information."""
     parts = _split_url(value, "http://", "https://")
     if parts.path.strip("/"):
         raise ValueError("must not have a path")
     return SecretUrl(parts._replace(path="").geturl())
-
-
-url_of_proxy = Reader(
-    _read_proxy_url, {"type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^?#]+$"}, show=str
-)
-"""A proxy, perhaps with user information."""
 
 
 def _split_url(value: object, *starts: str) -> SplitResult:
