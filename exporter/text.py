@@ -4,14 +4,42 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
 
-__all__ = ["format_instant", "format_table", "human_duration"]
+__all__ = [
+    "MAX_LABEL_CHARACTERS",
+    "format_instant",
+    "format_table",
+    "human_duration",
+    "label_value",
+    "one_line",
+]
+
+MAX_LABEL_CHARACTERS = 512
+_MAX_LINE_CHARACTERS = 200
+
+# Lone surrogates cannot be encoded; control characters (C0 but for newline, DEL, C1) break terminals and logs.
+_UNFIT = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _COLUMN_GAP = "  "
+
+
+def label_value(text: str) -> str:
+    """Return foreign text as a label value: unfit characters replaced by U+FFFD, cut to `MAX_LABEL_CHARACTERS`."""
+    cut = text[:MAX_LABEL_CHARACTERS]
+    # Printable text is the rule, and checking for it is several times as fast as the substitution.
+    return cut if cut.isprintable() else _UNFIT.sub("\ufffd", cut)
+
+
+def one_line(text: str) -> str:
+    """Return foreign text as a part of a message: what is not printable replaced by U+FFFD, cut to 200 characters."""
+    cut = text[:_MAX_LINE_CHARACTERS]
+    line = "".join(character if character.isprintable() else "\ufffd" for character in cut)
+    return line if len(text) <= _MAX_LINE_CHARACTERS else f"{line}..."
 
 
 def format_instant(moment: datetime, timespec: str = "seconds") -> str:

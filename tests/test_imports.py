@@ -25,7 +25,7 @@ ALLOWED = {
     "metrics": {"config", "polling", "text", "vb365"},
     "web": {"config", "metrics", "text"},
     "simulator": set[str](),
-    "service": {"audit", "config", "metrics", "polling", "system", "vb365", "web"},
+    "service": {"audit", "config", "metrics", "polling", "system", "text", "vb365", "web"},
     "commands": {
         "config",
         "flags",

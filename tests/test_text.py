@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.text import format_instant, format_table, human_duration
+from exporter.text import format_instant, format_table, human_duration, label_value, one_line
 
 PRINTABLE = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=20)
 
@@ -85,3 +85,34 @@ def test_an_instant_is_in_utc_with_a_z_and_the_given_precision() -> None:
 
     assert format_instant(moment) == "2026-03-01T12:00:00Z"
     assert format_instant(moment, "milliseconds") == "2026-03-01T12:00:00.123Z"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Contoso, Ltd", "Contoso, Ltd"),
+        ("\ud800lone\udfff", "\ufffdlone\ufffd"),
+        ("\x00\x1b[31m\t\x7f\x85", "\ufffd\ufffd[31m\ufffd\ufffd\ufffd"),
+        ("two\nlines", "two\nlines"),
+        ("Ünïcødé \U0001f600", "Ünïcødé \U0001f600"),
+        ("x" * 512, "x" * 512),
+        ("x" * 513, "x" * 512),
+        ("x" * 511 + "\x00\x00", "x" * 511 + "\ufffd"),
+    ],
+)
+def test_a_label_value_has_unfit_characters_replaced_and_is_cut(text: str, expected: str) -> None:
+    assert label_value(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("plain ü text", "plain ü text"),
+        ("two\r\nlines\t\x1b[0m", "two��lines��[0m"),
+        ("\ud800 and \u202e and \x85", "� and � and �"),
+        ("x" * 200, "x" * 200),
+        ("x" * 201, "x" * 200 + "..."),
+    ],
+)
+def test_foreign_text_becomes_one_short_printable_line(text: str, line: str) -> None:
+    assert one_line(text) == line

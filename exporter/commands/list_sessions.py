@@ -15,11 +15,10 @@ import structlog
 
 from exporter.config import Config, ServerConfig
 from exporter.flags import ListFormat
-from exporter.metrics.text_format import label_value
 from exporter.system.files import write_stdout
-from exporter.text import format_instant, format_table, human_duration
+from exporter.text import format_instant, format_table, human_duration, label_value, one_line
 from exporter.vb365.client import Client
-from exporter.vb365.errors import Vb365Error, one_line
+from exporter.vb365.errors import Vb365Error
 from exporter.vb365.http.tls import warn_if_unverified
 from exporter.vb365.records.restore_session import RestoreSession
 

@@ -13,7 +13,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from exporter import __version__
 from exporter.metrics.catalogue import exporter_family
-from exporter.metrics.text_format import label_value
+from exporter.text import label_value
 from exporter.vb365.errors import Reason
 from exporter.vb365.records.changes import ChangeKind
 from exporter.vb365.records.restore_session import RejectionReason

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from operator import itemgetter
@@ -16,26 +15,21 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from exporter.metrics.catalogue import Family, Kind
+from exporter.text import label_value
 
 __all__ = [
-    "MAX_LABEL_CHARACTERS",
     "OPENMETRICS_END",
     "Format",
     "empty_family",
     "escaped",
     "family_header",
     "go_float",
-    "label_value",
     "registry_text",
     "sample_lines",
     "series_template",
 ]
 
-MAX_LABEL_CHARACTERS = 512
 OPENMETRICS_END = b"# EOF\n"
-
-# Lone surrogates cannot be encoded; control characters (C0 but for newline, DEL, C1) break terminals and logs.
-_UNFIT = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Format(enum.Enum):
@@ -48,13 +42,6 @@ class Format(enum.Enum):
     def content_type(self) -> str:
         """The `Content-Type` header of a body in this format."""
         return self.value
-
-
-def label_value(text: str) -> str:
-    """Return foreign text as a label value: unfit characters replaced by U+FFFD, cut to `MAX_LABEL_CHARACTERS`."""
-    cut = text[:MAX_LABEL_CHARACTERS]
-    # Printable text is the rule, and checking for it is several times as fast as the substitution.
-    return cut if cut.isprintable() else _UNFIT.sub("\ufffd", cut)
 
 
 @lru_cache(maxsize=4096)

@@ -13,10 +13,11 @@ from weakref import WeakKeyDictionary
 from exporter import __version__
 from exporter.config import Config, ServerConfig, masked_yaml
 from exporter.metrics.exposition import Exposition
-from exporter.metrics.text_format import Format, label_value
+from exporter.metrics.text_format import Format
 from exporter.polling.blocks import Block
 from exporter.polling.snapshot import RunningSession, Snapshot
 from exporter.service.service import Service
+from exporter.text import label_value
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult
 from exporter.web.app import Health
 from exporter.web.status import (

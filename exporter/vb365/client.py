@@ -13,6 +13,7 @@ from typing import Final
 from urllib.parse import quote
 
 from exporter.config.model import ServerConfig
+from exporter.text import format_instant
 from exporter.vb365.errors import BadResponseError, NotFoundError
 from exporter.vb365.http.transport import RequestObserver, Transport
 from exporter.vb365.login import LoginThrottle, login_throttle_for
@@ -182,13 +183,17 @@ class Client:
         Raises:
             BadResponseError: also at the end of a list that has records, but not a single readable one.
         """
+        query = {}
+        if created_since is not None:
+            utc = created_since.astimezone(UTC)
+            query["startTimeFrom"] = format_instant(utc, "microseconds")
         readable = unreadable = 0
         try:
             for results in iter_pages(
                 lambda target: self._api.get("list", target),
                 base_url=self._api.base_url,
                 path=f"{self._api.versions.current()}/RestoreSessions",
-                query={} if created_since is None else {"startTimeFrom": _instant(created_since)},
+                query=query,
                 page_size=page_size,
                 operation="list",
                 max_pages=self._max_pages,
@@ -276,9 +281,3 @@ class Client:
 
     def _get(self, operation: str, path: str) -> object:
         return self._api.get(operation, self._api.target(path))
-
-
-def _instant(moment: datetime) -> str:
-    """Return a moment as the API's filters expect it: `2022-03-12T15:55:20.855741Z`."""
-    utc = moment.astimezone(UTC).replace(tzinfo=None)
-    return f"{utc.isoformat(timespec='microseconds')}Z"

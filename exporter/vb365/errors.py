@@ -39,7 +39,6 @@ __all__ = [
     "TlsError",
     "Vb365Error",
     "error_of_status",
-    "one_line",
 ]
 
 
@@ -182,17 +181,6 @@ class InternalError(Vb365Error):
 
 class StoppedError(InternalError):
     """The client was stopped before the answer came."""
-
-
-_MAX_LINE_CHARACTERS: Final = 200
-
-
-def one_line(text: str) -> str:
-    """Someone else's text as a part of a message: printable, on one line, at most 200 characters."""
-    shown = "".join(
-        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:_MAX_LINE_CHARACTERS]
-    )
-    return shown if len(text) <= _MAX_LINE_CHARACTERS else f"{shown}..."
 
 
 def error_of_status(

@@ -10,13 +10,13 @@ from typing import Final
 import structlog
 
 from exporter.config.model import ServerConfig
+from exporter.text import one_line
 from exporter.vb365.errors import (
     AuthError,
     BadResponseError,
     ThrottledError,
     Vb365Error,
     error_of_status,
-    one_line,
 )
 from exporter.vb365.http.body import BadBodyError, decode_json
 from exporter.vb365.http.transport import Request, RequestObserver, Response, Transport

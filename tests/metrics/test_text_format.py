@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client.utils import floatToGoString
 
-from exporter.metrics.text_format import escaped, go_float, label_value
+from exporter.metrics.text_format import escaped, go_float
 
 
 @given(
@@ -42,21 +42,6 @@ def test_a_number_is_written_as_the_client_library_writes_it(value: float) -> No
 )
 def test_numbers_are_written_as_go_writes_them(value: float, expected: str) -> None:
     assert go_float(value) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Contoso, Ltd", "Contoso, Ltd"),
-        ("\ud800lone\udfff", "\ufffdlone\ufffd"),
-        ("\x00\x1b[31m\t\x7f\x85", "\ufffd\ufffd[31m\ufffd\ufffd\ufffd"),
-        ("two\nlines", "two\nlines"),
-        ("Ünïcødé \U0001f600", "Ünïcødé \U0001f600"),
-        ("x" * 600, "x" * 512),
-    ],
-)
-def test_a_label_value_has_unfit_characters_replaced_and_is_cut(text: str, expected: str) -> None:
-    assert label_value(text) == expected
 
 
 @given(st.text(st.characters()))

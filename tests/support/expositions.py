@@ -30,8 +30,9 @@ from exporter.metrics.catalogue import (
     session_families,
 )
 from exporter.metrics.exposition import Publisher
-from exporter.metrics.text_format import Format, empty_family, label_value
+from exporter.metrics.text_format import Format, empty_family
 from exporter.polling.snapshot import DURATION_BUCKETS_SECONDS, Snapshot
+from exporter.text import label_value
 from exporter.vb365.records.restore_session import RestoreSession, SessionType
 
 

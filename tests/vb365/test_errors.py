@@ -4,8 +4,6 @@ import inspect
 import re
 from typing import TYPE_CHECKING
 
-import pytest
-
 from exporter.vb365 import errors
 from exporter.vb365.errors import (
     AuthError,
@@ -17,7 +15,6 @@ from exporter.vb365.errors import (
     ThrottledError,
     Vb365Error,
     error_of_status,
-    one_line,
 )
 
 if TYPE_CHECKING:
@@ -60,20 +57,6 @@ def test_an_error_for_another_thread_tells_the_same() -> None:
 
 def test_being_stopped_is_told_from_other_errors() -> None:
     assert not StoppedError("x", operation="get").retryable
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain ü text", "plain ü text"),
-        ("two\r\nlines\t\x1b[0m", "two��lines��[0m"),
-        ("\ud800 and \u202e and \x85", "� and � and �"),
-        ("x" * 200, "x" * 200),
-        ("x" * 201, "x" * 200 + "..."),
-    ],
-)
-def test_foreign_text_becomes_one_short_printable_line(text: str, shown: str) -> None:
-    assert one_line(text) == shown
 
 
 def test_a_status_error_carries_what_is_known() -> None:

@@ -18,6 +18,7 @@ import requests.exceptions
 import urllib3.exceptions
 import urllib3.util.ssl_match_hostname
 
+from exporter.text import one_line
 from exporter.vb365.errors import (
     BadResponseError,
     ConnectError,
@@ -25,7 +26,6 @@ from exporter.vb365.errors import (
     RequestTimeoutError,
     TlsError,
     Vb365Error,
-    one_line,
 )
 
 __all__ = ["LIBRARY_ERRORS", "map_exception"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, overload
 
 import structlog
 
-from exporter.vb365.errors import one_line
+from exporter.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
