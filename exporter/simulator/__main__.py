@@ -5,21 +5,16 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING, Final
 
 from exporter.simulator.api.routes import API_VERSIONS
 from exporter.simulator.faults.catalogue import CATALOGUE
 from exporter.simulator.server import Simulator
 from exporter.simulator.world.world import World, accelerated
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-__all__ = ["main"]
-
-_WAKE_SECONDS: Final = 1.0  # Windows notices Ctrl-C only between waits
+_WAKE_SECONDS = 1.0  # Windows notices Ctrl-C only between waits
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, cast
 
 from aiohttp import web
 
 from exporter.simulator.api.documents import dumps, truth_of
 from exporter.simulator.api.login import is_loopback
 from exporter.simulator.faults.catalogue import CATALOGUE
+from exporter.simulator.faults.registry import Faults
 from exporter.simulator.world.sessions import datetime_from_ticks, ticks_from_text, timestamp
+from exporter.simulator.world.world import SessionFields, World
 
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Awaitable, Callable
-
-    from exporter.simulator.faults.registry import Faults
-    from exporter.simulator.world.world import SessionFields, World
-
-__all__ = ["Control"]
-
-_PREFIX: Final = "/_simulator/"
-_FIELDS: Final = {
+_PREFIX = "/_simulator/"
+_FIELDS = {
     "name": "name",
     "organization": "organization",
     "type": "type",
@@ -38,8 +33,8 @@ _FIELDS: Final = {
     "reason": "reason",
     "items": "items",
 }
-_NULLABLE: Final = frozenset({"organization", "endTime"})
-_FAULT_FIELDS: Final = {
+_NULLABLE = frozenset({"organization", "endTime"})
+_FAULT_FIELDS = {
     "name": str,
     "route": str,
     "sessionId": str,

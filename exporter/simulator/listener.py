@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any
 
-if TYPE_CHECKING:
-    from aiohttp import web
+from aiohttp import web
 
-    from exporter.simulator.certificates import Certificates
-    from exporter.simulator.faults.registry import Faults
+from exporter.simulator.certificates import Certificates
+from exporter.simulator.faults.registry import Faults
 
-__all__ = ["Listener"]
-
-_BACKLOG: Final = 128
-_HANDSHAKE_TIMEOUT_SECONDS: Final = 60.0
+_BACKLOG = 128
+_HANDSHAKE_TIMEOUT_SECONDS = 60.0
 
 
 class Listener:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from threading import Thread, get_ident
-from typing import TYPE_CHECKING, Final, TypeVar
+from types import TracebackType
+from typing import Self, TypeVar
 
 from aiohttp import web
 
+from exporter.simulator.api.documents import WorkingEnd
 from exporter.simulator.api.gateway import Gateway, Traffic
 from exporter.simulator.api.login import Login, TokenStyle
 from exporter.simulator.api.resources import Api
@@ -23,20 +27,10 @@ from exporter.simulator.faults.registry import Faults
 from exporter.simulator.listener import Listener
 from exporter.simulator.world.world import World
 
-if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import Callable
-    from types import TracebackType
-    from typing import Self
-
-    from exporter.simulator.api.documents import WorkingEnd
-
-__all__ = ["Simulator"]
-
 Part = TypeVar("Part")
 
-_EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - only if the user asks for it
-_CLOSE_TIMEOUT_SECONDS: Final = 10.0
+_EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - only if the user asks for it
+_CLOSE_TIMEOUT_SECONDS = 10.0
 
 
 class Simulator:

@@ -1,17 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from simulator.support import Client, StopWatch, WallClock, empty_world
 
 from exporter.simulator import Simulator
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from exporter.simulator.world.world import World
+from exporter.simulator.world.world import World
 
 
 @pytest.fixture

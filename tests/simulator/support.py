@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import requests
 
+from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-
-if TYPE_CHECKING:
-    from exporter.simulator import Simulator
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 TIMEOUT_SECONDS = 20
@@ -89,3 +88,6 @@ class Client:
     def close(self) -> None:
         """Close its connections."""
         self.http.close()
+
+
+Simulate = Callable[..., Client]

@@ -3,23 +3,14 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 from threading import Timer
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import pytest
-from simulator.support import NOON, WallClock
+from simulator.support import NOON, Client, Simulate, WallClock
 
 from exporter.simulator import Simulator
-from exporter.simulator.world.world import World
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from simulator.support import Client
-
-    from exporter.simulator.world.world import SessionFields
-
-    Simulate = Callable[..., Client]
+from exporter.simulator.world.world import SessionFields, World
 
 ID = "635b22cf-9cdc-4004-9160-9b90f90f1bbf"
 SESSION: SessionFields = {

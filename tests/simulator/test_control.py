@@ -2,24 +2,15 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
-from simulator.support import NOON
+from simulator.support import NOON, Client, Simulate
 
 from exporter.simulator.api.login import is_loopback
 from exporter.simulator.control import Control
 from exporter.simulator.faults.registry import Faults
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from simulator.support import Client
-
-    from exporter.simulator.world.world import World
-
-    Simulate = Callable[..., Client]
+from exporter.simulator.world.world import World
 
 TRUTH = "/_simulator/truth"
 SESSIONS = "/_simulator/sessions"

@@ -3,21 +3,15 @@ from __future__ import annotations
 import json
 import math
 import zlib
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from simulator.support import NOON
+from simulator.support import NOON, Client
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from simulator.support import Client
-
-    from exporter.simulator.world.world import World
-
-    Simulate = Callable[..., Client]
+from exporter.simulator.world.world import World
 
 LIST = "/v8/RestoreSessions"
 OLD_LIST = "/v6/RestoreSessions"

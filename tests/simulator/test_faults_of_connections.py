@@ -4,20 +4,14 @@ import re
 import socket
 import ssl
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 import pytest
 import requests
 from requests.exceptions import ConnectionError as RequestsConnectionError
+from simulator.support import Client, Simulate
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from simulator.support import Client
-
-    from exporter.simulator.world.world import World
-
-    Simulate = Callable[..., Client]
+from exporter.simulator.world.world import World
 
 HEALTH = "/v8/Health"
 SHORT_SECONDS = 0.3

@@ -2,19 +2,12 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
 
 import pytest
 import requests
+from simulator.support import Client, Simulate, StopWatch
 
 from exporter.simulator.api.tokens import Throttle, ThrottledError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from simulator.support import Client, StopWatch
-
-    Simulate = Callable[..., Client]
 
 LIST = "/v8/RestoreSessions"
 

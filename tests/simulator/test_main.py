@@ -4,19 +4,16 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from queue import Queue
 from threading import Event, Thread
-from typing import TYPE_CHECKING
 
 import pytest
 import requests
 
 from exporter.simulator.__main__ import main
 from exporter.simulator.faults.catalogue import CATALOGUE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 ANYWHERE = ("--web.listen-address", "127.0.0.1:0")
 

@@ -7,20 +7,14 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import requests
 import trustme
-from simulator.support import Client, WallClock, empty_world
+from simulator.support import Client, Simulate, WallClock, empty_world
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Simulate = Callable[..., Client]
 
 
 def simulator_threads() -> int:

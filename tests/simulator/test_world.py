@@ -2,16 +2,17 @@ from __future__ import annotations
 
 from datetime import timedelta
 from threading import Thread
-from typing import TYPE_CHECKING
 
 import pytest
 from simulator.support import NOON, WallClock, empty_world
 
-from exporter.simulator.world.sessions import datetime_from_ticks, ticks_from_datetime, timestamp
+from exporter.simulator.world.sessions import (
+    Session,
+    datetime_from_ticks,
+    ticks_from_datetime,
+    timestamp,
+)
 from exporter.simulator.world.world import World, accelerated
-
-if TYPE_CHECKING:
-    from exporter.simulator.world.sessions import Session
 
 NOON_TICKS = ticks_from_datetime(NOON)
 

@@ -6,40 +6,27 @@ Sources: the v6 captures of the list and of the events, the v8 page shape, and t
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Literal
 from urllib.parse import quote
 from uuid import NAMESPACE_OID, uuid5
 
 from exporter.simulator.world.sessions import Event, Session, events_of, timestamp
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-__all__ = [
-    "Page",
-    "SessionWriter",
-    "WorkingEnd",
-    "dumps",
-    "event_texts",
-    "problem_text",
-    "statistics_text",
-    "truth_of",
-]
-
 WorkingEnd = Literal["sentinel", "null", "absent"]
 
-_NEVER: Final = "9999-12-31T23:59:59.9999999Z"
-_VERBS: Final = {
+_NEVER = "9999-12-31T23:59:59.9999999Z"
+_VERBS = {
     "View": "opened",
     "Restore": "restored",
     "Save": "saved",
     "Export": "exported",
     "Send": "sent",
 }
-_ITEM_TYPES: Final = {
+_ITEM_TYPES = {
     "Vex": "IPM.Note",
     "Veod": "OneDriveItem",
     "Vesp": "Item",

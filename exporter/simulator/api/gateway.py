@@ -5,27 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TypeVar
 
 from aiohttp import web
 
 from exporter.simulator.api.documents import problem_text
-from exporter.simulator.api.login import token_fields
+from exporter.simulator.api.login import Login, token_fields
+from exporter.simulator.api.resources import Api
 from exporter.simulator.api.routes import Call, Problem, match
+from exporter.simulator.control import Control
 from exporter.simulator.faults.misbehaviour import REQUEST_FAULTS, Stage
-
-if TYPE_CHECKING:
-    from exporter.simulator.api.login import Login
-    from exporter.simulator.api.resources import Api
-    from exporter.simulator.control import Control
-    from exporter.simulator.faults.registry import Faults
-
-__all__ = ["Gateway", "Traffic"]
+from exporter.simulator.faults.registry import Faults
 
 Response = TypeVar("Response", bound=web.StreamResponse)
 
-_LOG_LENGTH: Final = 10_000
-_HEADERS: Final = {
+_LOG_LENGTH = 10_000
+_HEADERS = {
     "Server": "vb365-simulator",
     "Pragma": "no-cache",
     "Strict-Transport-Security": "max-age=31536000; includeSubDomains",

@@ -7,25 +7,20 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import Literal, get_args
 from urllib.parse import parse_qsl
 
 from aiohttp import web
 
 from exporter.simulator.api.documents import dumps
-from exporter.simulator.api.routes import Problem
+from exporter.simulator.api.routes import Call, Problem
 from exporter.simulator.api.tokens import Grant, Style, Throttle, ThrottledError, TokenOffice
-
-if TYPE_CHECKING:
-    from exporter.simulator.api.routes import Call
-
-__all__ = ["Login", "LoginAnswer", "TokenStyle", "bearer_token", "is_loopback", "token_fields"]
 
 TokenStyle = Literal["auto", "owin", "core"]
 
 # Names are this simulator's own: those of real servers are not known.
-_COOKIE: Final = "XSRF-TOKEN"
-_TRUE: Final = frozenset({"true", "1"})
+_COOKIE = "XSRF-TOKEN"
+_TRUE = frozenset({"true", "1"})
 
 
 def is_loopback(request: web.BaseRequest) -> bool:

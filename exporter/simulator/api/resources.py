@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Final, get_args
+from typing import get_args
 from urllib.parse import urlencode
 from uuid import NAMESPACE_OID, uuid5
 
@@ -21,24 +22,18 @@ from exporter.simulator.api.documents import (
 )
 from exporter.simulator.api.routes import API_VERSIONS, Call, Problem
 from exporter.simulator.world.sessions import Session, ticks_from_text
+from exporter.simulator.world.world import World
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+FEED_END = "latest"
+OUTDATED_CODE = "OutdatedChangeToken"
+OUTDATED_TEXT = "The change token is no longer valid."
 
-    from exporter.simulator.world.world import World
-
-__all__ = ["FEED_END", "OUTDATED_CODE", "OUTDATED_TEXT", "Api"]
-
-FEED_END: Final = "latest"
-OUTDATED_CODE: Final = "OutdatedChangeToken"
-OUTDATED_TEXT: Final = "The change token is no longer valid."
-
-_DEFAULT_LIMIT: Final = 30
-_MAX_LIMIT: Final = 10_000
-_PRODUCT_VERSIONS: Final = {"v6": "6.1.0.222", "v7": "7.1.0.1401", "v8": "8.4.0.1222"}
-_FEED_CHECK_SECONDS: Final = 0.05
-_FEED_MAX_SECONDS: Final = 60.0
-_FOREVER: Final = 1 << 62
+_DEFAULT_LIMIT = 30
+_MAX_LIMIT = 10_000
+_PRODUCT_VERSIONS = {"v6": "6.1.0.222", "v7": "7.1.0.1401", "v8": "8.4.0.1222"}
+_FEED_CHECK_SECONDS = 0.05
+_FEED_MAX_SECONDS = 60.0
+_FOREVER = 1 << 62
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

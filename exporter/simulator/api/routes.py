@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from aiohttp import web
 
-    from aiohttp import web
-
-__all__ = ["API_VERSIONS", "OPERATIONS", "Call", "Problem", "match"]
-
-API_VERSIONS: Final = ("v6", "v7", "v8")
+API_VERSIONS = ("v6", "v7", "v8")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +36,7 @@ def _route(
     )
 
 
-_ROUTES: Final = (
+_ROUTES = (
     _route("token", "POST token", anonymous=True),
     _route("logout", "POST token/logout", ("v7", "v8")),
     _route("service_instance", "GET serviceinstance"),
@@ -54,7 +49,7 @@ _ROUTES: Final = (
     _route("health", "GET health", ("v8",), anonymous=True),
 )
 
-OPERATIONS: Final = tuple(route.operation for route in _ROUTES)
+OPERATIONS = tuple(route.operation for route in _ROUTES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

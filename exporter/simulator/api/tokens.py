@@ -8,16 +8,12 @@ from __future__ import annotations
 import math
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import RLock
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["DEFAULT_LIFETIME_SECONDS", "Grant", "Throttle", "ThrottledError", "TokenOffice"]
-
-DEFAULT_LIFETIME_SECONDS: Final = 3600.0
+DEFAULT_LIFETIME_SECONDS = 3600.0
 
 Style = Literal["owin", "core"]
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
-
-__all__ = ["ALL", "CATALOGUE", "Definition"]
+from typing import Literal
 
 Scope = Literal["connection", "request"]
 
-ALL: Final = "all"
-_MIB: Final = 1 << 20
+ALL = "all"
+_MIB = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +33,9 @@ def _connection(name: str, text: str) -> Definition:
     return Definition(name=name, help=text, scope="connection")
 
 
-_ELSEWHERE: Final = "https://elsewhere.invalid"
+_ELSEWHERE = "https://elsewhere.invalid"
 
-_DEFINITIONS: Final = (
+_DEFINITIONS = (
     _connection("connection_refused", "nobody listens"),
     _connection("tls_expired", "the certificate has expired"),
     _connection("tls_wrong_host", "the certificate is for another host"),
@@ -115,4 +113,4 @@ _DEFINITIONS: Final = (
     Definition(name="redirect_to_other_host", help="307 to target", target=_ELSEWHERE),
 )
 
-CATALOGUE: Final = {definition.name: definition for definition in _DEFINITIONS}
+CATALOGUE = {definition.name: definition for definition in _DEFINITIONS}

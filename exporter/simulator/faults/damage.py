@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from exporter.simulator.api.documents import dumps
+from exporter.simulator.api.routes import Call
+from exporter.simulator.faults.registry import Fault
 from exporter.simulator.world.sessions import TICKS_PER_SECOND, ticks_from_text, timestamp
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from exporter.simulator.api.routes import Call
-    from exporter.simulator.faults.registry import Fault
-
-__all__ = ["DAMAGES", "shift_times"]
 
 # JSON as it was read, and is about to be ruined: nothing narrower than Any would hold for long.
 Document = Any
 
-_TEXTS: Final = frozenset(
+_TEXTS = frozenset(
     {
         "name",
         "organization",
@@ -34,7 +29,7 @@ _TEXTS: Final = frozenset(
         "version",
     }
 )
-_OTHER_TYPES: Final[dict[str, object]] = {
+_OTHER_TYPES: dict[str, object] = {
     "name": 17,
     "organization": ["contoso"],
     "type": 3,
@@ -56,15 +51,15 @@ _OTHER_TYPES: Final[dict[str, object]] = {
     "skippedItemsCount": "none",
     "version": 8,
 }
-_NEWER_VALUES: Final = {
+_NEWER_VALUES = {
     "type": "Vpp",
     "state": "Suspended",
     "result": "Cancelled",
     "status": "Suspended",
 }
-_TIMES: Final = frozenset({"creationTime", "endTime", "startTime", ".issued", ".expires"})
-_HUGE: Final = "huge number"
-_CONTROLS: Final = "\x00\x07\x1b[31m\r\n\x7f\x85\u2028"
+_TIMES = frozenset({"creationTime", "endTime", "startTime", ".issued", ".expires"})
+_HUGE = "huge number"
+_CONTROLS = "\x00\x07\x1b[31m\r\n\x7f\x85\u2028"
 
 
 def _records(document: Document, fault: Fault) -> Iterator[dict[str, Any]]:
@@ -222,7 +217,7 @@ def shift_times(value: Document, ticks: int) -> Document:
     return value
 
 
-DAMAGES: Final[dict[str, Callable[[Document, Fault, Call], str | bytes]]] = {
+DAMAGES: dict[str, Callable[[Document, Fault, Call], str | bytes]] = {
     "truncated_json": _truncated,
     "wrong_type_top": lambda *_: json.dumps("a string"),
     "wrong_type_page": _of_page(_wrong_type_page),

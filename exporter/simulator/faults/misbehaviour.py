@@ -9,27 +9,22 @@ import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from exporter.simulator.api.documents import dumps, problem_text
 from exporter.simulator.api.login import Login, bearer_token
 from exporter.simulator.api.resources import FEED_END, OUTDATED_CODE, OUTDATED_TEXT
+from exporter.simulator.api.routes import Call
 from exporter.simulator.faults import wire
 from exporter.simulator.faults.damage import DAMAGES, shift_times
+from exporter.simulator.faults.registry import Fault
 from exporter.simulator.world.sessions import TICKS_PER_SECOND, ticks_from_text, timestamp
 
-if TYPE_CHECKING:
-    from exporter.simulator.api.routes import Call
-    from exporter.simulator.faults.registry import Fault
-
-__all__ = ["REQUEST_FAULTS", "Stage"]
-
-_CHUNK: Final = 1 << 20
-_SPACES: Final = b" " * _CHUNK
-_HTML: Final = "<html><head><title>Sign in</title></head><body><h1>Sign in</h1></body></html>"
-_PROXY_HTML: Final = "<html><body><h1>{status} {reason}</h1><hr>gateway</body></html>"
+_CHUNK = 1 << 20
+_SPACES = b" " * _CHUNK
+_HTML = "<html><head><title>Sign in</title></head><body><h1>Sign in</h1></body></html>"
+_PROXY_HTML = "<html><body><h1>{status} {reason}</h1><hr>gateway</body></html>"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,7 +248,7 @@ async def _clock_skew(stage: Stage) -> web.StreamResponse:
     return response
 
 
-REQUEST_FAULTS: Final[dict[str, Misbehaviour]] = {
+REQUEST_FAULTS: dict[str, Misbehaviour] = {
     "reset_before_body": _reset_before_body,
     "reset_in_body": _reset_in_body,
     "silence": _silence,

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from random import Random
 from threading import RLock
-from typing import TYPE_CHECKING
 
 from exporter.simulator.api.routes import OPERATIONS
 from exporter.simulator.faults.catalogue import ALL, CATALOGUE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-__all__ = ["Fault", "Faults"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,13 +8,10 @@ import struct
 import sys
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import Final
 
 from aiohttp import web
 
-__all__ = ["abort_with_reset", "drip", "http_date", "split", "write_and_reset"]
-
-_SECONDS_TO_READ: Final = 0.1  # a reset overtakes what the client has not read yet
+_SECONDS_TO_READ = 0.1  # a reset overtakes what the client has not read yet
 
 
 def http_date(seconds_from_now: float) -> str:

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Protocol
+from random import Random
+from typing import Protocol
 
 from exporter.simulator.world.population import RESULTS, TYPES, Plan, Population
 from exporter.simulator.world.sessions import TICKS_PER_SECOND, Session
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from random import Random
-
-__all__ = ["Activity", "Store", "history", "left_open"]
-
-_DAY: Final = 86_400 * TICKS_PER_SECOND
-_HISTORY_DAYS: Final = 30
-_LEFT_OPEN_DAYS: Final = (3, _HISTORY_DAYS)
-_LONGEST_FINISHED_SECONDS: Final = 10_800
-_RUNNING_AT_START: Final = 8
-_SECONDS_BETWEEN_STARTS: Final = (3.0, 15.0)
-_SECONDS_BETWEEN_ITEMS: Final = (3.0, 8.0)
+_DAY = 86_400 * TICKS_PER_SECOND
+_HISTORY_DAYS = 30
+_LEFT_OPEN_DAYS = (3, _HISTORY_DAYS)
+_LONGEST_FINISHED_SECONDS = 10_800
+_RUNNING_AT_START = 8
+_SECONDS_BETWEEN_STARTS = (3.0, 15.0)
+_SECONDS_BETWEEN_ITEMS = (3.0, 8.0)
 
 
 class Store(Protocol):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, TypedDict
+from random import Random
+from typing import TypedDict
 
 from exporter.simulator.world.sessions import (
     TICKS_PER_SECOND,
@@ -13,21 +14,16 @@ from exporter.simulator.world.sessions import (
     details_of,
 )
 
-if TYPE_CHECKING:
-    from random import Random
+TYPES = ("Vex", "Veod", "Vesp", "Vet")
+RESULTS = ("Success", "Warning", "Failed")
 
-__all__ = ["RESULTS", "TYPES", "Plan", "Population"]
-
-TYPES: Final = ("Vex", "Veod", "Vesp", "Vet")
-RESULTS: Final = ("Success", "Warning", "Failed")
-
-_EXPLORERS: Final = {
+_EXPLORERS = {
     "Vex": "Exchange restore",
     "Veod": "OneDrive restore",
     "Vesp": "SharePoint restore",
     "Vet": "Teams restore",
 }
-_ORGANIZATIONS: Final = (
+_ORGANIZATIONS = (
     "contoso.onmicrosoft.com",
     'Fabrikam "North", Inc.',
     "Müller & Söhne GmbH",
@@ -35,7 +31,7 @@ _ORGANIZATIONS: Final = (
     "日本支社.onmicrosoft.com",
     "adventure-works.onmicrosoft.com",
 )
-_SCOPES: Final = (
+_SCOPES = (
     "Entire organization",
     "All organizations",
     "Job: Office 365 Suite to Blob",
@@ -43,22 +39,22 @@ _SCOPES: Final = (
     "Job: Größe & Übersicht",
     "Job: 財務部, メール",
 )
-_OPERATORS: Final = (
+_OPERATORS = (
     "SRV0101\\Administrator",
     "CONTOSO\\svc-helpdesk",
     "CONTOSO\\Zoë.Ångström",
     "FABRIKAM\\o'brien",
     "contoso.onmicrosoft.com",  # how it looks through Cloud Connect
 )
-_HOSTS: Final = (
+_HOSTS = (
     "SRV (via: 10.0.0.1)",
     "srv0101 (via: 127.0.0.1)",
     "HELPDESK-07 (via: 10.20.0.15)",
 )
-_PORTAL_SCOPES: Final = ("Finance team", "Zoë Ångström")
-_REASONS: Final = ("Ticket 4711: mail deleted by mistake", 'Legal hold, "Project Ü"')
-_MAX_ITEMS: Final = 24
-_DAYS_TO_RESTORE_POINT: Final = 5
+_PORTAL_SCOPES = ("Finance team", "Zoë Ångström")
+_REASONS = ("Ticket 4711: mail deleted by mistake", 'Legal hold, "Project Ü"')
+_MAX_ITEMS = 24
+_DAYS_TO_RESTORE_POINT = 5
 
 
 class _Person(TypedDict):

@@ -11,30 +11,16 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
 
-__all__ = [
-    "TICKS_PER_SECOND",
-    "Event",
-    "Session",
-    "check_items",
-    "datetime_from_ticks",
-    "details_of",
-    "events_of",
-    "ticks_from_datetime",
-    "ticks_from_text",
-    "timestamp",
-]
-
-TICKS_PER_SECOND: Final = 10_000_000
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_NAIVE_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - prints without an offset, "Z" is appended
-_TEXT: Final = re.compile(
+TICKS_PER_SECOND = 10_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - prints without an offset, "Z" is appended
+_TEXT = re.compile(
     r"(\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d:\d\d)?)(?:\.(\d{1,7}))?(Z|[+-]\d\d:\d\d)?", re.ASCII
 )
 
 # One letter for each item a session dealt with: what its event says and what the statistics count.
-_EVENT_STATUS: Final = {
+_EVENT_STATUS = {
     "o": "Success",  # opened: a View, nothing was restored
     "r": "Success",
     "w": "Warning",
@@ -43,8 +29,8 @@ _EVENT_STATUS: Final = {
     "c": "Cancelled",
     "a": "Running",  # the item that is being restored now
 }
-_PROCESSED: Final = "rwfsc"
-_OPERATIONS: Final = ("Restore", "Save", "Export", "Send")
+_PROCESSED = "rwfsc"
+_OPERATIONS = ("Restore", "Save", "Export", "Send")
 
 
 def ticks_from_datetime(moment: datetime) -> int:

@@ -13,17 +13,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from random import Random
 from threading import RLock
-from typing import Final, TypedDict, Unpack
+from typing import TypedDict, Unpack
 
 from exporter.simulator.world.activity import Activity, history, left_open
 from exporter.simulator.world.population import TYPES, Population
 from exporter.simulator.world.sessions import Session, check_items, details_of, ticks_from_datetime
 
-__all__ = ["Change", "SessionFields", "World", "accelerated", "utc_now"]
-
 Clock = Callable[[], datetime]
 
-_CHANGES_KEPT: Final = 10_000
+_CHANGES_KEPT = 10_000
 
 
 def utc_now() -> datetime:
