@@ -1,4 +1,4 @@
-"""A VB365 server that is not there: its REST API over TLS, for tests and for trying things out."""
+"""A simulated VB365 server: its REST API over TLS, for tests and for trying out the exporter."""
 
 from exporter.simulator.server import Simulator
 

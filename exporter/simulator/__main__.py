@@ -1,4 +1,4 @@
-"""`python -m exporter.simulator`: serves a simulated VB365 API until it is interrupted."""
+"""`python -m exporter.simulator`: serve a simulated VB365 API until interrupted."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from threading import Event
 from exporter.simulator.api.routes import API_VERSIONS
 from exporter.simulator.faults.catalogue import CATALOGUE
 from exporter.simulator.server import Simulator
-from exporter.simulator.world.world import World, accelerated
+from exporter.simulator.world.world import World, accelerated_clock
 
-_WAKE_SECONDS = 1.0  # Windows notices Ctrl-C only between waits
+_WAKE_SECONDS = 1.0  # on Windows Ctrl-C is handled only between waits
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -42,7 +42,7 @@ def _not_negative(text: str) -> int:
 def _speed(text: str) -> float:
     speed = float(text)
     if not 0 < speed < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is no speed")
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return speed
 
 
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     names = "\n".join(f"  {name:<24}{fault.help}" for name, fault in CATALOGUE.items())
     parser = argparse.ArgumentParser(
         prog="python -m exporter.simulator",
-        description="Serve a VB365 API that is not there, over TLS.",
+        description="Serve a simulated VB365 API over TLS.",
         epilog=f"faults:\n{names}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -62,31 +62,37 @@ def _parser() -> argparse.ArgumentParser:
         type=_address,
         default="127.0.0.1:4443",
         metavar="HOST:PORT",
-        help="where to listen (default: %(default)s)",
+        help="address to listen on (default: %(default)s)",
     )
-    add("--username", default="demo", help="the account it lets in (default: %(default)s)")
-    add("--password", default="demo", help="its password (default: %(default)s)")
+    add("--username", default="demo", help="name of the only account (default: %(default)s)")
+    add("--password", default="demo", help="password of the account (default: %(default)s)")
     add(
         "--tls.ca-file",
         dest="ca_file",
         type=Path,
         metavar="FILE",
-        help="where to write the certificate of the authority it makes, for the client's ca_file",
+        help="write the generated authority's certificate to this file, for the client's ca_file",
     )
     add(
         "--tls.cert-file",
         dest="cert_file",
         type=Path,
         metavar="FILE",
-        help="certificate chain to show (default: made at start)",
+        help="certificate chain to serve (default: generated at start)",
     )
-    add("--tls.key-file", dest="key_file", type=Path, metavar="FILE", help="its key")
-    add("--seed", type=int, default=1, help="the world's seed (default: %(default)s)")
+    add(
+        "--tls.key-file",
+        dest="key_file",
+        type=Path,
+        metavar="FILE",
+        help="private key of the certificate",
+    )
+    add("--seed", type=int, default=1, help="seed of the simulated world (default: %(default)s)")
     add(
         "--speed",
         type=_speed,
         default=1.0,
-        help="simulated seconds per second; token lifetimes and throttles run on real time"
+        help="simulated seconds per second; token lifetimes and rate limits use real time"
         " (default: %(default)s)",
     )
     add(
@@ -108,24 +114,24 @@ def _parser() -> argparse.ArgumentParser:
         type=_versions,
         default="v6,v7,v8",
         metavar="LIST",
-        help="prefixes it serves (default: %(default)s)",
+        help="API versions to serve (default: %(default)s)",
     )
     add(
         "--token-style",
         choices=("auto", "owin", "core"),
         default="auto",
-        help="how the token endpoint answers; auto: owin for v6, core for v7 and v8",
+        help="style of token responses; auto: owin for v6, core for v7 and v8",
     )
     add(
         "--working-end",
         choices=("sentinel", "null", "absent"),
         default="sentinel",
-        help="how a running session's endTime looks (default: %(default)s)",
+        help="endTime of running sessions (default: %(default)s)",
     )
     add(
         "--token-throttle",
         action="store_true",
-        help="the token endpoint's limits (1/s, 5/min, 1500/h) also on loopback",
+        help="apply the token endpoint's rate limits (1/s, 5/min, 1500/h) on loopback, too",
     )
     add(
         "--fault",
@@ -133,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         dest="faults",
         metavar="NAME[:ROUTE]",
-        help="a fault from the start, repeatable",
+        help="set a fault at start; repeatable",
     )
     return parser
 
@@ -143,16 +149,16 @@ def main(arguments: Sequence[str] | None = None, stop: Event | None = None) -> i
     parser = _parser()
     options = parser.parse_args(arguments)
     if (options.cert_file is None) != (options.key_file is None):
-        parser.error("--tls.cert-file and --tls.key-file belong together")
+        parser.error("--tls.cert-file and --tls.key-file must be given together")
     if options.cert_file is not None and options.ca_file is not None:
-        parser.error("--tls.ca-file: with --tls.cert-file no authority is made")
+        parser.error("--tls.ca-file: no authority is generated with --tls.cert-file")
     host, port = options.address
     simulator = Simulator(
         World(
             seed=options.seed,
             organizations=options.organizations,
             sessions=options.sessions,
-            clock=accelerated(options.speed),
+            clock=accelerated_clock(options.speed),
         ),
         host=host,
         port=port,
@@ -173,7 +179,7 @@ def main(arguments: Sequence[str] | None = None, stop: Event | None = None) -> i
         except ValueError as error:
             parser.error(f"--fault: {error}")
     if stop is None:
-        stop = _stopped_by_signals()
+        stop = _stop_on_signals()
     try:
         simulator.start()
     except OSError as error:
@@ -198,7 +204,7 @@ def _greeting(simulator: Simulator) -> str:
     )
 
 
-def _stopped_by_signals() -> Event:
+def _stop_on_signals() -> Event:
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

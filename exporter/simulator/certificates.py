@@ -1,4 +1,4 @@
-"""The certificates a simulated server shows: a right one and, for its faults, wrong ones."""
+"""The certificates of a simulated server: a valid one and, for faults, invalid ones."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 class Certificates:
-    """Makes an authority and certificates at start, or shows the certificate it is given.
+    """Generates an authority and certificates, or serves a given certificate.
 
     Args:
-        hosts: Names and addresses the server has besides 127.0.0.1, localhost and ::1.
-        cert_file: PEM chain to show instead of a made one.
-        key_file: Its key.
+        hosts: names and addresses of the server in addition to 127.0.0.1, localhost and ::1.
+        cert_file: PEM chain to serve instead of a generated one.
+        key_file: private key of the chain.
 
     Attributes:
-        ca_pem: What a client has to trust: the authority, or the given chain.
+        ca_pem: the certificates that clients must trust: the authority, or the given chain.
 
     Raises:
-        OSError: A file cannot be read, or is no certificate or key (ssl.SSLError).
+        OSError: a file cannot be read, or is not a certificate or key (ssl.SSLError).
     """
 
     def __init__(
@@ -44,12 +44,12 @@ class Certificates:
         self.context()
 
     def context(self, fault: str = "") -> ssl.SSLContext:
-        """TLS as the server speaks it: rightly, or as the fault of this name has it."""
+        """Return the TLS context of the server, valid or with the named fault."""
         if fault not in self._contexts:
-            self._contexts[fault] = self._make(fault)
+            self._contexts[fault] = self._create(fault)
         return self._contexts[fault]
 
-    def _make(self, fault: str) -> ssl.SSLContext:
+    def _create(self, fault: str) -> ssl.SSLContext:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         cert_file, key_file = self._files
         if cert_file is not None and not fault:

@@ -1,4 +1,4 @@
-"""The simulator's own endpoints below `/_simulator/`: the truth, and the ways to change it. Loopback only."""
+"""The simulator's control endpoints below `/_simulator/`, for loopback clients only: the truth, sessions and faults."""
 
 from __future__ import annotations
 
@@ -46,33 +46,33 @@ _FAULT_FIELDS = {
 
 
 class Control:
-    """Answers what is asked of the simulator itself.
+    """Handles requests to the control endpoints.
 
     Args:
-        world: What the truth is told of.
-        faults: What can be set.
-        follow_faults: Makes the faults of connections take effect; takes the protocol that has to stay.
+        world: the sessions.
+        faults: the faults.
+        apply_faults: applies changed connection faults; takes the protocol whose connection must stay open.
     """
 
     def __init__(
         self,
         world: World,
         faults: Faults,
-        follow_faults: Callable[[asyncio.BaseProtocol], Awaitable[None]],
+        apply_faults: Callable[[asyncio.BaseProtocol], Awaitable[None]],
     ) -> None:
         self._world = world
         self._faults = faults
-        self._follow_faults = follow_faults
+        self._apply_faults = apply_faults
 
     @staticmethod
-    def concerned(request: web.BaseRequest) -> bool:
-        """Whether the request is to the simulator itself."""
+    def handles(request: web.BaseRequest) -> bool:
+        """Whether the request is for a control endpoint."""
         return request.path.startswith(_PREFIX)
 
-    async def answer(self, request: web.BaseRequest) -> web.Response:
-        """The answer: JSON always, 400 with a message when the request is wrong."""
+    async def handle(self, request: web.BaseRequest) -> web.Response:
+        """Return a JSON response; 400 with a message if the request is invalid."""
         if not is_loopback(request):
-            return _message(403, "only for clients on this machine")
+            return _message(403, "only loopback clients are allowed")
         key = (request.method, request.path.removeprefix(_PREFIX))
         try:
             if key == ("GET", "truth"):
@@ -81,9 +81,9 @@ class Control:
                 return web.json_response(text=dumps(self._change_session(await _object(request))))
             if key == ("POST", "faults"):
                 self._change_faults(await _object(request))
-                await self._follow_faults(request.protocol)
+                await self._apply_faults(request.protocol)
             elif key != ("GET", "faults"):
-                return _message(404, f"there is no {request.method} {request.path}")
+                return _message(404, f"unknown endpoint: {request.method} {request.path}")
         except ValueError as error:
             return _message(400, str(error))
         active = [_fault(asdict(fault)) for fault in self._faults.active()]
@@ -92,7 +92,7 @@ class Control:
         )
 
     def _truth(self, request: web.BaseRequest) -> dict[str, object]:
-        """The world as it is: `?events=true` adds each session's events, `?id=` asks for one session."""
+        """Return the state of the world; `?events=true` adds each session's events, `?id=` selects one session."""
         session_id = request.query.get("id")
         sessions = self._world.sessions()
         if session_id is not None:
@@ -105,16 +105,16 @@ class Control:
         }
 
     def _change_session(self, body: dict[str, Any]) -> dict[str, object]:
-        """Add the session, change it if its id is known, or remove it."""
+        """Add a session, change it if its id is known, or remove it."""
         session_id, remove = body.pop("id", None), body.pop("remove", False)
         if session_id is None:
             return {"id": self._world.add_session(**_session_fields(body)), "added": True}
         if not isinstance(session_id, str):
-            raise ValueError("id must be a string")  # noqa: TRY004 - answered with 400 as others are
+            raise ValueError("id must be a string")  # noqa: TRY004 - becomes a 400 like the others
         known = self._world.session(session_id) is not None
         fields = _session_fields(body)
         if remove and not known:
-            raise ValueError(f"there is no session {session_id!r}")
+            raise ValueError(f"unknown session {session_id!r}")
         if remove:
             self._world.remove(session_id)
             return {"id": session_id.lower(), "removed": True}
@@ -174,7 +174,7 @@ def _fault(fields: dict[str, object]) -> dict[str, object]:
 async def _object(request: web.BaseRequest) -> dict[str, Any]:
     body = json.loads(await request.read() or b"{}")
     if not isinstance(body, dict):
-        raise ValueError("the body must be a JSON object")  # noqa: TRY004 - answered with 400 as others are
+        raise ValueError("the body must be a JSON object")  # noqa: TRY004 - becomes a 400 like the others
     return body
 
 

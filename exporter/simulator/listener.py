@@ -1,4 +1,4 @@
-"""Accepts connections and decides for each of them what TLS it gets, as faults of connections demand."""
+"""Accepts connections and serves each over TLS as the active connection faults require."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _HANDSHAKE_TIMEOUT_SECONDS = 60.0
 
 
 class Listener:
-    """A listening socket whose connections `server` serves over TLS. Lives in one event loop.
+    """A listening socket whose connections `server` serves over TLS, within one event loop.
 
     Args:
-        host: Where to listen; empty means everywhere.
-        port: 0 means a free one; `port` then says which.
-        server: Makes a protocol for each connection.
-        certificates: What to show.
-        faults: Which connections go wrong.
+        host: address to listen on; empty means all.
+        port: 0 selects a free port, which `port` then holds.
+        server: creates a protocol for each connection.
+        certificates: certificates to serve.
+        faults: connection faults to apply.
     """
 
     def __init__(
@@ -41,34 +41,34 @@ class Listener:
         self._server = server
         self._certificates = certificates
         self._faults = faults
-        self._seen = faults.of_connections()
+        self._applied = faults.connection_faults()
         self._socket: _ListeningSocket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._serving: set[asyncio.Task[None]] = set()
         self._unserved: set[socket.socket] = set()
 
     async def open(self) -> None:
-        """Bind, and listen unless connections are refused.
+        """Bind, and listen unless a fault refuses connections.
 
         Raises:
-            OSError: The address cannot be had.
+            OSError: the address is not available.
         """
         self._listen()
-        await self.follow_faults()
+        await self.apply_faults()
 
-    async def follow_faults(self, keep: asyncio.BaseProtocol | None = None) -> None:
-        """Do what the faults of connections that are set now demand, if they have changed.
+    async def apply_faults(self, keep: asyncio.BaseProtocol | None = None) -> None:
+        """Apply changed connection faults.
 
-        Open connections are dropped then, so that their clients meet the change; `keep` is the one not to drop.
+        Open connections other than `keep` are dropped on a change, so that their clients are affected, too.
         """
-        now = self._faults.of_connections()
+        now = self._faults.connection_faults()
         refused = any(fault.name == "connection_refused" for fault in now)
         if refused:
             await self._stop_listening()
         elif self._socket is None:
             self._listen()
-        if now != self._seen:
-            self._seen = now
+        if now != self._applied:
+            self._applied = now
             await self._drop(keep)
 
     async def close(self) -> None:
@@ -89,15 +89,15 @@ class Listener:
             await asyncio.gather(self._accepting, return_exceptions=True)
             self._accepting = None
         if self._socket is not None:
-            if self._socket.untaken is not None:
-                self._socket.untaken.close()
+            if self._socket.last_accepted is not None:
+                self._socket.last_accepted.close()
             self._socket.close()
             self._socket = None
 
     async def _drop(self, keep: asyncio.BaseProtocol | None) -> None:
         for task in self._serving:
             task.cancel()
-        # Also those of which the task has not begun: cancelled, it never will.
+        # A task cancelled before it started never closes its connection.
         for connection in self._unserved:
             connection.close()
         self._unserved.clear()
@@ -111,25 +111,25 @@ class Listener:
         while True:
             try:
                 connection, _ = await loop.sock_accept(listening)
-            except ConnectionError:  # gone before it was accepted
+            except ConnectionError:  # closed before it was accepted
                 continue
-            listening.untaken = None
+            listening.last_accepted = None
             self._unserved.add(connection)
             task = loop.create_task(self._serve(connection))
             self._serving.add(task)
             task.add_done_callback(self._serving.discard)
 
     async def _serve(self, connection: socket.socket) -> None:
-        """Hand the connection over to a protocol, after a handshake with the certificate it is to see."""
-        struck = self._faults.strike_connection()
-        fault = "" if struck is None else struck.name
+        """Do the TLS handshake with the certificate for this connection and hand it to a protocol."""
+        hit = self._faults.next_for_connection()
+        fault = "" if hit is None else hit.name
         if fault == "tls_handshake_hangs":
             return
         self._unserved.discard(connection)
-        if fault == "connection_refused":  # came in while the listening socket was about to close
+        if fault == "connection_refused":  # accepted just before the listening socket was closed
             connection.close()
             return
-        # Clients that do not trust the certificate, or just leave, end here.
+        # Clients that reject the certificate or disconnect end here.
         with contextlib.suppress(OSError):
             await asyncio.get_running_loop().connect_accepted_socket(
                 self._server,
@@ -140,14 +140,14 @@ class Listener:
 
 
 class _ListeningSocket(socket.socket):
-    """Keeps the connection it accepted last: whoever waits for it may be cancelled at just that moment."""
+    """Remembers the connection accepted last, because the task that awaits it may be cancelled at that moment."""
 
-    untaken: socket.socket | None = None
+    last_accepted: socket.socket | None = None
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """As any socket does."""
-        self.untaken, address = super().accept()
-        return self.untaken, address
+        """Accept as any socket does."""
+        self.last_accepted, address = super().accept()
+        return self.last_accepted, address
 
 
 def _bound(host: str, port: int) -> _ListeningSocket:

@@ -1,4 +1,4 @@
-"""The simulator as an object: a VB365 server over TLS in a thread of its own."""
+"""The simulator: a VB365 server over TLS in a thread of its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from exporter.simulator.api.gateway import Gateway, Traffic
 from exporter.simulator.api.login import Login, TokenStyle
 from exporter.simulator.api.resources import Api
 from exporter.simulator.api.routes import API_VERSIONS
-from exporter.simulator.api.tokens import DEFAULT_LIFETIME_SECONDS, Throttle, TokenOffice
+from exporter.simulator.api.tokens import DEFAULT_LIFETIME_SECONDS, Throttle, TokenStore
 from exporter.simulator.certificates import Certificates
 from exporter.simulator.control import Control
 from exporter.simulator.faults.registry import Faults
@@ -29,40 +29,40 @@ from exporter.simulator.world.world import World
 
 Part = TypeVar("Part")
 
-_EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - only if the user asks for it
+_ALL_ADDRESSES = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - only if the user chooses it
 _CLOSE_TIMEOUT_SECONDS = 10.0
 
 
 class Simulator:
-    """A VB365 server that is not there. Use it as a context manager, or `start` and `close` it.
+    """A simulated VB365 server, as a context manager or with `start` and `close`.
 
     Args:
-        world: Its restore sessions; a new one by default.
-        host: Where to listen; empty means everywhere.
-        port: 0 means a free one.
-        username: The account it lets in.
-        password: Its password.
-        api_versions: The prefixes it serves: some of v6, v7, v8.
-        token_style: "owin" (older servers), "core" (newer ones), or "auto", by the prefix.
-        token_lifetime: Seconds an access token is good for.
-        token_mark: Text that is in every token it gives.
-        token_throttle: Whether the token endpoint's limits hold for this machine too.
-        working_end: How a running session's endTime looks: "sentinel", "null" or "absent".
-        page_cap: The longest page it gives, at most 10,000.
-        latency: Seconds each answer takes.
-        cert_file: PEM certificate chain to show instead of a made one.
-        key_file: Its key.
-        ca_file: Where to write what clients have to trust; a temporary file by default, gone after `close`.
-        token_clock: Monotonic seconds, for token lifetimes and throttles.
+        world: its restore sessions; a new world by default.
+        host: address to listen on; empty means all.
+        port: 0 selects a free port.
+        username: name of the only account.
+        password: password of the account.
+        api_versions: the API versions to serve, of v6, v7 and v8.
+        token_style: "owin" (older servers), "core" (newer ones), or "auto" (by API version).
+        token_lifetime: lifetime of access tokens, in seconds.
+        token_mark: text contained in every token.
+        token_throttle: whether the token endpoint's rate limits apply to loopback clients, too.
+        working_end: endTime of running sessions: "sentinel", "null" or "absent".
+        page_cap: maximum page size, at most 10,000.
+        latency: delay of each response, in seconds.
+        cert_file: PEM certificate chain to serve instead of a generated one.
+        key_file: private key of the chain.
+        ca_file: where to write the certificates that clients must trust; by default a temporary file, removed by `close`.
+        token_clock: monotonic clock for token lifetimes and rate limits, in seconds.
 
     Attributes:
-        world: Its restore sessions.
-        faults: Its faults; a change takes effect before `set` and `clear` return.
-        tokens: Its tokens, to revoke some.
-        traffic: What was asked.
+        world: its restore sessions.
+        faults: its faults; changes take effect before `set` and `clear` return.
+        tokens: its tokens.
+        traffic: the requests it received.
 
     Raises:
-        ValueError: A value is none of those listed.
+        ValueError: an argument is not one of the listed values.
     """
 
     def __init__(  # noqa: PLR0913 - each is a property of the server and has a default
@@ -94,7 +94,7 @@ class Simulator:
         self.password = password
         self.traffic = Traffic()
         self.faults = Faults(self.world.seed, self._faults_changed)
-        self.tokens = TokenOffice(
+        self.tokens = TokenStore(
             username=username,
             password=password,
             lifetime_seconds=token_lifetime,
@@ -103,10 +103,10 @@ class Simulator:
         )
         self._gateway = Gateway(
             api=Api(self.world, versions=api_versions, working_end=working_end, page_cap=page_cap),
-            control=Control(self.world, self.faults, self._follow_faults),
+            control=Control(self.world, self.faults, self._apply_faults),
             faults=self.faults,
             login=Login(
-                office=self.tokens,
+                tokens=self.tokens,
                 throttle=Throttle(token_clock),
                 style=token_style,
                 throttle_loopback=token_throttle,
@@ -126,13 +126,13 @@ class Simulator:
         self._thread: Thread | None = None
 
     def start(self) -> Self:
-        """Listen; faults may be set before.
+        """Start to listen; faults may be set before.
 
         Raises:
-            OSError: The address cannot be had, or a file cannot be read or written.
+            OSError: the address is not available, or a file cannot be read or written.
         """
         host, _ = self._address
-        extra = () if host in _EVERYWHERE else (host,)
+        extra = () if host in _ALL_ADDRESSES else (host,)
         cert_file, key_file = self._tls_files
         self._certificates = Certificates(extra, cert_file=cert_file, key_file=key_file)
         self._write_ca_file(self._certificates.ca_pem)
@@ -147,7 +147,7 @@ class Simulator:
         return self
 
     def close(self) -> None:
-        """Drop every connection, stop, and wait for the thread to end. Closing it again does nothing."""
+        """Drop all connections and join the thread. Closing twice is allowed."""
         loop, stop, thread = self._loop, self._stop, self._thread
         if loop is not None and stop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(stop.set)
@@ -176,29 +176,29 @@ class Simulator:
 
     @property
     def url(self) -> str:
-        """What a client on this machine has to ask, without a slash at the end."""
+        """The base URL for local clients, without a trailing slash."""
         host, _ = self._address
-        host = "127.0.0.1" if host in _EVERYWHERE else host
+        host = "127.0.0.1" if host in _ALL_ADDRESSES else host
         return f"https://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
     def requests(self) -> Counter[tuple[str, str]]:
-        """How often each (method, operation) was asked; `traffic.reset()` begins again."""
+        """Number of requests by (method, operation) since `traffic.reset()`."""
         return self.traffic.requests
 
     @property
     def response_bytes(self) -> Counter[tuple[str, str]]:
-        """How many bytes of bodies each (method, operation) was answered with."""
+        """Bytes of response bodies by (method, operation)."""
         return self.traffic.response_bytes
 
     @property
     def ca_pem(self) -> bytes:
-        """What a client has to trust."""
+        """The certificates that clients must trust, as PEM."""
         return _running(self._certificates).ca_pem
 
     @property
     def ca_file(self) -> Path:
-        """The file with what a client has to trust."""
+        """The file with the certificates that clients must trust."""
         return _running(self._ca_file)
 
     def _write_ca_file(self, pem: bytes) -> None:
@@ -232,14 +232,14 @@ class Simulator:
         finally:
             await self._listener.close()
 
-    async def _follow_faults(self, keep: asyncio.BaseProtocol | None = None) -> None:
-        await _running(self._listener).follow_faults(keep)
+    async def _apply_faults(self, keep: asyncio.BaseProtocol | None = None) -> None:
+        await _running(self._listener).apply_faults(keep)
 
     def _faults_changed(self) -> None:
         loop, thread = self._loop, self._thread
         if loop is None or thread is None or thread.ident == get_ident():
-            return  # not started yet, or the control endpoint follows by itself
-        asyncio.run_coroutine_threadsafe(self._follow_faults(), loop).result()
+            return  # not started yet, or the control endpoint applies them itself
+        asyncio.run_coroutine_threadsafe(self._apply_faults(), loop).result()
 
 
 def _running(part: Part | None) -> Part:

@@ -76,7 +76,7 @@ def trouble(simulator: Simulator, name: str) -> Iterator[Callable[[], bool]]:
     hits = simulator.faults.hits[name]
     simulator.faults.set(name)
     if definition.route == "token":
-        simulator.tokens.revoke_all(refresh_too=definition.grant != "refresh_token")
+        simulator.tokens.revoke_all(refresh_too=definition.grant_type != "refresh_token")
     # Nobody gets so far as to be counted where nobody listens.
     try:
         yield lambda: name == "connection_refused" or simulator.faults.hits[name] > hits

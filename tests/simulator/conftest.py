@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from simulator.support import Client, StopWatch, WallClock, empty_world
+from simulator.support import Client, MonotonicClock, WallClock, empty_world
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
@@ -17,19 +17,19 @@ def clock() -> WallClock:
 
 
 @pytest.fixture
-def stop_watch() -> StopWatch:
-    return StopWatch()
+def monotonic() -> MonotonicClock:
+    return MonotonicClock()
 
 
 @pytest.fixture
 def world(clock: WallClock) -> World:
-    """A world without any session."""
+    """A world without sessions."""
     return empty_world(clock)
 
 
 @pytest.fixture
 def simulate(world: World) -> Iterator[Callable[..., Client]]:
-    """Starts simulators, of the empty world unless told otherwise; gives a client that has logged in."""
+    """Return a function that starts a simulator, by default of the empty world, and reiterations a logged-in client."""
     with ExitStack() as stack:
 
         def start(log_in: str | None = "v8", **options: Any) -> Client:
@@ -46,5 +46,5 @@ def simulate(world: World) -> Iterator[Callable[..., Client]]:
 
 @pytest.fixture
 def client(simulate: Callable[..., Client]) -> Client:
-    """A client that has logged in to a simulator of the empty world."""
+    """A client logged in to a simulator of the empty world."""
     return simulate()

@@ -1,4 +1,4 @@
-"""What the tests of the simulator share: clocks that stand still, and a client that is no part of the exporter."""
+"""Clocks for the tests of the simulator, and a client independent of the exporter."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ TIMEOUT_SECONDS = 20
 
 
 class WallClock:
-    """A wall clock that only goes when it is told to."""
+    """A wall clock that only tests advance."""
 
     def __init__(self) -> None:
         self.now = NOON
 
     def __call__(self) -> datetime:
-        """The time."""
+        """Return the time."""
         return self.now
 
-    def go(self, **duration: float) -> None:
-        """Let time pass."""
+    def advance(self, **duration: float) -> None:
+        """Advance the clock."""
         self.now += timedelta(**duration)
 
 
-class StopWatch:
-    """Monotonic seconds that only go when they are told to."""
+class MonotonicClock:
+    """A monotonic clock, in seconds, that only tests advance."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0
 
     def __call__(self) -> float:
-        """The time."""
+        """Return the time."""
         return self.seconds
 
 
@@ -46,7 +46,7 @@ def empty_world(clock: WallClock | None = None) -> World:
 
 
 class Client:
-    """Asks a simulator as a plain HTTP client does, trusting its authority."""
+    """A plain HTTP client of a simulator that trusts its authority."""
 
     def __init__(self, simulator: Simulator) -> None:
         self.simulator = simulator
@@ -55,7 +55,7 @@ class Client:
         self.http.verify = str(simulator.ca_file)
 
     def log_in(self, version: str = "v8", **fields: str) -> requests.Response:
-        """Ask for a token and use it from now on if there is one."""
+        """Request a token and, if one is issued, use it from now on."""
         fields = {
             "grant_type": "password",
             "username": self.simulator.username,
@@ -63,30 +63,30 @@ class Client:
             "disable_antiforgery_token": "true",
             **fields,
         }
-        answer = self.ask("POST", f"/{version}/token", data=fields)
-        if answer.status_code == 200:
-            self.http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
-        return answer
+        response = self.request("POST", f"/{version}/token", data=fields)
+        if response.status_code == 200:
+            self.http.headers["Authorization"] = f"Bearer {response.json()['access_token']}"
+        return response
 
-    def ask(self, method: str, path: str, **options: Any) -> requests.Response:
-        """One request; redirects are not followed."""
+    def request(self, method: str, path: str, **options: Any) -> requests.Response:
+        """Send a request; redirects are not followed."""
         options = {"timeout": TIMEOUT_SECONDS, "allow_redirects": False, **options}
         return self.http.request(method, self.simulator.url + path, **options)
 
     def get(self, path: str, **parameters: object) -> requests.Response:
-        """GET with query parameters."""
-        return self.ask(
+        """Send a GET with query parameters."""
+        return self.request(
             "GET", path, params={name: str(value) for name, value in parameters.items()}
         )
 
     def json(self, path: str, **parameters: object) -> Any:
-        """The JSON of a GET that has to succeed."""
-        answer = self.get(path, **parameters)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        """Return the JSON of a successful GET."""
+        response = self.get(path, **parameters)
+        assert response.status_code == 200, response.text
+        return response.json()
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
         self.http.close()
 
 

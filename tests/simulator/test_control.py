@@ -70,7 +70,7 @@ def test_the_truth_of_a_running_session_has_no_result_and_no_end(
     assert session["statistics"]["restored"] == 1
 
 
-def test_the_truth_can_be_of_one_session_with_its_events(client: Client, world: World) -> None:
+def test_the_truth_of_one_session_can_include_its_events(client: Client, world: World) -> None:
     world.add_session()
     world.add_session(id=ID, items="o")
     [session] = client.json(TRUTH, id=ID.upper(), events="true")["sessions"]
@@ -82,7 +82,7 @@ def test_the_truth_can_be_of_one_session_with_its_events(client: Client, world: 
     ]
 
 
-def test_the_truth_needs_no_token_and_no_fault_touches_it(simulate: Simulate) -> None:
+def test_the_truth_needs_no_token_and_is_unaffected_by_faults(simulate: Simulate) -> None:
     client = simulate(log_in=None)
     client.simulator.faults.set("status_500")
 
@@ -90,8 +90,8 @@ def test_the_truth_needs_no_token_and_no_fault_touches_it(simulate: Simulate) ->
     assert not client.simulator.requests
 
 
-def test_a_session_is_added_with_the_names_of_the_api(client: Client, world: World) -> None:
-    answer = client.ask(
+def test_a_session_is_added_with_the_field_names_of_the_api(client: Client, world: World) -> None:
+    response = client.request(
         "POST",
         SESSIONS,
         json={
@@ -106,33 +106,33 @@ def test_a_session_is_added_with_the_names_of_the_api(client: Client, world: Wor
     )
     session = world.session(ID)
 
-    assert answer.json() == {"id": ID, "added": True}
+    assert response.json() == {"id": ID, "added": True}
     assert session is not None
     assert (session.type, session.organization, session.state) == ("Vesp", None, "Suspended")
     assert session.creation_time == NOON - timedelta(hours=1)
 
 
 def test_a_session_added_without_an_id_gets_one(client: Client, world: World) -> None:
-    key = client.ask("POST", SESSIONS, data=b"").json()["id"]
+    key = client.request("POST", SESSIONS, data=b"").json()["id"]
 
     assert world.session(key) is not None
 
 
 def test_a_session_is_changed_when_its_id_is_known(client: Client, world: World) -> None:
     key = world.add_session()
-    answer = client.ask("POST", SESSIONS, json={"id": key.upper(), "state": "Stopped"})
+    response = client.request("POST", SESSIONS, json={"id": key.upper(), "state": "Stopped"})
     session = world.session(key)
 
-    assert answer.json() == {"id": key, "changed": True}
+    assert response.json() == {"id": key, "changed": True}
     assert session is not None
     assert session.end_time == NOON
 
 
 def test_a_session_is_removed(client: Client, world: World) -> None:
     key = world.add_session()
-    answer = client.ask("POST", SESSIONS, json={"id": key, "remove": True})
+    response = client.request("POST", SESSIONS, json={"id": key, "remove": True})
 
-    assert answer.json() == {"id": key, "removed": True}
+    assert response.json() == {"id": key, "removed": True}
     assert world.session(key) is None
 
 
@@ -143,8 +143,8 @@ def test_a_session_is_removed(client: Client, world: World) -> None:
         (SESSIONS, {"id": 7}, "id must be a string"),
         (SESSIONS, {"type": 7}, "type must be a string, not 7"),
         (SESSIONS, {"name": None}, "name must be a string, not None"),
-        (SESSIONS, {"creationTime": "noon"}, "'noon' is no timestamp"),
-        (SESSIONS, {"id": ID, "remove": True}, f"there is no session '{ID}'"),
+        (SESSIONS, {"creationTime": "noon"}, "'noon' is not a timestamp"),
+        (SESSIONS, {"id": ID, "remove": True}, f"unknown session '{ID}'"),
         (SESSIONS, [], "the body must be a JSON object"),
         (FAULTS, {"name": "gremlins"}, "unknown fault 'gremlins'"),
         (FAULTS, {"clear": "gremlins"}, "unknown fault 'gremlins'"),
@@ -154,30 +154,30 @@ def test_a_session_is_removed(client: Client, world: World) -> None:
         (FAULTS, {"name": "html", "often": 1}, "unknown field 'often'"),
     ],
 )
-def test_a_wrong_request_is_400_and_says_why(
+def test_an_invalid_request_is_a_400_with_a_reason(
     client: Client, path: str, body: object, message: str
 ) -> None:
-    answer = client.ask("POST", path, json=body)
+    response = client.request("POST", path, json=body)
 
-    assert (answer.status_code, answer.json()) == (400, {"message": message})
+    assert (response.status_code, response.json()) == (400, {"message": message})
 
 
-def test_an_unknown_endpoint_is_404(client: Client) -> None:
+def test_an_unknown_endpoint_is_a_404(client: Client) -> None:
     assert client.get("/_simulator/lies").status_code == 404
 
 
 def test_faults_are_set_listed_and_cleared(client: Client) -> None:
     fault = {"name": "clock_skew", "route": "list", "first": 3, "probability": 0.5, "value": 7}
-    answer = client.ask("POST", FAULTS, json={**fault, "sessionId": ID})
+    response = client.request("POST", FAULTS, json={**fault, "sessionId": ID})
     expected = {**fault, "sessionId": ID, "target": ""}
 
-    assert answer.json()["faults"] == [expected]
+    assert response.json()["faults"] == [expected]
     assert client.json(FAULTS)["faults"] == [expected]
     assert client.json(FAULTS)["known"]["silence"]
-    client.ask("POST", FAULTS, json={"name": "html"})
-    client.ask("POST", FAULTS, json={"clear": "clock_skew"})
+    client.request("POST", FAULTS, json={"name": "html"})
+    client.request("POST", FAULTS, json={"clear": "clock_skew"})
     assert [fault["name"] for fault in client.json(FAULTS)["faults"]] == ["html"]
-    client.ask("POST", FAULTS, json={"clear": True})
+    client.request("POST", FAULTS, json={"clear": True})
     assert client.json(FAULTS)["faults"] == []
 
 
@@ -187,9 +187,9 @@ def test_other_machines_are_refused(world: World, path: str) -> None:
         raise AssertionError
 
     request = make_mocked_request("GET", path).clone(remote="192.0.2.1")
-    answer = asyncio.run(Control(world, Faults(), follow).answer(request))
+    response = asyncio.run(Control(world, Faults(), follow).handle(request))
 
-    assert answer.status == 403
+    assert response.status == 403
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from exporter.simulator.faults.catalogue import CATALOGUE
-from exporter.simulator.faults.misbehaviour import REQUEST_FAULTS
+from exporter.simulator.faults.handlers import FAULT_HANDLERS
 from exporter.simulator.faults.registry import Faults
 
 CONNECTION_FAULTS = {
@@ -17,65 +17,67 @@ CONNECTION_FAULTS = {
 }
 
 
-def struck(faults: Faults, operation: str, session_id: str | None = None, grant: str = "") -> str:
-    fault = faults.strike(operation, session_id, grant)
+def faulty_list(
+    faults: Faults, operation: str, session_id: str | None = None, grant: str = ""
+) -> str:
+    fault = faults.next_for_request(operation, session_id, grant)
     return "" if fault is None else fault.name
 
 
 def test_every_fault_of_the_catalogue_is_implemented() -> None:
-    assert set(CATALOGUE) == set(REQUEST_FAULTS) | CONNECTION_FAULTS
+    assert set(CATALOGUE) == set(FAULT_HANDLERS) | CONNECTION_FAULTS
     assert {name for name, d in CATALOGUE.items() if d.scope == "connection"} == CONNECTION_FAULTS
 
 
-def test_a_fault_strikes_its_route_only() -> None:
+def test_a_fault_affects_only_its_route() -> None:
     faults = Faults()
     faults.set("status_500", route="list")
 
-    assert [struck(faults, operation) for operation in ("list", "get")] == ["status_500", ""]
+    assert [faulty_list(faults, operation) for operation in ("list", "get")] == ["status_500", ""]
 
 
-def test_a_fault_of_the_api_spares_the_token_endpoint() -> None:
+def test_an_api_fault_does_not_affect_the_token_endpoint() -> None:
     faults = Faults()
     faults.set("forbidden")
 
-    assert struck(faults, "service_instance") == "forbidden"
-    assert struck(faults, "token") == ""
-    assert struck(faults, "logout") == ""
+    assert faulty_list(faults, "service_instance") == "forbidden"
+    assert faulty_list(faults, "token") == ""
+    assert faulty_list(faults, "logout") == ""
     faults.set("forbidden", route="all")
-    assert struck(faults, "token") == "forbidden"
+    assert faulty_list(faults, "token") == "forbidden"
 
 
-def test_a_fault_of_one_session_strikes_requests_about_it_and_lists() -> None:
+def test_a_fault_of_one_session_affects_its_requests_and_lists() -> None:
     faults = Faults()
     faults.set("forbidden", session_id="ABC")
 
-    assert struck(faults, "get", "abc") == "forbidden"
-    assert struck(faults, "get", "def") == ""
-    assert struck(faults, "service_instance") == ""
-    assert struck(faults, "list") == "forbidden"
+    assert faulty_list(faults, "get", "abc") == "forbidden"
+    assert faulty_list(faults, "get", "def") == ""
+    assert faulty_list(faults, "service_instance") == ""
+    assert faulty_list(faults, "list") == "forbidden"
 
 
-def test_a_refused_password_does_not_concern_a_refresh() -> None:
+def test_a_refused_password_does_not_affect_a_refresh() -> None:
     faults = Faults()
     faults.set("password_refused")
 
-    assert struck(faults, "token", grant="refresh_token") == ""
-    assert struck(faults, "token", grant="password") == "password_refused"
+    assert faulty_list(faults, "token", grant="refresh_token") == ""
+    assert faulty_list(faults, "token", grant="password") == "password_refused"
 
 
-def test_the_fault_that_was_set_first_strikes() -> None:
+def test_the_fault_set_first_takes_effect() -> None:
     faults = Faults()
     faults.set("html")
     faults.set("empty_body")
 
-    assert struck(faults, "list") == "html"
+    assert faulty_list(faults, "list") == "html"
 
 
-def test_a_fault_strikes_the_first_requests_and_is_gone() -> None:
+def test_a_fault_with_first_ends_after_that_many_requests() -> None:
     faults = Faults()
     faults.set("html", first=2)
 
-    assert [struck(faults, "get") for _ in range(3)] == ["html", "html", ""]
+    assert [faulty_list(faults, "get") for _ in range(3)] == ["html", "html", ""]
     assert faults.active() == ()
     assert faults.hits == {"html": 2}
 
@@ -89,11 +91,11 @@ def test_setting_a_fault_again_replaces_it() -> None:
     assert [(fault.route, fault.first) for fault in faults.active()] == [("all", 5), ("get", None)]
 
 
-def test_what_a_probability_decides_is_repeatable() -> None:
+def test_probabilities_are_reproducible() -> None:
     def draw(seed: int) -> list[str]:
         faults = Faults(seed)
         faults.set("html", probability=0.5)
-        return [struck(faults, "list") for _ in range(50)]
+        return [faulty_list(faults, "list") for _ in range(50)]
 
     assert draw(1) == draw(1) != draw(2)
     assert set(draw(1)) == {"html", ""}
@@ -110,24 +112,24 @@ def test_clearing_one_fault_leaves_the_others() -> None:
     assert faults.active() == ()
 
 
-def test_connections_and_requests_meet_their_own_faults() -> None:
+def test_connection_and_request_faults_are_separate() -> None:
     faults = Faults()
     faults.set("html")
     faults.set("tls_expired", first=1)
-    [connection] = faults.of_connections()
+    [connection] = faults.connection_faults()
 
-    assert struck(faults, "list") == "html"
-    assert faults.strike_connection() == connection
-    assert faults.strike_connection() is None
+    assert faulty_list(faults, "list") == "html"
+    assert faults.next_for_connection() == connection
+    assert faults.next_for_connection() is None
 
 
-def test_every_change_is_told() -> None:
-    told = []
-    faults = Faults(changed=lambda: told.append(len(faults.active())))
+def test_every_change_is_reported() -> None:
+    counts = []
+    faults = Faults(changed=lambda: counts.append(len(faults.active())))
     faults.set("html")
     faults.clear()
 
-    assert told == [1, 0]
+    assert counts == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -138,13 +140,13 @@ def test_every_change_is_told() -> None:
         ("html", {"first": 0}, "first must be at least 1, not 0"),
         ("html", {"probability": 0.0}, "probability must be above 0 and at most 1, not 0.0"),
         ("html", {"probability": 1.5}, "probability must be above 0 and at most 1, not 1.5"),
-        ("tls_expired", {"route": "list"}, "tls_expired strikes connections"),
-        ("tls_expired", {"session_id": "x"}, "tls_expired strikes connections"),
-        ("connection_refused", {"first": 1}, "connection_refused has no first"),
-        ("connection_refused", {"probability": 0.5}, "connection_refused has no first"),
+        ("tls_expired", {"route": "list"}, "tls_expired affects connections"),
+        ("tls_expired", {"session_id": "x"}, "tls_expired affects connections"),
+        ("connection_refused", {"first": 1}, "connection_refused takes no first"),
+        ("connection_refused", {"probability": 0.5}, "connection_refused takes no first"),
     ],
 )
-def test_what_cannot_be_set_is_refused_by_value(
+def test_invalid_arguments_are_rejected_with_their_value(
     name: str, options: dict[str, Any], message: str
 ) -> None:
     faults = Faults()

@@ -13,13 +13,13 @@ from exporter.simulator.listener import Listener
 
 
 @pytest.mark.parametrize("fault", ["", "tls_unknown_ca", "connection_refused"])
-@pytest.mark.parametrize("turns", range(6))
-def test_a_connection_that_comes_in_while_others_are_dropped_is_closed(
-    turns: int, fault: str
+@pytest.mark.parametrize("iterations", range(6))
+def test_a_connection_accepted_while_others_are_dropped_is_closed(
+    iterations: int, fault: str
 ) -> None:
-    """However many turns of the event loop it is before the end, or before a fault that drops connections."""
+    """Whatever number of event loop iterations precedes the end or the fault."""
 
-    async def answer(_: web.BaseRequest) -> web.StreamResponse:
+    async def response(_: web.BaseRequest) -> web.StreamResponse:
         return web.Response()
 
     async def connect_and_close() -> bytes:
@@ -27,18 +27,18 @@ def test_a_connection_that_comes_in_while_others_are_dropped_is_closed(
         listener = Listener(
             "127.0.0.1",
             0,
-            server=web.Server(answer),
+            server=web.Server(response),
             certificates=Certificates(()),
             faults=faults,
         )
         await listener.open()
         await asyncio.sleep(0.01)  # it listens by now
         with socket.create_connection(("127.0.0.1", listener.port), timeout=10) as client:
-            for _ in range(turns):
+            for _ in range(iterations):
                 await asyncio.sleep(0)
             if fault:
                 faults.set(fault)
-                await listener.follow_faults()
+                await listener.apply_faults()
             await listener.close()
             await asyncio.sleep(0)
             gc.collect()

@@ -19,7 +19,7 @@ ANYWHERE = ("--web.listen-address", "127.0.0.1:0")
 
 
 class Output:
-    """Collects what is written, and lets a test wait for it."""
+    """Collects output and lets a test wait for it."""
 
     def __init__(self) -> None:
         self.written: Queue[str] = Queue()
@@ -34,7 +34,7 @@ class Output:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., str]]:
-    """Runs the simulator in this process until the test ends; gives what it prints."""
+    """Return a function that runs the simulator in this process until the test ends and reiterations its output."""
     stop, threads = Event(), list[Thread]()
 
     def start(*arguments: str) -> str:
@@ -57,22 +57,24 @@ def url_in(text: str) -> str:
     return found[0]
 
 
-def test_it_prints_its_url_and_how_to_get_in(run: Callable[..., str], tmp_path: Path) -> None:
+def test_it_prints_its_url_and_credentials(run: Callable[..., str], tmp_path: Path) -> None:
     ca_file = tmp_path / "ca.pem"
     text = run("--tls.ca-file", str(ca_file), "--username", "me", "--password", "secret")
-    answer = requests.post(
+    response = requests.post(
         url_in(text) + "/v8/token",
         data={"grant_type": "password", "username": "me", "password": "secret"},
         verify=str(ca_file),
         timeout=10,
     )
 
-    assert answer.status_code == 200
+    assert response.status_code == 200
     assert "username me, password secret" in text
     assert str(ca_file) in text
 
 
-def test_the_flags_shape_the_world_and_the_server(run: Callable[..., str], tmp_path: Path) -> None:
+def test_the_flags_configure_the_world_and_the_server(
+    run: Callable[..., str], tmp_path: Path
+) -> None:
     ca_file = tmp_path / "ca.pem"
     text = run(
         *("--tls.ca-file", str(ca_file)),
@@ -109,17 +111,17 @@ def test_the_flags_shape_the_world_and_the_server(run: Callable[..., str], tmp_p
         (["--web.listen-address", "x:99999"], "'x:99999' is not of the form host:port"),
         (["--api-versions", "v6,v9"], "unknown API version 'v9'"),
         (["--sessions", "-1"], "-1 is negative"),
-        (["--speed", "0"], "0 is no speed"),
-        (["--tls.cert-file", "x"], "belong together"),
+        (["--speed", "0"], "0 is not a positive number"),
+        (["--tls.cert-file", "x"], "must be given together"),
         (["--tls.cert-file", "x", "--tls.key-file", "x", "--tls.ca-file", "x"], "no authority"),
         (["--fault", "gremlins"], "unknown fault 'gremlins'"),
         (["--fault", "html:nowhere"], "unknown route 'nowhere'"),
-        (["--fault", "tls_expired:list"], "tls_expired strikes connections"),
+        (["--fault", "tls_expired:list"], "tls_expired affects connections"),
         (["--token-style", "saml"], "'saml'"),
         (["--user", "x"], "unrecognized arguments"),
     ],
 )
-def test_wrong_usage_is_status_2_and_names_the_value(
+def test_wrong_usage_exits_with_status_2_and_names_the_value(
     capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     with pytest.raises(SystemExit) as exit_info:
@@ -129,7 +131,7 @@ def test_wrong_usage_is_status_2_and_names_the_value(
     assert message in capsys.readouterr().err
 
 
-def test_a_server_that_cannot_start_is_status_1(
+def test_a_server_that_cannot_start_exits_with_status_1(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     missing = str(tmp_path / "missing" / "ca.pem")

@@ -50,7 +50,7 @@ def test_a_timestamp_has_no_trailing_zeros_and_reads_back(ticks: int, text: str)
     "text",
     ["2022-02-22T17:40:25+02:00", "2022-02-22 15:40:25", "2022-02-22T15:40:25.0000000Z"],
 )
-def test_a_time_is_read_with_any_offset_and_as_utc_without_one(text: str) -> None:
+def test_a_time_is_parsed_with_any_offset_and_as_utc_without_one(text: str) -> None:
     assert ticks_from_text(text) == BASE
 
 
@@ -59,7 +59,7 @@ def test_a_date_is_its_midnight() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2022-13-01", "2022-02-22T15:40:25.12345678Z"])
-def test_what_is_no_time_is_refused(text: str) -> None:
+def test_an_invalid_time_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         ticks_from_text(text)
 
@@ -78,7 +78,7 @@ def test_statistics_count_items_by_outcome() -> None:
     assert counted.processed_items == 8
 
 
-def test_the_log_has_an_entry_for_the_start_each_item_and_the_end() -> None:
+def test_there_is_an_event_for_the_start_each_item_and_the_end() -> None:
     entries = events_of(session("orwfsc", ended=BASE + 3600 * 10_000_000))
 
     assert [entry.order for entry in entries] == list(range(8))
@@ -97,13 +97,13 @@ def test_the_log_has_an_entry_for_the_start_each_item_and_the_end() -> None:
     assert all(entry.ended is not None and entry.ended >= entry.started for entry in entries)
 
 
-def test_the_item_being_restored_is_running_and_has_no_end() -> None:
+def test_the_event_of_an_item_in_progress_is_running_without_an_end() -> None:
     *_, last = events_of(session("ra"))
 
     assert (last.status, last.ended) == ("Running", None)
 
 
-def test_an_entry_stays_the_same_while_others_follow() -> None:
+def test_an_event_does_not_change_when_others_follow() -> None:
     assert events_of(session("rr")) == events_of(session("rrf"))[:3]
 
 
@@ -113,7 +113,7 @@ def test_nothing_happens_after_the_end() -> None:
     assert max(entry.started for entry in events_of(session("r" * 20, ended=end))) == end
 
 
-def test_items_with_a_meaningless_letter_are_refused() -> None:
+def test_unknown_item_letters_are_rejected() -> None:
     check_items("orwfsca")
     with pytest.raises(ValueError, match="'rx'"):
         check_items("rx")

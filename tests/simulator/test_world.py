@@ -12,7 +12,7 @@ from exporter.simulator.world.sessions import (
     ticks_from_datetime,
     timestamp,
 )
-from exporter.simulator.world.world import World, accelerated
+from exporter.simulator.world.world import World, accelerated_clock
 
 NOON_TICKS = ticks_from_datetime(NOON)
 
@@ -29,18 +29,18 @@ def test_another_seed_makes_another_world() -> None:
     assert World(seed=2, clock=WallClock()).sessions() != World(clock=WallClock()).sessions()
 
 
-def test_a_world_goes_the_same_way_however_often_it_is_looked_at() -> None:
-    watched, left_alone = WallClock(), WallClock()
-    one, other = World(clock=watched), World(clock=left_alone)
+def test_a_world_develops_in_the_same_way_however_often_it_is_accessed() -> None:
+    watched, untouched = WallClock(), WallClock()
+    one, other = World(clock=watched), World(clock=untouched)
     for _ in range(600):
-        watched.go(seconds=1)
+        watched.advance(seconds=1)
         one.advance()
-    left_alone.go(seconds=600)
+    untouched.advance(seconds=600)
 
     assert one.sessions() == other.sessions()
 
 
-def test_what_is_done_by_hand_does_not_disturb_the_rest() -> None:
+def test_manual_changes_do_not_affect_other_sessions() -> None:
     clock, touched = WallClock(), World(clock=WallClock())
     added = touched.add_session()
     others = [session.id for session in touched.sessions() if session.id != added]
@@ -50,7 +50,7 @@ def test_what_is_done_by_hand_does_not_disturb_the_rest() -> None:
 
 @pytest.mark.parametrize("sessions", [0, 1, 4, 5, 50])
 @pytest.mark.parametrize("activity", [True, False])
-def test_any_world_holds_every_type_state_and_result(
+def test_any_world_has_every_type_state_and_result(
     sessions: int,
     activity: bool,  # noqa: FBT001 - pytest passes it by name
 ) -> None:
@@ -63,7 +63,7 @@ def test_any_world_holds_every_type_state_and_result(
     assert len(world.organizations) == 1
 
 
-def test_the_history_has_as_many_sessions_as_asked_for_and_lies_within_30_days() -> None:
+def test_the_history_has_the_requested_number_of_sessions_within_30_days() -> None:
     world = World(sessions=300, clock=WallClock())
     history = finished(world)
 
@@ -99,7 +99,7 @@ def test_names_are_hostile() -> None:
         assert not text.isascii()
 
 
-def test_there_are_as_many_organizations_as_asked_for_each_with_its_own_name() -> None:
+def test_the_requested_number_of_organizations_have_distinct_names() -> None:
     assert len(set(World(organizations=50, sessions=4).organizations)) == 50
 
 
@@ -109,11 +109,11 @@ def test_timestamps_have_0_to_7_fractional_digits() -> None:
     assert {len(text.removesuffix("Z").partition(".")[2]) for text in texts} == set(range(8))
 
 
-def test_sessions_start_proceed_and_end_by_themselves_within_10_s_to_3_min() -> None:
+def test_sessions_start_progress_and_end_within_10_s_to_3_min() -> None:
     clock = WallClock()
     world = World(clock=clock)
     before = {session.id for session in world.sessions()}
-    clock.go(minutes=10)
+    clock.advance(minutes=10)
     new = [session for session in world.sessions() if session.id not in before]
 
     assert len(new) > 40
@@ -129,19 +129,19 @@ def test_at_any_moment_several_sessions_are_running_and_one_of_them_shows_progre
     clock = WallClock()
     world = World(clock=clock)
     for _ in range(20):
-        clock.go(seconds=30)
+        clock.advance(seconds=30)
         running = [session for session in world.sessions() if not session.stopped]
         assert len(running) > 3
         assert any(session.items for session in running)
         assert all(session.details == session.reason == "" for session in running)
 
 
-def test_nothing_is_being_restored_once_all_items_are_done() -> None:
+def test_no_item_is_in_progress_once_all_are_done() -> None:
     clock = WallClock()
     world = World(clock=clock)
     last_seen: dict[str, str] = {}
     for _ in range(400):
-        clock.go(seconds=2)
+        clock.advance(seconds=2)
         last_seen |= {s.id: s.items for s in world.sessions() if not s.stopped}
     ended = [session for session in finished(world) if session.id in last_seen]
     all_done = [s for s in ended if s.items and last_seen[s.id].rstrip("a") == s.items]
@@ -154,16 +154,16 @@ def test_finished_sessions_do_not_change() -> None:
     clock = WallClock()
     world = World(clock=clock)
     before = {session.id: session for session in finished(world)}
-    clock.go(hours=2)
+    clock.advance(hours=2)
 
     assert {session.id: session for session in finished(world) if session.id in before} == before
 
 
-def test_a_quiet_world_stands_still() -> None:
+def test_a_world_without_activity_does_not_change() -> None:
     clock = WallClock()
     world = World(activity=False, clock=clock)
     before = world.sessions()
-    clock.go(days=1)
+    clock.advance(days=1)
 
     assert world.sessions() == before
 
@@ -172,15 +172,15 @@ def test_an_empty_world_is_empty() -> None:
     assert empty_world().sessions() == []
 
 
-def test_time_can_run_faster() -> None:
+def test_a_clock_can_run_faster() -> None:
     real = WallClock()
-    clock = accelerated(60, real)
-    real.go(seconds=2)
+    clock = accelerated_clock(60, real)
+    real.advance(seconds=2)
 
     assert clock() == NOON + timedelta(minutes=2)
 
 
-def test_a_number_below_zero_is_refused() -> None:
+def test_a_negative_number_is_rejected() -> None:
     with pytest.raises(ValueError, match="negative"):
         World(sessions=-1)
 
@@ -214,7 +214,7 @@ def test_an_added_session_has_the_fields_given() -> None:
     assert session.details == "3 items processed"
 
 
-def test_an_id_is_there_only_once() -> None:
+def test_ids_are_unique() -> None:
     world = empty_world()
     key = world.add_session()
     with pytest.raises(ValueError, match=key):
@@ -225,7 +225,7 @@ def test_finishing_a_session_ends_it_now_with_details() -> None:
     clock = WallClock()
     world = empty_world(clock)
     key = world.add_session(items="orra")
-    clock.go(seconds=90)
+    clock.advance(seconds=90)
     world.finish(key, result="Warning")
     session = world.session(key)
 
@@ -239,7 +239,7 @@ def test_finishing_a_session_ends_it_now_with_details() -> None:
     assert session.items == "orr"
 
 
-def test_every_change_gives_a_greater_e_tag() -> None:
+def test_every_change_increases_the_e_tag() -> None:
     world = empty_world()
     key = world.add_session()
     seen = []
@@ -260,20 +260,20 @@ def test_a_changed_creation_time_moves_the_session_in_the_order() -> None:
     assert [session.id for session in world.sessions()] == [old, new]
 
 
-def test_a_session_keeps_its_id() -> None:
+def test_the_id_of_a_session_cannot_be_changed() -> None:
     world = empty_world()
     key = world.add_session()
-    with pytest.raises(ValueError, match="keeps its id"):
+    with pytest.raises(ValueError, match="id of a session cannot be changed"):
         world.change_session(key, id="another")
 
 
-def test_items_must_mean_something() -> None:
+def test_items_have_only_known_letters() -> None:
     world = empty_world()
     with pytest.raises(ValueError, match="letters"):
         world.add_session(items="xyz")
 
 
-def test_a_removed_session_is_gone() -> None:
+def test_a_removed_session_no_longer_exists() -> None:
     world = empty_world()
     key = world.add_session()
     world.remove(key.upper())
@@ -286,20 +286,20 @@ def test_a_removed_session_is_gone() -> None:
         world.finish(key)
 
 
-def test_what_is_removed_or_finished_by_hand_stays_so() -> None:
+def test_sessions_removed_or_finished_manually_stay_so() -> None:
     clock = WallClock()
     world = World(clock=clock)
     running = [session.id for session in world.sessions() if not session.stopped]
     world.remove(running[0])
     world.finish(running[1], result="Failed")
     by_hand = world.session(running[1])
-    clock.go(minutes=10)
+    clock.advance(minutes=10)
 
     assert world.session(running[0]) is None
     assert world.session(running[1]) == by_hand
 
 
-def test_a_page_has_its_part_of_the_order_and_says_whether_more_follow() -> None:
+def test_a_page_is_a_slice_of_the_order_and_shows_whether_more_follow() -> None:
     world = World(sessions=50, activity=False, clock=WallClock())
     every = world.sessions()
 
@@ -322,7 +322,7 @@ def test_bounds_of_the_creation_time_are_exclusive() -> None:
     assert world.sessions(created_after=last, created_before=first) == []
 
 
-def test_the_change_feed_tells_what_changed_and_what_was_deleted() -> None:
+def test_the_change_feed_has_changes_and_deletions() -> None:
     world = empty_world()
     start = world.change_number()
     key = world.add_session()
@@ -337,7 +337,7 @@ def test_the_change_feed_tells_what_changed_and_what_was_deleted() -> None:
     assert world.changes_since(start, 2) == changes[:2]
 
 
-def test_changes_that_are_not_known_any_more_are_not_told() -> None:
+def test_dropped_changes_are_reported_as_unknown() -> None:
     world = World(activity=False, clock=WallClock())
 
     assert world.changes_since(world.change_number(), 10) == []
@@ -363,7 +363,7 @@ def test_several_threads_may_change_the_world() -> None:
     assert world.change_number() == 400
 
 
-def test_a_world_by_the_wall_clock_agrees_with_it() -> None:
+def test_a_world_uses_the_wall_clock_by_default() -> None:
     world = World(sessions=4)
     newest = world.sessions()[0]
 

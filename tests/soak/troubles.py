@@ -82,4 +82,4 @@ class Troubles:
         how = _DIFFERENT.get(self._name, _Trouble())
         self._simulator.faults.set(self._name, first=how.first, value=how.value)
         if definition.route == "token":
-            self._simulator.tokens.revoke_all(refresh_too=definition.grant != "refresh_token")
+            self._simulator.tokens.revoke_all(refresh_too=definition.grant_type != "refresh_token")

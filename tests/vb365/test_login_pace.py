@@ -14,7 +14,7 @@ from vb365.support import ID, FakeTime, Recorder, config, session
 
 from exporter.config.model import ServerConfig
 from exporter.config.secrets import SecretSource
-from exporter.simulator.api.tokens import Throttle, ThrottledError, TokenOffice
+from exporter.simulator.api.tokens import Throttle, ThrottledError, TokenStore
 from exporter.vb365.errors import ConnectError, Vb365Error
 from exporter.vb365.http.transport import Request, Response, Transport
 
@@ -53,7 +53,7 @@ class Gate(Transport):
     ) -> None:
         super().__init__(server, observer=observer, stop=stop)
         self.grounds = Grounds()
-        self.office = TokenOffice(
+        self.office = TokenStore(
             username=r"CONTOSO\svc",
             password="right",
             lifetime_seconds=lifetime_seconds,

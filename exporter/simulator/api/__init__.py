@@ -1,1 +1,1 @@
-"""The simulated REST API over a world."""
+"""The REST API of the simulated server."""

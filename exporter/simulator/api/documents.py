@@ -1,4 +1,4 @@
-"""The JSON texts of the API, byte for byte in the form real servers were seen to write them.
+"""The JSON documents of the API, byte for byte in the form of real servers.
 
 Sources: the v6 captures of the list and of the events, the v8 page shape, and the OpenAPI documents of v6, v7 and v8.
 """
@@ -35,7 +35,7 @@ _ITEM_TYPES = {
 
 
 def dumps(value: object) -> str:
-    """Compact JSON that keeps what is not ASCII, unless it cannot be encoded."""
+    """Return compact JSON; non-ASCII characters stay unless they cannot be encoded."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     try:
         text.encode()
@@ -45,14 +45,14 @@ def dumps(value: object) -> str:
 
 
 class SessionWriter:
-    """Writes restore sessions; remembers what it wrote until the session changes, so that long lists are cheap."""
+    """Serializes restore sessions and caches the result until a session changes, so that long lists are cheap."""
 
     def __init__(self, working_end: WorkingEnd) -> None:
         self._working_end = working_end
         self._written: dict[str, tuple[Session, str]] = {}
 
     def record(self, session: Session, version: str, *, listed: bool = False) -> str:
-        """The object of `session`; in a list the hrefs have no slash in front."""
+        """Return the JSON object of a session; in a list its links have no leading slash."""
         known, body = self._written.get(session.id, (None, ""))
         if known is not session:
             body = self._body(session)
@@ -92,7 +92,7 @@ class SessionWriter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Where a page stands in its list; `path` and `query` ("" or "&name=value...") make its links."""
+    """The position of a page in its list; `path` and `query` ("" or "&name=value...") are used in its links."""
 
     path: str
     query: str
@@ -101,7 +101,7 @@ class Page:
     more: bool
 
     def text(self, records: Sequence[str]) -> str:
-        """The page with these records in it."""
+        """Return the JSON of the page with these records."""
         links = {"self": self._link(self.offset)}
         if self.offset > 0:
             links |= {"first": self._link(0), "prev": self._link(max(0, self.offset - self.limit))}
@@ -118,7 +118,7 @@ class Page:
 
 @lru_cache(maxsize=2)
 def event_texts(session: Session, version: str, *, listed: bool = False) -> Mapping[str, str]:
-    """The objects of a session's events in order, by their ids; remembered, as they are asked for page by page."""
+    """Return the JSON objects of a session's events in order, by id; cached because they are requested page by page."""
     href = f"{'' if listed else '/'}{version}/restoresessions/{quote(session.id)}"
     texts = {}
     for event in events_of(session):
@@ -167,14 +167,14 @@ def _event(session: Session, event: Event, event_id: str) -> dict[str, object]:
 
 
 def _time_span(ticks: int) -> str:
-    """A .NET TimeSpan: `00:00:00` or `hh:mm:ss.fffffff`."""
+    """Return a .NET TimeSpan: `00:00:00` or `hh:mm:ss.fffffff`."""
     seconds, fraction = divmod(ticks, 10_000_000)
     text = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
     return f"{text}.{fraction:07}" if fraction else text
 
 
 def statistics_text(session: Session) -> str:
-    """The object of `GET /v8/RestoreSessions/{id}/Statistics`."""
+    """Return the response of `GET /v8/RestoreSessions/{id}/Statistics`."""
     count = session.statistics
     items = [
         {
@@ -201,8 +201,8 @@ def statistics_text(session: Session) -> str:
     )
 
 
-def problem_text(message: str, error_code: str | None, version: str) -> str:
-    """The body of an error: RESTExceptionInfo as the version has it."""
+def error_text(message: str, error_code: str | None, version: str) -> str:
+    """Return the body of an error: RESTExceptionInfo of the API version."""
     fields: dict[str, object] = {"message": message}
     if version == "v7":
         fields["errorCode"] = None
@@ -212,9 +212,9 @@ def problem_text(message: str, error_code: str | None, version: str) -> str:
 
 
 def truth_of(session: Session, *, with_events: bool = False) -> dict[str, object]:
-    """A session as it truly is, whatever the API and its faults make of it.
+    """Return the true state of a session, unaffected by API versions and faults.
 
-    `result` and `endTime` are null unless it is Stopped and ended; `durationSeconds` and `processedItems` likewise.
+    `result`, `endTime`, `durationSeconds` and `processedItems` are null unless the session is Stopped and has ended.
     """
     ended = session.ended
     truth: dict[str, object] = {

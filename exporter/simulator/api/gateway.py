@@ -1,4 +1,4 @@
-"""Every request comes through here: counted, let in or refused, answered rightly or as a fault has it."""
+"""The entry point of all requests: counting, authorization, faults and responses."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from exporter.simulator.api.documents import problem_text
+from exporter.simulator.api.documents import error_text
 from exporter.simulator.api.login import Login, token_fields
 from exporter.simulator.api.resources import Api
-from exporter.simulator.api.routes import Call, Problem, match
+from exporter.simulator.api.routes import ApiError, Call, match
 from exporter.simulator.control import Control
-from exporter.simulator.faults.misbehaviour import REQUEST_FAULTS, Stage
+from exporter.simulator.faults.handlers import FAULT_HANDLERS, Exchange
 from exporter.simulator.faults.registry import Faults
 
 Response = TypeVar("Response", bound=web.StreamResponse)
@@ -33,17 +33,19 @@ _HEADERS = {
 
 @dataclass(slots=True)
 class Traffic:
-    """What has been asked: by method and operation ("unknown" for what is not served), and in order.
+    """The requests received, counted by method and operation ("unknown" if not served) and logged in order.
 
-    `log` has entries like "GET /v8/RestoreSessions?limit=1000"; `response_bytes` counts bodies that have one length.
+    `log` has entries like "GET /v8/RestoreSessions?limit=1000"; `response_bytes` counts bodies of known length.
+    `active` is the number of requests without a response yet.
     """
 
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     response_bytes: Counter[tuple[str, str]] = field(default_factory=Counter)
     log: deque[str] = field(default_factory=lambda: deque(maxlen=_LOG_LENGTH))
+    active: int = 0
 
     def reset(self) -> None:
-        """Begin again."""
+        """Reset all counts and the log."""
         self.requests.clear()
         self.response_bytes.clear()
         self.log.clear()
@@ -51,9 +53,9 @@ class Traffic:
 
 @dataclass(slots=True, kw_only=True)
 class Gateway:
-    """The handler of all requests; requests to the simulator itself go to `control`.
+    """Handles all requests; those to the control endpoints go to `control`.
 
-    `versions` are the prefixes that are served, `latency_seconds` is how long each answer takes.
+    `versions` are the API versions served, `latency_seconds` delays each response.
     """
 
     api: Api
@@ -65,18 +67,21 @@ class Gateway:
     traffic: Traffic = field(default_factory=Traffic)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer a request."""
-        if self.control.concerned(request):
-            return await self.control.answer(request)
+        """Handle a request."""
+        if self.control.handles(request):
+            return await self.control.handle(request)
         try:
             call = match(request, self.versions)
-        except Problem as problem:
+        except ApiError as error:
             self._count(request, "unknown")
-            return _finished(_problem(problem, ""))
+            return _with_headers(_error_response(error, ""))
         self._count(request, call.operation)
-        if self.latency_seconds:
+        self.traffic.active += 1
+        try:
             await asyncio.sleep(self.latency_seconds)
-        response = _finished(await self._answer(call))
+            response = _with_headers(await self._respond(call))
+        finally:
+            self.traffic.active -= 1
         if isinstance(response, web.Response) and isinstance(response.body, bytes):
             key = (request.method, call.operation)
             self.traffic.response_bytes[key] += len(response.body)
@@ -86,25 +91,27 @@ class Gateway:
         self.traffic.requests[request.method, operation] += 1
         self.traffic.log.append(f"{request.method} {request.rel_url.raw_path_qs}")
 
-    async def _answer(self, call: Call) -> web.StreamResponse:
-        fault = self.faults.strike(call.operation, call.session_id, await _grant_type(call))
+    async def _respond(self, call: Call) -> web.StreamResponse:
+        fault = self.faults.next_for_request(
+            call.operation, call.session_id, await _grant_type(call)
+        )
         if fault is None:
-            return await self._right_answer(call)
-        stage = Stage(call=call, fault=fault, right=self._right_answer, login=self.login)
-        return await REQUEST_FAULTS[fault.name](stage)
+            return await self._normal_response(call)
+        exchange = Exchange(call=call, fault=fault, respond=self._normal_response, login=self.login)
+        return await FAULT_HANDLERS[fault.name](exchange)
 
-    async def _right_answer(self, call: Call) -> web.Response:
+    async def _normal_response(self, call: Call) -> web.Response:
         try:
             if call.operation == "token":
-                return _finished((await self.login.answer(call)).response)
+                return _with_headers((await self.login.respond(call)).response)
             if not call.anonymous and not self.login.permits(call):
-                return _finished(web.Response(status=401))
+                return _with_headers(web.Response(status=401))
             if call.operation == "logout":
                 self.login.log_out(call)
-                return _finished(web.Response(status=200 if call.version == "v7" else 204))
-            return _finished(await self.api.answer(call))
-        except Problem as problem:
-            return _finished(_problem(problem, call.version))
+                return _with_headers(web.Response(status=200 if call.version == "v7" else 204))
+            return _with_headers(await self.api.respond(call))
+        except ApiError as error:
+            return _with_headers(_error_response(error, call.version))
 
 
 async def _grant_type(call: Call) -> str:
@@ -112,18 +119,18 @@ async def _grant_type(call: Call) -> str:
         return ""
     try:
         return (await token_fields(call)).get("grant_type", "")
-    except Problem:
+    except ApiError:
         return ""
 
 
-def _problem(problem: Problem, version: str) -> web.Response:
-    if not problem.message:
-        return web.Response(status=problem.status)
-    text = problem_text(problem.message, problem.error_code, version)
-    return web.json_response(text=text, status=problem.status)
+def _error_response(error: ApiError, version: str) -> web.Response:
+    if not error.message:
+        return web.Response(status=error.status)
+    text = error_text(error.message, error.error_code, version)
+    return web.json_response(text=text, status=error.status)
 
 
-def _finished(response: Response) -> Response:
+def _with_headers(response: Response) -> Response:
     if not response.prepared:
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)

@@ -1,4 +1,4 @@
-"""The token endpoint: `POST /{version}/token` in the style of the older and of the newer servers."""
+"""The token endpoint `POST /{version}/token`, in the style of older and newer servers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from exporter.simulator.api.documents import dumps
-from exporter.simulator.api.routes import Call, Problem
-from exporter.simulator.api.tokens import Grant, Style, Throttle, ThrottledError, TokenOffice
+from exporter.simulator.api.routes import ApiError, Call
+from exporter.simulator.api.tokens import Style, Throttle, ThrottledError, TokenPair, TokenStore
 
 TokenStyle = Literal["auto", "owin", "core"]
 
-# Names are this simulator's own: those of real servers are not known.
+# The name is the simulator's own; that of real servers is not known.
 _COOKIE = "XSRF-TOKEN"
 _TRUE = frozenset({"true", "1"})
 
@@ -35,12 +35,12 @@ def is_loopback(request: web.BaseRequest) -> bool:
 
 @dataclass(slots=True, kw_only=True)
 class Login:
-    """Answers token requests and knows which requests bear a good token.
+    """Handles token requests and authorizes other requests.
 
-    `style` auto is owin for v6 and core for v7 and v8. `throttle_loopback` lets the limits hold for this machine too.
+    `style` auto means owin for v6, and core for v7 and v8. `throttle_loopback` applies the rate limits to loopback, too.
     """
 
-    office: TokenOffice
+    tokens: TokenStore
     throttle: Throttle
     style: TokenStyle = "auto"
     throttle_loopback: bool = False
@@ -50,33 +50,35 @@ class Login:
             raise ValueError(f"unknown token style {self.style!r}")
 
     def style_of(self, call: Call) -> Style:
-        """The style in which this call is answered."""
+        """Return the style of the response to this call."""
         if self.style == "auto":
             return "owin" if call.version == "v6" else "core"
         return self.style
 
     def permits(self, call: Call) -> bool:
-        """Whether the call bears a token that is good now, with its antiforgery cookie if it needs one."""
+        """Whether the call has a valid token, with its antiforgery cookie if needed."""
         token = bearer_token(call)
-        return token is not None and self.office.accepts(token, call.request.cookies.get(_COOKIE))
+        return token is not None and self.tokens.accepts(token, call.request.cookies.get(_COOKIE))
 
     def log_out(self, call: Call) -> None:
-        """End the token the call bears."""
-        self.office.revoke(bearer_token(call) or "", refresh_too=True)
+        """Revoke the token of the call."""
+        self.tokens.revoke(bearer_token(call) or "", refresh_too=True)
 
-    async def answer(self, call: Call, *, throttled: bool = False, refuse: str = "") -> LoginAnswer:
-        """Tokens, or why there are none.
+    async def respond(
+        self, call: Call, *, throttled: bool = False, refuse: str = ""
+    ) -> TokenResponse:
+        """Issue tokens or refuse them.
 
-        `throttled` lets the limits hold for everybody, `refuse` is a grant type that is refused whatever it bears.
+        `throttled` applies the rate limits to all clients; `refuse` is a grant type to refuse in any case.
 
         Raises:
-            Problem: The request or the credentials are refused, in the form of the newer servers.
+            ApiError: the request is refused, in the form of newer servers.
         """
         if throttled or self.throttle_loopback or not is_loopback(call.request):
             try:
                 self.throttle.count(call.request.remote or "")
             except ThrottledError as error:
-                return LoginAnswer(_too_many(error))
+                return TokenResponse(_too_many(error))
         fields = await token_fields(call)
         style, kind = self.style_of(call), fields.get("grant_type", "")
         antiforgery = (
@@ -85,44 +87,46 @@ class Login:
         )
         grant = None
         if kind == "password" and refuse != kind:
-            grant = self.office.log_in(
+            grant = self.tokens.log_in(
                 fields.get("username", ""),
                 fields.get("password", ""),
                 style=style,
                 antiforgery=antiforgery,
             )
         elif kind == "refresh_token" and refuse != kind:
-            grant = self.office.refresh(
+            grant = self.tokens.refresh(
                 fields.get("refresh_token", ""),
                 style=style,
                 antiforgery=antiforgery,
                 cookie=call.request.cookies.get(_COOKIE),
             )
         elif kind not in {"password", "refresh_token"}:
-            return LoginAnswer(_refused(style, "unsupported_grant_type", "Unsupported grant type."))
+            return TokenResponse(
+                _refused(style, "unsupported_grant_type", "Unsupported grant type.")
+            )
         if grant is None:
             text = (
                 "Invalid username or password." if kind == "password" else "Invalid refresh token."
             )
-            return LoginAnswer(_refused(style, "invalid_grant", text))
-        return LoginAnswer(self._granted(grant, style), grant)
+            return TokenResponse(_refused(style, "invalid_grant", text))
+        return TokenResponse(self._granted(grant, style), grant)
 
-    def _granted(self, grant: Grant, style: Style) -> web.Response:
+    def _granted(self, grant: TokenPair, style: Style) -> web.Response:
         now = datetime.now(UTC)
-        expires = now + timedelta(seconds=self.office.lifetime_seconds)
+        expires = now + timedelta(seconds=self.tokens.lifetime_seconds)
         fields: dict[str, object] = {"access_token": grant.access_token, "token_type": "bearer"}
         if style == "owin":
             fields |= {
-                "expires_in": max(1, int(self.office.lifetime_seconds) - 1),
+                "expires_in": max(1, int(self.tokens.lifetime_seconds) - 1),
                 "refresh_token": grant.refresh_token,
                 ".issued": format_datetime(now, usegmt=True),
                 ".expires": format_datetime(expires, usegmt=True),
             }
         else:
             fields |= {
-                "expires_in": int(self.office.lifetime_seconds),
+                "expires_in": int(self.tokens.lifetime_seconds),
                 "refresh_token": grant.refresh_token,
-                "userName": self.office.username,
+                "userName": self.tokens.username,
                 ".issued": now.isoformat().replace("+00:00", "Z"),
                 ".expires": expires.isoformat().replace("+00:00", "Z"),
             }
@@ -133,24 +137,24 @@ class Login:
 
 
 @dataclass(frozen=True, slots=True)
-class LoginAnswer:
-    """What the token endpoint answers, and what it granted if it did."""
+class TokenResponse:
+    """The response of the token endpoint, and the tokens it issued."""
 
     response: web.Response
-    grant: Grant | None = None
+    tokens: TokenPair | None = None
 
 
 def bearer_token(call: Call) -> str | None:
-    """The token in the Authorization header, or None."""
+    """Return the token in the Authorization header, or None."""
     scheme, _, token = call.request.headers.get("Authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
 
 
 async def token_fields(call: Call) -> dict[str, str]:
-    """The fields of a token request: JSON if it says so, a form otherwise, whatever it says.
+    """Return the fields of a token request, parsed as JSON or as a form according to its content type.
 
     Raises:
-        Problem: They cannot be read.
+        ApiError: the body cannot be parsed.
     """
     body = await call.request.read()
     try:
@@ -158,9 +162,9 @@ async def token_fields(call: Call) -> dict[str, str]:
             return dict(parse_qsl(body.decode(), keep_blank_values=True))
         fields = json.loads(body)
     except ValueError:
-        raise Problem(400, "The request body cannot be read.") from None
+        raise ApiError(400, "The request body cannot be read.") from None
     if not isinstance(fields, dict):
-        raise Problem(400, "The request body cannot be read.")
+        raise ApiError(400, "The request body cannot be read.")
     return {
         str(name): str(value).lower() if isinstance(value, bool) else str(value)
         for name, value in fields.items()

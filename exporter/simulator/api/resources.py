@@ -1,4 +1,4 @@
-"""The REST API over a world: sessions, their events and statistics, the change feed, the service itself."""
+"""The resources of the API: sessions, their events and statistics, the change feed, the service itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from exporter.simulator.api.documents import (
     event_texts,
     statistics_text,
 )
-from exporter.simulator.api.routes import API_VERSIONS, Call, Problem
+from exporter.simulator.api.routes import API_VERSIONS, ApiError, Call
 from exporter.simulator.world.sessions import Session, ticks_from_text
 from exporter.simulator.world.world import World
 
@@ -38,7 +38,7 @@ _FOREVER = 1 << 62
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Filters:
-    """The bounds and the order a list was asked for; ticks, exclusive."""
+    """The bounds (ticks, exclusive) and the order of a list request."""
 
     start_from: int | None
     start_to: int | None
@@ -49,7 +49,7 @@ class _Filters:
 
     @property
     def plain(self) -> bool:
-        """Whether the world's own order and bounds do."""
+        """Whether the world can serve the request without further filtering."""
         return (
             self.end_from is None
             and self.end_to is None
@@ -59,13 +59,13 @@ class _Filters:
 
 
 class Api:
-    """Answers calls that were let in.
+    """Serves authorized calls.
 
     Args:
-        world: The sessions.
-        versions: The prefixes that are served.
-        working_end: How a running session's endTime looks.
-        page_cap: The longest page this server gives, whatever the limit asked for; its `limit` says so.
+        world: the sessions.
+        versions: the API versions served.
+        working_end: endTime of running sessions.
+        page_cap: maximum page size, whatever limit is requested; the `limit` of the page shows it.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Api:
         page_cap: int | None = None,
     ) -> None:
         if working_end not in get_args(WorkingEnd):
-            raise ValueError(f"unknown form of a running session's endTime: {working_end!r}")
+            raise ValueError(f"unknown working_end: {working_end!r}")
         self._world = world
         self._writer = SessionWriter(working_end)
         self._page_cap = min(page_cap or _MAX_LIMIT, _MAX_LIMIT)
@@ -92,11 +92,11 @@ class Api:
             "name": lambda session: session.name,
         }
 
-    async def answer(self, call: Call) -> web.Response:
-        """The response to a call that may be answered.
+    async def respond(self, call: Call) -> web.Response:
+        """Return the response to a call.
 
         Raises:
-            Problem: The call is wrong, or what it is about does not exist.
+            ApiError: the call is invalid, or its resource does not exist.
         """
         if call.operation == "change_feed":
             return web.json_response(text=await self._change_feed(call))
@@ -150,7 +150,7 @@ class Api:
     def _event(self, call: Call) -> str:
         text = event_texts(self._session(call), call.version).get(call.ids[1])
         if text is None:
-            raise Problem(404, "Restore session event not found.", "ResourceNotFound")
+            raise ApiError(404, "Restore session event not found.", "ResourceNotFound")
         return text
 
     async def _change_feed(self, call: Call) -> str:
@@ -176,7 +176,7 @@ class Api:
                 else None
             )
             if changes is None:
-                raise Problem(400, OUTDATED_TEXT, OUTDATED_CODE)
+                raise ApiError(400, OUTDATED_TEXT, OUTDATED_CODE)
             if changes or loop.time() >= deadline:
                 break
             await asyncio.sleep(_FEED_CHECK_SECONDS)
@@ -206,7 +206,7 @@ class Api:
     def _session(self, call: Call) -> Session:
         session = self._world.session(call.ids[0])
         if session is None:
-            raise Problem(404, "Restore session not found.", "ResourceNotFound")
+            raise ApiError(404, "Restore session not found.", "ResourceNotFound")
         return session
 
     def _range(self, call: Call) -> tuple[int, int]:
@@ -217,7 +217,7 @@ class Api:
         return offset, min(limit, self._page_cap)
 
     def _filters(self, call: Call) -> _Filters:
-        modern = call.version == "v8"  # the older ones do not know the others, and ignore them
+        modern = call.version == "v8"  # older versions ignore the other parameters
         order_by = call.parameters.get("orderby", "CreationTime").lower() if modern else ""
         ascending = call.parameters.get("orderasc", "false").lower() if modern else "false"
         if order_by not in {*self._orders, ""}:
@@ -265,11 +265,11 @@ class Api:
 
 
 def _end(session: Session) -> int:
-    """When it ended; a running session ends after everything else."""
+    """Return the end in ticks; running sessions sort last."""
     return _FOREVER if session.ended is None else session.ended
 
 
-def _invalid(parameter: str) -> Problem:
-    return Problem(
+def _invalid(parameter: str) -> ApiError:
+    return ApiError(
         400, f"The value of the parameter {parameter} is not valid.", "ParameterValidationFailure"
     )

@@ -1,4 +1,4 @@
-"""The paths of the API: which operation a request is, without regard to upper and lower case."""
+"""Case-insensitive routing of requests to the operations of the API."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ API_VERSIONS = ("v6", "v7", "v8")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One method of one path below the version's prefix; the groups of `path` are the call's ids."""
+    """One method of one path below the version prefix; the groups of `path` are the ids of the call."""
 
     operation: str
     method: str
@@ -54,7 +54,7 @@ OPERATIONS = tuple(route.operation for route in _ROUTES)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request to a path that is served: `parameters` are the query's, names in lower case."""
+    """A request to a known path; `parameters` are those of the query, with names in lower case."""
 
     request: web.BaseRequest
     operation: str
@@ -65,14 +65,14 @@ class Call:
 
     @property
     def session_id(self) -> str | None:
-        """The id of the session the call is about, in lower case."""
+        """The id of the session in the path, in lower case."""
         return self.ids[0] if self.ids else None
 
 
-class Problem(Exception):  # noqa: N818 - the API's answer to a bad request, not a fault of the simulator
-    """What the API answers instead of a resource.
+class ApiError(Exception):
+    """An error response of the API.
 
-    An empty `message` makes an empty body; `error_code` is the errorCode of v8.
+    An empty `message` means an empty body; `error_code` is the errorCode of v8.
     """
 
     def __init__(self, status: int, message: str = "", error_code: str | None = None) -> None:
@@ -83,14 +83,14 @@ class Problem(Exception):  # noqa: N818 - the API's answer to a bad request, not
 
 
 def match(request: web.BaseRequest, served: tuple[str, ...]) -> Call:
-    """The call that a request is.
+    """Route a request.
 
     Raises:
-        Problem: 404 with an empty body, the prefix or the path is not served; 405, the path is, but not this method.
+        ApiError: 404 with an empty body for an unknown version or path, 405 for an unknown method of a known path.
     """
     version, _, path = request.path.strip("/").lower().partition("/")
     if version not in served:
-        raise Problem(404)
+        raise ApiError(404)
     known = False
     for route in _ROUTES:
         found = route.path.fullmatch(path)
@@ -108,5 +108,5 @@ def match(request: web.BaseRequest, served: tuple[str, ...]) -> Call:
             )
     if known:
         text = f"The requested resource does not support http method '{request.method}'."
-        raise Problem(405, text)
-    raise Problem(404)
+        raise ApiError(405, text)
+    raise ApiError(404)

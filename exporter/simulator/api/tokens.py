@@ -1,6 +1,6 @@
-"""Who may ask: access and refresh tokens, and how often the token endpoint may be asked.
+"""Access and refresh tokens, and the rate limits of the token endpoint.
 
-Time here is real: the world's clock may run faster, tokens and throttles do not.
+They use real time, even if the clock of the world runs faster.
 """
 
 from __future__ import annotations
@@ -8,22 +8,23 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import RLock
 from typing import Literal
 
 DEFAULT_LIFETIME_SECONDS = 3600.0
+LIMITS = ((1, 1, "Second"), (5, 60, "Minute"), (1500, 3600, "Hour"))
 
 Style = Literal["owin", "core"]
 
 
 @dataclass(slots=True, kw_only=True)
-class Grant:
-    """An access token and what belongs to it; times are seconds of the office's clock.
+class TokenPair:
+    """An access token and its refresh token; `expires_at` is in seconds of the store's clock.
 
-    `antiforgery` is the value of the cookie that has to come with the token, None when none is needed. `uses_left` ends
-    a token before its time, None does not.
+    `antiforgery` is the value of the cookie that must accompany the token, or None. `uses_left`, unless None, expires the
+    token early.
     """
 
     access_token: str
@@ -33,15 +34,15 @@ class Grant:
     uses_left: int | None = None
 
 
-class TokenOffice:
-    """Issues tokens for one account. An access token is good for its lifetime, a refresh token for one use.
+class TokenStore:
+    """Issues tokens for one account. An access token is valid for its lifetime, a refresh token for one use.
 
     Args:
-        username: The account's name.
-        password: Its password.
-        lifetime_seconds: How long an access token is accepted.
-        mark: Text that is in every token, so that a test can find out where they get to.
-        clock: Monotonic seconds.
+        username: name of the account.
+        password: password of the account.
+        lifetime_seconds: lifetime of access tokens.
+        mark: text contained in every token, so that a test can find leaked ones.
+        clock: monotonic clock, in seconds.
     """
 
     def __init__(
@@ -59,21 +60,21 @@ class TokenOffice:
         self._mark = mark
         self._clock = clock
         self._lock = RLock()
-        self._by_access: dict[str, Grant] = {}
-        self._by_refresh: dict[str, Grant] = {}
+        self._by_access: dict[str, TokenPair] = {}
+        self._by_refresh: dict[str, TokenPair] = {}
 
     def log_in(
         self, username: str, password: str, *, style: Style, antiforgery: bool
-    ) -> Grant | None:
-        """Tokens for the right name (in any case, as Windows has it) and password, otherwise None."""
+    ) -> TokenPair | None:
+        """Return tokens for the correct name (case-insensitive, as on Windows) and password, otherwise None."""
         if username.lower() != self.username.lower() or password != self.password:
             return None
         return self._issue(style, antiforgery=antiforgery)
 
     def refresh(
         self, refresh_token: str, *, style: Style, antiforgery: bool, cookie: str | None
-    ) -> Grant | None:
-        """New tokens for an unused refresh token; the old access token stays good. Otherwise None."""
+    ) -> TokenPair | None:
+        """Return new tokens for an unused refresh token, otherwise None; the old access token stays valid."""
         with self._lock:
             old = self._by_refresh.get(refresh_token)
             if old is None or (antiforgery and old.antiforgery not in (None, cookie)):
@@ -82,7 +83,7 @@ class TokenOffice:
             return self._issue(style, antiforgery=antiforgery)
 
     def accepts(self, access_token: str, cookie: str | None) -> bool:
-        """Whether the token is good now; uses it once."""
+        """Whether the token is valid; this counts as one use."""
         with self._lock:
             grant = self._by_access.get(access_token)
             if grant is None or grant.antiforgery not in (None, cookie):
@@ -95,23 +96,23 @@ class TokenOffice:
             return True
 
     def revoke(self, access_token: str, *, refresh_too: bool) -> None:
-        """End an access token, and with it the refresh token issued with it if `refresh_too`."""
+        """Revoke an access token and, if `refresh_too`, its refresh token."""
         with self._lock:
             grant = self._by_access.pop(access_token, None)
             if grant is not None and refresh_too:
                 self._by_refresh.pop(grant.refresh_token, None)
 
     def revoke_all(self, *, refresh_too: bool = False) -> None:
-        """End every access token, and every refresh token if `refresh_too`, as a restarted server does."""
+        """Revoke all access tokens and, if `refresh_too`, all refresh tokens, as a restarted server does."""
         with self._lock:
             self._by_access.clear()
             if refresh_too:
                 self._by_refresh.clear()
 
-    def _issue(self, style: Style, *, antiforgery: bool) -> Grant:
-        # A token of the older servers is a DPAPI ticket, which always begins like this.
+    def _issue(self, style: Style, *, antiforgery: bool) -> TokenPair:
+        # Tokens of older servers are DPAPI tickets, which have this prefix.
         prefix = ("AQAAANCMnd8BFdERjHoAwE_Cl-sBAAAA" if style == "owin" else "") + self._mark
-        grant = Grant(
+        grant = TokenPair(
             access_token=prefix + secrets.token_urlsafe(120),
             refresh_token=prefix + secrets.token_urlsafe(120),
             expires_at=self._clock() + self.lifetime_seconds,
@@ -147,28 +148,29 @@ class _Limit:
 
 
 class Throttle:
-    """The limits that VB365's token endpoint has for each client: 1 a second, 5 a minute, 1500 an hour.
+    """VB365's rate limits of the token endpoint for each client: 1 a second, 5 a minute, 1500 an hour.
 
-    The windows begin with the first request in them. A request that one limit refuses is not counted by the longer
-    ones (WebApiThrottle, which the servers use, asks them in this order).
+    A window starts with its first request. A request refused by one limit is not counted by the longer ones, as in
+    WebApiThrottle, which the servers use.
 
     Args:
-        clock: Monotonic seconds.
+        clock: monotonic clock, in seconds.
+        limits: maximum requests, window in seconds, and the name of that unit.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        limits: Sequence[tuple[int, int, str]] = LIMITS,
+    ) -> None:
         self._clock = clock
-        self._limits = (
-            _Limit(1, 1, "Second"),
-            _Limit(5, 60, "Minute"),
-            _Limit(1500, 3600, "Hour"),
-        )
+        self._limits = [_Limit(*limit) for limit in limits]
 
     def count(self, client: str) -> None:
-        """Count a request of `client`.
+        """Count a request of a client.
 
         Raises:
-            ThrottledError: It is one too many.
+            ThrottledError: a limit is exceeded.
         """
         now = self._clock()
         for limit in self._limits:

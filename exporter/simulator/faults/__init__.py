@@ -1,1 +1,1 @@
-"""Faults that the simulated server can be given."""
+"""Faults of the simulated server."""

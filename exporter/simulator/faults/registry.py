@@ -1,4 +1,4 @@
-"""Which faults are set, and which of them strikes next; `catalogue` has their names, `misbehaviour` what they do."""
+"""The faults that are set and the requests that they affect; `catalogue` describes them, `handlers` implements them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from exporter.simulator.faults.catalogue import ALL, CATALOGUE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """A fault that is set: where, for which session, how often still (None: for ever), how probably."""
+    """A fault that is set; `first` is the number of requests still to affect, None means no limit."""
 
     name: str
     route: str
@@ -24,25 +24,25 @@ class Fault:
     value: float = 0.0
     target: str = ""
 
-    def concerns(self, operation: str, session_id: str | None, grant: str) -> bool:
-        """Whether it strikes requests of this operation about this session.
+    def matches(self, operation: str, session_id: str | None, grant_type: str) -> bool:
+        """Whether the fault affects requests of this operation for this session.
 
-        A list is about every session: there, a fault for one session damages that session only.
+        A list concerns all sessions; a fault for one session affects only that session in it.
         """
         routes = {operation, ALL} if operation in {"token", "logout"} else {operation, ALL, "api"}
         if self.route not in routes:
             return False
         if self.session_id not in (None, session_id) and operation != "list":
             return False
-        return CATALOGUE[self.name].grant in {"", grant}
+        return CATALOGUE[self.name].grant_type in {"", grant_type}
 
 
 class Faults:
-    """The faults that are set now; of those that concern a request, the one set first strikes.
+    """The faults that are set; if several match a request, the one set first takes effect.
 
     Args:
-        seed: Makes what a probability decides repeatable.
-        changed: Called after each change.
+        seed: makes probabilities reproducible.
+        changed: called after each change.
     """
 
     def __init__(self, seed: int = 1, changed: Callable[[], None] = lambda: None) -> None:
@@ -63,19 +63,19 @@ class Faults:
         value: float | None = None,
         target: str | None = None,
     ) -> None:
-        """Set a fault, in place of one with the same name, route and session.
+        """Set a fault; it replaces one with the same name, route and session.
 
         Args:
-            name: One of `CATALOGUE`.
-            route: An operation, "all", or "api" for all but the token endpoint; None for the fault's own.
-            session_id: Strike only what is about this session.
-            first: Strike only so many requests (or connections), then be gone.
-            probability: How probably each request is struck.
-            value: The fault's number, see `CATALOGUE`; None for its own.
-            target: The fault's URL, for those that lead elsewhere; None for its own.
+            name: a name in `CATALOGUE`.
+            route: an operation, "all", or "api" for all but the token endpoint; None for the default.
+            session_id: affect only this session.
+            first: affect only this many requests or connections.
+            probability: probability of each request to be affected.
+            value: numeric parameter, see `CATALOGUE`; None for the default.
+            target: URL of faults that lead to another host; None for the default.
 
         Raises:
-            ValueError: One of them is wrong; the message names the value.
+            ValueError: an argument is invalid; the message contains it.
         """
         definition = CATALOGUE.get(name)
         if definition is None:
@@ -83,9 +83,9 @@ class Faults:
         if route is not None and route not in {ALL, "api", *OPERATIONS}:
             raise ValueError(f"unknown route {route!r}")
         if definition.scope == "connection" and (route not in (None, ALL) or session_id):
-            raise ValueError(f"{name} strikes connections: it has no route and no session")
+            raise ValueError(f"{name} affects connections: it takes no route and no session")
         if name == "connection_refused" and (first is not None or probability < 1):
-            raise ValueError(f"{name} has no first and no probability: nobody counts")
+            raise ValueError(f"{name} takes no first and no probability")
         if first is not None and first < 1:
             raise ValueError(f"first must be at least 1, not {first}")
         if not 0 < probability <= 1:
@@ -110,10 +110,10 @@ class Faults:
         self._changed()
 
     def clear(self, name: str | None = None) -> None:
-        """End the faults of this name, or all.
+        """Clear the faults with this name, or all.
 
         Raises:
-            ValueError: There is no such name.
+            ValueError: the name is unknown.
         """
         if name is not None and name not in CATALOGUE:
             raise ValueError(f"unknown fault {name!r}")
@@ -122,42 +122,44 @@ class Faults:
         self._changed()
 
     def active(self) -> tuple[Fault, ...]:
-        """The faults that are set."""
+        """Return the faults that are set."""
         with self._lock:
             return tuple(self._active)
 
-    def of_connections(self) -> tuple[Fault, ...]:
-        """The faults that are set and strike connections."""
+    def connection_faults(self) -> tuple[Fault, ...]:
+        """Return the connection faults that are set."""
         return tuple(
             fault for fault in self.active() if CATALOGUE[fault.name].scope == "connection"
         )
 
-    def strike_connection(self) -> Fault | None:
-        """The fault that a new connection meets, if any."""
+    def next_for_connection(self) -> Fault | None:
+        """Return the fault of a new connection, if any."""
         with self._lock:
-            return self._strike(self.of_connections())
+            return self._next(self.connection_faults())
 
-    def strike(self, operation: str, session_id: str | None, grant: str = "") -> Fault | None:
-        """The fault that a request meets, if any."""
+    def next_for_request(
+        self, operation: str, session_id: str | None, grant_type: str = ""
+    ) -> Fault | None:
+        """Return the fault of a request, if any."""
         with self._lock:
-            return self._strike(
+            return self._next(
                 fault
                 for fault in self.active()
                 if CATALOGUE[fault.name].scope == "request"
-                and fault.concerns(operation, session_id, grant)
+                and fault.matches(operation, session_id, grant_type)
             )
 
-    def _strike(self, candidates: Iterable[Fault]) -> Fault | None:
+    def _next(self, candidates: Iterable[Fault]) -> Fault | None:
         for fault in candidates:
             if fault.probability < 1 and self._random.random() >= fault.probability:
                 continue
             self.hits[fault.name] += 1
             if fault.first is not None:
-                self._use_up(fault)
+                self._consume(fault)
             return fault
         return None
 
-    def _use_up(self, fault: Fault) -> None:
+    def _consume(self, fault: Fault) -> None:
         position = self._active.index(fault)
         if fault.first == 1:
             del self._active[position]

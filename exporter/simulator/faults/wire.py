@@ -1,4 +1,4 @@
-"""Answers that go over the wire in their own way: cut off by a reset, or byte after byte."""
+"""Responses written straight to the transport: cut off by a reset, or sent byte by byte."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from email.utils import format_datetime
 
 from aiohttp import web
 
-_SECONDS_TO_READ = 0.1  # a reset overtakes what the client has not read yet
+_SECONDS_TO_READ = 0.1  # a reset discards what the client has not read yet
 
 
 def http_date(seconds_from_now: float) -> str:
-    """The date of a header."""
+    """Return the date for a header."""
     return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds_from_now), usegmt=True)
 
 
 def split(response: web.Response) -> tuple[bytes, bytes]:
-    """The response's head and body as they would go over the wire, for this one exchange only."""
+    """Return the head and body of a response as bytes on the wire, with `Connection: close`."""
     body = response.body if isinstance(response.body, bytes) else b""
     headers = {
         **response.headers,
@@ -34,18 +34,18 @@ def split(response: web.Response) -> tuple[bytes, bytes]:
 
 
 async def write_and_reset(request: web.BaseRequest, data: bytes) -> web.Response:
-    """Write what there is, let the client read it, then reset the connection."""
+    """Write the data, give the client time to read it, then reset the connection."""
     if request.transport is not None:
         request.transport.write(data)
         await asyncio.sleep(_SECONDS_TO_READ)
         abort_with_reset(request.transport)
-    return web.Response()  # goes nowhere
+    return web.Response()  # never sent
 
 
 async def drip(
     request: web.BaseRequest, before: bytes, slowly: bytes, after: bytes, seconds_per_byte: float
 ) -> web.Response:
-    """Write `before` at once, `slowly` byte after byte, `after` at once, and close the connection."""
+    """Write `before` at once, `slowly` byte by byte and `after` at once, then close the connection."""
     transport = request.transport
     if transport is not None:
         transport.write(before)
@@ -54,11 +54,11 @@ async def drip(
             await asyncio.sleep(seconds_per_byte)
         transport.write(after)
         transport.close()
-    return web.Response()  # goes nowhere
+    return web.Response()  # never sent
 
 
 def abort_with_reset(transport: asyncio.Transport) -> None:
-    """Close the connection with RST: that is what closing a socket that must not linger sends."""
+    """Close the connection with a RST, which a socket with a zero linger time sends."""
     linger = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     transport.abort()

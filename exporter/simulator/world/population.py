@@ -1,4 +1,4 @@
-"""Who works in the simulated world and what their sessions are called: seeded, with hostile names."""
+"""Seeded generation of organizations, operators and sessions, with hostile names."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _OPERATORS = (
     "CONTOSO\\svc-helpdesk",
     "CONTOSO\\Zoë.Ångström",
     "FABRIKAM\\o'brien",
-    "contoso.onmicrosoft.com",  # how it looks through Cloud Connect
+    "contoso.onmicrosoft.com",  # the form seen through Cloud Connect
 )
 _HOSTS = (
     "SRV (via: 10.0.0.1)",
@@ -72,7 +72,7 @@ class _Subject(TypedDict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How a session that has just started will go: its length, its result and its items."""
+    """The future of a new session: its duration, result and items."""
 
     duration_seconds: float
     result: str
@@ -80,24 +80,24 @@ class Plan:
 
     @property
     def duration(self) -> int:
-        """Its length in ticks."""
+        """The duration in ticks."""
         return int(self.duration_seconds * TICKS_PER_SECOND)
 
 
 class Population:
-    """Draws sessions that look like those of real servers; the same draws for the same random source."""
+    """Generates sessions that look like those of real servers, reproducibly for the same random source."""
 
     def __init__(self, random: Random, organizations: int) -> None:
         self.organizations = tuple(_organization(number) for number in range(organizations))
         self._random = random
 
     def new_id(self) -> str:
-        """A random UUID (version 4) in lower case."""
+        """Return a random UUID (version 4) in lower case."""
         digits = f"{self._random.getrandbits(128):032x}"
         return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
-    def opened(self, created: int) -> Session:
-        """A session that was just opened: no details, no reason, and already the result Success."""
+    def open_session(self, created: int) -> Session:
+        """Return a new session: without details and reason, and already with the result Success."""
         return Session(
             **self._person(),
             **self._subject(self.type(), created),
@@ -107,10 +107,10 @@ class Population:
             result="Success",
         )
 
-    def finished(
+    def finished_session(
         self, *, created: int, ended: int, type_: str, result: str, items: str, e_tag: int
     ) -> Session:
-        """A session that is over."""
+        """Return a finished session."""
         person = self._person()
         return Session(
             **person,
@@ -125,8 +125,8 @@ class Population:
             e_tag=e_tag,
         )
 
-    def closed(self, opened: Session, ended: int, *, result: str, items: str) -> Session:
-        """The same session after it ended: those from the Restore Portal have a reason."""
+    def close_session(self, opened: Session, ended: int, *, result: str, items: str) -> Session:
+        """Return the session after its end; sessions of the Restore Portal have a reason."""
         return replace(
             opened,
             ended=ended,
@@ -138,12 +138,12 @@ class Population:
         )
 
     def result(self) -> str:
-        """A result: mostly Success."""
+        """Return a random result, mostly Success."""
         draw = self._random.random()
         return "Success" if draw < 0.82 else "Warning" if draw < 0.92 else "Failed"
 
     def items(self, result: str) -> str:
-        """What became of a session's items, in keeping with its result."""
+        """Return random item outcomes that fit the result."""
         random = self._random
         count = int(random.random() ** 2 * _MAX_ITEMS)
         letters = ["rrrro"[random.getrandbits(3) % 5] for _ in range(count)]
@@ -154,19 +154,19 @@ class Population:
         return "".join(letters)
 
     def plan(self) -> Plan:
-        """The course of a session that starts now: 10 s to 3 min."""
+        """Return the plan of a new session that takes 10 s to 3 min."""
         result = self.result()
         return Plan(
             duration_seconds=self._random.uniform(10, 180), result=result, items=self.items(result)
         )
 
-    def trimmed(self, ticks: int) -> int:
-        """The time cut so that its timestamp has 0 to 7 fractional digits, mostly 7."""
+    def truncate(self, ticks: int) -> int:
+        """Truncate a time so that its timestamp has 0 to 7 fractional digits, mostly 7."""
         unit = int(10 ** max(0, self._random.randrange(12) - 4))
         return ticks // unit * unit
 
     def type(self) -> str:
-        """One of the four types."""
+        """Return a random type."""
         return self._pick(TYPES)
 
     def _person(self) -> _Person:
@@ -190,7 +190,7 @@ class Population:
         return options[int(self._random.random() * len(options))]
 
     def _restore_point(self, created: int) -> str:
-        """The restore point's time as the server's culture writes it: American or New Zealand's."""
+        """Return the time of a restore point in the server's culture, en-US or en-NZ."""
         point = datetime_from_ticks(created) - timedelta(
             seconds=self._random.random() * _DAYS_TO_RESTORE_POINT * 86_400
         )

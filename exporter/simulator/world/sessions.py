@@ -1,7 +1,7 @@
-"""One restore session as the simulated server keeps it, and the API's form of its timestamps.
+"""Restore sessions of the simulated server and the format of their timestamps.
 
-Times are ticks: whole 100 ns since 1970-01-01 UTC, because the API's timestamps have seven fractional digits and a
-`datetime` has six.
+Times are ticks of 100 ns since 1970-01-01 UTC, because the API's timestamps have seven fractional digits, but a `datetime`
+has only six.
 """
 
 from __future__ import annotations
@@ -19,39 +19,39 @@ _TEXT = re.compile(
     r"(\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d:\d\d)?)(?:\.(\d{1,7}))?(Z|[+-]\d\d:\d\d)?", re.ASCII
 )
 
-# One letter for each item a session dealt with: what its event says and what the statistics count.
+# One letter for each item of a session, which determines its event and its place in the statistics.
 _EVENT_STATUS = {
-    "o": "Success",  # opened: a View, nothing was restored
+    "o": "Success",  # opened (View), nothing restored
     "r": "Success",
     "w": "Warning",
     "f": "Failed",
     "s": "Skipped",
     "c": "Cancelled",
-    "a": "Running",  # the item that is being restored now
+    "a": "Running",  # in progress
 }
 _PROCESSED = "rwfsc"
 _OPERATIONS = ("Restore", "Save", "Export", "Send")
 
 
 def ticks_from_datetime(moment: datetime) -> int:
-    """Ticks of an aware time."""
+    """Return the ticks of an aware time."""
     return (moment - _EPOCH) // timedelta(microseconds=1) * 10
 
 
 def datetime_from_ticks(ticks: int) -> datetime:
-    """The aware UTC time, cut to microseconds."""
+    """Return the aware UTC time, truncated to microseconds."""
     return _EPOCH + timedelta(microseconds=ticks // 10)
 
 
 def ticks_from_text(text: str) -> int:
-    """Ticks of a timestamp or date with up to seven fractional digits; without an offset it is UTC.
+    """Parse a timestamp or date with up to seven fractional digits; without an offset it is UTC.
 
     Raises:
-        ValueError: It is none.
+        ValueError: the text is not a timestamp.
     """
     match = _TEXT.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is no timestamp")
+        raise ValueError(f"{text!r} is not a timestamp")
     seconds, fraction, offset = match.groups()
     moment = datetime.fromisoformat(seconds)
     zone = datetime.strptime(offset or "Z", "%z").tzinfo
@@ -59,7 +59,7 @@ def ticks_from_text(text: str) -> int:
 
 
 def timestamp(ticks: int) -> str:
-    """The .NET round-trip form in UTC: no trailing zeros in the fraction, no point without one."""
+    """Return the .NET round-trip format in UTC, without trailing zeros in the fraction."""
     seconds, fraction = divmod(ticks, TICKS_PER_SECOND)
     text = (_NAIVE_EPOCH + timedelta(seconds=seconds)).isoformat()
     if fraction:
@@ -69,11 +69,11 @@ def timestamp(ticks: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """A restore session as it truly is (`GET /v6/RestoreSessions/{restoreSessionId}`).
+    """A restore session (`GET /v6/RestoreSessions/{restoreSessionId}`).
 
-    `created` and `ended` are ticks, `ended` is None while it runs. `result` means nothing before the state is Stopped.
+    `created` and `ended` are ticks, `ended` is None while it runs. `result` is meaningless until the state is Stopped.
     `items` has one letter for each item in order: o opened, r restored, w restored with a warning, f failed, s skipped,
-    c cancelled, a being restored now. Empty texts, and an organization of None, are absent in the API.
+    c cancelled, a in progress. Empty strings and an organization of None are absent in the API.
     """
 
     id: str
@@ -94,27 +94,27 @@ class Session:
 
     @property
     def stopped(self) -> bool:
-        """Whether the session is over."""
+        """Whether the session is finished."""
         return self.state == "Stopped"
 
     @property
     def creation_time(self) -> datetime:
-        """When it was opened, cut to microseconds."""
+        """The creation time, truncated to microseconds."""
         return datetime_from_ticks(self.created)
 
     @property
     def end_time(self) -> datetime | None:
-        """When it ended, cut to microseconds; None while it runs."""
+        """The end time, truncated to microseconds; None while it runs."""
         return None if self.ended is None else datetime_from_ticks(self.ended)
 
     @property
     def processed_items(self) -> int:
-        """How many items were dealt with, whatever came of them."""
+        """Number of processed items, whatever their outcome."""
         return _processed(self.items)
 
     @property
     def statistics(self) -> dict[str, int]:
-        """Items by outcome: restored (with a warning too), failed, skipped (cancelled too)."""
+        """Items by outcome: restored (including warnings), failed, skipped (including cancelled)."""
         count = Counter(self.items)
         return {
             "restored": count["r"] + count["w"],
@@ -125,7 +125,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One entry of a session's log (`GET /v6/RestoreSessions/{id}/Events`); `ended` is None while it runs."""
+    """An event of a session (`GET /v6/RestoreSessions/{id}/Events`); `ended` is None while it is in progress."""
 
     order: int
     operation: str
@@ -138,18 +138,18 @@ class Event:
 
 
 def check_items(items: str) -> None:
-    """Make sure that each letter of `items` means something.
+    """Check that `items` has only known letters.
 
     Raises:
-        ValueError: One does not.
+        ValueError: a letter is unknown.
     """
     unknown = set(items) - set(_EVENT_STATUS)
     if unknown:
-        raise ValueError(f"items may hold the letters {''.join(_EVENT_STATUS)}, not {items!r}")
+        raise ValueError(f"items may contain the letters {''.join(_EVENT_STATUS)}, not {items!r}")
 
 
 def details_of(items: str) -> str:
-    """The `details` of a session that ended with these items."""
+    """Return the `details` of a session that ended with these items."""
     return f"{_processed(items)} items processed"
 
 
@@ -158,7 +158,7 @@ def _processed(items: str) -> int:
 
 
 def events_of(session: Session) -> list[Event]:
-    """A session's log: it was opened, its items, it was closed."""
+    """Return the events of a session: its start, its items and its end."""
     events = [_marker(0, session.created, "Restore session started")]
     latest = session.ended
     for number, letter in enumerate(session.items):

@@ -1,7 +1,7 @@
-"""The restore sessions of a server that is not there: a seeded state machine with its own clock.
+"""The restore sessions of a simulated server: a seeded state machine without network access.
 
-Nothing here knows of a network. Time comes from the clock the world is given; whoever looks at the world first lets it
-catch up with that clock, so it needs no thread and goes the same way however often it is looked at.
+Every access first advances the world to the time of its clock, so it needs no thread and develops in the same way however
+often it is accessed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from random import Random
 from threading import RLock
 from typing import TypedDict, Unpack
 
-from exporter.simulator.world.activity import Activity, history, left_open
+from exporter.simulator.world.activity import Activity, forgotten_sessions, history
 from exporter.simulator.world.population import TYPES, Population
 from exporter.simulator.world.sessions import Session, check_items, details_of, ticks_from_datetime
 
@@ -25,18 +25,18 @@ _CHANGES_KEPT = 10_000
 
 
 def utc_now() -> datetime:
-    """The wall clock."""
+    """Return the wall clock time."""
     return datetime.now(UTC)
 
 
-def accelerated(speed: float, clock: Clock = utc_now) -> Clock:
-    """A clock that starts with `clock` and passes `speed` seconds for each of its seconds."""
+def accelerated_clock(speed: float, clock: Clock = utc_now) -> Clock:
+    """Return a clock that starts at the time of `clock` and runs `speed` times as fast."""
     start = clock()
     return lambda: start + (clock() - start) * speed
 
 
 class SessionFields(TypedDict, total=False):
-    """What can be told of a session by hand: attributes of `Session`, times as aware datetimes."""
+    """Attributes of a `Session` that can be set manually; times are aware datetimes."""
 
     id: str
     name: str
@@ -56,7 +56,7 @@ class SessionFields(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """An entry of the change feed; `number` grows by one with each, `e_tag` is None for a deleted session."""
+    """An entry of the change feed; `number` increases by one, `e_tag` is None for a deleted session."""
 
     number: int
     session_id: str
@@ -64,19 +64,19 @@ class Change:
 
 
 class World:
-    """Restore sessions, finished and running, that go on by themselves. Safe to use from several threads.
+    """Finished and running restore sessions that develop by themselves. Thread-safe.
 
     Args:
-        seed: The same seed and clock make the same world.
-        organizations: How many there are.
-        sessions: Finished sessions in the history of the last 30 days.
-        clock: The world's time, aware.
-        activity: Whether sessions start, proceed and end by themselves; False makes a quiet world.
-        minimum: Whether there are at least so many sessions that every type, state and result occurs, two of them left
-            open 3 and 30 days ago. With False, 0 sessions and no activity the world is empty.
+        seed: the same seed and clock produce the same world.
+        organizations: number of organizations.
+        sessions: number of finished sessions in the history of the last 30 days.
+        clock: the clock of the world, with aware times.
+        activity: whether sessions start, progress and end by themselves.
+        minimum: whether the world has at least one session of every type, state and result, and two sessions left open 3
+            and 30 days ago. With False, 0 sessions and no activity it is empty.
 
     Raises:
-        ValueError: A number is negative.
+        ValueError: a number is negative.
     """
 
     def __init__(
@@ -98,14 +98,14 @@ class World:
         self._lock = RLock()
         past = Population(_random(seed, "history"), organizations)
         self.organizations = past.organizations
-        self._by_hand = Population(_random(seed, "by hand"), organizations)
+        self._manual = Population(_random(seed, "by hand"), organizations)
         now = self.now()
         finished = history(now, sessions, past, _random(seed, "times"))
         self._sessions = {session.id: session for session in finished}
         self._order = sorted((session.created, key) for key, session in self._sessions.items())
         self._changes: deque[Change] = deque(maxlen=_CHANGES_KEPT)
         self._change_number = len(self._sessions)
-        for session in left_open(now, past) if minimum else ():
+        for session in forgotten_sessions(now, past) if minimum else ():
             self.put(session)
         self._activity: Activity | None = None
         if activity:
@@ -114,20 +114,20 @@ class World:
         self._changes.clear()
         self.advance()
 
-    # Looking at it
+    # Reading
 
     def now(self) -> int:
-        """The world's time in ticks."""
+        """Return the time of the world in ticks."""
         return ticks_from_datetime(self._clock())
 
     def advance(self) -> None:
-        """Let everything happen that is due by now."""
+        """Process everything that is due by now."""
         with self._lock:
             if self._activity is not None:
                 self._activity.advance(self.now())
 
     def session(self, session_id: str) -> Session | None:
-        """The session with this id, in upper or lower case, or None."""
+        """Return the session with this id (case-insensitive), or None."""
         with self._lock:
             self.advance()
             return self.find(session_id)
@@ -135,7 +135,7 @@ class World:
     def sessions(
         self, *, created_after: int | None = None, created_before: int | None = None
     ) -> list[Session]:
-        """Sessions newest first; the bounds (ticks) are exclusive."""
+        """Return sessions, newest first; the bounds (ticks) are exclusive."""
         with self._lock:
             low, high = self._bounds(created_after, created_before)
             return [self._sessions[key] for _, key in reversed(self._order[low:high])]
@@ -148,7 +148,7 @@ class World:
         created_after: int | None = None,
         created_before: int | None = None,
     ) -> tuple[list[Session], bool]:
-        """Up to `limit` sessions from `offset` on, newest first, and whether more follow."""
+        """Return up to `limit` sessions from `offset` on, newest first, and whether more follow."""
         with self._lock:
             low, high = self._bounds(created_after, created_before)
             end = max(low, high - offset)
@@ -157,12 +157,12 @@ class World:
             return page, start > low
 
     def change_number(self) -> int:
-        """The number of the newest change."""
+        """Return the number of the latest change."""
         with self._lock:
             return self._change_number
 
     def changes_since(self, number: int, limit: int) -> list[Change] | None:
-        """Up to `limit` changes after the one with this number; None when not all of them are known any more."""
+        """Return up to `limit` changes after this number, or None if some of them are no longer kept."""
         with self._lock:
             if not self._change_number - len(self._changes) <= number <= self._change_number:
                 return None
@@ -170,49 +170,49 @@ class World:
             last = min(first + limit, len(self._changes))
             return [self._changes[index] for index in range(first, last)]
 
-    # Changing it by hand
+    # Manual changes
 
     def add_session(self, **fields: Unpack[SessionFields]) -> str:
-        """Add a session and return its id; without fields, one that is opened now.
+        """Add a session and return its id; by default one that is opened now.
 
-        One that is Stopped ends now, with details from its `items`, unless the fields say otherwise.
+        A Stopped session ends now, with details from its `items`, unless the fields specify them.
 
         Raises:
-            ValueError: There is a session with this id, or `items` has a letter that means nothing.
+            ValueError: the id exists already, or `items` has an unknown letter.
         """
         with self._lock:
             self.advance()
             created = fields.get("creation_time")
-            opened = self._by_hand.opened(
+            opened = self._manual.open_session(
                 self.now() if created is None else ticks_from_datetime(created)
             )
             opened = replace(opened, id=fields.pop("id", opened.id).lower())
             if opened.id in self._sessions:
-                raise ValueError(f"there is a session with the id {opened.id} already")
+                raise ValueError(f"session {opened.id} exists already")
             self.put(self._changed(opened, fields))
             return opened.id
 
     def change_session(self, session_id: str, **fields: Unpack[SessionFields]) -> None:
-        """Change a session; without fields only its eTag grows.
+        """Change a session; without fields only its eTag changes.
 
-        Stopping one ends it now, with details from its `items`, unless the fields say otherwise.
+        Stopping a session ends it now, with details from its `items`, unless the fields specify them.
 
         Raises:
-            KeyError: There is no such session.
-            ValueError: The fields give it another id, or `items` has a letter that means nothing.
+            KeyError: the session does not exist.
+            ValueError: the fields contain another id, or `items` has an unknown letter.
         """
         with self._lock:
             self.advance()
             session = self._sessions[session_id.lower()]
             if fields.pop("id", session.id).lower() != session.id:
-                raise ValueError("a session keeps its id")
+                raise ValueError("the id of a session cannot be changed")
             self.put(self._changed(session, fields))
 
     def finish(self, session_id: str, result: str = "Success") -> None:
-        """Stop a session now.
+        """Finish a session now.
 
         Raises:
-            KeyError: There is no such session.
+            KeyError: the session does not exist.
         """
         self.change_session(session_id, state="Stopped", result=result)
 
@@ -220,23 +220,23 @@ class World:
         """Delete a session, as the server's history retention does.
 
         Raises:
-            KeyError: There is no such session.
+            KeyError: the session does not exist.
         """
         with self._lock:
             self.advance()
             session = self._sessions.pop(session_id.lower())
             del self._order[bisect_left(self._order, (session.created, session.id))]
-            self._note(session.id, None)
+            self._record_change(session.id, None)
 
-    # The store that the world's own activity works on
+    # The store of the activity
 
     def find(self, session_id: str) -> Session | None:
-        """As `session`, without letting the world catch up first."""
+        """Return the session without advancing the world first."""
         with self._lock:
             return self._sessions.get(session_id.lower())
 
     def put(self, session: Session) -> None:
-        """Keep a new session, or a new version of one, under the next eTag."""
+        """Add or replace a session under the next eTag."""
         with self._lock:
             before = self._sessions.get(session.id)
             if before is not None and before.created != session.created:
@@ -246,10 +246,10 @@ class World:
                 insort(self._order, (session.created, session.id))
             e_tag = self._change_number + 1
             self._sessions[session.id] = replace(session, e_tag=e_tag)
-            self._note(session.id, e_tag)
+            self._record_change(session.id, e_tag)
 
     def _changed(self, session: Session, fields: SessionFields) -> Session:
-        """The session with these fields, and what stopping it entails."""
+        """Return the session with these fields and the consequences of stopping it."""
         check_items(fields.get("items", ""))
         attributes: dict[str, object] = dict(fields)
         for name, attribute in (("creation_time", "created"), ("end_time", "ended")):
@@ -266,7 +266,7 @@ class World:
                 "details": details_of(items),
                 "ended": max(created, self.now()),
             } | attributes
-        return replace(session, **attributes)  # type: ignore[arg-type]  # the TypedDict has typed them
+        return replace(session, **attributes)  # type: ignore[arg-type]  # typed by the TypedDict
 
     def _bounds(self, after: int | None, before: int | None) -> tuple[int, int]:
         self.advance()
@@ -274,11 +274,11 @@ class World:
         high = len(self._order) if before is None else bisect_left(self._order, (before, ""))
         return low, max(low, high)
 
-    def _note(self, session_id: str, e_tag: int | None) -> None:
+    def _record_change(self, session_id: str, e_tag: int | None) -> None:
         self._change_number += 1
         self._changes.append(Change(number=self._change_number, session_id=session_id, e_tag=e_tag))
 
 
 def _random(seed: int, purpose: str) -> Random:
-    """A random source of its own for each purpose, so that one does not disturb another."""
+    """Return a separate random source for each purpose, so that they do not affect each other."""
     return Random(f"{seed}/{purpose}")  # noqa: S311 - a repeatable world, nothing secret

@@ -19,7 +19,7 @@ OLD_LIST = "/v6/RestoreSessions"
 
 @pytest.fixture
 def sessions(world: World) -> list[str]:
-    """Two sessions, newest first: one that runs and one that has ended."""
+    """A running and a finished session, newest first."""
     running = world.add_session(organization="contoso", items="r")
     stopped = world.add_session(
         creation_time=NOON - timedelta(hours=3),
@@ -33,20 +33,20 @@ def sessions(world: World) -> list[str]:
 
 
 @pytest.fixture
-def struck(client: Client) -> Callable[..., Any]:
-    """Sets a fault and gives the JSON of the list it strikes."""
+def faulty_list(client: Client) -> Callable[..., Any]:
+    """Return a function that sets a fault and reiterations the JSON of the affected list."""
 
-    def ask(name: str, path: str = LIST, **options: Any) -> Any:
+    def request(name: str, path: str = LIST, **options: Any) -> Any:
         client.simulator.faults.set(name, **options)
         return client.json(path)
 
-    return ask
+    return request
 
 
 # The token endpoint and tokens
 
 
-def test_one_request_is_unauthorized_and_its_token_revoked(client: Client) -> None:
+def test_one_request_is_unauthorized_and_its_token_is_revoked(client: Client) -> None:
     client.simulator.faults.set("unauthorized_once")
     first, second = client.get(LIST), client.get(LIST)
     client.log_in()
@@ -57,7 +57,7 @@ def test_one_request_is_unauthorized_and_its_token_revoked(client: Client) -> No
     assert client.simulator.faults.hits["unauthorized_once"] == 1
 
 
-def test_every_request_is_unauthorized_though_tokens_are_given(client: Client) -> None:
+def test_every_request_is_unauthorized_although_tokens_are_issued(client: Client) -> None:
     client.simulator.faults.set("unauthorized")
 
     assert client.log_in().status_code == 200
@@ -67,7 +67,7 @@ def test_every_request_is_unauthorized_though_tokens_are_given(client: Client) -
 
 
 @pytest.mark.parametrize(("version", "status"), [("v6", 400), ("v8", 401)])
-def test_the_password_is_refused_in_the_form_of_the_version(
+def test_the_password_is_refused_in_the_format_of_the_version(
     client: Client, version: str, status: int
 ) -> None:
     client.simulator.faults.set("password_refused")
@@ -81,12 +81,12 @@ def test_the_refresh_token_is_refused_but_the_password_is_not(
 ) -> None:
     client.simulator.faults.set("refresh_refused")
     refresh = client.log_in().json()["refresh_token"]
-    answer = client.log_in(version, grant_type="refresh_token", refresh_token=refresh)
+    response = client.log_in(version, grant_type="refresh_token", refresh_token=refresh)
 
-    assert answer.status_code == status
+    assert response.status_code == status
 
 
-def test_a_token_expires_after_a_few_requests_though_it_promises_an_hour(client: Client) -> None:
+def test_a_token_expires_after_a_few_requests_despite_its_expires_in(client: Client) -> None:
     client.simulator.faults.set("token_expires_early", value=2)
     token = client.log_in().json()
 
@@ -94,14 +94,14 @@ def test_a_token_expires_after_a_few_requests_though_it_promises_an_hour(client:
     assert [client.get(LIST).status_code for _ in range(4)] == [200, 200, 401, 401]
 
 
-def test_the_limits_of_the_token_endpoint_hold_on_loopback(client: Client) -> None:
+def test_the_rate_limits_apply_on_loopback(client: Client) -> None:
     client.simulator.faults.set("token_throttle")
     statuses = [client.log_in().status_code for _ in range(3)]
 
     assert 429 in statuses
 
 
-def test_the_token_endpoint_can_be_struck_alone(client: Client) -> None:
+def test_a_fault_can_affect_only_the_token_endpoint(client: Client) -> None:
     client.simulator.faults.set("status_503", route="token")
 
     assert client.get(LIST).status_code == 200
@@ -128,12 +128,12 @@ def test_the_token_endpoint_can_be_struck_alone(client: Client) -> None:
 )
 def test_reading_is_forbidden(client: Client, version: str, body: dict[str, object]) -> None:
     client.simulator.faults.set("forbidden")
-    answer = client.get(f"/{version}/RestoreSessions")
+    response = client.get(f"/{version}/RestoreSessions")
 
-    assert (answer.status_code, answer.json()) == (403, body)
+    assert (response.status_code, response.json()) == (403, body)
 
 
-def test_one_session_is_not_found_and_the_list_still_has_it(
+def test_one_session_is_not_found_although_the_list_has_it(
     client: Client, sessions: list[str]
 ) -> None:
     client.simulator.faults.set("not_found", session_id=sessions[0])
@@ -145,113 +145,116 @@ def test_one_session_is_not_found_and_the_list_still_has_it(
 
 def test_the_whole_api_is_missing(client: Client) -> None:
     client.simulator.faults.set("api_missing")
-    answers = [client.get(LIST), client.get("/v8/ServiceInstance"), client.log_in("v7")]
+    responses = [client.get(LIST), client.get("/v8/ServiceInstance"), client.log_in("v7")]
 
-    assert [(answer.status_code, answer.content) for answer in answers] == [(404, b"")] * 3
+    assert [(response.status_code, response.content) for response in responses] == [(404, b"")] * 3
 
 
-def test_a_throttled_answer_gives_seconds(client: Client) -> None:
+def test_a_throttled_response_has_retry_after_in_seconds(client: Client) -> None:
     client.simulator.faults.set("throttled_seconds", value=7)
-    answer = client.get(LIST)
+    response = client.get(LIST)
 
-    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "7")
-    assert answer.reason == "API calls quota exceeded! maximum admitted 1 per Second."
-    assert answer.content == b""
+    assert (response.status_code, response.headers["Retry-After"]) == (429, "7")
+    assert response.reason == "API calls quota exceeded! maximum admitted 1 per Second."
+    assert response.content == b""
 
 
-def test_a_throttled_answer_gives_a_date(client: Client) -> None:
+def test_a_throttled_response_has_retry_after_as_a_date(client: Client) -> None:
     client.simulator.faults.set("throttled_date", value=60)
-    answer = client.get(LIST)
-    left = parsedate_to_datetime(answer.headers["Retry-After"]) - datetime.now(UTC)
+    response = client.get(LIST)
+    left = parsedate_to_datetime(response.headers["Retry-After"]) - datetime.now(UTC)
 
-    assert answer.status_code == 429
+    assert response.status_code == 429
     assert timedelta(seconds=40) < left <= timedelta(seconds=60)
 
 
-def test_a_throttled_answer_gives_nothing(client: Client) -> None:
+def test_a_throttled_response_has_no_retry_after(client: Client) -> None:
     client.simulator.faults.set("throttled_bare")
-    answer = client.get(LIST)
+    response = client.get(LIST)
 
-    assert answer.status_code == 429
-    assert "Retry-After" not in answer.headers
+    assert response.status_code == 429
+    assert "Retry-After" not in response.headers
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_the_server_answers_with_an_error(client: Client, status: int) -> None:
+def test_the_server_responds_with_an_error(client: Client, status: int) -> None:
     client.simulator.faults.set(f"status_{status}")
-    answer = client.get(LIST)
+    response = client.get(LIST)
 
-    assert answer.status_code == status
-    assert answer.headers["Content-Type"].startswith(
+    assert response.status_code == status
+    assert response.headers["Content-Type"].startswith(
         "application/json" if status == 500 else "text/html"
     )
 
 
 def test_a_redirect_leads_to_another_host(client: Client) -> None:
     client.simulator.faults.set("redirect_to_other_host", target="https://localhost:1")
-    answer = client.get(f"{LIST}?limit=7")
+    response = client.get(f"{LIST}?limit=7")
 
-    assert answer.status_code == 307
-    assert answer.headers["Location"] == "https://localhost:1/v8/RestoreSessions?limit=7"
+    assert response.status_code == 307
+    assert response.headers["Location"] == "https://localhost:1/v8/RestoreSessions?limit=7"
     assert client.log_in().headers["Location"] == "https://localhost:1/v8/token"
 
 
 # Bodies
 
 
-def test_a_login_page_comes_instead_of_json(client: Client) -> None:
+def test_a_login_page_is_sent_instead_of_json(client: Client) -> None:
     client.simulator.faults.set("html")
-    answer = client.get(LIST)
+    response = client.get(LIST)
 
-    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
-    assert "<html>" in answer.text
+    assert (response.status_code, response.headers["Content-Type"]) == (
+        200,
+        "text/html; charset=utf-8",
+    )
+    assert "<html>" in response.text
 
 
 def test_the_body_is_empty(client: Client) -> None:
     client.simulator.faults.set("empty_body")
-    answer = client.get(LIST)
+    response = client.get(LIST)
 
-    assert (answer.status_code, answer.content) == (200, b"")
+    assert (response.status_code, response.content) == (200, b"")
 
 
 def test_the_json_is_cut_in_half(client: Client, sessions: list[str]) -> None:
     whole = client.get(LIST).text
     client.simulator.faults.set("truncated_json")
-    answer = client.get(LIST)
+    response = client.get(LIST)
 
     assert len(sessions) == 2
-    assert whole.startswith(answer.text)
-    assert len(answer.text) == len(whole) // 2
+    assert whole.startswith(response.text)
+    assert len(response.text) == len(whole) // 2
     with pytest.raises(ValueError, match=r".+"):
-        answer.json()
+        response.json()
 
 
-def test_the_document_is_a_string(struck: Callable[..., Any]) -> None:
-    assert struck("wrong_type_top") == "a string"
+def test_the_document_is_a_string(faulty_list: Callable[..., Any]) -> None:
+    assert faulty_list("wrong_type_top") == "a string"
 
 
-def test_results_are_no_list(struck: Callable[..., Any]) -> None:
-    assert struck("wrong_type_page")["results"] == {"not": "a list"}
+def test_results_is_not_a_list(faulty_list: Callable[..., Any]) -> None:
+    assert faulty_list("wrong_type_page")["results"] == {"not": "a list"}
 
 
-def test_sessions_are_strings(struck: Callable[..., Any], sessions: list[str]) -> None:
+def test_sessions_are_strings(faulty_list: Callable[..., Any], sessions: list[str]) -> None:
     assert len(sessions) == 2
-    assert struck("wrong_type_record")["results"] == ["session 0", "session 1"]
+    assert faulty_list("wrong_type_record")["results"] == ["session 0", "session 1"]
 
 
-def test_only_the_session_of_the_fault_is_damaged(
-    struck: Callable[..., Any], client: Client, sessions: list[str]
+def test_only_the_session_of_the_fault_is_corrupted(
+    faulty_list: Callable[..., Any], client: Client, sessions: list[str]
 ) -> None:
     right = client.json(LIST)["results"][1]
 
     for name in ("wrong_type_record", "wrong_type_field", "nulls", "not_uuids", "nan"):
-        damaged, other = struck(name, session_id=sessions[0], first=1)["results"]
+        damaged, other = faulty_list(name, session_id=sessions[0], first=1)["results"]
         assert other == right
         assert damaged != client.json(LIST)["results"][0]
 
 
-def test_fields_have_other_types(struck: Callable[..., Any], sessions: list[str]) -> None:
-    record = struck("wrong_type_field", f"{LIST}/{sessions[1]}")
+def test_fields_have_wrong_types(faulty_list: Callable[..., Any], sessions: list[str]) -> None:
+    record = faulty_list("wrong_type_field", f"{LIST}/{sessions[1]}")
 
     assert record["id"] == sessions[1]
     assert isinstance(record["name"], int)
@@ -260,67 +263,67 @@ def test_fields_have_other_types(struck: Callable[..., Any], sessions: list[str]
     assert isinstance(record["eTag"], str)
 
 
-def test_numbers_are_no_numbers(client: Client, sessions: list[str]) -> None:
+def test_numbers_are_nan_or_infinite(client: Client, sessions: list[str]) -> None:
     client.simulator.faults.set("nan")
-    answer = client.get(OLD_LIST)
-    page = answer.json()
+    response = client.get(OLD_LIST)
+    page = response.json()
 
     assert len(sessions) == 2
-    assert "NaN" in answer.text
-    assert "Infinity" in answer.text
+    assert "NaN" in response.text
+    assert "Infinity" in response.text
     assert not math.isfinite(page["offset"])
     assert not math.isfinite(page["results"][0]["eTag"])
 
 
 def test_numbers_are_too_large_for_a_float(client: Client, sessions: list[str]) -> None:
     client.simulator.faults.set("huge_number")
-    answer = client.get(OLD_LIST)
+    response = client.get(OLD_LIST)
 
     assert len(sessions) == 2
-    assert '"limit":1e999' in answer.text
-    assert '"eTag":1e999' in answer.text
-    assert answer.json()["limit"] == math.inf
+    assert '"limit":1e999' in response.text
+    assert '"eTag":1e999' in response.text
+    assert response.json()["limit"] == math.inf
 
 
-def test_a_body_is_huge_and_does_not_say_so(client: Client) -> None:
+def test_a_huge_body_has_no_content_length(client: Client) -> None:
     client.simulator.faults.set("huge_body", value=3_000_000)
-    answer = client.get(LIST)
+    response = client.get(LIST)
 
-    assert "Content-Length" not in answer.headers
-    assert len(answer.content) > 3_000_000
-    assert answer.json()["results"] == []
+    assert "Content-Length" not in response.headers
+    assert len(response.content) > 3_000_000
+    assert response.json()["results"] == []
 
 
 def test_a_huge_body_has_200_mb_by_default_and_ends_when_the_client_leaves(client: Client) -> None:
     client.simulator.faults.set("huge_body")
-    with client.ask("GET", LIST, stream=True) as answer:
-        assert len(next(answer.iter_content(1 << 20))) > 0
+    with client.request("GET", LIST, stream=True) as response:
+        assert len(next(response.iter_content(1 << 20))) > 0
 
     assert client.simulator.faults.active()[0].value == 200 * 1024 * 1024
     client.simulator.faults.clear()
     assert client.json(LIST)["results"] == []
 
 
-def test_clients_that_leave_a_huge_body_are_no_trouble_for_the_simulator(
+def test_clients_may_disconnect_during_a_huge_body(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     client.simulator.faults.set("huge_body")
     for _ in range(100):
-        with client.ask("GET", LIST, stream=True) as answer:
-            answer.raw.read(1 << 20)
+        with client.request("GET", LIST, stream=True) as response:
+            response.raw.read(1 << 20)
     client.simulator.close()
 
     assert [record.message for record in caplog.records] == []
 
 
-def test_a_small_gzip_body_inflates_to_much(client: Client) -> None:
+def test_a_small_gzip_body_inflates_to_a_huge_one(client: Client) -> None:
     client.simulator.faults.set("gzip_bomb", value=50_000_000)
-    with client.ask("GET", LIST, stream=True) as answer:
-        packed = answer.raw.read(decode_content=False)
+    with client.request("GET", LIST, stream=True) as response:
+        packed = response.raw.read(decode_content=False)
     inflate = zlib.decompressobj(wbits=31)
     unpacked = len(inflate.decompress(packed))
 
-    assert answer.headers["Content-Encoding"] == "gzip"
+    assert response.headers["Content-Encoding"] == "gzip"
     assert len(packed) < 100_000
     assert unpacked > 49_000_000
     assert inflate.eof
@@ -336,64 +339,74 @@ def test_lists_are_nested_deeply(client: Client) -> None:
 
 def test_the_charset_is_another_one(client: Client, sessions: list[str]) -> None:
     client.simulator.faults.set("wrong_charset")
-    answer = client.get(LIST)
+    response = client.get(LIST)
 
     assert len(sessions) == 2
-    assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
+    assert response.headers["Content-Type"] == "application/json; charset=utf-8"
     with pytest.raises(UnicodeDecodeError):
-        answer.content.decode()
-    assert json.loads(answer.content.decode("latin-1"))["results"][0]["name"].endswith("é")
+        response.content.decode()
+    assert json.loads(response.content.decode("latin-1"))["results"][0]["name"].endswith("é")
 
 
-def test_texts_have_lone_surrogates(struck: Callable[..., Any], sessions: list[str]) -> None:
-    record = struck("lone_surrogates")["results"][0]
+def test_texts_have_lone_surrogates(faulty_list: Callable[..., Any], sessions: list[str]) -> None:
+    record = faulty_list("lone_surrogates")["results"][0]
 
     assert record["id"] == sessions[0]
     assert record["organization"] == "contoso\ud800"
 
 
-def test_texts_have_control_characters(struck: Callable[..., Any], sessions: list[str]) -> None:
-    record = struck("control_characters")["results"][1]
+def test_texts_have_control_characters(
+    faulty_list: Callable[..., Any], sessions: list[str]
+) -> None:
+    record = faulty_list("control_characters")["results"][1]
 
     assert record["id"] == sessions[1]
     assert {"\x00", "\x1b", "\n", "\u2028"} <= set(record["organization"])
     assert "\x00" in record["details"]
 
 
-def test_everything_but_the_id_is_null(struck: Callable[..., Any], sessions: list[str]) -> None:
-    record = struck("nulls")["results"][0]
+def test_everything_but_the_id_is_null(
+    faulty_list: Callable[..., Any], sessions: list[str]
+) -> None:
+    record = faulty_list("nulls")["results"][0]
 
     assert record.pop("id") == sessions[0]
     assert set(record.values()) == {None}
     assert "state" in record
 
 
-def test_everything_but_the_id_is_missing(struck: Callable[..., Any], sessions: list[str]) -> None:
-    assert struck("missing_fields")["results"] == [{"id": key} for key in sessions]
+def test_everything_but_the_id_is_missing(
+    faulty_list: Callable[..., Any], sessions: list[str]
+) -> None:
+    assert faulty_list("missing_fields")["results"] == [{"id": key} for key in sessions]
 
 
-def test_enum_values_are_of_a_newer_server(struck: Callable[..., Any], sessions: list[str]) -> None:
-    record = struck("unknown_enums", f"{OLD_LIST}/{sessions[0]}")
+def test_enum_values_are_of_a_newer_server(
+    faulty_list: Callable[..., Any], sessions: list[str]
+) -> None:
+    record = faulty_list("unknown_enums", f"{OLD_LIST}/{sessions[0]}")
 
     assert (record["type"], record["state"], record["result"]) == ("Vpp", "Suspended", "Cancelled")
 
 
-def test_a_session_comes_twice(struck: Callable[..., Any], sessions: list[str]) -> None:
-    page = struck("duplicate_ids")
+def test_a_session_comes_twice(faulty_list: Callable[..., Any], sessions: list[str]) -> None:
+    page = faulty_list("duplicate_ids")
 
     assert [record["id"] for record in page["results"]] == [*sessions, sessions[0]]
 
 
-def test_ids_are_no_uuids(struck: Callable[..., Any], sessions: list[str]) -> None:
-    page = struck("not_uuids")
+def test_ids_are_no_uuids(faulty_list: Callable[..., Any], sessions: list[str]) -> None:
+    page = faulty_list("not_uuids")
 
     assert [record["id"] for record in page["results"]] == [
         f"session-{key[:8]}" for key in sessions
     ]
 
 
-def test_a_session_ends_before_it_starts(struck: Callable[..., Any], sessions: list[str]) -> None:
-    running, stopped = struck("end_before_creation")["results"]
+def test_a_session_ends_before_it_starts(
+    faulty_list: Callable[..., Any], sessions: list[str]
+) -> None:
+    running, stopped = faulty_list("end_before_creation")["results"]
 
     assert (running["id"], running["endTime"][:4]) == (sessions[0], "9999")
     assert stopped["creationTime"] == "2026-11-24T09:00:00Z"
@@ -404,9 +417,9 @@ def test_the_clock_of_the_server_is_ahead_in_all_it_says(
     client: Client, sessions: list[str]
 ) -> None:
     client.simulator.faults.set("clock_skew")
-    answer = client.get(LIST)
-    running, stopped = answer.json()["results"]
-    date = parsedate_to_datetime(answer.headers["Date"])
+    response = client.get(LIST)
+    running, stopped = response.json()["results"]
+    date = parsedate_to_datetime(response.headers["Date"])
     token = client.log_in().json()
 
     assert [running["id"], stopped["id"]] == sessions
@@ -444,10 +457,10 @@ def test_pages_never_end(client: Client, sessions: list[str]) -> None:
 
 
 def test_the_next_link_leads_to_another_host(
-    struck: Callable[..., Any], sessions: list[str]
+    faulty_list: Callable[..., Any], sessions: list[str]
 ) -> None:
-    page = struck("next_to_other_host", target="https://localhost:1")
-    default = struck("next_to_other_host")
+    page = faulty_list("next_to_other_host", target="https://localhost:1")
+    default = faulty_list("next_to_other_host")
 
     assert len(page["results"]) == len(sessions)
     assert page["_links"]["next"]["href"] == (
@@ -476,10 +489,14 @@ def test_an_error_is_not_damaged(client: Client, name: str) -> None:
 
 
 def test_statistics_and_events_can_be_damaged_too(
-    struck: Callable[..., Any], sessions: list[str]
+    faulty_list: Callable[..., Any], sessions: list[str]
 ) -> None:
-    statistics = struck("wrong_type_field", f"{LIST}/{sessions[1]}/Statistics", route="statistics")
-    [start, *_] = struck("unknown_enums", f"{LIST}/{sessions[1]}/Events", route="events")["results"]
+    statistics = faulty_list(
+        "wrong_type_field", f"{LIST}/{sessions[1]}/Statistics", route="statistics"
+    )
+    [start, *_] = faulty_list("unknown_enums", f"{LIST}/{sessions[1]}/Events", route="events")[
+        "results"
+    ]
 
     assert statistics["totalItemsCount"] == "all"
     assert (start["type"], start["status"]) == ("Vpp", "Suspended")

@@ -34,25 +34,25 @@ def connect(client: Client) -> Iterator[Callable[[], ssl.SSLSocket]]:
         connection.close()
 
 
-def ask(connection: ssl.SSLSocket, path: str = HEALTH) -> None:
+def request(connection: ssl.SSLSocket, path: str = HEALTH) -> None:
     connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
 
 
-def answer_and_end(client: Client) -> tuple[bytes, str]:
-    """An answer up to its end, and how that looks on the TCP connection; `ssl` would hide a reset."""
+def response_and_end(client: Client) -> tuple[bytes, str]:
+    """Return a response and how its TCP connection ended; `ssl` would hide a reset."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     context = ssl.create_default_context(cafile=str(client.simulator.ca_file))
     tls = context.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
-    data, asked = b"", False
+    data, sent = b"", False
     with socket.create_connection(("127.0.0.1", client.simulator.port), timeout=10) as plain:
         while True:
             try:
-                if asked:
+                if sent:
                     data += tls.read(65536)
                     continue
                 tls.do_handshake()
                 tls.write(f"GET {HEALTH} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-                asked = True
+                sent = True
             except ssl.SSLWantReadError:
                 pass
             plain.sendall(outgoing.read())
@@ -77,10 +77,10 @@ def test_refused_connections_are_refused_until_the_fault_is_cleared(client: Clie
     assert client.get(HEALTH).status_code == 200
 
 
-def test_refusing_connections_can_be_asked_for_over_http(client: Client) -> None:
-    answer = client.ask("POST", "/_simulator/faults", json={"name": "connection_refused"})
+def test_refusing_connections_can_be_sent_for_over_http(client: Client) -> None:
+    response = client.request("POST", "/_simulator/faults", json={"name": "connection_refused"})
 
-    assert answer.status_code == 200
+    assert response.status_code == 200
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", client.simulator.port), timeout=10)
 
@@ -136,7 +136,7 @@ def test_a_client_that_does_not_verify_is_served_with_the_expired_certificate(
         socket.create_connection(("127.0.0.1", client.simulator.port), timeout=10) as plain,
         context.wrap_socket(plain) as connection,
     ):
-        ask(connection)
+        request(connection)
         assert connection.recv(1000).startswith(b"HTTP/1.1 200")
 
 
@@ -155,7 +155,7 @@ def test_a_handshake_that_hangs_is_never_answered(
 
 def test_a_reset_before_the_body_comes_after_the_headers(client: Client) -> None:
     client.simulator.faults.set("reset_before_body")
-    data, end = answer_and_end(client)
+    data, end = response_and_end(client)
 
     assert data.startswith(b"HTTP/1.1 200 OK\r\n")
     assert data.endswith(b"\r\n\r\n")
@@ -166,18 +166,18 @@ def test_a_reset_before_the_body_comes_after_the_headers(client: Client) -> None
 def test_a_reset_in_the_body_comes_after_half_of_it(client: Client) -> None:
     whole = client.get(HEALTH).content
     client.simulator.faults.set("reset_in_body")
-    data, end = answer_and_end(client)
+    data, end = response_and_end(client)
 
     assert data.partition(b"\r\n\r\n")[2] == whole[: len(whole) // 2]
     assert end == "reset"
 
 
-def test_silence_is_no_answer_on_an_open_connection(
+def test_silence_keeps_the_connection_open_without_a_response(
     client: Client, connect: Callable[[], ssl.SSLSocket]
 ) -> None:
     client.simulator.faults.set("silence")
     connection = connect()
-    ask(connection)
+    request(connection)
     connection.settimeout(SHORT_SECONDS)
     with pytest.raises(TimeoutError):
         connection.recv(1)
@@ -193,7 +193,7 @@ def test_silence_is_no_answer_on_an_open_connection(
         ("slow_body", False, True),
     ],
 )
-def test_bytes_come_one_after_another(
+def test_bytes_are_sent_one_by_one(
     client: Client,
     connect: Callable[[], ssl.SSLSocket],
     fault: str,
@@ -203,7 +203,7 @@ def test_bytes_come_one_after_another(
     right = client.get(HEALTH).content
     client.simulator.faults.set(fault, value=0.0001)
     connection = connect()
-    ask(connection)
+    request(connection)
     pieces = list(iter(lambda: connection.recv(65536), b""))  # one for each write
     head, end, body = b"".join(pieces).partition(b"\r\n\r\n")
     length = len(head + end)
@@ -220,7 +220,7 @@ def test_by_default_a_byte_takes_a_second(
 ) -> None:
     client.simulator.faults.set("slow_headers")
     connection = connect()
-    ask(connection)
+    request(connection)
     first = connection.recv(100)
     connection.settimeout(SHORT_SECONDS)
 
@@ -229,7 +229,7 @@ def test_by_default_a_byte_takes_a_second(
         connection.recv(100)
 
 
-def test_the_right_answer_comes_late(client: Client) -> None:
+def test_the_normal_response_is_delayed(client: Client) -> None:
     started = time.monotonic()
     client.simulator.faults.set("slower_than_timeout", value=SHORT_SECONDS)
 
@@ -237,15 +237,15 @@ def test_the_right_answer_comes_late(client: Client) -> None:
     assert time.monotonic() - started >= SHORT_SECONDS
 
 
-def test_the_right_answer_comes_later_than_a_timeout_of_10_s_by_default(client: Client) -> None:
+def test_the_default_delay_exceeds_a_timeout_of_10_s(client: Client) -> None:
     client.simulator.faults.set("slower_than_timeout")
     with pytest.raises(requests.exceptions.ReadTimeout):
-        client.ask("GET", HEALTH, timeout=SHORT_SECONDS)
+        client.request("GET", HEALTH, timeout=SHORT_SECONDS)
 
     assert client.simulator.faults.active()[0].value > 10
 
 
-def test_the_control_endpoint_is_spared(client: Client, world: World) -> None:
+def test_the_control_endpoint_is_unaffected(client: Client, world: World) -> None:
     client.simulator.faults.set("silence")
     world.add_session()
 

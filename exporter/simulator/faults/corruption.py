@@ -1,4 +1,4 @@
-"""What faults do to a right JSON answer before it goes out."""
+"""Faults that corrupt a valid JSON response before it is sent."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from exporter.simulator.api.routes import Call
 from exporter.simulator.faults.registry import Fault
 from exporter.simulator.world.sessions import TICKS_PER_SECOND, ticks_from_text, timestamp
 
-# JSON as it was read, and is about to be ruined: nothing narrower than Any would hold for long.
+# Parsed JSON of any shape.
 Document = Any
 
-_TEXTS = frozenset(
+_STRING_FIELDS = frozenset(
     {
         "name",
         "organization",
@@ -29,7 +29,7 @@ _TEXTS = frozenset(
         "version",
     }
 )
-_OTHER_TYPES: dict[str, object] = {
+_WRONG_TYPES: dict[str, object] = {
     "name": 17,
     "organization": ["contoso"],
     "type": 3,
@@ -51,7 +51,7 @@ _OTHER_TYPES: dict[str, object] = {
     "skippedItemsCount": "none",
     "version": 8,
 }
-_NEWER_VALUES = {
+_UNKNOWN_VALUES = {
     "type": "Vpp",
     "state": "Suspended",
     "result": "Cancelled",
@@ -63,27 +63,27 @@ _CONTROLS = "\x00\x07\x1b[31m\r\n\x7f\x85\u2028"
 
 
 def _records(document: Document, fault: Fault) -> Iterator[dict[str, Any]]:
-    """The objects to damage: those of a page, or the document; only the fault's session if it has one."""
+    """Yield the objects to corrupt: those of a page, or the document; only the fault's session if it has one."""
     for record in document.get("results", [document]):
         if fault.session_id in (None, record.get("id")):
             yield record
 
 
 def _each_record(change: Callable[[dict[str, Any]], None]) -> Callable[..., str]:
-    def damage(document: Document, fault: Fault, _: Call) -> str:
+    def corrupt(document: Document, fault: Fault, _: Call) -> str:
         for record in _records(document, fault):
             change(record)
         return dumps(document)
 
-    return damage
+    return corrupt
 
 
-def _other_types(record: dict[str, Any]) -> None:
-    record |= {name: value for name, value in _OTHER_TYPES.items() if name in record}
+def _wrong_types(record: dict[str, Any]) -> None:
+    record |= {name: value for name, value in _WRONG_TYPES.items() if name in record}
 
 
-def _newer_values(record: dict[str, Any]) -> None:
-    record |= {name: value for name, value in _NEWER_VALUES.items() if name in record}
+def _unknown_values(record: dict[str, Any]) -> None:
+    record |= {name: value for name, value in _UNKNOWN_VALUES.items() if name in record}
 
 
 def _nulls(record: dict[str, Any]) -> None:
@@ -109,7 +109,7 @@ def _end_before_creation(record: dict[str, Any]) -> None:
 def _append(text: str) -> Callable[[dict[str, Any]], None]:
     def change(record: dict[str, Any]) -> None:
         for name, value in record.items():
-            if name in _TEXTS and isinstance(value, str):
+            if name in _STRING_FIELDS and isinstance(value, str):
                 record[name] = value + text
 
     return change
@@ -122,17 +122,17 @@ def _wrong_charset(document: Document, fault: Fault, _: Call) -> bytes:
 
 
 def _numbers(replacements: tuple[object, ...]) -> Callable[..., str]:
-    """Replace every number, in turn, and give each record an eTag so that it has one."""
+    """Replace every number by the replacements in turn; each record gets an eTag, so that it has a number."""
 
-    def damage(document: Document, fault: Fault, _: Call) -> str:
+    def corrupt(document: Document, fault: Fault, _: Call) -> str:
         done = 0
 
-        def ruined(value: Document) -> Document:
+        def replaced(value: Document) -> Document:
             nonlocal done
             if isinstance(value, dict):
-                return {name: ruined(item) for name, item in value.items()}
+                return {name: replaced(item) for name, item in value.items()}
             if isinstance(value, list):
-                return [ruined(item) for item in value]
+                return [replaced(item) for item in value]
             if isinstance(value, int | float) and not isinstance(value, bool):
                 done += 1
                 return replacements[done % len(replacements)]
@@ -141,11 +141,11 @@ def _numbers(replacements: tuple[object, ...]) -> Callable[..., str]:
         for record in _records(document, fault):
             record.setdefault("eTag", 1)
             if fault.session_id is not None:
-                record.update(ruined(record))
-        whole = document if fault.session_id is not None else ruined(document)
+                record.update(replaced(record))
+        whole = document if fault.session_id is not None else replaced(document)
         return dumps(whole).replace(f'"{_HUGE}"', "1e999")
 
-    return damage
+    return corrupt
 
 
 def _truncated(document: Document, _: Fault, __: Call) -> str:
@@ -171,7 +171,7 @@ def _duplicate_ids(document: Document, _: Fault, __: Call) -> str:
 
 
 def _endless_paging(document: Document, _: Fault, call: Call) -> str:
-    """The first page again and again (see `misbehaviour`), each time saying that another one follows."""
+    """Return the first page (see `handlers`) with a link to a next one."""
     offset = int(call.parameters.get("offset") or 0)
     return dumps({**document, "offset": offset, "_links": _next(document, offset, "", call)})
 
@@ -193,18 +193,18 @@ def _deep_nesting(_: Document, fault: Fault, __: Call) -> str:
 
 
 def _of_page(
-    damage: Callable[[Document, Fault, Call], str],
+    corrupt: Callable[[Document, Fault, Call], str],
 ) -> Callable[[Document, Fault, Call], str]:
-    """What is no page stays as it is."""
+    """Leave documents alone that are not pages."""
 
-    def damage_page(document: Document, fault: Fault, call: Call) -> str:
-        return damage(document, fault, call) if "results" in document else dumps(document)
+    def corrupt_page(document: Document, fault: Fault, call: Call) -> str:
+        return corrupt(document, fault, call) if "results" in document else dumps(document)
 
-    return damage_page
+    return corrupt_page
 
 
 def shift_times(value: Document, ticks: int) -> Document:
-    """The document with every time later by `ticks`; the sentinel of year 9999 stays."""
+    """Return the document with every time shifted by `ticks`, except the sentinel of year 9999."""
     if isinstance(value, dict):
         return {
             name: timestamp(ticks_from_text(item) + ticks)
@@ -217,12 +217,12 @@ def shift_times(value: Document, ticks: int) -> Document:
     return value
 
 
-DAMAGES: dict[str, Callable[[Document, Fault, Call], str | bytes]] = {
+CORRUPTIONS: dict[str, Callable[[Document, Fault, Call], str | bytes]] = {
     "truncated_json": _truncated,
     "wrong_type_top": lambda *_: json.dumps("a string"),
     "wrong_type_page": _of_page(_wrong_type_page),
     "wrong_type_record": _of_page(_wrong_type_record),
-    "wrong_type_field": _each_record(_other_types),
+    "wrong_type_field": _each_record(_wrong_types),
     "nan": _numbers((float("nan"), float("inf"), float("-inf"))),
     "huge_number": _numbers((_HUGE,)),
     "deep_nesting": _deep_nesting,
@@ -231,7 +231,7 @@ DAMAGES: dict[str, Callable[[Document, Fault, Call], str | bytes]] = {
     "control_characters": _each_record(_append(_CONTROLS)),
     "nulls": _each_record(_nulls),
     "missing_fields": _each_record(_missing_fields),
-    "unknown_enums": _each_record(_newer_values),
+    "unknown_enums": _each_record(_unknown_values),
     "duplicate_ids": _of_page(_duplicate_ids),
     "not_uuids": _each_record(_not_uuids),
     "end_before_creation": _each_record(_end_before_creation),

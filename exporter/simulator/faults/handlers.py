@@ -1,0 +1,283 @@
+"""Handlers of the request faults, which change the response or the connection."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import zlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from aiohttp import web
+
+from exporter.simulator.api.documents import dumps, error_text
+from exporter.simulator.api.login import Login, bearer_token
+from exporter.simulator.api.resources import FEED_END, OUTDATED_CODE, OUTDATED_TEXT
+from exporter.simulator.api.routes import Call
+from exporter.simulator.faults import wire
+from exporter.simulator.faults.corruption import CORRUPTIONS, shift_times
+from exporter.simulator.faults.registry import Fault
+from exporter.simulator.world.sessions import TICKS_PER_SECOND, ticks_from_text, timestamp
+
+_CHUNK = 1 << 20
+_SPACES = b" " * _CHUNK
+_HTML = "<html><head><title>Sign in</title></head><body><h1>Sign in</h1></body></html>"
+_PROXY_HTML = "<html><body><h1>{status} {reason}</h1><hr>gateway</body></html>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """A request and its fault; `respond` produces the normal response, `login` is the token endpoint."""
+
+    call: Call
+    fault: Fault
+    respond: Callable[[Call], Awaitable[web.Response]]
+    login: Login
+
+    async def normal_response(self) -> web.Response:
+        """Return the response without the fault."""
+        return await self.respond(self.call)
+
+
+FaultHandler = Callable[[Exchange], Awaitable[web.StreamResponse]]
+
+
+# The connection
+
+
+async def _reset_before_body(exchange: Exchange) -> web.StreamResponse:
+    head, _ = wire.split(await exchange.normal_response())
+    return await wire.write_and_reset(exchange.call.request, head)
+
+
+async def _reset_in_body(exchange: Exchange) -> web.StreamResponse:
+    head, body = wire.split(await exchange.normal_response())
+    return await wire.write_and_reset(exchange.call.request, head + body[: len(body) // 2])
+
+
+async def _silence(_: Exchange) -> web.StreamResponse:
+    await asyncio.Event().wait()
+    raise AssertionError  # pragma: no cover - only closing the connection ends the wait
+
+
+async def _slower(exchange: Exchange) -> web.StreamResponse:
+    await asyncio.sleep(exchange.fault.value)
+    return await exchange.normal_response()
+
+
+async def _one_byte_per_second(exchange: Exchange) -> web.StreamResponse:
+    head, body = wire.split(await exchange.normal_response())
+    return await wire.drip(exchange.call.request, b"", head + body, b"", exchange.fault.value)
+
+
+async def _slow_headers(exchange: Exchange) -> web.StreamResponse:
+    head, body = wire.split(await exchange.normal_response())
+    return await wire.drip(exchange.call.request, b"", head, body, exchange.fault.value)
+
+
+async def _slow_body(exchange: Exchange) -> web.StreamResponse:
+    head, body = wire.split(await exchange.normal_response())
+    return await wire.drip(exchange.call.request, head, body, b"", exchange.fault.value)
+
+
+# Statuses
+
+
+async def _unauthorized(exchange: Exchange) -> web.StreamResponse:
+    exchange.login.tokens.revoke(bearer_token(exchange.call) or "", refresh_too=False)
+    return web.Response(status=401)
+
+
+async def _forbidden(exchange: Exchange) -> web.StreamResponse:
+    return _message(403, "Access denied", "ResourceAccessDenied", exchange.call.version)
+
+
+async def _not_found(exchange: Exchange) -> web.StreamResponse:
+    text = "Restore session not found."
+    return _message(404, text, "ResourceNotFound", exchange.call.version)
+
+
+async def _api_missing(_: Exchange) -> web.StreamResponse:
+    return web.Response(status=404)
+
+
+async def _status_500(exchange: Exchange) -> web.StreamResponse:
+    return _message(500, "The service is not available.", None, exchange.call.version)
+
+
+def _proxy_status(status: int) -> FaultHandler:
+    async def answer(_: Exchange) -> web.StreamResponse:
+        response = web.Response(status=status, content_type="text/html")
+        response.text = _PROXY_HTML.format(status=status, reason=response.reason)
+        return response
+
+    return answer
+
+
+def _message(status: int, message: str, error_code: str | None, version: str) -> web.Response:
+    return web.json_response(text=error_text(message, error_code, version), status=status)
+
+
+async def _throttled_seconds(exchange: Exchange) -> web.StreamResponse:
+    return _too_many(str(int(exchange.fault.value)))
+
+
+async def _throttled_date(exchange: Exchange) -> web.StreamResponse:
+    return _too_many(wire.http_date(exchange.fault.value))
+
+
+async def _throttled_bare(_: Exchange) -> web.StreamResponse:
+    return _too_many(None)
+
+
+def _too_many(retry_after: str | None) -> web.Response:
+    reason = "API calls quota exceeded! maximum admitted 1 per Second."
+    headers = {} if retry_after is None else {"Retry-After": retry_after}
+    return web.Response(status=429, reason=reason, headers=headers)
+
+
+async def _redirect(exchange: Exchange) -> web.StreamResponse:
+    location = exchange.fault.target + exchange.call.request.path_qs
+    return web.Response(status=307, headers={"Location": location})
+
+
+# The change feed
+
+
+async def _change_token_outdated(exchange: Exchange) -> web.StreamResponse:
+    if exchange.call.parameters.get("from", FEED_END) == FEED_END:
+        return await exchange.normal_response()
+    return _message(400, OUTDATED_TEXT, OUTDATED_CODE, exchange.call.version)
+
+
+# The token endpoint
+
+
+def _refuse(grant_type: str) -> FaultHandler:
+    async def answer(exchange: Exchange) -> web.StreamResponse:
+        return (await exchange.login.respond(exchange.call, refuse=grant_type)).response
+
+    return answer
+
+
+async def _token_throttle(exchange: Exchange) -> web.StreamResponse:
+    return (await exchange.login.respond(exchange.call, throttled=True)).response
+
+
+async def _token_expires_early(exchange: Exchange) -> web.StreamResponse:
+    response = await exchange.login.respond(exchange.call)
+    if response.tokens is not None:
+        response.tokens.uses_left = int(exchange.fault.value)
+    return response.response
+
+
+# Bodies
+
+
+async def _html(_: Exchange) -> web.StreamResponse:
+    return web.Response(text=_HTML, content_type="text/html")
+
+
+async def _empty_body(_: Exchange) -> web.StreamResponse:
+    return web.Response(content_type="application/json", charset="utf-8")
+
+
+async def _huge_body(exchange: Exchange) -> web.StreamResponse:
+    """Stream JSON that consists of spaces, without a Content-Length."""
+    response = web.StreamResponse(headers=dict((await exchange.normal_response()).headers))
+    response.enable_chunked_encoding()
+    await response.prepare(exchange.call.request)
+    with contextlib.suppress(ConnectionError):  # the client has disconnected
+        await response.write(b'{"offset":0,"limit":30,"_links":{},"results":[')
+        left = int(exchange.fault.value)
+        while left > 0:
+            await response.write(_SPACES[:left])
+            await asyncio.sleep(0)  # lets the loop notice a disconnect
+            left -= _CHUNK
+        await response.write(b"]}")
+        await response.write_eof()
+    return response
+
+
+async def _gzip_bomb(exchange: Exchange) -> web.StreamResponse:
+    """Send the same body compressed."""
+    body = await asyncio.to_thread(_packed_spaces, int(exchange.fault.value))
+    headers = {**(await exchange.normal_response()).headers, "Content-Encoding": "gzip"}
+    return web.Response(body=body, headers=headers)
+
+
+@lru_cache(maxsize=1)
+def _packed_spaces(size: int) -> bytes:
+    """Return a page of spaces as one gzip member, because a client may refuse several members unread."""
+    packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    parts = [packer.compress(b'{"offset":0,"limit":30,"_links":{},"results":[')]
+    parts += [packer.compress(_SPACES) for _ in range(max(1, size // _CHUNK))]
+    return b"".join([*parts, packer.compress(b"]}"), packer.flush()])
+
+
+def _corrupted(corrupt: Callable[..., str | bytes]) -> FaultHandler:
+    async def answer(exchange: Exchange) -> web.StreamResponse:
+        call = exchange.call
+        if exchange.fault.name == "endless_paging":
+            call = replace(call, parameters={**call.parameters, "offset": "0"})
+        response = await exchange.respond(call)
+        if response.status != 200 or not response.text:
+            return response
+        result = corrupt(json.loads(response.text), exchange.fault, exchange.call)
+        response.body = result if isinstance(result, bytes) else result.encode()
+        return response
+
+    return answer
+
+
+async def _clock_skew(exchange: Exchange) -> web.StreamResponse:
+    """Shift all times of the response, and interpret those of the request, by a clock that is ahead."""
+    ahead = int(exchange.fault.value * 3600) * TICKS_PER_SECOND
+    parameters = dict(exchange.call.parameters)
+    for name in ("starttimefrom", "starttimeto", "endtimefrom", "endtimeto"):
+        try:
+            parameters[name] = timestamp(ticks_from_text(parameters[name]) - ahead)
+        except (KeyError, ValueError):  # missing, or rejected anyway
+            continue
+    response = await exchange.respond(replace(exchange.call, parameters=parameters))
+    if response.status == 200 and response.text:
+        response.text = dumps(shift_times(json.loads(response.text), ahead))
+    response.headers["Date"] = wire.http_date(exchange.fault.value * 3600)
+    return response
+
+
+FAULT_HANDLERS: dict[str, FaultHandler] = {
+    "reset_before_body": _reset_before_body,
+    "reset_in_body": _reset_in_body,
+    "silence": _silence,
+    "one_byte_per_second": _one_byte_per_second,
+    "slow_headers": _slow_headers,
+    "slow_body": _slow_body,
+    "slower_than_timeout": _slower,
+    "unauthorized_once": _unauthorized,
+    "unauthorized": _unauthorized,
+    "password_refused": _refuse("password"),
+    "refresh_refused": _refuse("refresh_token"),
+    "token_expires_early": _token_expires_early,
+    "token_throttle": _token_throttle,
+    "forbidden": _forbidden,
+    "not_found": _not_found,
+    "api_missing": _api_missing,
+    "throttled_seconds": _throttled_seconds,
+    "throttled_date": _throttled_date,
+    "throttled_bare": _throttled_bare,
+    "status_500": _status_500,
+    "status_502": _proxy_status(502),
+    "status_503": _proxy_status(503),
+    "status_504": _proxy_status(504),
+    "html": _html,
+    "empty_body": _empty_body,
+    "huge_body": _huge_body,
+    "gzip_bomb": _gzip_bomb,
+    "clock_skew": _clock_skew,
+    "redirect_to_other_host": _redirect,
+    "change_token_outdated": _change_token_outdated,
+    **{name: _corrupted(corrupt) for name, corrupt in CORRUPTIONS.items()},
+}
