@@ -7,7 +7,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -28,6 +27,8 @@ log = structlog.get_logger()
 
 # A person is waiting: failed requests are retried for this long, whatever the poll interval.
 _RETRY_SECONDS = 60.0
+# After a stop, how long to wait for the logouts.
+_LOGOUT_SECONDS = 2.5
 # Windows notices Ctrl-C only between waits.
 _WAKE_SECONDS = 1.0
 _COLUMNS = ("ID", "ORGANIZATION", "TYPE", "STATE", "RESULT", "CREATED", "DURATION")
@@ -95,11 +96,26 @@ def json_text(listings: Iterable[Listing]) -> str:
 
 def _fetch_all(servers: Sequence[ServerConfig], stop: threading.Event) -> list[Listing | None]:
     """List all servers at the same time; None stands for a server that failed."""
-    with ThreadPoolExecutor(max_workers=max(1, len(servers)), thread_name_prefix="list") as workers:
-        listings = [workers.submit(_fetch, server, stop) for server in servers]
-        while wait(listings, timeout=_WAKE_SECONDS).not_done:
-            pass
-    return [listing.result() for listing in listings]
+    listings: list[Listing | None] = [None] * len(servers)
+
+    def fetch(number: int) -> None:
+        listings[number] = _fetch(servers[number], stop)
+
+    # Daemon threads, which the interpreter does not join when it exits: one that is resolving a name does not notice
+    # the stop.
+    threads = [
+        threading.Thread(target=fetch, args=(number,), name=f"list-{server.name}", daemon=True)
+        for number, server in enumerate(servers)
+    ]
+    for thread in threads:
+        thread.start()
+    while not stop.is_set() and any(thread.is_alive() for thread in threads):
+        for thread in threads:
+            thread.join(_WAKE_SECONDS / len(threads))
+    stopped_at = time.monotonic()
+    for thread in threads:
+        thread.join(max(0.0, stopped_at + _LOGOUT_SECONDS - time.monotonic()))
+    return listings
 
 
 def _fetch(server: ServerConfig, stop: threading.Event) -> Listing | None:

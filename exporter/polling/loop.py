@@ -58,7 +58,6 @@ class PollLoop:
                 due = max(due + delay, now)
                 delay = interval
             self._apply_changes_until(due)
-        self._poller.close()
 
     def _apply_changes_until(self, due: float) -> None:
         seconds = due - self._clock.monotonic()

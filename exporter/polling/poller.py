@@ -95,10 +95,6 @@ class Poller:
             heartbeat=self.heartbeat,
         )
 
-    def close(self) -> None:
-        """Stop the worker threads."""
-        self._workers.close()
-
     def poll(self, *, full_list: bool = False) -> None:
         """Poll once: lists, then sessions by id, then publish, then extras. Never raises.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from typing import TypeVar
 
 from exporter.polling.status import is_server_wide
@@ -14,10 +15,14 @@ __all__ = ["Workers"]
 
 Item = TypeVar("Item")
 Response = TypeVar("Response")
+Result = TypeVar("Result")
 
 
 class Workers:
-    """A pool of threads, started at first use.
+    """Makes requests in parallel, in threads that live as long as there are requests to make.
+
+    They are daemon threads, which the interpreter does not join when it exits: a thread that is resolving a name does
+    not notice a stop.
 
     Args:
         max_requests: the most requests in flight.
@@ -26,7 +31,8 @@ class Workers:
     """
 
     def __init__(self, max_requests: int, *, name: str, stop: threading.Event) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=max_requests, thread_name_prefix=name)
+        self._max_requests = max_requests
+        self._name = name
         self._stop = stop
 
     def fetch_all(
@@ -47,11 +53,31 @@ class Workers:
 
         items = tuple(items)
         # A single request needs no other thread.
-        responses = map(attempt, items) if len(items) == 1 else self._pool.map(attempt, items)
+        responses = map(attempt, items) if len(items) == 1 else self._map(attempt, items)
         for item, response in zip(items, responses, strict=True):
             if response is not None:
                 yield item, response
 
-    def close(self) -> None:
-        """Stop the threads once their requests in flight have ended."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+    def _map(self, attempt: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        futures: list[Future[Result]] = [Future() for _ in items]
+        pending = deque(zip(items, futures, strict=True))
+
+        def work() -> None:
+            while pending:
+                try:
+                    item, future = pending.popleft()
+                except IndexError:  # another thread was faster
+                    return
+                try:
+                    future.set_result(attempt(item))
+                except Exception as error:  # noqa: BLE001 - raised in the thread that reads the result
+                    future.set_exception(error)
+
+        for number in range(min(self._max_requests, len(items))):
+            name = f"{self._name}-{number}"
+            threading.Thread(target=work, name=name, daemon=True).start()
+        try:
+            for future in futures:
+                yield future.result()
+        finally:
+            pending.clear()

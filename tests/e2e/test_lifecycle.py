@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -17,7 +18,7 @@ import requests
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.exporter_harness import server_yaml
+from support.exporter_harness import server_yaml, write_config
 from support.processes import EXPORTER, clean_environment, free_port, running_process
 from support.waiting import wait_until
 
@@ -130,6 +131,49 @@ def test_without_a_socket_from_systemd_the_exporter_says_so_and_does_not_start(
 
     assert ran.returncode == 1
     assert "is the socket unit started?" in ran.stderr
+
+
+# A resolver that never returns to threads of this name, as none can be interrupted.
+HANGING_RESOLVER = """
+import socket, sys, threading
+from exporter.cli import main
+
+resolve, prefix = socket.getaddrinfo, sys.argv.pop(1)
+
+def hang(*arguments, **options):
+    if threading.current_thread().name.startswith(prefix):
+        print("resolving", file=sys.stderr, flush=True)
+        threading.Event().wait()
+    return resolve(*arguments, **options)
+
+socket.getaddrinfo = hang
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("thread", "arguments", "status"),
+    [
+        ("poll-", [], 0),
+        ("get-", [], 0),
+        ("get-", ["--once"], 1),
+        ("list-", ["--list-sessions"], 1),
+    ],
+)
+def test_a_signal_ends_the_process_while_names_are_being_resolved(
+    tmp_path: Path, thread: str, arguments: list[str], status: int
+) -> None:
+    log = tmp_path / "log"
+    with Simulator(World(activity=False)) as simulator:
+        ids = [session.id for session in simulator.world.sessions()[:3]]
+        extra = f"sessions: {{ids: {json.dumps(ids)}}}"
+        config = write_config(tmp_path, server_yaml(simulator, extra=extra))
+        listen = [] if arguments else [f"--web.listen-address=127.0.0.1:{free_port()}"]
+        command = [sys.executable, "-c", HANGING_RESOLVER, thread, f"--config.file={config}"]
+        with running_process([*command, *arguments, *listen], log) as process:
+            wait_until(lambda: "resolving" in log.read_text(), "a thread resolves a name")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(5) == status
 
 
 class Scraper(threading.Thread):
