@@ -16,7 +16,7 @@ from web.support import FakeBackend, connect, exchange, request
 from exporter.web.webconfig import AccessControl
 from exporter.web.webconfig.access import TokenBucket
 from exporter.web.webconfig.loader import RateLimit
-from exporter.web.webconfig.passwords import Passwords, TooManyChecksError
+from exporter.web.webconfig.passwords import Passwords
 
 if TYPE_CHECKING:
     from web.support import Answer
@@ -81,7 +81,7 @@ def test_basic_authentication_covers_every_path(serve_file: ServeFile, path: str
         ("authorization", ALICE[1].replace(" ", "  ")),
     ],
 )
-def test_a_right_password_is_let_in_however_the_scheme_is_written(
+def test_a_right_password_is_accepted_however_the_scheme_is_written(
     serve_file: ServeFile, header: tuple[str, str]
 ) -> None:
     assert get(serve_file(USERS), header).status == 200
@@ -101,7 +101,7 @@ def test_a_right_password_is_let_in_however_the_scheme_is_written(
         "Basic \xff\xfe",
     ],
 )
-def test_what_is_no_user_and_password_is_refused(serve_file: ServeFile, value: str) -> None:
+def test_malformed_credentials_are_rejected(serve_file: ServeFile, value: str) -> None:
     received = exchange(
         serve_file(USERS),
         b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: "
@@ -128,19 +128,17 @@ def test_new_users_count_for_the_next_request(serve_file: ServeFile, tmp_path: P
     assert get(server, basic("bob:wonder:land")).status == 200
 
 
-def test_who_comes_while_too_many_passwords_are_checked_is_told_when_to_come_back(
-    serve_file: ServeFile, monkeypatch: pytest.MonkeyPatch
+def test_while_too_many_passwords_are_checked_a_client_has_to_retry_later(
+    serve: Callable[..., WebServer], tmp_path: Path
 ) -> None:
-    async def busy(*_arguments: object) -> bool:
-        raise TooManyChecksError
-
-    monkeypatch.setattr(Passwords, "match", busy)
-    answer = get(serve_file(USERS), ALICE)
+    (tmp_path / "web.yml").write_text(USERS)
+    access = AccessControl(tmp_path / "web.yml", passwords=Passwords(max_pending=0))
+    answer = get(serve(FakeBackend(), guards=[access.authorize]), ALICE)
 
     assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
 
 
-def test_headers_of_the_file_are_in_every_answer_and_follow_it(
+def test_headers_of_the_file_are_in_every_response_and_follow_it(
     serve_file: ServeFile, tmp_path: Path
 ) -> None:
     server = serve_file(
@@ -158,7 +156,7 @@ def test_headers_of_the_file_are_in_every_answer_and_follow_it(
     assert "default-src 'none'" in get(server).headers["Content-Security-Policy"]
 
 
-def test_requests_beyond_the_rate_limit_are_refused_before_their_passwords_are_checked(
+def test_requests_beyond_the_rate_limit_are_rejected_before_their_passwords_are_checked(
     serve_file: ServeFile,
 ) -> None:
     server = serve_file(f"{USERS}rate_limit: {{interval: 90m, burst: 2}}\n")
@@ -169,7 +167,7 @@ def test_requests_beyond_the_rate_limit_are_refused_before_their_passwords_are_c
     assert get(server, ALICE).status == 429
 
 
-def test_a_token_bucket_lets_a_burst_through_and_then_one_per_interval() -> None:
+def test_a_token_bucket_allows_a_burst_and_then_one_per_interval() -> None:
     now = 0.0
     bucket = TokenBucket(RateLimit(interval_seconds=2.0, burst=3), clock=lambda: now)
 
@@ -204,7 +202,7 @@ def mutual_tls(tmp_path: Path) -> tuple[str, trustme.CA]:
         (ssl.TLSVersion.TLSv1_3, "CERTIFICATE_REQUIRED"),
     ],
 )
-def test_a_client_without_certificate_is_told_so_in_the_handshake(
+def test_a_client_without_certificate_gets_an_alert_that_says_so(
     serve_file: ServeFile, mutual_tls: tuple[str, trustme.CA], version: ssl.TLSVersion, alert: str
 ) -> None:
     text, authority = mutual_tls
@@ -221,7 +219,7 @@ def test_a_client_without_certificate_is_told_so_in_the_handshake(
         connection.recv(1)
 
 
-def test_who_speaks_http_to_tls_is_told_so(
+def test_plain_http_to_a_tls_listener_gets_a_response_that_says_so(
     serve_file: ServeFile, mutual_tls: tuple[str, trustme.CA]
 ) -> None:
     received = exchange(serve_file(mutual_tls[0]), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -231,12 +229,12 @@ def test_who_speaks_http_to_tls_is_told_so(
     )
 
 
-def test_without_a_file_everybody_may_do_everything(serve: Callable[..., WebServer]) -> None:
+def test_without_a_file_every_request_is_allowed(serve: Callable[..., WebServer]) -> None:
     access = AccessControl(None)
     server = serve(FakeBackend(), guards=[access.authorize], options={"tls": access.tls})
 
     assert get(server).status == 200
-    assert frozenset() == access.enabled
+    assert access.enabled == frozenset()
 
 
 def test_a_reload_counts_for_the_next_request(

@@ -6,7 +6,6 @@ import threading
 import bcrypt
 import pytest
 
-from exporter.web.webconfig import passwords as module
 from exporter.web.webconfig.passwords import Passwords, TooManyChecksError
 
 COMPARE = bcrypt.checkpw
@@ -36,10 +35,8 @@ class Checks:
 
 
 @pytest.fixture
-def checks(monkeypatch: pytest.MonkeyPatch) -> Checks:
-    made = Checks()
-    monkeypatch.setattr(bcrypt, "checkpw", made)
-    return made
+def checks() -> Checks:
+    return Checks()
 
 
 def cost(hashed: bytes) -> bytes:
@@ -65,16 +62,16 @@ def test_only_a_users_own_password_matches(
 ) -> None:
     passwords = Passwords()
 
-    async def ask_twice() -> tuple[bool, bool]:
+    async def check_twice() -> tuple[bool, bool]:
         return (
             await passwords.match(user, password, USERS),
             await passwords.match(user, password, USERS),
         )
 
-    assert (matches, matches) == asyncio.run(ask_twice())
+    assert asyncio.run(check_twice()) == (matches, matches)
 
 
-def test_of_a_long_password_the_first_72_bytes_count_as_everywhere() -> None:
+def test_only_the_first_72_bytes_of_a_password_count_as_with_every_bcrypt() -> None:
     users = {b"bob": bcrypt.hashpw(b"x" * 72, bcrypt.gensalt(4))}
 
     async def match(length: int) -> bool:
@@ -85,8 +82,8 @@ def test_of_a_long_password_the_first_72_bytes_count_as_everywhere() -> None:
     assert asyncio.run(match(4000))
 
 
-def test_the_same_question_is_computed_once(checks: Checks) -> None:
-    passwords = Passwords()
+def test_the_same_credentials_are_compared_once(checks: Checks) -> None:
+    passwords = Passwords(compare=checks)
 
     async def ask() -> set[bool]:
         first = await asyncio.gather(
@@ -95,12 +92,12 @@ def test_the_same_question_is_computed_once(checks: Checks) -> None:
         later = [await passwords.match(b"alice", b"wonderland", USERS) for _ in range(3)]
         return {*first, *later}
 
-    assert {True} == asyncio.run(ask())
+    assert asyncio.run(ask()) == {True}
     assert len(checks.hashes) == 1
 
 
 def test_checks_are_made_in_threads_one_at_a_time(checks: Checks) -> None:
-    passwords = Passwords()
+    passwords = Passwords(compare=checks)
 
     async def ask() -> list[bool]:
         checks.go_on.clear()
@@ -119,8 +116,8 @@ def test_checks_are_made_in_threads_one_at_a_time(checks: Checks) -> None:
     assert threading.main_thread().name not in checks.threads
 
 
-def test_who_is_remembered_does_not_wait_for_a_check(checks: Checks) -> None:
-    passwords = Passwords()
+def test_a_remembered_password_does_not_wait_for_a_check(checks: Checks) -> None:
+    passwords = Passwords(compare=checks)
 
     async def ask() -> None:
         assert await passwords.match(b"alice", b"wonderland", USERS)
@@ -135,9 +132,9 @@ def test_who_is_remembered_does_not_wait_for_a_check(checks: Checks) -> None:
     asyncio.run(ask())
 
 
-def test_an_unknown_user_costs_a_check_like_that_of_a_known_one(checks: Checks) -> None:
+def test_an_unknown_user_costs_as_much_as_a_known_one(checks: Checks) -> None:
     users = {b"cheap": ALICES, b"dear": bcrypt.hashpw(b"x", bcrypt.gensalt(5))}
-    passwords = Passwords()
+    passwords = Passwords(compare=checks)
 
     async def ask(user: bytes) -> bytes:
         assert not await passwords.match(user, b"guess", users)
@@ -148,16 +145,17 @@ def test_an_unknown_user_costs_a_check_like_that_of_a_known_one(checks: Checks) 
 
     used = asyncio.run(ask_all())
     assert len(checks.hashes) == 40
-    assert {b"04", b"05"} == {cost(hashed) for hashed in used}
+    assert {cost(hashed) for hashed in used} == {b"04", b"05"}
     assert not {*used} & {*users.values()}
-    assert {False} == {module._compare(b"", hashed) for hashed in used}
-    assert {60} == {len(hashed) for hashed in used}
-    COMPARE(b"", used[0])  # it is a whole hash: else the check would be none
+    assert {len(hashed) for hashed in used} == {60}
+    assert {COMPARE(b"", hashed) for hashed in used} == {
+        False
+    }  # complete hashes: they do not raise
 
 
 def test_an_unknown_user_costs_the_same_each_time(checks: Checks) -> None:
     users = {b"cheap": ALICES, b"dear": bcrypt.hashpw(b"x", bcrypt.gensalt(5))}
-    passwords = Passwords()
+    passwords = Passwords(compare=checks)
 
     async def ask() -> None:
         for number in range(10):
@@ -167,7 +165,7 @@ def test_an_unknown_user_costs_the_same_each_time(checks: Checks) -> None:
     assert len({cost(hashed) for hashed in checks.hashes}) == 1
 
 
-def test_a_new_hash_of_a_user_makes_the_remembered_password_void() -> None:
+def test_a_new_hash_of_a_user_invalidates_the_remembered_password() -> None:
     passwords = Passwords()
     changed = {b"alice": bcrypt.hashpw(b"looking-glass", bcrypt.gensalt(4))}
 
@@ -182,11 +180,8 @@ def test_a_new_hash_of_a_user_makes_the_remembered_password_void() -> None:
     assert asyncio.run(ask()) == (True, False, False, True)
 
 
-def test_guesses_do_not_push_out_who_is_known(
-    checks: Checks, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_MOST_REMEMBERED", 4)
-    passwords = Passwords()
+def test_guesses_do_not_evict_right_passwords(checks: Checks) -> None:
+    passwords = Passwords(compare=checks, max_remembered=4)
 
     async def ask() -> None:
         assert await passwords.match(b"alice", b"wonderland", USERS)
@@ -195,17 +190,14 @@ def test_guesses_do_not_push_out_who_is_known(
         assert await passwords.match(b"alice", b"wonderland", USERS)
         assert not await passwords.match(b"alice", b"9", USERS)  # remembered
         assert len(checks.hashes) == 11
-        assert not await passwords.match(b"alice", b"0", USERS)  # long forgotten
+        assert not await passwords.match(b"alice", b"0", USERS)  # evicted
         assert len(checks.hashes) == 12
 
     asyncio.run(ask())
 
 
-def test_checks_beyond_a_limit_are_refused_until_others_have_ended(
-    checks: Checks, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_MOST_UNDER_WAY", 2)
-    passwords = Passwords()
+def test_checks_beyond_a_limit_are_rejected_until_others_have_ended(checks: Checks) -> None:
+    passwords = Passwords(compare=checks, max_pending=2)
 
     async def ask() -> None:
         checks.go_on.clear()
@@ -223,8 +215,8 @@ def test_checks_beyond_a_limit_are_refused_until_others_have_ended(
     asyncio.run(ask())
 
 
-def test_a_client_that_goes_away_does_not_take_the_check_from_others(checks: Checks) -> None:
-    passwords = Passwords()
+def test_a_client_that_disconnects_does_not_cancel_the_check_for_others(checks: Checks) -> None:
+    passwords = Passwords(compare=checks)
 
     async def ask() -> bool:
         checks.go_on.clear()
@@ -242,7 +234,7 @@ def test_a_client_that_goes_away_does_not_take_the_check_from_others(checks: Che
 
 
 def test_no_password_is_kept(checks: Checks) -> None:
-    passwords = Passwords()
+    passwords = Passwords(compare=checks)
 
     async def ask() -> None:
         await passwords.match(b"alice", b"wonderland", USERS)
@@ -250,7 +242,8 @@ def test_no_password_is_kept(checks: Checks) -> None:
 
     asyncio.run(ask())
     assert len(checks.hashes) == 2
-    kept = repr([vars(passwords._right), vars(passwords._wrong), passwords._under_way])
-    assert "digests" in kept
+    # Private state, because no public one can show that the memory holds no password.
+    kept = repr([vars(passwords._right), vars(passwords._wrong), passwords._pending])
+    assert "items" in kept
     assert "wonderland" not in kept
     assert "marker" not in kept

@@ -1,4 +1,4 @@
-"""What a web configuration file may say, and what is wrong with it."""
+"""The keys of a web configuration file, and the problems reported in them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from exporter.config.problems import ConfigError
-from exporter.web.webconfig.loader import RateLimit, WebConfig, check_lines, read_web_config
+from exporter.web.webconfig.loader import RateLimit, WebConfig, check_lines
 from exporter.web.webconfig.model import HEADERS
 from exporter.web.webconfig.reloader import WebConfigReloader
 
@@ -36,7 +36,7 @@ def lines(directory: Path, text: str) -> list[str]:
 
 
 def config(directory: Path, text: str) -> WebConfig:
-    """What the file asks for; it has to be right."""
+    """The settings of a file without problems."""
     assert lines(directory, text) == []
     return WebConfigReloader(directory / "web.yml").current
 
@@ -59,21 +59,21 @@ def tls(more: str = "") -> str:
         "rate_limit: {interval: 0, burst: 3}\n",
     ],
 )
-def test_a_file_that_says_nothing_asks_for_nothing(directory: Path, text: str) -> None:
+def test_a_file_without_settings_is_the_default(directory: Path, text: str) -> None:
     made = config(directory, text)
 
-    assert WebConfig() == made
-    assert frozenset[str]() == made.protections
+    assert made == WebConfig()
+    assert made.protections == frozenset[str]()
 
 
-def test_without_a_file_nothing_is_asked_for() -> None:
-    live = WebConfigReloader(None)
-    live.reload()
+def test_without_a_file_the_defaults_apply() -> None:
+    reloader = WebConfigReloader(None)
+    reloader.reload()
 
-    assert WebConfig() == live.current
+    assert reloader.current == WebConfig()
 
 
-def test_all_that_a_file_asks_for_is_read(directory: Path) -> None:
+def test_every_setting_of_a_file_is_read(directory: Path) -> None:
     made = config(
         directory,
         tls("  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n")
@@ -83,10 +83,10 @@ def test_all_that_a_file_asks_for_is_read(directory: Path) -> None:
     )
 
     assert made.tls is not None
-    assert {b"alice": HASH.encode()} == made.users
+    assert made.users == {b"alice": HASH.encode()}
     assert made.headers == (("X-Frame-Options", "deny"), ("X-XSS-Protection", "0"))
-    assert RateLimit(interval_seconds=90.0, burst=20) == made.rate_limit
-    assert {"TLS", "client certificates", "basic authentication"} == made.protections
+    assert made.rate_limit == RateLimit(interval_seconds=90.0, burst=20)
+    assert made.protections == {"TLS", "client certificates", "basic authentication"}
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_all_that_a_file_asks_for_is_read(directory: Path) -> None:
         (
             "http_server_config: {http2: true}\n",
             [
-                "http_server_config.http2: must be false or left out: the exporter speaks HTTP/1.1 only"
+                "http_server_config.http2: must be false or left out: the exporter supports HTTP/1.1 only"
             ],
         ),
         (
@@ -141,7 +141,7 @@ def test_all_that_a_file_asks_for_is_read(directory: Path) -> None:
         ),
         (
             "rate_limit: {interval: 1s}\n",
-            ["rate_limit.burst: must be at least 1, or nothing is answered"],
+            ["rate_limit.burst: must be at least 1, or every request is rejected"],
         ),
         (
             "rate_limit: {interval: 5, burst: many}\n",
@@ -153,8 +153,8 @@ def test_all_that_a_file_asks_for_is_read(directory: Path) -> None:
         (
             "tls_server_config: {min_version: TLS12}\n",
             [
-                "tls_server_config.cert_file: is needed for TLS",
-                "tls_server_config.key_file: is needed for TLS",
+                "tls_server_config.cert_file: is required for TLS",
+                "tls_server_config.key_file: is required for TLS",
             ],
         ),
         (
@@ -174,25 +174,25 @@ def test_all_that_a_file_asks_for_is_read(directory: Path) -> None:
         (
             "tls_server_config: {cert: x, cert_file: server.crt, key: y, client_ca: z}\n",
             [
-                "tls_server_config.cert: cannot stand beside cert_file",
+                "tls_server_config.cert: cannot be combined with cert_file",
                 "tls_server_config.client_ca: needs a client_auth_type that verifies",
                 "tls_server_config.client_ca: holds no usable certificates in PEM form",
             ],
         ),
         (
             "tls_server_config: {cert: x, key: y}\n",
-            ["tls_server_config.cert: with its key it is no certificate in PEM form"],
+            ["tls_server_config.cert: is not a certificate in PEM form that matches its key"],
         ),
         (
             tls("  client_auth_type: RequestClientCert\n"),
             [
-                "tls_server_config.client_auth_type: RequestClientCert cannot be done: Python verifies every certificate it asks for; NoClientCert lets in the same clients"
+                "tls_server_config.client_auth_type: RequestClientCert is not supported: Python verifies every certificate it requests; NoClientCert accepts the same clients"
             ],
         ),
         (
             tls("  client_auth_type: RequireAnyClientCert\n  client_ca_file: ca.crt\n"),
             [
-                "tls_server_config.client_auth_type: RequireAnyClientCert cannot be done: Python verifies every certificate it asks for; use RequireAndVerifyClientCert"
+                "tls_server_config.client_auth_type: RequireAnyClientCert is not supported: Python verifies every certificate it requests; use RequireAndVerifyClientCert"
             ],
         ),
         (
@@ -219,7 +219,7 @@ def test_all_that_a_file_asks_for_is_read(directory: Path) -> None:
             tls("  min_version: TLS11\n  max_version: SSL30\n"),
             [
                 "tls_server_config.max_version: must be TLS12 or TLS13",
-                "tls_server_config.min_version: TLS11 is broken (RFC 8996), and OpenSSL does not speak it any more; use TLS12",
+                "tls_server_config.min_version: TLS11 is broken (RFC 8996) and no longer supported by OpenSSL; use TLS12",
             ],
         ),
         (
@@ -242,31 +242,31 @@ def test_all_that_a_file_asks_for_is_read(directory: Path) -> None:
         (
             tls("  curve_preferences: [X25519, CurveP256]\n"),
             [
-                "tls_server_config.curve_preferences: only one can be given: Python cannot tell OpenSSL of an order of curves"
+                "tls_server_config.curve_preferences: only one is supported: Python cannot pass OpenSSL an order of curves"
             ],
         ),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(
+def test_each_problem_is_reported_with_its_place(
     directory: Path, text: str, problems: list[str] | None
 ) -> None:
-    told = lines(directory, text)
+    reported = lines(directory, text)
 
     if problems is None:
-        assert len(told) == 1
+        assert len(reported) == 1
     else:
-        assert problems == told
+        assert reported == problems
 
 
-def test_problems_of_all_blocks_are_told_at_once_and_no_secret_is(directory: Path) -> None:
-    told = lines(
+def test_problems_of_all_blocks_are_reported_at_once_and_no_secret_is(directory: Path) -> None:
+    reported = lines(
         directory,
         tls("  key: marker-1\n  min_version: marker-2\n  marker-3: x\n")
         + "basic_auth_users: {alice: marker-4}\nrate_limit: {burst: marker-5}\n"
         "http_server_config: {http2: marker-6}\n",
     )
 
-    assert [line.partition(": ")[0] for line in told] == [
+    assert [line.partition(": ")[0] for line in reported] == [
         "basic_auth_users.alice",
         "http_server_config.http2",
         "rate_limit.burst",
@@ -274,17 +274,13 @@ def test_problems_of_all_blocks_are_told_at_once_and_no_secret_is(directory: Pat
         "tls_server_config.marker-3",
         "tls_server_config.min_version",
     ]
-    assert "marker" not in "".join(line.partition(": ")[2] for line in told)
+    assert "marker" not in "".join(line.partition(": ")[2] for line in reported)
 
 
-def test_a_file_that_is_not_there_cannot_be_used(tmp_path: Path) -> None:
+def test_a_missing_file_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"web\.yml: cannot be read: No such file"):
         WebConfigReloader(tmp_path / "web.yml")
 
 
-def test_nothing_secret_is_in_what_the_configuration_prints(directory: Path) -> None:
-    reading = read_web_config(directory / "web.yml")
-    config(directory, OF_ALICE)
-    reading = read_web_config(directory / "web.yml")
-
-    assert HASH not in repr(reading)
+def test_the_repr_of_the_configuration_has_no_secret(directory: Path) -> None:
+    assert HASH not in repr(config(directory, OF_ALICE))

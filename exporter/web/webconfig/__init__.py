@@ -1,7 +1,7 @@
 """`--web.config.file`: TLS, client certificates, basic authentication and headers as in exporter-toolkit.
 
-model (what may be written) -> loader, context (`WebConfig`) -> reloader (follows the files) -> access
-(what `WebServer` and `WebApp` are given).
+`model` has the keys, `loader` and `context` make a `WebConfig` of a file, `reloader` follows the files, and
+`AccessControl` applies the configuration in `WebServer` and `WebApp`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the web configuration means to the web server: who may connect, who may ask, what answers carry."""
+"""Access control by the web configuration: TLS, authentication, the rate limit and response headers."""
 
 from __future__ import annotations
 
@@ -26,18 +26,19 @@ _BUSY_SECONDS = 5
 
 
 class AccessControl:
-    """Answers for a web configuration file whose changes count from the next request on.
+    """Applies a web configuration file, whose changes count from the next request on.
 
     Args:
-        path: the file; None: everybody may do everything.
+        path: the file; None: no restrictions.
+        passwords: checks the passwords of requests; None: with the usual limits.
 
     Raises:
         ConfigError: the file cannot be used.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, passwords: Passwords | None = None) -> None:
         self._config = WebConfigReloader(path)
-        self._passwords = Passwords()
+        self._passwords = passwords or Passwords()
         self._bucket: TokenBucket | None = None
 
     def reload(self) -> None:
@@ -46,7 +47,7 @@ class AccessControl:
 
     @property
     def enabled(self) -> frozenset[str]:
-        """What keeps strangers out, in words."""
+        """The names of the measures that keep strangers out."""
         return self._config.current.protections
 
     async def tls(self) -> ssl.SSLContext | None:
@@ -54,40 +55,40 @@ class AccessControl:
         return (await self._config.newest()).tls
 
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """Return what every answer carries."""
+        """Return the headers of every response."""
         return self._config.current.headers
 
     async def authorize(self, request: web.Request) -> web.Response | None:
-        """Refuse who asks too often or is not known (a `Guard`)."""
+        """Return the response to a request that is not allowed, or None (a `Guard`)."""
         config = await self._config.newest()
-        if config.rate_limit is not None and not self._limited_by(config.rate_limit).take():
+        if config.rate_limit is not None and not self._bucket_of(config.rate_limit).take():
             wait = str(math.ceil(config.rate_limit.interval_seconds))
             return error_response(429, headers={"Retry-After": wait})
         if not config.users:
             return None
         try:
-            if await self._knows(request.headers.get("Authorization", ""), config.users):
+            if await self._is_user(request.headers.get("Authorization", ""), config.users):
                 return None
         except TooManyChecksError:
-            log.debug("request refused, too many passwords to check", remote=request.remote)
+            log.debug("request rejected, too many passwords to check", remote=request.remote)
             return error_response(503, headers={"Retry-After": str(_BUSY_SECONDS)})
         return error_response(401, headers={"WWW-Authenticate": "Basic"})
 
-    async def _knows(self, authorization: str, users: Mapping[bytes, bytes]) -> bool:
+    async def _is_user(self, authorization: str, users: Mapping[bytes, bytes]) -> bool:
         credentials = _credentials(authorization)
         if credentials is None:
             return False
         user, password = credentials
         return await self._passwords.match(user, password, users)
 
-    def _limited_by(self, limit: RateLimit) -> TokenBucket:
+    def _bucket_of(self, limit: RateLimit) -> TokenBucket:
         if self._bucket is None or self._bucket.limit != limit:
             self._bucket = TokenBucket(limit)
         return self._bucket
 
 
 def _credentials(authorization: str) -> tuple[bytes, bytes] | None:
-    """User and password of a header of the Basic scheme (RFC 7617)."""
+    """Return user and password of an `Authorization` header of the Basic scheme (RFC 7617)."""
     scheme, _, encoded = authorization.partition(" ")
     if scheme.lower() != "basic":
         return None
@@ -99,7 +100,12 @@ def _credentials(authorization: str) -> tuple[bytes, bytes] | None:
 
 
 class TokenBucket:
-    """Lets through a burst, and then one request per interval."""
+    """Allows a burst, and then one request per interval.
+
+    Args:
+        limit: the burst and the interval.
+        clock: the monotonic clock.
+    """
 
     def __init__(self, limit: RateLimit, clock: Callable[[], float] = time.monotonic) -> None:
         self.limit = limit
@@ -108,7 +114,7 @@ class TokenBucket:
         self._filled_at = clock()
 
     def take(self) -> bool:
-        """Tell whether one more may be let through now, and count it if so."""
+        """Take a token for a request; return False if there is none."""
         now = self._clock()
         gained = (now - self._filled_at) / self.limit.interval_seconds
         self._tokens, self._filled_at = min(self.limit.burst, self._tokens + gained), now

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,16 +11,15 @@ from exporter.config.files import LoadContext
 from exporter.config.loader import validate_blocks
 from exporter.config.problems import ConfigError, Problem, ProblemCollector
 from exporter.config.yaml_file import read_document
-from exporter.web.webconfig.context import server_tls
+from exporter.web.webconfig.context import server_context
 from exporter.web.webconfig.model import HEADERS, HTTPBlock, RateLimitBlock, ServerTLSBlock, WebFile
-from exporter.web.webconfig.watch import FileWatcher
 
-__all__ = ["LoadResult", "RateLimit", "WebConfig", "check_lines", "read_web_config"]
+__all__ = ["RateLimit", "WebConfig", "check_lines", "read_web_config"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimit:
-    """How many requests are answered: one per interval, and a burst of so many at once."""
+    """The limit for all requests together: one per interval, and a burst of so many at once."""
 
     interval_seconds: float
     burst: int
@@ -28,51 +27,45 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebConfig:
-    """What a web configuration file asks for; without one, nothing."""
+    """The settings of a web configuration file; without one, the defaults."""
 
     tls: ssl.SSLContext | None = None
     users: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
-    """Who may ask, and the bcrypt hash of the password; nobody: everybody may."""
+    """User names and the bcrypt hashes of their passwords; empty: no authentication."""
     headers: tuple[tuple[str, str], ...] = ()
     rate_limit: RateLimit | None = None
 
     @property
     def protections(self) -> frozenset[str]:
-        """What keeps strangers out."""
-        asked = {
+        """The names of the measures that keep strangers out."""
+        enabled = {
             "TLS": self.tls is not None,
             "client certificates": self.tls is not None
             and self.tls.verify_mode == ssl.CERT_REQUIRED,
             "basic authentication": bool(self.users),
         }
-        return frozenset(name for name, is_on in asked.items() if is_on)
+        return frozenset(name for name, is_enabled in enabled.items() if is_enabled)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadResult:
-    """What came of reading a file: a configuration or its problems, and what to look at again."""
+def read_web_config(
+    path: Path, before_reading: Callable[[Path], None] = lambda _path: None
+) -> WebConfig:
+    """Read the file and those that it names; an empty one sets nothing.
 
-    config: WebConfig | None
-    problems: tuple[Problem, ...]
-    watch: FileWatcher
+    Args:
+        path: the web configuration file.
+        before_reading: called with the path of each file before it is read.
 
+    Raises:
+        ConfigError: the file cannot be used.
+    """
 
-def read_web_config(path: Path) -> LoadResult:
-    """Read the file and those that it names; an empty one asks for nothing."""
-    watch = FileWatcher()
-    try:
-        config = _config(watch.add(path), watch)
-    except ConfigError as error:
-        return LoadResult(config=None, problems=error.problems, watch=watch)
-    return LoadResult(config=config, problems=(), watch=watch)
+    def path_of(name: str) -> Path:
+        file = path.parent / name
+        before_reading(file)
+        return file
 
-
-def check_lines(path: Path) -> tuple[str, ...]:
-    """What `--config.check` prints of the file: a line per problem."""
-    return tuple(map(str, read_web_config(path).problems))
-
-
-def _config(path: Path, watch: FileWatcher) -> WebConfig:
+    before_reading(path)
     document, problems = read_document(path)
     if document is None:
         return WebConfig()
@@ -84,13 +77,22 @@ def _config(path: Path, watch: FileWatcher) -> WebConfig:
     file = validate_blocks(WebFile, document, problems, context)
     tls = None
     if (block := file.tls_server_config) is not None and block != ServerTLSBlock():
-        tls = server_tls(block, path.parent, watch, problems)
+        tls = server_context(block, path_of, problems)
     headers = _headers(file.http_server_config or HTTPBlock(), problems)
     limit = _rate_limit(file.rate_limit or RateLimitBlock(), problems)
     users = _users(file.basic_auth_users or {}, problems)
     if problems.found:
         raise ConfigError(problems.found)
     return WebConfig(tls=tls, users=users, headers=headers, rate_limit=limit)
+
+
+def check_lines(path: Path) -> tuple[str, ...]:
+    """Return the problems of the file, a line each, for `--config.check`."""
+    try:
+        read_web_config(path)
+    except ConfigError as error:
+        return tuple(map(str, error.problems))
+    return ()
 
 
 def _headers(block: HTTPBlock, problems: ProblemCollector) -> tuple[tuple[str, str], ...]:
@@ -108,7 +110,7 @@ def _rate_limit(block: RateLimitBlock, problems: ProblemCollector) -> RateLimit 
     if not block.interval:
         return None
     if not block.burst and not problems.is_invalid(("rate_limit", "burst")):
-        problems.report(("rate_limit", "burst"), "must be at least 1, or nothing is answered")
+        problems.report(("rate_limit", "burst"), "must be at least 1, or every request is rejected")
     return RateLimit(interval_seconds=block.interval, burst=block.burst or 0)
 
 

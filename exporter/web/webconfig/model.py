@@ -1,7 +1,7 @@
-"""What may be written in a web configuration file: the keys of exporter-toolkit and their values.
+"""The keys of a web configuration file and their values, as in exporter-toolkit.
 
-Source: `docs/web-configuration.md` of prometheus/exporter-toolkit. What Python's `ssl` and this server
-cannot do is refused here, with the reason.
+Source: `docs/web-configuration.md` of prometheus/exporter-toolkit. Values that Python's `ssl` and this server
+do not support are rejected here, with the reason.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HEADERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "X-XSS-Protection": (),
     }
 )
-"""The headers that the file may set, each with its values if only some are possible."""
+"""The headers that the file may set, each with its allowed values; empty: any."""
 
 _BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])(\$[./A-Za-z0-9]{53})")
 
@@ -42,7 +42,7 @@ _CLIENT_AUTH = {
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
 _UNVERIFIED_CLIENT_AUTH = {
-    "RequestClientCert": "NoClientCert lets in the same clients",
+    "RequestClientCert": "NoClientCert accepts the same clients",
     "RequireAnyClientCert": "use RequireAndVerifyClientCert",
     "RequireClientCert": "use RequireAndVerifyClientCert",
 }
@@ -58,12 +58,12 @@ _SUITES = {
     "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
     "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
-    # Those of TLS 1.3 may be named and are always on: in Go as here, they cannot be chosen.
+    # Those of TLS 1.3 may be listed and are always enabled: in Go as here, they cannot be chosen.
     "TLS_AES_128_GCM_SHA256": "",
     "TLS_AES_256_GCM_SHA384": "",
     "TLS_CHACHA20_POLY1305_SHA256": "",
 }
-"""Go's `tls.CipherSuites()` in OpenSSL's words."""
+"""Go's `tls.CipherSuites()` by their OpenSSL names."""
 
 _CURVES = {
     "CurveP256": "prime256v1",
@@ -74,7 +74,7 @@ _CURVES = {
 
 
 def _unless_blank(reader: Reader) -> Reader:
-    """The same reader for a key that counts as not written when it is blank, as exporter-toolkit has it."""
+    """Return the reader of a key that counts as missing when it is blank, as in exporter-toolkit."""
     return Reader(lambda value: None if value in (None, "") else reader.read(value), reader.schema)
 
 
@@ -83,12 +83,12 @@ def _word_of(
     must: str = "",
     refused: Mapping[str, str] = MappingProxyType({}),
 ) -> Reader:
-    """The meaning of a word.
+    """Return the reader of a key with a fixed set of words.
 
     Args:
-        words: what each word means.
-        must: what is said of other words.
-        refused: words that cannot be honoured, and why.
+        words: the value of each word.
+        must: the error message for other words.
+        refused: words that are not supported, and why.
     """
     must = must or f"must be {' or '.join(words)}"
 
@@ -105,7 +105,7 @@ def _read_bcrypt_hash(value: object) -> bytes:
     if match is None or not isinstance(value, str):
         raise ValueError("must be a bcrypt hash such as htpasswd -nBC 10 makes")
     try:
-        # What looks like a hash can still be none; at the lowest cost that is soon known.
+        # A text in the form of a hash can still be invalid; at the lowest cost, checking takes no time.
         bcrypt.checkpw(b"", f"$2b$04{match[2]}".encode())
     except ValueError:
         raise ValueError("is not a whole bcrypt hash") from None
@@ -114,7 +114,7 @@ def _read_bcrypt_hash(value: object) -> bytes:
 
 def _read_http2(value: object) -> bool:
     if value is not False:
-        raise ValueError("must be false or left out: the exporter speaks HTTP/1.1 only")
+        raise ValueError("must be false or left out: the exporter supports HTTP/1.1 only")
     return False
 
 
@@ -127,7 +127,7 @@ _pem = _unless_blank(inline_secret(bearer=False))
 _version = _word_of(
     _VERSIONS,
     refused={
-        name: f"{name} is broken (RFC 8996), and OpenSSL does not speak it any more; use TLS12"
+        name: f"{name} is broken (RFC 8996) and no longer supported by OpenSSL; use TLS12"
         for name in _BROKEN_VERSIONS
     },
 )
@@ -136,7 +136,7 @@ _client_auth = _unless_blank(
     _word_of(
         _CLIENT_AUTH,
         refused={
-            name: f"{name} cannot be done: Python verifies every certificate it asks for; {instead}"
+            name: f"{name} is not supported: Python verifies every certificate it requests; {instead}"
             for name, instead in _UNVERIFIED_CLIENT_AUTH.items()
         },
     )
@@ -144,7 +144,7 @@ _client_auth = _unless_blank(
 
 
 class ServerTLSBlock(Block):
-    """How the exporter speaks TLS, and which client certificates it wants."""
+    """TLS of the web server, and the client certificates it requires."""
 
     cert: Annotated[SecretSource | None, _pem] = None
     key: Annotated[SecretSource | None, _pem] = None
@@ -162,7 +162,7 @@ class ServerTLSBlock(Block):
 
 
 class HTTPBlock(Block):
-    """What every answer carries."""
+    """HTTP version and headers of every response."""
 
     http2: Annotated[bool | None, Reader(_read_http2, {})] = None
     headers: dict[str, Annotated[str | None, _unless_blank(printable())]] | None = None

@@ -1,116 +1,126 @@
-"""Checks passwords against bcrypt hashes: beside the event loop, once, and without telling who exists."""
+"""Checks passwords against bcrypt hashes: off the event loop, once each, in the same time for unknown users."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import bcrypt
 
 __all__ = ["Passwords", "TooManyChecksError"]
 
-_MOST_REMEMBERED = 256
-_MOST_UNDER_WAY = 64
-# bcrypt takes no more; what makes the hashes cuts the rest off, too.
-_LONGEST_PASSWORD_BYTES = 72
-# Salt and digest of a hash that no password is known for.
+# bcrypt uses no more; the tools that make the hashes truncate, too.
+_MAX_PASSWORD_BYTES = 72
+# Salt and digest of a hash without a known password.
 _DUMMY = b"k8Jb1lYyqkq0Pr0fNS0Zp.Yn2rGmXw0CzvTjTq4bWf2xJr1pYc8Q6"
 
 
 class TooManyChecksError(Exception):
-    """So many checks are waiting that another one would not come to its turn in time."""
+    """So many checks are pending that another one would take too long."""
 
 
 class Passwords:
-    """Compares passwords with hashes in a thread, one at a time, and remembers what came out.
+    """Compares passwords with hashes in a thread, one at a time, and remembers the results.
 
-    One core at the most is busy with it, so that nobody who guesses passwords delays a scrape whose
-    password is remembered. Right and wrong ones are remembered apart: guesses do not push out what
+    At most one core is busy with it, so that guessed passwords do not delay a scrape whose password
+    is remembered. Right and wrong ones are remembered apart: guesses do not evict the password that
     Prometheus uses.
+
+    Args:
+        compare: compares a password with a hash; raises ValueError for a password it rejects.
+        max_remembered: right passwords, and wrong ones, to remember.
+        max_pending: checks waiting or under way.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        compare: Callable[[bytes, bytes], bool] = bcrypt.checkpw,
+        max_remembered: int = 256,
+        max_pending: int = 64,
+    ) -> None:
+        self._compare = compare
+        self._max_pending = max_pending
         self._key = secrets.token_bytes(32)
-        self._right = _LruSet(_MOST_REMEMBERED)
-        self._wrong = _LruSet(_MOST_REMEMBERED)
-        self._under_way: dict[bytes, asyncio.Task[bool]] = {}
-        self._turn = asyncio.Lock()
+        self._right = _LruSet(max_remembered)
+        self._wrong = _LruSet(max_remembered)
+        self._pending: dict[bytes, asyncio.Task[bool]] = {}
+        self._comparing = asyncio.Lock()
 
     async def match(self, user: bytes, password: bytes, users: Mapping[bytes, bytes]) -> bool:
-        """Tell whether the password is that user's.
+        """Return whether the password is that of the user.
 
         Args:
-            user: who it claims to be.
-            password: the password that was sent.
-            users: every user's bcrypt hash; at least one.
+            user: the user name of the request.
+            password: the password of the request.
+            users: the bcrypt hash of every user; at least one.
 
         Raises:
-            TooManyChecksError: come back later.
+            TooManyChecksError: too many checks are pending.
         """
         known = user in users
         hashed = users[user] if known else self._dummy_hash(user, users)
-        # Without the process's key, the digests are of no use to who gets hold of the memory's dump.
-        asked = self._digest(hashed, user, password)
-        if asked in self._right:
+        # Keyed, so that the digests in a memory dump are useless without the process's key.
+        credentials = self._digest(hashed, user, password)
+        if credentials in self._right:
             return known
-        if asked in self._wrong:
+        if credentials in self._wrong:
             return False
-        check = self._under_way.get(asked)
+        check = self._pending.get(credentials)
         if check is None:
-            if len(self._under_way) >= _MOST_UNDER_WAY:
+            if len(self._pending) >= self._max_pending:
                 raise TooManyChecksError
-            check = asyncio.create_task(self._check(asked, password, hashed))
-            self._under_way[asked] = check
-        # A client that goes away must not take the check from others that wait for it.
+            check = asyncio.create_task(self._check(credentials, password, hashed))
+            self._pending[credentials] = check
+        # A client that disconnects must not cancel the check for others that wait for it.
         return await asyncio.shield(check) and known
 
-    async def _check(self, asked: bytes, password: bytes, hashed: bytes) -> bool:
+    async def _check(self, credentials: bytes, password: bytes, hashed: bytes) -> bool:
         try:
-            async with self._turn:
-                matches = await asyncio.to_thread(_compare, password, hashed)
-            (self._right if matches else self._wrong).add(asked)
+            async with self._comparing:
+                matches = await asyncio.to_thread(self._matches, password, hashed)
+            (self._right if matches else self._wrong).add(credentials)
             return matches
         finally:
-            del self._under_way[asked]
+            del self._pending[credentials]
+
+    def _matches(self, password: bytes, hashed: bytes) -> bool:
+        try:
+            return self._compare(password[:_MAX_PASSWORD_BYTES], hashed)
+        except ValueError:  # older versions of bcrypt reject a password with a zero byte
+            return False
 
     def _dummy_hash(self, user: bytes, users: Mapping[bytes, bytes]) -> bytes:
-        """A hash that takes as long as a known user's; the same user gets the same cost each time."""
+        """Return a hash that takes as long as a known user's; the cost is the same for the same user."""
         hashes = tuple(users.values())
-        twin = hashes[int.from_bytes(self._digest(user)) % len(hashes)]
-        return twin[: -len(_DUMMY)] + _DUMMY
+        template = hashes[int.from_bytes(self._digest(user)) % len(hashes)]
+        return template[: -len(_DUMMY)] + _DUMMY
 
     def _digest(self, *parts: bytes) -> bytes:
-        made = hashlib.blake2b(key=self._key, digest_size=32)
+        digest = hashlib.blake2b(key=self._key, digest_size=32)
         for part in parts:
-            made.update(len(part).to_bytes(8) + part)
-        return made.digest()
-
-
-def _compare(password: bytes, hashed: bytes) -> bool:
-    try:
-        return bcrypt.checkpw(password[:_LONGEST_PASSWORD_BYTES], hashed)
-    except ValueError:  # older versions refuse a password with a zero byte
-        return False
+            digest.update(len(part).to_bytes(8) + part)
+        return digest.digest()
 
 
 class _LruSet:
-    """The digests that were looked up last, up to a limit."""
+    """A bounded set that evicts the least recently used item."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._digests: dict[bytes, None] = {}
+    def __init__(self, max_size: int) -> None:
+        self._max_size = max_size
+        self._items: dict[bytes, None] = {}
 
-    def __contains__(self, digest: bytes) -> bool:
-        if digest not in self._digests:
+    def __contains__(self, item: bytes) -> bool:
+        if item not in self._items:
             return False
-        self.add(digest)
+        self.add(item)
         return True
 
-    def add(self, digest: bytes) -> None:
-        """Take it up as the newest; the oldest goes when there are too many."""
-        self._digests.pop(digest, None)
-        self._digests[digest] = None
-        if len(self._digests) > self._most:
-            del self._digests[next(iter(self._digests))]
+    def add(self, item: bytes) -> None:
+        """Add an item as the most recently used one."""
+        self._items.pop(item, None)
+        self._items[item] = None
+        if len(self._items) > self._max_size:
+            del self._items[next(iter(self._items))]
