@@ -61,7 +61,7 @@ def serve(
         listeners = (
             listen_fds()
             if options.web_systemd_socket
-            else bind_listeners([str(address) for address in options.web_listen_address])
+            else bind_listeners(options.web_listen_address)
         )
         service = Service(config)
         reloader = Reloader(service, load, access, notifier)

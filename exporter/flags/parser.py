@@ -1,4 +1,4 @@
-"""Arguments and environment to `Options`, and the help."""
+"""Parses arguments and environment into `Options`, and prints the help."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import platform
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn, cast
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NoReturn
 
 from exporter import __version__
-from exporter.flags.rows import ENVIRONMENT_PREFIX, FLAGS, Flag, Options
-from exporter.flags.rules import conflict
+from exporter.flags.options import ENVIRONMENT_PREFIX, FLAGS, Flag, Options
 
 __all__ = ["PROGRAM", "parse", "version_line"]
 
@@ -28,25 +29,28 @@ comma-separated there, and an empty variable counts as absent. The flag wins.
 
 Exit status:
   0  ok
-  1  failure: a configuration that cannot be used, an address or a file that
-     cannot be had; with --once and --list-sessions also a server that did not
+  1  failure: an unusable configuration, or an address or file that is not
+     available; with --once and --list-sessions also a server that did not
      answer fully, or a signal that came before the end
   2  wrong usage
 """
 
+# Each of these runs and exits; without any of them the exporter serves.
+_COMMANDS = ("config_check", "once", "list_sessions")
+
 
 def version_line() -> str:
-    """What `--version` prints."""
+    """Return what `--version` prints."""
     return f"{PROGRAM}, version {__version__} (python {platform.python_version()})"
 
 
 def parse(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> Options:
-    """Options of these arguments (without the program's name) and environment variables.
+    """Return the options of arguments (without the program's name) and environment variables.
 
-    Variables with the prefix that are no flag's are ignored: Kubernetes makes such names.
+    Other variables with the prefix are ignored: Kubernetes sets such names.
 
     Raises:
-        SystemExit: status 2 for wrong usage, told on standard error; 0 after `--help`, `--version`.
+        SystemExit: status 2 after an error message for wrong usage; 0 after `--help`, `--version`.
     """
     parser = _Parser(prog=PROGRAM, add_help=False, allow_abbrev=False)
     parser.add_argument("-h", "--help", action="help")
@@ -59,28 +63,49 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> 
             nargs=None if flag.const is None else "?",
             const=flag.const,
         )
-    given = vars(parser.parse_args(arguments))
-    values: dict[str, object] = {}
-    origins: dict[str, str] = {}
+    arguments_of = vars(parser.parse_args(arguments))
+    values: dict[str, Any] = {}
+    origins = {flag.attribute: flag.name for flag in FLAGS}
     for flag in FLAGS:
-        origin, texts = flag.name, cast("list[str] | None", given[flag.attribute])
+        texts = arguments_of[flag.attribute]
         if texts is None:
-            origin, texts = (
-                f"environment variable {flag.variable}",
-                _from_environment(flag, environ),
-            )
-        if not texts:
-            continue
+            texts = _from_environment(flag, environ)
+            if not texts:
+                continue
+            origins[flag.attribute] = f"environment variable {flag.variable}"
         try:
             values[flag.attribute] = flag.value(texts)
         except ValueError as error:
-            parser.error(f"{origin}: {error}, not {', '.join(texts)!r}")
-        origins[flag.attribute] = origin
-    options = Options(**cast("dict[str, Any]", values))
-    problem = conflict(options, origins)
-    if problem is not None:
-        parser.error(problem)
+            parser.error(f"{origins[flag.attribute]}: {error}, not {', '.join(texts)!r}")
+    options = Options(**values)
+    conflict = _conflict(options, origins)
+    if conflict is not None:
+        parser.error(conflict)
     return options
+
+
+def _conflict(options: Options, origins: Mapping[str, str]) -> str | None:
+    """Return why flags exclude each other, or None when they do not.
+
+    Args:
+        options: all of them.
+        origins: the flag of each attribute, or the environment variable that it comes from.
+    """
+    for one, other in (*combinations(_COMMANDS, 2), ("config_check", "demo")):
+        if getattr(options, one) and getattr(options, other):
+            return f"{origins[one]} and {origins[other]} cannot be given together"
+    if options.output_file is not None and not options.once:
+        return f"{origins['output_file']} is for --once, which is not given"
+    if options.once and options.output_file is None and options.audit_log_file == Path("-"):
+        return f"{origins['audit_log_file']} and {origins['once']} both write to standard output"
+    if options.shard >= options.total_shards:
+        return (
+            f"{origins['shard']} ({options.shard}) must be lower than "
+            f"{origins['total_shards']} ({options.total_shards})"
+        )
+    if options.demo and options.total_shards > 1:
+        return f"{origins['demo']} and {origins['total_shards']} cannot be given together"
+    return None
 
 
 def _from_environment(flag: Flag, environ: Mapping[str, str]) -> list[str]:
@@ -90,7 +115,7 @@ def _from_environment(flag: Flag, environ: Mapping[str, str]) -> list[str]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, with the rows' own help and short usage errors."""
+    """argparse with the help of the rows and short usage errors."""
 
     def format_help(self) -> str:
         return _help_text()

@@ -7,16 +7,15 @@ import errno
 import re
 import socket
 import sys
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from collections.abc import Iterable
+from ipaddress import IPv6Address
+from typing import NamedTuple, Self
 
 # Prometheus connects once per scrape at worst; 5, the default of `http.server`, stalls ten of them
 # for a second (SYN retry).
 BACKLOG = 256
 
-_ADDRESS = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<host>[^\[\]:]*)):(?P<port>[0-9]{1,5})")
+_HOST = re.compile(r"[A-Za-z0-9_.-]*")
 _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
 
 
@@ -25,10 +24,24 @@ class WebServerError(Exception):
 
 
 class Address(NamedTuple):
-    """An address that the server listens on; `host` is `::` or `0.0.0.0` for all interfaces."""
+    """Where to listen: an empty host is every interface, port 0 any free port."""
 
     host: str
     port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse `:port`, `host:port` or `[IPv6]:port`.
+
+        Raises:
+            ValueError: the text has another form; the message says which is needed.
+        """
+        host, colon, port = text.rpartition(":")
+        if not (colon and _is_host(host) and re.fullmatch(r"[0-9]{1,5}", port)):
+            raise ValueError("must be an address such as :10365, 127.0.0.1:10365 or [::1]:10365")
+        if int(port) > 65535:
+            raise ValueError("must have a port from 0 to 65535")
+        return cls(host.strip("[]"), int(port))
 
     @property
     def url_host(self) -> str:
@@ -39,27 +52,24 @@ class Address(NamedTuple):
         return f"{self.url_host}:{self.port}"
 
 
+def _is_host(text: str) -> bool:
+    """Return whether this is a name, an IPv4 address, nothing, or an IPv6 address in brackets."""
+    if not (text.startswith("[") and text.endswith("]")):
+        return _HOST.fullmatch(text) is not None
+    try:
+        IPv6Address(text[1:-1])
+    except ValueError:
+        return False
+    return True
+
+
 def address_of(listener: socket.socket) -> Address:
     """Return where a listener really listens (port 0 has become a port by then)."""
     host, port = listener.getsockname()[:2]
     return Address(host, port)
 
 
-def parse_listen_address(text: str) -> Address:
-    """Read `:port`, `host:port` or `[IPv6]:port`; an empty host means all interfaces.
-
-    Raises:
-        WebServerError: the text has another form, or the port is above 65535.
-    """
-    found = _ADDRESS.fullmatch(text.strip())
-    if found is None or int(found["port"]) > 65535:
-        raise WebServerError(
-            f"cannot listen on {text!r}: not of the form host:port, [IPv6]:port or :port"
-        )
-    return Address(found["v6"] or found["host"] or "", int(found["port"]))
-
-
-def bind_listeners(addresses: Iterable[str]) -> tuple[socket.socket, ...]:
+def bind_listeners(addresses: Iterable[Address]) -> tuple[socket.socket, ...]:
     """Bind and listen on every address, or on none.
 
     Args:
@@ -67,12 +77,11 @@ def bind_listeners(addresses: Iterable[str]) -> tuple[socket.socket, ...]:
             IPv4, by IPv4 alone where there is no IPv6.
 
     Raises:
-        WebServerError: an address cannot be read, resolved or bound; the message names it.
+        WebServerError: an address cannot be resolved or bound; the message names it.
     """
     with contextlib.ExitStack() as undo:
         listeners = []
-        for text in addresses:
-            address = parse_listen_address(text)
+        for address in addresses:
             try:
                 listener = _listen(address)
             except (
@@ -81,7 +90,7 @@ def bind_listeners(addresses: Iterable[str]) -> tuple[socket.socket, ...]:
             ) as error:  # the latter from names that cannot be looked up
                 cause = getattr(error, "strerror", None) or error
                 raise WebServerError(
-                    f"cannot listen on {text}: {cause}; without it the exporter does not start"
+                    f"cannot listen on {address}: {cause}; without it the exporter does not start"
                 ) from error
             listeners.append(undo.enter_context(listener))
         undo.pop_all()

@@ -29,7 +29,7 @@ from exporter.metrics.exposition import Publisher
 from exporter.service.service import Service
 from exporter.service.web_view import ServiceBackend
 from exporter.web.app import WebApp
-from exporter.web.server import WebServer, bind_listeners
+from exporter.web.server import Address, WebServer, bind_listeners
 from support.expositions import LibraryFamilies
 from support.processes import free_port
 from support.sample_history import History
@@ -73,7 +73,7 @@ def _serve(address: str, history: History) -> None:
     service = Service(parse_config(_CONFIG, directory=Path.cwd()))
     service.publisher.publish(history.snapshot())
     app = WebApp(ServiceBackend(service))
-    WebServer(app, bind_listeners([address])).start()
+    WebServer(app, bind_listeners([Address.parse(address)])).start()
 
 
 def _serve_stock(address: str, history: History) -> None:

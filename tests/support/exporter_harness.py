@@ -14,7 +14,7 @@ from exporter.service.service import Service
 from exporter.service.web_view import ServiceBackend
 from exporter.simulator import Simulator
 from exporter.web.app import WebApp
-from exporter.web.server import WebServer, bind_listeners
+from exporter.web.server import Address, WebServer, bind_listeners
 from support.waiting import wait_until
 
 Labels = dict[str, str]
@@ -100,7 +100,7 @@ def running_exporter(
     config = parse_config(f"{top}\nservers:{servers}", directory=Path.cwd())
     service = service_of(config)
     app = WebApp(ServiceBackend(service))
-    web = WebServer(app, bind_listeners(["127.0.0.1:0"]))
+    web = WebServer(app, bind_listeners([Address("127.0.0.1", 0)]))
     web.start()
     service.start()
     try:

@@ -15,7 +15,7 @@ from exporter.polling.snapshot import ServerStatus, Snapshot
 from exporter.service.web_view import Overview
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
 from exporter.web.app import WebApp, WebBackend
-from exporter.web.server import WebServer, bind_listeners
+from exporter.web.server import Address, WebServer, bind_listeners
 from exporter.web.status import StatusPage
 from support.ledger_harness import LedgerHarness
 from support.sample_sessions import NOON, finished, running
@@ -158,7 +158,7 @@ def trouble_page() -> StatusPage:
 def serve_page(backend: WebBackend) -> Iterator[str]:
     """Serve a backend; yield the URL of its status page."""
     app = WebApp(backend)
-    web = WebServer(app, bind_listeners(["127.0.0.1:0"]))
+    web = WebServer(app, bind_listeners([Address("127.0.0.1", 0)]))
     web.start()
     try:
         yield f"http://{web.addresses[0]}/"

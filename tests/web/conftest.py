@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.web.app import WebApp
-from exporter.web.server import WebServer, bind_listeners
+from exporter.web.server import Address, WebServer, bind_listeners
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, MutableMapping
@@ -30,7 +30,7 @@ def serve() -> Iterator[Callable[..., WebServer]]:
         def start(
             backend: WebBackend,
             *,
-            listen: str = "127.0.0.1:0",
+            listen: Address = Address("127.0.0.1", 0),  # noqa: B008 - it is immutable
             options: dict[str, Any] | None = None,
             **app: Any,
         ) -> WebServer:

@@ -30,7 +30,13 @@ from web.support import (
 from exporter.web.app import Handler, WebApp
 from exporter.web.connections import ConnectionManager
 from exporter.web.reply import WRITE_BYTES, text_response
-from exporter.web.server import IDLE_TIMEOUT_SECONDS, WebServer, WebServerError, bind_listeners
+from exporter.web.server import (
+    IDLE_TIMEOUT_SECONDS,
+    Address,
+    WebServer,
+    WebServerError,
+    bind_listeners,
+)
 from exporter.web.tls import ServerContext
 
 if TYPE_CHECKING:
@@ -61,7 +67,7 @@ def test_the_addresses_are_those_really_in_use(serve: Serve) -> None:
 
 def test_every_listener_is_served() -> None:
     app = WebApp(FakeBackend())
-    listeners = bind_listeners(["127.0.0.1:0", "127.0.0.1:0"])
+    listeners = bind_listeners([Address("127.0.0.1", 0), Address("127.0.0.1", 0)])
     with running(WebServer(app, listeners)) as server:
         for address in server.addresses:
             with closing(http.client.HTTPConnection(*address)) as connection:
@@ -192,7 +198,7 @@ def test_an_error_outside_the_routes_is_a_plain_500_and_a_log_event(
 
     app = WebApp(FakeBackend())
     app.application.middlewares.insert(0, fails)
-    with running(WebServer(app, bind_listeners(["127.0.0.1:0"]))) as server:
+    with running(WebServer(app, bind_listeners([Address("127.0.0.1", 0)]))) as server:
         answer = request(server, "/")
     assert (answer.status, answer.text) == (500, "500 Internal Server Error\n")
     assert answer.headers["Server"] == "vb365-restore-exporter"
@@ -346,7 +352,7 @@ def test_closing_frees_the_port(serve: Serve) -> None:
     with closing(http.client.HTTPConnection(*loopback(server))) as connection:
         ask(connection, "/metrics")
         server.close(1.0)  # ends the idle connection, which leaves it in TIME_WAIT on this side
-    bind_listeners([str(server.addresses[0])])[0].close()
+    bind_listeners([server.addresses[0]])[0].close()
 
 
 def test_closing_twice_or_before_the_start_is_harmless(serve: Serve) -> None:
@@ -354,7 +360,7 @@ def test_closing_twice_or_before_the_start_is_harmless(serve: Serve) -> None:
     server.close(1.0)
     server.close(1.0)
     app = WebApp(FakeBackend())
-    (listener,) = bind_listeners(["127.0.0.1:0"])
+    (listener,) = bind_listeners([Address("127.0.0.1", 0)])
     WebServer(app, [listener]).close(1.0)
     assert listener.fileno() == -1
 
@@ -367,7 +373,7 @@ def test_a_server_that_cannot_accept_any_more_ends_and_says_so(
 
     monkeypatch.setattr(ConnectionManager, "accept", fails)
     app = WebApp(FakeBackend())
-    with running(WebServer(app, bind_listeners(["127.0.0.1:0"]))) as server:
+    with running(WebServer(app, bind_listeners([Address("127.0.0.1", 0)]))) as server:
         server._thread.join(WAIT_SECONDS)
         assert not server._thread.is_alive()
     assert [event["event"] for event in logged] == ["web server stopped unexpectedly"]

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from exporter.flags.readers import (
-    ListenAddress,
-    boolean,
-    choice,
-    file,
-    limit,
-    listen_address,
-    url_path,
-    whole_number,
-)
 from exporter.logs import LogFormat, LogLevel
+from exporter.web.listeners import Address
 
 __all__ = ["ENVIRONMENT_PREFIX", "FLAGS", "Flag", "ListFormat", "Options"]
 
@@ -26,84 +18,127 @@ ENVIRONMENT_PREFIX = "VB365_EXPORTER_"
 
 ListFormat = Literal["table", "json"]
 
-_MOST_SHARDS = 1000
+_MAX_SHARDS = 1000
+_PATH = re.compile(r"(/[A-Za-z0-9_.~-]+)+|/")
+_TAKEN_PATHS = frozenset({"/config", "/-/healthy", "/-/ready", "/-/reload"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Flag:
     """What the parser, `--help` and the documentation know of a flag.
 
-    `read` turns text into the value and raises ValueError with what it must be. `const` is the text
-    that the flag means when it is given without a value, if it may be. Without a default it is None
-    until it is given.
+    Args:
+        name: the flag, such as `--log.level`.
+        help: what it does.
+        group: its heading in `--help`.
+        read: turns text into the value; raises ValueError with what the text must be.
+        default: its text when it is not given; without a default, its value is None.
+        metavar: what stands for its value in `--help`.
+        const: its text when it is given without a value; without a const, a value is required.
+        repeatable: whether its value is a tuple of all that are given.
     """
 
     name: str
-    group: str
     help: str
-    read: Callable[[str], object]
-    default: str | None
-    metavar: str
-    const: str | None
-    repeatable: bool
-
-    @property
-    def variable(self) -> str:
-        """The environment variable of the flag."""
-        return ENVIRONMENT_PREFIX + re.sub(r"[.-]", "_", self.name.removeprefix("--")).upper()
+    group: str = field(kw_only=True)
+    read: Callable[[str], object] = field(kw_only=True)
+    default: str | None = field(default=None, kw_only=True)
+    metavar: str = field(default="", kw_only=True)
+    const: str | None = field(default=None, kw_only=True)
+    repeatable: bool = field(default=False, kw_only=True)
 
     @property
     def attribute(self) -> str:
         """The attribute of `Options`."""
         return re.sub(r"[.-]", "_", self.name.removeprefix("--"))
 
+    @property
+    def variable(self) -> str:
+        """The environment variable of the flag."""
+        return ENVIRONMENT_PREFIX + self.attribute.upper()
+
     def value(self, texts: Sequence[str]) -> object:
-        """The flag's value of what was given, the last one if it is not repeatable.
+        """Return the value of what was given: the last one unless the flag is repeatable.
 
         Raises:
-            ValueError: the text is not one that the flag takes.
+            ValueError: the flag does not accept the text.
         """
         if self.repeatable:
             return tuple(self.read(text) for text in texts)
         return self.read(texts[-1])
 
 
-def _flag(
-    name: str,
-    text: str,
-    *,
-    group: str,
-    read: Callable[[str], object],
-    default: str | None = None,
-    metavar: str = "",
-    const: str | None = None,
-    repeatable: bool = False,
-) -> Any:
-    """A field of Options for the flag of that name."""
-    flag = Flag(
-        name=name,
-        group=group,
-        help=text,
-        read=read,
-        default=default,
-        metavar=metavar,
-        const=const,
-        repeatable=repeatable,
-    )
-    value = None if default is None else flag.value([default])
+def boolean(text: str) -> bool:
+    """Read the value of a switch, as Kubernetes and Go write it."""
+    words = {"true": True, "1": True, "false": False, "0": False}
+    if text.lower() not in words:
+        raise ValueError("must be true, false, 1 or 0")
+    return words[text.lower()]
+
+
+def choice(words: object) -> Callable[[str], str]:
+    """Return the reader of the words of a Literal type, in upper or lower case."""
+    options = get_args(words)
+
+    def read(text: str) -> str:
+        if text.lower() not in options:
+            raise ValueError(f"must be one of {', '.join(options)}")
+        return text.lower()
+
+    return read
+
+
+def limit(text: str) -> int:
+    """Read a limit, as node_exporter has it: 0 stands for none."""
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise ValueError("must be a whole number, 0 for no limit")
+    return int(text) or sys.maxsize
+
+
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """Return the reader of a whole number within bounds."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return int(text)
+
+    return read
+
+
+def file(text: str) -> Path:
+    """Read the name of a file, which need not exist."""
+    if not text or not text.isprintable():
+        raise ValueError("must be the name of a file")
+    return Path(text)
+
+
+def url_path(text: str) -> str:
+    """Read a path that the exporter can serve metrics on."""
+    if not _PATH.fullmatch(text):
+        raise ValueError("must be a path such as /metrics")
+    if text in _TAKEN_PATHS:
+        raise ValueError("must not be a path that the exporter uses otherwise")
+    return text
+
+
+def _row(name: str, text: str, **settings: Any) -> Any:
+    """Declare the field of a flag."""
+    flag = Flag(name, text, **settings)
+    value = None if flag.default is None else flag.value([flag.default])
     return field(default=value, metadata={"flag": flag})
 
 
 def _switch(name: str, text: str, *, group: str) -> Any:
-    """A flag that is off; `--x` and `--x=true` switch it on."""
-    return _flag(name, text, group=group, read=boolean, default="false", const="true")
+    """Declare a flag that is off; `--x` and `--x=true` switch it on."""
+    return _row(name, text, group=group, read=boolean, default="false", const="true")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the command line and the environment say. A flag is added by one row here."""
+    """The flags as the command line and the environment give them; one row adds a flag."""
 
-    config_file: Path = _flag(  # noqa: RUF009 - it makes a field()
+    config_file: Path = _row(
         "--config.file",
         "Configuration.",
         group="Configuration",
@@ -127,7 +162,7 @@ class Options:
         "answered fully, else 1.",
         group="Running once",
     )
-    output_file: Path | None = _flag(  # noqa: RUF009 - it makes a field()
+    output_file: Path | None = _row(
         "--output.file",
         "With --once: write there instead, replacing the file as a whole, as node_exporter's "
         "textfile collector wants it.",
@@ -135,7 +170,7 @@ class Options:
         read=file,
         metavar="FILE",
     )
-    list_sessions: ListFormat | None = _flag(  # noqa: RUF009 - it makes a field()
+    list_sessions: ListFormat | None = _row(
         "--list-sessions",
         "Print the restore sessions of each server, running ones first, then the newest, as a "
         "table or as JSON for scripts, and exit.",
@@ -144,16 +179,16 @@ class Options:
         metavar="json",
         const="table",
     )
-    web_listen_address: tuple[ListenAddress, ...] = _flag(
+    web_listen_address: tuple[Address, ...] = _row(
         "--web.listen-address",
         "Address to serve on.",
         group="Web",
-        read=listen_address,
+        read=Address.parse,
         default=":10365",
         metavar="[HOST]:PORT",
         repeatable=True,
     )
-    web_telemetry_path: str = _flag(
+    web_telemetry_path: str = _row(
         "--web.telemetry-path",
         "Path of the metrics.",
         group="Web",
@@ -161,7 +196,7 @@ class Options:
         default="/metrics",
         metavar="PATH",
     )
-    web_config_file: Path | None = _flag(  # noqa: RUF009 - it makes a field()
+    web_config_file: Path | None = _row(
         "--web.config.file",
         "Web configuration as in exporter-toolkit: TLS, client certificates, basic authentication.",
         group="Web",
@@ -176,7 +211,7 @@ class Options:
     web_enable_lifecycle: bool = _switch(
         "--web.enable-lifecycle", "Allow POST /-/reload.", group="Web"
     )
-    web_max_requests: int = _flag(
+    web_max_requests: int = _row(
         "--web.max-requests",
         "Scrapes in flight; more get 503 with Retry-After. 0 lifts the limit.",
         group="Web",
@@ -184,24 +219,24 @@ class Options:
         default="40",
         metavar="NUMBER",
     )
-    shard: int = _flag(
+    shard: int = _row(
         "--shard",
         "Which of the shards this instance is, counted from 0. It polls only the servers whose "
         "names hash to it.",
         group="Several instances",
-        read=whole_number(0, _MOST_SHARDS - 1),
+        read=whole_number(0, _MAX_SHARDS - 1),
         default="0",
         metavar="NUMBER",
     )
-    total_shards: int = _flag(
+    total_shards: int = _row(
         "--total-shards",
         "How many instances share the servers.",
         group="Several instances",
-        read=whole_number(1, _MOST_SHARDS),
+        read=whole_number(1, _MAX_SHARDS),
         default="1",
         metavar="NUMBER",
     )
-    audit_log_file: Path | None = _flag(  # noqa: RUF009 - it makes a field()
+    audit_log_file: Path | None = _row(
         "--audit.log-file",
         "One JSON line per start and end of a restore session, with all that VB365 says of it, "
         "personal data too; - for standard output. Without effect with --list-sessions and "
@@ -210,7 +245,7 @@ class Options:
         read=file,
         metavar="FILE",
     )
-    log_level: LogLevel = _flag(  # noqa: RUF009 - it makes a field()
+    log_level: LogLevel = _row(
         "--log.level",
         "Least severe log events to write: debug, info, warn or error.",
         group="Log",
@@ -218,7 +253,7 @@ class Options:
         default="info",
         metavar="LEVEL",
     )
-    log_format: LogFormat = _flag(  # noqa: RUF009 - it makes a field()
+    log_format: LogFormat = _row(
         "--log.format",
         "Format of the log on standard error: logfmt or json.",
         group="Log",
@@ -229,4 +264,4 @@ class Options:
 
 
 FLAGS: tuple[Flag, ...] = tuple(row.metadata["flag"] for row in fields(Options))
-"""Every flag that has a value, in the order of `--help`; `--help` and `--version` have none."""
+"""Every flag but `--help` and `--version`, in the order of `--help`."""
