@@ -1,8 +1,8 @@
-"""Compressed pieces that join into one valid gzip member.
+"""Compressed segments that join into one valid gzip member.
 
-A piece is deflated by itself and ends on a byte boundary (a full flush, no final block), so that pieces can stand
-behind each other in any order. What joins them is the checksum of the whole, which follows from those of the pieces
-(RFC 1952; the arithmetic is that of zlib's `crc32_combine`, which Python does not offer).
+A segment is deflated by itself and ends on a byte boundary (a full flush, no final block), so segments can be
+concatenated in any order. The checksum of the whole follows from those of its segments: RFC 1952, with the arithmetic
+of zlib's `crc32_combine`, which Python does not offer.
 """
 
 from __future__ import annotations
@@ -17,132 +17,133 @@ __all__ = [
     "EMPTY",
     "GZIP_HEADER",
     "GZIP_TRAILER_BYTES",
-    "Part",
-    "Piece",
+    "Chunk",
+    "Segment",
+    "compress",
     "gzip_trailer",
-    "joined",
-    "joined_rows",
-    "piece",
+    "join",
+    "join_columns",
 ]
 
-# Deflate, no name, no time, no system.
+# Method deflate; no name, no time, unknown system.
 GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
 _FINAL_BLOCK = b"\x03\x00"
 GZIP_TRAILER_BYTES = len(_FINAL_BLOCK) + 8
 
-_POLYNOMIAL = 0xEDB88320  # of CRC-32, bit 31 is x^0
+_POLYNOMIAL = 0xEDB88320  # CRC-32, bit 31 is x^0
 _ONE = 1 << 31
-# Up to here it is cheaper to check the bytes again than to carry a checksum across them.
+# Up to this length, checksumming the bytes again is cheaper than combining checksums.
 _SHORT_BYTES = 4096
 
 
-class Part:
-    """Bytes, kept deflated; as they are only when they are short, and while clients want them like that.
+class Chunk:
+    """Deflated bytes; the plain ones are kept only if they are short or clients request them.
 
-    Prometheus asks for gzip, and text is eight times as long as it is deflated.
+    Prometheus requests gzip, and plain text is eight times as long.
     """
 
-    __slots__ = ("_raw", "_raw_length", "_wanted", "deflated")
+    __slots__ = ("_plain", "_plain_length", "_used", "deflated")
 
-    def __init__(self, deflated: bytes, raw_length: int, raw: bytes | None = None) -> None:
+    def __init__(self, deflated: bytes, plain_length: int, plain: bytes | None = None) -> None:
         self.deflated = deflated
-        self._raw_length = raw_length
-        self._raw = raw
-        self._wanted = False
+        self._plain_length = plain_length
+        self._plain = plain
+        self._used = False
 
     @property
-    def raw(self) -> bytes:
-        """The bytes as they are."""
-        raw = self._raw
-        if raw is None:
-            whole = self.deflated + _FINAL_BLOCK
-            self._raw = raw = zlib.decompress(whole, -zlib.MAX_WBITS, self._raw_length)
-        self._wanted = True
-        return raw
+    def plain(self) -> bytes:
+        """The bytes before compression."""
+        plain = self._plain
+        if plain is None:
+            stream = self.deflated + _FINAL_BLOCK
+            self._plain = plain = zlib.decompress(stream, -zlib.MAX_WBITS, self._plain_length)
+        self._used = True
+        return plain
 
-    def keep_while_wanted(self) -> None:
-        """Keep long bytes deflated only, unless they were wanted as they are since this was called before."""
-        if not self._wanted and self._raw_length > _SHORT_BYTES:
-            self._raw = None
-        self._wanted = False
+    def drop_unused_plain(self) -> None:
+        """Drop long plain bytes that were not read since the previous call."""
+        if not self._used and self._plain_length > _SHORT_BYTES:
+            self._plain = None
+        self._used = False
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """Bytes in one or more parts, and what it takes to join them with others."""
+class Segment:
+    """Bytes in any number of chunks, with what is needed to join them with others."""
 
-    parts: tuple[Part, ...]
-    raw_length: int
+    chunks: tuple[Chunk, ...]
+    plain_length: int
     deflated_length: int
     crc: int
     shift: int
-    """x^(8 * raw_length) modulo the polynomial: what carries a checksum across this piece."""
+    """x^(8 * plain_length) modulo the polynomial: the factor that moves a checksum across this segment."""
 
-    def in_one_part(self) -> Piece:
-        """The same, copied: a few long parts cost a scrape less than many short ones."""
-        if len(self.parts) <= 1:
+    def in_one_chunk(self) -> Segment:
+        """Return a copy in a single chunk: a scrape writes a few long chunks faster than many short ones."""
+        if len(self.chunks) <= 1:
             return self
-        deflated = b"".join([part.deflated for part in self.parts])
-        short = self.raw_length <= _SHORT_BYTES
-        raw = b"".join([part.raw for part in self.parts]) if short else None
-        return replace(self, parts=(Part(deflated, self.raw_length, raw),))
+        deflated = b"".join([chunk.deflated for chunk in self.chunks])
+        short = self.plain_length <= _SHORT_BYTES
+        plain = b"".join([chunk.plain for chunk in self.chunks]) if short else None
+        return replace(self, chunks=(Chunk(deflated, self.plain_length, plain),))
 
 
-def piece(raw: bytes, level: int) -> Piece:
-    """Compress bytes with zlib's `level` (1 fast to 9 small)."""
-    if not raw:
+def compress(plain: bytes, level: int) -> Segment:
+    """Deflate bytes with zlib's `level` (1 is fastest, 9 is smallest)."""
+    if not plain:
         return EMPTY
     deflater = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
-    deflated = deflater.compress(raw) + deflater.flush(zlib.Z_FULL_FLUSH)
-    return Piece(
-        parts=(Part(deflated, len(raw), raw if len(raw) <= _SHORT_BYTES else None),),
-        raw_length=len(raw),
+    deflated = deflater.compress(plain) + deflater.flush(zlib.Z_FULL_FLUSH)
+    return Segment(
+        chunks=(Chunk(deflated, len(plain), plain if len(plain) <= _SHORT_BYTES else None),),
+        plain_length=len(plain),
         deflated_length=len(deflated),
-        crc=zlib.crc32(raw),
-        shift=_shift_across(len(raw)),
+        crc=zlib.crc32(plain),
+        shift=_shift_across(len(plain)),
     )
 
 
-def joined(pieces: Iterable[Piece]) -> Piece:
-    """Pieces behind each other as one; copies none of their bytes."""
-    some = [one for one in pieces if one.parts]
-    if len(some) <= 1:
-        return some[0] if some else EMPTY
+def join(segments: Iterable[Segment]) -> Segment:
+    """Concatenate segments without copying their bytes."""
+    nonempty = [segment for segment in segments if segment.chunks]
+    if len(nonempty) <= 1:
+        return nonempty[0] if nonempty else EMPTY
     crc = 0
-    for one in some:
-        crc = _carried(crc, one)
-    length = sum(one.raw_length for one in some)
-    return Piece(
-        parts=tuple(chain.from_iterable([one.parts for one in some])),
-        raw_length=length,
-        deflated_length=sum(one.deflated_length for one in some),
+    for segment in nonempty:
+        crc = _extend_crc(crc, segment)
+    plain_length = sum(segment.plain_length for segment in nonempty)
+    return Segment(
+        chunks=tuple(chain.from_iterable([segment.chunks for segment in nonempty])),
+        plain_length=plain_length,
+        deflated_length=sum(segment.deflated_length for segment in nonempty),
         crc=crc,
-        shift=_shift_across(length),
+        shift=_shift_across(plain_length),
     )
 
 
-def joined_rows(rows: Iterable[Sequence[Piece]]) -> tuple[Piece, ...]:
-    """Rows of equally many pieces as one row: what stands at the same place is joined."""
-    return tuple(joined(column) for column in zip(*rows, strict=True))
+def join_columns(rows: Iterable[Sequence[Segment]]) -> tuple[Segment, ...]:
+    """Join rows of equal length column by column."""
+    return tuple(join(column) for column in zip(*rows, strict=True))
 
 
-def gzip_trailer(crc: int, length: int) -> bytes:
-    """What ends a gzip member of `length` bytes (before compression)."""
-    return _FINAL_BLOCK + crc.to_bytes(4, "little") + (length & 0xFFFFFFFF).to_bytes(4, "little")
+def gzip_trailer(crc: int, plain_length: int) -> bytes:
+    """Return the end of a gzip member: the final deflate block, the checksum and the length modulo 2^32."""
+    length = plain_length & 0xFFFFFFFF
+    return _FINAL_BLOCK + crc.to_bytes(4, "little") + length.to_bytes(4, "little")
 
 
-def _carried(crc: int, one: Piece) -> int:
-    """The checksum behind a piece, when `crc` is that of all before it."""
-    if one.raw_length > _SHORT_BYTES:
-        return _product(one.shift, crc) ^ one.crc
-    for part in one.parts:
-        crc = zlib.crc32(part.raw, crc)
+def _extend_crc(crc: int, segment: Segment) -> int:
+    """Return the checksum of the bytes checksummed so far, followed by this segment."""
+    if segment.plain_length > _SHORT_BYTES:
+        return _product(segment.shift, crc) ^ segment.crc
+    for chunk in segment.chunks:
+        crc = zlib.crc32(chunk.plain, crc)
     return crc
 
 
 def _product(a: int, b: int) -> int:
-    """Multiply modulo the polynomial, bits reversed as CRC-32 has them."""
+    """Multiply modulo the polynomial, in CRC-32's reversed bit order."""
     product = 0
     bit = _ONE
     while a:
@@ -155,23 +156,23 @@ def _product(a: int, b: int) -> int:
 
 
 def _shift_across(length: int) -> int:
-    """x^(8 * length) modulo the polynomial; a byte of the length at a time."""
+    """Return x^(8 * length) modulo the polynomial: the product of a cached power for each byte of the length."""
     shift = _ONE
-    for place, byte in enumerate(length.to_bytes(8, "little")):
+    for position, byte in enumerate(length.to_bytes(8, "little")):
         if byte:
-            power = _power_of_x_by_byte(place, byte)
+            power = _power_of_x(position, byte)
             shift = power if shift == _ONE else _product(power, shift)
     return shift
 
 
-@cache  # no more than 2048 of them
-def _power_of_x_by_byte(place: int, byte: int) -> int:
-    """x^(8 * byte * 256^place) modulo the polynomial."""
+@cache  # at most 2048 entries
+def _power_of_x(position: int, byte: int) -> int:
+    """Return x^(8 * byte * 256^position) modulo the polynomial."""
     if byte > 1:
-        return _product(_power_of_x_by_byte(place, 1), _power_of_x_by_byte(place, byte - 1))
-    if place == 0:
+        return _product(_power_of_x(position, 1), _power_of_x(position, byte - 1))
+    if position == 0:
         return _ONE >> 8
-    return _product(_power_of_x_by_byte(place - 1, 1), _power_of_x_by_byte(place - 1, 255))
+    return _product(_power_of_x(position - 1, 1), _power_of_x(position - 1, 255))
 
 
-EMPTY = Piece(parts=(), raw_length=0, deflated_length=0, crc=0, shift=_ONE)
+EMPTY = Segment(chunks=(), plain_length=0, deflated_length=0, crc=0, shift=_ONE)

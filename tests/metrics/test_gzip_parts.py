@@ -11,85 +11,132 @@ from exporter.metrics.gzip_parts import (
     EMPTY,
     GZIP_HEADER,
     GZIP_TRAILER_BYTES,
-    Piece,
+    Segment,
+    compress,
     gzip_trailer,
-    joined,
-    piece,
+    join,
+    join_columns,
 )
 
-# Short ones and long ones are checked in different ways.
+# Checksums of short and of long segments are combined in different ways.
 lengths = st.integers(0, 100) | st.integers(3000, 200_000)
 
 
-def parts(of_lengths: list[int]) -> list[bytes]:
+def texts(of_lengths: list[int]) -> list[bytes]:
     return [bytes([number + 1]) * length for number, length in enumerate(of_lengths)]
 
 
-def member(one: Piece) -> bytes:
-    trailer = gzip_trailer(one.crc, one.raw_length)
+def member(segment: Segment) -> bytes:
+    trailer = gzip_trailer(segment.crc, segment.plain_length)
     assert len(trailer) == GZIP_TRAILER_BYTES
-    return GZIP_HEADER + b"".join(part.deflated for part in one.parts) + trailer
+    return GZIP_HEADER + b"".join(chunk.deflated for chunk in segment.chunks) + trailer
 
 
-@given(st.lists(st.binary(max_size=2000)) | st.lists(lengths, max_size=6).map(parts), st.data())
-def test_pieces_join_into_one_gzip_member_with_the_bytes_of_all(
-    raws: list[bytes], data: st.DataObject
+@given(st.lists(st.binary(max_size=2000)) | st.lists(lengths, max_size=6).map(texts), st.data())
+def test_segments_join_into_one_gzip_member_with_the_bytes_of_all(
+    plains: list[bytes], data: st.DataObject
 ) -> None:
     level = data.draw(st.sampled_from([1, 6]))
-    pieces = [piece(raw, level) for raw in raws]
-    first = data.draw(st.integers(0, len(pieces)))
-    raw = b"".join(raws)
+    segments = [compress(plain, level) for plain in plains]
+    first = data.draw(st.integers(0, len(segments)))
+    plain = b"".join(plains)
 
-    # In two steps, as a body is put together.
-    whole = joined((joined(pieces[:first]).in_one_part(), joined(pieces[first:])))
+    # In two steps, as a body is assembled.
+    whole = join((join(segments[:first]).in_one_chunk(), join(segments[first:])))
 
-    assert raw == b"".join(part.raw for part in whole.parts)
-    assert len(raw) == whole.raw_length
-    assert sum(len(part.deflated) for part in whole.parts) == whole.deflated_length
-    assert zlib.crc32(raw) == whole.crc
-    assert raw == gzip.decompress(member(whole))
-    # One member: a decompressor that stops at the first end has read it all.
+    assert b"".join(chunk.plain for chunk in whole.chunks) == plain
+    assert whole.plain_length == len(plain)
+    assert whole.deflated_length == sum(len(chunk.deflated) for chunk in whole.chunks)
+    assert whole.crc == zlib.crc32(plain)
+    assert gzip.decompress(member(whole)) == plain
+    # One member: a decompressor that stops at its end has read everything.
     inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    assert raw == inflater.decompress(member(whole))
+    assert inflater.decompress(member(whole)) == plain
     assert inflater.unused_data == b""
 
 
+def test_the_checksum_is_right_across_more_than_16_megabytes() -> None:
+    plain = bytes(2**24 + 300)
+
+    whole = join((compress(b"first", 1), compress(plain, 1), compress(plain, 1)))
+
+    assert whole.crc == zlib.crc32(plain, zlib.crc32(plain, zlib.crc32(b"first")))
+
+
+def test_the_trailer_ends_with_the_checksum_and_the_length_modulo_2_to_the_32() -> None:
+    trailer = gzip_trailer(0x01020304, 2**32 + 5)
+
+    assert trailer[-8:] == b"\x04\x03\x02\x01\x05\x00\x00\x00"
+    assert len(trailer) == GZIP_TRAILER_BYTES
+
+
 def test_joining_copies_no_bytes() -> None:
-    one, other = piece(b"a" * 10_000, 6), piece(b"b" * 10_000, 6)
+    first, second = compress(b"a" * 10_000, 6), compress(b"b" * 10_000, 6)
 
-    assert (*one.parts, *other.parts) == joined((one, other)).parts
-
-
-def test_long_text_is_inflated_once_a_client_wants_it_plain() -> None:
-    (part,) = joined((piece(b"a" * 10_000, 6), piece(b"b" * 10_000, 6))).in_one_part().parts
-
-    assert part._raw is None
-    assert part.raw == b"a" * 10_000 + b"b" * 10_000
-    assert part.raw is part.raw
+    assert join((first, second)).chunks == (*first.chunks, *second.chunks)
 
 
-def test_long_text_stays_plain_while_clients_want_it_so() -> None:
-    part, short = (*piece(b"a" * 10_000, 6).parts, *piece(b"short", 6).parts)
-    plain = part.raw
+def test_segments_become_one_chunk() -> None:
+    long, short = b"a" * 10_000 + b"b" * 10_000, b"ab"
 
-    part.keep_while_wanted()
-    assert plain is part.raw
-    part.keep_while_wanted()
-    part.keep_while_wanted()
-    short.keep_while_wanted()
+    for plain in (long, short):
+        half = len(plain) // 2
+        whole = join((compress(plain[:half], 6), compress(plain[half:], 6)))
+        (chunk,) = whole.in_one_chunk().chunks
+        assert len(whole.chunks) == 2
+        assert chunk.plain == plain
+        assert len(chunk.deflated) == whole.deflated_length
 
-    assert part._raw is None
-    assert short._raw == b"short"
-    assert plain == part.raw
+
+def test_one_chunk_stays_itself() -> None:
+    segment = compress(b"a", 6)
+
+    assert segment.in_one_chunk() is segment
+
+
+def test_rows_are_joined_column_by_column() -> None:
+    rows = [[compress(b"a", 6), compress(b"b", 6)], [compress(b"c", 6), EMPTY]]
+
+    columns = join_columns(rows)
+
+    assert [gzip.decompress(member(column)) for column in columns] == [b"ac", b"b"]
+
+
+def test_rows_of_unequal_length_are_refused() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        join_columns([[EMPTY, EMPTY], [EMPTY]])
+
+
+@pytest.mark.parametrize(("length", "kept"), [(4096, True), (4097, False)])
+def test_only_long_plain_text_is_dropped_when_unused(length: int, *, kept: bool) -> None:
+    (chunk,) = compress(b"a" * length, 6).chunks
+    plain = chunk.plain
+
+    chunk.drop_unused_plain()
+    chunk.drop_unused_plain()
+
+    assert (chunk.plain is plain) is kept
+    assert chunk.plain == plain
+
+
+def test_long_plain_text_is_inflated_once_and_kept_while_it_is_used() -> None:
+    (chunk,) = compress(b"a" * 10_000, 6).chunks
+    plain = chunk.plain
+    assert plain == b"a" * 10_000
+
+    for _ in range(3):
+        chunk.drop_unused_plain()
+        assert chunk.plain is plain
 
 
 def test_nothing_takes_no_bytes() -> None:
-    assert EMPTY is piece(b"", 6)
-    assert EMPTY is joined((EMPTY, EMPTY))
+    assert compress(b"", 6) is EMPTY
+    assert join((EMPTY, EMPTY)) is EMPTY
+    assert join((EMPTY, compress(b"a", 6))).plain_length == 1
 
 
 def test_a_wrong_checksum_is_noticed_by_decompressors() -> None:
-    one = piece(b"abc", 6)
+    segment = compress(b"abc", 6)
 
     with pytest.raises(gzip.BadGzipFile):
-        gzip.decompress(GZIP_HEADER + one.parts[0].deflated + gzip_trailer(one.crc ^ 1, 3))
+        gzip.decompress(GZIP_HEADER + segment.chunks[0].deflated + gzip_trailer(segment.crc ^ 1, 3))

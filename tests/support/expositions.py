@@ -1,4 +1,4 @@
-"""Expositions of made-up snapshots, and the client library's rendering of the same families to compare with."""
+"""Expositions of sample snapshots, and the client library's rendering of the same families for comparison."""
 
 from __future__ import annotations
 
@@ -41,10 +41,11 @@ def publisher(
     info_labels: Sequence[str] = (),
     extras: Collection[Extra] = (),
     own: CollectorRegistry | None = None,
+    monotonic: Callable[[], float] = lambda: 0.0,
 ) -> Publisher:
-    """A publisher of these snapshots whose clock stands still."""
+    """Return a publisher that has published these snapshots; its clock stands still by default."""
     made = Publisher(
-        own or CollectorRegistry(), info_labels=info_labels, extras=extras, monotonic=lambda: 0.0
+        own or CollectorRegistry(), info_labels=info_labels, extras=extras, monotonic=monotonic
     )
     for snapshot in snapshots:
         made.publish(snapshot)
@@ -52,18 +53,18 @@ def publisher(
 
 
 def body(made: Publisher, form: Format = Format.TEXT) -> bytes:
-    """What a scrape gets; asked for plain and compressed, which have to agree."""
+    """Return the body of a scrape, after checking that its plain and compressed forms agree."""
     exposition = made.exposition(form)
-    raw = b"".join(exposition.chunks(gzip=False))
+    plain = b"".join(exposition.chunks(gzip=False))
     compressed = b"".join(exposition.chunks(gzip=True))
-    assert len(raw) == exposition.content_length(gzip=False)
-    assert len(compressed) == exposition.content_length(gzip=True)
-    assert raw == gzip.decompress(compressed)
-    return raw
+    assert exposition.content_length(gzip=False) == len(plain)
+    assert exposition.content_length(gzip=True) == len(compressed)
+    assert gzip.decompress(compressed) == plain
+    return plain
 
 
 class LibraryFamilies(Collector):
-    """All families as objects of the client library, made straight from the catalogue's rows."""
+    """All families as objects of the client library, built directly from the catalogue."""
 
     def __init__(
         self,
@@ -164,7 +165,7 @@ def library_body(
     info_labels: Sequence[str] = (),
     extras: Collection[Extra] = (),
 ) -> bytes:
-    """The same families, rendered by the client library."""
+    """Return the same families as rendered by the client library."""
     registry = CollectorRegistry()
     registry.register(LibraryFamilies(tuple(snapshots), info_labels, extras))
     generate = generate_text if form is Format.TEXT else generate_openmetrics
