@@ -16,6 +16,7 @@ __all__ = [
     "human_duration",
     "label_value",
     "one_line",
+    "replace_surrogates",
 ]
 
 MAX_LABEL_CHARACTERS = 512
@@ -24,8 +25,15 @@ _MAX_LINE_CHARACTERS = 200
 # Lone surrogates cannot be encoded; control characters (C0 but for newline, DEL, C1) break terminals and logs.
 _UNFIT = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _COLUMN_GAP = "  "
+
+
+def replace_surrogates(text: str) -> str:
+    """Replace lone surrogates, which no encoding can represent, by U+FFFD."""
+    return _SURROGATE.sub("\ufffd", text)
 
 
 def label_value(text: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from exporter import __version__
-from exporter.audit.record import Event, line
+from exporter.audit.record import Event, format_line
 from exporter.config import ConfigError, parse_config
 from exporter.config.loader import keys_below
 from exporter.config.model import Config
@@ -161,7 +161,7 @@ def test_the_line_of_the_audit_log_that_is_shown_is_what_the_exporter_writes() -
     session = session._replace(statistics=Statistics(**fields["statistics"]))
     written_at = datetime.fromisoformat(fields["time"]).timestamp()
 
-    assert f"{text}\n".encode() == line(Event.ENDED, fields["server"], session, written_at)
+    assert format_line(Event.ENDED, fields["server"], session, written_at) == f"{text}\n".encode()
 
 
 def test_metric_names_follow_the_conventions() -> None:

@@ -1,7 +1,7 @@
 """The audit log: who restored what, when, from where and why, as JSON lines in a file or on standard output."""
 
-from __future__ import annotations
-
+from exporter.audit.file import AuditFile
 from exporter.audit.log import AuditLog
+from exporter.audit.stream import StandardOutput
 
-__all__ = ["AuditLog"]
+__all__ = ["AuditFile", "AuditLog", "StandardOutput"]

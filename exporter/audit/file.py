@@ -1,284 +1,285 @@
-"""The audit log's file: whole lines are appended, torn ones cut off, and it is rotated, by the exporter or by others."""
+"""The audit log's file: appends complete lines, repairs a partial last one, and is reopened after rotation."""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import structlog
 
-from exporter.audit.disk import PRIVATE_MODE, Disk
-from exporter.audit.record import BEGINNING, Told, events_in
-from exporter.audit.rotated import new_name, read_lines, rotated_files, told_in, too_old
-from exporter.system.files import OutputError
+from exporter.audit.record import LINE_PREFIX, LoggedEvent, parse_lines
+from exporter.system.files import OutputError, lock_file, set_permissions, sync_directory
 
-__all__ = ["AuditFile", "Limits"]
+__all__ = ["AuditFile", "SystemCalls"]
 
 log = structlog.get_logger()
 
-# A group may be let in, to ship the log; everybody else may not, and nobody else may write.
-_PERMITTED_MODE = 0o640
+_PRIVATE_MODE = 0o600
+_GROUP_READ = 0o040  # lets a log shipper read the file
+_BINARY = getattr(os, "O_BINARY", 0)
+# O_NONBLOCK: opening a named pipe without a reader must not block.
+_APPEND_FLAGS = os.O_RDWR | os.O_APPEND | getattr(os, "O_NONBLOCK", 0) | _BINARY
+# Errors at startup that may pass; all others are mistakes in the configuration.
+_TRANSIENT_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+# logrotate appends `.1`, `.2`, ... or with dateext a date such as `-20261125`.
+_ROTATED_SUFFIX = re.compile(r"[.-][0-9][0-9.-]*", re.ASCII)
 _CHUNK_BYTES = 2**16
-# At start, these are trouble that may pass; anything else is a mistake in the configuration.
-_PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+# Longer lines are foreign and must not fill the memory.
+_MAX_LINE_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """When the file is rotated, and which rotated files are kept."""
+class SystemCalls:
+    """The system calls on the file; tests replace them to make the disk fail."""
 
-    most_bytes: int = 64 * 2**20
-    """The file is rotated before it grows beyond this."""
-    kept_files: int = 10
-    """So many rotated files are kept in any case."""
-    kept_seconds: Callable[[], float] = lambda: 400 * 86400.0
-    """All that were written to within this time are kept as well: what a session told in it may come again."""
+    open: Callable[[Path, int, int], int] = os.open
+    read: Callable[[int, int], bytes] = os.read
+    write: Callable[[int, memoryview], int] = os.write
+    truncate: Callable[[int, int], None] = os.ftruncate
+    sync: Callable[[int], None] = os.fsync
 
 
 class AuditFile:
-    """Appends to a file of which it alone knows how much is whole. For one thread at a time.
+    """Appends lines to a file and reads its events back. Not thread-safe.
+
+    Before each append the file is reopened if it was moved or deleted, as log rotation does.
 
     Args:
-        path: the file. Where links lead to it, it is where they lead now.
-        timestamp: the wall clock, Unix seconds.
-        dropped: called with what a rotated file tells before that file is deleted.
-        limits: when to rotate, what to keep.
-        disk: the system's calls.
+        path: the file. Symbolic links are resolved once.
+        calls: the system calls.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        timestamp: Callable[[], float],
-        dropped: Callable[[Iterator[Told]], None],
-        limits: Limits | None = None,
-        disk: Disk | None = None,
-    ) -> None:
+    def __init__(self, path: Path, *, calls: SystemCalls | None = None) -> None:
         self.name = str(path)
         self._given = path
         self._path = Path(os.path.realpath(path))
-        self._timestamp = timestamp
-        self._dropped = dropped
-        self._limits = limits or Limits()
-        self._disk = disk or Disk()
+        self._calls = calls or SystemCalls()
         self._descriptor: int | None = None
-        self._whole_bytes = 0  # beyond it there can be only what a write left that failed
-        self._torn = False
-        self._rotate_at_bytes = self._limits.most_bytes
-        self._mode = PRIVATE_MODE
-        self._group: int | None = None
+        self._complete_bytes = 0  # what follows was left by a failed write or written by others
+        self._partial = False
+        self._permissions: tuple[int, int] | None = None
 
     def open(self) -> None:
-        """Open it, or try whether it can be, at start. Trouble of the disk that may pass is none yet.
+        """Open the file at startup. Transient disk errors (ENOSPC, EDQUOT, EIO) are retried on the first write.
 
         Raises:
-            OutputError: it cannot be used.
+            OutputError: the file cannot be used.
         """
         try:
             self._open()
         except OSError as error:
-            if error.errno not in _PASSING:
-                raise OutputError(self._told(error.strerror or str(error))) from None
+            if error.errno not in _TRANSIENT_ERRNOS:
+                raise OutputError(self._describe(error.strerror or str(error))) from None
 
-    def told(self) -> Iterator[Told]:
-        """All events that stand in the file and in those it was before.
+    def read_events(self) -> Iterator[LoggedEvent]:
+        """Iterate over the events in the file and in its uncompressed predecessors; an event may be repeated.
 
         Raises:
-            OSError, OutputError: it cannot be read.
+            OSError, OutputError: the file cannot be read.
         """
-        descriptor = self._opened()
-        for one in rotated_files(self._path):
-            yield from told_in(one)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        foreign = 0
-        with open(descriptor, "rb", closefd=False) as lines:
-            for told in events_in(read_lines(lines)):
-                if told is None:
-                    foreign += 1
-                else:
-                    yield told
-        if foreign:
-            log.warning(
-                "lines in the audit log that are none of its own", file=self.name, lines=foreign
-            )
+        read: list[tuple[int, int, Path]] | None = None
+        while (found := self._predecessors()) != read:  # again if they were rotated meanwhile
+            for _, _, path in found:
+                yield from self._read_predecessor(path)
+            yield from self._read_current()
+            read = found
 
     def append(self, lines: bytes, *, sync: bool) -> None:
-        """Append all of these lines or, when that fails, none of them.
+        """Append all of the lines or, on failure, none of them.
 
         Args:
-            lines: with their newlines.
+            lines: complete lines.
             sync: wait until they are on the disk.
 
         Raises:
-            OSError, OutputError: nothing of it counts as written.
+            OSError, OutputError: none of the lines counts as written.
         """
-        descriptor = self._opened()
+        descriptor = self._current()
         self._repair(descriptor)
-        if self._whole_bytes and self._whole_bytes + len(lines) > self._rotate_at_bytes:
-            self._rotate(descriptor)
-            descriptor = self._opened()
-        self._torn = True
+        self._partial = True
         rest = memoryview(lines)
         while rest:
-            rest = rest[self._disk.write(descriptor, rest) :]
+            rest = rest[self._calls.write(descriptor, rest) :]
         if sync:
-            self._disk.sync(descriptor)
-        self._whole_bytes += len(lines)
-        self._torn = False
+            self._calls.sync(descriptor)
+        self._complete_bytes += len(lines)
+        self._partial = False
 
     def close(self) -> None:
-        """Cut off what is torn, if that can be, and close."""
+        """Cut off what a failed write left, if possible, and close the file."""
         if self._descriptor is None:
             return
-        with suppress(OSError):  # whoever opens it next will
-            self._repair(self._descriptor)
-        self._close()
+        descriptor, self._descriptor = self._descriptor, None
+        with suppress(OSError):  # the next start repairs it
+            self._repair(descriptor)
+        os.close(descriptor)
 
-    def _opened(self) -> int:
-        """The descriptor of what is at the path now: it may have been moved by others, or be opened for the first time."""
-        if self._descriptor is not None and not self._disk.is_at(self._descriptor, self._path):
-            self.close()
+    def _current(self) -> int:
+        """Return the descriptor of the file at the path, reopened if that was moved or deleted."""
         if self._descriptor is None:
             return self._open()
-        return self._descriptor
+        status = os.fstat(self._descriptor)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(self._path.stat(), status):
+                return self._descriptor
+        self._permissions = (status.st_mode, status.st_gid)
+        self.close()
+        return self._open()
 
     def _open(self) -> int:
         if self._given.exists() and not self._given.is_file():
-            raise OutputError(self._told("is no regular file; standard output is -"))
-        descriptor, created = self._disk.open(self._path)
+            raise OutputError(self._describe("not a regular file; standard output is -"))
         try:
-            self._take(descriptor, created=created)
+            flags = _APPEND_FLAGS | os.O_CREAT | os.O_EXCL
+            descriptor, created = self._calls.open(self._path, flags, _PRIVATE_MODE), True
+        except FileExistsError:
+            descriptor, created = self._calls.open(self._path, _APPEND_FLAGS, 0), False
+        try:
+            self._prepare(descriptor, created=created)
         except BaseException:
-            self._disk.close(descriptor)
+            os.close(descriptor)
             raise
         self._descriptor = descriptor
-        self._torn = False
-        self._rotate_at_bytes = self._limits.most_bytes
+        self._partial = False
         return descriptor
 
-    def _take(self, descriptor: int, *, created: bool) -> None:
-        """Make a file that was opened fit to be appended to: for us alone, private, and ending with a whole line."""
-        status = self._disk.status(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OutputError(self._told("is no regular file; standard output is -"))
-        if not self._disk.lock(descriptor):
-            raise OutputError(self._told("another process is writing to it"))
+    def _prepare(self, descriptor: int, *, created: bool) -> None:
+        """Lock the file, set its permissions, and make it end with a complete line."""
+        if not lock_file(descriptor):
+            raise OutputError(self._describe("another process is writing to it"))
         if created:
-            self._give_permissions(descriptor)
-            self._sync_folder()
+            self._inherit_permissions(descriptor)
+            with suppress(OSError):  # not supported by every file system
+                sync_directory(self._path.parent)
         else:
             self._check_content(descriptor)
-            self._check_permissions(descriptor, status)
-        status = self._disk.status(descriptor)
-        self._mode, self._group = stat.S_IMODE(status.st_mode), status.st_gid
-        self._whole_bytes = self._end_of_lines(descriptor, status.st_size)
-        if self._whole_bytes < status.st_size:
-            self._disk.truncate(descriptor, self._whole_bytes)
+            self._restrict_permissions(descriptor)
+        cut_bytes = self._cut_partial_line(descriptor)
+        if cut_bytes:
             log.warning(
-                "incomplete last line of the audit log cut off",
-                file=self.name,
-                cut_bytes=status.st_size - self._whole_bytes,
+                "cut off incomplete last line of audit log", file=self.name, cut_bytes=cut_bytes
             )
 
     def _check_content(self, descriptor: int) -> None:
-        """Never cut or mix with a file that is something else."""
-        head = self._disk.read(descriptor, 0, len(BEGINNING))
-        lost = head.startswith(b"\0")  # its first line was not on the disk when the power failed
-        if not lost and not BEGINNING.startswith(head):
-            raise OutputError(self._told("is another kind of file, not an audit log"))
+        """Refuse to change a file that is not an audit log."""
+        start = self._read(descriptor, 0, len(LINE_PREFIX))
+        lost = start.startswith(b"\0")  # a first block that never reached the disk
+        if not lost and not LINE_PREFIX.startswith(start):
+            raise OutputError(self._describe("not an audit log but another kind of file"))
 
-    def _give_permissions(self, descriptor: int) -> None:
-        """A file that follows another one is for whom that was for; the first one is for its owner alone."""
+    def _inherit_permissions(self, descriptor: int) -> None:
+        """Give the new file the mode and group of its predecessor; the first file is private."""
+        with suppress(OSError):  # a predecessor that has just been renamed or compressed
+            if self._permissions is None and (predecessors := self._predecessors()):
+                status = predecessors[-1][2].stat()
+                self._permissions = (status.st_mode, status.st_gid)
+        mode, group = self._permissions or (0, None)
         try:
-            self._disk.permit(descriptor, self._mode, self._group)
-        except PermissionError:  # not a member of that group
-            self._disk.permit(descriptor, PRIVATE_MODE)
+            set_permissions(descriptor, _PRIVATE_MODE | mode & _GROUP_READ, group)
+        except PermissionError:  # the process is not a member of that group
+            set_permissions(descriptor, _PRIVATE_MODE)
 
-    def _check_permissions(self, descriptor: int, status: os.stat_result) -> None:
-        mode = stat.S_IMODE(status.st_mode)
-        if sys.platform == "win32" or not mode & ~_PERMITTED_MODE:
+    def _restrict_permissions(self, descriptor: int) -> None:
+        """Remove all rights of others, and the group's beyond reading."""
+        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+        permitted = mode & (_PRIVATE_MODE | _GROUP_READ)
+        if sys.platform == "win32" or mode == permitted:
             return
         try:
-            self._disk.permit(descriptor, mode & _PERMITTED_MODE)
+            set_permissions(descriptor, permitted)
         except PermissionError:
             log.warning(
-                "audit log is open to others and not ours to close",
+                "audit log is readable by others and its mode cannot be changed",
                 file=self.name,
                 mode=f"{mode:04o}",
             )
         else:
             log.warning(
-                "audit log was open to others",
+                "audit log was accessible to others, mode restricted",
                 file=self.name,
                 mode_was=f"{mode:04o}",
-                mode=f"{mode & _PERMITTED_MODE:04o}",
+                mode=f"{permitted:04o}",
             )
-
-    def _end_of_lines(self, descriptor: int, size: int) -> int:
-        """How much of the file is whole lines."""
-        end = size
-        while end > 0:
-            begin = max(0, end - _CHUNK_BYTES)
-            newline = self._disk.read(descriptor, begin, end - begin).rfind(b"\n")
-            if newline >= 0:
-                return begin + newline + 1
-            end = begin
-        return 0
 
     def _repair(self, descriptor: int) -> None:
-        """Cut off what a write left that failed, and take notice of what others did to the file."""
-        size = self._disk.status(descriptor).st_size
-        if self._torn and size > self._whole_bytes:
-            self._disk.truncate(descriptor, self._whole_bytes)
-        elif size != self._whole_bytes:
-            self._whole_bytes = self._end_of_lines(descriptor, size)
-            if self._whole_bytes < size:
-                self._disk.truncate(descriptor, self._whole_bytes)
-        self._torn = False
+        """Cut off what a failed write left, and accept what others did to the file."""
+        size = os.fstat(descriptor).st_size
+        if self._partial and size > self._complete_bytes:
+            self._calls.truncate(descriptor, self._complete_bytes)
+        elif size != self._complete_bytes:
+            self._cut_partial_line(descriptor)
+        self._partial = False
 
-    def _rotate(self, descriptor: int) -> None:
-        """Put the file aside; when that cannot be done, it grows on."""
-        self._disk.sync(descriptor)
-        self._close()  # Windows renames no open file
+    def _cut_partial_line(self, descriptor: int) -> int:
+        """Truncate the file to its complete lines; return the number of bytes cut off."""
+        size = end = os.fstat(descriptor).st_size
+        self._complete_bytes = 0
+        while end > 0 and not self._complete_bytes:
+            begin = max(0, end - _CHUNK_BYTES)
+            chunk = self._read(descriptor, begin, end - begin)
+            self._complete_bytes = begin + chunk.rfind(b"\n") + 1 if b"\n" in chunk else 0
+            end = begin
+        if self._complete_bytes < size:
+            self._calls.truncate(descriptor, self._complete_bytes)
+        return size - self._complete_bytes
+
+    def _read(self, descriptor: int, offset: int, size: int) -> bytes:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return self._calls.read(descriptor, size)
+
+    def _predecessors(self) -> list[tuple[int, int, Path]]:
+        """Return modification time, inode and path of the rotated files that are not compressed, the newest last."""
+        name = self._path.name
+        found = []
+        for path in self._path.parent.iterdir():
+            if path.name.startswith(name) and _ROTATED_SUFFIX.fullmatch(path.name, len(name)):
+                with suppress(FileNotFoundError):  # just renamed
+                    status = path.stat()
+                    if stat.S_ISREG(status.st_mode):
+                        found.append((status.st_mtime_ns, status.st_ino, path))
+        return sorted(found)
+
+    def _read_predecessor(self, path: Path) -> Iterator[LoggedEvent]:
         try:
-            self._disk.rename(self._path, new_name(self._path, self._timestamp()))
-        except OSError as error:
-            log.warning(
-                "audit log cannot be rotated and grows on", file=self.name, error=error.strerror
-            )
-            self._open()
-            self._rotate_at_bytes = self._whole_bytes + self._limits.most_bytes // 16
+            descriptor = self._calls.open(path, os.O_RDONLY | _BINARY, 0)
+        except FileNotFoundError:  # just renamed
             return
-        self._open()
-        self._sync_folder()
-        self._drop()
+        except PermissionError as error:
+            log.warning(
+                "cannot read rotated audit log, its events may be written again",
+                file=str(path),
+                error=error.strerror,
+            )
+            return
+        with os.fdopen(descriptor, "rb") as file:
+            yield from filter(None, parse_lines(_read_lines(file)))
 
-    def _drop(self) -> None:
-        """Delete the rotated files whose events cannot come again."""
-        before = self._timestamp() - self._limits.kept_seconds()
-        try:
-            for one in too_old(self._path, kept=self._limits.kept_files, before=before):
-                self._dropped(told_in(one))
-                one.unlink()
-                log.info("old audit log deleted", file=str(one))
-        except OSError as error:
-            log.warning("old audit logs are kept", file=self.name, error=error.strerror)
+    def _read_current(self) -> Iterator[LoggedEvent]:
+        descriptor = self._current()
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        unrecognised = 0
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            for event in parse_lines(_read_lines(file)):
+                if event is None:
+                    unrecognised += 1
+                else:
+                    yield event
+        if unrecognised:
+            log.warning("unrecognised lines in audit log", file=self.name, lines=unrecognised)
 
-    def _sync_folder(self) -> None:
-        with suppress(OSError):  # not every file system can
-            self._disk.sync_folder(self._path.parent)
+    def _describe(self, problem: str) -> str:
+        return f"audit log {self.name}: {problem}"
 
-    def _close(self) -> None:
-        if self._descriptor is not None:
-            descriptor, self._descriptor = self._descriptor, None
-            self._disk.close(descriptor)
 
-    def _told(self, why: str) -> str:
-        return f"audit log {self.name}: {why}"
+def _read_lines(file: BinaryIO) -> Iterator[bytes]:
+    """Iterate over the lines of a file; an overlong one is returned in parts."""
+    while line := file.readline(_MAX_LINE_BYTES):
+        yield line

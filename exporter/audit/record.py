@@ -1,83 +1,82 @@
-"""One line of the audit log: written from a restore session, and read again as far as its event goes."""
+"""One line of the audit log: written for an event of a restore session, and parsed back into that event."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
+from exporter.text import format_instant, replace_surrogates
 from exporter.vb365.records.extras import Statistics
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["BEGINNING", "Event", "Told", "clean", "events_in", "line"]
+__all__ = ["LINE_PREFIX", "Event", "EventIndex", "LoggedEvent", "format_line", "parse_lines"]
 
 
 class Event(StrEnum):
-    """What a line tells of."""
+    """What happened to a restore session."""
 
     STARTED = "started"
     ENDED = "ended"
 
 
-class Told(NamedTuple):
-    """An event that stands in the log."""
+class LoggedEvent(NamedTuple):
+    """An event that the audit log contains."""
 
     event: Event
     server: str
     session_id: str
 
 
-BEGINNING = b'{"time":"'
-"""What every line begins with."""
+LINE_PREFIX = b'{"time":"'
+"""The first bytes of every line."""
 
 _JSON = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 
-_HEAD = re.compile(
+_LINE_START = re.compile(
     rb'\{"time":"[^"]*","event":"(started|ended)","server":("(?:[^"\\]|\\.)*"),'
     rb'"id":"([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})"[,}]'
 )
-_EVENTS = {event.encode(): event for event in Event}
-_END = b"}\n"
-# What stands in a file whose last blocks were not on the disk when the power failed.
-_NEVER_WRITTEN = b"\0"
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_LINE_END = b"}\n"
+# After a power failure a file may contain NUL bytes in place of blocks that never reached the disk.
+_LOST_BLOCK = b"\0"
 
 
-def line(event: Event, server: str, session: RestoreSession, written_at: float) -> bytes:
-    """The line of an event, in ASCII and with its newline.
+def format_line(event: Event, server: str, session: RestoreSession, written_at: float) -> bytes:
+    """Format an event as one line of ASCII, newline included.
 
-    The order of the fields is fixed, the names are those of the API: `GET /v8/RestoreSessions/{id}`. What is empty
-    or not known is left out. Lone surrogates, which are no text, become U+FFFD; control characters are escaped.
+    The order of the fields is fixed; their names are the API's (`GET /v8/RestoreSessions/{id}`). Empty and unknown
+    fields are left out, lone surrogates become U+FFFD, control characters are escaped.
 
     Args:
-        event: what is told of.
+        event: the event.
         server: the server's name in the configuration.
-        session: as it is known when that is told.
+        session: the session's state when the event was observed.
         written_at: Unix seconds.
     """
     ended = event is Event.ENDED
     fields: dict[str, object] = {
-        "time": _instant(datetime.fromtimestamp(written_at, UTC), "milliseconds"),
+        "time": format_instant(datetime.fromtimestamp(written_at, UTC), "milliseconds"),
         "event": event,
-        "server": clean(server),
+        "server": replace_surrogates(server),
         "id": session.id,
-        "name": clean(session.name),
-        "organization": clean(session.organization),
+        "name": replace_surrogates(session.name),
+        "organization": replace_surrogates(session.organization),
         "type": session.type,
-        "creationTime": _instant(session.creation_time),
-        "endTime": _instant(session.end_time) if session.end_time is not None else None,
+        "creationTime": format_instant(session.creation_time, "microseconds"),
+        "endTime": format_instant(session.end_time, "microseconds") if session.end_time else None,
         "state": session.state,
         "result": session.result,
-        "initiatedBy": clean(session.initiated_by),
-        "details": clean(session.details),
-        "scopeName": clean(session.scope_name),
-        "clientHost": clean(session.client_host),
-        "reason": clean(session.reason),
+        "initiatedBy": replace_surrogates(session.initiated_by),
+        "details": replace_surrogates(session.details),
+        "scopeName": replace_surrogates(session.scope_name),
+        "clientHost": replace_surrogates(session.client_host),
+        "reason": replace_surrogates(session.reason),
         "eTag": session.e_tag,
         "durationSeconds": session.duration_seconds if ended else None,
         "statistics": _counts(session.statistics),
@@ -86,33 +85,62 @@ def line(event: Event, server: str, session: RestoreSession, written_at: float) 
     return _JSON.encode(known).encode("ascii") + b"\n"
 
 
-def events_in(lines: Iterable[bytes]) -> Iterator[Told | None]:
-    """The event of each line; None for a line that is none, or not whole."""
-    for one in lines:
-        head = _HEAD.match(one)
-        if head is None or not one.endswith(_END) or _NEVER_WRITTEN in one:
+def parse_lines(lines: Iterable[bytes]) -> Iterator[LoggedEvent | None]:
+    """Parse each line's event; None stands for a line that is foreign or incomplete."""
+    for line in lines:
+        start = _LINE_START.match(line)
+        if start is None or not line.endswith(_LINE_END) or _LOST_BLOCK in line:
             yield None
-            continue
-        yield Told(
-            event=_EVENTS[head[1]],
-            server=_name(head[2]),
-            session_id=head[3].decode(),
-        )
+        else:
+            yield LoggedEvent(Event(start[1].decode()), _parse_name(start[2]), start[3].decode())
 
 
-def clean(text: str) -> str:
-    """Text without lone surrogates, as it stands in the log."""
-    return _SURROGATE.sub("\ufffd", text)
+class EventIndex:
+    """The events that the audit log contains, by server and session: about 100 bytes per session.
+
+    A logged end implies a logged start.
+    """
+
+    def __init__(self, events: Iterable[LoggedEvent] = ()) -> None:
+        self._started: defaultdict[str, set[bytes]] = defaultdict(set)
+        self._ended: defaultdict[str, set[bytes]] = defaultdict(set)
+        for event in events:
+            self.add(event)
+
+    def __len__(self) -> int:
+        """Return the number of sessions."""
+        return sum(map(len, (*self._started.values(), *self._ended.values())))
+
+    def unlogged(self, server: str, session: RestoreSession) -> tuple[Event, ...]:
+        """Return the events of a session that are not logged yet, in their order.
+
+        Args:
+            server: the server's name as it appears in the log.
+            session: its newest state.
+        """
+        key = _key(session.id)
+        if key in self._ended[server]:
+            return ()
+        start = () if key in self._started[server] else (Event.STARTED,)
+        return (*start, Event.ENDED) if session.stopped else start
+
+    def add(self, logged: LoggedEvent) -> None:
+        """Add an event that was logged."""
+        key = _key(logged.session_id)
+        if logged.event is Event.ENDED:
+            self._started[logged.server].discard(key)
+            self._ended[logged.server].add(key)
+        elif key not in self._ended[logged.server]:
+            self._started[logged.server].add(key)
+
+
+def _key(session_id: str) -> bytes:
+    return bytes.fromhex(session_id.replace("-", ""))
 
 
 @lru_cache(maxsize=64)
-def _name(written: bytes) -> str:
-    """A server's name from how it stands in the log."""
-    return str(json.loads(written))
-
-
-def _instant(moment: datetime, precision: str = "microseconds") -> str:
-    return moment.isoformat(timespec=precision).replace("+00:00", "Z")
+def _parse_name(literal: bytes) -> str:
+    return str(json.loads(literal))
 
 
 def _counts(statistics: Statistics | None) -> dict[str, int] | None:

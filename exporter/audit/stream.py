@@ -1,4 +1,4 @@
-"""Standard output as an audit log: nothing is known of what was written to it before."""
+"""Standard output as an audit log, without a record of what earlier processes wrote."""
 
 from __future__ import annotations
 
@@ -6,50 +6,50 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
-from exporter.audit.record import Told
+from exporter.audit.record import LoggedEvent
 from exporter.system.files import OutputError
 
 __all__ = ["StandardOutput"]
 
 
 class StandardOutput:
-    """Appends to standard output. What cannot be taken back is brought to the end of its line. For one thread at a time.
+    """Appends to standard output. A line that a failure interrupted is completed first. Not thread-safe.
 
     Args:
-        write: the system's call.
+        write: the system call.
     """
 
     name = "standard output"
 
     def __init__(self, *, write: Callable[[int, memoryview], int] = os.write) -> None:
         self._system_write = write
-        self._torn = b""
+        self._unfinished = b""  # the rest of an interrupted line
 
     def open(self) -> None:
-        """Try whether it is there.
+        """Check that there is a standard output.
 
         Raises:
-            OutputError: it is not.
+            OutputError: there is none.
         """
         if sys.stdout is None:  # the process was started without one
             raise OutputError("audit log: standard output is closed")
 
-    def told(self) -> Iterator[Told]:
-        """Nothing: who reads it knows, we do not."""
+    def read_events(self) -> Iterator[LoggedEvent]:
+        """Return nothing: standard output cannot be read back."""
         return iter(())
 
-    def append(self, lines: bytes, *, sync: bool) -> None:  # noqa: ARG002 - there is nothing to wait for
-        """Write all of these lines. When that fails in the middle, some of them are written, each whole in the end.
+    def append(self, lines: bytes, *, sync: bool) -> None:  # noqa: ARG002 - a stream cannot be synced
+        """Write all of the lines. After a failure some are written, and the last of these is completed by the next call.
 
         Raises:
-            OSError: not all of it was written.
+            OSError: not all lines were written.
         """
-        self._write(self._torn, inside=bool(self._torn))
-        self._write(lines, inside=False)
+        self._write(self._unfinished, inside_line=bool(self._unfinished))
+        self._write(lines, inside_line=False)
 
-    def _write(self, data: bytes, *, inside: bool) -> None:
-        """Write, and keep the rest of a line that breaks off; `inside` says that the data goes on with one."""
-        # Not through sys.stdout: what is left in its buffer after a failure would fail once more when Python ends.
+    def _write(self, data: bytes, *, inside_line: bool) -> None:
+        """Write `data` and remember the rest of a line that a failure interrupts."""
+        # Not through sys.stdout: data left in its buffer after a failure would fail again at exit.
         descriptor = sys.stdout.fileno()
         written = 0
         try:
@@ -57,8 +57,9 @@ class StandardOutput:
                 written += self._system_write(descriptor, memoryview(data)[written:])
         finally:
             if written:
-                inside = data[written - 1 : written] != b"\n"
-            self._torn = data[written : data.find(b"\n", written) + 1] if inside else b""
+                inside_line = data[written - 1 : written] != b"\n"
+            line_end = data.find(b"\n", written) + 1
+            self._unfinished = data[written:line_end] if inside_line else b""
 
     def close(self) -> None:
-        """Nothing is to be closed: others write to it as well."""
+        """Do nothing: standard output belongs to the process."""

@@ -10,7 +10,7 @@ import structlog
 from exporter.config import Config
 from exporter.metrics.telemetry import Telemetry
 from exporter.metrics.text_format import Format
-from exporter.service.audit_trail import auditing
+from exporter.service.audit_trail import audited
 from exporter.service.service import Service
 from exporter.system.files import atomic_write, check_writable, write_stdout
 
@@ -46,7 +46,7 @@ def poll_once(
     if output_file is not None:
         check_writable(output_file)
     service = Service(config, telemetry=Telemetry(with_process=False))
-    with auditing(service, audit_log_file, close_seconds=_AUDIT_SECONDS):
+    with audited(service, audit_log_file, close_seconds=_AUDIT_SECONDS):
         complete = service.poll_once(stop)
         service.stop()
     if stop.is_set():

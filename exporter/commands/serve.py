@@ -12,7 +12,7 @@ import structlog
 from exporter import __version__
 from exporter.config import Config
 from exporter.flags import Options
-from exporter.service.audit_trail import auditing
+from exporter.service.audit_trail import audited
 from exporter.service.reload import Reloader
 from exporter.service.service import Service
 from exporter.service.web_view import ServiceBackend
@@ -74,7 +74,7 @@ def serve(
             reload=reloader.reload if options.web_enable_lifecycle else None,
         )
         web = WebServer(app, listeners, tls=access.tls)
-        with auditing(service, options.audit_log_file, close_seconds=_AUDIT_SECONDS):
+        with audited(service, options.audit_log_file, close_seconds=_AUDIT_SECONDS):
             web.start()
             log.info(
                 "started",

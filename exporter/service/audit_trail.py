@@ -1,4 +1,4 @@
-"""Has what a service learns of sessions written to the audit log, where one is asked for."""
+"""Connects a service to the audit log, if one is configured."""
 
 from __future__ import annotations
 
@@ -6,38 +6,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from exporter.audit import AuditLog
+from exporter.audit import AuditFile, AuditLog, StandardOutput
 from exporter.service.service import Service
 
-__all__ = ["auditing"]
+__all__ = ["audited"]
 
 _STANDARD_OUTPUT = Path("-")
 
 
 @contextmanager
-def auditing(service: Service, target: Path | None, *, close_seconds: float) -> Iterator[None]:
-    """Write the sessions of a service that began or ended, from before it starts until after it has stopped.
+def audited(service: Service, target: Path | None, *, close_seconds: float) -> Iterator[None]:
+    """Log the starts and ends of a service's sessions, from before it starts until after it has stopped.
 
     Args:
-        service: whose sessions they are.
+        service: the service, not started yet.
         target: the file, `-` for standard output; None for no audit log.
-        close_seconds: how long the last lines may take.
+        close_seconds: how long writing the last lines may take.
 
     Raises:
-        OutputError: the log cannot be written to, for a reason that does not go by itself.
+        OutputError: the log cannot be written, for a reason that will not pass.
     """
     if target is None:
         yield
         return
-
-    def longest_lookback_seconds() -> float:
-        return max((server.sessions.lookback for server in service.config.servers), default=0.0)
-
     audit = AuditLog(
-        None if target == _STANDARD_OUTPUT else target,
-        failed=service.telemetry.audit_write_failed,
+        StandardOutput() if target == _STANDARD_OUTPUT else AuditFile(target),
+        on_failure=service.telemetry.audit_write_failed,
         timestamp=service.clock.timestamp,
-        lookback_seconds=longest_lookback_seconds,
     )
     audit.start()
     service.on_changed = audit.record

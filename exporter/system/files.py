@@ -1,4 +1,4 @@
-"""Output of the one-shot commands: standard output, or a file replaced atomically."""
+"""Files and standard output: complete writes, atomic replacement, locks and permissions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["OutputError", "atomic_write", "check_writable", "write_stdout"]
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = [
+    "OutputError",
+    "atomic_write",
+    "check_writable",
+    "lock_file",
+    "set_permissions",
+    "sync_directory",
+    "write_stdout",
+]
 
 _MODE = 0o644  # before the umask
 
@@ -72,6 +83,39 @@ def atomic_write(file: Path, chunks: Iterable[bytes]) -> None:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{file}: {error.strerror or error}") from None
+
+
+def lock_file(descriptor: int) -> bool:
+    """Lock the file until it is closed; return False if another process holds the lock.
+
+    Always True on Windows and on file systems without such locks.
+    """
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+    return True
+
+
+def set_permissions(descriptor: int, mode: int, group: int | None = None) -> None:
+    """Set the mode and, unless None, the group. Does nothing on Windows."""
+    if sys.platform != "win32":
+        if group is not None and group != os.fstat(descriptor).st_gid:
+            os.fchown(descriptor, -1, group)
+        os.fchmod(descriptor, mode)
+
+
+def sync_directory(directory: Path) -> None:
+    """Wait until the directory's entries are on the disk. Does nothing on Windows."""
+    if sys.platform != "win32":
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _target(file: Path) -> Path:

@@ -4,30 +4,27 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from exporter.audit.file import AuditFile, Limits
-from exporter.audit.record import Event, Told, line
+from exporter.audit import AuditFile
+from exporter.audit.record import Event, LoggedEvent, format_line
 from exporter.system.files import OutputError
-from support.audit_files import BadDisk, all_files, noon
+from support.audit_files import FailingDisk, all_files, noon, rotate
 from support.log_capture import CapturedLog
 from support.sample_sessions import running, session_id
 
-DAY_SECONDS = 86400.0
-
 
 def started(number: int) -> bytes:
-    return line(Event.STARTED, "hq", running(number), noon())
+    return format_line(Event.STARTED, "hq", running(number), noon())
 
 
-def told(number: int) -> Told:
-    return Told(Event.STARTED, "hq", session_id(number))
+def event(number: int) -> LoggedEvent:
+    return LoggedEvent(Event.STARTED, "hq", session_id(number))
 
 
-def opened(file: Path, **seams: Any) -> AuditFile:
-    audit = AuditFile(file, **{"timestamp": noon, "dropped": lambda _told: None, **seams})
+def opened(file: Path, disk: FailingDisk | None = None) -> AuditFile:
+    audit = AuditFile(file, calls=disk.calls if disk else None)
     audit.open()
     return audit
 
@@ -36,22 +33,23 @@ def mode(file: Path) -> int:
     return stat.S_IMODE(file.stat().st_mode)
 
 
-def test_lines_are_appended_and_read_again(file: Path) -> None:
+def test_lines_are_appended_and_read_back(file: Path) -> None:
     audit = opened(file)
     audit.append(started(1), sync=False)
     audit.append(started(2) + started(3), sync=True)
     audit.close()
 
-    assert started(1) + started(2) + started(3) == file.read_bytes()
-    assert [told(1), told(2), told(3)] == [*opened(file).told()]
+    assert file.read_bytes() == started(1) + started(2) + started(3)
+    assert [*opened(file).read_events()] == [event(1), event(2), event(3)]
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
-def test_a_new_file_is_for_its_owner_alone_whatever_the_umask(file: Path, umask: int) -> None:
+def test_a_new_file_is_private_whatever_the_umask(file: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
-        audit = opened(file, limits=Limits(most_bytes=1))
+        audit = opened(file)
         audit.append(started(1), sync=False)
+        rotate(file)
         audit.append(started(2), sync=False)
     finally:
         os.umask(before)
@@ -59,7 +57,7 @@ def test_a_new_file_is_for_its_owner_alone_whatever_the_umask(file: Path, umask:
     assert [mode(one) for one in all_files(file)] == [0o600, 0o600]
 
 
-def test_a_file_that_others_may_read_or_write_is_closed_to_them_and_that_is_told(
+def test_a_file_that_others_can_access_is_restricted_and_that_is_logged(
     file: Path, log: CapturedLog
 ) -> None:
     file.touch()
@@ -73,35 +71,65 @@ def test_a_file_that_others_may_read_or_write_is_closed_to_them_and_that_is_told
         entry["msg"],
         entry["mode_was"],
         entry["mode"],
-    ) == ("audit log was open to others", "0666", "0640")
+    ) == ("audit log was accessible to others, mode restricted", "0666", "0640")
 
 
-def test_a_group_that_was_let_in_stays_so_in_the_files_that_follow(file: Path) -> None:
-    file.touch()
-    file.chmod(0o640)
-    audit = opened(file, limits=Limits(most_bytes=1))
-
+def test_a_new_file_has_the_mode_of_the_file_it_follows(file: Path) -> None:
+    audit = opened(file)
     audit.append(started(1), sync=False)
+    file.chmod(0o640)
+    rotate(file)
+
     audit.append(started(2), sync=False)
 
     assert [mode(one) for one in all_files(file)] == [0o640, 0o640]
 
 
+def test_a_new_file_has_the_mode_of_a_predecessor_rotated_while_the_exporter_was_stopped(
+    file: Path,
+) -> None:
+    for number in (1, 2):
+        audit = opened(file)
+        audit.append(started(number), sync=False)
+        audit.close()
+        file.chmod(0o640 if number == 2 else 0o600)
+        os.utime(file, (number, number))
+        rotate(file)
+
+    opened(file).close()
+
+    assert mode(file) == 0o640
+
+
+def test_a_new_file_stays_writable_and_closed_to_others_whatever_the_mode_of_its_predecessor(
+    file: Path,
+) -> None:
+    audit = opened(file)
+    audit.append(started(1), sync=False)
+    audit.close()
+    rotate(file)
+    file.with_name("audit.log.1").chmod(0o444)
+
+    opened(file).close()
+
+    assert mode(file) == 0o640
+
+
 @pytest.mark.parametrize(
-    ("name", "why"),
+    ("name", "problem"),
     [
         ("absent/audit.log", "No such file or directory"),
         ("file/audit.log", "Not a directory"),
-        ("folder", "is no regular file; standard output is -"),
-        ("pipe", "is no regular file; standard output is -"),
-        ("device", "is no regular file; standard output is -"),
+        ("folder", "not a regular file; standard output is -"),
+        ("pipe", "not a regular file; standard output is -"),
+        ("device", "not a regular file; standard output is -"),
         ("loop", "Too many levels of symbolic links"),
-        ("foreign", "is another kind of file, not an audit log"),
-        ("foreign and short", "is another kind of file, not an audit log"),
+        ("foreign", "not an audit log but another kind of file"),
+        ("foreign and short", "not an audit log but another kind of file"),
     ],
 )
-def test_what_cannot_be_an_audit_log_is_refused_and_left_as_it_is(
-    tmp_path: Path, name: str, why: str
+def test_anything_but_an_audit_log_is_refused_and_left_unchanged(
+    tmp_path: Path, name: str, problem: str
 ) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
@@ -115,35 +143,35 @@ def test_what_cannot_be_an_audit_log_is_refused_and_left_as_it_is(
     with pytest.raises(OutputError) as caught:
         opened(tmp_path / name)
 
-    assert f"audit log {tmp_path / name}: {why}" == str(caught.value)
-    assert before == sorted(tmp_path.iterdir())
+    assert str(caught.value) == f"audit log {tmp_path / name}: {problem}"
+    assert sorted(tmp_path.iterdir()) == before
     assert (tmp_path / "foreign").read_text() == "servers:\n- url: https://vb365"
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EPERM])
-def test_a_place_that_must_not_be_written_to_is_refused_at_the_start(
-    file: Path, number: int
-) -> None:
-    disk = BadDisk()
+def test_a_path_that_cannot_be_written_is_refused_at_startup(file: Path, number: int) -> None:
+    disk = FailingDisk()
     disk.failing["open"] = number
 
     with pytest.raises(OutputError, match=os.strerror(number)):
-        opened(file, disk=disk)
+        opened(file, disk)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
-def test_trouble_that_may_pass_is_none_at_the_start(file: Path, number: int) -> None:
-    disk = BadDisk()
+def test_a_transient_disk_error_at_startup_is_retried_on_the_first_write(
+    file: Path, number: int
+) -> None:
+    disk = FailingDisk()
     disk.failing["open"] = number
-    audit = opened(file, disk=disk)
+    audit = opened(file, disk)
     disk.failing.clear()
 
     audit.append(started(1), sync=True)
 
-    assert started(1) == file.read_bytes()
+    assert file.read_bytes() == started(1)
 
 
-def test_of_two_processes_with_one_file_the_second_is_refused(file: Path) -> None:
+def test_a_second_process_with_the_same_file_is_refused(file: Path) -> None:
     first = opened(file)
 
     with pytest.raises(OutputError, match=r"audit\.log: another process is writing to it"):
@@ -154,47 +182,46 @@ def test_of_two_processes_with_one_file_the_second_is_refused(file: Path) -> Non
         opened(file)
     first.close()
     opened(file).close()
-    assert started(1) == file.read_bytes()
+    assert file.read_bytes() == started(1)
 
 
-def test_the_lock_is_kept_across_a_rotation(file: Path) -> None:
-    first = opened(file, limits=Limits(most_bytes=1))
+def test_the_file_is_locked_after_a_rotation_too(file: Path) -> None:
+    first = opened(file)
     first.append(started(1), sync=False)
+    rotate(file)
     first.append(started(2), sync=False)
 
     with pytest.raises(OutputError, match="another process"):
         opened(file)
 
 
-def test_a_link_stays_and_what_it_leads_to_is_written_and_rotated(tmp_path: Path) -> None:
+def test_a_symbolic_link_stays_and_its_target_is_written_and_followed(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
+    target = tmp_path / "there" / "real.log"
     link = tmp_path / "audit.log"
     link.symlink_to("there/real.log")
 
-    audit = opened(link, limits=Limits(most_bytes=1))
+    audit = opened(link)
     audit.append(started(1), sync=False)
+    rotate(target)
     audit.append(started(2), sync=False)
 
     assert link.is_symlink()
-    assert [started(1), started(2)] == [
-        one.read_bytes() for one in all_files(tmp_path / "there" / "real.log")
-    ]
+    assert [one.read_bytes() for one in all_files(target)] == [started(1), started(2)]
 
 
-def test_an_incomplete_last_line_is_cut_off_wherever_it_breaks_off(
-    file: Path, log: CapturedLog
-) -> None:
-    whole, last = started(1) + started(2), started(3)
+def test_an_incomplete_last_line_is_cut_off_wherever_it_ends(file: Path, log: CapturedLog) -> None:
+    complete, last = started(1) + started(2), started(3)
     file.touch(0o600)
     for length in range(len(last)):
-        file.write_bytes(whole + last[:length])
+        file.write_bytes(complete + last[:length])
 
         audit = opened(file)
 
-        assert whole == file.read_bytes()
-        assert [told(1), told(2)] == [*audit.told()]
+        assert file.read_bytes() == complete
+        assert [*audit.read_events()] == [event(1), event(2)]
         audit.close()
-        assert (1 if length else 0) == len(log.entries())
+        assert len(log.entries()) == (1 if length else 0)
         log.clear()
 
 
@@ -213,32 +240,32 @@ def test_blocks_that_never_reached_the_disk_are_cut_off(file: Path, before: byte
 
     audit = opened(file)
 
-    assert before == file.read_bytes()
+    assert file.read_bytes() == before
     audit.append(started(2), sync=True)
-    assert before + started(2) == file.read_bytes()
+    assert file.read_bytes() == before + started(2)
 
 
-def test_lines_of_others_are_told_of_by_number_and_kept(file: Path, log: CapturedLog) -> None:
+def test_foreign_lines_are_counted_in_the_log_and_kept(file: Path, log: CapturedLog) -> None:
     audit = opened(file)
     audit.append(started(1), sync=False)
     with file.open("ab") as other:
         other.write(b"a note of jane.doe\n")
     audit.append(started(2), sync=False)
 
-    assert [told(1), told(2)] == [*audit.told()]
+    assert [*audit.read_events()] == [event(1), event(2)]
 
-    assert started(1) + b"a note of jane.doe\n" + started(2) == file.read_bytes()
+    assert file.read_bytes() == started(1) + b"a note of jane.doe\n" + started(2)
     (entry,) = log.entries()
-    assert entry["lines"] == 1
+    assert (entry["msg"], entry["lines"]) == ("unrecognised lines in audit log", 1)
     assert "jane" not in log.stream.getvalue()
 
 
 @pytest.mark.parametrize("free_bytes", range(0, 900, 7))
-def test_what_a_full_disk_took_of_a_write_is_cut_off_before_the_next(
+def test_the_part_of_a_write_that_a_full_disk_took_is_cut_off_before_the_next(
     file: Path, free_bytes: int
 ) -> None:
-    disk = BadDisk()
-    audit = opened(file, disk=disk)
+    disk = FailingDisk()
+    audit = opened(file, disk)
     audit.append(started(1), sync=True)
     disk.free_bytes = free_bytes
     lines = started(2) + started(3)
@@ -251,14 +278,14 @@ def test_what_a_full_disk_took_of_a_write_is_cut_off_before_the_next(
     else:
         audit.append(lines, sync=True)
 
-    assert started(1) + lines == file.read_bytes()
+    assert file.read_bytes() == started(1) + lines
 
 
-def test_nothing_of_a_write_that_failed_counts_even_if_it_cannot_be_cut_off_at_once(
+def test_no_line_of_a_failed_write_counts_even_if_it_cannot_be_cut_off_at_once(
     file: Path,
 ) -> None:
-    disk = BadDisk()
-    audit = opened(file, disk=disk)
+    disk = FailingDisk()
+    audit = opened(file, disk)
     audit.append(started(1), sync=True)
     disk.free_bytes = 10
     with pytest.raises(OSError, match="No space left"):
@@ -271,12 +298,12 @@ def test_nothing_of_a_write_that_failed_counts_even_if_it_cannot_be_cut_off_at_o
 
     audit.append(started(4), sync=True)
 
-    assert started(1) + started(4) == file.read_bytes()
+    assert file.read_bytes() == started(1) + started(4)
 
 
 def test_lines_that_may_not_have_reached_the_disk_are_written_again(file: Path) -> None:
-    disk = BadDisk()
-    audit = opened(file, disk=disk)
+    disk = FailingDisk()
+    audit = opened(file, disk)
     disk.failing = {"sync": errno.EIO}
     with pytest.raises(OSError, match="Input/output error"):
         audit.append(started(1), sync=True)
@@ -284,13 +311,13 @@ def test_lines_that_may_not_have_reached_the_disk_are_written_again(file: Path) 
 
     audit.append(started(1), sync=True)
 
-    assert started(1) == file.read_bytes()
-    assert disk.calls[-5:] == ["write", "sync", "truncate", "write", "sync"]
+    assert file.read_bytes() == started(1)
+    assert disk.names[-5:] == ["write", "sync", "truncate", "write", "sync"]
 
 
-def test_what_is_torn_at_the_end_is_cut_off_when_it_can_be(file: Path) -> None:
-    disk = BadDisk()
-    audit = opened(file, disk=disk)
+def test_closing_cuts_off_what_a_failed_write_left(file: Path) -> None:
+    disk = FailingDisk()
+    audit = opened(file, disk)
     disk.free_bytes = 10
     with pytest.raises(OSError, match="No space left"):
         audit.append(started(1), sync=True)
@@ -301,125 +328,122 @@ def test_what_is_torn_at_the_end_is_cut_off_when_it_can_be(file: Path) -> None:
     assert file.read_bytes() == b""
 
 
-def test_only_who_asks_waits_for_the_disk(file: Path) -> None:
-    disk = BadDisk()
-    audit = opened(file, disk=disk)
+def test_an_append_waits_for_the_disk_only_if_it_has_to(file: Path) -> None:
+    disk = FailingDisk()
+    audit = opened(file, disk)
 
     audit.append(started(1), sync=False)
-    assert "sync" not in disk.calls
+    assert "sync" not in disk.names
     audit.append(started(2), sync=True)
-    assert disk.calls[-2:] == ["write", "sync"]
+    assert disk.names[-2:] == ["write", "sync"]
 
 
-def test_a_file_that_would_grow_too_large_is_rotated_at_a_line(file: Path) -> None:
-    audit = opened(file, limits=Limits(most_bytes=2 * len(started(1))))
-
-    for number in range(1, 6):
-        audit.append(started(number), sync=False)
-
-    first, second, third = all_files(file)
-    assert first.name == "audit.log.20260301T120000Z"
-    assert started(1) + started(2) == first.read_bytes()
-    assert started(3) + started(4) == second.read_bytes()
-    assert started(5) == third.read_bytes()
-    assert {told(number) for number in range(1, 6)} == {*audit.told()}
-
-
-def test_a_file_that_cannot_be_rotated_grows_on_and_it_is_tried_again_when_it_has_grown(
-    file: Path, log: CapturedLog
-) -> None:
-    disk = BadDisk()
-    disk.failing["rename"] = errno.EACCES
-    audit = opened(file, limits=Limits(most_bytes=50 * len(started(10))), disk=disk)
-    for number in range(10, 71):
-        audit.append(started(number), sync=False)
-
-    assert b"".join(map(started, range(10, 71))) == file.read_bytes()
-    assert disk.calls.count("rename") == 4  # with each three lines more
-    assert [one["msg"] for one in log.entries()] == ["audit log cannot be rotated and grows on"] * 4
-    disk.failing.clear()
-    for number in range(71, 80):
-        audit.append(started(number), sync=False)
-    assert len(all_files(file)) == 2
-    assert {told(number) for number in range(10, 80)} == {*audit.told()}
-
-
-def test_a_new_file_grows_to_the_full_size_after_one_that_could_not_be_rotated(
-    file: Path,
-) -> None:
-    disk = BadDisk()
-    disk.failing["rename"] = errno.EACCES
-    audit = opened(file, limits=Limits(most_bytes=2 * len(started(10))), disk=disk)
-    for number in range(10, 20):
-        audit.append(started(number), sync=False)
-    disk.failing.clear()
-    for number in range(20, 26):
-        audit.append(started(number), sync=False)
-
-    assert [one.read_bytes().count(b"\n") for one in all_files(file)] == [10, 2, 2, 2]
-
-
-def rotated(file: Path, number: int, *, days_old: float) -> Path:
-    """A file that was rotated before, with one session, last written to so many days before noon."""
-    one = file.with_name(f"{file.name}.202501{number:02}T000000Z")
-    one.write_bytes(started(number))
-    written = noon() - days_old * DAY_SECONDS
-    os.utime(one, (written, written))
-    return one
-
-
-def test_a_rotated_file_goes_when_there_are_more_than_are_kept_and_it_is_old_enough(
-    file: Path,
-) -> None:
-    gone = [rotated(file, 1, days_old=402), rotated(file, 2, days_old=401)]
-    kept = [rotated(file, 3, days_old=399), rotated(file, 4, days_old=398)]
-    dropped: list[Told] = []
-    audit = opened(file, limits=Limits(most_bytes=1, kept_files=2), dropped=dropped.extend)
-    audit.append(started(5), sync=False)
-    audit.append(started(6), sync=False)
-
-    assert [told(1), told(2)] == dropped
-    assert [one.exists() for one in (*gone, *kept)] == [False, False, True, True]
-
-
-def test_however_old_they_are_a_number_of_files_is_kept(file: Path) -> None:
-    old = [rotated(file, number, days_old=1000 - number) for number in range(1, 13)]
-    audit = opened(file, limits=Limits(most_bytes=1))
-    audit.append(started(20), sync=False)
-    audit.append(started(21), sync=False)
-
-    # The one that was rotated just now is written to by the wall clock of the machine: it is the newest.
-    assert [one.exists() for one in old] == [False] * 3 + [True] * 9
-
-
-def test_a_file_that_was_moved_by_others_is_made_anew_and_the_old_one_is_read(file: Path) -> None:
-    file.touch()
-    file.chmod(0o640)
+def test_a_file_that_was_moved_is_reopened_and_its_predecessor_is_read(file: Path) -> None:
     audit = opened(file)
     audit.append(started(1), sync=False)
-    file.rename(file.with_name("audit.log.1"))
+    rotate(file)
 
     audit.append(started(2), sync=False)
 
-    assert started(1) == file.with_name("audit.log.1").read_bytes()
-    assert started(2) == file.read_bytes()
-    assert mode(file) == 0o640
-    assert [told(1), told(2)] == [*audit.told()]
+    assert [one.read_bytes() for one in all_files(file)] == [started(1), started(2)]
+    assert [*audit.read_events()] == [event(1), event(2)]
 
 
-def test_a_file_that_was_deleted_by_others_is_made_anew(file: Path) -> None:
+def test_the_part_of_a_line_that_a_full_disk_took_is_cut_off_in_the_file_that_was_moved(
+    file: Path,
+) -> None:
+    disk = FailingDisk()
+    audit = opened(file, disk)
+    audit.append(started(1), sync=True)
+    disk.free_bytes = 10
+    with pytest.raises(OSError, match="No space left"):
+        audit.append(started(2), sync=True)
+    rotate(file)
+    disk.free_bytes = None
+
+    audit.append(started(2), sync=True)
+
+    assert [one.read_bytes() for one in all_files(file)] == [started(1), started(2)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("audit.log.1", "audit.log.2", "audit.log-20261125", "audit.log-2026-11-23"),
+        *("audit.log-20261125-1795000000", "audit.log.20261125"),
+    ],
+)
+def test_a_file_that_logrotate_named_is_read(file: Path, name: str) -> None:
+    file.with_name(name).write_bytes(started(1))
+
+    assert [*opened(file).read_events()] == [event(1)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("audit.log.2.gz", "audit.log.bak", "audit.log.swp", "other.log.1", "audit.log.1~"),
+        *("audit.log-20261125.gz", "audit.logger"),
+    ],
+)
+def test_compressed_and_unrelated_files_are_not_read(file: Path, name: str) -> None:
+    file.with_name(name).write_bytes(started(1))
+    file.with_name("audit.log.3").mkdir()
+
+    assert [*opened(file).read_events()] == []
+
+
+def test_no_event_is_missed_if_the_files_are_rotated_while_they_are_read(file: Path) -> None:
+    file.with_name("audit.log.1").write_bytes(started(1))
+    disk = FailingDisk()
+    audit = opened(file, disk)
+    audit.append(started(2), sync=False)
+
+    def rotate_once() -> None:
+        disk.before_open = lambda: None
+        rotate(file)
+
+    disk.before_open = rotate_once
+
+    assert {*audit.read_events()} == {event(1), event(2)}
+
+
+def test_a_predecessor_that_cannot_be_read_is_logged_and_skipped(
+    file: Path, log: CapturedLog
+) -> None:
+    file.with_name("audit.log.1").write_bytes(started(1))
+    disk = FailingDisk()
+    audit = opened(file, disk)
+    audit.append(started(2), sync=False)
+    disk.failing = {"open": errno.EACCES}
+
+    assert [*audit.read_events()] == [event(2)]
+
+    (entry,) = log.entries()
+    assert entry["msg"] == "cannot read rotated audit log, its events may be written again"
+    assert entry["file"] == str(file.with_name("audit.log.1"))
+    assert entry["error"] == "Permission denied"
+
+
+def test_an_overlong_line_does_not_prevent_the_others_from_being_read(file: Path) -> None:
+    file.with_name("audit.log.1").write_bytes(started(1) + b"x" * 3_000_000 + b"\n" + started(2))
+
+    assert [*opened(file).read_events()] == [event(1), event(2)]
+
+
+def test_a_file_that_was_deleted_is_created_again(file: Path) -> None:
     audit = opened(file)
     audit.append(started(1), sync=False)
     file.unlink()
 
     audit.append(started(2), sync=False)
 
-    assert started(2) == file.read_bytes()
+    assert file.read_bytes() == started(2)
 
 
-def test_a_file_that_was_emptied_by_others_is_written_on_from_its_beginning(file: Path) -> None:
-    disk = BadDisk()
-    audit = opened(file, disk=disk)
+def test_a_file_that_was_truncated_is_continued_at_its_start(file: Path) -> None:
+    disk = FailingDisk()
+    audit = opened(file, disk)
     audit.append(started(1), sync=False)
     os.truncate(file, 0)
     disk.free_bytes = 5
@@ -429,32 +453,20 @@ def test_a_file_that_was_emptied_by_others_is_written_on_from_its_beginning(file
 
     audit.append(started(2), sync=False)
 
-    assert started(2) == file.read_bytes()
+    assert file.read_bytes() == started(2)
 
 
-def test_a_folder_that_is_gone_is_a_failure_until_it_is_back(tmp_path: Path) -> None:
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    audit = opened(folder / "audit.log")
+def test_a_deleted_directory_is_a_failure_until_it_is_back(tmp_path: Path) -> None:
+    directory = tmp_path / "directory"
+    directory.mkdir()
+    audit = opened(directory / "audit.log")
     audit.append(started(1), sync=False)
-    (folder / "audit.log").unlink()
-    folder.rmdir()
+    (directory / "audit.log").unlink()
+    directory.rmdir()
 
     with pytest.raises(FileNotFoundError):
         audit.append(started(2), sync=False)
-    folder.mkdir()
+    directory.mkdir()
     audit.append(started(2), sync=False)
 
-    assert started(2) == (folder / "audit.log").read_bytes()
-
-
-def test_a_file_system_without_locks_is_written_to_all_the_same(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def flock(_descriptor: int, _operation: int) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr("fcntl.flock", flock)
-    opened(file).append(started(1), sync=True)
-
-    assert started(1) == file.read_bytes()
+    assert (directory / "audit.log").read_bytes() == started(2)

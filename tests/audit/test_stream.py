@@ -11,7 +11,7 @@ from exporter.system.files import OutputError
 
 
 class Pipe:
-    """Standard output that takes so many bytes and then fails."""
+    """A standard output that accepts `room_bytes` and then fails."""
 
     def __init__(self) -> None:
         self.taken = b""
@@ -36,13 +36,13 @@ def test_lines_go_to_standard_output_as_they_are(
     out.close()
 
     assert capfdbinary.readouterr().out == b"one\ntwo\n"
-    assert [*out.told()] == []
+    assert [*out.read_events()] == []
 
 
 @pytest.mark.usefixtures("capfd")
 @pytest.mark.parametrize("room_bytes", range(12))
 @pytest.mark.parametrize("more_bytes", range(12))
-def test_a_line_that_broke_off_is_ended_before_the_next_and_none_is_lost(
+def test_an_interrupted_line_is_completed_before_the_next_and_none_is_lost(
     room_bytes: int, more_bytes: int
 ) -> None:
     pipe = Pipe()
@@ -55,8 +55,7 @@ def test_a_line_that_broke_off_is_ended_before_the_next_and_none_is_lost(
         except OSError:
             assert pipe.room_bytes < 100
 
-    told = pipe.taken.splitlines(keepends=True)
-    assert {b"one\n", b"three\n"} == {*told}
+    assert {*pipe.taken.splitlines(keepends=True)} == {b"one\n", b"three\n"}
     assert pipe.taken.endswith(lines)
 
 
@@ -67,7 +66,7 @@ def test_a_full_device_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
             StandardOutput().append(b"one\n", sync=False)
 
 
-def test_a_process_without_standard_output_is_told_at_the_start(
+def test_a_process_without_standard_output_is_refused_at_startup(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "stdout", None)

@@ -1,4 +1,4 @@
-"""Audit logs for tests: what stands in them, and disks that fail."""
+"""Audit logs for tests: their content, rotation, and disks that fail."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from exporter.audit.disk import Disk
-from exporter.audit.log import AuditLog
+from exporter.audit import AuditFile, AuditLog
+from exporter.audit.file import SystemCalls
 from exporter.vb365.records.restore_session import RestoreSession
 from support.sample_sessions import NOON
 
@@ -20,38 +20,59 @@ LONG_SECONDS = 60.0
 
 
 def noon() -> float:
-    """A wall clock that stands still."""
+    """Return the time of a wall clock that stands still."""
     return NOON.timestamp()
 
 
 def lines_of(*files: Path) -> list[dict[str, Any]]:
-    """The lines of audit logs; every one must be JSON, whole and in ASCII."""
-    content = b"".join(file.read_bytes() for file in files)
+    """Parse the lines of audit logs; every one must be complete JSON in ASCII."""
+    return lines_in(b"".join(file.read_bytes() for file in files))
+
+
+def lines_in(content: bytes) -> list[dict[str, Any]]:
+    """Parse the lines of an audit log's content; every one must be complete JSON in ASCII."""
     assert content.isascii()
     assert content == b"" or content.endswith(b"\n")
     return [json.loads(line) for line in content.split(b"\n")[:-1]]
 
 
 def events_of(*files: Path) -> list[tuple[str, str, str]]:
-    """Server, session and event of each line, in their order."""
+    """Return server, session id and event of each line, in their order."""
     return [(line["server"], line["id"], line["event"]) for line in lines_of(*files)]
 
 
 def all_files(file: Path) -> list[Path]:
-    """The file and those it was before, oldest first."""
-    return [*sorted(file.parent.glob(f"{file.name}.*")), file]
+    """Return the file and its numbered predecessors, oldest first."""
+    rotated = file.parent.glob(f"{file.name}.*")
+    return [*sorted(rotated, key=lambda one: -int(one.suffix[1:])), file]
+
+
+def rotate(file: Path) -> None:
+    """Rotate as logrotate does with `nocreate` and without compression."""
+    for one in all_files(file):
+        number = 0 if one == file else int(one.suffix[1:])
+        one.rename(file.with_name(f"{file.name}.{number + 1}"))
+
+
+def audit_log(file: Path, *, disk: FailingDisk | None = None, **seams: Any) -> AuditLog:
+    """Start an audit log in a file; by default no write may fail."""
+    audit = AuditLog(
+        AuditFile(file, calls=disk.calls if disk else None),
+        **{"on_failure": unexpected, "timestamp": noon, "retry_seconds": 0.01, **seams},
+    )
+    audit.start()
+    return audit
 
 
 def write(file: Path, *sessions: RestoreSession, server: str = "hq", **seams: Any) -> None:
-    """One life of an exporter that is told of these sessions, in one go."""
-    audit = AuditLog(file, **{"failed": unexpected, "timestamp": noon, **seams})
-    audit.start()
+    """Start an audit log, record these sessions and close it."""
+    audit = audit_log(file, **seams)
     audit.record(server, sessions)
     audit.close(LONG_SECONDS)
 
 
 def unexpected() -> None:
-    """A failure that must not be."""
+    """Fail the test: no write was expected to fail."""
     raise AssertionError("a write failed")
 
 
@@ -67,56 +88,65 @@ class Failures:
         self._more.release()
 
     def wait(self, number: int = 1) -> None:
-        """Until there were so many more."""
+        """Wait for `number` more failures."""
         for _ in range(number):
             assert self._more.acquire(timeout=LONG_SECONDS)
 
 
-class BadDisk(Disk):
-    """A disk of which a call fails as long as it is asked to, after it has done a part of its work."""
+class FailingDisk:
+    """System calls that fail, or do a part of their work and then fail, for as long as a test wants.
+
+    Attributes:
+        free_bytes: what can still be written; None for no limit.
+        failing: error numbers by name of the call.
+        names: the names of all calls so far.
+        before_open: called before each file is opened.
+        before_write: called before each write.
+    """
 
     def __init__(self) -> None:
         self.free_bytes: int | None = None
         self.failing: dict[str, int] = {}
-        self.calls: list[str] = []
+        self.names: list[str] = []
+        self.before_open: Callable[[], object] = lambda: None
         self.before_write: Callable[[], object] = lambda: None
+        self.calls = SystemCalls(
+            open=self._open,
+            read=self._read,
+            write=self._write,
+            truncate=self._truncate,
+            sync=self._sync,
+        )
 
-    def write(self, descriptor: int, data: bytes | memoryview) -> int:
+    def _open(self, path: Path, flags: int, mode: int) -> int:
+        self.before_open()
+        self._call("open")
+        return os.open(path, flags, mode)
+
+    def _read(self, descriptor: int, size: int) -> bytes:
+        self._call("read")
+        return os.read(descriptor, size)
+
+    def _write(self, descriptor: int, data: memoryview) -> int:
         self.before_write()
         self._call("write")
         if self.free_bytes is None:
-            return super().write(descriptor, data)
+            return os.write(descriptor, data)
         part = data[: self.free_bytes]
         if not part:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.free_bytes -= len(part)
-        return super().write(descriptor, part)
+        return os.write(descriptor, part)
 
-    def sync(self, descriptor: int) -> None:
-        self._call("sync")
-        super().sync(descriptor)
-
-    def truncate(self, descriptor: int, length: int) -> None:
+    def _truncate(self, descriptor: int, length: int) -> None:
         self._call("truncate")
-        super().truncate(descriptor, length)
+        os.ftruncate(descriptor, length)
 
-    def open(self, path: Path) -> tuple[int, bool]:
-        self._call("open")
-        return super().open(path)
-
-    def read(self, descriptor: int, offset: int, size: int) -> bytes:
-        self._call("read")
-        return super().read(descriptor, offset, size)
-
-    def rename(self, path: Path, target: Path) -> None:
-        self._call("rename")
-        super().rename(path, target)
-
-    def lock(self, descriptor: int) -> bool:
-        self._call("lock")
-        return super().lock(descriptor)
+    def _sync(self, descriptor: int) -> None:
+        self._call("sync")
+        os.fsync(descriptor)
 
     def _call(self, name: str) -> None:
-        self.calls.append(name)
+        self.names.append(name)
         if name in self.failing:
             raise OSError(self.failing[name], os.strerror(self.failing[name]))
