@@ -1,6 +1,6 @@
-"""What can go wrong in talking to VB365: every error, with its reason and whether a repetition can help.
+"""The errors of requests to VB365, each with its reason and whether to retry.
 
-Vb365Error                    reason         a repetition can help
+Vb365Error                    reason         retryable
 ├── ConnectError              connect        yes
 ├── RequestTimeoutError       timeout        yes
 ├── TlsError                  tls            no
@@ -11,18 +11,17 @@ Vb365Error                    reason         a repetition can help
 ├── BadResponseError          bad_response   no
 ├── NotFoundError             not_found      no
 └── InternalError             internal       no
-    └── StoppedError          internal       no; the client was stopped, which says nothing about the server
+    └── StoppedError          internal       no; the client was stopped, the server is not at fault
 
-The text of an error is one printable line without a secret. `foreign` makes these of other libraries' exceptions.
+The text of an error is one printable line without a secret. `http.exceptions` maps the exceptions of other libraries
+to these.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import ClassVar
 
 __all__ = [
     "AuthError",
@@ -58,14 +57,15 @@ class Reason(StrEnum):
 
 
 class Vb365Error(Exception):
-    """A request that did not get what it asked for.
+    """A failed request.
 
     Attributes:
-        operation: what was asked for (`list`, `get`, `token`, ...).
-        status: the HTTP status, None when there was none.
-        code: the API's `errorCode`, empty when there was none.
-        retry_after_seconds: how long the server wants to be left alone, None when it did not say.
-        sent: False when the request has certainly not reached the server.
+        message: the text without the operation.
+        operation: the operation that failed (`list`, `get`, `token`, ...).
+        status: the HTTP status; None without a response.
+        code: the API's `errorCode`; empty without one.
+        retry_after_seconds: the response's `Retry-After`; None without one.
+        sent: False if the request certainly did not reach the server.
     """
 
     reason: ClassVar[Reason] = Reason.INTERNAL
@@ -89,24 +89,24 @@ class Vb365Error(Exception):
 
     @property
     def retryable(self) -> bool:
-        """True when the same request can succeed if it is repeated a little later."""
+        """Whether the same request may succeed a little later."""
         return False
 
     def copy(self) -> Vb365Error:
-        """The same error for another thread that waited for the same outcome."""
-        twin = type(self)(
+        """Return an equal error, for another thread that waited for the same request."""
+        copied = type(self)(
             self.message,
             operation=self.operation,
             status=self.status,
             code=self.code,
             retry_after_seconds=self.retry_after_seconds,
         )
-        twin.sent = self.sent
-        return twin
+        copied.sent = self.sent
+        return copied
 
 
 class _TransientError(Vb365Error):
-    """Passes by itself, as far as one can tell."""
+    """An error that may pass by itself."""
 
     @property
     def retryable(self) -> bool:
@@ -115,37 +115,37 @@ class _TransientError(Vb365Error):
 
 
 class ConnectError(_TransientError):
-    """No connection, or one that broke: name resolution, refused, reset, a proxy that does not connect."""
+    """No connection, or a broken one: name resolution, refused, reset, a proxy that does not connect."""
 
     reason = Reason.CONNECT
 
 
 class RequestTimeoutError(_TransientError):
-    """The server or the whole request took too long."""
+    """Connecting, a read or the whole request took too long."""
 
     reason = Reason.TIMEOUT
 
 
 class TlsError(Vb365Error):
-    """The handshake failed, the certificate is not trusted, or the TLS files cannot be used."""
+    """The handshake failed, the certificate is not trusted, or the TLS files are unusable."""
 
     reason = Reason.TLS
 
 
 class AuthError(Vb365Error):
-    """The login, or the token even after one renewal, is refused."""
+    """The server refuses the login, or a token that was just renewed."""
 
     reason = Reason.AUTH
 
 
 class ForbiddenError(Vb365Error):
-    """The account may not do this (403)."""
+    """The account lacks a permission (403)."""
 
     reason = Reason.FORBIDDEN
 
 
 class ThrottledError(_TransientError):
-    """Too many requests (429), or a `Retry-After` that has not passed yet."""
+    """Too many requests (429), or a request held back by an earlier `Retry-After` or a limit of our own."""
 
     reason = Reason.THROTTLED
 
@@ -157,30 +157,30 @@ class ServerError(Vb365Error):
 
     @property
     def retryable(self) -> bool:
-        """True for the statuses that pass: 500, 502, 503 and 504."""
+        """True for the transient statuses: 500, 502, 503 and 504."""
         return self.status in {500, 502, 503, 504}
 
 
 class BadResponseError(Vb365Error):
-    """An answer that is none: an unexpected status, not HTTP, not JSON, of the wrong shape or too large."""
+    """An unusable response: an unexpected status, not HTTP, not JSON, of the wrong shape or too large."""
 
     reason = Reason.BAD_RESPONSE
 
 
 class NotFoundError(Vb365Error):
-    """What was asked for, or the whole API, is not there (404)."""
+    """The resource, or the whole API, does not exist (404)."""
 
     reason = Reason.NOT_FOUND
 
 
 class InternalError(Vb365Error):
-    """A request that could not even be made: a mistake in the exporter."""
+    """The request could not be made: a bug in the exporter."""
 
     reason = Reason.INTERNAL
 
 
 class StoppedError(InternalError):
-    """The client was stopped before the answer came."""
+    """The client was stopped before the response was complete."""
 
 
 def error_of_status(
@@ -191,25 +191,27 @@ def error_of_status(
     code: str = "",
     retry_after_seconds: float | None = None,
 ) -> Vb365Error:
-    """The error that an HTTP status other than success stands for.
+    """Return the error for an HTTP status other than success.
 
     Args:
         status: the HTTP status.
-        operation: what was asked for.
-        detail: what the server says about it, already one harmless line.
-        code: the answer's `errorCode`.
-        retry_after_seconds: the answer's `Retry-After`.
+        operation: the operation that failed.
+        detail: the server's own explanation, as one harmless line.
+        code: the response's `errorCode`.
+        retry_after_seconds: the response's `Retry-After`.
     """
-    error, text = _ERRORS_OF_STATUS.get(status, (None, ""))
-    if error is None and 500 <= status <= 599:
+    error: type[Vb365Error]
+    if status in _ERRORS_BY_STATUS:
+        error, text = _ERRORS_BY_STATUS[status]
+    elif 500 <= status <= 599:
         error, text = ServerError, "the server failed"
-    elif error is None and 300 <= status <= 399:
-        error, text = BadResponseError, "the server redirects, which is not followed"
-    elif error is None:
+    elif 300 <= status <= 399:
+        error, text = BadResponseError, "the server redirects, and redirects are not followed"
+    else:
         error, text = BadResponseError, "the server did not accept the request"
-    said = f", {detail}" if detail else ""
+    explanation = f", {detail}" if detail else ""
     return error(
-        f"{text} (HTTP {status}{said})",
+        f"{text} (HTTP {status}{explanation})",
         operation=operation,
         status=status,
         code=code,
@@ -217,9 +219,9 @@ def error_of_status(
     )
 
 
-_ERRORS_OF_STATUS: Final[Mapping[int, tuple[type[Vb365Error] | None, str]]] = {
+_ERRORS_BY_STATUS: Mapping[int, tuple[type[Vb365Error], str]] = {
     401: (AuthError, "the token is refused"),
-    403: (ForbiddenError, "the account may not do this"),
+    403: (ForbiddenError, "the account lacks the permission"),
     404: (NotFoundError, "not found"),
     429: (ThrottledError, "too many requests"),
 }

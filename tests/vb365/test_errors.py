@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import inspect
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+
+import pytest
 
 from exporter.vb365 import errors
 from exporter.vb365.errors import (
     AuthError,
+    BadResponseError,
     ConnectError,
+    ForbiddenError,
+    NotFoundError,
     Reason,
     RequestTimeoutError,
     ServerError,
@@ -16,9 +21,6 @@ from exporter.vb365.errors import (
     Vb365Error,
     error_of_status,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def all_errors() -> Iterator[type[Vb365Error]]:
@@ -37,7 +39,7 @@ def test_every_reason_has_an_error() -> None:
     assert {error.reason for error in all_errors()} == set(Reason)
 
 
-def test_what_may_pass_is_retryable() -> None:
+def test_only_transient_errors_are_retryable() -> None:
     retryable = {error for error in all_errors() if error("x", operation="get").retryable}
     assert retryable == {ConnectError, RequestTimeoutError, ThrottledError}
     statuses = [500, 501, 502, 503, 504, 505, 599]
@@ -45,28 +47,57 @@ def test_what_may_pass_is_retryable() -> None:
     assert passing == [500, 502, 503, 504]
 
 
-def test_an_error_for_another_thread_tells_the_same() -> None:
+def test_a_copy_of_an_error_is_equal_to_it() -> None:
     error = ThrottledError("slow down", operation="list", status=429, retry_after_seconds=3.0)
     error.sent = False
-    twin = error.copy()
-    assert twin is not error
-    assert isinstance(twin, ThrottledError)
-    assert vars(twin) == vars(error)
-    assert str(twin) == "list: slow down"
+    copied = error.copy()
+    assert copied is not error
+    assert isinstance(copied, ThrottledError)
+    assert vars(copied) == vars(error)
+    assert str(copied) == "list: slow down"
 
 
-def test_being_stopped_is_told_from_other_errors() -> None:
+def test_a_stopped_client_does_not_retry() -> None:
     assert not StoppedError("x", operation="get").retryable
 
 
-def test_a_status_error_carries_what_is_known() -> None:
+def test_an_error_of_a_status_has_the_explanation_and_the_retry_after() -> None:
     error = error_of_status(429, operation="list", detail="slow down", retry_after_seconds=5)
     assert str(error) == "list: too many requests (HTTP 429, slow down)"
     assert (error.status, error.retry_after_seconds) == (429, 5)
 
 
-def test_every_status_but_success_has_an_error() -> None:
-    for status in [*range(100, 200), *range(300, 600)]:
-        error = error_of_status(status, operation="get")
-        assert error.status == status
-        assert isinstance(error, AuthError) == (status == 401)
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (199, BadResponseError),
+        (299, BadResponseError),
+        (300, BadResponseError),
+        (399, BadResponseError),
+        (400, BadResponseError),
+        (401, AuthError),
+        (403, ForbiddenError),
+        (404, NotFoundError),
+        (409, BadResponseError),
+        (429, ThrottledError),
+        (499, BadResponseError),
+        (500, ServerError),
+        (599, ServerError),
+        (600, BadResponseError),
+    ],
+)
+def test_every_status_has_its_error(status: int, error: type[Vb365Error]) -> None:
+    made = error_of_status(status, operation="get", code="ResourceNotFound")
+    assert type(made) is error
+    assert (made.status, made.operation, made.code) == (status, "get", "ResourceNotFound")
+    assert f"(HTTP {status})" in str(made)
+
+
+@pytest.mark.parametrize("status", [300, 399])
+def test_the_error_of_a_redirect_names_it(status: int) -> None:
+    assert "redirects" in str(error_of_status(status, operation="get"))
+
+
+@pytest.mark.parametrize("status", [299, 400])
+def test_the_error_of_another_status_does_not_name_a_redirect(status: int) -> None:
+    assert "redirects" not in str(error_of_status(status, operation="get"))

@@ -22,11 +22,11 @@ class Collection:
         self.records = records(size)
         self.cap = cap
         self.links = links
-        self.asked: list[str] = []
+        self.requested: list[str] = []
 
     def __call__(self, target: str) -> object:
-        """Response a target."""
-        self.asked.append(target)
+        """Return the page of a target."""
+        self.requested.append(target)
         query = {name: values[0] for name, values in parse_qs(urlsplit(target).query).items()}
         offset, limit = int(query["offset"]), min(int(query["limit"]), self.cap)
         links = {"self": {"href": target}}
@@ -36,10 +36,10 @@ class Collection:
         return {"offset": offset, "limit": limit, "_links": links, "results": results}
 
 
-def walked(ask: object, *, page_size: int = 10, max_pages: int = 100) -> list[object]:
-    assert callable(ask)
+def all_records(fetch: object, *, page_size: int = 10, max_pages: int = 100) -> list[object]:
+    assert callable(fetch)
     pages = iter_pages(
-        ask,
+        fetch,
         base_url=BASE_URL,
         path="v6/RestoreSessions",
         query={"startTimeFrom": "x"},
@@ -55,61 +55,65 @@ def walked(ask: object, *, page_size: int = 10, max_pages: int = 100) -> list[ob
 @pytest.mark.parametrize("size", [0, 1, 9, 10, 11, 30])
 def test_every_record_is_found_once(size: int, cap: int, links: bool) -> None:  # noqa: FBT001 - a parameter
     collection = Collection(size, cap=cap, links=links)
-    assert walked(collection) == collection.records
+    assert all_records(collection) == collection.records
 
 
-def test_by_offset_the_filters_stay_and_the_offset_grows_by_what_came() -> None:
+def test_by_offset_the_filters_stay_and_the_offset_grows_by_the_number_of_results() -> None:
     collection = Collection(7, cap=3)
-    walked(collection)
-    assert collection.asked == [
+    all_records(collection)
+    assert collection.requested == [
         f"/v6/RestoreSessions?startTimeFrom=x&offset={offset}&limit=10" for offset in (0, 3, 6)
     ]
 
 
-def test_links_are_followed_as_they_are() -> None:
+def test_links_are_followed_unchanged() -> None:
     collection = Collection(20, links=True)
-    walked(collection)
-    assert collection.asked[1:] == ["/v6/restoresessions?offset=10&limit=10"]
+    all_records(collection)
+    assert collection.requested[1:] == ["/v6/restoresessions?offset=10&limit=10"]
 
 
-def test_a_server_that_links_its_pages_is_believed_that_a_full_one_is_the_last() -> None:
+def test_after_links_a_full_page_without_one_is_the_last() -> None:
     collection = Collection(20, links=True)
-    walked(collection)
-    assert len(collection.asked) == 2
+    all_records(collection)
+    assert len(collection.requested) == 2
 
 
-@pytest.mark.parametrize("limit", ["3", 3])
-def test_a_limit_may_be_text(limit: object) -> None:
+@pytest.mark.parametrize("limit", [3, "3", "000000003"])
+def test_a_limit_may_be_a_string(limit: object) -> None:
     pages = iter(
         [{"results": records(3), "limit": limit}, {"results": records(1, 3), "limit": limit}]
     )
-    assert len(walked(lambda _target: next(pages))) == 4
+    assert len(all_records(lambda _target: next(pages))) == 4
 
 
-@pytest.mark.parametrize("limit", [None, 0, -1, True, "many", 2.5, [], "9" * 5000])
+@pytest.mark.parametrize("limit", [None, 0, -1, True, "many", 2.5, [], "0000000009", "9" * 5000])
 def test_a_page_without_a_usable_limit_is_followed_until_one_is_empty(limit: object) -> None:
-    answers = iter([records(3), records(3, 3), []])
-    pages = ({"results": results, "limit": limit} for results in answers)
-    assert len(walked(lambda _target: next(pages))) == 6
+    pages_of_results = iter([records(3), records(3, 3), []])
+    pages = ({"results": results, "limit": limit} for results in pages_of_results)
+    assert len(all_records(lambda _target: next(pages))) == 6
 
 
 @pytest.mark.parametrize("page", [[], None, "x", {}, {"results": None}, {"results": {}}])
 def test_a_page_without_results_is_a_bad_response(page: object) -> None:
-    with pytest.raises(BadResponseError, match="without results"):
-        walked(lambda _target: page)
+    with pytest.raises(BadResponseError, match="a page has no results"):
+        all_records(lambda _target: page)
 
 
-def test_a_page_of_more_results_than_a_page_can_hold_is_a_bad_response() -> None:
-    assert len(walked(lambda _target: {"results": [None] * 100_000, "limit": 100_001})) == 100_000
+def test_a_page_of_more_than_100000_results_is_a_bad_response() -> None:
+    assert (
+        len(all_records(lambda _target: {"results": [None] * 100_000, "limit": 100_001})) == 100_000
+    )
     with pytest.raises(BadResponseError, match="more than 100000 results"):
-        walked(lambda _target: {"results": [None] * 100_001, "limit": 100_002})
+        all_records(lambda _target: {"results": [None] * 100_001, "limit": 100_002})
 
 
 @pytest.mark.parametrize(
     "links", [None, [], {"next": None}, {"next": []}, {"next": {}}, {"next": {"href": None}}]
 )
 def test_links_of_another_shape_are_no_links(links: object) -> None:
-    assert len(walked(lambda _target: {"results": records(2), "limit": 10, "_links": links})) == 2
+    assert (
+        len(all_records(lambda _target: {"results": records(2), "limit": 10, "_links": links})) == 2
+    )
 
 
 def linked(*hrefs: str, size: int = 1) -> object:
@@ -122,25 +126,58 @@ def linked(*hrefs: str, size: int = 1) -> object:
 
 
 def test_a_link_that_leads_back_is_endless_paging() -> None:
-    with pytest.raises(BadResponseError, match="leads back"):
-        walked(linked("/v6/a", "/v6/b", "/v6/a"))
+    with pytest.raises(BadResponseError, match="links back"):
+        all_records(linked("/v6/a", "/v6/b", "/v6/a"))
 
 
-def test_an_empty_page_with_a_next_one_is_endless_paging() -> None:
-    with pytest.raises(BadResponseError, match="an empty page with a next one"):
-        walked(linked("/v6/a", "/v6/b", size=0))
+def test_an_empty_page_that_links_to_a_next_one_is_endless_paging() -> None:
+    with pytest.raises(BadResponseError, match="an empty page links to a next one"):
+        all_records(linked("/v6/a", "/v6/b", size=0))
 
 
 def test_a_server_that_ignores_the_offset_is_endless_paging() -> None:
-    with pytest.raises(BadResponseError, match="like the one before"):
-        walked(lambda _target: {"results": records(10), "limit": 10})
+    with pytest.raises(BadResponseError, match="repeats the previous one"):
+        all_records(lambda _target: {"results": records(10), "limit": 10})
 
 
 def test_more_pages_than_the_guard_allows_are_endless_paging() -> None:
     hrefs = [f"/v6/{number}" for number in range(10)]
     with pytest.raises(BadResponseError, match="more than 4 pages"):
-        walked(linked(*hrefs), max_pages=4)
-    assert len(walked(Collection(35), max_pages=4)) == 35
+        all_records(linked(*hrefs), max_pages=4)
+    with pytest.raises(BadResponseError, match="more than 4 pages"):
+        all_records(Collection(40), max_pages=4)
+
+
+def test_as_many_pages_as_the_guard_allows_are_read() -> None:
+    assert len(all_records(Collection(39), max_pages=4)) == 39
+    assert len(all_records(Collection(40, links=True), max_pages=4)) == 40
+
+
+def test_a_page_that_repeats_an_earlier_one_but_the_previous_is_read() -> None:
+    pages = iter([records(1), records(1, 1), records(1), []])
+    assert len(all_records(lambda _target: {"results": next(pages), "limit": 1})) == 3
+
+
+@pytest.mark.parametrize(
+    "fetch", [lambda _target: {"results": None}, linked("/v6/a", "/v6/a"), linked("x:y")]
+)
+def test_errors_name_the_operation(fetch: object) -> None:
+    with pytest.raises(BadResponseError) as caught:
+        all_records(fetch)
+    assert caught.value.operation == "list"
+
+
+@pytest.mark.parametrize(
+    ("base_url", "origin", "target"),
+    [
+        (BASE_URL, "https://hq.example.com:4443", "/v6/x?a=1&b=%2B"),
+        (BEHIND_PROXY, "https://hq.example.com", "/veeam/v6/x?a=1&b=%2B"),
+    ],
+)
+def test_targets_are_below_the_configured_url(base_url: BaseUrl, origin: str, target: str) -> None:
+    assert base_url.origin == origin
+    assert base_url.target("v6/x", {"a": 1, "b": "+"}) == target
+    assert base_url.target("v6/x") == target.partition("?")[0]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +194,11 @@ def test_more_pages_than_the_guard_allows_are_endless_paging() -> None:
         (BASE_URL, "https://hq.example.com:4443", "/"),
         (BASE_URL, "/v6/x?a=1#part", "/v6/x?a=1"),
         (BASE_URL, "//hq.example.com:4443/v6/x", "/v6/x"),
+        (BASE_URL, "/" + "x" * 8191, "/" + "x" * 8191),
+        (BASE_URL, "https://hq.example.com:4443?y=1", "/?y=1"),
         (BEHIND_PROXY, "/v6/x", "/veeam/v6/x"),
+        (BEHIND_PROXY, "v6/x", "/veeam/v6/x"),
+        (BEHIND_PROXY, "/veeam-archive/x", "/veeam/veeam-archive/x"),
         (BEHIND_PROXY, "/Veeam/v6/x", "/Veeam/v6/x"),
         (BEHIND_PROXY, "https://hq.example.com:443/veeam/v6/x", "/veeam/v6/x"),
     ],
@@ -185,13 +226,15 @@ def test_a_link_on_the_same_server_is_taken(base_url: BaseUrl, href: str, target
         "/v6/a b",
         "/v6/ü",
         "",
-        "x" * 9000,
+        "/" + "x" * 8192,
+        "https:/v6/x",
+        "https://hq.example.com:4444/v6/x",
         7,
         ["/v6/x"],
     ],
 )
-def test_a_link_to_elsewhere_or_to_nothing_is_a_bad_response(href: object) -> None:
+def test_a_malformed_link_or_one_to_another_server_is_a_bad_response(href: object) -> None:
     page = {"results": records(1), "limit": 1, "_links": {"next": {"href": href}}}
     with pytest.raises(BadResponseError, match="the link to the next page") as caught:
-        walked(lambda _target: page)
+        all_records(lambda _target: page)
     assert "evil" not in str(caught.value)
