@@ -59,7 +59,7 @@ def read_start(path: Path, max_bytes: int) -> bytes:
                 return file.read(max_bytes)
         reason = "not a regular file"
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "impossible file name"
+        reason = getattr(error, "strerror", None) or "invalid file name"
     raise UnreadableError(f"cannot be read: {reason}")
 
 

@@ -113,7 +113,7 @@ class AuthConfig(Block):
     )
     """Account that may read restore sessions. Not with a token."""
     password: Annotated[SecretSource | None, inline_secret(bearer=False)] = None
-    """The password itself. password_file is the better place."""
+    """The password itself. Prefer password_file."""
     password_file: Annotated[SecretSource | None, printable(), secret_file(bearer=False)] = None
     """File with the password. A relative path is looked up in $CREDENTIALS_DIRECTORY, then beside
     this file. It is read again when a login is refused.
@@ -123,9 +123,9 @@ class AuthConfig(Block):
     ] = None
     """Environment variable with the password."""
     token: Annotated[SecretSource | None, inline_secret(bearer=True)] = None
-    """A bearer token. token_file is the better place, as tokens expire."""
+    """A bearer token. Prefer token_file, as tokens expire."""
     token_file: Annotated[SecretSource | None, printable(), secret_file(bearer=True)] = None
-    """File with a bearer token that someone else renews; a 401 reads it again."""
+    """File with a bearer token that something else renews. It is read again after a 401."""
     token_env: Annotated[SecretSource | None, environment_name, secret_variable(bearer=True)] = None
     """Environment variable with a bearer token."""
 
@@ -149,7 +149,7 @@ class AuthConfig(Block):
 
 
 class TLSConfig(Block):
-    """How the server's certificate is verified, and which one the exporter shows."""
+    """How the server's certificate is verified, and which one the exporter presents."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -160,13 +160,13 @@ class TLSConfig(Block):
     ca_file: Annotated[Path | None, printable(), file_path] = None
     """Certificates (PEM) of the authorities to trust instead of the system's."""
     cert_file: Annotated[Path | None, printable(), file_path] = None
-    """Client certificate (PEM) to show the server."""
+    """Client certificate (PEM) to present to the server."""
     key_file: Annotated[Path | None, printable(), file_path] = None
     """Key (PEM) of cert_file, without a passphrase."""
     server_name: Annotated[str | None, host_name] = None
     """Name to expect in the server's certificate instead of the host of url."""
     insecure_skip_verify: Annotated[bool, flag] = False
-    """Trust any certificate. It is logged, and shown in vb365_server_tls_verified."""
+    """Accept any certificate. This is logged, and shown in vb365_server_tls_verified."""
 
 
 class SessionsConfig(Block):
@@ -180,17 +180,17 @@ class SessionsConfig(Block):
     )
 
     ids: tuple[Annotated[str, session_id], ...] = ()
-    """Restore sessions to follow in any case."""
+    """Restore sessions that are followed in any case."""
     discover: Annotated[bool, flag] = True
     """Follow every session that the account can see. Default: true when ids is empty."""
     lookback: Annotated[float, duration("1s", "3650d")] = 7 * 86_400.0
-    """A discovered session leaves this long after it ended."""
+    """How long a discovered session is kept after it ended."""
     max_series: Annotated[int, whole_number(0, 1_000_000)] = 1_000
     """Most sessions of this server that get series of their own."""
     max_sessions: Annotated[int, whole_number(1, 10_000_000)] = 200_000
-    """Most sessions kept at all; the oldest finished ones are left out first."""
+    """Most sessions kept at all; the oldest finished ones are evicted first."""
     extras: tuple[Extra, ...] = Field(default=(), json_schema_extra={"uniqueItems": True})
-    """More to ask for, one request per running session and poll each: statistics (API v8), events."""
+    """More to fetch, at one request each per running session and poll: statistics (API v8), events."""
 
 
 class ServerConfig(Block):
@@ -213,9 +213,9 @@ class ServerConfig(Block):
     )
     """Root of the REST API, https only."""
     api_version: ApiVersionChoice = "auto"
-    """Version of the API; auto picks the newest that the server serves."""
+    """Version of the API; auto selects the newest that the server serves."""
     poll_interval: Annotated[float, duration("1s", "1d")] = 60.0
-    """How often this server is asked. Default: the global poll_interval."""
+    """How often this server is polled. Default: the global poll_interval."""
     stale_after: Annotated[float, duration("1s", "30d"), Derived()] = default_stale_after(60.0)
     """The global one if it is written, else the default for this server's poll_interval."""
     auth: AuthConfig = AuthConfig()
@@ -223,15 +223,15 @@ class ServerConfig(Block):
     tls_config: TLSConfig = TLSConfig()
     """Certificates; verification is on by default."""
     proxy_url: Annotated[SecretUrl | None, url_of_proxy] = None
-    """HTTP proxy, perhaps with user:password@. Not with proxy_from_environment."""
+    """HTTP proxy, optionally with user:password@. Not with proxy_from_environment."""
     proxy_from_environment: Annotated[bool, flag] = False
     """Use the proxy of HTTPS_PROXY and NO_PROXY."""
     timeout: Annotated[float, duration("100ms", "5m")] = 10.0
-    """For connecting, and for each read; a whole request takes at most 6 times as long."""
+    """Timeout of connecting and of each read; a whole request takes at most 6 times as long."""
     max_concurrent_requests: Annotated[int, whole_number(1, 64)] = 8
-    """Most requests at a time."""
+    """Most concurrent requests."""
     change_feed: ChangeFeed = "auto"
-    """The long-poll feed of changes that VB365 8 has; auto uses it where there is one."""
+    """Long-poll feed of changes (VB365 8); auto uses it where the server has one."""
     sessions: SessionsConfig = SessionsConfig()
     """Which restore sessions are followed."""
 
@@ -242,7 +242,7 @@ class Config(Block):
     model_config = ConfigDict(json_schema_extra={"required": ["servers"]})
 
     poll_interval: Annotated[float, duration("1s", "1d")] = 60.0
-    """How often each server is asked. Polls of several servers are spread over it."""
+    """How often each server is polled. Polls of several servers are spread over it."""
     stale_after: Annotated[float, duration("1s", "30d")] = default_stale_after(60.0)
     """Data older than this is no longer exposed. It must exceed poll_interval.
     Default: 3 x poll_interval, but at least 3m.
@@ -250,7 +250,7 @@ class Config(Block):
     info_labels: tuple[InfoLabel, ...] = Field(default=(), json_schema_extra={"uniqueItems": True})
     """Personal data to show as labels of vb365_restore_session_info."""
     servers: tuple[ServerConfig, ...] = Field(default=(), json_schema_extra={"minItems": 1})
-    """The VB365 servers to ask."""
+    """The VB365 servers to poll."""
     warnings: Annotated[tuple[Problem, ...], Derived()] = Field(
         default=(), exclude=True, repr=False
     )

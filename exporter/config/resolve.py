@@ -38,7 +38,7 @@ def resolve(file: Config, problems: ProblemCollector) -> Config | None:
     _check_stale_after(file, problems)
     _check_unique(file.info_labels, ("info_labels",), problems)
     if not file.servers and not problems.is_invalid(("servers",)):
-        problems.report(("servers",), "at least one server is needed")
+        problems.report(("servers",), "at least one server is required")
     for index, server in enumerate(file.servers):
         location = ("servers", index)
         if location not in problems.invalid:
@@ -97,7 +97,7 @@ def _name(server: ServerConfig) -> str:
 
 def _check_server(server: ServerConfig, location: Location, problems: ProblemCollector) -> None:
     if not _is_written(server, "url", location, problems):
-        problems.report((*location, "url"), "is needed, such as https://vb365.example.com:4443")
+        problems.report((*location, "url"), "is required, such as https://vb365.example.com:4443")
     if server.proxy_url is not None and server.proxy_from_environment:
         message = "cannot be used together with proxy_from_environment: true"
         problems.report((*location, "proxy_url"), message)
@@ -110,16 +110,16 @@ def _check_server(server: ServerConfig, location: Location, problems: ProblemCol
 def _check_auth(auth: AuthConfig, location: Location, problems: ProblemCollector) -> None:
     written = [key for key in SECRET_KEYS if _is_written(auth, key, location, problems)]
     if len(written) != 1:
-        given = f"given are {' and '.join(written)}" if written else "none is given"
-        problems.report(location, f"exactly one of {_ALL_SECRET_KEYS} is needed, {given}")
+        given = f"{' and '.join(written)} are given" if written else "none is given"
+        problems.report(location, f"exactly one of {_ALL_SECRET_KEYS} is required, but {given}")
         return
     is_token = written[0].startswith("token")
     has_username = _is_written(auth, "username", location, problems)
     if has_username and is_token:
-        message = "does not go with a token, only with a password"
+        message = "is used with a password only, not with a token"
         problems.report((*location, "username"), message)
     if not has_username and not is_token:
-        problems.report((*location, "username"), "is needed with a password")
+        problems.report((*location, "username"), "is required with a password")
     if written[0] in auth.model_fields_set:
         try:
             auth.secret.read()
@@ -130,7 +130,7 @@ def _check_auth(auth: AuthConfig, location: Location, problems: ProblemCollector
 def _check_tls_config(tls: TLSConfig, location: Location, problems: ProblemCollector) -> None:
     for key, partner in (("cert_file", "key_file"), ("key_file", "cert_file")):
         if key in tls.model_fields_set and not _is_written(tls, partner, location, problems):
-            problems.report((*location, key), f"needs {partner} beside it")
+            problems.report((*location, key), f"requires {partner} as well")
     if tls.ca_file is not None and (problem := ca_file_problem(tls.ca_file)):
         problems.report((*location, "ca_file"), problem)
     readable = True

@@ -91,7 +91,7 @@ class SecretSource(_Masked):
             raise SecretUnavailableError(f"{where} is not UTF-8 text")
         if self.bearer and not _BEARER.fullmatch(secret):
             raise SecretUnavailableError(
-                f"{where} is no bearer token: it has spaces, line breaks or characters beyond ASCII"
+                f"{where} is not a bearer token: it contains spaces, line breaks or non-ASCII characters"
             )
         return secret
 

@@ -165,7 +165,7 @@ def printable(max_length: int = _MAX_TEXT) -> Reader:
         if len(text) > max_length:
             raise ValueError(f"must have at most {max_length} characters")
         if not text.isprintable() or text != text.strip():
-            raise ValueError("must not have control characters, nor spaces at its ends")
+            raise ValueError("must not contain control characters, or start or end with spaces")
         return text
 
     return Reader(read, {"type": "string", "minLength": 1, "maxLength": max_length})

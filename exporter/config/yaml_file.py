@@ -137,12 +137,12 @@ class _BoundedLoader(yaml.SafeLoader):
         if not isinstance(event, yaml.AliasEvent):
             self._extents[id(node)] = self._extent(node)
         elif id(node) not in self._extents:
-            raise _RejectedError("an alias stands inside what it refers to", node.start_mark)
+            raise _RejectedError("an alias inside the value that it refers to", node.start_mark)
         values, depth = self._extents[id(node)]
         if self._depth + depth > _MAX_DEPTH:
             raise _RejectedError("nested too deeply", event.start_mark)
         if values > _MAX_VALUES:
-            raise _RejectedError("aliases make this more than a configuration", event.start_mark)
+            raise _RejectedError("too many values once aliases are expanded", event.start_mark)
         return node
 
     def _extent(self, node: yaml.Node) -> tuple[int, int]:
@@ -180,7 +180,7 @@ class _BoundedLoader(yaml.SafeLoader):
         except (ValueError, LookupError):
             # The cause holds the value.
             raise _RejectedError(
-                "not the number or truth value it seems to be; quote text", node.start_mark
+                "not the number or boolean that it seems to be; quote text", node.start_mark
             ) from None
 
     def reject_tag(self, node: yaml.Node) -> object:

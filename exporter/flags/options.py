@@ -164,8 +164,8 @@ class Options:
     )
     output_file: Path | None = _row(
         "--output.file",
-        "With --once: write there instead, replacing the file as a whole, as node_exporter's "
-        "textfile collector wants it.",
+        "With --once: write there instead, replacing the file atomically, as node_exporter's "
+        "textfile collector requires.",
         group="Running once",
         read=file,
         metavar="FILE",
@@ -238,8 +238,8 @@ class Options:
     )
     audit_log_file: Path | None = _row(
         "--audit.log-file",
-        "One JSON line per start and end of a restore session, with all that VB365 says of it, "
-        "personal data too; - for standard output. Without effect with --list-sessions and "
+        "One JSON line per start and end of a restore session, with every field from VB365, "
+        "personal data included; - for standard output. Without effect with --list-sessions and "
         "--config.check.",
         group="Audit log",
         read=file,

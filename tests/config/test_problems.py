@@ -22,9 +22,9 @@ Problems = Callable[[str], list[str]]
 
 ONE_SECRET = (
     ": exactly one of password, password_file, password_env, token, token_file or token_env "
-    "is needed"
+    "is required"
 )
-NO_TOKEN = "is no bearer token: it has spaces, line breaks or characters beyond ASCII"
+NO_TOKEN = "is not a bearer token: it contains spaces, line breaks or non-ASCII characters"
 DURATION = "must be a duration such as 30s, 5m, 1h30m or 7d"
 NOTHING = "has no value; give it one or remove the key"
 UUID = "must be a UUID such as 635b22cf-9cdc-4004-9160-9b90f90f1bbf"
@@ -57,9 +57,9 @@ def problems(tmp_path: Path) -> Problems:
         ("# nothing\n", "config.yaml: is empty; it needs at least servers"),
         ("- a\n", "config.yaml: must be a mapping of keys such as servers"),
         ("hunter2", "config.yaml: must be a mapping of keys such as servers"),
-        ("{}", "servers: at least one server is needed"),
-        ("servers:", "servers: at least one server is needed"),
-        ("servers: []", "servers: at least one server is needed"),
+        ("{}", "servers: at least one server is required"),
+        ("servers:", "servers: at least one server is required"),
+        ("servers: []", "servers: at least one server is required"),
         ("servers: {a: b}", "servers: must be a list (- value)"),
         ("servers: vb365", "servers: must be a list (- value)"),
         ("servers: [vb365]", "servers[0]: must be a mapping (key: value)"),
@@ -128,8 +128,8 @@ def test_each_mistake_at_the_top_has_its_line(problems: Problems, key: str, line
         ("name: 7", "name: must be text; put it in quotes"),
         ("name: ''", "name: is empty"),
         ("name: ", f"name: {NOTHING}"),
-        ("name: ' a'", "name: must not have control characters, nor spaces at its ends"),
-        ('name: "a\\nb"', "name: must not have control characters, nor spaces at its ends"),
+        ("name: ' a'", "name: must not contain control characters, or start or end with spaces"),
+        ('name: "a\\nb"', "name: must not contain control characters, or start or end with spaces"),
         (f"name: {'a' * 129}", "name: must have at most 128 characters"),
         ("api_version: 8", "api_version: must be auto, v6, v7 or v8"),
         ("api_version:", f"api_version: {NOTHING}"),
@@ -280,33 +280,33 @@ def test_each_unusable_url_has_its_line(problems: Problems, url: str, line: str)
 
 def test_a_server_needs_a_url_and_a_login(problems: Problems) -> None:
     assert [
-        f"servers[0].auth{ONE_SECRET}, none is given",
-        "servers[0].url: is needed, such as https://vb365.example.com:4443",
+        f"servers[0].auth{ONE_SECRET}, but none is given",
+        "servers[0].url: is required, such as https://vb365.example.com:4443",
     ] == problems("servers: [{}]")
 
 
 @pytest.mark.parametrize(
     ("auth", "line"),
     [
-        ("", f"{ONE_SECRET}, none is given"),
-        ("{}", f"{ONE_SECRET}, none is given"),
-        ("{username: u}", f"{ONE_SECRET}, none is given"),
+        ("", f"{ONE_SECRET}, but none is given"),
+        ("{}", f"{ONE_SECRET}, but none is given"),
+        ("{username: u}", f"{ONE_SECRET}, but none is given"),
         ("hunter2", ": must be a mapping (key: value)"),
         (
             "{username: u, password: p, token: t}",
-            f"{ONE_SECRET}, given are password and token",
+            f"{ONE_SECRET}, but password and token are given",
         ),
         (
             "{username: u, password: p, password_env: X, token_file: t}",
-            f"{ONE_SECRET}, given are password and password_env and token_file",
+            f"{ONE_SECRET}, but password and password_env and token_file are given",
         ),
         (
             "{token: t, token_file: f}",
-            f"{ONE_SECRET}, given are token and token_file",
+            f"{ONE_SECRET}, but token and token_file are given",
         ),
-        ("{password: p}", ".username: is needed with a password"),
+        ("{password: p}", ".username: is required with a password"),
         ("{username: '', password: p}", ".username: is empty"),
-        ("{username: u, token: t}", ".username: does not go with a token, only with a password"),
+        ("{username: u, token: t}", ".username: is used with a password only, not with a token"),
         ("{username: u, password: 12345}", ".password: must be text; put it in quotes"),
         ("{username: u, password: ''}", ".password: is empty"),
         ("{username: u, password: }", f".password: {NOTHING}"),
@@ -394,8 +394,8 @@ def pems(tmp_path: Path) -> Path:
         ),
         ("{ca_file: no}", ["ca_file: must be text; put it in quotes"]),
         ("{ca_file: none}", ["ca_file: {0}/none cannot be read: No such file or directory"]),
-        ("{cert_file: client.pem}", ["cert_file: needs key_file beside it"]),
-        ("{key_file: client.key}", ["key_file: needs cert_file beside it"]),
+        ("{cert_file: client.pem}", ["cert_file: requires key_file as well"]),
+        ("{key_file: client.key}", ["key_file: requires cert_file as well"]),
         (
             "{cert_file: client.pem, key_file: other.key}",
             ["cert_file: {0}/other.key is not the key of {0}/client.pem"],
@@ -523,7 +523,7 @@ servers:
     lines = problems(text)
 
     assert [
-        f"servers[0].auth{ONE_SECRET}, given are password and token",
+        f"servers[0].auth{ONE_SECRET}, but password and token are given",
         'servers[0].pasword: unknown key; did you mean "password" under servers[].auth?',
         "servers[1].auth.password_file: ",
         'servers[1].name: duplicate name "a", taken from url; servers[0] has it already',
@@ -545,7 +545,7 @@ def test_a_problem_is_one_line_whatever_the_path_is(problems: Problems) -> None:
     text = 'servers: [{url: https://a, auth: {token: t}, tls_config: {ca_file: "a\\u2029b"}}]'
 
     assert problems(text) == [
-        "servers[0].tls_config.ca_file: must not have control characters, nor spaces at its ends"
+        "servers[0].tls_config.ca_file: must not contain control characters, or start or end with spaces"
     ]
     assert str(Problem("a\nb", "x")) == "a\\u000ab: x"
 

@@ -84,7 +84,7 @@ def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_file_name_that_cannot_be_is_a_problem_like_any_other() -> None:
-    with pytest.raises(SecretUnavailableError, match="cannot be read: impossible file name"):
+    with pytest.raises(SecretUnavailableError, match="cannot be read: invalid file name"):
         SecretSource(file=Path("a\0b")).read()
 
 

@@ -598,7 +598,7 @@ def test_a_static_token_that_no_header_can_hold_is_an_auth_error(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     client = make_client(config(secret=SecretSource(value="a\nb", bearer=True), token=True))
-    with pytest.raises(AuthError, match="is no bearer token") as caught:
+    with pytest.raises(AuthError, match="is not a bearer token") as caught:
         client.get_session(ID)
     assert not api.calls
     assert "a\nb" not in str(caught.value)
