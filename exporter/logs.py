@@ -1,4 +1,4 @@
-"""Log lines as Prometheus 3 writes them, one line per event, for structlog and the standard library."""
+"""Log lines in the format of Prometheus 3, one per event, for structlog and the standard library."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType, TracebackType
-from typing import Any, Literal, TextIO
+from typing import Literal, TextIO
 
 import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from exporter.text import format_instant, replace_surrogates
 
 __all__ = ["LogFormat", "LogLevel", "configure", "log_uncaught", "set_level"]
 
@@ -28,33 +31,40 @@ _THRESHOLDS = MappingProxyType(
         "error": logging.ERROR,
     }
 )
-_HEAD = ("time", "level", "source", "msg")
+_STANDARD_FIELDS = ("time", "level", "source", "msg")
+_RENAMED_FIELDS = MappingProxyType(
+    {"exception": "traceback", **{name: f"{name}_" for name in _STANDARD_FIELDS}}
+)
 
-_BARE_VALUE = re.compile(r'[^\s"=\\]+')
-_KEY_BREAKER = re.compile(r"[^A-Za-z0-9_.\-/]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_UNQUOTED_VALUE = re.compile(r'[^\s"=\\]+')
+_INVALID_IN_KEY = re.compile(r"[^A-Za-z0-9_.\-/]")
 _ESCAPES = MappingProxyType({"\n": r"\n", "\r": r"\r", "\t": r"\t", '"': r"\"", "\\": r"\\"})
 
-Fields = dict[str, object]
+Renderer = Callable[[WrappedLogger, str, EventDict], str]
 
 
 def configure(*, level: LogLevel, log_format: LogFormat, stream: TextIO | None = None) -> None:
-    """Send all log events of the process, and its warnings, to one stream.
+    """Write all log events of the process, and its warnings, to one stream.
+
+    Events of structlog and of the standard library pass through the same `ProcessorFormatter`.
 
     Args:
-        level: the least severe events that are written.
+        level: the least severe level that is written.
         log_format: `logfmt` or `json`.
-        stream: where lines go; None is standard error.
+        stream: the stream; None for standard error.
     """
     render = _RENDERERS[log_format]
     handler = _LineHandler(stream or sys.stderr, render)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name],
             processors=[
                 structlog.processors.StackInfoRenderer(),
                 structlog.processors.format_exc_info,
-                _Renderer(render),
-            ]
+                _add_standard_fields,
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                render,
+            ],
         )
     )
     structlog.configure(
@@ -69,18 +79,18 @@ def configure(*, level: LogLevel, log_format: LogFormat, stream: TextIO | None =
     )
     logging.captureWarnings(capture=True)
     logging.getLogger().handlers = [handler]
-    # What it warns of fails a request, which is told once; it would say so at every request, and quote the server.
+    # Its warnings precede a failed request, which is logged once; they would repeat per request and quote the server.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     set_level(level)
 
 
 def set_level(level: LogLevel) -> None:
-    """Change the least severe events that are written from now on."""
+    """Change the least severe level that is written."""
     logging.getLogger().setLevel(_THRESHOLDS[level])
 
 
 def log_uncaught() -> None:
-    """Write exceptions that nobody caught, in any thread, as log events instead of tracebacks."""
+    """Log uncaught exceptions of all threads as events, in place of Python's tracebacks."""
     log = structlog.get_logger(__name__)
 
     def in_main(
@@ -99,57 +109,39 @@ def log_uncaught() -> None:
 
 
 class _LineHandler(logging.StreamHandler[TextIO]):
-    """Writes lines; what goes wrong meanwhile is at most one line, too."""
+    """Writes lines; an event that cannot be formatted becomes one line about that."""
 
-    def __init__(self, stream: TextIO, render: Callable[[Fields], str]) -> None:
+    def __init__(self, stream: TextIO, render: Renderer) -> None:
         super().__init__(stream)
         self._render = render
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        fields: Fields = {
-            "time": _timestamp(record.created),
-            "level": "ERROR",
-            "source": f"{record.filename}:{record.lineno}",
-            "msg": "log event lost",
-            "reason": repr(sys.exception()),
-        }
+        lost = {"level": "ERROR", "msg": "log event lost", "reason": repr(sys.exception())}
         try:
-            self.stream.write(self._render(fields) + self.terminator)
+            line = self._render(None, "error", _standard_fields(record, "") | lost)
+            self.stream.write(line + self.terminator)
         except (OSError, ValueError):
-            return  # the stream is gone, and nobody is left to tell
+            return  # the stream is closed, and there is no other
 
 
-class _Renderer:
-    """The last processor: an event becomes its line."""
-
-    def __init__(self, render: Callable[[Fields], str]) -> None:
-        self._render = render
-
-    def __call__(self, _logger: object, _method: str, event: Mapping[str, Any]) -> str:
-        record: logging.LogRecord = event["_record"]
-        fields: Fields = {
-            "time": _timestamp(record.created),
-            "level": _level(record.levelno),
-            "source": f"{record.filename}:{record.lineno}",
-            "msg": _text(event.get("event")),
-        }
-        if not event["_from_structlog"]:
-            fields["logger"] = record.name
-        names = {"exception": "traceback"}
-        for key, value in event.items():
-            if key not in {"_record", "_from_structlog", "event"}:
-                name = names.get(key, key)
-                fields[f"{name}_" if name in _HEAD else name] = value
-        return self._render(fields)
+def _add_standard_fields(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
+    """Put the fields of Prometheus first, and rename others with the same names."""
+    fields = _standard_fields(event_dict["_record"], event_dict.pop("event", None))
+    return fields | {_RENAMED_FIELDS.get(key, key): value for key, value in event_dict.items()}
 
 
-def _timestamp(seconds: float) -> str:
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _standard_fields(record: logging.LogRecord, message: object) -> dict[str, object]:
+    created = datetime.fromtimestamp(record.created, UTC)
+    return {
+        "time": format_instant(created, "milliseconds"),
+        "level": _level(record.levelno),
+        "source": f"{record.filename}:{record.lineno}",
+        "msg": _text(message),
+    }
 
 
 def _level(number: int) -> str:
-    """Prometheus has four levels."""
+    """Return the name of one of Prometheus' four levels."""
     if number >= logging.ERROR:
         return "ERROR"
     if number >= logging.WARNING:
@@ -157,21 +149,21 @@ def _level(number: int) -> str:
     return "INFO" if number >= logging.INFO else "DEBUG"
 
 
-def _logfmt(fields: Fields) -> str:
+def _logfmt(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> str:
     return " ".join(
-        f"{_KEY_BREAKER.sub('_', key)}={_quoted(value)}" for key, value in fields.items()
+        f"{_INVALID_IN_KEY.sub('_', key)}={_quote(value)}" for key, value in event_dict.items()
     )
 
 
-def _quoted(value: object) -> str:
+def _quote(value: object) -> str:
     text = _text(value)
-    if _BARE_VALUE.fullmatch(text) and text.isprintable():
+    if _UNQUOTED_VALUE.fullmatch(text) and text.isprintable():
         return text
-    return '"' + "".join(_ESCAPES.get(c) or _printable(c) for c in text) + '"'
+    return '"' + "".join(_ESCAPES.get(c) or _escape(c) for c in text) + '"'
 
 
-def _printable(character: str) -> str:
-    """As Go's strconv.Quote: what is not printable, or would reorder the line, is escaped."""
+def _escape(character: str) -> str:
+    """Escape, like Go's `strconv.Quote`, a character that is not printable or would reorder the line."""
     if character.isprintable():
         return character
     number = ord(character)
@@ -180,18 +172,18 @@ def _printable(character: str) -> str:
     return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"
 
 
-def _json(fields: Fields) -> str:
+def _json(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> str:
     # ASCII only: U+2028 and U+0085 end a line for some readers.
-    return json.dumps({key: _json_value(value) for key, value in fields.items()})
+    return json.dumps({key: _json_value(value) for key, value in event_dict.items()})
 
 
 def _json_value(value: object) -> object:
-    """Numbers, truth values and null stay what they are; NaN and infinities are no JSON."""
+    """Keep finite numbers, booleans and null; all else becomes text, as JSON has no NaN or infinity."""
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
-    return _SURROGATE.sub("\ufffd", _text(value))
+    return replace_surrogates(_text(value))
 
 
 def _text(value: object) -> str:
@@ -201,10 +193,8 @@ def _text(value: object) -> str:
         return str(value).lower()
     try:
         return str(value)
-    except Exception:  # noqa: BLE001 - a value that cannot be printed must not cost the event
+    except Exception:  # noqa: BLE001 - a value that cannot be formatted must not lose the event
         return f"<unprintable {type(value).__name__}>"
 
 
-_RENDERERS: Mapping[str, Callable[[Fields], str]] = MappingProxyType(
-    {"logfmt": _logfmt, "json": _json}
-)
+_RENDERERS: Mapping[LogFormat, Renderer] = MappingProxyType({"logfmt": _logfmt, "json": _json})

@@ -19,24 +19,24 @@ from hypothesis import strategies as st
 from exporter.config import SecretSource
 from exporter.logs import LogFormat, LogLevel, configure, log_uncaught, set_level
 
-HEAD = re.compile(
+STANDARD_FIELDS = re.compile(
     r"time=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z level=(DEBUG|INFO|WARN|ERROR) "
     r"source=[a-z_]+\.py:\d+ msg="
 )
 
 
 class Unprintable:
-    """A value that cannot even say so."""
+    """A value that cannot be formatted."""
 
     def __str__(self) -> str:
         raise ValueError("no")
 
 
 class Lines(io.StringIO):
-    """A stream, and what was written to it."""
+    """A stream that returns the lines written to it."""
 
     def take(self) -> list[str]:
-        """The lines written since the last time; each must be whole."""
+        """Return the lines written since the last call; each must be complete."""
         text = self.getvalue()
         self.seek(0)
         self.truncate()
@@ -48,13 +48,13 @@ class Lines(io.StringIO):
         return line
 
     def rest(self) -> str:
-        """The one line without time, level and source."""
+        """Return the only line without time, level and source."""
         return self.one().partition(" msg=")[2]
 
 
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
-    """Logging is one per process: what a test set up ends with it."""
+    """Restore the process-wide logging configuration after each test."""
     root = logging.getLogger()
     handlers, level, logger_class = root.handlers[:], root.level, logging.getLoggerClass()
     hooks = sys.excepthook, threading.excepthook
@@ -79,7 +79,7 @@ def test_a_line_has_the_keys_of_prometheus_in_its_order() -> None:
     structlog.get_logger().warning("login refused", server="hq", attempts=3)
 
     line = lines.one()
-    assert HEAD.match(line)
+    assert STANDARD_FIELDS.match(line)
     assert re.search(r" level=WARN source=test_logs\.py:\d+ msg=\"login refused\" ", line)
     assert line.endswith(' msg="login refused" server=hq attempts=3')
 
@@ -96,7 +96,7 @@ def test_the_source_is_the_line_that_logs() -> None:
     assert int(second[1]) == int(first[1]) + 1
 
 
-def test_a_logger_made_before_logging_was_set_up_writes_the_same() -> None:
+def test_a_logger_created_before_the_configuration_writes_the_same() -> None:
     log = structlog.get_logger()
     lines = lines_for()
 
@@ -216,7 +216,7 @@ def test_values_in_json_are_json(value: object, written: object) -> None:
     value=st.text(st.characters()),
     log_format=st.sampled_from(["logfmt", "json"]),
 )
-def test_whatever_is_logged_is_one_line(event: str, value: str, log_format: LogFormat) -> None:
+def test_every_event_is_one_line(event: str, value: str, log_format: LogFormat) -> None:
     lines = lines_for(log_format=log_format)
 
     structlog.get_logger().info(event, value=value)
@@ -224,7 +224,7 @@ def test_whatever_is_logged_is_one_line(event: str, value: str, log_format: LogF
     assert len(lines.one().splitlines()) == 1
 
 
-def test_an_event_cannot_overwrite_or_repeat_the_head() -> None:
+def test_an_event_cannot_overwrite_or_repeat_the_standard_fields() -> None:
     lines = lines_for()
 
     structlog.get_logger().info("x", level="y", time="z", source="s", msg="m")
@@ -232,7 +232,7 @@ def test_an_event_cannot_overwrite_or_repeat_the_head() -> None:
     assert lines.rest() == "x level_=y time_=z source_=s msg_=m"
 
 
-def test_keys_are_words() -> None:
+def test_invalid_characters_in_keys_are_replaced() -> None:
     lines = lines_for()
 
     structlog.get_logger().info("x", **{"a b=\n": 1})
@@ -255,7 +255,7 @@ def test_a_traceback_is_one_field_of_the_line(log_format: LogFormat) -> None:
         assert r"Traceback (most recent call last):\n" in line
 
 
-def test_the_standard_library_writes_the_same_lines_with_the_name_of_its_logger() -> None:
+def test_an_event_of_the_standard_library_has_the_name_of_its_logger() -> None:
     lines = lines_for()
 
     logging.getLogger("asyncio.base").warning("waiting for %s\n%s", "a", "b")
@@ -275,7 +275,7 @@ def test_warnings_are_log_events() -> None:
     assert "UserWarning: unverified request" in line
 
 
-def test_what_a_library_warns_of_at_every_request_is_not_written() -> None:
+def test_warnings_that_a_library_repeats_at_every_request_are_not_written() -> None:
     lines = lines_for("debug")
 
     logging.getLogger("urllib3.connection").warning("Failed to parse headers")
@@ -302,14 +302,14 @@ def test_an_event_that_cannot_be_written_leaves_one_line_instead(log_format: Log
     assert "real number is required" in line
 
 
-def test_a_stream_that_is_gone_is_no_reason_to_fail() -> None:
+def test_a_closed_stream_is_no_error() -> None:
     lines = lines_for()
     lines.close()
 
     structlog.get_logger().info("x")
 
 
-def test_setting_up_twice_does_not_write_twice() -> None:
+def test_configuring_twice_does_not_write_twice() -> None:
     lines_for()
     lines = lines_for()
 
@@ -323,12 +323,12 @@ def test_lines_go_to_standard_error_by_default(capsys: pytest.CaptureFixture[str
 
     structlog.get_logger().info("x")
 
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.endswith(" msg=x\n")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.endswith(" msg=x\n")
 
 
-def test_exceptions_that_nobody_caught_are_log_events() -> None:
+def test_uncaught_exceptions_are_log_events() -> None:
     lines = lines_for()
     log_uncaught()
 
