@@ -107,19 +107,19 @@ def _state_sets(
     return "".join(
         [
             lines % (labels * count)
-            for labels, chosen in zip(shared, map(family.chosen, sessions), strict=True)
-            if chosen is not None
-            for lines, count in (templates[chosen],)
+            for labels, current in zip(shared, map(family.current, sessions), strict=True)
+            if current is not None
+            for lines, count in (templates[current],)
         ]
     )
 
 
-def _state_set_template(family: SessionStateSet, chosen: StrEnum) -> tuple[str, int]:
+def _state_set_template(family: SessionStateSet, current: StrEnum) -> tuple[str, int]:
     """Return the lines of a session with this value, with placeholders for the shared labels, and how many they are."""
     (label,) = family.labels
-    shown = family.known if chosen in family.known else (*family.known, chosen)
+    shown = family.known if current in family.known else (*family.known, current)
     lines = (
-        f"{series_template(family.name, _SHARED, **{label: one})} {go_float(one is chosen)}\n"
+        f"{series_template(family.name, _SHARED, **{label: one})} {go_float(one is current)}\n"
         for one in shown
     )
     return "".join(lines), len(shown)

@@ -11,7 +11,7 @@ def text(telemetry: Telemetry) -> str:
     return generate_latest(telemetry.registry).decode()
 
 
-def test_every_reason_exists_with_zero_from_the_start() -> None:
+def test_every_reason_starts_at_0() -> None:
     telemetry = Telemetry()
     telemetry.server("hq")
 
@@ -22,7 +22,7 @@ def test_every_reason_exists_with_zero_from_the_start() -> None:
     assert 'vb365_polls_total{server="hq"} 0.0' in rendered
 
 
-def test_what_happens_is_counted() -> None:
+def test_requests_polls_and_records_are_counted() -> None:
     telemetry = Telemetry()
     server = telemetry.server("hq")
 
@@ -67,7 +67,7 @@ def test_a_server_has_series_of_a_change_feed_only_while_it_has_one() -> None:
     assert "vb365_change_feed_connected{" not in text(telemetry)
 
 
-def test_failures_of_extras_exist_with_zero_where_extras_are_asked_for() -> None:
+def test_failures_of_configured_extras_start_at_0() -> None:
     telemetry = Telemetry()
     telemetry.server("hq", ["events"])
 
@@ -79,15 +79,21 @@ def test_failures_of_extras_exist_with_zero_where_extras_are_asked_for() -> None
     assert 'extra="statistics"' not in rendered
 
 
-def test_a_forgotten_server_leaves_no_series_behind() -> None:
+def test_a_server_that_ended_has_no_series_and_is_no_longer_counted() -> None:
     telemetry = Telemetry()
-    gone = telemetry.server("hq")
-    gone.request("list", "200", 0.25)
+    server = telemetry.server("hq", ["events"])
+    server.request("list", "200", 0.25)
+    server.feed_connected(connected=True)
+    server.feed_event("update", 1000.0)
     telemetry.server("branch")
 
-    gone.end()
-    gone.request("list", "200", 0.25)
-    gone.polled(Reason.TIMEOUT)
+    server.end()
+    server.request("list", "200", 0.25)
+    server.retry("list")
+    server.polled(Reason.TIMEOUT)
+    server.feed_connected(connected=True)
+    server.feed_connected(connected=None)
+    server.feed_event("update", 2000.0)
 
     assert 'server="hq"' not in text(telemetry)
     assert 'server="branch"' in text(telemetry)
@@ -114,12 +120,12 @@ def test_failures_of_the_audit_log_are_counted_from_0() -> None:
     assert "vb365_exporter_audit_write_failures_total 1.0" in text(telemetry)
 
 
-def test_every_row_of_the_exporters_own_is_served_and_none_has_a_created_series() -> None:
+def test_every_own_family_is_served_and_none_has_a_created_series() -> None:
     telemetry = Telemetry()
     telemetry.server("hq").request("list", "200", 0.25)
 
     rendered = text(telemetry)
 
-    for row in EXPORTER_FAMILIES:
-        assert f"# HELP {row.name} {row.help}\n" in rendered
+    for family in EXPORTER_FAMILIES:
+        assert f"# HELP {family.name} {family.help}\n" in rendered
     assert "_created" not in rendered

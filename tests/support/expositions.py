@@ -109,11 +109,11 @@ def _session_samples(
             value = row.value(session)
             return () if value is None else (((), value),)
         case SessionStateSet():
-            chosen = row.chosen(session)
-            if chosen is None:
+            current = row.current(session)
+            if current is None:
                 return ()
-            shown = row.known if chosen in row.known else (*row.known, row.unknown)
-            return [((one.value,), float(one is chosen)) for one in shown]
+            shown = row.known if current in row.known else (*row.known, row.unknown)
+            return [((one.value,), float(one is current)) for one in shown]
         case SessionSamples():
             return tuple(row.samples(session))
         case _:

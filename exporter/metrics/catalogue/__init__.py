@@ -1,7 +1,7 @@
-"""Every metric family the exporter serves: one row each, with its name, help, labels and where its value comes from.
+"""All metric families of the exporter: one declaration each, with name, help, labels and the source of the samples.
 
-Rows of restore sessions tell their samples from a `RestoreSession`, those of organizations and servers from a
-`Snapshot`; those of the exporter itself are counted where things happen and stand here for their names.
+Families of restore sessions take their samples from a `RestoreSession`, those of organizations and servers from a
+`Snapshot`. Those of the exporter itself are only described here; `telemetry` counts them.
 """
 
 from __future__ import annotations
@@ -24,10 +24,7 @@ from exporter.metrics.catalogue.family import (
 )
 from exporter.metrics.catalogue.organizations import FINISHED_DURATION, ORGANIZATION_FAMILIES
 from exporter.metrics.catalogue.servers import SERVER_FAMILIES
-from exporter.metrics.catalogue.sessions import (
-    SESSION_LABELS,
-    session_families,
-)
+from exporter.metrics.catalogue.sessions import SESSION_LABELS, session_families
 
 __all__ = [
     "EXPORTER_FAMILIES",
@@ -51,7 +48,7 @@ __all__ = [
 
 
 def all_families(info_labels: Sequence[str] = ()) -> tuple[Family, ...]:
-    """Every family but those of the process and the interpreter, which the client library names."""
+    """Return every family except `process_*` and `python_*`, which the client library defines."""
     return (
         *session_families(info_labels, get_args(Extra)),
         *ORGANIZATION_FAMILIES,

@@ -1,4 +1,4 @@
-"""The families of the exporter itself: counted where things happen (`telemetry`), named here."""
+"""The families of the exporter itself, declared here and counted by `telemetry`."""
 
 from __future__ import annotations
 
@@ -112,9 +112,9 @@ _EXPORTER_FAMILIES_BY_NAME = {family.name: family for family in EXPORTER_FAMILIE
 
 
 def exporter_family(name: str) -> Family:
-    """The row of one of the exporter's own families.
+    """Return one of the exporter's own families by name.
 
     Raises:
-        KeyError: there is no such row.
+        KeyError: no such family.
     """
     return _EXPORTER_FAMILIES_BY_NAME[name]

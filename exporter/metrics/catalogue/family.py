@@ -1,4 +1,4 @@
-"""What a row of the catalogue is: a metric family, and where its samples come from."""
+"""Declarations of metric families: name, type, help, labels, and the function that yields the samples."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 
 
 class Kind(Enum):
-    """The type of a family."""
+    """The metric type of a family."""
 
     GAUGE = "gauge"
     COUNTER = "counter"
@@ -35,7 +35,7 @@ class Kind(Enum):
 
 
 class Merge(Enum):
-    """What becomes of values whose labels are equal once they are fit to be labels."""
+    """How to combine samples whose labels become equal once they are valid label values."""
 
     SUM = "sum"
     OLDEST = "oldest"
@@ -51,7 +51,7 @@ class Family:
     """A metric family."""
 
     name: str
-    """With `_total` where it is a counter."""
+    """Counters end in `_total`."""
     kind: Kind
     help: str
     labels: tuple[str, ...] = ()
@@ -59,35 +59,38 @@ class Family:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionFamily(Family):
-    """A family with samples for single sessions, of one of the kinds below; `labels` are those beyond `SESSION_LABELS`."""
+    """A family with samples for single sessions, of a subclass below; `labels` come in addition to `SESSION_LABELS`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionValue(SessionFamily):
-    """A number that a session has, or has not."""
+    """At most one sample for each session."""
 
     value: Callable[[RestoreSession], float | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionStateSet(SessionFamily):
-    """One value out of few: 1 at its own label, 0 at those of the others; `unknown` is shown only when it is the one."""
+    """An enum as a state set: 1 for the current value, 0 for the other known ones.
 
-    chosen: Callable[[RestoreSession], StrEnum | None]
+    The series of `unknown` exists only while it is the current value.
+    """
+
+    current: Callable[[RestoreSession], StrEnum | None]
     known: tuple[StrEnum, ...]
     unknown: StrEnum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSamples(SessionFamily):
-    """Any number of samples, whose labels have any values."""
+    """Any number of samples for each session, with arbitrary label values."""
 
     samples: Callable[[RestoreSession], Iterable[Sample]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotFamily(Family):
-    """A family with samples for a server or its organizations; `labels` are those beyond `server`."""
+    """A family with samples for a server or its organizations; `labels` come in addition to `server`."""
 
     samples: Callable[[Snapshot], Iterable[Sample]]
     merge: Merge = Merge.SUM

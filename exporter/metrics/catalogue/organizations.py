@@ -1,4 +1,4 @@
-"""The families of all restore sessions of an organization."""
+"""The families that sum up the restore sessions of an organization."""
 
 from __future__ import annotations
 
@@ -35,17 +35,12 @@ def _with_zeros_by_result(
     organizations: Iterable[str], counts: Mapping[tuple[str, SessionType, SessionResult], float]
 ) -> Iterator[Sample]:
     for organization in organizations:
-        for kind, result, labels in _ENDS:
+        for kind, result in product(TYPES, RESULTS):
             count = counts.get((organization, kind, result), 0)
-            yield (organization, *labels), float(count)
+            yield (organization, kind.value, result.value), float(count)
     for (organization, kind, result), count in counts.items():
         if kind is SessionType.UNKNOWN or result is SessionResult.UNKNOWN:
             yield (organization, kind.value, result.value), float(count)
-
-
-_ENDS = tuple(
-    (kind, result, (kind.value, result.value)) for kind, result in product(TYPES, RESULTS)
-)
 
 
 def _working(snapshot: Snapshot) -> Iterable[Sample]:

@@ -1,4 +1,4 @@
-"""The families of a server, and of the polling of it."""
+"""The families of a server and its polls."""
 
 from __future__ import annotations
 

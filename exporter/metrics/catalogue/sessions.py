@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from operator import attrgetter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from exporter.config import Extra
 from exporter.metrics.catalogue.family import (
     NO_SAMPLES,
     RESULTS,
     Kind,
-    LabelValues,
     Sample,
     SessionFamily,
     SessionSamples,
@@ -36,7 +34,7 @@ _ALWAYS: tuple[SessionFamily, ...] = (
         kind=Kind.GAUGE,
         help="State of the restore session as of the last poll (API field state): 1 for the state it is in, 0 for the others.",
         labels=("state",),
-        chosen=lambda session: session.state,
+        current=lambda session: session.state,
         known=(SessionState.WORKING, SessionState.STOPPED),
         unknown=SessionState.UNKNOWN,
     ),
@@ -45,7 +43,7 @@ _ALWAYS: tuple[SessionFamily, ...] = (
         kind=Kind.GAUGE,
         help="Result of the finished restore session (API field result): 1 for its result, 0 for the others.",
         labels=("result",),
-        chosen=lambda session: session.result,
+        current=lambda session: session.result,
         known=RESULTS,
         unknown=SessionResult.UNKNOWN,
     ),
@@ -138,11 +136,11 @@ _OF_EXTRAS: Mapping[Extra, Sequence[SessionFamily]] = {
 def session_families(
     info_labels: Sequence[str] = (), extras: Collection[Extra] = ()
 ) -> tuple[SessionFamily, ...]:
-    """The families that a configuration has.
+    """Return the families that a configuration has.
 
     Args:
-        info_labels: the fields of a session that may become labels of `vb365_restore_session_info`.
-        extras: what is asked for beyond the sessions themselves, of any server.
+        info_labels: fields of a session that become labels of `vb365_restore_session_info`.
+        extras: the extras that are requested for sessions of any server.
     """
     info = (_info_family(info_labels),) if info_labels else ()
     more = (
@@ -152,16 +150,15 @@ def session_families(
 
 
 def _info_family(info_labels: Sequence[str]) -> SessionFamily:
-    """The family of the personal data that the configuration allows; `info_labels` name fields of the session."""
-    values = attrgetter(*info_labels) if len(info_labels) > 1 else _alone(info_labels[0])
+    """Return the family of the personal data that the configuration allows."""
+
+    def samples(session: RestoreSession) -> Iterable[Sample]:
+        return ((tuple([getattr(session, field) for field in info_labels]), 1.0),)
+
     return SessionSamples(
         name="vb365_restore_session_info",
         kind=Kind.GAUGE,
         help="Always 1; the labels are the API fields of the restore session listed in info_labels.",
         labels=tuple(info_labels),
-        samples=lambda session: ((values(session), 1.0),),
+        samples=samples,
     )
-
-
-def _alone(field: str) -> Callable[[RestoreSession], LabelValues]:
-    return lambda session: (getattr(session, field),)
