@@ -34,9 +34,9 @@ def test_any_sequence_of_changes_leaves_the_newest_first(
                 blocks.remove(finished(number))
 
     expected = [kept[number] for number in sorted(kept)]
-    assert expected == in_order(blocks.newest())
-    assert expected[:most] == in_order(blocks.newest(most))
-    assert expected[::-1] == list(blocks)
+    assert in_order(blocks.newest()) == expected
+    assert in_order(blocks.newest(most)) == expected[:most]
+    assert list(blocks) == expected[::-1]
     assert len(expected) == len(blocks)
     assert all(block.sessions for block in blocks.newest(most))
     for number in range(0, 61, 7):
@@ -75,4 +75,4 @@ def test_the_oldest_is_the_one_created_first() -> None:
     blocks.add(finished(9))
     blocks.add(finished(5))
 
-    assert finished(9) == blocks.oldest()
+    assert blocks.oldest() == finished(9)

@@ -96,7 +96,7 @@ def test_a_feed_begins_at_its_end_and_goes_on_from_where_it_was() -> None:
         ("17", LONG_POLL_SECONDS),
         ("18", LONG_POLL_SECONDS),
     ]
-    assert PendingChanges(changes=(UPDATE,), gap=True) == harness.queue.take()
+    assert harness.queue.take() == PendingChanges(changes=(UPDATE,), gap=True)
     assert harness.heard.events == ["update"]
 
 
@@ -109,7 +109,7 @@ def test_a_failure_of_the_feed_does_not_lose_the_position() -> None:
     harness.feed.fetch()
 
     assert harness.api.asked[-1][0] == "17"
-    assert PendingChanges(changes=(UPDATE,), gap=False) == harness.queue.take()
+    assert harness.queue.take() == PendingChanges(changes=(UPDATE,), gap=False)
     assert harness.heard.connected == [True, False, True]
 
 
@@ -123,7 +123,7 @@ def test_a_position_that_is_outdated_makes_the_feed_begin_anew_and_asks_for_a_po
     harness.feed.fetch()
 
     assert harness.api.asked[-1][0] == "latest"
-    assert PendingChanges(gap=True, lost=True) == harness.queue.take()
+    assert harness.queue.take() == PendingChanges(gap=True, lost=True)
 
 
 def test_failures_in_a_row_are_waited_for_longer_and_longer_up_to_a_minute() -> None:
@@ -243,3 +243,81 @@ def test_the_feed_waits_for_the_first_poll_and_ends_when_it_is_stopped() -> None
 
     assert not thread.is_alive()
     assert harness.api.asked == []
+
+
+# The queue
+
+
+def update(session_id: str, e_tag: int = 1) -> SessionChange:
+    return SessionChange(kind=ChangeKind.UPDATE, session_id=session_id, e_tag=e_tag)
+
+
+def delete(session_id: str) -> SessionChange:
+    return SessionChange(kind=ChangeKind.DELETE, session_id=session_id)
+
+
+def test_of_several_changes_of_a_session_the_last_one_counts_in_its_place() -> None:
+    queue = ChangeQueue()
+
+    queue.put([update("a"), update("b")])
+    queue.put([delete("a")])
+
+    assert queue.take() == PendingChanges(changes=(update("b"), delete("a")))
+
+
+def test_what_was_taken_is_not_returned_again() -> None:
+    queue = ChangeQueue()
+    queue.put([update("a")])
+    queue.mark_gap(lost=False)
+
+    assert queue.take() == PendingChanges(changes=(update("a"),), gap=True)
+    assert not queue.take()
+
+
+def test_a_wait_ends_when_a_change_arrives() -> None:
+    queue = ChangeQueue()
+    pending: list[PendingChanges] = []
+    waiting = threading.Thread(target=lambda: pending.append(queue.wait(60)))
+    waiting.start()
+
+    queue.put([update("a")])
+    waiting.join(10)
+
+    assert pending == [PendingChanges(changes=(update("a"),))]
+
+
+def test_a_wait_ends_without_anything_when_it_is_woken() -> None:
+    queue = ChangeQueue()
+    queue.wake()
+
+    assert not queue.wait(60)
+
+
+def test_no_changes_end_no_wait() -> None:
+    queue = ChangeQueue()
+    queue.put([])
+
+    assert not queue.wait(0)
+
+
+def test_a_gap_ends_a_wait_and_a_lost_one_stays_lost() -> None:
+    queue = ChangeQueue()
+    queue.mark_gap(lost=True)
+    queue.mark_gap(lost=False)
+
+    assert queue.wait(60) == PendingChanges(gap=True, lost=True)
+    assert queue.take() == PendingChanges()
+
+
+def test_a_wait_after_everything_was_taken_returns_empty() -> None:
+    queue = ChangeQueue()
+    queue.put([update("a")])
+    queue.take()
+
+    assert queue.wait(0) == PendingChanges()
+
+
+def test_pending_changes_are_true_when_there_is_something_to_do() -> None:
+    assert not PendingChanges()
+    assert PendingChanges(gap=True)
+    assert PendingChanges(changes=(update("a"),))

@@ -46,8 +46,8 @@ def test_a_set_wall_clock_shows_in_timestamps_and_not_in_moments(
     system.passed_seconds = 5.0
     system.set_seconds = seconds
 
-    assert Moment(monotonic=1005.0, wall=NOON + timedelta(seconds=5)) == clock.now()
-    assert NOON.timestamp() + 5 + seconds == clock.timestamp()
+    assert clock.now() == Moment(monotonic=1005.0, wall=NOON + timedelta(seconds=5))
+    assert clock.timestamp() == NOON.timestamp() + 5 + seconds
 
 
 @JUMPS
@@ -63,14 +63,14 @@ def test_a_set_wall_clock_neither_drops_nor_counts_nor_brings_back_a_session(
         finished(4, creation_time=NOON - 26 * HOUR, end_time=NOON - 25 * HOUR),
     )
     before = harness.poll()
-    assert [session_id(number) for number in (1, 60, 2, 3)] == shown_ids(before)
+    assert shown_ids(before) == [session_id(number) for number in (1, 60, 2, 3)]
 
     system.set_seconds = seconds
     for _ in range(3):
         after = harness.poll()
         assert shown_ids(before) == shown_ids(after)
-        assert before.activity == after.activity
-        assert before.stopped == after.stopped
+        assert after.activity == before.activity
+        assert after.stopped == before.stopped
 
     # Its lookback ends by the time that passes, and not by the clock.
     assert session_id(3) not in shown_ids(harness.poll(3600))

@@ -53,9 +53,10 @@ def test_running_sessions_are_asked_for_their_extras_at_every_poll() -> None:
     for _ in range(2):
         snapshot = harness.poll()
 
-        assert [f"statistics {session_id(60)}", f"events {session_id(60)}"] == sorted(
-            asked(harness), reverse=True
-        )
+        assert sorted(asked(harness), reverse=True) == [
+            f"statistics {session_id(60)}",
+            f"events {session_id(60)}",
+        ]
         assert of(snapshot, 60).statistics == THREE
         assert of(snapshot, 60).events == SEEN
 
@@ -70,7 +71,7 @@ def test_a_session_that_ended_is_asked_once_more_and_never_again() -> None:
     asked_after_the_end = asked(harness)
     snapshot = harness.poll()
 
-    assert [f"statistics {session_id(60)}"] == asked_after_the_end
+    assert asked_after_the_end == [f"statistics {session_id(60)}"]
     assert asked(harness) == []
     assert of(snapshot, 60).statistics == THREE
 
@@ -91,7 +92,7 @@ def test_a_session_that_began_and_ended_between_two_polls_is_asked_once() -> Non
 
     harness.poll()
 
-    assert [f"statistics {session_id(1)}"] == asked(harness)
+    assert asked(harness) == [f"statistics {session_id(1)}"]
 
 
 def test_sessions_without_series_are_not_asked() -> None:
@@ -99,7 +100,7 @@ def test_sessions_without_series_are_not_asked() -> None:
 
     harness.poll()
 
-    assert [f"statistics {session_id(40)}"] == asked(harness)
+    assert asked(harness) == [f"statistics {session_id(40)}"]
 
 
 def test_a_version_without_statistics_is_not_asked_for_them() -> None:
@@ -207,9 +208,9 @@ def test_what_began_or_ended_is_handed_on_once_with_its_extras() -> None:
     harness.api.sessions[session_id(60)] = ended(running(60))
     harness.poll()
 
-    assert {(session_id(60), THREE), (session_id(1), None)} == set(first)
-    assert [(session_id(60), SessionState.STOPPED, THREE)] == [
-        (session.id, session.state, session.statistics) for session in harness.recorded
+    assert set(first) == {(session_id(60), THREE), (session_id(1), None)}
+    assert [(session.id, session.state, session.statistics) for session in harness.recorded] == [
+        (session_id(60), SessionState.STOPPED, THREE)
     ]
 
 
@@ -241,4 +242,4 @@ def test_a_defect_of_our_own_in_asking_for_extras_does_not_fail_the_poll() -> No
 
     assert snapshot.status.up
     assert logs[-1]["exc_info"]
-    assert [session_id(60)] == [session.id for session in harness.recorded]
+    assert [session.id for session in harness.recorded] == [session_id(60)]

@@ -40,8 +40,8 @@ def test_an_update_asks_for_exactly_the_session_it_names() -> None:
 
     snapshot = harness.apply_changes(update(60))
 
-    assert [f"get {session_id(60)}"] == harness.api.calls
-    assert [session_id(50)] == [one.session.id for one in snapshot.running]
+    assert harness.api.calls == [f"get {session_id(60)}"]
+    assert [one.session.id for one in snapshot.running] == [session_id(50)]
     assert finished_count(snapshot) == 1
 
 
@@ -95,7 +95,7 @@ def test_a_session_that_is_not_to_be_followed_is_not_asked_for() -> None:
 
     harness.apply_changes(update(50), update(60))
 
-    assert [f"get {session_id(60)}"] == harness.api.calls
+    assert harness.api.calls == [f"get {session_id(60)}"]
 
 
 def test_what_is_not_answered_is_left_to_the_next_poll() -> None:
@@ -134,7 +134,7 @@ def test_following_does_not_count_as_a_poll() -> None:
 
     snapshot = harness.apply_changes(update(60))
 
-    assert before.status == snapshot.status
+    assert snapshot.status == before.status
     assert len(harness.counts.polls) == 1
 
 
@@ -156,7 +156,7 @@ def test_extras_of_a_session_that_goes_on_are_left_to_the_polls() -> None:
 
     harness.apply_changes(update(60))
 
-    assert [f"get {session_id(60)}"] == harness.api.calls
+    assert harness.api.calls == [f"get {session_id(60)}"]
 
 
 def test_extras_of_a_session_that_has_ended_are_asked_for_with_it() -> None:
@@ -167,8 +167,8 @@ def test_extras_of_a_session_that_has_ended_are_asked_for_with_it() -> None:
 
     harness.apply_changes(update(60))
 
-    assert [f"get {session_id(60)}", f"statistics {session_id(60)}"] == harness.api.calls
-    assert Statistics(restored=3, failed=2) == harness.recorded[-1].statistics
+    assert harness.api.calls == [f"get {session_id(60)}", f"statistics {session_id(60)}"]
+    assert harness.recorded[-1].statistics == Statistics(restored=3, failed=2)
 
 
 def test_a_defect_of_our_own_is_logged_and_what_is_known_is_published() -> None:

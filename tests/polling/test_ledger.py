@@ -31,7 +31,7 @@ def ended(session: RestoreSession) -> RestoreSession:
 def test_the_first_poll_walks_everything() -> None:
     harness = LedgerHarness()
 
-    assert (ListRequest(created_since=None),) == harness.ledger.lists(harness.now)
+    assert harness.ledger.lists(harness.now) == (ListRequest(created_since=None),)
 
 
 def test_later_polls_ask_for_what_was_created_since_the_newest_minus_ten_minutes() -> None:
@@ -41,7 +41,7 @@ def test_later_polls_ask_for_what_was_created_since_the_newest_minus_ten_minutes
 
     (request,) = harness.ledger.lists(harness.now)
 
-    assert finished(1).creation_time - timedelta(minutes=10) == request.created_since
+    assert request.created_since == finished(1).creation_time - timedelta(minutes=10)
 
 
 def test_a_session_from_the_future_does_not_end_discovery() -> None:
@@ -72,7 +72,7 @@ def test_a_running_session_is_followed_by_id_however_old_it_is() -> None:
 
     harness.poll()
 
-    assert [old.id] == harness.asked
+    assert harness.asked == [old.id]
 
 
 def test_an_unknown_state_is_followed_like_a_running_one() -> None:
@@ -82,7 +82,7 @@ def test_an_unknown_state_is_followed_like_a_running_one() -> None:
 
     harness.poll()
 
-    assert [session_id(60)] == harness.asked
+    assert harness.asked == [session_id(60)]
 
 
 def test_a_finished_session_is_not_asked_for_again() -> None:
@@ -102,17 +102,17 @@ def test_the_cost_of_a_poll_does_not_grow_with_history() -> None:
 
     harness.poll()
 
-    assert [session_id(1)] == [session.id for session in harness.pages]
-    assert [session_id(59)] == harness.asked
+    assert [session.id for session in harness.pages] == [session_id(1)]
+    assert harness.asked == [session_id(59)]
 
 
 def test_without_discovery_only_configured_ids_are_asked_for() -> None:
     harness = LedgerHarness(sessions_config([session_id(1), session_id(2)], discover=False))
     harness.hold(finished(1), running(2), finished(3))
 
-    assert [session_id(2), session_id(1)] == shown_ids(harness.poll())
+    assert shown_ids(harness.poll()) == [session_id(2), session_id(1)]
     harness.poll()
-    assert [session_id(2)] == harness.asked
+    assert harness.asked == [session_id(2)]
 
 
 def test_a_missing_configured_id_is_asked_for_at_every_poll() -> None:
@@ -120,7 +120,7 @@ def test_a_missing_configured_id_is_asked_for_at_every_poll() -> None:
     harness.poll()
     harness.poll()
 
-    assert [session_id(7)] == harness.asked
+    assert harness.asked == [session_id(7)]
     assert [found.found for found in harness.snapshot().configured_ids] == [False]
     harness.hold(finished(7))
     assert [found.found for found in harness.poll().configured_ids] == [True]
@@ -136,17 +136,17 @@ def test_configured_ids_that_have_finished_are_checked_once_an_hour() -> None:
     harness.server.clear()
     snapshot = harness.poll(RESYNC_SECONDS)
 
-    assert [session_id(1)] == harness.asked
+    assert harness.asked == [session_id(1)]
     assert shown_ids(snapshot) == []
     harness.poll()
-    assert [session_id(1)] == harness.asked
+    assert harness.asked == [session_id(1)]
 
 
 def test_many_ids_are_asked_for_with_a_list_and_few_are_not() -> None:
     many = [session_id(number) for number in range(1, 1001)]
     harness = LedgerHarness(sessions_config(many, discover=False))
 
-    assert ListRequest(created_since=None, max_pages=40) == harness.ledger.cheaper_list(many)
+    assert harness.ledger.cheaper_list(many) == ListRequest(created_since=None, max_pages=40)
     assert harness.ledger.cheaper_list(many[:20]) is None
 
 
@@ -242,7 +242,7 @@ def test_a_session_that_left_and_is_listed_again_is_not_an_event() -> None:
     snapshot = harness.poll(4000)
     again = harness.poll(RESYNC_SECONDS)
 
-    assert [] == shown_ids(snapshot) == shown_ids(again)
+    assert shown_ids(snapshot) == shown_ids(again) == []
     assert dict(again.activity.finished) == {VEX_SUCCESS: 1}
 
 
@@ -253,7 +253,7 @@ def test_a_session_without_end_leaves_lookback_after_it_was_first_seen_stopped_a
     harness.hold(finished(1, end_time=None))
     harness.poll()
 
-    assert [session_id(1)] == shown_ids(harness.poll(3600))
+    assert shown_ids(harness.poll(3600)) == [session_id(1)]
     assert shown_ids(harness.poll(3601)) == []
     assert shown_ids(harness.poll(RESYNC_SECONDS)) == []
 
@@ -262,8 +262,8 @@ def test_a_session_that_ends_at_the_end_of_time_stays_however_long_lookback_is()
     harness = LedgerHarness(sessions_config(lookback=3650 * DAY_SECONDS))
     harness.hold(finished(1, end_time=datetime(9998, 12, 31, tzinfo=UTC)))
 
-    assert [session_id(1)] == shown_ids(harness.poll())
-    assert [session_id(1)] == shown_ids(harness.poll())
+    assert shown_ids(harness.poll()) == [session_id(1)]
+    assert shown_ids(harness.poll()) == [session_id(1)]
 
 
 def test_a_session_left_out_by_max_sessions_and_listed_again_is_not_an_event() -> None:
@@ -276,7 +276,7 @@ def test_a_session_left_out_by_max_sessions_and_listed_again_is_not_an_event() -
     snapshot = harness.poll(RESYNC_SECONDS)
 
     assert snapshot.activity.finished[VEX_SUCCESS] == 3
-    assert [session_id(1), session_id(2)] == shown_ids(snapshot)
+    assert shown_ids(snapshot) == [session_id(1), session_id(2)]
     assert snapshot.sessions_not_kept == 2
 
 
@@ -299,7 +299,7 @@ def test_ended_sessions_are_counted_by_organization_with_the_newest_end() -> Non
     snapshot = harness.poll()
 
     assert dict(snapshot.stopped) == {VEX_SUCCESS: 2, VEX_FAILED: 1}
-    assert finished(1).end_time == snapshot.last_end[VEX_SUCCESS]
+    assert snapshot.last_end[VEX_SUCCESS] == finished(1).end_time
 
 
 # What ends
@@ -312,7 +312,7 @@ def test_a_running_session_that_the_server_denies_ends_at_once() -> None:
 
     del harness.server[session_id(60)]
 
-    assert [session_id(1)] == shown_ids(harness.poll())
+    assert shown_ids(harness.poll()) == [session_id(1)]
 
 
 def test_a_deleted_finished_session_ends_with_the_next_walk() -> None:
@@ -324,8 +324,8 @@ def test_a_deleted_finished_session_ends_with_the_next_walk() -> None:
     assert session_id(60) in shown_ids(harness.poll())
     snapshot = harness.poll(RESYNC_SECONDS)
 
-    assert [session_id(60)] == harness.asked
-    assert [session_id(1)] == shown_ids(snapshot)
+    assert harness.asked == [session_id(60)]
+    assert shown_ids(snapshot) == [session_id(1)]
     assert dict(snapshot.stopped) == {VEX_SUCCESS: 1}
 
 
@@ -335,7 +335,7 @@ def test_a_cleared_history_is_believed_without_asking_for_each_session() -> None
     harness.poll()
     harness.server = {session_id(1): finished(1)}
 
-    assert [session_id(1)] == shown_ids(harness.poll(RESYNC_SECONDS))
+    assert shown_ids(harness.poll(RESYNC_SECONDS)) == [session_id(1)]
     assert harness.asked == []
 
 
@@ -343,8 +343,8 @@ def test_a_discovered_session_leaves_lookback_after_its_end() -> None:
     harness = LedgerHarness(sessions_config([session_id(2)], lookback=DAY_SECONDS))
     harness.hold(finished(1), finished(2))
 
-    assert {session_id(1), session_id(2)} == set(shown_ids(harness.poll()))
-    assert [session_id(2)] == shown_ids(harness.poll(DAY_SECONDS))
+    assert set(shown_ids(harness.poll())) == {session_id(1), session_id(2)}
+    assert shown_ids(harness.poll(DAY_SECONDS)) == [session_id(2)]
 
 
 # What gets series
@@ -356,7 +356,7 @@ def test_a_session_that_ends_at_the_end_of_time_stays() -> None:
 
     harness.poll()
 
-    assert [session_id(1)] == shown_ids(harness.poll())
+    assert shown_ids(harness.poll()) == [session_id(1)]
 
 
 def test_max_series_prefers_running_then_newest_and_never_leaves_out_configured_ids() -> None:
@@ -365,7 +365,7 @@ def test_max_series_prefers_running_then_newest_and_never_leaves_out_configured_
 
     snapshot = harness.poll()
 
-    assert [session_id(n) for n in (40, 50, 1, 2)] == shown_ids(snapshot)
+    assert shown_ids(snapshot) == [session_id(n) for n in (40, 50, 1, 2)]
     assert snapshot.sessions_without_series == 1
     assert snapshot.sessions_known == 5
     assert sum(snapshot.stopped.values()) == 4
@@ -377,7 +377,7 @@ def test_more_running_sessions_than_max_series_are_counted_but_not_shown() -> No
 
     snapshot = harness.poll()
 
-    assert [session_id(1), session_id(2)] == shown_ids(snapshot)
+    assert shown_ids(snapshot) == [session_id(1), session_id(2)]
     assert len(snapshot.running) == 3
     assert snapshot.sessions_without_series == 2
 
@@ -401,7 +401,7 @@ def test_a_running_session_ends_when_its_own_answers_stop_and_the_others_stay() 
 
     snapshot = harness.snapshot().without_stale(harness.seconds)
 
-    assert [session_id(61), session_id(1)] == shown_ids(snapshot)
+    assert shown_ids(snapshot) == [session_id(61), session_id(1)]
     assert snapshot.listed
 
 
@@ -432,9 +432,9 @@ def test_a_first_walk_that_breaks_off_shows_sessions_but_no_counts() -> None:
 
     snapshot = harness.snapshot()
 
-    assert [session_id(1)] == shown_ids(snapshot)
+    assert shown_ids(snapshot) == [session_id(1)]
     assert not snapshot.listed
-    assert (walk,) == harness.ledger.lists(harness.now)
+    assert harness.ledger.lists(harness.now) == (walk,)
 
 
 def test_what_a_broken_first_walk_showed_ends_when_it_is_not_shown_again() -> None:
@@ -460,7 +460,7 @@ def test_lookback_counts_from_when_a_session_was_last_seen_to_stop() -> None:
     harness.hold(stopped)
     harness.poll(DAY_SECONDS)
 
-    assert [session_id(1)] == shown_ids(harness.poll(2 * DAY_SECONDS))
+    assert shown_ids(harness.poll(2 * DAY_SECONDS)) == [session_id(1)]
     assert shown_ids(harness.poll(5 * DAY_SECONDS)) == []
 
 
@@ -468,6 +468,6 @@ def test_a_session_that_ended_before_it_began_leaves_by_when_it_began() -> None:
     harness = LedgerHarness(sessions_config(lookback=7 * DAY_SECONDS))
     harness.hold(finished(1, end_time=NOON - timedelta(days=30)))
 
-    assert [session_id(1)] == shown_ids(harness.poll())
-    assert [session_id(1)] == shown_ids(harness.poll(6 * DAY_SECONDS))
+    assert shown_ids(harness.poll()) == [session_id(1)]
+    assert shown_ids(harness.poll(6 * DAY_SECONDS)) == [session_id(1)]
     assert shown_ids(harness.poll(DAY_SECONDS)) == []

@@ -124,7 +124,7 @@ def test_what_the_change_feed_tells_is_taken_in_at_once_and_the_next_poll_stays_
 
     assert queue.waits == [60.0, 45.0, 45.0]
     assert len(harness.counts.polls) == 1
-    assert f"get {session_id(60)}" == harness.api.calls[-1]
+    assert harness.api.calls[-1] == f"get {session_id(60)}"
 
 
 def test_a_feed_that_cannot_tell_what_happened_before_makes_a_poll() -> None:

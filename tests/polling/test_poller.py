@@ -32,8 +32,8 @@ def test_a_poll_that_gets_everything_is_up() -> None:
 
     snapshot = harness.poll()
 
-    assert True is snapshot.status.up
-    assert [session_id(60), session_id(1)] == shown_ids(snapshot)
+    assert snapshot.status.up is True
+    assert shown_ids(snapshot) == [session_id(60), session_id(1)]
     assert snapshot.status.version == "8.4"
     assert harness.clock.timestamp() == snapshot.status.last_success_timestamp
     assert harness.counts.polls == [None]
@@ -46,14 +46,14 @@ def test_a_poll_asks_for_new_sessions_and_for_running_ones_and_nothing_else() ->
 
     harness.poll()
 
-    assert ["list", f"get {session_id(60)}"] == harness.api.calls
+    assert harness.api.calls == ["list", f"get {session_id(60)}"]
 
 
 def test_retries_end_inside_the_poll_interval() -> None:
     harness = PollerHarness()
     harness.poll()
 
-    assert [harness.clock.seconds + 54] == harness.api.deadlines
+    assert harness.api.deadlines == [harness.clock.seconds + 54]
 
 
 def test_a_failed_poll_is_down_at_once_and_keeps_what_was_known() -> None:
@@ -62,10 +62,10 @@ def test_a_failed_poll_is_down_at_once_and_keeps_what_was_known() -> None:
 
     snapshot = harness.poll(list_error=server_error())
 
-    assert False is snapshot.status.up
+    assert snapshot.status.up is False
     assert snapshot.status.failure_reason == "server_error"
-    assert succeeded.status.last_success_timestamp == snapshot.status.last_success_timestamp
-    assert [session_id(60), session_id(1)] == shown_ids(snapshot)
+    assert snapshot.status.last_success_timestamp == succeeded.status.last_success_timestamp
+    assert shown_ids(snapshot) == [session_id(60), session_id(1)]
     assert harness.counts.polls == [None, Reason.SERVER_ERROR]
 
 
@@ -75,10 +75,10 @@ def test_a_server_is_up_or_down_since_the_first_poll_of_its_kind_in_a_row() -> N
     assert since(harness.poll()) == (1060.0, None)
 
     failed = harness.poll(list_error=server_error())
-    assert (None, 1180.0) == since(failed) == since(harness.poll())
+    assert since(failed) == since(harness.poll()) == (None, 1180.0)
 
     recovered = harness.poll(list_error=None)
-    assert (1300.0, None) == since(recovered) == since(harness.poll())
+    assert since(recovered) == since(harness.poll()) == (1300.0, None)
 
 
 def since(snapshot: Snapshot) -> tuple[float | None, float | None]:
@@ -132,10 +132,11 @@ def test_one_session_that_cannot_be_got_makes_the_poll_fail_and_only_its_own_ser
     for _ in range(4):
         snapshot = harness.poll()
 
-    assert False is snapshot.status.up
-    assert [session_id(61), session_id(1)] == shown_ids(
-        snapshot.without_stale(harness.clock.seconds)
-    )
+    assert snapshot.status.up is False
+    assert shown_ids(snapshot.without_stale(harness.clock.seconds)) == [
+        session_id(61),
+        session_id(1),
+    ]
 
 
 def test_a_404_is_believed_when_the_list_answered() -> None:
@@ -145,8 +146,8 @@ def test_a_404_is_believed_when_the_list_answered() -> None:
 
     snapshot = harness.poll()
 
-    assert True is snapshot.status.up
-    assert [session_id(1)] == shown_ids(snapshot)
+    assert snapshot.status.up is True
+    assert shown_ids(snapshot) == [session_id(1)]
 
 
 def test_a_404_is_not_believed_when_the_list_failed() -> None:
@@ -157,7 +158,7 @@ def test_a_404_is_not_believed_when_the_list_failed() -> None:
     snapshot = harness.poll(list_error=server_error())
 
     assert session_id(60) in shown_ids(snapshot)
-    assert False is snapshot.status.up
+    assert snapshot.status.up is False
 
 
 def test_configured_ids_alone_are_vouched_for_by_the_service_instance() -> None:
@@ -167,11 +168,11 @@ def test_configured_ids_alone_are_vouched_for_by_the_service_instance() -> None:
 
     snapshot = harness.poll()
 
-    assert ["service_instance", f"get {session_id(1)}", f"get {session_id(2)}"] == harness.api.calls
+    assert harness.api.calls == ["service_instance", f"get {session_id(1)}", f"get {session_id(2)}"]
     assert [found.found for found in snapshot.configured_ids] == [True, False]
-    assert True is snapshot.status.up
+    assert snapshot.status.up is True
     harness.poll()
-    assert ["service_instance", f"get {session_id(2)}"] == harness.api.calls
+    assert harness.api.calls == ["service_instance", f"get {session_id(2)}"]
 
 
 def test_an_account_that_may_not_see_the_service_instance_can_still_list() -> None:
@@ -179,8 +180,8 @@ def test_an_account_that_may_not_see_the_service_instance_can_still_list() -> No
 
     snapshot = harness.poll(instance_error=ForbiddenError("no", operation="service_instance"))
 
-    assert True is snapshot.status.up
-    assert [session_id(1)] == shown_ids(snapshot)
+    assert snapshot.status.up is True
+    assert shown_ids(snapshot) == [session_id(1)]
 
 
 def test_a_rejected_record_is_counted_and_the_others_are_served() -> None:
@@ -188,8 +189,8 @@ def test_a_rejected_record_is_counted_and_the_others_are_served() -> None:
 
     snapshot = harness.poll(rejections=(Rejection(reason=RejectionReason.BAD_ID, field="id"),))
 
-    assert True is snapshot.status.up
-    assert [session_id(1)] == shown_ids(snapshot)
+    assert snapshot.status.up is True
+    assert shown_ids(snapshot) == [session_id(1)]
     assert harness.counts.rejections == ["bad_id"]
 
 
@@ -214,7 +215,7 @@ def test_a_first_list_of_which_nothing_can_be_read_is_no_look_to_count_from() ->
 
     snapshot = harness.poll(sessions={session_id(1): finished(1)}, rejections=())
 
-    assert [session_id(1)] == shown_ids(snapshot)
+    assert shown_ids(snapshot) == [session_id(1)]
     assert dict(snapshot.activity.started) == {}
     assert dict(snapshot.activity.finished) == {}
 
@@ -276,8 +277,11 @@ def test_a_failure_of_one_session_and_one_of_the_server_are_told_apart() -> None
         harness.poll()
 
     of_the_session = f"session {session_id(60)}: get: answered 503"
-    assert [of_the_session, "list: answered 503", of_the_session, None] == [
-        entry.get("error") for entry in logs
+    assert [entry.get("error") for entry in logs] == [
+        of_the_session,
+        "list: answered 503",
+        of_the_session,
+        None,
     ]
     assert logs[-1]["failed_for_seconds"] == 300.0
 
@@ -324,6 +328,6 @@ def test_a_service_instance_that_fails_does_not_hide_the_sessions() -> None:
 
     snapshot = harness.poll(instance_error=server_error("service_instance"))
 
-    assert False is snapshot.status.up
-    assert [session_id(1)] == shown_ids(snapshot)
+    assert snapshot.status.up is False
+    assert shown_ids(snapshot) == [session_id(1)]
     assert snapshot.listed

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from exporter.polling.counters import ActivityCounters, FinishedCounts, finished_key
+from exporter.polling.snapshot import DURATION_BUCKETS_SECONDS
+from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
+from support.sample_sessions import finished, running
+
+CONTOSO = "contoso.onmicrosoft.com"
+SUCCESS = (CONTOSO, SessionType.VEX, SessionResult.SUCCESS)
+FAILED = (CONTOSO, SessionType.VEX, SessionResult.FAILED)
+
+
+def lasting(seconds: float, **fields: object) -> RestoreSession:
+    end_time = finished(1).creation_time + timedelta(seconds=seconds)
+    return finished(1, end_time=end_time, **fields)
+
+
+def counts_of(*sessions: RestoreSession) -> FinishedCounts:
+    counts = FinishedCounts()
+    for session in sessions:
+        counts.add(session)
+    return counts
+
+
+def test_a_session_without_a_result_counts_as_unknown() -> None:
+    assert finished_key(finished(1, result=None)) == (*SUCCESS[:2], SessionResult.UNKNOWN)
+
+
+def test_the_newest_end_of_a_kind_is_known_in_whatever_order_sessions_come() -> None:
+    counts = counts_of(finished(2), finished(1), finished(3))
+
+    assert dict(counts.stopped) == {SUCCESS: 3}
+    assert counts.last_end == {SUCCESS: finished(1).end_time}
+
+
+def test_a_session_without_an_end_is_counted_and_has_no_newest_end() -> None:
+    counts = counts_of(finished(1, end_time=None))
+
+    assert (dict(counts.stopped), counts.last_end) == ({SUCCESS: 1}, {})
+
+
+def test_the_last_session_of_a_kind_takes_the_kind_along() -> None:
+    counts = counts_of(finished(1), finished(2, result=SessionResult.FAILED))
+
+    counts.remove(finished(1), [finished(2, result=SessionResult.FAILED)])
+
+    assert dict(counts.stopped) == {FAILED: 1}
+    assert counts.last_end == {FAILED: finished(2).end_time}
+
+
+def test_the_last_session_without_an_end_takes_its_kind_along() -> None:
+    counts = counts_of(finished(1, end_time=None))
+
+    counts.remove(finished(1, end_time=None), [])
+
+    assert (dict(counts.stopped), counts.last_end) == ({}, {})
+
+
+def test_without_the_newest_session_the_newest_of_its_kind_that_remains_counts() -> None:
+    failed = finished(2, result=SessionResult.FAILED)
+    counts = counts_of(finished(1), failed, finished(3), finished(4))
+
+    counts.remove(finished(1), [failed, finished(4), finished(3)])
+
+    assert dict(counts.stopped) == {SUCCESS: 2, FAILED: 1}
+    assert counts.last_end[SUCCESS] == finished(3).end_time
+
+
+def test_without_an_older_session_the_newest_end_stays() -> None:
+    counts = counts_of(finished(1), finished(2))
+
+    counts.remove(finished(2), [])
+
+    assert counts.last_end == {SUCCESS: finished(1).end_time}
+
+
+def test_where_only_sessions_without_an_end_remain_there_is_no_newest_end() -> None:
+    counts = counts_of(finished(1), finished(2, end_time=None))
+
+    counts.remove(finished(1), [finished(2, end_time=None)])
+
+    assert (dict(counts.stopped), counts.last_end) == ({SUCCESS: 1}, {})
+
+
+def test_organizations_are_listed_once_in_the_order_they_were_seen() -> None:
+    counters = ActivityCounters()
+    for organization in ("b", "a", "b"):
+        counters.add_organization(organization)
+
+    assert counters.activity().organizations == ("b", "a")
+
+
+def test_starts_are_counted_by_organization_and_type() -> None:
+    counters = ActivityCounters()
+    counters.count_started(running(1))
+    counters.count_started(running(2))
+    counters.count_started(running(3, type=SessionType.VET))
+
+    assert dict(counters.activity().started) == {
+        (CONTOSO, SessionType.VEX): 2,
+        (CONTOSO, SessionType.VET): 1,
+    }
+
+
+def test_finishes_are_counted_by_result_and_their_durations_by_type() -> None:
+    counters = ActivityCounters()
+    counters.count_finished(lasting(30))
+    counters.count_finished(lasting(45, result=SessionResult.FAILED))
+
+    activity = counters.activity()
+
+    assert dict(activity.finished) == {SUCCESS: 1, FAILED: 1}
+    assert activity.durations[SessionType.VEX].sum_seconds == 75.0
+    assert activity.durations[SessionType.VEX].counts[:4] == (0, 1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "bucket"),
+    [
+        *((float(bound), index) for index, bound in enumerate(DURATION_BUCKETS_SECONDS)),
+        (0.0, 0),
+        (10.5, 1),
+        (259_200.5, len(DURATION_BUCKETS_SECONDS)),
+    ],
+)
+def test_a_duration_falls_into_the_first_bucket_that_is_as_long(
+    seconds: float, bucket: int
+) -> None:
+    counters = ActivityCounters()
+    counters.count_finished(lasting(seconds))
+
+    counts = counters.activity().durations[SessionType.VEX].counts
+
+    assert len(counts) == len(DURATION_BUCKETS_SECONDS) + 1
+    assert [index for index, count in enumerate(counts) if count] == [bucket]
+
+
+def test_a_finish_without_a_duration_is_counted_and_in_no_histogram() -> None:
+    counters = ActivityCounters()
+    counters.count_finished(finished(1, end_time=None))
+
+    activity = counters.activity()
+
+    assert (dict(activity.finished), dict(activity.durations)) == ({SUCCESS: 1}, {})
+
+
+def test_a_published_activity_does_not_change() -> None:
+    counters = ActivityCounters()
+    counters.count_finished(finished(1))
+    before = counters.activity()
+
+    counters.count_started(running(1))
+    counters.count_finished(finished(2))
+
+    assert dict(before.started) == {}
+    assert dict(before.finished) == {SUCCESS: 1}
+    assert sum(before.durations[SessionType.VEX].counts) == 1

@@ -1,0 +1,240 @@
+"""Which lists are worth their cost, and what a full list proves."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from exporter.polling.clock import Moment
+from exporter.polling.plan import RESYNC_SECONDS, ListRequest, Resync, cheaper_list
+from exporter.polling.store import SessionStore
+from support.ledger_harness import sessions_config
+from support.sample_sessions import NOON, finished, running, session_id
+
+
+def moment(seconds: float = 0.0) -> Moment:
+    return Moment(monotonic=seconds, wall=NOON + timedelta(seconds=seconds))
+
+
+def minutes_ago(*numbers: int) -> list[datetime]:
+    return [NOON - timedelta(minutes=number) for number in numbers]
+
+
+def list_for(creations: list[datetime], created_since: int) -> ListRequest | None:
+    """The list for these sessions, where so many sessions were created since any of them."""
+    return cheaper_list(creations, 0, lambda _creation: created_since)
+
+
+# What a list costs
+
+
+@pytest.mark.parametrize(
+    ("request_", "full"),
+    [
+        (ListRequest(created_since=None), True),
+        (ListRequest(created_since=None, max_pages=1), False),
+        (ListRequest(created_since=NOON), False),
+    ],
+)
+def test_only_an_unbounded_list_of_everything_is_full(request_: ListRequest, full: bool) -> None:  # noqa: FBT001 - a table
+    assert request_.is_full is full
+
+
+@pytest.mark.parametrize(("unknown", "max_pages"), [(49, None), (50, 2), (74, 2), (75, 3)])
+def test_sessions_of_unknown_age_are_listed_when_two_pages_cost_no_more_than_they_do(
+    unknown: int, max_pages: int | None
+) -> None:
+    expected = ListRequest(created_since=None, max_pages=max_pages) if max_pages else None
+
+    assert cheaper_list([], unknown, lambda _creation: 0) == expected
+
+
+def test_a_list_has_to_save_more_than_a_page() -> None:
+    creations = minutes_ago(*range(1, 52))
+
+    assert list_for(creations[:50], 999) is None
+    assert list_for(creations, 999) == ListRequest(
+        created_since=creations[50] - timedelta(seconds=1), max_pages=2
+    )
+
+
+def test_every_thousand_sessions_cost_another_page() -> None:
+    creations = minutes_ago(*range(1, 77))
+
+    assert list_for(creations[:75], 1000) is None
+    assert list_for(creations, 1000) == ListRequest(
+        created_since=creations[75] - timedelta(seconds=1), max_pages=3
+    )
+
+
+def test_of_lists_that_save_the_same_the_shortest_is_requested() -> None:
+    recent = minutes_ago(*range(1, 101))
+    older = minutes_ago(*range(2001, 2026))
+
+    request = cheaper_list(
+        [*older, *recent], 0, lambda creation: 1000 if creation in older else 500
+    )
+
+    assert request == ListRequest(created_since=recent[-1] - timedelta(seconds=1), max_pages=4)
+
+
+def test_the_list_goes_back_as_far_as_it_saves_more() -> None:
+    recent = minutes_ago(*range(1, 101))
+    older = minutes_ago(*range(2001, 2027))
+
+    request = cheaper_list(
+        [*older, *recent], 0, lambda creation: 1000 if creation in older else 500
+    )
+
+    assert request == ListRequest(created_since=older[-1] - timedelta(seconds=1), max_pages=5)
+
+
+# What a full list proves
+
+
+class ResyncHarness:
+    """A store with these sessions, beside the full list."""
+
+    def __init__(self, *numbers: int, configured: tuple[int, ...] = ()) -> None:
+        ids = tuple(session_id(number) for number in configured)
+        self.store = SessionStore(sessions_config(ids))
+        self.resync = Resync(self.store, frozenset(ids))
+        for number in numbers:
+            self.store.put(finished(number), moment())
+
+    def list_all(self, *numbers: int, incomplete: bool = False) -> set[str]:
+        self.resync.begin_list(full=True)
+        self.resync.is_incomplete = incomplete
+        for number in numbers:
+            self.resync.add_listed(session_id(number))
+        return self.resync.end_list(moment())
+
+
+def ids(*numbers: int) -> set[str]:
+    return {session_id(number) for number in numbers}
+
+
+def test_a_resync_is_due_at_first_and_an_hour_after_each_success() -> None:
+    resync = ResyncHarness().resync
+    assert resync.is_due(moment())
+
+    resync.succeed(moment(100.0))
+
+    assert not resync.is_due(moment(100.0 + RESYNC_SECONDS - 0.1))
+    assert resync.is_due(moment(100.0 + RESYNC_SECONDS))
+
+
+def test_a_requested_resync_is_due_until_one_succeeds() -> None:
+    resync = ResyncHarness().resync
+    resync.succeed(moment())
+
+    resync.request()
+
+    assert resync.is_due(moment())
+    resync.succeed(moment())
+    assert not resync.is_due(moment())
+
+
+def test_a_full_list_makes_the_next_one_due_in_an_hour() -> None:
+    harness = ResyncHarness(1)
+
+    harness.list_all(1)
+
+    assert not harness.resync.is_due(moment(RESYNC_SECONDS - 1))
+    assert harness.resync.is_due(moment(RESYNC_SECONDS))
+
+
+def test_up_to_a_hundred_missing_sessions_are_verified_by_id() -> None:
+    harness = ResyncHarness(*range(1, 102))
+
+    assert harness.list_all(101) == set()
+    assert harness.resync.to_verify == ids(*range(1, 101))
+
+
+def test_more_missing_sessions_are_deleted_without_verification() -> None:
+    harness = ResyncHarness(*range(1, 103))
+
+    assert harness.list_all(102) == ids(*range(1, 102))
+    assert harness.resync.to_verify == set()
+
+
+def test_configured_ids_are_verified_however_many_are_missing() -> None:
+    harness = ResyncHarness(*range(1, 103), configured=(7,))
+
+    assert harness.list_all() == ids(*range(1, 103)) - ids(7)
+    assert harness.resync.to_verify == ids(7)
+
+
+def test_a_list_with_unreadable_records_proves_no_deletion() -> None:
+    harness = ResyncHarness(*range(1, 103), configured=(7,))
+
+    assert harness.list_all(incomplete=True) == set()
+    assert harness.resync.to_verify == ids(7)
+
+
+def test_a_few_sessions_missing_beside_unreadable_records_are_verified_by_id() -> None:
+    harness = ResyncHarness(1, 2)
+
+    assert harness.list_all(1, incomplete=True) == set()
+    assert harness.resync.to_verify == ids(2)
+
+
+def test_the_next_list_is_complete_again() -> None:
+    harness = ResyncHarness()
+    harness.list_all(incomplete=True)
+
+    harness.resync.begin_list(full=False)
+
+    assert not harness.resync.is_incomplete
+
+
+def test_listed_sessions_that_are_not_stored_are_not_kept() -> None:
+    harness = ResyncHarness(1)
+    harness.store.put(running(2), moment())
+    harness.store.expired_ids.add(session_id(3))
+
+    harness.list_all(1, 2, 3, 4, 5)
+
+    assert harness.resync.not_kept == 2
+
+
+def test_between_full_lists_sessions_that_are_not_kept_are_counted_one_by_one() -> None:
+    resync = ResyncHarness().resync
+
+    resync.count_not_kept()
+    resync.count_not_kept()
+    resync.begin_list(full=True)
+    resync.count_not_kept()
+    resync.abort_list()
+    resync.count_not_kept()
+
+    assert resync.not_kept == 3
+
+
+def test_a_list_that_is_not_full_ends_the_comparison_of_one_that_broke_off() -> None:
+    resync = ResyncHarness().resync
+    resync.begin_list(full=True)
+
+    resync.begin_list(full=False)
+    resync.count_not_kept()
+
+    assert resync.not_kept == 1
+
+
+def test_an_expired_session_is_remembered_while_it_is_listed() -> None:
+    harness = ResyncHarness()
+    harness.store.expired_ids |= ids(1, 2)
+
+    harness.list_all(1)
+
+    assert harness.store.expired_ids == ids(1)
+
+
+def test_a_list_with_unreadable_records_forgets_no_expired_session() -> None:
+    harness = ResyncHarness()
+    harness.store.expired_ids |= ids(1, 2)
+
+    harness.list_all(incomplete=True)
+
+    assert harness.store.expired_ids == ids(1, 2)

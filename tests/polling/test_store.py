@@ -1,0 +1,329 @@
+"""What a session's arrival means, and how sessions leave."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from exporter.polling.clock import Moment
+from exporter.polling.store import SessionStore, Transition
+from exporter.vb365.records.extras import Statistics
+from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
+from support.ledger_harness import sessions_config
+from support.sample_sessions import NOON, finished, running, session_id
+
+HOUR = timedelta(hours=1)
+KEY = ("contoso.onmicrosoft.com", SessionType.VEX, SessionResult.SUCCESS)
+
+
+def at(since_noon: timedelta = timedelta()) -> Moment:
+    return Moment(monotonic=since_noon.total_seconds(), wall=NOON + since_noon)
+
+
+def store_with(
+    *sessions: RestoreSession,
+    configured: tuple[int, ...] = (),
+    lookback: float = 86_400.0,
+    max_sessions: int = 100,
+) -> SessionStore:
+    """A store that found these sessions at noon, and has no baseline yet."""
+    ids = [session_id(number) for number in configured]
+    store = SessionStore(sessions_config(ids, lookback=lookback, max_sessions=max_sessions))
+    for session in sessions:
+        store.put(session, at())
+    return store
+
+
+def finished_ids(store: SessionStore, max_discovered: int = 100) -> list[str]:
+    blocks = store.finished_blocks(max_discovered)
+    return [session.id for block in blocks for session in block.sessions]
+
+
+def numbers(*numbers: int) -> list[str]:
+    return [session_id(number) for number in numbers]
+
+
+# What a record means
+
+
+def test_before_the_baseline_sessions_are_found() -> None:
+    store = store_with()
+
+    assert store.put(running(1), at()) is Transition.FOUND
+    assert store.put(finished(2), at()) is Transition.FOUND
+
+
+def test_after_the_baseline_newer_sessions_have_started() -> None:
+    store = store_with()
+    store.set_baseline(running(5).creation_time)
+
+    assert store.put(running(4), at()) is Transition.STARTED
+    assert store.put(finished(3), at()) is Transition.RAN
+
+
+def test_a_session_created_at_the_baseline_is_found() -> None:
+    store = store_with()
+    store.set_baseline(running(5).creation_time)
+
+    assert store.put(running(5), at()) is Transition.FOUND
+    assert store.put(finished(6), at()) is Transition.FOUND
+
+
+def test_after_a_baseline_without_sessions_every_session_has_started() -> None:
+    store = store_with()
+    store.set_baseline(None)
+
+    assert store.put(running(5), at()) is Transition.STARTED
+
+
+def test_the_first_baseline_stands() -> None:
+    store = store_with()
+    store.set_baseline(running(5).creation_time)
+    store.set_baseline(running(1).creation_time)
+
+    assert store.put(running(4), at()) is Transition.STARTED
+
+
+def test_a_running_session_that_goes_on_is_unchanged_and_confirmed() -> None:
+    store = store_with(running(1))
+
+    transition = store.put(running(1, details="2 items processed"), at(HOUR))
+
+    assert transition is Transition.UNCHANGED
+    assert store.running[session_id(1)].session.details == "2 items processed"
+    assert store.running[session_id(1)].confirmed_at == 3600.0
+
+
+def test_a_running_session_that_is_stopped_finishes_once() -> None:
+    store = store_with(running(1))
+
+    assert store.put(finished(1), at()) is Transition.FINISHED
+    assert store.put(finished(1), at()) is Transition.UNCHANGED
+    assert (list(store.running), list(store.finished)) == ([], numbers(1))
+
+
+def test_a_session_that_finishes_past_its_lookback_is_not_stored() -> None:
+    store = store_with(running(1))
+
+    assert store.put(finished(1), at(25 * HOUR)) is Transition.FINISHED
+    assert len(store) == 0
+
+
+def test_a_finished_session_that_runs_again_is_reopened_and_finishes_again() -> None:
+    store = store_with(finished(1))
+
+    assert store.put(running(1), at()) is Transition.REOPENED
+    assert (list(store.running), list(store.finished)) == (numbers(1), [])
+    assert store.put(running(1), at()) is Transition.UNCHANGED
+    assert store.put(finished(1), at()) is Transition.FINISHED_AGAIN
+
+
+def test_each_reopening_is_finished_again_once() -> None:
+    store = store_with(finished(1), running(2))
+    store.put(running(1), at())
+    store.put(finished(1), at())
+
+    assert store.put(finished(2), at()) is Transition.FINISHED
+    store.remove(session_id(1))
+    store.put(running(1), at())
+    assert store.put(finished(1), at()) is Transition.FINISHED
+
+
+def test_a_deleted_session_is_not_taken_for_a_reopened_one() -> None:
+    store = store_with(finished(1))
+    store.put(running(1), at())
+    store.remove(session_id(1))
+
+    store.put(running(1), at())
+
+    assert store.put(finished(1), at()) is Transition.FINISHED
+
+
+def test_a_finished_session_with_other_values_is_corrected_and_counted_anyway_once() -> None:
+    store = store_with(finished(1))
+
+    assert store.put(finished(1, result=SessionResult.FAILED), at()) is Transition.CORRECTED
+    assert dict(store.counts.stopped) == {(*KEY[:2], SessionResult.FAILED): 1}
+    assert finished_ids(store) == numbers(1)
+
+
+def test_a_session_past_its_lookback_is_expired() -> None:
+    store = store_with()
+    ended = finished(1).end_time
+    assert ended is not None
+    age = ended - NOON + 24 * HOUR
+
+    assert store.put(finished(1), at(age)) is Transition.EXPIRED
+    assert store.put(finished(1), at(age - timedelta(microseconds=1))) is Transition.FOUND
+
+
+def test_a_stored_session_whose_corrected_times_are_too_old_is_expired() -> None:
+    store = store_with(finished(1))
+    old = finished(1, creation_time=NOON - 50 * HOUR, end_time=NOON - 49 * HOUR)
+
+    assert store.put(old, at()) is Transition.EXPIRED
+    assert (len(store), finished_ids(store), dict(store.counts.stopped)) == (0, [], {})
+
+
+def test_a_configured_session_never_expires() -> None:
+    store = store_with(configured=(1,))
+
+    assert store.put(finished(1), at(100 * HOUR)) is Transition.FOUND
+    assert store.expire(at(200 * HOUR)) == []
+
+
+def test_a_session_created_within_its_lookback_is_found_whenever_it_ended() -> None:
+    store = store_with()
+    day = finished(1, creation_time=NOON - 24 * HOUR, end_time=NOON - 30 * HOUR)
+
+    assert store.put(day, at(-timedelta(microseconds=1))) is Transition.FOUND
+    assert store_with().put(day, at()) is Transition.EXPIRED
+
+
+# How sessions leave
+
+
+def test_a_session_expires_when_its_lookback_after_its_end_is_over() -> None:
+    store = store_with(finished(1), finished(2))
+    ended = finished(2).end_time
+    assert ended is not None
+    over = ended - NOON + 24 * HOUR
+
+    assert store.expire(at(over - timedelta(microseconds=1))) == []
+    assert store.expire(at(over)) == numbers(2)
+    assert list(store.finished) == numbers(1)
+    assert store.expired_ids == set()
+
+
+def test_a_long_session_keeps_no_older_short_one_from_expiring() -> None:
+    long_ago = NOON - 30 * HOUR
+    store = store_with(
+        finished(1, creation_time=long_ago, end_time=NOON - HOUR),
+        finished(2, creation_time=long_ago + HOUR, end_time=NOON - 20 * HOUR),
+    )
+
+    assert store.expire(at(5 * HOUR)) == numbers(2)
+
+
+def test_a_session_without_an_end_expires_after_it_was_first_seen_stopped() -> None:
+    store = store_with(finished(1, end_time=None))
+    store.put(finished(1, end_time=None, details="corrected"), at(HOUR))
+
+    assert store.expire(at(24 * HOUR - timedelta(microseconds=1))) == []
+    assert store.expire(at(24 * HOUR)) == numbers(1)
+    assert store.expired_ids == set(numbers(1))
+
+
+def test_an_expired_session_without_an_end_is_ignored() -> None:
+    store = store_with(finished(1, end_time=None))
+    store.expire(at(24 * HOUR))
+
+    assert store.put(finished(1, end_time=None), at(24 * HOUR)) is Transition.IGNORED
+    assert len(store) == 0
+
+
+def test_an_end_at_the_end_of_time_and_a_lookback_do_not_overflow() -> None:
+    last = datetime.max.replace(tzinfo=UTC)
+    store = store_with(finished(1, end_time=last))
+
+    assert store.expire(at(100 * HOUR)) == []
+
+
+def test_the_oldest_finished_sessions_make_room() -> None:
+    store = store_with(finished(1), finished(2), finished(3), max_sessions=2)
+
+    assert finished_ids(store) == numbers(1, 2)
+    assert store.take_evicted() == numbers(3)
+    assert store.take_evicted() == []
+
+
+def test_a_session_no_newer_than_an_evicted_one_is_found_and_not_an_event() -> None:
+    store = store_with(max_sessions=1)
+    store.set_baseline(None)
+    store.put(finished(5), at())
+    store.put(finished(3), at())
+
+    assert store.take_evicted() == numbers(5)
+    assert store.put(finished(5), at()) is Transition.FOUND
+    assert store.put(finished(4), at()) is Transition.RAN
+    assert store.put(finished(5), at()) is Transition.FOUND
+    assert store.put(finished(1), at()) is Transition.RAN
+
+
+def test_a_running_session_takes_the_room_of_a_finished_one() -> None:
+    store = store_with(finished(5), finished(3), max_sessions=2)
+
+    assert store.put(running(1), at()) is Transition.FOUND
+    assert (list(store.running), list(store.finished)) == (numbers(1), numbers(3))
+
+
+def test_a_running_session_without_room_is_ignored() -> None:
+    store = store_with(running(1), running(2), max_sessions=2)
+
+    assert store.put(running(3), at()) is Transition.IGNORED
+    assert list(store.running) == numbers(1, 2)
+    assert store.take_evicted() == numbers(3)
+
+
+def test_configured_sessions_need_no_room_and_are_not_evicted() -> None:
+    store = store_with(finished(3), running(2), configured=(1, 2, 3), max_sessions=1)
+
+    assert store.put(running(1), at()) is Transition.FOUND
+    assert store.put(finished(9), at()) is Transition.FOUND
+    assert store.take_evicted() == numbers(9)
+    assert len(store) == 3
+
+
+def test_a_removed_session_is_gone_from_everywhere() -> None:
+    store = store_with(running(1), finished(2))
+
+    for number in (1, 2, 3):
+        store.remove(session_id(number))
+
+    assert (len(store), finished_ids(store), dict(store.counts.stopped)) == (0, [], {})
+
+
+# What is stored
+
+
+def test_a_session_is_found_by_its_id_whether_it_runs_or_not() -> None:
+    store = store_with(running(1), finished(2))
+
+    assert [store.find(one) for one in numbers(1, 2, 3)] == [running(1), finished(2), None]
+
+
+def test_another_record_with_extras_replaces_the_stored_one() -> None:
+    store = store_with(running(1), finished(2))
+    extras = Statistics(restored=3)
+
+    for session in (running(1), finished(2), finished(3)):
+        store.replace(session.with_extra("statistics", extras))
+
+    assert store.running[session_id(1)].session.statistics == extras
+    assert store.running[session_id(1)].confirmed_at == 0.0
+    assert store.finished[session_id(2)].statistics == extras
+    assert [block.sessions[0].statistics for block in store.finished_blocks(9)] == [extras]
+    assert len(store) == 2
+
+
+def test_running_sessions_come_newest_first_and_know_whether_they_are_configured() -> None:
+    store = store_with(running(2), running(1), running(3), configured=(3,))
+
+    assert [(one.session.id, one.configured) for one in store.running_newest_first()] == [
+        (session_id(1), False),
+        (session_id(2), False),
+        (session_id(3), True),
+    ]
+
+
+def test_configured_finished_sessions_come_before_the_newest_discovered_ones() -> None:
+    store = store_with(*map(finished, (1, 2, 3, 4)), configured=(4,))
+
+    assert finished_ids(store, 2) == numbers(4, 1, 2)
+    assert store.discovered_finished == 3
+
+
+def test_sessions_created_since_a_moment_are_counted_with_all_running_ones() -> None:
+    store = store_with(*map(finished, (1, 2, 3)), running(50), configured=(2,))
+
+    assert store.count_created_since(finished(2).creation_time) == 3
+    assert store.count_created_since(finished(3).creation_time) == 4

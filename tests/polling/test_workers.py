@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from exporter.polling.workers import Workers
+from exporter.vb365.errors import ConnectError, ServerError, Vb365Error
+
+
+@pytest.fixture
+def stop() -> threading.Event:
+    return threading.Event()
+
+
+@pytest.fixture
+def workers(stop: threading.Event) -> Iterator[Workers]:
+    """One request at a time, so that the order is certain."""
+    workers = Workers(1, name="get-hq", stop=stop)
+    yield workers
+    workers.close()
+
+
+def test_each_item_comes_with_its_response_or_error_in_order(workers: Workers) -> None:
+    error = ServerError("answered 503", operation="get")
+
+    def fetch(item: int) -> int:
+        if item == 2:
+            raise error
+        return item * 10
+
+    assert list(workers.fetch_all([1, 2, 3], fetch)) == [(1, 10), (2, error), (3, 30)]
+
+
+def test_after_a_server_wide_error_nothing_more_is_requested(workers: Workers) -> None:
+    requested: list[int] = []
+    error: Vb365Error = ConnectError("refused", operation="get")
+
+    def fetch(item: int) -> int:
+        requested.append(item)
+        raise error
+
+    assert list(workers.fetch_all([1, 2, 3], fetch)) == [(1, error)]
+    assert requested == [1]
+
+
+def test_after_a_server_wide_error_the_next_call_starts_over(workers: Workers) -> None:
+    def refused(_item: int) -> int:
+        raise ConnectError("refused", operation="get")
+
+    list(workers.fetch_all([1, 2], refused))
+
+    assert list(workers.fetch_all([1, 2], lambda item: item)) == [(1, 1), (2, 2)]
+
+
+def test_nothing_is_requested_once_stopped(workers: Workers, stop: threading.Event) -> None:
+    stop.set()
+
+    assert list(workers.fetch_all([1, 2], lambda item: item)) == []
+
+
+def test_a_stop_abandons_what_was_not_sent_yet(workers: Workers, stop: threading.Event) -> None:
+    def fetch(item: int) -> int:
+        stop.set()
+        return item
+
+    assert list(workers.fetch_all([1, 2, 3], fetch)) == [(1, 1)]
+
+
+def test_a_single_request_is_made_in_the_calling_thread(workers: Workers) -> None:
+    names = list(workers.fetch_all([1], lambda _item: threading.current_thread().name))
+
+    assert names == [(1, threading.current_thread().name)]
+
+
+def test_requests_are_made_in_threads_that_bear_the_name(workers: Workers) -> None:
+    names = workers.fetch_all([1, 2], lambda _item: threading.current_thread().name)
+
+    assert {name for _, name in names} == {"get-hq_0"}
+
+
+def test_so_many_requests_are_in_flight_at_once(stop: threading.Event) -> None:
+    both = threading.Barrier(2, timeout=10)
+    workers = Workers(2, name="get-hq", stop=stop)
+
+    arrived = sorted(item for item, _ in workers.fetch_all([1, 2], lambda _item: both.wait()))
+
+    workers.close()
+    assert arrived == [1, 2]
