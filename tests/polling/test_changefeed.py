@@ -19,17 +19,17 @@ UPDATE = SessionChange(kind=ChangeKind.UPDATE, session_id="a", e_tag=1)
 
 
 class FakeFeed:
-    """An API whose feed answers what the test says, one answer after the other."""
+    """An API whose feed returns these responses, one after the other."""
 
     def __init__(self, *answers: Changes | Exception) -> None:
         self.answers = list(answers)
-        self.asked: list[tuple[str, float]] = []
+        self.requests: list[tuple[str, float]] = []
         self.has_change_feed = True
         self.clock = StandingClock()
         self.takes_seconds = 10.0
 
     def change_feed(self, change_token: str, *, long_poll_seconds: float) -> Changes:
-        self.asked.append((change_token, long_poll_seconds))
+        self.requests.append((change_token, long_poll_seconds))
         self.clock.seconds += self.takes_seconds
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
@@ -37,8 +37,8 @@ class FakeFeed:
         return answer
 
 
-class Heard:
-    """An observer that remembers."""
+class RecordingObserver:
+    """Records what the feed reports."""
 
     def __init__(self) -> None:
         self.connected: list[bool | None] = []
@@ -52,20 +52,20 @@ class Heard:
         self.events.append(kind)
 
 
-class PollerHarness:
+class FeedHarness:
     """A feed with everything around it replaced."""
 
     def __init__(self, *answers: Changes | Exception) -> None:
         self.api = FakeFeed(*answers)
         self.queue = ChangeQueue()
-        self.heard = Heard()
+        self.observer = RecordingObserver()
         self.stop = threading.Event()
         self.polled_once = threading.Event()
         self.feed = ChangeFeed(
             "hq",
             api=self.api,
             queue=self.queue,
-            observer=self.heard,
+            observer=self.observer,
             polled_once=self.polled_once,
             clock=self.api.clock,
             stop=self.stop,
@@ -73,48 +73,48 @@ class PollerHarness:
         )
 
 
-def changes(position: str, *sessions: SessionChange) -> Changes:
-    return Changes(change_token=position, sessions=sessions)
+def changes(token: str, *sessions: SessionChange) -> Changes:
+    return Changes(change_token=token, sessions=sessions)
 
 
 def server_error() -> Vb365Error:
     return ServerError("answered 503", operation="change_feed", status=503)
 
 
-def outdated() -> Vb365Error:
+def expired() -> Vb365Error:
     return BadResponseError("not accepted", operation="change_feed", status=400, code=EXPIRED_TOKEN)
 
 
-def test_a_feed_begins_at_its_end_and_goes_on_from_where_it_was() -> None:
-    harness = PollerHarness(changes("17"), changes("18", UPDATE), changes("18"))
+def test_a_feed_starts_at_its_end_and_continues_after_the_last_token() -> None:
+    harness = FeedHarness(changes("17"), changes("18", UPDATE), changes("18"))
 
     for _ in range(3):
         harness.feed.fetch()
 
-    assert harness.api.asked == [
+    assert harness.api.requests == [
         ("latest", 0.0),
         ("17", LONG_POLL_SECONDS),
         ("18", LONG_POLL_SECONDS),
     ]
     assert harness.queue.take() == PendingChanges(changes=(UPDATE,), gap=True)
-    assert harness.heard.events == ["update"]
+    assert harness.observer.events == ["update"]
 
 
-def test_a_failure_of_the_feed_does_not_lose_the_position() -> None:
-    harness = PollerHarness(changes("17"), server_error(), changes("18", UPDATE))
+def test_a_failure_of_the_feed_keeps_the_token() -> None:
+    harness = FeedHarness(changes("17"), server_error(), changes("18", UPDATE))
     harness.feed.fetch()
     harness.queue.take()
 
     harness.feed.fetch()
     harness.feed.fetch()
 
-    assert harness.api.asked[-1][0] == "17"
+    assert harness.api.requests[-1][0] == "17"
     assert harness.queue.take() == PendingChanges(changes=(UPDATE,), gap=False)
-    assert harness.heard.connected == [True, False, True]
+    assert harness.observer.connected == [True, False, True]
 
 
-def test_a_position_that_is_outdated_makes_the_feed_begin_anew_and_asks_for_a_poll() -> None:
-    harness = PollerHarness(changes("17"), outdated(), changes("90"))
+def test_an_expired_token_makes_the_feed_start_over_and_requests_a_poll() -> None:
+    harness = FeedHarness(changes("17"), expired(), changes("90"))
     harness.feed.fetch()
     harness.queue.take()
 
@@ -122,20 +122,20 @@ def test_a_position_that_is_outdated_makes_the_feed_begin_anew_and_asks_for_a_po
     assert not harness.queue.take()
     harness.feed.fetch()
 
-    assert harness.api.asked[-1][0] == "latest"
+    assert harness.api.requests[-1][0] == "latest"
     assert harness.queue.take() == PendingChanges(gap=True, lost=True)
 
 
-def test_failures_in_a_row_are_waited_for_longer_and_longer_up_to_a_minute() -> None:
-    harness = PollerHarness(*[server_error() for _ in range(9)])
+def test_failures_in_a_row_back_off_exponentially_up_to_a_minute() -> None:
+    harness = FeedHarness(*[server_error() for _ in range(9)])
 
     waits = [harness.feed.fetch() for _ in range(9)]
 
     assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]
 
 
-def test_an_answer_ends_the_longer_waits() -> None:
-    harness = PollerHarness(
+def test_a_response_resets_the_backoff() -> None:
+    harness = FeedHarness(
         *(server_error(), server_error(), changes("17"), changes("17"), server_error())
     )
 
@@ -144,56 +144,56 @@ def test_an_answer_ends_the_longer_waits() -> None:
     assert waits == [1.0, 2.0, 0.0, 0.0, 1.0]
 
 
-def test_a_feed_whose_positions_never_last_begins_anew_less_and_less_often() -> None:
-    answers = [answer for _ in range(8) for answer in (changes("17"), outdated())]
-    harness = PollerHarness(*answers)
+def test_a_feed_whose_tokens_never_last_starts_over_less_and_less_often() -> None:
+    answers = [answer for _ in range(8) for answer in (changes("17"), expired())]
+    harness = FeedHarness(*answers)
 
     waits = [harness.feed.fetch() for _ in answers][1::2]
 
     assert waits == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
 
 
-def test_a_server_that_wants_to_be_left_alone_is() -> None:
-    harness = PollerHarness(
+def test_retry_after_is_honoured() -> None:
+    harness = FeedHarness(
         ThrottledError("enough", operation="change_feed", retry_after_seconds=300.0)
     )
 
     assert harness.feed.fetch() == 300.0
 
 
-def test_a_feed_that_answers_at_once_is_asked_twice_a_second_at_most() -> None:
-    harness = PollerHarness(changes("17"))
+def test_a_feed_that_responds_at_once_is_requested_twice_a_second_at_most() -> None:
+    harness = FeedHarness(changes("17"))
     harness.api.takes_seconds = 0.125
 
     assert harness.feed.fetch() == 0.375
 
 
-def test_a_version_without_a_feed_is_not_asked_and_has_no_series() -> None:
-    harness = PollerHarness()
+def test_a_version_without_a_feed_gets_no_request_and_has_no_series() -> None:
+    harness = FeedHarness()
     harness.api.has_change_feed = False
 
-    assert harness.feed.fetch() > 0
+    assert harness.feed.fetch() == 5.0
 
-    assert harness.api.asked == []
-    assert harness.heard.connected == [None]
+    assert harness.api.requests == []
+    assert harness.observer.connected == [None]
 
 
-def test_a_server_whose_feed_is_not_there_is_asked_again_after_minutes_and_told_of_once() -> None:
+def test_a_missing_feed_is_requested_again_after_minutes_and_logged_once() -> None:
     missing = NotFoundError("not found", operation="change_feed", status=404)
-    harness = PollerHarness(missing, missing)
+    harness = FeedHarness(missing, missing)
 
     with capture_logs() as logs:
         waits = [harness.feed.fetch(), harness.feed.fetch()]
 
     assert waits == [300.0, 300.0]
-    assert harness.heard.connected == [None, None]
+    assert harness.observer.connected == [None, None]
     assert [entry["event"] for entry in logs] == [
         "server has no change feed, falling back to polling"
     ]
 
 
-def test_a_loss_is_logged_when_it_begins_and_when_it_is_over() -> None:
-    harness = PollerHarness(
+def test_a_failing_feed_is_logged_when_it_starts_to_fail_and_when_it_is_available_again() -> None:
+    harness = FeedHarness(
         changes("17"), server_error(), server_error(), changes("18"), changes("18")
     )
 
@@ -210,30 +210,30 @@ def test_a_loss_is_logged_when_it_begins_and_when_it_is_over() -> None:
     ]
 
 
-def test_a_defect_of_our_own_is_logged_and_not_the_end_of_the_feed() -> None:
-    harness = PollerHarness(ValueError("a defect"), changes("17"))
+def test_an_unexpected_error_is_logged_and_not_the_end_of_the_feed() -> None:
+    harness = FeedHarness(ValueError("a defect"), changes("17"))
 
     with capture_logs() as logs:
         harness.feed.fetch()
         harness.feed.fetch()
 
     assert logs[0]["exc_info"]
-    assert harness.heard.connected == [False, True]
+    assert harness.observer.connected == [False, True]
 
 
-def test_what_is_cut_by_the_stop_is_no_loss() -> None:
-    harness = PollerHarness(server_error())
+def test_a_request_cancelled_by_the_stop_is_no_failure() -> None:
+    harness = FeedHarness(server_error())
     harness.stop.set()
 
     with capture_logs() as logs:
         assert harness.feed.fetch() == 0.0
 
     assert logs == []
-    assert harness.heard.connected == []
+    assert harness.observer.connected == []
 
 
 def test_the_feed_waits_for_the_first_poll_and_ends_when_it_is_stopped() -> None:
-    harness = PollerHarness()
+    harness = FeedHarness()
     thread = threading.Thread(target=harness.feed.run)
     thread.start()
 
@@ -242,7 +242,7 @@ def test_the_feed_waits_for_the_first_poll_and_ends_when_it_is_stopped() -> None
     thread.join(10)
 
     assert not thread.is_alive()
-    assert harness.api.asked == []
+    assert harness.api.requests == []
 
 
 # The queue

@@ -1,4 +1,4 @@
-"""How the extras of sessions are asked for, taken in, and ended."""
+"""How the extras of sessions are fetched, stored, and dropped when stale."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ SEEN = EventSummary(
 )
 
 
-def bench_of(
+def harness_with(
     *sessions: RestoreSession, extras: Iterable[Extra] = ("statistics",), max_series: int = 1000
 ) -> PollerHarness:
     return PollerHarness(*sessions, follow=sessions_config(extras=extras, max_series=max_series))
 
 
-def ended(session: RestoreSession) -> RestoreSession:
+def stopped(session: RestoreSession) -> RestoreSession:
     return session._replace(state=SessionState.STOPPED, result=SessionResult.SUCCESS)
 
 
-def asked(harness: PollerHarness) -> list[str]:
+def requested(harness: PollerHarness) -> list[str]:
     return [call for call in harness.api.calls if call.startswith(("statistics", "events"))]
 
 
-def of(snapshot: Snapshot, number: int) -> RestoreSession:
+def series_of(snapshot: Snapshot, number: int) -> RestoreSession:
     """A session that has series."""
     every = [one.session for one in snapshot.running] + [
         session for block in snapshot.finished for session in block.sessions
@@ -45,80 +45,80 @@ def of(snapshot: Snapshot, number: int) -> RestoreSession:
     return next(session for session in every if session.id == session_id(number))
 
 
-def test_running_sessions_are_asked_for_their_extras_at_every_poll() -> None:
-    harness = bench_of(running(60), finished(1), extras=["statistics", "events"])
+def test_extras_of_running_sessions_are_fetched_at_every_poll() -> None:
+    harness = harness_with(running(60), finished(1), extras=["statistics", "events"])
     harness.api.statistics_of[session_id(60)] = THREE
     harness.api.events_of[session_id(60)] = SEEN
 
     for _ in range(2):
         snapshot = harness.poll()
 
-        assert sorted(asked(harness), reverse=True) == [
+        assert sorted(requested(harness), reverse=True) == [
             f"statistics {session_id(60)}",
             f"events {session_id(60)}",
         ]
-        assert of(snapshot, 60).statistics == THREE
-        assert of(snapshot, 60).events == SEEN
+        assert series_of(snapshot, 60).statistics == THREE
+        assert series_of(snapshot, 60).events == SEEN
 
 
-def test_a_session_that_ended_is_asked_once_more_and_never_again() -> None:
-    harness = bench_of(running(60))
+def test_extras_of_a_finished_session_are_fetched_once_more_and_never_again() -> None:
+    harness = harness_with(running(60))
     harness.poll()
-    harness.api.sessions[session_id(60)] = ended(running(60))
+    harness.api.sessions[session_id(60)] = stopped(running(60))
     harness.api.statistics_of[session_id(60)] = THREE
 
     harness.poll()
-    asked_after_the_end = asked(harness)
+    requested_after_the_finish = requested(harness)
     snapshot = harness.poll()
 
-    assert asked_after_the_end == [f"statistics {session_id(60)}"]
-    assert asked(harness) == []
-    assert of(snapshot, 60).statistics == THREE
+    assert requested_after_the_finish == [f"statistics {session_id(60)}"]
+    assert requested(harness) == []
+    assert series_of(snapshot, 60).statistics == THREE
 
 
-def test_history_that_was_there_before_is_not_asked_for() -> None:
-    harness = bench_of(finished(1), finished(2))
+def test_extras_of_sessions_that_were_finished_at_the_first_poll_are_not_fetched() -> None:
+    harness = harness_with(finished(1), finished(2))
 
     harness.poll()
 
-    assert asked(harness) == []
+    assert requested(harness) == []
 
 
-def test_a_session_that_began_and_ended_between_two_polls_is_asked_once() -> None:
-    harness = bench_of(finished(60))
+def test_extras_of_a_session_that_ran_between_two_polls_are_fetched_once() -> None:
+    harness = harness_with(finished(60))
     harness.poll()
     now = harness.clock.now().wall
     harness.api.sessions[session_id(1)] = finished(1, creation_time=now, end_time=now)
 
     harness.poll()
 
-    assert asked(harness) == [f"statistics {session_id(1)}"]
+    assert requested(harness) == [f"statistics {session_id(1)}"]
 
 
-def test_sessions_without_series_are_not_asked() -> None:
-    harness = bench_of(running(60), running(50), running(40), max_series=1)
+def test_extras_of_sessions_without_series_are_not_fetched() -> None:
+    harness = harness_with(running(60), running(50), running(40), max_series=1)
 
     harness.poll()
 
-    assert asked(harness) == [f"statistics {session_id(40)}"]
+    assert requested(harness) == [f"statistics {session_id(40)}"]
 
 
-def test_a_version_without_statistics_is_not_asked_for_them() -> None:
-    harness = bench_of(running(60))
+def test_statistics_are_not_requested_from_a_version_without_them() -> None:
+    harness = harness_with(running(60))
     harness.api.has_statistics = False
 
     for _ in range(5):
         harness.poll()
-    harness.api.sessions[session_id(60)] = ended(running(60))
+    harness.api.sessions[session_id(60)] = stopped(running(60))
     for _ in range(5):
         harness.poll()
 
-    assert asked(harness) == []
+    assert requested(harness) == []
     assert harness.counts.failed_extras == []
 
 
 def test_an_extra_that_fails_is_counted_and_does_not_fail_the_poll() -> None:
-    harness = bench_of(running(60), running(50))
+    harness = harness_with(running(60), running(50))
     harness.api.statistics_of[session_id(60)] = server_error("statistics")
     harness.api.statistics_of[session_id(50)] = THREE
 
@@ -127,62 +127,64 @@ def test_an_extra_that_fails_is_counted_and_does_not_fail_the_poll() -> None:
         harness.poll()
 
     assert snapshot.status.up
-    assert of(snapshot, 50).statistics == THREE
+    assert series_of(snapshot, 50).statistics == THREE
     assert harness.counts.failed_extras == [("statistics", Reason.SERVER_ERROR)] * 2
-    told = "request for session extra failed, the session itself is not affected"
-    assert [entry["event"] for entry in logs].count(told) == 1
+    event = "request for session extra failed, the session itself is not affected"
+    assert [entry["event"] for entry in logs].count(event) == 1
 
 
 def test_an_extra_that_fails_keeps_its_last_value_until_it_is_stale() -> None:
-    harness = bench_of(running(60))
+    harness = harness_with(running(60))
     harness.api.statistics_of[session_id(60)] = THREE
     harness.poll()
 
     harness.api.statistics_of[session_id(60)] = server_error("statistics")
-    kept = [of(harness.poll(), 60).statistics for _ in range(4)]  # a minute each; stale after three
+    kept = [
+        series_of(harness.poll(), 60).statistics for _ in range(4)
+    ]  # a minute each; stale after three
 
     assert kept == [THREE, THREE, None, None]
 
 
-def test_a_last_look_that_fails_is_tried_three_times_and_then_nothing_is_said() -> None:
-    harness = bench_of(running(60))
+def test_extras_of_a_finished_session_are_requested_three_times_and_then_unknown() -> None:
+    harness = harness_with(running(60))
     harness.api.statistics_of[session_id(60)] = THREE
     harness.poll()
-    harness.api.sessions[session_id(60)] = ended(running(60))
+    harness.api.sessions[session_id(60)] = stopped(running(60))
     harness.api.statistics_of[session_id(60)] = NotFoundError("gone", operation="statistics")
 
     tries = []
     for _ in range(5):
         snapshot = harness.poll()
-        tries.append((len(asked(harness)), of(snapshot, 60).statistics))
+        tries.append((len(requested(harness)), series_of(snapshot, 60).statistics))
 
     assert tries == [(1, THREE), (1, THREE), (1, None), (0, None), (0, None)]
 
 
-def test_nothing_more_is_asked_when_the_server_itself_is_the_trouble() -> None:
+def test_no_more_extras_are_requested_after_a_server_wide_error() -> None:
     refused: Vb365Error = ConnectError("refused", operation="statistics")
-    harness = bench_of(*[running(number) for number in range(1, 101)])
+    harness = harness_with(*[running(number) for number in range(1, 101)])
     harness.api.statistics_of = {session_id(number): refused for number in range(1, 101)}
 
     harness.poll()
 
-    assert len(asked(harness)) < 100
+    assert len(requested(harness)) < 100
 
 
-def test_a_record_that_is_asked_for_again_keeps_what_is_known_beside_it() -> None:
-    harness = bench_of(running(60))
+def test_a_new_record_of_a_session_keeps_its_known_extras() -> None:
+    harness = harness_with(running(60))
     harness.api.statistics_of[session_id(60)] = THREE
     harness.poll()
     harness.api.statistics_of[session_id(60)] = server_error("statistics")
     harness.api.sessions[session_id(60)] = running(60, details="1 items processed")
 
-    known = of(harness.poll(), 60)
+    known = series_of(harness.poll(), 60)
 
     assert (known.details, known.statistics) == ("1 items processed", THREE)
 
 
 def test_unknown_values_and_unreadable_records_of_events_are_counted() -> None:
-    harness = bench_of(running(60), extras=["events"])
+    harness = harness_with(running(60), extras=["events"])
     harness.api.events_of[session_id(60)] = replace(
         SEEN,
         unknown_values=(UnknownValue(field="event_type", value="Teleport"),),
@@ -193,11 +195,11 @@ def test_unknown_values_and_unreadable_records_of_events_are_counted() -> None:
 
     assert harness.counts.unknown_fields == ["event_type"]
     assert harness.counts.failed_extras == [("events", Reason.BAD_RESPONSE)]
-    assert of(snapshot, 60).events is not None
+    assert series_of(snapshot, 60).events is not None
 
 
-def test_what_began_or_ended_is_handed_on_once_with_its_extras() -> None:
-    harness = bench_of(running(60), finished(1))
+def test_sessions_that_started_or_finished_are_recorded_once_with_their_extras() -> None:
+    harness = harness_with(running(60), finished(1))
     harness.api.statistics_of[session_id(60)] = THREE
     harness.poll()
     first = [(session.id, session.statistics) for session in harness.recorded]
@@ -205,7 +207,7 @@ def test_what_began_or_ended_is_handed_on_once_with_its_extras() -> None:
 
     harness.poll()
     assert harness.recorded == []
-    harness.api.sessions[session_id(60)] = ended(running(60))
+    harness.api.sessions[session_id(60)] = stopped(running(60))
     harness.poll()
 
     assert set(first) == {(session_id(60), THREE), (session_id(1), None)}
@@ -214,8 +216,8 @@ def test_what_began_or_ended_is_handed_on_once_with_its_extras() -> None:
     ]
 
 
-def test_what_is_known_is_published_before_extras_are_asked_for_and_again_with_them() -> None:
-    harness = bench_of(running(60))
+def test_a_snapshot_is_published_before_extras_are_fetched_and_again_with_them() -> None:
+    harness = harness_with(running(60))
     published_before: list[int] = []
 
     def statistics(session_id: str) -> Statistics:  # noqa: ARG001 - as the API has it
@@ -227,11 +229,14 @@ def test_what_is_known_is_published_before_extras_are_asked_for_and_again_with_t
 
     assert published_before == [1]
     assert len(harness.published) == 2
-    assert [of(one, 60).statistics for one in (harness.published[0], snapshot)] == [None, THREE]
+    assert [series_of(one, 60).statistics for one in (harness.published[0], snapshot)] == [
+        None,
+        THREE,
+    ]
 
 
-def test_a_defect_of_our_own_in_asking_for_extras_does_not_fail_the_poll() -> None:
-    harness = bench_of(running(60))
+def test_an_unexpected_error_while_fetching_extras_does_not_fail_the_poll() -> None:
+    harness = harness_with(running(60))
 
     def broken(session_id: str) -> Statistics:
         raise RuntimeError(session_id)

@@ -1,4 +1,4 @@
-"""What a poller does between polls with what the change feed tells."""
+"""How a poller applies change-feed events between polls."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def delete(minutes: int) -> SessionChange:
 
 
 def failed(session: RestoreSession, **changes: Any) -> RestoreSession:
-    ended = {"state": SessionState.STOPPED, "result": SessionResult.FAILED, **changes}
-    return session._replace(**ended)
+    stopped = {"state": SessionState.STOPPED, "result": SessionResult.FAILED, **changes}
+    return session._replace(**stopped)
 
 
 def finished_count(snapshot: Snapshot) -> int:
     return sum(snapshot.activity.finished.values())
 
 
-def test_an_update_asks_for_exactly_the_session_it_names() -> None:
+def test_an_update_fetches_exactly_the_session_it_names() -> None:
     harness = PollerHarness(running(60), running(50), finished(1))
     harness.poll()
     harness.api.sessions[session_id(60)] = failed(running(60))
@@ -45,7 +45,7 @@ def test_an_update_asks_for_exactly_the_session_it_names() -> None:
     assert finished_count(snapshot) == 1
 
 
-def test_an_update_that_is_known_already_asks_for_nothing() -> None:
+def test_an_update_that_is_known_already_makes_no_request() -> None:
     harness = PollerHarness(running(60, e_tag=7))
     harness.poll()
 
@@ -68,7 +68,7 @@ def test_a_new_session_is_shown_and_counted_once() -> None:
     assert sum(polled.activity.started.values()) == 1
 
 
-def test_an_end_that_the_feed_tells_of_is_not_counted_again_by_the_next_poll() -> None:
+def test_a_finish_found_through_the_feed_is_not_counted_again_by_the_next_poll() -> None:
     harness = PollerHarness(running(60))
     harness.poll()
     harness.api.sessions[session_id(60)] = failed(running(60))
@@ -79,7 +79,7 @@ def test_an_end_that_the_feed_tells_of_is_not_counted_again_by_the_next_poll() -
     assert finished_count(polled) == 1
 
 
-def test_a_deleted_session_ends_at_once_and_nothing_is_asked() -> None:
+def test_a_deleted_session_ends_at_once_without_a_request() -> None:
     harness = PollerHarness(running(60), finished(1))
     harness.poll()
 
@@ -89,7 +89,7 @@ def test_a_deleted_session_ends_at_once_and_nothing_is_asked() -> None:
     assert shown_ids(snapshot) == []
 
 
-def test_a_session_that_is_not_to_be_followed_is_not_asked_for() -> None:
+def test_a_session_that_is_not_followed_is_not_fetched() -> None:
     harness = PollerHarness(running(60), follow=sessions_config([session_id(60)], discover=False))
     harness.poll()
 
@@ -98,7 +98,7 @@ def test_a_session_that_is_not_to_be_followed_is_not_asked_for() -> None:
     assert harness.api.calls == [f"get {session_id(60)}"]
 
 
-def test_what_is_not_answered_is_left_to_the_next_poll() -> None:
+def test_a_failed_request_is_left_to_the_next_poll() -> None:
     harness = PollerHarness(
         finished(100), finished(1)
     )  # the older one is not in the lists of later polls
@@ -127,7 +127,7 @@ def test_a_404_between_polls_is_believed_only_by_the_next_poll() -> None:
     assert session_id(100) not in shown_ids(polled)
 
 
-def test_following_does_not_count_as_a_poll() -> None:
+def test_applying_changes_does_not_count_as_a_poll() -> None:
     harness = PollerHarness(running(60))
     before = harness.poll()
     harness.api.get_errors[session_id(60)] = ConnectError("refused", operation="get")
@@ -138,12 +138,14 @@ def test_following_does_not_count_as_a_poll() -> None:
     assert len(harness.counts.polls) == 1
 
 
-def test_very_many_changes_are_left_to_one_poll() -> None:
-    sessions = [finished(minutes) for minutes in range(1, 61)]
-    harness = PollerHarness(*sessions)
+def test_fifty_changes_are_left_to_one_poll_and_fewer_are_fetched_by_id() -> None:
+    harness = PollerHarness(*[finished(minutes) for minutes in range(1, 51)])
     harness.poll()
 
-    harness.apply_changes(*[update(minutes, e_tag=1) for minutes in range(1, 61)])
+    harness.apply_changes(*[update(minutes, e_tag=1) for minutes in range(1, 50)])
+    assert len(harness.api.calls) == 49
+    assert "list" not in harness.api.calls
+    harness.apply_changes(*[update(minutes, e_tag=2) for minutes in range(1, 51)])
 
     assert "list" in harness.api.calls
     assert len(harness.counts.polls) == 2
@@ -159,7 +161,7 @@ def test_extras_of_a_session_that_goes_on_are_left_to_the_polls() -> None:
     assert harness.api.calls == [f"get {session_id(60)}"]
 
 
-def test_extras_of_a_session_that_has_ended_are_asked_for_with_it() -> None:
+def test_extras_of_a_session_that_finished_are_fetched_with_it() -> None:
     harness = PollerHarness(running(60), running(50), follow=sessions_config(extras=["statistics"]))
     harness.poll()
     harness.api.sessions[session_id(60)] = failed(running(60))
@@ -171,7 +173,7 @@ def test_extras_of_a_session_that_has_ended_are_asked_for_with_it() -> None:
     assert harness.recorded[-1].statistics == Statistics(restored=3, failed=2)
 
 
-def test_a_defect_of_our_own_is_logged_and_what_is_known_is_published() -> None:
+def test_an_unexpected_error_is_logged_and_the_known_state_is_published() -> None:
     harness = PollerHarness(running(60))
     harness.poll()
     published = len(harness.published)

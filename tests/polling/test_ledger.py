@@ -17,7 +17,7 @@ VEX_FAILED = (CONTOSO, SessionType.VEX, SessionResult.FAILED)
 VEX_SUCCESS = (CONTOSO, SessionType.VEX, SessionResult.SUCCESS)
 
 
-def ended(session: RestoreSession) -> RestoreSession:
+def stopped(session: RestoreSession) -> RestoreSession:
     return session._replace(
         state=SessionState.STOPPED,
         result=SessionResult.SUCCESS,
@@ -25,16 +25,16 @@ def ended(session: RestoreSession) -> RestoreSession:
     )
 
 
-# What is asked
+# What is requested
 
 
-def test_the_first_poll_walks_everything() -> None:
+def test_the_first_poll_requests_the_full_list() -> None:
     harness = LedgerHarness()
 
     assert harness.ledger.lists(harness.now) == (ListRequest(created_since=None),)
 
 
-def test_later_polls_ask_for_what_was_created_since_the_newest_minus_ten_minutes() -> None:
+def test_later_polls_list_what_was_created_since_the_newest_minus_ten_minutes() -> None:
     harness = LedgerHarness()
     harness.hold(finished(1), finished(90))
     harness.poll()
@@ -54,7 +54,7 @@ def test_a_session_from_the_future_does_not_end_discovery() -> None:
     assert session_id(2) in shown_ids(harness.poll())
 
 
-def test_everything_is_walked_again_once_an_hour() -> None:
+def test_the_full_list_is_requested_once_an_hour() -> None:
     harness = LedgerHarness()
     harness.hold(finished(1))
     harness.poll()
@@ -72,7 +72,7 @@ def test_a_running_session_is_followed_by_id_however_old_it_is() -> None:
 
     harness.poll()
 
-    assert harness.asked == [old.id]
+    assert harness.fetched == [old.id]
 
 
 def test_an_unknown_state_is_followed_like_a_running_one() -> None:
@@ -82,17 +82,17 @@ def test_an_unknown_state_is_followed_like_a_running_one() -> None:
 
     harness.poll()
 
-    assert harness.asked == [session_id(60)]
+    assert harness.fetched == [session_id(60)]
 
 
-def test_a_finished_session_is_not_asked_for_again() -> None:
+def test_a_finished_session_is_not_fetched_again() -> None:
     harness = LedgerHarness(sessions_config([session_id(60)]))
     harness.hold(finished(60), finished(2))
     harness.poll()
 
     harness.poll()
 
-    assert harness.asked == []
+    assert harness.fetched == []
 
 
 def test_the_cost_of_a_poll_does_not_grow_with_history() -> None:
@@ -103,24 +103,24 @@ def test_the_cost_of_a_poll_does_not_grow_with_history() -> None:
     harness.poll()
 
     assert [session.id for session in harness.pages] == [session_id(1)]
-    assert harness.asked == [session_id(59)]
+    assert harness.fetched == [session_id(59)]
 
 
-def test_without_discovery_only_configured_ids_are_asked_for() -> None:
+def test_without_discovery_only_configured_ids_are_fetched() -> None:
     harness = LedgerHarness(sessions_config([session_id(1), session_id(2)], discover=False))
     harness.hold(finished(1), running(2), finished(3))
 
     assert shown_ids(harness.poll()) == [session_id(2), session_id(1)]
     harness.poll()
-    assert harness.asked == [session_id(2)]
+    assert harness.fetched == [session_id(2)]
 
 
-def test_a_missing_configured_id_is_asked_for_at_every_poll() -> None:
+def test_a_missing_configured_id_is_fetched_at_every_poll() -> None:
     harness = LedgerHarness(sessions_config([session_id(7)]))
     harness.poll()
     harness.poll()
 
-    assert harness.asked == [session_id(7)]
+    assert harness.fetched == [session_id(7)]
     assert [found.found for found in harness.snapshot().configured_ids] == [False]
     harness.hold(finished(7))
     assert [found.found for found in harness.poll().configured_ids] == [True]
@@ -131,18 +131,18 @@ def test_configured_ids_that_have_finished_are_checked_once_an_hour() -> None:
     harness.hold(finished(1))
     harness.poll()
     harness.poll()
-    assert harness.asked == []
+    assert harness.fetched == []
 
     harness.server.clear()
     snapshot = harness.poll(RESYNC_SECONDS)
 
-    assert harness.asked == [session_id(1)]
+    assert harness.fetched == [session_id(1)]
     assert shown_ids(snapshot) == []
     harness.poll()
-    assert harness.asked == [session_id(1)]
+    assert harness.fetched == [session_id(1)]
 
 
-def test_many_ids_are_asked_for_with_a_list_and_few_are_not() -> None:
+def test_many_ids_are_fetched_with_a_list_and_few_are_not() -> None:
     many = [session_id(number) for number in range(1, 1001)]
     harness = LedgerHarness(sessions_config(many, discover=False))
 
@@ -150,7 +150,7 @@ def test_many_ids_are_asked_for_with_a_list_and_few_are_not() -> None:
     assert harness.ledger.cheaper_list(many[:20]) is None
 
 
-def test_many_running_sessions_are_asked_for_with_a_list_back_to_where_it_pays() -> None:
+def test_many_running_sessions_are_fetched_with_a_list_back_to_where_it_pays() -> None:
     harness = LedgerHarness()
     ancient = running(5000, creation_time=NOON - timedelta(days=30))
     crowd = [running(number) for number in range(1, 101)]
@@ -195,7 +195,7 @@ def test_a_session_that_was_running_at_the_first_poll_counts_when_it_finishes() 
     harness.hold(running(5))
     harness.poll()
 
-    harness.hold(ended(running(5)))
+    harness.hold(stopped(running(5)))
     harness.poll()
     activity = harness.poll().activity
 
@@ -203,7 +203,7 @@ def test_a_session_that_was_running_at_the_first_poll_counts_when_it_finishes() 
     assert dict(activity.finished) == {VEX_SUCCESS: 1}
 
 
-def test_what_was_known_of_a_deleted_session_is_forgotten() -> None:
+def test_a_deleted_session_that_is_restored_is_new() -> None:
     harness = LedgerHarness()
     harness.hold(running(60), finished(5))
     harness.poll()
@@ -232,7 +232,7 @@ def test_an_old_session_that_comes_into_sight_later_is_not_an_event() -> None:
     assert session_id(500) in shown_ids(snapshot)
 
 
-def test_a_session_that_left_and_is_listed_again_is_not_an_event() -> None:
+def test_a_session_that_expired_and_is_listed_again_is_not_an_event() -> None:
     harness = LedgerHarness(sessions_config(lookback=3600))
     harness.hold(finished(100))
     harness.poll()
@@ -246,9 +246,7 @@ def test_a_session_that_left_and_is_listed_again_is_not_an_event() -> None:
     assert dict(again.activity.finished) == {VEX_SUCCESS: 1}
 
 
-def test_a_session_without_end_leaves_lookback_after_it_was_first_seen_stopped_and_stays_away() -> (
-    None
-):
+def test_a_session_without_end_expires_after_it_was_first_seen_stopped_and_stays_away() -> None:
     harness = LedgerHarness(sessions_config(lookback=7200))
     harness.hold(finished(1, end_time=None))
     harness.poll()
@@ -266,7 +264,7 @@ def test_a_session_that_ends_at_the_end_of_time_stays_however_long_lookback_is()
     assert shown_ids(harness.poll()) == [session_id(1)]
 
 
-def test_a_session_left_out_by_max_sessions_and_listed_again_is_not_an_event() -> None:
+def test_a_session_evicted_by_max_sessions_and_listed_again_is_not_an_event() -> None:
     harness = LedgerHarness(sessions_config(max_sessions=2))
     harness.hold(finished(100))
     harness.poll()
@@ -292,7 +290,7 @@ def test_organizations_are_known_even_when_their_sessions_are_out_of_lookback() 
     assert shown_ids(snapshot) == []
 
 
-def test_ended_sessions_are_counted_by_organization_with_the_newest_end() -> None:
+def test_finished_sessions_are_counted_by_organization_with_the_newest_end() -> None:
     harness = LedgerHarness()
     harness.hold(finished(1), finished(5), finished(3, result=SessionResult.FAILED))
 
@@ -315,7 +313,7 @@ def test_a_running_session_that_the_server_denies_ends_at_once() -> None:
     assert shown_ids(harness.poll()) == [session_id(1)]
 
 
-def test_a_deleted_finished_session_ends_with_the_next_walk() -> None:
+def test_a_deleted_finished_session_ends_with_the_next_full_list() -> None:
     harness = LedgerHarness()
     harness.hold(finished(60), finished(1))
     harness.poll()
@@ -324,22 +322,22 @@ def test_a_deleted_finished_session_ends_with_the_next_walk() -> None:
     assert session_id(60) in shown_ids(harness.poll())
     snapshot = harness.poll(RESYNC_SECONDS)
 
-    assert harness.asked == [session_id(60)]
+    assert harness.fetched == [session_id(60)]
     assert shown_ids(snapshot) == [session_id(1)]
     assert dict(snapshot.stopped) == {VEX_SUCCESS: 1}
 
 
-def test_a_cleared_history_is_believed_without_asking_for_each_session() -> None:
+def test_a_cleared_history_is_believed_without_fetching_each_session() -> None:
     harness = LedgerHarness()
     harness.hold(*(finished(number) for number in range(60, 360)), finished(1))
     harness.poll()
     harness.server = {session_id(1): finished(1)}
 
     assert shown_ids(harness.poll(RESYNC_SECONDS)) == [session_id(1)]
-    assert harness.asked == []
+    assert harness.fetched == []
 
 
-def test_a_discovered_session_leaves_lookback_after_its_end() -> None:
+def test_a_discovered_session_expires_lookback_after_its_end() -> None:
     harness = LedgerHarness(sessions_config([session_id(2)], lookback=DAY_SECONDS))
     harness.hold(finished(1), finished(2))
 
@@ -422,11 +420,11 @@ def test_nothing_outlives_stale_after_but_counters_and_the_server() -> None:
     assert snapshot.status == stale.status
 
 
-def test_a_first_walk_that_breaks_off_shows_sessions_but_no_counts() -> None:
+def test_an_aborted_first_list_shows_sessions_but_no_counts() -> None:
     harness = LedgerHarness()
     harness.ledger.begin_poll(harness.now)
-    (walk,) = harness.ledger.lists(harness.now)
-    harness.ledger.begin_list(walk)
+    (full_list,) = harness.ledger.lists(harness.now)
+    harness.ledger.begin_list(full_list)
     harness.ledger.observe(finished(1), harness.now)
     harness.ledger.end_poll(harness.now, succeeded=False)
 
@@ -434,10 +432,10 @@ def test_a_first_walk_that_breaks_off_shows_sessions_but_no_counts() -> None:
 
     assert shown_ids(snapshot) == [session_id(1)]
     assert not snapshot.listed
-    assert harness.ledger.lists(harness.now) == (walk,)
+    assert harness.ledger.lists(harness.now) == (full_list,)
 
 
-def test_what_a_broken_first_walk_showed_ends_when_it_is_not_shown_again() -> None:
+def test_what_an_aborted_first_list_showed_ends_when_it_is_not_listed_again() -> None:
     harness = LedgerHarness(stale_after_seconds=180)
     harness.ledger.begin_poll(harness.now)
     harness.ledger.observe(finished(1), harness.now)
@@ -464,7 +462,7 @@ def test_lookback_counts_from_when_a_session_was_last_seen_to_stop() -> None:
     assert shown_ids(harness.poll(5 * DAY_SECONDS)) == []
 
 
-def test_a_session_that_ended_before_it_began_leaves_by_when_it_began() -> None:
+def test_a_session_that_ended_before_it_began_expires_by_when_it_began() -> None:
     harness = LedgerHarness(sessions_config(lookback=7 * DAY_SECONDS))
     harness.hold(finished(1, end_time=NOON - timedelta(days=30)))
 

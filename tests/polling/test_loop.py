@@ -17,23 +17,23 @@ from support.sample_sessions import finished, running, session_id
 
 
 class PassingQueue(ChangeQueue):
-    """An queue on which waiting takes no time: after each wait it does what the test says."""
+    """A queue on which waiting takes no time: after each wait it does what the test says."""
 
     def __init__(
         self, harness: PollerHarness, after_wait: Callable[[PassingQueue], object]
     ) -> None:
         super().__init__()
-        self._bench = harness
+        self._harness = harness
         self._after_wait = after_wait
         self.waits: list[float] = []
 
     def wait(self, seconds: float) -> PendingChanges:
         self.waits.append(seconds)
-        told = self.take()
-        if not told:
-            self._bench.clock.seconds += seconds
+        pending = self.take()
+        if not pending:
+            self._harness.clock.seconds += seconds
         self._after_wait(self)
-        return told
+        return pending
 
 
 def loop_of(
@@ -75,7 +75,7 @@ def test_polls_follow_each_other_until_stopped_and_overruns_are_counted() -> Non
     assert harness.counts.overruns == 1
 
 
-def test_a_process_that_was_frozen_does_not_make_up_for_the_polls_it_missed() -> None:
+def test_polls_missed_while_the_process_was_suspended_are_not_caught_up() -> None:
     harness = PollerHarness()
 
     def freeze(queue: PassingQueue) -> None:
@@ -91,7 +91,7 @@ def test_a_process_that_was_frozen_does_not_make_up_for_the_polls_it_missed() ->
     assert harness.counts.overruns == 0
 
 
-def test_a_first_poll_that_takes_longer_than_the_first_gap_is_no_overrun() -> None:
+def test_a_first_poll_that_takes_longer_than_the_initial_delay_is_no_overrun() -> None:
     harness = PollerHarness()
     queue = PassingQueue(harness, stopping_after(1, harness))
     answer = harness.api.service_instance
@@ -107,19 +107,17 @@ def test_a_first_poll_that_takes_longer_than_the_first_gap_is_no_overrun() -> No
     assert harness.counts.overruns == 0
 
 
-def test_what_the_change_feed_tells_is_taken_in_at_once_and_the_next_poll_stays_when_it_was_due() -> (
-    None
-):
+def test_changes_are_applied_at_once_and_the_next_poll_stays_when_it_was_due() -> None:
     harness = PollerHarness(running(60))
 
-    def tell(queue: PassingQueue) -> None:
+    def change(queue: PassingQueue) -> None:
         if len(queue.waits) == 1:
             harness.clock.seconds -= 45.0  # the wait ends early
             queue.put([SessionChange(kind=ChangeKind.UPDATE, session_id=session_id(60))])
         if len(queue.waits) == 3:
             harness.stop.set()
 
-    queue = PassingQueue(harness, tell)
+    queue = PassingQueue(harness, change)
     loop_of(harness, queue).run()
 
     assert queue.waits == [60.0, 45.0, 45.0]
@@ -127,28 +125,28 @@ def test_what_the_change_feed_tells_is_taken_in_at_once_and_the_next_poll_stays_
     assert harness.api.calls[-1] == f"get {session_id(60)}"
 
 
-def test_a_feed_that_cannot_tell_what_happened_before_makes_a_poll() -> None:
+def test_a_gap_in_the_feed_makes_a_poll() -> None:
     harness = PollerHarness()
 
-    def tell(queue: PassingQueue) -> None:
+    def change(queue: PassingQueue) -> None:
         if len(queue.waits) == 1:
             harness.clock.seconds -= 45.0
             queue.mark_gap(lost=False)
         if len(queue.waits) == 3:
             harness.stop.set()
 
-    queue = PassingQueue(harness, tell)
+    queue = PassingQueue(harness, change)
     loop_of(harness, queue).run()
 
     assert len(harness.counts.polls) == 2
     assert queue.waits == [60.0, 45.0, 45.0]
 
 
-def test_what_is_told_after_a_gap_is_taken_in_after_its_poll() -> None:
+def test_changes_after_a_gap_are_applied_after_its_poll() -> None:
     harness = PollerHarness(running(60), finished(100))
     gone = finished(100)
 
-    def tell(queue: PassingQueue) -> None:
+    def change(queue: PassingQueue) -> None:
         if len(queue.waits) == 1:
             queue.mark_gap(lost=False)
             del harness.api.sessions[gone.id]
@@ -156,24 +154,24 @@ def test_what_is_told_after_a_gap_is_taken_in_after_its_poll() -> None:
         if len(queue.waits) == 3:
             harness.stop.set()
 
-    loop_of(harness, PassingQueue(harness, tell)).run()
+    loop_of(harness, PassingQueue(harness, change)).run()
 
     assert gone.id in shown_ids(harness.published[0])
     assert gone.id not in shown_ids(harness.published[-1])
 
 
-def test_a_feed_that_has_missed_something_makes_a_poll_that_walks_over_everything() -> None:
+def test_a_feed_that_has_lost_changes_makes_a_poll_with_a_full_list() -> None:
     harness = PollerHarness(running(60), finished(100), finished(50))
     gone = finished(100)
 
-    def tell(queue: PassingQueue) -> None:
+    def change(queue: PassingQueue) -> None:
         if len(queue.waits) == 1:
             del harness.api.sessions[gone.id]
             queue.mark_gap(lost=True)
         if len(queue.waits) == 3:
             harness.stop.set()
 
-    loop_of(harness, PassingQueue(harness, tell)).run()
+    loop_of(harness, PassingQueue(harness, change)).run()
 
     assert gone.id in shown_ids(harness.published[0])
     assert gone.id not in shown_ids(harness.published[-1])

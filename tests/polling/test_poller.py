@@ -40,7 +40,7 @@ def test_a_poll_that_gets_everything_is_up() -> None:
     assert harness.poller.polled_once.is_set()
 
 
-def test_a_poll_asks_for_new_sessions_and_for_running_ones_and_nothing_else() -> None:
+def test_a_poll_lists_new_sessions_and_fetches_running_ones_and_nothing_else() -> None:
     harness = PollerHarness(running(60), finished(1), finished(90))
     harness.poll()
 
@@ -105,7 +105,7 @@ def test_running_sessions_are_followed_even_when_the_list_fails() -> None:
         ServerError("answered 503", operation="token"),
     ],
 )
-def test_a_server_that_cannot_be_talked_to_is_not_asked_any_further(error: Vb365Error) -> None:
+def test_after_a_server_wide_error_a_poll_makes_no_more_requests(error: Vb365Error) -> None:
     harness = PollerHarness(running(60), running(61), finished(1))
     harness.poll()
 
@@ -114,7 +114,7 @@ def test_a_server_that_cannot_be_talked_to_is_not_asked_any_further(error: Vb365
     assert harness.api.calls == ["list"]
 
 
-def test_when_a_session_can_get_no_token_the_others_are_not_asked_for() -> None:
+def test_without_a_token_for_one_session_the_others_are_not_fetched() -> None:
     harness = PollerHarness(*(running(60 + number) for number in range(30)), finished(1))
     harness.poll()
     for session_id_ in harness.api.sessions:
@@ -161,7 +161,7 @@ def test_a_404_is_not_believed_when_the_list_failed() -> None:
     assert snapshot.status.up is False
 
 
-def test_configured_ids_alone_are_vouched_for_by_the_service_instance() -> None:
+def test_configured_ids_alone_are_confirmed_by_the_service_instance() -> None:
     harness = PollerHarness(
         finished(1), follow=sessions_config([session_id(1), session_id(2)], discover=False)
     )
@@ -209,7 +209,7 @@ def test_a_history_that_cannot_be_read_for_a_while_is_not_taken_for_deleted() ->
     assert shown_ids(before) == shown_ids(harness.poll(sessions=sessions, rejections=()))
 
 
-def test_a_first_list_of_which_nothing_can_be_read_is_no_look_to_count_from() -> None:
+def test_a_first_list_of_which_nothing_can_be_read_is_no_baseline() -> None:
     harness = PollerHarness()
     harness.poll(rejections=(UNREADABLE,))
 
@@ -220,7 +220,7 @@ def test_a_first_list_of_which_nothing_can_be_read_is_no_look_to_count_from() ->
     assert dict(snapshot.activity.finished) == {}
 
 
-def test_a_session_that_was_asked_for_and_cannot_be_read_is_a_failure() -> None:
+def test_a_fetched_session_that_cannot_be_read_is_a_failure() -> None:
     harness = PollerHarness(running(60), finished(1))
     harness.poll()
 
@@ -262,7 +262,7 @@ def test_a_failure_is_logged_when_it_starts_changes_and_ends_and_not_at_every_po
     assert logs[-1]["failed_for_seconds"] == 180.0
 
 
-def test_a_failure_of_one_session_and_one_of_the_server_are_told_apart() -> None:
+def test_a_failure_of_one_session_and_one_of_the_server_are_logged_separately() -> None:
     harness = PollerHarness(running(60), finished(1))
     harness.poll()
     harness.api.get_errors[session_id(60)] = server_error("get")
@@ -286,7 +286,7 @@ def test_a_failure_of_one_session_and_one_of_the_server_are_told_apart() -> None
     assert logs[-1]["failed_for_seconds"] == 300.0
 
 
-def test_a_defect_of_our_own_is_a_failed_poll_and_not_the_end_of_polling() -> None:
+def test_an_unexpected_error_is_a_failed_poll_and_not_the_end_of_polling() -> None:
     harness = PollerHarness()
 
     def broken() -> ServiceInstance:
@@ -300,7 +300,7 @@ def test_a_defect_of_our_own_is_a_failed_poll_and_not_the_end_of_polling() -> No
     assert ["exc_info" in entry for entry in logs] == [True, False]
 
 
-def test_an_abandoned_poll_says_nothing() -> None:
+def test_an_abandoned_poll_publishes_nothing() -> None:
     harness = PollerHarness(finished(1))
     harness.stop.set()
 

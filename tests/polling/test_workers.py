@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,11 +14,9 @@ def stop() -> threading.Event:
 
 
 @pytest.fixture
-def workers(stop: threading.Event) -> Iterator[Workers]:
+def workers(stop: threading.Event) -> Workers:
     """One request at a time, so that the order is certain."""
-    workers = Workers(1, name="get-hq", stop=stop)
-    yield workers
-    workers.close()
+    return Workers(1, name="get-hq", stop=stop)
 
 
 def test_each_item_comes_with_its_response_or_error_in_order(workers: Workers) -> None:
@@ -77,7 +74,7 @@ def test_a_single_request_is_made_in_the_calling_thread(workers: Workers) -> Non
 def test_requests_are_made_in_threads_that_bear_the_name(workers: Workers) -> None:
     names = workers.fetch_all([1, 2], lambda _item: threading.current_thread().name)
 
-    assert {name for _, name in names} == {"get-hq_0"}
+    assert {name for _, name in names} == {"get-hq-0"}
 
 
 def test_so_many_requests_are_in_flight_at_once(stop: threading.Event) -> None:
@@ -86,5 +83,4 @@ def test_so_many_requests_are_in_flight_at_once(stop: threading.Event) -> None:
 
     arrived = sorted(item for item, _ in workers.fetch_all([1, 2], lambda _item: both.wait()))
 
-    workers.close()
     assert arrived == [1, 2]

@@ -45,7 +45,7 @@ class LedgerHarness:
         self.ledger = Ledger("hq", self.settings, stale_after_seconds)
         self.server: dict[str, RestoreSession] = {}
         self.seconds = 0.0
-        self.asked: list[str] = []
+        self.fetched: list[str] = []
         self.pages: list[RestoreSession] = []
 
     @property
@@ -74,8 +74,8 @@ class LedgerHarness:
             ledger.end_list(request, self.now)
         if not requests:
             ledger.mark_confirmed(self.now)
-        self.asked = list(ledger.unconfirmed())
-        for session_id in self.asked:
+        self.fetched = list(ledger.unconfirmed())
+        for session_id in self.fetched:
             if session_id in self.server:
                 ledger.observe(self.server[session_id], self.now)
             else:

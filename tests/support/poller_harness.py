@@ -174,7 +174,7 @@ class PollerHarness:
         return self.published[-1]
 
     def apply_changes(self, *changes: SessionChange) -> Snapshot:
-        """Take in what the change feed tells, a second after the last poll."""
+        """Apply change-feed events, a second after the last poll."""
         self.api.calls.clear()
         self.clock.seconds += 1
         self.poller.apply_changes(changes)
