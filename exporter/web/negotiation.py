@@ -1,27 +1,23 @@
-"""Which format and which coding a client wants: pure functions over `Accept` and `Accept-Encoding`.
+"""Content negotiation: the format and the coding of a response, from `Accept` and `Accept-Encoding`.
 
 RFC 9110, section 12.5: the most specific matching range decides the weight of an offer, the
-heaviest offer wins, and a weight of 0 refuses. Nothing here raises, whatever the header holds: a
-header that cannot be read is answered with text 0.0.4 and without compression, which every
-Prometheus understands.
+heaviest offer wins, and a weight of 0 rejects it. Nothing here raises, whatever the header holds: a
+malformed header gets text 0.0.4 without compression, which every Prometheus understands.
 """
 
 from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from exporter.metrics.text_format import Format
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+MAX_HEADER_CHARACTERS = 4096  # Prometheus 3 sends about 400
 
-LONGEST_HEADER = 4096  # characters; what Prometheus 3 sends has about 400
-
-# A scraper sends the same header every time, and reading it is a sixth of the work of a small scrape.
-_REMEMBERED = 64
+# A scraper sends the same header every time, and parsing it is a sixth of the work of a small scrape.
+_CACHE_SIZE = 64
 
 # Possessive throughout: no header makes the matching take more than linear time.
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"  # noqa: S105 - a grammar rule of RFC 9110, not a password
@@ -33,11 +29,11 @@ _PARAMETERS = re.compile(_PARAMETER)
 _ESCAPED = re.compile(r"\\(.)")
 _WEIGHT = re.compile(r"0(?:\.[0-9]{0,9})?|1(?:\.0{0,9})?")
 
-_NAMED = 3  # from this specificity on, a range names the media type and is no wildcard
+_NAMED = 3  # from this specificity on, a range names the media type instead of a wildcard
 
 
-class _UnreadableError(Exception):
-    """The header does not follow the grammar; never leaves this module."""
+class _MalformedError(Exception):
+    """The header is malformed; never leaves this module."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +47,7 @@ class _Range:
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class _Match:
-    """How well a range matches an offer; the greatest one speaks for the offer."""
+    """How well a range matches an offer; the greatest match decides."""
 
     specificity: int  # 0: no match at all
     weight: float
@@ -60,18 +56,17 @@ class _Match:
 _NO_MATCH = _Match(specificity=0, weight=0.0)
 
 
-@functools.lru_cache(maxsize=_REMEMBERED)
+@functools.lru_cache(maxsize=_CACHE_SIZE)
 def choose_format(accept: str | None) -> Format:
-    """Return the format to answer with, by the `Accept` header (None: there was none).
+    """Return the format of the response to an `Accept` header (None: there was none).
 
-    OpenMetrics 1.0.0 is also what a request for OpenMetrics 0.0.1, or without a version, gets: the
-    later one is a superset. Other versions of either format are not offered. On equal weight
-    OpenMetrics wins only if the client named it; a client that accepts nothing of what is offered
-    gets text 0.0.4, as every Prometheus library does it.
+    A request for OpenMetrics 0.0.1, or without a version, gets 1.0.0, which is a superset. Other
+    versions of either format are not offered. On equal weight OpenMetrics wins only if the client
+    named it; a client that accepts neither format gets text 0.0.4, as from every Prometheus library.
     """
     try:
         ranges = _parse(accept or "")
-    except _UnreadableError:
+    except _MalformedError:
         return Format.TEXT
     openmetrics = _best(ranges, _openmetrics_specificity)
     text = _best(ranges, _text_specificity)
@@ -81,12 +76,12 @@ def choose_format(accept: str | None) -> Format:
     return Format.OPENMETRICS if named and openmetrics.weight == text.weight else Format.TEXT
 
 
-@functools.lru_cache(maxsize=_REMEMBERED)
+@functools.lru_cache(maxsize=_CACHE_SIZE)
 def accepts_gzip(accept_encoding: str | None) -> bool:
-    """Say whether the client takes gzip, and not less willingly than no coding at all."""
+    """Return whether the client accepts gzip, with at least the weight of no coding."""
     try:
         ranges = _parse(accept_encoding or "")
-    except _UnreadableError:
+    except _MalformedError:
         return False
     gzip = _best(ranges, _gzip_specificity)
     identity = _best(ranges, lambda found: 2 if found.name == "identity" else 0)
@@ -100,7 +95,7 @@ def _best(ranges: list[_Range], specificity: Callable[[_Range], int]) -> _Match:
 
 def _openmetrics_specificity(found: _Range) -> int:
     if found.name == "application/openmetrics-text":
-        # 1.0.0 is what would be sent, so a weight given to it beats one given to 0.0.1.
+        # 1.0.0 is what is sent, so its weight takes precedence over that of 0.0.1.
         return {"1.0.0": 5, "0.0.1": 4, None: 3}.get(found.parameters.get("version"), 0)
     return {"application/*": 2, "*/*": 1}.get(found.name, 0)
 
@@ -116,17 +111,17 @@ def _gzip_specificity(found: _Range) -> int:
 
 
 def _parse(header: str) -> list[_Range]:
-    if len(header) > LONGEST_HEADER:
-        raise _UnreadableError
+    if len(header) > MAX_HEADER_CHARACTERS:
+        raise _MalformedError
     ranges = []
     position = 0
     while position < len(header):
-        if empty := _EMPTY_ELEMENT.match(header, position):  # RFC 9110 lets `a,,b` pass
+        if empty := _EMPTY_ELEMENT.match(header, position):  # RFC 9110 allows `a,,b`
             position = empty.end()
             continue
         element = _ELEMENT.match(header, position)
         if element is None:
-            raise _UnreadableError
+            raise _MalformedError
         position = element.end()
         ranges.append(_range(element.group(1), element.group(2)))
     return ranges
@@ -139,7 +134,7 @@ def _range(name: str, parameters: str) -> _Range:
             found.setdefault(parameter.group(1).lower(), _unquote(parameter.group(2)))
     weight = found.pop("q", "1")
     if not _WEIGHT.fullmatch(weight):
-        raise _UnreadableError
+        raise _MalformedError
     return _Range(name=name.lower(), parameters=found, weight=float(weight))
 
 

@@ -26,7 +26,7 @@ NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 @dataclass
 class FakeExposition:
-    """A body given as its two forms; `on_block` sees each block before it is handed out."""
+    """A body in its two forms; `on_block` is called before each block."""
 
     raw: list[bytes]
     gzipped: list[bytes] = field(default_factory=list)
@@ -81,7 +81,7 @@ class FakeBackend:
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer."""
+    """A complete response."""
 
     status: int
     headers: Mapping[str, str]
@@ -99,7 +99,7 @@ def request(
     method: str = "GET",
     headers: Iterable[tuple[str, str]] = (),
 ) -> Answer:
-    """Ask over a new connection."""
+    """Send a request over a new connection."""
     connection = http.client.HTTPConnection(*loopback(server), timeout=WAIT_SECONDS)
     with contextlib.closing(connection):
         return ask(connection, path, method=method, headers=headers)
@@ -112,7 +112,7 @@ def ask(
     method: str = "GET",
     headers: Iterable[tuple[str, str]] = (),
 ) -> Answer:
-    """Ask over an open connection, with no header but those given."""
+    """Send a request over an open connection, with no headers but those given."""
     connection.putrequest(method, path, skip_accept_encoding=True)
     for name, value in headers:
         connection.putheader(name, value)
@@ -122,7 +122,7 @@ def ask(
 
 
 def always(context: ssl.SSLContext) -> TLSSource:
-    """The same TLS for every connection."""
+    """Return the same TLS context for every connection."""
 
     async def tls() -> ssl.SSLContext:
         return context
@@ -131,7 +131,7 @@ def always(context: ssl.SSLContext) -> TLSSource:
 
 
 def loopback(server: WebServer) -> Address:
-    """Where the server's first listener is reached from here."""
+    """Return the loopback address of the server's first listener."""
     address = server.addresses[0]
     return address._replace(host="127.0.0.1") if address.host in {"::", "0.0.0.0"} else address  # noqa: S104 - compares
 
@@ -150,7 +150,7 @@ def connect(server: WebServer, *, receive_buffer: int | None = None) -> socket.s
 
 
 def read_all(client: socket.socket) -> bytes:
-    """Read until the server closes; fails when it does not within `WAIT_SECONDS`."""
+    """Read until the server closes; fail when it does not within `WAIT_SECONDS`."""
     received = []
     with contextlib.suppress(ConnectionResetError, ssl.SSLEOFError):
         while data := client.recv(1 << 20):
@@ -169,7 +169,7 @@ def read_until(client: socket.socket, ending: bytes) -> bytes:
 
 
 def exchange(server: WebServer, data: bytes) -> bytes:
-    """Send bytes, and return all that comes until the server closes."""
+    """Send bytes; return everything received until the server closes."""
     with connect(server) as client:
         client.sendall(data)
         return read_all(client)

@@ -48,7 +48,7 @@ def two_forms(block: bytes, count: int) -> FakeExposition:
     return FakeExposition(raw=[block] * count, gzipped=pieces)
 
 
-def test_metrics_are_text_0_0_4_unless_another_format_is_asked_for(serve: Serve) -> None:
+def test_metrics_are_text_0_0_4_unless_another_format_is_requested(serve: Serve) -> None:
     backend = FakeBackend()
     answer = request(serve(backend), "/metrics")
     assert (answer.status, answer.body) == (200, b"# body\n")
@@ -56,7 +56,7 @@ def test_metrics_are_text_0_0_4_unless_another_format_is_asked_for(serve: Serve)
     assert backend.requested == [Format.TEXT]
 
 
-def test_metrics_are_openmetrics_for_who_asks_for_it(serve: Serve) -> None:
+def test_metrics_are_openmetrics_on_request(serve: Serve) -> None:
     backend = FakeBackend()
     answer = request(serve(backend), "/metrics", headers=[OPENMETRICS])
     assert (
@@ -82,7 +82,7 @@ def test_a_malformed_accept_header_gets_text_0_0_4(serve: Serve, accept: bytes) 
     assert b"Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n" in received
 
 
-def test_gzip_is_sent_byte_for_byte_as_prepared_to_who_accepts_it(serve: Serve) -> None:
+def test_gzip_is_sent_byte_for_byte_as_prepared_if_accepted(serve: Serve) -> None:
     body = two_forms(b"vb365_up 1\n", 5000)
     answer = request(serve(FakeBackend(body=body)), "/metrics", headers=[GZIP])
     assert answer.headers["Content-Encoding"] == "gzip"
@@ -91,14 +91,14 @@ def test_gzip_is_sent_byte_for_byte_as_prepared_to_who_accepts_it(serve: Serve) 
 
 
 @pytest.mark.parametrize("accepted", [[], [("Accept-Encoding", "gzip;q=0")]])
-def test_who_does_not_accept_gzip_gets_none(serve: Serve, accepted: list[tuple[str, str]]) -> None:
+def test_gzip_is_not_sent_if_not_accepted(serve: Serve, accepted: list[tuple[str, str]]) -> None:
     body = two_forms(b"vb365_up 1\n", 5000)
     answer = request(serve(FakeBackend(body=body)), "/metrics", headers=accepted)
     assert "Content-Encoding" not in answer.headers
     assert answer.body == b"vb365_up 1\n" * 5000
 
 
-def test_caches_are_told_what_the_answer_depends_on(serve: Serve) -> None:
+def test_the_vary_header_names_what_the_response_depends_on(serve: Serve) -> None:
     answer = request(serve(FakeBackend()), "/metrics")
     assert answer.headers["Vary"] == "Accept, Accept-Encoding"
 
@@ -145,7 +145,7 @@ def test_any_other_path_is_not_found(serve: Serve, path: str) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
-def test_another_method_is_refused_with_those_that_are_allowed(
+def test_another_method_gets_405_with_the_allowed_ones(
     serve: Serve, method: str, path: str
 ) -> None:
     answer = request(serve(FakeBackend()), path, method=method)
@@ -153,7 +153,7 @@ def test_another_method_is_refused_with_those_that_are_allowed(
     assert answer.headers["Allow"] == "GET, HEAD"
 
 
-def test_who_may_reload_is_told_whether_it_worked_and_if_not_why(serve: Serve) -> None:
+def test_a_reload_returns_the_problems_of_the_configuration(serve: Serve) -> None:
     problems: list[str] = []
     server = serve(FakeBackend(), reload=lambda: problems)
 
@@ -172,7 +172,7 @@ def test_who_may_reload_is_told_whether_it_worked_and_if_not_why(serve: Serve) -
     assert (answer.status, answer.headers["Allow"]) == (405, "POST")
 
 
-def test_a_reload_that_takes_its_time_delays_no_scrape(serve: Serve) -> None:
+def test_a_slow_reload_delays_no_scrape(serve: Serve) -> None:
     scraped = threading.Event()
     server = serve(
         FakeBackend(), reload=lambda: [] if scraped.wait(WAIT_SECONDS) else ["no scrape"]
@@ -184,7 +184,7 @@ def test_a_reload_that_takes_its_time_delays_no_scrape(serve: Serve) -> None:
         assert answer.result().status == 200
 
 
-def test_without_lifecycle_there_is_nothing_to_reload(serve: Serve) -> None:
+def test_without_lifecycle_there_is_no_reload(serve: Serve) -> None:
     assert request(serve(FakeBackend()), "/-/reload", method="POST").status == 404
 
 
@@ -195,7 +195,7 @@ def test_the_query_and_an_absolute_target_do_not_change_the_path(serve: Serve) -
 
 
 @pytest.mark.parametrize("path", ["/-/healthy", "/-/ready"])
-def test_health_is_told_by_status_and_reasons(serve: Serve, path: str) -> None:
+def test_health_is_reported_by_status_and_reasons(serve: Serve, path: str) -> None:
     good, bad = Health(ok=True), Health(ok=False, reasons=("hq: stuck", "lab: stuck"))
     well = request(serve(FakeBackend(health=good, readiness=good)), path)
     ill = request(serve(FakeBackend(health=bad, readiness=bad)), path)
@@ -204,7 +204,7 @@ def test_health_is_told_by_status_and_reasons(serve: Serve, path: str) -> None:
     assert (ill.status, ill.text) == (503, f"not {word}\nhq: stuck\nlab: stuck\n")
 
 
-def test_health_and_readiness_are_two_things(serve: Serve) -> None:
+def test_health_and_readiness_are_independent(serve: Serve) -> None:
     server = serve(FakeBackend(health=Health(ok=True), readiness=Health(ok=False)))
     assert request(server, "/-/healthy").status == 200
     assert request(server, "/-/ready").status == 503
@@ -223,7 +223,7 @@ def test_the_status_page_is_html(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/nothing"])
-def test_every_answer_carries_the_security_headers(serve: Serve, path: str) -> None:
+def test_every_response_has_the_security_headers(serve: Serve, path: str) -> None:
     headers = request(serve(FakeBackend()), path).headers
     policy = headers["Content-Security-Policy"].split("; ")
     assert "default-src 'none'" in policy
@@ -235,7 +235,7 @@ def test_every_answer_carries_the_security_headers(serve: Serve, path: str) -> N
     assert headers["Server"] == "vb365-restore-exporter"
 
 
-def test_further_headers_of_every_answer_can_be_given_and_replace_its_own(serve: Serve) -> None:
+def test_extra_headers_are_in_every_response_and_replace_its_own(serve: Serve) -> None:
     further = (("Strict-Transport-Security", "max-age=9"), ("Content-Security-Policy", "mine"))
     server = serve(FakeBackend(), extra_headers=lambda: further)
     for answer in (
@@ -260,7 +260,7 @@ def test_an_error_behind_a_page_is_a_plain_500_and_a_log_event(
 
 
 @pytest.mark.parametrize("announced", [5, 7_100_000, 13_000_000])
-def test_a_body_of_another_length_than_announced_is_cut_and_not_taken_for_whole(
+def test_a_body_of_another_length_than_announced_aborts_the_connection(
     serve: Serve, logged: list[MutableMapping[str, Any]], announced: int
 ) -> None:
     body = FakeExposition(raw=[b"x" * 1_000_000] * 10, length=announced)
@@ -270,7 +270,7 @@ def test_a_body_of_another_length_than_announced_is_cut_and_not_taken_for_whole(
     assert [event["event"] for event in logged] == ["response aborted"]
 
 
-def test_an_error_in_the_middle_of_a_body_cuts_the_connection(
+def test_an_error_within_a_body_aborts_the_connection(
     serve: Serve, logged: list[MutableMapping[str, Any]]
 ) -> None:
     blocks_left = [1, 2, 3, 4, 5]
@@ -284,7 +284,7 @@ def test_an_error_in_the_middle_of_a_body_cuts_the_connection(
     assert [event["event"] for event in logged] == ["response aborted"]
 
 
-def test_a_client_that_goes_away_in_the_middle_is_no_error(
+def test_a_client_that_disconnects_within_a_body_is_no_error(
     serve: Serve, logged: list[MutableMapping[str, Any]]
 ) -> None:
     stalled = StalledScrape()
@@ -300,7 +300,7 @@ def test_a_client_that_goes_away_in_the_middle_is_no_error(
 
 
 class StalledScrape:
-    """A client that asks for much and takes nothing, until it is told to go."""
+    """A large body whose blocks are counted; for a client that reads nothing."""
 
     def __init__(self) -> None:
         self.begun = threading.Event()
@@ -329,7 +329,7 @@ def test_scrapes_beyond_max_requests_get_503_and_nothing_else_does(serve: Serve)
     assert answer.body == b"small"
 
 
-def test_a_client_that_takes_nothing_is_cut_off_and_costs_little_memory(
+def test_a_client_that_reads_nothing_is_disconnected_and_costs_little_memory(
     serve: Serve, logged: list[MutableMapping[str, Any]]
 ) -> None:
     stalled = StalledScrape()
@@ -340,11 +340,11 @@ def test_a_client_that_takes_nothing_is_cut_off_and_costs_little_memory(
         while not logged:
             assert request(server, "/-/healthy").status == 200
         assert len(read_all(client)) < 400 * WRITE_BYTES
-    assert stalled.blocks < 100  # the kernel's buffers hold some; the rest was never asked for
+    assert stalled.blocks < 100  # the kernel's buffers hold some; the others were never requested
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/config"])
-def test_a_client_that_takes_nothing_holds_no_connection(
+def test_a_client_that_reads_nothing_does_not_keep_its_connection(
     serve: Serve, path: str, logged: list[MutableMapping[str, Any]]
 ) -> None:
     large = FakeExposition(raw=[b"x" * WRITE_BYTES] * 100)
@@ -358,7 +358,7 @@ def test_a_client_that_takes_nothing_holds_no_connection(
     assert [event["event"] for event in logged] == ["client too slow, connection aborted"]
 
 
-def test_a_slow_client_may_take_as_long_as_it_needs_while_it_takes_something(
+def test_a_slow_client_is_served_for_as_long_as_it_reads(
     serve: Serve, logged: list[MutableMapping[str, Any]]
 ) -> None:
     def time_passes() -> None:
@@ -399,27 +399,27 @@ def test_metrics_at_the_root_replace_the_status_page(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("path", ["metrics", "", "/config", "/-/healthy", "/-/reload", "/{name}"])
-def test_a_telemetry_path_that_cannot_be_is_an_error(path: str) -> None:
+def test_an_unusable_telemetry_path_is_an_error(path: str) -> None:
     with pytest.raises(WebServerError, match=repr(path)):
         WebApp(FakeBackend(), telemetry_path=path)
 
 
-def test_a_guard_answers_before_anything_else_on_every_path(serve: Serve) -> None:
-    async def lets_pass(_request: web.Request) -> web.Response | None:
+def test_guards_come_before_everything_else_on_every_path(serve: Serve) -> None:
+    async def allows(_request: web.Request) -> web.Response | None:
         return None
 
-    async def asks_for_password(_request: web.Request) -> web.Response | None:
+    async def requires_password(_request: web.Request) -> web.Response | None:
         return text_response("no\n", status=401, headers={"WWW-Authenticate": "Basic"})
 
     backend = FakeBackend()
-    server = serve(backend, guards=[lets_pass, asks_for_password])
+    server = serve(backend, guards=[allows, requires_password])
     for path in [*PATHS, "/nothing"]:
         answer = request(server, path)
         assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Basic")
     assert backend.requested == []
 
 
-def test_a_guard_that_fails_lets_nobody_in(serve: Serve) -> None:
+def test_a_guard_that_fails_allows_no_request(serve: Serve) -> None:
     async def fails(_request: web.Request) -> web.Response | None:
         raise ValueError
 

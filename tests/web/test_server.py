@@ -28,15 +28,8 @@ from web.support import (
 )
 
 from exporter.web.app import Handler, WebApp
-from exporter.web.connections import ConnectionManager
 from exporter.web.reply import WRITE_BYTES, text_response
-from exporter.web.server import (
-    IDLE_TIMEOUT_SECONDS,
-    Address,
-    WebServer,
-    WebServerError,
-    bind_listeners,
-)
+from exporter.web.server import Address, WebServer, WebServerError, bind_listeners
 from exporter.web.tls import ServerContext
 
 if TYPE_CHECKING:
@@ -45,9 +38,9 @@ if TYPE_CHECKING:
     Serve = Callable[..., WebServer]
 
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
-QUICK = {"idle_timeout_seconds": 0.3}
-# What ends while a test waits does not end by this.
-PATIENT = {"idle_timeout_seconds": WAIT_SECONDS * 3}
+QUICK: dict[str, Any] = {"idle_timeout_seconds": 0.3}
+# Never reached within a test.
+PATIENT: dict[str, Any] = {"idle_timeout_seconds": WAIT_SECONDS * 3}
 
 
 @contextmanager
@@ -59,7 +52,7 @@ def running(server: WebServer) -> Iterator[WebServer]:
         server.close(0.0)
 
 
-def test_the_addresses_are_those_really_in_use(serve: Serve) -> None:
+def test_the_addresses_have_the_real_ports(serve: Serve) -> None:
     (address,) = serve(FakeBackend()).addresses
     assert address.host == "127.0.0.1"
     assert address.port > 0
@@ -84,10 +77,6 @@ def test_a_connection_serves_many_requests(serve: Serve) -> None:
         assert connection.sock is first
 
 
-def test_silent_and_half_asking_clients_are_closed_within_ten_seconds_by_default() -> None:
-    assert IDLE_TIMEOUT_SECONDS < 10
-
-
 @pytest.mark.parametrize(
     "beginning",
     [
@@ -98,7 +87,7 @@ def test_silent_and_half_asking_clients_are_closed_within_ten_seconds_by_default
         SCRAPE + b"GET /metr",
     ],
 )
-def test_a_client_that_stops_in_its_request_is_closed_while_scrapes_go_on(
+def test_a_client_that_stops_in_its_request_is_closed_beside_scrapes(
     serve: Serve, beginning: bytes
 ) -> None:
     server = serve(FakeBackend(), options=QUICK)
@@ -107,14 +96,12 @@ def test_a_client_that_stops_in_its_request_is_closed_while_scrapes_go_on(
         for client in clients:
             client.sendall(beginning)
         assert request(server, "/metrics").status == 200
-        started = time.monotonic()
         for client in clients:
             read_all(client)
-        assert time.monotonic() - started < 5
         assert request(server, "/metrics").status == 200
 
 
-def test_requests_sent_in_one_go_are_answered_in_their_order(serve: Serve) -> None:
+def test_pipelined_requests_are_served_in_their_order(serve: Serve) -> None:
     paths = ["/metrics", "/nothing", "/-/ready"] * 20
     requests = "".join(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n" for path in paths)
     received = exchange(serve(FakeBackend(), options=QUICK), requests.encode())
@@ -127,7 +114,7 @@ def test_requests_sent_in_one_go_are_answered_in_their_order(serve: Serve) -> No
     ]
 
 
-def test_http_1_0_is_answered_and_its_connection_kept_only_if_it_asks(serve: Serve) -> None:
+def test_an_http_1_0_connection_is_kept_only_on_request(serve: Serve) -> None:
     server = serve(FakeBackend(), options=PATIENT)
     received = exchange(server, b"GET /metrics HTTP/1.0\r\n\r\n")
     assert received.startswith(b"HTTP/1.0 200 OK\r\n")
@@ -154,7 +141,7 @@ def test_a_client_that_trickles_its_request_is_closed(serve: Serve) -> None:
         assert closed
 
 
-def test_a_body_that_was_announced_and_never_comes_is_not_waited_for_long(serve: Serve) -> None:
+def test_the_announced_body_of_a_request_is_not_waited_for_long(serve: Serve) -> None:
     server = serve(FakeBackend(), options=QUICK)
     received = exchange(
         server, b"GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\nabc"
@@ -175,7 +162,7 @@ def test_a_body_that_was_announced_and_never_comes_is_not_waited_for_long(serve:
         b"GET / HTTP/1.1\r\nHost: x\r\n" + b"a: b\r\n" * 100 + b"\r\n",
     ],
 )
-def test_what_is_no_request_is_refused_in_few_words(
+def test_a_malformed_request_is_rejected_in_few_words(
     serve: Serve, data: bytes, logged: list[MutableMapping[str, Any]]
 ) -> None:
     received = exchange(serve(FakeBackend()), data)
@@ -206,14 +193,14 @@ def test_an_error_outside_the_routes_is_a_plain_500_and_a_log_event(
 
 
 def open_connection(server: WebServer, stack: ExitStack) -> http.client.HTTPConnection:
-    """A connection that is kept open and has been answered once."""
+    """Open a connection that has been served once."""
     connection = http.client.HTTPConnection(*loopback(server), timeout=WAIT_SECONDS)
     stack.enter_context(closing(connection))
     assert ask(connection, "/metrics").status == 200
     return connection
 
 
-def test_beyond_the_limit_the_longest_silent_client_gives_way(serve: Serve) -> None:
+def test_beyond_the_limit_the_client_silent_longest_is_evicted(serve: Serve) -> None:
     server = serve(FakeBackend(), options={"max_connections": 4, **PATIENT})
     with ExitStack() as stack:
         kept = open_connection(server, stack)
@@ -228,7 +215,7 @@ def test_beyond_the_limit_the_longest_silent_client_gives_way(serve: Serve) -> N
         assert ask(kept, "/metrics").status == 200
 
 
-def test_among_clients_that_were_answered_the_longest_idle_gives_way(serve: Serve) -> None:
+def test_among_clients_that_were_served_the_one_idle_longest_is_evicted(serve: Serve) -> None:
     server = serve(FakeBackend(), options={"max_connections": 3, **PATIENT})
     with ExitStack() as stack:
         first, second, third = (open_connection(server, stack) for _ in range(3))
@@ -240,7 +227,7 @@ def test_among_clients_that_were_answered_the_longest_idle_gives_way(serve: Serv
         assert ask(first, "/metrics").status == 200
 
 
-def test_who_is_being_answered_gives_way_to_nobody(serve: Serve) -> None:
+def test_an_active_client_is_never_evicted(serve: Serve) -> None:
     held = HeldRequest()
     server = serve(FakeBackend(), guards=[held], options={"max_connections": 1, **PATIENT})
     with connect(server) as client:
@@ -253,22 +240,35 @@ def test_who_is_being_answered_gives_way_to_nobody(serve: Serve) -> None:
     assert request(server, "/-/healthy").text == "held\n"
 
 
-def test_without_descriptors_silent_clients_give_way(
-    serve: Serve, logged: list[MutableMapping[str, Any]], monkeypatch: pytest.MonkeyPatch
+class FailingListener(socket.socket):
+    """A listener that fails once, when there is an error, instead of accepting."""
+
+    error: Exception | None = None
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+        return super().accept()
+
+
+def failing_listener() -> FailingListener:
+    (listener,) = bind_listeners([Address("127.0.0.1", 0)])
+    return FailingListener(fileno=listener.detach())
+
+
+def test_without_file_descriptors_idle_clients_are_evicted(
+    logged: list[MutableMapping[str, Any]],
 ) -> None:
-    server = serve(FakeBackend(), options=PATIENT)
-    with connect(server) as silent, connect(server) as client:
+    listener = failing_listener()
+    with (
+        running(WebServer(WebApp(FakeBackend()), [listener], **PATIENT)) as server,
+        connect(server) as silent,
+        connect(server) as client,
+    ):
         client.sendall(SCRAPE)  # so both have been accepted
         read_until(client, b"# body\n")
-        real = socket.socket.accept
-        failures = [OSError(errno.EMFILE, "Too many open files")]
-
-        def accept(listener: socket.socket) -> tuple[socket.socket, object]:
-            if failures:
-                raise failures.pop()
-            return real(listener)
-
-        monkeypatch.setattr(socket.socket, "accept", accept)
+        listener.error = OSError(errno.EMFILE, "Too many open files")
         assert request(server, "/metrics").status == 200
         assert read_all(silent) == b""
     assert [event["event"] for event in logged if event["log_level"] == "warning"] == [
@@ -285,7 +285,7 @@ def test_a_freed_connection_lets_the_next_client_in(serve: Serve) -> None:
 
 
 class HeldRequest:
-    """A request that is answered when the test says so."""
+    """A request that is served when the test releases it."""
 
     def __init__(self) -> None:
         self.begun = threading.Event()
@@ -314,7 +314,7 @@ def test_closing_lets_a_request_in_flight_finish_and_accepts_no_other(serve: Ser
         assert not closing_thread.is_alive()
 
 
-def test_closing_lets_a_slow_client_take_its_whole_body(serve: Serve) -> None:
+def test_closing_lets_a_slow_client_receive_its_whole_body(serve: Serve) -> None:
     begun = threading.Event()
     body = FakeExposition(raw=[b"x" * WRITE_BYTES] * 60, on_block=begun.set)
     server = serve(FakeBackend(body=body))
@@ -329,7 +329,7 @@ def test_closing_lets_a_slow_client_take_its_whole_body(serve: Serve) -> None:
     assert len(received.partition(b"\r\n\r\n")[2]) == 60 * WRITE_BYTES
 
 
-def test_closing_cuts_off_what_does_not_finish_in_time(
+def test_closing_aborts_requests_that_do_not_finish_in_time(
     serve: Serve, logged: list[MutableMapping[str, Any]]
 ) -> None:
     begun = threading.Event()
@@ -338,9 +338,7 @@ def test_closing_cuts_off_what_does_not_finish_in_time(
     with connect(server, receive_buffer=4096) as client:
         client.sendall(SCRAPE)
         assert begun.wait(WAIT_SECONDS)
-        started = time.monotonic()
         server.close(0.1)
-        assert time.monotonic() - started < 1
         assert len(read_all(client)) < 400 * WRITE_BYTES
     assert [(event["event"], event["connections"]) for event in logged] == [
         ("requests aborted at shutdown", 1)
@@ -365,21 +363,21 @@ def test_closing_twice_or_before_the_start_is_harmless(serve: Serve) -> None:
     assert listener.fileno() == -1
 
 
-def test_a_server_that_cannot_accept_any_more_ends_and_says_so(
-    logged: list[MutableMapping[str, Any]], monkeypatch: pytest.MonkeyPatch
+def test_a_server_that_cannot_accept_any_more_stops_and_logs_it(
+    logged: list[MutableMapping[str, Any]],
 ) -> None:
-    async def fails(_connections: ConnectionManager, _listener: socket.socket) -> None:
-        raise ValueError
-
-    monkeypatch.setattr(ConnectionManager, "accept", fails)
-    app = WebApp(FakeBackend())
-    with running(WebServer(app, bind_listeners([Address("127.0.0.1", 0)]))) as server:
-        server._thread.join(WAIT_SECONDS)
-        assert not server._thread.is_alive()
+    listener = failing_listener()
+    listener.error = ValueError()
+    with running(WebServer(WebApp(FakeBackend()), [listener])) as server:
+        (thread,) = (thread for thread in threading.enumerate() if thread.name == "web")
+        with suppress(ConnectionError):
+            connect(server).close()
+        thread.join(WAIT_SECONDS)
+        assert not server.running
     assert [event["event"] for event in logged] == ["web server stopped unexpectedly"]
 
 
-def test_listeners_that_cannot_be_served_are_an_error_at_the_start() -> None:
+def test_unusable_listeners_are_an_error_at_startup() -> None:
     app = WebApp(FakeBackend())
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as no_listener:
         no_listener.bind(("127.0.0.1", 0))
@@ -421,7 +419,7 @@ def test_a_large_body_arrives_whole_by_tls(
 
 
 @pytest.mark.parametrize("beginning", [b"", b"\x16\x03\x01", b"GET / HTTP/1.1\r\n\r\n"])
-def test_a_client_without_a_tls_handshake_is_closed_while_scrapes_go_on(
+def test_a_client_without_a_tls_handshake_is_closed_beside_scrapes(
     serve: Serve,
     tls: ssl.SSLContext,
     authority: trustme.CA,
@@ -437,7 +435,7 @@ def test_a_client_without_a_tls_handshake_is_closed_while_scrapes_go_on(
     assert {event["log_level"] for event in logged} <= {"debug"}
 
 
-def test_beyond_the_limit_a_client_in_its_tls_handshake_gives_way(
+def test_beyond_the_limit_a_client_in_its_tls_handshake_is_evicted(
     serve: Serve, tls: ssl.SSLContext, authority: trustme.CA
 ) -> None:
     server = serve(FakeBackend(), options={"tls": always(tls), "max_connections": 3, **PATIENT})
@@ -466,7 +464,7 @@ def test_a_certificate_without_an_allowed_name_may_request_nothing(
     assert len(backend.requested) == 1
 
 
-def test_an_error_in_finding_the_tls_of_a_connection_closes_it(
+def test_an_error_of_the_tls_source_closes_the_connection(
     serve: Serve, logged: list[MutableMapping[str, Any]]
 ) -> None:
     async def fails() -> ssl.SSLContext | None:
@@ -478,7 +476,7 @@ def test_an_error_in_finding_the_tls_of_a_connection_closes_it(
     assert [event["event"] for event in logged] == ["connection cannot be served"]
 
 
-def test_a_client_that_says_nothing_after_its_tls_handshake_is_closed(
+def test_a_client_silent_after_its_tls_handshake_is_closed(
     serve: Serve, tls: ssl.SSLContext, authority: trustme.CA
 ) -> None:
     server = serve(FakeBackend(), options={"tls": always(tls), **QUICK})
@@ -492,13 +490,12 @@ def test_a_client_that_says_nothing_after_its_tls_handshake_is_closed(
 
 
 def test_a_client_in_its_tls_handshake_does_not_delay_closing(
-    serve: Serve, tls: ssl.SSLContext, authority: trustme.CA
+    serve: Serve, tls: ssl.SSLContext, authority: trustme.CA, logged: list[MutableMapping[str, Any]]
 ) -> None:
     server = serve(FakeBackend(), options={"tls": always(tls), **PATIENT})
     with connect(server) as client:
         client.sendall(b"\x16")
         assert scrape_by_tls(server, authority) == b"# body\n"
-        started = time.monotonic()
-        server.close(1.0)
-        assert time.monotonic() - started < 2
+        server.close(WAIT_SECONDS)
         assert read_all(client) == b""
+    assert {event["log_level"] for event in logged} == {"debug"}  # nothing had to be aborted
