@@ -1,4 +1,4 @@
-"""Listening sockets: made in the caller's thread, so that a taken port is an error at startup."""
+"""Listening sockets, bound in the caller's thread, so that a taken port is an error at startup."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from collections.abc import Iterable
 from ipaddress import IPv6Address
 from typing import NamedTuple, Self
 
-# Prometheus connects once per scrape at worst; 5, the default of `http.server`, stalls ten of them
-# for a second (SYN retry).
+# With 5, the default of `http.server`, ten scrapers that connect at once wait for a second (SYN retry).
 BACKLOG = 256
 
 _HOST = re.compile(r"[A-Za-z0-9_.-]*")
@@ -20,7 +19,7 @@ _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
 
 
 class WebServerError(Exception):
-    """The web server cannot serve; the message names the address and the cause."""
+    """The web server cannot start; the message names the address and the cause."""
 
 
 class Address(NamedTuple):
@@ -64,7 +63,7 @@ def _is_host(text: str) -> bool:
 
 
 def address_of(listener: socket.socket) -> Address:
-    """Return where a listener really listens (port 0 has become a port by then)."""
+    """Return the address of a listener, with its real port."""
     host, port = listener.getsockname()[:2]
     return Address(host, port)
 
@@ -73,8 +72,8 @@ def bind_listeners(addresses: Iterable[Address]) -> tuple[socket.socket, ...]:
     """Bind and listen on every address, or on none.
 
     Args:
-        addresses: as `--web.listen-address` takes them. `:port` is every interface by IPv6 and
-            IPv4, by IPv4 alone where there is no IPv6.
+        addresses: where to listen. An empty host is every interface by IPv6 and IPv4, by IPv4 alone
+            where there is no IPv6.
 
     Raises:
         WebServerError: an address cannot be resolved or bound; the message names it.
@@ -84,10 +83,7 @@ def bind_listeners(addresses: Iterable[Address]) -> tuple[socket.socket, ...]:
         for address in addresses:
             try:
                 listener = _listen(address)
-            except (
-                OSError,
-                UnicodeError,
-            ) as error:  # the latter from names that cannot be looked up
+            except (OSError, UnicodeError) as error:  # UnicodeError: a name that DNS cannot encode
                 cause = getattr(error, "strerror", None) or error
                 raise WebServerError(
                     f"cannot listen on {address}: {cause}; without it the exporter does not start"
@@ -102,7 +98,7 @@ def _listen(address: Address) -> socket.socket:
         found = socket.getaddrinfo(
             *address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
         )
-        # A name means one listener, by IPv4 if it has one: what Go's net.Listen does.
+        # A name means one listener, by IPv4 if it has an IPv4 address, as Go's net.Listen does.
         family, _, _, _, target = min(found, key=lambda entry: entry[0] != socket.AF_INET)
         return _bind(family, target, dual_stack=target[0] == "::")
     try:
@@ -110,14 +106,14 @@ def _listen(address: Address) -> socket.socket:
     except OSError as error:
         if error.errno not in _NO_IPV6:
             raise
-        return _bind(socket.AF_INET, ("0.0.0.0", address.port))  # noqa: S104 - what `:port` asks for
+        return _bind(socket.AF_INET, ("0.0.0.0", address.port))  # noqa: S104 - what `:port` means
 
 
 def _bind(family: int, target: tuple[object, ...], *, dual_stack: bool = False) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         if sys.platform == "win32":
-            # SO_REUSEADDR there would let another program take the port over.
+            # On Windows, SO_REUSEADDR would let another program take over the port.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         else:
             # A restart must not wait for connections in TIME_WAIT.

@@ -59,7 +59,7 @@ FIREFOX = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;
         f"{OPENMETRICS};version=9.9.9;q=1,{OPENMETRICS};version=1.0.0;q=0.2",
     ],
 )
-def test_openmetrics_1_is_sent_to_whoever_prefers_it(accept: str) -> None:
+def test_openmetrics_1_is_sent_if_preferred(accept: str) -> None:
     assert choose_format(accept) is Format.OPENMETRICS
 
 
@@ -81,7 +81,7 @@ def test_openmetrics_1_is_sent_to_whoever_prefers_it(accept: str) -> None:
         "application/*,text/*",
     ],
 )
-def test_text_is_sent_to_whoever_prefers_it_or_does_not_care(accept: str | None) -> None:
+def test_text_is_sent_if_preferred_or_without_a_preference(accept: str | None) -> None:
     assert choose_format(accept) is Format.TEXT
 
 
@@ -95,7 +95,7 @@ def test_text_is_sent_to_whoever_prefers_it_or_does_not_care(accept: str | None)
         f"{OPENMETRICS};version=1.0.0;q=0,application/*",
     ],
 )
-def test_a_weight_of_zero_refuses_openmetrics(accept: str) -> None:
+def test_a_weight_of_zero_rejects_openmetrics(accept: str) -> None:
     assert choose_format(accept) is Format.TEXT
 
 
@@ -105,11 +105,11 @@ def test_other_versions_of_openmetrics_are_not_offered(version: str) -> None:
 
 
 @pytest.mark.parametrize("accept", ["text/plain;version=1.0.0", "image/png", "application/json"])
-def test_who_accepts_nothing_of_what_is_offered_gets_text_0_0_4(accept: str) -> None:
+def test_text_0_0_4_is_sent_if_neither_format_is_accepted(accept: str) -> None:
     assert choose_format(accept) is Format.TEXT
 
 
-def test_text_1_0_0_does_not_count_as_a_wish_for_text_0_0_4() -> None:
+def test_text_1_0_0_is_no_request_for_text_0_0_4() -> None:
     assert choose_format(f"text/plain;version=1.0.0,{OPENMETRICS};q=0.1") is Format.OPENMETRICS
 
 
@@ -132,7 +132,7 @@ def test_text_1_0_0_does_not_count_as_a_wish_for_text_0_0_4() -> None:
         f"{OPENMETRICS}," + "a/b," * MAX_HEADER_CHARACTERS,
     ],
 )
-def test_a_header_that_cannot_be_read_is_answered_with_text(accept: str) -> None:
+def test_a_malformed_header_gets_text(accept: str) -> None:
     assert choose_format(accept) is Format.TEXT
 
 
@@ -160,7 +160,7 @@ def test_the_content_types_are_exact() -> None:
         "gzip;q=0.5, identity;q=0.5",
     ],
 )
-def test_gzip_is_sent_to_whoever_takes_it(accept_encoding: str) -> None:
+def test_gzip_is_sent_if_accepted(accept_encoding: str) -> None:
     assert accepts_gzip(accept_encoding)
 
 
@@ -182,7 +182,7 @@ def test_gzip_is_sent_to_whoever_takes_it(accept_encoding: str) -> None:
         "gzip" + " " * MAX_HEADER_CHARACTERS,
     ],
 )
-def test_gzip_is_not_sent_to_whoever_does_not_take_it(accept_encoding: str | None) -> None:
+def test_gzip_is_not_sent_if_not_accepted(accept_encoding: str | None) -> None:
     assert not accepts_gzip(accept_encoding)
 
 
@@ -204,17 +204,17 @@ HEADERS = st.text(max_size=300) | st.lists(HEADER_PIECES, max_size=60).map("".jo
 
 
 @given(HEADERS)
-def test_no_header_makes_the_choice_fail(header: str) -> None:
+def test_no_header_is_an_error(header: str) -> None:
     assert choose_format(header) in Format
     assert accepts_gzip(header) in {True, False}
 
 
 @given(HEADERS.filter(lambda header: "application" not in header and "*/*" not in header))
-def test_openmetrics_is_never_sent_unasked(header: str) -> None:
+def test_openmetrics_is_never_sent_without_a_request_for_it(header: str) -> None:
     assert choose_format(header) is Format.TEXT
 
 
 @pytest.mark.parametrize("piece", [" ", "\t;", ";", '"\\', "a=b;", ",", "; ", "a/b;a=b "])
-def test_reading_a_hostile_header_takes_linear_time(piece: str) -> None:
-    # A pattern that goes back over what it has read would not finish within the test's time limit.
+def test_parsing_a_hostile_header_takes_linear_time(piece: str) -> None:
+    # A pattern that backtracks would not finish within the test's timeout.
     choose_format(("a/b;" + piece * MAX_HEADER_CHARACTERS)[: MAX_HEADER_CHARACTERS - 1] + "\x00")

@@ -9,7 +9,7 @@ SIZES = st.integers(0, 3 * WRITE_BYTES) | st.integers(0, 100)
 
 
 @given(st.lists(SIZES, max_size=20))
-def test_regrouped_blocks_are_the_same_bytes_in_writes_of_bounded_size(sizes: list[int]) -> None:
+def test_rechunked_blocks_are_the_same_bytes_in_writes_of_bounded_size(sizes: list[int]) -> None:
     blocks = [bytes([index]) * size for index, size in enumerate(sizes)]
     grouped = list(rechunk(blocks))
     assert b"".join(grouped) == b"".join(blocks)
@@ -21,7 +21,7 @@ def test_many_small_blocks_become_few_writes() -> None:
     assert len(list(rechunk(blocks))) == 10
 
 
-def test_blocks_are_asked_for_one_by_one_as_they_are_needed() -> None:
+def test_blocks_are_taken_one_by_one_as_needed() -> None:
     asked = []
 
     def blocks() -> object:
@@ -34,7 +34,7 @@ def test_blocks_are_asked_for_one_by_one_as_they_are_needed() -> None:
     assert asked == [0]
 
 
-def test_a_large_block_is_cut_without_copying_it() -> None:
+def test_a_large_block_is_split_without_copying() -> None:
     block = b"x" * (WRITE_BYTES * 2)
     assert [type(write) for write in rechunk([block])] == [memoryview, memoryview]
 

@@ -67,7 +67,7 @@ def test_a_running_session_reaches_to_the_present() -> None:
     assert mark.text == "Exchange, running for 6 min since 11:54:00"
 
 
-def test_what_began_before_the_axis_does_is_marked() -> None:
+def test_a_session_that_started_before_the_axis_is_marked() -> None:
     marks = lane(opened(600), ended(1)).marks
 
     assert [(mark.start, mark.earlier) for mark in marks if mark.kind == RUNS] == [(0.0, True)]
@@ -80,7 +80,7 @@ def test_a_session_without_a_known_end_stands_at_its_start() -> None:
     assert "to unknown (unknown)" in mark.text
 
 
-def test_clocks_that_disagree_do_not_draw_beyond_the_present() -> None:
+def test_a_server_clock_ahead_does_not_draw_beyond_the_present() -> None:
     (mark,) = lane(ended(-30, took_minutes=31)).marks
 
     assert mark.end == 100.0
@@ -97,11 +97,11 @@ def test_clocks_that_disagree_do_not_draw_beyond_the_present() -> None:
         (29 * 1440, "30 days"),
     ],
 )
-def test_the_axis_is_as_long_as_the_last_sessions_need(minutes_ago: float, name: str) -> None:
-    assert name == drawn(ended(1), ended(minutes_ago)).name
+def test_the_axis_is_as_long_as_the_latest_sessions_require(minutes_ago: float, name: str) -> None:
+    assert drawn(ended(1), ended(minutes_ago)).name == name
 
 
-def test_what_ended_longer_ago_than_the_longest_axis_stays_in_the_tables() -> None:
+def test_sessions_older_than_the_longest_axis_are_not_drawn() -> None:
     only_new = drawn(ended(5), ended(90 * 1440, organization="old.example"))
 
     assert (
@@ -110,7 +110,7 @@ def test_what_ended_longer_ago_than_the_longest_axis_stays_in_the_tables() -> No
     ) == ("15 minutes", ["contoso.onmicrosoft.com"])
 
 
-def test_a_busy_last_hour_is_not_pressed_together_by_older_sessions() -> None:
+def test_a_busy_last_hour_is_not_squeezed_by_older_sessions() -> None:
     busy = [ended(number / 4) for number in range(130)]
 
     assert drawn(*busy, ended(2000)).name == "30 minutes"
@@ -128,7 +128,7 @@ def test_the_axis_does_not_reach_back_to_where_only_some_sessions_are_known() ->
     ] == [("12 hours", False), ("6 hours", False)]
 
 
-def test_a_timeline_that_cannot_show_all_that_finished_says_so() -> None:
+def test_a_timeline_with_only_some_of_the_finished_sessions_is_marked() -> None:
     rows = tuple(ended(number / 60) for number in range(1, 131))
     shown = timeline(page(HQ, finished=rows, finished_totals=(("Success", 9000),)))
 
@@ -163,7 +163,7 @@ def test_running_sessions_leave_room_for_finished_ones() -> None:
     assert one.text == "10 running, 1 Success; 7 of them not drawn"
 
 
-def test_lanes_count_what_they_hold_what_runs_first() -> None:
+def test_lanes_count_their_sessions_running_ones_first() -> None:
     one = lane(ended(3, result="Failed"), ended(5, result="Strange"), ended(9), ended(7), opened(1))
 
     assert one.tally == (("running", 1), ("Success", 2), ("Failed", 1), ("Strange", 1))
@@ -192,7 +192,7 @@ def test_of_many_organizations_those_with_the_last_sessions_are_drawn() -> None:
     )
 
 
-def test_ticks_stand_at_round_times_and_clear_of_the_present() -> None:
+def test_ticks_are_at_round_times_and_clear_of_the_present() -> None:
     ticks = drawn(ended(50)).ticks
 
     assert [tick.label for tick in ticks if tick.label] == [
@@ -207,13 +207,13 @@ def test_ticks_stand_at_round_times_and_clear_of_the_present() -> None:
     assert {16.67, 25.0, 33.33} <= {tick.at for tick in ticks}
 
 
-def test_midnight_is_called_by_its_date() -> None:
+def test_midnight_is_labelled_by_its_date() -> None:
     labels = [tick.label for tick in drawn(ended(2000)).ticks]
 
     assert [label for label in labels if label] == ["12:00", "23 Nov", "12:00", "24 Nov"]
 
 
-def test_the_legend_knows_every_kind_that_is_drawn() -> None:
+def test_the_legend_has_every_kind_that_is_drawn() -> None:
     assert drawn(ended(1)).kinds == ("running", "Success", "Warning", "Failed")
     assert "Strange" in drawn(ended(1, result="Strange")).kinds
 
