@@ -44,7 +44,7 @@ def problems(tmp_path: Path) -> Problems:
         error = caught.value
         assert error.__cause__ is None
         assert error.__context__ is None
-        assert "; ".join(map(str, error.problems)) == str(error)
+        assert str(error) == "; ".join(map(str, error.problems))
         return [str(problem) for problem in error.problems]
 
     return problems
@@ -74,7 +74,7 @@ def problems(tmp_path: Path) -> Problems:
 def test_a_file_that_is_no_configuration_at_all_has_one_problem(
     problems: Problems, text: str, line: str
 ) -> None:
-    assert [line] == problems(text)
+    assert problems(text) == [line]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_file_that_is_no_configuration_at_all_has_one_problem(
 def test_each_mistake_at_the_top_has_its_line(problems: Problems, key: str, line: str) -> None:
     text = f"{key}\nservers: [{{url: https://a, auth: {{token: t}}}}]"
 
-    assert [line] == problems(text)
+    assert problems(text) == [line]
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_each_mistake_at_the_top_has_its_line(problems: Problems, key: str, line
 def test_each_mistake_of_a_server_has_its_line(problems: Problems, keys: str, line: str) -> None:
     text = f"servers:\n  - url: https://a\n    auth: {{token: t}}\n    {keys}\n"
 
-    assert [f"servers[0].{line}"] == problems(text)
+    assert problems(text) == [f"servers[0].{line}"]
 
 
 @pytest.mark.parametrize(
@@ -275,14 +275,14 @@ def test_each_mistake_of_a_server_has_its_line(problems: Problems, keys: str, li
 def test_each_unusable_url_has_its_line(problems: Problems, url: str, line: str) -> None:
     text = f"servers:\n  - url: {url}\n    auth: {{token: t}}\n"
 
-    assert [f"servers[0].url: {line}"] == problems(text)
+    assert problems(text) == [f"servers[0].url: {line}"]
 
 
 def test_a_server_needs_a_url_and_a_login(problems: Problems) -> None:
-    assert [
+    assert problems("servers: [{}]") == [
         f"servers[0].auth{ONE_SECRET}, but none is given",
         "servers[0].url: is required, such as https://vb365.example.com:4443",
-    ] == problems("servers: [{}]")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -342,7 +342,7 @@ def test_a_server_needs_a_url_and_a_login(problems: Problems) -> None:
 def test_each_mistake_of_a_login_has_its_line(problems: Problems, auth: str, line: str) -> None:
     text = f"servers:\n  - url: https://a\n    auth: {auth}\n"
 
-    assert [f"servers[0].auth{line}"] == problems(text)
+    assert problems(text) == [f"servers[0].auth{line}"]
 
 
 @pytest.mark.parametrize(
@@ -357,7 +357,7 @@ def test_each_mistake_of_a_login_has_its_line(problems: Problems, auth: str, lin
         ("large", b"a" * 65_537, "is larger than 64 KiB"),
     ],
 )
-def test_a_secret_file_that_cannot_serve_is_a_problem(
+def test_an_unusable_secret_file_is_a_problem(
     problems: Problems, tmp_path: Path, name: str, content: bytes | None, line: str
 ) -> None:
     (tmp_path / "dir").mkdir()
@@ -365,7 +365,7 @@ def test_a_secret_file_that_cannot_serve_is_a_problem(
         (tmp_path / name).write_bytes(content)
     text = f"servers: [{{url: https://a, auth: {{username: u, password_file: {name}}}}}]"
 
-    assert [f"servers[0].auth.password_file: {tmp_path / name} {line}"] == problems(text)
+    assert problems(text) == [f"servers[0].auth.password_file: {tmp_path / name} {line}"]
 
 
 @pytest.fixture
@@ -422,15 +422,15 @@ def pems(tmp_path: Path) -> Path:
         ("{cert_file: 7, key_file: client.key}", ["cert_file: must be text; put it in quotes"]),
     ],
 )
-def test_certificates_that_cannot_serve_are_problems(
+def test_unusable_certificates_are_problems(
     problems: Problems, pems: Path, tls_config: str, lines: list[str]
 ) -> None:
     text = f"servers: [{{url: https://a, auth: {{token: t}}, tls_config: {tls_config}}}]"
 
-    assert [f"servers[0].tls_config.{line.format(pems)}" for line in lines] == problems(text)
+    assert problems(text) == [f"servers[0].tls_config.{line.format(pems)}" for line in lines]
 
 
-def test_certificates_that_can_serve_are_none(pems: Path) -> None:
+def test_usable_certificates_are_no_problem(pems: Path) -> None:
     config = parse_config(
         "servers: [{url: https://a, auth: {token: t}, tls_config: "
         "{ca_file: client.pem, cert_file: client.pem, key_file: client.key}}]",
@@ -439,10 +439,10 @@ def test_certificates_that_can_serve_are_none(pems: Path) -> None:
     )
 
     tls_config = config.servers[0].tls_config
-    assert (pems / "client.pem", pems / "client.pem", pems / "client.key") == (
-        tls_config.ca_file,
-        tls_config.cert_file,
-        tls_config.key_file,
+    assert (tls_config.ca_file, tls_config.cert_file, tls_config.key_file) == (
+        pems / "client.pem",
+        pems / "client.pem",
+        pems / "client.key",
     )
 
 
@@ -481,7 +481,7 @@ def test_certificates_that_can_serve_are_none(pems: Path) -> None:
 def test_a_name_that_is_taken_is_reported_where_it_is_the_second(
     problems: Problems, servers: str, lines: list[str]
 ) -> None:
-    assert lines == problems(f"servers: [{servers}]")
+    assert problems(f"servers: [{servers}]") == lines
 
 
 def test_a_server_that_polls_too_seldom_for_stale_after_is_named(problems: Problems) -> None:
@@ -506,7 +506,7 @@ def test_the_default_poll_interval_does_not_matter_where_nobody_uses_it(tmp_path
     assert parse_config(text, directory=tmp_path, environ={}).stale_after == 30.0
 
 
-def test_all_mistakes_of_a_file_are_told_at_once_in_the_order_of_their_places(
+def test_all_problems_of_a_file_are_reported_at_once_in_the_order_of_their_places(
     problems: Problems,
 ) -> None:
     text = """
@@ -523,6 +523,8 @@ servers:
     lines = problems(text)
 
     assert [
+        line if "missing.txt" not in line else f"{line.split(': ')[0]}: " for line in lines
+    ] == [
         f"servers[0].auth{ONE_SECRET}, but password and token are given",
         'servers[0].pasword: unknown key; did you mean "password" under servers[].auth?',
         "servers[1].auth.password_file: ",
@@ -530,7 +532,7 @@ servers:
         f"servers[1].sessions.ids[0]: {UUID}",
         "servers[1].sessions.max_series: must be a whole number from 0 to 1000000",
         "stale_after: must be longer than poll_interval (1m)",
-    ] == [line if "missing.txt" not in line else f"{line.split(': ')[0]}: " for line in lines]
+    ]
 
 
 def test_places_are_in_the_order_of_their_numbers(problems: Problems) -> None:
@@ -538,7 +540,7 @@ def test_places_are_in_the_order_of_their_numbers(problems: Problems) -> None:
 
     lines = problems(f"servers: [{servers}]")
 
-    assert [f"servers[{n}].url: must start with https://" for n in range(11)] == lines
+    assert lines == [f"servers[{n}].url: must start with https://" for n in range(11)]
 
 
 def test_a_problem_is_one_line_whatever_the_path_is(problems: Problems) -> None:
@@ -550,7 +552,7 @@ def test_a_problem_is_one_line_whatever_the_path_is(problems: Problems) -> None:
     assert str(Problem("a\nb", "x")) == "a\\u000ab: x"
 
 
-def test_every_key_refuses_a_value_of_any_wrong_kind_in_words_of_our_own() -> None:
+def test_no_wrong_value_of_any_kind_is_reported_in_the_words_of_pydantic() -> None:
     context = LoadContext(directory=Path(), environ={})
     kinds: list[object] = [None, True, -1, 2.5, "\x00", "", [{}], {"x": "y"}, [[]]]
     for place, key in keys_below(Config):
@@ -582,4 +584,4 @@ def test_every_key_refuses_a_value_of_any_wrong_kind_in_words_of_our_own() -> No
 def test_places_are_dotted_and_show_of_a_key_only_a_plain_word(
     location: tuple[str | int, ...], place: str
 ) -> None:
-    assert place == dotted(location)
+    assert dotted(location) == place

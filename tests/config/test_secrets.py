@@ -43,10 +43,10 @@ def test_a_secret_file_is_its_content_without_one_newline(
 ) -> None:
     (tmp_path / "pw").write_bytes(content)
 
-    assert secret == SecretSource(file=tmp_path / "pw").read()
+    assert SecretSource(file=tmp_path / "pw").read() == secret
 
 
-def test_a_secret_file_is_read_anew_each_time(tmp_path: Path) -> None:
+def test_a_secret_file_is_read_again_each_time(tmp_path: Path) -> None:
     file = tmp_path / "pw"
     file.write_text("old")
     source = SecretSource(file=file)
@@ -60,7 +60,7 @@ def test_a_secret_file_is_read_anew_each_time(tmp_path: Path) -> None:
         source.read()
 
 
-def test_a_variable_is_read_anew_each_time() -> None:
+def test_a_variable_is_read_again_each_time() -> None:
     environ = {"PW": "old"}
     source = SecretSource(env="PW", environ=environ)
     assert source.read() == "old"
@@ -83,7 +83,7 @@ def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
         SecretSource(file=tmp_path / "pipe").read()
 
 
-def test_a_file_name_that_cannot_be_is_a_problem_like_any_other() -> None:
+def test_an_invalid_file_name_is_a_problem_like_any_other() -> None:
     with pytest.raises(SecretUnavailableError, match="cannot be read: invalid file name"):
         SecretSource(file=Path("a\0b")).read()
 
@@ -94,7 +94,7 @@ def test_an_error_of_a_secret_that_is_no_text_does_not_carry_its_bytes(tmp_path:
     with pytest.raises(SecretUnavailableError) as caught:
         SecretSource(file=tmp_path / "pw").read()
 
-    assert f"{tmp_path / 'pw'} is not UTF-8 text" == str(caught.value)
+    assert str(caught.value) == f"{tmp_path / 'pw'} is not UTF-8 text"
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
 
@@ -133,11 +133,11 @@ def test_sources_are_equal_when_the_secret_comes_from_the_same_place() -> None:
         (f"http://[{MARKER}", "<secret>"),
     ],
 )
-def test_a_proxy_shows_its_host_and_reveals_the_rest_on_request(url: str, shown: str) -> None:
+def test_a_proxy_shows_its_host_and_reveals_the_rest_when_needed(url: str, shown: str) -> None:
     proxy = SecretUrl(url)
 
-    assert {shown} == {str(proxy), repr(proxy)}
-    assert url == proxy.reveal()
+    assert {str(proxy), repr(proxy)} == {shown}
+    assert proxy.reveal() == url
     assert proxy == SecretUrl(url)
     assert hash(proxy) == hash(SecretUrl(url))
     assert proxy != url
@@ -180,14 +180,14 @@ def test_no_way_to_print_the_configuration_shows_a_secret(tmp_path: Path) -> Non
     assert MARKER not in masked_yaml(config)
     assert masked_yaml(config).count(": <secret>") == 2
     assert "http://<secret>@proxy:3128" in masked_yaml(config)
-    assert {MARKER} == {server.auth.secret.read() for server in config.servers}
+    assert {server.auth.secret.read() for server in config.servers} == {MARKER}
 
 
 def test_a_copied_configuration_keeps_its_secrets(tmp_path: Path) -> None:
     config = configured(tmp_path)
 
     for copied in (copy.deepcopy(config), pickle.loads(pickle.dumps(config))):  # noqa: S301 - our own
-        assert config == copied
+        assert copied == config
         assert copied.servers[0].auth.secret.read() == MARKER
 
 
@@ -229,14 +229,14 @@ def test_no_problem_shows_a_secret(tmp_path: Path, auth: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(file, environ={})
 
-    told = (
+    messages = (
         str(caught.value),
         repr(caught.value),
         repr(caught.value.problems),
         "".join(traceback.format_exception(caught.value)),
         *check_lines(file, environ={})[0],
     )
-    for text in told:
+    for text in messages:
         assert "hunter2" not in text
     context: BaseException | None = caught.value
     while context is not None:
@@ -252,4 +252,4 @@ def test_a_value_is_read_as_it_is_unless_it_cannot_be_sent(value: str) -> None:
         with pytest.raises(SecretUnavailableError):
             SecretSource(value=value).read()
     else:
-        assert expected == SecretSource(value=value).read()
+        assert SecretSource(value=value).read() == expected

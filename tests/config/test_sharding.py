@@ -30,7 +30,7 @@ def test_every_server_is_in_exactly_one_shard(tmp_path: Path) -> None:
     shards = [select_shard(config, shard, 4) for shard in range(4)]
 
     polled = [server.name for shard in shards for server in shard.servers]
-    assert sorted(NAMES[:200]) == sorted(polled)
+    assert sorted(polled) == sorted(NAMES[:200])
     assert all(shard.servers for shard in shards)
 
 
@@ -40,8 +40,8 @@ def test_a_shard_keeps_the_order_of_the_servers_and_all_other_settings(tmp_path:
     shard = select_shard(config, 1, 3)
 
     expected = tuple(server for server in config.servers if shard_for(server.name, 3) == 1)
-    assert config.model_copy(update={"servers": expected}) == shard
-    assert config == select_shard(config, 0, 1)
+    assert shard == config.model_copy(update={"servers": expected})
+    assert select_shard(config, 0, 1) == config
 
 
 def test_a_fifth_shard_takes_about_a_fifth_of_the_servers_and_moves_no_other() -> None:
@@ -50,18 +50,18 @@ def test_a_fifth_shard_takes_about_a_fifth_of_the_servers_and_moves_no_other() -
 
     moved = [name for name in NAMES if after[name] != before[name]]
 
-    assert {4} == {after[name] for name in moved}
+    assert {after[name] for name in moved} == {4}
     # Four standard deviations around a fifth; the hash is the same everywhere, so this holds or not for good.
-    assert pytest.approx(len(moved), abs=72) == 400
+    assert len(moved) == pytest.approx(400, abs=72)
     for shard in range(4):
-        assert pytest.approx(sum(before[name] == shard for name in moved), abs=39) == 100
+        assert sum(before[name] == shard for name in moved) == pytest.approx(100, abs=39)
 
 
 @pytest.mark.parametrize("total_shards", [2, 4, 10])
 def test_shards_are_of_about_the_same_size(total_shards: int) -> None:
     for shard in range(total_shards):
         share = sum(shard_for(name, total_shards) == shard for name in NAMES) / len(NAMES)
-        assert 1 / total_shards == pytest.approx(share, abs=0.05)
+        assert share == pytest.approx(1 / total_shards, abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -75,4 +75,4 @@ def test_shards_are_of_about_the_same_size(total_shards: int) -> None:
 )
 def test_the_shard_of_a_name_is_the_same_in_every_version(name: str, shards: list[int]) -> None:
     # As b2sum -l 128 has it: the shard whose "SHARD NAME" has the highest sum.
-    assert shards == [shard_for(name, total_shards) for total_shards in (2, 3, 4, 5)]
+    assert [shard_for(name, total_shards) for total_shards in (2, 3, 4, 5)] == shards

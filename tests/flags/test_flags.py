@@ -20,14 +20,14 @@ def refused(
     *arguments: str,
     environ: Mapping[str, str] | None = None,
 ) -> str:
-    """What is told on standard error when the usage is wrong."""
+    """Return the message on standard error of wrong usage."""
     with pytest.raises(SystemExit) as caught:
         parse(arguments, environ or {})
     assert caught.value.code == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.endswith(USAGE)
-    return told.err.removesuffix(USAGE)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.endswith(USAGE)
+    return captured.err.removesuffix(USAGE)
 
 
 def test_without_flags_every_option_has_the_default_that_is_promised() -> None:
@@ -73,7 +73,7 @@ def test_every_flag_reaches_its_option() -> None:
         "json",
     ]
 
-    assert Options(
+    assert parse(arguments, {}) == Options(
         config_file=Path("/etc/vb365.yaml"),
         once=True,
         output_file=Path("/var/lib/vb365.prom"),
@@ -91,10 +91,10 @@ def test_every_flag_reaches_its_option() -> None:
         audit_log_file=Path("/var/log/vb365/audit.log"),
         log_level="debug",
         log_format="json",
-    ) == parse(arguments, {})
-    assert Options(config_check=True) == parse(["--config.check"], {})
-    assert Options(demo=True, list_sessions="table") == parse(["--list-sessions", "--demo"], {})
-    assert Options(list_sessions="json") == parse(["--list-sessions=json"], {})
+    )
+    assert parse(["--config.check"], {}) == Options(config_check=True)
+    assert parse(["--list-sessions", "--demo"], {}) == Options(demo=True, list_sessions="table")
+    assert parse(["--list-sessions=json"], {}) == Options(list_sessions="json")
 
 
 def test_every_flag_can_be_given_by_its_environment_variable() -> None:
@@ -119,7 +119,7 @@ def test_every_flag_can_be_given_by_its_environment_variable() -> None:
     listing = {"VB365_EXPORTER_LIST_SESSIONS": "json", "VB365_EXPORTER_DEMO": "TRUE"}
 
     assert {*environ, *checking, *listing} == {flag.variable for flag in FLAGS}
-    assert Options(
+    assert parse([], environ) == Options(
         config_file=Path("/etc/vb365.yaml"),
         once=True,
         output_file=Path("/var/lib/vb365.prom"),
@@ -134,9 +134,9 @@ def test_every_flag_can_be_given_by_its_environment_variable() -> None:
         audit_log_file=Path("/var/log/vb365/audit.log"),
         log_level="warn",
         log_format="json",
-    ) == parse([], environ)
-    assert Options(config_check=True) == parse([], checking)
-    assert Options(list_sessions="json", demo=True) == parse([], listing)
+    )
+    assert parse([], checking) == Options(config_check=True)
+    assert parse([], listing) == Options(list_sessions="json", demo=True)
 
 
 def test_the_flag_wins_over_the_variable_even_one_that_is_wrong() -> None:
@@ -151,11 +151,11 @@ def test_the_flag_wins_over_the_variable_even_one_that_is_wrong() -> None:
         environ,
     )
 
-    assert (False, "error", (Address("", 3),)) == (
+    assert (
         options.demo,
         options.log_level,
         options.web_listen_address,
-    )
+    ) == (False, "error", (Address("", 3),))
 
 
 def test_the_last_of_a_flag_that_is_not_repeatable_wins() -> None:
@@ -173,21 +173,21 @@ def test_empty_variables_and_those_of_no_flag_are_ignored() -> None:
         "VB365_EXPORTER_WEB_LISTEN_ADDRESS": ",",
     }
 
-    assert Options() == parse([], environ)
+    assert parse([], environ) == Options()
 
 
 @pytest.mark.parametrize(
     ("text", "on"),
     [("true", True), ("1", True), ("True", True), ("false", False), ("0", False)],
 )
-def test_a_switch_takes_a_truth_value_or_none(text: str, *, on: bool) -> None:
-    assert on is parse([f"--config.check={text}"], {}).config_check
-    assert on is parse([], {"VB365_EXPORTER_CONFIG_CHECK": text}).config_check
+def test_a_switch_takes_a_boolean_or_no_value(text: str, *, on: bool) -> None:
+    assert parse([f"--config.check={text}"], {}).config_check is on
+    assert parse([], {"VB365_EXPORTER_CONFIG_CHECK": text}).config_check is on
     assert parse(["--config.check"], {}).config_check
 
 
 @pytest.mark.parametrize(
-    ("variable", "text", "told"),
+    ("variable", "text", "message"),
     [
         ("DEMO", "yes", "must be true, false, 1 or 0, not 'yes'"),
         ("LOG_LEVEL", "loud", "must be one of debug, info, warn, error, not 'loud'"),
@@ -203,17 +203,17 @@ def test_a_switch_takes_a_truth_value_or_none(text: str, *, on: bool) -> None:
     ],
 )
 def test_a_wrong_variable_is_named(
-    capsys: pytest.CaptureFixture[str], variable: str, text: str, told: str
+    capsys: pytest.CaptureFixture[str], variable: str, text: str, message: str
 ) -> None:
     name = f"VB365_EXPORTER_{variable}"
 
-    assert (f"vb365-restore-exporter: error: environment variable {name}: {told}\n") == refused(
-        capsys, environ={name: text}
-    )
+    assert (
+        refused(capsys, environ={name: text})
+    ) == f"vb365-restore-exporter: error: environment variable {name}: {message}\n"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--nope"], "unrecognized arguments: --nope"),
         (["config.yaml"], "unrecognized arguments: config.yaml"),
@@ -248,13 +248,13 @@ def test_a_wrong_variable_is_named(
     ],
 )
 def test_wrong_usage_is_status_2_and_names_the_flag(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    assert refused(capsys, *arguments).startswith(f"vb365-restore-exporter: error: {told}")
+    assert refused(capsys, *arguments).startswith(f"vb365-restore-exporter: error: {message}")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ("--once --list-sessions", "--once and --list-sessions cannot be given together"),
         ("--list-sessions=json --config.check",
@@ -271,13 +271,13 @@ def test_wrong_usage_is_status_2_and_names_the_flag(
          "--audit.log-file and --once both write to standard output"),
     ],
 )  # fmt: skip
-def test_flags_that_contradict_each_other_are_wrong_usage(
-    capsys: pytest.CaptureFixture[str], arguments: str, told: str
+def test_flags_that_exclude_each_other_are_wrong_usage(
+    capsys: pytest.CaptureFixture[str], arguments: str, message: str
 ) -> None:
-    assert f"vb365-restore-exporter: error: {told}\n" == refused(capsys, *arguments.split())
+    assert refused(capsys, *arguments.split()) == f"vb365-restore-exporter: error: {message}\n"
 
 
-def test_a_contradiction_names_the_variable_that_it_comes_from(
+def test_a_conflict_names_the_variable_that_it_comes_from(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     environ = {"VB365_EXPORTER_ONCE": "true"}
@@ -297,39 +297,39 @@ def test_a_contradiction_names_the_variable_that_it_comes_from(
      "--config.check --audit.log-file=-",
      "--once --shard=1 --total-shards=2", "--config.check --shard=1 --total-shards=2"],
 )  # fmt: skip
-def test_flags_that_do_not_contradict_each_other_are_taken(arguments: str) -> None:
-    assert Options() != parse(arguments.split(), {})
+def test_flags_that_go_together_are_accepted(arguments: str) -> None:
+    assert parse(arguments.split(), {}) != Options()
 
 
 def test_a_limit_of_0_requests_is_no_limit() -> None:
-    assert sys.maxsize == parse(["--web.max-requests=0"], {}).web_max_requests
+    assert parse(["--web.max-requests=0"], {}).web_max_requests == sys.maxsize
 
 
-def test_the_status_page_can_make_room_for_the_metrics() -> None:
+def test_the_metrics_can_replace_the_status_page() -> None:
     assert parse(["--web.telemetry-path=/"], {}).web_telemetry_path == "/"
 
 
-def test_help_tells_every_flag_with_its_default_in_lines_that_fit(
+def test_help_has_every_flag_with_its_default_in_lines_that_fit(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit) as caught:
         parse(["--help"], {})
 
-    told = capsys.readouterr()
+    captured = capsys.readouterr()
     assert caught.value.code == 0
-    assert told.err == ""
-    words = " ".join(told.out.split())
+    assert captured.err == ""
+    words = " ".join(captured.out.split())
     for flag in FLAGS:
-        assert f"  {flag.name}" in told.out
+        assert f"  {flag.name}" in captured.out
         assert flag.help in words
         if flag.const is None and flag.default is not None:
-            assert f"Default: {flag.default}\n" in told.out
-    assert "--version" in told.out
-    assert "VB365_EXPORTER_LOG_LEVEL" in told.out
-    assert "None" not in told.out
+            assert f"Default: {flag.default}\n" in captured.out
+    assert "--version" in captured.out
+    assert "VB365_EXPORTER_LOG_LEVEL" in captured.out
+    assert "None" not in captured.out
     for status in ("  0  ok", "  1  failure: ", "  2  wrong usage"):
-        assert f"\n{status}" in told.out
-    assert max(len(line) for line in told.out.splitlines()) <= 80
+        assert f"\n{status}" in captured.out
+    assert max(len(line) for line in captured.out.splitlines()) <= 80
 
 
 def test_every_flag_stands_in_a_group_of_the_help_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -347,8 +347,8 @@ def test_version_has_the_form_of_prometheus(capsys: pytest.CaptureFixture[str]) 
 
     expected = f"vb365-restore-exporter, version {__version__} (python {platform.python_version()})"
     assert caught.value.code == 0
-    assert (f"{expected}\n", "") == tuple(capsys.readouterr())
-    assert expected == version_line()
+    assert tuple(capsys.readouterr()) == (f"{expected}\n", "")
+    assert version_line() == expected
 
 
 def test_options_cannot_be_changed() -> None:
