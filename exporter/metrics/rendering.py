@@ -6,8 +6,7 @@ each. Here the labels that all samples of a session share are written once, and 
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from itertools import accumulate
 
@@ -18,7 +17,6 @@ from exporter.metrics.catalogue import (
     SESSION_LABELS,
     TYPES,
     Family,
-    Merge,
     SessionFamily,
     SessionSamples,
     SessionStateSet,
@@ -41,11 +39,6 @@ SNAPSHOT_FAMILIES: tuple[Family, ...] = (
 _SHARED = tuple(sorted(SESSION_LABELS))
 _Shared = tuple[str, str, str, str]
 """The values of these labels for one session, `escaped`."""
-_MERGED: Mapping[Merge, Callable[[float, float], float]] = {
-    Merge.SUM: operator.add,
-    Merge.OLDEST: min,
-    Merge.NEWEST: max,
-}
 _NO_DURATIONS = DurationHistogram(
     counts=(0,) * (len(DURATION_BUCKETS_SECONDS) + 1), sum_seconds=0.0
 )
@@ -140,11 +133,10 @@ def _samples_of_sessions(
 
 
 def _samples_of_snapshot(family: SnapshotFamily, server: str, snapshot: Snapshot) -> str:
-    merge = _MERGED[family.merge]
     merged: dict[tuple[str, ...], float] = {}
     for values, value in family.samples(snapshot):
         key = (server, *map(escaped, values))
-        merged[key] = merge(merged[key], value) if key in merged else value
+        merged[key] = family.merge(merged[key], value) if key in merged else value
     return sample_lines(family.name, ("server", *family.labels), merged.items())
 
 

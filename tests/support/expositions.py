@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import operator
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry
@@ -21,7 +20,6 @@ from exporter.metrics.catalogue import (
     SERVER_FAMILIES,
     SESSION_LABELS,
     TYPES,
-    Merge,
     SessionFamily,
     SessionSamples,
     SessionStateSet,
@@ -73,21 +71,21 @@ class LibraryFamilies(Collector):
         extras: Collection[Extra] = (),
     ) -> None:
         self._snapshots = snapshots
-        self._rows = session_families(info_labels, extras)
+        self._session_families = session_families(info_labels, extras)
 
     def collect(self) -> Iterator[Metric]:
-        for row in self._rows:
-            yield _session_family(row, self._snapshots)
-        for snapshot_row in ORGANIZATION_FAMILIES:
-            yield _snapshot_family(snapshot_row, self._snapshots)
+        for session_family in self._session_families:
+            yield _session_family(session_family, self._snapshots)
+        for organization_family in ORGANIZATION_FAMILIES:
+            yield _snapshot_family(organization_family, self._snapshots)
         yield _finished_durations(self._snapshots)
-        for snapshot_row in SERVER_FAMILIES:
-            yield _snapshot_family(snapshot_row, self._snapshots)
+        for server_family in SERVER_FAMILIES:
+            yield _snapshot_family(server_family, self._snapshots)
 
 
-def _session_family(row: SessionFamily, snapshots: Iterable[Snapshot]) -> Metric:
-    names = (*SESSION_LABELS, *row.labels)
-    family = empty_family(row)
+def _session_family(family: SessionFamily, snapshots: Iterable[Snapshot]) -> Metric:
+    names = (*SESSION_LABELS, *family.labels)
+    metric = empty_family(family)
     for snapshot in snapshots:
         sessions = [
             *(one.session for one in snapshot.running_with_series),
@@ -95,53 +93,46 @@ def _session_family(row: SessionFamily, snapshots: Iterable[Snapshot]) -> Metric
         ]
         for session in sessions:
             shared = (snapshot.server, session.id, session.organization, session.type.value)
-            for values, value in _session_samples(row, session):
+            for values, value in _session_samples(family, session):
                 labels = map(label_value, (*shared, *values))
-                family.add_sample(row.name, dict(zip(names, labels, strict=True)), value)
-    return family
+                metric.add_sample(family.name, dict(zip(names, labels, strict=True)), value)
+    return metric
 
 
 def _session_samples(
-    row: SessionFamily, session: RestoreSession
+    family: SessionFamily, session: RestoreSession
 ) -> Sequence[tuple[tuple[str, ...], float]]:
-    match row:
+    match family:
         case SessionValue():
-            value = row.value(session)
+            value = family.value(session)
             return () if value is None else (((), value),)
         case SessionStateSet():
-            current = row.current(session)
+            current = family.current(session)
             if current is None:
                 return ()
-            shown = row.known if current in row.known else (*row.known, row.unknown)
+            shown = family.known if current in family.known else (*family.known, family.unknown)
             return [((one.value,), float(one is current)) for one in shown]
         case SessionSamples():
-            return tuple(row.samples(session))
+            return tuple(family.samples(session))
         case _:
-            raise TypeError(type(row).__name__)
+            raise TypeError(type(family).__name__)
 
 
-_MERGED: Mapping[Merge, Callable[[float, float], float]] = {
-    Merge.SUM: operator.add,
-    Merge.OLDEST: min,
-    Merge.NEWEST: max,
-}
-
-
-def _snapshot_family(row: SnapshotFamily, snapshots: Iterable[Snapshot]) -> Metric:
-    names = ("server", *row.labels)
+def _snapshot_family(family: SnapshotFamily, snapshots: Iterable[Snapshot]) -> Metric:
+    names = ("server", *family.labels)
     merged: dict[tuple[str, ...], float] = {}
     for snapshot in snapshots:
-        for values, value in row.samples(snapshot):
+        for values, value in family.samples(snapshot):
             key = (label_value(snapshot.server), *map(label_value, values))
-            merged[key] = _MERGED[row.merge](merged[key], value) if key in merged else value
-    family = empty_family(row)
+            merged[key] = family.merge(merged[key], value) if key in merged else value
+    metric = empty_family(family)
     for key, value in merged.items():
-        family.add_sample(row.name, dict(zip(names, key, strict=True)), value)
-    return family
+        metric.add_sample(family.name, dict(zip(names, key, strict=True)), value)
+    return metric
 
 
 def _finished_durations(snapshots: Iterable[Snapshot]) -> Metric:
-    family = HistogramMetricFamily(
+    metric = HistogramMetricFamily(
         FINISHED_DURATION.name, FINISHED_DURATION.help, labels=FINISHED_DURATION.labels
     )
     bounds = [*(f"{float(bound)}" for bound in DURATION_BUCKETS_SECONDS), "+Inf"]
@@ -151,12 +142,12 @@ def _finished_durations(snapshots: Iterable[Snapshot]) -> Metric:
         for kind in (*TYPES, *unknown):
             known = durations.get(kind)
             counts = known.counts if known else (0,) * len(bounds)
-            family.add_metric(
+            metric.add_metric(
                 (label_value(snapshot.server), kind.value),
                 buckets=list(zip(bounds, map(float, accumulate(counts)), strict=True)),
                 sum_value=known.sum_seconds if known else 0.0,
             )
-    return family
+    return metric
 
 
 def library_body(

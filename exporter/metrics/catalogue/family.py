@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, StrEnum
@@ -10,13 +11,10 @@ from exporter.polling.snapshot import Snapshot
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
 
 __all__ = [
-    "NO_SAMPLES",
     "RESULTS",
     "TYPES",
     "Family",
     "Kind",
-    "LabelValues",
-    "Merge",
     "Sample",
     "SessionFamily",
     "SessionSamples",
@@ -34,16 +32,8 @@ class Kind(Enum):
     HISTOGRAM = "histogram"
 
 
-class Merge(Enum):
-    """How to combine samples whose labels become equal once they are valid label values."""
-
-    SUM = "sum"
-    OLDEST = "oldest"
-    NEWEST = "newest"
-
-
-LabelValues = tuple[str, ...]
-Sample = tuple[LabelValues, float]
+Sample = tuple[tuple[str, ...], float]
+"""Label values, in the order of the family's `labels`, and the value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +83,8 @@ class SnapshotFamily(Family):
     """A family with samples for a server or its organizations; `labels` come in addition to `server`."""
 
     samples: Callable[[Snapshot], Iterable[Sample]]
-    merge: Merge = Merge.SUM
+    merge: Callable[[float, float], float] = operator.add
+    """Combines samples whose labels become equal as valid label values."""
 
 
 TYPES: tuple[SessionType, ...] = tuple(
@@ -102,5 +93,3 @@ TYPES: tuple[SessionType, ...] = tuple(
 RESULTS: tuple[SessionResult, ...] = tuple(
     result for result in SessionResult if result is not SessionResult.UNKNOWN
 )
-
-NO_SAMPLES: tuple[Sample, ...] = ()

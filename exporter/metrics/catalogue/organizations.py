@@ -12,7 +12,6 @@ from exporter.metrics.catalogue.family import (
     TYPES,
     Family,
     Kind,
-    Merge,
     Sample,
     SnapshotFamily,
 )
@@ -107,7 +106,7 @@ ORGANIZATION_FAMILIES: tuple[SnapshotFamily, ...] = (
         help="Unix time at which the oldest running restore session was opened (API field creationTime).",
         labels=("organization", "type"),
         samples=_oldest_working,
-        merge=Merge.OLDEST,
+        merge=min,
     ),
     SnapshotFamily(
         name="vb365_restore_sessions_last_end_timestamp_seconds",
@@ -115,7 +114,7 @@ ORGANIZATION_FAMILIES: tuple[SnapshotFamily, ...] = (
         help="Unix time at which the latest finished restore session ended (API field endTime).",
         labels=("organization", "type", "result"),
         samples=_last_end,
-        merge=Merge.NEWEST,
+        merge=max,
     ),
     SnapshotFamily(
         name="vb365_restore_sessions_started_total",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from exporter.metrics.catalogue.family import NO_SAMPLES, Kind, Sample, SnapshotFamily
+from exporter.metrics.catalogue.family import Kind, Sample, SnapshotFamily
 from exporter.polling.snapshot import Snapshot
 
 __all__ = ["SERVER_FAMILIES"]
 
 
 def _optional(value: float | None) -> Sequence[Sample]:
-    return NO_SAMPLES if value is None else (((), float(value)),)
+    return () if value is None else (((), float(value)),)
 
 
 def _found(snapshot: Snapshot) -> Iterable[Sample]:
@@ -21,7 +21,7 @@ def _found(snapshot: Snapshot) -> Iterable[Sample]:
 def _server_info(snapshot: Snapshot) -> Sequence[Sample]:
     status = snapshot.status
     if status.api_version is None:
-        return NO_SAMPLES
+        return ()
     return (((status.version or "", status.api_version), 1.0),)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from exporter.config import Extra
 from exporter.metrics.catalogue.family import (
-    NO_SAMPLES,
     RESULTS,
     Kind,
     Sample,
@@ -77,7 +76,7 @@ _ALWAYS: tuple[SessionFamily, ...] = (
 def _items(session: RestoreSession) -> Iterable[Sample]:
     statistics = session.statistics
     if statistics is None:
-        return NO_SAMPLES
+        return ()
     outcomes = {
         "restored": statistics.restored,
         "failed": statistics.failed,
@@ -88,7 +87,7 @@ def _items(session: RestoreSession) -> Iterable[Sample]:
 
 def _events(session: RestoreSession) -> Iterable[Sample]:
     if session.events is None:
-        return NO_SAMPLES
+        return ()
     return [
         ((operation.value, status.value), float(count))
         for (operation, status), count in sorted(session.events.counts.items())
@@ -97,7 +96,7 @@ def _events(session: RestoreSession) -> Iterable[Sample]:
 
 def _event_bytes(session: RestoreSession) -> Iterable[Sample]:
     if session.events is None:
-        return NO_SAMPLES
+        return ()
     return [
         ((operation.value,), float(size))
         for operation, size in sorted(session.events.size_bytes.items())
