@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -24,19 +25,32 @@ class Clock:
 
     The wall clock may be set forward or back at any time. `now()` therefore reads it once and advances it by the
     monotonic clock, so that a jump neither expires sessions nor brings them back.
+
+    Args:
+        monotonic: reads the system's monotonic clock, in seconds.
+        timestamp: reads the system's wall clock, in Unix seconds.
+        wait: sleeps between the attempts of a request and returns whether it was interrupted; None: in real time.
     """
 
-    def __init__(self) -> None:
-        self._started = time.monotonic()
-        self._started_wall = datetime.now(UTC)
+    def __init__(
+        self,
+        monotonic: Callable[[], float] = time.monotonic,
+        timestamp: Callable[[], float] = time.time,
+        wait: Callable[[float], bool] | None = None,
+    ) -> None:
+        self.wait = wait
+        self._monotonic = monotonic
+        self._timestamp = timestamp
+        self._started = monotonic()
+        self._started_wall = datetime.fromtimestamp(timestamp(), UTC)
 
     def monotonic(self) -> float:
         """Return seconds since an arbitrary point; never jumps."""
-        return time.monotonic()
+        return self._monotonic()
 
     def timestamp(self) -> float:
         """Return Unix seconds by the system's clock, for exported timestamps only."""
-        return time.time()
+        return self._timestamp()
 
     def now(self) -> Moment:
         """Return the current moment."""

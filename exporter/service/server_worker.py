@@ -57,7 +57,7 @@ class ServerWorker:
             server,
             observer=telemetry,
             stop=stop,
-            timing=Timing(clock=clock.monotonic, wall_clock=clock.timestamp),
+            timing=Timing(clock=clock.monotonic, wall_clock=clock.timestamp, wait=clock.wait),
         )
         self.poller = Poller(
             server,

@@ -66,11 +66,10 @@ MISSING = "00000000-0000-4000-8000-000000000000"
 
 
 def rule_errors(prometheus: Prometheus) -> list[str]:
-    """What evaluating the rules led to, where it led to nothing good."""
+    """Return the errors of rule evaluations."""
     return [
         f"{rule['name']}: {rule['lastError']}"
-        for group in prometheus._data("rules")["groups"]
-        for rule in group["rules"]
+        for rule in prometheus.rules()
         if rule["health"] != "ok"
     ]
 

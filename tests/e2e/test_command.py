@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import ssl
-import time
 from pathlib import Path
 
 import pytest
@@ -120,10 +119,8 @@ def test_the_demo_shows_sessions_that_start_and_end_and_stops_cleanly(tmp_path: 
             60,
         )
 
-        begun = time.monotonic()
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
-        assert time.monotonic() - begun < 5
     assert "msg=stopped" in log.read_text()
     assert "demo:demo" not in log.read_text()
 

@@ -11,37 +11,41 @@ from structlog.testing import capture_logs
 from exporter.simulator import Simulator
 from exporter.simulator.faults.catalogue import CATALOGUE
 from exporter.simulator.world.world import World
-from exporter.vb365 import client
-from exporter.vb365.login import LoginThrottle
 from support.exporter_fast_polling import POLL_SECONDS, sessions, watched
 from support.exporter_harness import server_yaml
 from support.waiting import wait_until
 
 
-@pytest.fixture(autouse=True)
-def _no_memory_of_logins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test's exporter logs in as if it were another process."""
-    monkeypatch.setattr(
-        client, "login_throttle_for", lambda _origin, clock: LoginThrottle(clock=clock)
-    )
+@pytest.fixture(scope="module")
+def good_world() -> World:
+    return World(activity=False)
 
 
 @pytest.fixture(scope="module")
-def good() -> Iterator[Simulator]:
-    with Simulator(World(activity=False)) as simulator:
+def bad_world() -> World:
+    return World(activity=False, seed=2)
+
+
+# Each test has simulators on ports of their own: the process limits logins per server.
+@pytest.fixture
+def good(good_world: World) -> Iterator[Simulator]:
+    with Simulator(good_world) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def bad(bad_world: World) -> Iterator[Simulator]:
+    with Simulator(bad_world) as simulator:
         yield simulator
 
 
 @pytest.fixture(scope="module")
-def bad() -> Iterator[Simulator]:
-    with Simulator(World(activity=False, seed=2)) as simulator:
-        yield simulator
-
-
-@pytest.fixture(scope="module")
-def undisturbed(good: Simulator) -> list[str]:
-    """What is said of the good server when there is no other."""
-    with watched(server_yaml(good, "good", change_feed="never")) as exporter:
+def undisturbed(good_world: World) -> list[str]:
+    """The samples of the good server when there is no other."""
+    with (
+        Simulator(good_world) as simulator,
+        watched(server_yaml(simulator, "good", change_feed="never")) as exporter,
+    ):
         wait_until(lambda: exporter.up("good"), "a poll")
         return exporter.lines("good")
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from exporter.polling.clock import Clock, Moment
+from exporter.polling.clock import Moment
 from exporter.polling.snapshot import Snapshot
 from support.fake_clocks import SystemClocks
 from support.ledger_harness import DAY_SECONDS, LedgerHarness, sessions_config, shown_ids
@@ -17,8 +17,8 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-def system(monkeypatch: pytest.MonkeyPatch) -> SystemClocks:
-    return SystemClocks(monkeypatch)
+def system() -> SystemClocks:
+    return SystemClocks()
 
 
 class ClockBench(LedgerHarness):
@@ -27,7 +27,7 @@ class ClockBench(LedgerHarness):
     def __init__(self, system: SystemClocks) -> None:
         super().__init__(sessions_config(lookback=DAY_SECONDS))
         self._system = system
-        self._clock = Clock()
+        self._clock = system.clock()
 
     @property
     def now(self) -> Moment:
@@ -42,7 +42,7 @@ class ClockBench(LedgerHarness):
 def test_a_set_wall_clock_shows_in_timestamps_and_not_in_moments(
     system: SystemClocks, seconds: float
 ) -> None:
-    clock = Clock()
+    clock = system.clock()
     system.passed_seconds = 5.0
     system.set_seconds = seconds
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from exporter.config import parse_config
 from exporter.metrics.text_format import Format
+from exporter.polling.clock import Clock
 from exporter.service.service import Service
 from support.waiting import wait_until
 
@@ -55,7 +56,9 @@ class Watched:
 
 
 @contextmanager
-def watched(*servers: str, stale_after_seconds: float = 180.0) -> Iterator[Watched]:
+def watched(
+    *servers: str, stale_after_seconds: float = 180.0, clock: Clock | None = None
+) -> Iterator[Watched]:
     """Poll servers twenty times a second."""
     config = parse_config(f"servers:{''.join(servers)}", directory=Path.cwd())
     fast = tuple(
@@ -64,7 +67,7 @@ def watched(*servers: str, stale_after_seconds: float = 180.0) -> Iterator[Watch
         )
         for server in config.servers
     )
-    service = Service(config.model_copy(update={"servers": fast}))
+    service = Service(config.model_copy(update={"servers": fast}), clock=clock)
     service.start()
     try:
         yield Watched(service)

@@ -21,7 +21,7 @@ class MovableClock(Clock):
 
     def __init__(self) -> None:
         self.ahead_seconds = 0.0
-        super().__init__()
+        super().__init__(wait=self.pass_time)
 
     def monotonic(self) -> float:
         return super().monotonic() + self.ahead_seconds
@@ -45,7 +45,6 @@ class SteppedService(Service):
     def start(self) -> None:
         for server in self.config.servers:
             target = self._worker(server, None, initial_delay_seconds=server.poll_interval)
-            target.client._api._retrier._wait = self.movable_clock.pass_time
             self._workers[server.name] = target
 
     def poll(self) -> None:

@@ -1,42 +1,36 @@
-"""Stand-ins for the system clocks that `exporter.polling.clock` reads."""
+"""Stand-ins for the system clocks, which tests set."""
 
 from __future__ import annotations
 
 import time
-from datetime import datetime, tzinfo
 
-import pytest
-
-from exporter.polling import clock
+from exporter.polling.clock import Clock
 from support.sample_sessions import NOON
 
 
 class SystemClocks:
-    """Stands for the modules `time` and `datetime` there.
+    """A monotonic and a wall clock.
 
     Args:
-        monkeypatch: puts it in their place.
-        running: whether time passes by itself; else it is noon until a test moves it.
+        running: whether time passes by itself; otherwise it is noon until a test advances the clocks.
     """
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, running: bool = False) -> None:
+    def __init__(self, *, running: bool = False) -> None:
         self.passed_seconds = 0.0
-        """How much time has passed, on both clocks."""
+        """How far both clocks have been advanced."""
         self.set_seconds = 0.0
-        """By how much somebody has set the wall clock, forward or back."""
+        """How far the wall clock has been set forward or back."""
         self._running = running
-        monkeypatch.setattr(clock, "time", self)
-        monkeypatch.setattr(clock, "datetime", self)
+
+    def clock(self) -> Clock:
+        """Return a process's clock that reads these system clocks."""
+        return Clock(self.monotonic, self.time)
 
     def monotonic(self) -> float:
-        """As `time.monotonic`."""
+        """Return seconds, as `time.monotonic` does."""
         return (time.monotonic() if self._running else 1000.0) + self.passed_seconds
 
     def time(self) -> float:
-        """As `time.time`."""
+        """Return Unix seconds, as `time.time` does."""
         begun = time.time() if self._running else NOON.timestamp()
         return begun + self.passed_seconds + self.set_seconds
-
-    def now(self, zone: tzinfo) -> datetime:
-        """As `datetime.now`."""
-        return datetime.fromtimestamp(self.time(), zone)

@@ -28,6 +28,10 @@ class Prometheus(HttpProgram):
             for target in self._data("targets")["activeTargets"]
         }
 
+    def rules(self) -> list[dict[str, Any]]:
+        """Return every rule with its health."""
+        return [rule for group in self._data("rules")["groups"] for rule in group["rules"]]
+
     def _data(self, path: str, **parameters: str) -> dict[str, Any]:
         response = self._http.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=60)
         response.raise_for_status()
