@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import timedelta
 
 from structlog.testing import capture_logs
 
 from exporter.config import Extra
+from exporter.polling.clock import Moment
+from exporter.polling.extras import ExtraRequest, Extras
 from exporter.polling.snapshot import Snapshot
+from exporter.polling.store import SessionStore
 from exporter.vb365.errors import ConnectError, NotFoundError, Reason, Vb365Error
+from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.extras import EventOperation, EventStatus, EventSummary, Statistics
 from exporter.vb365.records.fields import UnknownValue
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionState
 from support.ledger_harness import sessions_config
 from support.poller_harness import PollerHarness, server_error
-from support.sample_sessions import finished, running, session_id
+from support.sample_sessions import NOON, finished, running, session_id
 
 THREE = Statistics(restored=3)
 SEEN = EventSummary(
@@ -248,3 +253,163 @@ def test_an_unexpected_error_while_fetching_extras_does_not_fail_the_poll() -> N
     assert snapshot.status.up
     assert logs[-1]["exc_info"]
     assert [session.id for session in harness.recorded] == [session_id(60)]
+
+
+# Which requests are due, and what becomes of their responses
+
+
+class ExtrasHarness:
+    """The extras of sessions in a store, without a poller."""
+
+    def __init__(
+        self, *sessions: RestoreSession, extras: Iterable[Extra] = ("statistics",)
+    ) -> None:
+        settings = sessions_config(extras=extras)
+        self.store = SessionStore(settings)
+        self.extras = Extras(self.store, settings, stale_after_seconds=180.0)
+        for session in sessions:
+            self.store.put(session, at(0))
+
+    def finish(self, number: int) -> None:
+        self.store.put(self.extras.with_known_extras(finished(number)), at(0))
+        self.extras.request_final(session_id(number))
+
+    def statistics(self, number: int) -> Statistics | None:
+        session = self.store.find(session_id(number))
+        assert session is not None
+        return session.statistics
+
+
+def at(seconds: float) -> Moment:
+    return Moment(monotonic=seconds, wall=NOON + timedelta(seconds=seconds))
+
+
+def statistics_of(number: int) -> ExtraRequest:
+    return ExtraRequest(session_id=session_id(number), extra="statistics")
+
+
+def test_requests_for_finished_sessions_come_before_those_for_running_ones_newest_first() -> None:
+    harness = ExtrasHarness(running(3), running(2), running(1))
+    harness.finish(3)
+
+    assert harness.extras.due() == (statistics_of(3), statistics_of(1), statistics_of(2))
+
+
+def test_between_polls_only_the_named_finished_sessions_are_due() -> None:
+    harness = ExtrasHarness(running(1), running(2), running(3))
+    harness.finish(2)
+    harness.finish(3)
+
+    assert harness.extras.due_for_finished([session_id(1), session_id(2)]) == (statistics_of(2),)
+
+
+def test_a_running_sessions_extras_are_unknown_when_they_are_exactly_stale() -> None:
+    harness = ExtrasHarness(running(1))
+    harness.extras.accept(statistics_of(1), THREE, at(10))
+
+    harness.extras.drop_stale(at(189.9))
+    assert harness.statistics(1) == THREE
+    harness.extras.drop_stale(at(190))
+    assert harness.statistics(1) is None
+
+
+def test_each_response_confirms_the_extras_of_a_running_session() -> None:
+    harness = ExtrasHarness(running(1))
+    harness.extras.accept(statistics_of(1), THREE, at(10))
+    harness.extras.accept(statistics_of(1), THREE, at(70))
+
+    harness.extras.drop_stale(at(190))
+
+    assert harness.statistics(1) == THREE
+
+
+def test_a_finished_sessions_extras_are_final() -> None:
+    harness = ExtrasHarness(running(1))
+    harness.extras.accept(statistics_of(1), Statistics(restored=1), at(10))
+    harness.finish(1)
+    harness.extras.accept(statistics_of(1), THREE, at(20))
+
+    harness.extras.drop_stale(at(10_000))
+
+    assert harness.statistics(1) == THREE
+    assert harness.extras.due() == ()
+
+
+def test_extras_known_from_before_the_finish_last_as_long_as_there_are_attempts() -> None:
+    harness = ExtrasHarness(running(1))
+    harness.extras.accept(statistics_of(1), THREE, at(10))
+    harness.finish(1)
+
+    harness.extras.drop_stale(at(10_000))
+    assert harness.statistics(1) == THREE
+    for _ in range(2):
+        harness.extras.record_failure(statistics_of(1))
+    assert (harness.statistics(1), len(harness.extras.due())) == (THREE, 1)
+    harness.extras.record_failure(statistics_of(1))
+
+    assert (harness.statistics(1), harness.extras.due()) == (None, ())
+
+
+def test_a_failure_for_a_running_session_changes_nothing() -> None:
+    harness = ExtrasHarness(running(1))
+    harness.extras.accept(statistics_of(1), THREE, at(10))
+
+    for _ in range(5):
+        harness.extras.record_failure(statistics_of(1))
+
+    assert harness.statistics(1) == THREE
+    assert harness.extras.due() == (statistics_of(1),)
+
+
+def test_a_discarded_session_is_not_requested_and_a_late_response_is_dropped() -> None:
+    harness = ExtrasHarness(running(1), running(2))
+    harness.finish(1)
+    harness.finish(2)
+    harness.store.remove(session_id(1))
+
+    harness.extras.discard(session_id(1))
+    harness.extras.accept(statistics_of(1), THREE, at(0))
+
+    assert harness.extras.due() == (statistics_of(2),)
+    assert harness.store.find(session_id(1)) is None
+
+
+def test_discarded_extras_of_a_session_that_comes_back_are_not_stale() -> None:
+    harness = ExtrasHarness(running(1))
+    harness.extras.accept(statistics_of(1), THREE, at(10))
+    harness.extras.discard(session_id(1))
+
+    harness.extras.drop_stale(at(10_000))
+
+    assert harness.statistics(1) == THREE
+
+
+def test_a_reopened_session_starts_without_extras() -> None:
+    harness = ExtrasHarness(finished(1))
+    harness.extras.accept(statistics_of(1), THREE, at(10))
+
+    assert harness.extras.with_known_extras(running(1)).statistics is None
+    assert harness.extras.with_known_extras(finished(1)).statistics == THREE
+
+
+def test_each_known_extra_is_kept_by_a_new_record() -> None:
+    harness = ExtrasHarness(running(1), extras=["statistics", "events"])
+    harness.extras.accept(ExtraRequest(session_id=session_id(1), extra="events"), SEEN, at(10))
+
+    known = harness.extras.with_known_extras(running(1))
+
+    assert (known.statistics, known.events) == (None, SEEN)
+
+
+def test_a_session_that_is_reopened_is_polled_for_its_extras_again() -> None:
+    harness = harness_with(running(60))
+    harness.api.statistics_of[session_id(60)] = THREE
+    harness.api.sessions[session_id(60)] = stopped(running(60))
+    harness.poll()
+    harness.api.sessions[session_id(60)] = running(60)
+
+    harness.apply_changes(SessionChange(kind=ChangeKind.UPDATE, session_id=session_id(60)))
+    snapshot = harness.poll()
+
+    assert requested(harness) == [f"statistics {session_id(60)}"]
+    assert series_of(snapshot, 60).statistics == THREE

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from math import inf
 
 from exporter.polling.plan import RESYNC_SECONDS, ListRequest
+from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.restore_session import (
     RestoreSession,
     SessionResult,
@@ -469,3 +471,303 @@ def test_a_session_that_ended_before_it_began_expires_by_when_it_began() -> None
     assert shown_ids(harness.poll()) == [session_id(1)]
     assert shown_ids(harness.poll(6 * DAY_SECONDS)) == [session_id(1)]
     assert shown_ids(harness.poll(DAY_SECONDS)) == []
+
+
+# The bounds
+
+
+def created_since(harness: LedgerHarness) -> object:
+    return harness.ledger.lists(harness.now)[0].created_since
+
+
+def test_a_creation_is_believed_up_to_a_day_ahead() -> None:
+    harness = LedgerHarness()
+    harness.hold(running(1, creation_time=NOON + timedelta(days=365)))
+    harness.poll(60)
+
+    assert created_since(harness) == NOON + timedelta(days=1, seconds=60, minutes=-10)
+
+
+def test_an_older_session_does_not_set_back_where_the_next_list_begins() -> None:
+    harness = LedgerHarness()
+    harness.hold(finished(1))
+    harness.poll()
+    harness.hold(finished(5))
+    harness.poll()
+
+    assert created_since(harness) == finished(1).creation_time - timedelta(minutes=10)
+
+
+def test_a_later_poll_lists_recent_sessions_first_and_everything_when_an_hour_has_passed() -> None:
+    harness = LedgerHarness()
+    harness.hold(finished(1))
+    harness.poll()
+
+    harness.seconds += RESYNC_SECONDS - 1
+    assert len(harness.ledger.lists(harness.now)) == 1
+    harness.seconds += 1
+    assert [one.is_full for one in harness.ledger.lists(harness.now)] == [False, True]
+
+
+def test_without_any_session_every_poll_requests_the_full_list() -> None:
+    harness = LedgerHarness()
+    harness.poll()
+
+    assert harness.ledger.lists(harness.now) == (ListRequest(created_since=None),)
+
+
+def test_running_sessions_are_fetched_before_configured_ones_and_none_twice() -> None:
+    harness = LedgerHarness(sessions_config([session_id(7), session_id(8)]))
+    harness.hold(running(60), running(7), finished(1))
+    harness.poll()
+    harness.ledger.apply_changes([updated(60), updated(5)], harness.now)
+
+    harness.seconds += 60
+    harness.ledger.begin_poll(harness.now)
+
+    assert harness.ledger.unconfirmed() == tuple(session_id(n) for n in (7, 60, 8, 5))
+
+
+def test_what_was_confirmed_when_the_poll_started_is_not_fetched() -> None:
+    harness = LedgerHarness(sessions_config([session_id(7)]))
+    harness.hold(running(60))
+    harness.poll()
+
+    harness.ledger.begin_poll(harness.now)
+
+    assert harness.ledger.unconfirmed() == ()
+
+
+def test_configured_ids_that_were_deleted_do_not_call_for_a_list() -> None:
+    many = [session_id(number) for number in range(1, 101)]
+    harness = LedgerHarness(sessions_config(many, discover=False))
+    harness.poll()
+
+    assert harness.ledger.cheaper_list(many) is None
+
+
+def test_sessions_that_are_not_followed_are_not_taken_from_a_list() -> None:
+    harness = LedgerHarness(sessions_config([session_id(1)], discover=False))
+
+    harness.ledger.observe(finished(2), harness.now)
+
+    snapshot = harness.snapshot()
+    assert (snapshot.sessions_known, snapshot.activity.organizations) == (0, ())
+
+
+def test_a_configured_id_is_confirmed_by_its_own_response_or_the_last_list() -> None:
+    harness = LedgerHarness(sessions_config([session_id(n) for n in (1, 2, 3, 4)]))
+    harness.hold(running(1), finished(2))
+    harness.poll(60)
+    harness.ledger.mark_deleted(session_id(4), harness.now)
+    harness.seconds = 90.0
+    harness.ledger.observe(running(1), harness.now)
+
+    assert [
+        (one.session_id, one.found, one.confirmed_at) for one in harness.snapshot().configured_ids
+    ] == [
+        (session_id(1), True, 90.0),
+        (session_id(2), True, 60.0),
+        (session_id(3), False, 60.0),
+        (session_id(4), False, 60.0),
+    ]
+
+
+def test_a_configured_id_without_any_response_yet_is_in_no_snapshot() -> None:
+    assert LedgerHarness(sessions_config([session_id(1)])).snapshot().configured_ids == ()
+
+
+def test_configured_sessions_take_no_room_from_discovered_ones() -> None:
+    harness = LedgerHarness(sessions_config([session_id(1), session_id(2)], max_series=2))
+    harness.hold(running(1), finished(2), running(3), finished(4), finished(5))
+
+    snapshot = harness.poll()
+
+    assert shown_ids(snapshot) == [session_id(n) for n in (1, 3, 2, 4)]
+    assert snapshot.sessions_without_series == 1
+
+
+# What a poll proves
+
+
+def test_a_poll_that_observed_nothing_confirms_nothing_before_the_first_list() -> None:
+    harness = LedgerHarness()
+    harness.seconds = 60.0
+    harness.ledger.begin_poll(harness.now)
+    harness.ledger.observe(finished(1), harness.now)
+    harness.ledger.end_poll(harness.now, succeeded=False)
+    harness.seconds = 120.0
+    harness.ledger.begin_poll(harness.now)
+    harness.ledger.end_poll(harness.now, succeeded=False)
+
+    assert harness.snapshot().finished_confirmed_at == 60.0
+
+
+def test_a_list_that_stops_early_confirms_no_finished_session() -> None:
+    harness = LedgerHarness()
+    harness.hold(finished(1))
+    harness.poll(60)
+    harness.seconds = 120.0
+    request = ListRequest(created_since=None, max_pages=1)
+
+    harness.ledger.begin_list(request)
+    harness.ledger.end_list(request, harness.now)
+
+    snapshot = harness.snapshot()
+    assert (snapshot.finished_confirmed_at, snapshot.list_confirmed_at) == (60.0, 60.0)
+
+
+def test_without_finished_sessions_there_is_nothing_to_become_stale_but_the_list() -> None:
+    harness = LedgerHarness()
+
+    snapshot = harness.poll(60)
+
+    assert (snapshot.finished_confirmed_at, snapshot.list_confirmed_at) == (-inf, 60.0)
+
+
+def test_without_discovery_the_first_successful_poll_is_the_baseline() -> None:
+    harness = LedgerHarness(sessions_config([session_id(1), session_id(2)], discover=False))
+    harness.hold(finished(2))
+    harness.poll(60)
+    harness.poll(60)
+    assert harness.snapshot().list_confirmed_at == 120.0
+
+    harness.hold(running(1))
+
+    assert dict(harness.poll().activity.started) == {(CONTOSO, SessionType.VEX): 1}
+
+
+def test_without_discovery_a_failed_poll_is_no_baseline_and_no_hourly_check() -> None:
+    harness = LedgerHarness(sessions_config([session_id(1), session_id(2)], discover=False))
+    harness.seconds = 60.0
+    harness.ledger.begin_poll(harness.now)
+    harness.ledger.mark_confirmed(harness.now)
+    harness.ledger.observe(finished(2), harness.now)
+    harness.ledger.end_poll(harness.now, succeeded=False)
+
+    assert not harness.snapshot().listed
+    assert harness.snapshot().finished_confirmed_at == 60.0
+    harness.hold(running(1), finished(2))
+    assert dict(harness.poll().activity.started) == {}
+    assert harness.fetched == [session_id(1), session_id(2)]
+
+
+def test_without_discovery_the_hourly_check_waits_an_hour_from_the_last_one() -> None:
+    harness = LedgerHarness(sessions_config([session_id(1)], discover=False))
+    harness.hold(finished(1))
+    harness.poll()
+    harness.poll(RESYNC_SECONDS / 2)
+    harness.poll(RESYNC_SECONDS / 2 - 1)
+    assert harness.fetched == []
+
+    harness.poll(1)
+
+    assert harness.fetched == [session_id(1)]
+
+
+# What happened
+
+
+def updated(number: int, e_tag: int | None = None) -> SessionChange:
+    return SessionChange(kind=ChangeKind.UPDATE, session_id=session_id(number), e_tag=e_tag)
+
+
+def test_a_reopened_session_is_running_and_its_second_finish_is_not_counted() -> None:
+    harness = LedgerHarness()
+    harness.hold(finished(5))
+    harness.poll()
+    harness.hold(finished(1))
+    harness.poll()
+    harness.ledger.take_changed()
+
+    harness.hold(running(1))
+    reopened = harness.poll()
+    recorded_at_reopening = harness.ledger.take_changed()
+    harness.hold(finished(1))
+    again = harness.poll()
+
+    assert [one.session.id for one in reopened.running] == [session_id(1)]
+    assert recorded_at_reopening == ()
+    assert dict(again.activity.started) == {(CONTOSO, SessionType.VEX): 1}
+    assert dict(again.activity.finished) == {VEX_SUCCESS: 1}
+    assert harness.ledger.take_changed() == (finished(1),)
+
+
+def test_changed_sessions_are_returned_once_as_they_are_now() -> None:
+    harness = LedgerHarness()
+    harness.hold(running(5), finished(6))
+    harness.poll()
+    harness.hold(running(5, details="2 items processed"))
+    harness.poll()
+
+    assert harness.ledger.take_changed() == (running(5, details="2 items processed"), finished(6))
+    assert harness.ledger.take_changed() == ()
+
+
+def test_a_session_that_started_and_was_deleted_is_returned_as_it_was() -> None:
+    harness = LedgerHarness()
+    harness.hold(running(5))
+    harness.poll()
+
+    harness.ledger.mark_deleted(session_id(5), harness.now)
+
+    assert harness.ledger.take_changed() == (running(5),)
+
+
+def test_evicted_sessions_are_counted_between_full_lists_and_no_longer_fetched() -> None:
+    harness = LedgerHarness(sessions_config(max_sessions=2, extras=["statistics"]))
+    harness.hold(finished(5))
+    harness.poll()
+    harness.ledger.apply_changes([updated(5)], harness.now)
+
+    for number in (3, 2, 1):
+        harness.ledger.observe(finished(number), harness.now)
+
+    assert harness.snapshot().sessions_not_kept == 2
+    assert harness.ledger.unconfirmed() == ()
+    assert [one.session_id for one in harness.ledger.extras.due()] == [session_id(2), session_id(1)]
+
+
+def test_changes_fetch_updated_sessions_and_end_deleted_ones() -> None:
+    harness = LedgerHarness()
+    harness.hold(running(1, e_tag=7), running(2, e_tag=7), running(3), running(4))
+    harness.poll()
+    deleted = SessionChange(kind=ChangeKind.DELETE, session_id=session_id(4))
+
+    to_fetch = harness.ledger.apply_changes(
+        [updated(1, 7), updated(2, 8), updated(3), updated(9, 1), deleted], harness.now
+    )
+
+    assert to_fetch == (session_id(2), session_id(3), session_id(9))
+    assert session_id(4) not in shown_ids(harness.snapshot())
+
+
+def test_changes_of_sessions_that_are_not_followed_are_ignored() -> None:
+    harness = LedgerHarness(sessions_config([session_id(1)], discover=False))
+
+    assert harness.ledger.apply_changes([updated(1), updated(2)], harness.now) == (session_id(1),)
+
+
+def test_a_fetched_change_is_not_fetched_again_by_the_next_poll() -> None:
+    harness = LedgerHarness()
+    harness.hold(finished(100), finished(1))
+    harness.poll()
+    harness.ledger.apply_changes([updated(100)], harness.now)
+
+    harness.ledger.observe(finished(100), harness.now)
+    harness.poll()
+
+    assert harness.fetched == []
+
+
+def test_an_expired_session_is_no_longer_fetched() -> None:
+    harness = LedgerHarness(sessions_config(lookback=DAY_SECONDS))
+    harness.hold(finished(60), finished(1))
+    harness.poll()
+    harness.ledger.apply_changes([updated(60)], harness.now)
+    harness.server.clear()
+
+    harness.seconds += DAY_SECONDS
+    harness.ledger.begin_poll(harness.now)
+
+    assert harness.ledger.unconfirmed() == ()
