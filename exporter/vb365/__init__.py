@@ -1,1 +1,1 @@
-"""Talking to VB365; knows nothing of Prometheus."""
+"""Client of the VB365 REST API. Independent of Prometheus."""

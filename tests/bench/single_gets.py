@@ -1,7 +1,7 @@
-"""Sessions asked for one by one, beside plain `requests` with as many threads.
+"""Sessions fetched one by one, compared with plain `requests` and `json` in as many threads.
 
-The server is nginx in a process of its own, and answers after 20 ms. The processor time it uses itself tells that it
-could answer many more.
+The server is nginx in its own process and responds after 20 ms. Its own processor time shows that it could serve many
+more.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ ROUNDS = 5
 
 
 class Rates:
-    """One way to ask: sessions a second, and the processor time of both sides for each, round by round."""
+    """One client: sessions a second, and the processor time of both sides for each session, round by round."""
 
-    def __init__(self, name: str, ask_all: Callable[[], None], api: CannedApi) -> None:
+    def __init__(self, name: str, fetch_all: Callable[[], None], api: CannedApi) -> None:
         self.name = name
-        self._ask_all = ask_all
+        self._fetch_all = fetch_all
         self._api = api
         self.a_second: list[float] = []
         self.client_seconds: list[float] = []
@@ -45,18 +45,19 @@ class Rates:
         sessions = len(self._api.ids)
         begun = time.perf_counter()
         client, server = time.process_time(), self._api.processor_seconds()
-        self._ask_all()
+        self._fetch_all()
         self.a_second.append(sessions / (time.perf_counter() - begun))
         self.client_seconds.append((time.process_time() - client) / sessions)
         self.server_seconds.append((self._api.processor_seconds() - server) / sessions)
 
-    def row(self, beside: Rates) -> tuple[str, ...]:
+    def row(self, reference: Rates) -> tuple[str, ...]:
+        pairs = zip(self.client_seconds, reference.client_seconds, strict=True)
         return (
             self.name,
             f"{median(self.a_second):,.0f}",
             f"{max(self.a_second):,.0f}",
-            f"{median(self.a_second) / median(beside.a_second):.2f}",
             f"{median(self.client_seconds) * 1e6:.0f} µs",
+            f"{median(ours / theirs for ours, theirs in pairs):.2f}",
             f"{median(self.server_seconds) * 1e6:.0f} µs",
         )
 
@@ -77,31 +78,31 @@ def run(sessions: int) -> None:
         plain.verify = str(api.ca_file)
         plain.mount("https://", HTTPAdapter(pool_maxsize=WORKERS))
 
-        def by_the_exporter() -> None:
-            answers = list(workers.map(client.get_session, api.ids))
-            if not all(isinstance(answer, RestoreSession) for answer in answers):
-                raise RuntimeError("an answer is no session")
+        def fetch_with_exporter() -> None:
+            responses = list(workers.map(client.get_session, api.ids))
+            if not all(isinstance(response, RestoreSession) for response in responses):
+                raise RuntimeError("a response is not a session")
 
-        def ask_plainly(session_id: str) -> object:
+        def fetch_plainly(session_id: str) -> object:
             url = f"{api.url}/v8/RestoreSessions/{session_id}"
             return plain.get(url, headers={"Authorization": "Bearer canned"}, timeout=10).json()
 
-        ours = Rates("the exporter's client", by_the_exporter, api)
+        ours = Rates("the exporter's client", fetch_with_exporter, api)
         theirs = Rates(
             "`requests` and `json` alone",
-            lambda: list(workers.map(ask_plainly, api.ids)).clear(),
+            lambda: list(workers.map(fetch_plainly, api.ids)).clear(),
             api,
         )
         for _ in range(ROUNDS):
-            for way in (ours, theirs):
-                way.round()
+            for client_rates in (ours, theirs):
+                client_rates.round()
         print_table(
-            f"Single gets with {WORKERS} workers, the server answering after {LATENCY_SECONDS * 1000:.0f} ms",
+            f"Single gets with {WORKERS} workers, the server responding after {LATENCY_SECONDS * 1000:.0f} ms",
             (
-                *("client", "sessions a second", "best round", "ratio"),
-                *("its processor time for each", "nginx's"),
+                *("client", "sessions a second", "best round"),
+                *("processor time of a session", "ratio", "nginx's"),
             ),
-            [way.row(theirs) for way in (ours, theirs)],
+            [client_rates.row(theirs) for client_rates in (ours, theirs)],
         )
 
 

@@ -18,7 +18,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 import requests
 import trustme
-from vb365.support import Server, answering, http
+from vb365.support import Server, http, responding_with
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
@@ -235,7 +235,7 @@ def elsewhere(certificate: Mapping[str, Path]) -> Iterator[Server]:
     """Another server, which every client here would trust and understand."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate["cert_file"], certificate["key_file"])
-    server = Server(answering(http(b'{"offset":0,"limit":1000,"results":[]}')), context)
+    server = Server(responding_with(http(b'{"offset":0,"limit":1000,"results":[]}')), context)
     yield server
     server.close()
 

@@ -9,7 +9,7 @@ import responses
 import structlog
 import trustme
 from structlog.testing import capture_logs
-from vb365.support import TOKEN_ANSWER, URL, Certificates, FakeTime, Recorder, Server, config
+from vb365.support import TOKEN_RESPONSE, URL, Certificates, FakeTime, Recorder, Server, config
 
 from exporter.config.model import TLSConfig
 from exporter.vb365.client import Client, Timing
@@ -62,7 +62,7 @@ def login_throttle(fake_time: FakeTime) -> LoginThrottle:
 def make_client(
     fake_time: FakeTime, observer: Recorder, stop: threading.Event, login_throttle: LoginThrottle
 ) -> Iterator[Callable[..., Client]]:
-    """Makes clients on the fake clock; waits pass at once, jitter is at its longest."""
+    """Makes clients on the fake clock: waits return at once, back-off has its maximum."""
     clients = []
 
     def make(server: ServerConfig | None = None, **seams: Any) -> Client:
@@ -132,15 +132,15 @@ def serve(certificates: Certificates) -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture
 def logins(api: responses.RequestsMock) -> None:
-    """The token endpoint of v7 lets everybody in."""
-    api.post(f"{URL}/v7/token", json=TOKEN_ANSWER)
+    """The token endpoint of v7 accepts every login."""
+    api.post(f"{URL}/v7/token", json=TOKEN_RESPONSE)
 
 
 @pytest.fixture
 def transport(
     observer: Recorder, stop: threading.Event, certificates: Certificates
 ) -> Iterator[Callable[..., Transport]]:
-    """Makes transports that trust the tests' authority."""
+    """Makes transports that trust the tests' certificate authority."""
     made = []
 
     def make(url: str, *, max_body_bytes: int = 1_000_000, **fields: object) -> Transport:

@@ -30,7 +30,7 @@ URL = "https://vb365.example.com:4443"
 PASSWORD = "p+w&d=%ü"
 ID = "635b22cf-9cdc-4004-9160-9b90f90f1bbf"
 OTHER_ID = "450b6045-1c59-4788-9f32-fa15b8c7c5ba"
-TOKEN_ANSWER = {
+TOKEN_RESPONSE = {
     "access_token": "access-1",
     "token_type": "bearer",
     "expires_in": 3600,
@@ -39,7 +39,7 @@ TOKEN_ANSWER = {
 
 
 def session(session_id: str = ID) -> dict[str, object]:
-    """A restore session as the API gives it."""
+    """A restore session as the API returns it."""
     return {
         "id": session_id,
         "organization": "abc.onmicrosoft.com",
@@ -59,19 +59,19 @@ def config(
     tls: TLSConfig | None = None,
     **rest: object,
 ) -> ServerConfig:
-    """A server as the configuration file describes it."""
+    """The configuration of a server."""
     source = secret or SecretSource(value=PASSWORD)
     auth = (
         AuthConfig(token=source) if token else AuthConfig(username=r"CONTOSO\svc", password=source)
     )
     fields: dict[str, object] = {"name": "hq", "url": url, "auth": auth, "api_version": "v7"}
-    # A mocked server shows no certificate, and reading the system's store takes longer than all else.
+    # A mocked server has no certificate, and reading the system's store takes longer than everything else.
     trust = tls or TLSConfig(insecure_skip_verify=True)
     return ServerConfig.model_validate(fields | {"tls_config": trust} | rest)
 
 
 class FakeTime:
-    """A clock that only moves when somebody waits."""
+    """A clock that only advances during waits."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -79,11 +79,11 @@ class FakeTime:
         self.stopped = False
 
     def clock(self) -> float:
-        """Seconds, monotonic."""
+        """Return monotonic seconds."""
         return self.now
 
     def wait(self, seconds: float) -> bool:
-        """Let time pass; True when stopped."""
+        """Advance the clock; return True when stopped."""
         self.waits.append(seconds)
         if not self.stopped:
             self.now += seconds
@@ -92,18 +92,18 @@ class FakeTime:
 
 @dataclass
 class Recorder:
-    """An observer that remembers."""
+    """An observer that records what it is called with."""
 
     requests: list[tuple[str, str]] = field(default_factory=list)
     retries: list[str] = field(default_factory=list)
 
     def request(self, operation: str, code: str, seconds: float) -> None:
-        """A request was made."""
+        """Record a request."""
         assert seconds >= 0
         self.requests.append((operation, code))
 
     def retry(self, operation: str) -> None:
-        """A request is made once more."""
+        """Record a retry."""
         self.retries.append(operation)
 
 
@@ -123,7 +123,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The base URL."""
         return f"https://127.0.0.1:{self.port}"
 
     def close(self) -> None:
@@ -144,7 +144,7 @@ class Server:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
-            # Or an answer waits 40 ms until the client has confirmed the end of the handshake.
+            # Otherwise a response waits 40 ms for the client's acknowledgement of the handshake.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.connections += 1
             thread = threading.Thread(target=self._serve, args=(sock,))
@@ -170,7 +170,7 @@ class Connection:
         self._received = b""
 
     def request(self) -> Request | None:
-        """The next request; None when the client has closed."""
+        """Receive the next request; None when the client has closed."""
         while b"\r\n\r\n" not in self._received:
             if not (data := self.sock.recv(65536)):
                 return None
@@ -189,11 +189,11 @@ class Connection:
         return Request(method, target, headers, rest[:length])
 
     def send(self, data: bytes) -> None:
-        """Send as it is."""
+        """Send bytes unchanged."""
         self.sock.sendall(data)
 
     def drip(self, data: bytes, *, every_seconds: float) -> None:
-        """Send byte by byte, slowly, until it is over."""
+        """Send byte by byte, slowly, until the server is closed."""
         for i in range(len(data)):
             self.send(data[i : i + 1])
             if self.server.over.wait(every_seconds):
@@ -206,7 +206,7 @@ class Connection:
 
 @dataclass(frozen=True)
 class Request:
-    """What a server was asked."""
+    """A request that a server received."""
 
     method: str
     target: str
@@ -217,14 +217,14 @@ class Request:
 def http(
     body: bytes = b"{}", *, status: str = "200 OK", length: bool = True, headers: str = ""
 ) -> bytes:
-    """An answer as it goes over the wire."""
+    """A response as it goes over the wire."""
     sized = f"Content-Length: {len(body)}\r\n" if length else ""
     return f"HTTP/1.1 {status}\r\n{sized}{headers}\r\n".encode() + body
 
 
 @dataclass(frozen=True)
 class Certificates:
-    """An authority and what it issues, as files."""
+    """A certificate authority and the certificates it issues, as files."""
 
     folder: Path
     ca_file: Path
@@ -234,8 +234,8 @@ class Certificates:
     """Certificate and key file for a client."""
 
 
-def asked(api: responses.RequestsMock, path: str = "") -> list[str]:
-    """Method and target of all requests, or of those whose path ends so."""
+def requested(api: responses.RequestsMock, path: str = "") -> list[str]:
+    """Method and target of all requests, or of those whose path ends with `path`."""
     calls = [(call.request.method, urlsplit(call.request.url or "")) for call in api.calls]
     return [
         f"{method} {url.path}{url.query and '?'}{url.query}"
@@ -245,14 +245,14 @@ def asked(api: responses.RequestsMock, path: str = "") -> list[str]:
 
 
 def forms(api: responses.RequestsMock) -> list[dict[str, str]]:
-    """The forms that were sent to the token endpoint."""
+    """The forms sent to the token endpoint."""
     bodies = [call.request.body for call in api.calls if call.request.method == "POST"]
     return [dict(parse_qsl(body)) for body in bodies if isinstance(body, str)]
 
 
-def grant(number: int, **fields: object) -> dict[str, object]:
-    """The token endpoint's answer of that number."""
-    return TOKEN_ANSWER | {
+def token_response(number: int, **fields: object) -> dict[str, object]:
+    """The token endpoint's response number `number`."""
+    return TOKEN_RESPONSE | {
         "access_token": f"access-{number}",
         "refresh_token": f"refresh-{number}",
         **fields,
@@ -260,20 +260,20 @@ def grant(number: int, **fields: object) -> dict[str, object]:
 
 
 def bearer(request: requests.PreparedRequest) -> str:
-    """The token a request carries."""
+    """The bearer token of a request."""
     return str(request.headers.get("Authorization", "")).removeprefix("Bearer ")
 
 
 GET = RequestToSend(operation="get", target="/v7/x?y=1")
 
 
-def answering(*answers: bytes) -> Callable[[Connection], None]:
-    """Answers the requests of a connection, with the last one again and again."""
+def responding_with(*responses: bytes) -> Callable[[Connection], None]:
+    """Sends these responses to the requests of a connection, the last one repeatedly."""
 
     def talk(connection: Connection) -> None:
         number = 0
         while connection.request() is not None:
-            connection.send(answers[min(number, len(answers) - 1)])
+            connection.send(responses[min(number, len(responses) - 1)])
             number += 1
 
     return talk

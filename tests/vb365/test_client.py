@@ -17,11 +17,11 @@ from vb365.support import (
     ID,
     OTHER_ID,
     PASSWORD,
-    TOKEN_ANSWER,
+    TOKEN_RESPONSE,
     URL,
-    asked,
     bearer,
     config,
+    requested,
     session,
 )
 
@@ -76,7 +76,7 @@ def negotiable(api: responses.RequestsMock, *served: str) -> None:
     ("served", "chosen", "tries"),
     [(("v6", "v7", "v8"), "v8", 1), (("v6", "v7"), "v7", 2), (("v6",), "v6", 3)],
 )
-def test_the_newest_version_that_answers_401_is_chosen_once(
+def test_the_newest_version_that_responds_with_401_is_selected_once(
     api: responses.RequestsMock,
     make_client: MakeClient,
     served: tuple[str, ...],
@@ -84,7 +84,7 @@ def test_the_newest_version_that_answers_401_is_chosen_once(
     tries: int,
 ) -> None:
     negotiable(api, *served)
-    api.post(f"{URL}/{chosen}/token", json=TOKEN_ANSWER)
+    api.post(f"{URL}/{chosen}/token", json=TOKEN_RESPONSE)
     api.get(f"{URL}/{chosen}/RestoreSessions/{ID}", json=session())
     client = make_client(config(api_version="auto"))
     versions = [client.api_version]
@@ -92,15 +92,15 @@ def test_the_newest_version_that_answers_401_is_chosen_once(
         client.get_session(ID)
         versions.append(client.api_version)
     assert versions == [None, chosen, chosen]
-    assert len(asked(api, "/ServiceInstance")) == tries
+    assert len(requested(api, "/ServiceInstance")) == tries
     assert "Authorization" not in api.calls[0].request.headers
 
 
-def test_a_version_that_answers_200_without_a_token_is_served_too(
+def test_a_version_that_responds_with_200_without_a_token_is_selected_too(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     api.get(f"{URL}/v8/ServiceInstance", json={"version": "8"})
-    api.post(f"{URL}/v8/token", json=TOKEN_ANSWER)
+    api.post(f"{URL}/v8/token", json=TOKEN_RESPONSE)
     client = make_client(config(api_version="auto"))
     assert client.service_instance().version == "8"
 
@@ -118,7 +118,7 @@ def test_a_server_without_any_version_is_not_found(
 @pytest.mark.parametrize(
     ("status", "error"), [(403, ForbiddenError), (500, ServerError), (302, BadResponseError)]
 )
-def test_other_answers_while_choosing_the_version_are_errors_and_choose_nothing(
+def test_other_statuses_during_detection_are_errors_and_select_no_version(
     api: responses.RequestsMock, make_client: MakeClient, status: int, error: type[Vb365Error]
 ) -> None:
     api.get(f"{URL}/v8/ServiceInstance", status=status)
@@ -129,7 +129,7 @@ def test_other_answers_while_choosing_the_version_are_errors_and_choose_nothing(
 
 
 @pytest.mark.usefixtures("logins")
-def test_a_configured_version_is_not_negotiated_even_when_it_is_not_found(
+def test_a_configured_version_is_kept_even_if_it_is_not_found(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     api.get(f"{ROOT}/ServiceInstance", status=404)
@@ -140,7 +140,7 @@ def test_a_configured_version_is_not_negotiated_even_when_it_is_not_found(
     assert client.api_version == "v7"
 
 
-def test_a_version_that_is_gone_is_chosen_anew(
+def test_the_version_is_detected_again_when_the_server_no_longer_has_it(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     served = {"v8"}
@@ -153,7 +153,7 @@ def test_a_version_that_is_gone_is_chosen_anew(
 
     for version in ("v8", "v7", "v6"):
         api.add_callback("GET", f"{URL}/{version}/ServiceInstance", callback=instance)
-        api.post(f"{URL}/{version}/token", json=TOKEN_ANSWER)
+        api.post(f"{URL}/{version}/token", json=TOKEN_RESPONSE)
     client = make_client(config(api_version="auto"))
     client.service_instance()
     assert client.api_version == "v8"
@@ -162,21 +162,21 @@ def test_a_version_that_is_gone_is_chosen_anew(
     assert client.api_version == "v7"
 
 
-def test_a_404_for_the_list_makes_the_version_be_chosen_anew_next_time(
+def test_the_version_is_detected_again_after_a_404_for_the_list(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     negotiable(api, "v8")
-    api.post(f"{URL}/v8/token", json=TOKEN_ANSWER)
+    api.post(f"{URL}/v8/token", json=TOKEN_RESPONSE)
     api.get(f"{URL}/v8/RestoreSessions", status=404)
     client = make_client(config(api_version="auto"))
     for choices in (1, 2):
         with pytest.raises(NotFoundError):
             list(client.list_sessions(created_since=None))
-        assert len(asked(api, "/ServiceInstance")) == choices
+        assert len(requested(api, "/ServiceInstance")) == choices
     assert client.api_version == "v8"
 
 
-def test_a_server_that_was_updated_is_asked_for_its_versions_again(
+def test_the_version_is_detected_again_after_an_update_of_the_product(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     products = iter(["7.0", "7.0", "8.0", "8.0"])
@@ -189,7 +189,7 @@ def test_a_server_that_was_updated_is_asked_for_its_versions_again(
 
     for version in ("v8", "v7"):
         api.add_callback("GET", f"{URL}/{version}/ServiceInstance", callback=instance)
-        api.post(f"{URL}/{version}/token", json=TOKEN_ANSWER)
+        api.post(f"{URL}/{version}/token", json=TOKEN_RESPONSE)
     client = make_client(config(api_version="auto"))
     versions = []
     for _ in range(4):
@@ -209,7 +209,7 @@ def test_a_server_that_was_updated_is_asked_for_its_versions_again(
         ({"version": "x" * 10_000}, "x" * 512),
     ],
 )
-def test_a_service_instance_is_read_leniently(
+def test_a_service_instance_is_parsed_leniently(
     api: responses.RequestsMock,
     make_client: MakeClient,
     answer: object,
@@ -220,7 +220,7 @@ def test_a_service_instance_is_read_leniently(
 
 
 @pytest.mark.usefixtures("logins")
-def test_a_service_instance_that_is_no_object_is_a_bad_response(
+def test_a_service_instance_that_is_not_an_object_is_a_bad_response(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     api.get(f"{ROOT}/ServiceInstance", json=[])
@@ -232,17 +232,17 @@ def test_a_service_instance_that_is_no_object_is_a_bad_response(
 
 
 @pytest.mark.usefixtures("logins")
-def test_a_session_is_got_by_its_quoted_id(
+def test_a_session_id_is_quoted_in_the_path(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     api.get(f"{ROOT}/RestoreSessions/a%2F..%2Fb%3Fc", json=session("a/../b?c"))
     answer = make_client().get_session("a/../b?c")
     assert isinstance(answer, Rejection)
-    assert asked(api)[1] == "GET /v7/RestoreSessions/a%2F..%2Fb%3Fc"
+    assert requested(api)[1] == "GET /v7/RestoreSessions/a%2F..%2Fb%3Fc"
 
 
 @pytest.mark.usefixtures("logins")
-def test_an_id_is_compared_without_case(
+def test_ids_are_compared_case_insensitively(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     api.get(f"{ROOT}/RestoreSessions/{ID.upper()}", json=session())
@@ -250,7 +250,7 @@ def test_an_id_is_compared_without_case(
 
 
 @pytest.mark.usefixtures("logins")
-def test_another_session_than_the_one_asked_for_is_rejected(
+def test_another_session_than_the_requested_one_is_rejected(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     api.get(f"{ROOT}/RestoreSessions/{ID}", json=session(OTHER_ID))
@@ -260,7 +260,7 @@ def test_another_session_than_the_one_asked_for_is_rejected(
 
 
 @pytest.mark.usefixtures("logins")
-def test_a_record_that_is_no_session_comes_back_as_a_rejection(
+def test_a_record_that_is_not_a_session_is_returned_as_a_rejection(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     api.get(f"{ROOT}/RestoreSessions/{ID}", json=["no", "session"])
@@ -282,7 +282,7 @@ def test_a_record_that_is_no_session_comes_back_as_a_rejection(
         (501, ServerError, Reason.SERVER_ERROR),
     ],
 )
-def test_each_status_is_its_own_kind_of_error(
+def test_each_status_maps_to_its_error(
     api: responses.RequestsMock,
     make_client: MakeClient,
     observer: Recorder,
@@ -299,7 +299,7 @@ def test_each_status_is_its_own_kind_of_error(
 
 
 @pytest.mark.usefixtures("logins")
-def test_an_error_says_what_the_server_says_in_one_printable_line_without_the_token(
+def test_an_error_quotes_the_server_in_one_printable_line_without_the_token(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     text = "No\r\n\x1b[31mway\ud800 access-1 " + "x" * 500
@@ -343,7 +343,7 @@ def test_credentials_are_not_sent_after_a_redirect(
 
 
 @pytest.mark.usefixtures("logins")
-def test_a_list_asks_for_what_was_created_since_in_utc_with_microseconds(
+def test_a_list_filters_by_creation_time_in_utc_with_microseconds(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     api.get(f"{ROOT}/RestoreSessions", json=page())
@@ -364,11 +364,11 @@ def test_a_whole_second_keeps_its_fraction(
     api.get(f"{ROOT}/RestoreSessions", json=page())
     since = datetime(2022, 3, 12, 15, 55, 20, tzinfo=UTC)
     list(make_client().list_sessions(created_since=since))
-    assert "startTimeFrom=2022-03-12T15%3A55%3A20.000000Z" in asked(api)[1]
+    assert "startTimeFrom=2022-03-12T15%3A55%3A20.000000Z" in requested(api)[1]
 
 
 @pytest.mark.usefixtures("logins")
-def test_records_that_are_no_sessions_do_not_hide_the_others(
+def test_records_that_are_not_sessions_do_not_hide_the_others(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     huge = json.dumps(page(session(), session(OTHER_ID) | {"eTag": 7}, "x")).replace("7}", "1e999}")
@@ -382,7 +382,7 @@ def test_records_that_are_no_sessions_do_not_hide_the_others(
 
 
 @pytest.mark.usefixtures("logins")
-def test_a_list_of_which_nothing_can_be_read_is_a_bad_response_when_it_ends(
+def test_a_list_without_a_readable_record_is_a_bad_response_at_its_end(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     api.get(f"{ROOT}/RestoreSessions", json=page("x", "y", limit=2))
@@ -404,7 +404,7 @@ def test_one_readable_record_makes_a_list_of_unreadable_ones_a_success(
 
 
 @pytest.mark.usefixtures("logins")
-def test_a_list_is_walked_lazily(api: responses.RequestsMock, make_client: MakeClient) -> None:
+def test_a_list_is_fetched_lazily(api: responses.RequestsMock, make_client: MakeClient) -> None:
     api.get(f"{ROOT}/RestoreSessions", json=page(session(), next_href="/v7/x"))
     pages = make_client().list_sessions(created_since=None)
     assert not api.calls
@@ -413,7 +413,7 @@ def test_a_list_is_walked_lazily(api: responses.RequestsMock, make_client: MakeC
 
 
 @pytest.mark.usefixtures("logins")
-def test_a_next_link_to_another_version_is_followed_as_it_is(
+def test_a_next_link_to_another_version_is_followed_unchanged(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     api.get(f"{ROOT}/RestoreSessions", json=page(session(), next_href="/v8/RESTOREsessions?x=1"))
@@ -448,7 +448,7 @@ def test_endless_paging_is_ended(api: responses.RequestsMock, make_client: MakeC
     assert len(api.calls) == 6
 
 
-# Repetitions and Retry-After
+# Retries and Retry-After
 
 
 @pytest.mark.usefixtures("logins")
@@ -464,7 +464,7 @@ def test_endless_paging_is_ended(api: responses.RequestsMock, make_client: MakeC
         {"body": requests.ReadTimeout()},
     ],
 )
-def test_what_may_pass_is_tried_five_times_with_growing_waits(
+def test_transient_failures_are_tried_five_times_with_growing_waits(
     api: responses.RequestsMock,
     make_client: MakeClient,
     fake_time: FakeTime,
@@ -476,7 +476,7 @@ def test_what_may_pass_is_tried_five_times_with_growing_waits(
     with client.poll(deadline=fake_time.now + 60), pytest.raises(Vb365Error):
         client.get_session(ID)
     assert fake_time.waits == [0.5, 1.0, 2.0, 4.0]
-    assert len(asked(api, ID)) == 5
+    assert len(requested(api, ID)) == 5
     assert observer.retries == ["get"] * 4
 
 
@@ -497,7 +497,7 @@ PATHS = {
 @pytest.mark.parametrize(
     ("operation", "attempts"), [("service_instance", 5), ("list", 5), ("get", 5), ("token", 3)]
 )
-def test_an_operation_is_tried_as_often_as_its_class_allows(
+def test_an_operation_is_tried_as_often_as_its_policy_allows(
     api: responses.RequestsMock,
     make_client: MakeClient,
     fake_time: FakeTime,
@@ -507,29 +507,29 @@ def test_an_operation_is_tried_as_often_as_its_class_allows(
     if operation == "token":
         api.post(f"{ROOT}/token", status=503)
     else:
-        api.post(f"{ROOT}/token", json=TOKEN_ANSWER)
+        api.post(f"{ROOT}/token", json=TOKEN_RESPONSE)
         api.get(ROOT + PATHS[operation], status=503)
     client = make_client()
     with client.poll(deadline=fake_time.now + 60), pytest.raises(ServerError):
         ASKING[operation](client)
-    assert len(asked(api, PATHS[operation])) == attempts
+    assert len(requested(api, PATHS[operation])) == attempts
 
 
 @pytest.mark.usefixtures("logins")
 @pytest.mark.parametrize("status", [302, 400, 403, 404, 501])
-def test_what_does_not_pass_is_not_repeated(
+def test_permanent_failures_are_not_retried(
     api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime, status: int
 ) -> None:
     api.get(f"{ROOT}/RestoreSessions/{ID}", status=status)
     client = make_client()
     with client.poll(deadline=fake_time.now + 60), pytest.raises(Vb365Error):
         client.get_session(ID)
-    assert len(asked(api, ID)) == 1
+    assert len(requested(api, ID)) == 1
     assert not fake_time.waits
 
 
 @pytest.mark.usefixtures("logins")
-def test_outside_of_a_poll_nothing_is_repeated(
+def test_nothing_is_retried_outside_of_a_poll(
     api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
 ) -> None:
     api.get(f"{ROOT}/RestoreSessions/{ID}", status=503)
@@ -538,7 +538,7 @@ def test_outside_of_a_poll_nothing_is_repeated(
         pass
     with pytest.raises(ServerError):
         client.get_session(ID)
-    assert len(asked(api, ID)) == 1
+    assert len(requested(api, ID)) == 1
 
 
 @pytest.mark.usefixtures("logins")
@@ -549,7 +549,7 @@ def test_a_request_is_tried_once_after_the_polls_deadline(
     client = make_client()
     with client.poll(deadline=fake_time.now - 1), pytest.raises(ServerError):
         client.get_session(ID)
-    assert len(asked(api, ID)) == 1
+    assert len(requested(api, ID)) == 1
 
 
 @pytest.mark.usefixtures("logins")
@@ -600,7 +600,7 @@ def test_retry_after_of_the_token_endpoint_is_obeyed(
 
 
 @pytest.mark.usefixtures("logins")
-def test_a_throttled_error_says_what_the_reason_phrase_says(
+def test_a_throttled_error_quotes_the_reason_phrase(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     api.get(f"{ROOT}/RestoreSessions/{ID}", status=429)
@@ -609,7 +609,7 @@ def test_a_throttled_error_says_what_the_reason_phrase_says(
 
 
 @pytest.mark.usefixtures("logins")
-def test_stopping_ends_the_wait_before_a_repetition(
+def test_stopping_ends_the_wait_before_a_retry(
     api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
 ) -> None:
     api.get(f"{ROOT}/RestoreSessions/{ID}", status=503)
@@ -617,7 +617,7 @@ def test_stopping_ends_the_wait_before_a_repetition(
     fake_time.stopped = True
     with client.poll(deadline=fake_time.now + 60), pytest.raises(StoppedError):
         client.get_session(ID)
-    assert len(asked(api, ID)) == 1
+    assert len(requested(api, ID)) == 1
 
 
 @pytest.mark.usefixtures("logins")
@@ -702,10 +702,10 @@ def test_a_logout_goes_out_after_the_stop_and_takes_two_seconds_at_most(
         (b'{"a": NaN}', "NaN"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"a": "\xff"}', "not UTF-8"),
-        (b"{]", "no JSON"),
+        (b"{]", "not JSON"),
     ],
 )
-def test_a_body_that_is_no_json_is_a_bad_response(
+def test_a_body_that_is_not_json_is_a_bad_response(
     api: responses.RequestsMock,
     make_client: MakeClient,
     observer: Recorder,
@@ -721,7 +721,7 @@ def test_a_body_that_is_no_json_is_a_bad_response(
 
 
 @pytest.mark.usefixtures("logins")
-def test_a_body_is_read_whatever_its_content_type(
+def test_a_body_is_decoded_whatever_its_content_type(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     body = b"\xef\xbb\xbf" + json.dumps(session()).encode()
@@ -759,7 +759,7 @@ def test_a_netrc_does_not_replace_the_token(
 
 
 @pytest.mark.usefixtures("logins")
-def test_no_secret_is_in_the_log_or_in_what_objects_say_of_themselves(
+def test_no_secret_is_in_the_log_or_in_the_repr_of_objects(
     api: responses.RequestsMock,
     make_client: MakeClient,
     logged: list[MutableMapping[str, object]],
@@ -770,17 +770,17 @@ def test_no_secret_is_in_the_log_or_in_what_objects_say_of_themselves(
     client = make_client()
     with pytest.raises(ServerError) as caught:
         client.get_session(ID)
-    tokens = parse_token_response(TOKEN_ANSWER, requested_at=0.0)
+    tokens = parse_token_response(TOKEN_RESPONSE, requested_at=0.0)
     told = [str(logged), repr(client), repr(caught), repr(tokens), repr(tokens.bearer)]
     assert [entry["path"] for entry in logged] == ["/v7/token", f"/v7/RestoreSessions/{ID}"]
     for secret in (PASSWORD, "access-1", "refresh-1"):
         assert not [text for text in told if secret in text]
 
 
-def test_a_path_in_the_configured_url_comes_before_the_apis_paths(
+def test_the_path_of_the_configured_url_prefixes_the_paths_of_the_api(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
-    api.post(f"{URL}/veeam/v7/token", json=TOKEN_ANSWER)
+    api.post(f"{URL}/veeam/v7/token", json=TOKEN_RESPONSE)
     api.get(f"{URL}/veeam/v7/RestoreSessions/{ID}", json=session())
     client = make_client(config(f"{URL}/veeam"))
     assert isinstance(client.get_session(ID), RestoreSession)
@@ -793,7 +793,7 @@ V8 = f"{URL}/v8"
 
 @pytest.fixture
 def v8(api: responses.RequestsMock, make_client: MakeClient) -> Client:
-    api.post(f"{V8}/token", json=TOKEN_ANSWER)
+    api.post(f"{V8}/token", json=TOKEN_RESPONSE)
     return make_client(config(api_version="v8"))
 
 
@@ -804,7 +804,7 @@ def test_statistics_of_a_session_are_its_counts(v8: Client, api: responses.Reque
     assert Statistics(restored=10, failed=1) == v8.statistics(ID)
 
 
-def test_an_answer_without_counts_is_a_bad_response(
+def test_statistics_without_counts_are_a_bad_response(
     v8: Client, api: responses.RequestsMock
 ) -> None:
     api.get(f"{V8}/RestoreSessions/{ID}/Statistics", json=["counts"])
@@ -829,16 +829,18 @@ def test_events_are_summed_up_over_all_pages(v8: Client, api: responses.Requests
     assert summary.size_bytes == {EventOperation.EXPORT: 5, EventOperation.VIEW: 0}
 
 
-def test_the_change_feed_is_asked_from_a_position(v8: Client, api: responses.RequestsMock) -> None:
+def test_the_change_feed_is_requested_from_a_change_token(
+    v8: Client, api: responses.RequestsMock
+) -> None:
     api.get(f"{V8}/Events", json={"nextChangeToken": "18", "results": []})
 
     changes = v8.change_feed("17", long_poll_seconds=30)
 
     assert changes.change_token == "18"
-    assert asked(api, "/v8/Events") == ["GET /v8/Events?from=17&limit=1000&timeoutSeconds=30"]
+    assert requested(api, "/v8/Events") == ["GET /v8/Events?from=17&limit=1000&timeoutSeconds=30"]
 
 
-def test_the_change_feed_may_be_silent_for_as_long_as_it_was_told_to_wait(
+def test_the_read_timeout_of_the_change_feed_includes_the_long_poll(
     v8: Client, api: responses.RequestsMock
 ) -> None:
     api.get(f"{V8}/Events", json={"nextChangeToken": "18", "results": []})
@@ -850,7 +852,7 @@ def test_the_change_feed_may_be_silent_for_as_long_as_it_was_told_to_wait(
     assert feed == (connect, read + 30)
 
 
-def test_a_position_that_the_server_has_forgotten_is_told_by_its_code(
+def test_an_expired_change_token_is_recognised_by_its_error_code(
     v8: Client, api: responses.RequestsMock
 ) -> None:
     api.get(
@@ -873,7 +875,7 @@ def test_a_position_that_the_server_has_forgotten_is_told_by_its_code(
         lambda client: client.change_feed("17", long_poll_seconds=30),
     ],
 )
-def test_extras_and_the_change_feed_are_never_repeated(
+def test_extras_and_the_change_feed_are_never_retried(
     v8: Client, api: responses.RequestsMock, ask: Callable[[Client], object]
 ) -> None:
     for path in (f"RestoreSessions/{ID}/Statistics", f"RestoreSessions/{ID}/Events", "Events"):
@@ -882,4 +884,4 @@ def test_extras_and_the_change_feed_are_never_repeated(
     with v8.poll(deadline=math.inf), pytest.raises(ServerError):
         ask(v8)
 
-    assert len(api.calls) == 2  # the login, and what was asked for
+    assert len(api.calls) == 2  # the login and the request

@@ -31,7 +31,7 @@ POLLS = 10_000
 
 @dataclass
 class Grounds:
-    """What the server thinks of those who ask; tests change it while it is asked."""
+    """What the server thinks of those who ask; tests change it while it is requested."""
 
     takes_tokens: bool = True
     takes_refresh_tokens: bool = True
@@ -59,7 +59,7 @@ class Gate(Transport):
             lifetime_seconds=lifetime_seconds,
             clock=time.clock,
         )
-        self.asked: list[tuple[float, str]] = []
+        self.requested: list[tuple[float, str]] = []
         self.throttled = 0
         self.late_seconds: list[float] = []
         """How long the next token requests take to arrive."""
@@ -82,12 +82,12 @@ class Gate(Transport):
 
     def logins(self) -> list[float]:
         """When the password was sent."""
-        return [moment for moment, kind in self.asked if kind == "password"]
+        return [moment for moment, kind in self.requested if kind == "password"]
 
     def _token(self, form: Mapping[str, str]) -> Response:
         kind = form["grant_type"]
         self._time.now += self.late_seconds.pop(0) if self.late_seconds else 0.0
-        self.asked.append((self._time.now, kind))
+        self.requested.append((self._time.now, kind))
         try:
             self._throttle.count("exporter")
         except ThrottledError as error:
@@ -164,7 +164,7 @@ def test_one_login_serves_all_polls_of_a_week(bench: Bench) -> None:
         bench.poll(every_seconds=60.0)
 
     assert bench.good_polls == POLLS
-    assert [kind for _, kind in bench.gate.asked] == ["password"] + ["refresh_token"] * (
+    assert [kind for _, kind in bench.gate.requested] == ["password"] + ["refresh_token"] * (
         POLLS // 59
     )
 
@@ -191,7 +191,7 @@ def test_a_login_keeps_its_distance_from_a_refresh_that_took_long_to_arrive(benc
 
     bench.poll(every_seconds=60.0)
 
-    (_, (refreshed, _), (logged_in, _)) = bench.gate.asked
+    (_, (refreshed, _), (logged_in, _)) = bench.gate.requested
     assert logged_in - refreshed >= 1
 
 
@@ -247,7 +247,7 @@ def test_no_mixture_of_troubles_takes_more_than_one_token_request_a_second_and_f
             bench.gate.office.revoke_all(refresh_too=random.random() < 0.5)
         bench.poll(every_seconds=random.choice([1.0, 10.0, 60.0]))
 
-    moments = [moment for moment, _ in bench.gate.asked]
+    moments = [moment for moment, _ in bench.gate.requested]
     assert bench.gate.throttled == 0
     assert min(later - earlier for earlier, later in pairwise(moments)) >= 1
     assert min(later - first for first, later in zip(moments, moments[5:], strict=False)) > 60

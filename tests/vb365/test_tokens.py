@@ -17,16 +17,16 @@ from vb365.support import (
     ID,
     OTHER_ID,
     PASSWORD,
-    TOKEN_ANSWER,
+    TOKEN_RESPONSE,
     URL,
     FakeTime,
     Recorder,
-    asked,
     bearer,
     config,
     forms,
-    grant,
+    requested,
     session,
+    token_response,
 )
 
 from exporter.config.secrets import SecretSource
@@ -78,7 +78,7 @@ def test_antiforgery_is_switched_off_where_there_is_one_at_login_and_at_refresh(
     version: str,
     expected: str | None,
 ) -> None:
-    api.post(f"{URL}/{version}/token", json=TOKEN_ANSWER)
+    api.post(f"{URL}/{version}/token", json=TOKEN_RESPONSE)
     api.get(f"{URL}/{version}/RestoreSessions/{ID}", json=session())
     client = make_client(config(api_version=version))
     client.get_session(ID)
@@ -95,7 +95,7 @@ def test_one_login_serves_all_polls(api: responses.RequestsMock, make_client: Ma
     for _ in range(3):
         with client.poll(deadline=2000.0):
             client.get_session(ID)
-    assert len(asked(api, "/token")) == 1
+    assert len(requested(api, "/token")) == 1
     assert {bearer(call.request) for call in list(api.calls)[1:]} == {"access-1"}
 
 
@@ -103,7 +103,9 @@ def test_cookies_of_the_login_are_sent_with_later_requests(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     api.post(
-        f"{ROOT}/token", json=TOKEN_ANSWER, headers={"Set-Cookie": "antiforgery=x1; Path=/; Secure"}
+        f"{ROOT}/token",
+        json=TOKEN_RESPONSE,
+        headers={"Set-Cookie": "antiforgery=x1; Path=/; Secure"},
     )
     api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
     make_client().get_session(ID)
@@ -118,7 +120,7 @@ def test_cookies_are_not_taken_without_end(
     def respond(_request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
         return 200, {"Set-Cookie": f"c{next(numbers)}=1; Path=/"}, json.dumps(session())
 
-    api.post(f"{ROOT}/token", json=TOKEN_ANSWER)
+    api.post(f"{ROOT}/token", json=TOKEN_RESPONSE)
     api.add_callback("GET", f"{ROOT}/RestoreSessions/{ID}", callback=respond)
     client = make_client()
     for _ in range(100):
@@ -159,7 +161,7 @@ def test_a_changed_secret_file_ends_the_wait_after_a_refused_password(
 
     def token(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
         accepted = "password=new" in str(request.body)
-        return (200, {}, json.dumps(TOKEN_ANSWER)) if accepted else (400, {}, "{}")
+        return (200, {}, json.dumps(TOKEN_RESPONSE)) if accepted else (400, {}, "{}")
 
     api.add_callback("POST", f"{ROOT}/token", callback=token)
     api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
@@ -178,7 +180,7 @@ def test_the_log_has_when_a_refused_login_is_accepted_again(
     logged: list[MutableMapping[str, object]],
 ) -> None:
     api.post(f"{ROOT}/token", status=400)
-    api.post(f"{ROOT}/token", json=TOKEN_ANSWER)
+    api.post(f"{ROOT}/token", json=TOKEN_RESPONSE)
     api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
     client = make_client()
     with pytest.raises(AuthError):
@@ -217,10 +219,10 @@ def test_a_password_that_is_not_unicode_is_an_auth_error_without_it(
 def test_an_access_token_that_no_header_can_hold_is_a_bad_response(
     api: responses.RequestsMock, make_client: MakeClient, token: object
 ) -> None:
-    api.post(f"{ROOT}/token", json=TOKEN_ANSWER | {"access_token": token})
+    api.post(f"{ROOT}/token", json=TOKEN_RESPONSE | {"access_token": token})
     with pytest.raises(BadResponseError, match="no usable access token"):
         make_client().get_session(ID)
-    assert asked(api) == ["POST /v7/token"]
+    assert requested(api) == ["POST /v7/token"]
 
 
 def test_a_token_response_that_is_not_an_object_is_a_bad_response(
@@ -276,7 +278,7 @@ class TokenWorld:
                 return 400, {}, '{"error":"invalid_grant"}'
             self.number += 1
             self.valid = True
-            return 200, {}, json.dumps(grant(self.number, expires_in=self.expires_in))
+            return 200, {}, json.dumps(token_response(self.number, expires_in=self.expires_in))
 
     def _session(self, request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
         if self.refuses_all or not self.valid or bearer(request) != f"access-{self.number}":
@@ -329,7 +331,7 @@ def test_a_token_lives_as_long_as_expires_in_says_within_reason(
     expires_in: object,
     valid_seconds: float,
 ) -> None:
-    api.post(f"{ROOT}/token", json=TOKEN_ANSWER | {"expires_in": expires_in})
+    api.post(f"{ROOT}/token", json=TOKEN_RESPONSE | {"expires_in": expires_in})
     api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
     client = make_client()
     client.get_session(ID)
@@ -345,9 +347,9 @@ def test_a_token_lives_as_long_as_expires_in_says_within_reason(
 def test_a_refused_refresh_falls_back_to_the_password(
     api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime, status: int
 ) -> None:
-    api.post(f"{ROOT}/token", json=grant(1))
+    api.post(f"{ROOT}/token", json=token_response(1))
     api.post(f"{ROOT}/token", status=status)
-    api.post(f"{ROOT}/token", json=grant(2))
+    api.post(f"{ROOT}/token", json=token_response(2))
     api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
     client = make_client()
     client.get_session(ID)
@@ -359,7 +361,7 @@ def test_a_refused_refresh_falls_back_to_the_password(
 def test_a_refused_refresh_token_is_not_used_again(
     api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
 ) -> None:
-    api.post(f"{ROOT}/token", json=grant(1))
+    api.post(f"{ROOT}/token", json=token_response(1))
     api.post(f"{ROOT}/token", status=400)
     api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
     client = make_client()
@@ -374,9 +376,9 @@ def test_a_refused_refresh_token_is_not_used_again(
 def test_a_refresh_that_does_not_reach_the_server_keeps_the_refresh_token(
     api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
 ) -> None:
-    api.post(f"{ROOT}/token", json=grant(1))
+    api.post(f"{ROOT}/token", json=token_response(1))
     api.post(f"{ROOT}/token", body=requests.ConnectionError())
-    api.post(f"{ROOT}/token", json=grant(2))
+    api.post(f"{ROOT}/token", json=token_response(2))
     api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
     client = make_client()
     client.get_session(ID)
@@ -440,8 +442,8 @@ def test_one_renewal_serves_all_requests_that_were_refused_together(
             return 401, {}, ""
         return 200, {}, json.dumps(session((request.url or "").rpartition("/")[2]))
 
-    api.post(f"{ROOT}/token", json=grant(1))
-    api.post(f"{ROOT}/token", json=grant(2))
+    api.post(f"{ROOT}/token", json=token_response(1))
+    api.post(f"{ROOT}/token", json=token_response(2))
     api.add_callback("GET", re.compile(re.escape(f"{ROOT}/RestoreSessions/")), callback=respond)
     ids = [f"{number:08x}-9cdc-4004-9160-9b90f90f1bbf" for number in range(threads)]
     with ThreadPoolExecutor(threads) as pool:
@@ -509,20 +511,20 @@ def test_one_failed_login_fails_all_requests_that_wait_for_it(
 def test_a_second_401_is_an_auth_error(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
-    api.post(f"{ROOT}/token", json=grant(1))
-    api.post(f"{ROOT}/token", json=grant(2))
+    api.post(f"{ROOT}/token", json=token_response(1))
+    api.post(f"{ROOT}/token", json=token_response(2))
     api.get(f"{ROOT}/RestoreSessions/{ID}", status=401)
     with pytest.raises(AuthError) as caught:
         make_client().get_session(ID)
     assert caught.value.status == 401
-    assert asked(api, ID) == [f"GET /v7/RestoreSessions/{ID}"] * 2
+    assert requested(api, ID) == [f"GET /v7/RestoreSessions/{ID}"] * 2
     assert grants(api) == ["password", "refresh_token"]
 
 
 def test_a_server_that_refuses_every_token_is_not_flooded_with_renewals(
     api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
 ) -> None:
-    api.post(f"{ROOT}/token", json=grant(1))
+    api.post(f"{ROOT}/token", json=token_response(1))
     api.get(f"{ROOT}/RestoreSessions/{ID}", status=401)
     client = make_client()
     for _ in range(10):
@@ -621,14 +623,14 @@ def test_closing_does_not_log_out_with_a_token_of_someone_else(
 def test_closing_logs_out_once_where_the_api_can(
     api: responses.RequestsMock, make_client: MakeClient, version: str, logouts: int
 ) -> None:
-    api.post(f"{URL}/{version}/token", json=TOKEN_ANSWER)
+    api.post(f"{URL}/{version}/token", json=TOKEN_RESPONSE)
     api.post(f"{URL}/{version}/token/logout", status=204)
     api.get(f"{URL}/{version}/RestoreSessions/{ID}", json=session())
     client = make_client(config(api_version=version))
     client.get_session(ID)
     client.close()
     client.close()
-    assert len(asked(api, "/token/logout")) == logouts
+    assert len(requested(api, "/token/logout")) == logouts
     if logouts:
         assert bearer(api.calls[-1].request) == "access-1"
         assert api.calls[-1].request.headers["Content-Length"] == "0"
@@ -643,7 +645,7 @@ def test_closing_does_not_log_out_with_an_expired_token(
     client.get_session(ID)
     fake_time.now += 3600
     client.close()
-    assert not asked(api, "/token/logout")
+    assert not requested(api, "/token/logout")
 
 
 @pytest.mark.usefixtures("logins")
@@ -655,7 +657,7 @@ def test_closing_does_not_fail_when_the_logout_does(
     client = make_client()
     client.get_session(ID)
     client.close()
-    assert len(asked(api, "/token/logout")) == 1
+    assert len(requested(api, "/token/logout")) == 1
 
 
 @pytest.mark.usefixtures("logins")
@@ -667,7 +669,7 @@ def test_closing_does_not_log_out_at_a_server_that_did_not_respond_last(
     with pytest.raises(ConnectError):
         client.get_session(ID)
     client.close()
-    assert not asked(api, "/token/logout")
+    assert not requested(api, "/token/logout")
 
 
 def test_nothing_is_requested_after_closing(

@@ -1,16 +1,14 @@
-"""Answers' bodies: read up to a bound, inflated up to the same bound, decoded as strict JSON."""
+"""Response bodies: read up to a limit, decompressed up to the same limit, decoded as strict JSON."""
 
 from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from pydantic_core import from_json
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["BadBodyError", "decode_json", "inflate", "read_body"]
 
@@ -18,11 +16,11 @@ _CHUNK_BYTES: Final = 1 << 16
 
 
 class BadBodyError(ValueError):
-    """A body that is no answer; the text says why and holds nothing of it."""
+    """A body that cannot be used; the text says why and quotes nothing of it."""
 
 
 class RawBody(Protocol):
-    """The undecoded body of an answer, as urllib3 gives it."""
+    """The raw body of a response, as urllib3 provides it."""
 
     @property
     def headers(self) -> Mapping[str, str]: ...
@@ -30,19 +28,19 @@ class RawBody(Protocol):
 
 
 def read_body(raw: RawBody, *, limit: int) -> bytes:
-    """Read a body to its end, and undo its content encoding.
+    """Read a body to its end and decompress it.
 
     Args:
-        raw: where it comes from; nothing of it has been read yet.
-        limit: the most bytes it may have, before and after inflating.
+        raw: the body, of which nothing was read yet.
+        limit: the most bytes, before and after decompression.
 
     Raises:
-        BadBodyError: it is larger, or encoded in a way that was not asked for, or wrongly.
+        BadBodyError: it is larger, broken, or has a content encoding that was not requested.
         Exception: whatever reading raises.
     """
     parts = []
     room = limit
-    # The library's own decoding inflates a chunk as a whole in older versions: this one never inflates past the limit.
+    # urllib3's own decoding decompresses whole chunks in older versions; this one never exceeds the limit.
     while part := raw.read(_CHUNK_BYTES, decode_content=False):
         room -= len(part)
         if room < 0:
@@ -54,19 +52,17 @@ def read_body(raw: RawBody, *, limit: int) -> bytes:
         return body
     if encoding in {"gzip", "x-gzip", "deflate"}:
         return inflate(body, limit=limit)
-    raise BadBodyError("the body is encoded in a way that was not asked for")
+    raise BadBodyError("the body has a content encoding that was not requested")
 
 
 def inflate(packed: bytes, *, limit: int) -> bytes:
-    """Undo gzip, zlib or bare deflate.
+    """Decompress gzip, zlib or raw deflate.
 
     Raises:
         BadBodyError: the result is larger than `limit` bytes, or the data is broken.
     """
     try:
-        inflater = zlib.decompressobj(
-            zlib.MAX_WBITS | 32
-        )  # finds out by itself whether it is gzip or zlib
+        inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)  # detects gzip or zlib
         plain = inflater.decompress(packed, limit + 1)
     except zlib.error:
         try:
@@ -75,44 +71,44 @@ def inflate(packed: bytes, *, limit: int) -> bytes:
         except zlib.error:
             raise BadBodyError("the compressed body is broken") from None
     if len(plain) > limit:
-        raise BadBodyError(f"the body is larger than {limit} bytes when inflated")
+        raise BadBodyError(f"the body is larger than {limit} bytes when decompressed")
     if not inflater.eof or inflater.unused_data:
         raise BadBodyError("the compressed body is broken")
     return plain
 
 
-_LONGEST_INTEGER_DIGITS: Final = 20
+_MAX_INTEGER_DIGITS: Final = 20
 
 
 def _integer(digits: str) -> int | float:
-    # Text of any length becomes an integer in quadratic time; a field that holds one refuses a real number.
-    return int(digits) if len(digits) <= _LONGEST_INTEGER_DIGITS else float(digits)
+    # Parsing an integer takes quadratic time. The readers of integer fields reject a float.
+    return int(digits) if len(digits) <= _MAX_INTEGER_DIGITS else float(digits)
 
 
 def _no_constant(name: str) -> object:
-    raise BadBodyError(f"the body holds {name}, which is no JSON")
+    raise BadBodyError(f"the body holds {name}, which is not JSON")
 
 
-_MOST_VALUES: Final = 1_000_000
-"""More than the largest body of real answers holds. Decoded, small values take up to a hundred times their bytes."""
+_MAX_VALUES: Final = 1_000_000
+"""More than the largest real response holds. Small values take up to a hundred times their bytes when decoded."""
 
 
 def _may_hold_too_many_values(body: bytes) -> bool:
-    # Behind each of these begins a value, unless it stands in a text: never fewer than there are values but one.
-    return len(body) > _MOST_VALUES and sum(map(body.count, (b",", b"[", b"{"))) > _MOST_VALUES
+    # Each value but the first follows one of these bytes. Those inside of strings count, too: an upper bound.
+    return len(body) > _MAX_VALUES and sum(map(body.count, (b",", b"[", b"{"))) > _MAX_VALUES
 
 
 _lenient_decoder = json.JSONDecoder(parse_int=_integer, parse_constant=_no_constant)
 
 
 def decode_json(body: bytes) -> object:
-    """The value that a body holds: UTF-8, with or without a byte order mark; the content type is not asked.
+    """Decode a body: UTF-8, with or without a byte order mark, whatever its content type.
 
-    A number that is too large for a float is infinite, or an integer of thousands of digits: whoever reads a field refuses
-    it, so that the one record with it is rejected and not all that came with it.
+    A number too large for a float becomes infinite or a very long integer. The readers of fields reject these, so that
+    only the record with such a number is lost.
 
     Raises:
-        BadBodyError: it is no JSON.
+        BadBodyError: it is not JSON.
     """
     body = body.removeprefix(b"\xef\xbb\xbf")
     start = body[:64].lstrip()
@@ -121,18 +117,18 @@ def decode_json(body: bytes) -> object:
     if start.startswith(b"<"):
         raise BadBodyError("the body is HTML or XML, not JSON; is this the VB365 REST API?")
     if _may_hold_too_many_values(body):
-        raise BadBodyError(f"the body holds more than {_MOST_VALUES} values")
+        raise BadBodyError(f"the body holds more than {_MAX_VALUES} values")
     with suppress(ValueError):
-        # Twice as fast as the standard library's. Who keeps texts shares equal ones better than its cache does.
+        # Twice as fast as the standard library's. Readers of fields intern strings better than its cache would.
         return from_json(body, allow_inf_nan=False, cache_strings="keys")
     return _decode_leniently(body)
 
 
 def _decode_leniently(body: bytes) -> object:
-    """The same with more patience (for half a surrogate pair, depth, and very long numbers), or why it is no JSON.
+    """Decode what the fast decoder rejects but the standard library accepts: lone surrogates, depth, very long numbers.
 
     Raises:
-        BadBodyError: it is none.
+        BadBodyError: it is not JSON; the text says why.
     """
     try:
         value: object = _lenient_decoder.decode(body.decode())
@@ -143,7 +139,7 @@ def _decode_leniently(body: bytes) -> object:
     except BadBodyError:
         raise
     except ValueError:
-        why = "the body is no JSON"
+        why = "the body is not JSON"
     else:
         return value
     raise BadBodyError(why)

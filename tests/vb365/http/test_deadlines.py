@@ -41,7 +41,7 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield ours, theirs
 
 
-def test_a_lifeline_is_over_when_stopped_or_cut(stop: threading.Event) -> None:
+def test_stopping_or_cancelling_cancels(stop: threading.Event) -> None:
     one, other = Cancellation(stop), Cancellation(stop)
     assert (one.cancelled, other.cancelled) == (False, False)
     one.cancel()
@@ -50,7 +50,7 @@ def test_a_lifeline_is_over_when_stopped_or_cut(stop: threading.Event) -> None:
     assert (one.cancelled, other.cancelled) == (True, True)
 
 
-def test_a_wait_lasts_as_long_as_asked_for(cancellation: Cancellation) -> None:
+def test_a_wait_lasts_as_long_as_requested(cancellation: Cancellation) -> None:
     begun = time.monotonic()
     assert cancellation.wait(0.15) is False
     assert time.monotonic() - begun >= 0.15
@@ -67,7 +67,7 @@ def test_a_wait_ends_when_it_is_cancelled(
     timer.join()
 
 
-def test_a_request_that_takes_too_long_loses_its_socket(
+def test_an_exchange_is_aborted_at_its_deadline(
     watchdog: Watchdog, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     exchange = watchdog.begin(0.05)
@@ -86,7 +86,7 @@ def test_an_aborted_exchange_takes_no_further_socket(
     assert watchdog.finish(exchange) is AbortReason.DEADLINE
 
 
-def test_all_requests_end_when_the_client_is_stopped(
+def test_exchanges_are_aborted_when_the_client_is_stopped(
     watchdog: Watchdog, stop: threading.Event, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     exchange = watchdog.begin(LONG)
@@ -96,7 +96,7 @@ def test_all_requests_end_when_the_client_is_stopped(
     assert watchdog.finish(exchange) is AbortReason.CANCELLED
 
 
-def test_a_request_that_begins_after_the_stop_ends_before_it_has_a_socket(
+def test_an_exchange_that_begins_after_the_stop_gets_no_socket(
     watchdog: Watchdog, stop: threading.Event, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     stop.set()
@@ -106,7 +106,7 @@ def test_a_request_that_begins_after_the_stop_ends_before_it_has_a_socket(
     assert watchdog.finish(exchange) is AbortReason.CANCELLED
 
 
-def test_a_request_that_begins_after_closing_ends_without_the_thread(
+def test_an_exchange_that_begins_after_closing_is_aborted_without_the_thread(
     cancellation: Cancellation, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     watchdog = Watchdog(cancellation, name="watchdog-test")
@@ -118,7 +118,7 @@ def test_a_request_that_begins_after_closing_ends_without_the_thread(
     assert watchdog.finish(exchange) is AbortReason.CANCELLED
 
 
-def test_last_words_outlive_the_stop_but_not_their_time(
+def test_an_exchange_allowed_after_the_stop_still_has_its_deadline(
     watchdog: Watchdog, stop: threading.Event, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     stop.set()
@@ -130,7 +130,7 @@ def test_last_words_outlive_the_stop_but_not_their_time(
     assert watchdog.finish(exchange) is AbortReason.DEADLINE
 
 
-def test_a_request_that_is_over_in_time_keeps_its_socket(
+def test_an_exchange_that_finishes_in_time_keeps_its_socket(
     watchdog: Watchdog, stop: threading.Event, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     exchange = watchdog.begin(LONG)
@@ -144,7 +144,7 @@ def test_a_request_that_is_over_in_time_keeps_its_socket(
     assert pair[0].recv(1) == b"x"
 
 
-def test_a_watchdog_that_fell_asleep_wakes_for_the_next_request(
+def test_an_idle_watchdog_wakes_up_for_the_next_exchange(
     watchdog: Watchdog, cancellation: Cancellation, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     watchdog.finish(watchdog.begin(LONG))
@@ -155,7 +155,7 @@ def test_a_watchdog_that_fell_asleep_wakes_for_the_next_request(
     watchdog.finish(exchange)
 
 
-def test_a_watchdog_has_no_thread_before_there_is_a_request_and_none_after_closing(
+def test_a_watchdog_has_no_thread_before_the_first_exchange_and_none_after_closing(
     cancellation: Cancellation,
 ) -> None:
     before = threading.active_count()

@@ -35,7 +35,7 @@ def exceptions_of(module: ModuleType) -> list[type[Exception]]:
 
 THEIRS = [*exceptions_of(requests.exceptions), *exceptions_of(urllib3.exceptions)]
 
-# Requests that could not even be made: mistakes of ours, which have nothing to do with the server.
+# Requests that could not even be made: bugs of the exporter, for which the server is not to blame.
 MISTAKES = {
     requests.exceptions.RequestException,
     requests.exceptions.InvalidHeader,
@@ -60,7 +60,7 @@ def reason_of(foreign: BaseException) -> Reason:
 
 
 def bare(error: type[Exception]) -> Exception:
-    """An instance, whatever its constructor wants."""
+    """An instance, whatever arguments its constructor requires."""
     return error.__new__(error)
 
 
@@ -79,7 +79,7 @@ def certificate_error() -> ssl.SSLCertVerificationError:
 
 
 def wrapped(inner: Exception) -> Exception:
-    """As requests gives what urllib3 gives."""
+    """An exception as requests wraps it."""
     pool: Any = None
     return requests.exceptions.ConnectionError(urllib3.exceptions.MaxRetryError(pool, "/", inner))
 
@@ -191,14 +191,14 @@ def test_the_innermost_exception_decides(foreign: Exception, reason: Reason, tex
     assert SECRET not in str(caught.value)
 
 
-def test_exceptions_that_hold_each_other_do_not_end_in_a_loop() -> None:
+def test_exceptions_that_contain_each_other_are_mapped() -> None:
     error = OSError("x")
     error.args = (error,)
     assert reason_of(error) is Reason.CONNECT
 
 
 @pytest.mark.parametrize("error", THEIRS, ids=lambda error: error.__name__)
-def test_what_a_foreign_exception_says_is_not_repeated(error: type[Exception]) -> None:
+def test_the_text_of_a_library_exception_is_not_quoted(error: type[Exception]) -> None:
     foreign = bare(error)
     foreign.args = (f"https://user:{SECRET}@proxy/ {SECRET}",)
     assert SECRET not in str(map_exception(foreign, operation="get", peer="hq:4443"))

@@ -11,7 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from vb365.support import ID, OTHER_ID, TOKEN_ANSWER, Server, config, grant, http, session
+from vb365.support import (
+    ID,
+    OTHER_ID,
+    TOKEN_RESPONSE,
+    Server,
+    config,
+    http,
+    session,
+    token_response,
+)
 
 from exporter.config.model import TLSConfig
 from exporter.vb365.client import Client
@@ -31,7 +40,7 @@ if TYPE_CHECKING:
 def client_of(
     observer: Recorder, stop: threading.Event, certificates: Certificates
 ) -> Iterator[ClientOf]:
-    """Makes clients in real time that trust the tests' authority."""
+    """Makes clients in real time that trust the tests' certificate authority."""
     clients = []
 
     def make(server: Server, **fields: object) -> Client:
@@ -47,12 +56,12 @@ def client_of(
 
 
 def api(answer: Callable[[Request], bytes | None]) -> Callable[[Connection], None]:
-    """A token endpoint, and answers to everything else; None is silence."""
+    """A token endpoint, and responses to all other requests; None stays silent."""
 
     def talk(connection: Connection) -> None:
         while (request := connection.request()) is not None:
             if request.target.lower().endswith("/token"):
-                connection.send(http(json.dumps(TOKEN_ANSWER).encode()))
+                connection.send(http(json.dumps(TOKEN_RESPONSE).encode()))
             elif (data := answer(request)) is not None:
                 connection.send(data)
             else:
@@ -61,11 +70,13 @@ def api(answer: Callable[[Request], bytes | None]) -> Callable[[Connection], Non
     return talk
 
 
-def test_a_whole_conversation(serve: Serve, client_of: ClientOf, observer: Recorder) -> None:
-    asked = []
+def test_a_client_detects_the_version_logs_in_fetches_and_logs_out(
+    serve: Serve, client_of: ClientOf, observer: Recorder
+) -> None:
+    requested = []
 
     def answer(request: Request) -> bytes:
-        asked.append(f"{request.method} {request.target}")
+        requested.append(f"{request.method} {request.target}")
         known = request.headers.get("authorization") == "Bearer access-1"
         if not request.target.startswith("/v7"):
             return http(b"<html>", status="404 Not Found")
@@ -91,7 +102,7 @@ def test_a_whole_conversation(serve: Serve, client_of: ClientOf, observer: Recor
     assert client.api_version == "v7"
     assert client.certificate_not_after is not None
     client.close()
-    assert asked == [
+    assert requested == [
         "GET /v8/ServiceInstance",
         "GET /v7/ServiceInstance",
         "GET /v7/ServiceInstance",
@@ -162,7 +173,7 @@ def test_requests_that_were_stopped_do_not_make_the_server_look_unreachable(
     assert logouts == 1
 
 
-def test_a_stop_event_ends_a_wait_before_a_repetition(
+def test_a_stop_event_ends_a_wait_before_a_retry(
     serve: Serve, client_of: ClientOf, stop: threading.Event
 ) -> None:
     def answer(_request: Request) -> bytes:
@@ -193,9 +204,7 @@ def test_a_password_refused_to_one_client_is_not_tried_by_the_next_one(
     assert tries == 1
 
 
-def test_a_token_that_was_renewed_is_used_by_the_requests_that_follow(
-    serve: Serve, client_of: ClientOf
-) -> None:
+def test_later_requests_use_the_renewed_token(serve: Serve, client_of: ClientOf) -> None:
     numbers = iter(range(1, 100))
     newest = 0
 
@@ -204,7 +213,7 @@ def test_a_token_that_was_renewed_is_used_by_the_requests_that_follow(
         while (request := connection.request()) is not None:
             if request.target.endswith("/token"):
                 newest = next(numbers)
-                connection.send(http(json.dumps(grant(newest)).encode()))
+                connection.send(http(json.dumps(token_response(newest)).encode()))
                 continue
             found = re.fullmatch(r"Bearer access-(\d+)", request.headers["authorization"])
             assert found

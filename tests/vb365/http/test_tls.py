@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
-from vb365.support import GET, Server, answering, failure, http
+from vb365.support import GET, Server, failure, http, responding_with
 
 from exporter.config.model import TLSConfig
 from exporter.config.secrets import SecretUrl
@@ -41,7 +41,7 @@ SHORT = 0.05
 def test_a_certificate_of_an_unknown_authority_is_refused(
     serve: Serve, transport: MakeTransport, observer: Recorder
 ) -> None:
-    server = serve(answering(http()))
+    server = serve(responding_with(http()))
     error = failure(transport(server.url, tls=TLSConfig()))
     assert isinstance(error, TlsError)
     assert "is not trusted: " in str(error)
@@ -49,7 +49,7 @@ def test_a_certificate_of_an_unknown_authority_is_refused(
     assert observer.requests == [("get", "error")]
 
 
-def test_the_environments_bundles_do_not_beat_ca_file(
+def test_bundles_from_the_environment_do_not_override_ca_file(
     serve: Serve,
     transport: MakeTransport,
     certificates: Certificates,
@@ -60,10 +60,10 @@ def test_the_environments_bundles_do_not_beat_ca_file(
     empty.write_bytes(certificates.ca_file.read_bytes()[:0])
     for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.setenv(variable, str(empty))
-    assert transport(serve(answering(http())).url).exchange(GET).status == 200
+    assert transport(serve(responding_with(http())).url).exchange(GET).status == 200
 
 
-def test_the_environments_bundles_do_not_extend_whom_to_trust(
+def test_bundles_from_the_environment_add_no_trust_anchors(
     serve: Serve,
     transport: MakeTransport,
     certificates: Certificates,
@@ -74,7 +74,7 @@ def test_the_environments_bundles_do_not_extend_whom_to_trust(
     trustme.CA().cert_pem.write_to_path(str(other))
     for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.setenv(variable, str(certificates.ca_file))
-    client = transport(serve(answering(http())).url, tls=TLSConfig(ca_file=other))
+    client = transport(serve(responding_with(http())).url, tls=TLSConfig(ca_file=other))
     assert isinstance(failure(client), TlsError)
 
 
@@ -85,14 +85,14 @@ def test_the_systems_store_is_trusted_without_ca_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates.ca_file))  # OpenSSL's name for the store
-    client = transport(serve(answering(http())).url, tls=TLSConfig())
+    client = transport(serve(responding_with(http())).url, tls=TLSConfig())
     assert client.exchange(GET).status == 200
 
 
 def test_a_servers_own_certificate_in_ca_file_is_enough(
     serve: Serve, transport: MakeTransport, tmp_path: Path, certificates: Certificates
 ) -> None:
-    server = serve(answering(http()), context=certificates.issue())
+    server = serve(responding_with(http()), context=certificates.issue())
     pinned = tmp_path / "server.pem"
     pinned.write_text(ssl.get_server_certificate(("127.0.0.1", server.port)))
     client = transport(server.url, tls=TLSConfig(ca_file=pinned))
@@ -102,19 +102,19 @@ def test_a_servers_own_certificate_in_ca_file_is_enough(
 def test_a_certificate_for_another_name_is_refused(
     serve: Serve, transport: MakeTransport, certificates: Certificates
 ) -> None:
-    server = serve(answering(http()), context=certificates.issue("other.example.com"))
+    server = serve(responding_with(http()), context=certificates.issue("other.example.com"))
     error = failure(transport(server.url))
     assert isinstance(error, TlsError)
     assert "127.0.0.1" in str(error)
 
 
-def test_server_name_is_both_asked_for_and_checked(
+def test_server_name_is_both_sent_and_verified(
     serve: Serve, transport: MakeTransport, certificates: Certificates
 ) -> None:
     context = certificates.issue("vb365.example.com")
     names = []
     context.sni_callback = lambda _socket, name, _context: names.append(name)
-    server = serve(answering(http()), context=context)
+    server = serve(responding_with(http()), context=context)
     tls = TLSConfig(ca_file=certificates.ca_file, server_name="vb365.example.com")
     assert transport(server.url, tls=tls).exchange(GET).status == 200
     assert names == ["vb365.example.com"]
@@ -129,20 +129,20 @@ def test_an_expired_certificate_is_refused(
     context = certificates.issue(
         "127.0.0.1", not_after=expired, not_before=datetime(2019, 1, 1, tzinfo=UTC)
     )
-    error = failure(transport(serve(answering(http()), context=context).url))
+    error = failure(transport(serve(responding_with(http()), context=context).url))
     assert isinstance(error, TlsError)
     assert "expired" in str(error)
 
 
 @pytest.mark.parametrize("verify", [True, False])
-def test_the_certificates_end_is_known_whether_it_is_verified_or_not(
+def test_the_expiry_of_a_certificate_is_known_whether_it_is_verified_or_not(
     serve: Serve,
     transport: MakeTransport,
     certificates: Certificates,
     verify: bool,  # noqa: FBT001 - a parameter
 ) -> None:
     end = datetime(2036, 5, 4, 3, 2, 1, tzinfo=UTC)
-    server = serve(answering(http()), context=certificates.issue("127.0.0.1", not_after=end))
+    server = serve(responding_with(http()), context=certificates.issue("127.0.0.1", not_after=end))
     tls = TLSConfig(ca_file=certificates.ca_file, insecure_skip_verify=not verify)
     client = transport(server.url, tls=tls)
     assert client.certificate_not_after is None
@@ -151,7 +151,7 @@ def test_the_certificates_end_is_known_whether_it_is_verified_or_not(
 
 
 class Shown:
-    """A connection that knows this of the certificate."""
+    """A connection with these certificate details."""
 
     def __init__(self, details: dict[str, object], certificate: bytes | None) -> None:
         self._details = details
@@ -172,11 +172,11 @@ class Shown:
         Shown({"notAfter": "some day"}, b""),
     ],
 )
-def test_a_certificate_that_cannot_be_read_has_no_known_end(shown: Shown) -> None:
+def test_an_unreadable_certificate_has_no_known_expiry(shown: Shown) -> None:
     assert not_after(shown) is None
 
 
-def test_the_certificates_end_follows_a_renewal(
+def test_the_expiry_follows_a_renewal_of_the_certificate(
     serve: Serve, transport: MakeTransport, certificates: Certificates
 ) -> None:
     def talk(connection: Connection) -> None:
@@ -193,10 +193,10 @@ def test_the_certificates_end_follows_a_renewal(
     assert client.certificate_not_after == later
 
 
-def test_without_verification_nobody_warns(
+def test_an_unverified_server_causes_no_warnings(
     serve: Serve, transport: MakeTransport, certificates: Certificates
 ) -> None:
-    server = serve(answering(http()), context=certificates.issue("other.example.com"))
+    server = serve(responding_with(http()), context=certificates.issue("other.example.com"))
     client = transport(server.url, tls=TLSConfig(insecure_skip_verify=True))
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
@@ -204,10 +204,10 @@ def test_without_verification_nobody_warns(
     assert not told
 
 
-def test_a_server_that_wants_a_client_certificate_gets_it(
+def test_a_server_that_requires_a_client_certificate_gets_it(
     serve: Serve, transport: MakeTransport, certificates: Certificates
 ) -> None:
-    server = serve(answering(http()), context=certificates.issue(client_authority=True))
+    server = serve(responding_with(http()), context=certificates.issue(client_authority=True))
     cert_file, key_file = certificates.issue_client()
     tls = TLSConfig(ca_file=certificates.ca_file, cert_file=cert_file, key_file=key_file)
     assert transport(server.url, tls=tls).exchange(GET).status == 200
@@ -223,7 +223,9 @@ def test_a_server_with_only_old_tls_is_refused(
         warnings.simplefilter("ignore", DeprecationWarning)
         context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
     context.set_ciphers("ALL:@SECLEVEL=0")
-    assert isinstance(failure(transport(serve(answering(http()), context=context).url)), TlsError)
+    assert isinstance(
+        failure(transport(serve(responding_with(http()), context=context).url)), TlsError
+    )
 
 
 def test_a_server_without_tls_is_a_tls_error(serve: Serve, transport: MakeTransport) -> None:
@@ -262,7 +264,7 @@ def test_after_a_tls_error_the_files_are_read_again(
 ) -> None:
     ca_file = tmp_path / "ca.pem"
     trustme.CA().cert_pem.write_to_path(str(ca_file))
-    client = transport(serve(answering(http())).url, tls=TLSConfig(ca_file=ca_file))
+    client = transport(serve(responding_with(http())).url, tls=TLSConfig(ca_file=ca_file))
     assert isinstance(failure(client), TlsError)
     ca_file.write_bytes(certificates.ca_file.read_bytes())
     assert client.exchange(GET).status == 200
@@ -272,10 +274,10 @@ def test_after_a_tls_error_the_files_are_read_again(
 
 
 class Proxy:
-    """An HTTP proxy that connects to one server, whatever it is asked for."""
+    """An HTTP proxy that connects to one server, whatever the request names."""
 
     def __init__(self, target_port: int, *, refuse: bytes = b"") -> None:
-        self.asked: list[tuple[str, str, dict[str, str]]] = []
+        self.requested: list[tuple[str, str, dict[str, str]]] = []
         self._target_port = target_port
         self._refuse = refuse
 
@@ -283,7 +285,7 @@ class Proxy:
         """Serve one connection."""
         request = connection.request()
         assert request is not None
-        self.asked.append((request.method, request.target, dict(request.headers)))
+        self.requested.append((request.method, request.target, dict(request.headers)))
         if self._refuse:
             connection.send(self._refuse)
             return
@@ -312,17 +314,17 @@ def quiet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quiet_environment")
-def test_a_configured_proxy_is_asked_to_connect_and_gets_its_credentials_but_not_ours(
+def test_a_configured_proxy_receives_connect_with_its_own_credentials_only(
     serve: Serve, transport: MakeTransport
 ) -> None:
-    server = serve(answering(http()))
+    server = serve(responding_with(http()))
     proxy = Proxy(server.port)
     front = serve(proxy, context=None)
     url = SecretUrl(f"http://user:pass%40word@127.0.0.1:{front.port}")
     client = transport(server.url, proxy_url=url)
     request = Request(operation="get", target="/x", authorization="Bearer secret")
     assert client.exchange(request).status == 200
-    ((method, target, headers),) = proxy.asked
+    ((method, target, headers),) = proxy.requested
     assert (method, target) == ("CONNECT", server.url.removeprefix("https://"))
     assert headers["proxy-authorization"] == "Basic dXNlcjpwYXNzQHdvcmQ="
     assert "authorization" not in headers
@@ -331,7 +333,7 @@ def test_a_configured_proxy_is_asked_to_connect_and_gets_its_credentials_but_not
 
 
 @pytest.mark.usefixtures("quiet_environment")
-def test_a_proxy_that_refuses_is_a_connect_error_without_its_words_or_credentials(
+def test_a_refusing_proxy_is_a_connect_error_without_its_text_or_credentials(
     serve: Serve, transport: MakeTransport
 ) -> None:
     proxy = Proxy(1, refuse=b"HTTP/1.1 407 hunter2 wanted\r\nContent-Length: 0\r\n\r\n")
@@ -344,7 +346,9 @@ def test_a_proxy_that_refuses_is_a_connect_error_without_its_words_or_credential
 
 
 @pytest.mark.usefixtures("quiet_environment")
-def test_a_proxy_that_drips_is_left_in_time(serve: Serve, transport: MakeTransport) -> None:
+def test_a_proxy_that_responds_byte_by_byte_is_timed_out(
+    serve: Serve, transport: MakeTransport
+) -> None:
     def talk(connection: Connection) -> None:
         connection.request()
         connection.drip(b"HTTP/1.1 200 " + b"x" * 10_000, every_seconds=0.02)
@@ -359,13 +363,13 @@ def test_a_proxy_that_drips_is_left_in_time(serve: Serve, transport: MakeTranspo
 
 
 @pytest.mark.usefixtures("quiet_environment")
-def test_a_proxy_spoken_to_over_tls_is_verified_too(
+def test_an_https_proxy_is_verified_too(
     serve: Serve,
     transport: MakeTransport,
     certificates: Certificates,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    server = serve(answering(http()))
+    server = serve(responding_with(http()))
     front = serve(Proxy(server.port))
     url = SecretUrl(f"https://127.0.0.1:{front.port}")
     assert isinstance(failure(transport(server.url, proxy_url=url)), TlsError)
@@ -379,7 +383,7 @@ def test_a_proxy_spoken_to_over_tls_is_verified_too(
 def test_a_server_that_is_not_verified_does_not_make_the_proxy_unverified(
     serve: Serve, transport: MakeTransport
 ) -> None:
-    server = serve(answering(http()))
+    server = serve(responding_with(http()))
     front = serve(Proxy(server.port))
     client = transport(
         server.url,
@@ -394,17 +398,17 @@ def test_a_server_that_is_not_verified_does_not_make_the_proxy_unverified(
 def test_a_proxy_of_the_environment_is_used_only_when_so_configured(
     serve: Serve, transport: MakeTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = serve(answering(http()))
+    server = serve(responding_with(http()))
     proxy = Proxy(server.port)
     front = serve(proxy, context=None)
     monkeypatch.setenv("HTTPS_PROXY", f"127.0.0.1:{front.port}")
     assert transport(server.url).exchange(GET).status == 200
-    assert not proxy.asked
+    assert not proxy.requested
     assert transport(server.url, proxy_from_environment=True).exchange(GET).status == 200
-    assert len(proxy.asked) == 1
+    assert len(proxy.requested) == 1
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     assert transport(server.url, proxy_from_environment=True).exchange(GET).status == 200
-    assert len(proxy.asked) == 1
+    assert len(proxy.requested) == 1
 
 
 @pytest.mark.usefixtures("quiet_environment")

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from vb365.support import GET, Server, answering, failure, http
+from vb365.support import GET, Server, failure, http, responding_with
 
 from exporter.vb365.errors import (
     BadResponseError,
@@ -39,9 +39,7 @@ GENEROUS = 10.0
 # Requests and connections
 
 
-def test_a_request_carries_what_it_should_and_nothing_else(
-    serve: Serve, transport: MakeTransport
-) -> None:
+def test_a_request_has_exactly_the_expected_headers(serve: Serve, transport: MakeTransport) -> None:
     seen = []
 
     def talk(connection: Connection) -> None:
@@ -76,7 +74,7 @@ def test_a_connection_serves_many_requests(
 ) -> None:
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
     empty = b"HTTP/1.1 204 No Content\r\n\r\n"
-    server = serve(answering(http(), chunked, http(status="404 Not Found"), empty, http()))
+    server = serve(responding_with(http(), chunked, http(status="404 Not Found"), empty, http()))
     client = transport(server.url)
     for _ in range(6):
         client.exchange(GET)
@@ -98,9 +96,7 @@ def test_a_connection_that_the_server_closed_meanwhile_is_replaced(
     assert server.connections == 2
 
 
-def test_no_more_requests_are_under_way_than_allowed(
-    serve: Serve, transport: MakeTransport
-) -> None:
+def test_concurrent_requests_are_limited(serve: Serve, transport: MakeTransport) -> None:
     arrivals = threading.Semaphore(0)
     go_on = threading.Event()
 
@@ -144,7 +140,7 @@ def test_a_name_that_does_not_exist_is_a_connect_error(
     assert "cannot be resolved" in str(error)
 
 
-def test_a_name_that_no_name_can_be_is_a_connect_error(transport: MakeTransport) -> None:
+def test_an_invalid_host_name_is_a_connect_error(transport: MakeTransport) -> None:
     assert isinstance(failure(transport(f"https://{'x' * 70}.example.com")), ConnectError)
 
 
@@ -166,7 +162,7 @@ def test_a_name_that_no_name_can_be_is_a_connect_error(transport: MakeTransport)
         ),
     ],
 )
-def test_an_answer_that_is_none_has_a_reason_and_is_counted_as_error(
+def test_an_invalid_response_has_a_reason_and_is_counted_as_error(
     serve: Serve, transport: MakeTransport, observer: Recorder, answer: bytes, reason: Reason
 ) -> None:
     def talk(connection: Connection) -> None:
@@ -179,12 +175,12 @@ def test_an_answer_that_is_none_has_a_reason_and_is_counted_as_error(
     assert observer.requests == [("get", "error")]
 
 
-def test_a_redirect_is_given_back_with_its_body_bounded(
+def test_a_redirect_is_returned_and_its_body_is_bounded(
     serve: Serve, transport: MakeTransport
 ) -> None:
     elsewhere = "Location: https://127.0.0.1:1/\r\n"
     huge = http(bytes(3_000_000), status="302 Found", headers=elsewhere)
-    server = serve(answering(http(status="302 Found", headers=elsewhere), huge))
+    server = serve(responding_with(http(status="302 Found", headers=elsewhere), huge))
     client = transport(server.url)
     assert client.exchange(GET).status == 302
     assert isinstance(failure(client), BadResponseError)
@@ -193,10 +189,10 @@ def test_a_redirect_is_given_back_with_its_body_bounded(
 # Sizes
 
 
-def test_a_body_over_the_bound_is_refused_and_its_connection_not_used_again(
+def test_a_body_over_the_limit_is_refused_and_its_connection_closed(
     serve: Serve, transport: MakeTransport, observer: Recorder
 ) -> None:
-    server = serve(answering(http(bytes(2_000_000))))
+    server = serve(responding_with(http(bytes(2_000_000))))
     client = transport(server.url)
     error = failure(client)
     assert isinstance(error, BadResponseError)
@@ -207,7 +203,7 @@ def test_a_body_over_the_bound_is_refused_and_its_connection_not_used_again(
 
 
 @pytest.mark.parametrize("framing", ["chunked", "until closed"])
-def test_a_body_of_unknown_length_is_not_read_without_end(
+def test_a_body_of_unknown_length_is_bounded(
     serve: Serve, transport: MakeTransport, framing: str
 ) -> None:
     chunk = b"x" * 65536
@@ -228,23 +224,23 @@ def test_a_body_of_unknown_length_is_not_read_without_end(
     assert sent < 50_000_000
 
 
-def test_a_compressed_body_is_inflated(serve: Serve, transport: MakeTransport) -> None:
+def test_a_gzip_body_is_decompressed(serve: Serve, transport: MakeTransport) -> None:
     body = json.dumps({"results": ["x" * 100] * 1000}).encode()
     packed = http(gzip.compress(body), headers="Content-Encoding: gzip\r\n")
-    assert transport(serve(answering(packed)).url).exchange(GET).body == body
+    assert transport(serve(responding_with(packed)).url).exchange(GET).body == body
 
 
 def test_a_gzip_bomb_is_refused_before_it_fills_the_memory(
     serve: Serve, transport: MakeTransport
 ) -> None:
     bomb = http(gzip.compress(bytes(200_000_000)), headers="Content-Encoding: gzip\r\n")
-    client = transport(serve(answering(bomb)).url)
+    client = transport(serve(responding_with(bomb)).url)
     tracemalloc.start()
     error = failure(client)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert isinstance(error, BadResponseError)
-    assert "inflated" in str(error)
+    assert "decompressed" in str(error)
     assert peak < 10_000_000
 
 
@@ -252,9 +248,7 @@ def test_a_gzip_bomb_is_refused_before_it_fills_the_memory(
 
 
 @pytest.mark.parametrize("where", ["handshake", "headers", "body"])
-def test_a_silent_server_is_left_after_the_timeout(
-    serve: Serve, transport: MakeTransport, where: str
-) -> None:
+def test_a_silent_server_is_timed_out(serve: Serve, transport: MakeTransport, where: str) -> None:
     def talk(connection: Connection) -> None:
         if where != "handshake":
             connection.request()
@@ -272,7 +266,7 @@ def test_a_silent_server_is_left_after_the_timeout(
 
 
 @pytest.mark.parametrize("where", ["handshake", "status line", "headers", "body", "chunks"])
-def test_a_server_that_drips_is_left_after_six_timeouts(
+def test_a_server_that_responds_byte_by_byte_is_timed_out_after_six_timeouts(
     serve: Serve, transport: MakeTransport, certificates: Certificates, where: str
 ) -> None:
     every_seconds = 0.05
@@ -304,7 +298,7 @@ def test_a_server_that_drips_is_left_after_six_timeouts(
 
 
 def drip_handshake(connection: Connection, context: ssl.SSLContext, every_seconds: float) -> None:
-    """Do the server's side of a handshake, but let its bytes out slowly."""
+    """Do the server's side of a handshake, but send its bytes slowly."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = context.wrap_bio(incoming, outgoing, server_side=True)
     while not connection.server.over.is_set():
@@ -314,7 +308,7 @@ def drip_handshake(connection: Connection, context: ssl.SSLContext, every_second
         incoming.write(connection.sock.recv(65536))
 
 
-def test_a_body_without_length_that_was_cut_is_not_taken_for_complete(
+def test_an_aborted_body_without_a_length_does_not_count_as_complete(
     serve: Serve, transport: MakeTransport
 ) -> None:
     def talk(connection: Connection) -> None:
@@ -326,7 +320,7 @@ def test_a_body_without_length_that_was_cut_is_not_taken_for_complete(
     assert isinstance(error, RequestTimeoutError)
 
 
-def test_a_closer_bound_for_one_request_is_kept(serve: Serve, transport: MakeTransport) -> None:
+def test_a_request_can_have_a_tighter_deadline(serve: Serve, transport: MakeTransport) -> None:
     def talk(connection: Connection) -> None:
         connection.request()
         connection.wait()
@@ -414,10 +408,10 @@ def test_a_request_whose_name_is_still_being_resolved_does_not_hold_up_closing(
         assert isinstance(outcome.exception(GENEROUS), StoppedError)
 
 
-def test_nothing_is_asked_once_the_client_is_stopped(
+def test_nothing_is_sent_once_the_client_is_stopped(
     serve: Serve, transport: MakeTransport, stop: threading.Event, observer: Recorder
 ) -> None:
-    server = serve(answering(http()))
+    server = serve(responding_with(http()))
     client = transport(server.url)
     stop.set()
     assert isinstance(failure(client), StoppedError)
@@ -452,7 +446,7 @@ def test_a_request_that_is_allowed_after_the_stop_does_not_wait_for_a_slot(
         server.close()
 
 
-def test_reachable_is_what_the_last_request_found(serve: Serve, transport: MakeTransport) -> None:
+def test_reachable_reflects_the_last_request(serve: Serve, transport: MakeTransport) -> None:
     def talk(connection: Connection) -> None:
         connection.request()
         connection.send(http(status="500 X", headers="Connection: close\r\n"))
@@ -468,7 +462,7 @@ def test_reachable_is_what_the_last_request_found(serve: Serve, transport: MakeT
     assert reachable == [False, True, False]
 
 
-def test_what_prints_a_request_or_an_answer_prints_no_secret(
+def test_the_repr_of_requests_and_responses_holds_no_secret(
     serve: Serve, transport: MakeTransport
 ) -> None:
     request = Request(
@@ -478,12 +472,12 @@ def test_what_prints_a_request_or_an_answer_prints_no_secret(
         authorization="hunter2",
         form={"password": "hunter2"},
     )
-    answer = transport(serve(answering(http(b'"hunter2"'))).url).exchange(request)
+    answer = transport(serve(responding_with(http(b'"hunter2"'))).url).exchange(request)
     assert "hunter2" not in f"{request!r} {answer!r} {request} {answer}"
 
 
 def test_a_transport_leaves_no_thread_behind(serve: Serve, transport: MakeTransport) -> None:
-    client = transport(serve(answering(http())).url)
+    client = transport(serve(responding_with(http())).url)
     client.exchange(GET)
     client.close()
     names = [thread.name for thread in threading.enumerate()]
