@@ -41,7 +41,7 @@ class ProblemCollector:
 
     found: list[Problem] = field(default_factory=list)
     invalid: set[Location] = field(default_factory=set)
-    """Places whose value is reported already and was left out."""
+    """Places whose value was reported and left out."""
 
     def report(self, location: Location, message: str) -> None:
         """Add a problem."""

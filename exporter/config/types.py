@@ -207,7 +207,7 @@ def inline_secret(*, bearer: bool) -> Reader:
 
 
 def _in_context(make: Callable[[str, LoadContext], object]) -> AfterValidator:
-    """Return what turns a name in the file into its meaning where the file is loaded."""
+    """Return the annotation that resolves a name in the file; code gives the resolved value."""
 
     def validate(value: Any, info: ValidationInfo) -> object:
         return value if info.context is None else make(value, info.context)
@@ -233,7 +233,7 @@ def secret_variable(*, bearer: bool) -> AfterValidator:
 
 @_reader(type="string", pattern="^[Hh][Tt][Tt][Pp][Ss]://[^?#@]+$")
 def url_of_server(value: object) -> str:
-    """Read the root of the API: https, host, perhaps port and path, without the slash at its end."""
+    """Read the root of the API: https, host, optional port and path; drop the slash at its end."""
     parts = _split_url(value, "https://")
     if "@" in parts.netloc:
         raise ValueError("must not have user information; the login belongs under auth")
@@ -242,7 +242,7 @@ def url_of_server(value: object) -> str:
 
 @_reader(show=str, type="string", pattern="^[Hh][Tt][Tt][Pp][Ss]?://[^?#]+$")
 def url_of_proxy(value: object) -> SecretUrl:
-    """Read the URL of a proxy, perhaps with user information."""
+    """Read the URL of a proxy, which may have user information."""
     parts = _split_url(value, "http://", "https://")
     if parts.path.strip("/"):
         raise ValueError("must not have a path")

@@ -33,7 +33,7 @@ _MESSAGES = {
     "expected a mapping or list": "<< takes a mapping",
     "expected a mapping for merging": "<< takes a mapping",
 }
-"""Our message by how PyYAML's begins: PyYAML's may quote a secret."""
+"""Replacements by how PyYAML's message begins: PyYAML's may quote a secret."""
 
 
 def read_document(path: Path) -> tuple[object, ProblemCollector]:
@@ -106,8 +106,7 @@ def _message(problem: str) -> str:
 class _BoundedLoader(yaml.SafeLoader):
     """PyYAML's safe loader with bounds on depth and aliases, text keys, and no duplicate keys.
 
-    Everything is checked while nodes are composed, where an alias is still one node: merging and
-    constructing then work on a bounded document.
+    Everything is checked while nodes are composed, before merging and constructing expand aliases.
 
     Args:
         text: the YAML text.
@@ -119,7 +118,7 @@ class _BoundedLoader(yaml.SafeLoader):
         self._problems = problems
         self._location: Location = ()
         self._depth = 0
-        self._extents: dict[int, tuple[int, int]] = {}
+        self._extents: dict[yaml.Node, tuple[int, int]] = {}
         """Number of values and depth of each node, its aliases followed."""
 
     def compose_node(self, parent: yaml.Node | None, index: int | yaml.Node | None) -> yaml.Node:
@@ -135,10 +134,10 @@ class _BoundedLoader(yaml.SafeLoader):
         self._depth -= 1
         self._location = outside
         if not isinstance(event, yaml.AliasEvent):
-            self._extents[id(node)] = self._extent(node)
-        elif id(node) not in self._extents:
+            self._extents[node] = self._extent(node)
+        elif node not in self._extents:
             raise _RejectedError("an alias inside the value that it refers to", node.start_mark)
-        values, depth = self._extents[id(node)]
+        values, depth = self._extents[node]
         if self._depth + depth > _MAX_DEPTH:
             raise _RejectedError("nested too deeply", event.start_mark)
         if values > _MAX_VALUES:
@@ -150,7 +149,7 @@ class _BoundedLoader(yaml.SafeLoader):
             return 1, 1
         is_mapping = isinstance(node, yaml.MappingNode)
         inner = [value for _, value in node.value] if is_mapping else node.value
-        extents = [self._extents[id(value)] for value in inner]
+        extents = [self._extents[value] for value in inner]
         values = 1 + sum(values for values, _ in extents)
         return values, 1 + max((depth for _, depth in extents), default=0)
 
@@ -174,7 +173,7 @@ class _BoundedLoader(yaml.SafeLoader):
         return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> object:  # noqa: FBT001, FBT002 - PyYAML's signature
-        """Construct one value; what a number cannot be is rejected without quoting it."""
+        """Construct one value; reject a malformed number or boolean without quoting it."""
         try:
             return super().construct_object(node, deep)
         except (ValueError, LookupError):
@@ -184,7 +183,7 @@ class _BoundedLoader(yaml.SafeLoader):
             ) from None
 
     def reject_tag(self, node: yaml.Node) -> object:
-        """Refuse any tag but YAML's own for plain values."""
+        """Reject a node whose tag is not one of YAML's own for plain values."""
         # The tag stays out of the message: an unquoted secret that starts with ! is one.
         raise _RejectedError(
             "tags (!) are not supported; quote text that starts with !", node.start_mark
