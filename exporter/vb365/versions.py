@@ -84,7 +84,7 @@ class Versions:
                 log.debug("api version selected", server=self._server.name, api_version=version)
                 return version
         raise NotFoundError(
-            f"the API is not there: {self._server.url} serves none of {', '.join(_NEWEST_FIRST)}",
+            f"the API was not found: {self._server.url} has none of {', '.join(_NEWEST_FIRST)}",
             operation="service_instance",
             status=404,
         )

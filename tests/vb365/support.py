@@ -112,7 +112,7 @@ class Server:
 
     def __init__(self, talk: Callable[[Connection], None], context: ssl.SSLContext | None) -> None:
         self._talk = talk
-        self._context = context
+        self.context = context
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port: int = self._listener.getsockname()[1]
         self.over = threading.Event()
@@ -152,8 +152,8 @@ class Server:
             thread.start()
 
     def _serve(self, sock: socket.socket) -> None:
-        if self._context is not None:
-            sock = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        if self.context is not None:
+            sock = self.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         self._sockets.append(sock)
         with sock, contextlib.suppress(OSError):
             if isinstance(sock, ssl.SSLSocket):

@@ -109,7 +109,7 @@ def test_a_server_without_any_version_is_not_found(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     negotiable(api)
-    with pytest.raises(NotFoundError, match="the API is not there") as caught:
+    with pytest.raises(NotFoundError, match="the API was not found") as caught:
         make_client(config(api_version="auto")).service_instance()
     assert caught.value.reason == Reason.NOT_FOUND
     assert len(api.calls) == 3

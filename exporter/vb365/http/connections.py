@@ -50,7 +50,6 @@ def new_session(server: ServerConfig) -> requests.Session:
     session.trust_env = False  # no .netrc, no proxy and no certificate bundle from a variable
     session.headers.clear()
     session.headers.update(_HEADERS)
-    session.cookies = _BoundedCookieJar()
     session.cookies.set_policy(_BoundedCookiePolicy(session.cookies))
     if proxy := _proxy_url(server):
         session.proxies = {"https": proxy}
@@ -89,13 +88,6 @@ class _Session(requests.Session):
         Even without following a redirect, requests prepares the request that would follow it, and for that reads the
         whole body, without a bound.
         """
-
-
-class _BoundedCookieJar(RequestsCookieJar):
-    def __iter__(self) -> Any:
-        """Iterate over a copy: requests copies the jar for each request while other threads add to it."""
-        with self._cookies_lock:  # type: ignore[attr-defined]  # the stubs leave it out
-            return iter(list(super().__iter__()))
 
 
 class _BoundedCookiePolicy(DefaultCookiePolicy):

@@ -188,7 +188,7 @@ def test_the_expiry_follows_a_renewal_of_the_certificate(
     client = transport(server.url)
     client.exchange(GET)
     assert client.certificate_not_after == soon
-    server._context = certificates.issue("127.0.0.1", not_after=later)
+    server.context = certificates.issue("127.0.0.1", not_after=later)
     client.exchange(GET)
     assert client.certificate_not_after == later
 
