@@ -62,10 +62,9 @@ class ConnectionManager:
         self._accept_warned_at = -math.inf
         self._opening: set[asyncio.Task[None]] = set()
         self._open: dict[_Connection, asyncio.Future[None]] = {}
-        # Each open connection that has not been evicted is in one of these, the first two in the order of time.
+        # The open connections without a request in progress, in the order of time.
         self._new: dict[_Connection, None] = {}
         self._idle: dict[_Connection, None] = {}
-        self._active: set[_Connection] = set()
 
     async def accept(self, listener: socket.socket) -> None:
         """Accept the clients of a listener until cancelled."""
@@ -104,8 +103,7 @@ class ConnectionManager:
             await asyncio.wait(self._open.values(), timeout=timeout_seconds)
 
     def _admit(self, client: socket.socket) -> None:
-        count = len(self._new) + len(self._idle) + len(self._active)
-        if count >= self._max_connections and not self._evict_idle():
+        if len(self._open) >= self._max_connections and not self._evict_idle():
             client.close()
             return
         assert self._runner.server is not None  # noqa: S101 - the runner has been set up
@@ -122,18 +120,14 @@ class ConnectionManager:
         if connection is None:
             return False
         log.debug("too many connections, closed an idle one", limit=self._max_connections)
-        self._untrack(connection)
+        self.untrack(connection)
         connection.abort()
         return True
 
-    def _untrack(self, connection: _Connection) -> None:
+    def untrack(self, connection: _Connection) -> None:
+        """Drop a connection that is closed, or about to be."""
         self._new.pop(connection, None)
         self._idle.pop(connection, None)
-        self._active.discard(connection)
-
-    def forget(self, connection: _Connection) -> None:
-        """Drop a closed connection."""
-        self._untrack(connection)
         if (closed := self._open.pop(connection, None)) is not None:
             closed.set_result(None)
 
@@ -161,18 +155,17 @@ class ConnectionManager:
             if owned:
                 client.close()
             if not connection.established:
-                self.forget(connection)
+                self.untrack(connection)
 
     @web.middleware
     async def _track(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         connection = request.protocol
         assert isinstance(connection, _Connection)  # noqa: S101 - narrows the type for mypy
-        self._untrack(connection)
-        self._active.add(connection)
+        self._new.pop(connection, None)
+        self._idle.pop(connection, None)
         try:
             return await handler(request)
         finally:
-            self._untrack(connection)
             if connection in self._open:
                 self._idle[connection] = None
 
@@ -220,7 +213,7 @@ class _Connection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
-        self._connections.forget(self)
+        self._connections.untrack(self)
 
     def abort_handshake(self) -> None:
         """Abort a TLS handshake: asyncio sees a client that is gone."""

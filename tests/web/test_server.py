@@ -367,9 +367,10 @@ def test_a_server_that_cannot_accept_any_more_stops_and_logs_it(
     logged: list[MutableMapping[str, Any]],
 ) -> None:
     listener = failing_listener()
-    listener.error = ValueError()
     with running(WebServer(WebApp(FakeBackend()), [listener])) as server:
+        assert request(server, "/metrics").status == 200
         (thread,) = (thread for thread in threading.enumerate() if thread.name == "web")
+        listener.error = ValueError()
         with suppress(ConnectionError):
             connect(server).close()
         thread.join(WAIT_SECONDS)
