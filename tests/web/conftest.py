@@ -2,18 +2,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.web.app import WebApp
+from exporter.web.app import WebApp, WebBackend
 from exporter.web.server import Address, WebServer, bind_listeners
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, MutableMapping
-
-    from exporter.web.app import WebBackend
 
 
 @pytest.fixture(autouse=True)

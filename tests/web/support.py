@@ -6,19 +6,15 @@ import contextlib
 import http.client
 import socket
 import ssl
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
+from exporter.metrics.text_format import Format
 from exporter.web.app import Health
+from exporter.web.server import Address, WebServer
 from exporter.web.status import StatusPage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from exporter.metrics.text_format import Format
-    from exporter.web.server import Address, WebServer
-    from exporter.web.tls import TLSSource
+from exporter.web.tls import TLSSource
 
 WAIT_SECONDS = 10.0
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -6,24 +6,20 @@ import base64
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import bcrypt
 import pytest
 import trustme
-from web.support import FakeBackend, connect, exchange, request
+from web.support import Answer, FakeBackend, connect, exchange, request
 
+from exporter.web.server import WebServer
 from exporter.web.webconfig import AccessControl
 from exporter.web.webconfig.access import TokenBucket
 from exporter.web.webconfig.loader import RateLimit
 from exporter.web.webconfig.passwords import Passwords
 
-if TYPE_CHECKING:
-    from web.support import Answer
+ServeFile = Callable[[str], WebServer]
 
-    from exporter.web.server import WebServer
-
-    ServeFile = Callable[[str], WebServer]
 
 PATHS = ["/metrics", "/", "/-/healthy", "/-/ready", "/-/reload", "/config", "/nothing"]
 NO_PASSWORD = bcrypt.hashpw(b"", bcrypt.gensalt(4)).decode()

@@ -5,11 +5,13 @@ import gzip
 import http.client
 import threading
 import time
+from collections.abc import Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from aiohttp import web
 from web.support import (
     WAIT_SECONDS,
     FakeBackend,
@@ -25,16 +27,10 @@ from web.support import (
 from exporter.metrics.text_format import Format
 from exporter.web.app import Health, WebApp
 from exporter.web.reply import WRITE_BYTES, text_response
-from exporter.web.server import WebServerError
+from exporter.web.server import WebServer, WebServerError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
+Serve = Callable[..., WebServer]
 
-    from aiohttp import web
-
-    from exporter.web.server import WebServer
-
-    Serve = Callable[..., WebServer]
 
 PATHS = ["/metrics", "/", "/-/healthy", "/-/ready", "/config"]
 OPENMETRICS = ("Accept", "application/openmetrics-text;version=1.0.0")

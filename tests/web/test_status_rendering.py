@@ -4,22 +4,19 @@ import asyncio
 import base64
 import hashlib
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from web.status_pages import DOWN, FAILURE, FINISHED, HQ, RUNNING, UNPOLLED, page
 from web.support import NOON, FakeBackend, request
 
+from exporter.web.server import WebServer
 from exporter.web.status import STYLE_SOURCE, ServerCard, StatusPage, StatusPageCache
 from exporter.web.status.rendering import render_status
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from exporter.web.server import WebServer
 
 HOSTILE = "<script>alert('x')</script>\"&'><img src=x onerror=y>"
 EVERY_INFO_LABEL = ("name", "initiated_by", "client_host", "scope_name", "reason", "details")

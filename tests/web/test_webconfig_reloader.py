@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import bcrypt
 import pytest
@@ -15,9 +16,6 @@ import trustme
 from exporter.config.problems import ConfigError
 from exporter.web.webconfig.loader import WebConfig, read_web_config
 from exporter.web.webconfig.reloader import WebConfigReloader
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
 
 HASH = bcrypt.hashpw(b"pass", bcrypt.gensalt(4)).decode()
 TLS = "tls_server_config: {cert_file: server.crt, key_file: server.key}\n"
