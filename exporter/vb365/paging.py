@@ -120,8 +120,7 @@ def iter_pages(
     target = base_url.target(path, {**query, "offset": offset, "limit": page_size})
     while True:
         requested.add(target)
-        page = fetch(target)
-        results = _results(page, operation)
+        page, results = _page(fetch(target), operation)
         ids = [record.get("id") if isinstance(record, dict) else None for record in results]
         if results and ids == previous_ids:
             raise _endless("a page repeats the previous one", operation)
@@ -148,17 +147,19 @@ def _endless(evidence: str, operation: str) -> BadResponseError:
     return BadResponseError(f"endless paging: {evidence}", operation=operation)
 
 
-def _results(page: object, operation: str) -> list[object]:
-    results = page.get("results") if isinstance(page, dict) else None
+def _page(document: object, operation: str) -> tuple[Mapping[object, object], list[object]]:
+    """Return a page with its results."""
+    page = document if isinstance(document, dict) else {}
+    results = page.get("results")
     if not isinstance(results, list):
         raise BadResponseError("a page has no results", operation=operation)
     if len(results) > _MAX_RESULTS:
         raise BadResponseError(f"a page has more than {_MAX_RESULTS} results", operation=operation)
-    return results
+    return page, results
 
 
-def _next_href(page: object) -> object:
-    links = page.get("_links") if isinstance(page, dict) else None
+def _next_href(page: Mapping[object, object]) -> object:
+    links = page.get("_links")
     link = links.get("next") if isinstance(links, dict) else None
     return link.get("href") if isinstance(link, dict) else None
 
@@ -171,9 +172,9 @@ def _next_target(href: object, base_url: BaseUrl, operation: str) -> str:
     raise BadResponseError(f"the link to the next page {problem}", operation=operation)
 
 
-def _limit(page: object) -> int:
+def _limit(page: Mapping[object, object]) -> int:
     """Return the most results that this page could hold; 1 if it does not state that, so that only an empty page ends."""
-    limit = page.get("limit") if isinstance(page, dict) else None
+    limit = page.get("limit")
     if isinstance(limit, str) and len(limit) <= _MAX_LIMIT_DIGITS and limit.isdecimal():
         limit = int(limit)
     return limit if isinstance(limit, int) and limit > 0 else 1

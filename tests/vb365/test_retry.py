@@ -190,7 +190,15 @@ def test_other_requests_wait_until_retry_after_has_passed(harness: Harness, with
         harness.call(failing(throttled(30)), within=10)
     harness.time.now += 20
     assert harness.call(failing("yes"), within=within) == "yes"
-    assert harness.time.waits == [10]
+    assert (harness.time.waits, harness.retries) == ([10], 0)
+
+
+def test_the_last_half_second_of_a_retry_after_is_waited_for(harness: Harness) -> None:
+    with pytest.raises(ThrottledError):
+        harness.call(failing(throttled(30)), within=10)
+    harness.time.now += 29.5
+    harness.call(failing("yes"))
+    assert harness.time.waits == [0.5]
 
 
 def test_once_retry_after_has_passed_requests_do_not_wait(harness: Harness) -> None:
@@ -262,9 +270,8 @@ def test_the_exporters_own_limits_do_not_hold_back_other_requests(harness: Harne
 
 def test_stopping_ends_the_back_off_with_an_error_of_its_own(harness: Harness) -> None:
     harness.time.stopped = True
-    with pytest.raises(StoppedError) as caught:
+    with pytest.raises(StoppedError, match=r"^get: not retried, the client is stopped$"):
         harness.call(failing(transient(), "yes"))
-    assert caught.value.operation == "get"
     assert (harness.attempts, harness.retries) == (1, 0)
 
 
@@ -272,7 +279,7 @@ def test_stopping_ends_the_wait_for_a_retry_after(harness: Harness) -> None:
     with pytest.raises(ThrottledError):
         harness.call(failing(throttled(30)), within=10)
     harness.time.stopped = True
-    with pytest.raises(StoppedError):
+    with pytest.raises(StoppedError, match=r"^get: "):
         harness.call(failing("yes"))
     assert harness.attempts == 1
 
