@@ -34,12 +34,10 @@ _OVERLAP = timedelta(minutes=10)
 # A session created in the far future must not end the discovery of all others.
 _MAX_CLOCK_SKEW = timedelta(days=1)
 
-# Python 3.11 takes longer to look up an enum's member than to store a session.
-_UNCHANGED, _FOUND, _EXPIRED = Transition.UNCHANGED, Transition.FOUND, Transition.EXPIRED
 _COUNTED_STARTS = (Transition.STARTED, Transition.RAN)
-_COUNTED_FINISHES = (Transition.RAN, Transition.FINISHED)
+_COUNTED_FINISHES = (Transition.FINISHED, Transition.RAN)
 _FINISHES = (*_COUNTED_FINISHES, Transition.FINISHED_AGAIN)
-_CHANGES = (Transition.STARTED, *_FINISHES)
+_CHANGES = (Transition.FOUND, Transition.STARTED, *_FINISHES)
 _REMOVALS = (Transition.EXPIRED, Transition.REOPENED)
 
 
@@ -142,25 +140,23 @@ class Ledger:
         self._resync.to_verify.discard(session.id)
         session = self.extras.with_known_extras(session)
         transition = self._store.put(session, moment)
-        if transition is not _EXPIRED:
+        if transition is not Transition.EXPIRED:
             self._resync.add_listed(session.id)
-        if transition is not _UNCHANGED:
+        if transition is not Transition.UNCHANGED:
             self._react(session, transition)
 
     def _react(self, session: RestoreSession, transition: Transition) -> None:
         """Count what happened, and pass it on."""
-        if transition is _FOUND:
+        if transition in _COUNTED_STARTS:
+            self._activity.count_started(session)
+        if transition in _COUNTED_FINISHES:
+            self._activity.count_finished(session)
+        if transition in _FINISHES and session.id in self._store.finished:
+            self.extras.request_final(session.id)
+        if transition in _CHANGES:
             self._changed[session.id] = session
-        elif transition in _REMOVALS:
+        if transition in _REMOVALS:
             self._discard(session.id)
-        elif transition in _CHANGES:
-            self._changed[session.id] = session
-            if transition in _COUNTED_STARTS:
-                self._activity.count_started(session)
-            if transition in _COUNTED_FINISHES:
-                self._activity.count_finished(session)
-            if transition in _FINISHES and session.id in self._store.finished:
-                self.extras.request_final(session.id)
         for evicted_id in self._store.take_evicted():
             self._discard(evicted_id)
             self._resync.count_not_kept()

@@ -21,7 +21,6 @@ from exporter.polling.status import (
     PollFailure,
     ServerHealth,
     aborts_poll,
-    is_server_wide,
 )
 from exporter.polling.workers import Workers
 from exporter.vb365.errors import ForbiddenError, NotFoundError, Reason, Vb365Error
@@ -132,7 +131,11 @@ class Poller:
         return reachable
 
     def _fetch_lists(self, started: Moment) -> tuple[bool, bool]:
-        """Fetch the lists that are due, or the version where none is; return whether one succeeded and whether to go on."""
+        """Fetch the lists that are due, or the version where none is.
+
+        Returns:
+            Whether the server answered one of them, and whether to continue with the poll.
+        """
         lists = self._ledger.lists(started)
         list_succeeded = False
         try:
@@ -152,7 +155,7 @@ class Poller:
         return list_succeeded, True
 
     def _fetch_unconfirmed(self, *, list_succeeded: bool) -> None:
-        """Fetch what no list has shown by id, or with another list where that costs the server less."""
+        """Fetch by id what no list has shown, or with another list where that costs the server less."""
         session_ids = self._ledger.unconfirmed()
         cheaper = self._ledger.cheaper_list(session_ids) if list_succeeded else None
         if cheaper is not None:
@@ -169,8 +172,6 @@ class Poller:
                 self._accept(response, self._clock.now())
             elif isinstance(response, NotFoundError) and list_succeeded:
                 self._ledger.mark_deleted(session_id, self._clock.now())
-            elif isinstance(response, Vb365Error) and is_server_wide(response):
-                self._failures.append(PollFailure.of(response))
             else:
                 self._failures.append(PollFailure.of_session(session_id, response))
                 if isinstance(response, Rejection):
@@ -187,7 +188,7 @@ class Poller:
         self._publish(self._ledger.snapshot(self._health.status))
 
     def _fetch_extras(self, due: Iterable[ExtraRequest]) -> None:
-        """Fetch extras last, as they may take long; then pass on the sessions that started or finished, with them."""
+        """Fetch extras, which may take long, publish them, and record the sessions that started or finished."""
         try:
             if self._extras_fetcher.fetch(due):
                 self._publish_snapshot()
@@ -253,7 +254,9 @@ class Poller:
                 if isinstance(response, RestoreSession):
                     self._accept(response, self._clock.now())
         except Exception:
-            log.exception("changes aborted by unexpected error", server=self._server.name)
+            log.exception(
+                "change feed events aborted by unexpected error", server=self._server.name
+            )
         if not self._stop.is_set():
             self._publish_snapshot()
             # A running session may change with every item; its extras are left to the polls.

@@ -48,13 +48,13 @@ class PollFailure:
 
     @classmethod
     def of_session(cls, session_id: str, error: Vb365Error | Rejection) -> PollFailure:
-        """Describe a session that could not be fetched or read."""
+        """Describe a session that could not be fetched or read, or the server-wide error behind it."""
         if isinstance(error, Rejection):
-            reason = Reason.BAD_RESPONSE
             message = f"session {session_id} cannot be read: {error.reason}"
-        else:
-            reason, message = error.reason, f"session {session_id}: {error}"
-        return cls(reason=reason, message=message, session_only=True)
+            return cls(reason=Reason.BAD_RESPONSE, message=message, session_only=True)
+        if is_server_wide(error):
+            return cls.of(error)
+        return cls(reason=error.reason, message=f"session {session_id}: {error}", session_only=True)
 
     def differs_from(self, other: PollFailure | None) -> bool:
         """Whether this failure should be logged after `other`."""

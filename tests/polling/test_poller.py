@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -15,9 +18,12 @@ from exporter.vb365.errors import (
     ServerError,
     Vb365Error,
 )
+from exporter.vb365.records.extras import Statistics
 from exporter.vb365.records.restore_session import (
+    Page,
     Rejection,
     RejectionReason,
+    RestoreSession,
     SessionState,
     UnknownValue,
 )
@@ -331,3 +337,218 @@ def test_a_service_instance_that_fails_does_not_hide_the_sessions() -> None:
     assert snapshot.status.up is False
     assert shown_ids(snapshot) == [session_id(1)]
     assert snapshot.listed
+
+
+# Which requests a poll makes
+
+
+def test_a_requested_full_list_finds_a_deletion() -> None:
+    harness = PollerHarness(finished(100), finished(1))
+    harness.poll()
+    del harness.api.sessions[session_id(100)]
+
+    harness.poller.poll(full_list=True)
+
+    assert shown_ids(harness.published[-1]) == [session_id(1)]
+
+
+def test_the_version_is_fetched_again_once_an_hour() -> None:
+    harness = PollerHarness(finished(1))
+    harness.poll()
+
+    harness.clock.seconds += RESYNC_SECONDS - 61
+    harness.poll()
+    assert harness.api.calls == ["list"]
+    harness.clock.seconds -= 59
+
+    harness.poll()
+    assert harness.api.calls == ["service_instance", "list", "list"]
+
+
+def test_an_unknown_version_is_fetched_at_every_poll() -> None:
+    harness = PollerHarness(finished(1))
+    harness.poll(instance_error=server_error("service_instance"))
+
+    harness.poll()
+
+    assert harness.api.calls == ["service_instance", "list"]
+
+
+def test_a_version_that_times_out_ends_the_poll() -> None:
+    harness = PollerHarness(finished(1))
+
+    snapshot = harness.poll(
+        instance_error=RequestTimeoutError("slow", operation="service_instance")
+    )
+
+    assert harness.api.calls == ["service_instance"]
+    assert snapshot.status.failure_reason == "timeout"
+
+
+def test_without_discovery_a_failed_version_ends_what_404s_would_prove() -> None:
+    follow = sessions_config([session_id(1)], discover=False)
+    harness = PollerHarness(running(1), follow=follow)
+    harness.poll()
+    del harness.api.sessions[session_id(1)]
+
+    snapshot = harness.poll(instance_error=server_error("service_instance"))
+
+    assert shown_ids(snapshot) == [session_id(1)]
+    assert snapshot.status.failure_reason == "server_error"
+
+
+MANY = [running(number) for number in range(1, 101)]
+
+
+def test_many_running_sessions_are_confirmed_by_one_list() -> None:
+    harness = PollerHarness(*MANY)
+    harness.poll()
+    harness.clock.seconds += 3 * 60
+
+    snapshot = harness.poll()
+
+    assert harness.api.calls == ["list", "list"]
+    assert len(snapshot.without_stale(harness.clock.seconds).running) == 100
+
+
+def test_what_a_cheaper_list_does_not_show_is_fetched_by_id() -> None:
+    harness = PollerHarness(*MANY)
+    harness.poll()
+    del harness.api.sessions[session_id(60)]
+
+    snapshot = harness.poll()
+
+    assert harness.api.calls == ["list", "list", f"get {session_id(60)}"]
+    assert len(snapshot.running) == 99
+
+
+class FailingSecondList:
+    """The list of an API, whose second request fails."""
+
+    def __init__(self, harness: PollerHarness, error: Vb365Error) -> None:
+        self._list_sessions = harness.api.list_sessions
+        self._api = harness.api
+        self._error = error
+
+    def __call__(self, *, created_since: datetime | None, page_size: int) -> Iterator[Page]:
+        if "list" in self._api.calls:
+            self._api.calls.append("list")
+            raise self._error
+        yield from self._list_sessions(created_since=created_since, page_size=page_size)
+
+
+@pytest.mark.parametrize(
+    ("error", "fetched"),
+    [
+        (ServerError("answered 503", operation="list"), 90),
+        (RequestTimeoutError("slow", operation="list"), 0),
+    ],
+)
+def test_a_cheaper_list_that_fails_leaves_the_sessions_to_requests_by_id_unless_it_timed_out(
+    error: Vb365Error, fetched: int
+) -> None:
+    harness = PollerHarness(*MANY)
+    harness.poll()
+
+    snapshot = harness.poll(list_sessions=FailingSecondList(harness, error))
+
+    assert harness.api.calls[:2] == ["list", "list"]
+    assert len(harness.api.calls[2:]) == fetched
+    assert snapshot.status.failure_reason == error.reason
+
+
+class Pages:
+    """A list of one session a page; notes how many pages were read."""
+
+    def __init__(self, *sessions: RestoreSession) -> None:
+        self._sessions = sessions
+        self.read = 0
+
+    def __call__(self, *, created_since: datetime | None, page_size: int) -> Iterator[Page]:
+        del created_since, page_size
+        for session in self._sessions:
+            self.read += 1
+            yield Page(sessions=(session,), rejections=())
+
+
+def test_a_bounded_list_ends_after_its_pages() -> None:
+    ids = [session_id(number) for number in range(1, 101)]
+    harness = PollerHarness(follow=sessions_config(ids, discover=False))
+    pages = Pages(*(running(number) for number in range(1, 101)))
+
+    harness.poll(list_sessions=pages)
+
+    assert pages.read == 4
+    assert len(harness.api.calls) == 1 + 96
+
+
+def test_a_bounded_list_ends_when_everything_wanted_was_listed() -> None:
+    ids = [session_id(number) for number in range(1, 51)]
+    harness = PollerHarness(follow=sessions_config(ids, discover=False))
+    wanted = Page(sessions=tuple(running(number) for number in range(1, 51)), rejections=())
+    read = []
+
+    def list_sessions(**_arguments: object) -> Iterator[Page]:
+        for number in range(3):
+            read.append(number)
+            yield wanted
+
+    harness.poll(list_sessions=list_sessions)
+
+    assert read == [0]
+    assert harness.api.calls == ["service_instance"]
+
+
+def test_extras_are_not_fetched_from_a_server_that_cannot_be_reached() -> None:
+    harness = PollerHarness(running(60), follow=sessions_config(extras=["statistics"]))
+    harness.poll()
+
+    harness.poll(list_error=ConnectError("refused", operation="list"))
+
+    assert harness.api.calls == ["list"]
+
+
+# Stopping
+
+
+def test_a_poll_that_is_stopped_while_it_fetches_publishes_nothing() -> None:
+    harness = PollerHarness(running(60), finished(1))
+    harness.poll()
+    published = len(harness.published)
+
+    def get_session(session_id: str) -> RestoreSession:
+        harness.stop.set()
+        return harness.api.sessions[session_id]
+
+    harness.poll(get_session=get_session)
+
+    assert len(harness.published) == published
+    assert harness.counts.polls == [None]
+
+
+def test_an_unexpected_error_after_a_stop_is_not_logged() -> None:
+    harness = PollerHarness()
+
+    def service_instance() -> ServiceInstance:
+        harness.stop.set()
+        raise RuntimeError("a defect")
+
+    harness.api.service_instance = service_instance  # type: ignore[method-assign] # a defect no response makes
+    with capture_logs() as logs:
+        harness.poller.poll()
+
+    assert logs == []
+
+
+def test_sessions_that_changed_in_a_poll_that_is_stopped_while_fetching_extras_are_not_recorded() -> (
+    None
+):
+    harness = PollerHarness(running(60), follow=sessions_config(extras=["statistics"]))
+
+    def statistics(_session_id: str) -> Statistics:
+        harness.stop.set()
+        return Statistics(restored=3)
+
+    harness.poll(statistics=statistics)
+
+    assert harness.recorded == []

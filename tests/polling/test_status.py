@@ -55,10 +55,14 @@ def test_a_failed_request_is_a_failure_of_the_server() -> None:
 
 def test_a_failed_or_unreadable_session_is_a_failure_of_that_session() -> None:
     error = ServerError("answered 503", operation="get")
+    server_wide = ServerError("answered 503", operation="token")
     rejection = Rejection(reason=RejectionReason.WRONG_TYPE, field="state")
 
     assert PollFailure.of_session("a", error) == failure(
         Reason.SERVER_ERROR, "session a: get: answered 503", session_only=True
+    )
+    assert PollFailure.of_session("a", server_wide) == failure(
+        Reason.SERVER_ERROR, "token: answered 503"
     )
     assert PollFailure.of_session("a", rejection) == failure(
         Reason.BAD_RESPONSE, "session a cannot be read: wrong_type", session_only=True
