@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
 from urllib.parse import quote
 
 from exporter.config.model import ServerConfig
@@ -34,9 +33,9 @@ from exporter.vb365.versions import ServiceInstance, parse_service_instance
 
 __all__ = ["Client", "RequestObserver", "Timing"]
 
-_EVENTS_PER_PAGE: Final = 500
+_EVENTS_PER_PAGE = 500
 """About 0.4 MB: decoding a page holds the interpreter lock, which scrapes need, too."""
-_CHANGES_PER_PAGE: Final = 1000
+_CHANGES_PER_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from typing import Final
 
 import structlog
 
@@ -30,14 +29,14 @@ __all__ = ["RestApi"]
 
 log = structlog.get_logger()
 
-_REQUESTS: Final = RetryPolicy()
-_ONCE: Final = RetryPolicy(attempts=1)
-_TOKEN_REQUESTS: Final = RetryPolicy(attempts=3)
+_REQUESTS = RetryPolicy()
+_ONCE = RetryPolicy(attempts=1)
+_TOKEN_REQUESTS = RetryPolicy(attempts=3)
 """Of the five that the server accepts in a minute."""
-_MIN_TOKEN_WAIT_SECONDS: Final = 2.0
+_MIN_TOKEN_WAIT_SECONDS = 2.0
 """How long a token request may be held back even after the deadline: a login may follow a refused refresh."""
-_LOGOUT_SECONDS: Final = 2.0
-_SCHEME: Final = "Bearer "
+_LOGOUT_SECONDS = 2.0
+_SCHEME = "Bearer "
 
 
 class RestApi:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 import structlog
 
@@ -20,11 +19,11 @@ __all__ = ["ServiceInstance", "Versions", "parse_service_instance"]
 
 log = structlog.get_logger()
 
-_NEWEST_FIRST: Final = ("v8", "v7", "v6")
-_WITH_ANTIFORGERY: Final = frozenset({"v7", "v8"})
-_WITH_FEED_AND_STATISTICS: Final = frozenset({"v8"})
-_WITH_LOGOUT: Final = frozenset({"v7", "v8"})
-_MAX_TEXT_CHARACTERS: Final = 512
+_NEWEST_FIRST = ("v8", "v7", "v6")
+_WITH_ANTIFORGERY = frozenset({"v7", "v8"})
+_WITH_FEED_AND_STATISTICS = frozenset({"v8"})
+_WITH_LOGOUT = frozenset({"v7", "v8"})
+_MAX_TEXT_CHARACTERS = 512
 
 
 class Versions:

@@ -187,7 +187,7 @@ def test_a_certificate_that_is_not_verified_is_told_once(tmp_path: Path, command
         done = run_exporter(f"--config.file={config}", command)
 
     assert done.returncode == 0
-    assert done.stderr.count('msg="certificate is not verified, anyone in between can read') == 1
+    assert done.stderr.count('msg="certificate verification is disabled') == 1
 
 
 def test_the_demo_can_be_polled_once() -> None:

@@ -6,13 +6,13 @@ import json
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Protocol
 
 from pydantic_core import from_json
 
 __all__ = ["BadBodyError", "decode_json", "inflate", "read_body"]
 
-_CHUNK_BYTES: Final = 1 << 16
+_CHUNK_BYTES = 1 << 16
 
 
 class BadBodyError(ValueError):
@@ -77,7 +77,7 @@ def inflate(packed: bytes, *, limit: int) -> bytes:
     return plain
 
 
-_MAX_INTEGER_DIGITS: Final = 20
+_MAX_INTEGER_DIGITS = 20
 
 
 def _integer(digits: str) -> int | float:
@@ -89,7 +89,7 @@ def _no_constant(name: str) -> object:
     raise BadBodyError(f"the body holds {name}, which is not JSON")
 
 
-_MAX_VALUES: Final = 1_000_000
+_MAX_VALUES = 1_000_000
 """More than the largest real response holds. Small values take up to a hundred times their bytes when decoded."""
 
 

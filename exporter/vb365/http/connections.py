@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from http.cookiejar import Cookie, DefaultCookiePolicy
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import Request as UrllibRequest
 
@@ -22,10 +22,10 @@ from exporter.vb365.http.tls import not_after, proxy_context, server_context
 
 __all__ = ["UnusableProxyError", "new_session"]
 
-_MAX_COOKIES: Final = 50
-_LONG_POLL_CONNECTIONS: Final = 1
+_MAX_COOKIES = 50
+_LONG_POLL_CONNECTIONS = 1
 """The change feed's, which is nearly always under way."""
-_HEADERS: Final = {
+_HEADERS = {
     "User-Agent": f"vb365-restore-exporter/{__version__}",
     "Accept": "application/json",
     "Accept-Encoding": "gzip",

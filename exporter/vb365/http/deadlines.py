@@ -13,11 +13,11 @@ import threading
 import time
 from datetime import datetime
 from enum import Enum, auto
-from typing import Final, Protocol
+from typing import Protocol
 
 __all__ = ["AbortReason", "Cancellation", "Exchange", "Watchdog", "current_exchange"]
 
-_TICK_SECONDS: Final = 0.1
+_TICK_SECONDS = 0.1
 
 
 class Cancellation:

@@ -12,7 +12,6 @@ import socket
 import ssl
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import Final
 
 import requests.exceptions
 import urllib3.exceptions
@@ -30,7 +29,7 @@ from exporter.vb365.errors import (
 
 __all__ = ["LIBRARY_ERRORS", "map_exception"]
 
-LIBRARY_ERRORS: Final = (
+LIBRARY_ERRORS = (
     urllib3.exceptions.HTTPError,
     http.client.HTTPException,
     OSError,  # and with it requests.RequestException
@@ -41,7 +40,7 @@ LIBRARY_ERRORS: Final = (
 """What a request can raise besides `Vb365Error`. Anything else is a bug of the exporter and keeps its traceback."""
 
 # The nearest ancestor of the innermost exception decides; without any, it is an InternalError.
-_ERROR_TYPES: Final[Mapping[type[BaseException], type[Vb365Error]]] = {
+_ERROR_TYPES: Mapping[type[BaseException], type[Vb365Error]] = {
     # the standard library
     OSError: ConnectError,
     TimeoutError: RequestTimeoutError,
@@ -88,7 +87,7 @@ _ERROR_TYPES: Final[Mapping[type[BaseException], type[Vb365Error]]] = {
     requests.exceptions.ContentDecodingError: BadResponseError,
     requests.exceptions.TooManyRedirects: BadResponseError,
 }
-_MAX_WRAPPERS: Final = 10
+_MAX_WRAPPERS = 10
 
 
 def map_exception(error: BaseException, *, operation: str, peer: str) -> Vb365Error:

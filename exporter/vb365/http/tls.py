@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, Protocol, overload
+from typing import Literal, Protocol, overload
 
 import structlog
 
+from exporter.config.model import ServerConfig, TLSConfig
 from exporter.text import one_line
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from exporter.config.model import ServerConfig, TLSConfig
 
 __all__ = [
     "UnusableFileError",
@@ -67,7 +64,7 @@ def warn_if_unverified(server: ServerConfig) -> None:
     """Log a warning if the server's certificate is not verified."""
     if server.tls_config.insecure_skip_verify:
         log.warning(
-            "certificate is not verified, anyone in between can read the password",
+            "certificate verification is disabled, the password can be intercepted",
             server=server.name,
         )
 

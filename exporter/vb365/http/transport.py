@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import requests
@@ -34,8 +34,8 @@ __all__ = ["MAX_BODY_BYTES", "Request", "RequestObserver", "Response", "Transpor
 
 log = structlog.get_logger()
 
-MAX_BODY_BYTES: Final = 16 << 20
-_DEADLINE_TIMEOUTS: Final = 6
+MAX_BODY_BYTES = 16 << 20
+_DEADLINE_TIMEOUTS = 6
 """The deadline of a whole request, in multiples of the timeout of connecting and of each read."""
 
 
