@@ -1,1 +1,1 @@
-"""The running service: pollers, publishing, reloads, and what the web pages and the audit log get from them."""
+"""The running service: workers, publishing, reloads, and the views of the web server and the audit log."""

@@ -1,4 +1,4 @@
-"""Reloading: load everything anew, and only when all of it can be used put it into force."""
+"""Reloads: load all configuration files, and activate them only if all are valid."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ log = structlog.get_logger()
 
 
 class Reloader:
-    """Reloads the configuration of a service and of its web server; any thread may ask for it, one at a time is served.
+    """Reloads the configuration of a service and of its web server. Thread-safe; one reload at a time.
 
     Args:
-        service: whose configuration it is.
-        load: loads the configuration; what it raises keeps the old one in force.
+        service: the service to reconfigure.
+        load: loads the configuration, or raises ConfigError.
         access: reads the web configuration file again.
-        notifier: told when it begins and when it is over.
+        notifier: reports the reload to systemd.
     """
 
     def __init__(
@@ -42,10 +42,10 @@ class Reloader:
         self._lock = threading.Lock()
 
     def reload(self) -> tuple[str, ...]:
-        """Load the configuration and put it into force.
+        """Load and activate the configuration.
 
         Returns:
-            What is wrong with it, a line per problem; the old one is in force then. Nothing when all is well.
+            One line for each problem that keeps the current configuration active; empty on success.
         """
         with self._lock:
             self._notifier.reloading()
@@ -61,7 +61,7 @@ class Reloader:
         except ConfigError as error:
             for problem in error.problems:
                 log.error(  # noqa: TRY400 - the problems are the user's, a traceback would hide them
-                    "configuration cannot be used, the old one stays in force",
+                    "configuration cannot be used, keeping the old one",
                     place=problem.place,
                     problem=problem.message,
                 )

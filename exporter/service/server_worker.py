@@ -1,9 +1,11 @@
-"""One server that is polled: everything that works for it, and its threads."""
+"""Everything that polls one server: its client, poller and change feed, and their threads."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
 from math import inf
 
 from exporter.config import ServerConfig
@@ -22,18 +24,20 @@ __all__ = ["ServerWorker"]
 
 
 class ServerWorker:
-    """Polls a server from `start` to `stop`. Belongs to the service's thread.
+    """Polls one server from `start` to `stop`. Controlled by one thread at a time.
 
     Args:
-        server: whom to poll.
+        server: the server's configuration.
         clock: the process's clocks.
-        telemetry: counts what happens with it.
-        publish: takes its snapshots.
-        record: takes the sessions that began or ended.
-        stop: ends it; to be set by `stop` only.
-        replaces: who polled it before; its threads end before these begin, so that polls never overlap.
+        telemetry: the exporter's own metrics of this server.
+        publish: called with this worker and each new snapshot.
+        record: called with sessions that started or ended.
+        replaces: the server's previous worker; its polls end before this worker's begin, so that they never overlap.
         initial_delay_seconds: from the first poll to the second.
         long_poll_seconds: how long the server may hold a request for its change feed.
+
+    Attributes:
+        stopped: set by `stop`; cancels all requests.
     """
 
     def __init__(
@@ -42,9 +46,8 @@ class ServerWorker:
         *,
         clock: Clock,
         telemetry: ServerTelemetry,
-        publish: Callable[[Snapshot], None],
+        publish: Callable[[ServerWorker, Snapshot], None],
         record: Callable[[tuple[RestoreSession, ...]], None],
-        stop: threading.Event,
         replaces: ServerWorker | None,
         initial_delay_seconds: float,
         long_poll_seconds: float = LONG_POLL_SECONDS,
@@ -52,11 +55,11 @@ class ServerWorker:
         warn_if_unverified(server)
         self.server = server
         self.telemetry = telemetry
-        self.stopped = stop
+        self.stopped = threading.Event()
         self.client = Client(
             server,
             observer=telemetry,
-            stop=stop,
+            stop=self.stopped,
             timing=Timing(clock=clock.monotonic, wall_clock=clock.timestamp, wait=clock.wait),
         )
         self.poller = Poller(
@@ -65,19 +68,18 @@ class ServerWorker:
             ledger=Ledger(server.name, server.sessions, server.stale_after),
             clock=clock,
             observer=telemetry,
-            publish=publish,
+            publish=partial(publish, self),
             record=record,
-            stop=stop,
+            stop=self.stopped,
         )
-        self._clock = clock
         self._changes = ChangeQueue()
-        self._replaced = replaces
+        self._replaces = replaces
         self._loop = PollLoop(
             server,
             poller=self.poller,
             queue=self._changes,
             clock=clock,
-            stop=stop,
+            stop=self.stopped,
             initial_delay_seconds=initial_delay_seconds,
         )
         self._feed = ChangeFeed(
@@ -87,46 +89,55 @@ class ServerWorker:
             observer=telemetry,
             polled_once=self.poller.polled_once,
             clock=clock,
-            stop=stop,
+            stop=self.stopped,
             long_poll_seconds=long_poll_seconds,
         )
-        self._threads: list[threading.Thread] = []
+        self._polling: list[threading.Thread] = []
+        self._closing: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Poll again and again, and follow the change feed where there is one."""
-        self._start("poll", self._poll_after_replaced)
+        """Start polling and, unless disabled, following the change feed."""
+        self._polling.append(self._start("poll", self._poll_after_replaced))
         if self.server.change_feed == "auto":
-            self._start("feed", self._feed.run)
+            self._polling.append(self._start("feed", self._feed.run))
 
     def start_one_poll(self) -> None:
-        """Poll once."""
-        self._start("poll", self.poller.poll)
+        """Start a single poll."""
+        self._polling.append(self._start("poll", self.poller.poll))
+
+    def poll_until_stopped(self) -> None:
+        """Poll on schedule; the body of the polling thread."""
+        self._loop.run()
 
     def stop(self) -> None:
-        """Abandon what is under way and let the threads end, without waiting for it."""
+        """Cancel all requests, log out and close the connections, without waiting for any of it."""
         self.stopped.set()
         self._changes.wake()
+        self._closing.append(self._start("close", self.client.close))
 
     @property
     def is_running(self) -> bool:
         """True while one of its threads is alive."""
-        return any(thread.is_alive() for thread in self._threads)
+        return any(thread.is_alive() for thread in (*self._polling, *self._closing))
 
-    def join(self, seconds: float = inf) -> None:
-        """Wait for the end of its threads, at most so long."""
-        until = self._clock.monotonic() + seconds
-        for thread in self._threads:
-            left = until - self._clock.monotonic()
-            thread.join(None if left == inf else max(0.0, left))
+    def join(self, seconds: float) -> None:
+        """Wait for all of its threads, for at most `seconds`."""
+        _join((*self._closing, *self._polling), seconds)
 
     def _poll_after_replaced(self) -> None:
-        if self._replaced is not None:
-            self._replaced.join()
-            self._replaced = None
-        self._loop.run()
+        if self._replaces is not None:
+            _join(self._replaces._polling, inf)  # noqa: SLF001 - of the same class
+            self._replaces = None
+        self.poll_until_stopped()
 
-    def _start(self, purpose: str, body: Callable[[], None]) -> None:
+    def _start(self, purpose: str, body: Callable[[], None]) -> threading.Thread:
         name = f"{purpose}-{self.server.name}"
         thread = threading.Thread(target=body, name=name, daemon=True)
-        self._threads.append(thread)
         thread.start()
+        return thread
+
+
+def _join(threads: Iterable[threading.Thread], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(None if until == inf else max(0.0, until - time.monotonic()))

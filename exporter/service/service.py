@@ -1,15 +1,15 @@
-"""The composition root: which server is polled by whom, what they publish, and in which order it starts, changes and stops."""
+"""The composition root: builds a worker for each server and the publisher; starts, changes and stops them."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from exporter.config import Config, Extra, ServerConfig
 from exporter.metrics.exposition import Publisher
 from exporter.metrics.telemetry import Telemetry
-from exporter.polling.changefeed import LONG_POLL_SECONDS
 from exporter.polling.clock import Clock
 from exporter.polling.snapshot import Snapshot
 from exporter.service.server_worker import ServerWorker
@@ -24,7 +24,7 @@ _WAKE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigDiff:
-    """What a new configuration has changed: names of servers."""
+    """The names of the servers that a new configuration adds, removes and changes."""
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
@@ -32,15 +32,20 @@ class ConfigDiff:
 
 
 class Service:
-    """Polls the configured servers and publishes what they answer.
+    """Polls the configured servers and publishes their sessions.
 
-    `start`, `apply` and `stop` are for one thread at a time; the rest is for any.
+    `start`, `apply`, `poll_once` and `stop` are for one thread at a time; all else is thread-safe.
 
     Args:
-        config: what to poll.
+        config: the configuration.
         clock: the process's clocks.
         telemetry: the exporter's own metrics.
-        long_poll_seconds: how long a server may hold a request for its change feed.
+        make_worker: creates the worker of a server, from the arguments of `ServerWorker`.
+
+    Attributes:
+        config: the active configuration.
+        publisher: the newest metrics.
+        on_changed: called by pollers' threads after each poll, with the server's name and its sessions that started or ended.
     """
 
     def __init__(
@@ -49,47 +54,45 @@ class Service:
         *,
         clock: Clock | None = None,
         telemetry: Telemetry | None = None,
-        long_poll_seconds: float = LONG_POLL_SECONDS,
+        make_worker: Callable[..., ServerWorker] = ServerWorker,
     ) -> None:
         self.clock = clock or Clock()
         self.config = config
-        self._long_poll_seconds = long_poll_seconds
         self.telemetry = telemetry or Telemetry()
         self.telemetry.configured(config.poll_interval, self.clock.timestamp())
         self.publisher = self._make_publisher(config)
         self.on_changed: Callable[[str, tuple[RestoreSession, ...]], None] = (
             lambda _server, _sessions: None
         )
-        """Takes the sessions of a server that began or ended, after each poll; called by pollers' threads."""
+        self._make_worker = make_worker
         self._publishing = threading.Lock()
         self._workers: dict[str, ServerWorker] = {}
-        self._closing: list[threading.Thread] = []
+        self._stopped_workers: list[ServerWorker] = []
         self._was_ready = False
 
     def start(self) -> None:
-        """Start a poller for each server; their polls are spread over the interval, but for the first."""
+        """Poll every server at once and then regularly, the polls spread over the poll interval."""
         self._activate(self.config)
 
     def apply(self, config: Config) -> ConfigDiff:
-        """Put a configuration into force; it was loaded, so nothing in it can fail.
+        """Activate a configuration; it is valid, so this cannot fail.
 
-        A server whose part is the same goes on with all that is known of it, and with its token; its files are read
-        again. One that is gone takes its series along. One whose part is another starts afresh: what is said of it
-        stays until its first poll, unless it is to be found at another URL.
+        A server with the same configuration keeps its sessions and its token, and rereads its files. The metrics of a
+        removed server end. A changed server starts afresh; its metrics stay until its first poll, unless its URL changed.
         """
         self._was_ready = not self.unpolled_servers()
         return self._activate(config)
 
     def keep_current(self) -> None:
-        """Go on with the configuration in force, because another could not be loaded, and say so in the metrics."""
+        """Keep the active configuration after a failed reload, and report that in the metrics."""
         self.telemetry.reload_failed()
         self.publisher.invalidate_own_metrics()
 
     def poll_once(self, stop: threading.Event) -> bool:
-        """Poll all servers once, at the same time, instead of starting; `stop` abandons it.
+        """Poll all servers once, at the same time, in place of `start`; `stop` cancels the polls.
 
         Returns:
-            Whether every server gave everything it was asked for.
+            Whether every poll was complete.
         """
         for server in self.config.servers:
             worker = self._worker(server, None, initial_delay_seconds=server.poll_interval)
@@ -103,31 +106,27 @@ class Service:
         )
 
     def stop(self) -> None:
-        """Abandon the polls, log out where the API has a logout; takes 2 s at most."""
-        workers = tuple(self._workers.values())
-        for worker in workers:
+        """Cancel all polls and log out where the API has a logout; takes at most 2 s."""
+        for worker in self._workers.values():
             worker.stop()
-        self._close(workers)
-        until = self.clock.monotonic() + _STOP_SECONDS
-        for thread in self._closing:
-            thread.join(max(0.0, until - self.clock.monotonic()))
-        for worker in workers:
-            worker.join(max(0.0, until - self.clock.monotonic()))
+        until = time.monotonic() + _STOP_SECONDS
+        for worker in (*self._stopped_workers, *self._workers.values()):
+            worker.join(max(0.0, until - time.monotonic()))
 
     def stuck_servers(self) -> tuple[str, ...]:
-        """The servers whose pollers have stopped moving."""
+        """Return the names of the servers whose poll loop does not move."""
         return tuple(
             name for name, worker in self._workers.items() if not worker.poller.heartbeat.healthy()
         )
 
     def unpolled_servers(self) -> tuple[str, ...]:
-        """The servers that were not polled yet; none, once all were, also when a new configuration adds some."""
+        """Return the names of the servers not polled yet; empty for good once all were polled."""
         if self._was_ready:
             return ()
         polled = {
             name for name, worker in self._workers.items() if worker.poller.polled_once.is_set()
         }
-        # Who is served before `start` has come to the pollers is told of all servers, not of none.
+        # All servers of the configuration, as requests may arrive before `start` has created the workers.
         return tuple(server.name for server in self.config.servers if server.name not in polled)
 
     def _activate(self, config: Config) -> ConfigDiff:
@@ -149,7 +148,7 @@ class Service:
                     old.telemetry.end()
         self.telemetry.configured(config.poll_interval, self.clock.timestamp())
         self.publisher.invalidate_own_metrics()
-        self._close(leaving)
+        self._stopped_workers = [one for one in self._stopped_workers if one.is_running] + leaving
         for name, worker in workers.items():
             if before.get(name) is worker:
                 worker.client.reread_files()
@@ -173,6 +172,7 @@ class Service:
     def _workers_for(
         self, config: Config, before: dict[str, ServerWorker]
     ) -> dict[str, ServerWorker]:
+        """Return a worker for each server: the current one if its configuration is the same, else a new one."""
         workers: dict[str, ServerWorker] = {}
         count = len(config.servers)
         for number, server in enumerate(config.servers):
@@ -180,50 +180,35 @@ class Service:
             if old is not None and old.server == server:
                 workers[server.name] = old
             else:
-                gap_seconds = server.poll_interval * (1 - number / count)
-                workers[server.name] = self._worker(server, old, initial_delay_seconds=gap_seconds)
+                delay = server.poll_interval * (1 - number / count)
+                workers[server.name] = self._worker(server, old, initial_delay_seconds=delay)
         return workers
 
     def _worker(
         self, server: ServerConfig, replaces: ServerWorker | None, *, initial_delay_seconds: float
     ) -> ServerWorker:
-        stop = threading.Event()
-        return ServerWorker(
+        return self._make_worker(
             server,
             clock=self.clock,
             telemetry=self.telemetry.server(server.name, server.sessions.extras),
-            publish=self._publish_unless(stop),
+            publish=self._publish,
             record=lambda sessions: self.on_changed(server.name, sessions),
-            stop=stop,
             replaces=replaces,
             initial_delay_seconds=initial_delay_seconds,
-            long_poll_seconds=self._long_poll_seconds,
         )
 
-    def _close(self, workers: Iterable[ServerWorker]) -> None:
-        """Log out and close connections, without waiting for it."""
-        self._closing = [thread for thread in self._closing if thread.is_alive()]
-        for worker in workers:
-            name = f"close-{worker.server.name}"
-            thread = threading.Thread(target=worker.client.close, name=name, daemon=True)
-            thread.start()
-            self._closing.append(thread)
-
-    def _publish_unless(self, stop: threading.Event) -> Callable[[Snapshot], None]:
-        def publish(snapshot: Snapshot) -> None:
-            # Under the lock: a poller that is being stopped must not bring back what was withdrawn.
-            with self._publishing:
-                if not stop.is_set():
-                    self.publisher.publish(snapshot)
-
-        return publish
+    def _publish(self, worker: ServerWorker, snapshot: Snapshot) -> None:
+        # Under the lock: a poller that is being stopped must not restore the metrics of a removed server.
+        with self._publishing:
+            if not worker.stopped.is_set():
+                self.publisher.publish(snapshot)
 
 
 def _extras(config: Config) -> frozenset[Extra]:
-    """What any server is asked for beyond its sessions."""
+    """Return the extras that any server is configured to fetch."""
     return frozenset(extra for server in config.servers for extra in server.sessions.extras)
 
 
 def _series_schema(config: Config) -> tuple[tuple[str, ...], frozenset[Extra]]:
-    """What decides which families of single sessions there are."""
+    """Return all that determines which families of single sessions exist."""
     return (config.info_labels, _extras(config))

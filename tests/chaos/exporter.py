@@ -12,42 +12,43 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from exporter import logs
+from exporter.config import ServerConfig
 from exporter.polling.snapshot import Snapshot
-from exporter.service.service import Service
+from exporter.service.server_worker import ServerWorker
 from support.exporter_harness import running_exporter
 
 FAULTY = "faulty"
 POLL_SECONDS = 5
 
 
-class _ReportingService(Service):
-    """A service that reports the polls of one server."""
+def reporting_worker(
+    server: ServerConfig, *, publish: Callable[[ServerWorker, Snapshot], None], **arguments: Any
+) -> ServerWorker:
+    """Create a worker that reports the polls of one server."""
 
-    def _publish_unless(self, stop: threading.Event) -> Callable[[Snapshot], None]:
-        publish = super()._publish_unless(stop)
+    def publish_and_report(worker: ServerWorker, snapshot: Snapshot) -> None:
+        publish(worker, snapshot)
+        if snapshot.server == FAULTY:
+            status = snapshot.status
+            _write_line(
+                ended=status.last_poll_timestamp,
+                seconds=status.last_poll_duration_seconds,
+                reason=status.failure_reason,
+                up=status.up,
+            )
+            sys.stdin.readline()
 
-        def publish_and_report(snapshot: Snapshot) -> None:
-            publish(snapshot)
-            if snapshot.server == FAULTY:
-                status = snapshot.status
-                _write_line(
-                    ended=status.last_poll_timestamp,
-                    seconds=status.last_poll_duration_seconds,
-                    reason=status.failure_reason,
-                    up=status.up,
-                )
-                sys.stdin.readline()
-
-        return publish_and_report
+    return ServerWorker(server, publish=publish_and_report, **arguments)
 
 
 def main() -> None:
     logs.configure(level="info", log_format="logfmt", stream=sys.stderr)
     servers = Path(sys.argv[1]).read_text()
     with running_exporter(
-        servers, f"poll_interval: {POLL_SECONDS}s", service_of=_ReportingService
+        servers, f"poll_interval: {POLL_SECONDS}s", make_worker=reporting_worker
     ) as exporter:
         _write_line(address=exporter.url.removeprefix("http://"))
         threading.Event().wait()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
-from exporter.config import Config
-from exporter.service.service import Service
+from exporter.service.server_worker import ServerWorker
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from support.exporter_harness import RunningExporter, running_exporter, server_yaml
@@ -29,9 +29,8 @@ def world() -> World:
     return world
 
 
-def impatient(config: Config) -> Service:
-    """A service whose long-polls end after a second, so that the next one meets what is wrong by then."""
-    return Service(config, long_poll_seconds=1.0)
+# Its long polls end after a second, so that the next one meets what is wrong by then.
+impatient = partial(ServerWorker, long_poll_seconds=1.0)
 
 
 @contextmanager
@@ -39,11 +38,11 @@ def followed(
     simulator: Simulator,
     top: str = SELDOM,
     extra: str = "",
-    service_of: Callable[[Config], Service] = Service,
+    make_worker: Callable[..., ServerWorker] = ServerWorker,
 ) -> Iterator[RunningExporter]:
     """An exporter that follows a simulator's feed, and has made the poll that the feed's beginning asks for."""
     servers = server_yaml(simulator, extra=extra)
-    with running_exporter(servers, top, service_of=service_of) as exporter:
+    with running_exporter(servers, top, make_worker=make_worker) as exporter:
         exporter.wait_for(1, CONNECTED, server="hq")
         wait_until(lambda: (exporter.value(POLLS) or 0) >= 2, "the second poll")
         yield exporter
@@ -190,7 +189,7 @@ def test_polls_go_on_while_the_feed_fails_and_say_that_the_server_is_up(
 
 
 def test_what_happens_while_the_feed_fails_is_told_after_it_and_counted_once(world: World) -> None:
-    with Simulator(world) as simulator, followed(simulator, service_of=impatient) as exporter:
+    with Simulator(world) as simulator, followed(simulator, make_worker=impatient) as exporter:
         simulator.faults.set("status_503", route="change_feed")
         exporter.wait_for(0, CONNECTED)
         ended, open_still = add(world), add(world)

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-
-import pytest
+from typing import Any
 
 from exporter.config import Config, parse_config
 from exporter.polling.snapshot import Snapshot
+from exporter.service.server_worker import ServerWorker
 from exporter.service.service import Service
 from support.waiting import wait_until
 
@@ -20,57 +21,47 @@ def configuration(poll_interval: str, name: str = "hq") -> Config:
     )
 
 
-def test_polls_of_a_server_do_not_overlap_with_those_from_before_it_was_changed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def threads_named(name: str) -> int:
+    return sum(thread.name == name for thread in threading.enumerate())
+
+
+def test_polls_of_a_changed_server_begin_when_those_of_its_previous_worker_have_ended() -> None:
     events: list[str] = []
     may_end = threading.Event()
 
-    class StubLoop:
-        def __init__(self, *_args: object, stop: threading.Event, **_more: object) -> None:
-            self.stop = stop
-
-        def run(self) -> None:
+    class SlowWorker(ServerWorker):
+        def poll_until_stopped(self) -> None:
             events.append("begins")
-            self.stop.wait()
+            self.stopped.wait()
             may_end.wait()
             events.append("ends")
 
-    monkeypatch.setattr("exporter.service.server_worker.PollLoop", StubLoop)
-    service = Service(configuration("1s"))
+    service = Service(configuration("1s"), make_worker=SlowWorker)
     service.start()
-    wait_until(lambda: events == ["begins"], "the first poller")
+    wait_until(lambda: events == ["begins"], "the first worker polls")
 
     service.apply(configuration("2s"))
-    threading.Timer(0.2, may_end.set).start()
-    wait_until(lambda: len(events) >= 3, "the second poller")
+    wait_until(lambda: threads_named("poll-hq") == 2, "the second worker has started")
+    assert events == ["begins"]
+    may_end.set()
+    wait_until(lambda: len(events) >= 3, "the second worker polls")
     service.stop()
 
     assert events[:3] == ["begins", "ends", "begins"]
 
 
-def test_a_poller_that_was_stopped_does_not_bring_back_what_was_withdrawn(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    publishers = []
+def test_a_stopped_worker_does_not_restore_the_metrics_of_a_removed_server() -> None:
+    publishers: list[Callable[[Snapshot], None]] = []
 
-    class StubPoller:
-        def __init__(
-            self, *_args: object, publish: Callable[[Snapshot], None], **_more: object
-        ) -> None:
-            publishers.append(publish)
-            self.polled_once = threading.Event()
+    class IdleWorker(ServerWorker):
+        def __init__(self, *args: Any, publish: Callable[..., None], **arguments: Any) -> None:
+            super().__init__(*args, publish=publish, **arguments)
+            publishers.append(partial(publish, self))
 
-    class StubLoop:
-        def __init__(self, *_args: object, **_more: object) -> None:
-            """Nothing: the test publishes."""
+        def poll_until_stopped(self) -> None:
+            """Do nothing: the test publishes."""
 
-        def run(self) -> None:
-            """The same."""
-
-    monkeypatch.setattr("exporter.service.server_worker.Poller", StubPoller)
-    monkeypatch.setattr("exporter.service.server_worker.PollLoop", StubLoop)
-    service = Service(configuration("1s"))
+    service = Service(configuration("1s"), make_worker=IdleWorker)
     service.start()
     publishers[0](Snapshot(server="hq"))
     assert [snapshot.server for snapshot in service.publisher.snapshots()] == ["hq"]
@@ -79,13 +70,14 @@ def test_a_poller_that_was_stopped_does_not_bring_back_what_was_withdrawn(
     publishers[0](Snapshot(server="hq"))
 
     assert service.publisher.snapshots() == ()
+    service.stop()
 
 
 def test_a_service_that_has_not_started_yet_is_not_ready() -> None:
     assert Service(configuration("1s")).unpolled_servers() == ("hq",)
 
 
-def test_stopping_also_ends_the_threads_of_servers_that_left() -> None:
+def test_stopping_also_ends_the_threads_of_removed_servers() -> None:
     before = set(threading.enumerate())
     service = Service(configuration("1s"))
     service.start()

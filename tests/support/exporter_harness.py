@@ -9,7 +9,9 @@ from pathlib import Path
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.config import Config, parse_config
+from exporter.config import parse_config
+from exporter.polling.clock import Clock
+from exporter.service.server_worker import ServerWorker
 from exporter.service.service import Service
 from exporter.service.web_view import ServiceBackend
 from exporter.simulator import Simulator
@@ -94,11 +96,12 @@ def running_exporter(
     servers: str,
     top: str = "poll_interval: 1s",
     *,
-    service_of: Callable[[Config], Service] = Service,
+    clock: Clock | None = None,
+    make_worker: Callable[..., ServerWorker] = ServerWorker,
 ) -> Iterator[RunningExporter]:
-    """Run an exporter with this configuration."""
+    """Run an exporter with this configuration; clock and workers as for `Service`."""
     config = parse_config(f"{top}\nservers:{servers}", directory=Path.cwd())
-    service = service_of(config)
+    service = Service(config, clock=clock, make_worker=make_worker)
     app = WebApp(ServiceBackend(service))
     web = WebServer(app, bind_listeners([Address("127.0.0.1", 0)]))
     web.start()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.config import Config
 from exporter.polling.clock import Clock
-from exporter.service.service import Service
+from exporter.service.server_worker import ServerWorker
 from support.exporter_harness import RunningExporter, running_exporter
 
 Key = tuple[str, frozenset[tuple[str, str]]]
@@ -17,7 +17,7 @@ Samples = Mapping[Key, float]
 
 
 class MovableClock(Clock):
-    """The process's clocks, which a test sets ahead; waits set them ahead too, and pass at once."""
+    """The process's clocks, which a test sets ahead; waits set them ahead too, and return at once."""
 
     def __init__(self) -> None:
         self.ahead_seconds = 0.0
@@ -30,32 +30,16 @@ class MovableClock(Clock):
         return super().timestamp() + self.ahead_seconds
 
     def pass_time(self, seconds: float) -> bool:
-        """Let so many seconds pass; False, as the client's own wait says when nothing ends it early."""
+        """Set the clocks ahead; return False, as a wait that nothing interrupts."""
         self.ahead_seconds += seconds
         return False
 
 
-class SteppedService(Service):
-    """A service without poller threads."""
-
-    def __init__(self, config: Config, clock: MovableClock) -> None:
-        super().__init__(config, clock=clock)
-        self.movable_clock = clock
+class SteppedWorker(ServerWorker):
+    """A worker that polls only when a test calls its poller."""
 
     def start(self) -> None:
-        for server in self.config.servers:
-            target = self._worker(server, None, initial_delay_seconds=server.poll_interval)
-            self._workers[server.name] = target
-
-    def poll(self) -> None:
-        """Poll every server once."""
-        for target in self._workers.values():
-            target.poller.poll()
-
-    def stop(self) -> None:
-        for target in self._workers.values():
-            target.stop()
-            target.client.close()
+        """Do nothing."""
 
 
 class Scrape:
@@ -86,12 +70,21 @@ class Scrape:
 
 
 class SteppedExporter:
-    """An exporter under test that takes one step after the other."""
+    """An exporter under test that polls when the test says so.
 
-    def __init__(self, exporter: RunningExporter, service: SteppedService) -> None:
+    Args:
+        exporter: the exporter; its workers do not poll by themselves.
+        clock: its clocks.
+        workers: its workers.
+    """
+
+    def __init__(
+        self, exporter: RunningExporter, clock: MovableClock, workers: Sequence[SteppedWorker]
+    ) -> None:
         self.url = exporter.url
         self._exporter = exporter
-        self._service = service
+        self._clock = clock
+        self._workers = workers
 
     def step(self, seconds: float = 0.0) -> Scrape:
         """Let time pass, poll every server, and scrape."""
@@ -101,18 +94,19 @@ class SteppedExporter:
 
     def pass_time(self, seconds: float) -> None:
         """Set the clocks ahead."""
-        self._service.movable_clock.pass_time(seconds)
+        self._clock.pass_time(seconds)
 
     def poll(self) -> None:
         """Poll every server once."""
-        self._service.poll()
+        for worker in self._workers:
+            worker.poller.poll()
 
     def stop(self) -> None:
-        """Abandon what is under way."""
-        self._service.stop()
+        """Cancel the requests in progress and log out."""
+        self._exporter.service.stop()
 
     def scrape(self) -> Scrape:
-        """Scrape as a Prometheus would."""
+        """Scrape as Prometheus would."""
         return Scrape(self._exporter.text())
 
 
@@ -121,8 +115,11 @@ def stepped_exporter(
     servers: str, clock: MovableClock, top: str = "poll_interval: 1s"
 ) -> Iterator[SteppedExporter]:
     """Run an exporter with this configuration, step by step."""
-    with running_exporter(
-        servers, top, service_of=lambda config: SteppedService(config, clock)
-    ) as exporter:
-        assert isinstance(exporter.service, SteppedService)
-        yield SteppedExporter(exporter, exporter.service)
+    workers: list[SteppedWorker] = []
+
+    def make_worker(*arguments: Any, **keywords: Any) -> SteppedWorker:
+        workers.append(SteppedWorker(*arguments, **keywords))
+        return workers[-1]
+
+    with running_exporter(servers, top, clock=clock, make_worker=make_worker) as exporter:
+        yield SteppedExporter(exporter, clock, workers)
