@@ -157,7 +157,7 @@ class Publisher:
             with self._rendering:
                 self._drop_expired(now)
         published = self._published
-        rendered_at, exposition = published.complete.get(form, (-inf, None))
+        rendered_at, exposition = published.complete.get(form, (now, None))
         if exposition is None or now - rendered_at >= _OWN_METRICS_SECONDS:
             own = compress(registry_text(form, self._own_metrics) + _END[form], _LEVEL)
             exposition = Exposition(join((published.bodies[form], own)))

@@ -14,12 +14,13 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from exporter.config import Extra
 from exporter.metrics.exposition import Publisher
 from exporter.metrics.text_format import Format
 from exporter.polling.blocks import Block
 from exporter.polling.snapshot import ServerStatus, Snapshot
 from exporter.vb365.records.restore_session import RestoreSession
-from support.expositions import body, publisher
+from support.expositions import body, library_body, library_text, publisher
 from support.ledger_harness import LedgerHarness, sessions_config
 from support.sample_sessions import finished, running, session_id
 
@@ -50,6 +51,21 @@ def chunks(made: Publisher, *, gzip: bool) -> list[bytes]:
 def finished_texts(made: Publisher) -> list[bytes]:
     """Scrape plain text; return the long chunks of finished sessions."""
     return [chunk for chunk in chunks(made, gzip=False) if chunk.count(b'session_id="') > 100]
+
+
+@pytest.mark.parametrize("form", Format)
+def test_the_body_has_the_configured_families_and_the_own_metrics_in_either_format(
+    form: Format,
+) -> None:
+    snapshots = [polled(running(1), finished(2)), polled(running(3), server="branch")]
+    extras: tuple[Extra, ...] = ("events",)
+    own = CollectorRegistry()
+    Counter("polls", "Polls.", registry=own)
+
+    rendered = body(publisher(*snapshots, info_labels=("name",), extras=extras, own=own), form)
+
+    families = library_body(snapshots, form, ("name",), extras).removesuffix(b"# EOF\n")
+    assert rendered == families + library_text(own, form)
 
 
 def test_a_publish_keeps_the_rendered_bytes_of_other_servers() -> None:
@@ -115,7 +131,7 @@ def test_blocks_of_finished_sessions_are_released_with_the_server_or_its_session
         ((1600.0, 1700.0), True),
         ((1600.0, 2199.9), True),
         ((1600.0, 2200.0), False),
-        ((1599.9, 2199.5), True),
+        ((1599.5, 2199.5), True),
     ],
 )
 def test_plain_text_is_released_once_ten_minutes_pass_without_a_plain_scrape(
@@ -123,7 +139,7 @@ def test_plain_text_is_released_once_ten_minutes_pass_without_a_plain_scrape(
 ) -> None:
     clock = Clock(1000.0)
     snapshot = polled(*map(finished, range(1, 200)), stale_after_seconds=3600)
-    made = publisher(snapshot, monotonic=clock)
+    made = Publisher(CollectorRegistry(), info_labels=(), monotonic=clock, snapshots=[snapshot])
     before = finished_texts(made)
 
     for clock.seconds in publishes_at:

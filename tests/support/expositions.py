@@ -159,6 +159,11 @@ def library_body(
     """Return the same families as rendered by the client library."""
     registry = CollectorRegistry()
     registry.register(LibraryFamilies(tuple(snapshots), info_labels, extras))
+    return library_text(registry, form)
+
+
+def library_text(registry: CollectorRegistry, form: Format) -> bytes:
+    """Return a registry as rendered by the client library."""
     generate = generate_text if form is Format.TEXT else generate_openmetrics
     rendered: bytes = generate(registry)
     return rendered
