@@ -47,7 +47,17 @@ def parse_config(
     name: str = "config.yaml",
     environ: Mapping[str, str] = os.environ,
 ) -> Config:
-    """Do the same for the text of a file of that name in that directory."""
+    """Load a configuration from text, as `load_config` does from a file.
+
+    Args:
+        text: the content of the file.
+        directory: where relative paths start.
+        name: the place of problems of the text as a whole.
+        environ: as for `load_config`.
+
+    Raises:
+        ConfigError: the text cannot be used.
+    """
     document, problems = parse_document(text.encode(errors="surrogatepass"), name)
     return _load(document, problems, name, _context(directory, environ))
 
@@ -86,16 +96,15 @@ def _load(document: object, problems: ProblemCollector, name: str, context: Load
 def validate_blocks(
     model: type[B], document: dict[str, object], problems: ProblemCollector, context: LoadContext
 ) -> B:
-    """Return the file's blocks, without what is invalid.
+    """Validate a document; report its invalid values and return the rest.
 
-    What is valid stays typed, so that rules between keys can be checked although other keys of the
-    block are wrong.
+    The rest is typed, so that rules between keys can be checked although other keys are invalid.
 
     Args:
         model: the block that is the whole file.
         document: the content of the file.
-        problems: collects the problems and the places that were left out.
-        context: where the file lies.
+        problems: collects the problems, and the places that were left out.
+        context: what the file is loaded against.
     """
     try:
         return model.model_validate(document, context=context)

@@ -48,7 +48,7 @@ def resolve(file: Config, problems: ProblemCollector) -> Config | None:
 
 
 def _is_written(block: Block, key: str, location: Location, problems: ProblemCollector) -> bool:
-    """Return whether the file has the key, be its value valid or not."""
+    """Return whether the file has the key, whether or not its value is valid."""
     return key in block.model_fields_set or problems.is_invalid((*location, key))
 
 

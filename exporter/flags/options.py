@@ -25,7 +25,7 @@ _TAKEN_PATHS = frozenset({"/config", "/-/healthy", "/-/ready", "/-/reload"})
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """What the parser, `--help` and the documentation know of a flag.
+    """A flag, as the parser, `--help` and the documentation use it.
 
     Args:
         name: the flag, such as `--log.level`.
