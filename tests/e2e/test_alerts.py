@@ -161,7 +161,7 @@ def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) ->
                 "job": "vb365",
                 "server": "hq",
             }
-            assert "because of: connect." in told.annotations["description"]
+            assert "reasons: connect." in told.annotations["description"]
             wait_until(
                 lambda: prometheus.query("vb365_restore_session_state") == [],
                 "the data is stale",

@@ -41,7 +41,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{- /* A headless service moves no ports. */ -}}
+{{- /* A headless service does not map ports. */ -}}
 {{- define "vb365.servicePort" -}}
 {{- if gt (int .Values.shards) 1 }}10365{{ else }}{{ .Values.service.port }}{{ end -}}
 {{- end -}}
@@ -50,7 +50,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- default (include "vb365.fullname" .) .Values.existingConfigMap -}}
 {{- end -}}
 
-{{- /* What the schema cannot tell of values that do not go together. */ -}}
+{{- /* Combinations of values that the schema cannot reject. */ -}}
 {{- define "vb365.check" -}}
 {{- if not (or .Values.demo .Values.config .Values.existingConfigMap) -}}
 {{- fail "config, existingConfigMap or demo: one of them is needed" -}}
