@@ -33,7 +33,7 @@ class Address(NamedTuple):
         """Parse `:port`, `host:port` or `[IPv6]:port`.
 
         Raises:
-            ValueError: the text has another form; the message says which is needed.
+            ValueError: the text has another form; the message names the valid forms.
         """
         host, colon, port = text.rpartition(":")
         if not (colon and _is_host(host) and re.fullmatch(r"[0-9]{1,5}", port)):

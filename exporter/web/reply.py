@@ -52,7 +52,7 @@ async def send(
     """Send a response while holding at most one write of its body in memory.
 
     When the client is too slow or the body does not have the announced length, the connection is
-    aborted, so that no client takes a part for the whole.
+    aborted, so that a part is never mistaken for the whole.
 
     Args:
         request: the request; HEAD gets the headers only.

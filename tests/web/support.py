@@ -76,7 +76,7 @@ class FakeBackend:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """A complete response."""
 
     status: int
@@ -94,27 +94,27 @@ def request(
     *,
     method: str = "GET",
     headers: Iterable[tuple[str, str]] = (),
-) -> Answer:
+) -> Response:
     """Send a request over a new connection."""
     connection = http.client.HTTPConnection(*loopback(server), timeout=WAIT_SECONDS)
     with contextlib.closing(connection):
-        return ask(connection, path, method=method, headers=headers)
+        return request_over(connection, path, method=method, headers=headers)
 
 
-def ask(
+def request_over(
     connection: http.client.HTTPConnection,
     path: str,
     *,
     method: str = "GET",
     headers: Iterable[tuple[str, str]] = (),
-) -> Answer:
+) -> Response:
     """Send a request over an open connection, with no headers but those given."""
     connection.putrequest(method, path, skip_accept_encoding=True)
     for name, value in headers:
         connection.putheader(name, value)
     connection.endheaders()
     response = connection.getresponse()
-    return Answer(response.status, dict(response.getheaders()), response.read())
+    return Response(response.status, dict(response.getheaders()), response.read())
 
 
 def always(context: ssl.SSLContext) -> TLSSource:

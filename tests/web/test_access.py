@@ -10,7 +10,7 @@ from pathlib import Path
 import bcrypt
 import pytest
 import trustme
-from web.support import Answer, FakeBackend, connect, exchange, request
+from web.support import FakeBackend, Response, connect, exchange, request
 
 from exporter.web.server import WebServer
 from exporter.web.webconfig import AccessControl
@@ -53,7 +53,7 @@ def serve_file(serve: Callable[..., WebServer], tmp_path: Path) -> ServeFile:
     return start
 
 
-def get(server: WebServer, *headers: tuple[str, str], path: str = "/metrics") -> Answer:
+def get(server: WebServer, *headers: tuple[str, str], path: str = "/metrics") -> Response:
     return request(server, path, headers=headers)
 
 
@@ -129,9 +129,9 @@ def test_while_too_many_passwords_are_checked_a_client_has_to_retry_later(
 ) -> None:
     (tmp_path / "web.yml").write_text(USERS)
     access = AccessControl(tmp_path / "web.yml", passwords=Passwords(max_pending=0))
-    answer = get(serve(FakeBackend(), guards=[access.authorize]), ALICE)
+    response = get(serve(FakeBackend(), guards=[access.authorize]), ALICE)
 
-    assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+    assert (response.status, response.headers["Retry-After"]) == (503, "5")
 
 
 def test_headers_of_the_file_are_in_every_response_and_follow_it(
@@ -142,9 +142,9 @@ def test_headers_of_the_file_are_in_every_response_and_follow_it(
         "Content-Security-Policy: mine}}\n"
     )
     for path in PATHS:
-        answer = get(server, path=path)
-        assert answer.headers["Strict-Transport-Security"] == "max-age=9"
-        assert answer.headers["Content-Security-Policy"] == "mine"
+        response = get(server, path=path)
+        assert response.headers["Strict-Transport-Security"] == "max-age=9"
+        assert response.headers["Content-Security-Policy"] == "mine"
 
     (tmp_path / "web.yml").write_text("")
     assert get(server).status == 200
@@ -178,7 +178,7 @@ def test_a_token_bucket_allows_a_burst_and_then_one_per_interval() -> None:
 
 @pytest.fixture
 def mutual_tls(tmp_path: Path) -> tuple[str, trustme.CA]:
-    """A file that asks for a client certificate, and the authority of both sides."""
+    """A file that requires a client certificate, and the authority of both sides."""
     authority = trustme.CA()
     leaf = authority.issue_cert("127.0.0.1")
     leaf.cert_chain_pems[0].write_to_path(str(tmp_path / "server.crt"))

@@ -16,12 +16,12 @@ from web.support import (
     WAIT_SECONDS,
     FakeBackend,
     FakeExposition,
-    ask,
     connect,
     exchange,
     loopback,
     read_all,
     request,
+    request_over,
 )
 
 from exporter.metrics.text_format import Format
@@ -46,17 +46,17 @@ def two_forms(block: bytes, count: int) -> FakeExposition:
 
 def test_metrics_are_text_0_0_4_unless_another_format_is_requested(serve: Serve) -> None:
     backend = FakeBackend()
-    answer = request(serve(backend), "/metrics")
-    assert (answer.status, answer.body) == (200, b"# body\n")
-    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    response = request(serve(backend), "/metrics")
+    assert (response.status, response.body) == (200, b"# body\n")
+    assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert backend.requested == [Format.TEXT]
 
 
 def test_metrics_are_openmetrics_on_request(serve: Serve) -> None:
     backend = FakeBackend()
-    answer = request(serve(backend), "/metrics", headers=[OPENMETRICS])
+    response = request(serve(backend), "/metrics", headers=[OPENMETRICS])
     assert (
-        answer.headers["Content-Type"]
+        response.headers["Content-Type"]
         == "application/openmetrics-text; version=1.0.0; charset=utf-8"
     )
     assert backend.requested == [Format.OPENMETRICS]
@@ -80,23 +80,23 @@ def test_a_malformed_accept_header_gets_text_0_0_4(serve: Serve, accept: bytes) 
 
 def test_gzip_is_sent_byte_for_byte_as_prepared_if_accepted(serve: Serve) -> None:
     body = two_forms(b"vb365_up 1\n", 5000)
-    answer = request(serve(FakeBackend(body=body)), "/metrics", headers=[GZIP])
-    assert answer.headers["Content-Encoding"] == "gzip"
-    assert answer.headers["Content-Length"] == str(len(answer.body))
-    assert answer.body == b"".join(body.gzipped)
+    response = request(serve(FakeBackend(body=body)), "/metrics", headers=[GZIP])
+    assert response.headers["Content-Encoding"] == "gzip"
+    assert response.headers["Content-Length"] == str(len(response.body))
+    assert response.body == b"".join(body.gzipped)
 
 
 @pytest.mark.parametrize("accepted", [[], [("Accept-Encoding", "gzip;q=0")]])
 def test_gzip_is_not_sent_if_not_accepted(serve: Serve, accepted: list[tuple[str, str]]) -> None:
     body = two_forms(b"vb365_up 1\n", 5000)
-    answer = request(serve(FakeBackend(body=body)), "/metrics", headers=accepted)
-    assert "Content-Encoding" not in answer.headers
-    assert answer.body == b"vb365_up 1\n" * 5000
+    response = request(serve(FakeBackend(body=body)), "/metrics", headers=accepted)
+    assert "Content-Encoding" not in response.headers
+    assert response.body == b"vb365_up 1\n" * 5000
 
 
 def test_the_vary_header_names_what_the_response_depends_on(serve: Serve) -> None:
-    answer = request(serve(FakeBackend()), "/metrics")
-    assert answer.headers["Vary"] == "Accept, Accept-Encoding"
+    response = request(serve(FakeBackend()), "/metrics")
+    assert response.headers["Vary"] == "Accept, Accept-Encoding"
 
 
 def test_a_body_of_many_megabytes_arrives_whole_over_one_connection_again_and_again(
@@ -108,9 +108,9 @@ def test_a_body_of_many_megabytes_arrives_whole_over_one_connection_again_and_ag
     connection = http.client.HTTPConnection(*loopback(server), timeout=WAIT_SECONDS)
     with closing(connection):
         for _ in range(3):
-            answer = ask(connection, "/metrics")
-            assert answer.body == b"".join(blocks)
-            assert answer.headers["Content-Length"] == str(len(answer.body))
+            response = request_over(connection, "/metrics")
+            assert response.body == b"".join(blocks)
+            assert response.headers["Content-Length"] == str(len(response.body))
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/nothing"])
@@ -125,18 +125,18 @@ def test_head_of_a_large_body_leaves_the_connection_usable(serve: Serve) -> None
     body = FakeExposition(raw=[b"x" * 1000] * 1000)
     connection = http.client.HTTPConnection(*loopback(serve(FakeBackend(body=body))))
     with closing(connection):
-        head = ask(connection, "/metrics", method="HEAD")
+        head = request_over(connection, "/metrics", method="HEAD")
         assert (head.headers["Content-Length"], head.body) == ("1000000", b"")
-        assert len(ask(connection, "/metrics").body) == 1_000_000
+        assert len(request_over(connection, "/metrics").body) == 1_000_000
 
 
 @pytest.mark.parametrize(
     "path", ["/nothing", "/metrics/", "//metrics", "/-/reload", "/%00", "/templates/status.css"]
 )
 def test_any_other_path_is_not_found(serve: Serve, path: str) -> None:
-    answer = request(serve(FakeBackend()), path)
-    assert (answer.status, answer.text) == (404, "404 Not Found\n")
-    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    response = request(serve(FakeBackend()), path)
+    assert (response.status, response.text) == (404, "404 Not Found\n")
+    assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -144,28 +144,28 @@ def test_any_other_path_is_not_found(serve: Serve, path: str) -> None:
 def test_another_method_gets_405_with_the_allowed_ones(
     serve: Serve, method: str, path: str
 ) -> None:
-    answer = request(serve(FakeBackend()), path, method=method)
-    assert (answer.status, answer.text) == (405, "405 Method Not Allowed\n")
-    assert answer.headers["Allow"] == "GET, HEAD"
+    response = request(serve(FakeBackend()), path, method=method)
+    assert (response.status, response.text) == (405, "405 Method Not Allowed\n")
+    assert response.headers["Allow"] == "GET, HEAD"
 
 
 def test_a_reload_returns_the_problems_of_the_configuration(serve: Serve) -> None:
     problems: list[str] = []
     server = serve(FakeBackend(), reload=lambda: problems)
 
-    answer = request(server, "/-/reload", method="POST")
-    assert (answer.status, answer.text) == (200, "configuration reloaded\n")
+    response = request(server, "/-/reload", method="POST")
+    assert (response.status, response.text) == (200, "configuration reloaded\n")
 
     problems.append("servers[0].auth: needs a password")
-    answer = request(server, "/-/reload", method="POST")
-    assert answer.status == 500
-    assert answer.text.splitlines() == [
+    response = request(server, "/-/reload", method="POST")
+    assert response.status == 500
+    assert response.text.splitlines() == [
         "configuration cannot be used, keeping the old one",
         "servers[0].auth: needs a password",
     ]
 
-    answer = request(server, "/-/reload")
-    assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+    response = request(server, "/-/reload")
+    assert (response.status, response.headers["Allow"]) == (405, "POST")
 
 
 def test_a_slow_reload_delays_no_scrape(serve: Serve) -> None:
@@ -174,10 +174,10 @@ def test_a_slow_reload_delays_no_scrape(serve: Serve) -> None:
         FakeBackend(), reload=lambda: [] if scraped.wait(WAIT_SECONDS) else ["no scrape"]
     )
     with ThreadPoolExecutor(1) as reloading:
-        answer = reloading.submit(request, server, "/-/reload", method="POST")
+        response = reloading.submit(request, server, "/-/reload", method="POST")
         assert request(server, "/metrics").status == 200
         scraped.set()
-        assert answer.result().status == 200
+        assert response.result().status == 200
 
 
 def test_without_lifecycle_there_is_no_reload(serve: Serve) -> None:
@@ -207,15 +207,15 @@ def test_health_and_readiness_are_independent(serve: Serve) -> None:
 
 
 def test_the_configuration_is_shown_as_plain_text(serve: Serve) -> None:
-    answer = request(serve(FakeBackend(config="name: <b>hq</b> \ud800\n")), "/config")
-    assert (answer.status, answer.text) == (200, "name: <b>hq</b> ?\n")
-    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    response = request(serve(FakeBackend(config="name: <b>hq</b> \ud800\n")), "/config")
+    assert (response.status, response.text) == (200, "name: <b>hq</b> ?\n")
+    assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
 
 
 def test_the_status_page_is_html(serve: Serve) -> None:
-    answer = request(serve(FakeBackend()), "/")
-    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert answer.text.startswith("<!DOCTYPE html>")
+    response = request(serve(FakeBackend()), "/")
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert response.text.startswith("<!DOCTYPE html>")
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/nothing"])
@@ -234,21 +234,21 @@ def test_every_response_has_the_security_headers(serve: Serve, path: str) -> Non
 def test_extra_headers_are_in_every_response_and_replace_its_own(serve: Serve) -> None:
     further = (("Strict-Transport-Security", "max-age=9"), ("Content-Security-Policy", "mine"))
     server = serve(FakeBackend(), extra_headers=lambda: further)
-    for answer in (
+    for response in (
         exchange(server, b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
         exchange(server, b"no request\r\n\r\n"),
     ):
-        assert answer.count(b"Strict-Transport-Security: max-age=9\r\n") == 1
-        assert answer.count(b"Content-Security-Policy: mine\r\n") == 1
-        assert answer.count(b"Content-Security-Policy:") == 1
+        assert response.count(b"Strict-Transport-Security: max-age=9\r\n") == 1
+        assert response.count(b"Content-Security-Policy: mine\r\n") == 1
+        assert response.count(b"Content-Security-Policy:") == 1
 
 
 def test_an_error_behind_a_page_is_a_plain_500_and_a_log_event(
     serve: Serve, logged: list[MutableMapping[str, Any]]
 ) -> None:
     server = serve(FakeBackend(body=ValueError("secret")))
-    answer = request(server, "/metrics")
-    assert (answer.status, answer.text) == (500, "500 Internal Server Error\n")
+    response = request(server, "/metrics")
+    assert (response.status, response.text) == (500, "500 Internal Server Error\n")
     assert [(event["event"], event["error"]) for event in logged] == [
         ("request failed", "ValueError")
     ]
@@ -320,9 +320,9 @@ def test_scrapes_beyond_max_requests_get_503_and_nothing_else_does(serve: Serve)
         assert busy.headers["Retry-After"] == "5"
         assert request(server, "/-/healthy").status == 200
     backend.body = FakeExposition(raw=[b"small"])
-    while (answer := request(server, "/metrics")).status == 503:
+    while (response := request(server, "/metrics")).status == 503:
         pass  # until the server has noticed that the client went away
-    assert answer.body == b"small"
+    assert response.body == b"small"
 
 
 def test_a_client_that_reads_nothing_is_disconnected_and_costs_little_memory(
@@ -371,16 +371,16 @@ def test_a_slow_client_is_served_for_as_long_as_it_reads(
 def test_ten_clients_at_once_all_get_the_whole_body(serve: Serve) -> None:
     body = two_forms(b"vb365_up 1\n", 300_000)
     server = serve(FakeBackend(body=body))
-    answers: list[bytes] = []
+    responses: list[bytes] = []
     threads = [
-        threading.Thread(target=lambda: answers.append(request(server, "/metrics").body))
+        threading.Thread(target=lambda: responses.append(request(server, "/metrics").body))
         for _ in range(10)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert answers == [b"vb365_up 1\n" * 300_000] * 10
+    assert responses == [b"vb365_up 1\n" * 300_000] * 10
 
 
 def test_the_metrics_can_be_at_another_path(serve: Serve) -> None:
@@ -410,8 +410,8 @@ def test_guards_come_before_everything_else_on_every_path(serve: Serve) -> None:
     backend = FakeBackend()
     server = serve(backend, guards=[allows, requires_password])
     for path in [*PATHS, "/nothing"]:
-        answer = request(server, path)
-        assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Basic")
+        response = request(server, path)
+        assert (response.status, response.headers["WWW-Authenticate"]) == (401, "Basic")
     assert backend.requested == []
 
 

@@ -85,21 +85,21 @@ def test_only_the_first_72_bytes_of_a_password_count_as_with_every_bcrypt() -> N
 def test_the_same_credentials_are_compared_once(checks: Checks) -> None:
     passwords = Passwords(compare=checks)
 
-    async def ask() -> set[bool]:
+    async def scenario() -> set[bool]:
         first = await asyncio.gather(
             *(passwords.match(b"alice", b"wonderland", USERS) for _ in range(20)),
         )
         later = [await passwords.match(b"alice", b"wonderland", USERS) for _ in range(3)]
         return {*first, *later}
 
-    assert asyncio.run(ask()) == {True}
+    assert asyncio.run(scenario()) == {True}
     assert len(checks.hashes) == 1
 
 
 def test_checks_are_made_in_threads_one_at_a_time(checks: Checks) -> None:
     passwords = Passwords(compare=checks)
 
-    async def ask() -> list[bool]:
+    async def scenario() -> list[bool]:
         checks.go_on.clear()
         waiting = [
             asyncio.create_task(passwords.match(b"alice", str(number).encode(), USERS))
@@ -110,7 +110,7 @@ def test_checks_are_made_in_threads_one_at_a_time(checks: Checks) -> None:
         checks.go_on.set()
         return await asyncio.gather(*waiting)
 
-    assert asyncio.run(ask()) == [False] * 40
+    assert asyncio.run(scenario()) == [False] * 40
     assert len(checks.hashes) == 40
     assert checks.most_at_a_time == 1
     assert threading.main_thread().name not in checks.threads
@@ -119,7 +119,7 @@ def test_checks_are_made_in_threads_one_at_a_time(checks: Checks) -> None:
 def test_a_remembered_password_does_not_wait_for_a_check(checks: Checks) -> None:
     passwords = Passwords(compare=checks)
 
-    async def ask() -> None:
+    async def scenario() -> None:
         assert await passwords.match(b"alice", b"wonderland", USERS)
         checks.go_on.clear()
         guess = asyncio.create_task(passwords.match(b"alice", b"guess", USERS))
@@ -129,21 +129,21 @@ def test_a_remembered_password_does_not_wait_for_a_check(checks: Checks) -> None
         checks.go_on.set()
         assert not await guess
 
-    asyncio.run(ask())
+    asyncio.run(scenario())
 
 
 def test_an_unknown_user_costs_as_much_as_a_known_one(checks: Checks) -> None:
     users = {b"cheap": ALICES, b"dear": bcrypt.hashpw(b"x", bcrypt.gensalt(5))}
     passwords = Passwords(compare=checks)
 
-    async def ask(user: bytes) -> bytes:
+    async def hash_used_for(user: bytes) -> bytes:
         assert not await passwords.match(user, b"guess", users)
         return checks.hashes[-1]
 
-    async def ask_all() -> list[bytes]:
-        return [await ask(str(number).encode()) for number in range(40)]
+    async def hashes_used() -> list[bytes]:
+        return [await hash_used_for(str(number).encode()) for number in range(40)]
 
-    used = asyncio.run(ask_all())
+    used = asyncio.run(hashes_used())
     assert len(checks.hashes) == 40
     assert {cost(hashed) for hashed in used} == {b"04", b"05"}
     assert not {*used} & {*users.values()}
@@ -157,11 +157,11 @@ def test_an_unknown_user_costs_the_same_each_time(checks: Checks) -> None:
     users = {b"cheap": ALICES, b"dear": bcrypt.hashpw(b"x", bcrypt.gensalt(5))}
     passwords = Passwords(compare=checks)
 
-    async def ask() -> None:
+    async def scenario() -> None:
         for number in range(10):
             await passwords.match(b"mallory", str(number).encode(), users)
 
-    asyncio.run(ask())
+    asyncio.run(scenario())
     assert len({cost(hashed) for hashed in checks.hashes}) == 1
 
 
@@ -169,7 +169,7 @@ def test_a_new_hash_of_a_user_invalidates_the_remembered_password() -> None:
     passwords = Passwords()
     changed = {b"alice": bcrypt.hashpw(b"looking-glass", bcrypt.gensalt(4))}
 
-    async def ask() -> tuple[bool, ...]:
+    async def scenario() -> tuple[bool, ...]:
         return (
             await passwords.match(b"alice", b"wonderland", USERS),
             await passwords.match(b"alice", b"wonderland", changed),
@@ -177,13 +177,13 @@ def test_a_new_hash_of_a_user_invalidates_the_remembered_password() -> None:
             await passwords.match(b"alice", b"looking-glass", changed),
         )
 
-    assert asyncio.run(ask()) == (True, False, False, True)
+    assert asyncio.run(scenario()) == (True, False, False, True)
 
 
 def test_guesses_do_not_evict_right_passwords(checks: Checks) -> None:
     passwords = Passwords(compare=checks, max_remembered=4)
 
-    async def ask() -> None:
+    async def scenario() -> None:
         assert await passwords.match(b"alice", b"wonderland", USERS)
         for number in range(10):
             assert not await passwords.match(b"alice", str(number).encode(), USERS)
@@ -193,13 +193,13 @@ def test_guesses_do_not_evict_right_passwords(checks: Checks) -> None:
         assert not await passwords.match(b"alice", b"0", USERS)  # evicted
         assert len(checks.hashes) == 12
 
-    asyncio.run(ask())
+    asyncio.run(scenario())
 
 
 def test_checks_beyond_a_limit_are_rejected_until_others_have_ended(checks: Checks) -> None:
     passwords = Passwords(compare=checks, max_pending=2)
 
-    async def ask() -> None:
+    async def scenario() -> None:
         checks.go_on.clear()
         waiting = [
             asyncio.create_task(passwords.match(b"alice", password, USERS))
@@ -212,13 +212,13 @@ def test_checks_beyond_a_limit_are_rejected_until_others_have_ended(checks: Chec
         assert await asyncio.gather(*waiting) == [False] * 3
         assert not await passwords.match(b"alice", b"3", USERS)
 
-    asyncio.run(ask())
+    asyncio.run(scenario())
 
 
 def test_a_client_that_disconnects_does_not_cancel_the_check_for_others(checks: Checks) -> None:
     passwords = Passwords(compare=checks)
 
-    async def ask() -> bool:
+    async def scenario() -> bool:
         checks.go_on.clear()
         gone, stays = (
             asyncio.create_task(passwords.match(b"alice", b"wonderland", USERS)) for _ in range(2)
@@ -229,18 +229,18 @@ def test_a_client_that_disconnects_does_not_cancel_the_check_for_others(checks: 
         checks.go_on.set()
         return await stays
 
-    assert asyncio.run(ask())
+    assert asyncio.run(scenario())
     assert len(checks.hashes) == 1
 
 
 def test_no_password_is_kept(checks: Checks) -> None:
     passwords = Passwords(compare=checks)
 
-    async def ask() -> None:
+    async def scenario() -> None:
         await passwords.match(b"alice", b"wonderland", USERS)
         await passwords.match(b"alice", b"marker", USERS)
 
-    asyncio.run(ask())
+    asyncio.run(scenario())
     assert len(checks.hashes) == 2
     # Private state, because no public one can show that the memory holds no password.
     kept = repr([vars(passwords._right), vars(passwords._wrong), passwords._pending])

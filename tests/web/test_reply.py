@@ -22,16 +22,16 @@ def test_many_small_blocks_become_few_writes() -> None:
 
 
 def test_blocks_are_taken_one_by_one_as_needed() -> None:
-    asked = []
+    taken = []
 
     def blocks() -> object:
         for number in range(10):
-            asked.append(number)
+            taken.append(number)
             yield b"x" * WRITE_BYTES
 
     first = iter(rechunk(blocks()))  # type: ignore[arg-type] # a generator is an iterable of bytes
     next(first)
-    assert asked == [0]
+    assert taken == [0]
 
 
 def test_a_large_block_is_split_without_copying() -> None:

@@ -18,13 +18,13 @@ from web.support import (
     FakeBackend,
     FakeExposition,
     always,
-    ask,
     connect,
     exchange,
     loopback,
     read_all,
     read_until,
     request,
+    request_over,
 )
 
 from exporter.web.app import Handler, WebApp
@@ -61,7 +61,7 @@ def test_every_listener_is_served() -> None:
     with running(WebServer(app, listeners)) as server:
         for address in server.addresses:
             with closing(http.client.HTTPConnection(*address)) as connection:
-                assert ask(connection, "/metrics").status == 200
+                assert request_over(connection, "/metrics").status == 200
 
 
 def test_a_connection_serves_many_requests(serve: Serve) -> None:
@@ -70,7 +70,7 @@ def test_a_connection_serves_many_requests(serve: Serve) -> None:
         connection.connect()
         first = connection.sock
         for path in ["/metrics", "/", "/nothing", "/metrics"] * 5:
-            ask(connection, path)
+            request_over(connection, path)
         assert connection.sock is first
 
 
@@ -102,9 +102,9 @@ def test_pipelined_requests_are_served_in_their_order(serve: Serve) -> None:
     paths = ["/metrics", "/nothing", "/-/ready"] * 20
     requests = "".join(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n" for path in paths)
     received = exchange(serve(FakeBackend(), options=QUICK), requests.encode())
-    answers = received.split(b"HTTP/1.1 ")[1:]
-    assert [answer[:3] for answer in answers] == [b"200", b"404", b"200"] * 20
-    assert [answer.partition(b"\r\n\r\n")[2] for answer in answers[:3]] == [
+    responses = received.split(b"HTTP/1.1 ")[1:]
+    assert [response[:3] for response in responses] == [b"200", b"404", b"200"] * 20
+    assert [response.partition(b"\r\n\r\n")[2] for response in responses[:3]] == [
         b"# body\n",
         b"404 Not Found\n",
         b"ready\n",
@@ -178,9 +178,9 @@ def test_an_error_outside_the_routes_is_a_plain_500_and_a_log_event(
     app = WebApp(FakeBackend())
     app.application.middlewares.insert(0, fails)
     with running(WebServer(app, bind_listeners([Address("127.0.0.1", 0)]))) as server:
-        answer = request(server, "/")
-    assert (answer.status, answer.text) == (500, "500 Internal Server Error\n")
-    assert answer.headers["Server"] == "vb365-restore-exporter"
+        response = request(server, "/")
+    assert (response.status, response.text) == (500, "500 Internal Server Error\n")
+    assert response.headers["Server"] == "vb365-restore-exporter"
     assert [event["event"] for event in logged] == ["request failed"]
 
 
@@ -188,7 +188,7 @@ def open_connection(server: WebServer, stack: ExitStack) -> http.client.HTTPConn
     """Open a connection that has been served once."""
     connection = http.client.HTTPConnection(*loopback(server), timeout=WAIT_SECONDS)
     stack.enter_context(closing(connection))
-    assert ask(connection, "/metrics").status == 200
+    assert request_over(connection, "/metrics").status == 200
     return connection
 
 
@@ -204,19 +204,19 @@ def test_beyond_the_limit_the_client_silent_longest_is_evicted(serve: Serve) -> 
         read_until(half, b"# body\n")
         newest.sendall(SCRAPE)
         read_until(newest, b"# body\n")
-        assert ask(kept, "/metrics").status == 200
+        assert request_over(kept, "/metrics").status == 200
 
 
 def test_among_clients_that_were_served_the_one_idle_longest_is_evicted(serve: Serve) -> None:
     server = serve(FakeBackend(), options={"max_connections": 3, **PATIENT})
     with ExitStack() as stack:
         first, second, third = (open_connection(server, stack) for _ in range(3))
-        assert ask(first, "/metrics").status == 200
+        assert request_over(first, "/metrics").status == 200
         open_connection(server, stack)
         with pytest.raises(http.client.RemoteDisconnected):
-            ask(second, "/metrics")
-        assert ask(third, "/metrics").status == 200
-        assert ask(first, "/metrics").status == 200
+            request_over(second, "/metrics")
+        assert request_over(third, "/metrics").status == 200
+        assert request_over(first, "/metrics").status == 200
 
 
 def test_an_active_client_is_never_evicted(serve: Serve) -> None:
@@ -340,7 +340,7 @@ def test_closing_aborts_requests_that_do_not_finish_in_time(
 def test_closing_frees_the_port(serve: Serve) -> None:
     server = serve(FakeBackend())
     with closing(http.client.HTTPConnection(*loopback(server))) as connection:
-        ask(connection, "/metrics")
+        request_over(connection, "/metrics")
         server.close(1.0)  # ends the idle connection, which leaves it in TIME_WAIT on this side
     bind_listeners([server.addresses[0]])[0].close()
 
@@ -400,7 +400,7 @@ def scrape_by_tls(server: WebServer, authority: trustme.CA, name: str | None = N
         authority.issue_cert(name).configure_cert(trust)
     connection = http.client.HTTPSConnection(*loopback(server), context=trust, timeout=WAIT_SECONDS)
     with closing(connection):
-        return ask(connection, "/metrics").body
+        return request_over(connection, "/metrics").body
 
 
 def test_a_large_body_arrives_whole_by_tls(

@@ -374,8 +374,8 @@ def test_values_that_utf_8_cannot_encode_do_not_break_the_page(
     serve: Callable[..., WebServer],
 ) -> None:
     strange = page(replace(HQ, name="a\ud800\x00\u202eb"))
-    answer = request(serve(FakeBackend(page=strange)), "/")
-    assert (answer.status, "a?" in answer.text) == (200, True)
+    response = request(serve(FakeBackend(page=strange)), "/")
+    assert (response.status, "a?" in response.text) == (200, True)
 
 
 def test_the_page_has_no_script_no_inline_style_and_nothing_from_elsewhere() -> None:
@@ -392,11 +392,11 @@ def test_the_page_has_no_script_no_inline_style_and_nothing_from_elsewhere() -> 
 def test_the_style_sheet_is_the_one_that_the_policy_allows(
     serve: Callable[..., WebServer],
 ) -> None:
-    answer = request(serve(FakeBackend()), "/")
-    style = answer.text.partition("<style>")[2].partition("</style>")[0]
+    response = request(serve(FakeBackend()), "/")
+    style = response.text.partition("<style>")[2].partition("</style>")[0]
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     assert f"'sha256-{digest}'" == STYLE_SOURCE
-    assert f"style-src {STYLE_SOURCE};" in answer.headers["Content-Security-Policy"]
+    assert f"style-src {STYLE_SOURCE};" in response.headers["Content-Security-Policy"]
 
 
 def test_the_largest_page_is_small() -> None:

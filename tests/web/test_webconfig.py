@@ -236,7 +236,7 @@ def test_every_setting_of_a_file_is_read(directory: Path) -> None:
         (
             tls("  max_version: TLS12\n  cipher_suites: [TLS_AES_128_GCM_SHA256]\n"),
             [
-                "tls_server_config.cipher_suites: has no suite of TLS 1.2, which max_version asks for"
+                "tls_server_config.cipher_suites: has no suite of TLS 1.2, which max_version requires"
             ],
         ),
         (

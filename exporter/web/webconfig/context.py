@@ -167,7 +167,7 @@ def _set_cipher_suites(
         if not chosen <= {str(suite["name"]) for suite in context.get_ciphers()}:
             _report(problems, "cipher_suites", "has a suite that this OpenSSL does not offer")
     elif context.maximum_version == ssl.TLSVersion.TLSv1_2:
-        message = "has no suite of TLS 1.2, which max_version asks for"
+        message = "has no suite of TLS 1.2, which max_version requires"
         _report(problems, "cipher_suites", message)
     else:
         context.minimum_version = ssl.TLSVersion.TLSv1_3
