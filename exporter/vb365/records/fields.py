@@ -176,9 +176,7 @@ class EnumReader(Generic[_Enum]):
 
     def __init__(self, enum: type[_Enum], unknown: _Enum) -> None:
         self._unknown = unknown
-        members = [member for member in enum if member is not unknown]
-        self._by_value = {member.value: member for member in members}
-        self._by_lower = {member.value.lower(): member for member in members}
+        self._members = {member.value.lower(): member for member in enum if member is not unknown}
 
     def read(self, record: Record, field: str, noted: list[UnknownValue]) -> _Enum:
         """Return the member; an unknown value is appended to `noted`.
@@ -189,7 +187,7 @@ class EnumReader(Generic[_Enum]):
         value = record.get(field)
         if isinstance(value, str):
             # Old servers wrote lower case; a differing case is no new meaning.
-            member = self._by_value.get(value) or self._by_lower.get(value.lower())
+            member = self._members.get(value.lower())
             if member is not None:
                 return member
             noted.append(UnknownValue(field=field, value=value[:_MAX_UNKNOWN_CHARACTERS]))

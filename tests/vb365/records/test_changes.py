@@ -67,14 +67,20 @@ def test_a_change_token_may_be_a_number() -> None:
 
 
 @pytest.mark.parametrize(
+    "bad", [{"nextChangeToken": "17"}, {"nextChangeToken": "17", "results": {}}]
+)
+def test_a_response_without_results_is_a_bad_response(bad: object) -> None:
+    with pytest.raises(BadResponseError, match=r"^change_feed: the response has no results$"):
+        parse_changes(bad)
+
+
+@pytest.mark.parametrize(
     "bad",
     [
         None,
         [],
         {},
         {"results": []},
-        {"nextChangeToken": "17"},
-        {"nextChangeToken": "17", "results": {}},
         response(token=None),
         response(token=""),
         response(token=True),
@@ -83,6 +89,8 @@ def test_a_change_token_may_be_a_number() -> None:
         response(token="x" * 4097),
     ],
 )
-def test_any_other_document_is_a_bad_response(bad: object) -> None:
-    with pytest.raises(BadResponseError):
+def test_a_response_without_a_change_token_is_a_bad_response(bad: object) -> None:
+    with pytest.raises(
+        BadResponseError, match=r"^change_feed: the response has no nextChangeToken$"
+    ):
         parse_changes(bad)
