@@ -70,7 +70,7 @@ def parse_document(data: bytes, name: str) -> tuple[object, ProblemCollector]:
 
 
 class _RejectedError(Exception):
-    """The text cannot be loaded; the message says why and, with a mark, in which line."""
+    """The text cannot be loaded; the message has the reason and, with a mark, the line."""
 
     def __init__(self, message: str, mark: yaml.Mark | None = None) -> None:
         where = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "

@@ -171,7 +171,9 @@ def test_a_directory_is_no_configuration(tmp_path: Path) -> None:
     assert str(caught.value) == f"{tmp_path}: cannot be read: not a regular file"
 
 
-def test_a_file_without_permission_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_permission_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
