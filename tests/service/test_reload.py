@@ -14,8 +14,8 @@ from exporter.web.webconfig import AccessControl
 SERVER = "servers: [{name: hq, url: 'https://127.0.0.1:1', auth: {username: a, password: b}}]\n"
 
 
-class Bench:
-    """A service that was never started, its two files, and what reloads them."""
+class ReloadHarness:
+    """A service that is not started, its two configuration files, and its reloader."""
 
     def __init__(self, directory: Path) -> None:
         self.file = directory / "config.yaml"
@@ -30,52 +30,52 @@ class Bench:
         return load_config(self.file)
 
     def reload_metric(self) -> str:
-        """The value of vb365_exporter_config_last_reload_successful."""
+        """Return the value of vb365_exporter_config_last_reload_successful."""
         body = b"".join(self.service.publisher.exposition(Format.TEXT).chunks(gzip=False))
         return body.decode().split("\nvb365_exporter_config_last_reload_successful ")[1][:3]
 
 
-def test_a_file_that_cannot_be_used_leaves_all_as_it_was_and_every_reason_is_told(
+def test_an_invalid_configuration_changes_nothing_and_every_problem_is_reported(
     tmp_path: Path,
 ) -> None:
-    bench = Bench(tmp_path)
-    before = bench.service.config
-    bench.file.write_text(SERVER + "poll_interval: 5\nstale_after: soon\n")
+    harness = ReloadHarness(tmp_path)
+    before = harness.service.config
+    harness.file.write_text(SERVER + "poll_interval: 5\nstale_after: soon\n")
 
     with capture_logs() as logs:
-        problems = bench.reloader.reload()
+        problems = harness.reloader.reload()
 
     places = ["poll_interval", "stale_after"]
-    assert places == [problem.partition(": ")[0] for problem in problems]
-    assert places == [entry["place"] for entry in logs if entry["log_level"] == "error"]
-    assert before is bench.service.config
-    assert bench.reload_metric() == "0.0"
+    assert [problem.partition(": ")[0] for problem in problems] == places
+    assert [entry["place"] for entry in logs if entry["log_level"] == "error"] == places
+    assert harness.service.config is before
+    assert harness.reload_metric() == "0.0"
 
 
-def test_a_web_configuration_that_cannot_be_used_leaves_all_as_it_was_too(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    before = bench.service.config
-    bench.file.write_text(SERVER + "poll_interval: 5s\n")
-    bench.web_file.write_text("basic_auth_users: {prometheus: no-hash}\n")
+def test_an_invalid_web_configuration_changes_nothing_either(tmp_path: Path) -> None:
+    harness = ReloadHarness(tmp_path)
+    before = harness.service.config
+    harness.file.write_text(SERVER + "poll_interval: 5s\n")
+    harness.web_file.write_text("basic_auth_users: {prometheus: no-hash}\n")
 
-    (problem,) = bench.reloader.reload()
+    (problem,) = harness.reloader.reload()
 
     assert problem.startswith("basic_auth_users.prometheus: ")
-    assert before is bench.service.config
-    assert bench.access.headers() == (("X-Frame-Options", "deny"),)
-    assert bench.reload_metric() == "0.0"
+    assert harness.service.config is before
+    assert harness.access.headers() == (("X-Frame-Options", "deny"),)
+    assert harness.reload_metric() == "0.0"
 
 
-def test_a_good_reload_after_a_bad_one_puts_both_files_into_force(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
-    bench.file.write_text("")
-    assert bench.reloader.reload()
+def test_a_valid_reload_after_an_invalid_one_activates_both_files(tmp_path: Path) -> None:
+    harness = ReloadHarness(tmp_path)
+    harness.file.write_text("")
+    assert harness.reloader.reload()
 
-    bench.file.write_text(SERVER + "poll_interval: 5s\n")
-    bench.web_file.write_text("")
+    harness.file.write_text(SERVER + "poll_interval: 5s\n")
+    harness.web_file.write_text("")
 
-    assert bench.reloader.reload() == ()
-    assert bench.service.config.poll_interval == 5.0
-    assert bench.access.headers() == ()
-    assert bench.reload_metric() == "1.0"
-    bench.service.stop()
+    assert harness.reloader.reload() == ()
+    assert harness.service.config.poll_interval == 5.0
+    assert harness.access.headers() == ()
+    assert harness.reload_metric() == "1.0"
+    harness.service.stop()

@@ -15,7 +15,7 @@ from support.waiting import wait_until
 POLL_SECONDS = 0.05
 """Less than the configuration file allows."""
 
-# What tells of the polls themselves, not of what they found.
+# Metrics of the polls themselves rather than of sessions.
 TIMING = ("vb365_polls", "vb365_last_", "vb365_api_request")
 
 
@@ -26,25 +26,25 @@ class Watched:
         self._service = service
 
     def up(self, server: str) -> bool:
-        """Whether the last poll of a server got everything."""
+        """Return whether the last poll of a server was complete."""
         return f'vb365_up{{server="{server}"}} 1.0' in self.lines(server)
 
     def polls(self, server: str) -> float:
-        """How many polls of a server have ended."""
+        """Return the number of polls of a server."""
         return self.value(f'vb365_polls_total{{server="{server}"}}')
 
     def wait_for_polls(self, server: str, number: int) -> None:
-        """Return when so many more polls of a server have ended."""
+        """Wait for `number` more polls of a server."""
         until = self.polls(server) + number
         wait_until(lambda: self.polls(server) >= until, f"{number} polls")
 
     def value(self, series: str) -> float:
-        """The value of one series."""
+        """Return the value of a series."""
         (line,) = (line for line in self._text().splitlines() if line.startswith(f"{series} "))
         return float(line.rpartition(" ")[2])
 
     def lines(self, server: str) -> list[str]:
-        """The samples of a server, as they stand in the text format, those about its polls aside."""
+        """Return the lines of a server's samples, without those of its polls."""
         return [
             line
             for line in self._text().splitlines()
@@ -76,5 +76,5 @@ def watched(
 
 
 def sessions(lines: list[str]) -> list[str]:
-    """The samples of single sessions."""
+    """Return the lines of single sessions."""
     return [line for line in lines if 'session_id="' in line]

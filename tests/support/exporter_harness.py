@@ -1,4 +1,4 @@
-"""The exporter as it runs, without its command: pollers, publisher and web server, against real HTTPS servers."""
+"""The running exporter without its command: pollers, publisher and web server, against real HTTPS servers."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class RunningExporter:
         self.service = service
 
     def get(self, path: str, **headers: str) -> requests.Response:
-        """Ask it as a browser or a Prometheus would."""
+        """Send a GET request, as a browser or Prometheus would."""
         return requests.get(self.url + path, headers=headers, timeout=10)
 
     def text(self) -> str:
-        """The text exposition."""
+        """Return the text exposition."""
         response = self.get("/metrics")
         assert response.status_code == 200
         return response.content.decode()
 
     def samples(self, name: str, **labels: str) -> list[tuple[Labels, float]]:
-        """The samples of one name that have at least these labels."""
+        """Return the samples of a name that have at least these labels."""
         return [
             (sample.labels, sample.value)
             for family in text_string_to_metric_families(self.text())
@@ -49,7 +49,7 @@ class RunningExporter:
         ]
 
     def value(self, name: str, **labels: str) -> float | None:
-        """The value of the one sample with these labels; None when there is none."""
+        """Return the value of the only sample with these labels; None if there is none."""
         samples = self.samples(name, **labels)
         assert len(samples) <= 1, samples
         return samples[0][1] if samples else None
@@ -59,7 +59,7 @@ class RunningExporter:
         wait_until(lambda: self.value(name, **labels) == expected, f"{name}{labels} == {expected}")
 
     def wait_for_poll(self) -> None:
-        """Return when a poll that began after this call has ended."""
+        """Wait for a poll that begins after this call."""
         polls = sum(value for _, value in self.samples("vb365_polls_total"))
         servers = len(self.service.config.servers)
         wait_until(
@@ -85,7 +85,7 @@ def server_yaml(
 
 
 def write_config(directory: Path, servers: str, top: str = "poll_interval: 1s") -> Path:
-    """A configuration file for the command."""
+    """Write a configuration file for the command."""
     file = directory / "config.yaml"
     file.write_text(f"{top}\nservers:{servers}")
     return file

@@ -76,7 +76,7 @@ def test_when_writing_fails_the_old_file_stays_and_nothing_is_left_behind(tmp_pa
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_when_it_breaks_off_nothing_is_left_behind_either(tmp_path: Path) -> None:
+def test_when_the_content_raises_nothing_is_left_behind_either(tmp_path: Path) -> None:
     def chunks() -> Iterator[bytes]:
         yield b"new"
         raise KeyboardInterrupt
@@ -87,7 +87,7 @@ def test_when_it_breaks_off_nothing_is_left_behind_either(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+def test_a_symbolic_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     link = tmp_path / "vb365.prom"
     link.symlink_to("there/vb365.prom")
@@ -98,7 +98,7 @@ def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "there" / "vb365.prom").read_bytes() == b"new\n"
 
 
-def test_the_temporary_file_is_none_that_the_textfile_collector_reads(tmp_path: Path) -> None:
+def test_the_textfile_collector_ignores_the_temporary_file(tmp_path: Path) -> None:
     names: list[str] = []
 
     def chunks() -> Iterator[bytes]:
@@ -111,7 +111,7 @@ def test_the_temporary_file_is_none_that_the_textfile_collector_reads(tmp_path: 
     assert not name.endswith(".prom")
 
 
-def test_a_place_that_can_be_written_to_is_left_as_it_was(tmp_path: Path) -> None:
+def test_checking_a_writable_path_changes_nothing(tmp_path: Path) -> None:
     file = tmp_path / "vb365.prom"
     check_writable(file)
     assert list(tmp_path.iterdir()) == []
@@ -131,7 +131,7 @@ def test_a_place_that_can_be_written_to_is_left_as_it_was(tmp_path: Path) -> Non
         ("null", "not a regular file"),
     ],
 )
-def test_a_place_that_cannot_be_written_to_is_told_before_and_after(
+def test_a_path_that_cannot_be_written_is_an_error_of_the_check_and_of_the_write(
     tmp_path: Path, name: str, why: str
 ) -> None:
     (tmp_path / "file").touch()
@@ -148,7 +148,7 @@ def test_a_place_that_cannot_be_written_to_is_told_before_and_after(
     assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
 
 
-def test_bytes_are_printed_as_they_are(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_bytes_are_printed_unchanged(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     assert write_stdout([b"M\xc3\xbc", b"nchen\n"])
 
     assert capfdbinary.readouterr().out == b"M\xc3\xbcnchen\n"
