@@ -174,56 +174,51 @@ class Anomalies:
         """Record unknown enum values in a session's record or events."""
         for unknown in values:
             self._observer.unknown_value(unknown.field)
-            if self._is_new("unknown", unknown.field, unknown.value):
-                log.warning(
-                    "unknown enum value, exposed as Unknown",
-                    server=self._server.name,
-                    field=unknown.field,
-                    value=unknown.value,
-                    session_id=session_id,
-                )
+            self._warn_once(
+                ("unknown", unknown.field, unknown.value),
+                "unknown enum value, exposed as Unknown",
+                field=unknown.field,
+                value=unknown.value,
+                session_id=session_id,
+            )
 
     def rejected(self, rejection: Rejection) -> None:
         """Record a record that is no restore session."""
         self._observer.rejected(rejection.reason)
-        if self._is_new("rejected", rejection.reason, rejection.field):
-            log.warning(
-                "record rejected, other records are not affected",
-                server=self._server.name,
-                reason=rejection.reason,
-                field=rejection.field,
-                session_id=rejection.session_id,
-            )
+        self._warn_once(
+            ("rejected", rejection.reason, rejection.field),
+            "record rejected, other records are not affected",
+            reason=rejection.reason,
+            field=rejection.field,
+            session_id=rejection.session_id,
+        )
 
     def extra_failed(self, session_id: str, extra: Extra, reason: Reason, error: str) -> None:
         """Record a failed request for one extra of a session."""
         self._observer.extra_failed(extra, reason)
-        if self._is_new("extra", extra, reason):
-            log.warning(
-                "request for session extra failed, the session itself is not affected",
-                server=self._server.name,
-                extra=extra,
-                reason=reason,
-                session_id=session_id,
-                error=error,
-            )
+        self._warn_once(
+            ("extra", extra, reason),
+            "request for session extra failed, the session itself is not affected",
+            extra=extra,
+            reason=reason,
+            session_id=session_id,
+            error=error,
+        )
 
     def overran(self, seconds: float) -> None:
         """Record a poll that took longer than the poll interval."""
         self._observer.overran()
-        if self._is_new("overrun"):
-            log.warning(
-                "poll took longer than the poll interval, starting the next one at once",
-                server=self._server.name,
-                took_seconds=round(seconds, 1),
-                poll_interval_seconds=self._server.poll_interval,
-            )
+        self._warn_once(
+            ("overrun",),
+            "poll took longer than the poll interval, starting the next one at once",
+            took_seconds=round(seconds, 1),
+            poll_interval_seconds=self._server.poll_interval,
+        )
 
-    def _is_new(self, *kind: str) -> bool:
-        if kind in self._logged or len(self._logged) >= _MAX_LOGGED:
-            return False
-        self._logged.add(kind)
-        return True
+    def _warn_once(self, kind: tuple[str, ...], event: str, **fields: object) -> None:
+        if kind not in self._logged and len(self._logged) < _MAX_LOGGED:
+            self._logged.add(kind)
+            log.warning(event, server=self._server.name, **fields)
 
 
 class Heartbeat:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from itertools import chain, takewhile
@@ -50,14 +49,19 @@ class SessionStore:
 
     Args:
         settings: the configured ids, `lookback` and `max_sessions`.
+
+    Attributes:
+        running: the running sessions by id; only the store changes it.
+        finished: the finished sessions by id; only the store changes it.
+        counts: counts over the finished sessions.
+        expired_ids: expired sessions without endTime, whose records do not show their age.
+        has_baseline: whether new sessions can have started since a baseline.
     """
 
     def __init__(self, settings: SessionsConfig) -> None:
         self._configured = frozenset(settings.ids)
         self._lookback = timedelta(seconds=settings.lookback)
         self._max_sessions = settings.max_sessions
-        self._running: dict[str, RunningSession] = {}
-        self._finished: dict[str, RestoreSession] = {}
         self._reopened: set[str] = set()
         self._configured_blocks = SessionBlocks()
         self._discovered_blocks = SessionBlocks()
@@ -65,30 +69,19 @@ class SessionStore:
         self._baseline: datetime | None = None
         self._eviction_watermark: datetime | None = None  # the newest creationTime evicted
         self._evicted: list[str] = []
-        self.has_baseline = False
-        """Whether sessions that are new here can have started since."""
-        self.expired_ids: set[str] = set()
-        """Expired sessions without endTime: their records do not show their age."""
+        self.running: dict[str, RunningSession] = {}
+        self.finished: dict[str, RestoreSession] = {}
         self.counts = FinishedCounts()
-        """Counts over the finished sessions."""
+        self.expired_ids: set[str] = set()
+        self.has_baseline = False
 
     def __len__(self) -> int:
-        return len(self._running) + len(self._finished)
-
-    @property
-    def running(self) -> Mapping[str, RunningSession]:
-        """The running sessions by id."""
-        return self._running
-
-    @property
-    def finished(self) -> Mapping[str, RestoreSession]:
-        """The finished sessions by id."""
-        return self._finished
+        return len(self.running) + len(self.finished)
 
     def find(self, session_id: str) -> RestoreSession | None:
         """Return a stored session."""
-        running = self._running.get(session_id)
-        return running.session if running else self._finished.get(session_id)
+        running = self.running.get(session_id)
+        return running.session if running else self.finished.get(session_id)
 
     # Changes
 
@@ -102,7 +95,7 @@ class SessionStore:
         """Store a session as the API returned it at `moment`; return what that means."""
         if not session.stopped:
             return self._put_running(session, moment)
-        if self._running.pop(session.id, None) is not None:
+        if self.running.pop(session.id, None) is not None:
             if self._within_lookback(session, moment):
                 self._add_finished(session, moment)
             if session.id not in self._reopened:
@@ -113,23 +106,23 @@ class SessionStore:
 
     def replace(self, session: RestoreSession) -> None:
         """Replace the record of a stored session by one with other extras."""
-        running = self._running.get(session.id)
+        running = self.running.get(session.id)
         if running is not None:
-            self._running[session.id] = RunningSession(
+            self.running[session.id] = RunningSession(
                 session=session, confirmed_at=running.confirmed_at, configured=running.configured
             )
-        elif session.id in self._finished:
+        elif session.id in self.finished:
             blocks = self._blocks_of(session)
-            blocks.remove(self._finished[session.id])
+            blocks.remove(self.finished[session.id])
             blocks.add(session)
-            self._finished[session.id] = session
+            self.finished[session.id] = session
 
     def remove(self, session_id: str) -> None:
         """Remove a session that the server deleted, if it is stored."""
         self._reopened.discard(session_id)
-        self._running.pop(session_id, None)
-        if session_id in self._finished:
-            self._remove_finished(self._finished[session_id])
+        self.running.pop(session_id, None)
+        if session_id in self.finished:
+            self._remove_finished(self.finished[session_id])
 
     def expire(self, moment: Moment) -> list[str]:
         """Drop sessions past their lookback; return their ids."""
@@ -156,14 +149,14 @@ class SessionStore:
         return (
             self._configured_blocks.count_since(creation)
             + self._discovered_blocks.count_since(creation)
-            + len(self._running)
+            + len(self.running)
         )
 
     def running_newest_first(self) -> tuple[RunningSession, ...]:
         """Return the running sessions."""
         return tuple(
             sorted(
-                self._running.values(),
+                self.running.values(),
                 key=lambda running: (running.session.creation_time, running.session.id),
                 reverse=True,
             )
@@ -182,19 +175,19 @@ class SessionStore:
 
     def _put_running(self, session: RestoreSession, moment: Moment) -> Transition:
         configured = session.id in self._configured
-        finished = self._finished.get(session.id)
+        finished = self.finished.get(session.id)
         if finished is not None:
             self._remove_finished(finished)
             self._reopened.add(session.id)
             transition = Transition.REOPENED
-        elif session.id in self._running:
+        elif session.id in self.running:
             transition = Transition.UNCHANGED
         elif configured or self._evict_oldest(1):
             transition = Transition.STARTED if self._is_event(session) else Transition.FOUND
         else:
             self._evicted.append(session.id)
             return Transition.IGNORED
-        self._running[session.id] = RunningSession(
+        self.running[session.id] = RunningSession(
             session=session, confirmed_at=moment.monotonic, configured=configured
         )
         return transition
@@ -202,7 +195,7 @@ class SessionStore:
     def _put_finished(self, session: RestoreSession, moment: Moment) -> Transition:
         if session.id in self.expired_ids:
             return Transition.IGNORED
-        known = self._finished.get(session.id)
+        known = self.finished.get(session.id)
         if not self._within_lookback(session, moment):
             if (
                 known is not None
@@ -234,14 +227,14 @@ class SessionStore:
     def _add_finished(
         self, session: RestoreSession, moment: Moment, seen_stopped: datetime | None = None
     ) -> None:
-        self._finished[session.id] = session
+        self.finished[session.id] = session
         if session.end_time is None:
             self._seen_stopped[session.id] = seen_stopped or moment.wall
         self.counts.add(session)
         self._blocks_of(session).add(session)
 
     def _remove_finished(self, session: RestoreSession) -> None:
-        del self._finished[session.id]
+        del self.finished[session.id]
         self._seen_stopped.pop(session.id, None)
         self._blocks_of(session).remove(session)
         self.counts.remove(session, chain(self._configured_blocks, self._discovered_blocks))

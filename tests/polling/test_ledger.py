@@ -771,3 +771,40 @@ def test_an_expired_session_is_no_longer_fetched() -> None:
     harness.ledger.begin_poll(harness.now)
 
     assert harness.ledger.unconfirmed() == ()
+
+
+def test_a_deleted_session_is_no_longer_fetched() -> None:
+    harness = LedgerHarness(sessions_config(extras=["statistics"]))
+    harness.hold(running(60), finished(1))
+    harness.poll()
+    deleted = SessionChange(kind=ChangeKind.DELETE, session_id=session_id(60))
+
+    harness.ledger.apply_changes([updated(60), deleted], harness.now)
+
+    harness.seconds += 60
+    harness.ledger.begin_poll(harness.now)
+    assert harness.ledger.unconfirmed() == ()
+    assert harness.ledger.extras.due() == ()
+
+
+def test_after_an_aborted_full_list_evicted_sessions_are_counted_one_by_one() -> None:
+    harness = LedgerHarness(sessions_config(max_sessions=1))
+    harness.ledger.begin_poll(harness.now)
+    harness.ledger.begin_list(ListRequest(created_since=None))
+    harness.ledger.end_poll(harness.now, succeeded=False)
+
+    harness.ledger.observe(finished(2), harness.now)
+    harness.ledger.observe(finished(1), harness.now)
+
+    assert harness.snapshot().sessions_not_kept == 1
+
+
+def test_a_snapshot_before_the_first_poll_ends_confirms_no_finished_session() -> None:
+    harness = LedgerHarness()
+    harness.ledger.observe(finished(1), harness.now)
+
+    snapshot = harness.snapshot()
+
+    assert snapshot.server == "hq"
+    assert (snapshot.finished_confirmed_at, snapshot.list_confirmed_at) == (-inf, -inf)
+    assert len(snapshot.finished) == 1
