@@ -152,6 +152,14 @@ def test_many_ids_are_fetched_with_a_list_and_few_are_not() -> None:
     assert harness.ledger.cheaper_list(many[:20]) is None
 
 
+def test_ids_that_were_never_seen_are_listed_from_fifty_on() -> None:
+    ids = [session_id(number) for number in range(1, 51)]
+    harness = LedgerHarness(sessions_config(ids, discover=False))
+
+    assert harness.ledger.cheaper_list(ids[:49]) is None
+    assert harness.ledger.cheaper_list(ids) == ListRequest(created_since=None, max_pages=2)
+
+
 def test_many_running_sessions_are_fetched_with_a_list_back_to_where_it_pays() -> None:
     harness = LedgerHarness()
     ancient = running(5000, creation_time=NOON - timedelta(days=30))
