@@ -160,7 +160,8 @@ class WebApp:
     @web.middleware
     async def _respond(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            response = await self._rejection(request) or await handler(request)
+            rejection = await self._rejection(request)
+            response = await handler(request) if rejection is None else rejection
         except web.HTTPMethodNotAllowed as error:
             allowed = ", ".join(sorted(error.allowed_methods))
             response = error_response(405, headers={"Allow": allowed})

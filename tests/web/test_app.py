@@ -231,6 +231,22 @@ def test_every_response_has_the_security_headers(serve: Serve, path: str) -> Non
     assert headers["Server"] == "vb365-restore-exporter"
 
 
+def test_an_unknown_expectation_gets_417_with_the_security_headers(serve: Serve) -> None:
+    response = request(serve(FakeBackend()), "/metrics", headers=[("Expect", "miracles")])
+    assert response.status == 417
+    assert response.headers["Server"] == "vb365-restore-exporter"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_request_that_expects_100_continue_is_served(serve: Serve) -> None:
+    received = exchange(
+        serve(FakeBackend()),
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: 100-continue\r\n\r\n",
+    )
+    assert received.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
+    assert received.endswith(b"# body\n")
+
+
 def test_extra_headers_are_in_every_response_and_replace_its_own(serve: Serve) -> None:
     further = (("Strict-Transport-Security", "max-age=9"), ("Content-Security-Policy", "mine"))
     server = serve(FakeBackend(), extra_headers=lambda: further)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from exporter.text import human_duration
 from exporter.web.status.formatting import (
@@ -37,8 +38,7 @@ _HOUR = 3600
 _DAY = 86_400
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
+class Scale(NamedTuple):
     """The time that the axis shows, and its divisions, in seconds."""
 
     name: str
@@ -47,22 +47,19 @@ class Scale:
     tick_step: int
 
 
-_SCALES = tuple(
-    Scale(name=name, span=span, label_step=label_step, tick_step=tick_step)
-    for name, span, label_step, tick_step in (
-        ("15 minutes", 15 * _MINUTE, 3 * _MINUTE, _MINUTE),
-        ("30 minutes", 30 * _MINUTE, 5 * _MINUTE, _MINUTE),
-        ("hour", _HOUR, 10 * _MINUTE, 5 * _MINUTE),
-        ("3 hours", 3 * _HOUR, 30 * _MINUTE, 10 * _MINUTE),
-        ("6 hours", 6 * _HOUR, _HOUR, 30 * _MINUTE),
-        ("12 hours", 12 * _HOUR, 2 * _HOUR, _HOUR),
-        ("24 hours", _DAY, 4 * _HOUR, _HOUR),
-        ("2 days", 2 * _DAY, 12 * _HOUR, 4 * _HOUR),
-        ("4 days", 4 * _DAY, _DAY, 12 * _HOUR),
-        ("7 days", 7 * _DAY, 2 * _DAY, _DAY),
-        ("14 days", 14 * _DAY, 3 * _DAY, _DAY),
-        ("30 days", 30 * _DAY, 6 * _DAY, _DAY),
-    )
+_SCALES = (
+    Scale("15 minutes", 15 * _MINUTE, 3 * _MINUTE, _MINUTE),
+    Scale("30 minutes", 30 * _MINUTE, 5 * _MINUTE, _MINUTE),
+    Scale("hour", _HOUR, 10 * _MINUTE, 5 * _MINUTE),
+    Scale("3 hours", 3 * _HOUR, 30 * _MINUTE, 10 * _MINUTE),
+    Scale("6 hours", 6 * _HOUR, _HOUR, 30 * _MINUTE),
+    Scale("12 hours", 12 * _HOUR, 2 * _HOUR, _HOUR),
+    Scale("24 hours", _DAY, 4 * _HOUR, _HOUR),
+    Scale("2 days", 2 * _DAY, 12 * _HOUR, 4 * _HOUR),
+    Scale("4 days", 4 * _DAY, _DAY, 12 * _HOUR),
+    Scale("7 days", 7 * _DAY, 2 * _DAY, _DAY),
+    Scale("14 days", 14 * _DAY, 3 * _DAY, _DAY),
+    Scale("30 days", 30 * _DAY, 6 * _DAY, _DAY),
 )
 _WITHOUT_FINISHED = next(scale for scale in _SCALES if scale.span == _DAY)
 
@@ -120,22 +117,19 @@ class Lane:
         text = ", ".join(f"{count} {kind}" for kind, count in self.tally)
         return f"{text}; {self.left_out} of them not drawn" if self.left_out else text
 
-    def free_row(self, end: float, *, max_rows: int) -> int | None:
-        """Return a row with nothing left of `end`, or None; rows are filled from the right, newest first."""
+    def reserve_row(self, start: float, end: float, *, max_rows: int) -> int | None:
+        """Reserve a row that is empty left of `end`; return None if there is none.
+
+        Marks come newest first, so rows fill from the right.
+        """
         for row, left_edge in enumerate(self._left_edges):
             if end + _GAP_PERCENT <= left_edge:
+                self._left_edges[row] = start
                 return row
         if len(self._left_edges) < max_rows:
-            self._left_edges.append(_BEYOND_PERCENT)
+            self._left_edges.append(start)
             return len(self._left_edges) - 1
         return None
-
-    def occupy(self, row: int, start: float) -> None:
-        """Mark a row as occupied from `start` on."""
-        self._left_edges[row] = start
-
-
-_BEYOND_PERCENT = 1000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,20 +243,14 @@ def _draw(lane: Lane, row: SessionRow, axis: _Axis) -> None:
     lane.counts[kind] = lane.counts.get(kind, 0) + 1
     start = axis.position(row.started)
     end = 100.0 if kind == RUNNING else axis.position(_ended(row))
-    row_number = lane.free_row(end, max_rows=_MAX_RUNNING_ROWS if kind == RUNNING else _MAX_ROWS)
+    max_rows = _MAX_RUNNING_ROWS if kind == RUNNING else _MAX_ROWS
+    row_number = lane.reserve_row(start, end, max_rows=max_rows)
     if row_number is None:
         lane.left_out += 1
         return
-    lane.occupy(row_number, start)
+    earlier, text = row.started < axis.begin, _mark_text(row, axis.end)
     lane.marks.append(
-        Mark(
-            kind=kind,
-            start=start,
-            end=end,
-            earlier=row.started < axis.begin,
-            row=row_number,
-            text=_mark_text(row, axis.end),
-        )
+        Mark(kind=kind, start=start, end=end, earlier=earlier, row=row_number, text=text)
     )
 
 

@@ -84,11 +84,15 @@ def verdict(page: StatusPage) -> Verdict:
     return Verdict(headline=findings[0], also=tuple(findings[1:]))
 
 
+def _names(servers: Sequence[ServerCard]) -> str:
+    return listed([in_sentence(server.name) for server in servers])
+
+
 def _down(page: StatusPage) -> Iterator[Finding]:
     down = [server for server in page.servers if server.up is False]
     if not down:
         return
-    names = listed([in_sentence(server.name) for server in down])
+    names = _names(down)
     if len(down) == 1:
         text = f"{names} is down: {failure_reason(down[0].reason)}."
     elif len(down) == len(page.servers):
@@ -101,7 +105,7 @@ def _down(page: StatusPage) -> Iterator[Finding]:
 def _waiting(page: StatusPage) -> Iterator[Finding]:
     waiting = [server for server in page.servers if server.up is None]
     if waiting:
-        names = listed([in_sentence(server.name) for server in waiting])
+        names = _names(waiting)
         text = f"{names} {'has' if len(waiting) == 1 else 'have'} not been polled yet."
         yield Finding(level=Level.WAIT, text=text, anchor="servers")
 
@@ -110,7 +114,7 @@ def _stale(page: StatusPage) -> Iterator[Finding]:
     stale = [server for server in page.servers if server.sessions_stale]
     if stale:
         sessions = counted(sum(server.sessions_stale for server in stale), "session")
-        names = listed([in_sentence(server.name) for server in stale])
+        names = _names(stale)
         text = f"Data for {sessions} of {names} is stale and hidden."
         yield Finding(level=Level.BAD, text=text, anchor="servers")
 
@@ -156,10 +160,9 @@ def _certificates(page: StatusPage) -> Iterator[Finding]:
 
 
 def _certificates_of(servers: Sequence[ServerCard], verb: str, plural_verb: str) -> str:
-    names = listed([in_sentence(server.name) for server in servers])
     if len(servers) == 1:
-        return f"The certificate of {names} {verb}"
-    return f"The certificates of {names} {plural_verb}"
+        return f"The certificate of {_names(servers)} {verb}"
+    return f"The certificates of {_names(servers)} {plural_verb}"
 
 
 def certificate_level(server: ServerCard, now: datetime) -> Level:
