@@ -1,13 +1,14 @@
-"""Ten thousand polls in days of made-up time, at a server that keeps the simulator's tokens and limits."""
+"""Ten thousand polls on a fake clock, of a server with the simulator's tokens and limits."""
 
 from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
 
 import pytest
 from vb365.support import ID, FakeTime, Recorder, config, session
@@ -15,33 +16,28 @@ from vb365.support import ID, FakeTime, Recorder, config, session
 from exporter.config.model import ServerConfig
 from exporter.config.secrets import SecretSource
 from exporter.simulator.api.tokens import Throttle, ThrottledError, TokenStore
+from exporter.vb365.client import Client
 from exporter.vb365.errors import ConnectError, Vb365Error
 from exporter.vb365.http.transport import Request, Response, Transport
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
-
-    from exporter.vb365.client import Client
-
-    MakeClient = Callable[..., Client]
+MakeClient = Callable[..., Client]
 
 POLLS = 10_000
 
 
 @dataclass
-class Grounds:
-    """What the server thinks of those who ask; tests change it while it is requested."""
+class Behaviour:
+    """How the server behaves; tests change it between polls."""
 
-    takes_tokens: bool = True
-    takes_refresh_tokens: bool = True
-    gives_refresh_tokens: bool = True
-    answers_token_requests_with: int | None = None
+    accepts_tokens: bool = True
+    accepts_refresh_tokens: bool = True
+    issues_refresh_tokens: bool = True
+    token_status: int | None = None
     reachable: bool = True
 
 
-class Gate(Transport):
-    """A transport to a server with the simulator's token office and throttle, on the same clock as the client."""
+class FakeServer(Transport):
+    """A transport to a server with the simulator's tokens and throttle, on the same clock as the client."""
 
     def __init__(
         self,
@@ -52,8 +48,8 @@ class Gate(Transport):
         lifetime_seconds: float,
     ) -> None:
         super().__init__(server, observer=observer, stop=stop)
-        self.grounds = Grounds()
-        self.office = TokenStore(
+        self.behaviour = Behaviour()
+        self.tokens = TokenStore(
             username=r"CONTOSO\svc",
             password="right",
             lifetime_seconds=lifetime_seconds,
@@ -61,58 +57,58 @@ class Gate(Transport):
         )
         self.requested: list[tuple[float, str]] = []
         self.throttled = 0
-        self.late_seconds: list[float] = []
-        """How long the next token requests take to arrive."""
+        self.delays_seconds: list[float] = []
+        """The delays with which the next token requests arrive."""
         self.reachable = True
         self._time = time
         self._throttle = Throttle(time.clock)
 
     def exchange(self, request: Request) -> Response:
-        """Response as the server would."""
-        if not self.grounds.reachable:
+        """Return the response of the server."""
+        if not self.behaviour.reachable:
             error = ConnectError("refused", operation=request.operation)
             error.sent = False
             raise error
         if request.form is not None:
             return self._token(request.form)
         token = (request.authorization or "").removeprefix("Bearer ")
-        if not self.office.accepts(token, None) or not self.grounds.takes_tokens:
-            return _answer(401)
-        return _answer(200, session())
+        if not self.tokens.accepts(token, None) or not self.behaviour.accepts_tokens:
+            return _response(401)
+        return _response(200, session())
 
     def logins(self) -> list[float]:
-        """When the password was sent."""
+        """Return the times at which the password was sent."""
         return [moment for moment, kind in self.requested if kind == "password"]
 
     def _token(self, form: Mapping[str, str]) -> Response:
         kind = form["grant_type"]
-        self._time.now += self.late_seconds.pop(0) if self.late_seconds else 0.0
+        self._time.now += self.delays_seconds.pop(0) if self.delays_seconds else 0.0
         self.requested.append((self._time.now, kind))
         try:
             self._throttle.count("exporter")
         except ThrottledError as error:
             self.throttled += 1
-            return _answer(429, headers={"Retry-After": str(error.retry_after)})
-        if self.grounds.answers_token_requests_with is not None:
-            return _answer(self.grounds.answers_token_requests_with)
+            return _response(429, headers={"Retry-After": str(error.retry_after)})
+        if self.behaviour.token_status is not None:
+            return _response(self.behaviour.token_status)
         grant = None
         if kind == "password":
-            grant = self.office.log_in(
+            grant = self.tokens.log_in(
                 form["username"], form["password"], style="core", antiforgery=False
             )
-        elif self.grounds.takes_refresh_tokens:
-            grant = self.office.refresh(
+        elif self.behaviour.accepts_refresh_tokens:
+            grant = self.tokens.refresh(
                 form["refresh_token"], style="core", antiforgery=False, cookie=None
             )
         if grant is None:
-            return _answer(400, {"error": "invalid_grant"})
-        document = {"access_token": grant.access_token, "expires_in": self.office.lifetime_seconds}
-        if self.grounds.gives_refresh_tokens:
+            return _response(400, {"error": "invalid_grant"})
+        document = {"access_token": grant.access_token, "expires_in": self.tokens.lifetime_seconds}
+        if self.behaviour.issues_refresh_tokens:
             document["refresh_token"] = grant.refresh_token
-        return _answer(200, document)
+        return _response(200, document)
 
 
-def _answer(
+def _response(
     status: int, document: object = None, headers: dict[str, str] | None = None
 ) -> Response:
     body = b"" if document is None else json.dumps(document).encode()
@@ -120,17 +116,17 @@ def _answer(
 
 
 @dataclass
-class Bench:
-    """A client at a gate."""
+class Harness:
+    """A client with its fake server."""
 
     time: FakeTime
-    gate: Gate
+    server: FakeServer
     client: Client
     password_file: Path
     good_polls: int = 0
 
     def poll(self, *, every_seconds: float, requests: int = 2) -> None:
-        """One poll of some requests, and the wait for the next."""
+        """Make one poll of some requests, and wait for the next."""
         due = self.time.now + every_seconds
         with self.client.poll(deadline=self.time.now + 0.9 * every_seconds):
             try:
@@ -143,112 +139,114 @@ class Bench:
 
 
 @pytest.fixture
-def bench(
+def harness(
     make_client: MakeClient,
     fake_time: FakeTime,
     observer: Recorder,
     stop: threading.Event,
     tmp_path: Path,
-) -> Bench:
-    """A client whose password is in a file, at the gate of a server whose tokens are good for an hour."""
+) -> Harness:
+    """A client whose password is in a file, and a server whose tokens are valid for an hour."""
     password_file = tmp_path / "password"
     password_file.write_text("right")
-    server = config(secret=SecretSource(file=password_file))
-    gate = Gate(server, observer, stop, fake_time, lifetime_seconds=3600.0)
-    client = make_client(server, transport=gate)
-    return Bench(fake_time, gate, client, password_file)
+    server_config = config(secret=SecretSource(file=password_file))
+    server = FakeServer(server_config, observer, stop, fake_time, lifetime_seconds=3600.0)
+    client = make_client(server_config, transport=server)
+    return Harness(fake_time, server, client, password_file)
 
 
-def test_one_login_serves_all_polls_of_a_week(bench: Bench) -> None:
+def test_one_login_serves_all_polls_of_a_week(harness: Harness) -> None:
     for _ in range(POLLS):
-        bench.poll(every_seconds=60.0)
+        harness.poll(every_seconds=60.0)
 
-    assert bench.good_polls == POLLS
-    assert [kind for _, kind in bench.gate.requested] == ["password"] + ["refresh_token"] * (
+    assert harness.good_polls == POLLS
+    assert [kind for _, kind in harness.server.requested] == ["password"] + ["refresh_token"] * (
         POLLS // 59
     )
 
 
 @pytest.mark.parametrize(
-    "grounds", [{"takes_refresh_tokens": False}, {"gives_refresh_tokens": False}]
+    "behaviour", [{"accepts_refresh_tokens": False}, {"issues_refresh_tokens": False}]
 )
 def test_without_refreshing_there_is_a_login_for_each_token_and_not_for_each_poll(
-    bench: Bench, grounds: dict[str, bool]
+    harness: Harness, behaviour: dict[str, bool]
 ) -> None:
-    bench.gate.grounds = Grounds(**grounds)
+    harness.server.behaviour = Behaviour(**behaviour)
 
     for _ in range(POLLS):
-        bench.poll(every_seconds=60.0)
+        harness.poll(every_seconds=60.0)
 
-    assert bench.good_polls == POLLS
-    assert len(bench.gate.logins()) == 1 + POLLS // 59
+    assert harness.good_polls == POLLS
+    assert len(harness.server.logins()) == 1 + POLLS // 59
 
 
-def test_a_login_keeps_its_distance_from_a_refresh_that_took_long_to_arrive(bench: Bench) -> None:
-    bench.poll(every_seconds=60.0)
-    bench.gate.office.revoke_all(refresh_too=True)
-    bench.gate.late_seconds = [0.8]
+def test_a_login_keeps_its_distance_from_a_refresh_that_took_long_to_arrive(
+    harness: Harness,
+) -> None:
+    harness.poll(every_seconds=60.0)
+    harness.server.tokens.revoke_all(refresh_too=True)
+    harness.server.delays_seconds = [0.8]
 
-    bench.poll(every_seconds=60.0)
+    harness.poll(every_seconds=60.0)
 
-    (_, (refreshed, _), (logged_in, _)) = bench.gate.requested
+    (_, (refreshed, _), (logged_in, _)) = harness.server.requested
     assert logged_in - refreshed >= 1
 
 
 def test_a_server_that_refuses_all_its_tokens_does_not_see_a_login_at_every_poll(
-    bench: Bench,
+    harness: Harness,
 ) -> None:
-    bench.gate.grounds = Grounds(takes_tokens=False, takes_refresh_tokens=False)
+    harness.server.behaviour = Behaviour(accepts_tokens=False, accepts_refresh_tokens=False)
 
     for _ in range(POLLS):
-        bench.poll(every_seconds=60.0)
-    assert bench.good_polls == 0
-    assert len(bench.gate.logins()) < POLLS / 10
+        harness.poll(every_seconds=60.0)
+    assert harness.good_polls == 0
+    assert len(harness.server.logins()) < POLLS / 10
 
-    bench.gate.grounds = Grounds()
-    bench.poll(every_seconds=60.0)
-    assert bench.good_polls == 1
+    harness.server.behaviour = Behaviour()
+    harness.poll(every_seconds=60.0)
+    assert harness.good_polls == 1
 
 
 @pytest.mark.parametrize("every_seconds", [5.0, 60.0, 1200.0])
 def test_a_refused_password_is_tried_at_most_once_a_minute_for_as_long_as_it_is_refused(
-    bench: Bench, every_seconds: float
+    harness: Harness, every_seconds: float
 ) -> None:
-    bench.password_file.write_text("wrong")
+    harness.password_file.write_text("wrong")
 
     for _ in range(POLLS):
-        bench.poll(every_seconds=every_seconds)
-    logins = bench.gate.logins()
+        harness.poll(every_seconds=every_seconds)
+    logins = harness.server.logins()
     assert min(later - earlier for earlier, later in pairwise(logins)) >= 60
     assert len(logins) < 10 + POLLS * every_seconds / 900
 
-    bench.password_file.write_text("right")
-    bench.poll(every_seconds=every_seconds)
-    assert bench.good_polls == 1
+    harness.password_file.write_text("right")
+    harness.poll(every_seconds=every_seconds)
+    assert harness.good_polls == 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_no_mixture_of_troubles_takes_more_than_one_token_request_a_second_and_five_a_minute(
-    bench: Bench, seed: int
+def test_no_mixture_of_failures_causes_more_than_one_token_request_a_second_and_five_a_minute(
+    harness: Harness, seed: int
 ) -> None:
-    random = Random(seed)  # noqa: S311 - decides on troubles
+    random = Random(seed)  # noqa: S311 - no cryptography
     for number in range(POLLS):
         if number % 10 == 0:
-            bench.gate.grounds = Grounds(
-                takes_tokens=random.random() < 0.8,
-                takes_refresh_tokens=random.random() < 0.7,
-                gives_refresh_tokens=random.random() < 0.8,
-                answers_token_requests_with=random.choice([None, None, None, 500, 503, 429, 404]),
+            harness.server.behaviour = Behaviour(
+                accepts_tokens=random.random() < 0.8,
+                accepts_refresh_tokens=random.random() < 0.7,
+                issues_refresh_tokens=random.random() < 0.8,
+                token_status=random.choice([None, None, None, 500, 503, 429, 404]),
                 reachable=random.random() < 0.9,
             )
-            bench.password_file.write_text(random.choice(["right", "right", "wrong", "other"]))
+            harness.password_file.write_text(random.choice(["right", "right", "wrong", "other"]))
         if random.random() < 0.2:
-            bench.gate.office.revoke_all(refresh_too=random.random() < 0.5)
-        bench.poll(every_seconds=random.choice([1.0, 10.0, 60.0]))
+            harness.server.tokens.revoke_all(refresh_too=random.random() < 0.5)
+        harness.poll(every_seconds=random.choice([1.0, 10.0, 60.0]))
 
-    moments = [moment for moment, _ in bench.gate.requested]
-    assert bench.gate.throttled == 0
+    moments = [moment for moment, _ in harness.server.requested]
+    assert harness.server.throttled == 0
     assert min(later - earlier for earlier, later in pairwise(moments)) >= 1
     assert min(later - first for first, later in zip(moments, moments[5:], strict=False)) > 60
-    assert bench.good_polls > POLLS / 10
+    assert harness.good_polls > POLLS / 10

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
 
 from exporter.vb365.errors import BadResponseError
 from exporter.vb365.records.fields import BadFieldError, read_integer, read_session_id
@@ -22,13 +21,13 @@ __all__ = [
     "parse_changes",
 ]
 
-LATEST: Final = "latest"
+LATEST = "latest"
 """The change token of the feed's end: events from now on."""
 
-EXPIRED_TOKEN: Final = "OutdatedChangeToken"  # noqa: S105 - an error code, no secret
+EXPIRED_TOKEN = "OutdatedChangeToken"  # noqa: S105 - an error code, no secret
 """The `errorCode` of a server that no longer holds the events after a change token."""
 
-_MAX_CHANGE_TOKEN_CHARACTERS: Final = 4096
+_MAX_CHANGE_TOKEN_CHARACTERS = 4096
 
 
 class ChangeKind(StrEnum):
@@ -59,7 +58,7 @@ class Changes:
     """The events of restore sessions, in order."""
 
 
-_KINDS: Final = {
+_KINDS = {
     "RestoreSessionUpdate": ChangeKind.UPDATE,
     "RestoreSessionDelete": ChangeKind.DELETE,
 }
