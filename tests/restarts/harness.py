@@ -1,4 +1,4 @@
-"""A world that goes on changing, a server, its change feed and an exporter that each break off and come back at random."""
+"""A changing world, and a server, its change feed and an exporter that stop and restart at random."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from support.waiting import wait_until
 SERVER = "hq"
 POLL_SECONDS = 20
 _CHANGE_PAUSE_SECONDS = (0.02, 0.4)
-_GOOD_SECONDS = (2.0, 12.0)
-_LIFE_SECONDS = (2.0, 20.0)
-_BAD_SECONDS = (0.2, 4.0)
-# Longer than the exporter may wait before it asks for the feed again, and than two polls.
+_UP_SECONDS = (2.0, 12.0)
+_EXPORTER_UP_SECONDS = (2.0, 20.0)
+_DOWN_SECONDS = (0.2, 4.0)
+# Longer than the feed's retry delay and than two polls.
 _SETTLE_SECONDS = 150.0
 _FEED_FAULTS = (
     "status_503",
@@ -44,115 +44,117 @@ _FEED_FAULTS = (
 )
 _RESULTS = ("Success", "Success", "Warning", "Failed")
 _ORGANIZATIONS = ("contoso.example", "fabrikam.example", "")
-_MOST_OPEN = 40
+_MAX_OPEN = 40
 
 
 @dataclass
-class Life:
-    """One process of the exporter: when it was started, which sessions began since, and since its first poll."""
+class Run:
+    """One process of the exporter, with the sessions started since its start and since its first poll."""
 
     process: subprocess.Popen[bytes]
-    begun_since_start: set[str] = field(default_factory=set)
-    begun_since_ready: set[str] = field(default_factory=set)
+    started_since_start: set[str] = field(default_factory=set)
+    started_since_ready: set[str] = field(default_factory=set)
     ready: bool = False
     followed: bool = False
-    """Whether it has followed the feed."""
+    """Whether it has connected to the feed."""
 
 
 class Harness:
-    """Everything that may break, and what it is compared with.
+    """The server, its feed and the exporter, and the expected state.
 
     Attributes:
-        broken: how often what was broken.
-        changes: how often the world was changed in which way.
-        ended: by session id the result of each session that has ended, deleted ones too.
-        begun: the ids of all sessions there ever were.
+        outages: number of outages of each kind.
+        changes: number of changes of the world of each kind.
+        ended: result of each finished session by id, including deleted ones.
+        begun: ids of all sessions, including deleted ones.
     """
 
     def __init__(self, directory: Path, seed: int) -> None:
         self.world = World(sessions=0, organizations=0, activity=False, minimum=False, seed=seed)
-        self.broken: Counter[str] = Counter()
+        self.outages: Counter[str] = Counter()
         self.changes: Counter[str] = Counter()
         self.begun: set[str] = set()
         self.ended: dict[str, str] = {}
         self.audit_file = directory / "audit.log"
         self._directory = directory
-        self._random = Random(seed)  # noqa: S311 - repeatable
+        self._random = Random(seed)  # noqa: S311 - reproducible
         self._address = f"127.0.0.1:{free_port()}"
         self._simulator = self._make_simulator()
         self._server_runs = False
         self._feed_fault: str | None = None
         self._open: list[str] = []
-        self._life: Life | None = None
+        self._run: Run | None = None
         self._log = (directory / "exporter.log").open("wb")
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Start server and exporter; whatever happens, they are gone afterwards."""
+        """Run the server and the exporter."""
         try:
             self._simulator.start()
             self._server_runs = True
             self._start_exporter()
             yield
         finally:
-            if self._life is not None:
-                self._life.process.kill()
-                self._life.process.wait()
+            if self._run is not None:
+                self._run.process.kill()
+                self._run.process.wait()
             self._simulator.close()
             self._log.close()
 
-    def go_on(self, seconds: float) -> None:
-        """Change the world, and break and mend everything at random, for so long."""
+    def run(self, seconds: float) -> None:
+        """Change the world, and stop and restart everything at random, for this time."""
         now = time.monotonic()
         until = now + seconds
-        breaks = {self._turn_feed: now, self._turn_server: now, self._turn_exporter: now}
-        for turn in breaks:
-            breaks[turn] += self._random.uniform(*_GOOD_SECONDS)
+        toggles = {self._toggle_feed: now, self._toggle_server: now, self._toggle_exporter: now}
+        for toggle in toggles:
+            toggles[toggle] += self._random.uniform(*_UP_SECONDS)
         while (now := time.monotonic()) < until:
             self._change()
-            for turn, due in breaks.items():
+            for toggle, due in toggles.items():
                 if due <= now:
-                    good = turn()
-                    well = _LIFE_SECONDS if turn == self._turn_exporter else _GOOD_SECONDS
-                    bounds = well if good else _BAD_SECONDS
-                    breaks[turn] = time.monotonic() + self._random.uniform(*bounds)
+                    is_up = toggle()
+                    up = _EXPORTER_UP_SECONDS if toggle == self._toggle_exporter else _UP_SECONDS
+                    bounds = up if is_up else _DOWN_SECONDS
+                    toggles[toggle] = time.monotonic() + self._random.uniform(*bounds)
             time.sleep(self._random.uniform(*_CHANGE_PAUSE_SECONDS))
 
-    def settle(self) -> Life:
-        """Mend everything, and wait until what is shown is what is true; returns the exporter's last life."""
+    def settle(self) -> Run:
+        """Restart everything and wait until the metrics are correct; return the exporter's last run."""
         if self._feed_fault is not None:
-            self._turn_feed()
+            self._toggle_feed()
         if not self._server_runs:
-            self._turn_server()
-        if self._life is None:
-            self._turn_exporter()
-        assert self._life is not None
-        wait_until(lambda: bool(self.scrape()), "the exporter is there", 60)
-        truth = expected_samples(self.world, SERVER)
+            self._toggle_server()
+        if self._run is None:
+            self._toggle_exporter()
+        assert self._run is not None
+        wait_until(lambda: bool(self.scrape()), "the exporter responds", 60)
+        expected = expected_samples(self.world, SERVER)
         try:
-            wait_until(self._is_true, "the truth is shown", _SETTLE_SECONDS, pause_seconds=0.5)
+            wait_until(
+                self._is_correct, "the metrics are correct", _SETTLE_SECONDS, pause_seconds=0.5
+            )
         except AssertionError:
             scrape = self.scrape()
             assert scrape is not None
-            assert session_samples(scrape, SERVER) == truth  # shows what differs
+            assert session_samples(scrape, SERVER) == expected  # shows the difference
             raise
-        return self._life
+        return self._run
 
     def scrape(self) -> Scrape | None:
-        """What the exporter shows; None when it is not there."""
+        """Return a scrape, or None when the exporter is down."""
         try:
             return Scrape(requests.get(f"http://{self._address}/metrics", timeout=10).text)
         except requests.ConnectionError:
             return None
 
-    def end(self) -> None:
-        """End the exporter as systemd does, so that it writes what is left."""
-        assert self._life is not None
-        self._life.process.send_signal(signal.SIGTERM)
-        assert self._life.process.wait(10) == 0
+    def stop(self) -> None:
+        """Stop the exporter as systemd does, so that it writes pending events."""
+        assert self._run is not None
+        self._run.process.send_signal(signal.SIGTERM)
+        assert self._run.process.wait(10) == 0
 
     def audit_lines(self) -> list[dict[str, object]]:
-        """What stands in the audit log."""
+        """Return the lines of the audit log."""
         return lines_of(*all_files(self.audit_file))
 
     # The world
@@ -161,10 +163,10 @@ class Harness:
         draw = self._random.random()
         if draw < 0.1:
             self._delete()
-        elif not self._open or (draw < 0.45 and len(self._open) < _MOST_OPEN):
+        elif not self._open or (draw < 0.45 and len(self._open) < _MAX_OPEN):
             self._begin()
         elif draw < 0.6:
-            self.changes["went on"] += 1
+            self.changes["progressed"] += 1
             self.world.change_session(self._random.choice(self._open), items="rrw")
         else:
             self._finish()
@@ -178,12 +180,12 @@ class Harness:
         self.changes["began"] += 1
         self.begun.add(session_id)
         self._open.append(session_id)
-        if self._life is not None:
-            self._life.begun_since_start.add(session_id)
-            if self._life.ready:
-                self._life.begun_since_ready.add(session_id)
+        if self._run is not None:
+            self._run.started_since_start.add(session_id)
+            if self._run.ready:
+                self._run.started_since_ready.add(session_id)
             else:
-                self._look()
+                self._update_run()
 
     def _finish(self) -> None:
         session_id = self._open.pop(self._random.randrange(len(self._open)))
@@ -193,12 +195,13 @@ class Harness:
         self.world.finish(session_id, result)
 
     def _delete(self) -> None:
-        """Delete a session that the exporter knows to have ended.
+        """Delete a session whose end the exporter has seen.
 
-        What is deleted between an exporter's first list and the feed's beginning, it finds by the next walk, in an hour.
+        A session deleted between the exporter's first list and the start of the feed would be found only by the next full
+        list, an hour later.
         """
-        self._look()
-        if self._life is None or not self._life.followed:
+        self._update_run()
+        if self._run is None or not self._run.followed:
             return
         known = [
             str(line["id"])
@@ -214,39 +217,39 @@ class Harness:
             return []
         return self.audit_file.read_text().rpartition("\n")[0].splitlines()
 
-    def _look(self) -> None:
-        """See how far the exporter has got."""
-        life = self._life
-        if life is None or life.followed:
+    def _update_run(self) -> None:
+        """Update the state of the exporter's run from a scrape."""
+        run = self._run
+        if run is None or run.followed:
             return
         scrape = self.scrape()
         if scrape is not None:
             successful = "vb365_last_successful_poll_timestamp_seconds"
-            life.ready = scrape.value(successful, SERVER) is not None
-            life.followed = scrape.value("vb365_change_feed_connected", SERVER) == 1
+            run.ready = scrape.value(successful, SERVER) is not None
+            run.followed = scrape.value("vb365_change_feed_connected", SERVER) == 1
 
-    def _is_true(self) -> bool:
+    def _is_correct(self) -> bool:
         scrape = self.scrape()
         return scrape is not None and session_samples(scrape, SERVER) == expected_samples(
             self.world, SERVER
         )
 
-    # What breaks; each returns whether it is well now
+    # Each toggle returns whether its part is up now
 
-    def _turn_feed(self) -> bool:
+    def _toggle_feed(self) -> bool:
         if self._feed_fault is not None:
             self._simulator.faults.clear(self._feed_fault)
             self._feed_fault = None
             return True
         self._feed_fault = self._random.choice(_FEED_FAULTS)
-        self.broken[f"feed: {self._feed_fault}"] += 1
+        self.outages[f"feed: {self._feed_fault}"] += 1
         self._simulator.faults.set(self._feed_fault, route="change_feed")
         return False
 
-    def _turn_server(self) -> bool:
+    def _toggle_server(self) -> bool:
         if self._server_runs:
             how = self._random.choice(("refuses connections", "stops"))
-            self.broken[f"server: {how}"] += 1
+            self.outages[f"server: {how}"] += 1
             if how == "stops":
                 self._simulator.close()
                 self._simulator.tokens.revoke_all(refresh_too=True)
@@ -259,17 +262,17 @@ class Harness:
         self._server_runs = not self._server_runs
         return self._server_runs
 
-    def _turn_exporter(self) -> bool:
-        if self._life is None:
+    def _toggle_exporter(self) -> bool:
+        if self._run is None:
             self._start_exporter()
             return True
         number = self._random.choice((signal.SIGTERM, signal.SIGKILL))
-        self.broken[f"exporter: {number.name}"] += 1
-        self._life.process.send_signal(number)
-        status = self._life.process.wait(10)
-        # A signal may come before the command is ready to take it.
+        self.outages[f"exporter: {number.name}"] += 1
+        self._run.process.send_signal(number)
+        status = self._run.process.wait(10)
+        # A signal may arrive before the command has installed its handlers.
         assert status in {0, -number} if number is signal.SIGTERM else status == -number
-        self._life = None
+        self._run = None
         return False
 
     def _start_exporter(self) -> None:
@@ -281,19 +284,19 @@ class Harness:
         process = subprocess.Popen(
             command, stdout=self._log, stderr=self._log, env=clean_environment()
         )
-        self._life = Life(process)
+        self._run = Run(process)
 
     def _make_simulator(self) -> Simulator:
-        """A server that shows the same certificate at the same place, however often it is started."""
+        """Return a server that keeps its certificate and port across restarts."""
         authority = trustme.CA()
         leaf = authority.issue_cert("127.0.0.1")
         chain, key = self._directory / "server.crt", self._directory / "server.key"
         leaf.cert_chain_pems[0].write_to_path(chain)
         leaf.private_key_pem.write_to_path(key)
         authority.cert_pem.write_to_path(self._directory / "ca.pem")
-        simulator = Simulator(self.world, port=free_port(), cert_file=chain, key_file=key)
-        (self._directory / "config.yaml").write_text(self._config(simulator._address[1]))
-        return simulator
+        port = free_port()
+        (self._directory / "config.yaml").write_text(self._config(port))
+        return Simulator(self.world, port=port, cert_file=chain, key_file=key)
 
     def _config(self, port: int) -> str:
         return f"""
@@ -309,8 +312,8 @@ servers:
 
 
 @contextmanager
-def running_bench(directory: Path, seed: int) -> Iterator[Harness]:
-    """A harness with everything in it running."""
+def running_harness(directory: Path, seed: int) -> Iterator[Harness]:
+    """Yield a harness with everything running."""
     harness = Harness(directory, seed)
     with harness.running():
         yield harness

@@ -1,4 +1,4 @@
-"""Feed, server and exporter break off and come back at random, and nothing is lost, and nothing told twice."""
+"""Feed, server and exporter stop and restart at random; nothing is lost and nothing is counted or logged twice."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from restarts.harness import SERVER, Harness, Life, running_bench
+from restarts.harness import SERVER, Harness, Run, running_harness
 
 from support.benchmark_figures import print_table
 from support.exporter_stepped import Scrape
@@ -17,25 +17,25 @@ SEED = 1
 STARTED = "vb365_restore_sessions_started_total"
 
 
-@pytest.mark.timeout(0)  # as long as it is told to, and then until the truth is shown
-def test_however_often_feed_server_and_exporter_restart_metrics_and_audit_log_tell_the_truth(
+@pytest.mark.timeout(0)  # takes the requested time, and then until the metrics are correct
+def test_metrics_and_audit_log_are_correct_however_often_feed_server_and_exporter_restart(
     tmp_path: Path, restarts_seconds: int
 ) -> None:
-    with running_bench(tmp_path, SEED) as harness:
-        harness.go_on(restarts_seconds)
-        life = harness.settle()
+    with running_harness(tmp_path, SEED) as harness:
+        harness.run(restarts_seconds)
+        run = harness.settle()
         scrape = harness.scrape()
         assert scrape is not None
-        check_counters(scrape, life)
-        harness.end()
+        check_counters(scrape, run)
+        harness.stop()
         check_audit_log(harness)
     print_figures(harness, restarts_seconds, scrape)
 
 
-def check_counters(scrape: Scrape, life: Life) -> None:
-    """Every session that began since the last start's first poll is counted once, and none from before that start."""
+def check_counters(scrape: Scrape, run: Run) -> None:
+    """Check that each session since the last run's first poll is counted once, and none from before that run."""
     counted = started(scrape)
-    assert len(life.begun_since_ready) <= counted <= len(life.begun_since_start)
+    assert len(run.started_since_ready) <= counted <= len(run.started_since_start)
 
 
 def started(scrape: Scrape) -> float:
@@ -43,10 +43,10 @@ def started(scrape: Scrape) -> float:
 
 
 def check_audit_log(harness: Harness) -> None:
-    """Each session began once, and those that have ended did so once, as they did in truth."""
+    """Check that the start and the end of each session are logged once, with the correct result."""
     lines = harness.audit_lines()
-    told = Counter((line["id"], line["event"]) for line in lines)
-    assert told == dict.fromkeys(told, 1)
+    events = Counter((line["id"], line["event"]) for line in lines)
+    assert events == dict.fromkeys(events, 1)
     assert {line["id"] for line in lines if line["event"] == "started"} == harness.begun
     assert {
         line["id"]: line["result"] for line in lines if line["event"] == "ended"
@@ -56,15 +56,15 @@ def check_audit_log(harness: Harness) -> None:
 
 
 def print_figures(harness: Harness, seconds: int, scrape: Scrape) -> None:
-    """Write what there was."""
+    """Print the figures of the run."""
     lines = harness.audit_lines()
     print_table(
         f"{seconds} s of restarts",
-        ("what", "number"),
+        ("figure", "number"),
         (
-            *((f"sessions that {what}", str(n)) for what, n in sorted(harness.changes.items())),
-            *((what, str(n)) for what, n in sorted(harness.broken.items())),
+            *((f"sessions that {change}", str(n)) for change, n in sorted(harness.changes.items())),
+            *((outage, str(n)) for outage, n in sorted(harness.outages.items())),
             ("lines of the audit log, each event once", str(len(lines))),
-            ("statements on /metrics, all true", str(len(scrape.of(SERVER)))),
+            ("samples on /metrics, all correct", str(len(scrape.of(SERVER)))),
         ),
     )

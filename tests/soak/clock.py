@@ -1,4 +1,4 @@
-"""Made-up time that two processes of one machine share."""
+"""Simulated time shared by two processes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _SECONDS = struct.Struct("d")
 
 
 class SharedClock(MovableClock):
-    """The machine's clocks, set ahead by as much as a file says; whoever has the file open may set them further ahead.
+    """The machine's clocks, set ahead by the seconds stored in a file, which every process can increase.
 
     Args:
-        file: made if it is not there.
+        file: created if it does not exist.
     """
 
     def __init__(self, file: Path) -> None:
@@ -37,5 +37,5 @@ class SharedClock(MovableClock):
         _SECONDS.pack_into(self._ahead, 0, max(seconds, self.ahead_seconds))
 
     def wall(self) -> datetime:
-        """The date."""
+        """Return the date."""
         return datetime.fromtimestamp(self.timestamp(), UTC)

@@ -1,7 +1,7 @@
-"""The exporter in a process of its own, which polls when it is told to: `python -m soak.exporter SERVERS CLOCK`.
+"""The exporter in a process of its own, which polls on request: `python -m soak.exporter SERVERS CLOCK`.
 
-SERVERS is a file with the servers' part of a configuration, CLOCK the file of a shared clock. It writes the URL of its
-web server; from then on each line it reads is a poll to make, and each line it writes one that was made.
+SERVERS is a file with the `servers` list of a configuration, CLOCK the file of a shared clock. The program writes the URL
+of its web server. Then it polls for each line on standard input and writes a line after each poll.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ def main() -> None:
     trim_freed_memory()
     logs.configure(level="info", log_format="logfmt", stream=sys.stderr)
     with stepped_exporter(servers.read_text(), SharedClock(clock), "poll_interval: 1m") as exporter:
-        _say(exporter.url)
+        _write_line(exporter.url)
         for _ in sys.stdin:
             exporter.poll()
-            _say("polled")
+            _write_line("polled")
 
 
-def _say(text: str) -> None:
+def _write_line(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""A simulated server in trouble, and an exporter in a process of its own that polls it through days of made-up time."""
+"""A failing simulated server, and an exporter process that polls it through days of simulated time."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from random import Random
 
 import requests
 from soak.clock import SharedClock
-from soak.life import LEFT_OPEN, LOOKBACK, Life, has_left
-from soak.troubles import Troubles
+from soak.random_faults import RandomFaults
+from soak.random_sessions import LEFT_OPEN, LOOKBACK, RandomSessions, is_expired
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
@@ -26,19 +26,19 @@ from support.processes import clean_environment
 from support.waiting import wait_until
 
 POLL_SECONDS = 60.0
-_LONGEST_HOLD_SECONDS = 900.0
-_WALK_SECONDS = 3600.0
-_CLOSE_SECONDS = 5.0
+_MAX_BACKOFF_SECONDS = 900.0
+_RESYNC_SECONDS = 3600.0
+_CLOCK_TOLERANCE_SECONDS = 5.0
 _TIMEOUT = "300ms"
 _SETTLED_SECONDS = 0.05
 
-MOST_CONNECTIONS = LEFT_OPEN
-"""How many connections to the server there may be, and how many threads that use them; each poll needs so many."""
+MAX_CONNECTIONS = LEFT_OPEN
+"""Maximum connections to the server; each poll needs this many."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What the exporter's process has at one moment."""
+    """Resources of the exporter's process at one moment."""
 
     polls: int
     successes: int
@@ -49,7 +49,7 @@ class Figures:
 
 @dataclass
 class TokenRequests(deque[str]):
-    """The simulator's log of requests, which remembers when a token was asked for."""
+    """The simulator's log of requests, which records the times of token requests."""
 
     clock: SharedClock
     moments: list[float] = field(default_factory=list)
@@ -58,23 +58,23 @@ class TokenRequests(deque[str]):
         super().__init__(maxlen=1)
 
     def append(self, line: str) -> None:
-        """Take in a request."""
+        """Record a request."""
         if line.startswith("POST ") and line.endswith("/token"):
             self.moments.append(self.clock.monotonic())
         super().append(line)
 
-    def most_within(self, seconds: float) -> int:
-        """The most that arrived in so long a time."""
-        most = first = 0
+    def max_within(self, seconds: float) -> int:
+        """Return the maximum number of token requests within any such period."""
+        maximum = first = 0
         for last, moment in enumerate(self.moments):
             while moment - self.moments[first] >= seconds:
                 first += 1
-            most = max(most, last - first + 1)
-        return most
+            maximum = max(maximum, last - first + 1)
+        return maximum
 
 
 class Harness:
-    """The server, what happens to it, and the exporter."""
+    """The server with its failures and sessions, and the exporter."""
 
     def __init__(self, directory: Path, seed: int) -> None:
         self.clock = SharedClock(directory / "clock")
@@ -86,20 +86,17 @@ class Harness:
         self.simulator.traffic.log = self.token_requests
         self.polls = 0
         self.ups = 0
-        self.logins = 0
-        """How often the right password was sent."""
-        self.troubles = Troubles(self.simulator, Random(f"{seed}/troubles"))  # noqa: S311 - repeatable
-        self._life = Life(self.world, Random(f"{seed}/life"), self.clock.wall())  # noqa: S311 - repeatable
+        self.faults = RandomFaults(self.simulator, Random(f"{seed}/troubles"))  # noqa: S311 - reproducible
+        self._sessions = RandomSessions(self.world, Random(f"{seed}/life"), self.clock.wall())  # noqa: S311 - reproducible
         self._directory = directory
         self._process: subprocess.Popen[str]
         self._url = ""
         self._http = requests.Session()
         self._http.trust_env = False
-        self._count_logins()
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Start the server and the exporter; whatever happens, both are gone afterwards."""
+        """Run the server and the exporter."""
         with self.simulator, (self._directory / "exporter.log").open("wb") as log:
             servers = self._directory / "servers.yaml"
             servers.write_text(self._servers_yaml())
@@ -113,7 +110,7 @@ class Harness:
                 env=clean_environment(),
             ) as self._process:
                 try:
-                    self._url = self._heard()
+                    self._url = self._read_line()
                     self._scrape()
                     yield
                 finally:
@@ -121,25 +118,25 @@ class Harness:
                     self._process.kill()
 
     def poll(self) -> None:
-        """Let a minute pass in which things happen, and the exporter poll and be scraped."""
+        """Let a minute of activity pass, then poll and scrape."""
         self.clock.pass_time(POLL_SECONDS)
-        self._life.go_on(self.clock.wall())
-        self.troubles.before_poll()
+        self._sessions.advance(self.clock.wall())
+        self.faults.before_poll()
         self.ups += self._step()
 
     def recover(self) -> None:
-        """Let the server be well until the exporter has seen everything there is."""
-        self.troubles.end()
-        self.clock.pass_time(_LONGEST_HOLD_SECONDS)
+        """End all faults and poll until the exporter has read the full list."""
+        self.faults.end()
+        self.clock.pass_time(_MAX_BACKOFF_SECONDS)
         wait_until(self._step, "a poll that succeeds")
-        self.clock.pass_time(_WALK_SECONDS)
+        self.clock.pass_time(_RESYNC_SECONDS)
         assert self._step()
-        while self._some_leave_soon():
-            self.clock.pass_time(_CLOSE_SECONDS)
+        while self._any_expires_soon():
+            self.clock.pass_time(_CLOCK_TOLERANCE_SECONDS)
             assert self._step()
 
     def figures(self) -> Figures:
-        """What the exporter has now, when nothing of it is about to end any more."""
+        """Return the exporter's resources once the number of threads is stable."""
         before, now = None, self._figures()
         while before is None or before.threads != now.threads:
             time.sleep(_SETTLED_SECONDS)
@@ -163,25 +160,25 @@ class Harness:
         )
 
     def shown(self) -> Samples:
-        """What is said of the server's sessions."""
+        """Return the exported samples of the server's sessions."""
         return session_samples(Scrape(self._scrape()), "hq")
 
-    def truth(self) -> Samples:
-        """What is to be said of them."""
+    def expected(self) -> Samples:
+        """Return the samples that must be exported."""
         now = self.clock.wall()
-        gone = {session.id for session in self.world.sessions() if has_left(session, now)}
-        return expected_samples(self.world, "hq", gone)
+        expired = {session.id for session in self.world.sessions() if is_expired(session, now)}
+        return expected_samples(self.world, "hq", expired)
 
     def log(self) -> str:
-        """What the exporter has logged."""
+        """Return the exporter's log."""
         return (self._directory / "exporter.log").read_text()
 
     def _step(self) -> bool:
-        """Poll and scrape; whether the poll got everything."""
+        """Poll and scrape; return whether the poll succeeded."""
         assert self._process.stdin is not None
         self._process.stdin.write("poll\n")
         self._process.stdin.flush()
-        assert self._heard() == "polled"
+        assert self._read_line() == "polled"
         self.polls += 1
         text = self._scrape()
         up, down = (f'\nvb365_up{{server="hq"}} {value}\n' in text for value in ("1.0", "0.0"))
@@ -189,21 +186,21 @@ class Harness:
         return up
 
     def _scrape(self) -> str:
-        answer = self._http.get(f"{self._url}/metrics", timeout=30)
-        assert answer.status_code == 200
-        return answer.content.decode()
+        response = self._http.get(f"{self._url}/metrics", timeout=30)
+        assert response.status_code == 200
+        return response.content.decode()
 
-    def _heard(self) -> str:
+    def _read_line(self) -> str:
         assert self._process.stdout is not None
         line = self._process.stdout.readline().strip()
         assert line, self.log()
         return line
 
-    def _some_leave_soon(self) -> bool:
-        """Whether the exporter's clock and the truth's may well disagree on what has left already."""
+    def _any_expires_soon(self) -> bool:
+        """Whether a session is so close to its expiry that clocks may disagree about it."""
         now = self.clock.wall()
         return any(
-            abs((session.end_time + LOOKBACK - now).total_seconds()) < _CLOSE_SECONDS
+            abs((session.end_time + LOOKBACK - now).total_seconds()) < _CLOCK_TOLERANCE_SECONDS
             for session in self.world.sessions()
             if session.end_time is not None
         )
@@ -216,23 +213,14 @@ class Harness:
     auth: {{username: {simulator.username}, password: {simulator.password}}}
     tls_config: {{ca_file: {simulator.ca_file}}}
     timeout: {_TIMEOUT}
-    max_concurrent_requests: {MOST_CONNECTIONS}
+    max_concurrent_requests: {MAX_CONNECTIONS}
     sessions: {{lookback: {int(LOOKBACK.total_seconds())}s}}
 """
-
-    def _count_logins(self) -> None:
-        log_in = self.simulator.tokens.log_in
-
-        def counted(*arguments: str, **keywords: object) -> object:
-            self.logins += 1
-            return log_in(*arguments, **keywords)  # type: ignore[arg-type]  # as it was called
-
-        self.simulator.tokens.log_in = counted  # type: ignore[method-assign,assignment]  # counts
 
 
 @contextmanager
 def soaked(directory: Path, seed: int) -> Iterator[Harness]:
-    """A harness with everything in it running, and nothing polled yet."""
+    """Yield a harness with everything running and nothing polled yet."""
     harness = Harness(directory, seed)
     with harness.running():
         yield harness

@@ -43,6 +43,9 @@ class TokenStore:
         lifetime_seconds: lifetime of access tokens.
         mark: text contained in every token, so that a test can find leaked ones.
         clock: monotonic clock, in seconds.
+
+    Attributes:
+        logins: number of successful logins.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class TokenStore:
         self.username = username
         self.password = password
         self.lifetime_seconds = lifetime_seconds
+        self.logins = 0
         self._mark = mark
         self._clock = clock
         self._lock = RLock()
@@ -69,7 +73,9 @@ class TokenStore:
         """Return tokens for the correct name (case-insensitive, as on Windows) and password, otherwise None."""
         if username.lower() != self.username.lower() or password != self.password:
             return None
-        return self._issue(style, antiforgery=antiforgery)
+        with self._lock:
+            self.logins += 1
+            return self._issue(style, antiforgery=antiforgery)
 
     def refresh(
         self, refresh_token: str, *, style: Style, antiforgery: bool, cookie: str | None

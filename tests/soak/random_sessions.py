@@ -1,4 +1,4 @@
-"""Restore sessions that start, run, end and are deleted, so that there are as many after a week as after a day."""
+"""Restore sessions that start, run, end and are deleted at random, in numbers that stay constant over time."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from exporter.simulator.world.world import World
 LOOKBACK = timedelta(hours=2)
 
 LEFT_OPEN = 3
-"""How many sessions run all the time."""
+"""Number of sessions that run all the time."""
 
 _ORGANIZATIONS = ("contoso.onmicrosoft.com", "fabrikam.example", "northwind.example", None)
 _TYPES = ("Vex", "Veod", "Vesp", "Vet")
 _RESULTS = ("Success", "Success", "Warning", "Failed")
-_STARTS, _ENDS, _IS_DELETED = 0.5, 0.25, 0.02
+_START_PROBABILITY, _END_PROBABILITY, _DELETE_PROBABILITY = 0.5, 0.25, 0.02
 
 
-class Life:
-    """What happens to the sessions of a world that does nothing by itself."""
+class RandomSessions:
+    """Changes the sessions of a world without activity of its own."""
 
     def __init__(self, world: World, random: Random, now: datetime) -> None:
         self._world = world
@@ -30,26 +30,26 @@ class Life:
             for days in range(3, 3 + LEFT_OPEN)
         }
 
-    def go_on(self, now: datetime) -> None:
-        """Let happen what happens between two polls."""
+    def advance(self, now: datetime) -> None:
+        """Make the changes between two polls."""
         random = self._random
-        if random.random() < _STARTS:
+        if random.random() < _START_PROBABILITY:
             self._world.add_session(
                 organization=random.choice(_ORGANIZATIONS), type=random.choice(_TYPES)
             )
         others = [one for one in self._world.sessions() if one.id not in self._left_open]
         for session in others:
             if not session.stopped:
-                if random.random() < _ENDS:
+                if random.random() < _END_PROBABILITY:
                     self._world.finish(session.id, random.choice(_RESULTS))
-            elif has_left(session, now):
+            elif is_expired(session, now):
                 self._world.remove(session.id)
-        if others and random.random() < _IS_DELETED:
+        if others and random.random() < _DELETE_PROBABILITY:
             session = random.choice(others)
             if self._world.session(session.id) is not None:
                 self._world.remove(session.id)
 
 
-def has_left(session: Session, now: datetime) -> bool:
-    """Whether a session ended too long ago to be shown."""
+def is_expired(session: Session, now: datetime) -> bool:
+    """Whether a session ended before the lookback."""
     return session.end_time is not None and session.end_time + LOOKBACK <= now
