@@ -31,8 +31,10 @@ GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _FINAL_BLOCK = b"\x03\x00"
 GZIP_TRAILER_BYTES = len(_FINAL_BLOCK) + 8
 
-_POLYNOMIAL = 0xEDB88320  # CRC-32, bit 31 is x^0
-_ONE = 1 << 31
+# CRC-32's polynomial and bits, from x^0 on: its bit order is reversed.
+_POLYNOMIAL = 0xEDB88320
+_BITS = tuple(1 << power for power in reversed(range(32)))
+_ONE = _BITS[0]
 # Up to this length, checksumming the bytes again is cheaper than combining checksums.
 _SHORT_BYTES = 4096
 
@@ -143,14 +145,11 @@ def _extend_crc(crc: int, segment: Segment) -> int:
 
 
 def _product(a: int, b: int) -> int:
-    """Multiply modulo the polynomial, in CRC-32's reversed bit order."""
+    """Multiply modulo the polynomial."""
     product = 0
-    bit = _ONE
-    while a:
+    for bit in _BITS:
         if a & bit:
             product ^= b
-            a ^= bit
-        bit >>= 1
         b = (b >> 1) ^ _POLYNOMIAL if b & 1 else b >> 1
     return product
 
