@@ -115,11 +115,13 @@ def test_statistics_are_not_requested_from_a_version_without_them() -> None:
     for _ in range(5):
         harness.poll()
     harness.api.sessions[session_id(60)] = stopped(running(60))
-    for _ in range(5):
+    for _ in range(3):
         harness.poll()
 
     assert requested(harness) == []
     assert harness.counts.failed_extras == []
+    harness.poll(has_statistics=True)
+    assert requested(harness) == []
 
 
 def test_an_extra_that_fails_is_counted_and_does_not_fail_the_poll() -> None:
@@ -196,8 +198,12 @@ def test_unknown_values_and_unreadable_records_of_events_are_counted() -> None:
         unreadable=2,
     )
 
-    snapshot = harness.poll()
+    with capture_logs() as logs:
+        snapshot = harness.poll()
 
+    assert [entry["error"] for entry in logs if "error" in entry] == [
+        "2 records are no events, the others are counted"
+    ]
     assert harness.counts.unknown_fields == ["event_type"]
     assert harness.counts.failed_extras == [("events", Reason.BAD_RESPONSE)]
     assert series_of(snapshot, 60).events is not None
@@ -368,6 +374,7 @@ def test_a_discarded_session_is_not_requested_and_a_late_response_is_dropped() -
     harness.store.remove(session_id(1))
 
     harness.extras.discard(session_id(1))
+    assert harness.extras.due() == (statistics_of(2),)
     harness.extras.accept(statistics_of(1), THREE, at(0))
 
     assert harness.extras.due() == (statistics_of(2),)

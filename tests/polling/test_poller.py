@@ -18,6 +18,7 @@ from exporter.vb365.errors import (
     ServerError,
     Vb365Error,
 )
+from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.extras import Statistics
 from exporter.vb365.records.restore_session import (
     Page,
@@ -552,3 +553,85 @@ def test_sessions_that_changed_in_a_poll_that_is_stopped_while_fetching_extras_a
     harness.poll(statistics=statistics)
 
     assert harness.recorded == []
+
+
+# The heartbeat, where each response takes longer than a loop may stand still
+
+LONG_SECONDS = 390.0
+
+
+class SlowApi:
+    """Makes one operation of an API slow, and notes whether the poller is healthy when the next response is due."""
+
+    def __init__(self, harness: PollerHarness) -> None:
+        self._harness = harness
+        self.healthy: list[bool] = []
+
+    def delay(self) -> None:
+        self._harness.clock.seconds += LONG_SECONDS
+
+    def check(self) -> None:
+        self.healthy.append(self._harness.poller.heartbeat.healthy())
+
+
+def test_a_slow_version_is_a_sign_of_life() -> None:
+    harness = PollerHarness(finished(1))
+    slow = SlowApi(harness)
+
+    def service_instance() -> ServiceInstance:
+        slow.delay()
+        return ServiceInstance(version="8.4")
+
+    def list_sessions(**_arguments: object) -> Iterator[Page]:
+        slow.check()
+        yield Page(sessions=(), rejections=())
+
+    harness.poll(service_instance=service_instance, list_sessions=list_sessions)
+
+    assert slow.healthy == [True]
+
+
+def test_each_page_of_a_list_is_a_sign_of_life() -> None:
+    harness = PollerHarness(finished(1))
+    slow = SlowApi(harness)
+
+    def list_sessions(**_arguments: object) -> Iterator[Page]:
+        for _ in range(3):
+            slow.delay()
+            yield Page(sessions=(), rejections=())
+            slow.check()
+
+    harness.poll(list_sessions=list_sessions)
+
+    assert slow.healthy == [True, True, True]
+
+
+def test_each_fetched_session_is_a_sign_of_life() -> None:
+    harness = PollerHarness(running(60), finished(1))
+    harness.poll()
+    slow = SlowApi(harness)
+
+    def get_session(session_id: str) -> RestoreSession:
+        slow.delay()
+        return harness.api.sessions[session_id]
+
+    harness.poll(get_session=get_session)
+    slow.check()
+    harness.apply_changes(SessionChange(kind=ChangeKind.UPDATE, session_id=session_id(60)))
+    slow.check()
+
+    assert slow.healthy == [True, True]
+
+
+def test_each_extra_is_a_sign_of_life() -> None:
+    harness = PollerHarness(running(60), follow=sessions_config(extras=["statistics"]))
+    slow = SlowApi(harness)
+
+    def statistics(_session_id: str) -> Statistics:
+        slow.delay()
+        return Statistics(restored=3)
+
+    harness.poll(statistics=statistics)
+    slow.check()
+
+    assert slow.healthy == [True]
