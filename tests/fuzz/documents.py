@@ -1,4 +1,4 @@
-"""Strategies for what an API may say: right documents, right ones gone wrong, any JSON, any bytes."""
+"""Strategies for response bodies: valid documents, corrupted ones, any JSON, any bytes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PAYLOADS: dict[str, dict[str, Any]] = json.loads(
 )
 
 IDS = tuple(session_id(number) for number in (0xA, 0xB, 0xC, 0xD))
-"""Few, so that lists and gets speak of the same sessions. With letters, as case must not matter."""
+"""Few, so that lists and single requests concern the same sessions; with letters, because case must not matter."""
 
 LARGE_BYTES = 8_000
-"""What is larger is refused here, so that examples stay small."""
+"""Maximum body size in these tests, so that examples stay small."""
 
-# What JSON cannot say by way of Python's own values: replaced in the text.
+# Numbers that Python values cannot produce in JSON; they are replaced in the text.
 _RAW = re.compile('"raw:([^"]*)"')
 _RAW_NUMBERS = ("1e999", "-1e999", "-0", "1E400", "9" * 400, "NaN", "Infinity", "-Infinity", "01")
 
@@ -90,7 +90,7 @@ _anything = st.recursive(
 
 @st.composite
 def records(draw: st.DrawFn, session_id: str | None = None) -> dict[str, Any]:
-    """A restore session as real servers tell it, of this id or of any of the few."""
+    """A restore session as sent by real servers, with this id or one of `IDS`."""
     record: dict[str, Any] = deepcopy(draw(st.sampled_from(list(PAYLOADS.values()))))
     record["id"] = session_id or draw(st.sampled_from(IDS))
     record["creationTime"] = draw(_times)
@@ -103,7 +103,7 @@ def records(draw: st.DrawFn, session_id: str | None = None) -> dict[str, Any]:
 
 @st.composite
 def pages(draw: st.DrawFn) -> dict[str, Any]:
-    """A page of the list, of which there may be a next one."""
+    """A page of the list, perhaps with a next link."""
     results = draw(st.lists(records(), max_size=3))
     href = draw(
         st.sampled_from(
@@ -123,7 +123,7 @@ def pages(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def grants() -> st.SearchStrategy[dict[str, Any]]:
-    """What the token endpoint answers."""
+    """Responses of the token endpoint."""
     return st.fixed_dictionaries(
         {
             "access_token": st.just("access"),
@@ -135,17 +135,17 @@ def grants() -> st.SearchStrategy[dict[str, Any]]:
 
 
 def instances() -> st.SearchStrategy[dict[str, Any]]:
-    """What a server says of itself."""
+    """Responses of ServiceInstance."""
     return st.fixed_dictionaries({"version": st.just("8.0.2") | _texts, "installationId": _texts})
 
 
 @st.composite
-def _gone_wrong(draw: st.DrawFn, documents: st.SearchStrategy[Any]) -> object:
-    """A right document in which up to three values are other ones, missing or doubled."""
+def _corrupted(draw: st.DrawFn, documents: st.SearchStrategy[Any]) -> object:
+    """A valid document with up to three values replaced, removed or duplicated."""
     whole = {"": draw(documents)}
     for _ in range(draw(st.integers(1, 3))):
-        places = list(_places(whole))
-        container, key = places[draw(st.integers(0, len(places) - 1))]
+        locations = list(_locations(whole))
+        container, key = locations[draw(st.integers(0, len(locations) - 1))]
         change = draw(st.sampled_from(["replace", "replace", "remove", "double"]))
         if change == "replace" or container is whole:
             container[key] = draw(_anything)
@@ -158,18 +158,18 @@ def _gone_wrong(draw: st.DrawFn, documents: st.SearchStrategy[Any]) -> object:
     return whole[""]
 
 
-def _places(value: Any) -> Any:
-    """All that can be changed in a document, as containers and keys."""
+def _locations(value: Any) -> Any:
+    """Yield every value of a document as container and key."""
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for key, inner in list(items):
         yield value, key
         if isinstance(inner, dict | list):
-            yield from _places(inner)
+            yield from _locations(inner)
 
 
 @st.composite
-def _spelled(draw: st.DrawFn, documents: st.SearchStrategy[Any]) -> bytes:
-    """A document as bytes, in one of the ways that JSON is written, or not quite."""
+def _encoded(draw: st.DrawFn, documents: st.SearchStrategy[Any]) -> bytes:
+    """A document as bytes, in a valid or invalid encoding of JSON."""
     text = json.dumps(draw(documents), ensure_ascii=draw(st.booleans()))
     text = _RAW.sub(lambda raw: raw[1], text)
     prefix = draw(st.sampled_from(["", "", "", "\ufeff", "\r\n"]))
@@ -179,23 +179,23 @@ def _spelled(draw: st.DrawFn, documents: st.SearchStrategy[Any]) -> bytes:
 
 
 @st.composite
-def _damaged(draw: st.DrawFn, spelled: st.SearchStrategy[bytes]) -> bytes:
-    """Bytes of which some are cut off, left out, put in or other ones."""
-    body = draw(spelled)
+def _damaged(draw: st.DrawFn, encoded: st.SearchStrategy[bytes]) -> bytes:
+    """Bytes with a part removed, inserted or replaced."""
+    body = draw(encoded)
     begin = draw(st.integers(0, len(body)))
     end = draw(st.just(len(body)) | st.integers(begin, min(len(body), begin + 8)))
     return body[:begin] + draw(st.binary(max_size=4)) + body[end:]
 
 
-def bodies(right: st.SearchStrategy[Any]) -> st.SearchStrategy[bytes]:
-    """Bodies of answers, most of them near to right ones."""
+def bodies(valid: st.SearchStrategy[Any]) -> st.SearchStrategy[bytes]:
+    """Response bodies, most of them nearly valid."""
     return st.one_of(
-        right.map(lambda document: json.dumps(document).encode()),
-        _spelled(right),
-        _spelled(_gone_wrong(right)),
-        _spelled(_gone_wrong(right)),
-        _damaged(_spelled(right)),
-        _spelled(_anything),
+        valid.map(lambda document: json.dumps(document).encode()),
+        _encoded(valid),
+        _encoded(_corrupted(valid)),
+        _encoded(_corrupted(valid)),
+        _damaged(_encoded(valid)),
+        _encoded(_anything),
         st.binary(max_size=100),
         st.sampled_from(
             [

@@ -1,4 +1,4 @@
-"""A poller with all that belongs to it, over TLS against a server that answers by a script, in a time made up."""
+"""A complete poller that polls a scripted server over TLS, in simulated time."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pathlib import Path
 
 import structlog
 from fuzz.documents import LARGE_BYTES
+from fuzz.expected import SentBodies
 from fuzz.replies import Script
 from fuzz.scrapes import Scrape
-from fuzz.truth import Told
 from vb365.support import Connection, FakeTime, Server
 
 from exporter import logs
@@ -37,26 +37,26 @@ from exporter.vb365.login import LoginThrottle
 from support.sample_sessions import NOON
 
 PASSWORD = "marker-0b1e7a"
-_MOST_PAGES = 6
+_MAX_PAGES = 6
 
 
 @dataclass
 class Outcome:
-    """What came of some polls."""
+    """The outcome of some polls."""
 
-    told: Told = field(default_factory=Told)
+    sent: SentBodies = field(default_factory=SentBodies)
     requests: int = 0
-    """How many the server has read."""
+    """Number of requests that the server received."""
     scrapes: list[Scrape] = field(default_factory=list)
-    """One after each poll."""
+    """One scrape after each poll."""
     log: str = ""
 
 
 class Harness:
-    """Makes polls of servers that answer by scripts.
+    """Polls scripted servers.
 
     Args:
-        folder: where the authority's certificate may be written.
+        folder: directory for the authority's certificate.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -65,9 +65,9 @@ class Harness:
         self._ca_file.write_bytes(self._certificates.ca_pem)
 
     def run(self, script: Script, *, polls: int) -> Outcome:
-        """Let a server be polled; scrape after each poll, and once more when all has become too old."""
+        """Poll a server; scrape after each poll, and once more when all data is stale."""
         outcome = Outcome()
-        server = Server(_Stage(script, outcome).talk, self._certificates.context())
+        server = Server(_ScriptedServer(script, outcome).serve, self._certificates.context())
         try:
             with _log() as log:
                 self._poll(server.url, script, outcome, polls)
@@ -103,7 +103,7 @@ class Harness:
             ),
             login_throttle=LoginThrottle(clock=time.clock),
             transport=Transport(config, observer=observer, stop=stop, max_body_bytes=LARGE_BYTES),
-            max_pages=_MOST_PAGES,
+            max_pages=_MAX_PAGES,
         )
         poller = Poller(
             config,
@@ -118,7 +118,7 @@ class Harness:
             PollLoop(
                 config,
                 poller=poller,
-                queue=_Rounds(time, polls, stop),
+                queue=_LimitedQueue(time, polls, stop),
                 clock=clock,
                 stop=stop,
             ).run()
@@ -139,36 +139,36 @@ class Harness:
         )
 
 
-class _Stage:
-    """The server's side: says what the script has it say, and remembers what it said."""
+class _ScriptedServer:
+    """Sends the replies of a script and records their bodies."""
 
     def __init__(self, script: Script, outcome: Outcome) -> None:
         self._script = script
         self._outcome = outcome
         self._lock = threading.Lock()
-        self._asked: Counter[str] = Counter()
+        self._requests: Counter[str] = Counter()
 
-    def talk(self, connection: Connection) -> None:
-        """Answer the requests of one connection."""
+    def serve(self, connection: Connection) -> None:
+        """Reply to the requests of one connection."""
         while (request := connection.request()) is not None:
             path = request.target.partition("?")[0]
             replies = self._script.replies(path)
             with self._lock:
-                reply = replies[min(self._asked[path], len(replies) - 1)]
-                self._asked[path] += 1
+                reply = replies[min(self._requests[path], len(replies) - 1)]
+                self._requests[path] += 1
                 self._outcome.requests += 1
-                self._outcome.told.take(reply.body)
+                self._outcome.sent.record(reply.body)
             connection.send(reply.wire)
             if reply.closes:
                 return
 
 
 class _Clock(Clock):
-    """The process's clocks, as they go in a made-up time."""
+    """The process's clocks in simulated time."""
 
     def __init__(self, time: FakeTime) -> None:
         self._time = time
-        self._began = time.now
+        self._start = time.now
 
     def monotonic(self) -> float:
         return self._time.now
@@ -178,11 +178,11 @@ class _Clock(Clock):
 
     def now(self) -> Moment:
         seconds = self._time.now
-        return Moment(monotonic=seconds, wall=NOON + timedelta(seconds=seconds - self._began))
+        return Moment(monotonic=seconds, wall=NOON + timedelta(seconds=seconds - self._start))
 
 
-class _Rounds(ChangeQueue):
-    """A queue on which waiting takes no time, and that stops the polls after so many waits."""
+class _LimitedQueue(ChangeQueue):
+    """A queue whose waits take no real time, and which stops the polls after a number of waits."""
 
     def __init__(self, time: FakeTime, rounds: int, stop: threading.Event) -> None:
         super().__init__()
@@ -200,7 +200,7 @@ class _Rounds(ChangeQueue):
 
 @contextmanager
 def _log() -> Iterator[BytesIO]:
-    """Let the process log everything, as the command does, into bytes; afterwards all is as before."""
+    """Capture the log at level debug, formatted as by the command."""
     root = logging.getLogger()
     before = root.handlers[:], root.level
     stream = BytesIO()
@@ -212,4 +212,4 @@ def _log() -> Iterator[BytesIO]:
         logging.captureWarnings(capture=False)
         root.handlers, root.level = before
         structlog.reset_defaults()
-        text.detach()  # or it would close what it wrote to
+        text.detach()  # or it would close the stream

@@ -1,4 +1,4 @@
-"""Strategies for whole answers as they go over the wire: status line, headers, encoding, framing."""
+"""Strategies for whole responses on the wire: status line, headers, encoding, framing."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from exporter.config.model import ApiVersionChoice
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer."""
+    """One response."""
 
     body: bytes
-    """Before it was encoded and framed."""
+    """The body before encoding and framing."""
     wire: bytes
     closes: bool = False
-    """Whether the connection has to end behind it, as nothing else tells where it ends."""
+    """Whether the connection must be closed afterwards, because nothing else marks the end."""
 
 
 @dataclass(frozen=True)
 class Script:
-    """How a server is polled and what it answers: at each path the replies in this order, the last one again and again."""
+    """How a server is polled, and its replies: in order for each path, repeating the last one."""
 
     api_version: ApiVersionChoice
     sessions: SessionsConfig
@@ -38,7 +38,7 @@ class Script:
     gets: dict[str, tuple[Reply, ...]]
 
     def replies(self, path: str) -> tuple[Reply, ...]:
-        """Those to a path of the API."""
+        """Return the replies for a path of the API."""
         _, _, resource = path.strip("/").partition("/")
         name, _, rest = resource.partition("/")
         if name == "RestoreSessions" and rest:
@@ -76,7 +76,7 @@ _STATUSES = st.sampled_from(
         "2e2 OK",
     ]
 )
-# What a header may hold: anything but the end of the line, and folded lines.
+# Header values: anything except a line end, and folded lines.
 _header_texts = st.text(
     st.characters(max_codepoint=255, exclude_characters="\r\n"), max_size=20
 ) | st.sampled_from(["", "a\r\n b", "x" * 70_000])
@@ -227,13 +227,13 @@ def _odd(draw: st.DrawFn, right: st.SearchStrategy[Any]) -> Reply:
     return Reply(
         body=body,
         wire=(draw(_PRELUDES) if "protocol" in odd else b"") + head + b"\r\n\r\n" + framed,
-        # Whatever is odd about the head may change where the body ends.
+        # A malformed head may change where the body ends.
         closes=until_the_end or not {"status", "headers", "protocol", "refusal"}.isdisjoint(odd),
     )
 
 
-def right_reply(document: object) -> Reply:
-    """An answer in which nothing is wrong."""
+def valid_reply(document: object) -> Reply:
+    """Return a valid response."""
     body = json.dumps(document).encode()
     return Reply(
         body=body, wire=b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
@@ -248,7 +248,7 @@ _SESSIONS = st.builds(
     max_series=st.sampled_from([1000, 1]),
     max_sessions=st.sampled_from([1000, 2]),
 )
-_ODD_OPERATIONS = st.sampled_from(
+_MALFORMED_OPERATIONS = st.sampled_from(
     [
         *({"list"}, {"get"}, {"list", "get"}) * 2,
         {"token"},
@@ -256,16 +256,16 @@ _ODD_OPERATIONS = st.sampled_from(
         {"token", "service_instance", "list", "get"},
     ]
 )
-"""Where anything may be wrong: a token that is none ends a poll before the rest was asked for."""
+"""Operations with malformed responses: without a valid token the others would never be requested."""
 
 
 @st.composite
 def scripts(draw: st.DrawFn) -> Script:
-    """All that a server answers in a few polls."""
-    odd = draw(_ODD_OPERATIONS)
+    """The replies of a server in a few polls."""
+    odd = draw(_MALFORMED_OPERATIONS)
 
     def some(operation: str, right: st.SearchStrategy[Any], most: int) -> tuple[Reply, ...]:
-        each = right.map(right_reply)
+        each = right.map(valid_reply)
         if operation in odd:
             each |= _odd(right)
         return tuple(draw(st.lists(each, min_size=1, max_size=most)))

@@ -1,4 +1,4 @@
-"""A scrape, taken apart by the client library's own parsers."""
+"""A scrape, parsed by the client library."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from fuzz.truth import Sight
+from fuzz.expected import SessionView
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from prometheus_client.samples import Sample
@@ -26,7 +26,7 @@ _VALUES = {
 
 
 class Scrape:
-    """What a Prometheus gets in both formats; that one cannot be read ends in its parser's error."""
+    """A scrape in both formats; the parsers raise if one is invalid."""
 
     def __init__(self, publisher: Publisher) -> None:
         self.text = body(publisher).decode()
@@ -34,17 +34,17 @@ class Scrape:
         self.samples = [one for family in parse_text(self.text) for one in family.samples]
 
     def series(self) -> list[Series]:
-        """Names and labels."""
+        """Return names and labels of the text format."""
         return _series(self.samples)
 
     def openmetrics_series(self) -> list[Series]:
-        """The same of the other format."""
+        """Return names and labels of OpenMetrics."""
         # The library does not type it.
         families = parse_openmetrics(self.openmetrics)  # type: ignore[no-untyped-call]
         return _series(one for family in families for one in family.samples)
 
     def labels(self, label: str, name: str | None = None) -> set[str]:
-        """All values of a label, of all samples or of those of a name."""
+        """Return all values of a label, of all samples or those with a name."""
         return {
             one.labels[label]
             for one in self.samples
@@ -52,15 +52,15 @@ class Scrape:
         }
 
     def total(self, name: str, **labels: str) -> float:
-        """The sum of the samples that have this name and these labels."""
+        """Return the sum of the samples with this name and these labels."""
         return sum(
             one.value
             for one in self.samples
             if one.name == name and labels.items() <= one.labels.items()
         )
 
-    def sights(self) -> dict[str, Sight]:
-        """The sessions that have series, by id."""
+    def sessions(self) -> dict[str, SessionView]:
+        """Return the sessions that have series, by id."""
         fields: dict[str, dict[str, Any]] = defaultdict(dict)
         for one in self.samples:
             labels = one.labels
@@ -75,7 +75,7 @@ class Scrape:
             }
             if field := _VALUES.get(one.name):
                 session[field] = one.value
-        return {session_id: Sight(**session) for session_id, session in fields.items()}
+        return {session_id: SessionView(**session) for session_id, session in fields.items()}
 
 
 def _series(samples: Iterable[Sample]) -> list[Series]:

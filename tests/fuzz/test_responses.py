@@ -1,4 +1,4 @@
-"""Whatever a server answers, each poll ends in a success or a typed failure, and the next scrape is readable and true."""
+"""Whatever a server sends, each poll ends in success or a typed failure, and the next scrape is valid and correct."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def harness(tmp_path_factory: pytest.TempPathFactory) -> Harness:
 
 @given(script=scripts())
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-def test_any_answers_end_in_a_success_or_a_typed_failure_and_in_true_scrapes(
+def test_any_responses_end_in_success_or_a_typed_failure_and_in_correct_scrapes(
     harness: Harness, script: Script
 ) -> None:
     threads = threading.active_count()
@@ -37,7 +37,7 @@ def test_any_answers_end_in_a_success_or_a_typed_failure_and_in_true_scrapes(
     assert len(outcome.scrapes) == POLLS + 1
     for polls, scrape in enumerate(outcome.scrapes[:-1], start=1):
         assert scrape.total("vb365_polls_total") == polls
-        check_truth(scrape, outcome)
+        check_values(scrape, outcome)
         check_sums(scrape, script)
     for before, after in pairwise(outcome.scrapes[:-1]):
         check_counts(before, after)
@@ -48,46 +48,46 @@ def test_any_answers_end_in_a_success_or_a_typed_failure_and_in_true_scrapes(
 
 
 def check_form(scrape: Scrape) -> None:
-    """Both formats hold the same series, and none of them twice."""
+    """Check that both formats have the same series without duplicates."""
     series = scrape.series()
     assert len(set(series)) == len(series)
     assert set(series) == set(scrape.openmetrics_series())
     assert PASSWORD not in scrape.text
 
 
-def check_truth(scrape: Scrape, outcome: Outcome) -> None:
-    """Nothing is shown that no answer has said."""
-    told = outcome.told
-    for session_id, sight in scrape.sights().items():
-        assert sight in told.sights(session_id)
-    assert told.organizations >= scrape.labels("organization")
-    assert told.versions >= scrape.labels("version", "vb365_server_info")
+def check_values(scrape: Scrape, outcome: Outcome) -> None:
+    """Check that every value comes from a response."""
+    sent = outcome.sent
+    for session_id, view in scrape.sessions().items():
+        assert view in sent.sessions(session_id)
+    assert scrape.labels("organization") <= sent.organizations
+    assert scrape.labels("version", "vb365_server_info") <= sent.versions
 
 
 def check_sums(scrape: Scrape, script: Script) -> None:
-    """Organizations' sums, where a list vouches for them, are those of the sessions that are shown."""
+    """Check that the sums of organizations, if a list confirms them, match the exported sessions."""
     if script.sessions.max_series < len(IDS) or not scrape.labels("organization", WORKING):
         return
-    states = Counter(sight.state == "Stopped" for sight in scrape.sights().values())
-    assert states[False] == scrape.total(WORKING)
-    assert states[True] == scrape.total(STOPPED)
+    states = Counter(view.state == "Stopped" for view in scrape.sessions().values())
+    assert scrape.total(WORKING) == states[False]
+    assert scrape.total(STOPPED) == states[True]
 
 
 def check_counts(before: Scrape, after: Scrape) -> None:
-    """A poll is up or has failed for one reason that is known."""
+    """Check that a poll is up or has failed for one known reason."""
     failures = [each.total("vb365_poll_failures_total") for each in (before, after)]
     assert after.total("vb365_poll_failures_total", reason="internal") == 0
     assert failures[1] - failures[0] == 1 - after.total("vb365_up")
 
 
 def check_nothing_stale(scrape: Scrape) -> None:
-    """When all is too old, only counters and the server are left."""
-    assert not scrape.sights()
+    """Check that stale data leaves only counters and the server's own series."""
+    assert not scrape.sessions()
     assert not scrape.labels("organization", WORKING) | scrape.labels("organization", STOPPED)
 
 
 def check_log(outcome: Outcome) -> None:
-    """Every event is a printable line, without the password."""
+    """Check that every event is a printable line without the password."""
     assert PASSWORD not in outcome.log
     assert "log event lost" not in outcome.log
     assert "Traceback" not in outcome.log

@@ -1,4 +1,4 @@
-"""What may be said of sessions, read from the bodies that were sent, and from nothing of the exporter's own code."""
+"""The expected metrics of sessions, derived from the bodies sent, without the exporter's code."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _RESULTS = {"success": "Success", "warning": "Warning", "failed": "Failed"}
 
 
 @dataclass(frozen=True)
-class Sight:
-    """All that is to be seen of one session on `/metrics`."""
+class SessionView:
+    """One session as shown on `/metrics`."""
 
     organization: str
     type: str
@@ -33,16 +33,16 @@ class Sight:
     items: float | None = None
 
 
-class Told:
-    """What a server has said so far."""
+class SentBodies:
+    """The records in the bodies that a server has sent so far."""
 
     def __init__(self) -> None:
         self._records: dict[str, list[dict[str, Any]]] = {}
         self.organizations = {""}
         self.versions = {""}
 
-    def take(self, body: bytes) -> None:
-        """Read a body that is about to be sent; what is no JSON says nothing."""
+    def record(self, body: bytes) -> None:
+        """Record a body that is about to be sent, if it is JSON."""
         try:
             value = json.loads(body.decode("utf-8-sig"))
         except (ValueError, RecursionError):
@@ -56,14 +56,14 @@ class Told:
             if isinstance(version, str):
                 self.versions.add(label(version))
 
-    def sights(self, session_id: str) -> set[Sight]:
-        """What each record of this session would look like."""
+    def sessions(self, session_id: str) -> set[SessionView]:
+        """Return the views of all records of a session."""
         records = self._records.get(session_id, [])
-        return {sight for record in records if (sight := _sight(record)) is not None}
+        return {view for record in records if (view := _view(record)) is not None}
 
 
 def label(text: str) -> str:
-    """A text as a label's value: no surrogates and no control characters but newline, at most 512 of them."""
+    """Return a text as a label value: at most 512 characters, without surrogates and control characters other than newline."""
     return "".join(
         "\ufffd" if c != "\n" and unicodedata.category(c) in {"Cc", "Cs"} else c for c in text[:512]
     )
@@ -78,7 +78,7 @@ def _objects(value: object) -> Iterator[dict[str, Any]]:
         yield from _objects(each)
 
 
-def _sight(record: dict[str, Any]) -> Sight | None:
+def _view(record: dict[str, Any]) -> SessionView | None:
     start = _moment(record.get("creationTime"))
     organization = record.get("organization") or ""
     if start is None or not isinstance(organization, str):
@@ -87,7 +87,7 @@ def _sight(record: dict[str, Any]) -> Sight | None:
     stopped = state == "Stopped"
     end = _moment(record.get("endTime")) if stopped else None
     items = _ITEMS.match(str(record.get("details")))
-    return Sight(
+    return SessionView(
         organization=label(organization),
         type=_TYPES.get(str(record.get("type")).lower(), "Unknown"),
         state=state,
@@ -100,7 +100,7 @@ def _sight(record: dict[str, Any]) -> Sight | None:
 
 
 def _moment(text: object) -> datetime | None:
-    """The moment of a timestamp; None for what is none, and for the years that mean "never"."""
+    """Parse a timestamp; None if it is invalid or in a year that means "never"."""
     found = _TIME.fullmatch(text) if isinstance(text, str) else None
     if found is None:
         return None
