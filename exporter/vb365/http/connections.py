@@ -51,10 +51,11 @@ def new_session(server: ServerConfig) -> requests.Session:
     session.headers.clear()
     session.headers.update(_HEADERS)
     session.cookies.set_policy(_BoundedCookiePolicy(session.cookies))
-    if proxy := _proxy_url(server):
+    proxy = _proxy_url(server)
+    if proxy is not None:
         session.proxies = {"https": proxy}
     connections = server.max_concurrent_requests + _LONG_POLL_CONNECTIONS
-    session.mount("https://", _Adapter(server.tls_config, connections=connections))
+    session.mount("https://", _Adapter(server.tls_config, connections=connections, proxy=proxy))
     return session
 
 
@@ -116,21 +117,28 @@ class _Connection(HTTPSConnection):
         except UnicodeError:
             raise socket.gaierror(socket.EAI_NONAME, "not a valid host name") from None
         error = OSError("the name has no address")
-        for family, kind, protocol, _, address in addresses:
-            sock = socket.socket(family, kind, protocol)
-            try:
-                for option in self.socket_options or ():
-                    sock.setsockopt(*option)
-                sock.settimeout(self.timeout)
-                if (exchange := current_exchange()) is not None:
-                    exchange.watch(sock)
-                sock.connect(address)
-            except OSError as failure:
-                sock.close()
-                error = failure
-            else:
-                return sock
-        raise error
+        try:
+            for family, kind, protocol, _, address in addresses:
+                try:
+                    return self._connected(socket.socket(family, kind, protocol), address)
+                except OSError as failure:
+                    error = failure
+            raise error
+        finally:
+            del error  # which refers to this frame, and so to the request
+
+    def _connected(self, sock: socket.socket, address: Any) -> socket.socket:
+        try:
+            for option in self.socket_options or ():
+                sock.setsockopt(*option)
+            sock.settimeout(self.timeout)
+            if (exchange := current_exchange()) is not None:
+                exchange.watch(sock)
+            sock.connect(address)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     def connect(self) -> None:
         super().connect()
@@ -155,12 +163,14 @@ class _Pool(HTTPSConnectionPool):
 class _Adapter(HTTPAdapter):
     """An adapter with the TLS context of one server, whether it is reached directly or through a proxy."""
 
-    def __init__(self, tls: TLSConfig, *, connections: int) -> None:
+    def __init__(self, tls: TLSConfig, *, connections: int, proxy: str | None) -> None:
         self._tls: dict[str, Any] = {
             "ssl_context": server_context(tls),
             "server_hostname": tls.server_name,
         }
         super().__init__(pool_connections=1, pool_maxsize=connections)
+        if proxy is not None:
+            self.proxy_manager_for(proxy)  # before threads can compete for it
 
     def init_poolmanager(
         self,

@@ -140,6 +140,22 @@ def test_a_name_that_does_not_exist_is_a_connect_error(
     assert "cannot be resolved" in str(error)
 
 
+def test_the_next_address_of_a_name_is_tried_when_one_cannot_be_used(
+    serve: Serve, transport: MakeTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(responding_with(http()))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        closed = listener.getsockname()
+    unsupported = 9999
+    addresses = [
+        (unsupported, socket.SOCK_STREAM, 0, "", closed),
+        (socket.AF_INET, socket.SOCK_STREAM, 0, "", closed),
+        (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", server.port)),
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: addresses)
+    assert transport(server.url).exchange(GET).status == 200
+
+
 def test_an_invalid_host_name_is_a_connect_error(transport: MakeTransport) -> None:
     assert isinstance(failure(transport(f"https://{'x' * 70}.example.com")), ConnectError)
 
