@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
-from math import inf
 
 from exporter.config import ServerConfig
 from exporter.metrics.telemetry import ServerTelemetry
@@ -122,11 +121,18 @@ class ServerWorker:
 
     def join(self, seconds: float) -> None:
         """Wait for all of its threads, for at most `seconds`."""
-        _join((*self._closing, *self._polling), seconds)
+        until = time.monotonic() + seconds
+        for thread in (*self._closing, *self._polling):
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def join_polls(self) -> None:
+        """Wait until its polls and the change feed have ended."""
+        for thread in self._polling:
+            thread.join()
 
     def _poll_after_replaced(self) -> None:
         if self._replaces is not None:
-            _join(self._replaces._polling, inf)  # noqa: SLF001 - of the same class
+            self._replaces.join_polls()
             self._replaces = None
         self.poll_until_stopped()
 
@@ -135,9 +141,3 @@ class ServerWorker:
         thread = threading.Thread(target=body, name=name, daemon=True)
         thread.start()
         return thread
-
-
-def _join(threads: Iterable[threading.Thread], seconds: float) -> None:
-    until = time.monotonic() + seconds
-    for thread in threads:
-        thread.join(None if until == inf else max(0.0, until - time.monotonic()))
