@@ -80,7 +80,7 @@ def test_the_rules_and_the_prometheus_that_loads_them_are_valid() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: path.name)
-def test_the_rules_do_what_their_test_says(path: Path) -> None:
+def test_the_rules_pass_their_tests(path: Path) -> None:
     tested = promtool("test", "rules", path)
 
     assert tested.returncode == 0, tested.stdout + tested.stderr
@@ -93,7 +93,7 @@ def test_every_alert_has_a_test_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: path.name)
-def test_a_test_says_in_which_order_groups_are_evaluated(path: Path) -> None:
+def test_a_test_states_the_order_of_group_evaluation(path: Path) -> None:
     """Left to itself, promtool takes them in an order of chance."""
     groups = {group["name"] for file in RULES.glob("*.yml") for group in load_yaml(file)["groups"]}
 
@@ -173,14 +173,14 @@ def test_the_tests_are_made_of_series_as_the_exporter_has_them() -> None:
             assert labels in (EXPOSED[name], EXPOSED[name] - {"organization"}), series
 
 
-def test_the_rules_speak_of_metrics_that_exist() -> None:
+def test_the_rules_use_existing_metrics() -> None:
     for rule in rules():
         texts = [rule["expr"], *rule.get("annotations", {}).values()]
         for name in re.findall(r"[\w:]*vb365[\w:]*", " ".join(texts)):
             assert name in {*EXPOSED, *RECORDED, "vb365"}, rule
 
 
-def test_the_rules_speak_of_values_that_exist() -> None:
+def test_the_rules_use_existing_label_values() -> None:
     known: Mapping[str, Collection[str]] = {
         "state": set(SessionState),
         "result": set(SessionResult),
@@ -210,7 +210,7 @@ def test_every_type_of_session_has_a_threshold() -> None:
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
-def test_an_alert_says_all_that_whoever_is_woken_needs(alert: Alert) -> None:
+def test_an_alert_has_all_annotations_that_an_operator_needs(alert: Alert) -> None:
     assert re.fullmatch(r"Vb365([A-Z][a-z]+)+", alert.name)
     assert alert.severity in SEVERITIES
     assert DURATION.fullmatch(alert.rule["for"])

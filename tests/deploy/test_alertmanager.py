@@ -1,4 +1,4 @@
-"""The Alertmanager configuration: who is told of what, and what is not told because it follows from something else."""
+"""The Alertmanager configuration: routing and inhibition."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_an_alert_goes_to(alertname: str, organization: str, receivers: str) -> 
     assert routed.returncode == 0, routed.stdout
 
 
-def test_every_receiver_is_told_of_something() -> None:
+def test_every_receiver_has_a_route() -> None:
     document = load_yaml(ALERTMANAGER)
     routes = [document["route"], *document["route"]["routes"]]
 
@@ -78,7 +78,7 @@ def test_every_receiver_is_told_of_something() -> None:
     }
 
 
-def test_the_configuration_speaks_of_alerts_that_exist() -> None:
+def test_the_configuration_uses_existing_alerts() -> None:
     named = re.findall(r"\bVb365\w+\b(?!\.)", ALERTMANAGER.read_text(encoding="utf-8"))
 
     assert set() == set(named) - set(SEVERITY)
@@ -117,10 +117,10 @@ def alert(name: str, server: str, **labels: str) -> dict[str, str]:
         (("Vb365RestoreSessionLeftOpen", SESSION), ("Vb365RestoreSlow", SESSION)),
     ],
 )
-def test_an_effect_is_not_told_while_its_cause_is(
+def test_an_effect_is_inhibited_while_its_cause_fires(
     alertmanager: Alertmanager, cause: Any, effect: Any
 ) -> None:
-    """Of the same server; what happens on another one is told, and a failed restore always is."""
+    """Only on the same server; failed restores are never inhibited."""
     server = f"{cause[0]}-{effect[0]}"
     silent = alert(effect[0], server, **effect[1])
     told = [

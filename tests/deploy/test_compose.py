@@ -34,7 +34,7 @@ def run(*command: str | Path, **environ: str) -> subprocess.CompletedProcess[str
 
 
 def mounts(service: str) -> dict[str, Path]:
-    """What a service finds at which path, as far as it comes from this repository."""
+    """Return the mounts of a service from this repository by path."""
     parts = [volume.split(":") for volume in SERVICES[service].get("volumes", ())]
     return {
         target: (DOCKER / source).resolve()
@@ -93,7 +93,7 @@ def test_a_service_is_published_on_this_machine_only(service: str) -> None:
 
 
 @every_service
-def test_what_is_mounted_exists(service: str) -> None:
+def test_mounted_files_exist(service: str) -> None:
     assert [path for path in mounts(service).values() if not path.exists()] == []
 
 
@@ -108,7 +108,7 @@ def test_the_image_is_built_of_files_that_exist_with_arguments_that_it_has() -> 
             assert f"\nARG {name}={value.removeprefix(f'${{{name}:-').removesuffix('}')}\n" in text
 
 
-def test_prometheus_is_the_example_but_for_the_names_of_the_services() -> None:
+def test_prometheus_is_the_example_except_for_service_names() -> None:
     example = (DEPLOY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
     for port, service in (("9093", "alertmanager"), ("10365", "exporter")):
         assert f"localhost:{port}" in example
@@ -124,7 +124,7 @@ def test_prometheus_is_the_example_but_for_the_names_of_the_services() -> None:
     assert settings(example) == settings((DOCKER / "prometheus.yml").read_text(encoding="utf-8"))
 
 
-def test_prometheus_and_alertmanager_accept_what_they_find(tmp_path: Path) -> None:
+def test_prometheus_and_alertmanager_accept_their_configurations(tmp_path: Path) -> None:
     for service in ("prometheus", "alertmanager"):
         for target, source in mounts(service).items():
             place = tmp_path / target.lstrip("/")

@@ -1,4 +1,4 @@
-"""The shipped dashboard is that of its source, and asks only for what the exporter has."""
+"""The shipped dashboard matches its source and uses only metrics of the exporter."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ def test_a_query_knows_no_job_by_name(query: Query) -> None:
 
 
 @every("stat", "timeseries", "table")
-def test_a_panel_explains_itself_and_asks_the_selected_data_source(panel: dict[str, Any]) -> None:
+def test_a_panel_has_a_description_and_uses_the_selected_data_source(panel: dict[str, Any]) -> None:
     assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
     assert panel["description"].endswith(".")
     assert len(panel["targets"]) == len({target["refId"] for target in panel["targets"]})
 
 
 @every("timeseries", "table")
-def test_a_panel_of_what_is_opt_in_says_which_key_fills_it(panel: dict[str, Any]) -> None:
+def test_a_panel_with_opt_in_data_names_the_key_that_enables_it(panel: dict[str, Any]) -> None:
     asked = " ".join(target["expr"] for target in panel["targets"])
     keys = {
         "statistics": "vb365_restore_session_items",
@@ -102,12 +102,12 @@ def test_a_panel_of_what_is_opt_in_says_which_key_fills_it(panel: dict[str, Any]
 
 
 @every("timeseries")
-def test_a_chart_without_data_says_so(panel: dict[str, Any]) -> None:
+def test_a_chart_without_data_shows_no_data(panel: dict[str, Any]) -> None:
     assert panel["fieldConfig"]["defaults"]["noValue"] == "No data"
 
 
 @every("stat")
-def test_a_tile_shows_what_is_now_and_says_so_when_there_is_no_data(panel: dict[str, Any]) -> None:
+def test_a_tile_shows_the_current_state_or_no_data(panel: dict[str, Any]) -> None:
     assert all(target["instant"] for target in panel["targets"])
     assert panel["fieldConfig"]["defaults"]["noValue"] == "No data"
 

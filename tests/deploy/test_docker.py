@@ -1,4 +1,4 @@
-"""The image: its Dockerfile is linted, complete, pinned and without privileges; its health check tells the truth."""
+"""The image: its Dockerfile is linted, complete, pinned and unprivileged; its health check is correct."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def named(steps: list[Step], name: str) -> list[Step]:
     return [step for step in steps if step.name == name]
 
 
-def test_hadolint_has_nothing_to_say() -> None:
+def test_hadolint_reports_nothing() -> None:
     linted = subprocess.run(
         [dev_tool("hadolint"), "--failure-threshold=style", DOCKERFILE],
         capture_output=True,
@@ -65,7 +65,7 @@ def test_libraries_come_with_hashes_and_the_project_needs_no_others() -> None:
         assert "--require-hashes" in words or {"--no-index", "--no-deps"} <= set(words), words
 
 
-def test_what_is_copied_exists_and_is_all_that_the_build_is_given() -> None:
+def test_copied_files_exist_and_are_the_whole_build_context() -> None:
     ignored, *admitted = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()[1:]
     copies = [step for stage in (BUILD, FINAL) for step in named(stage, "COPY") if not step.flags]
     copied = {source for step in copies for source in step.copy_arguments()[0]}
@@ -122,7 +122,7 @@ def health(*arguments: str) -> tuple[int, str]:
         (503, (1, "/-/healthy answers 503\n")),
     ],
 )
-def test_the_health_is_what_the_page_says_or_that_it_refuses_strangers(
+def test_the_exporter_is_healthy_if_the_page_is_or_requires_authentication(
     status: int, verdict: tuple[int, str]
 ) -> None:
     class Answer(BaseHTTPRequestHandler):
@@ -143,7 +143,7 @@ def test_the_health_is_what_the_page_says_or_that_it_refuses_strangers(
             thread.join()
 
 
-def test_an_exporter_that_does_not_answer_is_not_healthy() -> None:
+def test_an_exporter_that_does_not_respond_is_unhealthy() -> None:
     status, why = health(f"--web.listen-address=:{free_port()}", "--demo")
 
     assert status == 1

@@ -1,4 +1,4 @@
-"""The kustomize base and its overlays: what `kubectl kustomize` makes of them is valid, restricted and in step."""
+"""The kustomize base and its overlays render to valid, restricted and consistent manifests."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_there_are_a_base_and_overlays() -> None:
 
 
 @everywhere
-def test_the_api_accepts_what_is_made(directory: str) -> None:
+def test_the_api_accepts_the_manifests(directory: str) -> None:
     assert list(schema_problems(made(directory))) == []
 
 
@@ -130,7 +130,7 @@ def test_the_base_is_complete() -> None:
     assert {manifest["kind"] for manifest in made(BASE)} == KINDS
 
 
-def test_the_configuration_is_valid_and_asks_for_the_secret_that_is_mounted(
+def test_the_configuration_is_valid_and_uses_the_mounted_secret(
     tmp_path: Path,
 ) -> None:
     config: dict[str, Any] = yaml.safe_load(one("ConfigMap")["data"]["config.yaml"])
@@ -146,7 +146,7 @@ def test_the_configuration_is_valid_and_asks_for_the_secret_that_is_mounted(
     parse_config(yaml.safe_dump(config), directory=tmp_path)
 
 
-def test_the_rules_are_those_of_prometheus(tmp_path: Path) -> None:
+def test_the_rules_match_those_of_prometheus(tmp_path: Path) -> None:
     groups = [group for path in sorted(RULES.glob("*.yml")) for group in load_yaml(path)["groups"]]
 
     assert rendered() == MANIFEST.read_text(encoding="utf-8"), "run: make manifests"
@@ -168,7 +168,7 @@ def test_the_pods_of_the_stateful_set_are_all_the_shards() -> None:
     assert of_kind(made(SHARDED), "Deployment") == []
 
 
-def test_with_web_authentication_probes_and_prometheus_show_who_they_are() -> None:
+def test_with_web_authentication_probes_and_prometheus_authenticate() -> None:
     only = container(made(AUTHENTICATED))
     (scraped,) = one("ServiceMonitor", AUTHENTICATED)["spec"]["endpoints"]
 
@@ -182,7 +182,7 @@ def test_with_web_authentication_probes_and_prometheus_show_who_they_are() -> No
 
 
 def built(tmp_path: Path, kustomization: str) -> list[Manifest]:
-    """What is made of a kustomization elsewhere; `KUBERNETES/` stands for the way to the shipped ones."""
+    """Render a kustomization from elsewhere; `KUBERNETES/` stands for the path of the shipped ones."""
     way = os.path.relpath(KUBERNETES, tmp_path)
     (tmp_path / "kustomization.yaml").write_text(kustomization.replace("KUBERNETES", way))
     return documents(stdout_of(kube_program("kubectl"), "kustomize", tmp_path))

@@ -1,4 +1,4 @@
-"""Every alert has its runbook and every runbook its alert; what the runbooks tell to ask can be asked."""
+"""Every alert has a runbook and every runbook an alert; the queries of runbooks are valid."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_queries_of_a_runbook_are_promql_over_metrics_that_exist(
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
-def test_the_links_of_a_runbook_lead_somewhere(alert: Alert) -> None:
+def test_the_links_of_a_runbook_are_valid(alert: Alert) -> None:
     for target in re.findall(r"\]\((.+?)\)", alert.runbook):
         assert (RUNBOOKS / target).is_file(), target
 

@@ -23,7 +23,7 @@ both_ways = pytest.mark.parametrize("with_socket", [False, True], ids=["own port
 
 
 def settings(*units: Path) -> Mapping[str, list[str]]:
-    """What units set; an empty value takes away what was set before."""
+    """Return the settings of units; an empty value resets earlier ones."""
     found: dict[str, list[str]] = {}
     for unit in units:
         for line in unit.read_text(encoding="utf-8").splitlines():
@@ -79,12 +79,12 @@ def test_systemd_rates_the_service_as_hardened(with_socket: bool, tmp_path: Path
     )
 
 
-def test_the_process_metrics_find_what_they_read() -> None:
+def test_the_process_metrics_can_read_proc() -> None:
     """`ProcSubset=pid` would hide /proc/stat, and with it all of process_*."""
     assert settings(SERVICE, DROP_IN)["ProcSubset"] == ["all"]
 
 
-def test_systemd_is_told_of_start_life_and_reload() -> None:
+def test_systemd_is_notified_of_start_watchdog_and_reload() -> None:
     service = settings(SERVICE)
 
     assert service["Type"] == ["notify"]

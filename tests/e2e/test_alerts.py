@@ -1,4 +1,4 @@
-"""From a restore that fails to the person who is told: simulator, exporter, Prometheus, Alertmanager, webhook."""
+"""From a failed restore to the notification: simulator, exporter, Prometheus, Alertmanager, webhook."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DAYS_AGO = timedelta(days=3)
 
 
 def quiet_world() -> World:
-    """A world in which only happens what the test does."""
+    """Return a world without activity of its own."""
     return World(sessions=0, organizations=0, activity=False, minimum=False)
 
 
@@ -78,7 +78,7 @@ def exporter_command(config: Path, address: str) -> list[str | Path]:
     return [*EXPORTER, f"--config.file={config}", f"--web.listen-address={address}"]
 
 
-def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) -> None:
+def test_the_right_receivers_are_notified_of_the_start_and_the_end(tmp_path: Path) -> None:
     world = quiet_world()
     opened = datetime.now(UTC) - DAYS_AGO
     hangs = world.add_session(organization=CONTOSO, type="Vet", creation_time=opened)
@@ -222,7 +222,7 @@ def test_whoever_has_to_know_is_told_and_told_when_it_is_over(tmp_path: Path) ->
                 }
 
 
-def test_every_alert_fires_on_what_a_real_exporter_says(tmp_path: Path) -> None:
+def test_every_alert_fires_on_the_metrics_of_a_real_exporter(tmp_path: Path) -> None:
     """All of them in one go, but the one that needs a Prometheus without thresholds."""
     world, silent_world = quiet_world(), quiet_world()
     for kind in ("Vex", "Vet"):

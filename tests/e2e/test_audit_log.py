@@ -52,7 +52,7 @@ def config_of(directory: Path, simulator: Simulator) -> Path:
 def exporter(
     config: Path, target: Path | str, address: str | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The command with an audit log; what it writes to standard output is in `stdout` beside its configuration."""
+    """Run the command with an audit log; its standard output goes to `stdout` next to its configuration."""
     command = [
         *(*EXPORTER, f"--config.file={config}", f"--audit.log-file={target}"),
         f"--web.listen-address={address or f'127.0.0.1:{free_port()}'}",
@@ -80,7 +80,7 @@ def wait_for(file: Path, expected: list[tuple[str, str]]) -> None:
     wait_until(lambda: events(file) == expected, f"{expected} in the audit log", 60)
 
 
-def test_a_session_is_told_of_when_it_starts_and_when_it_ends_with_what_was_restored(
+def test_a_session_is_logged_at_its_start_and_its_end_with_the_restored_items(
     tmp_path: Path, world: World
 ) -> None:
     audit = tmp_path / "audit.log"
@@ -112,7 +112,7 @@ def test_standard_output_gets_the_same_lines_and_nothing_else(tmp_path: Path, wo
         wait_for(output, [(session_id, STARTED), (session_id, ENDED)])
 
 
-def test_polling_once_again_writes_nothing_again_but_what_has_happened_since(
+def test_another_single_poll_writes_only_what_has_happened_since(
     tmp_path: Path, world: World
 ) -> None:
     audit = tmp_path / "audit.log"
@@ -131,7 +131,7 @@ def test_polling_once_again_writes_nothing_again_but_what_has_happened_since(
     assert events(audit) == [(stays, STARTED), (stays, ENDED)]
 
 
-def test_what_was_written_before_the_exporter_was_killed_is_not_written_again(
+def test_events_written_before_the_exporter_was_killed_are_not_repeated(
     tmp_path: Path, world: World
 ) -> None:
     audit = tmp_path / "audit.log"
@@ -155,7 +155,7 @@ def test_what_was_written_before_the_exporter_was_killed_is_not_written_again(
     assert set(events(audit)) == both | {(ends, ENDED)}
 
 
-def test_a_file_that_cannot_grow_stops_nothing_and_gets_what_it_missed_once(
+def test_a_full_file_does_not_affect_polls_and_gets_the_missing_events_later(
     tmp_path: Path, world: World
 ) -> None:
     audit = tmp_path / "audit.log"

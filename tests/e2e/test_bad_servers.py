@@ -1,4 +1,4 @@
-"""The command beside servers that refuse it or answer without measure."""
+"""The command with servers that refuse it or send endless responses."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_refused_login_neither_ends_the_command_nor_is_tried_at_every_poll(
         assert simulator.requests["POST", "token"] == 2
 
 
-def test_answers_without_measure_do_not_fill_the_memory(tmp_path: Path) -> None:
+def test_endless_responses_do_not_fill_the_memory(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("demo")
     certificates = Certificates()
     (tmp_path / "ca.pem").write_bytes(certificates.ca_pem)
@@ -124,7 +124,7 @@ def empty_page(connection: Connection) -> None:
 
 
 def endless_body(connection: Connection) -> None:
-    """200 MiB, sent until nobody takes any more."""
+    """Send 200 MiB, until the client disconnects."""
     connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (200 * MIB))
     for _ in range(200):
         connection.send(b" " * MIB)

@@ -1,4 +1,4 @@
-"""The benchmarks still run, in the small: what they measure here means nothing."""
+"""The benchmarks run with small inputs; their figures are meaningless here."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ def test_a_benchmark_prints_its_tables(
     assert len(rows) >= 2 * tables
 
 
-def test_every_benchmark_is_among_them() -> None:
+def test_every_benchmark_is_tested() -> None:
     assert {path.stem for path in BENCH.glob("*.py")} == {
         *SMALL,
         "abuse",
     }  # which has no small size
 
 
-def test_a_benchmark_says_which_programs_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_benchmark_names_missing_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
 
     with pytest.raises(SystemExit, match=r"nginx \(Debian package nginx-light\)"):

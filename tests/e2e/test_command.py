@@ -46,7 +46,7 @@ def test_a_configuration_with_five_mistakes_prints_five_lines_that_name_the_plac
     assert "hunter2" not in checked.stderr
 
 
-def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_configuration_is_named(tmp_path: Path) -> None:
     missing = run_exporter(f"--config.file={tmp_path / 'absent.yaml'}", "--config.check")
 
     assert missing.returncode == 1

@@ -1,4 +1,4 @@
-"""What a real Prometheus that scraped the exporter answers to the shipped dashboard."""
+"""The queries of the shipped dashboard against a real Prometheus that scrapes the exporter."""
 
 from __future__ import annotations
 
@@ -142,13 +142,13 @@ def test_a_session_counts_once_however_many_scrape_the_exporter(scene: Scene, na
     "name",
     [name for name, query in by_name.items() if query.instant and "${server" in query.expression],
 )
-def test_where_there_is_no_data_there_is_no_number(scene: Scene, name: str) -> None:
+def test_missing_data_is_not_shown_as_a_number(scene: Scene, name: str) -> None:
     wait_until(lambda: scene.prometheus.query("vb365_up") != [], "a scrape", WITHIN_SECONDS)
 
     assert scene.last(by_name[name], server="nobody") == []
 
 
-def test_a_server_that_does_not_answer_is_named_with_the_reason(scene: Scene) -> None:
+def test_a_failing_server_is_shown_with_the_reason(scene: Scene) -> None:
     def said() -> set[str]:
         return {
             query.legend.replace("{{server}}", one["metric"].get("server", "")).replace(
@@ -178,7 +178,7 @@ def test_a_failed_restore_is_marked_where_it_ended(scene: Scene) -> None:
     )
 
 
-def test_a_user_can_select_what_there_is(scene: Scene) -> None:
+def test_a_user_can_select_existing_values(scene: Scene) -> None:
     url, servers = scene.prometheus.url, {"broken", "demo", "locked", "quiet"}
     wait_until(lambda: set(label_values(url, "server")) == servers, str(servers), WITHIN_SECONDS)
 

@@ -1,4 +1,4 @@
-"""The Helm chart: what it makes of several sets of values is valid, restricted and the same as the kustomize base."""
+"""The Helm chart renders to valid, restricted manifests that match the kustomize base."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def given(values: str) -> dict[str, Any]:
 
 
 @every_set
-def test_helm_has_nothing_to_say(values: str) -> None:
+def test_helm_lint_reports_nothing(values: str) -> None:
     linted = helm("lint", "--strict", CHART, f"--values={values_file(values)}")
 
     assert linted.returncode == 0, linted.stdout
@@ -80,7 +80,7 @@ def test_helm_has_nothing_to_say(values: str) -> None:
 
 
 @every_set
-def test_the_api_accepts_what_is_made(values: str) -> None:
+def test_the_api_accepts_the_manifests(values: str) -> None:
     assert list(schema_problems(made(values))) == []
 
 
@@ -98,7 +98,7 @@ def test_pods_are_restricted_and_have_no_token(values: str) -> None:
 
 
 @every_set
-def test_flags_are_those_of_the_exporter_and_what_they_name_is_mounted(values: str) -> None:
+def test_flags_are_valid_and_their_files_are_mounted(values: str) -> None:
     flags = options(made(values))
     mounted = {
         mount["mountPath"]: mount["name"] for mount in container(made(values))["volumeMounts"]
@@ -214,7 +214,7 @@ def test_probes_pass_the_authentication_in_the_way_that_is_chosen() -> None:
         assert "httpGet" not in executed[probe]
 
 
-def test_the_rules_are_those_of_prometheus(tmp_path: Path) -> None:
+def test_the_rules_match_those_of_prometheus(tmp_path: Path) -> None:
     groups = [group for path in sorted(RULES.glob("*.yml")) for group in load_yaml(path)["groups"]]
     rule = one("PrometheusRule", "real")
 
@@ -222,7 +222,7 @@ def test_the_rules_are_those_of_prometheus(tmp_path: Path) -> None:
     assert "SUCCESS" in check_rules(rule, tmp_path / "rules.yml")
 
 
-def test_thresholds_can_be_ones_own_and_runbooks_elsewhere(tmp_path: Path) -> None:
+def test_thresholds_and_runbook_urls_can_be_replaced(tmp_path: Path) -> None:
     rule = one("PrometheusRule", "client-certificates")
     made_of = [each for group in rule["spec"]["groups"] for each in group["rules"]]
 
@@ -275,7 +275,7 @@ def test_the_dashboard_is_where_grafanas_sidecar_looks() -> None:
         ),
     ],
 )
-def test_values_that_make_no_sense_are_refused(
+def test_contradictory_values_are_rejected(
     settings: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "values.yaml"
@@ -288,7 +288,7 @@ def test_values_that_make_no_sense_are_refused(
 
 
 def differences(values: Any, schema: dict[str, Any], place: str = "") -> Iterator[str]:
-    """Where the values and their schema do not have the same keys; what is not closed may have any."""
+    """Return the differences between the keys of the values and of their schema; open objects may have any keys."""
     if schema.get("additionalProperties") is not False:
         return
     properties = schema["properties"]
@@ -324,7 +324,7 @@ def test_versions_are_those_of_the_exporter() -> None:
 
 
 @every_set
-def test_the_notes_say_how_to_look_and_what_is_still_missing(values: str) -> None:
+def test_the_notes_describe_access_and_missing_settings(values: str) -> None:
     installed = helm(
         "install", "restores", CHART, f"--values={values_file(values)}", "--dry-run=client"
     )

@@ -36,7 +36,7 @@ SERVERS_THAT_LEFT = RELOADS // 4
 
 
 class Manager:
-    """The side of systemd that is told how the service is."""
+    """Receives the notifications that systemd would get."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -45,7 +45,7 @@ class Manager:
         self._socket.settimeout(20)
 
     def until(self, wanted: str) -> list[str]:
-        """What is told until this is told, which comes last."""
+        """Return the notifications up to and including this one."""
         told: list[str] = []
         while wanted not in told:
             told += self._socket.recv(4096).decode().split("\n")
@@ -84,7 +84,7 @@ def activated(
             process.kill()
 
 
-def test_systemd_hands_over_the_socket_and_is_told_of_start_life_reload_and_stop(
+def test_systemd_passes_the_socket_and_is_notified_of_start_watchdog_reload_and_stop(
     tmp_path: Path, manager: Manager
 ) -> None:
     config = tmp_path / "config.yaml"
@@ -115,7 +115,7 @@ def test_systemd_hands_over_the_socket_and_is_told_of_start_life_reload_and_stop
             assert process.wait(5) == 0
 
 
-def test_without_a_socket_from_systemd_the_exporter_says_so_and_does_not_start(
+def test_without_a_socket_from_systemd_the_exporter_reports_it_and_does_not_start(
     tmp_path: Path,
 ) -> None:
     config = tmp_path / "config.yaml"
@@ -177,7 +177,7 @@ def test_a_signal_ends_the_process_while_names_are_being_resolved(
 
 
 class Scraper(threading.Thread):
-    """Scrapes without a pause and keeps what went wrong."""
+    """Scrapes continuously and records failures."""
 
     def __init__(self, url: str) -> None:
         super().__init__(name="scraper")
@@ -237,7 +237,7 @@ def test_two_hundred_reloads_lose_no_scrape_and_leak_nothing(tmp_path: Path) -> 
                 return float(found[1]) if found else None
 
             def settle() -> None:
-                """Let it poll: what a reload has closed is open again then."""
+                """Wait for a poll, which opens again what a reload has closed."""
                 polls = sample('vb365_polls_total{server="hq"}') or 0
                 wait_until(
                     lambda: (sample('vb365_polls_total{server="hq"}') or 0) >= polls + 2,

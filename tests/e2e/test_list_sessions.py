@@ -57,7 +57,7 @@ def test_scripts_get_one_array_with_the_sessions_of_all_servers(tmp_path: Path) 
     assert (told[-1]["server"], told[-1]["organization"]) == ("branch", "Contoso\ufffd[2J")
 
 
-def test_a_server_that_fails_is_told_and_the_others_are_printed(tmp_path: Path) -> None:
+def test_a_failing_server_is_reported_and_the_others_are_printed(tmp_path: Path) -> None:
     with Simulator(empty_world()) as hq, Simulator(empty_world()) as branch:
         hq.faults.set("forbidden", route="list")
         found = branch.world.add_session()
@@ -77,7 +77,7 @@ def test_a_server_that_fails_is_told_and_the_others_are_printed(tmp_path: Path) 
         assert 'msg="cannot list restore sessions" server=hq reason=forbidden' in listed.stderr
 
 
-def test_no_sessions_are_said_in_words(tmp_path: Path) -> None:
+def test_a_server_without_sessions_is_printed_in_words(tmp_path: Path) -> None:
     with Simulator(empty_world()) as simulator:
         config = write_config(tmp_path, server_yaml(simulator))
         table = run_exporter(f"--config.file={config}", "--list-sessions")
@@ -88,7 +88,7 @@ def test_no_sessions_are_said_in_words(tmp_path: Path) -> None:
     assert (array.returncode, array.stdout) == (0, "[]\n")
 
 
-def test_a_session_that_comes_twice_is_listed_once_and_one_that_cannot_be_read_is_told(
+def test_a_duplicate_session_is_listed_once_and_an_unreadable_one_is_reported(
     tmp_path: Path,
 ) -> None:
     world = empty_world()
@@ -133,9 +133,7 @@ def test_a_signal_ends_it_logs_out_and_nothing_is_printed(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_reader_that_has_seen_enough_is_not_complained_about(
-    tmp_path: Path, unbuffered: str
-) -> None:
+def test_a_closed_pipe_is_not_an_error(tmp_path: Path, unbuffered: str) -> None:
     with Simulator(World(activity=False, sessions=2000)) as simulator:
         config = write_config(tmp_path, server_yaml(simulator))
         with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The log of the running command: the same events in both formats, and a failure told once, not at every poll."""
+"""The log of the running command: the same events in both formats, and one event per failure instead of per poll."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ FAILED = "poll failed, keeping unconfirmed data until it is stale"
 AGAIN = "poll succeeded again"
 
 
-def test_both_formats_tell_the_same_and_a_failure_when_it_starts_changes_and_ends(
+def test_both_formats_have_the_same_events_and_a_failure_is_logged_when_it_starts_changes_and_ends(
     tmp_path: Path, simulator: Simulator
 ) -> None:
     exporters = [Exporter(tmp_path, log_format) for log_format in ("logfmt", "json")]
@@ -144,6 +144,6 @@ def test_both_formats_tell_the_same_and_a_failure_when_it_starts_changes_and_end
 
 
 def stable(event: Event) -> Event:
-    """An event without what differs from run to run; that it has these keys counts all the same."""
+    """Return an event with the values that differ between runs masked."""
     varying = ("time", "listening", "failed_for_seconds")
     return event | {key: "..." for key in varying if key in event}

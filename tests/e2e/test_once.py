@@ -46,7 +46,7 @@ def value(text: str, name: str, **labels: str) -> float | None:
     return series(text).get((name, frozenset(labels.items())))
 
 
-def test_what_a_poll_found_is_written_to_standard_output_and_promtool_has_nothing_to_say(
+def test_the_metrics_of_a_poll_are_written_to_standard_output_and_promtool_accepts_them(
     tmp_path: Path,
 ) -> None:
     with Simulator(quiet_world()) as hq, Simulator(quiet_world()) as branch:
@@ -81,7 +81,7 @@ def test_what_a_poll_found_is_written_to_standard_output_and_promtool_has_nothin
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
-def test_nothing_is_written_that_node_exporter_tells_of_itself(tmp_path: Path) -> None:
+def test_metrics_that_node_exporter_has_itself_are_not_written(tmp_path: Path) -> None:
     with Simulator(quiet_world()) as simulator:
         config = write_config(tmp_path, server_yaml(simulator))
         once = run_exporter(f"--config.file={config}", "--once")
@@ -91,7 +91,7 @@ def test_nothing_is_written_that_node_exporter_tells_of_itself(tmp_path: Path) -
     assert [name for name in names if not name.startswith("vb365_")] == []
 
 
-def test_a_server_that_fails_is_written_as_it_is_and_makes_the_status_1(tmp_path: Path) -> None:
+def test_a_failing_server_is_written_with_up_0_and_status_1(tmp_path: Path) -> None:
     with Simulator(quiet_world()) as hq, Simulator(quiet_world()) as branch:
         branch.faults.set("forbidden")
         config = write_config(tmp_path, server_yaml(hq) + server_yaml(branch, "branch"))
@@ -104,7 +104,7 @@ def test_a_server_that_fails_is_written_as_it_is_and_makes_the_status_1(tmp_path
     assert "server=branch reason=forbidden" in once.stderr
 
 
-def test_the_output_file_is_replaced_also_by_the_truth_about_a_failed_poll(tmp_path: Path) -> None:
+def test_a_failed_poll_replaces_the_output_file_too(tmp_path: Path) -> None:
     folder = tmp_path / "textfile"
     folder.mkdir()
     file = folder / "vb365.prom"
@@ -123,7 +123,7 @@ def test_the_output_file_is_replaced_also_by_the_truth_about_a_failed_poll(tmp_p
     assert list(folder.iterdir()) == [file]
 
 
-def test_a_file_that_cannot_be_written_is_told_before_any_server_is_asked(tmp_path: Path) -> None:
+def test_an_unwritable_file_is_reported_before_any_request(tmp_path: Path) -> None:
     file = tmp_path / "absent" / "vb365.prom"
     with Simulator(quiet_world()) as simulator:
         config = write_config(tmp_path, server_yaml(simulator))
@@ -163,7 +163,7 @@ def test_a_signal_abandons_the_poll_logs_out_and_leaves_the_old_file(
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_standard_output_that_cannot_take_it_is_a_failure_in_one_line(unbuffered: str) -> None:
+def test_unwritable_standard_output_is_a_failure_in_one_line(unbuffered: str) -> None:
     for target, told in (("/dev/full", "No space left on device"), ("&-", "is closed")):
         shell = f'"$0" -m exporter --demo --once --log.level=warn >{target}'
         full = subprocess.run(
@@ -180,7 +180,7 @@ def test_standard_output_that_cannot_take_it_is_a_failure_in_one_line(unbuffered
 
 
 @pytest.mark.parametrize("command", ["--once", "--list-sessions"])
-def test_a_certificate_that_is_not_verified_is_told_once(tmp_path: Path, command: str) -> None:
+def test_a_certificate_that_is_not_verified_is_logged_once(tmp_path: Path, command: str) -> None:
     with Simulator(quiet_world()) as simulator:
         servers = server_yaml(simulator).replace("ca_file:", "insecure_skip_verify: true, ca_file:")
         config = write_config(tmp_path, servers)

@@ -63,7 +63,7 @@ def test_the_first_failed_restore_of_an_organization_is_seen(tmp_path: Path) -> 
             assert prometheus.query("up == 0") == []
 
 
-def test_promtool_has_nothing_to_say_about_anything_with_every_feature_on(tmp_path: Path) -> None:
+def test_promtool_reports_nothing_about_anything_with_every_feature_on(tmp_path: Path) -> None:
     world = World(activity=False, sessions=20)
     labels = "[name, initiated_by, client_host, scope_name, reason, details]"
     with Simulator(world) as simulator:

@@ -86,7 +86,7 @@ class Command:
     log: Path
 
     def pages(self) -> str:
-        """All that it answers, heads included."""
+        """Return the whole response, including headers."""
         answers = [
             requests.request(method, self.url + page, headers={"Accept": accepted}, timeout=30)
             for method, page, accepted in (
@@ -155,7 +155,7 @@ def by_password() -> dict[str, str]:
 
 
 def by_token(simulator: Simulator) -> dict[str, str]:
-    """With a token that somebody else got."""
+    """Return the configuration with a token obtained elsewhere."""
     grant = simulator.tokens.log_in("demo", PASSWORD, style="core", antiforgery=False)
     assert grant is not None
     assert TOKEN_MARK in grant.access_token
@@ -240,7 +240,7 @@ def elsewhere(certificate: Mapping[str, Path]) -> Iterator[Server]:
     server.close()
 
 
-def test_no_failure_of_the_api_lets_a_secret_out(
+def test_no_failure_of_the_api_leaks_a_secret(
     tmp_path: Path, elsewhere: Server, certificate: Mapping[str, Path]
 ) -> None:
     failures = [
@@ -314,7 +314,7 @@ def test_no_failure_of_the_api_lets_a_secret_out(
 
 
 @pytest.mark.parametrize("log_format", ["logfmt", "json"])
-def test_no_traceback_lets_a_secret_out(tmp_path: Path, log_format: str) -> None:
+def test_no_traceback_leaks_a_secret(tmp_path: Path, log_format: str) -> None:
     with Simulator(password=PASSWORD, token_mark=TOKEN_MARK) as simulator:
         servers = [
             server(simulator, "login", by_password()),
@@ -353,7 +353,7 @@ def test_no_traceback_lets_a_secret_out(tmp_path: Path, log_format: str) -> None
     ],
     ids=["mistakes", "no YAML"],
 )
-def test_no_mistake_in_the_configuration_lets_a_secret_out(tmp_path: Path, servers: str) -> None:
+def test_no_mistake_in_the_configuration_leaks_a_secret(tmp_path: Path, servers: str) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(f"servers:{servers}")
 
@@ -380,6 +380,6 @@ def test_no_mistake_in_the_configuration_lets_a_secret_out(tmp_path: Path, serve
         urlsafe_b64encode(PASSWORD.encode()).decode(),
     ],
 )
-def test_a_secret_that_got_out_is_found_in_every_form(told: str) -> None:
+def test_a_leaked_secret_is_found_in_every_form(told: str) -> None:
     assert len(leaks(f"GET /metrics {told} HTTP/1.1", *MARKS)) == 1
     assert leaks(f"GET /metrics {told} HTTP/1.1", "another1") == []

@@ -42,7 +42,7 @@ def test_each_of_two_shards_polls_its_own_servers(tmp_path: Path) -> None:
         ]
 
 
-def test_a_shard_without_servers_says_so_and_is_healthy_and_ready(tmp_path: Path) -> None:
+def test_a_shard_without_servers_logs_it_and_is_healthy_and_ready(tmp_path: Path) -> None:
     port = free_port()
     log = tmp_path / "log"
     with Simulator(World(activity=False, sessions=0)) as simulator:

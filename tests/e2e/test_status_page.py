@@ -223,7 +223,7 @@ def test_personal_data_does_not_reach_the_page_unless_it_is_allowed(tab: Tab) ->
         assert secret not in html
 
 
-def test_the_page_asks_for_nothing_but_itself(tab: Tab) -> None:
+def test_the_page_loads_nothing_but_itself(tab: Tab) -> None:
     with serve_page(FakeBackend(page=trouble_page())) as url:
         tab.open(url)
 
@@ -231,7 +231,7 @@ def test_the_page_asks_for_nothing_but_itself(tab: Tab) -> None:
         assert tab.complaints() == []
 
 
-def test_a_script_that_got_into_the_page_all_the_same_would_not_run(tab: Tab) -> None:
+def test_an_injected_script_would_not_run(tab: Tab) -> None:
     with serve_page(FakeBackend(page=trouble_page())) as url:
         tab.open(url)
         tab.value(

@@ -1,4 +1,4 @@
-"""A real node_exporter reads what the command writes with `--once --output.file`."""
+"""A real node_exporter reads the file that `--once --output.file` writes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def node_exporter(directory: Path, log: Path) -> Iterator[str]:
 
 
 def collected(url: str) -> Scrape:
-    """What it tells now."""
+    """Return its current samples."""
     answer = requests.get(url, timeout=10)
     answer.raise_for_status()
     return Scrape(answer.content.decode())

@@ -1,4 +1,4 @@
-"""What a second scraper, which shares no code with Prometheus, makes of the running command."""
+"""A second scraper, which shares no code with Prometheus, scrapes the running command."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def served(address: str) -> Samples:
 
 
 def wait_for_the_same(victoria: VictoriaMetrics, address: str, what: str) -> Samples:
-    """Wait until both jobs hold what is served, series by series and value by value."""
+    """Wait until both jobs have exactly the series and values served."""
 
     def same() -> bool:
         now = pytest.approx(served(address), rel=ROUNDED_BY)
@@ -55,7 +55,7 @@ def value(samples: Samples, name: str, **labels: str) -> float | None:
     return found[0] if found else None
 
 
-def test_it_holds_the_series_and_values_that_were_served_compressed_or_not(tmp_path: Path) -> None:
+def test_it_has_the_served_series_and_values_compressed_or_not(tmp_path: Path) -> None:
     world = World(sessions=40, organizations=3, activity=False)
     fails = world.add_session(organization=HOSTILE, type="Vet")
     address = f"127.0.0.1:{free_port()}"

@@ -87,7 +87,7 @@ def _exchange(file: Path, text: str) -> None:
 
 @dataclass(frozen=True)
 class House:
-    """Exporters of all modes, and what their clients need."""
+    """Exporters in all modes, with the files that their clients need."""
 
     directory: Path
     first: Generation
@@ -148,7 +148,7 @@ class House:
 
 
 def curl(url: str, *arguments: str | Path) -> str:
-    """The status of the answer, or the exit status and what curl says."""
+    """Return the HTTP status, or the exit status and message of curl."""
     done = subprocess.run(
         [
             *(debian_program("curl", "curl"), "-q", "--noproxy", "*", "--silent", "--show-error"),
@@ -204,7 +204,7 @@ def in_force(house: House, request: pytest.FixtureRequest) -> str:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("credentials", CREDENTIALS)
-def test_curl_is_let_in_with_the_right_credentials_only(
+def test_curl_is_authorized_with_the_right_credentials_only(
     house: House, in_force: str, mode: str, credentials: str
 ) -> None:
     outcome = house.curl(mode, credentials)
@@ -215,7 +215,7 @@ def test_curl_is_let_in_with_the_right_credentials_only(
         assert outcome.startswith(CURL_REFUSALS[mode]), outcome
 
 
-def test_prometheus_is_let_in_with_the_right_credentials_only(
+def test_prometheus_is_authorized_with_the_right_credentials_only(
     house: House, in_force: str, tmp_path: Path
 ) -> None:
     cases = [(mode, credentials) for mode in MODES for credentials in CREDENTIALS]
@@ -248,11 +248,11 @@ def test_without_credentials_no_path_is_served(house: House, path: str) -> None:
     assert curl(f"{house.url('basic')}{path}") == "401"
 
 
-def test_who_forgets_the_s_of_https_is_told(house: House) -> None:
+def test_plain_http_on_a_tls_port_gets_an_explanation(house: House) -> None:
     assert curl(f"http://{house.addresses['tls']}/metrics") == "400"
 
 
-def test_what_went_wrong_is_not_in_the_logs_of_exporters_that_work(house: House) -> None:
+def test_client_errors_are_not_logged(house: House) -> None:
     for mode in MODES:
         log = (house.directory / mode / "log").read_text()
         assert "level=ERROR" not in log.replace("web configuration cannot be used", "")

@@ -1,4 +1,4 @@
-"""The command with all taken away that Windows does not have."""
+"""The command without everything that Windows does not have."""
 
 from __future__ import annotations
 

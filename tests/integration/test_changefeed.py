@@ -1,4 +1,4 @@
-"""The change feed of VB365 8 over real HTTPS: what is told between polls, and what becomes of it when the feed fails."""
+"""The change feed of VB365 8 over real HTTPS: changes between polls, and failures of the feed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def followed(
     extra: str = "",
     make_worker: Callable[..., ServerWorker] = ServerWorker,
 ) -> Iterator[RunningExporter]:
-    """An exporter that follows a simulator's feed, and has made the poll that the feed's beginning asks for."""
+    """Run an exporter that follows a simulator's feed; yield after the poll that the start of the feed causes."""
     servers = server_yaml(simulator, extra=extra)
     with running_exporter(servers, top, make_worker=make_worker) as exporter:
         exporter.wait_for(1, CONNECTED, server="hq")
@@ -89,7 +89,7 @@ def test_a_session_that_starts_and_one_that_fails_are_shown_long_before_the_next
         assert simulator.requests["GET", "get"] == 2
 
 
-def test_a_change_asks_for_nothing_but_the_session_it_names(world: World) -> None:
+def test_a_change_requests_only_the_changed_session(world: World) -> None:
     others = [add(world) for _ in range(20)]
     with Simulator(world) as simulator, followed(simulator) as exporter:
         asked = simulator.requests["GET", "get"]
@@ -101,7 +101,7 @@ def test_a_change_asks_for_nothing_but_the_session_it_names(world: World) -> Non
         assert simulator.requests["GET", "list"] == lists
 
 
-def test_a_session_that_is_deleted_ends_with_nothing_asked(world: World) -> None:
+def test_a_deleted_session_ends_without_a_request(world: World) -> None:
     running, stopped = add(world), add(world)
     world.finish(stopped)
     with Simulator(world) as simulator, followed(simulator) as exporter:
@@ -124,7 +124,7 @@ def test_a_session_that_is_deleted_ends_with_nothing_asked(world: World) -> None
         assert (started(exporter), finished(exporter)) == (0, 0)
 
 
-def test_an_outdated_token_makes_one_poll_and_what_happened_meanwhile_counts_once(
+def test_an_outdated_token_causes_one_poll_and_changes_in_between_count_once(
     world: World,
 ) -> None:
     with Simulator(world) as simulator, followed(simulator) as exporter:
@@ -166,9 +166,7 @@ def test_a_finished_session_that_is_deleted_while_the_token_gets_outdated_ends_w
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["status_503", "silence", "reset_before_body", "html"])
-def test_polls_go_on_while_the_feed_fails_and_say_that_the_server_is_up(
-    world: World, fault: str
-) -> None:
+def test_polls_continue_while_the_feed_fails_and_the_server_is_up(world: World, fault: str) -> None:
     with (
         Simulator(world) as simulator,
         followed(simulator, OFTEN, "timeout: 3s", impatient) as exporter,
@@ -188,7 +186,9 @@ def test_polls_go_on_while_the_feed_fails_and_say_that_the_server_is_up(
         assert started(exporter) == 1
 
 
-def test_what_happens_while_the_feed_fails_is_told_after_it_and_counted_once(world: World) -> None:
+def test_changes_during_a_failure_of_the_feed_are_received_later_and_counted_once(
+    world: World,
+) -> None:
     with Simulator(world) as simulator, followed(simulator, make_worker=impatient) as exporter:
         simulator.faults.set("status_503", route="change_feed")
         exporter.wait_for(0, CONNECTED)
@@ -204,7 +204,7 @@ def test_what_happens_while_the_feed_fails_is_told_after_it_and_counted_once(wor
         assert (started(exporter), finished(exporter)) == (2, 1)
 
 
-def test_a_feed_whose_connections_are_refused_goes_on_from_where_it_was(world: World) -> None:
+def test_a_feed_with_refused_connections_continues_from_its_token(world: World) -> None:
     with Simulator(world) as simulator, followed(simulator) as exporter:
         simulator.faults.set("connection_refused")
         exporter.wait_for(0, CONNECTED)
@@ -217,7 +217,7 @@ def test_a_feed_whose_connections_are_refused_goes_on_from_where_it_was(world: W
 
 
 @pytest.mark.parametrize("version", ["v6", "v7"])
-def test_a_version_without_a_feed_has_none_of_its_series(world: World, version: str) -> None:
+def test_a_version_without_a_feed_has_no_feed_series(world: World, version: str) -> None:
     with (
         Simulator(world, api_versions=(version,)) as simulator,
         running_exporter(server_yaml(simulator), OFTEN) as exporter,
@@ -230,7 +230,7 @@ def test_a_version_without_a_feed_has_none_of_its_series(world: World, version: 
         assert simulator.requests["GET", "change_feed"] == 0
 
 
-def test_a_server_whose_feed_is_not_found_is_polled_and_has_none_of_its_series(
+def test_a_server_whose_feed_is_not_found_is_polled_and_has_no_feed_series(
     world: World,
 ) -> None:
     with Simulator(world) as simulator:
@@ -246,7 +246,7 @@ def test_a_server_whose_feed_is_not_found_is_polled_and_has_none_of_its_series(
             assert simulator.requests["GET", "change_feed"] == 1
 
 
-def test_a_server_that_is_not_to_be_followed_is_not_asked(world: World) -> None:
+def test_a_server_with_the_feed_disabled_gets_no_feed_requests(world: World) -> None:
     with (
         Simulator(world) as simulator,
         running_exporter(server_yaml(simulator, change_feed="never"), OFTEN) as exporter,

@@ -129,7 +129,7 @@ def test_all_pages_are_read_and_a_session_left_open_a_month_ago_is_found() -> No
         ]
 
 
-def test_a_server_that_is_down_at_start_is_told_and_recovers_without_a_restart() -> None:
+def test_a_server_down_at_startup_is_reported_and_recovers_without_a_restart() -> None:
     world = empty_world()
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
@@ -196,7 +196,7 @@ def test_a_poll_costs_one_request_and_one_for_each_old_running_session() -> None
         assert exporter.value("vb365_api_requests_total", operation="token", code="200") == 1
 
 
-def test_what_the_exporter_shows_is_the_truth_while_sessions_start_and_end() -> None:
+def test_metrics_are_correct_while_sessions_start_and_end() -> None:
     with (
         Simulator() as simulator,
         running_exporter(server_yaml(simulator), "poll_interval: 1s") as exporter,
@@ -225,7 +225,7 @@ def test_what_the_exporter_shows_is_the_truth_while_sessions_start_and_end() -> 
         assert abs(working - counted) <= 2
 
 
-def test_both_formats_are_served_compressed_or_not_and_promtool_has_nothing_to_say() -> None:
+def test_both_formats_are_served_compressed_or_not_and_promtool_reports_nothing() -> None:
     with (
         Simulator() as simulator,
         running_exporter(

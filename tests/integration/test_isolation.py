@@ -1,4 +1,4 @@
-"""One server's trouble is its own: it neither delays, alters nor removes what is said of another, or of other sessions."""
+"""A failing server does not delay, change or remove the series of another server or of other sessions."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def undisturbed(good_world: World) -> list[str]:
 @pytest.mark.parametrize(
     "name", [name for name, fault in CATALOGUE.items() if fault.route != "change_feed"]
 )
-def test_whatever_state_a_server_is_in_the_other_is_polled_and_shown_as_if_it_were_alone(
+def test_a_server_in_any_state_does_not_affect_the_other(
     good: Simulator, bad: Simulator, undisturbed: list[str], name: str
 ) -> None:
     with watched(
@@ -118,7 +118,7 @@ def test_polls_of_a_slow_server_follow_each_other_and_the_overrun_is_counted_and
     assert sum(entry["server"] == "slow" for entry in overruns) == 1
 
 
-def test_a_session_that_can_never_be_got_ends_alone_when_it_is_stale_and_comes_back(
+def test_a_session_whose_requests_fail_expires_alone_and_returns(
     good: Simulator, bad: Simulator, undisturbed: list[str]
 ) -> None:
     with watched(

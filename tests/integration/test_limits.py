@@ -36,7 +36,7 @@ def test_sessions_over_max_sessions_and_max_series_are_left_out_and_counted() ->
             exporter.wait_for_polls("hq", 2)
 
 
-def test_long_names_are_cut_at_512_characters_and_what_is_unfit_in_them_is_replaced() -> None:
+def test_long_names_are_cut_at_512_characters_and_invalid_characters_are_replaced() -> None:
     world = World(sessions=0, organizations=0, activity=False, minimum=False)
     world.add_session(organization="\x00" + 600 * "ü")
     with (

@@ -1,4 +1,4 @@
-"""What a poll asks for, counted at a simulated VB365 over real HTTPS."""
+"""The requests of a poll, counted by a simulated VB365 over real HTTPS."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def test_a_renamed_server_starts_fresh(simulator: Simulator) -> None:
         assert logins(simulator) == 2
 
 
-def test_a_changed_server_shows_what_is_known_until_its_new_poller_has_answers(
+def test_a_changed_server_keeps_its_data_until_its_new_poller_succeeds(
     simulator: Simulator,
 ) -> None:
     with running_exporter(server_yaml(simulator)) as exporter:
@@ -107,7 +107,7 @@ def test_a_changed_server_shows_what_is_known_until_its_new_poller_has_answers(
         wait_until(lambda: len(sessions_with_series(exporter)) == 1, "one session with series")
 
 
-def test_the_series_of_a_server_end_when_it_is_to_be_found_elsewhere(simulator: Simulator) -> None:
+def test_the_series_of_a_server_end_when_its_url_changes(simulator: Simulator) -> None:
     with Simulator() as other, running_exporter(server_yaml(simulator)) as exporter:
         exporter.wait_for(1, "vb365_up")
         other.faults.set("slower_than_timeout", value=0.5)
