@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from structlog.testing import capture_logs
 
@@ -55,7 +56,12 @@ class RecordingObserver:
 class FeedHarness:
     """A feed with everything around it replaced."""
 
-    def __init__(self, *answers: Changes | Exception) -> None:
+    def __init__(
+        self,
+        *answers: Changes | Exception,
+        long_poll_seconds: float = LONG_POLL_SECONDS,
+        random: Callable[[], float] = lambda: 1.0,
+    ) -> None:
         self.api = FakeFeed(*answers)
         self.queue = ChangeQueue()
         self.observer = RecordingObserver()
@@ -69,7 +75,8 @@ class FeedHarness:
             polled_once=self.polled_once,
             clock=self.api.clock,
             stop=self.stop,
-            random=lambda: 1.0,
+            long_poll_seconds=long_poll_seconds,
+            random=random,
         )
 
 
@@ -93,8 +100,8 @@ def test_a_feed_starts_at_its_end_and_continues_after_the_last_token() -> None:
 
     assert harness.api.requests == [
         ("latest", 0.0),
-        ("17", LONG_POLL_SECONDS),
-        ("18", LONG_POLL_SECONDS),
+        ("17", 30.0),
+        ("18", 30.0),
     ]
     assert harness.queue.take() == PendingChanges(changes=(UPDATE,), gap=True)
     assert harness.observer.events == ["update"]
@@ -219,6 +226,53 @@ def test_an_unexpected_error_is_logged_and_not_the_end_of_the_feed() -> None:
 
     assert logs[0]["exc_info"]
     assert harness.observer.connected == [False, True]
+
+
+def test_the_long_poll_time_is_a_parameter() -> None:
+    harness = FeedHarness(changes("17"), changes("17"), long_poll_seconds=5.0)
+
+    harness.feed.fetch()
+    harness.feed.fetch()
+
+    assert harness.api.requests == [("latest", 0.0), ("17", 5.0)]
+
+
+def test_the_backoff_is_spread_over_its_upper_half() -> None:
+    harness = FeedHarness(server_error(), server_error(), random=lambda: 0.5)
+
+    assert [harness.feed.fetch(), harness.feed.fetch()] == [0.75, 1.5]
+
+
+def test_a_failing_feed_reports_each_failure_and_a_missing_one_starts_over() -> None:
+    missing = NotFoundError("not found", operation="change_feed", status=404)
+    harness = FeedHarness(changes("17"), server_error(), server_error(), missing, changes("20"))
+
+    for _ in range(5):
+        harness.feed.fetch()
+
+    assert harness.observer.connected == [True, False, False, None, True]
+    assert harness.api.requests[-1] == ("latest", 0.0)
+
+
+def test_an_expired_token_at_the_stop_is_no_failure_either() -> None:
+    harness = FeedHarness(changes("17"), expired())
+    harness.feed.fetch()
+    harness.stop.set()
+
+    assert harness.feed.fetch() == 0.0
+    assert harness.observer.connected == [True]
+
+
+def test_an_unexpected_error_backs_off_like_any_other() -> None:
+    harness = FeedHarness(ValueError("a defect"), ValueError("a defect"))
+
+    with capture_logs() as logs:
+        waits = [harness.feed.fetch(), harness.feed.fetch()]
+
+    assert waits == [1.0, 2.0]
+    assert [(entry["event"], entry["server"]) for entry in logs] == [
+        ("change feed aborted by unexpected error, falling back to polling", "hq")
+    ] * 2
 
 
 def test_a_request_cancelled_by_the_stop_is_no_failure() -> None:

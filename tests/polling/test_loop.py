@@ -17,7 +17,7 @@ from support.sample_sessions import finished, running, session_id
 
 
 class PassingQueue(ChangeQueue):
-    """A queue on which waiting takes no time: after each wait it does what the test says."""
+    """A queue on which waiting takes no time; it calls `after_wait` after each wait."""
 
     def __init__(
         self, harness: PollerHarness, after_wait: Callable[[PassingQueue], object]

@@ -24,7 +24,7 @@ def sessions_config(
     max_sessions: int = 200_000,
     extras: Iterable[Extra] = (),
 ) -> SessionsConfig:
-    """What to follow; everything, unless the test says otherwise."""
+    """Return settings that follow everything, but for what a test changes."""
     return SessionsConfig(
         ids=tuple(ids),
         discover=discover,
@@ -36,7 +36,7 @@ def sessions_config(
 
 
 class LedgerHarness:
-    """Polls a made-up server into a real ledger; `server` holds what the API would show."""
+    """Polls a simulated server into a real ledger; `server` holds what its API would list."""
 
     def __init__(
         self, settings: SessionsConfig | None = None, stale_after_seconds: float = 180.0
@@ -53,11 +53,11 @@ class LedgerHarness:
         return Moment(monotonic=self.seconds, wall=NOON + timedelta(seconds=self.seconds))
 
     def hold(self, *sessions: RestoreSession) -> None:
-        """Let the server have these sessions, new or changed."""
+        """Add these sessions to the server, or change them there."""
         self.server.update({session.id: session for session in sessions})
 
     def poll(self, after_seconds: float = 60.0) -> Snapshot:
-        """One poll in which the server answers everything."""
+        """Make one poll in which every request succeeds."""
         self.seconds += after_seconds
         ledger = self.ledger
         ledger.begin_poll(self.now)
@@ -88,7 +88,7 @@ class LedgerHarness:
 
 
 def shown_ids(snapshot: Snapshot) -> list[str]:
-    """The sessions that have series, in the order they are served."""
+    """Return the sessions that have series, in the order they are served."""
     return [one.session.id for one in snapshot.running_with_series] + [
         session.id for block in snapshot.finished for session in block.sessions
     ]

@@ -40,7 +40,7 @@ class StandingClock(Clock):
 
 
 class FakeApi:
-    """An API that answers from a dictionary, and fails where the test says so."""
+    """An API that serves a dictionary of sessions, and fails where a test wants it to."""
 
     api_version = "v8"
     has_statistics = True
@@ -111,7 +111,7 @@ class FakeApi:
 
 
 class Counts:
-    """An observer that remembers."""
+    """Records what an observer counts."""
 
     def __init__(self) -> None:
         self.polls: list[Reason | None] = []
@@ -165,7 +165,7 @@ class PollerHarness:
         )
 
     def poll(self, **api: Any) -> Snapshot:
-        """One poll a minute after the last, of an API changed like this."""
+        """Make one poll a minute after the last, of an API changed like this."""
         for name, value in api.items():
             setattr(self.api, name, value)
         self.api.calls.clear()
