@@ -1,7 +1,7 @@
-"""Scrapes beside clients that hold connections for nothing, or ask nonsense.
+"""Scrapes next to clients that hold idle connections or send malformed requests.
 
-The exporter, the scraper and the abusers are three processes. Quiet and disturbed times alternate in one run, so that
-what else the machine does counts for both.
+The exporter, the scraper and the abusive clients are three processes. Quiet and disturbed periods alternate in one run, so
+that other load affects both.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ PASSWORD = "right"
 
 @dataclass(frozen=True)
 class Target:
-    """An exporter, and how it is scraped."""
+    """An exporter and the way it is scraped."""
 
     address: str
     context: ssl.SSLContext | None
 
     def scrape(self) -> float:
-        """Seconds of one scrape by a connection of its own: Prometheus keeps none from one to the next minute."""
+        """Return the seconds of a scrape over a new connection, as Prometheus opens one a minute."""
         credentials = base64.b64encode(f"prometheus:{PASSWORD}".encode()).decode()
         headers = {"Accept-Encoding": "gzip", "Authorization": f"Basic {credentials}"}
         begun = time.perf_counter()
@@ -57,7 +57,7 @@ class Target:
         return time.perf_counter() - begun
 
     def scrape_for(self, seconds: float) -> list[float]:
-        """Scrape again and again, with as much rest as work."""
+        """Scrape repeatedly, pausing as long as each scrape took."""
         taken = []
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -68,7 +68,7 @@ class Target:
 
 @dataclass
 class Scenario:
-    """Abusers of one kind, and what was measured beside them."""
+    """Abusive clients of one kind, and the scrapes measured next to them."""
 
     name: str
     kind: str
@@ -79,7 +79,7 @@ class Scenario:
     longest_seconds: float = 0.0
 
     def measure(self) -> None:
-        """Alternate between scraping alone and scraping beside the abusers."""
+        """Alternate between scraping alone and next to the abusive clients."""
         for seconds in ROUNDS_SECONDS:
             self.quiet += self.target.scrape_for(seconds)
             with self._abusers():
@@ -119,7 +119,7 @@ class Scenario:
 
 @contextmanager
 def targets(directory: Path) -> Iterator[tuple[Target, Target]]:
-    """An exporter that speaks plain HTTP and one that asks for a password by TLS, with sessions of a simulator."""
+    """Run two exporters with a simulator's sessions, one with plain HTTP and one with TLS and a password."""
     simulator, plain, tls = (f"127.0.0.1:{free_port()}" for _ in range(3))
     authority = trustme.CA()
     leaf = authority.issue_cert("127.0.0.1")

@@ -1,7 +1,7 @@
-"""How long a change of a restore session takes to be on `/metrics`, and what it costs, by the change feed of VB365 8.
+"""Latency and cost of a change on `/metrics` through the change feed of VB365 8.
 
-The exporter is its command, the server a simulator in another process. It changes one session after the other: each starts, and
-ends with one of the results. The next poll is five minutes away, so that nothing but the feed tells of a change.
+The exporter is its command, the server a simulator in another process. Sessions start and end with one of the results, one
+after another. The poll interval is five minutes, so that only the feed reports changes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RESULTS = ("Success", "Warning", "Failed")
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What was measured."""
+    """The measurements."""
 
     seconds: list[float]
     requests: Counter[str]
@@ -35,7 +35,7 @@ class Figures:
 
 
 def measured(server: SimulatorControl, metrics: MetricsClient, changes: int) -> Figures:
-    """Change sessions, each when the change before is seen."""
+    """Change sessions, each after the previous change is visible."""
     before, polls = metrics.requests(), metrics.value('vb365_polls_total{server="hq"}') or 0.0
     seconds = []
     results = cycle(RESULTS)
@@ -61,7 +61,7 @@ def _line(session_id: str, what: str, value: str) -> re.Pattern[str]:
 
 @contextmanager
 def running(directory: Path) -> Iterator[tuple[SimulatorControl, MetricsClient]]:
-    """A simulator whose own sessions stand as good as still, and an exporter that follows its feed."""
+    """Run a simulator almost without activity of its own, and an exporter that follows its feed."""
     simulator, address = (f"127.0.0.1:{free_port()}" for _ in range(2))
     ca_file = directory / "ca.pem"
     (directory / "config.yaml").write_text(

@@ -1,7 +1,7 @@
-"""Scrapes of an exporter that walks 100,000 events of one session at every poll, and of one that does not.
+"""Scrapes of an exporter that reads 100,000 events of a session at every poll, and of one that does not.
 
-The exporters, the simulator and the scraper are four processes. The two exporters are scraped in turns in one run, and the one that is
-not scraped is stopped meanwhile, so that it takes nothing away.
+The exporters, the simulator and the scraper are four processes. The exporters are scraped in turns, and the other one is
+stopped in the meantime, so that it uses no resources.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 
 @dataclass
 class Exporter:
-    """An exporter under test, and what was measured of it."""
+    """An exporter under test and its measurements."""
 
     address: str
     log: Path
@@ -42,7 +42,7 @@ class Exporter:
     requests: float = 0.0
 
     def measure(self, seconds: float) -> None:
-        """Scrape again and again while it polls, with as much rest as work."""
+        """Scrape repeatedly while it polls, pausing as long as each scrape took."""
         self.process.send_signal(signal.SIGCONT)
         with closing(MetricsClient(self.address)) as metrics:
             before = metrics.value(_WALKS) or 0.0
@@ -57,7 +57,7 @@ class Exporter:
         self.process.send_signal(signal.SIGSTOP)
 
     def most_memory_mib(self) -> float:
-        """The most memory it has had at a time."""
+        """Return its peak memory."""
         found = _PEAK.search(Path(f"/proc/{self.process.pid}/status").read_text())
         assert found is not None
         return int(found[1]) / 1024
@@ -74,7 +74,7 @@ class Exporter:
 
 @contextmanager
 def exporters(directory: Path, events_of_session: int) -> Iterator[tuple[Exporter, Exporter]]:
-    """One without extras and one with events, both of a simulator with a session that has very many."""
+    """Run an exporter without extras and one with events, both with a simulator whose session has very many events."""
     simulator = f"127.0.0.1:{free_port()}"
     ca_file = directory / "ca.pem"
     simulate: list[str | Path] = [

@@ -1,7 +1,7 @@
-"""The first poll of a server, beside what `requests` and `json` alone take for the same pages.
+"""The first poll of a server, compared with plain `requests` and `json` for the same pages.
 
-The server is nginx in a process of its own; the two sides alternate in one run. What is measured ends with the
-snapshot: rendering it has benchmarks of its own.
+The server is nginx in a process of its own; both sides alternate in one run. The measurement ends with the snapshot;
+rendering has its own benchmarks.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LATER_POLLS = 20
 
 @dataclass(frozen=True)
 class Taken:
-    """Seconds of the clock, and of this process on a processor."""
+    """Wall-clock and processor seconds of this process."""
 
     seconds: float
     processor_seconds: float
@@ -53,7 +53,7 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 
 def requests_and_json(api: CannedApi) -> Taken:
-    """What it takes to get and decode every page, and forget it."""
+    """Measure fetching and decoding every page."""
     begun = Taken.so_far()
     with requests.Session() as session:
         session.trust_env = False
@@ -64,7 +64,7 @@ def requests_and_json(api: CannedApi) -> Taken:
 
 
 def first_poll(server: ServerConfig, sessions: int) -> Taken:
-    """What it takes until there is the snapshot; what is known then is forgotten afterwards."""
+    """Measure a first poll up to its snapshot."""
     begun = Taken.so_far()
     with polled_server(server) as polled:
         known = polled.poll().sessions_known
@@ -75,7 +75,7 @@ def first_poll(server: ServerConfig, sessions: int) -> Taken:
 
 
 def list_row(sessions: int, directory: Path) -> tuple[str, ...]:
-    """The first poll and those after it, of a history of one size."""
+    """Return the figures of the first poll and later ones for a history of this size."""
     with canned_api(sessions, directory) as api:
         server = api.config().servers[0]
         alone, ours = [], []
@@ -100,7 +100,7 @@ def list_row(sessions: int, directory: Path) -> tuple[str, ...]:
 
 
 def configured_rows(ids: int, directory: Path) -> Iterator[tuple[str, ...]]:
-    """As many configured ids, beside the walk over a list of the same sessions."""
+    """Yield the figures of configured ids, compared with the full list of the same sessions."""
     with canned_api(ids, directory, latency_seconds=LATENCY_SECONDS) as api:
         followed = api.config(f"ids: [{', '.join(api.ids)}], discover: false").servers[0]
         everything = api.config().servers[0]

@@ -1,4 +1,4 @@
-"""How much memory sessions take: the command polls a simulator, each in a process of its own."""
+"""Memory per session: the command polls a simulator, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def megabytes(amount: float) -> str:
 
 @contextmanager
 def settled(sessions: int, seconds: float) -> Iterator[PolledExporter]:
-    """An exporter some polls after the first, scraped once."""
+    """Run an exporter for some polls and scrape it once."""
     with polled_exporter(sessions, poll_interval="2s") as exporter:
         time.sleep(seconds)
         with Scraper(exporter.address) as scraper:
@@ -31,7 +31,7 @@ def settled(sessions: int, seconds: float) -> Iterator[PolledExporter]:
 
 
 def scraped_by_many(exporter: PolledExporter, *, gzip: bool) -> int:
-    """The highest memory while ten scrape at the same time, three times over."""
+    """Return the peak memory while ten clients scrape at the same time, three times."""
     exporter.reset_peak()
     with ExitStack() as stack, ThreadPoolExecutor(SCRAPERS) as threads:
         scrapers = [

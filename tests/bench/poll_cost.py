@@ -1,6 +1,6 @@
-"""What polls cost VB365: requests and bytes of a first poll and of the polls after it.
+"""The load of polls on VB365: requests and bytes of a first poll and of later ones.
 
-Counted by a simulated server over real HTTPS, so the figures are the same on every machine.
+A simulated server counts them over real HTTPS, so the figures are the same on every machine.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ CONFIGURED_IDS = 10_000
 
 @dataclass(frozen=True)
 class Scenario:
-    """A server, and what happens on it between two polls."""
+    """A server and the changes on it between two polls."""
 
     history: int
     running: int = 0
-    """Opened a day ago."""
+    """Number of sessions opened a day ago."""
     new: int = 0
-    """Opened and closed between the polls."""
+    """Number of sessions opened and closed between the polls."""
     ids: int = 0
-    """Configured, instead of discovering all; the newest ones."""
+    """Number of configured ids, the newest ones, instead of discovery."""
 
     def row(self) -> tuple[str, ...]:
         world = World(sessions=self.history, activity=False, minimum=False)
@@ -60,7 +60,7 @@ class Scenario:
 
 
 def _cost(simulator: Simulator) -> tuple[str, str]:
-    """Requests by operation and bytes of bodies since the last call."""
+    """Return requests by operation and response bytes since the last call."""
     asked = ", ".join(
         f"{count} {operation}" for (_, operation), count in sorted(simulator.requests.items())
     )

@@ -1,4 +1,4 @@
-"""A real Prometheus, default time-outs, that scrapes a hundred thousand sessions from the exporter and from nginx."""
+"""A real Prometheus with default timeouts scrapes 100,000 sessions from the exporter and from nginx."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ scrape_configs:
 def scraped(
     address: str, directory: Path, interval_seconds: int, scrapes: int
 ) -> tuple[list[float], bool]:
-    """What each scrape but the first took, as Prometheus itself records it, and whether all of them succeeded."""
+    """Return the durations of all scrapes except the first, as recorded by Prometheus, and whether all succeeded."""
     config = _CONFIG.format(interval=interval_seconds, address=address)
     with running_prometheus(config, directory) as prometheus:
         # The first makes all series, which takes several times as long.

@@ -1,4 +1,4 @@
-"""What a publish costs: beside a longer history, beside more servers, and when sessions change all over the history."""
+"""The cost of publishing with a longer history, with more servers, and after changes all over the history."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class Published:
         self._next = NOON
 
     def unchanged(self) -> float:
-        """What runs was asked for again, nothing has finished."""
+        """Publish after a poll in which nothing finished."""
         return self._publish()
 
     def one_finished(self) -> float:
-        """One more session has finished."""
+        """Publish after one more session has finished."""
         self._next += timedelta(seconds=30)
         self.history.finish_one(self._next)
         return self._publish()
 
     def spread_change(self) -> float:
-        """One session in a hundred has changed, anywhere in the history."""
+        """Publish after one in a hundred sessions has changed, anywhere in the history."""
         sessions = list(self.history.finished)
         for session in random.sample(sessions, max(1, len(sessions) // 100)):
             changed = session._replace(details=f"{random.randrange(1000)} items processed")  # noqa: S311 - any number will do
@@ -50,7 +50,7 @@ class Published:
         return self._publish()
 
     def afresh(self) -> float:
-        """Nothing is kept: everything is rendered and compressed."""
+        """Render and compress everything, without any cache."""
         snapshot = self.history.snapshot()
         return thread_seconds(lambda: publisher(snapshot))
 

@@ -1,4 +1,4 @@
-"""Rendering everything afresh, with nothing kept, beside the client library's `generate_latest` on the same families."""
+"""Rendering everything without any cache, compared with the client library's `generate_latest` for the same families."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ GENERATORS: Sequence[tuple[str, Format, Generate]] = (
 
 
 class Made(Collector):
-    """Families that were made beforehand: what is measured is `generate_latest` alone."""
+    """Families built beforehand, so that only `generate_latest` is measured."""
 
     def __init__(self, snapshot: Snapshot, info_labels: Sequence[str]) -> None:
         self._families = list(LibraryFamilies([snapshot], info_labels).collect())
@@ -55,7 +55,7 @@ def rows(
         registry.register(Made(snapshot, info_labels))
 
         def ours(snapshot: Snapshot = snapshot) -> list[list[bytes]]:
-            """Everything in blocks, as a publish renders it."""
+            """Render everything in blocks, as a publish does."""
             return [
                 *(
                     render_sessions(snapshot.server, block.sessions, families)

@@ -1,6 +1,6 @@
-"""Servers shared by several instances: who polls which, what moves when one is added, and what one instance carries.
+"""Servers shared by several instances: distribution, moves when an instance is added, and capacity of one instance.
 
-The servers are simulated, each on a port of its own; instances and Prometheus are the real programs.
+The servers are simulated, each on its own port; instances and Prometheus are real programs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ POLL_SECONDS = 10
 
 
 def shard_rows(servers: Fleet, directory: Path) -> Iterator[tuple[str, ...]]:
-    """Who polls what, as the instances, the servers and Prometheus see it; raises when they do not agree."""
+    """Return which instance polls which server; raise if instances, servers and Prometheus disagree."""
     with (
         instances(servers, directory, total_shards=SHARDS) as running,
         running_prometheus(
@@ -63,13 +63,13 @@ def shard_rows(servers: Fleet, directory: Path) -> Iterator[tuple[str, ...]]:
 
 
 def expect_each_once(servers: Fleet, polled: Sequence[set[str]]) -> None:
-    """Raise when a server is polled by none of the instances or by several."""
+    """Raise if a server is polled by no instance or by several."""
     if sum(map(len, polled)) != len(servers.names) or set().union(*polled) != servers.names:
         raise RuntimeError("the instances do not share the servers")
 
 
 def load_row(servers: Fleet, directory: Path, watched_seconds: float) -> tuple[str, ...]:
-    """What one instance uses while it polls them all."""
+    """Return the resources of one instance that polls all servers."""
     with instances(servers, directory, total_shards=1) as (instance,):
         time.sleep(POLL_SECONDS)  # the first polls are over, and those after them have spread
         begun, used, polls = time.monotonic(), _processor_seconds(instance), _polls(instance)

@@ -1,4 +1,4 @@
-"""What a scrape takes, beside a file server with the same bytes, the stock client library and a Pushgateway."""
+"""The duration of a scrape, compared with a file server with the same bytes, the stock client library and a Pushgateway."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ COLUMNS = ("sessions", "scraped", "bytes")
 
 @contextmanager
 def pushgateway(exposition: bytes, directory: Path) -> Iterator[str]:
-    """Run a Pushgateway that holds these bytes, and nothing from an earlier run; gives its host:port."""
+    """Run an empty Pushgateway and push these bytes; yield its host:port."""
     binary = debian_program("prometheus-pushgateway", "prometheus-pushgateway")
     address = f"127.0.0.1:{free_port()}"
     command = [binary, f"--web.listen-address={address}", "--persistence.file="]
@@ -134,7 +134,7 @@ def under_pressure(small: int, large: int, seconds: float) -> Iterator[tuple[str
 
 
 def scraped_at_once(address: str, scrapers: int, seconds: float) -> list[float]:
-    """What scrapes take that come together, each by a connection of its own; then there is a pause as long."""
+    """Return the durations of simultaneous scrapes over new connections, with pauses of the same length in between."""
     taken: list[float] = []
     with ExitStack() as stack, ThreadPoolExecutor(scrapers) as threads:
         all_scrapers = [stack.enter_context(Scraper(address)) for _ in range(scrapers)]

@@ -31,7 +31,7 @@ ROUNDS = 5
 
 
 class Rates:
-    """One client: sessions a second, and the processor time of both sides for each session, round by round."""
+    """Return sessions a second and the processor time of both sides per session, for each round."""
 
     def __init__(self, name: str, fetch_all: Callable[[], None], api: CannedApi) -> None:
         self.name = name

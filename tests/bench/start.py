@@ -1,4 +1,4 @@
-"""How soon the command answers, beside a Python that only imports the same libraries; and what it costs when idle."""
+"""The startup time of the command, compared with importing the same libraries, and its cost when idle."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ servers: [{name: hq, url: 'https://127.0.0.1:1', auth: {username: a, password: b
 
 
 class Starts:
-    """Processes that are started, and how long that takes."""
+    """Starts processes and measures their startup."""
 
     def __init__(self, directory: Path) -> None:
         self._config = directory / "config.yaml"
@@ -54,11 +54,11 @@ class Starts:
 
     @property
     def libraries(self) -> int:
-        """How many modules are not the exporter's own."""
+        """Number of modules other than the exporter's own."""
         return len(self._libraries)
 
     def first_answer(self, *options: str) -> float:
-        """Seconds from the start of the command to the whole first answer on /metrics."""
+        """Return the seconds from the start of the command to the complete first response of /metrics."""
         address = f"127.0.0.1:{free_port()}"
         command = [
             *(sys.executable, *options, *EXPORTER[1:]),
@@ -73,7 +73,7 @@ class Starts:
                 time.sleep(0.002)
 
     def imports(self) -> float:
-        """Seconds from the start of a Python until it has imported the libraries."""
+        """Return the seconds from the start of Python until it has imported the libraries."""
         begun = time.perf_counter()
         with subprocess.Popen(
             [sys.executable, "-c", _IMPORT_ALL, *self._libraries],
@@ -87,7 +87,7 @@ class Starts:
             return time.perf_counter() - begun
 
     def _imported(self) -> list[str]:
-        """All modules but the exporter's own that the command has loaded when it answers first."""
+        """Return the modules, except the exporter's own, that the command has loaded at its first response."""
         self.first_answer("-X", "importtime")
         names = dict.fromkeys(_IMPORTED.findall(self._log.read_text()))
         return [name for name in names if name.partition(".")[0] != "exporter"]
