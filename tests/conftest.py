@@ -1,11 +1,11 @@
-"""What holds for all tests."""
+"""Options and settings of all tests."""
 
 from __future__ import annotations
 
 import pytest
 from hypothesis import settings
 
-# How long an example takes says more about the machine than about the code.
+# The duration of an example depends on the machine rather than on the code.
 settings.register_profile("untimed", deadline=None)
 # About ten minutes on two cores.
 settings.register_profile("fuzz", settings.get_profile("untimed"), max_examples=10_000)
@@ -13,11 +13,16 @@ settings.load_profile("untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How long the tests go on that are the better the longer they are."""
+    """Add options for the length of random runs."""
     add = parser.addoption
-    add("--chaos-seconds", type=int, default=60, help="how long a server is in trouble (60)")
-    add("--restarts-seconds", type=int, default=60, help="how long things restart (60)")
-    add("--soak-polls", type=int, default=200, help="how many polls a server is in trouble (200)")
+    add("--chaos-seconds", type=int, default=60, help="duration of the chaos run in seconds (60)")
+    add(
+        "--restarts-seconds",
+        type=int,
+        default=60,
+        help="duration of the restart run in seconds (60)",
+    )
+    add("--soak-polls", type=int, default=200, help="number of polls of the soak run (200)")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The documentation says what the code does."""
+"""The documentation matches the code."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def numbers_of(version: str) -> tuple[int, ...]:
 
 
 def anchors(page: Path) -> set[str]:
-    """What a link to a heading of the page says behind the `#`."""
+    """Return the anchors of the headings of a page."""
     headings = _HEADING.findall(_CODE.sub(lambda code: code[0].strip("`"), text_of(page)))
     return {
         re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings
@@ -50,11 +50,11 @@ def anchors(page: Path) -> set[str]:
 
 
 @by_page
-def test_the_tables_are_those_of_the_code(page: Path) -> None:
+def test_the_tables_match_the_code(page: Path) -> None:
     assert updated(text_of(page)) == text_of(page), "run: make docs"
 
 
-def test_every_table_has_one_place() -> None:
+def test_every_table_appears_once() -> None:
     everything = "".join(map(text_of, PAGES))
 
     for name in TABLES:
@@ -75,7 +75,7 @@ def test_every_reason_is_explained() -> None:
 
 
 @pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_are_valid(page: Path) -> None:
     links = {"".join(found) for found in _LINK.findall(_CODE.sub("", text_of(page)))}
 
     for link in links:
@@ -98,7 +98,7 @@ def test_every_page_is_linked_from_the_front_page() -> None:
 
 
 @by_page
-def test_no_metric_is_told_of_that_does_not_exist(page: Path) -> None:
+def test_only_existing_metrics_are_mentioned(page: Path) -> None:
     names = {family.name for family in all_families(("name",))}
     names |= {rule["record"] for rule in rules() if "record" in rule}
     names |= {f"{name}_{part}" for name in names for part in ("bucket", "sum", "count")}
@@ -108,14 +108,14 @@ def test_no_metric_is_told_of_that_does_not_exist(page: Path) -> None:
     assert set() == set(_METRIC.findall(text_of(page))) - names
 
 
-def test_every_alert_that_is_told_of_exists() -> None:
-    told = {name for page in PAGES for name in re.findall(r"\bVb365[A-Z]\w+", text_of(page))}
+def test_only_existing_alerts_are_mentioned() -> None:
+    mentioned = {name for page in PAGES for name in re.findall(r"\bVb365[A-Z]\w+", text_of(page))}
 
-    assert told == {alert.name for alert in alerts()}
+    assert mentioned == {alert.name for alert in alerts()}
 
 
 @by_page
-def test_configurations_that_are_shown_can_be_used(page: Path, tmp_path: Path) -> None:
+def test_example_configurations_are_valid(page: Path, tmp_path: Path) -> None:
     for shown in re.findall(r"^```yaml\n(.+?)^```", text_of(page), re.MULTILINE | re.DOTALL):
         if "\nservers:" in f"\n{shown}":
             with pytest.raises(ConfigError) as caught:
@@ -128,7 +128,7 @@ def test_configurations_that_are_shown_can_be_used(page: Path, tmp_path: Path) -
             assert all("cannot be read" in problem.message for problem in caught.value.problems)
 
 
-def test_the_changelog_goes_up_to_this_version() -> None:
+def test_the_changelog_includes_this_version() -> None:
     headings = re.findall(r"^## (.+)$", text_of(ROOT / "CHANGELOG.md"), re.MULTILINE)
     assert headings[0] == "[Unreleased]"
 
@@ -144,7 +144,7 @@ def test_the_changelog_goes_up_to_this_version() -> None:
     assert numbers_of(__version__) >= max(versions, default=(0, 1, 0))
 
 
-def test_the_pictures_are_there_and_small() -> None:
+def test_the_screenshots_exist_and_are_small() -> None:
     everything = "".join(map(text_of, PAGES))
 
     for picture in SCREENSHOTS:
@@ -152,7 +152,7 @@ def test_the_pictures_are_there_and_small() -> None:
         assert picture.path.stat().st_size < 200_000
 
 
-def test_the_line_of_the_audit_log_that_is_shown_is_what_the_exporter_writes() -> None:
+def test_the_example_line_of_the_audit_log_is_what_the_exporter_writes() -> None:
     lines = text_of(DOCS / "audit-log.md").splitlines()
     text = next(one for one in lines if '"event":"ended"' in one)
     fields = json.loads(text)
