@@ -15,7 +15,7 @@ from aiohttp import web
 from exporter.metrics.text_format import Format
 from exporter.web.listeners import WebServerError
 from exporter.web.negotiation import accepts_gzip, choose_format
-from exporter.web.reply import error_response, send, text_response
+from exporter.web.reply import error_response, stream, text_response
 from exporter.web.status import STYLE_SOURCE, StatusPage, StatusPageCache
 
 log = structlog.get_logger()
@@ -26,7 +26,6 @@ Reload: TypeAlias = Callable[[], Sequence[str]]
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 
 DEFAULT_MAX_REQUESTS = 40
-SEND_TIMEOUT_SECONDS = 10.0
 RETRY_AFTER_SECONDS = 5
 
 _CONTENT_SECURITY_POLICY = "; ".join(
@@ -98,7 +97,6 @@ class WebApp:
         extra_headers: returns headers for every response; they replace those of the same name.
         reload: reloads the configuration and returns its problems, a line each; None: there is no
             `/-/reload`.
-        send_timeout_seconds: how long a client may take for each 512 KiB of a response.
 
     Raises:
         WebServerError: the metrics cannot be served at the telemetry path.
@@ -113,13 +111,11 @@ class WebApp:
         guards: Sequence[Guard] = (),
         extra_headers: Callable[[], Headers] = tuple,
         reload: Reload | None = None,
-        send_timeout_seconds: float = SEND_TIMEOUT_SECONDS,
     ) -> None:
         self._backend = backend
         self._max_requests = max_requests
         self._guards = tuple(guards)
         self._extra_headers = extra_headers
-        self._send_timeout_seconds = send_timeout_seconds
         self._scrapes_in_flight = 0
         self._status_page = StatusPageCache(backend.status, telemetry_path=telemetry_path)
         self.application = web.Application(middlewares=[self._respond])
@@ -161,16 +157,15 @@ class WebApp:
     async def _respond(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             rejection = await self._rejection(request)
-            response = await handler(request) if rejection is None else rejection
+            return await handler(request) if rejection is None else rejection
         except web.HTTPMethodNotAllowed as error:
             allowed = ", ".join(sorted(error.allowed_methods))
-            response = error_response(405, headers={"Allow": allowed})
+            return error_response(405, headers={"Allow": allowed})
         except web.HTTPException as error:
-            response = error_response(error.status)
+            return error_response(error.status)
         except Exception as error:
             log.exception("request failed", path=request.path, error=type(error).__name__)
-            response = error_response(500)
-        return response if response.prepared else await self._send(request, response)
+            return error_response(500)
 
     async def _rejection(self, request: web.Request) -> web.Response | None:
         for guard in self._guards:
@@ -178,14 +173,6 @@ class WebApp:
             if response is not None:
                 return response
         return None
-
-    async def _send(
-        self,
-        request: web.Request,
-        response: web.StreamResponse,
-        blocks: Iterable[bytes] | None = None,
-    ) -> web.StreamResponse:
-        return await send(request, response, blocks, timeout_seconds=self._send_timeout_seconds)
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
         if self._scrapes_in_flight >= self._max_requests:
@@ -201,7 +188,7 @@ class WebApp:
                 headers["Content-Encoding"] = "gzip"
             response = web.StreamResponse(headers=headers)
             response.content_length = body.content_length(gzip)
-            return await self._send(request, response, body.chunks(gzip))
+            return await stream(request, response, body.chunks(gzip))
         finally:
             self._scrapes_in_flight -= 1
 

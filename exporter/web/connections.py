@@ -42,6 +42,7 @@ class ConnectionManager:
         tls: returns the TLS context of each new connection; None: plain HTTP.
         max_connections: connections at one time.
         idle_timeout_seconds: how long a client may take for a TLS handshake, and for a request.
+        send_timeout_seconds: how long a client may take to read what has been written to it.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class ConnectionManager:
         tls: TLSSource | None,
         max_connections: int,
         idle_timeout_seconds: float,
+        send_timeout_seconds: float,
     ) -> None:
         runner.app.middlewares.insert(0, self._track)
         self._runner = runner
@@ -59,6 +61,7 @@ class ConnectionManager:
         self._tls = tls
         self._max_connections = max_connections
         self.idle_timeout_seconds = idle_timeout_seconds
+        self.send_timeout_seconds = send_timeout_seconds
         self._accept_warned_at = -math.inf
         self._opening: set[asyncio.Task[None]] = set()
         self._open: dict[_Connection, asyncio.Future[None]] = {}
@@ -179,7 +182,7 @@ class ConnectionManager:
 class _Connection(web.RequestHandler):
     """The connection of one client; its own responses disclose neither aiohttp nor the request."""
 
-    __slots__ = ("_client", "_connections", "_own_transport")
+    __slots__ = ("_client", "_connections", "_own_transport", "_send_timer")
 
     def __init__(
         self, connections: ConnectionManager, server: web.Server, client: socket.socket
@@ -200,6 +203,7 @@ class _Connection(web.RequestHandler):
         self._connections = connections
         self._client = client
         self._own_transport: asyncio.Transport | None = None  # aiohttp drops its own on closing
+        self._send_timer: asyncio.TimerHandle | None = None
 
     @property
     def established(self) -> bool:
@@ -211,8 +215,27 @@ class _Connection(web.RequestHandler):
         super().connection_made(transport)
         self._own_transport = transport
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._send_timer = asyncio.get_running_loop().call_later(
+            self._connections.send_timeout_seconds, self._abort_slow_client
+        )
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._cancel_send_timer()
+
+    def _cancel_send_timer(self) -> None:
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+
+    def _abort_slow_client(self) -> None:
+        log.debug("client too slow, connection aborted", remote=self.peername)
+        self.abort()
+
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
+        self._cancel_send_timer()
         self._connections.untrack(self)
 
     def abort_handshake(self) -> None:

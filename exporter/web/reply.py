@@ -1,8 +1,7 @@
-"""Responses, and the one way they are sent: bounded in memory and in time."""
+"""Text responses, and the streaming of large ones in bounded memory."""
 
 from __future__ import annotations
 
-import asyncio
 import http
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
@@ -42,41 +41,30 @@ def error_response(status: int, *, headers: Mapping[str, str] = _NO_HEADERS) -> 
     return text_response(f"{status} {phrase}\n", status=status, headers=headers)
 
 
-async def send(
-    request: web.BaseRequest,
-    response: web.StreamResponse,
-    blocks: Iterable[bytes] | None = None,
-    *,
-    timeout_seconds: float,
+async def stream(
+    request: web.BaseRequest, response: web.StreamResponse, blocks: Iterable[bytes]
 ) -> web.StreamResponse:
     """Send a response while holding at most one write of its body in memory.
 
-    When the client is too slow or the body does not have the announced length, the connection is
-    aborted, so that a part is never mistaken for the whole.
+    When the body does not have the announced length, the connection is aborted, so that a part is
+    never mistaken for the whole.
 
     Args:
         request: the request; HEAD gets the headers only.
-        response: status and headers, and the body if there are no blocks.
-        blocks: the body, in blocks of any size; together they have the response's `content_length`.
-        timeout_seconds: how long a client may take for each write of up to `WRITE_BYTES`.
+        response: status and headers, `content_length` among them.
+        blocks: the body, in blocks of any size.
     """
-    loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(timeout_seconds) as timeout:
-            await response.prepare(request)
-            if blocks is not None and request.method != "HEAD":
-                for block in _exactly(response.content_length or 0, rechunk(blocks)):
-                    timeout.reschedule(loop.time() + timeout_seconds)
-                    await response.write(block)
-            await response.write_eof()
-    except TimeoutError:
-        log.debug("client too slow, connection aborted", remote=request.remote)
-        _abort(request)
-    except ConnectionError:
-        _abort(request)
+        await response.prepare(request)
+        if request.method != "HEAD":
+            for block in _exactly(response.content_length or 0, rechunk(blocks)):
+                await response.write(block)
+        await response.write_eof()
     except Exception as error:
-        log.exception("response aborted", path=request.path, error=type(error).__name__)
-        _abort(request)
+        if not isinstance(error, ConnectionError):  # the client is gone
+            log.exception("response aborted", path=request.path, error=type(error).__name__)
+        if request.transport is not None:
+            request.transport.abort()
     return response
 
 
@@ -93,11 +81,6 @@ def _exactly(length: int, blocks: Iterable[bytes | memoryview]) -> Iterator[byte
         yield block
     if total != length:
         raise _LengthError(f"body of {total} bytes, announced as {length}")
-
-
-def _abort(request: web.BaseRequest) -> None:
-    if request.transport is not None:
-        request.transport.abort()
 
 
 def rechunk(blocks: Iterable[bytes]) -> Iterator[bytes | memoryview]:

@@ -24,6 +24,7 @@ log = structlog.get_logger()
 
 # Not 5 or 10 s, the usual scrape intervals: closing must not race with the next scrape.
 IDLE_TIMEOUT_SECONDS = 8.0
+SEND_TIMEOUT_SECONDS = 10.0
 # Leaves file descriptors for the pollers under the usual limit of 1024.
 MAX_CONNECTIONS = 512
 # A scrape takes the interpreter lock a dozen times. A thread that renders or parses meanwhile keeps it this long each
@@ -41,6 +42,7 @@ class WebServer:
         tls: returns the TLS context of each new connection; None: plain HTTP.
         idle_timeout_seconds: how long a client may take for a TLS handshake, then for a request,
             counted from the connection or from the end of the last response.
+        send_timeout_seconds: how long a client may take to read each 512 KiB of a response.
         max_connections: connections at one time; for a further one, the connection idle longest is
             closed.
     """
@@ -52,12 +54,14 @@ class WebServer:
         *,
         tls: TLSSource | None = None,
         idle_timeout_seconds: float = IDLE_TIMEOUT_SECONDS,
+        send_timeout_seconds: float = SEND_TIMEOUT_SECONDS,
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         self._app = app
         self._listeners = tuple(listeners)
         self._tls = tls
         self._idle_timeout_seconds = idle_timeout_seconds
+        self._send_timeout_seconds = send_timeout_seconds
         self._max_connections = max_connections
         self._addresses = tuple(address_of(listener) for listener in self._listeners)
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
@@ -133,6 +137,7 @@ class WebServer:
             tls=self._tls,
             max_connections=self._max_connections,
             idle_timeout_seconds=self._idle_timeout_seconds,
+            send_timeout_seconds=self._send_timeout_seconds,
         )
         await runner.setup()
         for listener in self._listeners:
