@@ -242,8 +242,8 @@ def test_no_password_is_kept(checks: Checks) -> None:
 
     asyncio.run(scenario())
     assert len(checks.hashes) == 2
-    # Private state, because no public one can show that the memory holds no password.
-    kept = repr([vars(passwords._right), vars(passwords._wrong), passwords._pending])
+    # No public state can show that the memory holds no password.
+    kept = repr([vars(passwords._right), vars(passwords._wrong), passwords._pending])  # noqa: SLF001 - see above
     assert "items" in kept
     assert "wonderland" not in kept
     assert "marker" not in kept
