@@ -170,3 +170,43 @@ def test_metric_names_follow_the_conventions() -> None:
         assert family.help.endswith(".")
         assert (family.kind.value == "counter") == family.name.endswith("_total")
         assert not family.name.endswith(("_sum", "_count", "_bucket"))
+
+
+CONTRIBUTING = text_of(ROOT / "CONTRIBUTING.md")
+
+
+def test_the_map_for_contributors_has_every_folder() -> None:
+    folders = {
+        f"{path.parent.relative_to(ROOT)}/" for path in (ROOT / "exporter").rglob("__init__.py")
+    }
+
+    unmapped = {
+        folder
+        for folder in folders - {"exporter/"}
+        if f"`{folder}`" not in CONTRIBUTING
+        and not folder.startswith(("exporter/simulator/", "exporter/metrics/"))
+    }
+
+    assert unmapped == set()
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(set(re.findall(r"`([a-z0-9_.]+/[a-z0-9_/.]+\.(?:py|md|toml|yml))`", CONTRIBUTING))),
+)
+def test_a_file_that_contributors_are_sent_to_exists(path: str) -> None:
+    assert any((folder / path).is_file() for folder in (ROOT, ROOT / "exporter"))
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    re.findall(
+        r"^\d+\. `([a-z0-9_/]+\.py)` ((?:`[\w.]+`(?:, | and )?)+)", CONTRIBUTING, re.MULTILINE
+    ),
+)
+def test_a_step_in_the_way_of_a_session_exists(path: str, names: str) -> None:
+    source = text_of(ROOT / "exporter" / path)
+
+    for name in re.findall(r"`([\w.]+)`", names):
+        for part in name.split("."):
+            assert re.search(rf"^ *(class|def) {part}\b", source, re.MULTILINE), name
