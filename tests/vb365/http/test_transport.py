@@ -374,10 +374,10 @@ def test_all_requests_are_aborted_when_the_client_is_stopped(
     getaddrinfo = socket.getaddrinfo
     if where == "connecting":
         monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    # No timeout and no deadline of a request is reached before the test's own.
+    # The timeouts of the requests are longer than those of the test.
     with black_hole() as unconnectable:
         url = serve(talk, **({"context": None} if where == "handshake" else {})).url
-        client = transport(unconnectable if where == "connecting" else url, timeout=3600.0)
+        client = transport(unconnectable if where == "connecting" else url, timeout=3 * GENEROUS)
         with ThreadPoolExecutor(threads) as pool:
             outcomes = [pool.submit(client.exchange, GET) for _ in range(threads)]
             arrived.wait(GENEROUS)
