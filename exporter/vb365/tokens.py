@@ -236,7 +236,7 @@ class PasswordTokens:
             self._futile_renewals = 0
 
     def reread(self) -> None:
-        """Do nothing: each login reads the password, and a token outlives the password it was issued for."""
+        """Do nothing: each login reads the password again, and the token stays valid."""
 
     def for_logout(self) -> Bearer | None:
         """Return the token while it is valid."""

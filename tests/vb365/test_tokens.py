@@ -3,9 +3,9 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import parse_qs, parse_qsl
@@ -453,6 +453,52 @@ def test_one_renewal_serves_all_requests_that_were_refused_together(
     assert len(api.calls) == 2 + 2 * threads
 
 
+def password_tokens(
+    post: Callable[[Mapping[str, str]], object],
+    time: FakeTime,
+    throttle: LoginThrottle,
+    lock: AbstractContextManager[object] | None = None,
+) -> PasswordTokens:
+    secret = SecretSource(value="p")
+    login = PasswordLogin(username="svc", secret=secret, throttle=throttle, server="hq")
+    return PasswordTokens(login=login, post=post, clock=time.clock, server="hq", lock=lock)
+
+
+@pytest.fixture
+def numbered_tokens(fake_time: FakeTime, login_throttle: LoginThrottle) -> PasswordTokens:
+    """Tokens `access-1`, `access-2`, ... of a server that never refuses a login or refresh."""
+    numbers = iter(range(1, 1000))
+    return password_tokens(lambda _form: token_response(next(numbers)), fake_time, login_throttle)
+
+
+def test_a_token_that_is_refused_soon_after_a_renewal_is_not_renewed_for_a_minute(
+    numbered_tokens: PasswordTokens, fake_time: FakeTime
+) -> None:
+    renewed = numbered_tokens.renew(numbered_tokens.current())
+    numbered_tokens.accepted(renewed)
+    with pytest.raises(AuthError, match="next renewal in 60 s") as caught:
+        numbered_tokens.renew(renewed)
+    assert caught.value.status == 401
+    fake_time.now += 59.9
+    with pytest.raises(AuthError, match="next renewal in 1 s"):
+        numbered_tokens.renew(renewed)
+    fake_time.now += 0.1
+    assert numbered_tokens.renew(renewed).value == "access-3"
+
+
+@pytest.mark.parametrize(("accepted", "seconds"), [("access-1", 120), ("access-2", 60)])
+def test_only_the_acceptance_of_the_renewed_token_shortens_the_wait(
+    numbered_tokens: PasswordTokens, fake_time: FakeTime, accepted: str, seconds: int
+) -> None:
+    first = numbered_tokens.current()
+    second = numbered_tokens.renew(first)
+    numbered_tokens.accepted({token.value: token for token in (first, second)}[accepted])
+    fake_time.now += 60
+    third = numbered_tokens.renew(second)
+    with pytest.raises(AuthError, match=f"next renewal in {seconds} s"):
+        numbered_tokens.renew(third)
+
+
 class CrowdedLock:
     """A lock that sets an event when a number of threads wait for it or hold it."""
 
@@ -483,18 +529,7 @@ def test_one_failed_login_fails_all_requests_that_wait_for_it(
         assert all_wait.wait(10)
         raise ServerError("down", operation="token", status=502)
 
-    tokens = PasswordTokens(
-        login=PasswordLogin(
-            username="svc",
-            secret=SecretSource(value="p"),
-            throttle=login_throttle,
-            server="hq",
-        ),
-        post=fail,
-        clock=fake_time.clock,
-        server="hq",
-        lock=CrowdedLock(threads, all_wait),
-    )
+    tokens = password_tokens(fail, fake_time, login_throttle, lock=CrowdedLock(threads, all_wait))
 
     def failure(_number: int) -> Vb365Error:
         with pytest.raises(ServerError) as caught:
