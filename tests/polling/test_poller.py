@@ -509,6 +509,19 @@ def test_extras_are_not_fetched_from_a_server_that_cannot_be_reached() -> None:
     assert harness.api.calls == ["list"]
 
 
+def test_extras_are_not_fetched_after_an_unexpected_error() -> None:
+    harness = PollerHarness(running(60), follow=sessions_config(extras=["statistics"]))
+    harness.poll()
+
+    def list_sessions(**_arguments: object) -> Iterator[Page]:
+        raise RuntimeError("a defect")
+
+    with capture_logs():
+        harness.poll(list_sessions=list_sessions)
+
+    assert harness.api.calls == []
+
+
 # Stopping
 
 
