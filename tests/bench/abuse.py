@@ -163,7 +163,7 @@ def main() -> None:
             Scenario("one silent client", "silent", 1, plain),
             Scenario("500 half-sent requests", "half-sent", 500, plain),
             Scenario("600 half-sent requests, more than there are places", "half-sent", 600, plain),
-            Scenario("10 clients that ask nonsense", "odd", 10, plain),
+            Scenario("10 clients that send malformed requests", "malformed", 10, plain),
             Scenario("TLS: 500 silent clients", "silent", 500, tls),
             Scenario("TLS: 500 silent after the handshake", "silent-after-handshake", 500, tls),
             Scenario("TLS: 3 clients that guess passwords", "guessing", 3, tls),
