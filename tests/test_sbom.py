@@ -21,8 +21,8 @@ def bom() -> Bom:
 
 def test_it_names_every_locked_dependency_with_its_version_and_its_hashes(bom: Bom) -> None:
     locked = {
-        (name, version, frozenset(re.findall(r"--hash=sha256:([0-9a-f]{64})", said)))
-        for name, version, said in requirements()
+        (name, version, frozenset(re.findall(r"--hash=sha256:([0-9a-f]{64})", entry)))
+        for name, version, entry in requirements()
     }
 
     assert len(locked) > 10
@@ -51,7 +51,7 @@ def test_it_is_of_this_version_of_the_exporter(bom: Bom) -> None:
     assert licence.id == "Apache-2.0"
 
 
-def test_it_tells_who_needs_whom_down_from_the_exporter(bom: Bom) -> None:
+def test_it_has_the_dependency_graph_of_the_exporter(bom: Bom) -> None:
     project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
     direct = {re.split(r"[^a-z0-9-]", one.lower())[0] for one in project["dependencies"]}
     names = {one.bom_ref: one.name for one in bom.components}

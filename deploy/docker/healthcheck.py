@@ -1,8 +1,8 @@
-"""Whether the exporter in this container is healthy: exit status 0 or 1, and a line that says why.
+"""Check whether the exporter in this container is healthy; exit with status 0 or 1 and print the reason.
 
-It reads where to ask from the command line of process 1 and from the environment, so that it needs no settings of its
-own, and asks `/-/healthy` there. It knows no password and has no client certificate: an exporter that refuses it for
-that reason is alive, which is all that can be known from outside.
+The address comes from the command line of process 1 and from the environment, so that no settings are needed; the check
+requests `/-/healthy` there. It has no password and no client certificate: an exporter that refuses it for that reason is
+alive, which is all that can be determined from outside.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ HEALTHY_PATH = "/-/healthy"
 TIMEOUT_SECONDS = 5.0
 
 EVERY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound
-CERTIFICATE_WANTED = {"RequireAnyClientCert", "RequireAndVerifyClientCert"}
+CERTIFICATE_REQUIRED = {"RequireAnyClientCert", "RequireAndVerifyClientCert"}
 
 
 class NoExporterError(Exception):
-    """The process is no exporter; the message says which."""
+    """The process is not an exporter."""
 
 
 def options_of(process: str) -> Options:
-    """The flags that the exporter with this process id was started with.
+    """Return the options of the exporter with this process id.
 
     Raises:
-        NoExporterError: it is something else.
+        NoExporterError: the process is not an exporter.
     """
     words = Path("/proc", process, "cmdline").read_text(encoding="utf-8").split("\0")[:-1]
-    # In front of it there may be an init, python, and its options.
+    # An init program, python and its options may precede the command.
     names = [Path(word).name for word in words]
     for command in COMMANDS:
         if command in names:
             return parse(words[names.index(command) + 1 :])
-    raise NoExporterError(f"process {process} is no exporter")
+    raise NoExporterError(f"process {process} is not an exporter")
 
 
 def tls_settings(options: Options) -> dict[str, str]:
-    """The part of the web configuration that switches TLS on; empty without TLS."""
+    """Return tls_server_config of the web configuration; empty without TLS."""
     if options.web_config_file is None:
         return {}
     document = yaml.safe_load(options.web_config_file.read_text(encoding="utf-8")) or {}
@@ -53,7 +53,7 @@ def tls_settings(options: Options) -> dict[str, str]:
 
 
 def connection(options: Options, *, tls: bool) -> http.client.HTTPConnection:
-    """A connection to the exporter's first address, not opened yet."""
+    """Return an unopened connection to the exporter's first address."""
     address = options.web_listen_address[0]
     host = EVERY_ADDRESS.get(address.host, address.host)
     if not tls:
@@ -66,28 +66,28 @@ def connection(options: Options, *, tls: bool) -> http.client.HTTPConnection:
 
 
 def verdict(options: Options) -> tuple[bool, str]:
-    """Whether the exporter is healthy, and why.
+    """Return whether the exporter is healthy, and the reason.
 
     Raises:
-        OSError: it does not answer.
-        http.client.HTTPException: what answers is no web server.
+        OSError: it does not respond.
+        http.client.HTTPException: the response is not HTTP.
     """
     settings = tls_settings(options)
-    asking = connection(options, tls=bool(settings))
+    client = connection(options, tls=bool(settings))
     try:
-        asking.connect()
-        asking.request("GET", HEALTHY_PATH)
-        status = asking.getresponse().status
+        client.connect()
+        client.request("GET", HEALTHY_PATH)
+        status = client.getresponse().status
     except (ssl.SSLError, ConnectionError) as error:
-        refused = isinstance(error, ssl.SSLError) or asking.sock is not None
-        if refused and settings.get("client_auth_type") in CERTIFICATE_WANTED:
-            return True, "alive; it wants a client certificate to say more"
+        refused = isinstance(error, ssl.SSLError) or client.sock is not None
+        if refused and settings.get("client_auth_type") in CERTIFICATE_REQUIRED:
+            return True, "alive; requires a client certificate"
         raise
     finally:
-        asking.close()
+        client.close()
     if status in {401, 429}:
-        return True, f"alive; it answers {status} to strangers"
-    return status == 200, f"{HEALTHY_PATH} answers {status}"
+        return True, f"alive; responds with {status} without credentials"
+    return status == 200, f"{HEALTHY_PATH} responds with {status}"
 
 
 def main(process: str = "1") -> int:
@@ -95,7 +95,7 @@ def main(process: str = "1") -> int:
     try:
         healthy, why = verdict(options_of(process))
     except (NoExporterError, OSError, http.client.HTTPException) as error:
-        healthy, why = False, f"no answer: {str(error) or type(error).__name__}"
+        healthy, why = False, f"no response: {str(error) or type(error).__name__}"
     sys.stdout.write(f"{why}\n")
     return 0 if healthy else 1
 

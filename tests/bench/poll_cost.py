@@ -61,12 +61,12 @@ class Scenario:
 
 def _cost(simulator: Simulator) -> tuple[str, str]:
     """Return requests by operation and response bytes since the last call."""
-    asked = ", ".join(
+    requests = ", ".join(
         f"{count} {operation}" for (_, operation), count in sorted(simulator.requests.items())
     )
     kilobytes = sum(simulator.response_bytes.values()) / 1000
     simulator.traffic.reset()
-    return asked, f"{kilobytes:,.1f} kB"
+    return requests, f"{kilobytes:,.1f} kB"
 
 
 def run(histories: Sequence[int], ids: int) -> None:

@@ -123,13 +123,13 @@ def test_an_effect_is_inhibited_while_its_cause_fires(
     """Only on the same server; failed restores are never inhibited."""
     server = f"{cause[0]}-{effect[0]}"
     silent = alert(effect[0], server, **effect[1])
-    told = [
+    others = [
         alert(effect[0], f"not-{server}", **effect[1]),
         alert("Vb365RestoreFailed", server, **SESSION, result="Failed"),
         alert(cause[0], server, **cause[1]),
     ]
 
-    alertmanager.post(silent, *told)
+    alertmanager.post(silent, *others)
 
     def state(labels: dict[str, str]) -> str | None:
         states = [
@@ -139,8 +139,8 @@ def test_an_effect_is_inhibited_while_its_cause_fires(
 
     wait_until(
         lambda: (
-            [state(labels) for labels in (silent, *told)]
+            [state(labels) for labels in (silent, *others)]
             == ["suppressed", "active", "active", "active"]
         ),
-        f"{effect[0]} is not told, all else is",
+        f"only {effect[0]} is inhibited",
     )

@@ -84,7 +84,7 @@ def test_a_panel_has_a_description_and_uses_the_selected_data_source(panel: dict
 
 @every("timeseries", "table")
 def test_a_panel_with_opt_in_data_names_the_key_that_enables_it(panel: dict[str, Any]) -> None:
-    asked = " ".join(target["expr"] for target in panel["targets"])
+    queries = " ".join(target["expr"] for target in panel["targets"])
     keys = {
         "statistics": "vb365_restore_session_items",
         "events": "vb365_restore_session_event",
@@ -93,9 +93,9 @@ def test_a_panel_with_opt_in_data_names_the_key_that_enables_it(panel: dict[str,
     }
 
     for key, metric in keys.items():
-        if metric in asked:
+        if metric in queries:
             assert key in panel["description"]
-    if any(metric in asked for metric in list(keys.values())[:3]):
+    if any(metric in queries for metric in list(keys.values())[:3]):
         assert re.search(
             r"extras: \[[a-z, ]+\] in the exporter's configuration", panel["description"]
         )

@@ -18,7 +18,7 @@ from support.docker_image import DOCKERFILE, ROOT, Step, stages
 from support.processes import dev_tool, free_port
 
 HEALTHCHECK = DOCKERFILE.with_name("healthcheck.py")
-# A process with the exporter's command line, whoever answers at its address.
+# A process with the exporter's command line, whatever responds at its address.
 STAND_IN = "import sys; print(flush=True); sys.stdin.read()"
 
 ARGUMENTS, BUILD, FINAL = stages()
@@ -115,11 +115,11 @@ def health(*arguments: str) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("status", "verdict"),
     [
-        (200, (0, "/-/healthy answers 200\n")),
-        (401, (0, "alive; it answers 401 to strangers\n")),
-        (429, (0, "alive; it answers 429 to strangers\n")),
-        (404, (1, "/-/healthy answers 404\n")),
-        (503, (1, "/-/healthy answers 503\n")),
+        (200, (0, "/-/healthy responds with 200\n")),
+        (401, (0, "alive; responds with 401 without credentials\n")),
+        (429, (0, "alive; responds with 429 without credentials\n")),
+        (404, (1, "/-/healthy responds with 404\n")),
+        (503, (1, "/-/healthy responds with 503\n")),
     ],
 )
 def test_the_exporter_is_healthy_if_the_page_is_or_requires_authentication(
@@ -147,7 +147,7 @@ def test_an_exporter_that_does_not_respond_is_unhealthy() -> None:
     status, why = health(f"--web.listen-address=:{free_port()}", "--demo")
 
     assert status == 1
-    assert why.startswith("no answer: ")
+    assert why.startswith("no response: ")
 
 
 def test_a_container_without_the_exporter_is_not_healthy() -> None:
@@ -155,7 +155,10 @@ def test_a_container_without_the_exporter_is_not_healthy() -> None:
         [sys.executable, "-I", HEALTHCHECK, "self"], capture_output=True, text=True, check=False
     )
 
-    assert (checked.returncode, checked.stdout) == (1, "no answer: process self is no exporter\n")
+    assert (checked.returncode, checked.stdout) == (
+        1,
+        "no response: process self is not an exporter\n",
+    )
 
 
 def test_the_health_check_is_in_the_image() -> None:

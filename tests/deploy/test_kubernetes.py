@@ -173,9 +173,9 @@ def test_with_web_authentication_probes_and_prometheus_authenticate() -> None:
     (scraped,) = one("ServiceMonitor", AUTHENTICATED)["spec"]["endpoints"]
 
     for probe in ("livenessProbe", "readinessProbe"):
-        asked = only[probe]["httpGet"]
-        assert asked["scheme"] == "HTTPS"
-        assert [header["name"] for header in asked["httpHeaders"]] == ["Authorization"]
+        request = only[probe]["httpGet"]
+        assert request["scheme"] == "HTTPS"
+        assert [header["name"] for header in request["httpHeaders"]] == ["Authorization"]
     assert scraped["scheme"] == "https"
     assert set(scraped["basicAuth"]) == {"username", "password"}
     assert set(scraped["tlsConfig"]) == {"ca", "serverName"}

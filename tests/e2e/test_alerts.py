@@ -51,7 +51,7 @@ def prometheus_config(rules: Path, targets: list[str], alertmanager: str | None 
     return yaml.safe_dump(document)
 
 
-# What a user wrote into a copy of vb365-thresholds.yml who wants to be told of everything.
+# The thresholds of a user who wants every alert.
 IMPATIENT = {
     "vb365:restore_slow_threshold_ratio": 0.0,
     "vb365:restore_slow_threshold_seconds": 1.0,
@@ -184,7 +184,7 @@ def test_the_right_receivers_are_notified_of_the_start_and_the_end(tmp_path: Pat
                 over = webhook.wait_for(["on-call"], "Vb365ExporterAbsent", "resolved")
                 assert over.labels == told.labels
 
-                # An hour (24 seconds here) after its end the failure is over, told once and by its session only.
+                # An hour (24 seconds here) after its end the alert ends; it fired once, for its session only.
                 over = webhook.wait_for(["contoso", "on-call"], "Vb365RestoreFailed", "resolved")
                 assert over.labels == failed.labels
                 assert [
@@ -193,7 +193,7 @@ def test_the_right_receivers_are_notified_of_the_start_and_the_end(tmp_path: Pat
                     if one.labels.get("session_id") != fails
                 ] == []
 
-                # The other Explorer is still open: through all of this its alert never ended, nor began anew.
+                # The other Explorer is still open: its alert neither ended nor restarted.
                 wait_until(
                     lambda: prometheus.query("vb365_up == 1") != [], "the server answers again"
                 )
@@ -208,7 +208,7 @@ def test_the_right_receivers_are_notified_of_the_start_and_the_end(tmp_path: Pat
                 )
                 assert prometheus.query(f"ALERTS{of_stays}")
 
-                # And nobody was told of anything else.
+                # There were no other notifications.
                 assert webhook.summary() == {
                     (alert, status, receiver)
                     for alert, receivers in {

@@ -24,7 +24,7 @@ OPEN = 3
 ENDED = {"Success": 5, "Warning": 1, "Failed": 2, "Cancelled": 1}
 WITHIN_SECONDS = 60
 
-# As a user would select them; what says that all is well is asked of the demo, where it is.
+# As a user would select them; queries whose result means that all is well run against the demo.
 SELECTIONS: tuple[dict[str, str], ...] = ({}, {"server": "demo"})
 
 by_name = {str(query): query for query in queries()}
@@ -76,7 +76,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             running_exporter(
                 server_yaml(quiet, "quiet", "sessions: {extras: [statistics]}")
                 + failing_yaml("broken", broken, broken.password, "1s")
-                # Refused before anybody scrapes, and then not asked again: no reason can be seen.
+                # Refused before the first scrape and then not retried: the reason cannot be seen.
                 + failing_yaml("locked", quiet, "wrong", "1h")
             )
         )
@@ -149,7 +149,7 @@ def test_missing_data_is_not_shown_as_a_number(scene: Scene, name: str) -> None:
 
 
 def test_a_failing_server_is_shown_with_the_reason(scene: Scene) -> None:
-    def said() -> set[str]:
+    def shown() -> set[str]:
         return {
             query.legend.replace("{{server}}", one["metric"].get("server", "")).replace(
                 "{{reason}}", one["metric"].get("reason", "")
@@ -160,7 +160,7 @@ def test_a_failing_server_is_shown_with_the_reason(scene: Scene) -> None:
         }
 
     expected = {"broken: server_error", "locked: polls fail"}
-    wait_until(lambda: said() == expected, str(expected), WITHIN_SECONDS)
+    wait_until(lambda: shown() == expected, str(expected), WITHIN_SECONDS)
 
 
 def test_a_failed_restore_is_marked_where_it_ended(scene: Scene) -> None:

@@ -40,20 +40,20 @@ def health(process: int) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("protection", "why"),
     [
-        ({}, "/-/healthy answers 200"),
-        ({"tls_server_config": TLS}, "/-/healthy answers 200"),
-        ({"basic_auth_users": USERS}, "alive; it answers 401 to strangers"),
+        ({}, "/-/healthy responds with 200"),
+        ({"tls_server_config": TLS}, "/-/healthy responds with 200"),
+        ({"basic_auth_users": USERS}, "alive; responds with 401 without credentials"),
         (
             {"tls_server_config": TLS, "basic_auth_users": USERS},
-            "alive; it answers 401 to strangers",
+            "alive; responds with 401 without credentials",
         ),
         (
             {"tls_server_config": TLS | CLIENTS},
-            "alive; it wants a client certificate to say more",
+            "alive; requires a client certificate",
         ),
         (
             {"tls_server_config": TLS | CLIENTS | {"max_version": "TLS12"}},
-            "alive; it wants a client certificate to say more",
+            "alive; requires a client certificate",
         ),
     ],
     ids=["open", "TLS", "basic authentication", "both", "client certificates", "the same, TLS 1.2"],
@@ -84,7 +84,7 @@ def test_a_running_exporter_is_healthy_and_a_stopped_one_is_not(
         status, why = health(exporter.pid)
 
     assert status == 1
-    assert why.startswith("no answer: ")
+    assert why.startswith("no response: ")
 
 
 def test_the_probes_of_the_kubernetes_overlay_pass_the_authentication_that_it_describes(
@@ -108,7 +108,7 @@ def test_the_probes_of_the_kubernetes_overlay_pass_the_authentication_that_it_de
     port = free_port()
     command = [*EXPORTER, "--demo", f"--web.listen-address=:{port}", f"--web.config.file={web}"]
 
-    def ask(path: str, headers: dict[str, str]) -> int:
+    def get(path: str, headers: dict[str, str]) -> int:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -122,11 +122,11 @@ def test_the_probes_of_the_kubernetes_overlay_pass_the_authentication_that_it_de
             connection.close()
 
     def passes(path: str, headers: dict[str, str]) -> bool:
-        return ask(path, headers) == 200
+        return get(path, headers) == 200
 
     with running_process(command, tmp_path / "log"):
         for probe in ("readinessProbe", "livenessProbe"):
-            asked = only[probe]["httpGet"]
-            headers = {header["name"]: header["value"] for header in asked["httpHeaders"]}
-            wait_until(partial(passes, asked["path"], headers), probe)
-            assert ask(asked["path"], {}) == 401
+            request = only[probe]["httpGet"]
+            headers = {header["name"]: header["value"] for header in request["httpHeaders"]}
+            wait_until(partial(passes, request["path"], headers), probe)
+            assert get(request["path"], {}) == 401

@@ -116,11 +116,11 @@ def test_service_and_test_meet_the_exporter_at_its_port(values: str) -> None:
     (address,) = options(made(values)).web_listen_address
     (port,) = container(made(values))["ports"]
     (served,) = one("Service", values)["spec"]["ports"]
-    *_, host, asked = one("Pod", values)["spec"]["containers"][0]["command"]
+    *_, host, port = one("Pod", values)["spec"]["containers"][0]["command"]
 
     assert address.port == port["containerPort"]
     assert port["name"] == served["targetPort"]
-    assert (one("Service", values)["metadata"]["name"], str(served["port"])) == (host, asked)
+    assert (one("Service", values)["metadata"]["name"], str(served["port"])) == (host, port)
     if one("Service", values)["spec"].get("clusterIP") == "None":
         assert address.port == served["port"]
     for monitor in of_kind(made(values), "ServiceMonitor"):
@@ -151,7 +151,7 @@ def test_everything_selects_the_pods_of_the_exporter_and_not_the_test(values: st
 
 
 def test_the_chart_makes_the_pod_of_the_kustomize_base() -> None:
-    def told(manifests: list[Manifest]) -> dict[str, Any]:
+    def settings(manifests: list[Manifest]) -> dict[str, Any]:
         spec = {**pod(manifests)}
         only = {**container(manifests)}
         only["args"] = [word for word in only["args"] if not word.startswith("--log.")]
@@ -159,7 +159,7 @@ def test_the_chart_makes_the_pod_of_the_kustomize_base() -> None:
         del only["image"], spec["serviceAccountName"], spec["volumes"]
         return {**spec, "containers": [only]}
 
-    assert told(kustomize("base")) == told(made("real"))
+    assert settings(kustomize("base")) == settings(made("real"))
 
 
 @pytest.mark.parametrize(
@@ -336,8 +336,8 @@ def test_the_notes_describe_access_and_missing_settings(values: str) -> None:
     assert f"port-forward service/{name} 10365:" in notes
     assert f"  {scheme}://localhost:10365/\n" in notes
     for kind, missing in (
-        ("ServiceMonitor", "Nobody scrapes"),
-        ("PrometheusRule", "Nobody is told"),
+        ("ServiceMonitor", "not scraped yet"),
+        ("PrometheusRule", "no alerts for failed restores"),
     ):
         assert (missing in notes) == (not of_kind(made(values), kind))
 

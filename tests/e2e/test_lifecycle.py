@@ -46,10 +46,10 @@ class Manager:
 
     def until(self, wanted: str) -> list[str]:
         """Return the notifications up to and including this one."""
-        told: list[str] = []
-        while wanted not in told:
-            told += self._socket.recv(4096).decode().split("\n")
-        return told
+        received: list[str] = []
+        while wanted not in received:
+            received += self._socket.recv(4096).decode().split("\n")
+        return received
 
     def close(self) -> None:
         self._socket.close()
@@ -212,7 +212,7 @@ def test_two_hundred_reloads_lose_no_scrape_and_leak_nothing(tmp_path: Path) -> 
         pytest.skip("threads and descriptors are counted in /proc")
     config = tmp_path / "config.yaml"
     url = f"http://127.0.0.1:{free_port()}"
-    # Without sessions to ask for one by one the number of worker threads is no matter of chance.
+    # Without single requests for sessions the number of threads is deterministic.
     world = World(sessions=0, organizations=0, activity=False, minimum=False)
     with Simulator(world) as simulator:
         good = f"poll_interval: 1s\nservers:{server_yaml(simulator)}"

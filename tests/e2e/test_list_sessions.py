@@ -49,12 +49,12 @@ def test_scripts_get_one_array_with_the_sessions_of_all_servers(tmp_path: Path) 
         config = write_config(tmp_path, server_yaml(hq) + server_yaml(branch, "branch"))
         listed = run_exporter(f"--config.file={config}", "--list-sessions=json")
 
-    told = json.loads(listed.stdout)
+    printed = json.loads(listed.stdout)
     assert listed.returncode == 0
-    assert {(one["server"], one["id"], one["state"]) for one in told[:-1]} == {
+    assert {(one["server"], one["id"], one["state"]) for one in printed[:-1]} == {
         ("hq", session.id, session.state) for session in world.sessions()
     }
-    assert (told[-1]["server"], told[-1]["organization"]) == ("branch", "Contoso\ufffd[2J")
+    assert (printed[-1]["server"], printed[-1]["organization"]) == ("branch", "Contoso\ufffd[2J")
 
 
 def test_a_failing_server_is_reported_and_the_others_are_printed(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_signal_ends_it_logs_out_and_nothing_is_printed(tmp_path: Path) -> Non
         with running_process(
             [*EXPORTER, f"--config.file={config}", "--list-sessions=json"], log
         ) as listed:
-            wait_until(lambda: silent.requests["GET", "list"] > 0, "the list is asked for")
+            wait_until(lambda: silent.requests["GET", "list"] > 0, "the list is requested")
             # The other server does not wait for the one that is silent.
             wait_until(lambda: branch.requests["POST", "logout"] > 0, "branch is listed")
             listed.send_signal(signal.SIGTERM)

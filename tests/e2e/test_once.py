@@ -54,7 +54,7 @@ def test_the_metrics_of_a_poll_are_written_to_standard_output_and_promtool_accep
         config = write_config(tmp_path, servers, "info_labels: [name]")
         once = run_exporter(f"--config.file={config}", "--once", "--log.level=warn")
         truth = hq.world.sessions()
-        asked = hq.requests
+        sent = hq.requests
 
     assert (once.returncode, once.stderr) == (0, "")
     for server in ("hq", "branch"):
@@ -68,7 +68,7 @@ def test_the_metrics_of_a_poll_are_written_to_standard_output_and_promtool_accep
     running = {(session.id, "Working") for session in truth if session.state == "Working"}
     assert running
     assert running <= shown <= {(session.id, session.state) for session in truth}
-    assert (asked["POST", "token"], asked["GET", "list"], asked["POST", "logout"]) == (1, 1, 1)
+    assert (sent["POST", "token"], sent["GET", "list"], sent["POST", "logout"]) == (1, 1, 1)
 
     promtool = debian_program("promtool", "prometheus")
     checked = subprocess.run(
@@ -128,11 +128,11 @@ def test_an_unwritable_file_is_reported_before_any_request(tmp_path: Path) -> No
     with Simulator(quiet_world()) as simulator:
         config = write_config(tmp_path, server_yaml(simulator))
         once = run_exporter(f"--config.file={config}", "--once", f"--output.file={file}")
-        asked = simulator.requests
+        sent = simulator.requests
 
     assert once.returncode == 1
     assert f'msg="cannot write" error="{file}: No such file or directory"' in once.stderr
-    assert not asked
+    assert not sent
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
@@ -150,7 +150,7 @@ def test_a_signal_abandons_the_poll_logs_out_and_leaves_the_old_file(
         config = write_config(tmp_path, servers)
         command = [*EXPORTER, f"--config.file={config}", "--once", f"--output.file={file}"]
         with running_process(command, log) as process:
-            wait_until(lambda: silent.requests["GET", "list"] > 0, "the list is asked for")
+            wait_until(lambda: silent.requests["GET", "list"] > 0, "the list is requested")
             # The other server does not wait for the one that is silent.
             wait_until(lambda: branch.requests["GET", "list"] > 0, "branch is polled, too")
             process.send_signal(stop)
@@ -164,7 +164,7 @@ def test_a_signal_abandons_the_poll_logs_out_and_leaves_the_old_file(
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_unwritable_standard_output_is_a_failure_in_one_line(unbuffered: str) -> None:
-    for target, told in (("/dev/full", "No space left on device"), ("&-", "is closed")):
+    for target, reason in (("/dev/full", "No space left on device"), ("&-", "is closed")):
         shell = f'"$0" -m exporter --demo --once --log.level=warn >{target}'
         full = subprocess.run(
             ["/bin/sh", "-c", shell, EXPORTER[0]],
@@ -176,7 +176,7 @@ def test_unwritable_standard_output_is_a_failure_in_one_line(unbuffered: str) ->
         )
         (line,) = full.stderr.splitlines()
         assert full.returncode == 1
-        assert told in line
+        assert reason in line
 
 
 @pytest.mark.parametrize("command", ["--once", "--list-sessions"])

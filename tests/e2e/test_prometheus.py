@@ -91,8 +91,8 @@ def test_promtool_reports_nothing_about_anything_with_every_feature_on(tmp_path:
             wait_until(lambda: connected in metrics(), "the feed is followed", 60)
             world.add_session(id=new, organization="contoso.example", items="orwfsca")
             world.finish(new, "Warning")
-            told = f'vb365_restore_session_events{{[^}}]*session_id="{new}"'
-            wait_until(lambda: re.search(told, metrics()) is not None, "its events", 60)
+            pattern = f'vb365_restore_session_events{{[^}}]*session_id="{new}"'
+            wait_until(lambda: re.search(pattern, metrics()) is not None, "its events", 60)
             text = metrics()
 
     shown = {family.name for family in text_string_to_metric_families(text)}

@@ -260,7 +260,7 @@ def test_no_failure_of_the_api_leaks_a_secret(
     # What is logged does not depend on the format: every failure is met by both ways to log in, each in one format.
     formats = ("logfmt", "json", "logfmt", "json")
     configured: list[list[Any]] = [[] for _ in formats]
-    said = []
+    outputs = []
     with ExitStack() as stack:
         for number, (name, one) in enumerate(failing.items()):
             simulator = stack.enter_context(one.simulator)
@@ -289,24 +289,24 @@ def test_no_failure_of_the_api_leaks_a_secret(
                 60,
                 pause_seconds=0.25,
             )
-            said.append(each.pages())
+            outputs.append(each.pages())
         while failing_now := {
             name: failure for name, one in failing.items() if (failure := one.fail()) is not None
         }:
             wait_for_polls(commands, 2)
             for each in commands:
-                said.append(each.pages())
+                outputs.append(each.pages())
                 ups = each.values("vb365_up")
                 assert [
                     failure
                     for name, failure in failing_now.items()
                     if failure.handling.reason and ups.get(name)
                 ] == []
-        said += [each.cmdline for each in commands]
+        outputs += [each.cmdline for each in commands]
     # They have ended by now, and logged out where they could.
     log = "\n".join(each.log.read_text() for each in commands)
 
-    assert leaks("\n".join([*said, log]), *MARKS) == []
+    assert leaks("\n".join([*outputs, log]), *MARKS) == []
     assert elsewhere.connections == 0
     reasons = {failure.handling.reason for failure in failures} - {None}
     assert [reason for reason in reasons if f"reason={reason} " not in log] == []
@@ -361,13 +361,13 @@ def test_no_mistake_in_the_configuration_leaks_a_secret(tmp_path: Path, servers:
     started_with_it = run_exporter(f"--config.file={config}", "--log.level=debug")
 
     assert (checked.returncode, started_with_it.returncode) == (1, 1)
-    for said in (checked, started_with_it):
-        assert said.stderr
-        assert leaks(said.stdout + said.stderr, *MARKS) == []
+    for done in (checked, started_with_it):
+        assert done.stderr
+        assert leaks(done.stdout + done.stderr, *MARKS) == []
 
 
 @pytest.mark.parametrize(
-    "told",
+    "form",
     [
         PASSWORD,
         quote(PASSWORD),
@@ -380,6 +380,6 @@ def test_no_mistake_in_the_configuration_leaks_a_secret(tmp_path: Path, servers:
         urlsafe_b64encode(PASSWORD.encode()).decode(),
     ],
 )
-def test_a_leaked_secret_is_found_in_every_form(told: str) -> None:
-    assert len(leaks(f"GET /metrics {told} HTTP/1.1", *MARKS)) == 1
-    assert leaks(f"GET /metrics {told} HTTP/1.1", "another1") == []
+def test_a_leaked_secret_is_found_in_every_form(form: str) -> None:
+    assert len(leaks(f"GET /metrics {form} HTTP/1.1", *MARKS)) == 1
+    assert leaks(f"GET /metrics {form} HTTP/1.1", "another1") == []

@@ -60,14 +60,14 @@ def test_a_shard_without_servers_logs_it_and_is_healthy_and_ready(tmp_path: Path
                 path: requests.get(f"http://127.0.0.1:{port}{path}", timeout=5)
                 for path in ("/-/healthy", "/-/ready", "/metrics", "/")
             }
-        asked = simulator.requests
+        requests_sent = simulator.requests
 
     assert {path: answer.status_code for path, answer in answers.items()} == dict.fromkeys(
         answers, 200
     )
     assert "vb365_exporter_build_info" in answers["/metrics"].text
     assert "server=" not in answers["/metrics"].text
-    assert not asked
+    assert not requests_sent
     shards = f"shard={1 - shard_for('hq', 2)} total_shards=2"
     warning, start = log.read_text().splitlines()[:2]
     assert "level=WARN source=cli.py" in warning

@@ -92,12 +92,12 @@ def test_a_session_that_starts_and_one_that_fails_are_shown_long_before_the_next
 def test_a_change_requests_only_the_changed_session(world: World) -> None:
     others = [add(world) for _ in range(20)]
     with Simulator(world) as simulator, followed(simulator) as exporter:
-        asked = simulator.requests["GET", "get"]
+        sent = simulator.requests["GET", "get"]
         lists = simulator.requests["GET", "list"]
         world.finish(others[7], "Failed")
         wait_until_failed(exporter, others[7])
 
-        assert simulator.requests["GET", "get"] == asked + 1
+        assert simulator.requests["GET", "get"] == sent + 1
         assert simulator.requests["GET", "list"] == lists
 
 
@@ -105,7 +105,7 @@ def test_a_deleted_session_ends_without_a_request(world: World) -> None:
     running, stopped = add(world), add(world)
     world.finish(stopped)
     with Simulator(world) as simulator, followed(simulator) as exporter:
-        asked = simulator.requests["GET", "get"]
+        sent = simulator.requests["GET", "get"]
         for session_id in (running, stopped):
             assert exporter.samples("vb365_restore_session_state", session_id=session_id)
             world.remove(session_id)
@@ -120,7 +120,7 @@ def test_a_deleted_session_ends_without_a_request(world: World) -> None:
 
         assert exporter.value("vb365_change_feed_events_total", event="delete") == 2
         assert exporter.value(POLLS) == 2
-        assert simulator.requests["GET", "get"] == asked
+        assert simulator.requests["GET", "get"] == sent
         assert (started(exporter), finished(exporter)) == (0, 0)
 
 
@@ -129,7 +129,7 @@ def test_an_outdated_token_causes_one_poll_and_changes_in_between_count_once(
 ) -> None:
     with Simulator(world) as simulator, followed(simulator) as exporter:
         simulator.faults.set("change_token_outdated", first=1)
-        before = add(world)  # lets the feed ask again, and be refused
+        before = add(world)  # makes the feed send a request, which is refused
         wait_until(lambda: simulator.faults.hits["change_token_outdated"] == 1, "a refusal")
         meanwhile = add(world)
         wait_until_runs(exporter, before)
@@ -151,7 +151,7 @@ def test_a_finished_session_that_is_deleted_while_the_token_gets_outdated_ends_w
     world.finish(stays)
     with Simulator(world) as simulator, followed(simulator) as exporter:
         simulator.faults.set("status_503", route="change_feed")
-        add(world)  # lets the feed ask again, and be refused
+        add(world)  # makes the feed send a request, which is refused
         exporter.wait_for(0, CONNECTED)
         world.remove(gone)
         simulator.faults.set("change_token_outdated", first=1)
@@ -182,7 +182,7 @@ def test_polls_continue_while_the_feed_fails_and_the_server_is_up(world: World, 
         assert not any(value for _, value in exporter.samples("vb365_poll_failures_total"))
         simulator.faults.clear()
         exporter.wait_for(1, CONNECTED)
-        wait_until(lambda: updates(exporter) == 1, "the feed tells of what is known already")
+        wait_until(lambda: updates(exporter) == 1, "the feed reports a known change")
         assert started(exporter) == 1
 
 
@@ -275,9 +275,9 @@ def test_the_feed_waits_beside_the_only_request_that_may_be_under_way(world: Wor
 
 def test_a_stop_ends_the_feed_while_it_waits(world: World) -> None:
     with Simulator(world) as simulator, followed(simulator) as exporter:
-        asked = simulator.requests["GET", "change_feed"]
+        sent = simulator.requests["GET", "change_feed"]
         add(world)
-        wait_until(lambda: simulator.requests["GET", "change_feed"] > asked, "a new question")
+        wait_until(lambda: simulator.requests["GET", "change_feed"] > sent, "a new request")
         exporter.service.stop()
 
         names = {thread.name for thread in threading.enumerate()}

@@ -104,16 +104,16 @@ def test_polls_of_a_slow_server_follow_each_other_and_the_overrun_is_counted_and
             lambda: exporter.value('vb365_polls_overrun_total{server="slow"}') >= 4, "four overruns"
         )
         slow_polls, good_polls = map(exporter.polls, ("slow", "good"))
-        asked = [
+        requests = [
             "list" if "startTimeFrom" in line else "get"
             for line in list(slow.traffic.log)
             if "startTimeFrom" in line or "/RestoreSessions/" in line
         ]
 
-    assert len(asked) >= 10
+    assert len(requests) >= 10
     assert slow_polls < good_polls
-    # Each poll but the first asks for what is new, and then for the two sessions that were left open.
-    assert (["list", "get", "get"] * len(asked))[: len(asked)] == asked
+    # Each poll after the first requests new sessions and then the two open ones.
+    assert requests == (["list", "get", "get"] * len(requests))[: len(requests)]
     overruns = [entry for entry in log if "took longer than the poll" in entry["event"]]
     assert sum(entry["server"] == "slow" for entry in overruns) == 1
 

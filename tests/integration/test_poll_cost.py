@@ -59,10 +59,10 @@ def test_a_poll_is_one_list_and_a_get_for_each_running_session_whatever_the_hist
         server.requests()
 
         again = [server.poll().sessions_known for _ in range(3)]
-        asked = server.requests()
+        sent = server.requests()
 
     assert [history + 6] * 4 == [known, *again]
-    assert asked == Counter(list=3, get=15)
+    assert sent == Counter(list=3, get=15)
 
 
 def test_a_poll_of_a_server_without_sessions_is_one_list() -> None:
@@ -72,9 +72,9 @@ def test_a_poll_of_a_server_without_sessions_is_one_list() -> None:
 
         for _ in range(3):
             server.poll()
-        asked = server.requests()
+        sent = server.requests()
 
-    assert asked == Counter(list=3)
+    assert sent == Counter(list=3)
 
 
 @pytest.mark.parametrize(("new", "pages"), [(900, 1), (2_500, 3)])
@@ -87,10 +87,10 @@ def test_new_sessions_cost_a_page_for_each_thousand(new: int, pages: int) -> Non
 
         finish_new(world, new)
         known = server.poll().sessions_known
-        asked = server.requests()
+        sent = server.requests()
 
     assert known == 302 + new
-    assert asked == Counter(list=pages, get=2)
+    assert sent == Counter(list=pages, get=2)
 
 
 def test_many_running_sessions_are_confirmed_by_a_list_instead_of_one_by_one() -> None:
@@ -102,11 +102,11 @@ def test_many_running_sessions_are_confirmed_by_a_list_instead_of_one_by_one() -
         server.requests()
 
         snapshot = server.poll()
-        asked = server.requests()
+        sent = server.requests()
 
     assert len(snapshot.running) == 400
     assert len({running.confirmed_at for running in snapshot.running}) == 1
-    assert asked == Counter(list=2)
+    assert sent == Counter(list=2)
 
 
 def test_many_configured_ids_are_looked_up_in_the_list_at_the_very_first_poll() -> None:
@@ -119,6 +119,6 @@ def test_many_configured_ids_are_looked_up_in_the_list_at_the_very_first_poll() 
         later = server.requests()
 
     assert sum(one.found for one in found) == 2_000
-    # Three pages hold them all; none of them is asked for by id.
+    # Three pages contain all of them; none is requested by id.
     assert first == Counter(token=1, service_instance=2, list=3)
     assert later == Counter(service_instance=1)

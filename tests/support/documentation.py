@@ -84,24 +84,24 @@ def _value(schema: Mapping[str, Any]) -> str:
     """Describe the allowed values in words."""
     match schema:
         case {"enum": words}:
-            said = ", ".join(f"`{word}`" for word in words)
+            text = ", ".join(f"`{word}`" for word in words)
         case {"items": {"enum": _} as words}:
-            said = f"list of {_value(words)}"
+            text = f"list of {_value(words)}"
         case {"items": {"$ref": _}}:
-            said = "list of blocks"
+            text = "list of blocks"
         case {"items": _}:
-            said = "list of UUIDs"
+            text = "list of UUIDs"
         case {"$ref": _}:
-            said = "block"
+            text = "block"
         case {"type": "integer", "minimum": low, "maximum": high}:
-            said = f"{low} to {high}"
+            text = f"{low} to {high}"
         case {"type": "boolean"}:
-            said = "`true`, `false`"
+            text = "`true`, `false`"
         case {"pattern": pattern} if pattern == DURATION_PATTERN:
-            said = "duration"
+            text = "duration"
         case _:
-            said = "text"
-    return said
+            text = "text"
+    return text
 
 
 def _default(value: object) -> str:

@@ -1,4 +1,4 @@
-"""An exporter that polls when a test says so, on clocks that the test sets ahead; its requests and scrapes are real."""
+"""An exporter that polls on a test's request and on its clocks; its requests and scrapes are real."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Scrape:
 
 
 class SteppedExporter:
-    """An exporter under test that polls when the test says so.
+    """An exporter under test that polls on request.
 
     Args:
         exporter: the exporter; its workers do not poll by themselves.
