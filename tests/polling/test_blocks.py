@@ -76,3 +76,69 @@ def test_the_oldest_is_the_one_created_first() -> None:
     blocks.add(finished(5))
 
     assert blocks.oldest() == finished(9)
+
+
+def sizes(blocks: SessionBlocks, limit: int | None = None) -> list[int]:
+    return [len(block.sessions) for block in blocks.newest(limit)]
+
+
+def test_a_block_is_halved_when_it_has_twice_as_many_sessions() -> None:
+    blocks = SessionBlocks(block_sessions=4)
+    for number in range(1, 8):
+        blocks.add(finished(number))
+    assert sizes(blocks) == [7]
+
+    blocks.add(finished(8))
+
+    assert sizes(blocks) == [4, 4]
+
+
+def test_a_limit_cuts_the_oldest_of_the_blocks_it_needs() -> None:
+    blocks = SessionBlocks(block_sessions=4)
+    for number in range(1, 9):
+        blocks.add(finished(number))
+
+    assert [sizes(blocks, limit) for limit in (0, 3, 4, 5, 8, 9)] == [
+        [],
+        [3],
+        [4],
+        [4, 1],
+        [4, 4],
+        [4, 4],
+    ]
+
+
+def test_another_limit_cuts_elsewhere() -> None:
+    blocks = SessionBlocks(block_sessions=4)
+    for number in range(1, 9):
+        blocks.add(finished(number))
+
+    assert [sizes(blocks, limit) for limit in (6, 7, 6)] == [[4, 2], [4, 3], [4, 2]]
+
+
+def test_a_cut_follows_the_block_it_was_made_of() -> None:
+    blocks = SessionBlocks(block_sessions=4)
+    for number in range(1, 4):
+        blocks.add(finished(number))
+    blocks.newest(2)
+
+    blocks.remove(finished(1))
+
+    assert in_order(blocks.newest(2)) == [finished(2), finished(3)]
+    assert in_order(blocks.newest(1)) == [finished(2)]
+
+
+def test_an_empty_collection_has_no_oldest_session() -> None:
+    with pytest.raises(IndexError):
+        SessionBlocks().oldest()
+
+
+def test_a_session_created_at_the_same_time_as_another_is_not_removed_for_it() -> None:
+    blocks = SessionBlocks()
+    blocks.add(finished(2))
+    twin = finished(3, creation_time=finished(2).creation_time)
+
+    with pytest.raises(KeyError):
+        blocks.remove(twin)
+
+    assert len(blocks) == 1

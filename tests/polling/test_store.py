@@ -213,6 +213,16 @@ def test_a_session_without_an_end_expires_after_it_was_first_seen_stopped() -> N
     assert store.expired_ids == set(numbers(1))
 
 
+def test_a_session_that_stops_again_expires_after_it_was_last_seen_to_stop() -> None:
+    endless = finished(1, end_time=None)
+    store = store_with(endless)
+    store.put(running(1), at(HOUR))
+    store.put(endless, at(2 * HOUR))
+
+    assert store.expire(at(25 * HOUR)) == []
+    assert store.expire(at(26 * HOUR)) == numbers(1)
+
+
 def test_an_expired_session_without_an_end_is_ignored() -> None:
     store = store_with(finished(1, end_time=None))
     store.expire(at(24 * HOUR))
@@ -301,7 +311,9 @@ def test_another_record_with_extras_replaces_the_stored_one() -> None:
     assert store.running[session_id(1)].session.statistics == extras
     assert store.running[session_id(1)].confirmed_at == 0.0
     assert store.finished[session_id(2)].statistics == extras
-    assert [block.sessions[0].statistics for block in store.finished_blocks(9)] == [extras]
+    assert [
+        session.statistics for block in store.finished_blocks(9) for session in block.sessions
+    ] == [extras]
     assert len(store) == 2
 
 
