@@ -186,4 +186,4 @@ def test_an_unexpected_error_is_logged_and_the_known_state_is_published() -> Non
         harness.apply_changes(update(60))
 
     assert logs[0]["exc_info"]
-    assert published + 1 == len(harness.published)
+    assert len(harness.published) == published + 1

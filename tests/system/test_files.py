@@ -142,9 +142,9 @@ def test_a_path_that_cannot_be_written_is_an_error_of_the_check_and_of_the_write
     for attempt in (check_writable, partial(atomic_write, chunks=[b"new\n"])):
         with pytest.raises(OutputError) as caught:
             attempt(tmp_path / name)
-        assert f"{tmp_path / name}: {why}" == str(caught.value)
+        assert str(caught.value) == f"{tmp_path / name}: {why}"
 
-    assert before == sorted(tmp_path.iterdir())
+    assert sorted(tmp_path.iterdir()) == before
     assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
 
 

@@ -801,7 +801,7 @@ def test_statistics_of_a_session_are_its_counts(v8: Client, api: responses.Reque
     url = f"{V8}/RestoreSessions/{ID}/Statistics"
     api.get(url, json={"restoredItemsCount": 10, "failedItemsCount": 1, "items": []})
 
-    assert Statistics(restored=10, failed=1) == v8.statistics(ID)
+    assert v8.statistics(ID) == Statistics(restored=10, failed=1)
 
 
 def test_statistics_without_counts_are_a_bad_response(

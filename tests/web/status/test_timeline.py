@@ -186,10 +186,10 @@ def test_lanes_stand_in_the_order_of_servers_and_names() -> None:
 def test_of_many_organizations_those_with_the_last_sessions_are_drawn() -> None:
     many = drawn(*(ended(number / 10, organization=f"{number:03}") for number in range(60)))
 
-    assert ([f"{number:03}" for number in range(40)], 20) == (
+    assert (
         [lane.organization for lane in many.lanes],
         many.lanes_left_out,
-    )
+    ) == ([f"{number:03}" for number in range(40)], 20)
 
 
 def test_ticks_are_at_round_times_and_clear_of_the_present() -> None:
@@ -222,4 +222,4 @@ def test_the_axis_ends_now() -> None:
     shown = drawn(ended(1))
 
     moments: tuple[datetime, datetime] = (shown.begin, shown.end)
-    assert (NOON - timedelta(minutes=15), NOON) == moments
+    assert moments == (NOON - timedelta(minutes=15), NOON)
