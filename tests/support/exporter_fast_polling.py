@@ -1,4 +1,4 @@
-"""A service that polls many times a second, without its web server, and what a scrape of it would show."""
+"""A service without a web server that polls many times a second, and its exposition."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from exporter.service.service import Service
 from support.waiting import wait_until
 
 POLL_SECONDS = 0.05
-"""Less than the configuration file allows."""
+"""Shorter than the configuration file allows."""
 
 # Metrics of the polls themselves rather than of sessions.
 TIMING = ("vb365_polls", "vb365_last_", "vb365_api_request")
 
 
 class Watched:
-    """A running service without its web server, and what a scrape of it would show."""
+    """A running service without a web server, and its exposition."""
 
     def __init__(self, service: Service) -> None:
         self._service = service

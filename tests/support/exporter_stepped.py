@@ -17,7 +17,7 @@ Samples = Mapping[Key, float]
 
 
 class MovableClock(Clock):
-    """The process's clocks, which a test sets ahead; waits set them ahead too, and return at once."""
+    """The process's clocks, which tests advance; waits advance them, too, and return at once."""
 
     def __init__(self) -> None:
         self.ahead_seconds = 0.0
@@ -30,7 +30,7 @@ class MovableClock(Clock):
         return super().timestamp() + self.ahead_seconds
 
     def pass_time(self, seconds: float) -> bool:
-        """Set the clocks ahead; return False, as a wait that nothing interrupts."""
+        """Advance the clocks; return False, like a wait without interruption."""
         self.ahead_seconds += seconds
         return False
 
@@ -43,7 +43,7 @@ class SteppedWorker(ServerWorker):
 
 
 class Scrape:
-    """What one scrape got."""
+    """The samples of a scrape."""
 
     def __init__(self, text: str) -> None:
         self.samples: Samples = {
@@ -53,7 +53,7 @@ class Scrape:
         }
 
     def of(self, server: str, prefix: str = "vb365_restore_") -> Samples:
-        """The samples of one server whose names begin like this."""
+        """Return the samples of a server whose names have this prefix."""
         return {
             (name, labels): value
             for (name, labels), value in self.samples.items()
@@ -61,11 +61,11 @@ class Scrape:
         }
 
     def by(self, label: str, name: str, server: str) -> Mapping[str, float]:
-        """The samples of one name and server by the value of a label."""
+        """Return the samples of a name and server by the value of a label."""
         return {dict(labels)[label]: value for (_, labels), value in self.of(server, name).items()}
 
     def value(self, name: str, server: str) -> float | None:
-        """The value of a sample that has no label but the server; None when it is not there."""
+        """Return the value of a sample with no label except the server, or None."""
         return self.samples.get((name, frozenset({("server", server)})))
 
 
@@ -87,13 +87,13 @@ class SteppedExporter:
         self._workers = workers
 
     def step(self, seconds: float = 0.0) -> Scrape:
-        """Let time pass, poll every server, and scrape."""
+        """Advance the clocks, poll every server, and scrape."""
         self.pass_time(seconds)
         self.poll()
         return self.scrape()
 
     def pass_time(self, seconds: float) -> None:
-        """Set the clocks ahead."""
+        """Advance the clocks."""
         self._clock.pass_time(seconds)
 
     def poll(self) -> None:

@@ -1,4 +1,4 @@
-"""A ledger with a clock that only tests move, and an API answering from a list of sessions."""
+"""A ledger with a clock that only tests advance, and a simulated server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A poller with everything around it replaced: its API, its clock, who counts, and where its snapshots go."""
+"""A poller with a fake API, clock and observer, which collects its snapshots."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from support.sample_sessions import NOON
 
 
 class StandingClock(Clock):
-    """A clock that only the test moves."""
+    """A clock that only tests advance."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0
@@ -137,7 +137,7 @@ class Counts:
 
 
 class PollerHarness:
-    """A poller with everything around it replaced."""
+    """A poller with fake collaborators."""
 
     def __init__(self, *sessions: RestoreSession, follow: SessionsConfig | None = None) -> None:
         follow = follow or sessions_config()
@@ -182,5 +182,5 @@ class PollerHarness:
 
 
 def server_error(operation: str = "list") -> ServerError:
-    """A server that fails."""
+    """Return the error of a failing server."""
     return ServerError("answered 503", operation=operation)
