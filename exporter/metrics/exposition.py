@@ -192,7 +192,7 @@ class Publisher:
         return _RenderedServer(
             snapshot=snapshot,
             fresh=fresh,
-            valid_until=fresh.expires_at,
+            valid_until=fresh.stale_at,
             segments=(
                 *join_columns((live, finished.segments(fresh.finished))),
                 *(compress(text, _LEVEL) for text in render_snapshot(fresh)),

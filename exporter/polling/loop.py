@@ -21,7 +21,7 @@ class PollLoop:
         queue: holds the change-feed events.
         clock: the process's clocks.
         stop: ends the loop; `queue.wake()` makes it notice at once.
-        initial_delay_seconds: time from the first poll to the second, the poll interval by default.
+        first_interval_seconds: time from the first poll to the second, the poll interval by default.
     """
 
     def __init__(
@@ -32,20 +32,20 @@ class PollLoop:
         queue: ChangeQueue,
         clock: Clock,
         stop: threading.Event,
-        initial_delay_seconds: float | None = None,
+        first_interval_seconds: float | None = None,
     ) -> None:
         self._server = server
         self._poller = poller
         self._queue = queue
         self._clock = clock
         self._stop = stop
-        self._initial_delay_seconds = initial_delay_seconds or server.poll_interval
+        self._first_interval_seconds = first_interval_seconds or server.poll_interval
 
     def run(self) -> None:
         """Poll until stopped. Polls never overlap: one that overran is followed by the next at once."""
         interval = self._server.poll_interval
         due = self._clock.monotonic()
-        delay = self._initial_delay_seconds
+        delay = self._first_interval_seconds
         while not self._stop.is_set():
             started = self._clock.monotonic()
             self._poller.poll()

@@ -148,7 +148,7 @@ class Snapshot:
         return with_series(self.running, self.max_series)
 
     @property
-    def expires_at(self) -> float:
+    def stale_at(self) -> float:
         """Monotonic seconds at which the first part becomes stale; infinite when none can."""
         confirmations = [one.confirmed_at for one in self.running]
         confirmations += [one.confirmed_at for one in self.configured_ids]
@@ -163,7 +163,7 @@ class Snapshot:
 
         Counters and the status of the server never become stale.
         """
-        if now < self.expires_at:
+        if now < self.stale_at:
             return self
         oldest = now - self.stale_after_seconds
         finished_fresh = self.finished_confirmed_at > oldest

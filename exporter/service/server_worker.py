@@ -32,7 +32,7 @@ class ServerWorker:
         publish: called with this worker and each new snapshot.
         record: called with sessions that started or ended.
         replaces: the server's previous worker; its polls end before this worker's begin, so that they never overlap.
-        initial_delay_seconds: from the first poll to the second.
+        first_interval_seconds: between the first poll and the second.
         long_poll_seconds: how long the server may hold a request for its change feed.
 
     Attributes:
@@ -48,7 +48,7 @@ class ServerWorker:
         publish: Callable[[ServerWorker, Snapshot], None],
         record: Callable[[tuple[RestoreSession, ...]], None],
         replaces: ServerWorker | None,
-        initial_delay_seconds: float,
+        first_interval_seconds: float,
         long_poll_seconds: float = LONG_POLL_SECONDS,
     ) -> None:
         warn_if_unverified(server)
@@ -79,7 +79,7 @@ class ServerWorker:
             queue=self._changes,
             clock=clock,
             stop=self.stopped,
-            initial_delay_seconds=initial_delay_seconds,
+            first_interval_seconds=first_interval_seconds,
         )
         self._feed = ChangeFeed(
             server.name,

@@ -95,7 +95,7 @@ class Service:
             Whether every poll was complete.
         """
         for server in self.config.servers:
-            worker = self._worker(server, None, initial_delay_seconds=server.poll_interval)
+            worker = self._worker(server, None, first_interval_seconds=server.poll_interval)
             self._workers[server.name] = worker
             worker.start_one_poll()
         for worker in self._workers.values():
@@ -181,11 +181,11 @@ class Service:
                 workers[server.name] = old
             else:
                 delay = server.poll_interval * (1 - number / count)
-                workers[server.name] = self._worker(server, old, initial_delay_seconds=delay)
+                workers[server.name] = self._worker(server, old, first_interval_seconds=delay)
         return workers
 
     def _worker(
-        self, server: ServerConfig, replaces: ServerWorker | None, *, initial_delay_seconds: float
+        self, server: ServerConfig, replaces: ServerWorker | None, *, first_interval_seconds: float
     ) -> ServerWorker:
         return self._make_worker(
             server,
@@ -194,7 +194,7 @@ class Service:
             publish=self._publish,
             record=lambda sessions: self.on_changed(server.name, sessions),
             replaces=replaces,
-            initial_delay_seconds=initial_delay_seconds,
+            first_interval_seconds=first_interval_seconds,
         )
 
     def _publish(self, worker: ServerWorker, snapshot: Snapshot) -> None:

@@ -37,7 +37,7 @@ class PassingQueue(ChangeQueue):
 
 
 def loop_of(
-    harness: PollerHarness, queue: ChangeQueue, initial_delay_seconds: float | None = None
+    harness: PollerHarness, queue: ChangeQueue, first_interval_seconds: float | None = None
 ) -> PollLoop:
     return PollLoop(
         harness.server,
@@ -45,7 +45,7 @@ def loop_of(
         queue=queue,
         clock=harness.clock,
         stop=harness.stop,
-        initial_delay_seconds=initial_delay_seconds,
+        first_interval_seconds=first_interval_seconds,
     )
 
 
@@ -91,7 +91,7 @@ def test_polls_missed_while_the_process_was_suspended_are_not_caught_up() -> Non
     assert harness.counts.overruns == 0
 
 
-def test_a_first_poll_that_takes_longer_than_the_initial_delay_is_no_overrun() -> None:
+def test_a_first_poll_that_takes_longer_than_the_first_interval_is_no_overrun() -> None:
     harness = PollerHarness()
     queue = PassingQueue(harness, stopping_after(1, harness))
     answer = harness.api.service_instance
@@ -101,7 +101,7 @@ def test_a_first_poll_that_takes_longer_than_the_initial_delay_is_no_overrun() -
         return answer()
 
     harness.api.service_instance = answered  # type: ignore[method-assign] # time passes while the server answers
-    loop_of(harness, queue, initial_delay_seconds=6.0).run()
+    loop_of(harness, queue, first_interval_seconds=6.0).run()
 
     assert queue.waits == [0.0]
     assert harness.counts.overruns == 0

@@ -94,7 +94,7 @@ def test_counters_and_status_never_become_stale() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "expires_at"),
+    ("changes", "stale_at"),
     [
         ({}, 1180.0),
         ({"running": ()}, 1180.0),
@@ -111,10 +111,10 @@ def test_counters_and_status_never_become_stale() -> None:
         ),
     ],
 )
-def test_a_snapshot_expires_with_its_oldest_confirmation(
-    changes: dict[str, object], expires_at: float
+def test_a_snapshot_becomes_stale_with_its_oldest_confirmation(
+    changes: dict[str, object], stale_at: float
 ) -> None:
-    assert replace(FULL, **changes).expires_at == expires_at  # type: ignore[arg-type] # a table of fields
+    assert replace(FULL, **changes).stale_at == stale_at  # type: ignore[arg-type] # a table of fields
 
 
 def test_an_empty_snapshot_stands_for_any_time() -> None:
