@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,3 +84,11 @@ def test_a_module_imports_only_what_its_room_may(module: Path) -> None:
             assert target in ALLOWED[room(module)] | {room(module), "__version__"}, name
         if package in HOMES:
             assert room(module) in HOMES[package], name
+
+
+def test_the_template_engine_is_not_imported_at_startup() -> None:
+    script = "import exporter.commands.serve, sys; print('jinja2' in sys.modules)"
+    process = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert process.stdout == "False\n"
