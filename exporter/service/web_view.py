@@ -48,10 +48,10 @@ class ServiceBackend:
         return self._service.publisher.exposition(wanted)
 
     def healthy(self) -> Health:
-        """Check that no poller is stuck."""
+        """Check that no poll loop is stuck."""
         stuck = self._service.stuck_servers()
         return Health(
-            ok=not stuck, reasons=tuple(f"{name}: its poller does not move" for name in stuck)
+            ok=not stuck, reasons=tuple(f"{name}: its poll loop is stuck" for name in stuck)
         )
 
     def ready(self) -> Health:

@@ -73,7 +73,7 @@ class WebBackend(Protocol):
         """Return the newest body of `/metrics`."""
 
     def healthy(self) -> Health:
-        """Return whether every poller is alive."""
+        """Return whether no poll loop is stuck."""
 
     def ready(self) -> Health:
         """Return whether every server has been polled once."""

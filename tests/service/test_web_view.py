@@ -6,13 +6,18 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import ClassVar
 
-from exporter.config import ServerConfig
+from exporter.config import ServerConfig, parse_config
 from exporter.polling.blocks import Block
-from exporter.service.web_view import Overview, RecentlyFinished
+from exporter.service.server_worker import ServerWorker
+from exporter.service.service import Service
+from exporter.service.web_view import Overview, RecentlyFinished, ServiceBackend
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult
+from exporter.web.app import Health
 from exporter.web.status import FailedRestore, ServerCard, StatusPage
+from support.fake_clocks import SystemClocks
 from support.ledger_harness import LedgerHarness, sessions_config
 from support.sample_sessions import NOON, finished, running
 from support.status_pages import (
@@ -280,3 +285,24 @@ def test_each_block_is_searched_once() -> None:
     list(recent.of([second, first]))
 
     assert CountedTuple.times == {2: 1, 3: 1}
+
+
+def test_a_poll_loop_that_has_not_moved_for_an_hour_makes_the_exporter_unhealthy() -> None:
+    class IdleWorker(ServerWorker):
+        def poll_until_stopped(self) -> None:
+            """Do nothing: the loop never moves."""
+
+    config = parse_config(
+        "servers: [{name: hq, url: 'https://127.0.0.1:1', auth: {username: a, password: b}}]",
+        directory=Path.cwd(),
+    )
+    clocks = SystemClocks()
+    service = Service(config, clock=clocks.clock(), make_worker=IdleWorker)
+    backend = ServiceBackend(service)
+    service.start()
+    assert backend.healthy() == Health(ok=True)
+
+    clocks.passed_seconds += 3600
+
+    assert backend.healthy() == Health(ok=False, reasons=("hq: its poll loop is stuck",))
+    service.stop()
