@@ -1,9 +1,10 @@
-"""Client-side TLS: trust anchors, client certificate, and when the server's certificate expires."""
+"""Client-side TLS: trust anchors, the client certificate, and the expiry of the server's certificate."""
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Literal, Protocol, overload
 
@@ -24,19 +25,19 @@ log = structlog.get_logger()
 
 
 class UnusableFileError(Exception):
-    """A TLS file cannot be used; the text says which and why."""
+    """A TLS file cannot be used; the message names it and gives the reason."""
 
-    def __init__(self, what: str, why: OSError | ValueError) -> None:
-        known = why.strerror if isinstance(why, OSError) else str(why)
-        super().__init__(one_line(f"{what} cannot be used: {known or type(why).__name__}"))
+    def __init__(self, file: str, cause: OSError | ValueError) -> None:
+        reason = cause.strerror if isinstance(cause, OSError) else str(cause)
+        super().__init__(one_line(f"{file} cannot be used: {reason or type(cause).__name__}"))
 
 
 def server_context(tls: TLSConfig) -> ssl.SSLContext:
-    """Return the TLS context for one server, made from its `tls_config` alone.
+    """Return the TLS context for one server, made from its `tls_config`.
 
-    Without `ca_file` the system's store is trusted (OpenSSL's default paths; on Windows the system store), not the
-    bundle of a Python package. With it, only the certificates in the file are trusted: authorities, or a self-signed
-    server certificate.
+    Without `ca_file`, the system's trust store is used (OpenSSL's default paths; on Windows the system store), not the
+    bundle of a Python package. With it, only the certificates in the file are trusted: authorities, or the server's own
+    certificate.
 
     Raises:
         UnusableFileError: a file cannot be read, or holds no usable certificate or key.
@@ -70,7 +71,7 @@ def warn_if_unverified(server: ServerConfig) -> None:
 
 
 def proxy_context() -> ssl.SSLContext:
-    """Return the TLS context for an https proxy, which is verified against the system's store."""
+    """Return the TLS context for an https proxy, which is verified against the system's trust store."""
     context = _strict_context()
     context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     return context
@@ -79,8 +80,8 @@ def proxy_context() -> ssl.SSLContext:
 def _strict_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies chain and host name
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # A server's own certificate in ca_file is enough to trust it, whatever its issuer. VERIFY_X509_STRICT, which newer
-    # Pythons set in their default context, is left out: certificates of private authorities often have formal flaws.
+    # A server whose own certificate is in ca_file is trusted, whatever its issuer. VERIFY_X509_STRICT, which Python sets
+    # by default since 3.13, is left out: certificates of private authorities often violate formal rules.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return context
 
@@ -91,27 +92,27 @@ def _no_passphrase() -> str:
 
 
 class PeerCertificate(Protocol):
-    """A TLS socket, or urllib3's stand-in for one."""
+    """An `ssl.SSLSocket` or urllib3's `SSLTransport`."""
 
     @overload
     def getpeercert(
         self,
-        binary_form: Literal[False] = False,  # noqa: FBT002 - as ssl has it
+        binary_form: Literal[False] = False,  # noqa: FBT002 - the signature in ssl
     ) -> Mapping[str, object] | None: ...
     @overload
     def getpeercert(self, binary_form: Literal[True]) -> bytes | None: ...
 
 
 def not_after(connection: PeerCertificate) -> datetime | None:
-    """Return when the peer's certificate expires, verified or not; None if it cannot be read."""
-    try:
+    """Return when the peer's certificate expires, whether it was verified or not; None if it cannot be read."""
+    with suppress(ValueError, OverflowError, OSError, LookupError):
         if details := connection.getpeercert():
             end = ssl.cert_time_to_seconds(str(details["notAfter"]))
             return datetime.fromtimestamp(end, UTC)
-        # Python does not parse a certificate that it did not verify.
+        # The ssl module does not parse a certificate that it did not verify.
         from cryptography import x509  # noqa: PLC0415 - large, and rarely needed
 
         certificate = connection.getpeercert(binary_form=True) or b""
-        return x509.load_der_x509_certificate(certificate).not_valid_after_utc
-    except (ValueError, OverflowError, OSError, LookupError):  # InvalidVersion is a ValueError, too
-        return None
+        with suppress(x509.InvalidVersion):
+            return x509.load_der_x509_certificate(certificate).not_valid_after_utc
+    return None

@@ -25,9 +25,9 @@ from exporter.vb365.errors import (
     Vb365Error,
 )
 from exporter.vb365.http.body import BadBodyError, read_body
-from exporter.vb365.http.connections import UnusableProxyError, new_session
 from exporter.vb365.http.deadlines import AbortReason, Cancellation, Watchdog
 from exporter.vb365.http.exceptions import LIBRARY_ERRORS, map_exception
+from exporter.vb365.http.session import UnusableProxyError, new_session
 from exporter.vb365.http.tls import UnusableFileError
 
 __all__ = ["MAX_BODY_BYTES", "Request", "RequestObserver", "Response", "Transport"]

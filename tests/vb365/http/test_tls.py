@@ -150,30 +150,37 @@ def test_the_expiry_of_a_certificate_is_known_whether_it_is_verified_or_not(
     assert client.certificate_not_after == end
 
 
-class Shown:
+class FakeConnection:
     """A connection with these certificate details."""
 
     def __init__(self, details: dict[str, object], certificate: bytes | None) -> None:
         self._details = details
         self._certificate = certificate
 
-    def getpeercert(self, binary_form: bool = False) -> Any:  # noqa: FBT001, FBT002 - as ssl has it
-        """As a TLS socket gives it."""
+    def getpeercert(self, binary_form: bool = False) -> Any:  # noqa: FBT001, FBT002 - ssl's signature
+        """Return what a TLS socket would."""
         return self._certificate if binary_form else self._details
 
 
 @pytest.mark.parametrize(
-    "shown",
+    "connection",
     [
-        Shown({}, None),
-        Shown({}, b""),
-        Shown({}, b"garbage"),
-        Shown({"subject": ()}, b""),
-        Shown({"notAfter": "some day"}, b""),
+        FakeConnection({}, None),
+        FakeConnection({}, b""),
+        FakeConnection({}, b"garbage"),
+        FakeConnection({"subject": ()}, b""),
+        FakeConnection({"notAfter": "some day"}, b""),
     ],
 )
-def test_an_unreadable_certificate_has_no_known_expiry(shown: Shown) -> None:
-    assert not_after(shown) is None
+def test_an_unreadable_certificate_has_no_known_expiry(connection: FakeConnection) -> None:
+    assert not_after(connection) is None
+
+
+def test_a_certificate_of_an_unsupported_version_has_no_known_expiry() -> None:
+    issued = trustme.CA().issue_cert("127.0.0.1").cert_chain_pems[0].bytes()
+    version_3, version_2 = b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x01"
+    certificate = ssl.PEM_cert_to_DER_cert(issued.decode()).replace(version_3, version_2, 1)
+    assert not_after(FakeConnection({}, certificate)) is None
 
 
 def test_the_expiry_follows_a_renewal_of_the_certificate(
@@ -198,10 +205,10 @@ def test_an_unverified_server_causes_no_warnings(
 ) -> None:
     server = serve(responding_with(http()), context=certificates.issue("other.example.com"))
     client = transport(server.url, tls=TLSConfig(insecure_skip_verify=True))
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as issued:
         warnings.simplefilter("always")
         assert client.exchange(GET).status == 200
-    assert not told
+    assert not issued
 
 
 def test_a_server_that_requires_a_client_certificate_gets_it(
@@ -244,7 +251,7 @@ def test_tls_files_that_cannot_be_used_are_tls_errors_that_name_them(
     cert_file, key_file = certificates.issue_client()
     locked = tmp_path / "locked.key"
     locked.write_text(ENCRYPTED_KEY)
-    trouble = {
+    configurations = {
         "missing.pem cannot be used: No such file": TLSConfig(ca_file=tmp_path / "missing.pem"),
         "garbage.pem cannot be used": TLSConfig(ca_file=garbage),
         "or its key cannot be used: the key is encrypted": TLSConfig(
@@ -253,7 +260,7 @@ def test_tls_files_that_cannot_be_used_are_tls_errors_that_name_them(
         "client.pem or its key": TLSConfig(cert_file=cert_file, key_file=garbage),
         "client.key or its key": TLSConfig(cert_file=key_file, key_file=key_file),
     }
-    for text, tls in trouble.items():
+    for text, tls in configurations.items():
         error = failure(transport("https://127.0.0.1:1", tls=tls))
         assert isinstance(error, TlsError)
         assert text in str(error)
@@ -395,7 +402,7 @@ def test_a_server_that_is_not_verified_does_not_make_the_proxy_unverified(
 
 
 @pytest.mark.usefixtures("quiet_environment")
-def test_a_proxy_of_the_environment_is_used_only_when_so_configured(
+def test_a_proxy_from_the_environment_is_used_only_when_so_configured(
     serve: Serve, transport: MakeTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = serve(responding_with(http()))
@@ -413,12 +420,13 @@ def test_a_proxy_of_the_environment_is_used_only_when_so_configured(
 
 @pytest.mark.usefixtures("quiet_environment")
 @pytest.mark.parametrize("url", ["socks5://user:hunter2@127.0.0.1:1080", "http://[hunter2"])
-def test_an_impossible_proxy_of_the_environment_is_a_connect_error(
+def test_an_unusable_proxy_from_the_environment_is_a_connect_error(
     transport: MakeTransport, monkeypatch: pytest.MonkeyPatch, url: str
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", url)
     error = failure(transport("https://hq.example.com", proxy_from_environment=True))
     assert isinstance(error, ConnectError)
+    assert str(error).endswith("its URL must start with http:// or https://")
     assert "hunter2" not in str(error)
 
 

@@ -1,4 +1,4 @@
-"""A requests session for one server, set up from the configuration and never from the environment."""
+"""A requests session for one server, set up from its configuration and not implicitly from the environment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["UnusableProxyError", "new_session"]
 
 _MAX_COOKIES = 50
 _LONG_POLL_CONNECTIONS = 1
-"""The change feed's, which is nearly always under way."""
+"""For the change feed, whose request is nearly always under way."""
 _HEADERS = {
     "User-Agent": f"vb365-restore-exporter/{__version__}",
     "Accept": "application/json",
@@ -33,21 +33,18 @@ _HEADERS = {
 
 
 class UnusableProxyError(Exception):
-    """The proxy from the configuration or the environment cannot be used; the text does not repeat its URL."""
+    """The configured proxy, or that of the environment, cannot be used; the message does not repeat its URL."""
 
 
 def new_session(server: ServerConfig) -> requests.Session:
-    """Return a session whose pool holds a connection for each request that may be under way.
-
-    Args:
-        server: the configuration; its TLS files are read now.
+    """Return a session that keeps a connection for each concurrent request. Read the TLS files.
 
     Raises:
         UnusableFileError: a TLS file cannot be used.
         UnusableProxyError: the proxy's URL cannot be used.
     """
     session = _Session()
-    session.trust_env = False  # no .netrc, no proxy and no certificate bundle from a variable
+    session.trust_env = False  # no .netrc, and no proxy or certificate bundle from a variable
     session.headers.clear()
     session.headers.update(_HEADERS)
     session.cookies.set_policy(_BoundedCookiePolicy(session.cookies))
@@ -60,39 +57,36 @@ def new_session(server: ServerConfig) -> requests.Session:
 
 
 def _proxy_url(server: ServerConfig) -> str | None:
+    url: str | None = None
     if server.proxy_url is not None:
         url = server.proxy_url.reveal()
     elif server.proxy_from_environment:
-        selected: str | None = select_proxy(
-            server.url, get_environ_proxies(server.url, no_proxy=None)
-        )
-        if not selected:
-            return None
-        url = selected
-    else:
+        url = select_proxy(server.url, get_environ_proxies(server.url, no_proxy=None))
+    if not url:
         return None
     try:
-        # The stubs do not have this function's types.
-        url = prepend_scheme_if_needed(url, "http")  # type: ignore[no-untyped-call]
+        url = prepend_scheme_if_needed(url, "http")  # type: ignore[no-untyped-call] # missing in the stubs
         scheme = urlsplit(url).scheme
     except ValueError:
         scheme = ""
     if scheme not in {"http", "https"}:
-        raise UnusableProxyError("the proxy cannot be used: its URL must start with http://")
+        raise UnusableProxyError(
+            "the proxy cannot be used: its URL must start with http:// or https://"
+        )
     return url
 
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Return None: no response is a redirect here.
+        """Return None: no response counts as a redirect.
 
-        Even without following a redirect, requests prepares the request that would follow it, and for that reads the
-        whole body, without a bound.
+        Even if it does not follow a redirect, requests prepares the request that would, and for that it reads the whole
+        body, of any size.
         """
 
 
 class _BoundedCookiePolicy(DefaultCookiePolicy):
-    """Accepts cookies, which the antiforgery check may need, up to a limit."""
+    """Accepts a limited number of cookies; the antiforgery check may need them."""
 
     def __init__(self, jar: RequestsCookieJar) -> None:
         super().__init__()
@@ -103,29 +97,26 @@ class _BoundedCookiePolicy(DefaultCookiePolicy):
 
 
 class _Connection(HTTPSConnection):
-    """A connection whose socket the watchdog knows from before it connects until the response is read.
+    """A connection that the watchdog can shut down from before it connects until the response is read.
 
-    urllib3 bounds connecting and each read, but not the whole request, and has no way to cancel one.
+    urllib3 limits the time to connect and the time of each read, but not the whole request, and cannot cancel one.
     """
 
     def _new_conn(self) -> socket.socket:
-        """Connect as urllib3 does, but with the socket under watch while it connects."""
+        """Connect as urllib3 does, but let the watchdog watch the socket meanwhile."""
         try:
             addresses = socket.getaddrinfo(
                 self._dns_host.strip("[]"), self.port, socket.AF_UNSPEC, socket.SOCK_STREAM
             )
         except UnicodeError:
             raise socket.gaierror(socket.EAI_NONAME, "not a valid host name") from None
-        error = OSError("the name has no address")
-        try:
-            for family, kind, protocol, _, address in addresses:
-                try:
-                    return self._connected(socket.socket(family, kind, protocol), address)
-                except OSError as failure:
-                    error = failure
-            raise error
-        finally:
-            del error  # which refers to this frame, and so to the request
+        for number, (family, kind, protocol, _, address) in enumerate(addresses, 1):
+            try:
+                return self._connected(socket.socket(family, kind, protocol), address)
+            except OSError:
+                if number == len(addresses):
+                    raise
+        raise OSError("the name has no address")
 
     def _connected(self, sock: socket.socket, address: Any) -> socket.socket:
         try:
@@ -143,10 +134,10 @@ class _Connection(HTTPSConnection):
     def connect(self) -> None:
         super().connect()
         if (exchange := current_exchange()) is not None:
-            # urllib3 declares a plain socket; by now it is a TLS socket, or TLS inside of the TLS to a proxy.
+            # urllib3 declares a plain socket; by now it is a TLS socket, or TLS inside the TLS to a proxy.
             tls_socket: Any = self.sock
             exchange.certificate_not_after = not_after(tls_socket)
-        # Otherwise urllib3 warns at each request. An unverified server is logged once and shown in a metric.
+        # Prevents urllib3's warning about each request. That a server is unverified is logged once and is a metric.
         self.is_verified = True
 
     def request(self, *args: Any, **kwargs: Any) -> None:
@@ -161,7 +152,7 @@ class _Pool(HTTPSConnectionPool):
 
 
 class _Adapter(HTTPAdapter):
-    """An adapter with the TLS context of one server, whether it is reached directly or through a proxy."""
+    """An adapter that uses the TLS context of one server, both directly and through a proxy."""
 
     def __init__(self, tls: TLSConfig, *, connections: int, proxy: str | None) -> None:
         self._tls: dict[str, Any] = {
@@ -176,7 +167,7 @@ class _Adapter(HTTPAdapter):
         self,
         connections: int,
         maxsize: int,
-        block: bool = False,  # noqa: FBT001, FBT002 - as requests has it
+        block: bool = False,  # noqa: FBT001, FBT002 - requests' signature
         **pool_kwargs: Any,
     ) -> None:
         super().init_poolmanager(connections, maxsize, block, **pool_kwargs, **self._tls)
@@ -192,9 +183,9 @@ class _Adapter(HTTPAdapter):
         return self.proxy_manager[proxy]
 
     def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> Any:
-        """Take scheme, host and port from the request, and nothing about TLS: the pool manager has it all."""
+        """Return scheme, host and port of the request, and no TLS settings: those of the pool manager apply."""
         host, _ = super().build_connection_pool_key_attributes(*args, **kwargs)
         return host, {}
 
     def cert_verify(self, *_args: Any, **_kwargs: Any) -> None:
-        """Leave the pool as it is: requests would add its own bundle of authorities to the TLS context."""
+        """Do nothing: requests would add its own bundle of authorities to the TLS context."""
