@@ -123,6 +123,8 @@ def test_an_empty_snapshot_stands_for_any_time() -> None:
     assert empty.without_stale(1e9) is empty
     assert not empty.listed
     assert (dict(empty.stopped), dict(empty.activity.started)) == ({}, {})
+    assert (empty.max_series, empty.sessions_known) == (0, 0)
+    assert (empty.sessions_without_series, empty.sessions_not_kept) == (0, 0)
 
 
 def test_the_newest_discovered_and_all_configured_running_sessions_have_series() -> None:

@@ -173,10 +173,10 @@ def test_the_log_shows_when_failures_start_and_end_and_the_first_success() -> No
 
     with capture_logs() as logs:
         healthy.record_poll(None, moment(0.0), moment(1.0), timestamp=1.0)
-        healthy.record_poll(None, moment(60.0), moment(61.0), timestamp=61.0)
         failing.record_poll(failure(), moment(20.0), moment(21.0), timestamp=1.0)
         failing.record_poll(failure(), moment(60.0), moment(61.0), timestamp=61.0)
         failing.record_poll(None, moment(120.0), moment(121.26), timestamp=121.0)
+        healthy.record_poll(None, moment(60.0), moment(61.0), timestamp=61.0)
 
     assert logs == [
         {
