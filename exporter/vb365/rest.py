@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 
 import structlog
 
@@ -99,22 +98,23 @@ class RestApi:
         """
         policy = _REQUESTS if retry else _ONCE
 
-        def get_with(bearer: Bearer) -> object:
+        def exchange(bearer: Bearer, *, expected: Collection[int] = ()) -> Response:
             request = Request(
                 operation=operation,
                 target=target,
                 authorization=f"{_SCHEME}{bearer.value}",
                 long_poll_seconds=long_poll_seconds,
             )
-            body = _decode(self._exchange(request, policy), operation)
-            self._tokens.accepted(bearer)
-            return body
+            return self._exchange(request, policy, expected=expected)
 
         bearer = self._tokens.current()
-        # Suppressed rather than caught around the renewal, whose error would be chained to this one.
-        with suppress(AuthError):
-            return get_with(bearer)
-        return get_with(self._tokens.renew(bearer))
+        response = exchange(bearer, expected={401})
+        if response.status == 401:
+            bearer = self._tokens.renew(bearer)
+            response = exchange(bearer)
+        body = _decode(response, operation)
+        self._tokens.mark_accepted(bearer)
+        return body
 
     def reread_token(self) -> None:
         """Read a configured token again for the next request."""
@@ -122,7 +122,7 @@ class RestApi:
 
     def log_out(self) -> None:
         """`POST /{v}/token/logout`, if the version has it and there is a login; never raise."""
-        bearer = self._tokens.for_logout()
+        bearer = self._tokens.logout_token()
         if bearer is None or not self.versions.have_logout:
             return
         request = Request(

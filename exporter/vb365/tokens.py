@@ -1,4 +1,4 @@
-"""Access tokens: obtained by a login, refreshed before they expire, renewed when the server refuses one."""
+"""Access tokens: obtained by login, refreshed before they expire, renewed when the server refuses them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,14 +45,14 @@ _MAX_REFRESH_MARGIN_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Bearer:
-    """An access token. Two of them are the same only if they are one object: a server may issue equal ones."""
+    """An access token, compared by identity: a server may issue the same value twice."""
 
     value: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class TokenPair:
-    """An access token with its refresh token and its times on the monotonic clock."""
+    """An access token and its refresh token; times are on the monotonic clock."""
 
     bearer: Bearer
     refresh_token: str | None
@@ -61,14 +61,14 @@ class TokenPair:
 
 
 def parse_token_response(document: object, *, requested_at: float) -> TokenPair:
-    """Read the token endpoint's response.
+    """Parse the token endpoint's response.
 
     Args:
         document: any value a JSON decoder can produce.
-        requested_at: the moment of the monotonic clock from which the lifetime counts.
+        requested_at: when the token was requested, on the monotonic clock; its lifetime counts from here.
 
     Raises:
-        BadResponseError: it has no access token that can be sent in a header.
+        BadResponseError: there is no access token that a header can carry.
     """
     if not isinstance(document, Mapping):
         raise BadResponseError("the response is not a JSON object", operation=_OPERATION)
@@ -77,7 +77,7 @@ def parse_token_response(document: object, *, requested_at: float) -> TokenPair:
         raise BadResponseError("the response has no usable access token", operation=_OPERATION)
     refresh_token = document.get("refresh_token")
     if not isinstance(refresh_token, str) or not _PRINTABLE_ASCII.fullmatch(refresh_token):
-        refresh_token = None  # no form can hold it (RFC 6749, A.17)
+        refresh_token = None  # not a valid refresh token (RFC 6749, A.17)
     lifetime_seconds = _lifetime_seconds(document.get("expires_in"))
     margin_seconds = min(_MAX_REFRESH_MARGIN_SECONDS, lifetime_seconds / 10)
     return TokenPair(
@@ -89,42 +89,40 @@ def parse_token_response(document: object, *, requested_at: float) -> TokenPair:
 
 
 def _lifetime_seconds(expires_in: object) -> float:
-    """Return `expires_in`, which some servers send as a string, within bounds; without a number, the default hour.
+    """Return `expires_in` (a string from some servers), clamped; one hour if it is not a number.
 
-    `.expires` is ignored: its format differs between versions, and it is a time of the server's clock.
+    `.expires` is ignored: its format differs between versions, and it depends on the server's clock.
     """
     seconds = math.nan
     if isinstance(expires_in, int | float | str) and not isinstance(expires_in, bool):
-        try:
+        with suppress(ValueError, OverflowError):
             seconds = float(expires_in)
-        except (ValueError, OverflowError):
-            seconds = math.nan
     if not math.isfinite(seconds):
         return _DEFAULT_LIFETIME_SECONDS
     return min(max(seconds, _MIN_LIFETIME_SECONDS), _MAX_LIFETIME_SECONDS)
 
 
 class Tokens(Protocol):
-    """The source of the token that requests carry. Shared by threads."""
+    """Provides the access token for requests. Shared by threads."""
 
     def current(self) -> Bearer:
-        """Return a valid token, obtaining one if necessary. Raises Vb365Error when that fails."""
+        """Return the token to send, obtaining one if necessary. Raises Vb365Error when that fails."""
 
     def renew(self, refused: Bearer) -> Bearer:
-        """Return another token after the server refused this one. Raises Vb365Error when that fails."""
+        """Return a replacement for a token the server refused. Raises Vb365Error when that fails."""
 
-    def accepted(self, bearer: Bearer) -> None:
+    def mark_accepted(self, bearer: Bearer) -> None:
         """Record that the server accepted this token."""
 
     def reread(self) -> None:
-        """Read a token that someone else renews again for the next request."""
+        """Reread an externally renewed token before the next request."""
 
-    def for_logout(self) -> Bearer | None:
-        """Return the token to log out with; None without a login of our own."""
+    def logout_token(self) -> Bearer | None:
+        """Return the token to log out with; None if this client did not log in."""
 
 
 class StaticTokens:
-    """A bearer token that someone else renews. When the server refuses it, it is read again."""
+    """A bearer token renewed externally; reread when the server refuses it."""
 
     def __init__(self, secret: SecretSource) -> None:
         self._secret = secret
@@ -132,45 +130,46 @@ class StaticTokens:
         self._bearer: Bearer | None = None
 
     def current(self) -> Bearer:
-        """Return the token read last."""
+        """Return the token, reading it if necessary."""
         with self._lock:
             if self._bearer is None:
                 self._bearer = Bearer(read_secret(self._secret))
             return self._bearer
 
     def renew(self, refused: Bearer) -> Bearer:
-        """Read the token again.
+        """Reread the token, unless another thread has.
 
         Raises:
-            AuthError: it is still the refused one.
+            AuthError: it has not changed, or cannot be read.
         """
         with self._lock:
             if self._bearer is None or self._bearer is refused:
                 value = read_secret(self._secret)
                 if value == refused.value:
                     raise AuthError(
-                        "the token is refused and has not been replaced", operation=_OPERATION
+                        "the token is refused and its source still has the same one",
+                        operation=_OPERATION,
                     )
                 self._bearer = Bearer(value)
             return self._bearer
 
-    def accepted(self, bearer: Bearer) -> None:
+    def mark_accepted(self, bearer: Bearer) -> None:
         """Do nothing."""
 
     def reread(self) -> None:
-        """Read the token again for the next request."""
+        """Reread the token before the next request."""
         with self._lock:
             self._bearer = None
 
-    def for_logout(self) -> None:
-        """Return None: the token belongs to someone else."""
+    def logout_token(self) -> None:
+        """Return None: this client did not log in."""
 
 
 class PasswordTokens:
     """Tokens obtained with a password.
 
-    One thread at a time obtains a token; those that wait for it get the same token or the same error. While a server
-    refuses every token it issues, renewals are as far apart as tries of a refused password.
+    Only one thread obtains a token; waiting threads get its token or its error. If the server refuses even new tokens,
+    renewals are spaced like retries of a refused password.
 
     Args:
         login: logs in.
@@ -197,82 +196,83 @@ class PasswordTokens:
         self._pair: TokenPair | None = None
         self._failure: Vb365Error | None = None
         self._renewed_at = -math.inf
-        self._futile_renewals = 0
+        self._renewals_since_accepted = 0
 
     def current(self) -> Bearer:
-        """Return the token; refresh it, or log in, when there is none or it is about to expire."""
-        pair = self._unexpired()
+        """Return the token; if there is none or it is due for refresh, refresh it or log in."""
+        pair = self._not_due_for_refresh()
         if pair is None:
-            with self._single_flight():
-                pair = self._unexpired() or self._obtain()
+            with self._exclusive_renewal():
+                pair = self._not_due_for_refresh() or self._obtain()
         return pair.bearer
 
     def renew(self, refused: Bearer) -> Bearer:
-        """Return another token than the refused one.
+        """Return a different token.
 
         Raises:
-            AuthError: also when the last renewal is too recent: another one would not help.
+            AuthError: the login is refused, or the last renewal was too recent.
+            Vb365Error: there was no response, or not a usable one.
         """
-        with self._single_flight():
+        with self._exclusive_renewal():
             if self._pair is not None and self._pair.bearer is not refused:
                 return self._pair.bearer
             now = self._clock()
-            left = self._renewed_at + lockout_seconds(max(1, self._futile_renewals)) - now
+            left = self._renewed_at + lockout_seconds(max(1, self._renewals_since_accepted)) - now
             if left > 0:
                 raise AuthError(
-                    f"the token is refused although it was renewed; next renewal in {math.ceil(left)} s",
+                    f"the renewed token is refused as well; next renewal in {math.ceil(left)} s",
                     operation=_OPERATION,
                     status=401,
                 )
             pair = self._obtain()
             self._renewed_at = now
-            self._futile_renewals += 1
+            self._renewals_since_accepted += 1
             return pair.bearer
 
-    def accepted(self, bearer: Bearer) -> None:
-        """Record that the last renewal helped."""
+    def mark_accepted(self, bearer: Bearer) -> None:
+        """Record that the server accepted this token: the spacing of renewals starts over."""
         pair = self._pair
         if pair is not None and pair.bearer is bearer:
-            self._futile_renewals = 0
+            self._renewals_since_accepted = 0
 
     def reread(self) -> None:
-        """Do nothing: each login reads the password again, and the token stays valid."""
+        """Do nothing: the password is read at each login, and a token stays valid when the password changes."""
 
-    def for_logout(self) -> Bearer | None:
-        """Return the token while it is valid."""
+    def logout_token(self) -> Bearer | None:
+        """Return the token; None if there is none or it has expired."""
         pair = self._pair
         return pair.bearer if pair is not None and self._clock() < pair.expires_at else None
 
-    def _unexpired(self) -> TokenPair | None:
+    def _not_due_for_refresh(self) -> TokenPair | None:
         pair = self._pair
         return pair if pair is not None and self._clock() < pair.refresh_at else None
 
     @contextmanager
-    def _single_flight(self) -> Iterator[None]:
-        """Wait for the thread that obtains a token. If it fails meanwhile, fail with a copy of its error."""
-        earlier = self._failure
+    def _exclusive_renewal(self) -> Iterator[None]:
+        """Run one renewal at a time. If the renewal waited for failed, raise a copy of its error."""
+        failure_before = self._failure
         with self._lock:
-            if self._failure is not None and self._failure is not earlier:
+            if self._failure is not None and self._failure is not failure_before:
                 raise self._failure.copy()
-            try:
-                yield
-            except Vb365Error as error:
-                self._failure = error.copy()
-                raise
-            self._failure = None
+            yield
 
     def _obtain(self) -> TokenPair:
         refresh_token = self._pair.refresh_token if self._pair is not None else None
-        self._pair = self._refresh(refresh_token) if refresh_token is not None else None
-        if self._pair is None:
-            self._pair = self._login.log_in(self._request)
+        try:
+            self._pair = self._refresh(refresh_token) if refresh_token is not None else None
+            if self._pair is None:
+                self._pair = self._login.log_in(self._request)
+        except Vb365Error as error:
+            self._failure = error.copy()  # for the waiting threads
+            raise
+        self._failure = None
         return self._pair
 
     def _refresh(self, refresh_token: str) -> TokenPair | None:
         try:
             return self._request({"grant_type": "refresh_token", "refresh_token": refresh_token})
         except (AuthError, ForbiddenError, BadResponseError, NotFoundError, ServerError) as error:
-            # How long a refresh token lives is not documented: any response but a token is a refusal.
+            # The lifetime of refresh tokens is undocumented, so any response without a token counts as a refusal.
             log.info(
                 "refresh refused, logging in again",
                 server=self._server,

@@ -475,7 +475,7 @@ def test_a_token_that_is_refused_soon_after_a_renewal_is_not_renewed_for_a_minut
     numbered_tokens: PasswordTokens, fake_time: FakeTime
 ) -> None:
     renewed = numbered_tokens.renew(numbered_tokens.current())
-    numbered_tokens.accepted(renewed)
+    numbered_tokens.mark_accepted(renewed)
     with pytest.raises(AuthError, match="next renewal in 60 s") as caught:
         numbered_tokens.renew(renewed)
     assert caught.value.status == 401
@@ -492,7 +492,7 @@ def test_only_the_acceptance_of_the_renewed_token_shortens_the_wait(
 ) -> None:
     first = numbered_tokens.current()
     second = numbered_tokens.renew(first)
-    numbered_tokens.accepted({token.value: token for token in (first, second)}[accepted])
+    numbered_tokens.mark_accepted({token.value: token for token in (first, second)}[accepted])
     fake_time.now += 60
     third = numbered_tokens.renew(second)
     with pytest.raises(AuthError, match=f"next renewal in {seconds} s"):
@@ -572,7 +572,7 @@ def test_a_server_that_refuses_every_token_is_not_flooded_with_renewals(
     assert len(grants(api)) == 3
 
 
-def test_futile_renewals_become_rarer_until_a_token_is_accepted_again(
+def test_renewals_become_rarer_until_a_token_is_accepted_again(
     api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
 ) -> None:
     world = TokenWorld(api)
@@ -609,7 +609,7 @@ def test_a_refused_static_token_is_read_again_and_used(
         return (200, {}, json.dumps(session())) if bearer(request) == "new" else (401, {}, "")
 
     api.add_callback("GET", f"{ROOT}/RestoreSessions/{ID}", callback=respond)
-    with pytest.raises(AuthError, match="has not been replaced"):
+    with pytest.raises(AuthError, match="its source still has the same one"):
         client.get_session(ID)
     assert len(api.calls) == 1
     file.write_text("new\n")
