@@ -12,7 +12,6 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from exporter.text import format_instant, replace_surrogates
-from exporter.vb365.records.extras import Statistics
 from exporter.vb365.records.restore_session import RestoreSession
 
 __all__ = ["LINE_PREFIX", "Event", "EventIndex", "LoggedEvent", "format_line", "parse_lines"]
@@ -79,7 +78,7 @@ def format_line(event: Event, server: str, session: RestoreSession, written_at: 
         "reason": replace_surrogates(session.reason),
         "eTag": session.e_tag,
         "durationSeconds": session.duration_seconds if ended else None,
-        "statistics": _counts(session.statistics),
+        "statistics": session.statistics.by_outcome() or None if session.statistics else None,
     }
     known = {name: value for name, value in fields.items() if value is not None and value != ""}
     return _JSON.encode(known).encode("ascii") + b"\n"
@@ -141,14 +140,3 @@ def _key(session_id: str) -> bytes:
 @lru_cache(maxsize=64)
 def _parse_name(literal: bytes) -> str:
     return str(json.loads(literal))
-
-
-def _counts(statistics: Statistics | None) -> dict[str, int] | None:
-    if statistics is None:
-        return None
-    counts = {
-        "restored": statistics.restored,
-        "failed": statistics.failed,
-        "skipped": statistics.skipped,
-    }
-    return {name: count for name, count in counts.items() if count is not None} or None

@@ -157,11 +157,6 @@ def _fetch_sessions(server: ServerConfig, client: Client) -> tuple[RestoreSessio
 
 
 def _row(session: RestoreSession, now: datetime) -> tuple[str, ...]:
-    seconds = (
-        session.duration_seconds
-        if session.stopped
-        else (now - session.creation_time).total_seconds()
-    )
     return (
         session.id,
         one_line(session.organization) or _EMPTY,
@@ -169,13 +164,12 @@ def _row(session: RestoreSession, now: datetime) -> tuple[str, ...]:
         session.state,
         session.result or _EMPTY,
         format_instant(session.creation_time),
-        human_duration(seconds),
+        human_duration(session.elapsed_seconds(now)),
     )
 
 
 def _object(server: str, session: RestoreSession) -> dict[str, object]:
-    ended = session.end_time if session.stopped else None
-    seconds = session.duration_seconds
+    ended, seconds = session.ended_at, session.duration_seconds
     return {
         "server": label_value(server),
         "id": session.id,

@@ -1,8 +1,8 @@
-"""The body of `/metrics`: assembled when a snapshot is published, only handed out when it is scraped.
+"""The body of `/metrics`: assembled when a snapshot is published or data becomes stale, not on every scrape.
 
-The body is a sequence of compressed segments, one for each family of each server. A publish renders those of its own
-server, and of its finished sessions only new ones; all others are kept. The exporter's own metrics end the body; they
-are rendered at most once a second.
+The body is a sequence of compressed segments, one for each family of each server. Publishing a snapshot renders the
+segments of its server only, and of the finished sessions only new blocks. The exporter's own metrics come last; they are
+rendered at most once a second.
 """
 
 from __future__ import annotations
@@ -35,56 +35,55 @@ from exporter.polling.snapshot import Snapshot
 
 __all__ = ["Exposition", "Publisher"]
 
-_LEVEL = 1  # fast: these texts are rendered again soon
-_OWN_METRICS_SECONDS = 1.0
-# A single plain scrape must not double the memory for good; a client that always scrapes plain text keeps it.
-_PLAIN_SECONDS = 600.0
-_PLAIN, _DEFLATED = attrgetter("plain"), attrgetter("deflated")
+_LEVEL = 1  # fast: these texts are soon replaced
+_OWN_METRICS_MAX_AGE_SECONDS = 1.0
+# A single scrape of plain text must not double the memory use permanently.
+_PLAIN_RELEASE_SECONDS = 600.0
+_get_plain, _get_deflated = attrgetter("plain"), attrgetter("deflated")
 _END = {Format.TEXT: b"", Format.OPENMETRICS: OPENMETRICS_END}
 
 
 @dataclass(frozen=True, slots=True)
 class Exposition:
-    """The body of one response; responses share its bytes."""
+    """The body of a response, shared by all responses until it is replaced."""
 
     body: Segment
 
     def content_length(self, gzip: bool) -> int:  # noqa: FBT001 - two forms of one body
-        """Return the number of bytes on the wire."""
+        """Return the number of bytes in `chunks`."""
         if gzip:
             return len(GZIP_HEADER) + self.body.deflated_length + GZIP_TRAILER_BYTES
         return self.body.plain_length
 
     def chunks(self, gzip: bool) -> Iterator[bytes]:  # noqa: FBT001 - two forms of one body
-        """Iterate over the body; compressed, it is one gzip member."""
+        """Iterate over the body's bytes; with `gzip`, they are one gzip member."""
         if not gzip:
-            return map(_PLAIN, self.body.chunks)
+            return map(_get_plain, self.body.chunks)
         trailer = gzip_trailer(self.body.crc, self.body.plain_length)
-        return chain((GZIP_HEADER,), map(_DEFLATED, self.body.chunks), (trailer,))
+        return chain((GZIP_HEADER,), map(_get_deflated, self.body.chunks), (trailer,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _RenderedServer:
     snapshot: Snapshot
-    fresh: Snapshot
-    """The snapshot without what was stale when it was rendered."""
-    valid_until: float
-    """Monotonic seconds at which the next part of it becomes stale."""
+    """Without the data that was stale when it was rendered."""
+    stale_at: float
+    """Monotonic seconds at which the next part of the snapshot becomes stale."""
     segments: Sequence[Segment]
     """One for each family, in the order in which they are served."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Published:
-    """Everything that is handed out, replaced as a whole by one assignment: readers need no lock."""
+    """Everything that is served. It is replaced by a single assignment, so readers need no lock."""
 
     servers: Mapping[str, _RenderedServer]
     bodies: Mapping[Format, Segment]
-    valid_until: float
-    complete: dict[Format, tuple[float, Exposition]] = field(default_factory=dict)
-    """Bodies with the exporter's own metrics, and when those were rendered.
+    stale_at: float
+    with_own_metrics: dict[Format, tuple[float, Exposition]] = field(default_factory=dict)
+    """Complete bodies, and when their copy of the exporter's own metrics was rendered.
 
-    Starts empty, so that a snapshot and the counters that go with it appear together.
+    Empty after a publish, so that a snapshot and the counters of its poll appear together.
     """
 
 
@@ -95,8 +94,8 @@ class Publisher:
         own_metrics: the registry of the exporter's own metrics.
         info_labels: fields of a session that become labels of `vb365_restore_session_info`.
         extras: the extras that are requested for sessions of any server.
-        monotonic: the clock that ages are measured with, in seconds.
-        snapshots: the initial ones.
+        monotonic: the clock that ages of data are measured with, in seconds.
+        snapshots: published from the start.
     """
 
     def __init__(
@@ -117,96 +116,101 @@ class Publisher:
             for form in Format
         }
         self._nothing = [EMPTY] * len(families)
-        self._finished: dict[str, RenderedBlocks] = {}
-        self._rendering = threading.Lock()
-        self._plain_until = monotonic() + _PLAIN_SECONDS
+        self._finished_blocks: dict[str, RenderedBlocks] = {}
+        self._render_lock = threading.Lock()
+        self._release_plain_at = monotonic() + _PLAIN_RELEASE_SECONDS
         self._published = self._assemble(
             {snapshot.server: self._render(snapshot) for snapshot in snapshots}
         )
 
     def publish(self, snapshot: Snapshot) -> None:
         """Replace one server's metrics. If rendering fails, the previous ones stay and other servers are unaffected."""
-        with self._rendering:
+        with self._render_lock:
             servers = {**self._published.servers, snapshot.server: self._render(snapshot)}
             self._published = self._assemble(servers)
             self._release_plain_text()
 
     def remove(self, server: str) -> None:
         """Remove one server's metrics."""
-        with self._rendering:
-            self._finished.pop(server, None)
+        with self._render_lock:
+            self._finished_blocks.pop(server, None)
             servers = dict(self._published.servers)
             servers.pop(server, None)
             self._published = self._assemble(servers)
 
     def invalidate_own_metrics(self) -> None:
-        """Render the exporter's own metrics again for the next scrape, even within the second."""
-        with self._rendering:
+        """Have the next scrape render the exporter's own metrics, however recent they are."""
+        with self._render_lock:
             # A new dict: a scrape that is rendering the old values stores them in the old one.
-            self._published = replace(self._published, complete={})
+            self._published = replace(self._published, with_own_metrics={})
 
     def snapshots(self) -> tuple[Snapshot, ...]:
         """Return the current snapshot of each server, without stale data."""
         now = self._monotonic()
-        return tuple(server.fresh.without_stale(now) for server in self._published.servers.values())
+        return tuple(
+            server.snapshot.without_stale(now) for server in self._published.servers.values()
+        )
 
     def exposition(self, form: Format) -> Exposition:
-        """Return the current exposition; never waits for a server or for a publish under way."""
+        """Return the current exposition.
+
+        Never waits for a server, and for a publish under way only if data has become stale.
+        """
         now = self._monotonic()
-        if now >= self._published.valid_until:
-            with self._rendering:
-                self._drop_expired(now)
+        if now >= self._published.stale_at:
+            with self._render_lock:
+                self._drop_stale(now)
         published = self._published
-        rendered_at, exposition = published.complete.get(form, (now, None))
-        if exposition is None or now - rendered_at >= _OWN_METRICS_SECONDS:
+        rendered_at, exposition = published.with_own_metrics.get(form, (now, None))
+        if exposition is None or now - rendered_at >= _OWN_METRICS_MAX_AGE_SECONDS:
             own = compress(registry_text(form, self._own_metrics) + _END[form], _LEVEL)
             exposition = Exposition(join((published.bodies[form], own)))
-            published.complete[form] = (now, exposition)
+            published.with_own_metrics[form] = (now, exposition)
         return exposition
 
-    def _drop_expired(self, now: float) -> None:
-        if now >= self._published.valid_until:
+    def _drop_stale(self, now: float) -> None:
+        if now >= self._published.stale_at:  # another scrape may have dropped it
             self._published = self._assemble(
                 {
-                    name: server if now < server.valid_until else self._render(server.snapshot)
+                    name: server if now < server.stale_at else self._render(server.snapshot)
                     for name, server in self._published.servers.items()
                 }
             )
 
     def _release_plain_text(self) -> None:
-        """Release, every `_PLAIN_SECONDS`, the plain text that no client has requested since the last time."""
+        """Release, every `_PLAIN_RELEASE_SECONDS`, the plain text that no client has requested since the last release."""
         now = self._monotonic()
-        if now < self._plain_until:
+        if now < self._release_plain_at:
             return
-        self._plain_until = now + _PLAIN_SECONDS
+        self._release_plain_at = now + _PLAIN_RELEASE_SECONDS
         for server in self._published.servers.values():
             for chunk in chain.from_iterable(segment.chunks for segment in server.segments):
                 chunk.drop_unused_plain()
 
     def _render(self, snapshot: Snapshot) -> _RenderedServer:
-        fresh = snapshot.without_stale(self._monotonic())
-        server, families = fresh.server, self._session_families
-        running = [one.session for one in fresh.running_with_series]
-        finished = self._finished.setdefault(server, RenderedBlocks(server, families))
-        live = [compress(text, _LEVEL) for text in render_sessions(server, running, families)]
+        snapshot = snapshot.without_stale(self._monotonic())
+        server, families = snapshot.server, self._session_families
+        sessions = [running.session for running in snapshot.running_with_series]
+        running = [compress(text, _LEVEL) for text in render_sessions(server, sessions, families)]
+        blocks = self._finished_blocks.setdefault(server, RenderedBlocks(server, families))
         return _RenderedServer(
             snapshot=snapshot,
-            fresh=fresh,
-            valid_until=fresh.stale_at,
+            stale_at=snapshot.stale_at,
             segments=(
-                *join_columns((live, finished.segments(fresh.finished))),
-                *(compress(text, _LEVEL) for text in render_snapshot(fresh)),
+                *join_columns((running, blocks.segments(snapshot.finished))),
+                *(compress(text, _LEVEL) for text in render_snapshot(snapshot)),
             ),
         )
 
     def _assemble(self, servers: Mapping[str, _RenderedServer]) -> _Published:
         """Join all servers' segments family by family, each behind its header."""
-        families = join_columns((self._nothing, *(one.segments for one in servers.values())))
+        rows = (server.segments for server in servers.values())
+        families = join_columns((self._nothing, *rows))
         return _Published(
             servers=servers,
             bodies={
                 form: join(chain.from_iterable(zip(headers, families, strict=True)))
                 for form, headers in self._headers.items()
             },
-            valid_until=min((server.valid_until for server in servers.values()), default=inf),
+            stale_at=min((server.stale_at for server in servers.values()), default=inf),
         )

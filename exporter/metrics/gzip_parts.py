@@ -1,8 +1,8 @@
 """Compressed segments that join into one valid gzip member.
 
-A segment is deflated by itself and ends on a byte boundary (a full flush, no final block), so segments can be
-concatenated in any order. The checksum of the whole follows from those of its segments: RFC 1952, with the arithmetic
-of zlib's `crc32_combine`, which Python does not offer.
+Each segment is deflated independently and ends on a byte boundary (a full flush, no final block), so segments can be
+concatenated in any order. The checksum of the gzip member (RFC 1952) is computed from those of its segments, as zlib's
+`crc32_combine` does, which Python does not expose.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, reduce
 from itertools import chain
 
 __all__ = [
@@ -25,13 +25,13 @@ __all__ = [
     "join_columns",
 ]
 
-# Method deflate; no name, no time, unknown system.
+# Deflate, without name and time, unknown operating system.
 GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
 _FINAL_BLOCK = b"\x03\x00"
 GZIP_TRAILER_BYTES = len(_FINAL_BLOCK) + 8
 
-# CRC-32's polynomial and bits, from x^0 on: its bit order is reversed.
+# CRC-32's polynomial, and the bits of x^0 to x^31: the bit order is reversed.
 _POLYNOMIAL = 0xEDB88320
 _BITS = tuple(1 << power for power in reversed(range(32)))
 _ONE = _BITS[0]
@@ -40,9 +40,9 @@ _SHORT_BYTES = 4096
 
 
 class Chunk:
-    """Deflated bytes; the plain ones are kept only if they are short or clients request them.
+    """Deflated bytes; the plain bytes are kept only if they are short or clients request them.
 
-    Prometheus requests gzip, and plain text is eight times as long.
+    Prometheus requests gzip, and plain text is about eight times as long.
     """
 
     __slots__ = ("_plain", "_plain_length", "_used", "deflated")
@@ -82,7 +82,7 @@ class Segment:
     """x^(8 * plain_length) modulo the polynomial: the factor that moves a checksum across this segment."""
 
     def in_one_chunk(self) -> Segment:
-        """Return a copy in a single chunk: a scrape writes a few long chunks faster than many short ones."""
+        """Return a copy in a single chunk: scrapes write a few long chunks faster than many short ones."""
         if len(self.chunks) <= 1:
             return self
         deflated = b"".join([chunk.deflated for chunk in self.chunks])
@@ -111,15 +111,12 @@ def join(segments: Iterable[Segment]) -> Segment:
     nonempty = [segment for segment in segments if segment.chunks]
     if len(nonempty) <= 1:
         return nonempty[0] if nonempty else EMPTY
-    crc = 0
-    for segment in nonempty:
-        crc = _extend_crc(crc, segment)
     plain_length = sum(segment.plain_length for segment in nonempty)
     return Segment(
         chunks=tuple(chain.from_iterable([segment.chunks for segment in nonempty])),
         plain_length=plain_length,
         deflated_length=sum(segment.deflated_length for segment in nonempty),
-        crc=crc,
+        crc=reduce(_extend_crc, nonempty, 0),
         shift=_shift_across(plain_length),
     )
 
@@ -136,7 +133,7 @@ def gzip_trailer(crc: int, plain_length: int) -> bytes:
 
 
 def _extend_crc(crc: int, segment: Segment) -> int:
-    """Return the checksum of the bytes checksummed so far, followed by this segment."""
+    """Return the checksum of bytes with the checksum `crc` followed by this segment."""
     if segment.plain_length > _SHORT_BYTES:
         return _product(segment.shift, crc) ^ segment.crc
     for chunk in segment.chunks:

@@ -1,7 +1,7 @@
-"""The text of one server's finished sessions: each block is rendered and compressed once, and kept while it exists.
+"""The text of one server's finished sessions: each block is rendered and compressed once.
 
-A hundred thousand sessions are about eight hundred blocks, and joining their segments takes tens of milliseconds. So
-blocks are first joined in groups, and a group is joined again only when one of its blocks was replaced.
+A hundred thousand sessions fill about eight hundred blocks, and joining their segments takes tens of milliseconds.
+Therefore blocks are first joined in groups, and a group is joined again only when one of its blocks has been replaced.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Blocks = tuple[Block, ...]
 
 
 class RenderedBlocks:
-    """Finished sessions of a server as segments of the body. Not thread-safe.
+    """Finished sessions of one server as segments of the body. Not thread-safe.
 
     Args:
-        server: its name.
+        server: the server's name.
         families: the families to render, in order.
     """
 
@@ -41,7 +41,7 @@ class RenderedBlocks:
         self._by_group: Mapping[Blocks, Segments] = {}
 
     def segments(self, blocks: Blocks) -> Segments:
-        """Return a segment for each family with the sessions of these blocks, and forget all other blocks."""
+        """Return one segment per family with the sessions of these blocks, and drop all other blocks."""
         if blocks == self._blocks:
             return self._joined
         by_block = {block: self._by_block.get(block) or self._render(block) for block in blocks}

@@ -1,12 +1,12 @@
 """Sample lines of sessions and servers, byte for byte as the client library's `generate_latest` writes them.
 
-The library takes several microseconds a sample, and a server may have a hundred thousand sessions with nine samples
-each. Here the labels that all samples of a session share are written once, and so is each line of a state set.
+The library takes several microseconds per sample, and a server may have a hundred thousand sessions with nine samples
+each. Here the labels that a session's samples share are formatted once, and so are the lines of each state set value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from itertools import accumulate
 
@@ -25,7 +25,7 @@ from exporter.metrics.catalogue import (
 )
 from exporter.metrics.text_format import escaped, go_float, sample_lines, series_template
 from exporter.polling.snapshot import DURATION_BUCKETS_SECONDS, DurationHistogram, Snapshot
-from exporter.vb365.records.restore_session import RestoreSession, SessionType
+from exporter.vb365.records.restore_session import RestoreSession
 
 __all__ = ["SNAPSHOT_FAMILIES", "render_sessions", "render_snapshot"]
 
@@ -38,7 +38,7 @@ SNAPSHOT_FAMILIES: tuple[Family, ...] = (
 
 _SHARED = tuple(sorted(SESSION_LABELS))
 _Shared = tuple[str, str, str, str]
-"""The values of these labels for one session, `escaped`."""
+"""The `escaped` values of the `_SHARED` labels for one session."""
 _NO_DURATIONS = DurationHistogram(
     counts=(0,) * (len(DURATION_BUCKETS_SECONDS) + 1), sum_seconds=0.0
 )
@@ -65,7 +65,7 @@ def render_sessions(
             case SessionSamples():
                 text = _samples_of_sessions(family, sessions, shared)
             case _:
-                raise TypeError(f"no way to render {type(family).__name__}")
+                raise TypeError(f"cannot render {type(family).__name__}")
         rendered.append(text.encode())
     return rendered
 
@@ -108,7 +108,7 @@ def _state_sets(
 
 
 def _state_set_template(family: SessionStateSet, current: StrEnum) -> tuple[str, int]:
-    """Return the lines of a session with this value, with placeholders for the shared labels, and how many they are."""
+    """Return the lines for sessions with this value, with placeholders for the shared labels, and the number of lines."""
     (label,) = family.labels
     shown = family.known if current in family.known else (*family.known, current)
     lines = (
@@ -143,7 +143,8 @@ def _samples_of_snapshot(family: SnapshotFamily, server: str, snapshot: Snapshot
 def _finished_durations(server: str, snapshot: Snapshot) -> str:
     name, labels = FINISHED_DURATION.name, FINISHED_DURATION.labels
     lines = []
-    for kind, histogram in _histograms(snapshot.activity.durations):
+    histograms = {**dict.fromkeys(TYPES, _NO_DURATIONS), **snapshot.activity.durations}
+    for kind, histogram in histograms.items():
         key = (server, kind.value)
         buckets = zip(_BOUNDS, accumulate(histogram.counts), strict=True)
         lines += [
@@ -156,13 +157,3 @@ def _finished_durations(server: str, snapshot: Snapshot) -> str:
             sample_lines(f"{name}_sum", labels, [(key, histogram.sum_seconds)]),
         ]
     return "".join(lines)
-
-
-def _histograms(
-    durations: Mapping[SessionType, DurationHistogram],
-) -> Iterator[tuple[SessionType, DurationHistogram]]:
-    """Yield the histogram of every known type, and that of unknown ones once there is any."""
-    for kind in TYPES:
-        yield kind, durations.get(kind, _NO_DURATIONS)
-    if SessionType.UNKNOWN in durations:
-        yield SessionType.UNKNOWN, durations[SessionType.UNKNOWN]

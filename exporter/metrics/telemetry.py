@@ -1,4 +1,4 @@
-"""The exporter's own metrics: API requests, polls, rejected records, the change feed, its build and its process."""
+"""The exporter's own metrics: API requests, polls, rejected records, the change feed, build and process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Telemetry:
     """The exporter's own metrics, in their own registry.
 
     Args:
-        with_process: also collect the client library's `process_*` and `python_*` metrics.
+        with_process: whether to collect the client library's `process_*` and `python_*` metrics.
     """
 
     def __init__(self, *, with_process: bool = True) -> None:
@@ -76,7 +76,7 @@ class Telemetry:
         """Return the metrics of one server, with all known label combinations initialized to 0.
 
         Args:
-            name: of the server.
+            name: the server's name.
             extras: the extras that are requested for its sessions.
         """
         telemetry = ServerTelemetry(self, label_value(name))
@@ -121,7 +121,7 @@ class ServerTelemetry:
 
     Args:
         telemetry: the metrics of all servers.
-        name: of the server, fit to be a label value.
+        name: the server's name as a label value.
     """
 
     def __init__(self, telemetry: Telemetry, name: str) -> None:
@@ -131,14 +131,14 @@ class ServerTelemetry:
         self._ended = False
 
     def end(self) -> None:
-        """Remove the series of a server that is no longer configured; ignore what still happens on it."""
+        """Remove the series of a server that is no longer configured, and ignore its later events."""
         with self._lock:
             self._ended = True
             for metric in self._telemetry.per_server:
                 metric.remove_by_labels({"server": self.name})
 
     def request(self, operation: str, code: str, seconds: float) -> None:
-        """Count a request to the API that ended with this HTTP status code or with `error`."""
+        """Count a request to the API; `code` is its HTTP status code, or `error` if there was no response."""
         with self._lock:
             if not self._ended:
                 self._telemetry.requests.labels(self.name, operation, code).inc()

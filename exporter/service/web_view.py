@@ -255,10 +255,8 @@ def _row(
         state=session.state.value,
         result=session.result.value if session.result else None,
         started=session.creation_time,
-        ended=session.end_time if session.stopped else None,
-        duration_seconds=session.duration_seconds
-        if session.stopped
-        else (now - session.creation_time).total_seconds(),
+        ended=session.ended_at,
+        duration_seconds=session.elapsed_seconds(now),
         info=tuple(label_value(getattr(session, label)) for label in info_labels),
     )
 

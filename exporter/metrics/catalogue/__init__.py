@@ -1,7 +1,7 @@
-"""All metric families of the exporter: one declaration each, with name, help, labels and the source of the samples.
+"""All metric families of the exporter: the name, type, help, labels and source of the samples of each.
 
-Families of restore sessions take their samples from a `RestoreSession`, those of organizations and servers from a
-`Snapshot`. Those of the exporter itself are only described here; `telemetry` counts them.
+Families of restore sessions take their samples from a `RestoreSession`, families of organizations and servers from a
+`Snapshot`. The exporter's own families are only declared here; `telemetry` sets their values.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""The families of the exporter itself, declared here and counted by `telemetry`."""
+"""The exporter's own families; `telemetry` sets their values."""
 
 from __future__ import annotations
 
 from exporter.metrics.catalogue.family import Family, Kind
 
 __all__ = ["EXPORTER_FAMILIES", "exporter_family"]
-
 
 EXPORTER_FAMILIES: tuple[Family, ...] = (
     Family(

@@ -1,4 +1,4 @@
-"""Declarations of metric families: name, type, help, labels, and the function that yields the samples."""
+"""How a metric family is declared: its name, type, help, labels, and the function that returns its samples."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Family:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionFamily(Family):
-    """A family with samples for single sessions, of a subclass below; `labels` come in addition to `SESSION_LABELS`."""
+    """Base class of families with samples for single sessions; `labels` are in addition to `SESSION_LABELS`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class SessionValue(SessionFamily):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionStateSet(SessionFamily):
-    """An enum as a state set: 1 for the current value, 0 for the other known ones.
+    """An enum as a state set: 1 for the current value, 0 for the other known values.
 
     The series of `unknown` exists only while it is the current value.
     """
@@ -80,11 +80,11 @@ class SessionSamples(SessionFamily):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotFamily(Family):
-    """A family with samples for a server or its organizations; `labels` come in addition to `server`."""
+    """A family with samples for a server or its organizations; `labels` are in addition to `server`."""
 
     samples: Callable[[Snapshot], Iterable[Sample]]
     merge: Callable[[float, float], float] = operator.add
-    """Combines samples whose labels become equal as valid label values."""
+    """Combines samples whose labels are equal once they are valid label values."""
 
 
 TYPES: tuple[SessionType, ...] = tuple(

@@ -1,11 +1,13 @@
-"""The families that sum up the restore sessions of an organization."""
+"""The families that summarize the restore sessions of each organization."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from enum import StrEnum
 from itertools import product
+from typing import Any
 
 from exporter.metrics.catalogue.family import (
     RESULTS,
@@ -15,73 +17,53 @@ from exporter.metrics.catalogue.family import (
     Sample,
     SnapshotFamily,
 )
-from exporter.polling.snapshot import Snapshot
-from exporter.vb365.records.restore_session import SessionResult, SessionType
+from exporter.polling.snapshot import Snapshot, StartedKey
 
 __all__ = ["FINISHED_DURATION", "ORGANIZATION_FAMILIES"]
 
 
 def _with_zeros(
-    organizations: Iterable[str], counts: Mapping[tuple[str, SessionType], float]
-) -> Iterator[Sample]:
-    for organization in organizations:
-        unknown = (organization, SessionType.UNKNOWN) in counts
-        for kind in (*TYPES, SessionType.UNKNOWN) if unknown else TYPES:
-            yield (organization, kind.value), float(counts.get((organization, kind), 0))
-
-
-def _with_zeros_by_result(
-    organizations: Iterable[str], counts: Mapping[tuple[str, SessionType, SessionResult], float]
-) -> Iterator[Sample]:
-    for organization in organizations:
-        for kind, result in product(TYPES, RESULTS):
-            count = counts.get((organization, kind, result), 0)
-            yield (organization, kind.value, result.value), float(count)
-    for (organization, kind, result), count in counts.items():
-        if kind is SessionType.UNKNOWN or result is SessionResult.UNKNOWN:
-            yield (organization, kind.value, result.value), float(count)
+    snapshot: Snapshot, counts: Mapping[Any, float], *known: Iterable[StrEnum]
+) -> Iterable[Sample]:
+    """Return the counts, and 0 for each known combination of every organization that has none."""
+    zeros = dict.fromkeys(product(snapshot.activity.organizations, *known), 0)
+    return {**zeros, **counts}.items()
 
 
 def _working(snapshot: Snapshot) -> Iterable[Sample]:
     if not snapshot.listed:
         return ()
     counts = Counter((one.session.organization, one.session.type) for one in snapshot.running)
-    return _with_zeros(snapshot.activity.organizations, counts)
+    return _with_zeros(snapshot, counts, TYPES)
 
 
 def _stopped(snapshot: Snapshot) -> Iterable[Sample]:
     if not snapshot.listed:
         return ()
-    return _with_zeros_by_result(snapshot.activity.organizations, snapshot.stopped)
+    return _with_zeros(snapshot, snapshot.stopped, TYPES, RESULTS)
 
 
 def _oldest_working(snapshot: Snapshot) -> Iterable[Sample]:
     if not snapshot.listed:
         return ()
-    oldest: dict[tuple[str, SessionType], datetime] = {}
+    oldest: dict[StartedKey, datetime] = {}
     for running in snapshot.running:
         session = running.session
         key = (session.organization, session.type)
         oldest[key] = min(session.creation_time, oldest.get(key, session.creation_time))
-    return [
-        ((organization, kind.value), created.timestamp())
-        for (organization, kind), created in oldest.items()
-    ]
+    return [(key, created.timestamp()) for key, created in oldest.items()]
 
 
 def _last_end(snapshot: Snapshot) -> Iterable[Sample]:
-    return [
-        ((organization, kind.value, result.value), ended.timestamp())
-        for (organization, kind, result), ended in snapshot.last_end.items()
-    ]
+    return [(key, ended.timestamp()) for key, ended in snapshot.last_end.items()]
 
 
 def _started(snapshot: Snapshot) -> Iterable[Sample]:
-    return _with_zeros(snapshot.activity.organizations, snapshot.activity.started)
+    return _with_zeros(snapshot, snapshot.activity.started, TYPES)
 
 
 def _finished(snapshot: Snapshot) -> Iterable[Sample]:
-    return _with_zeros_by_result(snapshot.activity.organizations, snapshot.activity.finished)
+    return _with_zeros(snapshot, snapshot.activity.finished, TYPES, RESULTS)
 
 
 ORGANIZATION_FAMILIES: tuple[SnapshotFamily, ...] = (

@@ -11,11 +11,11 @@ __all__ = ["SERVER_FAMILIES"]
 
 
 def _optional(value: float | None) -> Sequence[Sample]:
-    return () if value is None else (((), float(value)),)
+    return () if value is None else (((), value),)
 
 
 def _found(snapshot: Snapshot) -> Iterable[Sample]:
-    return [((found.session_id,), float(found.found)) for found in snapshot.configured_ids]
+    return [((found.session_id,), found.found) for found in snapshot.configured_ids]
 
 
 def _server_info(snapshot: Snapshot) -> Sequence[Sample]:

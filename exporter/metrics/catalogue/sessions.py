@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
 
 from exporter.config import Extra
 from exporter.metrics.catalogue.family import (
@@ -22,9 +23,7 @@ SESSION_LABELS = ("server", "session_id", "organization", "type")
 
 
 def _end(session: RestoreSession) -> float | None:
-    if session.end_time is None or not session.stopped:
-        return None
-    return session.end_time.timestamp()
+    return None if session.ended_at is None else session.ended_at.timestamp()
 
 
 _ALWAYS: tuple[SessionFamily, ...] = (
@@ -74,33 +73,21 @@ _ALWAYS: tuple[SessionFamily, ...] = (
 
 
 def _items(session: RestoreSession) -> Iterable[Sample]:
-    statistics = session.statistics
-    if statistics is None:
+    if session.statistics is None:
         return ()
-    outcomes = {
-        "restored": statistics.restored,
-        "failed": statistics.failed,
-        "skipped": statistics.skipped,
-    }
-    return [((outcome,), float(items)) for outcome, items in outcomes.items() if items is not None]
+    return [((outcome,), items) for outcome, items in session.statistics.by_outcome().items()]
 
 
 def _events(session: RestoreSession) -> Iterable[Sample]:
     if session.events is None:
         return ()
-    return [
-        ((operation.value, status.value), float(count))
-        for (operation, status), count in sorted(session.events.counts.items())
-    ]
+    return sorted(session.events.counts.items())
 
 
 def _event_bytes(session: RestoreSession) -> Iterable[Sample]:
     if session.events is None:
         return ()
-    return [
-        ((operation.value,), float(size))
-        for operation, size in sorted(session.events.size_bytes.items())
-    ]
+    return [((operation,), size) for operation, size in sorted(session.events.size_bytes.items())]
 
 
 _OF_EXTRAS: Mapping[Extra, Sequence[SessionFamily]] = {
@@ -135,21 +122,19 @@ _OF_EXTRAS: Mapping[Extra, Sequence[SessionFamily]] = {
 def session_families(
     info_labels: Sequence[str] = (), extras: Collection[Extra] = ()
 ) -> tuple[SessionFamily, ...]:
-    """Return the families that a configuration has.
+    """Return the families of single sessions that a configuration enables.
 
     Args:
         info_labels: fields of a session that become labels of `vb365_restore_session_info`.
         extras: the extras that are requested for sessions of any server.
     """
     info = (_info_family(info_labels),) if info_labels else ()
-    more = (
-        family for extra, families in _OF_EXTRAS.items() if extra in extras for family in families
-    )
-    return (*_ALWAYS, *info, *more)
+    of_extras = chain.from_iterable(_OF_EXTRAS[extra] for extra in _OF_EXTRAS if extra in extras)
+    return (*_ALWAYS, *info, *of_extras)
 
 
 def _info_family(info_labels: Sequence[str]) -> SessionFamily:
-    """Return the family of the personal data that the configuration allows."""
+    """Return the family with the personal data that the configuration allows."""
 
     def samples(session: RestoreSession) -> Iterable[Sample]:
         return ((tuple([getattr(session, field) for field in info_labels]), 1.0),)

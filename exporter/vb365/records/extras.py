@@ -67,6 +67,11 @@ class Statistics:
     skipped: int | None = None
     """`skippedItemsCount`."""
 
+    def by_outcome(self) -> dict[str, int]:
+        """Return the known counts by outcome."""
+        counts = {"restored": self.restored, "failed": self.failed, "skipped": self.skipped}
+        return {outcome: count for outcome, count in counts.items() if count is not None}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventSummary:

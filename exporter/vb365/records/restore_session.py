@@ -115,12 +115,23 @@ class RestoreSession(NamedTuple):
         return self.state is SessionState.STOPPED
 
     @property
+    def ended_at(self) -> datetime | None:
+        """`endTime`; None while running, whatever the API sends."""
+        return self.end_time if self.stopped else None
+
+    @property
     def duration_seconds(self) -> float | None:
         """Seconds from `creationTime` to `endTime`; None while running, and when `endTime` comes first."""
-        if self.end_time is None or not self.stopped:
+        if self.ended_at is None:
             return None
-        seconds = (self.end_time - self.creation_time).total_seconds()
+        seconds = (self.ended_at - self.creation_time).total_seconds()
         return None if seconds < 0 else seconds
+
+    def elapsed_seconds(self, now: datetime) -> float | None:
+        """Return the duration; for a running session, the time since `creationTime`."""
+        if self.stopped:
+            return self.duration_seconds
+        return (now - self.creation_time).total_seconds()
 
     @property
     def processed_items(self) -> int | None:
