@@ -18,7 +18,7 @@ from exporter.system.files import OutputError
 from exporter.system.interpreter import raise_gc_threshold
 from exporter.system.signals import stop_event
 from exporter.system.systemd import NotActivatedError
-from exporter.web.server import WebServerError
+from exporter.web.listeners import WebServerError
 from exporter.web.webconfig import check_lines as web_check_lines
 
 __all__ = ["main"]

@@ -20,7 +20,8 @@ from exporter.system.interpreter import trim_freed_memory
 from exporter.system.signals import Command, signal_commands
 from exporter.system.systemd import Notifier, listen_fds
 from exporter.web.app import WebApp
-from exporter.web.server import Address, WebServer, bind_listeners
+from exporter.web.listeners import Address, bind_listeners
+from exporter.web.server import WebServer
 from exporter.web.webconfig import AccessControl
 
 __all__ = ["serve"]
@@ -69,7 +70,7 @@ def serve(
             ServiceBackend(service),
             telemetry_path=options.web_telemetry_path,
             max_requests=options.web_max_requests,
-            guards=[access.authorize],
+            guard=access.authorize,
             extra_headers=access.headers,
             reload=reloader.reload if options.web_enable_lifecycle else None,
         )

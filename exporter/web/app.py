@@ -1,12 +1,11 @@
-"""The routes: the response of each path, and the data it needs from the service."""
+"""The routes: the response of each path, and the interface to the data behind it."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
 import structlog
@@ -26,7 +25,7 @@ Reload: TypeAlias = Callable[[], Sequence[str]]
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 
 DEFAULT_MAX_REQUESTS = 40
-RETRY_AFTER_SECONDS = 5
+_RETRY_AFTER_SECONDS = 5
 
 _CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -37,19 +36,17 @@ _CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-_COMMON_HEADERS: Mapping[str, str] = MappingProxyType(
-    {
-        "Server": "vb365-restore-exporter",
-        "Cache-Control": "no-store",
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "no-referrer",
-        "Content-Security-Policy": _CONTENT_SECURITY_POLICY,
-    }
-)
+_COMMON_HEADERS = {
+    "Server": "vb365-restore-exporter",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": _CONTENT_SECURITY_POLICY,
+}
 
 
 class MetricsBody(Protocol):
-    """A prepared body of `/metrics` in one format; immutable, shared by all scrapes."""
+    """A prepared body of `/metrics` in one format: immutable, shared by all scrapes."""
 
     def content_length(self, gzip: bool) -> int:  # noqa: FBT001 - two forms of one body
         """Return the number of bytes that `chunks` yields in this form."""
@@ -60,14 +57,14 @@ class MetricsBody(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """Whether a check passes, and the reasons, as lines for people, if it does not."""
+    """The result of a health check, and the reasons for a failure, a line each."""
 
     ok: bool
     reasons: tuple[str, ...] = ()
 
 
 class WebBackend(Protocol):
-    """The data behind the pages; every call returns at once and never waits for VB365."""
+    """The data behind the pages. No call waits for VB365."""
 
     def exposition(self, wanted: Format) -> MetricsBody:
         """Return the newest body of `/metrics`."""
@@ -79,7 +76,7 @@ class WebBackend(Protocol):
         """Return whether every server has been polled once."""
 
     def config_text(self) -> str:
-        """Return the current configuration as YAML, secrets masked."""
+        """Return the active configuration as YAML, secrets masked."""
 
     def status(self) -> StatusPage:
         """Return the data of the status page; called in a worker thread."""
@@ -91,11 +88,11 @@ class WebApp:
     Args:
         backend: the data behind the pages.
         telemetry_path: the path of the metrics; `/` replaces the status page.
-        max_requests: scrapes in flight; further ones get 503 with `Retry-After`.
-        guards: checked in order before every request, whatever its path; the first response that
-            one of them returns is sent (authentication, rate limits).
+        max_requests: the maximum number of scrapes in flight; others get 503 with `Retry-After`.
+        guard: called before every request, whatever its path; a response that it returns is sent
+            instead of the page (authentication, rate limit). None: every request is allowed.
         extra_headers: returns headers for every response; they replace those of the same name.
-        reload: reloads the configuration and returns its problems, a line each; None: there is no
+        reload: reloads the configuration and returns its problems, a line each; None: the app has no
             `/-/reload`.
 
     Raises:
@@ -108,13 +105,13 @@ class WebApp:
         *,
         telemetry_path: str = "/metrics",
         max_requests: int = DEFAULT_MAX_REQUESTS,
-        guards: Sequence[Guard] = (),
+        guard: Guard | None = None,
         extra_headers: Callable[[], Headers] = tuple,
         reload: Reload | None = None,
     ) -> None:
         self._backend = backend
         self._max_requests = max_requests
-        self._guards = tuple(guards)
+        self._guard = guard
         self._extra_headers = extra_headers
         self._scrapes_in_flight = 0
         self._status_page = StatusPageCache(backend.status, telemetry_path=telemetry_path)
@@ -148,7 +145,7 @@ class WebApp:
         return response
 
     def _headers(self) -> dict[str, str]:
-        return {**_COMMON_HEADERS, **dict(self._extra_headers())}
+        return _COMMON_HEADERS | dict(self._extra_headers())
 
     async def _add_headers(self, _request: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(self._headers())
@@ -156,8 +153,9 @@ class WebApp:
     @web.middleware
     async def _respond(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            rejection = await self._rejection(request)
-            return await handler(request) if rejection is None else rejection
+            if self._guard is not None and (rejection := await self._guard(request)) is not None:
+                return rejection
+            return await handler(request)
         except web.HTTPMethodNotAllowed as error:
             allowed = ", ".join(sorted(error.allowed_methods))
             return error_response(405, headers={"Allow": allowed})
@@ -167,17 +165,10 @@ class WebApp:
             log.exception("request failed", path=request.path, error=type(error).__name__)
             return error_response(500)
 
-    async def _rejection(self, request: web.Request) -> web.Response | None:
-        for guard in self._guards:
-            response = await guard(request)
-            if response is not None:
-                return response
-        return None
-
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
         if self._scrapes_in_flight >= self._max_requests:
             log.debug("scrape rejected, too many in flight", max_requests=self._max_requests)
-            return error_response(503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+            return error_response(503, headers={"Retry-After": str(_RETRY_AFTER_SECONDS)})
         self._scrapes_in_flight += 1
         try:
             wanted = choose_format(_list_header(request, "Accept"))
@@ -208,22 +199,26 @@ class WebApp:
 
 def _reload_handler(reload: Reload) -> Handler:
     async def handler(_request: web.Request) -> web.Response:
-        # It reads files: scrapes must not wait for it.
+        # In a thread: it reads files, and scrapes must not wait for that.
         problems = await asyncio.to_thread(reload)
         if not problems:
-            return text_response("configuration reloaded\n")
-        lines = ("configuration cannot be used, keeping the old one", *problems)
-        return text_response("\n".join(lines) + "\n", status=500)
+            return _lines_response(200, "configuration reloaded")
+        return _lines_response(500, "configuration cannot be used, keeping the old one", *problems)
 
     return handler
 
 
 def _health_response(health: Health, good: str) -> web.Response:
-    lines = (good if health.ok else f"not {good}", *health.reasons)
-    return text_response("\n".join(lines) + "\n", status=200 if health.ok else 503)
+    if health.ok:
+        return _lines_response(200, good)
+    return _lines_response(503, f"not {good}", *health.reasons)
+
+
+def _lines_response(status: int, *lines: str) -> web.Response:
+    return text_response("\n".join(lines) + "\n", status=status)
 
 
 def _list_header(request: web.Request, name: str) -> str | None:
-    """Return a list header as one value, however many lines it came in."""
+    """Return a list-valued header, its lines joined to one; None: there is none."""
     values = request.headers.getall(name, ())
     return ",".join(values) if values else None

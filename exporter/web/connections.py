@@ -1,4 +1,4 @@
-"""The connections of the web server: how they are opened, which are evicted when there are too many, how they end."""
+"""The connections of the web server: accepting them, evicting some when there are too many, and closing them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ import structlog
 from aiohttp import web
 
 from exporter.web.app import Handler
-from exporter.web.tls import HANDSHAKING, TLSSource
-
-__all__ = ["ConnectionManager"]
+from exporter.web.tls import CLIENT_SOCKET, TLSSource
 
 log = structlog.get_logger()
 
-# Request bodies mean nothing here; one is read and dropped for this long, so that the response arrives.
+# No page uses a request body. It is read and dropped for this long: closing a connection with unread
+# data would reset it before the client has read the response.
 _LINGERING_SECONDS = 2.0
 _MAX_LINE_BYTES = 8190
 _MAX_HEADERS = 64
@@ -31,16 +30,16 @@ _ABORT_SECONDS = 0.5
 
 
 class ConnectionManager:
-    """Opens a connection per client, bounds their number and ends them at shutdown.
+    """Accepts connections, limits their number and closes them at shutdown.
 
-    When there are too many, one is evicted: the oldest that has not sent a request, or else the one
-    idle longest. So a scrape gets in beside any number of clients that only hold connections.
+    At the limit, one is evicted: the oldest that has not sent a request, or else the one idle
+    longest. So scrapes succeed beside any number of clients that merely hold connections open.
 
     Args:
         runner: the runner of the application that handles the requests.
         error_response: returns the response to a request that cannot be parsed, by HTTP status.
         tls: returns the TLS context of each new connection; None: plain HTTP.
-        max_connections: connections at one time.
+        max_connections: the maximum number of open connections.
         idle_timeout_seconds: how long a client may take for a TLS handshake, and for a request.
         send_timeout_seconds: how long a client may take to read what has been written to it.
     """
@@ -65,7 +64,7 @@ class ConnectionManager:
         self._accept_warned_at = -math.inf
         self._opening: set[asyncio.Task[None]] = set()
         self._open: dict[_Connection, asyncio.Future[None]] = {}
-        # The open connections without a request in progress, in the order of time.
+        # Open connections without a request in progress, oldest first: before the first, and after one.
         self._new: dict[_Connection, None] = {}
         self._idle: dict[_Connection, None] = {}
 
@@ -76,15 +75,15 @@ class ConnectionManager:
         while True:
             try:
                 client, _ = await loop.sock_accept(listener)
-            except ConnectionError:  # the client is gone already
+            except ConnectionError:  # the client has already disconnected
                 continue
-            except OSError as error:  # out of file descriptors, most likely
+            except OSError as error:  # most likely out of file descriptors
                 self._warn(error)
                 self._evict_idle()
                 await asyncio.sleep(_ACCEPT_RETRY_SECONDS)
                 continue
             self._admit(client)
-            # Handle the open connections between any two of a flood of new ones.
+            # In a flood of new connections, serve the open ones between any two.
             await asyncio.sleep(0)
 
     async def drain(self, timeout_seconds: float) -> None:
@@ -118,28 +117,28 @@ class ConnectionManager:
         opening.add_done_callback(self._opening.discard)
 
     def _evict_idle(self) -> bool:
-        """Close the connection that matters least; return False if all of them are active."""
+        """Evict a connection; return False if all have a request in progress."""
         connection = next(chain(self._new, self._idle), None)
         if connection is None:
             return False
-        log.debug("too many connections, closed an idle one", limit=self._max_connections)
+        log.debug("idle connection closed to make room", connections=len(self._open))
         self.untrack(connection)
         connection.abort()
         return True
 
     def untrack(self, connection: _Connection) -> None:
-        """Drop a connection that is closed, or about to be."""
+        """Stop counting a connection that is closed or about to be."""
         self._new.pop(connection, None)
         self._idle.pop(connection, None)
         if (closed := self._open.pop(connection, None)) is not None:
             closed.set_result(None)
 
     async def _establish(self, connection: _Connection, client: socket.socket) -> None:
-        """Connect an accepted socket to its protocol; the TLS handshake is done when this returns."""
-        options: dict[str, Any] = {}  # the loop rejects the timeouts without a context
+        """Connect an accepted socket to its protocol; return after the TLS handshake."""
+        options: dict[str, Any] = {}  # asyncio rejects the timeouts without a context
         loop = asyncio.get_running_loop()
-        HANDSHAKING.set(client)
-        owned = True  # until the loop owns the socket
+        CLIENT_SOCKET.set(client)
+        is_ours = True  # until asyncio owns the socket
         try:
             if self._tls is not None and (context := await self._tls()) is not None:
                 options = {
@@ -147,7 +146,7 @@ class ConnectionManager:
                     "ssl_handshake_timeout": self.idle_timeout_seconds,
                     "ssl_shutdown_timeout": min(_TLS_SHUTDOWN_SECONDS, self.idle_timeout_seconds),
                 }
-            owned = False
+            is_ours = False
             await loop.connect_accepted_socket(lambda: connection, client, **options)
         except OSError as error:  # TLS errors are among them
             reason = getattr(error, "reason", None) or error.strerror
@@ -155,7 +154,7 @@ class ConnectionManager:
         except Exception:
             log.exception("connection cannot be served")
         finally:
-            if owned:
+            if is_ours:
                 client.close()
             if not connection.established:
                 self.untrack(connection)
@@ -180,27 +179,25 @@ class ConnectionManager:
 
 
 class _Connection(web.RequestHandler):
-    """The connection of one client; its own responses disclose neither aiohttp nor the request."""
+    """The connection of one client; its error responses reveal neither aiohttp nor the request."""
 
-    __slots__ = ("_client", "_connections", "_own_transport", "_send_timer")
+    __slots__ = ("_client", "_own_transport", "_owner", "_send_timer")
 
-    def __init__(
-        self, connections: ConnectionManager, server: web.Server, client: socket.socket
-    ) -> None:
+    def __init__(self, owner: ConnectionManager, server: web.Server, client: socket.socket) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
-            # aiohttp's one timer for silent, half-sent and idle: it runs until a whole request has
-            # arrived, however slowly its bytes come.
-            keepalive_timeout=connections.idle_timeout_seconds,
-            lingering_time=min(_LINGERING_SECONDS, connections.idle_timeout_seconds),
+            # aiohttp's only timer for clients that are silent, idle or slow to send: it runs until a
+            # whole request has arrived, and single bytes do not restart it.
+            keepalive_timeout=owner.idle_timeout_seconds,
+            lingering_time=min(_LINGERING_SECONDS, owner.idle_timeout_seconds),
             max_line_size=_MAX_LINE_BYTES,
             max_field_size=_MAX_LINE_BYTES,
             max_headers=_MAX_HEADERS,
             auto_decompress=False,
             access_log=None,  # type: ignore[arg-type] # as documented for runners: no log
         )
-        self._connections = connections
+        self._owner = owner
         self._client = client
         self._own_transport: asyncio.Transport | None = None  # aiohttp drops its own on closing
         self._send_timer: asyncio.TimerHandle | None = None
@@ -218,7 +215,7 @@ class _Connection(web.RequestHandler):
     def pause_writing(self) -> None:
         super().pause_writing()
         self._send_timer = asyncio.get_running_loop().call_later(
-            self._connections.send_timeout_seconds, self._abort_slow_client
+            self._owner.send_timeout_seconds, self._abort_slow_client
         )
 
     def resume_writing(self) -> None:
@@ -236,16 +233,16 @@ class _Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
         self._cancel_send_timer()
-        self._connections.untrack(self)
+        self._owner.untrack(self)
 
     def abort_handshake(self) -> None:
-        """Abort a TLS handshake: asyncio sees a client that is gone."""
+        """Abort a TLS handshake: asyncio takes it for a disconnected client."""
         if not self.established:
             with suppress(OSError):
                 self._client.shutdown(socket.SHUT_RDWR)
 
     def abort(self) -> None:
-        """Close at once, whatever has not been sent yet."""
+        """Close immediately and drop unsent data."""
         if self._own_transport is None:
             self.abort_handshake()
         else:
@@ -256,10 +253,10 @@ class _Connection(web.RequestHandler):
         request: web.BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 - quotes the request
+        message: str | None = None,  # noqa: ARG002 - it quotes the request
     ) -> web.StreamResponse:
-        """Respond to what never reached the application, without aiohttp's version and quotations."""
-        if isinstance(exc, ConnectionError):  # nobody is left to respond to
+        """Respond to a request that did not reach the application; neither name aiohttp nor quote the request."""
+        if isinstance(exc, ConnectionError):  # the client has disconnected
             raise exc
         if status >= 500:
             log.error("request failed", path=request.path, status=status, exc_info=exc)
@@ -269,6 +266,6 @@ class _Connection(web.RequestHandler):
             )
         if request.writer.output_size > 0:
             raise ConnectionResetError("the response has already begun")
-        response = self._connections.error_response(status)
+        response = self._owner.error_response(status)
         response.force_close()
         return response

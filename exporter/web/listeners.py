@@ -1,4 +1,4 @@
-"""Listening sockets, bound in the caller's thread, so that a taken port is an error at startup."""
+"""Listen addresses, and sockets bound before the server starts, so that a port in use is a startup error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from ipaddress import IPv6Address
 from typing import NamedTuple, Self
 
-# With 5, the default of `http.server`, ten scrapers that connect at once wait for a second (SYN retry).
+# With 5, the default of `http.server`, some of ten simultaneous scrapers would wait a second to retry their SYN.
 BACKLOG = 256
 
 _HOST = re.compile(r"[A-Za-z0-9_.-]*")
@@ -19,11 +19,11 @@ _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
 
 
 class WebServerError(Exception):
-    """The web server cannot start; the message names the address and the cause."""
+    """The web server cannot start; the message has the cause."""
 
 
 class Address(NamedTuple):
-    """Where to listen: an empty host is every interface, port 0 any free port."""
+    """Where to listen: an empty host means every interface, port 0 any free port."""
 
     host: str
     port: int
@@ -44,7 +44,7 @@ class Address(NamedTuple):
 
     @property
     def url_host(self) -> str:
-        """The host as URLs write it."""
+        """The host as in a URL."""
         return f"[{self.host}]" if ":" in self.host else self.host
 
     def __str__(self) -> str:
@@ -52,7 +52,7 @@ class Address(NamedTuple):
 
 
 def _is_host(text: str) -> bool:
-    """Return whether this is a name, an IPv4 address, nothing, or an IPv6 address in brackets."""
+    """Return whether the text is empty, a name, an IPv4 address, or an IPv6 address in brackets."""
     if not (text.startswith("[") and text.endswith("]")):
         return _HOST.fullmatch(text) is not None
     try:
@@ -72,8 +72,8 @@ def bind_listeners(addresses: Iterable[Address]) -> tuple[socket.socket, ...]:
     """Bind and listen on every address, or on none.
 
     Args:
-        addresses: where to listen. An empty host is every interface by IPv6 and IPv4, by IPv4 alone
-            where there is no IPv6.
+        addresses: where to listen. An empty host means every interface, over IPv6 and IPv4, or over
+            IPv4 alone where IPv6 is not available.
 
     Raises:
         WebServerError: an address cannot be resolved or bound; the message names it.
@@ -98,7 +98,7 @@ def _listen(address: Address) -> socket.socket:
         found = socket.getaddrinfo(
             *address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
         )
-        # A name means one listener, by IPv4 if it has an IPv4 address, as Go's net.Listen does.
+        # A name gets one listener, over IPv4 if it has an IPv4 address, as in Go's net.Listen.
         family, _, _, _, target = min(found, key=lambda entry: entry[0] != socket.AF_INET)
         return _bind(family, target, dual_stack=target[0] == "::")
     try:
@@ -122,7 +122,6 @@ def _bind(family: int, target: tuple[object, ...], *, dual_stack: bool = False) 
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual_stack)
         listener.bind(target)
         listener.listen(BACKLOG)
-        listener.setblocking(False)  # noqa: FBT003 - the socket module has no keyword for it
     except BaseException:
         listener.close()
         raise

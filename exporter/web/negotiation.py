@@ -1,8 +1,8 @@
 """Content negotiation: the format and the coding of a response, from `Accept` and `Accept-Encoding`.
 
-RFC 9110, section 12.5: the most specific matching range decides the weight of an offer, the
-heaviest offer wins, and a weight of 0 rejects it. Nothing here raises, whatever the header holds: a
-malformed header gets text 0.0.4 without compression, which every Prometheus understands.
+RFC 9110, section 12.5: the most specific matching range decides the weight of an offer, the offer
+with the greatest weight wins, and a weight of 0 rejects an offer. No header raises an error: a
+malformed one gets text 0.0.4 without compression, which every Prometheus understands.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from exporter.metrics.text_format import Format
 
@@ -19,7 +19,7 @@ MAX_HEADER_CHARACTERS = 4096  # Prometheus 3 sends about 400
 # A scraper sends the same header every time, and parsing it is a sixth of the work of a small scrape.
 _CACHE_SIZE = 64
 
-# Possessive throughout: no header makes the matching take more than linear time.
+# Possessive throughout: matching takes linear time, whatever the header.
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"  # noqa: S105 - a grammar rule of RFC 9110, not a password
 _QUOTED = r'"(?:[^"\\]|\\.)*+"'
 _PARAMETER = rf"[ \t]*+;[ \t]*+(?:({_TOKEN})=({_TOKEN}|{_QUOTED}))?+"
@@ -29,15 +29,14 @@ _PARAMETERS = re.compile(_PARAMETER)
 _ESCAPED = re.compile(r"\\(.)")
 _WEIGHT = re.compile(r"0(?:\.[0-9]{0,9})?|1(?:\.0{0,9})?")
 
-_NAMED = 3  # from this specificity on, a range names the media type instead of a wildcard
+_NAMED = 3  # a range of at least this specificity names the media type, without a wildcard
 
 
 class _MalformedError(Exception):
     """The header is malformed; never leaves this module."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Range:
+class _Range(NamedTuple):
     """One element of the header: a media range or a coding, its parameters and its weight."""
 
     name: str  # lower case
@@ -45,8 +44,7 @@ class _Range:
     weight: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class _Match:
+class _Match(NamedTuple):
     """How well a range matches an offer; the greatest match decides."""
 
     specificity: int  # 0: no match at all
@@ -61,8 +59,8 @@ def choose_format(accept: str | None) -> Format:
     """Return the format of the response to an `Accept` header (None: there was none).
 
     A request for OpenMetrics 0.0.1, or without a version, gets 1.0.0, which is a superset. Other
-    versions of either format are not offered. On equal weight OpenMetrics wins only if the client
-    named it; a client that accepts neither format gets text 0.0.4, as from every Prometheus library.
+    versions of either format are not offered. With equal weights, OpenMetrics wins only if the client
+    names it. A client that accepts neither format gets text 0.0.4, as from every Prometheus library.
     """
     try:
         ranges = _parse(accept or "")
@@ -78,7 +76,7 @@ def choose_format(accept: str | None) -> Format:
 
 @functools.lru_cache(maxsize=_CACHE_SIZE)
 def accepts_gzip(accept_encoding: str | None) -> bool:
-    """Return whether the client accepts gzip, with at least the weight of no coding."""
+    """Return whether the client accepts gzip, and does not prefer the uncompressed body."""
     try:
         ranges = _parse(accept_encoding or "")
     except _MalformedError:
@@ -95,7 +93,7 @@ def _best(ranges: list[_Range], specificity: Callable[[_Range], int]) -> _Match:
 
 def _openmetrics_specificity(found: _Range) -> int:
     if found.name == "application/openmetrics-text":
-        # 1.0.0 is what is sent, so its weight takes precedence over that of 0.0.1.
+        # The response is 1.0.0, so the weight of 1.0.0 takes precedence over that of 0.0.1.
         return {"1.0.0": 5, "0.0.1": 4, None: 3}.get(found.parameters.get("version"), 0)
     return {"application/*": 2, "*/*": 1}.get(found.name, 0)
 

@@ -13,8 +13,8 @@ log = structlog.get_logger()
 
 PLAIN_TEXT = "text/plain; charset=utf-8"
 
-# Large enough that a scrape costs few system calls, small enough that many slow clients do not
-# multiply the body in memory: a client holds about this much of it.
+# Large enough for few system calls per scrape, small enough that many slow clients do not multiply
+# the body in memory: each holds about this much of it.
 WRITE_BYTES = 512 * 1024
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -36,7 +36,7 @@ def text_response(
 
 
 def error_response(status: int, *, headers: Mapping[str, str] = _NO_HEADERS) -> web.Response:
-    """Return a plain error response: code and phrase, no detail."""
+    """Return an error response that has only the status code and its phrase."""
     phrase = http.HTTPStatus(status).phrase
     return text_response(f"{status} {phrase}\n", status=status, headers=headers)
 
@@ -46,12 +46,12 @@ async def stream(
 ) -> web.StreamResponse:
     """Send a response while holding at most one write of its body in memory.
 
-    When the body does not have the announced length, the connection is aborted, so that a part is
-    never mistaken for the whole.
+    Abort the connection on any error, and if the body does not have the announced length: no client
+    shall mistake a part for the whole.
 
     Args:
-        request: the request; HEAD gets the headers only.
-        response: status and headers, `content_length` among them.
+        request: the request; the response to HEAD has no body.
+        response: status and headers, including `content_length`.
         blocks: the body, in blocks of any size.
     """
     try:
@@ -61,15 +61,11 @@ async def stream(
                 await response.write(block)
         await response.write_eof()
     except Exception as error:
-        if not isinstance(error, ConnectionError):  # the client is gone
+        if not isinstance(error, ConnectionError):  # the client has disconnected
             log.exception("response aborted", path=request.path, error=type(error).__name__)
         if request.transport is not None:
             request.transport.abort()
     return response
-
-
-class _LengthError(Exception):
-    """The body does not have the announced length."""
 
 
 def _exactly(length: int, blocks: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
@@ -80,13 +76,13 @@ def _exactly(length: int, blocks: Iterable[bytes | memoryview]) -> Iterator[byte
             break
         yield block
     if total != length:
-        raise _LengthError(f"body of {total} bytes, announced as {length}")
+        raise ValueError(f"body of {total} bytes, announced as {length}")
 
 
 def rechunk(blocks: Iterable[bytes]) -> Iterator[bytes | memoryview]:
-    """Regroup blocks of any size into writes of about `WRITE_BYTES`, never more.
+    """Regroup blocks of any size into writes of at most `WRITE_BYTES`.
 
-    Small neighbours are joined, large blocks are split without copying.
+    Join small neighbours, and split large blocks without copying them.
     """
     pending: list[bytes] = []
     pending_bytes = 0

@@ -1,4 +1,4 @@
-"""The web server: an event loop in a thread of its own, with limits and an orderly shutdown."""
+"""The web server: an event loop in its own thread, with limits and an orderly shutdown."""
 
 from __future__ import annotations
 
@@ -15,25 +15,23 @@ from aiohttp import web
 
 from exporter.web.app import WebApp
 from exporter.web.connections import ConnectionManager
-from exporter.web.listeners import BACKLOG, Address, WebServerError, address_of, bind_listeners
+from exporter.web.listeners import BACKLOG, WebServerError, address_of
 from exporter.web.tls import TLSSource
-
-__all__ = ["Address", "WebServer", "WebServerError", "bind_listeners"]
 
 log = structlog.get_logger()
 
-# Not 5 or 10 s, the usual scrape intervals: closing must not race with the next scrape.
+# Not 5 or 10 s, which are usual scrape intervals: closing must not race with the next scrape.
 IDLE_TIMEOUT_SECONDS = 8.0
 SEND_TIMEOUT_SECONDS = 10.0
 # Leaves file descriptors for the pollers under the usual limit of 1024.
 MAX_CONNECTIONS = 512
-# A scrape takes the interpreter lock a dozen times. A thread that renders or parses meanwhile keeps it this long each
-# time; Python's default is 5 ms.
+# A scrape takes the interpreter lock about a dozen times, and a busy thread keeps it this long each time. With Python's
+# default of 5 ms, one scrape in a hundred takes half as long again while a thread renders.
 _SWITCH_INTERVAL_SECONDS = 0.001
 
 
 class WebServer:
-    """Serves an app on listening sockets from a thread of its own.
+    """Serves an app on listening sockets, in its own thread.
 
     Args:
         app: handles the requests; an app can be served once.
@@ -43,8 +41,11 @@ class WebServer:
         idle_timeout_seconds: how long a client may take for a TLS handshake, then for a request,
             counted from the connection or from the end of the last response.
         send_timeout_seconds: how long a client may take to read each 512 KiB of a response.
-        max_connections: connections at one time; for a further one, the connection idle longest is
-            closed.
+        max_connections: the maximum number of open connections; `ConnectionManager` evicts one for
+            the next.
+
+    Attributes:
+        addresses: the addresses in use, with the real port where port 0 was requested.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class WebServer:
         self._idle_timeout_seconds = idle_timeout_seconds
         self._send_timeout_seconds = send_timeout_seconds
         self._max_connections = max_connections
-        self._addresses = tuple(address_of(listener) for listener in self._listeners)
+        self.addresses = tuple(address_of(listener) for listener in self._listeners)
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
         self._serving = threading.Event()
         self._failure: Exception | None = None
@@ -72,17 +73,12 @@ class WebServer:
         self._drain_seconds = 0.0
 
     @property
-    def addresses(self) -> tuple[Address, ...]:
-        """The addresses in use, with the real port where port 0 was requested."""
-        return self._addresses
-
-    @property
     def running(self) -> bool:
         """Whether requests are served."""
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Start to serve; return when requests are accepted.
+        """Start the thread; return when it accepts requests.
 
         Raises:
             WebServerError: the event loop cannot serve the listeners.
@@ -95,10 +91,10 @@ class WebServer:
             raise WebServerError(f"cannot serve HTTP: {self._failure}") from self._failure
 
     def close(self, timeout_seconds: float) -> None:
-        """Stop accepting, let requests in flight finish for that long, abort the rest.
+        """Stop accepting, give the requests in flight this long to finish, and abort the others.
 
-        Return when the thread has ended, or a second after the timeout. May be called again, and
-        without `start`.
+        Return when the thread has ended, at most a second after the timeout. May be called more than
+        once, and without `start`.
         """
         if self._thread.ident is None:
             for listener in self._listeners:
@@ -108,7 +104,7 @@ class WebServer:
             self._drain_seconds = timeout_seconds
             try:
                 self._loop.call_soon_threadsafe(self._stop.set)
-            except RuntimeError:  # the loop has just closed: there is nothing left to stop
+            except RuntimeError:  # the loop has just closed: nothing is left to stop
                 return
         self._thread.join(timeout_seconds + 1.0)
         if self._thread.is_alive():
@@ -117,7 +113,7 @@ class WebServer:
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
-        except Exception as error:  # nothing above a thread handles it
+        except Exception as error:  # nobody else would log it
             if self._serving.is_set():
                 log.exception("web server stopped unexpectedly")
             else:

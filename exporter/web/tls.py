@@ -1,4 +1,4 @@
-"""TLS on the server's side: which client certificates are accepted, and what a client learns of a failed handshake."""
+"""TLS of the web server: the names of client certificates, and the response to a failed handshake."""
 
 from __future__ import annotations
 
@@ -10,31 +10,26 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import TypeAlias, cast
 
-__all__ = ["HANDSHAKING", "ServerContext", "TLSSource", "subject_names"]
-
-HANDSHAKING: ContextVar[socket.socket] = ContextVar("HANDSHAKING")
-"""The client socket of the task that opens a connection."""
+CLIENT_SOCKET: ContextVar[socket.socket] = ContextVar("CLIENT_SOCKET")
+"""The socket of the connection that the current task establishes."""
 
 TLSSource: TypeAlias = Callable[[], Awaitable[ssl.SSLContext | None]]
 """Returns the TLS context of each new connection, or None for plain HTTP."""
 
-PeerCertificate: TypeAlias = Mapping[str, object]
-"""A verified certificate as `ssl.SSLSocket.getpeercert` returns it."""
-
-# Go's response.
+# As a Go server responds.
 _NOT_TLS = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
 
 
 class ServerContext(ssl.SSLContext):
-    """A context that checks the names of client certificates and sends the reason of a failed handshake.
+    """A context that checks the names of client certificates and sends the reason for a failed handshake.
 
     asyncio closes the connection of a failed handshake without sending OpenSSL's alert: a client
-    without its certificate would see only a connection reset. The alert, or a plain HTTP response
-    to a plain HTTP request, goes directly to the socket of `HANDSHAKING`.
+    without its certificate would see only a connection reset. The context writes the alert, or a
+    plain HTTP response to a plain HTTP request, directly to `CLIENT_SOCKET`.
     """
 
     allowed_names: frozenset[str] | None = None
-    """Subject alternative names, one of which a client certificate must have; None: any certificate."""
+    """A client certificate must have one of these subject alternative names; None: any certificate will do."""
 
     def wrap_bio(
         self,
@@ -46,11 +41,11 @@ class ServerContext(ssl.SSLContext):
     ) -> ssl.SSLObject:
         """Create the TLS state of a connection, as the base class does."""
         self.sslobject_class = _ServerObject
-        made = super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
-        assert isinstance(made, _ServerObject)  # noqa: S101 - narrows the type for mypy
-        made.allowed_names = self.allowed_names
-        made.outgoing, made.client = outgoing, HANDSHAKING.get(None)
-        return made
+        tls = super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        assert isinstance(tls, _ServerObject)  # noqa: S101 - narrows the type for mypy
+        tls.allowed_names = self.allowed_names
+        tls.outgoing, tls.client = outgoing, CLIENT_SOCKET.get(None)
+        return tls
 
 
 class _ServerObject(ssl.SSLObject):
@@ -74,8 +69,8 @@ class _ServerObject(ssl.SSLObject):
             raise ssl.SSLError(ssl.SSL_ERROR_SSL, "client certificate has no allowed name")
 
 
-def subject_names(certificate: PeerCertificate) -> Iterator[str]:
-    """Yield DNS names, mail and IP addresses and URIs, written as Go does."""
+def subject_names(certificate: Mapping[str, object]) -> Iterator[str]:
+    """Yield the DNS names, mail and IP addresses and URIs of a `getpeercert` result, written as in Go."""
     entries = cast("tuple[tuple[str, str], ...]", certificate.get("subjectAltName", ()))
     for kind, name in entries:
         if kind in {"DNS", "email", "URI"}:

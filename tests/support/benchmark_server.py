@@ -29,7 +29,8 @@ from exporter.metrics.exposition import Publisher
 from exporter.service.service import Service
 from exporter.service.web_view import ServiceBackend
 from exporter.web.app import WebApp
-from exporter.web.server import Address, WebServer, bind_listeners
+from exporter.web.listeners import Address, bind_listeners
+from exporter.web.server import WebServer
 from support.expositions import LibraryFamilies
 from support.processes import free_port
 from support.sample_history import History

@@ -16,7 +16,8 @@ from exporter.service.service import Service
 from exporter.service.web_view import ServiceBackend
 from exporter.simulator import Simulator
 from exporter.web.app import WebApp
-from exporter.web.server import Address, WebServer, bind_listeners
+from exporter.web.listeners import Address, bind_listeners
+from exporter.web.server import WebServer
 from support.waiting import wait_until
 
 Labels = dict[str, str]

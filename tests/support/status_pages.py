@@ -15,7 +15,8 @@ from exporter.polling.snapshot import ServerStatus, Snapshot
 from exporter.service.web_view import Overview
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
 from exporter.web.app import WebApp, WebBackend
-from exporter.web.server import Address, WebServer, bind_listeners
+from exporter.web.listeners import Address, bind_listeners
+from exporter.web.server import WebServer
 from exporter.web.status import StatusPage
 from support.ledger_harness import LedgerHarness
 from support.sample_sessions import NOON, finished, running

@@ -9,7 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.web.app import WebApp, WebBackend
-from exporter.web.server import Address, WebServer, bind_listeners
+from exporter.web.listeners import Address, bind_listeners
+from exporter.web.server import WebServer
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 
 from exporter.metrics.text_format import Format
 from exporter.web.app import Health
-from exporter.web.server import Address, WebServer
+from exporter.web.listeners import Address
+from exporter.web.server import WebServer
 from exporter.web.status import StatusPage
 from exporter.web.tls import TLSSource
 

@@ -26,8 +26,9 @@ from web.support import (
 
 from exporter.metrics.text_format import Format
 from exporter.web.app import Health, WebApp
+from exporter.web.listeners import WebServerError
 from exporter.web.reply import WRITE_BYTES, text_response
-from exporter.web.server import WebServer, WebServerError
+from exporter.web.server import WebServer
 
 Serve = Callable[..., WebServer]
 
@@ -423,15 +424,12 @@ def test_an_unusable_telemetry_path_is_an_error(path: str) -> None:
         WebApp(FakeBackend(), telemetry_path=path)
 
 
-def test_guards_come_before_everything_else_on_every_path(serve: Serve) -> None:
-    async def allows(_request: web.Request) -> web.Response | None:
-        return None
-
+def test_the_guard_comes_before_everything_else_on_every_path(serve: Serve) -> None:
     async def requires_password(_request: web.Request) -> web.Response | None:
         return text_response("no\n", status=401, headers={"WWW-Authenticate": "Basic"})
 
     backend = FakeBackend()
-    server = serve(backend, guards=[allows, requires_password])
+    server = serve(backend, guard=requires_password)
     for path in [*PATHS, "/nothing"]:
         response = request(server, path)
         assert (response.status, response.headers["WWW-Authenticate"]) == (401, "Basic")
@@ -442,4 +440,4 @@ def test_a_guard_that_fails_allows_no_request(serve: Serve) -> None:
     async def fails(_request: web.Request) -> web.Response | None:
         raise ValueError
 
-    assert request(serve(FakeBackend(), guards=[fails]), "/config").status == 500
+    assert request(serve(FakeBackend(), guard=fails), "/config").status == 500

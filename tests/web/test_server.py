@@ -28,8 +28,9 @@ from web.support import (
 )
 
 from exporter.web.app import Handler, WebApp
+from exporter.web.listeners import Address, WebServerError, bind_listeners
 from exporter.web.reply import WRITE_BYTES, text_response
-from exporter.web.server import Address, WebServer, WebServerError, bind_listeners
+from exporter.web.server import WebServer
 from exporter.web.tls import ServerContext
 
 Serve = Callable[..., WebServer]
@@ -221,7 +222,7 @@ def test_among_clients_that_were_served_the_one_idle_longest_is_evicted(serve: S
 
 def test_an_active_client_is_never_evicted(serve: Serve) -> None:
     held = HeldRequest()
-    server = serve(FakeBackend(), guards=[held], options={"max_connections": 1, **PATIENT})
+    server = serve(FakeBackend(), guard=held, options={"max_connections": 1, **PATIENT})
     with connect(server) as client:
         client.sendall(SCRAPE)
         assert held.begun.wait(WAIT_SECONDS)
@@ -291,7 +292,7 @@ class HeldRequest:
 
 def test_closing_lets_a_request_in_flight_finish_and_accepts_no_other(serve: Serve) -> None:
     held = HeldRequest()
-    server = serve(FakeBackend(), guards=[held])
+    server = serve(FakeBackend(), guard=held)
     with connect(server) as idle, connect(server) as client:
         client.sendall(SCRAPE)
         assert held.begun.wait(WAIT_SECONDS)

@@ -45,7 +45,7 @@ def serve_file(serve: Callable[..., WebServer], tmp_path: Path) -> ServeFile:
         access = AccessControl(tmp_path / "web.yml")
         return serve(
             FakeBackend(),
-            guards=[access.authorize],
+            guard=access.authorize,
             extra_headers=access.headers,
             options={"tls": access.tls},
         )
@@ -129,7 +129,7 @@ def test_while_too_many_passwords_are_checked_a_client_has_to_retry_later(
 ) -> None:
     (tmp_path / "web.yml").write_text(USERS)
     access = AccessControl(tmp_path / "web.yml", passwords=Passwords(max_pending=0))
-    response = get(serve(FakeBackend(), guards=[access.authorize]), ALICE)
+    response = get(serve(FakeBackend(), guard=access.authorize), ALICE)
 
     assert (response.status, response.headers["Retry-After"]) == (503, "5")
 
@@ -227,7 +227,7 @@ def test_plain_http_to_a_tls_listener_gets_a_response_that_says_so(
 
 def test_without_a_file_every_request_is_allowed(serve: Callable[..., WebServer]) -> None:
     access = AccessControl(None)
-    server = serve(FakeBackend(), guards=[access.authorize], options={"tls": access.tls})
+    server = serve(FakeBackend(), guard=access.authorize, options={"tls": access.tls})
 
     assert get(server).status == 200
     assert access.enabled == frozenset()
@@ -238,7 +238,7 @@ def test_a_reload_counts_for_the_next_request(
 ) -> None:
     (tmp_path / "web.yml").write_text(USERS)
     access = AccessControl(tmp_path / "web.yml")
-    server = serve(FakeBackend(), guards=[access.authorize])
+    server = serve(FakeBackend(), guard=access.authorize)
     (tmp_path / "web.yml").write_text("")
 
     assert get(server).status == 401
