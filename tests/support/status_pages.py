@@ -43,7 +43,7 @@ NEVER_REACHED = ServerStatus(
     up=False,
     failing_since=-2_700.0,
     failure_reason="connect",
-    failure_message="list: no connection to vb365.example.com:4443: Connection refused",
+    failure_message="list: the connection to vb365.example.com:4443 failed: Connection refused",
     last_poll_timestamp=NOON.timestamp() + 40,
 )
 

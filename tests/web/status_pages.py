@@ -54,7 +54,7 @@ DOWN = replace(
     up=False,
     since=NOON - timedelta(minutes=46),
     reason="connect",
-    detail="list: no connection to lab:4443: Connection refused",
+    detail="list: the connection to lab:4443 failed: Connection refused",
     last_success=NOON - timedelta(minutes=46),
     data_age_seconds=None,
 )

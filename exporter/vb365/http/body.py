@@ -16,7 +16,7 @@ _CHUNK_BYTES = 1 << 16
 
 
 class BadBodyError(ValueError):
-    """A body that cannot be used; the text says why and quotes nothing of it."""
+    """An unusable body; the message gives the reason and quotes nothing from the body."""
 
 
 class RawBody(Protocol):
@@ -28,22 +28,21 @@ class RawBody(Protocol):
 
 
 def read_body(raw: RawBody, *, limit: int) -> bytes:
-    """Read a body to its end and decompress it.
+    """Read a body to its end and decompress it. Exceptions of `raw.read` propagate.
 
     Args:
-        raw: the body, of which nothing was read yet.
-        limit: the most bytes, before and after decompression.
+        raw: the body, unread.
+        limit: the maximum size in bytes, before and after decompression.
 
     Raises:
-        BadBodyError: it is larger, broken, or has a content encoding that was not requested.
-        Exception: whatever reading raises.
+        BadBodyError: it is too large, broken, or has a content encoding that was not requested.
     """
     parts = []
-    room = limit
-    # urllib3's own decoding decompresses whole chunks in older versions; this one never exceeds the limit.
+    remaining = limit
+    # Older versions of urllib3 decompress each chunk as a whole, whatever its size when decompressed.
     while part := raw.read(_CHUNK_BYTES, decode_content=False):
-        room -= len(part)
-        if room < 0:
+        remaining -= len(part)
+        if remaining < 0:
             raise BadBodyError(f"the body is larger than {limit} bytes")
         parts.append(part)
     body = parts[0] if len(parts) == 1 else b"".join(parts)
@@ -61,85 +60,71 @@ def inflate(packed: bytes, *, limit: int) -> bytes:
     Raises:
         BadBodyError: the result is larger than `limit` bytes, or the data is broken.
     """
-    try:
-        inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)  # detects gzip or zlib
-        plain = inflater.decompress(packed, limit + 1)
-    except zlib.error:
-        try:
-            inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    for window_bits in (zlib.MAX_WBITS | 32, -zlib.MAX_WBITS):  # gzip or zlib, then raw deflate
+        inflater = zlib.decompressobj(window_bits)
+        with suppress(zlib.error):
             plain = inflater.decompress(packed, limit + 1)
-        except zlib.error:
-            raise BadBodyError("the compressed body is broken") from None
-    if len(plain) > limit:
-        raise BadBodyError(f"the body is larger than {limit} bytes when decompressed")
-    if not inflater.eof or inflater.unused_data:
-        raise BadBodyError("the compressed body is broken")
-    return plain
+            if len(plain) > limit:
+                raise BadBodyError(f"the body is larger than {limit} bytes when decompressed")
+            if inflater.eof and not inflater.unused_data:
+                return plain
+    raise BadBodyError("the compressed body is broken")
 
 
 _MAX_INTEGER_DIGITS = 20
 
 
 def _integer(digits: str) -> int | float:
-    # Parsing an integer takes quadratic time. The readers of integer fields reject a float.
+    # Parsing an integer takes quadratic time. Readers of integer fields reject a float.
     return int(digits) if len(digits) <= _MAX_INTEGER_DIGITS else float(digits)
 
 
 def _no_constant(name: str) -> object:
-    raise BadBodyError(f"the body holds {name}, which is not JSON")
+    raise BadBodyError(f"the body contains {name}, which is not JSON")
 
 
 _MAX_VALUES = 1_000_000
-"""More than the largest real response holds. Small values take up to a hundred times their bytes when decoded."""
-
-
-def _may_hold_too_many_values(body: bytes) -> bool:
-    # Each value but the first follows one of these bytes. Those inside of strings count, too: an upper bound.
-    return len(body) > _MAX_VALUES and sum(map(body.count, (b",", b"[", b"{"))) > _MAX_VALUES
-
+"""More than any real response contains. A small value takes up to a hundred times its bytes when decoded."""
 
 _lenient_decoder = json.JSONDecoder(parse_int=_integer, parse_constant=_no_constant)
 
 
 def decode_json(body: bytes) -> object:
-    """Decode a body: UTF-8, with or without a byte order mark, whatever its content type.
+    """Decode a JSON body in UTF-8, with or without a byte order mark.
 
-    A number too large for a float becomes infinite or a very long integer. The readers of fields reject these, so that
-    only the record with such a number is lost.
+    A number too large for a float becomes infinite or a very long integer. Field readers reject both, so that only the
+    record with such a number is lost.
 
     Raises:
-        BadBodyError: it is not JSON.
+        BadBodyError: it is not JSON, or may contain too many values.
     """
-    body = body.removeprefix(b"\xef\xbb\xbf")
-    start = body[:64].lstrip()
-    if not start and not body.strip():
+    body = body.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\n")
+    if not body:
         raise BadBodyError("the body is empty")
-    if start.startswith(b"<"):
+    if body.startswith(b"<"):
         raise BadBodyError("the body is HTML or XML, not JSON; is this the VB365 REST API?")
-    if _may_hold_too_many_values(body):
-        raise BadBodyError(f"the body holds more than {_MAX_VALUES} values")
+    # Every value but the first follows one of these bytes. They count inside strings, too: this is an upper bound.
+    if len(body) > _MAX_VALUES and sum(map(body.count, (b",", b"[", b"{"))) > _MAX_VALUES:
+        raise BadBodyError(f"the body may contain more than {_MAX_VALUES} values")
     with suppress(ValueError):
-        # Twice as fast as the standard library's. Readers of fields intern strings better than its cache would.
+        # Twice as fast as the standard library. Only keys are cached: field readers intern values themselves.
         return from_json(body, allow_inf_nan=False, cache_strings="keys")
     return _decode_leniently(body)
 
 
 def _decode_leniently(body: bytes) -> object:
-    """Decode what the fast decoder rejects but the standard library accepts: lone surrogates, depth, very long numbers.
-
-    Raises:
-        BadBodyError: it is not JSON; the text says why.
-    """
+    """Decode what only the standard library accepts: lone surrogates, deeper nesting, numbers out of range."""
+    value: object
     try:
-        value: object = _lenient_decoder.decode(body.decode())
+        value = _lenient_decoder.decode(body.decode())
     except UnicodeDecodeError:
-        why = "the body is not UTF-8"
+        reason = "the body is not UTF-8"
     except RecursionError:
-        why = "the body is nested too deeply"
+        reason = "the body is nested too deeply"
     except BadBodyError:
         raise
     except ValueError:
-        why = "the body is not JSON"
+        reason = "the body is not JSON"
     else:
         return value
-    raise BadBodyError(why)
+    raise BadBodyError(reason)  # outside the handlers: their exceptions quote the body

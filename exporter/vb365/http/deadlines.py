@@ -1,4 +1,4 @@
-"""Deadlines of whole requests, and cancellation of the requests under way.
+"""Deadlines for whole requests, and cancellation of requests under way.
 
 A socket's timeout bounds the silence between two bytes, never the whole request: a server that sends one byte a second
 does not time out. A watchdog thread therefore shuts down the sockets of requests that are past their deadline or
@@ -11,6 +11,7 @@ import contextlib
 import socket
 import threading
 import time
+from contextvars import ContextVar
 from datetime import datetime
 from enum import Enum, auto
 from typing import Protocol
@@ -21,7 +22,7 @@ _TICK_SECONDS = 0.1
 
 
 class Cancellation:
-    """Whether a client's requests are cancelled: by its owner's stop event, or by `cancel`.
+    """The state of one client: its requests are cancelled by its owner's stop event or by `cancel`.
 
     Args:
         stop: the owner's event, which other clients may share.
@@ -37,14 +38,14 @@ class Cancellation:
         return self._stop.is_set() or self._cancelled.is_set()
 
     def cancel(self) -> None:
-        """Cancel this client's requests; the stop event stays as it is."""
+        """Cancel this client's requests without setting the stop event."""
         self._cancelled.set()
 
     def wait(self, seconds: float) -> bool:
         """Sleep until cancelled, for at most `seconds`; return whether it was cancelled."""
         until = time.monotonic() + seconds
         while not self.cancelled and (left := until - time.monotonic()) > 0:
-            # A thread can wait for one event only: the stop event ends the wait at once, `cancel` within a tick.
+            # A thread can wait for only one event: the stop event ends the wait immediately, `cancel` within a tick.
             self._stop.wait(min(left, _TICK_SECONDS))
         return self.cancelled
 
@@ -64,9 +65,9 @@ class Exchange:
     """One request under way, and the socket to shut down to abort it. Belongs to the thread that makes the request.
 
     Args:
-        lock: the watchdog's.
-        deadline: a moment of the monotonic clock.
-        allow_after_stop: whether cancellation leaves it alone.
+        lock: the watchdog's lock.
+        deadline: monotonic time at which it is aborted.
+        allow_after_stop: whether it continues after cancellation.
     """
 
     def __init__(
@@ -86,10 +87,10 @@ class Exchange:
         """Shut down the connection of `sock` if the exchange is aborted.
 
         Raises:
-            TimeoutError: it already is.
+            TimeoutError: it has already been aborted.
         """
-        # A duplicate stays valid however TLS wraps the socket or a reader closes it, and cannot be confused with a
-        # later connection that got the same number.
+        # A duplicate stays valid when TLS wraps the socket or a reader closes it, and its number is not reused for a
+        # later connection.
         duplicate = socket.fromfd(sock.fileno(), socket.AF_INET, socket.SOCK_STREAM)
         with self._lock:
             self.release()
@@ -113,16 +114,12 @@ class Exchange:
             self._socket = None
 
 
-class _ThreadState(threading.local):
-    exchange: Exchange | None = None
-
-
-_thread_state = _ThreadState()
+_current_exchange: ContextVar[Exchange | None] = ContextVar("_current_exchange", default=None)
 
 
 def current_exchange() -> Exchange | None:
     """Return the exchange that the calling thread is making, or None."""
-    return _thread_state.exchange
+    return _current_exchange.get()
 
 
 class Watchdog:
@@ -131,7 +128,7 @@ class Watchdog:
     Its thread starts with the first exchange.
 
     Args:
-        cancellation: aborts all exchanges that do not allow themselves after a stop.
+        cancellation: aborts all exchanges except those allowed after a stop.
         name: the thread's name.
     """
 
@@ -148,8 +145,8 @@ class Watchdog:
         """Start watching the exchange that the calling thread is about to make.
 
         Args:
-            seconds: how long it may take as a whole.
-            allow_after_stop: whether it goes on although the client is stopped.
+            seconds: the time limit of the whole exchange.
+            allow_after_stop: whether it continues after cancellation.
         """
         exchange = Exchange(
             self._changed, deadline=time.monotonic() + seconds, allow_after_stop=allow_after_stop
@@ -163,19 +160,19 @@ class Watchdog:
                 self._thread.start()
             elif self._idle:
                 self._changed.notify_all()
-        _thread_state.exchange = exchange
+        _current_exchange.set(exchange)
         return exchange
 
     def finish(self, exchange: Exchange) -> AbortReason | None:
         """Stop watching an exchange; return why it was aborted, or None."""
-        _thread_state.exchange = None
+        _current_exchange.set(None)
         with self._changed:
             self._exchanges.discard(exchange)
             exchange.release()
             return exchange.abort_reason
 
     def enforce_now(self) -> None:
-        """Abort what is due now rather than at the next tick."""
+        """Abort cancelled and overdue exchanges now rather than at the next tick."""
         with self._changed:
             self._abort_due()
 
@@ -191,13 +188,8 @@ class Watchdog:
         with self._changed:
             while not self._closed:
                 self._abort_due()
-                # The next request often follows at once: one more tick costs less than waking up for each of them.
-                was_busy = bool(self._exchanges)
-                self._changed.wait(_TICK_SECONDS)
-                if not was_busy and not self._exchanges and not self._closed:
-                    self._idle = True
-                    self._changed.wait()
-                    self._idle = False
+                self._idle = not self._exchanges
+                self._changed.wait(None if self._idle else _TICK_SECONDS)
 
     def _abort_due(self) -> None:
         now = time.monotonic()

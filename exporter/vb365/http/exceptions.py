@@ -1,7 +1,7 @@
 """Maps exceptions of requests, urllib3 and the standard library to `Vb365Error`.
 
-requests and urllib3 put whole requests, with their credentials, into their exceptions. Only text that is known to be
-harmless is taken from them.
+The exceptions of requests and urllib3 contain whole requests with their credentials. Only text that is known to be
+harmless is quoted from them.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ LIBRARY_ERRORS = (
     RecursionError,
     zlib.error,
 )
-"""What a request can raise besides `Vb365Error`. Anything else is a bug of the exporter and keeps its traceback."""
+"""What a request can raise besides `Vb365Error`. Anything else is a bug in the exporter and keeps its traceback."""
 
-# The nearest ancestor of the innermost exception decides; without any, it is an InternalError.
+# The innermost exception decides, by its class or the nearest base class listed here. Any other is an InternalError.
 _ERROR_TYPES: Mapping[type[BaseException], type[Vb365Error]] = {
     # the standard library
     OSError: ConnectError,
@@ -60,7 +60,6 @@ _ERROR_TYPES: Mapping[type[BaseException], type[Vb365Error]] = {
     urllib3.exceptions.ProxySchemeUnknown: ConnectError,
     urllib3.exceptions.ProxySchemeUnsupported: ConnectError,
     urllib3.exceptions.ProtocolError: ConnectError,
-    urllib3.exceptions.IncompleteRead: ConnectError,
     urllib3.exceptions.PoolError: ConnectError,
     urllib3.exceptions.LocationParseError: ConnectError,
     urllib3.exceptions.SSLError: TlsError,
@@ -93,7 +92,7 @@ _MAX_WRAPPERS = 10
 def map_exception(error: BaseException, *, operation: str, peer: str) -> Vb365Error:
     """Return the `Vb365Error` for another library's exception.
 
-    Raise it outside of the `except` block, so that it does not keep the original and the request in it alive.
+    Raise it outside the `except` block, so that it does not keep the original and the request in it alive.
 
     Args:
         error: the caught exception.
@@ -105,34 +104,35 @@ def map_exception(error: BaseException, *, operation: str, peer: str) -> Vb365Er
 
 
 def _error_type(error: BaseException) -> type[Vb365Error]:
-    return next((_ERROR_TYPES[a] for a in type(error).__mro__ if a in _ERROR_TYPES), InternalError)
+    bases = type(error).__mro__
+    return next((_ERROR_TYPES[base] for base in bases if base in _ERROR_TYPES), InternalError)
 
 
 def _unwrapped(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception, the one it wraps, and so on. requests and urllib3 hold the cause in four ways."""
+    """Yield an exception, then the one it wraps, and so on. requests and urllib3 wrap in four different ways."""
     inner: BaseException | None = error
     for _ in range(_MAX_WRAPPERS):
         if inner is None:
             return
         yield inner
-        held = (
+        candidates = (
             getattr(inner, "reason", None),
             getattr(inner, "original_error", None),
             *inner.args,
             inner.__cause__,
         )
-        inner = next((each for each in held if isinstance(each, BaseException)), None)
+        inner = next((each for each in candidates if isinstance(each, BaseException)), None)
 
 
 _TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})")
 
 
 def _describe(error: BaseException, peer: str) -> str:  # noqa: PLR0911 - one line for each kind
-    """Return one line about the failure that holds nothing of the request."""
+    """Describe a failure in one line that contains nothing from the request."""
     match error:
         case ssl.SSLCertVerificationError():
-            why = one_line(getattr(error, "verify_message", ""))
-            return f"the certificate of {peer} is not trusted: {why}"
+            problem = one_line(getattr(error, "verify_message", ""))
+            return f"the certificate of {peer} is not trusted: {problem}"
         case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
             return f"{peer} closed the TLS connection unexpectedly"
         case ssl.SSLError():
@@ -142,13 +142,13 @@ def _describe(error: BaseException, peer: str) -> str:  # noqa: PLR0911 - one li
         ):
             return f"{peer} did not respond in time"
         case socket.gaierror():
-            return f"the name of {peer} cannot be resolved: {_os_message(error)}"
+            return f"the host name of {peer} cannot be resolved: {_os_message(error)}"
         case http.client.IncompleteRead() | http.client.RemoteDisconnected():
             return f"{peer} closed the connection before the response was complete"
         case OSError(args=[str(text)]) if tunnel := _TUNNEL.match(text):
             return f"the proxy refused to connect to {peer} (HTTP {tunnel[1]})"
         case OSError() if error.strerror:
-            return f"no connection to {peer}: {_os_message(error)}"
+            return f"the connection to {peer} failed: {_os_message(error)}"
     return f"the request to {peer} failed: {type(error).__name__}"
 
 

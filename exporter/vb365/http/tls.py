@@ -80,8 +80,8 @@ def proxy_context() -> ssl.SSLContext:
 def _strict_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies chain and host name
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # A server whose own certificate is in ca_file is trusted, whatever its issuer. VERIFY_X509_STRICT, which Python sets
-    # by default since 3.13, is left out: certificates of private authorities often violate formal rules.
+    # A server whose own certificate is in ca_file is trusted, whatever its issuer. VERIFY_X509_STRICT, a default since
+    # Python 3.13, is left out: certificates of private authorities often violate formal rules.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return context
 

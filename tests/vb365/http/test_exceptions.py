@@ -103,7 +103,7 @@ CONNECTION: Any = "hq"
                 )
             ),
             Reason.CONNECT,
-            "no connection to hq:4443: Connection refused",
+            "the connection to hq:4443 failed: Connection refused",
         ),
         (
             wrapped(
@@ -113,7 +113,7 @@ CONNECTION: Any = "hq"
                 )
             ),
             Reason.CONNECT,
-            "the name of hq:4443 cannot be resolved: Name or service not known",
+            "the host name of hq:4443 cannot be resolved: Name or service not known",
         ),
         (
             wrapped(caused(urllib3.exceptions.ConnectTimeoutError("x"), TimeoutError("timed out"))),
@@ -174,7 +174,11 @@ CONNECTION: Any = "hq"
             Reason.CONNECT,
             "before the response was complete",
         ),
-        (ConnectionResetError(errno.ECONNRESET, "reset"), Reason.CONNECT, "no connection"),
+        (
+            ConnectionResetError(errno.ECONNRESET, "reset"),
+            Reason.CONNECT,
+            "the connection to hq:4443 failed: reset",
+        ),
         (http.client.LineTooLong("header line"), Reason.BAD_RESPONSE, "LineTooLong"),
         (json.JSONDecodeError("x", SECRET, 0), Reason.BAD_RESPONSE, "JSONDecodeError"),
         (UnicodeDecodeError("utf-8", SECRET.encode(), 0, 1, "x"), Reason.BAD_RESPONSE, "Unicode"),

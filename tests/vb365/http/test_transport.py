@@ -123,7 +123,7 @@ def test_a_refused_connection_is_a_connect_error_that_was_not_sent(
         port = listener.getsockname()[1]
     error = failure(transport(f"https://127.0.0.1:{port}"))
     assert isinstance(error, ConnectError)
-    assert str(error) == f"get: no connection to 127.0.0.1:{port}: Connection refused"
+    assert str(error) == f"get: the connection to 127.0.0.1:{port} failed: Connection refused"
     assert not error.sent
     assert observer.requests == [("get", "error")]
 

@@ -112,7 +112,7 @@ def test_a_server_that_is_down_says_since_when_and_why() -> None:
     text = text_of(page(DOWN))
     assert (
         "lab down Since 11:14:00 (46 min): it cannot be reached. "
-        "list: no connection to lab:4443: Connection refused "
+        "list: the connection to lab:4443 failed: Connection refused "
         "Last success 46 min ago 11:14:00 Last poll 12 s ago 11:59:48 Data shown none" in text
     )
     assert "Running unknown" in text
