@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,19 +34,19 @@ from exporter.vb365.versions import ServiceInstance, parse_service_instance
 __all__ = ["Client", "RequestObserver", "Timing"]
 
 _EVENTS_PER_PAGE = 500
-"""About 0.4 MB: decoding a page holds the interpreter lock, which scrapes need, too."""
+"""About 0.4 MB. Decoding a page holds the interpreter lock, so a larger one would delay scrapes."""
 _CHANGES_PER_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """Time and chance, which tests replace."""
+    """Clocks, waiting and randomness, which tests replace."""
 
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
     """Seconds since 1970, for a `Retry-After` date in a response without `Date`."""
     wait: Callable[[float], bool] | None = None
-    """Sleeps for a number of seconds; returns whether the client was stopped meanwhile. None: in real time."""
+    """Sleeps for a number of seconds and returns whether the client was stopped meanwhile. None for real time."""
     random: Callable[[], float] = random.random
     """Returns a number from 0 up to 1."""
 
@@ -54,21 +54,21 @@ class Timing:
 class Client:
     """One server's API. Shared by threads.
 
-    Within `poll`, failed requests are retried until its deadline; outside of it they are not.
+    Failed requests are retried only within `poll`, until its deadline.
 
     Every operation raises Vb365Error if it fails, and StoppedError, within a tenth of a second, when the client is
     closed or `stop` is set. Only a name resolution under way delays that until the resolver returns.
 
-    Nothing is requested, and no file read, before the first operation.
+    Before the first operation, no request is made and no file is read.
 
     Args:
         server: the configuration.
         observer: counts requests and retries.
         stop: ends waits and requests under way.
         timing: clocks, waiting and randomness.
-        login_throttle: by default the one that all clients of this server share.
-        transport: makes the HTTP exchanges; by default one with the default limit of bodies.
-        max_pages: the most pages of one list.
+        login_throttle: by default, the one that all clients of this server share.
+        transport: makes the HTTP exchanges; by default, one with the default size limit.
+        max_pages: the maximum number of pages of one list.
     """
 
     def __init__(
@@ -105,17 +105,17 @@ class Client:
 
     @property
     def api_version(self) -> str | None:
-        """The version in the paths (`v6`, `v7`, `v8`) that was selected last; None before the first selection."""
+        """The API version (`v6`, `v7`, `v8`) selected most recently; None before the first detection."""
         return self._api.versions.selected
 
     @property
     def has_change_feed(self) -> bool:
-        """Whether the selected version has `change_feed`."""
+        """Whether the selected API version has `change_feed`."""
         return self._api.versions.have_feed_and_statistics
 
     @property
     def has_statistics(self) -> bool:
-        """Whether the selected version has `statistics`."""
+        """Whether the selected API version has `statistics`."""
         return self._api.versions.have_feed_and_statistics
 
     @property
@@ -126,14 +126,14 @@ class Client:
     def reread_files(self) -> None:
         """Read the TLS files and a configured token again for the next request.
 
-        A password is read again at each login anyway; the token from the last one stays valid.
+        A password is not reread: every login reads it, and the current token stays valid.
         """
         self._transport.reread_files()
         self._api.reread_token()
 
     @contextmanager
     def poll(self, deadline: float) -> Iterator[None]:
-        """Within this context, retry failed requests until `deadline`, a moment of the monotonic clock."""
+        """Within this context, retry failed requests until `deadline`, a monotonic time."""
         self._api.deadline = deadline
         try:
             yield
@@ -141,7 +141,7 @@ class Client:
             self._api.deadline = NO_RETRY
 
     def close(self) -> None:
-        """Abort requests under way, log out if the API has a logout (2 s at most), close all connections."""
+        """Abort requests under way, log out (within 2 s) if the API has a logout, and close all connections."""
         with self._closing:
             if self._closed:
                 return
@@ -180,7 +180,7 @@ class Client:
             page_size: the number of sessions to request at a time; the server may return fewer.
 
         Raises:
-            BadResponseError: also at the end of a list that has records, but not a single readable one.
+            BadResponseError: also at the end of a list that has records, but none that is readable.
         """
         query = {}
         if created_since is not None:
@@ -188,15 +188,7 @@ class Client:
             query["startTimeFrom"] = format_instant(utc, "microseconds")
         readable = unreadable = 0
         try:
-            for results in iter_pages(
-                lambda target: self._api.get("list", target),
-                base_url=self._api.base_url,
-                path=f"{self._api.versions.current()}/RestoreSessions",
-                query=query,
-                page_size=page_size,
-                operation="list",
-                max_pages=self._max_pages,
-            ):
+            for results in self._pages("list", "RestoreSessions", query, page_size=page_size):
                 page = parse_page(results)
                 readable += len(page.sessions)
                 unreadable += len(page.rejections)
@@ -205,7 +197,7 @@ class Client:
             self.forget_api_version()
             raise
         if unreadable and not readable:
-            # One bad record does not fail a list, but a list without a good one is no evidence of anything.
+            # One unreadable record does not fail a list, but a list of nothing else confirms nothing.
             raise BadResponseError(
                 f"none of the {unreadable} records can be read", operation="list"
             )
@@ -213,7 +205,7 @@ class Client:
     def get_session(self, session_id: str) -> RestoreSession | Rejection:
         """Return one restore session: `GET /{v}/RestoreSessions/{id}`.
 
-        A record that is not a session, or another one, is returned as a rejection.
+        A record that is not a session, or is another session, is returned as a rejection.
 
         Raises:
             NotFoundError: the server has no such session, or does not serve the API at all.
@@ -228,9 +220,7 @@ class Client:
     def statistics(self, session_id: str) -> Statistics:
         """Return a session's item counts: `GET /v8/RestoreSessions/{id}/Statistics`. Never retried."""
         path = f"RestoreSessions/{quote(session_id, safe='')}/Statistics"
-        statistics = parse_statistics(
-            self._api.get("statistics", self._api.target(path), retry=False)
-        )
+        statistics = parse_statistics(self._get("statistics", path, retry=False))
         if statistics is None:
             raise BadResponseError("the response has no counts", operation="statistics")
         return statistics
@@ -238,27 +228,20 @@ class Client:
     def events(self, session_id: str) -> EventSummary:
         """Return a summary of a session's events: `GET /{v}/RestoreSessions/{id}/Events`. Never retried.
 
-        Events are summed up page by page, so any number of them takes the memory of one page.
+        Events are summed up page by page: however many there are, only one page is in memory.
         """
         tally = EventTally()
-        for page in iter_pages(
-            lambda target: self._api.get("events", target, retry=False),
-            base_url=self._api.base_url,
-            path=f"{self._api.versions.current()}/RestoreSessions/{quote(session_id, safe='')}/Events",
-            query={},
-            page_size=_EVENTS_PER_PAGE,
-            operation="events",
-            max_pages=self._max_pages,
-        ):
+        path = f"RestoreSessions/{quote(session_id, safe='')}/Events"
+        for page in self._pages("events", path, page_size=_EVENTS_PER_PAGE, retry=False):
             tally.add(page)
         return tally.summary()
 
     def change_feed(self, change_token: str, *, long_poll_seconds: float) -> Changes:
-        """Return the changes since a point of the feed: `GET /v8/Events`. Never retried.
+        """Return the changes since a point in the feed: `GET /v8/Events`. Never retried.
 
         Args:
             change_token: `nextChangeToken` of the previous response, or `changes.LATEST`.
-            long_poll_seconds: how long the server waits for a change (`timeoutSeconds`), in whole seconds.
+            long_poll_seconds: how long the server waits for a change (`timeoutSeconds`, in whole seconds).
         """
         query = {
             "from": change_token,
@@ -278,5 +261,24 @@ class Client:
         """Detect the API version again for the next request, unless it is configured."""
         self._api.versions.redetect()
 
-    def _get(self, operation: str, path: str) -> object:
-        return self._api.get(operation, self._api.target(path))
+    def _get(self, operation: str, path: str, *, retry: bool = True) -> object:
+        return self._api.get(operation, self._api.target(path), retry=retry)
+
+    def _pages(
+        self,
+        operation: str,
+        path: str,
+        query: Mapping[str, object] | None = None,
+        *,
+        page_size: int,
+        retry: bool = True,
+    ) -> Iterator[list[object]]:
+        return iter_pages(
+            lambda target: self._api.get(operation, target, retry=retry),
+            base_url=self._api.base_url,
+            path=f"{self._api.versions.current()}/{path}",
+            query=query or {},
+            page_size=page_size,
+            operation=operation,
+            max_pages=self._max_pages,
+        )

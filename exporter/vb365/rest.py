@@ -1,9 +1,10 @@
-"""Calls of a server's REST API: authenticated, retried, with statuses as errors and bodies decoded from JSON."""
+"""Calls to a server's REST API: authenticated and retried, with error statuses raised and JSON bodies decoded."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 
 import structlog
 
@@ -31,9 +32,9 @@ log = structlog.get_logger()
 _REQUESTS = RetryPolicy()
 _ONCE = RetryPolicy(attempts=1)
 _TOKEN_REQUESTS = RetryPolicy(attempts=3)
-"""Of the five that the server accepts in a minute."""
-_MIN_TOKEN_WAIT_SECONDS = 2.0
-"""How long a token request may be held back even after the deadline: a login may follow a refused refresh."""
+"""Fewer than the five that the server accepts in a minute."""
+_TOKEN_WAIT_ALLOWANCE_SECONDS = 2.0
+"""How long a token request may wait even after the deadline: a login may follow a refused refresh."""
 _LOGOUT_SECONDS = 2.0
 _SCHEME = "Bearer "
 
@@ -48,7 +49,7 @@ class RestApi:
         transport: makes the HTTP exchanges.
         observer: counts retries.
         retrier: retries requests.
-        login_throttle: the pace of token requests and the refused passwords of this server.
+        login_throttle: paces token requests and remembers refused passwords for this server.
         clock: the monotonic clock.
         wall_clock: seconds since 1970.
     """
@@ -75,10 +76,10 @@ class RestApi:
         self.base_url = BaseUrl.of(server.url)
         self.versions = Versions(server, is_served=self._is_served)
         self.deadline = NO_RETRY
-        """The moment of the monotonic clock after which nothing is retried."""
+        """Monotonic time after which nothing is retried."""
 
     def target(self, path: str, query: Mapping[str, object] | None = None) -> str:
-        """Return the target of a path below the API version in use, which is detected now if need be."""
+        """Return the target of a path below the current API version, which is detected if necessary."""
         return self.base_url.target(f"{self.versions.current()}/{path}", query)
 
     def get(
@@ -93,8 +94,8 @@ class RestApi:
             long_poll_seconds: how long the server may hold the request before it responds.
 
         Raises:
-            AuthError: the token is refused, even after one renewal.
-            Vb365Error: there was no response, or not a usable one.
+            AuthError: the token is refused, even after being renewed.
+            Vb365Error: there was no response, or an unusable one.
         """
         policy = _REQUESTS if retry else _ONCE
 
@@ -121,7 +122,7 @@ class RestApi:
         self._tokens.reread()
 
     def log_out(self) -> None:
-        """`POST /{v}/token/logout`, if the version has it and there is a login; never raise."""
+        """Log out with `POST /{v}/token/logout` if the version has it and there is a login. Log failures."""
         bearer = self._tokens.logout_token()
         if bearer is None or not self.versions.have_logout:
             return
@@ -139,10 +140,10 @@ class RestApi:
             log.debug("logout failed", server=self._server.name, reason=error.reason)
 
     def _is_served(self, version: str) -> bool:
-        """Return whether the server has a version: without a token its ServiceInstance gives 401, not 404.
+        """Return whether the server has a version: an anonymous ServiceInstance request then gives 401, not 404.
 
         Raises:
-            Vb365Error: any other response, or none.
+            Vb365Error: another error status, or no response.
         """
         target = self.base_url.target(f"{version}/ServiceInstance")
         request = Request(operation="service_instance", target=target)
@@ -163,12 +164,12 @@ class RestApi:
         )
 
     def _post_token(self, form: Mapping[str, str]) -> object:
-        """`POST /{v}/token`, within the limits of the token endpoint: log in or refresh.
+        """Log in or refresh with `POST /{v}/token`, within the limits of the token endpoint.
 
         Raises:
             AuthError: the credentials are refused (400 or 401).
-            ThrottledError: too many requests, by the server's count or our own.
-            Vb365Error: there was no response, or not a usable one.
+            ThrottledError: there were too many requests, by the server's count or our own.
+            Vb365Error: there was no response, or an unusable one.
         """
         target = self.target("token")
         if self.versions.needs_antiforgery_opt_out:
@@ -179,7 +180,8 @@ class RestApi:
         )
         if response.is_success:
             return _decode(response, "token")
-        reason = ", ".join(filter(None, (f"HTTP {response.status}", _detail(response, request))))
+        _, detail = _explanation(response, request)
+        reason = f"HTTP {response.status}, {detail}" if detail else f"HTTP {response.status}"
         raise AuthError(
             f"the login is refused ({reason})", operation="token", status=response.status
         )
@@ -201,13 +203,12 @@ class RestApi:
         """Wait until a token request is within the limits.
 
         Raises:
-            ThrottledError: that is after the deadline.
+            ThrottledError: the wait would end after the deadline.
         """
         while (seconds := self._login_throttle.acquire()) > 0:
-            now = self._clock()
-            if now + seconds > max(self.deadline, now + _MIN_TOKEN_WAIT_SECONDS):
+            if seconds > max(self.deadline - self._clock(), _TOKEN_WAIT_ALLOWANCE_SECONDS):
                 raise ThrottledError(
-                    f"no more token requests for {seconds:.0f} s, to stay within the server's limits",
+                    f"no token requests for another {seconds:.0f} s, to stay within the server's limits",
                     operation="token",
                     retry_after_seconds=seconds,
                 )
@@ -221,7 +222,7 @@ class RestApi:
         expected: Collection[int] = (),
         send: Callable[[Request], Response] | None = None,
     ) -> Response:
-        """Send a request, with retries, and return the response if its status is 2xx or an expected one.
+        """Send a request, with retries, and return the response if its status is 2xx or expected.
 
         Raises:
             Vb365Error: any other status, or no response.
@@ -232,11 +233,12 @@ class RestApi:
             response = send(request)
             if response.is_success or response.status in expected:
                 return response
+            code, detail = _explanation(response, request)
             raise error_of_status(
                 response.status,
                 operation=request.operation,
-                detail=_detail(response, request),
-                code=_error_code(_error_fields(response).get("errorCode")),
+                detail=detail,
+                code=code,
                 retry_after_seconds=retry_after_seconds(response.headers, now=self._wall_clock),
             )
 
@@ -260,32 +262,25 @@ def _decode(response: Response, operation: str) -> object:
 _ERROR_CODE = re.compile(r"[A-Za-z_]{1,40}")
 
 
-def _error_fields(response: Response) -> Mapping[object, object]:
-    """Return the fields of an error response; none, unless its body is a JSON object."""
-    try:
+def _explanation(response: Response, request: Request) -> tuple[str, str]:
+    """Return an error response's `errorCode` and its explanation as one printable line, both possibly empty.
+
+    The bearer token is masked in case the server repeats it. If the request held a password, only codes are quoted.
+    """
+    fields: Mapping[str, object] = {}
+    with suppress(BadBodyError):
         body = decode_json(response.body)
-    except BadBodyError:
-        return {}
-    return body if isinstance(body, dict) else {}
+        fields = body if isinstance(body, dict) else {}
+    code = _error_code(fields.get("errorCode"))
+    parts: list[object] = [code, _error_code(fields.get("error"))]
+    if request.form is None:
+        # The reason phrase of a 429 explains the server's limit.
+        parts += [fields.get("message"), response.reason if response.status == 429 else ""]
+    detail = ", ".join(part for part in parts if isinstance(part, str) and part)
+    if request.authorization is not None:
+        detail = detail.replace(request.authorization.removeprefix(_SCHEME), "<secret>")
+    return code, one_line(detail)
 
 
 def _error_code(value: object) -> str:
     return value if isinstance(value, str) and _ERROR_CODE.fullmatch(value) else ""
-
-
-def _detail(response: Response, request: Request) -> str:
-    """Return the server's explanation of an error as one printable line, which may be empty.
-
-    The bearer token is masked in case the server repeats it. If the request held a password, only codes are taken.
-    """
-    fields = _error_fields(response)
-    codes = (_error_code(fields.get("errorCode")), _error_code(fields.get("error")))
-    parts = [code for code in codes if code]
-    if request.form is None:
-        # The server's throttle explains itself in the reason phrase.
-        texts = (fields.get("message"), response.reason if response.status == 429 else None)
-        parts += [text for text in texts if isinstance(text, str) and text]
-    detail = ", ".join(parts)
-    if request.authorization is not None:
-        detail = detail.replace(request.authorization.removeprefix(_SCHEME), "<secret>")
-    return one_line(detail)

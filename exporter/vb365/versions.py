@@ -1,7 +1,7 @@
-"""The API version to use, and what the server reports about itself.
+"""The API version to use, and the version of the product.
 
-No endpoint lists the versions. A version that the server has answers an anonymous `GET /{v}/ServiceInstance` with 401,
-any other with 404.
+No endpoint lists the API versions. An anonymous `GET /{v}/ServiceInstance` gives 401 for a version that the server has,
+and 404 for any other.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ _MAX_TEXT_CHARACTERS = 512
 
 
 class Versions:
-    """The API version of one server: the configured one, or the newest it has. Shared by threads.
+    """The API version of one server: the configured one, or the newest that the server has. Shared by threads.
 
     Args:
         server: the configuration.
-        is_served: returns whether the server has a version; may raise Vb365Error.
+        is_served: returns whether the server has a version, or raises Vb365Error.
     """
 
     def __init__(self, server: ServerConfig, *, is_served: Callable[[str], bool]) -> None:
         self._server = server
         self._is_served = is_served
-        self._detecting = threading.Lock()
+        self._lock = threading.Lock()
         self._is_current = server.api_version != "auto"
         self.selected = str(server.api_version) if self._is_current else None
-        """The version selected last; None before the first detection."""
+        """The version selected most recently; None before the first detection."""
 
     @property
     def have_logout(self) -> bool:
@@ -58,16 +58,13 @@ class Versions:
         return self.selected in _WITH_FEED_AND_STATISTICS
 
     def current(self) -> str:
-        """Return the version to use; detect it if need be.
+        """Return the version to use; detect it if necessary.
 
         Raises:
             NotFoundError: the server has none of the known versions.
             Vb365Error: detection failed.
         """
-        version = self.selected
-        if self._is_current and version is not None:
-            return version
-        with self._detecting:
+        with self._lock:
             if not self._is_current or self.selected is None:
                 self.selected = self._newest()
                 self._is_current = True

@@ -14,7 +14,6 @@ import time
 from contextvars import ContextVar
 from datetime import datetime
 from enum import Enum, auto
-from typing import Protocol
 
 __all__ = ["AbortReason", "Cancellation", "Exchange", "Watchdog", "current_exchange"]
 
@@ -57,10 +56,6 @@ class AbortReason(Enum):
     CANCELLED = auto()
 
 
-class _HasFileno(Protocol):
-    def fileno(self) -> int: ...
-
-
 class Exchange:
     """One request under way, and the socket to shut down to abort it. Belongs to the thread that makes the request.
 
@@ -83,7 +78,7 @@ class Exchange:
         self.certificate_not_after: datetime | None = None
         """When the server's certificate expires, if this request opened a new connection."""
 
-    def watch(self, sock: _HasFileno) -> None:
+    def watch(self, sock: socket.socket) -> None:
         """Shut down the connection of `sock` if the exchange is aborted.
 
         Raises:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Literal, Protocol, overload
+from typing import Any, Protocol
 
 import structlog
 
@@ -94,13 +93,7 @@ def _no_passphrase() -> str:
 class PeerCertificate(Protocol):
     """An `ssl.SSLSocket` or urllib3's `SSLTransport`."""
 
-    @overload
-    def getpeercert(
-        self,
-        binary_form: Literal[False] = False,  # noqa: FBT002 - the signature in ssl
-    ) -> Mapping[str, object] | None: ...
-    @overload
-    def getpeercert(self, binary_form: Literal[True]) -> bytes | None: ...
+    def getpeercert(self, binary_form: bool = False) -> Any: ...  # noqa: FBT001, FBT002 - the signature in ssl
 
 
 def not_after(connection: PeerCertificate) -> datetime | None:

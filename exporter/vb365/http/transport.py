@@ -35,12 +35,13 @@ __all__ = ["MAX_BODY_BYTES", "Request", "RequestObserver", "Response", "Transpor
 log = structlog.get_logger()
 
 MAX_BODY_BYTES = 16 << 20
+"""The default limit of a response body, before and after decompression."""
 _DEADLINE_TIMEOUTS = 6
-"""The deadline of a whole request, in multiples of the timeout of connecting and of each read."""
+"""The deadline of a whole request, as a multiple of the timeout for connecting and for each read."""
 
 
 class RequestObserver(Protocol):
-    """Counts requests. Called from many threads."""
+    """Counts requests and retries. Called from many threads."""
 
     def request(self, operation: str, code: str, seconds: float) -> None:
         """Count a request; `code` is its HTTP status, or `error` if there was no response."""
@@ -51,7 +52,7 @@ class RequestObserver(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Request:
-    """A request. `target` is path and query, percent-encoded; headers and form may hold secrets."""
+    """A request. `target` is path and query, percent-encoded; `authorization` and `form` may hold secrets."""
 
     operation: str
     target: str
@@ -60,11 +61,11 @@ class Request:
     form: Mapping[str, str] | None = None
     """Sent URL-encoded as UTF-8."""
     deadline_seconds: float | None = None
-    """A tighter deadline than the usual one."""
+    """A deadline for the whole request, if shorter than the usual one."""
     long_poll_seconds: float = 0.0
     """How long the server may hold the request before it responds (long poll)."""
     allow_after_stop: bool = False
-    """Whether the request goes out although the client is stopped."""
+    """Whether the request is sent, and not aborted, after the client was stopped."""
 
     def __repr__(self) -> str:
         return f"<{self.method} {self.target}>"
@@ -92,13 +93,14 @@ class Response:
 class Transport:
     """HTTP exchanges with one server. Shared by threads.
 
-    Bounds the time of each request, its bytes before and after decompression, and the number of concurrent requests.
+    Limits the time of each request, the size of its response before and after decompression, and the number of
+    concurrent requests.
 
     Args:
         server: the configuration.
         observer: counts requests.
         stop: aborts requests under way, within a tenth of a second, and refuses new ones.
-        max_body_bytes: the largest body, before and after decompression.
+        max_body_bytes: the maximum size of a body, before and after decompression.
     """
 
     def __init__(
@@ -130,7 +132,7 @@ class Transport:
         """Send one request and read the whole response, whatever its status.
 
         Raises:
-            Vb365Error: there was no response, or it cannot be read.
+            Vb365Error: there was no response, or an unusable one.
         """
         # A logout must not wait for requests that are being aborted, and a long poll must not occupy a slot.
         unslotted = request.allow_after_stop or request.long_poll_seconds
@@ -142,7 +144,9 @@ class Transport:
             seconds = time.perf_counter() - begun
         code = "error" if outcome.status is None else str(outcome.status)
         self._observer.request(request.operation, code, seconds)
-        if logging.getLogger().isEnabledFor(logging.DEBUG):  # a dropped event is expensive, too
+        if logging.getLogger().isEnabledFor(
+            logging.DEBUG
+        ):  # even an event that is dropped costs time
             log.debug(
                 "request",
                 server=self._server.name,
@@ -157,12 +161,12 @@ class Transport:
         return outcome
 
     def cancel(self) -> None:
-        """Abort requests under way now, and refuse new ones but those that are allowed after a stop."""
+        """Abort requests under way immediately and refuse new ones, except those allowed after a stop."""
         self.cancellation.cancel()
         self._watchdog.enforce_now()
 
     def reread_files(self) -> None:
-        """Read the TLS files again for the next request; those under way keep their connections."""
+        """Read the TLS files again for the next request. Requests under way keep their connections."""
         with self._lock:
             self._session = None
 
@@ -172,7 +176,7 @@ class Transport:
         self._discard_session()
 
     def _supervised(self, request: Request) -> Response | Vb365Error:
-        """Send a request under the watchdog. Errors are returned, so that no library's exception is chained to one."""
+        """Send a request under the watchdog. Return an error, to be raised where no library exception chains to it."""
         deadline_seconds = request.long_poll_seconds + min(
             self._deadline_seconds, request.deadline_seconds or self._deadline_seconds
         )
@@ -190,7 +194,7 @@ class Transport:
             abort_reason = self._watchdog.finish(exchange)
         if exchange.certificate_not_after is not None:
             self.certificate_not_after = exchange.certificate_not_after
-        # An aborted exchange failed somehow, or even looks complete: a body without a length ends with its connection.
+        # An aborted exchange fails in any way, or looks complete: a body without a length ends with its connection.
         if abort_reason is AbortReason.CANCELLED:
             outcome = StoppedError("aborted, the client is stopped", operation=request.operation)
         elif abort_reason is AbortReason.DEADLINE:
@@ -203,7 +207,7 @@ class Transport:
         if isinstance(outcome, Vb365Error):
             outcome.sent = exchange.sent
             if isinstance(outcome, TlsError):
-                self._discard_session()  # the next request reads the files again, which may be repaired by then
+                self._discard_session()  # so that the next request reads the TLS files again
         return outcome
 
     def _send(self, request: Request) -> Response | BadResponseError:
@@ -217,7 +221,7 @@ class Transport:
             allow_redirects=False,
             stream=True,
         )
-        # Closing a response that was not read to its end also closes its connection.
+        # Closing a response before it is read to its end also closes its connection.
         with closing(response):
             status = response.status_code
             if not 100 <= status <= 599:
@@ -233,7 +237,7 @@ class Transport:
         )
 
     def _current_session(self) -> requests.Session:
-        """Return the session; create it, and read the TLS files, if there is none."""
+        """Return the session; if there is none, create it, which reads the TLS files."""
         with self._lock:
             if self._session is None:
                 self._session = new_session(self._server)
