@@ -93,7 +93,7 @@ format: $(READY) ## format the code and apply ruff's fixes
 	$(BIN)/ruff check --fix .
 
 .PHONY: docs
-docs: $(READY) ## update the tables of the documentation from the code
+docs: $(READY) ## update the tables of the documentation and exporter/config.schema.json from the code
 	PYTHONPATH=tests $(BIN)/python -m support.documentation
 
 .PHONY: screenshots

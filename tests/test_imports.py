@@ -17,7 +17,7 @@ ROOT = Path(exporter.__file__).parent
 # Which rooms a room may import from, itself aside.
 ALLOWED = {
     "audit": {"system", "text", "vb365"},
-    "config": set[str](),
+    "config": {"text"},
     "logs": {"text"},
     # The flags use the listen address of the web server, which knows nothing of flags: no cycle.
     "flags": {"logs", "web"},

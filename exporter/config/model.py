@@ -11,27 +11,28 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    ValidationInfo,
     field_serializer,
-    model_validator,
+    field_validator,
 )
 
+from exporter.config.durations import format_duration
 from exporter.config.problems import Problem
 from exporter.config.secrets import SecretSource, SecretUrl
 from exporter.config.types import (
-    Derived,
+    api_url,
+    boolean,
+    derived,
     duration,
     environment_name,
     file_path,
-    flag,
     host_name,
     inline_secret,
-    is_derived,
     printable,
+    proxy,
     secret_file,
     secret_variable,
     session_id,
-    url_of_proxy,
-    url_of_server,
     whole_number,
 )
 
@@ -67,29 +68,21 @@ def default_stale_after(poll_interval: float) -> float:
 class Block(BaseModel):
     """A mapping of the file; unknown keys are errors.
 
-    Every key has a default, so that a missing one does not hide the problems of the others;
-    `resolve` requires what is needed. `model_fields_set` has the keys that are written. Editors show
-    a key's docstring, and its default unless the docstring explains it.
+    Every key has a default, so that a missing key does not hide the problems of the others; `resolve`
+    reports missing keys. `model_fields_set` has the keys that are in the file. Editors show a key's
+    docstring, and its default unless the docstring explains it.
     """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
     )
 
-    @model_validator(mode="before")
+    @field_validator("*", mode="before")
     @classmethod
-    def _drop_blank(cls, value: object) -> object:
-        """Drop blocks and lists without content (`ids:`): they mean empty ones."""
-        if not isinstance(value, dict):
-            return value
-        blank = {
-            key
-            for key, field in cls.model_fields.items()
-            if isinstance(field.default, Block | tuple)
-            and not is_derived(field)
-            and value.get(key, field) is None
-        }
-        return {key: inner for key, inner in value.items() if key not in blank}
+    def _fill_blank(cls, value: object, info: ValidationInfo) -> object:
+        """Let a block or list without content (`ids:`) mean an empty one."""
+        default = cls.model_fields[str(info.field_name)].default
+        return default if value is None and isinstance(default, Block | tuple) else value
 
 
 def _one_of(keys: tuple[str, ...]) -> JsonValue:
@@ -116,7 +109,7 @@ class AuthConfig(Block):
     """The password itself. Prefer password_file."""
     password_file: Annotated[SecretSource | None, printable(), secret_file(bearer=False)] = None
     """File with the password. A relative path is looked up in $CREDENTIALS_DIRECTORY, then beside
-    this file. It is read again when a login is refused.
+    this file. It is read again for each login.
     """
     password_env: Annotated[
         SecretSource | None, environment_name, secret_variable(bearer=False)
@@ -165,7 +158,7 @@ class TLSConfig(Block):
     """Key (PEM) of cert_file, without a passphrase."""
     server_name: Annotated[str | None, host_name] = None
     """Name to expect in the server's certificate instead of the host of url."""
-    insecure_skip_verify: Annotated[bool, flag] = False
+    insecure_skip_verify: Annotated[bool, boolean] = False
     """Accept any certificate. This is logged, and shown in vb365_server_tls_verified."""
 
 
@@ -181,7 +174,7 @@ class SessionsConfig(Block):
 
     ids: tuple[Annotated[str, session_id], ...] = ()
     """Restore sessions that are followed in any case."""
-    discover: Annotated[bool, flag] = True
+    discover: Annotated[bool, boolean] = True
     """Follow every session that the account can see. Default: true when ids is empty."""
     lookback: Annotated[float, duration("1s", "3650d")] = 7 * 86_400.0
     """How long a discovered session is kept after it ended."""
@@ -208,23 +201,21 @@ class ServerConfig(Block):
 
     name: Annotated[str, printable(128)] = ""
     """Value of the server label. Default: the host of url."""
-    url: Annotated[str, url_of_server] = Field(
-        default="", examples=["https://vb365.example.com:4443"]
-    )
+    url: Annotated[str, api_url] = Field(default="", examples=["https://vb365.example.com:4443"])
     """Root of the REST API, https only."""
     api_version: ApiVersionChoice = "auto"
     """Version of the API; auto selects the newest that the server serves."""
     poll_interval: Annotated[float, duration("1s", "1d")] = 60.0
     """How often this server is polled. Default: the global poll_interval."""
-    stale_after: Annotated[float, duration("1s", "30d"), Derived()] = default_stale_after(60.0)
-    """The global one if it is written, else the default for this server's poll_interval."""
+    stale_after: Annotated[float, derived(format_duration)] = default_stale_after(60.0)
+    """The global stale_after if the file has it, else the default for this server's poll_interval."""
     auth: AuthConfig = AuthConfig()
     """How to log in."""
     tls_config: TLSConfig = TLSConfig()
     """Certificates; verification is on by default."""
-    proxy_url: Annotated[SecretUrl | None, url_of_proxy] = None
+    proxy_url: Annotated[SecretUrl | None, proxy] = None
     """HTTP proxy, optionally with user:password@. Not with proxy_from_environment."""
-    proxy_from_environment: Annotated[bool, flag] = False
+    proxy_from_environment: Annotated[bool, boolean] = False
     """Use the proxy of HTTPS_PROXY and NO_PROXY."""
     timeout: Annotated[float, duration("100ms", "5m")] = 10.0
     """Timeout of connecting and of each read; a whole request takes at most 6 times as long."""
@@ -251,7 +242,7 @@ class Config(Block):
     """Personal data to show as labels of vb365_restore_session_info."""
     servers: tuple[ServerConfig, ...] = Field(default=(), json_schema_extra={"minItems": 1})
     """The VB365 servers to poll."""
-    warnings: Annotated[tuple[Problem, ...], Derived()] = Field(
+    warnings: Annotated[tuple[Problem, ...], derived()] = Field(
         default=(), exclude=True, repr=False
     )
     """Settings in the file that have no effect."""

@@ -1,9 +1,8 @@
-"""JSON Schema of the configuration file, for editors; `python -m exporter.config.schema` prints it."""
+"""JSON Schema of the configuration file, for editors."""
 
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
 from exporter.config.model import (
@@ -19,7 +18,7 @@ __all__ = ["json_schema", "schema_text"]
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the schema (draft 2020-12) of the file as it is written: durations are text."""
+    """Return the schema (draft 2020-12) of the file, where durations, for example, are text."""
     schema = Config.model_json_schema()
     blocks = schema.pop("$defs")
     _polish(schema, Config)
@@ -35,7 +34,7 @@ def schema_text() -> str:
 
 
 def _polish(schema: dict[str, Any], block: type[Block]) -> None:
-    """Remove what pydantic adds about Python, and write defaults as a person would."""
+    """Remove titles, which pydantic makes of Python names, and write defaults as in the file."""
     del schema["title"]
     defaults = block().model_dump(mode="json", exclude_none=True)
     required = schema.get("required", ())
@@ -50,7 +49,3 @@ def _polish(schema: dict[str, Any], block: type[Block]) -> None:
             value["default"] = defaults[key]
             if value["type"] == "array":
                 value["type"] = ["array", "null"]
-
-
-if __name__ == "__main__":
-    sys.stdout.write(schema_text())

@@ -1,25 +1,26 @@
-"""Secrets that are readable where they are needed, and print as `<secret>` everywhere else."""
+"""Secrets, which print as `<secret>` and are read only where they are needed."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from exporter.config.files import UnreadableError, read_start
+from exporter.text import replace_surrogates
 
 __all__ = ["MASK", "SecretSource", "SecretUnavailableError", "SecretUrl"]
 
 MASK = "<secret>"
 
 _MAX_FILE_BYTES = 64 * 1024
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _BEARER = re.compile(r"[\x21-\x7e]+")
 
 
 class SecretUnavailableError(Exception):
-    """A secret cannot be read, is empty or cannot be sent; the message never holds its value."""
+    """A secret cannot be read, is empty or cannot be sent; the message never contains it."""
 
 
 class _Masked:
@@ -34,35 +35,25 @@ class _Masked:
         return str(self)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class SecretSource(_Masked):
     """Where a password or token comes from: the configuration itself, a file or the environment.
 
-    Every `read` reads the file or variable again, so that a renewed secret is found.
+    `read` reads the file or variable each time, so that a renewed secret is found.
 
     Args:
         value: the secret itself, unless there is a `file` or an `env`.
-        file: the file whose content it is, without one newline at its end.
+        file: the file that holds it; one line break at its end is dropped.
         env: the name of the environment variable that holds it.
         environ: the environment in which `env` is looked up.
-        bearer: it is sent in a header, so it must be visible ASCII without spaces.
+        bearer: whether it is sent in a header, where only visible ASCII without spaces is allowed.
     """
 
-    __slots__ = ("_environ", "_value", "bearer", "env", "file")
-
-    def __init__(
-        self,
-        *,
-        value: str = "",
-        file: Path | None = None,
-        env: str | None = None,
-        environ: Mapping[str, str] | None = None,
-        bearer: bool = False,
-    ) -> None:
-        self._value = value
-        self._environ = environ or {}
-        self.file = file
-        self.env = env
-        self.bearer = bearer
+    value: str = ""
+    file: Path | None = None
+    env: str | None = None
+    environ: Mapping[str, str] = field(default_factory=dict, compare=False)
+    bearer: bool = False
 
     @property
     def shown(self) -> str:
@@ -70,7 +61,7 @@ class SecretSource(_Masked):
         return str(self.file or self.env or MASK)
 
     def read(self) -> str:
-        """Return the secret as it is now.
+        """Return the current secret.
 
         Raises:
             SecretUnavailableError: it cannot be read, is empty, or cannot be sent as a bearer token.
@@ -78,16 +69,16 @@ class SecretSource(_Masked):
         if self.file is not None:
             where, secret = str(self.file), _content(self.file)
         elif self.env is not None:
-            # Not the name: some users put the secret itself there.
+            # The name stays out of messages: some users put the secret itself there.
             where = "the environment variable named here"
-            if self.env not in self._environ:
+            if self.env not in self.environ:
                 raise SecretUnavailableError(f"{where} is not set")
-            secret = self._environ[self.env]
+            secret = self.environ[self.env]
         else:
-            where, secret = "the value", self._value
+            where, secret = "the value", self.value
         if not secret:
             raise SecretUnavailableError(f"{where} is empty")
-        if _SURROGATE.search(secret):
+        if replace_surrogates(secret) != secret:
             raise SecretUnavailableError(f"{where} is not UTF-8 text")
         if self.bearer and not _BEARER.fullmatch(secret):
             raise SecretUnavailableError(
@@ -95,26 +86,15 @@ class SecretSource(_Masked):
             )
         return secret
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, SecretSource) and self._identity() == other._identity()
 
-    def __hash__(self) -> int:
-        return hash(self._identity())
-
-    def _identity(self) -> tuple[str, Path | None, str | None, bool]:
-        return (self._value, self.file, self.env, self.bearer)
-
-
+@dataclass(frozen=True, slots=True, repr=False)
 class SecretUrl(_Masked):
-    """A URL whose user information, if it has any, is shown masked: `http://<secret>@proxy:3128`."""
+    """A URL that prints with its user information, if any, masked: `http://<secret>@proxy:3128`."""
 
-    __slots__ = ("_url",)
-
-    def __init__(self, url: str) -> None:
-        self._url = url
+    _url: str
 
     def reveal(self) -> str:
-        """Return the whole URL, for the connection itself."""
+        """Return the whole URL, to connect with."""
         return self._url
 
     def __str__(self) -> str:
@@ -125,12 +105,6 @@ class SecretUrl(_Masked):
         _user, at, host = parts.netloc.rpartition("@")
         return parts._replace(netloc=f"{MASK}@{host}").geturl() if at else self._url
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, SecretUrl) and self._url == other._url
-
-    def __hash__(self) -> int:
-        return hash(self._url)
-
 
 def _content(path: Path) -> str:
     try:
@@ -139,7 +113,7 @@ def _content(path: Path) -> str:
         raise SecretUnavailableError(f"{path} {error}") from error
     if len(data) > _MAX_FILE_BYTES:
         raise SecretUnavailableError(f"{path} is larger than {_MAX_FILE_BYTES // 1024} KiB")
-    # Bytes that are not UTF-8 become surrogates, which `read` rejects: an exception would hold them.
-    # Windows editors like to put a byte order mark first.
+    # Bytes that are not UTF-8 become surrogates, which `read` rejects: a UnicodeDecodeError would hold the secret.
+    # Some Windows editors start the file with a byte order mark.
     text = data.decode("utf-8-sig", errors="surrogateescape")
     return text.removesuffix("\r\n") if text.endswith("\r\n") else text.removesuffix("\n")

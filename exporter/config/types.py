@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -18,21 +20,21 @@ from exporter.config.secrets import SecretSource, SecretUrl
 
 __all__ = [
     "NO_VALUE",
-    "Derived",
     "Reader",
+    "api_url",
+    "boolean",
+    "derived",
     "duration",
     "environment_name",
     "file_path",
-    "flag",
     "host_name",
     "inline_secret",
     "is_derived",
     "printable",
+    "proxy",
     "secret_file",
     "secret_variable",
     "session_id",
-    "url_of_proxy",
-    "url_of_server",
     "whole_number",
 ]
 
@@ -45,94 +47,73 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _URL_CHARACTERS = re.compile(r"[!-\[\]-~]+")  # visible ASCII without the backslash
 
 
+@dataclass(frozen=True, eq=False)
 class Reader:
-    """Annotates a key with the function that reads its value, and with that value's JSON Schema.
+    """Annotates a key with the function that reads its value, and with the JSON Schema of that value.
 
-    Values are read when the validation context is a `LoadContext`, that is, when they come from a
-    file. Values given by code are taken as they are: seconds instead of `1m30s`.
+    Values from a file are read; then the validation context is a `LoadContext`. Values from code are
+    taken as they are: seconds instead of `1m30s`.
 
     Args:
-        read: raises ValueError with a message that does not quote the value.
-        schema: the JSON Schema of the value as it is written.
+        read: returns the value of what is written; raises ValueError, whose message never quotes it.
+        schema: the JSON Schema of what is written; None if the file cannot have the key.
         show: turns the value into text when the configuration is shown.
     """
 
-    def __init__(
-        self,
-        read: Callable[[object], object],
-        schema: Mapping[str, object],
-        *,
-        show: Callable[[Any], str] | None = None,
-    ) -> None:
-        self.read = read
-        self.schema = schema
-        self._show = show
+    read: Callable[[object], object]
+    schema: Mapping[str, object] | None
+    show: Callable[[Any], str] | None = None
 
     def __get_pydantic_core_schema__(
         self, _source: object, _handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        show = self._show and core_schema.plain_serializer_function_ser_schema(
-            self._show, when_used="unless-none"
+        show = self.show and core_schema.plain_serializer_function_ser_schema(
+            self.show, when_used="unless-none"
         )
         return core_schema.with_info_plain_validator_function(self._validate, serialization=show)
 
     def __get_pydantic_json_schema__(
         self, _schema: CoreSchema, _handler: GetJsonSchemaHandler
     ) -> dict[str, object]:
+        if self.schema is None:
+            raise PydanticOmit
         return dict(self.schema)
 
     def _validate(self, value: object, info: ValidationInfo) -> object:
         return value if info.context is None else self.read(value)
 
 
-def _reader(
-    *, show: Callable[[Any], str] | None = None, **schema: object
-) -> Callable[[Callable[[object], object]], Reader]:
-    """Make a `Reader` of a function; its JSON Schema is given by keyword."""
-    return lambda read: Reader(read, schema, show=show)
+def derived(show: Callable[[Any], str] | None = None) -> Reader:
+    """Return the reader of a value that follows from others: in the file, its key is unknown."""
 
+    def read(_value: object) -> object:
+        raise PydanticKnownError("extra_forbidden")
 
-class Derived:
-    """Annotates a value that follows from others; its key is unknown in the file."""
-
-    def __get_pydantic_core_schema__(
-        self, source: object, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        def validate(value: object, info: ValidationInfo) -> object:
-            if info.context is not None:
-                raise PydanticKnownError("extra_forbidden")
-            return value
-
-        return core_schema.with_info_before_validator_function(validate, handler(source))
-
-    def __get_pydantic_json_schema__(
-        self, _schema: CoreSchema, _handler: GetJsonSchemaHandler
-    ) -> dict[str, object]:
-        raise PydanticOmit
+    return Reader(read, None, show)
 
 
 def is_derived(field: FieldInfo) -> bool:
     """Return whether the file cannot have the key."""
-    return any(isinstance(annotation, Derived) for annotation in field.metadata)
+    return any(isinstance(item, Reader) and item.schema is None for item in field.metadata)
 
 
 def duration(shortest: str, longest: str) -> Reader:
-    """Return the type of a Prometheus duration within bounds, in seconds."""
+    """Return the reader of a Prometheus duration within bounds; its value is in seconds."""
     low, high = parse_duration(shortest), parse_duration(longest)
 
     def read(value: object) -> float:
         _require_value(value)
-        # A bare number would leave the unit open.
+        # A bare number has no unit.
         seconds = parse_duration(value if isinstance(value, str) else "")
         if not low <= seconds <= high:
             raise ValueError(f"must be from {shortest} to {longest}")
         return seconds
 
-    return Reader(read, {"type": "string", "pattern": DURATION_PATTERN}, show=format_duration)
+    return Reader(read, {"type": "string", "pattern": DURATION_PATTERN}, format_duration)
 
 
 def whole_number(low: int, high: int) -> Reader:
-    """Return the type of a whole number within bounds; booleans are none."""
+    """Return the reader of a whole number within bounds; booleans are not accepted."""
 
     def read(value: object) -> int:
         _require_value(value)
@@ -143,58 +124,20 @@ def whole_number(low: int, high: int) -> Reader:
     return Reader(read, {"type": "integer", "minimum": low, "maximum": high})
 
 
-@_reader(type="boolean")
-def flag(value: object) -> bool:
-    """Read true or false."""
-    _require_value(value)
-    if not isinstance(value, bool):
-        raise ValueError("must be true or false")  # noqa: TRY004 - pydantic collects ValueErrors
-    return value
-
-
 def printable(max_length: int = _MAX_TEXT) -> Reader:
-    """Return the type of one line of text without spaces at its ends."""
+    """Return the reader of one line of text without spaces at its ends."""
 
     def read(value: object) -> str:
-        text = _read_text(value)
-        if len(text) > max_length:
-            raise ValueError(f"must have at most {max_length} characters")
+        text = _read_text(value, max_length)
         if not text.isprintable() or text != text.strip():
-            raise ValueError("must not contain control characters, or start or end with spaces")
+            raise ValueError("must be printable and must not start or end with a space")
         return text
 
     return Reader(read, {"type": "string", "minLength": 1, "maxLength": max_length})
 
 
-@_reader(type="string", minLength=1)
-def host_name(value: object) -> str:
-    """Read a host name or IP address, to lower case."""
-    host = _read_text(value)
-    if not _is_host(host):
-        raise ValueError("must be a host name or an IP address")
-    return host.lower()
-
-
-@_reader(type="string", pattern="^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$")
-def session_id(value: object) -> str:
-    """Read a hyphenated UUID, to lower case."""
-    text = value.lower() if isinstance(value, str) else ""
-    if not _UUID.fullmatch(text):
-        raise ValueError("must be a UUID such as 635b22cf-9cdc-4004-9160-9b90f90f1bbf")
-    return text
-
-
-@_reader(type="string", pattern=f"^{_VARIABLE.pattern}$")
-def environment_name(value: object) -> str:
-    """Read the name of an environment variable."""
-    name = _read_text(value)
-    if not _VARIABLE.fullmatch(name):
-        raise ValueError("must be the name of an environment variable")
-    return name
-
-
 def inline_secret(*, bearer: bool) -> Reader:
-    """Return the type of a secret in the file itself; from here on it is masked."""
+    """Return the reader of a secret in the file itself; its value is masked."""
     return Reader(
         lambda value: SecretSource(value=_read_text(value), bearer=bearer),
         {"type": "string", "minLength": 1},
@@ -202,7 +145,7 @@ def inline_secret(*, bearer: bool) -> Reader:
 
 
 def _in_context(make: Callable[[str, LoadContext], object]) -> AfterValidator:
-    """Return the annotation that resolves a name in the file; code gives the resolved value."""
+    """Return an annotation that applies `make` to a name in the file, not to a value from code."""
 
     def validate(value: Any, info: ValidationInfo) -> object:
         return value if info.context is None else make(value, info.context)
@@ -211,33 +154,57 @@ def _in_context(make: Callable[[str, LoadContext], object]) -> AfterValidator:
 
 
 file_path = _in_context(lambda name, context: context.locate(name))
-"""After `printable`: the absolute path of the file of that name."""
+"""Use after `printable`: the absolute path of the file with that name."""
 
 
 def secret_file(*, bearer: bool) -> AfterValidator:
-    """After `printable`: the secret in the file of that name."""
+    """Use after `printable`: the secret in the file with that name."""
     return _in_context(lambda name, context: SecretSource(file=context.locate(name), bearer=bearer))
 
 
 def secret_variable(*, bearer: bool) -> AfterValidator:
-    """After `environment_name`: the secret in the environment variable of that name."""
+    """Use after `environment_name`: the secret in the environment variable with that name."""
     return _in_context(
         lambda name, context: SecretSource(env=name, environ=context.environ, bearer=bearer)
     )
 
 
-@_reader(type="string", pattern="^[Hh][Tt][Tt][Pp][Ss]://[^?#@]+$")
-def url_of_server(value: object) -> str:
-    """Read the root of the API: https, host, optional port and path; drop the slash at its end."""
+def _read_boolean(value: object) -> bool:
+    _require_value(value)
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")  # noqa: TRY004 - pydantic collects ValueErrors
+    return value
+
+
+def _read_host_name(value: object) -> str:
+    host = _read_text(value)
+    if not _is_host(host):
+        raise ValueError("must be a host name or an IP address")
+    return host.lower()
+
+
+def _read_session_id(value: object) -> str:
+    text = value.lower() if isinstance(value, str) else ""
+    if not _UUID.fullmatch(text):
+        raise ValueError("must be a UUID such as 635b22cf-9cdc-4004-9160-9b90f90f1bbf")
+    return text
+
+
+def _read_environment_name(value: object) -> str:
+    name = _read_text(value)
+    if not _VARIABLE.fullmatch(name):
+        raise ValueError("must be the name of an environment variable")
+    return name
+
+
+def _read_api_url(value: object) -> str:
     parts = _split_url(value, "https://")
     if "@" in parts.netloc:
         raise ValueError("must not have user information; the login belongs under auth")
     return f"https://{parts.netloc.lower()}{parts.path.rstrip('/')}"
 
 
-@_reader(show=str, type="string", pattern="^[Hh][Tt][Tt][Pp][Ss]?://[^?#]+$")
-def url_of_proxy(value: object) -> SecretUrl:
-    """Read the URL of a proxy, which may have user information."""
+def _read_proxy(value: object) -> SecretUrl:
     parts = _split_url(value, "http://", "https://")
     if parts.path.strip("/"):
         raise ValueError("must not have a path")
@@ -245,27 +212,27 @@ def url_of_proxy(value: object) -> SecretUrl:
 
 
 def _split_url(value: object, *starts: str) -> SplitResult:
-    """Split a URL; the messages never quote it, as it may hold a password."""
-    url = _read_text(value)
+    """Split a URL; errors never quote it, as it may hold a password."""
+    url = _read_text(value, _MAX_TEXT)
     if not url.lower().startswith(starts):
         raise ValueError(f"must start with {' or '.join(starts)}")
-    if not _URL_CHARACTERS.fullmatch(url) or len(url) > _MAX_TEXT:
-        raise ValueError("must be a URL of ASCII characters without spaces; encode others as %XX")
+    if not _URL_CHARACTERS.fullmatch(url):
+        raise ValueError(
+            "must consist of ASCII characters without spaces or backslashes; encode others as %XX"
+        )
     if "?" in url or "#" in url:
         raise ValueError("must not have a query or fragment; write ? as %3F and # as %23")
     try:
         parts = urlsplit(url)
-        port_is_wrong = parts.port == 0 or parts.netloc.endswith(":")
-        host = parts.hostname or ""
+        if parts.port == 0 or parts.netloc.endswith(":"):
+            raise ValueError  # noqa: TRY301 - to be reported like an error of urlsplit
     except ValueError:
         # The message of urlsplit quotes parts of the URL.
-        port_is_wrong, host = True, ""
-    if port_is_wrong:
         raise ValueError(
             "must be a URL whose port is a number from 1 to 65535; "
             "a password with special characters needs them as %XX"
-        )
-    if not _is_host(host):
+        ) from None
+    if not _is_host(parts.hostname or ""):
         raise ValueError("must be a URL with a host name or an IP address")
     return parts
 
@@ -280,16 +247,41 @@ def _is_host(text: str) -> bool:
     return True
 
 
-def _read_text(value: object) -> str:
+def _read_text(value: object, max_length: int = sys.maxsize) -> str:
     _require_value(value)
     if not isinstance(value, str):
         # pydantic collects ValueErrors
         raise ValueError("must be text; put it in quotes")  # noqa: TRY004
     if not value:
         raise ValueError("is empty")
+    if len(value) > max_length:
+        raise ValueError(f"must have at most {max_length} characters")
     return value
 
 
 def _require_value(value: object) -> None:
     if value is None:
         raise ValueError(NO_VALUE)
+
+
+boolean = Reader(_read_boolean, {"type": "boolean"})
+
+host_name = Reader(_read_host_name, {"type": "string", "minLength": 1})
+"""A host name or IP address; the value is in lower case."""
+
+session_id = Reader(
+    _read_session_id,
+    {"type": "string", "pattern": "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"},
+)
+"""A UUID with hyphens; the value is in lower case."""
+
+environment_name = Reader(
+    _read_environment_name, {"type": "string", "pattern": f"^{_VARIABLE.pattern}$"}
+)
+"""The name of an environment variable."""
+
+api_url = Reader(_read_api_url, {"type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]://[^?#@]+$"})
+"""The root of the API: https, host, optional port and path; the value has no slash at its end."""
+
+proxy = Reader(_read_proxy, {"type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^?#]+$"}, str)
+"""The URL of a proxy, which may have user information; the value is masked when it is shown."""

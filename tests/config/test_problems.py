@@ -128,8 +128,8 @@ def test_each_mistake_at_the_top_has_its_line(problems: Problems, key: str, line
         ("name: 7", "name: must be text; put it in quotes"),
         ("name: ''", "name: is empty"),
         ("name: ", f"name: {NOTHING}"),
-        ("name: ' a'", "name: must not contain control characters, or start or end with spaces"),
-        ('name: "a\\nb"', "name: must not contain control characters, or start or end with spaces"),
+        ("name: ' a'", "name: must be printable and must not start or end with a space"),
+        ('name: "a\\nb"', "name: must be printable and must not start or end with a space"),
         (f"name: {'a' * 129}", "name: must have at most 128 characters"),
         ("api_version: 8", "api_version: must be auto, v6, v7 or v8"),
         ("api_version:", f"api_version: {NOTHING}"),
@@ -263,13 +263,16 @@ def test_each_mistake_of_a_server_has_its_line(problems: Problems, keys: str, li
         ("https://[fe80::zz]", URL_PORT),
         (
             "https://a b",
-            "must be a URL of ASCII characters without spaces; encode others as %XX",
+            "must consist of ASCII characters without spaces or backslashes; encode others as %XX",
         ),
         (
             "https://münchen",
-            "must be a URL of ASCII characters without spaces; encode others as %XX",
+            "must consist of ASCII characters without spaces or backslashes; encode others as %XX",
         ),
-        (r"https://a\b", "must be a URL of ASCII characters without spaces; encode others as %XX"),
+        (
+            r"https://a\b",
+            "must consist of ASCII characters without spaces or backslashes; encode others as %XX",
+        ),
     ],
 )
 def test_each_unusable_url_has_its_line(problems: Problems, url: str, line: str) -> None:
@@ -547,7 +550,7 @@ def test_a_problem_is_one_line_whatever_the_path_is(problems: Problems) -> None:
     text = 'servers: [{url: https://a, auth: {token: t}, tls_config: {ca_file: "a\\u2029b"}}]'
 
     assert problems(text) == [
-        "servers[0].tls_config.ca_file: must not contain control characters, or start or end with spaces"
+        "servers[0].tls_config.ca_file: must be printable and must not start or end with a space"
     ]
     assert str(Problem("a\nb", "x")) == "a\\u000ab: x"
 

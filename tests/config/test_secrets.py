@@ -119,7 +119,8 @@ def test_sources_are_equal_when_the_secret_comes_from_the_same_place() -> None:
     assert SecretSource(value="a") != SecretSource(value="b")
     assert SecretSource(value="a") != SecretSource(value="a", bearer=True)
     assert SecretSource(file=Path("a")) != SecretSource(env="a")
-    assert SecretSource(value="a") != "a"
+    text: object = "a"
+    assert SecretSource(value="a") != text
     assert len({SecretSource(file=Path("a")), SecretSource(file=Path("a"))}) == 1
 
 
@@ -140,7 +141,8 @@ def test_a_proxy_shows_its_host_and_reveals_the_rest_when_needed(url: str, shown
     assert proxy.reveal() == url
     assert proxy == SecretUrl(url)
     assert hash(proxy) == hash(SecretUrl(url))
-    assert proxy != url
+    text: object = url
+    assert proxy != text
 
 
 def configured(tmp_path: Path) -> Config:

@@ -1,4 +1,4 @@
-"""Tables of the documentation that are generated from the code: `python -m support.documentation` updates them."""
+"""What is generated from the code: tables of the documentation, and the JSON Schema. `make docs` updates them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.config.durations import DURATION_PATTERN
-from exporter.config.schema import json_schema
+from exporter.config.schema import json_schema, schema_text
 from exporter.flags import FLAGS
 from exporter.metrics.catalogue import (
     Family,
@@ -20,6 +20,7 @@ from support.failure_catalogue import failures_table
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+SCHEMA = ROOT / "exporter" / "config.schema.json"
 
 
 def _labels(family: Family) -> str:
@@ -154,3 +155,4 @@ def updated(page: str) -> str:
 if __name__ == "__main__":
     for file in pages():
         file.write_text(updated(file.read_text(encoding="utf-8")), encoding="utf-8")
+    SCHEMA.write_text(schema_text(), encoding="utf-8")

@@ -16,7 +16,14 @@ import bcrypt
 
 from exporter.config.model import Block
 from exporter.config.secrets import SecretSource
-from exporter.config.types import Reader, duration, flag, inline_secret, printable, whole_number
+from exporter.config.types import (
+    Reader,
+    boolean,
+    duration,
+    inline_secret,
+    printable,
+    whole_number,
+)
 
 __all__ = ["HEADERS", "HTTPBlock", "RateLimitBlock", "ServerTLSBlock", "WebFile"]
 
@@ -157,7 +164,7 @@ class ServerTLSBlock(Block):
     min_version: Annotated[ssl.TLSVersion | None, _version] = None
     max_version: Annotated[ssl.TLSVersion | None, _version] = None
     cipher_suites: tuple[Annotated[str, _suite], ...] | None = None
-    prefer_server_cipher_suites: Annotated[bool | None, flag] = None
+    prefer_server_cipher_suites: Annotated[bool | None, boolean] = None
     curve_preferences: tuple[Annotated[str, _word_of(_CURVES)], ...] | None = None
 
 

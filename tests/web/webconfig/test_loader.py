@@ -136,7 +136,7 @@ def test_every_setting_of_a_file_is_read(directory: Path) -> None:
         (
             'http_server_config: {headers: {X-XSS-Protection: "a\\r\\nb: c"}}\n',
             [
-                "http_server_config.headers.X-XSS-Protection: must not contain control characters, or start or end with spaces"
+                "http_server_config.headers.X-XSS-Protection: must be printable and must not start or end with a space"
             ],
         ),
         (
