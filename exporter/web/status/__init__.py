@@ -1,4 +1,4 @@
-"""The status page: its data, the verdict on them, and the HTML."""
+"""The status page: its data, the verdict on the data, and the HTML."""
 
 from exporter.web.status.page import FailedRestore, ServerCard, SessionRow, StatusPage
 from exporter.web.status.rendering import STYLE_SOURCE, StatusPageCache

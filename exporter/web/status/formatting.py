@@ -1,4 +1,4 @@
-"""Times, counts, names and reasons as the status page shows them."""
+"""The text of times, counts, names and reasons on the status page."""
 
 from __future__ import annotations
 
@@ -6,33 +6,19 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-__all__ = [
-    "clock_time",
-    "counted",
-    "cut",
-    "day_and_month",
-    "failure_reason",
-    "full_time",
-    "in_sentence",
-    "info_label",
-    "listed",
-    "precise_time",
-    "product_name",
-]
-
 
 def precise_time(moment: datetime) -> str:
-    """Return a time for machines, as the `datetime` of a `<time>`."""
+    """Return a time as the `datetime` attribute of a `<time>` element."""
     return moment.isoformat(timespec="seconds")
 
 
 def full_time(moment: datetime) -> str:
-    """Return a time with its date."""
+    """Return a date and time for people."""
     return f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
 def clock_time(moment: datetime, now: datetime) -> str:
-    """Return a short time: without the date if it is today's, without the year if it is this year's."""
+    """Return a short time: no date for today, no year for this year, no time of day for other years."""
     if moment.date() == now.date():
         return f"{moment:%H:%M:%S}"
     date = day_and_month(moment)
@@ -61,12 +47,12 @@ def listed(names: Sequence[str], limit: int = 3) -> str:
 
 
 def cut(text: str, characters: int) -> str:
-    """Truncate a text to so many characters, the last one an ellipsis."""
+    """Truncate a text to this many characters, the last of them an ellipsis."""
     return text if len(text) <= characters else f"{text[: characters - 1]}…"
 
 
 def in_sentence(name: str) -> str:
-    """Make a foreign name safe inside a sentence: without direction marks, and truncated."""
+    """Make an untrusted name safe inside a sentence: remove its direction marks, and truncate it."""
     return cut(_BIDI_CONTROLS.sub("", name), _MAX_NAME_CHARACTERS)
 
 
@@ -75,7 +61,7 @@ _MAX_NAME_CHARACTERS = 64
 
 
 def product_name(type_: str) -> str:
-    """Return the product of a session type; an unknown type keeps its name."""
+    """Return the product that a session type stands for; an unknown type is returned as it is."""
     return _PRODUCTS.get(type_, type_)
 
 

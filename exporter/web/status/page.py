@@ -1,16 +1,14 @@
-"""The data of the status page, as plain values that the service fills in."""
+"""The data of the status page, as plain values that the service provides."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
 
-__all__ = ["FailedRestore", "ServerCard", "SessionRow", "StatusPage"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRow:
-    """One restore session: a row of a table, a mark on the timeline."""
+    """One restore session: a row of a table and a mark on the timeline."""
 
     server: str
     session_id: str
@@ -25,7 +23,7 @@ class SessionRow:
     duration_seconds: float | None
     """Up to now while running; None: unknown."""
     info: tuple[str, ...] = ()
-    """The values of `StatusPage.info_labels`, in their order."""
+    """The values of the fields in `StatusPage.info_labels`, in the same order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +34,7 @@ class ServerCard:
     up: bool | None
     """Whether the last poll succeeded; None: not polled yet."""
     since: datetime | None
-    """When it went up, or down."""
+    """When it became up, or down."""
     reason: str | None
     """Why the last poll failed: a `reason` of `vb365_poll_failures_total`."""
     detail: str | None
@@ -48,19 +46,19 @@ class ServerCard:
     last_poll: datetime | None
     last_success: datetime | None
     data_age_seconds: float | None
-    """Time since the oldest data shown was confirmed; None: no data is shown."""
+    """Time since the confirmation of the oldest data shown; None: no data is shown."""
     poll_interval_seconds: float
     stale_after_seconds: float
     sessions_known: int
     sessions_stale: int = 0
-    """Hidden, because they have not been confirmed for `stale_after_seconds`."""
+    """Sessions hidden because they have not been confirmed for `stale_after_seconds`."""
     sessions_without_series: int = 0
     sessions_not_kept: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedRestore:
-    """The newest failed restore of an organization."""
+    """The latest failed restore of one organization."""
 
     server: str
     organization: str
@@ -75,15 +73,15 @@ class StatusPage:
     generated: datetime
     servers: tuple[ServerCard, ...]
     running: tuple[SessionRow, ...] = ()
-    """Longest-running first; at least as many as are shown, not necessarily all."""
+    """Longest-running first: at least as many as the page shows, not necessarily all."""
     running_total: int = 0
     long_running_total: int = 0
     """Sessions that have been open for at least `LONG_RUNNING_SECONDS`."""
     finished: tuple[SessionRow, ...] = ()
-    """Latest first; at least as many as are shown, not necessarily all."""
+    """Latest first: at least as many as the page shows, not necessarily all."""
     finished_totals: tuple[tuple[str, int], ...] = ()
     """Known finished sessions by result."""
     recent_failures: tuple[FailedRestore, ...] = ()
-    """Organizations with a restore that failed within `RECENT_SECONDS`, newest first."""
+    """The organizations whose latest failure is within `RECENT_SECONDS`, latest first."""
     info_labels: tuple[str, ...] = ()
-    """Session fields with personal data that the configuration allows to show."""
+    """The session fields with personal data that the configuration allows the page to show."""

@@ -17,19 +17,16 @@ from exporter.web.status.page import SessionRow, StatusPage
 from exporter.web.status.timeline import timeline
 from exporter.web.status.verdict import (
     LONG_RUNNING_SECONDS,
+    absence,
     certificate_level,
-    nothing_finished,
-    nothing_running,
     servers_without_data,
     verdict,
 )
 
-__all__ = ["STYLE_SOURCE", "StatusPageCache", "render_status"]
-
 _MAX_SERVERS = 16
 _MAX_SESSIONS = 20
 _MAX_FAILURES = 12
-# Personal data of one row; divided among its columns, so that a page with all of them stays small.
+# Shared by the columns with personal data of a row, so that the page stays small with all of them.
 _INFO_CHARACTERS = 160
 _MIN_REFRESH_SECONDS, _MAX_REFRESH_SECONDS = 10, 60
 _CACHE_SECONDS = 1.0
@@ -44,14 +41,14 @@ _STYLE = _read_template("status.css")
 STYLE_SOURCE = (
     f"'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode('ascii')}'"
 )
-"""The style sheet as a source for the Content-Security-Policy: no other one applies."""
+"""The style sheet as a Content-Security-Policy source: the browser applies no other one."""
 
 
 class StatusPageCache:
-    """Renders the page at most once a second, in a worker thread: the event loop goes on serving scrapes.
+    """Renders the page in a worker thread, while the event loop serves scrapes, and keeps it for a second.
 
     Args:
-        read: returns the data of the page; called in that thread, never twice at once.
+        read: returns the data of the page; called in a worker thread, never concurrently.
         telemetry_path: the path of the metrics.
         monotonic: the clock of the cache.
     """
@@ -70,7 +67,7 @@ class StatusPageCache:
         self._rendered: dict[bool, tuple[float, str]] = {}
 
     async def html(self, *, paused: bool) -> str:
-        """Return the page, no older than a second; `paused` as in `render_status`."""
+        """Return the page as of at most a second ago; `paused` as in `render_status`."""
         async with self._rendering:
             rendered_at, html = self._rendered.get(paused, (None, ""))
             if rendered_at is None or self._monotonic() - rendered_at >= _CACHE_SECONDS:
@@ -87,11 +84,10 @@ def render_status(page: StatusPage, *, telemetry_path: str, paused: bool = False
     """Render the page.
 
     Args:
-        page: the data; of long lists only the first entries are shown, and the number of the others.
+        page: the data; of a long list, the first entries and the number of the others are shown.
         telemetry_path: the path of the metrics.
-        paused: whether the page stays as it is instead of refreshing itself.
+        paused: whether the page does not refresh itself.
     """
-    running, finished = page.running[:_MAX_SESSIONS], page.finished[:_MAX_SESSIONS]
     down_first = sorted(
         page.servers, key=lambda server: (server.up is not False, server.up is not None)
     )
@@ -100,14 +96,16 @@ def render_status(page: StatusPage, *, telemetry_path: str, paused: bool = False
         verdict=verdict(page),
         servers=down_first[:_MAX_SERVERS],
         servers_left_out=max(0, len(down_first) - _MAX_SERVERS),
-        running=running,
-        finished=finished,
-        # Totals come from complete lists only; before the first of those there may be more sessions.
+        running=page.running[:_MAX_SESSIONS],
+        finished=page.finished[:_MAX_SESSIONS],
+        # The totals come from complete lists; until there is one, more sessions may be known.
         finished_total=max(sum(count for _, count in page.finished_totals), len(page.finished)),
         failures=page.recent_failures[:_MAX_FAILURES],
         without_data=servers_without_data(page),
-        nothing_running=nothing_running(page),
-        nothing_finished=nothing_finished(page),
+        nothing_running=absence(page, "No restore session is running"),
+        nothing_finished=absence(
+            page, "No restore session has finished within the lookback period"
+        ),
         timeline=timeline(page),
         telemetry_path=telemetry_path,
         paused=paused,
@@ -118,11 +116,9 @@ def render_status(page: StatusPage, *, telemetry_path: str, paused: bool = False
 
 
 def _refresh_seconds(page: StatusPage) -> int:
-    """Return the shortest poll interval, within bounds: more often there is nothing new."""
-    shortest = min(
-        (one.poll_interval_seconds for one in page.servers), default=_MAX_REFRESH_SECONDS
-    )
-    return round(max(_MIN_REFRESH_SECONDS, min(_MAX_REFRESH_SECONDS, shortest)))
+    """Return the shortest poll interval within bounds: between polls, little changes."""
+    intervals = (server.poll_interval_seconds for server in page.servers)
+    return round(max(_MIN_REFRESH_SECONDS, min((_MAX_REFRESH_SECONDS, *intervals))))
 
 
 def _is_long_running(row: SessionRow) -> bool:

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from exporter.text import human_duration
-from exporter.web.status.formatting import (
-    clock_time,
-    day_and_month,
-    product_name,
-)
+from exporter.web.status.formatting import clock_time, day_and_month, product_name
 from exporter.web.status.page import SessionRow, StatusPage
 
-__all__ = ["RUNNING", "Lane", "Mark", "Tick", "Timeline", "timeline"]
-
 RUNNING = "running"
-"""The kind of a session without a result yet."""
+"""The kind of a session that has no result yet."""
 
-# The newest sessions decide how far back the axis reaches, so that single old ones do not squeeze them.
+# Only the newest sessions determine how far back the axis reaches: a few old ones do not squeeze them.
 _SCALING_SESSIONS = 120
 _MAX_LANES = 40
 _MAX_ROWS = 6
 _MAX_RUNNING_ROWS = 3
-# A mark is wider than its moment: about this much of a phone's screen.
+# A mark is drawn wider than its time: on a phone, it needs about this much of the screen.
 _GAP_PERCENT = 3.0
-# Closer to the right edge, a label would overlap "now": on a phone, and on any screen.
+# Further right, a label would overlap "now": on a phone, and on any screen.
 _LATE_PERCENT = 80.0
 _TOO_LATE_PERCENT = 94.0
 
@@ -39,7 +34,7 @@ _DAY = 86_400
 
 
 class Scale(NamedTuple):
-    """The time that the axis shows, and its divisions, in seconds."""
+    """The span of the axis and its divisions, in seconds."""
 
     name: str
     span: int
@@ -71,7 +66,7 @@ class Tick:
     at: float
     label: str = ""
     late: bool = False
-    """There is no room for the label on a narrow screen."""
+    """A narrow screen has no room for the label."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,44 +78,44 @@ class Mark:
     start: float
     end: float
     earlier: bool
-    """The session started before the axis."""
+    """The session started before the axis begins."""
     row: int
     text: str
 
 
 @dataclass(slots=True)
 class Lane:
-    """One organization of one server."""
+    """The sessions of one organization of one server."""
 
     server: str
     organization: str
     marks: list[Mark] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
-    """Sessions of each kind, drawn or not."""
+    """The number of sessions of each kind, drawn or not."""
     left_out: int = 0
     _left_edges: list[float] = field(default_factory=list)
 
     @property
     def rows(self) -> int:
-        """The rows in use; overlapping marks are in different rows."""
+        """The number of rows in use; overlapping marks are in different rows."""
         return len(self._left_edges)
 
     @property
     def tally(self) -> tuple[tuple[str, int], ...]:
-        """Sessions of each kind, running ones first."""
+        """The number of sessions of each kind, running ones first."""
         kinds = [*_KINDS, *sorted(self.counts.keys() - set(_KINDS))]
         return tuple((kind, self.counts[kind]) for kind in kinds if kind in self.counts)
 
     @property
     def text(self) -> str:
-        """The lane as text."""
+        """The lane in words."""
         text = ", ".join(f"{count} {kind}" for kind, count in self.tally)
         return f"{text}; {self.left_out} of them not drawn" if self.left_out else text
 
     def reserve_row(self, start: float, end: float, *, max_rows: int) -> int | None:
-        """Reserve a row that is empty left of `end`; return None if there is none.
+        """Reserve the first row with room left of its marks; return None if there is no room.
 
-        Marks come newest first, so rows fill from the right.
+        The newest marks come first, so rows fill from the right.
         """
         for row, left_edge in enumerate(self._left_edges):
             if end + _GAP_PERCENT <= left_edge:
@@ -139,23 +134,23 @@ class Timeline:
     begin: datetime
     end: datetime
     name: str
-    """The time it shows: `6 hours`."""
+    """The span of the axis, such as `6 hours`."""
     ticks: tuple[Tick, ...]
     lanes: tuple[Lane, ...]
     lanes_left_out: int
     running_left_out: int
     only_last_finished: bool
-    """More sessions have finished within the axis than are drawn."""
+    """The sessions that finished first within the axis are not drawn."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kinds of marks: the known results, and others that occur."""
+        """The kinds in the legend: the usual ones, and others that occur."""
         others = {kind for lane in self.lanes for kind in lane.counts} - set(_KINDS)
         return (*_KINDS, *sorted(others))
 
 
 def timeline(page: StatusPage) -> Timeline | None:
-    """Lay out the running and latest finished sessions; return None if there is nothing to draw."""
+    """Lay out the running and the latest finished sessions; return None if there is nothing to draw."""
     now = page.generated
     scale = _scale(page)
     axis = _Axis(begin=now - timedelta(seconds=scale.span), end=now)
@@ -183,7 +178,7 @@ class _Axis:
     end: datetime
 
     def position(self, moment: datetime) -> float:
-        """Return the position of a moment in percent; moments outside the axis are at its edge."""
+        """Return the position of a moment in percent; moments outside the axis are at its edges."""
         share = (moment - self.begin) / (self.end - self.begin)
         return round(100 * min(1.0, max(0.0, share)), 2)
 
@@ -203,21 +198,20 @@ def _tick_label(moment: datetime) -> str:
 
 
 def _scale(page: StatusPage) -> Scale:
-    """Return the smallest scale that shows the latest sessions, and no time for which the page has only some of them."""
+    """Return the smallest scale that shows the latest sessions, but no time of which the page has only some of them."""
     if not page.finished:
         return _WITHOUT_FINISHED
     ages = [(page.generated - _ended(row)).total_seconds() for row in page.finished]
-    scales = [one for one in _SCALES if not _is_partial(page) or one.span <= ages[-1]] or _SCALES[
-        :1
-    ]
+    complete_seconds = ages[-1] if _is_partial(page) else math.inf
+    scales = [scale for scale in _SCALES if scale.span <= complete_seconds] or [_SCALES[0]]
     recent = [age for age in ages if age <= scales[-1].span][:_SCALING_SESSIONS]
     if not recent:
         return _WITHOUT_FINISHED
-    return next(one for one in scales if recent[-1] <= one.span)
+    return next(scale for scale in scales if recent[-1] <= scale.span)
 
 
 def _is_partial(page: StatusPage) -> bool:
-    """Whether the page has only some of the finished sessions."""
+    """Return whether the page has only some of the finished sessions."""
     return sum(count for _, count in page.finished_totals) > len(page.finished) > 0
 
 
@@ -248,14 +242,20 @@ def _draw(lane: Lane, row: SessionRow, axis: _Axis) -> None:
     if row_number is None:
         lane.left_out += 1
         return
-    earlier, text = row.started < axis.begin, _mark_text(row, axis.end)
     lane.marks.append(
-        Mark(kind=kind, start=start, end=end, earlier=earlier, row=row_number, text=text)
+        Mark(
+            kind=kind,
+            start=start,
+            end=end,
+            earlier=row.started < axis.begin,
+            row=row_number,
+            text=_mark_text(row, axis.end),
+        )
     )
 
 
 def _mark_text(row: SessionRow, now: datetime) -> str:
-    """Return the description of one session."""
+    """Return one session in words."""
     product = product_name(row.type)
     started = clock_time(row.started, now)
     if row.result is None:

@@ -1,4 +1,4 @@
-"""The verdict of the status page: whether all is well, and if not, why."""
+"""The verdict of the status page: all is well, or what is wrong."""
 
 from __future__ import annotations
 
@@ -8,38 +8,20 @@ from datetime import datetime
 from enum import StrEnum
 
 from exporter.text import human_duration
-from exporter.web.status.formatting import (
-    counted,
-    failure_reason,
-    in_sentence,
-    listed,
-)
+from exporter.web.status.formatting import counted, failure_reason, in_sentence, listed
 from exporter.web.status.page import ServerCard, StatusPage
 
-__all__ = [
-    "LONG_RUNNING_SECONDS",
-    "RECENT_SECONDS",
-    "Finding",
-    "Level",
-    "Verdict",
-    "certificate_level",
-    "nothing_finished",
-    "nothing_running",
-    "servers_without_data",
-    "verdict",
-]
-
 LONG_RUNNING_SECONDS = 86_400.0
-"""A session open for this long was probably forgotten."""
+"""A session open for this long has probably been forgotten."""
 
 RECENT_SECONDS = 86_400.0
-"""For how long a failed restore is reported."""
+"""How long a failed restore is reported."""
 
 _CERTIFICATE_WARNING_SECONDS = 30 * 86_400
 
 
 class Level(StrEnum):
-    """How serious a finding is, the most serious first."""
+    """How serious a finding is; the most serious level comes first."""
 
     BAD = "bad"
     WARN = "warn"
@@ -49,17 +31,17 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Something an operator should know, as one sentence."""
+    """A sentence that an operator should read."""
 
     level: Level
     text: str
     anchor: str = ""
-    """The part of the page with the details."""
+    """The id of the section with the details."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The most serious finding, and the others."""
+    """The most serious finding, and the others in order of severity."""
 
     headline: Finding
     also: tuple[Finding, ...]
@@ -166,7 +148,7 @@ def _certificates_of(servers: Sequence[ServerCard], verb: str, plural_verb: str)
 
 
 def certificate_level(server: ServerCard, now: datetime) -> Level:
-    """Return whether a server's certificate has expired (bad), expires soon (warn) or neither (good)."""
+    """Return the level of a server's certificate: expired (bad), about to expire (warn) or neither (good)."""
     if server.certificate_not_after is None:
         return Level.GOOD
     left_seconds = (server.certificate_not_after - now).total_seconds()
@@ -176,7 +158,7 @@ def certificate_level(server: ServerCard, now: datetime) -> Level:
 
 
 def servers_without_data(page: StatusPage) -> tuple[str, ...]:
-    """Return the servers without current data: not even the absence of sessions is known."""
+    """Return the names of the servers of which nothing current is known, not even that they have no sessions."""
     return tuple(in_sentence(server.name) for server in page.servers if _lacks_data(server, page))
 
 
@@ -188,17 +170,8 @@ def _lacks_data(server: ServerCard, page: StatusPage) -> bool:
     return (page.generated - server.last_success).total_seconds() > server.stale_after_seconds
 
 
-def nothing_running(page: StatusPage) -> str:
-    """Return the text shown instead of an empty table of running sessions."""
-    return _nothing(page, "No restore session is running")
-
-
-def nothing_finished(page: StatusPage) -> str:
-    """Return the text shown instead of an empty table of finished sessions."""
-    return _nothing(page, "No restore session has finished within the lookback period")
-
-
-def _nothing(page: StatusPage, sentence: str) -> str:
+def absence(page: StatusPage, sentence: str) -> str:
+    """Return the text shown instead of an empty table: the sentence, as far as it is known to be true."""
     without_data = servers_without_data(page)
     if not without_data:
         return f"{sentence}."

@@ -10,8 +10,7 @@ from web.support import NOON
 from exporter.web.status import ServerCard, StatusPage
 from exporter.web.status.verdict import (
     Level,
-    nothing_finished,
-    nothing_running,
+    absence,
     servers_without_data,
     verdict,
 )
@@ -133,17 +132,19 @@ def test_a_certificate_that_is_valid_for_long_is_no_finding() -> None:
     assert sentences(page(expiring(HQ, timedelta(days=31)))) == ["All is well."]
 
 
-def test_only_servers_with_data_are_said_to_have_no_sessions() -> None:
-    assert nothing_running(page(HQ)) == "No restore session is running."
-    assert (
-        nothing_running(page(HQ, DOWN, UNPOLLED))
-        == "No restore session is running, not counting lab and new: no data."
-    )
-    assert nothing_finished(page(DOWN, UNPOLLED)) == "Unknown: no server responds."
-    assert nothing_running(page(UNPOLLED)) == "Unknown: no server has been polled yet."
-    assert (
-        nothing_finished(page(HQ)) == "No restore session has finished within the lookback period."
-    )
+@pytest.mark.parametrize(
+    ("servers", "text"),
+    [
+        ([HQ], "Nothing runs."),
+        ([HQ, DOWN, UNPOLLED], "Nothing runs, not counting lab and new: no data."),
+        ([DOWN, UNPOLLED], "Unknown: no server responds."),
+        ([UNPOLLED], "Unknown: no server has been polled yet."),
+    ],
+)
+def test_the_absence_of_sessions_is_claimed_only_of_servers_with_data(
+    servers: list[ServerCard], text: str
+) -> None:
+    assert absence(page(*servers), "Nothing runs") == text
 
 
 def test_the_data_of_a_server_that_has_just_gone_down_still_counts() -> None:
