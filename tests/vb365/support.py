@@ -39,7 +39,7 @@ TOKEN_RESPONSE = {
 
 
 def session(session_id: str = ID) -> dict[str, object]:
-    """A restore session as the API returns it."""
+    """Return a restore session as the API represents it."""
     return {
         "id": session_id,
         "organization": "abc.onmicrosoft.com",
@@ -59,13 +59,13 @@ def config(
     tls: TLSConfig | None = None,
     **rest: object,
 ) -> ServerConfig:
-    """The configuration of a server."""
+    """Return the configuration of a server."""
     source = secret or SecretSource(value=PASSWORD)
     auth = (
         AuthConfig(token=source) if token else AuthConfig(username=r"CONTOSO\svc", password=source)
     )
     fields: dict[str, object] = {"name": "hq", "url": url, "auth": auth, "api_version": "v7"}
-    # A mocked server has no certificate, and reading the system's store takes longer than everything else.
+    # A mocked server has no certificate, and reading the system's trust store takes longer than everything else.
     trust = tls or TLSConfig(insecure_skip_verify=True)
     return ServerConfig.model_validate(fields | {"tls_config": trust} | rest)
 
@@ -92,7 +92,7 @@ class FakeTime:
 
 @dataclass
 class Recorder:
-    """An observer that records what it is called with."""
+    """An observer that records its calls."""
 
     requests: list[tuple[str, str]] = field(default_factory=list)
     retries: list[str] = field(default_factory=list)
@@ -108,7 +108,7 @@ class Recorder:
 
 
 class Server:
-    """A server on 127.0.0.1 in which every connection is a thread that runs `talk`."""
+    """A server on 127.0.0.1 that runs `talk` in a thread for each connection."""
 
     def __init__(self, talk: Callable[[Connection], None], context: ssl.SSLContext | None) -> None:
         self._talk = talk
@@ -170,7 +170,7 @@ class Connection:
         self._received = b""
 
     def request(self) -> Request | None:
-        """Receive the next request; None when the client has closed."""
+        """Receive the next request; return None when the client has closed the connection."""
         while b"\r\n\r\n" not in self._received:
             if not (data := self.sock.recv(65536)):
                 return None
@@ -217,7 +217,7 @@ class Request:
 def http(
     body: bytes = b"{}", *, status: str = "200 OK", length: bool = True, headers: str = ""
 ) -> bytes:
-    """A response as it goes over the wire."""
+    """Return the bytes of a response."""
     sized = f"Content-Length: {len(body)}\r\n" if length else ""
     return f"HTTP/1.1 {status}\r\n{sized}{headers}\r\n".encode() + body
 
@@ -235,7 +235,7 @@ class Certificates:
 
 
 def requested(api: responses.RequestsMock, path: str = "") -> list[str]:
-    """Method and target of all requests, or of those whose path ends with `path`."""
+    """Return method and target of all requests, or of those whose path ends with `path`."""
     calls = [(call.request.method, urlsplit(call.request.url or "")) for call in api.calls]
     return [
         f"{method} {url.path}{url.query and '?'}{url.query}"
@@ -245,13 +245,13 @@ def requested(api: responses.RequestsMock, path: str = "") -> list[str]:
 
 
 def forms(api: responses.RequestsMock) -> list[dict[str, str]]:
-    """The forms sent to the token endpoint."""
+    """Return the forms sent to the token endpoint."""
     bodies = [call.request.body for call in api.calls if call.request.method == "POST"]
     return [dict(parse_qsl(body)) for body in bodies if isinstance(body, str)]
 
 
 def token_response(number: int, **fields: object) -> dict[str, object]:
-    """The token endpoint's response number `number`."""
+    """Return the token endpoint's response number `number`."""
     return TOKEN_RESPONSE | {
         "access_token": f"access-{number}",
         "refresh_token": f"refresh-{number}",
@@ -260,7 +260,7 @@ def token_response(number: int, **fields: object) -> dict[str, object]:
 
 
 def bearer(request: requests.PreparedRequest) -> str:
-    """The bearer token of a request."""
+    """Return the bearer token of a request."""
     return str(request.headers.get("Authorization", "")).removeprefix("Bearer ")
 
 
@@ -268,7 +268,7 @@ GET = RequestToSend(operation="get", target="/v7/x?y=1")
 
 
 def responding_with(*responses: bytes) -> Callable[[Connection], None]:
-    """Sends these responses to the requests of a connection, the last one repeatedly."""
+    """Return a `talk` that sends these responses to the requests of a connection, the last one repeatedly."""
 
     def talk(connection: Connection) -> None:
         number = 0

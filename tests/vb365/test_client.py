@@ -66,33 +66,33 @@ def page(*records: object, limit: int = 1000, next_href: str | None = None) -> d
 # API versions
 
 
-def negotiable(api: responses.RequestsMock, *served: str) -> None:
+def detectable(api: responses.RequestsMock, *served: str) -> None:
     for version in ("v6", "v7", "v8"):
         status = 401 if version in served else 404
         api.get(f"{URL}/{version}/ServiceInstance", status=status)
 
 
 @pytest.mark.parametrize(
-    ("served", "chosen", "tries"),
+    ("served", "selected", "requests_made"),
     [(("v6", "v7", "v8"), "v8", 1), (("v6", "v7"), "v7", 2), (("v6",), "v6", 3)],
 )
 def test_the_newest_version_that_responds_with_401_is_selected_once(
     api: responses.RequestsMock,
     make_client: MakeClient,
     served: tuple[str, ...],
-    chosen: str,
-    tries: int,
+    selected: str,
+    requests_made: int,
 ) -> None:
-    negotiable(api, *served)
-    api.post(f"{URL}/{chosen}/token", json=TOKEN_RESPONSE)
-    api.get(f"{URL}/{chosen}/RestoreSessions/{ID}", json=session())
+    detectable(api, *served)
+    api.post(f"{URL}/{selected}/token", json=TOKEN_RESPONSE)
+    api.get(f"{URL}/{selected}/RestoreSessions/{ID}", json=session())
     client = make_client(config(api_version="auto"))
     versions = [client.api_version]
     for _ in range(2):
         client.get_session(ID)
         versions.append(client.api_version)
-    assert versions == [None, chosen, chosen]
-    assert len(requested(api, "/ServiceInstance")) == tries
+    assert versions == [None, selected, selected]
+    assert len(requested(api, "/ServiceInstance")) == requests_made
     assert "Authorization" not in api.calls[0].request.headers
 
 
@@ -108,7 +108,7 @@ def test_a_version_that_responds_with_200_without_a_token_is_selected_too(
 def test_a_server_without_any_version_is_not_found(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
-    negotiable(api)
+    detectable(api)
     with pytest.raises(NotFoundError, match="the API was not found") as caught:
         make_client(config(api_version="auto")).service_instance()
     assert caught.value.reason == Reason.NOT_FOUND
@@ -165,14 +165,14 @@ def test_the_version_is_detected_again_when_the_server_no_longer_has_it(
 def test_the_version_is_detected_again_after_a_404_for_the_list(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
-    negotiable(api, "v8")
+    detectable(api, "v8")
     api.post(f"{URL}/v8/token", json=TOKEN_RESPONSE)
     api.get(f"{URL}/v8/RestoreSessions", status=404)
     client = make_client(config(api_version="auto"))
-    for choices in (1, 2):
+    for detections in (1, 2):
         with pytest.raises(NotFoundError):
             list(client.list_sessions(created_since=None))
-        assert len(requested(api, "/ServiceInstance")) == choices
+        assert len(requested(api, "/ServiceInstance")) == detections
     assert client.api_version == "v8"
 
 
@@ -201,7 +201,7 @@ def test_the_version_is_detected_again_after_an_update_of_the_product(
 
 @pytest.mark.usefixtures("logins")
 @pytest.mark.parametrize(
-    ("answer", "version"),
+    ("body", "version"),
     [
         ({"version": "8.1.0.305", "installationId": "abc"}, "8.1.0.305"),
         ({"version": None}, ""),
@@ -212,10 +212,10 @@ def test_the_version_is_detected_again_after_an_update_of_the_product(
 def test_a_service_instance_is_parsed_leniently(
     api: responses.RequestsMock,
     make_client: MakeClient,
-    answer: object,
+    body: object,
     version: str,
 ) -> None:
-    api.get(f"{ROOT}/ServiceInstance", json=answer)
+    api.get(f"{ROOT}/ServiceInstance", json=body)
     assert make_client().service_instance().version == version
 
 
@@ -236,8 +236,7 @@ def test_a_session_id_is_quoted_in_the_path(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     api.get(f"{ROOT}/RestoreSessions/a%2F..%2Fb%3Fc", json=session("a/../b?c"))
-    answer = make_client().get_session("a/../b?c")
-    assert isinstance(answer, Rejection)
+    assert isinstance(make_client().get_session("a/../b?c"), Rejection)
     assert requested(api)[1] == "GET /v7/RestoreSessions/a%2F..%2Fb%3Fc"
 
 
@@ -437,12 +436,12 @@ def test_a_next_link_to_another_server_is_not_followed(
 def test_endless_paging_is_ended(api: responses.RequestsMock, make_client: MakeClient) -> None:
     numbers = iter(range(100))
 
-    def answer(_request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+    def respond(_request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
         number = next(numbers)
         record = session(f"{number:08x}-9cdc-4004-9160-9b90f90f1bbf")
         return 200, {}, json.dumps(page(record, next_href=f"/v7/RestoreSessions?offset={number}1"))
 
-    api.add_callback("GET", f"{ROOT}/RestoreSessions", callback=answer)
+    api.add_callback("GET", f"{ROOT}/RestoreSessions", callback=respond)
     with pytest.raises(BadResponseError, match="endless paging: more than 5 pages"):
         list(make_client(max_pages=5).list_sessions(created_since=None))
     assert len(api.calls) == 6
@@ -480,7 +479,7 @@ def test_transient_failures_are_tried_five_times_with_growing_waits(
     assert observer.retries == ["get"] * 4
 
 
-ASKING: Mapping[str, Callable[[Client], object]] = {
+CALLS: Mapping[str, Callable[[Client], object]] = {
     "service_instance": lambda client: client.service_instance(),
     "list": lambda client: list(client.list_sessions(created_since=None)),
     "get": lambda client: client.get_session(ID),
@@ -511,7 +510,7 @@ def test_an_operation_is_tried_as_often_as_its_policy_allows(
         api.get(ROOT + PATHS[operation], status=503)
     client = make_client()
     with client.poll(deadline=fake_time.now + 60), pytest.raises(ServerError):
-        ASKING[operation](client)
+        CALLS[operation](client)
     assert len(requested(api, PATHS[operation])) == attempts
 
 
@@ -621,14 +620,16 @@ def test_stopping_ends_the_wait_before_a_retry(
 
 
 @pytest.mark.usefixtures("logins")
-@pytest.mark.parametrize("waits_for", ["back-off", "retry-after", "another's", "login pace"])
+@pytest.mark.parametrize(
+    "waits_for", ["back-off", "retry-after", "another request's", "login pace"]
+)
 def test_stopping_ends_a_wait_under_way(
     api: responses.RequestsMock, observer: Recorder, stop: threading.Event, waits_for: str
 ) -> None:
     headers = {} if waits_for == "back-off" else {"Retry-After": "600"}
     api.get(f"{ROOT}/RestoreSessions/{ID}", status=503, headers=headers)
     moment = time.monotonic()
-    memory = LoginThrottle(clock=lambda: moment)
+    throttle = LoginThrottle(clock=lambda: moment)
     waiting = threading.Event()
 
     def wait(seconds: float) -> bool:
@@ -640,16 +641,15 @@ def test_stopping_ends_a_wait_under_way(
         config(),
         observer=observer,
         stop=stop,
-        # far from 1, for a long back-off
-        timing=Timing(wait=wait, random=lambda: 200.0),
-        login_throttle=memory,
+        timing=Timing(wait=wait, random=lambda: 200.0),  # for a long back-off
+        login_throttle=throttle,
     )
-    if waits_for == "another's":
+    if waits_for == "another request's":
         with pytest.raises(ThrottledError):
             client.get_session(ID)
     if waits_for == "login pace":
         for _ in range(5):
-            assert memory.acquire() == 0
+            assert throttle.acquire() == 0
             moment += 2
     with ThreadPoolExecutor(1) as pool, client.poll(deadline=math.inf):
         outcome = pool.submit(client.get_session, ID)
@@ -660,7 +660,7 @@ def test_stopping_ends_a_wait_under_way(
 
 
 class RecordingTransport(Transport):
-    """Remembers the requests it sends."""
+    """A transport that records the requests it sends."""
 
     def __init__(self, server: ServerConfig, observer: Recorder, stop: threading.Event) -> None:
         super().__init__(server, observer=observer, stop=stop)
@@ -771,10 +771,10 @@ def test_no_secret_is_in_the_log_or_in_the_repr_of_objects(
     with pytest.raises(ServerError) as caught:
         client.get_session(ID)
     tokens = parse_token_response(TOKEN_RESPONSE, requested_at=0.0)
-    told = [str(logged), repr(client), repr(caught), repr(tokens), repr(tokens.bearer)]
+    texts = [str(logged), repr(client), repr(caught), repr(tokens), repr(tokens.bearer)]
     assert [entry["path"] for entry in logged] == ["/v7/token", f"/v7/RestoreSessions/{ID}"]
     for secret in (PASSWORD, "access-1", "refresh-1"):
-        assert not [text for text in told if secret in text]
+        assert not [text for text in texts if secret in text]
 
 
 def test_the_path_of_the_configured_url_prefixes_the_paths_of_the_api(
@@ -868,7 +868,7 @@ def test_an_expired_change_token_is_recognised_by_its_error_code(
 
 
 @pytest.mark.parametrize(
-    "ask",
+    "call",
     [
         lambda client: client.statistics(ID),
         lambda client: client.events(ID),
@@ -876,12 +876,12 @@ def test_an_expired_change_token_is_recognised_by_its_error_code(
     ],
 )
 def test_extras_and_the_change_feed_are_never_retried(
-    v8: Client, api: responses.RequestsMock, ask: Callable[[Client], object]
+    v8: Client, api: responses.RequestsMock, call: Callable[[Client], object]
 ) -> None:
     for path in (f"RestoreSessions/{ID}/Statistics", f"RestoreSessions/{ID}/Events", "Events"):
         api.get(f"{V8}/{path}", status=503)
 
     with v8.poll(deadline=math.inf), pytest.raises(ServerError):
-        ask(v8)
+        call(v8)
 
     assert len(api.calls) == 2  # the login and the request

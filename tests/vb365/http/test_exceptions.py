@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SECRET = "hunter2"
 
 
-def exceptions_of(module: ModuleType) -> list[type[Exception]]:
+def exceptions_in(module: ModuleType) -> list[type[Exception]]:
     return [
         each
         for _, each in inspect.getmembers(module, inspect.isclass)
@@ -33,10 +33,10 @@ def exceptions_of(module: ModuleType) -> list[type[Exception]]:
     ]
 
 
-THEIRS = [*exceptions_of(requests.exceptions), *exceptions_of(urllib3.exceptions)]
+LIBRARY_EXCEPTIONS = [*exceptions_in(requests.exceptions), *exceptions_in(urllib3.exceptions)]
 
-# Requests that could not even be made: bugs of the exporter, for which the server is not to blame.
-MISTAKES = {
+# Raised when a request could not be made: a bug in the exporter, not a failure of the server.
+BUGS = {
     requests.exceptions.RequestException,
     requests.exceptions.InvalidHeader,
     requests.exceptions.InvalidSchema,
@@ -60,16 +60,18 @@ def reason_of(foreign: BaseException) -> Reason:
 
 
 def bare(error: type[Exception]) -> Exception:
-    """An instance, whatever arguments its constructor requires."""
+    """Return an instance, whatever arguments its constructor requires."""
     return error.__new__(error)
 
 
-@pytest.mark.parametrize("error", THEIRS, ids=lambda error: f"{error.__module__}.{error.__name__}")
+@pytest.mark.parametrize(
+    "error", LIBRARY_EXCEPTIONS, ids=lambda error: f"{error.__module__}.{error.__name__}"
+)
 def test_every_exception_of_requests_and_urllib3_is_caught_and_mapped(
     error: type[Exception],
 ) -> None:
     assert issubclass(error, LIBRARY_ERRORS)
-    assert (reason_of(bare(error)) is Reason.INTERNAL) == (error in MISTAKES)
+    assert (reason_of(bare(error)) is Reason.INTERNAL) == (error in BUGS)
 
 
 def certificate_error() -> ssl.SSLCertVerificationError:
@@ -79,7 +81,7 @@ def certificate_error() -> ssl.SSLCertVerificationError:
 
 
 def wrapped(inner: Exception) -> Exception:
-    """An exception as requests wraps it."""
+    """Return an exception wrapped as requests does it."""
     pool: Any = None
     return requests.exceptions.ConnectionError(urllib3.exceptions.MaxRetryError(pool, "/", inner))
 
@@ -201,7 +203,7 @@ def test_exceptions_that_contain_each_other_are_mapped() -> None:
     assert reason_of(error) is Reason.CONNECT
 
 
-@pytest.mark.parametrize("error", THEIRS, ids=lambda error: error.__name__)
+@pytest.mark.parametrize("error", LIBRARY_EXCEPTIONS, ids=lambda error: error.__name__)
 def test_the_text_of_a_library_exception_is_not_quoted(error: type[Exception]) -> None:
     foreign = bare(error)
     foreign.args = (f"https://user:{SECRET}@proxy/ {SECRET}",)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 def client_of(
     observer: Recorder, stop: threading.Event, certificates: Certificates
 ) -> Iterator[ClientOf]:
-    """Makes clients in real time that trust the tests' certificate authority."""
+    """Make clients in real time that trust the tests' certificate authority."""
     clients = []
 
     def make(server: Server, **fields: object) -> Client:
@@ -55,14 +55,14 @@ def client_of(
         client.close()
 
 
-def api(answer: Callable[[Request], bytes | None]) -> Callable[[Connection], None]:
-    """A token endpoint, and responses to all other requests; None stays silent."""
+def api(respond: Callable[[Request], bytes | None]) -> Callable[[Connection], None]:
+    """Return a server with a token endpoint; `respond` handles all other requests, and None stays silent."""
 
     def talk(connection: Connection) -> None:
         while (request := connection.request()) is not None:
             if request.target.lower().endswith("/token"):
                 connection.send(http(json.dumps(TOKEN_RESPONSE).encode()))
-            elif (data := answer(request)) is not None:
+            elif (data := respond(request)) is not None:
                 connection.send(data)
             else:
                 connection.wait()
@@ -75,7 +75,7 @@ def test_a_client_detects_the_version_logs_in_fetches_and_logs_out(
 ) -> None:
     requested = []
 
-    def answer(request: Request) -> bytes:
+    def respond(request: Request) -> bytes:
         requested.append(f"{request.method} {request.target}")
         known = request.headers.get("authorization") == "Bearer access-1"
         if not request.target.startswith("/v7"):
@@ -92,7 +92,7 @@ def test_a_client_detects_the_version_logs_in_fetches_and_logs_out(
         packed = gzip.compress(json.dumps(results).encode())
         return http(packed, headers="Content-Encoding: gzip\r\n")
 
-    client = client_of(serve(api(answer)), api_version="auto")
+    client = client_of(serve(api(respond)), api_version="auto")
     with client.poll(deadline=time.monotonic() + 60):
         assert client.service_instance().version == "7.1.0.1401"
         (page,) = client.list_sessions(created_since=None)
@@ -128,7 +128,7 @@ def test_closing_aborts_requests_under_way_and_still_logs_out(
     arrived = threading.Barrier(threads + 1)
     logouts = 0
 
-    def answer(request: Request) -> bytes | None:
+    def respond(request: Request) -> bytes | None:
         nonlocal logouts
         if request.target.endswith("/logout"):
             logouts += 1
@@ -138,7 +138,7 @@ def test_closing_aborts_requests_under_way_and_still_logs_out(
         arrived.wait(10)
         return None
 
-    client = client_of(serve(api(answer)), timeout=30.0)
+    client = client_of(serve(api(respond)), timeout=30.0)
     client.get_session(OTHER_ID)
     with ThreadPoolExecutor(threads) as pool:
         outcomes = [pool.submit(client.get_session, ID) for _ in range(threads)]
@@ -155,7 +155,7 @@ def test_requests_that_were_stopped_do_not_make_the_server_look_unreachable(
     arrived = threading.Event()
     logouts = 0
 
-    def answer(request: Request) -> bytes | None:
+    def respond(request: Request) -> bytes | None:
         nonlocal logouts
         if request.target.endswith("/logout"):
             logouts += 1
@@ -163,7 +163,7 @@ def test_requests_that_were_stopped_do_not_make_the_server_look_unreachable(
         arrived.set()
         return None
 
-    client = client_of(serve(api(answer)))
+    client = client_of(serve(api(respond)))
     with ThreadPoolExecutor(1) as pool:
         outcome = pool.submit(client.get_session, ID)
         assert arrived.wait(10)
@@ -176,11 +176,11 @@ def test_requests_that_were_stopped_do_not_make_the_server_look_unreachable(
 def test_a_stop_event_ends_a_wait_before_a_retry(
     serve: Serve, client_of: ClientOf, stop: threading.Event
 ) -> None:
-    def answer(_request: Request) -> bytes:
+    def respond(_request: Request) -> bytes:
         stop.set()
         return http(b"", status="429 Too Many", headers="Retry-After: 50\r\n")
 
-    client = client_of(serve(api(answer)))
+    client = client_of(serve(api(respond)))
     with client.poll(deadline=time.monotonic() + 60), pytest.raises(StoppedError):
         client.get_session(ID)
 

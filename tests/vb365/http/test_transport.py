@@ -50,9 +50,9 @@ def test_a_request_has_exactly_the_expected_headers(serve: Serve, transport: Mak
     server = serve(talk)
     form = Request(operation="token", target="/v7/token", method="POST", form={"a": "b c"})
     client = transport(server.url)
-    answer = client.exchange(GET)
+    response = client.exchange(GET)
     client.exchange(form)
-    assert (answer.status, answer.reason, answer.body) == (200, "Fine", b'{"a": 1}')
+    assert (response.status, response.reason, response.body) == (200, "Fine", b'{"a": 1}')
     assert [(each.method, each.target, each.body) for each in seen] == [
         ("GET", "/v7/x?y=1", b""),
         ("POST", "/v7/token", b"a=b+c"),
@@ -82,7 +82,7 @@ def test_a_connection_serves_many_requests(
     assert [code for _, code in observer.requests] == ["200", "200", "404", "204", "200", "200"]
 
 
-def test_a_connection_that_the_server_closed_meanwhile_is_replaced(
+def test_a_connection_that_the_server_has_closed_is_replaced(
     serve: Serve, transport: MakeTransport
 ) -> None:
     def talk(connection: Connection) -> None:
@@ -98,12 +98,12 @@ def test_a_connection_that_the_server_closed_meanwhile_is_replaced(
 
 def test_concurrent_requests_are_limited(serve: Serve, transport: MakeTransport) -> None:
     arrivals = threading.Semaphore(0)
-    go_on = threading.Event()
+    released = threading.Event()
 
     def talk(connection: Connection) -> None:
         while connection.request() is not None:
             arrivals.release()
-            go_on.wait(GENEROUS)
+            released.wait(GENEROUS)
             connection.send(http())
 
     client = transport(serve(talk).url, max_concurrent_requests=2)
@@ -112,7 +112,7 @@ def test_concurrent_requests_are_limited(serve: Serve, transport: MakeTransport)
         assert arrivals.acquire(timeout=GENEROUS)
         assert arrivals.acquire(timeout=GENEROUS)
         assert not arrivals.acquire(timeout=0.2)
-        go_on.set()
+        released.set()
         assert [outcome.result(GENEROUS).status for outcome in outcomes] == [200] * 8
 
 
@@ -161,7 +161,7 @@ def test_an_invalid_host_name_is_a_connect_error(transport: MakeTransport) -> No
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"),
+    ("reply", "reason"),
     [
         (b"", Reason.CONNECT),
         (http(b'{"a": 1}')[:-3], Reason.CONNECT),
@@ -179,11 +179,11 @@ def test_an_invalid_host_name_is_a_connect_error(transport: MakeTransport) -> No
     ],
 )
 def test_an_invalid_response_has_a_reason_and_is_counted_as_error(
-    serve: Serve, transport: MakeTransport, observer: Recorder, answer: bytes, reason: Reason
+    serve: Serve, transport: MakeTransport, observer: Recorder, reply: bytes, reason: Reason
 ) -> None:
     def talk(connection: Connection) -> None:
         connection.request()
-        connection.send(answer)
+        connection.send(reply)
 
     error = failure(transport(serve(talk).url))
     assert error.reason is reason
@@ -309,12 +309,12 @@ def test_a_server_that_responds_byte_by_byte_is_timed_out_after_six_timeouts(
     client = transport(serve(talk, **options).url, timeout=timeout)
     error = failure(client)
     assert isinstance(error, RequestTimeoutError)
-    if where != "handshake":  # whose own time limit is one timeout as a whole
+    if where != "handshake":  # the whole handshake has a limit of one timeout
         assert "took longer than 1.2 s" in str(error)
 
 
 def drip_handshake(connection: Connection, context: ssl.SSLContext, every_seconds: float) -> None:
-    """Do the server's side of a handshake, but send its bytes slowly."""
+    """Make the server's side of a handshake, but send its bytes slowly."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = context.wrap_bio(incoming, outgoing, server_side=True)
     while not connection.server.over.is_set():
@@ -391,7 +391,7 @@ def test_all_requests_are_aborted_when_the_client_is_stopped(
 
 @contextlib.contextmanager
 def black_hole() -> Iterator[str]:
-    """A URL where connecting takes forever, as behind a firewall that drops packets: the backlog is full."""
+    """Yield a URL to which no connection is ever made, as if a firewall dropped packets: the backlog is full."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(4):
@@ -488,8 +488,8 @@ def test_the_repr_of_requests_and_responses_holds_no_secret(
         authorization="hunter2",
         form={"password": "hunter2"},
     )
-    answer = transport(serve(responding_with(http(b'"hunter2"'))).url).exchange(request)
-    assert "hunter2" not in f"{request!r} {answer!r} {request} {answer}"
+    response = transport(serve(responding_with(http(b'"hunter2"'))).url).exchange(request)
+    assert "hunter2" not in f"{request!r} {response!r} {request} {response}"
 
 
 def test_a_transport_leaves_no_thread_behind(serve: Serve, transport: MakeTransport) -> None:
