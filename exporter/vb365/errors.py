@@ -1,4 +1,4 @@
-"""The errors of requests to VB365, each with its reason and whether to retry.
+"""Errors of requests to VB365, each with its reason and whether a retry may help.
 
 Vb365Error                    reason         retryable
 ├── ConnectError              connect        yes
@@ -7,13 +7,13 @@ Vb365Error                    reason         retryable
 ├── AuthError                 auth           no
 ├── ForbiddenError            forbidden      no
 ├── ThrottledError            throttled      yes, after `retry_after_seconds`
-├── ServerError               server_error   when it is 500, 502, 503 or 504
+├── ServerError               server_error   if the status is 500, 502, 503 or 504
 ├── BadResponseError          bad_response   no
 ├── NotFoundError             not_found      no
 └── InternalError             internal       no
     └── StoppedError          internal       no; the client was stopped, the server is not at fault
 
-The text of an error is one printable line without a secret. `http.exceptions` maps the exceptions of other libraries
+An error's text is one printable line and contains no secrets. `http.exceptions` maps the exceptions of other libraries
 to these.
 """
 
@@ -64,7 +64,7 @@ class Vb365Error(Exception):
         operation: the operation that failed (`list`, `get`, `token`, ...).
         status: the HTTP status; None without a response.
         code: the API's `errorCode`; empty without one.
-        retry_after_seconds: the response's `Retry-After`; None without one.
+        retry_after_seconds: from the response's `Retry-After` or a limit of this client; None without either.
         sent: False if the request certainly did not reach the server.
     """
 
@@ -90,10 +90,10 @@ class Vb365Error(Exception):
     @property
     def retryable(self) -> bool:
         """Whether the same request may succeed a little later."""
-        return False
+        return self.reason in _TRANSIENT_REASONS or self.status in _TRANSIENT_STATUSES
 
     def copy(self) -> Vb365Error:
-        """Return an equal error, for another thread that waited for the same request."""
+        """Return an equal error, to be raised in a thread that waited for the same request."""
         copied = type(self)(
             self.message,
             operation=self.operation,
@@ -105,22 +105,13 @@ class Vb365Error(Exception):
         return copied
 
 
-class _TransientError(Vb365Error):
-    """An error that may pass by itself."""
-
-    @property
-    def retryable(self) -> bool:
-        """True."""
-        return True
-
-
-class ConnectError(_TransientError):
-    """No connection, or a broken one: name resolution, refused, reset, a proxy that does not connect."""
+class ConnectError(Vb365Error):
+    """The connection failed or broke: name resolution, refused, reset, a proxy that does not connect."""
 
     reason = Reason.CONNECT
 
 
-class RequestTimeoutError(_TransientError):
+class RequestTimeoutError(Vb365Error):
     """Connecting, a read or the whole request took too long."""
 
     reason = Reason.TIMEOUT
@@ -133,7 +124,7 @@ class TlsError(Vb365Error):
 
 
 class AuthError(Vb365Error):
-    """The server refuses the login, or a token that was just renewed."""
+    """The server refuses the login or the token, or the secret is unavailable."""
 
     reason = Reason.AUTH
 
@@ -144,8 +135,8 @@ class ForbiddenError(Vb365Error):
     reason = Reason.FORBIDDEN
 
 
-class ThrottledError(_TransientError):
-    """Too many requests (429), or a request held back by an earlier `Retry-After` or a limit of our own."""
+class ThrottledError(Vb365Error):
+    """Too many requests (429), or a request held back by a `Retry-After` or by a limit of this client."""
 
     reason = Reason.THROTTLED
 
@@ -155,14 +146,9 @@ class ServerError(Vb365Error):
 
     reason = Reason.SERVER_ERROR
 
-    @property
-    def retryable(self) -> bool:
-        """True for the transient statuses: 500, 502, 503 and 504."""
-        return self.status in {500, 502, 503, 504}
-
 
 class BadResponseError(Vb365Error):
-    """An unusable response: an unexpected status, not HTTP, not JSON, of the wrong shape or too large."""
+    """An unusable response: not HTTP, an unexpected status, not JSON, of the wrong shape or too large."""
 
     reason = Reason.BAD_RESPONSE
 
@@ -174,13 +160,13 @@ class NotFoundError(Vb365Error):
 
 
 class InternalError(Vb365Error):
-    """The request could not be made: a bug in the exporter."""
+    """The request could not be made because of a bug in the exporter."""
 
     reason = Reason.INTERNAL
 
 
 class StoppedError(InternalError):
-    """The client was stopped before the response was complete."""
+    """The client was stopped before it had the complete response."""
 
 
 def error_of_status(
@@ -191,12 +177,12 @@ def error_of_status(
     code: str = "",
     retry_after_seconds: float | None = None,
 ) -> Vb365Error:
-    """Return the error for an HTTP status other than success.
+    """Return the error for an HTTP status that does not mean success.
 
     Args:
         status: the HTTP status.
         operation: the operation that failed.
-        detail: the server's own explanation, as one harmless line.
+        detail: the server's explanation, as one printable line.
         code: the response's `errorCode`.
         retry_after_seconds: the response's `Retry-After`.
     """
@@ -219,6 +205,8 @@ def error_of_status(
     )
 
 
+_TRANSIENT_REASONS = {Reason.CONNECT, Reason.TIMEOUT, Reason.THROTTLED}
+_TRANSIENT_STATUSES = {500, 502, 503, 504}
 _ERRORS_BY_STATUS: Mapping[int, tuple[type[Vb365Error], str]] = {
     401: (AuthError, "the token is refused"),
     403: (ForbiddenError, "the account lacks the permission"),

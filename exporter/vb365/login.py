@@ -1,4 +1,4 @@
-"""Logging in with a password, without flooding the token endpoint or locking the account."""
+"""Logging in with a password, without flooding the token endpoint or getting the account locked."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-# The token endpoint accepts 1 request a second and 5 a minute from one address (and 1500 an hour, which these imply).
-# The margins are for requests that arrive closer together than they were sent.
+# The token endpoint accepts 1 request per second and 5 per minute from one address (and 1500 per hour, never reached).
+# The margins allow for requests that arrive closer together than they were sent.
 _MIN_GAP_SECONDS = 1.05
 _WINDOW_SECONDS = 61.0
 _MAX_IN_WINDOW = 5
@@ -40,7 +40,7 @@ _LOCKOUTS_SECONDS = (60.0, 120.0, 240.0, 480.0, 900.0)
 
 
 def lockout_seconds(refusals: int) -> float:
-    """Return the seconds to wait after this many refusals in a row: 1 minute at first, doubling up to 15."""
+    """Return the seconds to wait after this many consecutive refusals: 60 at first, then doubled, at most 900."""
     return _LOCKOUTS_SECONDS[min(refusals, len(_LOCKOUTS_SECONDS)) - 1]
 
 
@@ -48,7 +48,7 @@ def read_secret(secret: SecretSource) -> str:
     """Return a password or token.
 
     Raises:
-        AuthError: it cannot be read, or not be sent.
+        AuthError: it cannot be read, or no request can carry it.
     """
     try:
         return secret.read()
@@ -57,17 +57,17 @@ def read_secret(secret: SecretSource) -> str:
     raise AuthError(f"the secret is unavailable: {why}", operation="token")
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class _Refusal:
     fingerprint: bytes
-    times: int
-    until: float
+    count: int = 0
+    locked_until: float = -math.inf
 
 
 class LoginThrottle:
-    """The pace of token requests to one server, and the passwords it refused. Shared by threads.
+    """Limits the token requests to one server, and remembers the passwords it refused. Shared by threads.
 
-    It belongs to the server, not to a client: a reload creates new clients, but the server keeps counting.
+    It outlives the clients that a reload replaces, because the server keeps counting.
 
     Args:
         clock: the monotonic clock.
@@ -81,7 +81,7 @@ class LoginThrottle:
         self._salt = os.urandom(16)
 
     def acquire(self) -> float:
-        """Take a slot for a token request; return 0, or the seconds until a slot is free if none was taken."""
+        """Take a slot for a token request and return 0; if none is free, return the seconds until one is."""
         with self._lock:
             now = self._clock()
             free_at = now
@@ -95,7 +95,7 @@ class LoginThrottle:
             return 0.0
 
     def sent(self) -> None:
-        """Record the end of the last request: it may have reached the server as late as now."""
+        """Record that the last request has ended. It may have reached the server as late as now."""
         with self._lock:
             if self._sent:
                 self._sent[-1] = self._clock()
@@ -107,20 +107,19 @@ class LoginThrottle:
                 self._sent.pop()
 
     def record_refusal(self, username: str, password: str) -> tuple[float, bool]:
-        """Lock out a password; return the seconds, and whether this is its first refusal in a row."""
+        """Lock out a password; return for how many seconds, and whether it was refused for the first time."""
         fingerprint = self._fingerprint(password)
         with self._lock:
-            earlier = self._refusals.get(username)
-            repeated = earlier is not None and earlier.fingerprint == fingerprint
-            times = earlier.times + 1 if earlier is not None and repeated else 1
-            seconds = lockout_seconds(times)
-            self._refusals[username] = _Refusal(
-                fingerprint=fingerprint, times=times, until=self._clock() + seconds
-            )
-            return seconds, not repeated
+            refusal = self._refusals.get(username)
+            if refusal is None or refusal.fingerprint != fingerprint:
+                refusal = self._refusals[username] = _Refusal(fingerprint)
+            refusal.count += 1
+            seconds = lockout_seconds(refusal.count)
+            refusal.locked_until = self._clock() + seconds
+            return seconds, refusal.count == 1
 
     def record_success(self, username: str) -> bool:
-        """Forget the refusals of an account; return whether there were any."""
+        """Forget the refusal of an account's password; return whether there was one."""
         with self._lock:
             return self._refusals.pop(username, None) is not None
 
@@ -130,23 +129,23 @@ class LoginThrottle:
             refusal = self._refusals.get(username)
             if refusal is None or refusal.fingerprint != self._fingerprint(password):
                 return 0.0
-            return max(refusal.until - self._clock(), 0.0)
+            return max(refusal.locked_until - self._clock(), 0.0)
 
     def _fingerprint(self, password: str) -> bytes:
-        # Enough to recognise the password, useless to recover it.
+        # Enough to recognise the password, too little to recover it.
         return hashlib.blake2b(password.encode(errors="surrogatepass"), salt=self._salt).digest()
 
 
 class PasswordLogin:
     """Logs in with a user name and a password.
 
-    A refused password is not tried again for 1 minute, then 2, up to 15, unless the secret changes: it must not lock
-    the account.
+    A refused password is not tried again for 1 minute, then 2, 4, 8 and at most 15, so that the account is not locked.
+    A changed secret is tried immediately.
 
     Args:
         username: the account.
         secret: its password, read again for each login.
-        throttle: keeps the refused passwords of the server.
+        throttle: remembers the passwords that the server refused.
         server: the server's name, for the log.
     """
 
@@ -159,11 +158,12 @@ class PasswordLogin:
         self._server = server
 
     def log_in(self, request: Callable[[Mapping[str, str]], T]) -> T:
-        """Send the password with `request`, which takes the form, and return its result.
+        """Call `request` with the login form and return its result.
 
         Raises:
-            AuthError: there is no password, it is refused, or it was refused too recently.
-            Vb365Error: `request` failed otherwise.
+            AuthError: the password is unavailable, refused, or was refused too recently.
+            ForbiddenError: the account may not log in.
+            Vb365Error: `request` failed for another reason.
         """
         password = read_secret(self._secret)
         left = self._throttle.remaining_lockout(self._username, password)
@@ -194,7 +194,7 @@ class PasswordLogin:
 
 
 def _next_try(seconds: float) -> str:
-    return f"the next try is in {math.ceil(seconds)} s, or when the secret changes"
+    return f"next try in {math.ceil(seconds)} s, or when the secret changes"
 
 
 _throttles: weakref.WeakValueDictionary[str, LoginThrottle] = weakref.WeakValueDictionary()
@@ -204,7 +204,7 @@ _throttles_lock = threading.Lock()
 def login_throttle_for(
     origin: str, *, clock: Callable[[], float] = time.monotonic
 ) -> LoginThrottle:
-    """Return the throttle that all clients of one server share while there are any; the first one's clock counts."""
+    """Return the throttle that all clients of a server share. Only the client that creates it sets the clock."""
     with _throttles_lock:
         throttle = _throttles.get(origin)
         if throttle is None:

@@ -1,4 +1,4 @@
-"""Paging through a collection of the API, with guards against endless paging and links to other hosts."""
+"""Paging through a collection of the API, guarded against endless paging and links to other servers."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["MAX_PAGES", "BadLinkError", "BaseUrl", "iter_pages"]
 
 MAX_PAGES = 10_000
 _MAX_RESULTS = 100_000
-"""More sessions than the largest response body holds."""
+"""More sessions than the largest accepted response body can hold."""
 _MAX_HREF_CHARACTERS = 8192
 _MAX_LIMIT_DIGITS = 9
 _HREF = re.compile(r"[\x21-\x5b\x5d-\x7e]+")
-"""The characters of URLs, without the backslash, which some software reads as a slash."""
+"""Visible ASCII except the backslash, which some software treats as a slash."""
 _DEFAULT_PORT = 443
 
 
@@ -27,11 +27,11 @@ class BadLinkError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class BaseUrl:
-    """The configured URL of the API, in parts. Targets are paths with queries below its origin.
+    """The configured URL of the API, split into its parts. A target is the path and query of a request.
 
     Args:
         netloc: host and port.
-        prefix: the path of a reverse proxy before every path of the API; usually empty.
+        prefix: the path that a reverse proxy puts before every path of the API; usually empty.
     """
 
     netloc: str
@@ -39,7 +39,7 @@ class BaseUrl:
 
     @classmethod
     def of(cls, url: str) -> BaseUrl:
-        """Split a configured URL."""
+        """Parse a configured URL."""
         parts = urlsplit(url)
         return cls(parts.netloc, parts.path.rstrip("/"))
 
@@ -49,14 +49,14 @@ class BaseUrl:
         return f"https://{self.netloc}"
 
     def target(self, path: str, query: Mapping[str, object] | None = None) -> str:
-        """Return the target of a path of the API."""
+        """Return the target for a path of the API."""
         return f"{self.prefix}/{path}?{urlencode(query)}" if query else f"{self.prefix}/{path}"
 
     def resolve_link(self, href: object) -> str:
-        """Return the target of a link in a response: absolute, from the root, or without a leading slash.
+        """Return the target of a link in a response: a URL, or a path with or without a leading slash.
 
         Raises:
-            BadLinkError: it is not a link, or leads to another server.
+            BadLinkError: it is malformed or leads to another server.
         """
         if (
             not isinstance(href, str)
@@ -68,15 +68,15 @@ class BaseUrl:
             parts = urlsplit(href)
             authority = _authority(parts.netloc)
         except ValueError:
-            raise BadLinkError("is malformed") from None  # the text of urllib's error has the link
-        is_absolute = parts.scheme or parts.netloc
-        if parts.scheme not in {"", "https"} or (
-            is_absolute and authority != _authority(self.netloc)
+            raise BadLinkError("is malformed") from None  # urllib's message contains the link
+        is_path = not parts.scheme and not parts.netloc
+        if not is_path and (
+            parts.scheme not in {"", "https"} or authority != _authority(self.netloc)
         ):
             raise BadLinkError("leads to another server")
         path = parts.path if parts.path.startswith("/") else f"/{parts.path}"
         if self.prefix and not path.lower().startswith(f"{self.prefix}/".lower()):
-            path = self.prefix + path  # a reverse proxy does not rewrite links in response bodies
+            path = self.prefix + path  # reverse proxies do not rewrite links in bodies
         return f"{path}?{parts.query}" if parts.query else path
 
 
@@ -97,20 +97,20 @@ def iter_pages(
 ) -> Iterator[list[object]]:
     """Yield the `results` of each page.
 
-    Follows `_links.next.href` while pages have it. From a server that sends no links, pages are requested by offset
-    until one holds fewer results than the `limit` stated in it: the server may have lowered the requested limit.
+    Follow `_links.next.href` while pages have it. If the server sends no links, request pages by offset until one
+    holds fewer results than its own `limit`, which may be lower than the requested one.
 
     Args:
         fetch: returns the decoded response for a target.
-        base_url: where the API is.
+        base_url: the URL of the API.
         path: the path of the collection.
         query: filters.
-        page_size: the number of results to request at a time.
+        page_size: the number of results to request per page.
         operation: named in errors.
-        max_pages: more pages are considered endless paging.
+        max_pages: more pages count as endless paging.
 
     Raises:
-        BadResponseError: a page of the wrong shape, a link to another server, or endless paging.
+        BadResponseError: a page has the wrong shape or links to another server, or the paging is endless.
         Vb365Error: `fetch` failed.
     """
     offset = 0
@@ -148,7 +148,6 @@ def _endless(evidence: str, operation: str) -> BadResponseError:
 
 
 def _page(document: object, operation: str) -> tuple[Mapping[object, object], list[object]]:
-    """Return a page with its results."""
     page = document if isinstance(document, dict) else {}
     results = page.get("results")
     if not isinstance(results, list):
@@ -173,7 +172,7 @@ def _next_target(href: object, base_url: BaseUrl, operation: str) -> str:
 
 
 def _limit(page: Mapping[object, object]) -> int:
-    """Return the most results that this page could hold; 1 if it does not state that, so that only an empty page ends."""
+    """Return the `limit` of a page; 1 if it has no usable one, so that only an empty page ends the paging."""
     limit = page.get("limit")
     if isinstance(limit, str) and len(limit) <= _MAX_LIMIT_DIGITS and limit.isdecimal():
         limit = int(limit)

@@ -21,7 +21,7 @@ from exporter.vb365.http.body import BadBodyError, decode_json
 from exporter.vb365.http.transport import Request, RequestObserver, Response, Transport
 from exporter.vb365.login import LoginThrottle, PasswordLogin
 from exporter.vb365.paging import BaseUrl
-from exporter.vb365.retry import NO_RETRY, Retrier, RetryPolicy, retry_after_seconds
+from exporter.vb365.retry import NO_RETRY, Retrier, retry_after_seconds
 from exporter.vb365.tokens import Bearer, PasswordTokens, StaticTokens, Tokens
 from exporter.vb365.versions import Versions
 
@@ -29,9 +29,8 @@ __all__ = ["RestApi"]
 
 log = structlog.get_logger()
 
-_REQUESTS = RetryPolicy()
-_ONCE = RetryPolicy(attempts=1)
-_TOKEN_REQUESTS = RetryPolicy(attempts=3)
+_MAX_ATTEMPTS = 5
+_MAX_TOKEN_ATTEMPTS = 3
 """Fewer than the five that the server accepts in a minute."""
 _TOKEN_WAIT_ALLOWANCE_SECONDS = 2.0
 """How long a token request may wait even after the deadline: a login may follow a refused refresh."""
@@ -97,7 +96,7 @@ class RestApi:
             AuthError: the token is refused, even after being renewed.
             Vb365Error: there was no response, or an unusable one.
         """
-        policy = _REQUESTS if retry else _ONCE
+        max_attempts = _MAX_ATTEMPTS if retry else 1
 
         def exchange(bearer: Bearer, *, expected: Collection[int] = ()) -> Response:
             request = Request(
@@ -106,7 +105,7 @@ class RestApi:
                 authorization=f"{_SCHEME}{bearer.value}",
                 long_poll_seconds=long_poll_seconds,
             )
-            return self._exchange(request, policy, expected=expected)
+            return self._exchange(request, max_attempts, expected=expected)
 
         bearer = self._tokens.current()
         response = exchange(bearer, expected={401})
@@ -147,7 +146,7 @@ class RestApi:
         """
         target = self.base_url.target(f"{version}/ServiceInstance")
         request = Request(operation="service_instance", target=target)
-        return self._exchange(request, _REQUESTS, expected={401, 404}).status != 404
+        return self._exchange(request, _MAX_ATTEMPTS, expected={401, 404}).status != 404
 
     def _make_tokens(self) -> Tokens:
         auth = self._server.auth
@@ -176,7 +175,7 @@ class RestApi:
             form = {**form, "disable_antiforgery_token": "true"}
         request = Request(operation="token", method="POST", target=target, form=form)
         response = self._exchange(
-            request, _TOKEN_REQUESTS, expected={400, 401}, send=self._send_token_request
+            request, _MAX_TOKEN_ATTEMPTS, expected={400, 401}, send=self._send_token_request
         )
         if response.is_success:
             return _decode(response, "token")
@@ -217,7 +216,7 @@ class RestApi:
     def _exchange(
         self,
         request: Request,
-        policy: RetryPolicy,
+        max_attempts: int,
         *,
         expected: Collection[int] = (),
         send: Callable[[Request], Response] | None = None,
@@ -247,7 +246,7 @@ class RestApi:
             operation=request.operation,
             deadline=self.deadline,
             on_retry=lambda: self._observer.retry(request.operation),
-            policy=policy,
+            max_attempts=max_attempts,
         )
 
 

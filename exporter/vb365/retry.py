@@ -1,7 +1,7 @@
-"""Retries: which failures are retried, the waits before them, and the pauses that a server requests.
+"""Retries of failed requests, and the pauses that servers request.
 
-Transient failures are retried with exponential back-off and full jitter. A server's `Retry-After` takes precedence
-and holds for all requests of a client. The deadline bounds everything, but each request is tried at least once.
+Transient failures are retried with exponential back-off and full jitter. A server's `Retry-After` replaces the back-off
+and holds back all requests of a client. No retry starts after the deadline.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import math
 import re
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
@@ -22,39 +21,28 @@ __all__ = [
     "MAX_RETRY_AFTER_SECONDS",
     "NO_RETRY",
     "Retrier",
-    "RetryPolicy",
     "retry_after_seconds",
 ]
 
 T = TypeVar("T")
 
 MAX_RETRY_AFTER_SECONDS = 900.0
-"""The longest pause that a server can request."""
+"""Longer pauses are cut to this."""
 
 NO_RETRY = -math.inf
-"""As a deadline: one attempt."""
+"""A deadline that allows one attempt."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryPolicy:
-    """The number of attempts, and the bounds of the random waits between them."""
-
-    attempts: int = 5
-    initial_backoff_seconds: float = 0.5
-    max_backoff_seconds: float = 30.0
-
-    def max_backoff(self, attempt: int) -> float:
-        """Return the longest back-off in seconds after the first, second, ... attempt."""
-        return min(self.max_backoff_seconds, self.initial_backoff_seconds * 2.0 ** (attempt - 1))
+_INITIAL_BACKOFF_SECONDS = 0.5
+_MAX_BACKOFF_SECONDS = 30.0
 
 
 class Retrier:
-    """Retries requests; holds back all requests of a client while a server's `Retry-After` lasts.
+    """Retries requests, and holds back all requests of a client during a server's `Retry-After`.
 
     Args:
         clock: the monotonic clock.
-        wait: sleeps for a number of seconds; returns True early when the client is stopped.
-        random: returns a number from 0 up to 1.
+        wait: sleeps for a number of seconds; returns True as soon as the client is stopped.
+        random: returns a number in [0, 1).
     """
 
     def __init__(
@@ -77,30 +65,32 @@ class Retrier:
         operation: str,
         deadline: float,
         on_retry: Callable[[], None],
-        policy: RetryPolicy,
+        max_attempts: int,
     ) -> T:
-        """Call `attempt` until it succeeds, fails permanently, or attempts or time are used up.
+        """Call `attempt` until it succeeds, fails permanently, or no attempts or time are left.
 
         Args:
             attempt: makes the request once.
             operation: named in errors.
             deadline: no retry starts after this moment of the monotonic clock.
             on_retry: called at the start of each retry.
-            policy: the number of attempts and their back-off.
+            max_attempts: how often the request is made at most.
 
         Raises:
-            Vb365Error: the failure of the last attempt.
             StoppedError: the client was stopped during a wait.
+            ThrottledError: a `Retry-After` lasts beyond the deadline.
+            Vb365Error: the error of the last attempt.
         """
 
         def seconds_to_wait(state: RetryCallState) -> float:
             error = state.outcome and state.outcome.exception()
             requested = error.retry_after_seconds if isinstance(error, Vb365Error) else None
-            return requested or self._random() * policy.max_backoff(state.attempt_number)
+            backoff = _INITIAL_BACKOFF_SECONDS * 2.0 ** (state.attempt_number - 1)
+            return requested or self._random() * min(backoff, _MAX_BACKOFF_SECONDS)
 
         def is_last(state: RetryCallState) -> bool:
             return (
-                state.attempt_number >= policy.attempts
+                state.attempt_number >= max_attempts
                 or self._clock() + state.upcoming_sleep > deadline
             )
 
@@ -123,10 +113,10 @@ class Retrier:
         """Sleep.
 
         Raises:
-            StoppedError: the client was stopped meanwhile.
+            StoppedError: the client was stopped.
         """
         if self._wait(seconds):
-            raise StoppedError("not retried, the client is stopped", operation=operation)
+            raise StoppedError("not sent, the client is stopped", operation=operation)
 
     def _attempt_unblocked(self, attempt: Callable[[], T], operation: str, deadline: float) -> T:
         while (left := self._blocked_until - self._clock()) > 0:
@@ -144,9 +134,9 @@ class Retrier:
         raise failure
 
     def _honour_retry_after(self, error: Vb365Error, deadline: float) -> Vb365Error:
-        """Hold back all requests as long as the response requests; return the error to raise."""
+        """Hold back all requests for the response's `Retry-After`; return the error to raise."""
         seconds = error.retry_after_seconds
-        if not seconds or error.status is None:  # without a status the limit is our own
+        if not seconds or error.status is None:  # without a status, the limit is one of this client
             return error
         until = self._clock() + seconds
         with self._lock:
@@ -172,8 +162,8 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: Callable[[], float])
     """Return the seconds of a `Retry-After` header (RFC 9110, 10.2.3), at most 15 minutes; None without a valid one.
 
     Args:
-        headers: the response's.
-        now: the wall clock, for a date in a response that has no valid `Date`.
+        headers: the response's headers.
+        now: the wall clock, used if the header is a date and the response has no valid `Date`.
     """
     text = headers.get("Retry-After", "").strip()
     if _SECONDS.fullmatch(text):
@@ -182,7 +172,7 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: Callable[[], float])
         until = _timestamp(text)
         if until is None:
             return None
-        # Relative to the server's own clock: ours may differ by more than the wait.
+        # Relative to the server's clock: the local one may differ by more than the wait.
         sent_at = _timestamp(headers.get("Date", ""))
         seconds = until - (now() if sent_at is None else sent_at)
     return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)

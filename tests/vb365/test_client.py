@@ -496,7 +496,7 @@ PATHS = {
 @pytest.mark.parametrize(
     ("operation", "attempts"), [("service_instance", 5), ("list", 5), ("get", 5), ("token", 3)]
 )
-def test_an_operation_is_tried_as_often_as_its_policy_allows(
+def test_an_operation_is_attempted_five_times_and_a_token_request_three_times(
     api: responses.RequestsMock,
     make_client: MakeClient,
     fake_time: FakeTime,

@@ -138,14 +138,14 @@ def test_a_refused_password_is_not_tried_again_for_a_minute(
 ) -> None:
     api.post(f"{ROOT}/token", json={"error": "invalid_grant"}, status=status)
     client = make_client()
-    with pytest.raises(AuthError, match=rf"HTTP {status}, invalid_grant\).* next try is in 60 s"):
+    with pytest.raises(AuthError, match=rf"HTTP {status}, invalid_grant\).* next try in 60 s"):
         client.get_session(ID)
     fake_time.now += 59
-    with pytest.raises(AuthError, match="next try is in 1 s"):
+    with pytest.raises(AuthError, match="next try in 1 s"):
         client.get_session(ID)
     assert len(api.calls) == 1
     fake_time.now += 2
-    with pytest.raises(AuthError, match="next try is in 120 s"):
+    with pytest.raises(AuthError, match="next try in 120 s"):
         client.get_session(ID)
     assert len(api.calls) == 2
     warnings = [entry for entry in logged if entry["log_level"] == "warning"]

@@ -199,7 +199,7 @@ def test_a_password_refused_to_one_client_is_not_tried_by_the_next_one(
     server = serve(talk)
     first, second = client_of(server), client_of(server)
     for client in (first, second):
-        with pytest.raises(AuthError, match="next try is in 60 s"):
+        with pytest.raises(AuthError, match="next try in 60 s"):
             client.get_session(ID)
     assert tries == 1
 
