@@ -1,12 +1,12 @@
-"""The restore sessions of one server, and which of them to request next. Pure: no network, no thread, no clock.
+"""The restore sessions of one server, and which to request next. Does no I/O and reads no clock.
 
-The rules from which everything here follows:
+The rules:
 
-* A session is finished only when it is Stopped. A running one is followed by id until then, however old it is.
-* A finished session does not change. It is not requested again; an hourly full list finds deletions.
-* New sessions are found by their creationTime, compared with the newest one seen on that server, never with a clock.
-* Counters count what was seen to happen. What was there at the first complete list, the baseline, is not an event.
-* A session that expired or was evicted and is listed again is not an event either.
+* Only a Stopped session is finished. Until then it is fetched by id, however old it is.
+* A finished session does not change and is not requested again. An hourly full list finds deletions.
+* New sessions are found by their creationTime, compared with the newest one seen on the server, not with a clock.
+* Counters count only what the exporter saw happen. Sessions in the first complete list (the baseline) are not counted.
+* A session that expired or was evicted and is listed again is not counted either.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from exporter.vb365.records.restore_session import RestoreSession
 
 __all__ = ["Ledger"]
 
-# A session is listed a little after its creationTime, and the clocks of a server farm differ a little too.
+# A session may appear in a list slightly after its creationTime, and clocks within a server farm differ slightly.
 _OVERLAP = timedelta(minutes=10)
-# A session created in the far future must not end the discovery of all others.
+# A session dated far in the future must not stop newer sessions from being discovered.
 _MAX_CLOCK_SKEW = timedelta(days=1)
 
 _COUNTED_STARTS = (Transition.STARTED, Transition.RAN)
 _COUNTED_FINISHES = (Transition.FINISHED, Transition.RAN)
 _FINISHES = (*_COUNTED_FINISHES, Transition.FINISHED_AGAIN)
 _CHANGES = (Transition.FOUND, Transition.STARTED, *_FINISHES)
-_REMOVALS = (Transition.EXPIRED, Transition.REOPENED)
+_CANCELLING = (Transition.EXPIRED, Transition.REOPENED)
 
 
 class Ledger:
-    """The sessions of one server. Only that server's poller uses it; everybody else reads its snapshots.
+    """The sessions of one server. Only that server's poller uses it; everything else reads its snapshots.
 
     Args:
         server: the server's name.
         settings: which sessions to follow, and how many.
-        stale_after_seconds: how long data stands that is not confirmed.
+        stale_after_seconds: how long data is kept without confirmation.
 
     Attributes:
         extras: the extras of the sessions.
@@ -61,7 +61,7 @@ class Ledger:
         self._store = SessionStore(settings)
         self._resync = Resync(self._store, self._configured)
         self._activity = ActivityCounters()
-        self._deleted_at: dict[str, float] = {}  # configured ids only
+        self._configured_deleted_at: dict[str, float] = {}
         self._changed: dict[str, RestoreSession] = {}
         self._newest_creation: datetime | None = None
         self._finished_confirmed_at = -inf
@@ -73,19 +73,19 @@ class Ledger:
     # What to request
 
     def begin_poll(self, moment: Moment) -> None:
-        """Start a poll; responses from now on count as its confirmations."""
+        """Start a poll: only responses from now on confirm what it has to confirm."""
         self._poll_started_at = moment.monotonic
         for session_id in self._store.expire(moment):
             self._discard(session_id)
         if not self._settings.discover and self._resync.is_due(moment):
-            self._resync.to_verify.update(self._store.finished)
+            self._resync.to_fetch.update(self._store.finished)
 
     def request_resync(self) -> None:
-        """Request a full list from the next poll on, until one succeeds."""
+        """Make a full list due in every poll until one succeeds."""
         self._resync.request()
 
-    def lists(self, moment: Moment) -> tuple[ListRequest, ...]:
-        """Return the lists this poll requests, in order; none without discovery."""
+    def due_lists(self, moment: Moment) -> tuple[ListRequest, ...]:
+        """Return the lists to request in this poll, in order; empty without discovery."""
         if not self._settings.discover:
             return ()
         full = ListRequest(created_since=None)
@@ -95,7 +95,7 @@ class Ledger:
         return (recent, full) if self._resync.is_due(moment) else (recent,)
 
     def unconfirmed(self) -> tuple[str, ...]:
-        """Return the ids that this poll should confirm and has not confirmed yet."""
+        """Return the ids that this poll must confirm and has not confirmed yet."""
         running = (
             session_id
             for session_id, running in self._store.running.items()
@@ -105,40 +105,40 @@ class Ledger:
             session_id
             for session_id in self._settings.ids
             if self._store.find(session_id) is None
-            and self._deleted_at.get(session_id, -inf) < self._poll_started_at
+            and self._configured_deleted_at.get(session_id, -inf) < self._poll_started_at
         )
-        return tuple(dict.fromkeys(chain(running, not_found, self._resync.to_verify)))
+        return tuple(dict.fromkeys(chain(running, not_found, self._resync.to_fetch)))
 
     def cheaper_list(self, session_ids: Iterable[str]) -> ListRequest | None:
-        """Return a list that costs the server less than fetching these sessions by id, if there is one."""
+        """Return a list that costs the server less than fetching these sessions by id, or None."""
         creations: list[datetime] = []
         unknown_creations = 0
         for session_id in session_ids:
             session = self._store.find(session_id)
             if session is not None:
                 creations.append(session.creation_time)
-            elif session_id not in self._deleted_at:
+            elif session_id not in self._configured_deleted_at:
                 unknown_creations += 1
         return cheaper_list(creations, unknown_creations, self._store.count_created_since)
 
-    # What was answered
+    # Responses
 
     def begin_list(self, request: ListRequest) -> None:
-        """Start to read a list."""
+        """Start reading a list."""
         self._resync.begin_list(full=request.is_full)
 
     def observe(self, session: RestoreSession, moment: Moment) -> None:
-        """Take in a session from a list, or fetched by id."""
+        """Process a session from a list or from a fetch by id."""
         if not self._settings.discover and session.id not in self._configured:
             return
         self._observed_at = moment.monotonic
         self._activity.add_organization(session.organization)
         if self._newest_creation is None or session.creation_time > self._newest_creation:
-            believed = min(session.creation_time, moment.wall + _MAX_CLOCK_SKEW)
-            self._newest_creation = max(believed, self._newest_creation or believed)
-        self._deleted_at.pop(session.id, None)
-        self._resync.to_verify.discard(session.id)
-        session = self.extras.with_known_extras(session)
+            self._newest_creation = min(session.creation_time, moment.wall + _MAX_CLOCK_SKEW)
+        self._configured_deleted_at.pop(session.id, None)
+        self._resync.to_fetch.discard(session.id)
+        if self._settings.extras:
+            session = self.extras.with_known_extras(session)
         transition = self._store.put(session, moment)
         if transition is not Transition.EXPIRED:
             self._resync.add_listed(session.id)
@@ -146,7 +146,7 @@ class Ledger:
             self._react(session, transition)
 
     def _react(self, session: RestoreSession, transition: Transition) -> None:
-        """Count what happened, and pass it on."""
+        """Update the counters and pending requests for a transition."""
         if transition in _COUNTED_STARTS:
             self._activity.count_started(session)
         if transition in _COUNTED_FINISHES:
@@ -155,45 +155,51 @@ class Ledger:
             self.extras.request_final(session.id)
         if transition in _CHANGES:
             self._changed[session.id] = session
-        if transition in _REMOVALS:
+        if transition in _CANCELLING:
             self._discard(session.id)
         for evicted_id in self._store.take_evicted():
             self._discard(evicted_id)
             self._resync.count_not_kept()
 
     def mark_incomplete(self) -> None:
-        """Record that the list holds a record that cannot be read."""
+        """Record that the list contains an unreadable record."""
         self._resync.is_incomplete = True
 
     def end_list(self, request: ListRequest, moment: Moment) -> None:
-        """End a list that was read as far as it was wanted; read to its end, it confirms the finished sessions."""
+        """End a list that was read as far as needed. If it was read to the end, it confirms the finished sessions."""
         if request.max_pages is not None:
             return
         self._finished_confirmed_at = self._list_confirmed_at = moment.monotonic
         if request.is_full:
             for session_id in self._resync.end_list(moment):
                 self._remove(session_id)
+            # A list whose records are all unreadable does not show which sessions are new later.
             if self._newest_creation is not None or not self._resync.is_incomplete:
                 self._store.set_baseline(self._newest_creation)
 
-    def mark_confirmed(self, moment: Moment) -> None:
-        """Record that the server answered although no list was due: finished sessions stand."""
+    def confirm_finished(self, moment: Moment) -> None:
+        """Confirm the finished sessions because the server responded in a poll without a list."""
         self._finished_confirmed_at = moment.monotonic
         if self._store.has_baseline:
             self._list_confirmed_at = moment.monotonic
 
     def mark_deleted(self, session_id: str, moment: Moment) -> None:
-        """End a session whose 404 is to be believed."""
+        """Remove a session that the server has deleted."""
         self._remove(session_id)
         if session_id in self._configured:
-            self._deleted_at[session_id] = moment.monotonic
+            self._configured_deleted_at[session_id] = moment.monotonic
 
     def end_poll(self, moment: Moment, *, succeeded: bool) -> None:
-        """End a poll; `succeeded` when it got everything it requested."""
+        """End a poll.
+
+        Args:
+            moment: when it ended.
+            succeeded: whether everything requested was received.
+        """
         self._resync.abort_list()
         if self._settings.discover:
             if not self._store.has_baseline and self._observed_at >= self._poll_started_at:
-                # What an aborted first list showed is true as far as it goes; counts over it would not be.
+                # Sessions of an aborted first list are real and may be shown; counts of them would be too low.
                 self._finished_confirmed_at = moment.monotonic
         elif succeeded:
             self._store.set_baseline(self._newest_creation)
@@ -204,13 +210,13 @@ class Ledger:
     # Between polls
 
     def apply_changes(self, changes: Iterable[SessionChange], moment: Moment) -> tuple[str, ...]:
-        """Take in change-feed events; return the ids to fetch. The next poll fetches those that fail."""
+        """Process change-feed events; return the ids to fetch. If a fetch fails, the next poll repeats it."""
         to_fetch = []
         for change in changes:
             if change.kind is ChangeKind.DELETE:
                 self.mark_deleted(change.session_id, moment)
             elif self._is_unseen(change):
-                self._resync.to_verify.add(change.session_id)
+                self._resync.to_fetch.add(change.session_id)
                 to_fetch.append(change.session_id)
         return tuple(to_fetch)
 
@@ -220,16 +226,15 @@ class Ledger:
         known = self._store.find(change.session_id)
         return known is None or change.e_tag is None or known.e_tag != change.e_tag
 
-    # What it holds
+    # Results
 
     def take_changed(self) -> tuple[RestoreSession, ...]:
-        """Return the sessions that started or finished since the last call, as they are now."""
-        changed = tuple(self._store.find(one.id) or one for one in self._changed.values())
-        self._changed = {}
-        return changed
+        """Return the current records of the sessions found, started or finished since the last call."""
+        changed, self._changed = self._changed, {}
+        return tuple(self._store.find(session.id) or session for session in changed.values())
 
     def snapshot(self, status: ServerStatus) -> Snapshot:
-        """Return an immutable view; its cost depends on the running sessions, not on the finished ones."""
+        """Return an immutable view. Its cost grows with the running sessions, not the finished ones."""
         store = self._store
         running = store.running_newest_first()
         discovered_running = sum(not one.configured for one in running)
@@ -250,7 +255,7 @@ class Ledger:
             activity=self._activity.activity(),
             sessions_known=len(store),
             sessions_without_series=max(0, discovered_running - self._settings.max_series)
-            + max(0, store.discovered_finished - room),
+            + max(0, store.discovered_finished_count - room),
             sessions_not_kept=self._resync.not_kept,
         )
 
@@ -262,14 +267,14 @@ class Ledger:
                 confirmed_at = running.confirmed_at
             elif session_id in self._store.finished:
                 confirmed_at = self._finished_confirmed_at
-            elif session_id in self._deleted_at:
-                confirmed_at = self._deleted_at[session_id]
+            elif session_id in self._configured_deleted_at:
+                confirmed_at = self._configured_deleted_at[session_id]
             else:
                 continue
             found.append(
                 ConfiguredId(
                     session_id=session_id,
-                    found=session_id not in self._deleted_at,
+                    found=session_id not in self._configured_deleted_at,
                     confirmed_at=confirmed_at,
                 )
             )
@@ -280,6 +285,6 @@ class Ledger:
         self._discard(session_id)
 
     def _discard(self, session_id: str) -> None:
-        """Cancel what was still to be requested about a session."""
-        self._resync.to_verify.discard(session_id)
+        """Cancel the pending requests for a session."""
+        self._resync.to_fetch.discard(session_id)
         self.extras.discard(session_id)

@@ -90,7 +90,7 @@ class Resync:
         self._listed: set[str] | None = None  # by the full list in progress
         self.is_incomplete = False
         """Whether the last full list held an unreadable record, which may be any session's."""
-        self.to_verify: set[str] = set()
+        self.to_fetch: set[str] = set()
         """Ids to fetch by id, because no list has confirmed them."""
         self.not_kept = 0
         """How many sessions the server has that were evicted or found no room."""
@@ -139,7 +139,7 @@ class Resync:
             if not self.is_incomplete:
                 deleted = missing - self._configured
             missing &= self._configured
-        self.to_verify |= missing
+        self.to_fetch |= missing
         if not self.is_incomplete:
             self._store.expired_ids &= listed
         return deleted

@@ -31,9 +31,9 @@ __all__ = ["Poller"]
 
 log = structlog.get_logger()
 
-# Retries end inside the poll interval: a server that refuses must not look like one that is too slow.
+# Retries end within the poll interval: a server that rejects requests must not look like a slow one.
 _RETRY_SHARE = 0.9
-# From so many changed sessions on, a poll may cost the server less than fetching each of them.
+# From this many changed sessions on, a full poll may be cheaper than fetching each.
 _MIN_CHANGES_FOR_POLL = 50
 
 
@@ -47,12 +47,12 @@ class Poller:
         clock: the process's clocks.
         observer: counts polls and anomalies.
         publish: receives every new snapshot.
-        stop: abandons the poll.
-        record: receives the sessions that started or finished, after their extras were fetched.
+        stop: aborts the poll.
+        on_changed: receives the sessions that started or finished, after their extras were fetched.
 
     Attributes:
-        anomalies: what was strange about responses, counted and logged.
-        heartbeat: shows whether the poll loop is moving.
+        anomalies: counts and logs anomalies in responses.
+        heartbeat: shows whether the poll loop is stuck.
         polled_once: set when the first poll has ended.
     """
 
@@ -66,7 +66,7 @@ class Poller:
         observer: PollObserver,
         publish: Callable[[Snapshot], None],
         stop: threading.Event,
-        record: Callable[[tuple[RestoreSession, ...]], None] = lambda _sessions: None,
+        on_changed: Callable[[tuple[RestoreSession, ...]], None] = lambda _sessions: None,
     ) -> None:
         self._server = server
         self._api = api
@@ -75,7 +75,7 @@ class Poller:
         self._observer = observer
         self._publish = publish
         self._stop = stop
-        self._record = record
+        self._on_changed = on_changed
         self._workers = Workers(
             server.max_concurrent_requests, name=f"get-{server.name}", stop=stop
         )
@@ -95,87 +95,98 @@ class Poller:
         )
 
     def poll(self, *, full_list: bool = False) -> None:
-        """Poll once: lists, then sessions by id, then publish, then extras. Never raises.
+        """Poll once: fetch lists, then sessions by id, publish, then fetch extras.
+
+        Errors while fetching are recorded and logged, not raised.
 
         Args:
-            full_list: list everything, as once an hour, to find deletions too.
+            full_list: list all sessions now, as is done hourly, to find deletions.
         """
         started = self._clock.now()
         self._failures = []
         if full_list:
             self._ledger.request_resync()
-        reachable = self._fetch_sessions(started)
+        proceed = self._fetch_sessions(started)
         if self._stop.is_set():
-            return  # an abandoned poll proves nothing about the server
+            return  # an aborted poll shows nothing about the server
         self._end_poll(started)
         self._publish_snapshot()
         self.polled_once.set()
-        self._fetch_extras(self._ledger.extras.due() if reachable else ())
+        self._fetch_extras(self._ledger.extras.due() if proceed else ())
 
     # The steps of a poll, in order
 
     def _fetch_sessions(self, started: Moment) -> bool:
-        """Fetch everything that can have changed; return whether the server can be reached."""
-        reachable = False
+        """Fetch everything that may have changed; return whether to fetch extras."""
+        proceed = False
         try:
             self._ledger.begin_poll(started)
             with self._api.poll(started.monotonic + _RETRY_SHARE * self._server.poll_interval):
-                list_succeeded, reachable = self._fetch_lists(started)
-                if reachable:
-                    self._fetch_unconfirmed(list_succeeded=list_succeeded)
+                trust_404 = self._fetch_lists(started)
+                proceed = True
+                self._fetch_unconfirmed(trust_404=trust_404)
+        except Vb365Error as error:
+            self._failures.append(PollFailure.of(error))
         except Exception as error:
             failure = PollFailure(reason=Reason.INTERNAL, message=type(error).__name__)
             self._failures.append(failure)
             if self._health.is_new_failure(failure) and not self._stop.is_set():
                 log.exception("poll aborted by unexpected error", server=self._server.name)
-        return reachable
+        return proceed
 
-    def _fetch_lists(self, started: Moment) -> tuple[bool, bool]:
-        """Fetch the lists that are due, or the version where none is.
+    def _fetch_lists(self, started: Moment) -> bool:
+        """Fetch the lists that are due, or else the version; return whether a 404 may be believed.
 
-        Returns:
-            Whether the server answered one of them, and whether to continue with the poll.
+        Raises:
+            Vb365Error: the poll cannot continue.
         """
-        lists = self._ledger.lists(started)
-        list_succeeded = False
+        lists = self._ledger.due_lists(started)
+        trust_404 = False
         try:
             if not lists:
                 self._fetch_version()
-                self._ledger.mark_confirmed(self._clock.now())
-                return True, True
+                self._ledger.confirm_finished(self._clock.now())
+                return True
             if not self._health.has_version or started.monotonic >= self._version_due_at:
                 self._version_due_at = started.monotonic + RESYNC_SECONDS
                 self._fetch_optional_version()
             for request in lists:
                 self._fetch_list(request)
-                list_succeeded = True
+                trust_404 = True
         except Vb365Error as error:
-            self._failures.append(PollFailure.of(error))
-            return list_succeeded, not aborts_poll(error)
-        return list_succeeded, True
+            self._tolerate(error)
+        return trust_404
 
-    def _fetch_unconfirmed(self, *, list_succeeded: bool) -> None:
-        """Fetch by id what no list has shown, or with another list where that costs the server less."""
+    def _fetch_unconfirmed(self, *, trust_404: bool) -> None:
+        """Fetch the sessions that no list has confirmed: by id, or with another list if that is cheaper.
+
+        Raises:
+            Vb365Error: the poll cannot continue.
+        """
         session_ids = self._ledger.unconfirmed()
-        cheaper = self._ledger.cheaper_list(session_ids) if list_succeeded else None
+        cheaper = self._ledger.cheaper_list(session_ids) if trust_404 else None
         if cheaper is not None:
             try:
                 self._fetch_list(cheaper)
             except Vb365Error as error:
-                self._failures.append(PollFailure.of(error))
-                if aborts_poll(error):
-                    return
+                self._tolerate(error)
             session_ids = self._ledger.unconfirmed()
         for session_id, response in self._workers.fetch_all(session_ids, self._api.get_session):
             self.heartbeat.beat()
             if isinstance(response, RestoreSession):
                 self._accept(response, self._clock.now())
-            elif isinstance(response, NotFoundError) and list_succeeded:
+            elif isinstance(response, NotFoundError) and trust_404:
                 self._ledger.mark_deleted(session_id, self._clock.now())
             else:
                 self._failures.append(PollFailure.of_session(session_id, response))
                 if isinstance(response, Rejection):
                     self.anomalies.rejected(response)
+
+    def _tolerate(self, error: Vb365Error) -> None:
+        """Record an error that fails the poll but does not abort it; raise any other."""
+        if aborts_poll(error):
+            raise error
+        self._failures.append(PollFailure.of(error))
 
     def _end_poll(self, started: Moment) -> None:
         ended = self._clock.now()
@@ -188,15 +199,17 @@ class Poller:
         self._publish(self._ledger.snapshot(self._health.status))
 
     def _fetch_extras(self, due: Iterable[ExtraRequest]) -> None:
-        """Fetch extras, which may take long, publish them, and record the sessions that started or finished."""
+        """Fetch extras, which may take long, publish them, and pass on the sessions that started or finished."""
         try:
             if self._extras_fetcher.fetch(due):
                 self._publish_snapshot()
         except Exception:
-            log.exception("extras aborted by unexpected error", server=self._server.name)
+            log.exception(
+                "extras aborted by unexpected error, next poll retries", server=self._server.name
+            )
         changed = self._ledger.take_changed()
         if changed and not self._stop.is_set():
-            self._record(changed)
+            self._on_changed(changed)
 
     # Requests
 
@@ -222,15 +235,13 @@ class Poller:
         self.heartbeat.beat()
 
     def _fetch_optional_version(self) -> None:
-        """Fetch the version where lists prove already that the server answers."""
+        """Fetch the version in a poll that also requests lists, so that an account may lack access to it."""
         try:
             self._fetch_version()
         except ForbiddenError:
             self._health.set_version("")
         except Vb365Error as error:
-            if aborts_poll(error):
-                raise
-            self._failures.append(PollFailure.of(error))
+            self._tolerate(error)
 
     def _accept(self, session: RestoreSession, moment: Moment) -> None:
         self.anomalies.unknown_values(session.unknown_values, session.id)
@@ -239,9 +250,9 @@ class Poller:
     # Between polls
 
     def apply_changes(self, changes: Iterable[SessionChange]) -> None:
-        """Fetch exactly the sessions that the change feed names. Never raises.
+        """Fetch the sessions that the change feed reports, and publish them.
 
-        A failed request is left to the next poll, which also reports it.
+        Errors while fetching are not raised: the next poll retries and reports them.
         """
         updated: tuple[str, ...] = ()
         try:
@@ -255,9 +266,9 @@ class Poller:
                     self._accept(response, self._clock.now())
         except Exception:
             log.exception(
-                "change feed events aborted by unexpected error", server=self._server.name
+                "applying change-feed events failed, next poll retries", server=self._server.name
             )
         if not self._stop.is_set():
             self._publish_snapshot()
-            # A running session may change with every item; its extras are left to the polls.
+            # A running session may change with every restored item: only polls fetch its extras.
             self._fetch_extras(self._ledger.extras.due_for_finished(updated))

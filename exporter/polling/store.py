@@ -1,7 +1,8 @@
-"""The stored sessions of one server: the running ones, and the finished ones that are neither expired nor evicted."""
+"""The stored sessions of one server: all running ones, and the finished ones that neither expired nor were evicted."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from itertools import chain, takewhile
@@ -15,37 +16,37 @@ from exporter.vb365.records.restore_session import RestoreSession
 
 __all__ = ["SessionStore", "Transition"]
 
-# No date comes after this: a far endTime plus a long lookback would overflow.
+# The latest date that can be represented: a distant endTime plus a long lookback would overflow.
 _LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 class Transition(Enum):
-    """What a record means for the life of its session."""
+    """What a record means for the life cycle of its session."""
 
     STARTED = auto()
-    """It started after the baseline, and is running."""
+    """Started after the baseline and is running."""
     RAN = auto()
-    """It started after the baseline, and is finished already."""
+    """Started after the baseline and has already finished."""
     FOUND = auto()
-    """It is new here, but started before the baseline or was evicted before: not an event."""
+    """New to the store, but from before the baseline or evicted earlier: not an event."""
     FINISHED = auto()
-    """It was running."""
+    """Was running."""
     REOPENED = auto()
-    """It was finished, and is running again."""
+    """Was finished and is running again."""
     FINISHED_AGAIN = auto()
-    """It was reopened: its first finish is counted already."""
+    """Finished again after being reopened; its first finish was already counted."""
     CORRECTED = auto()
-    """It was finished, with other values."""
+    """Was already finished; some of its values changed."""
     UNCHANGED = auto()
-    """It is running as before, or finished with the same values."""
+    """Still running, or finished with the same values."""
     EXPIRED = auto()
-    """It is past its lookback, and not stored."""
+    """Past its lookback; not stored."""
     IGNORED = auto()
-    """It expired before, or there is no room for it."""
+    """Expired earlier, or did not fit; not stored."""
 
 
 class SessionStore:
-    """Stores sessions in order of creation, expires them by age and evicts them by number.
+    """Stores sessions in order of creation, expires them by age and evicts the oldest when there are too many.
 
     Args:
         settings: the configured ids, `lookback` and `max_sessions`.
@@ -54,8 +55,8 @@ class SessionStore:
         running: the running sessions by id; only the store changes it.
         finished: the finished sessions by id; only the store changes it.
         counts: counts over the finished sessions.
-        expired_ids: expired sessions without endTime, whose records do not show their age.
-        has_baseline: whether new sessions can have started since a baseline.
+        expired_ids: expired sessions without endTime; their records alone do not show that they expired.
+        has_baseline: whether the baseline is set.
     """
 
     def __init__(self, settings: SessionsConfig) -> None:
@@ -65,7 +66,9 @@ class SessionStore:
         self._reopened: set[str] = set()
         self._configured_blocks = SessionBlocks()
         self._discovered_blocks = SessionBlocks()
-        self._seen_stopped: dict[str, datetime] = {}  # of finished sessions without endTime
+        self._first_seen_stopped_at: dict[
+            str, datetime
+        ] = {}  # of finished sessions without endTime
         self._baseline: datetime | None = None
         self._eviction_watermark: datetime | None = None  # the newest creationTime evicted
         self._evicted: list[str] = []
@@ -86,17 +89,17 @@ class SessionStore:
     # Changes
 
     def set_baseline(self, newest_creation: datetime | None) -> None:
-        """From now on, a new session created after `newest_creation` counts as started; the first call decides."""
+        """Count new sessions created after `newest_creation` as started from now on. Later calls have no effect."""
         if not self.has_baseline:
             self.has_baseline = True
             self._baseline = newest_creation
 
     def put(self, session: RestoreSession, moment: Moment) -> Transition:
-        """Store a session as the API returned it at `moment`; return what that means."""
+        """Store a session as the API returned it at `moment`; return what changed."""
         if not session.stopped:
             return self._put_running(session, moment)
         if self.running.pop(session.id, None) is not None:
-            if self._within_lookback(session, moment):
+            if self._is_kept(session, moment):
                 self._add_finished(session, moment)
             if session.id not in self._reopened:
                 return Transition.FINISHED
@@ -105,12 +108,10 @@ class SessionStore:
         return self._put_finished(session, moment)
 
     def replace(self, session: RestoreSession) -> None:
-        """Replace the record of a stored session by one with other extras."""
+        """Replace the record of a stored session with one that has other extras."""
         running = self.running.get(session.id)
         if running is not None:
-            self.running[session.id] = RunningSession(
-                session=session, confirmed_at=running.confirmed_at, configured=running.configured
-            )
+            self.running[session.id] = replace(running, session=session)
         elif session.id in self.finished:
             blocks = self._blocks_of(session)
             blocks.remove(self.finished[session.id])
@@ -118,14 +119,14 @@ class SessionStore:
             self.finished[session.id] = session
 
     def remove(self, session_id: str) -> None:
-        """Remove a session that the server deleted, if it is stored."""
+        """Remove a session that the server has deleted, if it is stored."""
         self._reopened.discard(session_id)
         self.running.pop(session_id, None)
         if session_id in self.finished:
             self._remove_finished(self.finished[session_id])
 
     def expire(self, moment: Moment) -> list[str]:
-        """Drop sessions past their lookback; return their ids."""
+        """Remove discovered finished sessions past their lookback; return their ids."""
         old = takewhile(  # a session created within its lookback has not expired
             lambda session: moment.wall - session.creation_time >= self._lookback,
             self._discovered_blocks,
@@ -138,14 +139,14 @@ class SessionStore:
         return [session.id for session in expired]
 
     def take_evicted(self) -> list[str]:
-        """Return the ids that were evicted, or found no room, since the last call."""
+        """Return the ids that were evicted or did not fit since the last call."""
         evicted, self._evicted = self._evicted, []
         return evicted
 
     # Views
 
     def count_created_since(self, creation: datetime) -> int:
-        """Return how many sessions were created at `creation` or later; running ones are all included."""
+        """Return how many sessions were created at `creation` or later, plus all running ones."""
         return (
             self._configured_blocks.count_since(creation)
             + self._discovered_blocks.count_since(creation)
@@ -153,7 +154,7 @@ class SessionStore:
         )
 
     def running_newest_first(self) -> tuple[RunningSession, ...]:
-        """Return the running sessions."""
+        """Return the running sessions, the newest first."""
         return tuple(
             sorted(
                 self.running.values(),
@@ -163,12 +164,12 @@ class SessionStore:
         )
 
     def finished_blocks(self, max_discovered: int) -> tuple[Block, ...]:
-        """Return the configured finished sessions, and the newest discovered ones."""
+        """Return all configured finished sessions, then the newest discovered ones."""
         return self._configured_blocks.newest() + self._discovered_blocks.newest(max_discovered)
 
     @property
-    def discovered_finished(self) -> int:
-        """How many finished sessions were discovered, not configured."""
+    def discovered_finished_count(self) -> int:
+        """Number of finished sessions that were discovered rather than configured."""
         return len(self._discovered_blocks)
 
     # What a record means
@@ -183,7 +184,9 @@ class SessionStore:
         elif session.id in self.running:
             transition = Transition.UNCHANGED
         elif configured or self._evict_oldest(1):
-            transition = Transition.STARTED if self._is_event(session) else Transition.FOUND
+            transition = (
+                Transition.STARTED if self._started_since_baseline(session) else Transition.FOUND
+            )
         else:
             self._evicted.append(session.id)
             return Transition.IGNORED
@@ -196,27 +199,27 @@ class SessionStore:
         if session.id in self.expired_ids:
             return Transition.IGNORED
         known = self.finished.get(session.id)
-        if not self._within_lookback(session, moment):
-            if (
-                known is not None
-            ):  # its times were wrong before, as with a wrong clock on the server
+        if not self._is_kept(session, moment):
+            if known is not None:  # the server corrected its times
                 self._remove_finished(known)
             return Transition.EXPIRED
         if known is None:
-            transition = Transition.RAN if self._is_event(session) else Transition.FOUND
+            transition = (
+                Transition.RAN if self._started_since_baseline(session) else Transition.FOUND
+            )
             self._add_finished(session, moment)
             if session.id not in self._configured:
                 self._evict_oldest(0)
             return transition
         if known == session:
             return Transition.UNCHANGED
-        seen_stopped = self._seen_stopped.get(session.id)
+        first_seen_stopped_at = self._first_seen_stopped_at.get(session.id)
         self._remove_finished(known)
-        self._add_finished(session, moment, seen_stopped)
+        self._add_finished(session, moment, first_seen_stopped_at)
         return Transition.CORRECTED
 
-    def _is_event(self, session: RestoreSession) -> bool:
-        """Whether a session that is new here has started since the baseline."""
+    def _started_since_baseline(self, session: RestoreSession) -> bool:
+        """Whether a session that is new to the store started after the baseline."""
         created = session.creation_time
         return (
             self.has_baseline
@@ -225,17 +228,17 @@ class SessionStore:
         )
 
     def _add_finished(
-        self, session: RestoreSession, moment: Moment, seen_stopped: datetime | None = None
+        self, session: RestoreSession, moment: Moment, first_seen_stopped_at: datetime | None = None
     ) -> None:
         self.finished[session.id] = session
         if session.end_time is None:
-            self._seen_stopped[session.id] = seen_stopped or moment.wall
+            self._first_seen_stopped_at[session.id] = first_seen_stopped_at or moment.wall
         self.counts.add(session)
         self._blocks_of(session).add(session)
 
     def _remove_finished(self, session: RestoreSession) -> None:
         del self.finished[session.id]
-        self._seen_stopped.pop(session.id, None)
+        self._first_seen_stopped_at.pop(session.id, None)
         self._blocks_of(session).remove(session)
         self.counts.remove(session, chain(self._configured_blocks, self._discovered_blocks))
 
@@ -252,7 +255,7 @@ class SessionStore:
             self._evicted.append(oldest.id)
         return True
 
-    def _within_lookback(self, session: RestoreSession, moment: Moment) -> bool:
+    def _is_kept(self, session: RestoreSession, moment: Moment) -> bool:
         return (
             moment.wall - session.creation_time < self._lookback
             or session.id in self._configured
@@ -260,7 +263,7 @@ class SessionStore:
         )
 
     def _expires_at(self, session: RestoreSession, moment: Moment) -> datetime:
-        ended = session.end_time or self._seen_stopped.get(session.id, moment.wall)
+        ended = session.end_time or self._first_seen_stopped_at.get(session.id, moment.wall)
         ended = max(ended, session.creation_time)  # the two may contradict each other
         return ended + min(self._lookback, _LATEST - ended)
 

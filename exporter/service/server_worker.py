@@ -30,7 +30,7 @@ class ServerWorker:
         clock: the process's clocks.
         telemetry: the exporter's own metrics of this server.
         publish: called with this worker and each new snapshot.
-        record: called with sessions that started or ended.
+        on_changed: called with the sessions that started or finished.
         replaces: the server's previous worker; its polls end before this worker's begin, so that they never overlap.
         first_interval_seconds: between the first poll and the second.
         long_poll_seconds: how long the server may hold a request for its change feed.
@@ -46,7 +46,7 @@ class ServerWorker:
         clock: Clock,
         telemetry: ServerTelemetry,
         publish: Callable[[ServerWorker, Snapshot], None],
-        record: Callable[[tuple[RestoreSession, ...]], None],
+        on_changed: Callable[[tuple[RestoreSession, ...]], None],
         replaces: ServerWorker | None,
         first_interval_seconds: float,
         long_poll_seconds: float = LONG_POLL_SECONDS,
@@ -68,7 +68,7 @@ class ServerWorker:
             clock=clock,
             observer=telemetry,
             publish=partial(publish, self),
-            record=record,
+            on_changed=on_changed,
             stop=self.stopped,
         )
         self._changes = ChangeQueue()

@@ -192,7 +192,7 @@ class Service:
             clock=self.clock,
             telemetry=self.telemetry.server(server.name, server.sessions.extras),
             publish=self._publish,
-            record=lambda sessions: self.on_changed(server.name, sessions),
+            on_changed=lambda sessions: self.on_changed(server.name, sessions),
             replaces=replaces,
             first_interval_seconds=first_interval_seconds,
         )

@@ -33,7 +33,7 @@ def stopped(session: RestoreSession) -> RestoreSession:
 def test_the_first_poll_requests_the_full_list() -> None:
     harness = LedgerHarness()
 
-    assert harness.ledger.lists(harness.now) == (ListRequest(created_since=None),)
+    assert harness.ledger.due_lists(harness.now) == (ListRequest(created_since=None),)
 
 
 def test_later_polls_list_what_was_created_since_the_newest_minus_ten_minutes() -> None:
@@ -41,7 +41,7 @@ def test_later_polls_list_what_was_created_since_the_newest_minus_ten_minutes() 
     harness.hold(finished(1), finished(90))
     harness.poll()
 
-    (request,) = harness.ledger.lists(harness.now)
+    (request,) = harness.ledger.due_lists(harness.now)
 
     assert request.created_since == finished(1).creation_time - timedelta(minutes=10)
 
@@ -63,7 +63,7 @@ def test_the_full_list_is_requested_once_an_hour() -> None:
 
     harness.seconds += RESYNC_SECONDS
 
-    assert ListRequest(created_since=None) in harness.ledger.lists(harness.now)
+    assert ListRequest(created_since=None) in harness.ledger.due_lists(harness.now)
 
 
 def test_a_running_session_is_followed_by_id_however_old_it_is() -> None:
@@ -401,7 +401,7 @@ def test_a_running_session_ends_when_its_own_answers_stop_and_the_others_stay() 
         harness.seconds += 60
         ledger = harness.ledger
         ledger.begin_poll(harness.now)
-        (request,) = ledger.lists(harness.now)
+        (request,) = ledger.due_lists(harness.now)
         ledger.begin_list(request)
         ledger.end_list(request, harness.now)
         ledger.observe(running(61), harness.now)
@@ -433,7 +433,7 @@ def test_nothing_outlives_stale_after_but_counters_and_the_server() -> None:
 def test_an_aborted_first_list_shows_sessions_but_no_counts() -> None:
     harness = LedgerHarness()
     harness.ledger.begin_poll(harness.now)
-    (full_list,) = harness.ledger.lists(harness.now)
+    (full_list,) = harness.ledger.due_lists(harness.now)
     harness.ledger.begin_list(full_list)
     harness.ledger.observe(finished(1), harness.now)
     harness.ledger.end_poll(harness.now, succeeded=False)
@@ -442,7 +442,7 @@ def test_an_aborted_first_list_shows_sessions_but_no_counts() -> None:
 
     assert shown_ids(snapshot) == [session_id(1)]
     assert not snapshot.listed
-    assert harness.ledger.lists(harness.now) == (full_list,)
+    assert harness.ledger.due_lists(harness.now) == (full_list,)
 
 
 def test_what_an_aborted_first_list_showed_ends_when_it_is_not_listed_again() -> None:
@@ -485,7 +485,7 @@ def test_a_session_that_ended_before_it_began_expires_by_when_it_began() -> None
 
 
 def created_since(harness: LedgerHarness) -> object:
-    return harness.ledger.lists(harness.now)[0].created_since
+    return harness.ledger.due_lists(harness.now)[0].created_since
 
 
 def test_a_creation_is_believed_up_to_a_day_ahead() -> None:
@@ -512,16 +512,16 @@ def test_a_later_poll_lists_recent_sessions_first_and_everything_when_an_hour_ha
     harness.poll()
 
     harness.seconds += RESYNC_SECONDS - 1
-    assert len(harness.ledger.lists(harness.now)) == 1
+    assert len(harness.ledger.due_lists(harness.now)) == 1
     harness.seconds += 1
-    assert [one.is_full for one in harness.ledger.lists(harness.now)] == [False, True]
+    assert [one.is_full for one in harness.ledger.due_lists(harness.now)] == [False, True]
 
 
 def test_without_any_session_every_poll_requests_the_full_list() -> None:
     harness = LedgerHarness()
     harness.poll()
 
-    assert harness.ledger.lists(harness.now) == (ListRequest(created_since=None),)
+    assert harness.ledger.due_lists(harness.now) == (ListRequest(created_since=None),)
 
 
 def test_running_sessions_are_fetched_before_configured_ones_and_none_twice() -> None:
@@ -649,7 +649,7 @@ def test_without_discovery_a_failed_poll_is_no_baseline_and_no_hourly_check() ->
     harness = LedgerHarness(sessions_config([session_id(1), session_id(2)], discover=False))
     harness.seconds = 60.0
     harness.ledger.begin_poll(harness.now)
-    harness.ledger.mark_confirmed(harness.now)
+    harness.ledger.confirm_finished(harness.now)
     harness.ledger.observe(finished(2), harness.now)
     harness.ledger.end_poll(harness.now, succeeded=False)
 

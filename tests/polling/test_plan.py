@@ -149,35 +149,35 @@ def test_up_to_a_hundred_missing_sessions_are_verified_by_id() -> None:
     harness = ResyncHarness(*range(1, 102))
 
     assert harness.list_all(101) == set()
-    assert harness.resync.to_verify == ids(*range(1, 101))
+    assert harness.resync.to_fetch == ids(*range(1, 101))
 
 
 def test_more_missing_sessions_are_deleted_without_verification() -> None:
     harness = ResyncHarness(*range(1, 103))
 
     assert harness.list_all(102) == ids(*range(1, 102))
-    assert harness.resync.to_verify == set()
+    assert harness.resync.to_fetch == set()
 
 
 def test_configured_ids_are_verified_however_many_are_missing() -> None:
     harness = ResyncHarness(*range(1, 103), configured=(7,))
 
     assert harness.list_all() == ids(*range(1, 103)) - ids(7)
-    assert harness.resync.to_verify == ids(7)
+    assert harness.resync.to_fetch == ids(7)
 
 
 def test_a_list_with_unreadable_records_proves_no_deletion() -> None:
     harness = ResyncHarness(*range(1, 103), configured=(7,))
 
     assert harness.list_all(incomplete=True) == set()
-    assert harness.resync.to_verify == ids(7)
+    assert harness.resync.to_fetch == ids(7)
 
 
 def test_a_few_sessions_missing_beside_unreadable_records_are_verified_by_id() -> None:
     harness = ResyncHarness(1, 2)
 
     assert harness.list_all(1, incomplete=True) == set()
-    assert harness.resync.to_verify == ids(2)
+    assert harness.resync.to_fetch == ids(2)
 
 
 def test_the_next_list_is_complete_again() -> None:

@@ -331,7 +331,7 @@ def test_configured_finished_sessions_come_before_the_newest_discovered_ones() -
     store = store_with(*map(finished, (1, 2, 3, 4)), configured=(4,))
 
     assert finished_ids(store, 2) == numbers(4, 1, 2)
-    assert store.discovered_finished == 3
+    assert store.discovered_finished_count == 3
 
 
 def test_sessions_created_since_a_moment_are_counted_with_all_running_ones() -> None:

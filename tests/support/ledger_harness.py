@@ -62,7 +62,7 @@ class LedgerHarness:
         ledger = self.ledger
         ledger.begin_poll(self.now)
         self.pages = []
-        requests = ledger.lists(self.now)
+        requests = ledger.due_lists(self.now)
         for request in requests:
             ledger.begin_list(request)
             for session in sorted(
@@ -73,7 +73,7 @@ class LedgerHarness:
                     ledger.observe(session, self.now)
             ledger.end_list(request, self.now)
         if not requests:
-            ledger.mark_confirmed(self.now)
+            ledger.confirm_finished(self.now)
         self.fetched = list(ledger.unconfirmed())
         for session_id in self.fetched:
             if session_id in self.server:

@@ -160,7 +160,7 @@ class PollerHarness:
             clock=self.clock,
             observer=self.counts,
             publish=self.published.append,
-            record=self.recorded.extend,
+            on_changed=self.recorded.extend,
             stop=self.stop,
         )
 
