@@ -1,4 +1,4 @@
-"""The audit log's file: appends complete lines, repairs a partial last one, and is reopened after rotation."""
+"""The audit log's file: appends complete lines, repairs an incomplete last line, and reopens the file after rotation."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import structlog
 
@@ -27,18 +28,18 @@ _GROUP_READ = 0o040  # lets a log shipper read the file
 _BINARY = getattr(os, "O_BINARY", 0)
 # O_NONBLOCK: opening a named pipe without a reader must not block.
 _APPEND_FLAGS = os.O_RDWR | os.O_APPEND | getattr(os, "O_NONBLOCK", 0) | _BINARY
-# Errors at startup that may pass; all others are mistakes in the configuration.
+# Errors at startup that are retried; all others are configuration mistakes.
 _TRANSIENT_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
 # logrotate appends `.1`, `.2`, ... or with dateext a date such as `-20261125`.
 _ROTATED_SUFFIX = re.compile(r"[.-][0-9][0-9.-]*", re.ASCII)
 _CHUNK_BYTES = 2**16
-# Longer lines are foreign and must not fill the memory.
+# A longer line was not written by the exporter, and is read in parts to bound the memory use.
 _MAX_LINE_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemCalls:
-    """The system calls on the file; tests replace them to make the disk fail."""
+    """The file's system calls, which tests replace to simulate disk failures."""
 
     open: Callable[[Path, int, int], int] = os.open
     read: Callable[[int, int], bytes] = os.read
@@ -47,10 +48,16 @@ class SystemCalls:
     sync: Callable[[int], None] = os.fsync
 
 
+class _RotatedFile(NamedTuple):
+    modified_ns: int
+    inode: int
+    path: Path
+
+
 class AuditFile:
     """Appends lines to a file and reads its events back. Not thread-safe.
 
-    Before each append the file is reopened if it was moved or deleted, as log rotation does.
+    Before each append the file is reopened if log rotation has moved or deleted it.
 
     Args:
         path: the file. Symbolic links are resolved once.
@@ -63,12 +70,12 @@ class AuditFile:
         self._path = Path(os.path.realpath(path))
         self._calls = calls or SystemCalls()
         self._descriptor: int | None = None
-        self._complete_bytes = 0  # what follows was left by a failed write or written by others
-        self._partial = False
-        self._permissions: tuple[int, int] | None = None
+        self._complete_bytes = 0  # the rest was left by a failed write or written by others
+        self._append_unfinished = False
+        self._inherited_permissions: tuple[int, int] | None = None
 
     def open(self) -> None:
-        """Open the file at startup. Transient disk errors (ENOSPC, EDQUOT, EIO) are retried on the first write.
+        """Open the file at startup. After a transient disk error (ENOSPC, EDQUOT, EIO), the first append opens it.
 
         Raises:
             OutputError: the file cannot be used.
@@ -80,15 +87,15 @@ class AuditFile:
                 raise OutputError(self._describe(error.strerror or str(error))) from None
 
     def read_events(self) -> Iterator[LoggedEvent]:
-        """Iterate over the events in the file and in its uncompressed predecessors; an event may be repeated.
+        """Iterate over the events in the file and its uncompressed predecessors; an event may be repeated.
 
         Raises:
             OSError, OutputError: the file cannot be read.
         """
-        read: list[tuple[int, int, Path]] | None = None
-        while (found := self._predecessors()) != read:  # again if they were rotated meanwhile
-            for _, _, path in found:
-                yield from self._read_predecessor(path)
+        read: list[_RotatedFile] | None = None
+        while (found := self._predecessors()) != read:  # read again if they were rotated meanwhile
+            for predecessor in found:
+                yield from self._read_predecessor(predecessor.path)
             yield from self._read_current()
             read = found
 
@@ -97,24 +104,24 @@ class AuditFile:
 
         Args:
             lines: complete lines.
-            sync: wait until they are on the disk.
+            sync: whether to wait until they are on the disk.
 
         Raises:
-            OSError, OutputError: none of the lines counts as written.
+            OSError, OutputError: no line counts as written; the next append first removes any that were.
         """
-        descriptor = self._current()
+        descriptor = self._ensure_open()
         self._repair(descriptor)
-        self._partial = True
+        self._append_unfinished = True
         rest = memoryview(lines)
         while rest:
             rest = rest[self._calls.write(descriptor, rest) :]
         if sync:
             self._calls.sync(descriptor)
         self._complete_bytes += len(lines)
-        self._partial = False
+        self._append_unfinished = False
 
     def close(self) -> None:
-        """Cut off what a failed write left, if possible, and close the file."""
+        """Remove what a failed append left, if possible, and close the file."""
         if self._descriptor is None:
             return
         descriptor, self._descriptor = self._descriptor, None
@@ -122,15 +129,15 @@ class AuditFile:
             self._repair(descriptor)
         os.close(descriptor)
 
-    def _current(self) -> int:
-        """Return the descriptor of the file at the path, reopened if that was moved or deleted."""
+    def _ensure_open(self) -> int:
+        """Return the file's descriptor, reopened if the file was moved or deleted."""
         if self._descriptor is None:
             return self._open()
         status = os.fstat(self._descriptor)
         with suppress(FileNotFoundError):
             if os.path.samestat(self._path.stat(), status):
                 return self._descriptor
-        self._permissions = (status.st_mode, status.st_gid)
+        self._inherited_permissions = (status.st_mode, status.st_gid)
         self.close()
         return self._open()
 
@@ -148,7 +155,7 @@ class AuditFile:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
-        self._partial = False
+        self._append_unfinished = False
         return descriptor
 
     def _prepare(self, descriptor: int, *, created: bool) -> None:
@@ -162,8 +169,7 @@ class AuditFile:
         else:
             self._check_content(descriptor)
             self._restrict_permissions(descriptor)
-        cut_bytes = self._cut_partial_line(descriptor)
-        if cut_bytes:
+        if cut_bytes := self._cut_incomplete_line(descriptor):
             log.warning(
                 "cut off incomplete last line of audit log", file=self.name, cut_bytes=cut_bytes
             )
@@ -171,24 +177,24 @@ class AuditFile:
     def _check_content(self, descriptor: int) -> None:
         """Refuse to change a file that is not an audit log."""
         start = self._read(descriptor, 0, len(LINE_PREFIX))
-        lost = start.startswith(b"\0")  # a first block that never reached the disk
-        if not lost and not LINE_PREFIX.startswith(start):
+        unwritten = start.startswith(b"\0")  # a first block that never reached the disk
+        if not unwritten and not LINE_PREFIX.startswith(start):
             raise OutputError(self._describe("not an audit log but another kind of file"))
 
     def _inherit_permissions(self, descriptor: int) -> None:
-        """Give the new file the mode and group of its predecessor; the first file is private."""
-        with suppress(OSError):  # a predecessor that has just been renamed or compressed
-            if self._permissions is None and (predecessors := self._predecessors()):
-                status = predecessors[-1][2].stat()
-                self._permissions = (status.st_mode, status.st_gid)
-        mode, group = self._permissions or (0, None)
+        """Give a new file the group of its predecessor, and whether the group can read it; the first file is private."""
+        with suppress(OSError):  # the predecessor has just been renamed or compressed
+            if self._inherited_permissions is None and (predecessors := self._predecessors()):
+                status = predecessors[-1].path.stat()
+                self._inherited_permissions = (status.st_mode, status.st_gid)
+        mode, group = self._inherited_permissions or (0, None)
         try:
             set_permissions(descriptor, _PRIVATE_MODE | mode & _GROUP_READ, group)
         except PermissionError:  # the process is not a member of that group
             set_permissions(descriptor, _PRIVATE_MODE)
 
     def _restrict_permissions(self, descriptor: int) -> None:
-        """Remove all rights of others, and the group's beyond reading."""
+        """Remove all permissions of others, and those of the group except reading."""
         mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
         permitted = mode & (_PRIVATE_MODE | _GROUP_READ)
         if sys.platform == "win32" or mode == permitted:
@@ -197,7 +203,7 @@ class AuditFile:
             set_permissions(descriptor, permitted)
         except PermissionError:
             log.warning(
-                "audit log is readable by others and its mode cannot be changed",
+                "audit log is accessible to others and its mode cannot be changed",
                 file=self.name,
                 mode=f"{mode:04o}",
             )
@@ -210,33 +216,35 @@ class AuditFile:
             )
 
     def _repair(self, descriptor: int) -> None:
-        """Cut off what a failed write left, and accept what others did to the file."""
+        """Remove what a failed append left; keep complete lines that others appended, and accept a truncation."""
         size = os.fstat(descriptor).st_size
-        if self._partial and size > self._complete_bytes:
+        if self._append_unfinished and size > self._complete_bytes:
             self._calls.truncate(descriptor, self._complete_bytes)
         elif size != self._complete_bytes:
-            self._cut_partial_line(descriptor)
-        self._partial = False
+            self._cut_incomplete_line(descriptor)
+        self._append_unfinished = False
 
-    def _cut_partial_line(self, descriptor: int) -> int:
+    def _cut_incomplete_line(self, descriptor: int) -> int:
         """Truncate the file to its complete lines; return the number of bytes cut off."""
-        size = end = os.fstat(descriptor).st_size
-        self._complete_bytes = 0
-        while end > 0 and not self._complete_bytes:
-            begin = max(0, end - _CHUNK_BYTES)
-            chunk = self._read(descriptor, begin, end - begin)
-            self._complete_bytes = begin + chunk.rfind(b"\n") + 1 if b"\n" in chunk else 0
-            end = begin
-        if self._complete_bytes < size:
-            self._calls.truncate(descriptor, self._complete_bytes)
-        return size - self._complete_bytes
+        size = unsearched = os.fstat(descriptor).st_size
+        complete = 0
+        while unsearched > 0 and complete == 0:
+            start = max(0, unsearched - _CHUNK_BYTES)
+            newline = self._read(descriptor, start, unsearched - start).rfind(b"\n")
+            if newline >= 0:
+                complete = start + newline + 1
+            unsearched = start
+        if complete < size:
+            self._calls.truncate(descriptor, complete)
+        self._complete_bytes = complete
+        return size - complete
 
     def _read(self, descriptor: int, offset: int, size: int) -> bytes:
         os.lseek(descriptor, offset, os.SEEK_SET)
         return self._calls.read(descriptor, size)
 
-    def _predecessors(self) -> list[tuple[int, int, Path]]:
-        """Return modification time, inode and path of the rotated files that are not compressed, the newest last."""
+    def _predecessors(self) -> list[_RotatedFile]:
+        """Return the rotated files that are not compressed, newest last."""
         name = self._path.name
         found = []
         for path in self._path.parent.iterdir():
@@ -244,7 +252,7 @@ class AuditFile:
                 with suppress(FileNotFoundError):  # just renamed
                     status = path.stat()
                     if stat.S_ISREG(status.st_mode):
-                        found.append((status.st_mtime_ns, status.st_ino, path))
+                        found.append(_RotatedFile(status.st_mtime_ns, status.st_ino, path))
         return sorted(found)
 
     def _read_predecessor(self, path: Path) -> Iterator[LoggedEvent]:
@@ -260,14 +268,13 @@ class AuditFile:
             )
             return
         with os.fdopen(descriptor, "rb") as file:
-            yield from filter(None, parse_lines(_read_lines(file)))
+            yield from filter(None, _parse(file))
 
     def _read_current(self) -> Iterator[LoggedEvent]:
-        descriptor = self._current()
-        os.lseek(descriptor, 0, os.SEEK_SET)
         unrecognised = 0
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            for event in parse_lines(_read_lines(file)):
+        with os.fdopen(self._ensure_open(), "rb", closefd=False) as file:
+            file.seek(0)
+            for event in _parse(file):
                 if event is None:
                     unrecognised += 1
                 else:
@@ -279,7 +286,5 @@ class AuditFile:
         return f"audit log {self.name}: {problem}"
 
 
-def _read_lines(file: BinaryIO) -> Iterator[bytes]:
-    """Iterate over the lines of a file; an overlong one is returned in parts."""
-    while line := file.readline(_MAX_LINE_BYTES):
-        yield line
+def _parse(file: BinaryIO) -> Iterator[LoggedEvent | None]:
+    return parse_lines(iter(partial(file.readline, _MAX_LINE_BYTES), b""))

@@ -1,21 +1,22 @@
-"""The audit log as pollers see it: they hand over sessions, and a thread writes the events not logged yet."""
+"""The audit log as seen by the pollers: they submit sessions, and a thread writes the events not logged yet."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Protocol
 
 import structlog
 
+from exporter.audit.file import AuditFile
 from exporter.audit.record import Event, EventIndex, LoggedEvent, format_line
+from exporter.audit.stream import StandardOutput
 from exporter.system.files import OutputError
 from exporter.text import replace_surrogates
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["AuditLog", "Sink"]
+__all__ = ["AuditLog"]
 
 log = structlog.get_logger()
 
@@ -23,41 +24,23 @@ _MAX_BATCH_SESSIONS = 500
 _MAX_BATCH_BYTES = 2**20
 
 
-class Sink(Protocol):
-    """Where the lines go; used by one thread at a time."""
-
-    name: str
-
-    def open(self) -> None:
-        """Open it at startup, or raise OutputError."""
-
-    def read_events(self) -> Iterator[LoggedEvent]:
-        """Iterate over the events that it contains."""
-
-    def append(self, lines: bytes, *, sync: bool) -> None:
-        """Append all of the lines, or raise OSError or OutputError."""
-
-    def close(self) -> None:
-        """Close it; never raises."""
-
-
 class AuditLog:
     """Writes one line for each start and each end of a restore session.
 
-    In a file each event is written exactly once, across restarts, crashes and rotation: the events that the file and its
-    predecessors contain are read first. What cannot be written is kept, once per session, and retried. On standard output
-    each event is written at least once: after a restart, sessions that still run or ended within `lookback` are repeated.
+    In a file each event is written exactly once, across restarts, crashes and rotation: first the events in the file and
+    its predecessors are read. Sessions whose events cannot be written are kept in memory and retried. On standard output
+    each event is written at least once: a restart repeats those of sessions that still run or ended within `lookback`.
 
     Args:
-        sink: where the lines go.
+        sink: receives the lines.
         on_failure: called by the log's thread for each failed attempt to write.
-        timestamp: the wall clock, Unix seconds.
+        timestamp: the wall clock, in Unix seconds.
         retry_seconds: the pause after a failed attempt.
     """
 
     def __init__(
         self,
-        sink: Sink,
+        sink: AuditFile | StandardOutput,
         *,
         on_failure: Callable[[], None],
         timestamp: Callable[[], float],
@@ -71,7 +54,7 @@ class AuditLog:
         self._changed = threading.Condition()  # guards the next two
         self._received: list[tuple[str, tuple[RestoreSession, ...]]] = []
         self._closing = False
-        # The rest belongs to the thread. A pending session: as first seen, and as last seen.
+        # Only the thread uses the rest. A pending session is kept as first seen and as last seen.
         self._pending: dict[tuple[str, str], tuple[RestoreSession, RestoreSession]] = {}
         self._index: EventIndex | None = None
         self._failing_since: float | None = None
@@ -80,7 +63,7 @@ class AuditLog:
         """Open the log and start its thread.
 
         Raises:
-            OutputError: it cannot be opened, for a reason that will not pass.
+            OutputError: the log cannot be opened and a retry would not help.
         """
         self._sink.open()
         self._thread.start()
@@ -88,11 +71,11 @@ class AuditLog:
     def record(self, server: str, sessions: Iterable[RestoreSession]) -> None:
         """Log the sessions' events that are not logged yet.
 
-        Returns at once, whatever the disk does, and never raises. Thread-safe.
+        Never waits for the disk and never raises. Thread-safe.
 
         Args:
             server: the server's name in the configuration.
-            sessions: their newest states; sessions without new events are ignored.
+            sessions: the sessions in their newest states; those without new events are ignored.
         """
         received = tuple(sessions)
         if received:
@@ -101,9 +84,9 @@ class AuditLog:
                 self._changed.notify()
 
     def close(self, seconds: float) -> None:
-        """Write pending events, unless the disk fails or that takes longer than `seconds`, and close the log.
+        """Write the pending events and close the log; give up when a write fails or after `seconds`.
 
-        Events left are written after the next start if their session still runs or ended within `lookback` then.
+        Remaining events are written after the next start if by then their session still runs or ended within `lookback`.
         """
         with self._changed:
             self._closing = True
@@ -131,13 +114,13 @@ class AuditLog:
         self._sink.close()
         if self._pending:
             log.warning(
-                "sessions not yet in audit log",
+                "audit log closed, events of some sessions not written",
                 target=self._sink.name,
                 sessions=len(self._pending),
             )
 
     def _wait(self) -> bool:
-        """Wait for work, or after a failure for the retry; accept what was received; return whether to close."""
+        """Wait for work or, after a failure, for the retry; accept the received sessions; return whether to close."""
         with self._changed:
             if self._failing_since is not None:
                 self._changed.wait_for(lambda: self._closing, self._retry_seconds)
@@ -192,7 +175,7 @@ class AuditLog:
             del self._pending[key]
 
     def _fail(self, reason: str | None) -> None:
-        """Count a failure; log the first of a series."""
+        """Report a failure; log only the first of a series."""
         self._on_failure()
         if self._failing_since is None:
             self._failing_since = time.monotonic()
@@ -208,7 +191,7 @@ class AuditLog:
             seconds = time.monotonic() - self._failing_since
             self._failing_since = None
             log.info(
-                "audit log written again",
+                "audit log writable again",
                 target=self._sink.name,
                 failed_for_seconds=round(seconds, 1),
             )

@@ -1,4 +1,4 @@
-"""One line of the audit log: written for an event of a restore session, and parsed back into that event."""
+"""The lines of the audit log: formatting an event of a restore session, and parsing it back."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ _LOST_BLOCK = b"\0"
 def format_line(event: Event, server: str, session: RestoreSession, written_at: float) -> bytes:
     """Format an event as one line of ASCII, newline included.
 
-    The order of the fields is fixed; their names are the API's (`GET /v8/RestoreSessions/{id}`). Empty and unknown
+    The order of the fields is fixed; most have their names in the API (`GET /v8/RestoreSessions/{id}`). Empty and unknown
     fields are left out, lone surrogates become U+FFFD, control characters are escaped.
 
     Args:
         event: the event.
         server: the server's name in the configuration.
         session: the session's state when the event was observed.
-        written_at: Unix seconds.
+        written_at: the current time, in Unix seconds.
     """
     ended = event is Event.ENDED
     fields: dict[str, object] = {
@@ -85,7 +85,7 @@ def format_line(event: Event, server: str, session: RestoreSession, written_at: 
 
 
 def parse_lines(lines: Iterable[bytes]) -> Iterator[LoggedEvent | None]:
-    """Parse each line's event; None stands for a line that is foreign or incomplete."""
+    """Parse the event of each line; None stands for a line that is not an audit event or is incomplete."""
     for line in lines:
         start = _LINE_START.match(line)
         if start is None or not line.endswith(_LINE_END) or _LOST_BLOCK in line:
@@ -95,42 +95,38 @@ def parse_lines(lines: Iterable[bytes]) -> Iterator[LoggedEvent | None]:
 
 
 class EventIndex:
-    """The events that the audit log contains, by server and session: about 100 bytes per session.
+    """The events in the audit log, by server and session; takes about 100 bytes per session.
 
     A logged end implies a logged start.
     """
 
     def __init__(self, events: Iterable[LoggedEvent] = ()) -> None:
-        self._started: defaultdict[str, set[bytes]] = defaultdict(set)
-        self._ended: defaultdict[str, set[bytes]] = defaultdict(set)
+        self._last: defaultdict[str, dict[bytes, Event]] = defaultdict(dict)
         for event in events:
             self.add(event)
 
     def __len__(self) -> int:
         """Return the number of sessions."""
-        return sum(map(len, (*self._started.values(), *self._ended.values())))
+        return sum(map(len, self._last.values()))
 
     def unlogged(self, server: str, session: RestoreSession) -> tuple[Event, ...]:
-        """Return the events of a session that are not logged yet, in their order.
+        """Return the events of a session that are not logged yet, in chronological order.
 
         Args:
             server: the server's name as it appears in the log.
-            session: its newest state.
+            session: the session in its newest state.
         """
-        key = _key(session.id)
-        if key in self._ended[server]:
+        last = self._last[server].get(_key(session.id))
+        if last is Event.ENDED:
             return ()
-        start = () if key in self._started[server] else (Event.STARTED,)
+        start = () if last else (Event.STARTED,)
         return (*start, Event.ENDED) if session.stopped else start
 
     def add(self, logged: LoggedEvent) -> None:
-        """Add an event that was logged."""
-        key = _key(logged.session_id)
-        if logged.event is Event.ENDED:
-            self._started[logged.server].discard(key)
-            self._ended[logged.server].add(key)
-        elif key not in self._ended[logged.server]:
-            self._started[logged.server].add(key)
+        """Add a logged event."""
+        sessions, key = self._last[logged.server], _key(logged.session_id)
+        if logged.event is Event.ENDED or key not in sessions:
+            sessions[key] = logged.event
 
 
 def _key(session_id: str) -> bytes:

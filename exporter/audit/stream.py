@@ -1,4 +1,4 @@
-"""Standard output as an audit log, without a record of what earlier processes wrote."""
+"""Standard output as an audit log; what earlier processes wrote is unknown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["StandardOutput"]
 
 
 class StandardOutput:
-    """Appends to standard output. A line that a failure interrupted is completed first. Not thread-safe.
+    """Appends lines to standard output. Not thread-safe.
 
     Args:
         write: the system call.
@@ -23,7 +23,7 @@ class StandardOutput:
 
     def __init__(self, *, write: Callable[[int, memoryview], int] = os.write) -> None:
         self._system_write = write
-        self._unfinished = b""  # the rest of an interrupted line
+        self._unfinished = b""  # the rest of a line that a failure interrupted
 
     def open(self) -> None:
         """Check that there is a standard output.
@@ -39,7 +39,7 @@ class StandardOutput:
         return iter(())
 
     def append(self, lines: bytes, *, sync: bool) -> None:  # noqa: ARG002 - a stream cannot be synced
-        """Write all of the lines. After a failure some are written, and the last of these is completed by the next call.
+        """Write all of the lines. After a failure some are written; the next call first completes an interrupted line.
 
         Raises:
             OSError: not all lines were written.
@@ -48,7 +48,7 @@ class StandardOutput:
         self._write(lines, inside_line=False)
 
     def _write(self, data: bytes, *, inside_line: bool) -> None:
-        """Write `data` and remember the rest of a line that a failure interrupts."""
+        """Write `data`; keep the rest of a line that a failure interrupts."""
         # Not through sys.stdout: data left in its buffer after a failure would fail again at exit.
         descriptor = sys.stdout.fileno()
         written = 0

@@ -200,7 +200,7 @@ def test_a_full_disk_is_counted_logged_once_and_nothing_is_lost(
     assert lines_of(file)[-2]["state"] == "Working"
     assert [(one["level"], one["msg"]) for one in log.entries()] == [
         ("ERROR", "cannot write audit log, keeping events for a retry"),
-        ("INFO", "audit log written again"),
+        ("INFO", "audit log writable again"),
     ]
     assert log.entries()[0]["error"] == "No space left on device"
     for personal in ("contoso", "CONTOSO", "Exchange", "srv01"):
@@ -293,7 +293,7 @@ def test_closing_while_the_disk_fails_logs_how_many_sessions_are_not_written(
     assert (
         log.entries()[-1]["msg"],
         log.entries()[-1]["sessions"],
-    ) == ("sessions not yet in audit log", 2)
+    ) == ("audit log closed, events of some sessions not written", 2)
     write(file, finished(1), running(2))
     assert events_of(file) == [started(1), ended(1), started(2)]
 
