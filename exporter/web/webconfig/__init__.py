@@ -1,6 +1,6 @@
 """`--web.config.file`: TLS, client certificates, basic authentication and headers as in exporter-toolkit.
 
-`model` has the keys, `loader` and `context` make a `WebConfig` of a file, `reloader` follows the files, and
+`model` has the keys, `loader` and `context` turn a file into a `WebConfig`, `reloader` rereads changed files, and
 `AccessControl` applies the configuration in `WebServer` and `WebApp`.
 """
 

@@ -7,7 +7,7 @@ import binascii
 import math
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -18,19 +18,17 @@ from exporter.web.webconfig.loader import RateLimit
 from exporter.web.webconfig.passwords import Passwords, TooManyChecksError
 from exporter.web.webconfig.reloader import WebConfigReloader
 
-__all__ = ["AccessControl", "TokenBucket"]
-
 log = structlog.get_logger()
 
 _BUSY_SECONDS = 5
 
 
 class AccessControl:
-    """Applies a web configuration file, whose changes count from the next request on.
+    """Applies a web configuration file; changes of the file take effect with the next request.
 
     Args:
         path: the file; None: no restrictions.
-        passwords: checks the passwords of requests; None: with the usual limits.
+        passwords: checks the passwords of requests; None: a checker with the default limits.
 
     Raises:
         ConfigError: the file cannot be used.
@@ -42,16 +40,16 @@ class AccessControl:
         self._bucket: TokenBucket | None = None
 
     def reload(self) -> None:
-        """Read the file now; see `WebConfigReloader.reload`."""
+        """Read the file immediately; see `WebConfigReloader.reload`."""
         self._config.reload()
 
     @property
     def enabled(self) -> frozenset[str]:
-        """The names of the measures that keep strangers out."""
+        """The names of the protections in use."""
         return self._config.current.protections
 
     async def tls(self) -> ssl.SSLContext | None:
-        """Return the TLS of a new connection (a `TLSSource`)."""
+        """Return the TLS context of a new connection (a `TLSSource`)."""
         return (await self._config.newest()).tls
 
     def headers(self) -> tuple[tuple[str, str], ...]:
@@ -59,27 +57,21 @@ class AccessControl:
         return self._config.current.headers
 
     async def authorize(self, request: web.Request) -> web.Response | None:
-        """Return the response to a request that is not allowed, or None (a `Guard`)."""
+        """Return the response to a request that is not allowed; None if it is (a `Guard`)."""
         config = await self._config.newest()
         if config.rate_limit is not None and not self._bucket_of(config.rate_limit).take():
             wait = str(math.ceil(config.rate_limit.interval_seconds))
             return error_response(429, headers={"Retry-After": wait})
         if not config.users:
             return None
+        credentials = _credentials(request.headers.get("Authorization", ""))
         try:
-            if await self._is_user(request.headers.get("Authorization", ""), config.users):
+            if credentials and await self._passwords.match(*credentials, config.users):
                 return None
         except TooManyChecksError:
             log.debug("request rejected, too many passwords to check", remote=request.remote)
             return error_response(503, headers={"Retry-After": str(_BUSY_SECONDS)})
         return error_response(401, headers={"WWW-Authenticate": "Basic"})
-
-    async def _is_user(self, authorization: str, users: Mapping[bytes, bytes]) -> bool:
-        credentials = _credentials(authorization)
-        if credentials is None:
-            return False
-        user, password = credentials
-        return await self._passwords.match(user, password, users)
 
     def _bucket_of(self, limit: RateLimit) -> TokenBucket:
         if self._bucket is None or self._bucket.limit != limit:
@@ -88,7 +80,7 @@ class AccessControl:
 
 
 def _credentials(authorization: str) -> tuple[bytes, bytes] | None:
-    """Return user and password of an `Authorization` header of the Basic scheme (RFC 7617)."""
+    """Return user and password of an `Authorization` header with the Basic scheme (RFC 7617)."""
     scheme, _, encoded = authorization.partition(" ")
     if scheme.lower() != "basic":
         return None
@@ -100,7 +92,7 @@ def _credentials(authorization: str) -> tuple[bytes, bytes] | None:
 
 
 class TokenBucket:
-    """Allows a burst, and then one request per interval.
+    """Allows a burst of requests, then one per interval.
 
     Args:
         limit: the burst and the interval.
@@ -114,7 +106,7 @@ class TokenBucket:
         self._filled_at = clock()
 
     def take(self) -> bool:
-        """Take a token for a request; return False if there is none."""
+        """Take a token for a request; return False if none is left."""
         now = self._clock()
         gained = (now - self._filled_at) / self.limit.interval_seconds
         self._tokens, self._filled_at = min(self.limit.burst, self._tokens + gained), now

@@ -1,4 +1,4 @@
-"""The TLS context of a `tls_server_config` block, with all problems of the block at once."""
+"""Builds the TLS context of a `tls_server_config` block, and collects all problems of the block."""
 
 from __future__ import annotations
 
@@ -15,34 +15,32 @@ from exporter.config.secrets import SecretSource, SecretUnavailableError
 from exporter.web.tls import ServerContext
 from exporter.web.webconfig.model import ServerTLSBlock
 
-__all__ = ["server_context"]
-
 _BLOCK = "tls_server_config"
 
 
 def server_context(
     block: ServerTLSBlock, path_of: Callable[[str], Path], problems: ProblemCollector
 ) -> ServerContext:
-    """Return a context with the block's certificate and rules; usable if no problem was reported.
+    """Return a context with the block's settings; it can be used only if no problem is reported.
 
     Args:
-        block: the keys of the block.
-        path_of: returns the path of a file name in the block; called before the file is read.
+        block: the block.
+        path_of: returns the path of a file that the block names; called before the file is read.
         problems: collects the problems.
     """
     context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(["http/1.1"])
-    # A client could keep the server busy with endless handshakes.
+    # Otherwise a client could keep the server busy with repeated handshakes.
     context.options |= ssl.OP_NO_RENEGOTIATION
-    # As in Go, every certificate in the client CA file is trusted, whether it is a root or not.
+    # As in Go, every certificate in the client CA file is trusted, not only root certificates.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     _load_certificate(context, block, path_of, problems)
     _load_client_authorities(context, block, path_of, problems)
     _set_versions(context, block, problems)
     _set_cipher_suites(context, block, problems)
     _set_curve(context, block, problems)
-    names = block.client_allowed_sans
-    context.allowed_names = None if names is None else frozenset(names)
+    if block.client_allowed_sans is not None:
+        context.allowed_names = frozenset(block.client_allowed_sans)
     return context
 
 
@@ -51,7 +49,7 @@ def _report(problems: ProblemCollector, key: str, message: str) -> None:
 
 
 def _is_set(block: ServerTLSBlock, key: str, problems: ProblemCollector) -> bool:
-    """Whether the file has a value for the key, be it valid or not."""
+    """Return whether the file has a value for the key, whether or not it is valid."""
     return getattr(block, key) is not None or problems.is_invalid((_BLOCK, key))
 
 
@@ -82,7 +80,7 @@ def _pem_file(
     problems: ProblemCollector,
     stack: ExitStack,
 ) -> Path | None:
-    """Return the path at which OpenSSL can read `cert` or `key`; None if there is a problem."""
+    """Return a path from which OpenSSL can load the `cert` or `key`; None if there is a problem."""
     file_key = f"{key}_file"
     if _is_set(block, key, problems) and _is_set(block, file_key, problems):
         _report(problems, key, f"cannot be combined with {file_key}")
@@ -125,7 +123,7 @@ def _load_client_authorities(
     if authorities and is_auth_valid and verify == ssl.CERT_NONE:
         _report(problems, authorities[0], "needs a client_auth_type that verifies")
     if block.client_allowed_sans is not None and is_auth_valid and verify != ssl.CERT_REQUIRED:
-        # A client without a certificate has no names to compare.
+        # A client without a certificate has no names to check.
         message = "needs client_auth_type: RequireAndVerifyClientCert"
         _report(problems, "client_allowed_sans", message)
     context.verify_mode = verify
@@ -155,7 +153,7 @@ def _set_versions(
 def _set_cipher_suites(
     context: ssl.SSLContext, block: ServerTLSBlock, problems: ProblemCollector
 ) -> None:
-    """Set the cipher suites of TLS 1.2; those of TLS 1.3 cannot be chosen."""
+    """Set the cipher suites of TLS 1.2; Python cannot select those of TLS 1.3."""
     if block.prefer_server_cipher_suites is False:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     if not block.cipher_suites or problems.is_invalid((_BLOCK, "cipher_suites")):
@@ -186,7 +184,7 @@ if sys.platform == "linux":
 
     @contextmanager
     def _memory_file(text: str) -> Iterator[Path]:
-        """Yield the path of a file on no disk: OpenSSL loads certificates and keys from files only."""
+        """Yield the path of a file in memory: Python loads certificates and keys only from files."""
         descriptor = os.memfd_create("pem", os.MFD_CLOEXEC)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)

@@ -1,4 +1,4 @@
-"""Reads a web configuration file, with all its problems at once."""
+"""Reads a web configuration file, and collects all its problems."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ from exporter.config.yaml_file import read_document
 from exporter.web.webconfig.context import server_context
 from exporter.web.webconfig.model import HEADERS, HTTPBlock, RateLimitBlock, ServerTLSBlock, WebFile
 
-__all__ = ["RateLimit", "WebConfig", "check_lines", "read_web_config"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimit:
-    """The limit for all requests together: one per interval, and a burst of so many at once."""
+    """The limit for all requests together: a burst of this many, then one per interval."""
 
     interval_seconds: float
     burst: int
@@ -27,7 +25,7 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebConfig:
-    """The settings of a web configuration file; without one, the defaults."""
+    """The settings of a web configuration file; the defaults are those without a file."""
 
     tls: ssl.SSLContext | None = None
     users: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
@@ -37,7 +35,7 @@ class WebConfig:
 
     @property
     def protections(self) -> frozenset[str]:
-        """The names of the measures that keep strangers out."""
+        """The names of the protections that the settings enable."""
         enabled = {
             "TLS": self.tls is not None,
             "client certificates": self.tls is not None
@@ -50,7 +48,7 @@ class WebConfig:
 def read_web_config(
     path: Path, before_reading: Callable[[Path], None] = lambda _path: None
 ) -> WebConfig:
-    """Read the file and those that it names; an empty one sets nothing.
+    """Read a web configuration file and the files that it names; an empty file sets nothing.
 
     Args:
         path: the web configuration file.
@@ -67,27 +65,28 @@ def read_web_config(
 
     before_reading(path)
     document, problems = read_document(path)
-    if document is None:
-        return WebConfig()
-    if not isinstance(document, dict):
+    if not isinstance(document, dict | None):
         raise ConfigError(
             [Problem(str(path), "must be a mapping of keys such as basic_auth_users")]
         )
     context = LoadContext(directory=path.parent, environ={})
-    file = validate_blocks(WebFile, document, problems, context)
+    file = validate_blocks(WebFile, document or {}, problems, context)
     tls = None
-    if (block := file.tls_server_config) is not None and block != ServerTLSBlock():
-        tls = server_context(block, path_of, problems)
-    headers = _headers(file.http_server_config or HTTPBlock(), problems)
-    limit = _rate_limit(file.rate_limit or RateLimitBlock(), problems)
-    users = _users(file.basic_auth_users or {}, problems)
+    if file.tls_server_config != ServerTLSBlock():
+        tls = server_context(file.tls_server_config, path_of, problems)
+    config = WebConfig(
+        tls=tls,
+        users=_users(file.basic_auth_users or {}, problems),
+        headers=_headers(file.http_server_config, problems),
+        rate_limit=_rate_limit(file.rate_limit, problems),
+    )
     if problems.found:
         raise ConfigError(problems.found)
-    return WebConfig(tls=tls, users=users, headers=headers, rate_limit=limit)
+    return config
 
 
 def check_lines(path: Path) -> tuple[str, ...]:
-    """Return the problems of the file, a line each, for `--config.check`."""
+    """Return the problems of a web configuration file for `--config.check`, a line each."""
     try:
         read_web_config(path)
     except ConfigError as error:
@@ -117,6 +116,5 @@ def _rate_limit(block: RateLimitBlock, problems: ProblemCollector) -> RateLimit 
 def _users(given: Mapping[str, bytes], problems: ProblemCollector) -> Mapping[bytes, bytes]:
     for name in given:
         if ":" in name:
-            message = "a user name with a colon cannot be sent"
-            problems.report(("basic_auth_users", name), message)
+            problems.report(("basic_auth_users", name), "a user name with a colon cannot be sent")
     return {name.encode(errors="surrogatepass"): hashed for name, hashed in given.items()}

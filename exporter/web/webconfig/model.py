@@ -1,7 +1,7 @@
 """The keys of a web configuration file and their values, as in exporter-toolkit.
 
-Source: `docs/web-configuration.md` of prometheus/exporter-toolkit. Values that Python's `ssl` and this server
-do not support are rejected here, with the reason.
+Source: `docs/web-configuration.md` of prometheus/exporter-toolkit. Values that Python's `ssl` or this server
+does not support are rejected with the reason.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from exporter.config.types import (
     whole_number,
 )
 
-__all__ = ["HEADERS", "HTTPBlock", "RateLimitBlock", "ServerTLSBlock", "WebFile"]
-
 HEADERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "Content-Security-Policy": (),
@@ -36,12 +34,11 @@ HEADERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "X-XSS-Protection": (),
     }
 )
-"""The headers that the file may set, each with its allowed values; empty: any."""
+"""The headers that the file may set, each with its allowed values; none: any value."""
 
 _BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])(\$[./A-Za-z0-9]{53})")
 
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
-_BROKEN_VERSIONS = {"TLS10", "TLS11"}
 
 _CLIENT_AUTH = {
     "NoClientCert": ssl.CERT_NONE,
@@ -65,7 +62,7 @@ _SUITES = {
     "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
     "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
-    # Those of TLS 1.3 may be listed and are always enabled: in Go as here, they cannot be chosen.
+    # The suites of TLS 1.3 may be listed, but are always enabled, in Go as well.
     "TLS_AES_128_GCM_SHA256": "",
     "TLS_AES_256_GCM_SHA384": "",
     "TLS_CHACHA20_POLY1305_SHA256": "",
@@ -81,7 +78,7 @@ _CURVES = {
 
 
 def _unless_blank(reader: Reader) -> Reader:
-    """Return the reader of a key that counts as missing when it is blank, as in exporter-toolkit."""
+    """Return the reader of a key that, as in exporter-toolkit, counts as missing when it is blank."""
     return Reader(lambda value: None if value in (None, "") else reader.read(value), reader.schema)
 
 
@@ -94,29 +91,31 @@ def _word_of(
 
     Args:
         words: the value of each word.
-        must: the error message for other words.
-        refused: words that are not supported, and why.
+        must: the error message for any other word; by default, it lists the words.
+        refused: the error messages for words of exporter-toolkit that are not supported.
     """
     must = must or f"must be {' or '.join(words)}"
 
     def read(value: object) -> object:
-        if not isinstance(value, str) or value not in words:
-            raise ValueError(refused.get(value, must) if isinstance(value, str) else must)
-        return words[value]
+        word = value if isinstance(value, str) else ""
+        if word not in words:
+            raise ValueError(refused.get(word, must))
+        return words[word]
 
     return Reader(read, {})
 
 
 def _read_bcrypt_hash(value: object) -> bytes:
-    match = _BCRYPT.fullmatch(value) if isinstance(value, str) else None
-    if match is None or not isinstance(value, str):
+    text = value if isinstance(value, str) else ""
+    match = _BCRYPT.fullmatch(text)
+    if match is None:
         raise ValueError("must be a bcrypt hash such as htpasswd -nBC 10 makes")
     try:
-        # A text in the form of a hash can still be invalid; at the lowest cost, checking takes no time.
+        # A text in the form of a hash can still be invalid. With the lowest cost, the check is fast.
         bcrypt.checkpw(b"", f"$2b$04{match[2]}".encode())
     except ValueError:
         raise ValueError("is not a whole bcrypt hash") from None
-    return value.encode()
+    return text.encode()
 
 
 def _read_http2(value: object) -> bool:
@@ -135,7 +134,7 @@ _version = _word_of(
     _VERSIONS,
     refused={
         name: f"{name} is broken (RFC 8996) and no longer supported by OpenSSL; use TLS12"
-        for name in _BROKEN_VERSIONS
+        for name in ("TLS10", "TLS11")
     },
 )
 _suite = _word_of(_SUITES, "must be a suite such as TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256")
@@ -151,7 +150,7 @@ _client_auth = _unless_blank(
 
 
 class ServerTLSBlock(Block):
-    """TLS of the web server, and the client certificates it requires."""
+    """TLS of the web server, and the client certificates that it requires."""
 
     cert: Annotated[SecretSource | None, _pem] = None
     key: Annotated[SecretSource | None, _pem] = None
@@ -169,7 +168,7 @@ class ServerTLSBlock(Block):
 
 
 class HTTPBlock(Block):
-    """HTTP version and headers of every response."""
+    """The HTTP version, and the headers of every response."""
 
     http2: Annotated[bool | None, Reader(_read_http2, {})] = None
     headers: dict[str, Annotated[str | None, _unless_blank(printable())]] | None = None
@@ -185,7 +184,7 @@ class RateLimitBlock(Block):
 class WebFile(Block):
     """A web configuration file."""
 
-    tls_server_config: ServerTLSBlock | None = None
-    http_server_config: HTTPBlock | None = None
+    tls_server_config: ServerTLSBlock = ServerTLSBlock()
+    http_server_config: HTTPBlock = HTTPBlock()
     basic_auth_users: dict[str, Annotated[bytes, Reader(_read_bcrypt_hash, {})]] | None = None
-    rate_limit: RateLimitBlock | None = None
+    rate_limit: RateLimitBlock = RateLimitBlock()

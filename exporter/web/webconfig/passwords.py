@@ -1,4 +1,4 @@
-"""Checks passwords against bcrypt hashes: off the event loop, once each, in the same time for unknown users."""
+"""Checks passwords against bcrypt hashes: off the event loop, once each, at the same cost for unknown users."""
 
 from __future__ import annotations
 
@@ -9,29 +9,26 @@ from collections.abc import Callable, Mapping
 
 import bcrypt
 
-__all__ = ["Passwords", "TooManyChecksError"]
-
-# bcrypt uses no more; the tools that make the hashes truncate, too.
+# bcrypt ignores further bytes; the tools that create the hashes truncate as well.
 _MAX_PASSWORD_BYTES = 72
-# Salt and digest of a hash without a known password.
+# The salt and digest of a hash whose password nobody knows.
 _DUMMY = b"k8Jb1lYyqkq0Pr0fNS0Zp.Yn2rGmXw0CzvTjTq4bWf2xJr1pYc8Q6"
 
 
 class TooManyChecksError(Exception):
-    """So many checks are pending that another one would take too long."""
+    """So many checks are pending that a further one would take too long."""
 
 
 class Passwords:
-    """Compares passwords with hashes in a thread, one at a time, and remembers the results.
+    """Compares passwords with hashes in a worker thread, one at a time, and remembers the results.
 
-    At most one core is busy with it, so that guessed passwords do not delay a scrape whose password
-    is remembered. Right and wrong ones are remembered apart: guesses do not evict the password that
-    Prometheus uses.
+    This occupies at most one core, so that guesses do not delay a scrape whose password is remembered.
+    Right and wrong passwords are remembered separately: guesses do not evict the password of a scraper.
 
     Args:
-        compare: compares a password with a hash; raises ValueError for a password it rejects.
-        max_remembered: right passwords, and wrong ones, to remember.
-        max_pending: checks waiting or under way.
+        compare: compares a password with a hash; may raise ValueError for a password.
+        max_remembered: the maximum number of right passwords remembered, and of wrong ones.
+        max_pending: the maximum number of checks that wait or run.
     """
 
     def __init__(
@@ -50,7 +47,7 @@ class Passwords:
         self._comparing = asyncio.Lock()
 
     async def match(self, user: bytes, password: bytes, users: Mapping[bytes, bytes]) -> bool:
-        """Return whether the password is that of the user.
+        """Return whether this is the password of the user.
 
         Args:
             user: the user name of the request.
@@ -62,7 +59,7 @@ class Passwords:
         """
         known = user in users
         hashed = users[user] if known else self._dummy_hash(user, users)
-        # Keyed, so that the digests in a memory dump are useless without the process's key.
+        # Keyed, so that a digest alone is of no use for guessing the password.
         credentials = self._digest(hashed, user, password)
         if credentials in self._right:
             return known
@@ -74,7 +71,7 @@ class Passwords:
                 raise TooManyChecksError
             check = asyncio.create_task(self._check(credentials, password, hashed))
             self._pending[credentials] = check
-        # A client that disconnects must not cancel the check for others that wait for it.
+        # A client that disconnects must not cancel the check for others that wait for it as well.
         return await asyncio.shield(check) and known
 
     async def _check(self, credentials: bytes, password: bytes, hashed: bytes) -> bool:
@@ -89,11 +86,11 @@ class Passwords:
     def _matches(self, password: bytes, hashed: bytes) -> bool:
         try:
             return self._compare(password[:_MAX_PASSWORD_BYTES], hashed)
-        except ValueError:  # older versions of bcrypt reject a password with a zero byte
+        except ValueError:  # older versions of bcrypt reject passwords with a zero byte
             return False
 
     def _dummy_hash(self, user: bytes, users: Mapping[bytes, bytes]) -> bytes:
-        """Return a hash that takes as long as a known user's; the cost is the same for the same user."""
+        """Return a hash with the cost of some user's; the same unknown name always gets the same cost."""
         hashes = tuple(users.values())
         template = hashes[int.from_bytes(self._digest(user)) % len(hashes)]
         return template[: -len(_DUMMY)] + _DUMMY

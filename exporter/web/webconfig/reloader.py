@@ -1,4 +1,4 @@
-"""The web configuration that applies now; it follows its files without a reload."""
+"""Rereads the web configuration when its files have changed, without an explicit reload."""
 
 from __future__ import annotations
 
@@ -13,19 +13,17 @@ import structlog
 from exporter.config.problems import ConfigError
 from exporter.web.webconfig.loader import WebConfig, read_web_config
 
-__all__ = ["WebConfigReloader"]
-
 log = structlog.get_logger()
 
 _Fingerprint: TypeAlias = tuple[int, int, int, int] | None
 
 
 class WebConfigReloader:
-    """Reads a web configuration file, and again when it or a file it names has changed.
+    """Reads a web configuration file, and rereads it when it or a file it names has changed.
 
-    If the new configuration cannot be used, the old one is kept and the problems are logged once.
-    So is a change that would remove a protection: an empty file is valid, and a file that is just
-    being written is empty for a moment. `reload` accepts such a change.
+    If the new configuration cannot be used, the old one is kept and the problems are logged once. The
+    same applies to a change that would remove a protection: an empty file is valid, and a file is
+    empty for a moment while it is written. `reload` accepts such a change.
 
     Args:
         path: the file; None: no web configuration.
@@ -49,24 +47,27 @@ class WebConfigReloader:
 
     @property
     def current(self) -> WebConfig:
-        """The configuration as of the last check of the files."""
+        """The configuration as of the last check of its files."""
         return self._state[0]
 
     def reload(self) -> None:
-        """Read the files now, whether they have changed or not; may be called from any thread.
+        """Read the files immediately, changed or not; may be called from any thread.
 
         Raises:
-            ConfigError: they cannot be used; the old configuration is kept.
+            ConfigError: the files cannot be used; the old configuration is kept.
         """
         if self._path is not None:
             watcher = FileWatcher()
             self._state = (self._read(self._path, watcher.add), watcher)
 
     async def newest(self) -> WebConfig:
-        """Return the configuration as of now, at the cost of a stat per file; read changed files in a thread."""
+        """Check the files, at the cost of a stat each, and return the current configuration.
+
+        Changed files are read in a worker thread.
+        """
         if self._changed():
             async with self._reading:
-                if self._changed():  # nor has another task read it in the meantime
+                if self._changed():  # no other task has read them in the meantime
                     await asyncio.to_thread(self._follow)
         return self.current
 
@@ -76,10 +77,10 @@ class WebConfigReloader:
     def _follow(self) -> None:
         assert self._path is not None  # noqa: S101 - narrows the type for mypy: without a file nothing changes
         watcher = FileWatcher()
+        config = self.current
         try:
-            config = self._read(self._path, watcher.add)
+            changed = self._read(self._path, watcher.add)
         except ConfigError as error:
-            config = self.current
             for problem in error.problems:
                 log.error(  # noqa: TRY400 - the problems are the user's, a traceback would hide them
                     "web configuration cannot be used, keeping the old one",
@@ -88,26 +89,26 @@ class WebConfigReloader:
                     problem=problem.message,
                 )
         else:
-            if removed := self.current.protections - config.protections:
-                config = self.current
+            if removed := config.protections - changed.protections:
                 log.error(
                     "web configuration would remove a protection, keeping the old one until an explicit reload",
                     file=str(self._path),
                     protection=", ".join(sorted(removed)),
                 )
             else:
+                config = changed
                 log.info("web configuration reloaded", file=str(self._path))
         self._state = (config, watcher)
 
 
 class FileWatcher:
-    """Detects changes of files at the cost of a stat each; a missing file counts as one that may appear."""
+    """Detects changes of files at the cost of a stat each; the appearance of a missing file is one."""
 
     def __init__(self) -> None:
         self._fingerprints: dict[Path, _Fingerprint] = {}
 
     def add(self, path: Path) -> None:
-        """Watch a file; to be called before it is read."""
+        """Watch a file; call this before reading it."""
         self._fingerprints[path] = _fingerprint(path)
 
     def changed(self) -> bool:
@@ -116,7 +117,7 @@ class FileWatcher:
 
 
 def _fingerprint(path: Path) -> _Fingerprint:
-    """Return what new content or a new file in the same place changes; symbolic links are followed."""
+    """Return what changes with a file's content, or with another file in its place; follow symbolic links."""
     try:
         found = os.stat(path)  # noqa: PTH116 - half the cost of Path.stat, on every request
     except (OSError, ValueError):
