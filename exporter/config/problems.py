@@ -1,4 +1,4 @@
-"""Problems of a configuration: where they are, what is wrong, and the error with all of them."""
+"""Problems of a configuration, each with its place in the file, and the error that has them all."""
 
 from __future__ import annotations
 
@@ -6,29 +6,30 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-__all__ = ["ConfigError", "Location", "Problem", "ProblemCollector", "dotted", "shown_key"]
+__all__ = ["ConfigError", "Location", "Problem", "ProblemCollector", "dotted"]
 
 Location = tuple[str | int, ...]
-"""Keys and list indices on the way from the top of the file to a value."""
+"""The keys and list indices that lead from the top of the file to a value."""
 
-_PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{0,64}")
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9_-]")
+_MAX_SHOWN_KEY = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One line for the user: where in the file (`servers[0].auth`), and what is wrong there."""
+    """A mistake in the file: its place (`servers[0].auth`), and what is wrong there."""
 
     place: str
     message: str
 
     def __str__(self) -> str:
-        # Paths may hold line breaks; a problem is one line all the same.
+        # One line, although file names may have line breaks.
         text = f"{self.place}: {self.message}"
         return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used. `problems` has all of them, sorted by place."""
+    """The configuration cannot be used; `problems` has every reason, sorted by place."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(sorted(dict.fromkeys(problems), key=_by_place))
@@ -41,14 +42,14 @@ class ProblemCollector:
 
     found: list[Problem] = field(default_factory=list)
     invalid: set[Location] = field(default_factory=set)
-    """Places whose value was reported and left out."""
+    """Places whose value was reported as invalid and dropped."""
 
     def report(self, location: Location, message: str) -> None:
         """Add a problem."""
         self.found.append(Problem(dotted(location), message))
 
     def is_invalid(self, location: Location) -> bool:
-        """Return whether the value there, one around it or one inside it was left out."""
+        """Return whether the value there, one around it or one inside it was dropped."""
         return any(
             bad[: len(location)] == location or location[: len(bad)] == bad for bad in self.invalid
         )
@@ -58,25 +59,21 @@ def dotted(location: Location) -> str:
     """Return `servers[0].auth` for `("servers", 0, "auth")`."""
     text = ""
     for step in location:
-        if isinstance(step, int):
-            text += f"[{step}]"
-        else:
-            text += f".{shown_key(step)}" if text else shown_key(step)
-    return text
+        text += f"[{step}]" if isinstance(step, int) else f".{_shown(step)}"
+    return text.removeprefix(".")
 
 
-def shown_key(key: str) -> str:
-    """Return the key as far as it is a plain word.
+def _shown(key: str) -> str:
+    """Return a plain word as it is; cut other keys where they stop being one.
 
-    The rest may be a secret: `{password:hunter2}` is one key, as its colon lacks the space.
+    What follows may be a secret: without a space after the colon, `{password:hunter2}` is one key.
     """
-    plain = _PLAIN_KEY.match(key)
-    word = plain.group() if plain else ""
-    return word if word == key and word else f"{word}…"
+    word = _NOT_PLAIN.split(key, maxsplit=1)[0][:_MAX_SHOWN_KEY]
+    return word if word and word == key else f"{word}…"
 
 
 def _by_place(problem: Problem) -> list[tuple[int, str]]:
-    """Sort servers[2] before servers[10]."""
+    """Return a sort key that puts servers[2] before servers[10]."""
     return [
         (int(part), "") if part.isdecimal() else (-1, part)
         for part in re.split(r"([0-9]+)", problem.place)

@@ -1,8 +1,8 @@
-"""The rules between keys, and the defaults that follow from other keys."""
+"""Rules between keys, and defaults that follow from other keys."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import urlsplit
 
 from exporter.config.durations import format_duration
@@ -20,20 +20,20 @@ from exporter.config.model import (
 from exporter.config.problems import Location, ProblemCollector, dotted
 from exporter.config.secrets import SecretUnavailableError
 
-__all__ = ["resolve"]
+__all__ = ["repetitions", "resolve"]
 
 _ALL_SECRET_KEYS = f"{', '.join(SECRET_KEYS[:-1])} or {SECRET_KEYS[-1]}"
 
 
 def resolve(file: Config, problems: ProblemCollector) -> Config | None:
-    """Check the rules between keys, try files and secrets, and fill in the remaining defaults.
+    """Check the rules between keys, files and secrets, and fill in the remaining defaults.
 
     Args:
-        file: the valid parts of the file.
-        problems: has the problems so far, and collects the further ones.
+        file: the valid values of the file.
+        problems: the problems found so far; further ones are added.
 
     Returns:
-        The configuration in force, or None when there is a problem.
+        The configuration in force, or None if there is any problem.
     """
     _check_stale_after(file, problems)
     _check_unique(file.info_labels, ("info_labels",), problems)
@@ -48,12 +48,12 @@ def resolve(file: Config, problems: ProblemCollector) -> Config | None:
 
 
 def _is_written(block: Block, key: str, location: Location, problems: ProblemCollector) -> bool:
-    """Return whether the file has the key, whether or not its value is valid."""
+    """Return whether the file has the key, with a valid value or not."""
     return key in block.model_fields_set or problems.is_invalid((*location, key))
 
 
 def _check_stale_after(file: Config, problems: ProblemCollector) -> None:
-    """Require `stale_after` to exceed every poll interval: otherwise series would come and go."""
+    """Require `stale_after` to exceed every poll interval; otherwise series would come and go."""
     if "stale_after" not in file.model_fields_set:
         return
     own = ["poll_interval" in server.model_fields_set for server in file.servers]
@@ -70,25 +70,31 @@ def _check_stale_after(file: Config, problems: ProblemCollector) -> None:
 
 def _check_unique(values: Iterable[str], location: Location, problems: ProblemCollector) -> None:
     if problems.is_invalid(location):
-        return  # without the invalid values the indices are others
+        return  # dropped values have shifted the indices
+    for index, first in repetitions(values):
+        message = f"given twice, first as {dotted((*location, first))}"
+        problems.report((*location, index), message)
+
+
+def repetitions(values: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """Yield the index of each value that occurred before, with the index of its first occurrence."""
     first: dict[str, int] = {}
     for index, value in enumerate(values):
         if first.setdefault(value, index) != index:
-            message = f"given twice, first as {dotted(location)}[{first[value]}]"
-            problems.report((*location, index), message)
+            yield index, first[value]
 
 
-def _check_names(servers: Iterable[ServerConfig], problems: ProblemCollector) -> None:
-    first: dict[str, int] = {}
-    for index, server in enumerate(servers):
-        location = ("servers", index, "name")
-        # A misspelt key that was meant to be the name leaves it open.
-        is_known = bool(server.name) or not problems.is_invalid(location)
-        name = _name(server) if is_known else ""
-        if name and first.setdefault(name, index) != index:
-            origin = "" if server.name else ", taken from url"
-            message = f'duplicate name "{name}"{origin}; servers[{first[name]}] has it already'
-            problems.report(location, message)
+def _check_names(servers: Sequence[ServerConfig], problems: ProblemCollector) -> None:
+    # Without its invalid or misspelt name, a server's name is unknown.
+    names = [
+        server.name if problems.is_invalid(("servers", index, "name")) else _name(server)
+        for index, server in enumerate(servers)
+    ]
+    for index, first in repetitions(names):
+        if names[index]:
+            origin = "" if servers[index].name else ", taken from url"
+            message = f'duplicate name "{names[index]}"{origin}; servers[{first}] has it already'
+            problems.report(("servers", index, "name"), message)
 
 
 def _name(server: ServerConfig) -> str:
@@ -128,18 +134,17 @@ def _check_auth(auth: AuthConfig, location: Location, problems: ProblemCollector
 
 
 def _check_tls_config(tls: TLSConfig, location: Location, problems: ProblemCollector) -> None:
-    for key, partner in (("cert_file", "key_file"), ("key_file", "cert_file")):
-        if key in tls.model_fields_set and not _is_written(tls, partner, location, problems):
-            problems.report((*location, key), f"requires {partner} as well")
-    if tls.ca_file is not None and (problem := ca_file_problem(tls.ca_file)):
+    if tls.ca_file and (problem := ca_file_problem(tls.ca_file)):
         problems.report((*location, "ca_file"), problem)
     readable = True
-    for key in ("cert_file", "key_file"):
+    for key, partner in (("cert_file", "key_file"), ("key_file", "cert_file")):
         path = getattr(tls, key)
-        if path is not None and (problem := read_problem(path)):
+        if path and not _is_written(tls, partner, location, problems):
+            problems.report((*location, key), f"requires {partner} as well")
+        if path and (problem := read_problem(path)):
             problems.report((*location, key), f"{path} {problem}")
             readable = False
-    if readable and tls.cert_file is not None and tls.key_file is not None:
+    if readable and tls.cert_file and tls.key_file:
         problem = key_pair_problem(tls.cert_file, tls.key_file)
         if problem is not None:
             problems.report((*location, "cert_file"), problem)
@@ -156,12 +161,11 @@ def _check_sessions(
 
 def _in_force(file: Config) -> Config:
     stale_after = file.stale_after if "stale_after" in file.model_fields_set else None
+    servers = [_server_in_force(s, file.poll_interval, stale_after) for s in file.servers]
     return file.model_copy(
         update={
             "stale_after": stale_after or default_stale_after(file.poll_interval),
-            "servers": tuple(
-                _server_in_force(server, file.poll_interval, stale_after) for server in file.servers
-            ),
+            "servers": tuple(servers),
         }
     )
 

@@ -1,4 +1,4 @@
-"""Settings of the file that have no effect, because another one overrules them."""
+"""Settings of the file that have no effect because of other settings."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from exporter.config.model import Config, ServerConfig, SessionsConfig
 from exporter.config.problems import Location, Problem, dotted
+from exporter.config.resolve import repetitions
 
 __all__ = ["unused_settings"]
 
@@ -14,17 +15,14 @@ def unused_settings(file: Config, config: Config) -> tuple[Problem, ...]:
     """Return a problem per unused or shadowed setting, in the order of the file.
 
     Args:
-        file: the configuration as it is written.
+        file: the values in the file.
         config: the configuration in force.
     """
     return tuple(Problem(dotted(location), message) for location, message in _unused(file, config))
 
 
 def _unused(file: Config, config: Config) -> Iterator[tuple[Location, str]]:
-    written = [server.model_fields_set for server in file.servers]
-    if "poll_interval" in file.model_fields_set and all(
-        "poll_interval" in keys for keys in written
-    ):
+    if all("poll_interval" in block.model_fields_set for block in (file, *file.servers)):
         yield ("poll_interval",), "unused: every server has its own"
     for index, (server, in_force) in enumerate(zip(file.servers, config.servers, strict=True)):
         yield from _unused_of_server(server, in_force, ("servers", index))
@@ -54,10 +52,8 @@ def _unused_of_server(
 def _unused_of_sessions(
     sessions: SessionsConfig, in_force: SessionsConfig, location: Location
 ) -> Iterator[tuple[Location, str]]:
-    first: dict[str, int] = {}
-    for index, session_id in enumerate(sessions.ids):
-        if first.setdefault(session_id, index) != index:
-            yield (*location, "ids", index), f"unused: the same as ids[{first[session_id]}]"
+    for index, first in repetitions(sessions.ids):
+        yield (*location, "ids", index), f"unused: the same as ids[{first}]"
     written = sessions.model_fields_set
     if not in_force.discover:
         for key in ("lookback", "max_series", "max_sessions"):

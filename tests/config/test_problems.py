@@ -472,6 +472,10 @@ def test_usable_certificates_are_no_problem(pems: Path) -> None:
             ],
         ),
         (
+            "{name: a, url: https://b, auth: {token: t}}, {name: 7, url: https://a, auth: {token: t}}",
+            ["servers[1].name: must be text; put it in quotes"],
+        ),
+        (
             "{name: a, url: http://a, auth: {token: t}}, {url: https://a, auth: 7}",
             [
                 "servers[0].url: must start with https://",
