@@ -84,7 +84,7 @@ def serve(
                 shard=options.shard,
                 total_shards=options.total_shards,
                 listening=",".join(map(str, web.addresses)),
-                protected_by=", ".join(sorted(access.enabled)) or "nothing",
+                protected_by=", ".join(sorted(access.protections)) or "nothing",
             )
             on_listening(_url(web.addresses[0], access))
             service.start()
@@ -99,7 +99,7 @@ def serve(
 
 
 def _url(address: Address, access: AccessControl) -> str:
-    scheme = "https" if "TLS" in access.enabled else "http"
+    scheme = "https" if "TLS" in access.protections else "http"
     host = "localhost" if address.host in _WILDCARD_HOSTS else address.url_host
     return f"{scheme}://{host}:{address.port}"
 

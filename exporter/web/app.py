@@ -27,14 +27,9 @@ Headers: TypeAlias = tuple[tuple[str, str], ...]
 DEFAULT_MAX_REQUESTS = 40
 _RETRY_AFTER_SECONDS = 5
 
-_CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        f"style-src {STYLE_SOURCE}",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    )
+_CONTENT_SECURITY_POLICY = (
+    f"default-src 'none'; style-src {STYLE_SOURCE}; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
 )
 _COMMON_HEADERS = {
     "Server": "vb365-restore-exporter",

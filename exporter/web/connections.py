@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
-from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from exporter.web.app import Handler
+from exporter.web.app import Handler, WebApp
 from exporter.web.tls import CLIENT_SOCKET, TLSSource
 
 log = structlog.get_logger()
@@ -36,8 +35,7 @@ class ConnectionManager:
     longest. So scrapes succeed beside any number of clients that merely hold connections open.
 
     Args:
-        runner: the runner of the application that handles the requests.
-        error_response: returns the response to a request that cannot be parsed, by HTTP status.
+        app: handles the requests.
         tls: returns the TLS context of each new connection; None: plain HTTP.
         max_connections: the maximum number of open connections.
         idle_timeout_seconds: how long a client may take for a TLS handshake, and for a request.
@@ -46,17 +44,16 @@ class ConnectionManager:
 
     def __init__(
         self,
-        runner: web.AppRunner,
+        app: WebApp,
         *,
-        error_response: Callable[[int], web.Response],
         tls: TLSSource | None,
         max_connections: int,
         idle_timeout_seconds: float,
         send_timeout_seconds: float,
     ) -> None:
-        runner.app.middlewares.insert(0, self._track)
-        self._runner = runner
-        self.error_response = error_response
+        app.application.middlewares.insert(0, self._track)
+        self._runner = web.AppRunner(app.application)
+        self.error_response = app.error_response
         self._tls = tls
         self._max_connections = max_connections
         self.idle_timeout_seconds = idle_timeout_seconds
@@ -67,6 +64,10 @@ class ConnectionManager:
         # Open connections without a request in progress, oldest first: before the first, and after one.
         self._new: dict[_Connection, None] = {}
         self._idle: dict[_Connection, None] = {}
+
+    async def start(self) -> None:
+        """Prepare the app for requests in this event loop."""
+        await self._runner.setup()
 
     async def accept(self, listener: socket.socket) -> None:
         """Accept the clients of a listener until cancelled."""
@@ -108,7 +109,7 @@ class ConnectionManager:
         if len(self._open) >= self._max_connections and not self._evict_idle():
             client.close()
             return
-        assert self._runner.server is not None  # noqa: S101 - the runner has been set up
+        assert self._runner.server is not None  # noqa: S101 - `start` has created it
         connection = _Connection(self, self._runner.server, client)
         self._open[connection] = asyncio.get_running_loop().create_future()
         self._new[connection] = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 from exporter.metrics.text_format import Format
@@ -32,15 +32,11 @@ _WEIGHT = re.compile(r"0(?:\.[0-9]{0,9})?|1(?:\.0{0,9})?")
 _NAMED = 3  # a range of at least this specificity names the media type, without a wildcard
 
 
-class _MalformedError(Exception):
-    """The header is malformed; never leaves this module."""
-
-
 class _Range(NamedTuple):
-    """One element of the header: a media range or a coding, its parameters and its weight."""
+    """One element of a header: a media range or a coding, the parameter `version`, and the weight."""
 
-    name: str  # lower case
-    parameters: Mapping[str, str]  # names in lower case, without `q`
+    name: str  # in lower case
+    version: str | None
     weight: float
 
 
@@ -64,7 +60,7 @@ def choose_format(accept: str | None) -> Format:
     """
     try:
         ranges = _parse(accept or "")
-    except _MalformedError:
+    except ValueError:
         return Format.TEXT
     openmetrics = _best(ranges, _openmetrics_specificity)
     text = _best(ranges, _text_specificity)
@@ -79,7 +75,7 @@ def accepts_gzip(accept_encoding: str | None) -> bool:
     """Return whether the client accepts gzip, and does not prefer the uncompressed body."""
     try:
         ranges = _parse(accept_encoding or "")
-    except _MalformedError:
+    except ValueError:
         return False
     gzip = _best(ranges, _gzip_specificity)
     identity = _best(ranges, lambda found: 2 if found.name == "identity" else 0)
@@ -94,13 +90,13 @@ def _best(ranges: list[_Range], specificity: Callable[[_Range], int]) -> _Match:
 def _openmetrics_specificity(found: _Range) -> int:
     if found.name == "application/openmetrics-text":
         # The response is 1.0.0, so the weight of 1.0.0 takes precedence over that of 0.0.1.
-        return {"1.0.0": 5, "0.0.1": 4, None: 3}.get(found.parameters.get("version"), 0)
+        return {"1.0.0": 5, "0.0.1": 4, None: 3}.get(found.version, 0)
     return {"application/*": 2, "*/*": 1}.get(found.name, 0)
 
 
 def _text_specificity(found: _Range) -> int:
     if found.name == "text/plain":
-        return {"0.0.4": 4, None: 3}.get(found.parameters.get("version"), 0)
+        return {"0.0.4": 4, None: 3}.get(found.version, 0)
     return {"text/*": 2, "*/*": 1}.get(found.name, 0)
 
 
@@ -109,8 +105,9 @@ def _gzip_specificity(found: _Range) -> int:
 
 
 def _parse(header: str) -> list[_Range]:
+    """Return the elements of a header; raise ValueError if it is malformed."""
     if len(header) > MAX_HEADER_CHARACTERS:
-        raise _MalformedError
+        raise ValueError
     ranges = []
     position = 0
     while position < len(header):
@@ -119,21 +116,20 @@ def _parse(header: str) -> list[_Range]:
             continue
         element = _ELEMENT.match(header, position)
         if element is None:
-            raise _MalformedError
+            raise ValueError
         position = element.end()
-        ranges.append(_range(element.group(1), element.group(2)))
+        ranges.append(_range(element[1], element[2]))
     return ranges
 
 
 def _range(name: str, parameters: str) -> _Range:
-    found: dict[str, str] = {}
-    for parameter in _PARAMETERS.finditer(parameters):
-        if parameter.group(1) is not None:
-            found.setdefault(parameter.group(1).lower(), _unquote(parameter.group(2)))
-    weight = found.pop("q", "1")
+    values: dict[str, str] = {}
+    for parameter, value in _PARAMETERS.findall(parameters):
+        values.setdefault(parameter.lower(), _unquote(value))
+    weight = values.get("q", "1")
     if not _WEIGHT.fullmatch(weight):
-        raise _MalformedError
-    return _Range(name=name.lower(), parameters=found, weight=float(weight))
+        raise ValueError
+    return _Range(name=name.lower(), version=values.get("version"), weight=float(weight))
 
 
 def _unquote(value: str) -> str:

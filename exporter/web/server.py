@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import structlog
-from aiohttp import web
 
 from exporter.web.app import WebApp
 from exporter.web.connections import ConnectionManager
@@ -58,12 +57,14 @@ class WebServer:
         send_timeout_seconds: float = SEND_TIMEOUT_SECONDS,
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
-        self._app = app
         self._listeners = tuple(listeners)
-        self._tls = tls
-        self._idle_timeout_seconds = idle_timeout_seconds
-        self._send_timeout_seconds = send_timeout_seconds
-        self._max_connections = max_connections
+        self._connections = ConnectionManager(
+            app,
+            tls=tls,
+            max_connections=max_connections,
+            idle_timeout_seconds=idle_timeout_seconds,
+            send_timeout_seconds=send_timeout_seconds,
+        )
         self.addresses = tuple(address_of(listener) for listener in self._listeners)
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
         self._serving = threading.Event()
@@ -126,20 +127,11 @@ class WebServer:
     async def _serve(self) -> None:
         self._loop = loop = asyncio.get_running_loop()
         loop.set_exception_handler(_log_loop_problem)
-        runner = web.AppRunner(self._app.application)
-        connections = ConnectionManager(
-            runner,
-            error_response=self._app.error_response,
-            tls=self._tls,
-            max_connections=self._max_connections,
-            idle_timeout_seconds=self._idle_timeout_seconds,
-            send_timeout_seconds=self._send_timeout_seconds,
-        )
-        await runner.setup()
+        await self._connections.start()
         for listener in self._listeners:
             listener.listen(BACKLOG)  # fails for a datagram socket, for example
         accepting = [
-            asyncio.create_task(connections.accept(listener)) for listener in self._listeners
+            asyncio.create_task(self._connections.accept(listener)) for listener in self._listeners
         ]
         stopping = asyncio.create_task(self._stop.wait())
         self._serving.set()
@@ -152,7 +144,7 @@ class WebServer:
         await asyncio.wait(accepting)
         for listener in self._listeners:
             listener.close()
-        await connections.drain(self._drain_seconds)
+        await self._connections.drain(self._drain_seconds)
 
 
 def _log_loop_problem(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

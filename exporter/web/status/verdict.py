@@ -61,8 +61,7 @@ def verdict(page: StatusPage) -> Verdict:
         findings = [Finding(level=Level.WAIT, text="This instance polls no server.")]
     elif not findings:
         findings = [Finding(level=Level.GOOD, text="All is well.")]
-    most_serious_first = list(Level)
-    findings.sort(key=lambda finding: most_serious_first.index(finding.level))
+    findings.sort(key=lambda finding: list(Level).index(finding.level))
     return Verdict(headline=findings[0], also=tuple(findings[1:]))
 
 

@@ -44,7 +44,7 @@ class AccessControl:
         self._config.reload()
 
     @property
-    def enabled(self) -> frozenset[str]:
+    def protections(self) -> frozenset[str]:
         """The names of the protections in use."""
         return self._config.current.protections
 

@@ -230,7 +230,7 @@ def test_without_a_file_every_request_is_allowed(serve: Callable[..., WebServer]
     server = serve(FakeBackend(), guard=access.authorize, options={"tls": access.tls})
 
     assert get(server).status == 200
-    assert access.enabled == frozenset()
+    assert access.protections == frozenset()
 
 
 def test_a_reload_counts_for_the_next_request(
