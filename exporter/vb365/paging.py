@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit
 
 from exporter.vb365.errors import BadResponseError
 
-__all__ = ["MAX_PAGES", "BadLinkError", "BaseUrl", "iter_pages"]
+__all__ = ["MAX_PAGES", "BaseUrl", "iter_pages"]
 
 MAX_PAGES = 10_000
 _MAX_RESULTS = 100_000
@@ -19,10 +19,6 @@ _MAX_LIMIT_DIGITS = 9
 _HREF = re.compile(r"[\x21-\x5b\x5d-\x7e]+")
 """Visible ASCII except the backslash, which some software treats as a slash."""
 _DEFAULT_PORT = 443
-
-
-class BadLinkError(ValueError):
-    """A link that is malformed or leads to another server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,28 +48,31 @@ class BaseUrl:
         """Return the target for a path of the API."""
         return f"{self.prefix}/{path}?{urlencode(query)}" if query else f"{self.prefix}/{path}"
 
-    def resolve_link(self, href: object) -> str:
-        """Return the target of a link in a response: a URL, or a path with or without a leading slash.
+    def resolve_link(self, href: object, *, operation: str) -> str:
+        """Return the target of a link to a next page: a URL, or a path with or without a leading slash.
 
         Raises:
-            BadLinkError: it is malformed or leads to another server.
+            BadResponseError: the link is malformed or leads to another server.
         """
+        malformed = BadResponseError("the link to the next page is malformed", operation=operation)
         if (
             not isinstance(href, str)
             or len(href) > _MAX_HREF_CHARACTERS
             or not _HREF.fullmatch(href)
         ):
-            raise BadLinkError("is malformed")
+            raise malformed
         try:
             parts = urlsplit(href)
             authority = _authority(parts.netloc)
         except ValueError:
-            raise BadLinkError("is malformed") from None  # urllib's message contains the link
+            raise malformed from None  # urllib's message contains the link
         is_path = not parts.scheme and not parts.netloc
         if not is_path and (
             parts.scheme not in {"", "https"} or authority != _authority(self.netloc)
         ):
-            raise BadLinkError("leads to another server")
+            raise BadResponseError(
+                "the link to the next page leads to another server", operation=operation
+            )
         path = parts.path if parts.path.startswith("/") else f"/{parts.path}"
         if self.prefix and not path.lower().startswith(f"{self.prefix}/".lower()):
             path = self.prefix + path  # reverse proxies do not rewrite links in bodies
@@ -132,7 +131,7 @@ def iter_pages(
             if not results:
                 raise _endless("an empty page links to a next one", operation)
             has_links = True
-            target = _next_target(href, base_url, operation)
+            target = base_url.resolve_link(href, operation=operation)
         elif has_links or len(results) < _limit(page):
             return
         else:
@@ -161,14 +160,6 @@ def _next_href(page: Mapping[object, object]) -> object:
     links = page.get("_links")
     link = links.get("next") if isinstance(links, dict) else None
     return link.get("href") if isinstance(link, dict) else None
-
-
-def _next_target(href: object, base_url: BaseUrl, operation: str) -> str:
-    try:
-        return base_url.resolve_link(href)
-    except BadLinkError as error:
-        problem = str(error)
-    raise BadResponseError(f"the link to the next page {problem}", operation=operation)
 
 
 def _limit(page: Mapping[object, object]) -> int:

@@ -74,7 +74,7 @@ class Retrier:
             operation: named in errors.
             deadline: no retry starts after this moment of the monotonic clock.
             on_retry: called at the start of each retry.
-            max_attempts: how often the request is made at most.
+            max_attempts: how many attempts to make before giving up.
 
         Raises:
             StoppedError: the client was stopped during a wait.

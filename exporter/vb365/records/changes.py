@@ -1,7 +1,7 @@
 """Change feed events of restore sessions, parsed from untrusted JSON.
 
-Source: `GET /v8/Events?from=…`, with entries whose `eventType` is RestoreSessionUpdate (`id`, `eTag`) or
-RestoreSessionDelete (`id`). Events of other resources are ignored.
+Source: `GET /v8/Events?from=…`. The `eventType` of its entries is RestoreSessionUpdate (with `id` and `eTag`) or
+RestoreSessionDelete (with `id`); events of other resources are ignored.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ __all__ = [
 ]
 
 LATEST = "latest"
-"""The change token of the feed's end: events from now on."""
+"""The change token of the end of the feed: only events from now on."""
 
-EXPIRED_TOKEN = "OutdatedChangeToken"  # noqa: S105 - an error code, no secret
-"""The `errorCode` of a server that no longer holds the events after a change token."""
+EXPIRED_TOKEN = "OutdatedChangeToken"  # noqa: S105 - an error code, not a secret
+"""The `errorCode` when the server no longer has the events after a change token."""
 
 _MAX_CHANGE_TOKEN_CHARACTERS = 4096
 
@@ -45,7 +45,7 @@ class SessionChange:
     session_id: str
     """`id`, in lower case."""
     e_tag: int | None = None
-    """`eTag` of an update: the session's new one."""
+    """`eTag`: the new one of the session; None if the event has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +65,13 @@ _KINDS = {
 
 
 def parse_changes(document: object) -> Changes:
-    """Read one response. An unreadable event is skipped: the next poll finds the change itself.
+    """Parse one response. Unreadable events are skipped: the next poll finds their changes.
 
     Args:
         document: any value a JSON decoder can produce.
 
     Raises:
-        BadResponseError: it is not the response of a change feed.
+        BadResponseError: there is no valid `nextChangeToken`, or there are no `results`.
     """
     fields = document if isinstance(document, dict) else {}
     change_token, results = fields.get("nextChangeToken"), fields.get("results")

@@ -1,6 +1,6 @@
-"""The extras of a restore session: how many items it restored, and the operations on them, summed up.
+"""The extras of a restore session: its item counts, and the counts and sizes of its events.
 
-Counts and sizes only. Subjects, paths and user names, which these resources are full of, are skipped while reading.
+The resources also contain subjects, paths and user names. None of these is kept.
 
 Sources: `GET /v8/RestoreSessions/{id}/Statistics` and `GET /v6/RestoreSessions/{id}/Events`.
 """
@@ -16,8 +16,6 @@ from types import MappingProxyType
 from exporter.vb365.records.fields import (
     BadFieldError,
     EnumReader,
-    Record,
-    RejectionReason,
     UnknownValue,
     read_integer,
 )
@@ -33,7 +31,7 @@ __all__ = [
 
 
 class EventOperation(StrEnum):
-    """What an event did (`type`); events of type None concern the session itself."""
+    """What was done (`type` of an event); events of type None concern the session itself."""
 
     NONE = "None"
     SAVE = "Save"
@@ -45,7 +43,7 @@ class EventOperation(StrEnum):
 
 
 class EventStatus(StrEnum):
-    """How an event ended (`status`)."""
+    """The outcome of an event (`status`), or Running."""
 
     RUNNING = "Running"
     SUCCESS = "Success"
@@ -58,7 +56,7 @@ class EventStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
-    """A session's item counts (`Statistics`); None where the API sends no count."""
+    """A session's item counts (`Statistics`); None for a count that the API does not send."""
 
     restored: int | None = None
     """`restoredItemsCount`."""
@@ -75,16 +73,16 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventSummary:
-    """The sums over a session's events."""
+    """Totals of a session's events."""
 
     counts: Mapping[tuple[EventOperation, EventStatus], int]
-    """Events by operation and status; a missing combination has not happened."""
+    """The number of events by operation and status; a missing combination means none."""
     size_bytes: Mapping[EventOperation, int]
-    """The sum of `itemSizeBytes` by operation."""
+    """The total of `itemSizeBytes` by operation."""
     unknown_values: tuple[UnknownValue, ...] = ()
-    """Each unknown value once."""
+    """The first 16 distinct unknown values."""
     unreadable: int = 0
-    """The number of records that are not events."""
+    """The number of records that are not valid events."""
 
 
 _MAX_UNKNOWN_VALUES = 16
@@ -94,7 +92,7 @@ _STATUSES = EnumReader(EventStatus, EventStatus.UNKNOWN)
 
 
 def parse_statistics(record: object) -> Statistics | None:
-    """Read a session's statistics; return None when the record holds none. Never raises.
+    """Parse a session's statistics; return None if they are unreadable. Never raises.
 
     Args:
         record: any value a JSON decoder can produce.
@@ -103,16 +101,16 @@ def parse_statistics(record: object) -> Statistics | None:
         return None
     try:
         return Statistics(
-            restored=_count(record, "restoredItemsCount"),
-            failed=_count(record, "failedItemsCount"),
-            skipped=_count(record, "skippedItemsCount"),
+            restored=read_integer(record, "restoredItemsCount", minimum=0),
+            failed=read_integer(record, "failedItemsCount", minimum=0),
+            skipped=read_integer(record, "skippedItemsCount", minimum=0),
         )
     except BadFieldError:
         return None
 
 
 class EventTally:
-    """Sums up a session's events page by page, in memory that does not grow with their number."""
+    """Totals a session's events page by page; its memory does not grow with their number."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[EventOperation, EventStatus]] = Counter()
@@ -122,10 +120,9 @@ class EventTally:
         self._previous_ids: set[str] = set()
 
     def add(self, page: Iterable[object]) -> None:
-        """Add one page of records; never raises.
+        """Add one page of records, without the events of the previous page; never raises.
 
-        An event that is logged while the pages are read shifts the others, so that the next page may repeat some:
-        events of the previous page are not counted twice.
+        An event that is logged between two requests shifts the others, so the next page may repeat some.
         """
         ids: set[str] = set()
         for record in page:
@@ -138,7 +135,7 @@ class EventTally:
         self._previous_ids = ids
 
     def summary(self) -> EventSummary:
-        """Return the sums so far."""
+        """Return the totals so far."""
         return EventSummary(
             counts=MappingProxyType(dict(self._counts)),
             size_bytes=MappingProxyType(dict(self._bytes)),
@@ -154,7 +151,7 @@ class EventTally:
         try:
             operation = _OPERATIONS.read(record, "type", unknown)
             status = _STATUSES.read(record, "status", unknown)
-            size_bytes = _count(record, "itemSizeBytes") or 0
+            size_bytes = read_integer(record, "itemSizeBytes", minimum=0) or 0
         except BadFieldError:
             self._unreadable += 1
             return
@@ -163,10 +160,3 @@ class EventTally:
         for value in unknown:
             if len(self._unknown) < _MAX_UNKNOWN_VALUES:
                 self._unknown[replace(value, field=f"event_{value.field}")] = None
-
-
-def _count(record: Record, field: str) -> int | None:
-    number = read_integer(record, field)
-    if number is not None and number < 0:
-        raise BadFieldError(RejectionReason.WRONG_TYPE, field)
-    return number

@@ -1,10 +1,10 @@
-"""Readers for the fields of a record of untrusted JSON: a value of the right type, or the reason there is none.
+"""Read typed fields from records of untrusted JSON.
 
-The rules, for every kind of record:
+The rules for every kind of record:
 
-* A field that is absent or null is empty: servers omit, or send null for, what they have no value for.
+* An absent or null field is empty: servers omit a field, or send null, when they have no value.
 * A field of the wrong JSON type makes its record unusable: guessing its meaning would invent data.
-* An enum value that is unknown here, null or absent becomes `Unknown` and is noted.
+* An enum value that is unknown to this version of the exporter, null or absent becomes `Unknown` and is reported.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ __all__ = [
     "Record",
     "RejectionReason",
     "UnknownValue",
-    "parse_timestamp",
     "read_integer",
     "read_session_id",
     "read_strings",
@@ -32,16 +31,16 @@ __all__ = [
 
 Record = Mapping[object, object]
 
-# Label values are cut to 512 characters later; this bound keeps a hostile server from filling the memory.
+# Label values are cut to 512 characters later; this bound keeps a hostile server from exhausting the memory.
 MAX_TEXT_CHARACTERS = 2048
 
 _MAX_UNKNOWN_CHARACTERS = 64
 _MAX_INTEGER_CHARACTERS = 20
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.ASCII)
-# .NET's DateTime.MinValue and MaxValue stand for "never".
+# DateTime.MinValue (year 1) and MaxValue (year 9999) of .NET mean "never".
 _FIRST_YEAR = 2
 _LAST_YEAR = 9998
-# The API's numbers are Int64; a hostile one must not become an integer of thousands of digits.
+# The API's integers are Int64; a hostile server must not get integers of thousands of digits through.
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 
 _Enum = TypeVar("_Enum", bound=StrEnum)
@@ -60,37 +59,18 @@ class RejectionReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnknownValue:
-    """An enum value this version of the exporter does not know, as the API sent it."""
+    """An enum value unknown to this version of the exporter, as the API sent it, cut to 64 characters."""
 
     field: str
     value: str
 
 
 class BadFieldError(Exception):
-    """A field that makes its record unusable. Parsers of records turn it into a rejection."""
+    """A field that makes its record unusable."""
 
     def __init__(self, reason: RejectionReason, field: str) -> None:
         self.reason = reason
         self.field = field
-
-
-def parse_timestamp(text: str) -> datetime | None:
-    """Read a .NET round-trip timestamp; return None for the years that stand for "never".
-
-    Zero to seven fractional digits (truncated to microseconds), `Z` or an offset; a time without either is UTC.
-
-    Raises:
-        ValueError: the text is not a timestamp.
-    """
-    # fromisoformat alone also takes bare dates, week dates and the basic format, which the API never sends.
-    if len(text) < len("2022-02-22T15:40:25") or text[7] != "-" or text[10] not in "Tt ":
-        raise ValueError("not a timestamp")
-    moment = datetime.fromisoformat(text)
-    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
-        return None  # decided before the conversion, which overflows for these
-    if moment.tzinfo is None:
-        return moment.replace(tzinfo=UTC)
-    return moment.astimezone(UTC)
 
 
 def read_session_id(record: Record) -> str:
@@ -111,10 +91,10 @@ def read_session_id(record: Record) -> str:
 
 
 def read_strings(record: Record, fields: Iterable[str]) -> list[str]:
-    """Return the strings of several fields, each cut to `MAX_TEXT_CHARACTERS`; an empty field gives an empty string.
+    """Return several fields as strings, each cut to `MAX_TEXT_CHARACTERS`; an empty field becomes an empty string.
 
     Raises:
-        BadFieldError: a field is of another type.
+        BadFieldError: a field is not a string.
     """
     texts = []
     for field in fields:
@@ -129,7 +109,10 @@ def read_strings(record: Record, fields: Iterable[str]) -> list[str]:
 
 
 def read_time(record: Record, field: str) -> datetime | None:
-    """Return a time in UTC; None when the field is empty or stands for "never".
+    """Return a .NET round-trip timestamp in UTC; None if the field is empty or its year means "never".
+
+    Accepts any number of fractional digits (truncated to microseconds) and `Z` or an offset; without either, the time
+    is in UTC.
 
     Raises:
         BadFieldError: the field is not a timestamp.
@@ -139,17 +122,23 @@ def read_time(record: Record, field: str) -> datetime | None:
         return None
     if not isinstance(value, str):
         raise BadFieldError(RejectionReason.WRONG_TYPE, field)
+    # fromisoformat alone also accepts bare dates, week dates and the basic format, which the API never sends.
+    if len(value) < len("2022-02-22T15:40:25") or value[7] != "-" or value[10] not in "Tt ":
+        raise BadFieldError(RejectionReason.BAD_TIME, field)
     try:
-        return parse_timestamp(value)
+        moment = datetime.fromisoformat(value)
     except ValueError:
         raise BadFieldError(RejectionReason.BAD_TIME, field) from None
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        return None  # before the conversion to UTC, which overflows in these years
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def read_integer(record: Record, field: str) -> int | None:
-    """Return an integer of at most 64 bits, which some builds of the server write as a string; None when empty.
+def read_integer(record: Record, field: str, *, minimum: int = _INT64_MIN) -> int | None:
+    """Return an integer of at most 64 bits (a string of digits from some servers); None if the field is empty.
 
     Raises:
-        BadFieldError: the field is not such an integer.
+        BadFieldError: the field is not such an integer, or below `minimum`.
     """
     value = record.get(field)
     if value is None:
@@ -157,11 +146,7 @@ def read_integer(record: Record, field: str) -> int | None:
     if isinstance(value, str) and len(value) <= _MAX_INTEGER_CHARACTERS and value.isdecimal():
         value = int(value)
     # bool is an int in Python but not in JSON.
-    if (
-        not isinstance(value, int)
-        or isinstance(value, bool)
-        or not _INT64_MIN <= value <= _INT64_MAX
-    ):
+    if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= _INT64_MAX:
         raise BadFieldError(RejectionReason.WRONG_TYPE, field)
     return value
 
@@ -170,29 +155,31 @@ class EnumReader(Generic[_Enum]):
     """Reads fields that hold a member of an enum.
 
     Args:
-        enum: its values are those of the API.
-        unknown: the member that stands for all other values.
+        enum: an enum with the API's values.
+        unknown: the member that represents all other values.
     """
 
     def __init__(self, enum: type[_Enum], unknown: _Enum) -> None:
         self._unknown = unknown
         self._members = {member.value.lower(): member for member in enum if member is not unknown}
 
-    def read(self, record: Record, field: str, noted: list[UnknownValue]) -> _Enum:
-        """Return the member; an unknown value is appended to `noted`.
+    def read(self, record: Record, field: str, unknown_values: list[UnknownValue]) -> _Enum:
+        """Return the member; append an unknown value to `unknown_values`.
 
         Raises:
             BadFieldError: the field is not a string.
         """
         value = record.get(field)
         if isinstance(value, str):
-            # Old servers wrote lower case; a differing case is no new meaning.
+            # Old servers wrote lower case.
             member = self._members.get(value.lower())
             if member is not None:
                 return member
-            noted.append(UnknownValue(field=field, value=value[:_MAX_UNKNOWN_CHARACTERS]))
+            unknown_values.append(UnknownValue(field=field, value=value[:_MAX_UNKNOWN_CHARACTERS]))
         elif value is None:
-            noted.append(UnknownValue(field=field, value="null" if field in record else "absent"))
+            unknown_values.append(
+                UnknownValue(field=field, value="null" if field in record else "absent")
+            )
         else:
             raise BadFieldError(RejectionReason.WRONG_TYPE, field)
         return self._unknown

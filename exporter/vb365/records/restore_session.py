@@ -1,12 +1,10 @@
 """A restore session as VB365 describes it, parsed from untrusted JSON.
 
-`parse_session` turns one record of the API into a `RestoreSession` or a `Rejection` and never raises. The rules:
+In addition to the rules in `fields`:
 
 * A session needs a valid `id` and `creationTime`.
-* An enum value that is unknown here, null or absent becomes `Unknown` and is listed in `unknown_values`: a session
-  exposed with an unknown state can be followed, a hidden one is missed.
-* A field of the wrong JSON type rejects the record.
-* "Not ended" is an `endTime` that is absent, null, in year 9999 or in year 1, whatever the server's version.
+* Unknown enum values do not reject it: a session with an unknown state can be followed, a hidden one is missed.
+* An `endTime` that is absent, null, in year 1 or in year 9999 means "not ended", in all versions of the server.
 
 Source of every field: the restore session resource, `GET /v6/RestoreSessions/{restoreSessionId}`.
 """
@@ -49,7 +47,7 @@ __all__ = [
 
 
 class SessionType(StrEnum):
-    """Which Veeam Explorer the session was opened with (`type`)."""
+    """The Veeam Explorer of the session (`type`)."""
 
     VEX = "Vex"
     VEOD = "Veod"
@@ -59,7 +57,7 @@ class SessionType(StrEnum):
 
 
 class SessionState(StrEnum):
-    """Whether the session is running (`state`); only Stopped means that it has finished."""
+    """The state of the session (`state`); it is running until it is Stopped."""
 
     WORKING = "Working"
     STOPPED = "Stopped"
@@ -78,8 +76,8 @@ class SessionResult(StrEnum):
 class RestoreSession(NamedTuple):
     """One restore session: from opening a Veeam Explorer to closing it.
 
-    Times are aware and in UTC. Strings that the API omits are empty. A tuple, because creating a frozen dataclass of so
-    many fields takes three times as long, and there may be 200,000 of them.
+    Times are aware and in UTC. Strings that the API omits are empty. It is a named tuple because creating a frozen
+    dataclass of this many fields takes three times as long, and there may be 200,000 sessions.
     """
 
     id: str
@@ -89,9 +87,9 @@ class RestoreSession(NamedTuple):
     creation_time: datetime
     """`creationTime`: when the Explorer was opened."""
     end_time: datetime | None = None
-    """`endTime`; None until the session has ended."""
+    """`endTime`; None if it means "not ended"."""
     result: SessionResult | None = None
-    """`result`; None unless the session is Stopped, because a running session's result means nothing."""
+    """`result`; None until the session is Stopped, because the result of a running session is meaningless."""
     organization: str = ""
     name: str = ""
     initiated_by: str = ""
@@ -105,13 +103,13 @@ class RestoreSession(NamedTuple):
     """`eTag` (v8): grows whenever the session changes."""
     unknown_values: tuple[UnknownValue, ...] = ()
     statistics: Statistics | None = None
-    """The last known `Statistics` of the session; None when they were not requested or never received."""
+    """The last known `Statistics` of the session; None if they were never requested or never received."""
     events: EventSummary | None = None
-    """The last known sums of its `Events`, likewise."""
+    """The last known totals of its `Events`; None likewise."""
 
     @property
     def stopped(self) -> bool:
-        """Whether the session has finished; in any other state, unknown ones too, it is running."""
+        """Whether the session has finished; in any other state, even an unknown one, it is running."""
         return self.state is SessionState.STOPPED
 
     @property
@@ -121,11 +119,13 @@ class RestoreSession(NamedTuple):
 
     @property
     def duration_seconds(self) -> float | None:
-        """Seconds from `creationTime` to `endTime`; None while running, and when `endTime` comes first."""
-        if self.ended_at is None:
+        """Seconds from `creationTime` to `endTime`.
+
+        None while running, if Stopped without an `endTime`, and if `endTime` is before `creationTime`.
+        """
+        if self.ended_at is None or self.ended_at < self.creation_time:
             return None
-        seconds = (self.ended_at - self.creation_time).total_seconds()
-        return None if seconds < 0 else seconds
+        return (self.ended_at - self.creation_time).total_seconds()
 
     def elapsed_seconds(self, now: datetime) -> float | None:
         """Return the duration; for a running session, the time since `creationTime`."""
@@ -135,27 +135,27 @@ class RestoreSession(NamedTuple):
 
     @property
     def processed_items(self) -> int | None:
-        """The N of "N items processed" in `details`; None when it has another form."""
-        form = _PROCESSED_ITEMS.match(self.details)
-        return int(form[1]) if form else None
+        """The N of "N items processed" at the start of `details`; None if `details` has another form."""
+        match = _PROCESSED_ITEMS.match(self.details)
+        return int(match[1]) if match else None
 
     def with_extra(
         self, extra: Literal["statistics", "events"], value: Statistics | EventSummary | None
     ) -> RestoreSession:
-        """Return a copy with another value of one of its extras."""
+        """Return a copy with one of the extras replaced."""
         changes: dict[str, Any] = {extra: value}
         return self._replace(**changes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """A record that is not a restore session, and the reason."""
+    """Why a record is not a restore session."""
 
     reason: RejectionReason
     field: str = ""
-    """The invalid API field; empty when the record itself is."""
+    """The invalid field, as the API names it; empty if the record is not an object."""
     session_id: str = ""
-    """The record's id; empty when it has no valid one."""
+    """The record's id; empty if it has no valid one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +170,7 @@ _PROCESSED_ITEMS = re.compile(r"([0-9]{1,15}) items? processed\b")
 
 
 def parse_session(record: object) -> RestoreSession | Rejection:
-    """Read one record of a list, or the response to a get; never raises.
+    """Parse one record of a list, or the response to a get; never raises.
 
     Args:
         record: any value a JSON decoder can produce.
@@ -180,13 +180,13 @@ def parse_session(record: object) -> RestoreSession | Rejection:
     session_id = ""
     try:
         session_id = read_session_id(record)
-        return _session(session_id, record)
+        return _read_session(session_id, record)
     except BadFieldError as bad:
         return Rejection(reason=bad.reason, field=bad.field, session_id=session_id)
 
 
 def parse_page(records: Iterable[object]) -> Page:
-    """Read the records of one page of the list; never raises."""
+    """Parse the records of one page of the list; never raises."""
     sessions, rejections = [], []
     for record in records:
         parsed = parse_session(record)
@@ -197,7 +197,7 @@ def parse_page(records: Iterable[object]) -> Page:
     return Page(sessions=tuple(sessions), rejections=tuple(rejections))
 
 
-def _session(session_id: str, record: Record) -> RestoreSession:
+def _read_session(session_id: str, record: Record) -> RestoreSession:
     unknown: list[UnknownValue] = []
     session_type = _TYPES.read(record, "type", unknown)
     state = _STATES.read(record, "state", unknown)
@@ -213,24 +213,26 @@ def _session(session_id: str, record: Record) -> RestoreSession:
     organization, name, initiated_by, details, scope_name, client_host, reason = read_strings(
         record, _TEXTS
     )
-    # Thousands of sessions share few organizations, accounts, hosts and counts: each is kept in memory once.
-    # Names, scopes and reasons differ from session to session.
-    return RestoreSession(  # in the order of the fields: so many keywords take longer than reading half of them
-        session_id,
-        session_type,
-        state,
-        creation_time,
-        read_time(record, "endTime"),
-        result,
-        sys.intern(organization),
-        name,
-        sys.intern(initiated_by),
-        sys.intern(details),
-        scope_name,
-        sys.intern(client_host),
-        reason,
-        read_integer(record, "eTag"),
-        tuple(unknown),
+    # Thousands of sessions share few organizations, accounts, hosts and details: interning keeps each in memory once.
+    # Names, scopes and reasons differ between sessions.
+    return (
+        RestoreSession(  # positional: with this many keyword arguments, the call takes much longer
+            session_id,
+            session_type,
+            state,
+            creation_time,
+            read_time(record, "endTime"),
+            result,
+            sys.intern(organization),
+            name,
+            sys.intern(initiated_by),
+            sys.intern(details),
+            scope_name,
+            sys.intern(client_host),
+            reason,
+            read_integer(record, "eTag"),
+            tuple(unknown),
+        )
     )
 
 
