@@ -94,14 +94,8 @@ class Vb365Error(Exception):
 
     def copy(self) -> Vb365Error:
         """Return an equal error, to be raised in a thread that waited for the same request."""
-        copied = type(self)(
-            self.message,
-            operation=self.operation,
-            status=self.status,
-            code=self.code,
-            retry_after_seconds=self.retry_after_seconds,
-        )
-        copied.sent = self.sent
+        copied = type(self)(self.message, operation=self.operation)
+        vars(copied).update(vars(self))
         return copied
 
 
@@ -179,12 +173,7 @@ def error_of_status(
 ) -> Vb365Error:
     """Return the error for an HTTP status that does not mean success.
 
-    Args:
-        status: the HTTP status.
-        operation: the operation that failed.
-        detail: the server's explanation, as one printable line.
-        code: the response's `errorCode`.
-        retry_after_seconds: the response's `Retry-After`.
+    `detail` is the server's explanation, as one printable line; for the other arguments, see `Vb365Error`.
     """
     error: type[Vb365Error]
     if status in _ERRORS_BY_STATUS:

@@ -113,11 +113,18 @@ def iter_pages(
         Vb365Error: `fetch` failed.
     """
     offset = 0
+    href = None
     requested: set[str] = set()
     previous_ids: list[object] = []
-    has_links = False
-    target = base_url.target(path, {**query, "offset": offset, "limit": page_size})
     while True:
+        if href is None:
+            target = base_url.target(path, {**query, "offset": offset, "limit": page_size})
+        else:
+            target = base_url.resolve_link(href, operation=operation)
+        if target in requested:
+            raise _endless("a page links back to an earlier one", operation)
+        if len(requested) >= max_pages:
+            raise _endless(f"more than {max_pages} pages", operation)
         requested.add(target)
         page, results = _page(fetch(target), operation)
         ids = [record.get("id") if isinstance(record, dict) else None for record in results]
@@ -126,20 +133,12 @@ def iter_pages(
         yield results
         previous_ids = ids
         offset += len(results)
+        was_linked = href is not None
         href = _next_href(page)
-        if href is not None:
-            if not results:
-                raise _endless("an empty page links to a next one", operation)
-            has_links = True
-            target = base_url.resolve_link(href, operation=operation)
-        elif has_links or len(results) < _limit(page):
+        if href is not None and not results:
+            raise _endless("an empty page links to a next one", operation)
+        if href is None and (was_linked or len(results) < _limit(page)):
             return
-        else:
-            target = base_url.target(path, {**query, "offset": offset, "limit": page_size})
-        if target in requested:
-            raise _endless("a page links back to an earlier one", operation)
-        if len(requested) >= max_pages:
-            raise _endless(f"more than {max_pages} pages", operation)
 
 
 def _endless(evidence: str, operation: str) -> BadResponseError:

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from exporter.vb365.records.fields import (
     BadFieldError,
     EnumReader,
+    Record,
     UnknownValue,
     read_integer,
 )
@@ -126,12 +127,18 @@ class EventTally:
         """
         ids: set[str] = set()
         for record in page:
-            event_id = record.get("id") if isinstance(record, dict) else None
+            if not isinstance(record, dict):
+                self._unreadable += 1
+                continue
+            event_id = record.get("id")
             if isinstance(event_id, str):
                 if event_id in self._previous_ids or event_id in ids:
                     continue
                 ids.add(event_id)
-            self._add(record)
+            try:
+                self._add(record)
+            except BadFieldError:
+                self._unreadable += 1
         self._previous_ids = ids
 
     def summary(self) -> EventSummary:
@@ -143,18 +150,11 @@ class EventTally:
             unreadable=self._unreadable,
         )
 
-    def _add(self, record: object) -> None:
-        if not isinstance(record, dict):
-            self._unreadable += 1
-            return
+    def _add(self, record: Record) -> None:
         unknown: list[UnknownValue] = []
-        try:
-            operation = _OPERATIONS.read(record, "type", unknown)
-            status = _STATUSES.read(record, "status", unknown)
-            size_bytes = read_integer(record, "itemSizeBytes", minimum=0) or 0
-        except BadFieldError:
-            self._unreadable += 1
-            return
+        operation = _OPERATIONS.read(record, "type", unknown)
+        status = _STATUSES.read(record, "status", unknown)
+        size_bytes = read_integer(record, "itemSizeBytes", minimum=0) or 0
         self._counts[operation, status] += 1
         self._bytes[operation] += size_bytes
         for value in unknown:
