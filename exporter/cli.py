@@ -1,4 +1,4 @@
-"""The command line: flags to a command, errors to an exit status."""
+"""The entry point: maps flags to a command, and errors to an exit status."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check_config(options: Options) -> int:
-    """Print the problems of the configuration files, one per line; return 1 if there are errors."""
+    """Print the problems of the configuration files, one per line; return 1 if any of them is an error."""
     errors, warnings = check_lines(options.config_file)
     if options.web_config_file is not None:
         errors += web_check_lines(options.web_config_file)
@@ -67,7 +67,7 @@ def _check_config(options: Options) -> int:
 
 @contextmanager
 def _config_loader(options: Options) -> Iterator[Callable[[], Config]]:
-    """Return a function that loads the configuration; with `--demo`, keep the simulator running meanwhile."""
+    """Yield a function that loads the configuration; with `--demo`, run the simulator meanwhile."""
     if not options.demo:
         yield partial(_load, options)
         return
@@ -79,7 +79,7 @@ def _config_loader(options: Options) -> Iterator[Callable[[], Config]]:
 
 
 def _load(options: Options) -> Config:
-    """Load the configuration file and select the servers of this shard."""
+    """Load the configuration file and select this shard's servers."""
     config = load_config(options.config_file)
     for warning in config.warnings:
         log.warning("setting has no effect", place=warning.place, problem=warning.message)
@@ -95,7 +95,7 @@ def _load(options: Options) -> Config:
 
 def _run_once(options: Options, config: Config) -> int:
     """Run a one-shot command until it finishes or is interrupted."""
-    # `serve` starts without these modules.
+    # Not at the top: `serve` does not need these modules.
     from exporter.commands.list_sessions import list_sessions  # noqa: PLC0415
     from exporter.commands.once import poll_once  # noqa: PLC0415
 
@@ -110,7 +110,7 @@ def _demo_banner(options: Options, load: Callable[[], Config]) -> Callable[[str]
 
     def print_urls(url: str) -> None:
         if options.demo:
-            from exporter.commands.demo import banner  # noqa: PLC0415 - as above
+            from exporter.commands.demo import banner  # noqa: PLC0415 - only for the demo
 
             sys.stdout.write(banner(url, options.web_telemetry_path, load()))
             sys.stdout.flush()

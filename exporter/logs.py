@@ -23,17 +23,11 @@ __all__ = ["LogFormat", "LogLevel", "configure", "log_uncaught", "set_level"]
 LogFormat = Literal["logfmt", "json"]
 LogLevel = Literal["debug", "info", "warn", "error"]
 
-_THRESHOLDS = MappingProxyType(
-    {
-        "debug": logging.DEBUG,
-        "info": logging.INFO,
-        "warn": logging.WARNING,
-        "error": logging.ERROR,
-    }
-)
-_STANDARD_FIELDS = ("time", "level", "source", "msg")
 _RENAMED_FIELDS = MappingProxyType(
-    {"exception": "traceback", **{name: f"{name}_" for name in _STANDARD_FIELDS}}
+    {
+        "exception": "traceback",
+        **{name: f"{name}_" for name in ("time", "level", "source", "msg")},
+    }
 )
 
 _UNQUOTED_VALUE = re.compile(r'[^\s"=\\]+')
@@ -44,12 +38,12 @@ Renderer = Callable[[WrappedLogger, str, EventDict], str]
 
 
 def configure(*, level: LogLevel, log_format: LogFormat, stream: TextIO | None = None) -> None:
-    """Write all log events of the process, and its warnings, to one stream.
+    """Write all log events and Python warnings of the process to one stream.
 
-    Events of structlog and of the standard library pass through the same `ProcessorFormatter`.
+    Events from structlog and from the standard library pass through the same `ProcessorFormatter`.
 
     Args:
-        level: the least severe level that is written.
+        level: the lowest level that is written.
         log_format: `logfmt` or `json`.
         stream: the stream; None for standard error.
     """
@@ -79,18 +73,18 @@ def configure(*, level: LogLevel, log_format: LogFormat, stream: TextIO | None =
     )
     logging.captureWarnings(capture=True)
     logging.getLogger().handlers = [handler]
-    # Its warnings precede a failed request, which is logged once; they would repeat per request and quote the server.
+    # Its warnings would repeat for each request and quote the server; a failed request is logged once by its caller.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     set_level(level)
 
 
 def set_level(level: LogLevel) -> None:
-    """Change the least severe level that is written."""
-    logging.getLogger().setLevel(_THRESHOLDS[level])
+    """Change the lowest level that is written."""
+    logging.getLogger().setLevel(level.upper())
 
 
 def log_uncaught() -> None:
-    """Log uncaught exceptions of all threads as events, in place of Python's tracebacks."""
+    """Log uncaught exceptions of all threads as events, instead of Python's tracebacks."""
     log = structlog.get_logger(__name__)
 
     def in_main(
@@ -109,7 +103,7 @@ def log_uncaught() -> None:
 
 
 class _LineHandler(logging.StreamHandler[TextIO]):
-    """Writes lines; an event that cannot be formatted becomes one line about that."""
+    """Writes lines; an event that cannot be formatted is replaced by a line that reports its loss."""
 
     def __init__(self, stream: TextIO, render: Renderer) -> None:
         super().__init__(stream)
@@ -121,11 +115,11 @@ class _LineHandler(logging.StreamHandler[TextIO]):
             line = self._render(None, "error", _standard_fields(record, "") | lost)
             self.stream.write(line + self.terminator)
         except (OSError, ValueError):
-            return  # the stream is closed, and there is no other
+            return  # the stream cannot be written, and there is no other
 
 
 def _add_standard_fields(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
-    """Put the fields of Prometheus first, and rename others with the same names."""
+    """Put Prometheus' standard fields first, and rename other fields with the same names."""
     fields = _standard_fields(event_dict["_record"], event_dict.pop("event", None))
     return fields | {_RENAMED_FIELDS.get(key, key): value for key, value in event_dict.items()}
 
@@ -141,7 +135,7 @@ def _standard_fields(record: logging.LogRecord, message: object) -> dict[str, ob
 
 
 def _level(number: int) -> str:
-    """Return the name of one of Prometheus' four levels."""
+    """Return the name of the closest of Prometheus' four levels."""
     if number >= logging.ERROR:
         return "ERROR"
     if number >= logging.WARNING:
@@ -173,12 +167,12 @@ def _escape(character: str) -> str:
 
 
 def _json(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> str:
-    # ASCII only: U+2028 and U+0085 end a line for some readers.
+    # Only ASCII is written: some readers treat U+2028 and U+0085 as line ends.
     return json.dumps({key: _json_value(value) for key, value in event_dict.items()})
 
 
 def _json_value(value: object) -> object:
-    """Keep finite numbers, booleans and null; all else becomes text, as JSON has no NaN or infinity."""
+    """Keep finite numbers, booleans and null; convert everything else to text, as JSON has no NaN or infinity."""
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float) and math.isfinite(value):

@@ -1,4 +1,4 @@
-"""Foreign text made harmless, instants, and durations and tables for people."""
+"""Formatting: foreign text made safe, instants, durations and tables."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ __all__ = [
 MAX_LABEL_CHARACTERS = 512
 _MAX_LINE_CHARACTERS = 200
 
-# Lone surrogates cannot be encoded; control characters (C0 but for newline, DEL, C1) break terminals and logs.
-_UNFIT = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+# Lone surrogates cannot be encoded; control characters (C0 except newline, DEL, C1) break terminals and logs.
+_UNSAFE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -32,26 +32,26 @@ _COLUMN_GAP = "  "
 
 
 def replace_surrogates(text: str) -> str:
-    """Replace lone surrogates, which no encoding can represent, by U+FFFD."""
+    """Replace lone surrogates, which cannot be encoded, with U+FFFD."""
     return _SURROGATE.sub("\ufffd", text)
 
 
 def label_value(text: str) -> str:
-    """Return foreign text as a label value: unfit characters replaced by U+FFFD, cut to `MAX_LABEL_CHARACTERS`."""
+    """Return foreign text as a label value: cut to `MAX_LABEL_CHARACTERS`, unsafe characters replaced with U+FFFD."""
     cut = text[:MAX_LABEL_CHARACTERS]
-    # Printable text is the rule, and checking for it is several times as fast as the substitution.
-    return cut if cut.isprintable() else _UNFIT.sub("\ufffd", cut)
+    # Most text is printable, and checking for that is several times as fast as the substitution.
+    return cut if cut.isprintable() else _UNSAFE.sub("\ufffd", cut)
 
 
 def one_line(text: str) -> str:
-    """Return foreign text as a part of a message: what is not printable replaced by U+FFFD, cut to 200 characters."""
+    """Return foreign text for a message: cut to 200 characters, unprintable ones replaced with U+FFFD."""
     cut = text[:_MAX_LINE_CHARACTERS]
     line = "".join(character if character.isprintable() else "\ufffd" for character in cut)
     return line if len(text) <= _MAX_LINE_CHARACTERS else f"{line}..."
 
 
 def format_instant(moment: datetime, timespec: str = "seconds") -> str:
-    """Format an instant in UTC as in RFC 3339, with a `Z`: `2026-03-01T12:00:00Z`.
+    """Format an instant as in RFC 3339, with a `Z`: `2026-03-01T12:00:00Z`.
 
     Args:
         moment: the instant, in UTC.
@@ -63,7 +63,7 @@ def format_instant(moment: datetime, timespec: str = "seconds") -> str:
 def human_duration(seconds: float | None) -> str:
     """Format a duration by its two largest units: `2 d 3 h`, `4 min 5 s`, `12 s`.
 
-    Negative durations, a result of clock skew, become `0 s`; None, NaN and infinities become `unknown`.
+    Negative durations, which clock skew can cause, become `0 s`; None, NaN and infinities become `unknown`.
     """
     if seconds is None or not math.isfinite(seconds):
         return "unknown"
@@ -76,7 +76,7 @@ def human_duration(seconds: float | None) -> str:
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:
-    """Format rows as lines, each column as wide in a terminal as its widest cell. Cells must be printable."""
+    """Format rows as lines, each column as wide as its widest cell in a terminal. Cells must be printable."""
     widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
     return "".join(
         _COLUMN_GAP.join(
@@ -88,7 +88,7 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _width(text: str) -> int:
-    """Return the number of terminal columns the text takes."""
+    """Return the number of terminal columns that the text occupies."""
     return len(text) if text.isascii() else sum(map(_character_width, text))
 
 

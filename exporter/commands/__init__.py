@@ -1,1 +1,1 @@
-"""The things the program can do, one module each."""
+"""The commands of the program, one module each."""

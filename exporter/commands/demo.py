@@ -11,7 +11,7 @@ from exporter.simulator import Simulator
 
 __all__ = ["banner", "demo_config"]
 
-# The simulator's certificate is verified like a real one: the demo shows the configuration a user will write.
+# The simulator's certificate is verified like a real one, so the demo uses the configuration a user would write.
 _CONFIGURATION = """\
 poll_interval: 2s
 servers:
@@ -29,7 +29,7 @@ servers:
 
 @contextmanager
 def demo_config() -> Iterator[Config]:
-    """Run a simulator on loopback and return the configuration for it."""
+    """Run a simulator on a loopback address and yield the configuration for it."""
     with Simulator() as simulator:
         yield parse_config(
             _CONFIGURATION.format(
@@ -44,7 +44,7 @@ def demo_config() -> Iterator[Config]:
 
 
 def banner(url: str, telemetry_path: str, config: Config) -> str:
-    """Return the demo's URLs, for a person.
+    """Return the text that lists the demo's URLs.
 
     Args:
         url: the exporter's base URL.
@@ -52,9 +52,9 @@ def banner(url: str, telemetry_path: str, config: Config) -> str:
         config: the active configuration.
     """
     return (
-        "The demo polls a simulated VB365 every 2 s; restore sessions start, run and end while you watch.\n"
+        "The demo polls a simulated VB365 every 2 s; restore sessions start, run and end as you watch.\n"
         f"  metrics          {url}{telemetry_path}\n"
         f"  status page      {url}/\n"
         f"  simulated VB365  {config.servers[0].url}\n"
-        "Ctrl-C ends it.\n"
+        "Press Ctrl-C to stop.\n"
     )

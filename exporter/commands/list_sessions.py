@@ -1,4 +1,4 @@
-"""`--list-sessions`: print the restore sessions of every server, for instance to find ids for the configuration."""
+"""`--list-sessions`: print the restore sessions of every server, for example to find ids for the configuration."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import structlog
 from exporter.config import Config, ServerConfig
 from exporter.flags import ListFormat
 from exporter.system.files import write_stdout
+from exporter.system.signals import WAKE_SECONDS
 from exporter.text import format_instant, format_table, human_duration, label_value, one_line
 from exporter.vb365.client import Client
 from exporter.vb365.errors import Vb365Error
@@ -25,12 +26,10 @@ __all__ = ["Listing", "json_text", "list_sessions", "table_text"]
 
 log = structlog.get_logger()
 
-# A person is waiting: failed requests are retried for this long, whatever the poll interval.
+# A user is waiting: failed requests are retried for this long, whatever the poll interval.
 _RETRY_SECONDS = 60.0
-# After a stop, how long to wait for the logouts.
+# The maximum wait for logouts after a stop.
 _LOGOUT_SECONDS = 2.5
-# Windows notices Ctrl-C only between waits.
-_WAKE_SECONDS = 1.0
 _COLUMNS = ("ID", "ORGANIZATION", "TYPE", "STATE", "RESULT", "CREATED", "DURATION")
 _EMPTY = "-"
 
@@ -41,19 +40,19 @@ class Listing:
 
     server: str
     sessions: tuple[RestoreSession, ...]
-    """Running ones first, then the newest."""
+    """Running sessions first, each group sorted newest first."""
 
 
 def list_sessions(config: Config, form: ListFormat, stop: threading.Event) -> int:
-    """Fetch and print, and return the exit status: 0 if every server's list is complete, else 1.
+    """Fetch and print all sessions; return the exit status: 0 if every server's list is complete, else 1.
 
-    Fetches the whole history, whatever `discover`, `ids` and limits are configured. A server whose list is incomplete
-    is logged and not printed: an id missing from it would seem not to exist.
+    The whole history is fetched, whatever `discover`, `ids` and limits are configured. A server whose list cannot be
+    fetched completely is logged and not printed: an id missing from its list would appear not to exist.
 
     Args:
         config: the servers to list.
         form: the output format.
-        stop: cancels the requests; nothing is printed then.
+        stop: cancels the requests when set; then nothing is printed.
 
     Raises:
         OutputError: standard output cannot be written.
@@ -75,7 +74,7 @@ def list_sessions(config: Config, form: ListFormat, stop: threading.Event) -> in
 
 
 def table_text(listings: Iterable[Listing], now: datetime, *, headed: bool) -> str:
-    """Format a table for each server that has sessions, below its name if `headed`."""
+    """Format a table for each server that has sessions, under the server's name if `headed`."""
     return "\n".join(
         (f"{one_line(listing.server)}:\n" if headed else "")
         + format_table([_COLUMNS, *(_row(session, now) for session in listing.sessions)])
@@ -85,7 +84,7 @@ def table_text(listings: Iterable[Listing], now: datetime, *, headed: bool) -> s
 
 
 def json_text(listings: Iterable[Listing]) -> str:
-    """Format one array of all sessions, one line each, with the same texts as the labels on `/metrics`."""
+    """Format an array of all sessions, one per line, with the same texts as in the labels on `/metrics`."""
     objects = [
         json.dumps(_object(listing.server, session))
         for listing in listings
@@ -95,14 +94,13 @@ def json_text(listings: Iterable[Listing]) -> str:
 
 
 def _fetch_all(servers: Sequence[ServerConfig], stop: threading.Event) -> list[Listing | None]:
-    """List all servers at the same time; None stands for a server that failed."""
+    """List all servers concurrently; None stands for a server that failed."""
     listings: list[Listing | None] = [None] * len(servers)
 
     def fetch(number: int) -> None:
         listings[number] = _fetch(servers[number], stop)
 
-    # Daemon threads, which the interpreter does not join when it exits: one that is resolving a name does not notice
-    # the stop.
+    # Daemon threads do not delay the interpreter's exit; name resolution cannot be cancelled.
     threads = [
         threading.Thread(target=fetch, args=(number,), name=f"list-{server.name}", daemon=True)
         for number, server in enumerate(servers)
@@ -111,7 +109,7 @@ def _fetch_all(servers: Sequence[ServerConfig], stop: threading.Event) -> list[L
         thread.start()
     while not stop.is_set() and any(thread.is_alive() for thread in threads):
         for thread in threads:
-            thread.join(_WAKE_SECONDS / len(threads))
+            thread.join(WAKE_SECONDS / len(threads))
     stopped_at = time.monotonic()
     for thread in threads:
         thread.join(max(0.0, stopped_at + _LOGOUT_SECONDS - time.monotonic()))
@@ -142,7 +140,7 @@ def _fetch_sessions(server: ServerConfig, client: Client) -> tuple[RestoreSessio
     rejected: Counter[str] = Counter()
     with client.poll(time.monotonic() + _RETRY_SECONDS):
         for page in client.list_sessions(created_since=None):
-            # Pages shift while sessions start: a session may appear twice.
+            # Pages shift when sessions start, so a session may appear twice.
             found.update((session.id, session) for session in page.sessions)
             rejected.update(rejection.reason for rejection in page.rejections)
     for reason, records in rejected.items():
@@ -184,7 +182,7 @@ def _object(server: str, session: RestoreSession) -> dict[str, object]:
 
 
 class _NoObserver:
-    """Ignores events: this command exports no metrics."""
+    """Ignores requests and retries: this command exports no metrics."""
 
     def request(self, operation: str, code: str, seconds: float) -> None:
         """Do nothing."""

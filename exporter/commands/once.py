@@ -18,7 +18,7 @@ __all__ = ["poll_once"]
 
 log = structlog.get_logger()
 
-# Reading what earlier runs wrote comes first, and that may be hundreds of thousands of lines.
+# Includes reading what earlier runs wrote, which may be hundreds of thousands of lines.
 _AUDIT_SECONDS = 60.0
 
 
@@ -29,19 +29,19 @@ def poll_once(
     *,
     audit_log_file: Path | None = None,
 ) -> int:
-    """Poll and write, and return the exit status: 0 if every poll was complete, else 1.
+    """Poll all servers and write the metrics; return the exit status: 0 if every poll was complete, else 1.
 
-    A server that failed is written with `vb365_up` 0. `process_*` and `python_*` are left out: node_exporter exports
-    the same families. Nothing is written if `stop` is set before the polls have finished.
+    A failed server's metrics include `vb365_up` 0. `process_*` and `python_*` are omitted, because node_exporter exports
+    families of the same names. Nothing is written if `stop` is set before the polls have finished.
 
     Args:
         config: the servers to poll.
         output_file: the file to replace; None for standard output.
-        stop: cancels the polls.
+        stop: cancels the polls when set.
         audit_log_file: the audit log, `-` for standard output; None for no audit log.
 
     Raises:
-        OutputError: the output or the audit log cannot be written; raised before the poll where possible.
+        OutputError: the output or the audit log cannot be written; raised before the polls if possible.
     """
     if output_file is not None:
         check_writable(output_file)
@@ -54,6 +54,7 @@ def poll_once(
         return 1
     chunks = service.publisher.exposition(Format.TEXT).chunks(gzip=False)
     if output_file is None:
-        return 0 if write_stdout(chunks) and complete else 1
-    atomic_write(output_file, chunks)
+        complete &= write_stdout(chunks)
+    else:
+        atomic_write(output_file, chunks)
     return 0 if complete else 1

@@ -17,7 +17,7 @@ from exporter.service.reload import Reloader
 from exporter.service.service import Service
 from exporter.service.web_view import ServiceBackend
 from exporter.system.interpreter import trim_freed_memory
-from exporter.system.signals import Command, signal_commands
+from exporter.system.signals import WAKE_SECONDS, Command, signal_commands
 from exporter.system.systemd import Notifier, listen_fds
 from exporter.web.app import WebApp
 from exporter.web.listeners import Address, bind_listeners
@@ -30,8 +30,6 @@ log = structlog.get_logger()
 
 _DRAIN_SECONDS = 1.5
 _AUDIT_SECONDS = 1.0
-# Windows notices Ctrl-C only between waits.
-_WAKE_SECONDS = 1.0
 _WILDCARD_HOSTS = {"::", "0.0.0.0"}  # noqa: S104 - compared with, not bound to
 
 
@@ -46,7 +44,7 @@ def serve(
     Args:
         options: the command line.
         load: loads the configuration, at startup and for each reload.
-        on_listening: called with the URL of the first listener once the web server is up.
+        on_listening: called with the first listener's URL when the web server has started.
 
     Raises:
         ConfigError: the configuration or the web configuration is invalid.
@@ -111,13 +109,11 @@ def _run(
     web: WebServer,
     notifier: Notifier,
 ) -> int:
-    """Execute commands until one is to stop, and ping the watchdog meanwhile; return the exit status."""
+    """Execute commands and ping the watchdog until the command is to stop; return the exit status."""
     next_ping = -math.inf
     while True:
         try:
-            command = commands.get(
-                timeout=min(_WAKE_SECONDS, notifier.watchdog_seconds or math.inf)
-            )
+            command = commands.get(timeout=min(WAKE_SECONDS, notifier.watchdog_seconds or math.inf))
         except Empty:
             command = None
         if command is Command.STOP:

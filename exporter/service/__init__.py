@@ -1,1 +1,1 @@
-"""The running service: workers, publishing, reloads, and the views of the web server and the audit log."""
+"""The running service: workers, publishing, reloads, and its connections to the web server and the audit log."""

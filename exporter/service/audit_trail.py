@@ -21,10 +21,10 @@ def audited(service: Service, target: Path | None, *, close_seconds: float) -> I
     Args:
         service: the service, not started yet.
         target: the file, `-` for standard output; None for no audit log.
-        close_seconds: how long writing the last lines may take.
+        close_seconds: the maximum time for writing the last lines.
 
     Raises:
-        OutputError: the log cannot be written, for a reason that will not pass.
+        OutputError: the log cannot be written and a retry would not help.
     """
     if target is None:
         yield

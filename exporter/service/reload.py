@@ -1,4 +1,4 @@
-"""Reloads: load all configuration files, and activate them only if all are valid."""
+"""Reloads: all configuration files are loaded, and activated only if all are valid."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ log = structlog.get_logger()
 
 
 class Reloader:
-    """Reloads the configuration of a service and of its web server. Thread-safe; one reload at a time.
+    """Reloads the configuration of a service and of its web server. Thread-safe; reloads never overlap.
 
     Args:
         service: the service to reconfigure.
         load: loads the configuration, or raises ConfigError.
-        access: reads the web configuration file again.
+        access: rereads the web configuration file.
         notifier: reports the reload to systemd.
     """
 
@@ -67,11 +67,10 @@ class Reloader:
                 )
             self._service.keep_current()
             return tuple(map(str, error.problems))
-        changes = self._service.apply(config)
-        names = asdict(changes).items()
+        changes = asdict(self._service.apply(config))
         log.info(
             "configuration reloaded",
             servers=len(config.servers),
-            **{change: ",".join(servers) for change, servers in names if servers},
+            **{change: ",".join(names) for change, names in changes.items() if names},
         )
         return ()

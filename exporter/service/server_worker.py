@@ -23,7 +23,7 @@ __all__ = ["ServerWorker"]
 
 
 class ServerWorker:
-    """Polls one server from `start` to `stop`. Controlled by one thread at a time.
+    """Polls one server from `start` to `stop`, which must not run concurrently.
 
     Args:
         server: the server's configuration.
@@ -31,8 +31,8 @@ class ServerWorker:
         telemetry: the exporter's own metrics of this server.
         publish: called with this worker and each new snapshot.
         on_changed: called with the sessions that started or finished.
-        replaces: the server's previous worker; its polls end before this worker's begin, so that they never overlap.
-        first_interval_seconds: between the first poll and the second.
+        replaces: the server's previous worker; polling starts when its polls have ended, so that they never overlap.
+        first_interval_seconds: time from the first poll to the second.
         long_poll_seconds: how long the server may hold a request for its change feed.
 
     Attributes:
@@ -95,7 +95,7 @@ class ServerWorker:
         self._closing: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Start polling and, unless disabled, following the change feed."""
+        """Start polling and, unless it is disabled, following the change feed."""
         self._polling.append(self._start("poll", self._poll_after_replaced))
         if self.server.change_feed == "auto":
             self._polling.append(self._start("feed", self._feed.run))
@@ -116,7 +116,7 @@ class ServerWorker:
 
     @property
     def is_running(self) -> bool:
-        """True while one of its threads is alive."""
+        """Whether any of its threads is alive."""
         return any(thread.is_alive() for thread in (*self._polling, *self._closing))
 
     def join(self, seconds: float) -> None:
@@ -126,7 +126,7 @@ class ServerWorker:
             thread.join(max(0.0, until - time.monotonic()))
 
     def join_polls(self) -> None:
-        """Wait until its polls and the change feed have ended."""
+        """Wait until polls and change feed have ended."""
         for thread in self._polling:
             thread.join()
 

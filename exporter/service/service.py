@@ -1,4 +1,4 @@
-"""The composition root: builds a worker for each server and the publisher; starts, changes and stops them."""
+"""Builds and manages the workers of all servers and the publisher."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from exporter.metrics.telemetry import Telemetry
 from exporter.polling.clock import Clock
 from exporter.polling.snapshot import Snapshot
 from exporter.service.server_worker import ServerWorker
+from exporter.system.signals import WAKE_SECONDS
 from exporter.vb365.records.restore_session import RestoreSession
 
 __all__ = ["ConfigDiff", "Service"]
 
 _STOP_SECONDS = 2.0
-# Windows notices Ctrl-C only between waits.
-_WAKE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +33,7 @@ class ConfigDiff:
 class Service:
     """Polls the configured servers and publishes their sessions.
 
-    `start`, `apply`, `poll_once` and `stop` are for one thread at a time; all else is thread-safe.
+    `start`, `apply`, `poll_once` and `stop` must not run concurrently; everything else is thread-safe.
 
     Args:
         config: the configuration.
@@ -45,7 +44,7 @@ class Service:
     Attributes:
         config: the active configuration.
         publisher: the newest metrics.
-        on_changed: called by pollers' threads after each poll, with the server's name and its sessions that started or ended.
+        on_changed: called by the polling threads with a server's name and its sessions that started or finished.
     """
 
     def __init__(
@@ -71,25 +70,25 @@ class Service:
         self._was_ready = False
 
     def start(self) -> None:
-        """Poll every server at once and then regularly, the polls spread over the poll interval."""
+        """Poll every server immediately and then regularly, with the polls spread over the poll interval."""
         self._activate(self.config)
 
     def apply(self, config: Config) -> ConfigDiff:
-        """Activate a configuration; it is valid, so this cannot fail.
+        """Activate a valid configuration; this cannot fail.
 
-        A server with the same configuration keeps its sessions and its token, and rereads its files. The metrics of a
-        removed server end. A changed server starts afresh; its metrics stay until its first poll, unless its URL changed.
+        A server with unchanged configuration keeps its sessions and its token, and rereads its files. A removed server's
+        metrics disappear. A changed server starts over; its metrics stay until its next poll unless its URL changed.
         """
         self._was_ready = not self.unpolled_servers()
         return self._activate(config)
 
     def keep_current(self) -> None:
-        """Keep the active configuration after a failed reload, and report that in the metrics."""
+        """Keep the active configuration after a failed reload, and report the failure in the metrics."""
         self.telemetry.reload_failed()
         self.publisher.invalidate_own_metrics()
 
     def poll_once(self, stop: threading.Event) -> bool:
-        """Poll all servers once, at the same time, in place of `start`; `stop` cancels the polls.
+        """Poll all servers once and concurrently, instead of `start`; setting `stop` ends the wait.
 
         Returns:
             Whether every poll was complete.
@@ -100,7 +99,7 @@ class Service:
             worker.start_one_poll()
         for worker in self._workers.values():
             while worker.is_running and not stop.is_set():
-                worker.join(_WAKE_SECONDS)
+                worker.join(WAKE_SECONDS)
         return not self.unpolled_servers() and all(
             snapshot.status.up for snapshot in self.publisher.snapshots()
         )
@@ -120,13 +119,13 @@ class Service:
         )
 
     def unpolled_servers(self) -> tuple[str, ...]:
-        """Return the names of the servers not polled yet; empty for good once all were polled."""
+        """Return the names of the servers not polled yet; once all have been polled, always empty."""
         if self._was_ready:
             return ()
         polled = {
             name for name, worker in self._workers.items() if worker.poller.polled_once.is_set()
         }
-        # All servers of the configuration, as requests may arrive before `start` has created the workers.
+        # Requests may arrive before `start` has created the workers, so not all servers may have one.
         return tuple(server.name for server in self.config.servers if server.name not in polled)
 
     def _activate(self, config: Config) -> ConfigDiff:
@@ -172,16 +171,15 @@ class Service:
     def _workers_for(
         self, config: Config, before: dict[str, ServerWorker]
     ) -> dict[str, ServerWorker]:
-        """Return a worker for each server: the current one if its configuration is the same, else a new one."""
+        """Return a worker for each server: the current one if the server's configuration is unchanged, else a new one."""
         workers: dict[str, ServerWorker] = {}
-        count = len(config.servers)
         for number, server in enumerate(config.servers):
             old = before.get(server.name)
             if old is not None and old.server == server:
                 workers[server.name] = old
             else:
-                delay = server.poll_interval * (1 - number / count)
-                workers[server.name] = self._worker(server, old, first_interval_seconds=delay)
+                interval = server.poll_interval * (1 - number / len(config.servers))
+                workers[server.name] = self._worker(server, old, first_interval_seconds=interval)
         return workers
 
     def _worker(
@@ -198,17 +196,17 @@ class Service:
         )
 
     def _publish(self, worker: ServerWorker, snapshot: Snapshot) -> None:
-        # Under the lock: a poller that is being stopped must not restore the metrics of a removed server.
+        # Holding the lock: a stopping poller must not restore a removed server's metrics.
         with self._publishing:
             if not worker.stopped.is_set():
                 self.publisher.publish(snapshot)
 
 
 def _extras(config: Config) -> frozenset[Extra]:
-    """Return the extras that any server is configured to fetch."""
+    """Return the extras that are requested from any server."""
     return frozenset(extra for server in config.servers for extra in server.sessions.extras)
 
 
 def _series_schema(config: Config) -> tuple[tuple[str, ...], frozenset[Extra]]:
-    """Return all that determines which families of single sessions exist."""
+    """Return the settings that determine which families of single sessions exist."""
     return (config.info_labels, _extras(config))

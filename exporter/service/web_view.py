@@ -1,4 +1,4 @@
-"""What the web server shows of a service: health, readiness, its configuration and the status page."""
+"""The web server's view of a service: metrics, health, readiness, configuration and the status page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from exporter.config import Config, ServerConfig, masked_yaml
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.text_format import Format
 from exporter.polling.blocks import Block
-from exporter.polling.snapshot import RunningSession, Snapshot
+from exporter.polling.snapshot import Snapshot
 from exporter.service.service import Service
 from exporter.text import label_value
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult
@@ -31,20 +31,20 @@ from exporter.web.status import (
 
 __all__ = ["Overview", "RecentlyFinished", "ServiceBackend"]
 
-# The tables show fewer rows; the timeline draws as many sessions as it has room for.
+# Enough for the timeline; the tables show fewer.
 _MAX_RUNNING = 60
 _MAX_FINISHED = 160
 
 
 class ServiceBackend:
-    """The web server's backend: reads a service, never waits for VB365."""
+    """The web server's backend; never waits for VB365."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._overview = Overview()
 
     def exposition(self, wanted: Format) -> Exposition:
-        """Return the newest body of `/metrics`."""
+        """Return the current body of `/metrics`."""
         return self._service.publisher.exposition(wanted)
 
     def healthy(self) -> Health:
@@ -55,7 +55,7 @@ class ServiceBackend:
         )
 
     def ready(self) -> Health:
-        """Check that every server has been polled once."""
+        """Check that every server has been polled at least once."""
         waiting = self._service.unpolled_servers()
         return Health(ok=not waiting, reasons=tuple(f"{name}: not polled yet" for name in waiting))
 
@@ -64,7 +64,7 @@ class ServiceBackend:
         return masked_yaml(self._service.config)
 
     def status(self) -> StatusPage:
-        """Return the status page's data, stale sessions left out."""
+        """Return the status page's data, without stale sessions."""
         return self._overview.page(
             self._service.config,
             self._service.publisher.snapshots(),
@@ -76,7 +76,7 @@ class ServiceBackend:
 class RecentlyFinished:
     """Finds the sessions that ended last in blocks, which are sorted by creation time.
 
-    Blocks are immutable, so each one's result is cached for as long as the block lives. Not thread-safe.
+    Blocks are immutable, so the result for each block is cached while the block exists. Not thread-safe.
 
     Args:
         limit: the maximum number of sessions returned.
@@ -116,9 +116,9 @@ class Overview:
 
         Args:
             config: determines the servers shown and the personal data allowed (`info_labels`).
-            published: the newest snapshots, without stale sessions.
-            monotonic: now, on the clock that data ages are measured with.
-            timestamp: now, in Unix seconds.
+            published: the current snapshots, without stale sessions.
+            monotonic: the current time of the clock that ages of data are measured with.
+            timestamp: the current time, in Unix seconds.
         """
         now = datetime.fromtimestamp(timestamp, UTC)
         by_name = {snapshot.server: snapshot for snapshot in published}
@@ -132,18 +132,16 @@ class Overview:
                 _server(server, snapshot, monotonic=monotonic, now=now)
                 for server, snapshot in zip(config.servers, snapshots, strict=True)
             ),
-            running=_longest_running(snapshots, now, config.info_labels),
+            running=_rows(_longest_running(snapshots), now, config.info_labels),
             running_total=sum(len(snapshot.running) for snapshot in snapshots),
             long_running_total=sum(_long_running(snapshot, now) for snapshot in snapshots),
-            finished=self._last_finished(snapshots, now, config.info_labels),
+            finished=_rows(self._last_finished(snapshots), now, config.info_labels),
             finished_totals=_finished_totals(snapshots),
             recent_failures=_recent_failures(snapshots, now),
             info_labels=config.info_labels,
         )
 
-    def _last_finished(
-        self, snapshots: Sequence[Snapshot], now: datetime, info_labels: Sequence[str]
-    ) -> tuple[SessionRow, ...]:
+    def _last_finished(self, snapshots: Iterable[Snapshot]) -> Iterator[tuple[str, RestoreSession]]:
         of_servers = (
             [
                 (snapshot.server, session)
@@ -152,33 +150,22 @@ class Overview:
             for snapshot in snapshots
         )
         last_first = merge(*of_servers, key=lambda pair: _ended_at(pair[1]), reverse=True)
-        return tuple(
-            _row(server, session, now, info_labels)
-            for server, session in islice(last_first, _MAX_FINISHED)
-        )
+        return islice(last_first, _MAX_FINISHED)
 
 
-def _longest_running(
-    snapshots: Sequence[Snapshot], now: datetime, info_labels: Sequence[str]
-) -> tuple[SessionRow, ...]:
+def _longest_running(snapshots: Iterable[Snapshot]) -> Iterator[tuple[str, RestoreSession]]:
     of_servers = (
         [(one.server, running.session) for running in one.running[: -_MAX_RUNNING - 1 : -1]]
         for one in snapshots
     )
     oldest_first = merge(*of_servers, key=lambda pair: pair[1].creation_time)
-    return tuple(
-        _row(server, session, now, info_labels)
-        for server, session in islice(oldest_first, _MAX_RUNNING)
-    )
+    return islice(oldest_first, _MAX_RUNNING)
 
 
 def _long_running(snapshot: Snapshot, now: datetime) -> int:
-    """Count the long-running sessions. Running sessions are sorted newest first."""
-
-    def age_seconds(running: RunningSession) -> float:
-        return (now - running.session.creation_time).total_seconds()
-
-    first = bisect_left(snapshot.running, LONG_RUNNING_SECONDS, key=age_seconds)
+    """Count the long-running sessions, which are the last ones: running sessions are sorted newest first."""
+    age = timedelta(seconds=LONG_RUNNING_SECONDS)
+    first = bisect_left(snapshot.running, age, key=lambda one: now - one.session.creation_time)
     return len(snapshot.running) - first
 
 
@@ -239,30 +226,33 @@ def _server(
 
 
 def _stale(snapshot: Snapshot) -> int:
-    """Count the sessions that are known but hidden because their data is stale."""
+    """Count the sessions that are hidden because their data is stale."""
     shown = len(snapshot.running_with_series) + sum(len(one.sessions) for one in snapshot.finished)
     return snapshot.sessions_known - snapshot.sessions_without_series - shown
 
 
-def _row(
-    server: str, session: RestoreSession, now: datetime, info_labels: Sequence[str]
-) -> SessionRow:
-    return SessionRow(
-        server=server,
-        session_id=session.id,
-        organization=label_value(session.organization),
-        type=session.type.value,
-        state=session.state.value,
-        result=session.result.value if session.result else None,
-        started=session.creation_time,
-        ended=session.ended_at,
-        duration_seconds=session.elapsed_seconds(now),
-        info=tuple(label_value(getattr(session, label)) for label in info_labels),
+def _rows(
+    sessions: Iterable[tuple[str, RestoreSession]], now: datetime, info_labels: Sequence[str]
+) -> tuple[SessionRow, ...]:
+    return tuple(
+        SessionRow(
+            server=server,
+            session_id=session.id,
+            organization=label_value(session.organization),
+            type=session.type.value,
+            state=session.state.value,
+            result=session.result.value if session.result else None,
+            started=session.creation_time,
+            ended=session.ended_at,
+            duration_seconds=session.elapsed_seconds(now),
+            info=tuple(label_value(getattr(session, label)) for label in info_labels),
+        )
+        for server, session in sessions
     )
 
 
 def _ended_at(session: RestoreSession) -> datetime:
-    """Return the end time; where it is unknown, the creation time is its lower bound."""
+    """Return the end time or, if it is unknown, its lower bound: the creation time."""
     return session.end_time or session.creation_time
 
 

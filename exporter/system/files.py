@@ -25,20 +25,20 @@ _MODE = 0o644  # before the umask
 
 
 class OutputError(Exception):
-    """The output cannot be written; the message names the place and the reason."""
+    """The output cannot be written; the message names the file or stream and the reason."""
 
 
 def write_stdout(chunks: Iterable[bytes]) -> bool:
-    """Write to standard output; return False if its reader has gone, as with `| head`.
+    """Write to standard output; return False if its reader has closed it, as `| head` does.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: standard output cannot be written.
     """
     if sys.stdout is None:  # the process was started without one
         raise OutputError("standard output is closed")
     try:
-        # A separate buffer: sys.stdout has none with PYTHONUNBUFFERED and may then write only a part, and what is
-        # left in its own buffer after a failure would fail again at exit.
+        # Not through sys.stdout: with PYTHONUNBUFFERED it is unbuffered and may write only a part; otherwise data left
+        # in its buffer after a failure would fail again at exit.
         with open(sys.stdout.fileno(), "wb", closefd=False) as out:
             out.writelines(chunks)
     except BrokenPipeError:
@@ -52,7 +52,7 @@ def check_writable(file: Path) -> None:
     """Check that `atomic_write` can create its temporary file.
 
     Raises:
-        OutputError: it cannot.
+        OutputError: the file cannot be written.
     """
     try:
         temporary = _temporary(_target(file))
@@ -68,7 +68,7 @@ def atomic_write(file: Path, chunks: Iterable[bytes]) -> None:
     """Replace a file atomically: a reader sees the complete old or the complete new content.
 
     Raises:
-        OutputError: it cannot be written. The old file stays, and no temporary file is left behind.
+        OutputError: the file cannot be written. The old file stays, and no temporary file is left behind.
     """
     try:
         target = _target(file)
@@ -88,7 +88,7 @@ def atomic_write(file: Path, chunks: Iterable[bytes]) -> None:
 def lock_file(descriptor: int) -> bool:
     """Lock the file until it is closed; return False if another process holds the lock.
 
-    Always True on Windows and on file systems without such locks.
+    Does nothing and returns True on Windows and on file systems without such locks.
     """
     if sys.platform != "win32":
         try:
@@ -101,7 +101,7 @@ def lock_file(descriptor: int) -> bool:
 
 
 def set_permissions(descriptor: int, mode: int, group: int | None = None) -> None:
-    """Set the mode and, unless None, the group. Does nothing on Windows."""
+    """Set the mode and, unless it is None, the group. Does nothing on Windows."""
     if sys.platform != "win32":
         if group is not None and group != os.fstat(descriptor).st_gid:
             os.fchown(descriptor, -1, group)
@@ -119,7 +119,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def _target(file: Path) -> Path:
-    """Resolve symbolic links; reject devices such as /dev/null, which would be replaced by a file."""
+    """Resolve symbolic links; reject devices such as /dev/null, which a rename would replace by a file."""
     target = Path(os.path.realpath(file))
     if target.exists() and not target.is_file():
         raise OutputError(f"{file}: not a regular file")
@@ -127,7 +127,7 @@ def _target(file: Path) -> Path:
 
 
 def _temporary(target: Path) -> Path:
-    # Not *.prom, so the textfile collector ignores it; in the target's directory, as an atomic rename requires.
+    # Not *.prom, so that the textfile collector ignores it. A rename is atomic only within a file system.
     return target.with_name(f".vb365-{secrets.token_hex(8)}.tmp")
 
 

@@ -16,8 +16,8 @@ _GLIBC_DEFAULT_TRIM_BYTES = 128 << 10
 def raise_gc_threshold() -> None:
     """Run the cyclic garbage collector less often than by default.
 
-    Sessions are numerous, long-lived and part of no cycle. Scanning them after every 700 allocations, the default,
-    takes up to a third of a first poll.
+    Sessions are numerous, long-lived and never part of a cycle. Scanning them at the default threshold of 700 allocations
+    takes up to a third of the first poll's time.
     """
     gc.set_threshold(_GC_THRESHOLD)
 
@@ -25,9 +25,9 @@ def raise_gc_threshold() -> None:
 def trim_freed_memory() -> None:
     """Keep each thread from retaining more than 128 KiB of freed memory. Does nothing without glibc.
 
-    By default glibc raises its trim threshold with the size of the blocks it has seen: after a few responses of the
-    largest permitted size, every thread that made requests would retain 32 MiB for the life of the process.
+    By default glibc raises the trim threshold with the size of freed blocks: after a few responses of the maximum size,
+    every thread that made requests would retain 32 MiB for the life of the process.
     """
     if platform.libc_ver()[0] == "glibc":
-        # Setting the threshold explicitly turns its automatic adjustment off.
+        # Setting the threshold disables its automatic adjustment.
         ctypes.CDLL(None).mallopt(_M_TRIM_THRESHOLD, _GLIBC_DEFAULT_TRIM_BYTES)

@@ -1,4 +1,4 @@
-"""Signals as commands to the process: stop, or reload."""
+"""Signals as commands to the process: stop and reload."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from enum import Enum
 from queue import SimpleQueue
 from types import FrameType
 
-__all__ = ["Command", "signal_commands", "stop_event"]
+__all__ = ["WAKE_SECONDS", "Command", "signal_commands", "stop_event"]
+
+WAKE_SECONDS = 1.0
+"""The longest wait of the main thread: Windows handles Ctrl-C only between waits."""
 
 
 class Command(Enum):
@@ -23,7 +26,7 @@ class Command(Enum):
 
 @contextmanager
 def stop_event() -> Iterator[threading.Event]:
-    """Return an event that SIGTERM and SIGINT set, for one-shot commands."""
+    """Yield an event that is set by the signals to stop, for one-shot commands."""
     stop = threading.Event()
     with signal_commands(reload=False) as commands:
 
@@ -31,7 +34,7 @@ def stop_event() -> Iterator[threading.Event]:
             commands.get()
             stop.set()
 
-        # Not in the signal handler: it may interrupt the main thread while that holds the event's lock.
+        # Not in the signal handler, which may interrupt the main thread while it holds the event's lock.
         waiter = threading.Thread(target=forward, name="stop", daemon=True)
         waiter.start()
         try:
@@ -43,12 +46,12 @@ def stop_event() -> Iterator[threading.Event]:
 
 @contextmanager
 def signal_commands(*, reload: bool = True) -> Iterator[SimpleQueue[Command]]:
-    """Return a queue of the commands received: SIGTERM, SIGINT and Windows' SIGBREAK stop, SIGHUP reloads.
+    """Yield a queue of the commands received: SIGTERM, SIGINT and Windows' SIGBREAK stop, SIGHUP reloads.
 
-    A second signal to stop ends the process at once. The previous handlers are restored on exit.
+    A second signal to stop ends the process immediately. The previous handlers are restored on exit.
 
     Args:
-        reload: handle SIGHUP, where the platform has it.
+        reload: whether to handle SIGHUP, on platforms that have it.
     """
     # SimpleQueue.put is reentrant: a signal handler may call it at any time.
     commands: SimpleQueue[Command] = SimpleQueue()

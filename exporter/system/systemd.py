@@ -22,10 +22,10 @@ class NotActivatedError(Exception):
 
 
 def listen_fds(environ: MutableMapping[str, str] = os.environ) -> tuple[socket.socket, ...]:
-    """Return the listening sockets passed by the socket unit, and remove its variables from the environment.
+    """Return the listening sockets passed by systemd, and remove the protocol's variables from the environment.
 
     Raises:
-        NotActivatedError: none was passed, or one is not a listening TCP socket.
+        NotActivatedError: no socket was passed, or one is not a listening TCP socket.
     """
     pid = environ.pop("LISTEN_PID", "")
     count = environ.pop("LISTEN_FDS", "")
@@ -48,10 +48,10 @@ def listen_fds(environ: MutableMapping[str, str] = os.environ) -> tuple[socket.s
 
 
 class Notifier:
-    """Sends service notifications to systemd; does nothing where systemd does not run the process.
+    """Sends service notifications to systemd; does nothing if the process was not started by systemd.
 
     Args:
-        environ: the environment; its notification variables are removed, so that child processes do not inherit them.
+        environ: the environment; the protocol's variables are removed, so that child processes do not inherit them.
     """
 
     def __init__(self, environ: MutableMapping[str, str] = os.environ) -> None:
@@ -62,7 +62,7 @@ class Notifier:
         pid = environ.pop("WATCHDOG_PID", "") or str(os.getpid())
         watched = bool(self._address) and usec.isdecimal() and pid == str(os.getpid())
         self.watchdog_seconds = int(usec) / 1e6 / 2 if watched else None
-        """Interval of watchdog pings, half of systemd's timeout; None if no pings are expected."""
+        """The interval of watchdog pings, half of systemd's timeout; None if no pings are expected."""
         self._status = ""
 
     def ready(self) -> None:
@@ -70,7 +70,7 @@ class Notifier:
         self._send("READY=1")
 
     def reloading(self) -> None:
-        """Report that a reload begins; `ready` reports its end."""
+        """Report that a reload has begun; `ready` reports its end."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
@@ -82,7 +82,7 @@ class Notifier:
         self._send("WATCHDOG=1")
 
     def status(self, text: str) -> None:
-        """Set the line that `systemctl status` shows; sent only when it changes."""
+        """Set the line that `systemctl status` shows; it is sent only when it changes."""
         text = " ".join(text.split())
         if text != self._status:
             self._status = text
@@ -91,7 +91,7 @@ class Notifier:
     def _send(self, *lines: str) -> None:
         if not self._address or not hasattr(socket, "AF_UNIX"):  # Windows
             return
-        # An unresponsive service manager must not stop the service.
+        # An unresponsive service manager must not block or end the service.
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
             channel.settimeout(_SEND_TIMEOUT_SECONDS)
             channel.sendto("\n".join(lines).encode(), self._address)

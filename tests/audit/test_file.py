@@ -456,6 +456,25 @@ def test_a_file_that_was_truncated_is_continued_at_its_start(file: Path) -> None
     assert file.read_bytes() == started(2)
 
 
+def test_a_truncated_file_keeps_its_lines_if_it_cannot_be_read_at_first(file: Path) -> None:
+    disk = FailingDisk()
+    audit = opened(file, disk)
+    audit.append(started(1) + started(2), sync=False)
+    disk.free_bytes = 5
+    with pytest.raises(OSError, match="No space left on device"):
+        audit.append(started(3), sync=False)
+    disk.free_bytes = None
+    os.truncate(file, len(started(1)))
+    disk.failing = {"read": errno.EIO}
+    with pytest.raises(OSError, match="Input/output error"):
+        audit.append(started(3), sync=False)
+    disk.failing = {}
+
+    audit.append(started(3), sync=False)
+
+    assert file.read_bytes() == started(1) + started(3)
+
+
 def test_a_deleted_directory_is_a_failure_until_it_is_back(tmp_path: Path) -> None:
     directory = tmp_path / "directory"
     directory.mkdir()
