@@ -39,9 +39,6 @@ SNAPSHOT_FAMILIES: tuple[Family, ...] = (
 _SHARED = tuple(sorted(SESSION_LABELS))
 _Shared = tuple[str, str, str, str]
 """The `escaped` values of the `_SHARED` labels for one session."""
-_NO_DURATIONS = DurationHistogram(
-    counts=(0,) * (len(DURATION_BUCKETS_SECONDS) + 1), sum_seconds=0.0
-)
 _BOUNDS = (*map(go_float, DURATION_BUCKETS_SECONDS), "+Inf")
 
 
@@ -143,7 +140,7 @@ def _samples_of_snapshot(family: SnapshotFamily, server: str, snapshot: Snapshot
 def _finished_durations(server: str, snapshot: Snapshot) -> str:
     name, labels = FINISHED_DURATION.name, FINISHED_DURATION.labels
     lines = []
-    histograms = {**dict.fromkeys(TYPES, _NO_DURATIONS), **snapshot.activity.durations}
+    histograms = {**dict.fromkeys(TYPES, DurationHistogram()), **snapshot.activity.durations}
     for kind, histogram in histograms.items():
         key = (server, kind.value)
         buckets = zip(_BOUNDS, accumulate(histogram.counts), strict=True)

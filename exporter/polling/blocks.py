@@ -1,7 +1,7 @@
 """Finished sessions in order of creation, in immutable blocks.
 
-A finished session does not change, so whatever is derived from a block (its text, its compressed form) stays valid for
-as long as the block lives. A change replaces the one block it falls into.
+A finished session does not change, so anything derived from a block (its text, its compressed form) stays valid as long
+as the block exists. Adding or removing a session replaces only the block it belongs to.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BLOCK_SESSIONS = 128
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Block:
-    """Finished sessions, newest first; compared by identity, so that it can be the key of caches."""
+    """Finished sessions, newest first; compared by identity, so that blocks can be cache keys."""
 
     sessions: tuple[RestoreSession, ...]
 
@@ -30,7 +30,7 @@ class Block:
 class SessionBlocks:
     """A sorted collection of finished sessions with cheap changes and cheap immutable views.
 
-    For one thread; the blocks it returns are for any.
+    Only one thread may use it; any thread may read the blocks it returns.
 
     Args:
         block_sessions: a block with twice as many sessions is split.
@@ -56,7 +56,7 @@ class SessionBlocks:
             self._chunks.append(_Chunk([session]))
             return
         key = _key(session)
-        if key < self._chunks[0].first_key():  # usual while a list is read, newest first
+        if key < self._chunks[0].first_key():  # the usual case while a list is read, newest first
             index, position = 0, 0
         else:
             # A session belongs to the last chunk that starts at or before it.
@@ -76,7 +76,7 @@ class SessionBlocks:
         """Remove a session.
 
         Raises:
-            KeyError: there is no such session.
+            KeyError: the session is not in the collection.
         """
         key = _key(session)
         index = bisect_right(self._chunks, key, key=_Chunk.first_key) - 1
@@ -96,7 +96,7 @@ class SessionBlocks:
         """Return the session that was created first.
 
         Raises:
-            IndexError: there are no sessions.
+            IndexError: the collection is empty.
         """
         return self._chunks[0].sessions[0]
 
@@ -113,7 +113,7 @@ class SessionBlocks:
         return count
 
     def newest(self, limit: int | None = None) -> tuple[Block, ...]:
-        """Return the newest sessions as blocks, newest first; all of them without a limit."""
+        """Return the newest `limit` sessions as blocks, newest first; without a limit, all sessions."""
         blocks: list[Block] = []
         room = len(self) if limit is None else limit
         for chunk in reversed(self._chunks):
@@ -125,7 +125,7 @@ class SessionBlocks:
         return tuple(blocks)
 
     def _first(self, block: Block, limit: int) -> Block:
-        """Return the newest sessions of a block as a block, the same object while nothing changes."""
+        """Return a block of the newest sessions of a block; repeated calls return the same object."""
         if self._cut is None or self._cut[0] is not block or self._cut[1] != limit:
             self._cut = (block, limit, Block(block.sessions[:limit]))
         return self._cut[2]

@@ -1,7 +1,7 @@
 """The change feed of one server: a thread that follows it, and the queue it fills for the poll loop.
 
-The feed only makes changes known sooner than polls would. Polls go on whatever happens to it, and a feed that starts
-over requests a poll, because it cannot report what happened before.
+The feed only reports changes sooner than polls would; polls continue even if it fails. When the feed starts or restarts,
+it requests a poll, because it does not report earlier changes.
 """
 
 from __future__ import annotations
@@ -32,29 +32,26 @@ log = structlog.get_logger()
 LONG_POLL_SECONDS = 30.0
 """How long the server may hold a request; shorter than the idle timeouts of proxies."""
 
-# The feed reports every resource of a server and may do so continuously.
+# The feed reports changes of every resource of the server, possibly continuously.
 _MIN_REQUEST_INTERVAL_SECONDS = 0.5
 _FIRST_BACKOFF_SECONDS = 1.0
 _MAX_BACKOFF_SECONDS = 60.0
 _NO_FEED_WAIT_SECONDS = 300.0
 _VERSION_WAIT_SECONDS = 5.0
-# Windows notices Ctrl-C only between waits.
+# On Windows, Ctrl-C is only noticed between waits.
 _WAKE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PendingChanges:
-    """Change-feed events that wait for the poll loop."""
+    """Change-feed events waiting for the poll loop."""
 
     changes: tuple[SessionChange, ...] = ()
     """The last change of each session, in order."""
     gap: bool = False
-    """Whether earlier changes are missing from the feed, so that a poll has to find them."""
+    """Whether the feed missed earlier changes, which a poll must find."""
     lost: bool = False
-    """Whether the gap opened after the first poll: then even a deletion may have been missed."""
-
-    def __bool__(self) -> bool:
-        return self.gap or bool(self.changes)
+    """Whether the feed had started before the gap: then deletions may have been missed too."""
 
 
 class ChangeQueue:
@@ -68,7 +65,7 @@ class ChangeQueue:
         self._lost = False
 
     def put(self, changes: Iterable[SessionChange]) -> None:
-        """Add changes; of several changes of one session the last one remains."""
+        """Add changes; only the last change of each session is kept."""
         with self._lock:
             for change in changes:
                 self._changes.pop(change.session_id, None)
@@ -77,7 +74,7 @@ class ChangeQueue:
                 self._ready.set()
 
     def mark_gap(self, *, lost: bool) -> None:
-        """Record that the feed starts here; `lost` when it had started before."""
+        """Record that earlier changes are missing; `lost` if the feed had started before."""
         with self._lock:
             self._gap = True
             self._lost = self._lost or lost
@@ -88,12 +85,8 @@ class ChangeQueue:
         self._ready.set()
 
     def wait(self, seconds: float) -> PendingChanges:
-        """Take everything as soon as there is something; return empty after `seconds` or when woken."""
+        """Take everything as soon as something is queued; return an empty result after `seconds` or when woken."""
         self._ready.wait(seconds)
-        return self.take()
-
-    def take(self) -> PendingChanges:
-        """Take everything without waiting."""
         with self._lock:
             pending = PendingChanges(
                 changes=tuple(self._changes.values()), gap=self._gap, lost=self._lost
@@ -133,7 +126,7 @@ class ChangeFeed:
         api: its API.
         queue: receives the events.
         observer: counts them.
-        polled_once: set when the first poll has ended, and with it the API version is known.
+        polled_once: set when the first poll has ended; the API version is detected by then.
         clock: the process's clocks.
         stop: ends the thread.
         long_poll_seconds: how long the server may hold a request.
@@ -210,7 +203,7 @@ class ChangeFeed:
             self._queue.mark_gap(lost=self._started)
             self._started = True
         else:
-            # A start alone does not reset the backoff: where tokens never last, each start costs a full list.
+            # A start alone does not reset the backoff: if tokens expire every time, each start costs a full list.
             self._failures = 0
         self._change_token = changes.change_token
         self._queue.put(changes.sessions)
@@ -225,7 +218,7 @@ class ChangeFeed:
         self._failing_since = None
 
     def _wait_for_feed(self) -> float:
-        """Handle a 404: the feed does not exist, or the whole API does not, which polls will report."""
+        """Handle a 404: the server has no feed, or no API at all, which polls report."""
         self._change_token = None
         self._observer.feed_connected(connected=None)
         if not self._missing_logged:
@@ -235,7 +228,7 @@ class ChangeFeed:
 
     def _back_off_from(self, error: Vb365Error) -> float:
         if error.code == EXPIRED_TOKEN:
-            self._change_token = None  # a poll finds what was missed
+            self._change_token = None  # restart the feed; a poll finds the missed changes
         if self._stop.is_set():
             return 0.0
         if self._failing_since is None:

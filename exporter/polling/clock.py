@@ -1,4 +1,4 @@
-"""Monotonic and wall-clock time, in one place that tests can replace."""
+"""Monotonic and wall-clock time, replaceable in tests."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["Clock", "Moment"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """One point in time on both clocks."""
+    """A point in time on both clocks."""
 
     monotonic: float
-    """Seconds on the monotonic clock, with which every age and every wait is measured."""
+    """Seconds on the monotonic clock, used for every age and every wait."""
     wall: datetime
     """The date in UTC, compared only with dates from the API."""
 
@@ -23,13 +23,13 @@ class Moment:
 class Clock:
     """The process's clocks.
 
-    The wall clock may be set forward or back at any time. `now()` therefore reads it once and advances it by the
-    monotonic clock, so that a jump neither expires sessions nor brings them back.
+    The wall clock may be set forward or back at any time. It is therefore read once, and `now()` adds the monotonic time
+    since then, so that a jump neither expires sessions nor restores them.
 
     Args:
         monotonic: reads the system's monotonic clock, in seconds.
         timestamp: reads the system's wall clock, in Unix seconds.
-        wait: sleeps between the attempts of a request and returns whether it was interrupted; None: in real time.
+        wait: sleeps between the attempts of a request and returns whether it was interrupted; by default in real time.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Clock:
         self._started_wall = datetime.fromtimestamp(timestamp(), UTC)
 
     def monotonic(self) -> float:
-        """Return seconds since an arbitrary point; never jumps."""
+        """Return seconds since an arbitrary point in time; never jumps."""
         return self._monotonic()
 
     def timestamp(self) -> float:

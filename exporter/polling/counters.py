@@ -1,4 +1,4 @@
-"""Counts over sessions, updated as sessions come and go instead of recounted."""
+"""Counts of sessions, updated incrementally."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ __all__ = ["ActivityCounters", "FinishedCounts", "finished_key"]
 
 
 def finished_key(session: RestoreSession) -> FinishedKey:
-    """Return the organization, type and result that a finished session counts for."""
+    """Return the organization, type and result under which a finished session is counted."""
     return (session.organization, session.type, session.result or SessionResult.UNKNOWN)
 
 
 class FinishedCounts:
-    """How many stored sessions are finished, and when the last of them ended.
+    """Counts of the stored finished sessions, and the time the last one ended.
 
     Attributes:
-        stopped: how many there are; keys without any are absent.
-        last_end: the newest `endTime`.
+        stopped: number of sessions; keys without sessions are absent.
+        last_end: newest `endTime`.
     """
 
     def __init__(self) -> None:
@@ -47,14 +47,14 @@ class FinishedCounts:
                 self.last_end[key] = session.end_time
 
     def remove(self, session: RestoreSession, remaining: Iterable[RestoreSession]) -> None:
-        """Uncount a session; `remaining` are those still counted."""
+        """Subtract a session; `remaining` are all sessions still counted."""
         key = finished_key(session)
         self.stopped[key] -= 1
         if self.stopped[key] == 0:
             del self.stopped[key]
             self.last_end.pop(key, None)
         elif session.end_time is not None and self.last_end[key] == session.end_time:
-            # The newest one of several goes: rare (a deletion), so looking at all others is cheap enough.
+            # Removing the last of several is rare (a deletion or correction), so a scan of all others is acceptable.
             ends = [
                 other.end_time
                 for other in remaining
@@ -67,7 +67,7 @@ class FinishedCounts:
 
 
 class ActivityCounters:
-    """The sessions that were seen to start and to finish; the source of the counters."""
+    """Counts of the sessions that the exporter saw start and finish: the source of the counters."""
 
     def __init__(self) -> None:
         self._organizations: dict[str, None] = {}  # an ordered set
@@ -84,15 +84,14 @@ class ActivityCounters:
         self._started[session.organization, session.type] += 1
 
     def count_finished(self, session: RestoreSession) -> None:
-        """Count a session that was seen to finish, and its duration when it has one."""
+        """Count a session that was seen to finish, and its duration if known."""
         self._finished[finished_key(session)] += 1
         seconds = session.duration_seconds
         if seconds is None:
             return
-        known = self._durations.get(session.type, _EMPTY_HISTOGRAM)
-        bucket = bisect_left(DURATION_BUCKETS_SECONDS, seconds)
+        known = self._durations.get(session.type, DurationHistogram())
         counts = list(known.counts)
-        counts[bucket] += 1
+        counts[bisect_left(DURATION_BUCKETS_SECONDS, seconds)] += 1
         self._durations[session.type] = DurationHistogram(
             counts=tuple(counts), sum_seconds=known.sum_seconds + seconds
         )
@@ -105,8 +104,3 @@ class ActivityCounters:
             finished=MappingProxyType(dict(self._finished)),
             durations=MappingProxyType(dict(self._durations)),
         )
-
-
-_EMPTY_HISTOGRAM = DurationHistogram(
-    counts=(0,) * (len(DURATION_BUCKETS_SECONDS) + 1), sum_seconds=0.0
-)

@@ -1,6 +1,7 @@
-"""Extras of sessions, such as statistics: which are due, how they are fetched, and when they expire.
+"""Extras of sessions, such as statistics: which are due, how they are fetched, and when they become unknown.
 
-A running session's extras are fetched at every poll, a finished one's once more. Each fails on its own, and none fails a poll.
+A running session's extras are fetched in every poll, and once more after it has finished. A failed request affects only its
+own extra, not the poll.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from exporter.vb365.records.restore_session import RestoreSession
 __all__ = ["ExtraRequest", "Extras", "ExtrasFetcher"]
 
 _FINAL_ATTEMPTS = 3
-"""How often an extra of a finished session is requested before it becomes unknown."""
+"""How often an extra of a finished session is requested in total before it becomes unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,7 @@ class ExtraRequest:
 
 
 class Extras:
-    """The extras of stored sessions, kept in their records. Part of the ledger; pure.
+    """The extras of stored sessions, kept in their records. Part of the ledger; does no I/O and reads no clock.
 
     Args:
         store: the sessions.
@@ -53,71 +54,61 @@ class Extras:
         self._confirmed_at: dict[ExtraRequest, float] = {}  # of running sessions
 
     def due(self) -> tuple[ExtraRequest, ...]:
-        """Return the requests of a poll: for running sessions with series, and for those just finished."""
+        """Return the requests of a poll: for just finished sessions, and for running sessions with series."""
         running = with_series(self._store.running_newest_first(), self._max_series)
         of_running = (request for one in running for request in self._requests(one.session.id))
         return (*self._final_attempts, *of_running)
 
     def due_for_finished(self, session_ids: Collection[str]) -> tuple[ExtraRequest, ...]:
-        """Return the requests to make between polls: for those of these sessions that have just finished."""
+        """Return the requests to make between polls: those for just finished sessions among `session_ids`."""
         return tuple(
             request for request in self._final_attempts if request.session_id in session_ids
         )
 
     def accept(self, request: ExtraRequest, value: Statistics | EventSummary, now: Moment) -> None:
-        """Store a response; a finished session's is final."""
+        """Store a response. The response for a finished session is final."""
         if self._final_attempts.pop(request, None) is None:
             self._confirmed_at[request] = now.monotonic
-        else:
-            self._confirmed_at.pop(request, None)
         self._set(request, value)
 
     def record_failure(self, request: ExtraRequest) -> None:
         """Record a failed request. Once a finished session's attempts are used up, its extras become unknown."""
-        left = self._final_attempts.get(request)
-        if left is None:
+        if request not in self._final_attempts:
             return
-        if left > 1:
-            self._final_attempts[request] = left - 1
-        else:
-            self._clear(request)
+        self._final_attempts[request] -= 1
+        if self._final_attempts[request] == 0:
+            del self._final_attempts[request]
+            self._set(request, None)
 
     def with_known_extras(self, session: RestoreSession) -> RestoreSession:
-        """Return a new record of a session with the extras of the stored one; a reopened session starts without."""
-        known = self._store.find(session.id) if self._wanted else None
+        """Return a new record with the extras of the stored one, unless the session was reopened."""
+        known = self._store.find(session.id)
         if known is None or (known.stopped and not session.stopped):
-            return session
-        if known.statistics is None and known.events is None:
             return session
         return session._replace(statistics=known.statistics, events=known.events)
 
     def request_final(self, session_id: str) -> None:
-        """Make the extras of a session that has just finished due once more."""
+        """Make the extras of a just finished session due."""
         for request in self._requests(session_id):
             self._final_attempts[request] = _FINAL_ATTEMPTS
+            self._confirmed_at.pop(request, None)
 
     def discard(self, session_id: str) -> None:
         """Cancel all requests for a session that is no longer stored."""
-        for extra in self._wanted:
-            request = ExtraRequest(session_id=session_id, extra=extra)
+        for request in self._requests(session_id):
             self._final_attempts.pop(request, None)
             self._confirmed_at.pop(request, None)
 
     def drop_stale(self, now: Moment) -> None:
-        """Make the extras unknown that were not confirmed for too long."""
+        """Make stale extras unknown."""
         oldest = now.monotonic - self._stale_after_seconds
-        stale = [request for request, at in self._confirmed_at.items() if at <= oldest]
-        for request in stale:
-            if request not in self._final_attempts:
-                self._clear(request)
+        for request, confirmed_at in tuple(self._confirmed_at.items()):
+            if confirmed_at <= oldest:
+                del self._confirmed_at[request]
+                self._set(request, None)
 
     def _requests(self, session_id: str) -> Iterator[ExtraRequest]:
         return (ExtraRequest(session_id=session_id, extra=extra) for extra in self._wanted)
-
-    def _clear(self, request: ExtraRequest) -> None:
-        self._final_attempts.pop(request, None)
-        self._confirmed_at.pop(request, None)
-        self._set(request, None)
 
     def _set(self, request: ExtraRequest, value: Statistics | EventSummary | None) -> None:
         session = self._store.find(request.session_id)
@@ -126,7 +117,7 @@ class Extras:
 
 
 class ExtrasFetcher:
-    """Fetches extras and puts them into the ledger. Part of the poller.
+    """Fetches extras and stores them in the ledger. Part of the poller.
 
     Args:
         api: the server's API.
@@ -134,7 +125,7 @@ class ExtrasFetcher:
         workers: make the requests.
         clock: the process's clocks.
         anomalies: records failures.
-        heartbeat: beats with every response.
+        heartbeat: receives a beat with every response.
     """
 
     def __init__(
@@ -155,7 +146,7 @@ class ExtrasFetcher:
         self._heartbeat = heartbeat
 
     def fetch(self, due: Iterable[ExtraRequest]) -> bool:
-        """Make these requests; return whether there were any that the API supports."""
+        """Make these requests; return whether the API supports any of them."""
         supported = []
         for request in due:
             if request.extra == "statistics" and not self._api.has_statistics:
@@ -183,6 +174,6 @@ class ExtrasFetcher:
         if isinstance(response, EventSummary):
             self._anomalies.unknown_values(response.unknown_values, session_id)
             if response.unreadable:
-                error = f"{response.unreadable} records are no events, the others are counted"
+                error = f"{response.unreadable} records are not events, the others are counted"
                 self._anomalies.extra_failed(session_id, extra, Reason.BAD_RESPONSE, error)
         self._extras.accept(request, response, self._clock.now())

@@ -1,4 +1,4 @@
-"""The collaborators that a poller is given: an API and an observer."""
+"""The interfaces that a poller depends on: an API and an observer."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Api(Protocol):
 
     @property
     def api_version(self) -> str | None:
-        """The URL prefix in use, None until it is known."""
+        """The URL prefix in use; None until it is known."""
 
     @property
     def has_statistics(self) -> bool:
-        """Whether the API version in use has statistics of sessions."""
+        """Whether the API version in use has session statistics."""
 
     @property
     def certificate_not_after(self) -> datetime | None:
-        """When the certificate that the server presented last expires."""
+        """When the certificate that the server last presented expires."""
 
     def poll(self, deadline: float) -> AbstractContextManager[None]:
         """Stop retrying requests made inside the context at `deadline` (monotonic seconds)."""
@@ -46,20 +46,20 @@ class Api(Protocol):
         """Fetch the number of items that a session restored."""
 
     def events(self, session_id: str) -> EventSummary:
-        """Fetch the events of a session, summed up."""
+        """Fetch the events of a session and add them up."""
 
 
 class PollObserver(Protocol):
-    """Counts what polls do; implemented by the exporter's own metrics."""
+    """Counts polls and anomalies; implemented by the exporter's own metrics."""
 
     def polled(self, reason: Reason | None) -> None:
-        """Count a poll; `reason` is that of its first failure."""
+        """Count a poll; `reason` is the reason of its first failure, None if it succeeded."""
 
     def overran(self) -> None:
         """Count a poll that took longer than the poll interval."""
 
     def rejected(self, reason: str) -> None:
-        """Count a record that is no restore session."""
+        """Count a record that is not a restore session."""
 
     def unknown_value(self, field: str) -> None:
         """Count an unknown enum value in a record."""

@@ -20,7 +20,7 @@ class PollLoop:
         poller: makes the polls.
         queue: holds the change-feed events.
         clock: the process's clocks.
-        stop: ends the loop; `queue.wake()` makes it notice at once.
+        stop: ends the loop; call `queue.wake()` after setting it to end the current wait.
         first_interval_seconds: time from the first poll to the second, the poll interval by default.
     """
 
@@ -42,7 +42,7 @@ class PollLoop:
         self._first_interval_seconds = first_interval_seconds or server.poll_interval
 
     def run(self) -> None:
-        """Poll until stopped. Polls never overlap: one that overran is followed by the next at once."""
+        """Poll until stopped. Polls never overlap: after one that overran, the next starts immediately."""
         interval = self._server.poll_interval
         due = self._clock.monotonic()
         delay = self._first_interval_seconds
@@ -54,23 +54,21 @@ class PollLoop:
                 self._poller.anomalies.overran(now - started)
                 due = now
             else:
-                # Polls missed while the process was suspended are not caught up.
+                # Polls missed while the process was suspended are skipped.
                 due = max(due + delay, now)
                 delay = interval
             self._apply_changes_until(due)
 
     def _apply_changes_until(self, due: float) -> None:
-        seconds = due - self._clock.monotonic()
         while True:
-            pending = self._queue.wait(max(0.0, seconds))
+            pending = self._queue.wait(max(0.0, due - self._clock.monotonic()))
             self._poller.heartbeat.beat()
             if self._stop.is_set():
                 return
             if pending.gap:
                 self._poller.poll(full_list=pending.lost)
             if pending.changes:
-                # Also after a poll, which does not notice the deletion of a finished session.
+                # Even after a poll: without a full list it does not find that a finished session was deleted.
                 self._poller.apply_changes(pending.changes)
-            seconds = due - self._clock.monotonic()
-            if seconds <= 0:
+            if self._clock.monotonic() >= due:
                 return

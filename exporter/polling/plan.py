@@ -1,4 +1,4 @@
-"""Which lists to request: the cheapest one for many sessions, and the hourly full list that finds deletions. Pure."""
+"""Which lists to request: the cheapest for many sessions, and the hourly full list that finds deletions."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ __all__ = [
 ]
 
 PAGE_SIZE = 1000
-"""How many sessions to request per page: about 0.7 MB."""
+"""Sessions per page, about 0.7 MB."""
 
 PAGE_COST_IN_GETS = 25
-"""What a page costs the server, in sessions fetched by id; an estimate."""
+"""Estimated cost of a page to the server, in sessions fetched by id."""
 
 RESYNC_SECONDS = 3600.0
 """How often everything is listed, and finished sessions with configured ids are fetched."""
 
-# More missing sessions than this are a history that was cleared: then the list alone is proof.
+# If more sessions than this are missing, the history was cleared: they are not fetched one by one.
 _MAX_VERIFIED_BY_ID = 100
 
 
@@ -39,11 +39,11 @@ class ListRequest:
     created_since: datetime | None
     """Only sessions created after this; None for all."""
     max_pages: int | None = None
-    """Stop after so many pages, or once everything wanted was listed; None reads to the end."""
+    """Stop after this many pages, or once everything wanted was listed; None reads to the end."""
 
     @property
     def is_full(self) -> bool:
-        """Whether it lists every session there is."""
+        """Whether it lists every session on the server."""
         return self.created_since is None and self.max_pages is None
 
 
@@ -52,12 +52,12 @@ def cheaper_list(
     unknown_creations: int,
     count_created_since: Callable[[datetime], int],
 ) -> ListRequest | None:
-    """Return the list that saves the server most; None when fetching by id is as cheap.
+    """Return the list that saves the server the most; None if fetching by id costs no more.
 
     Args:
         creations: when the wanted sessions were created.
-        unknown_creations: how many more sessions are wanted whose creation is unknown.
-        count_created_since: returns how many sessions were created at a moment or later.
+        unknown_creations: how many more sessions, of unknown creation time, are wanted.
+        count_created_since: returns how many sessions were created at a given time or later.
     """
     if unknown_creations >= 2 * PAGE_COST_IN_GETS:
         return ListRequest(created_since=None, max_pages=unknown_creations // PAGE_COST_IN_GETS)
@@ -80,7 +80,7 @@ class Resync:
 
     Args:
         store: the stored sessions.
-        configured: ids from the configuration, whose deletion is always verified by id.
+        configured: the configured ids; their deletion is always verified by id.
     """
 
     def __init__(self, store: SessionStore, configured: frozenset[str]) -> None:
@@ -89,44 +89,44 @@ class Resync:
         self._due_at = -inf
         self._listed: set[str] | None = None  # by the full list in progress
         self.is_incomplete = False
-        """Whether the last full list held an unreadable record, which may be any session's."""
+        """Whether the last list contained an unreadable record, which could be any session."""
         self.to_fetch: set[str] = set()
-        """Ids to fetch by id, because no list has confirmed them."""
+        """Ids to fetch: missing from a full list, reported by the change feed, or checked hourly without discovery."""
         self.not_kept = 0
-        """How many sessions the server has that were evicted or found no room."""
+        """How many sessions on the server are not stored because they were evicted or did not fit."""
 
     def is_due(self, moment: Moment) -> bool:
-        """Whether the last one was an hour ago, or `request` was called since."""
+        """Whether an hour has passed since the last resync, or one was requested."""
         return moment.monotonic >= self._due_at
 
     def request(self) -> None:
-        """Make it due from now on until it succeeds."""
+        """Make a resync due until one succeeds."""
         self._due_at = -inf
 
     def succeed(self, moment: Moment) -> None:
-        """Make it due again in an hour."""
+        """Make the next resync due in an hour."""
         self._due_at = moment.monotonic + RESYNC_SECONDS
 
     def begin_list(self, *, full: bool) -> None:
-        """Start to compare if the list about to be read is full."""
+        """Start a comparison if the list about to be read is full."""
         self._listed = set() if full else None
         self.is_incomplete = False
 
     def abort_list(self) -> None:
-        """Drop the comparison in progress, if there is one."""
+        """Abandon the comparison in progress, if any."""
         self._listed = None
 
     def add_listed(self, session_id: str) -> None:
-        """Record that the list shows a session which may be stored."""
+        """Record that the list contains a session that is not past its lookback."""
         if self._listed is not None:
             self._listed.add(session_id)
 
     def count_not_kept(self) -> None:
-        """Count a session that was evicted or found no room; a full list counts them all at its end."""
+        """Count a session that was evicted or did not fit; a full list recounts them all at its end."""
         self.not_kept += self._listed is None
 
     def end_list(self, moment: Moment) -> set[str]:
-        """Compare the stored sessions with the full list; return the ids that it proves deleted."""
+        """Compare the stored sessions with the full list; return the ids of deleted sessions."""
         listed = self._listed or set()
         self._listed = None
         self.succeed(moment)

@@ -1,6 +1,6 @@
-"""The immutable result of a poll: what is known about one server, and until when.
+"""The immutable result of a poll: the state of one server, and when each part was last confirmed.
 
-`Snapshot.without_stale()` drops what has become too old, so that data ends on time even while its poller hangs in a request.
+`Snapshot.without_stale()` drops stale parts, so that data disappears on time even while the poller hangs in a request.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FinishedKey = tuple[str, SessionType, SessionResult]
 """Organization, type and result: the key of all counts of finished sessions."""
 
 DURATION_BUCKETS_SECONDS = (10, 30, 60, 300, 900, 1800, 3600, 7200, 14400, 43200, 86400, 259200)
-"""From a glance into a mailbox to an Explorer left open for days."""
+"""From a quick look into a mailbox to an Explorer left open for days."""
 
 
 def _empty() -> Mapping[Any, Any]:
@@ -48,9 +48,9 @@ class RunningSession:
 
     session: RestoreSession
     confirmed_at: float
-    """Monotonic seconds of that response."""
+    """Monotonic seconds of the response."""
     configured: bool
-    """Whether the configuration names it; then no limit on series applies."""
+    """Whether its id is configured; then the limit on series does not apply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,14 +67,14 @@ class ConfiguredId:
 class DurationHistogram:
     """Durations of finished sessions of one type."""
 
-    counts: tuple[int, ...]
-    """Sessions per bucket of `DURATION_BUCKETS_SECONDS`, not cumulative, and those longer than all buckets."""
-    sum_seconds: float
+    counts: tuple[int, ...] = (0,) * (len(DURATION_BUCKETS_SECONDS) + 1)
+    """Sessions per bucket of `DURATION_BUCKETS_SECONDS`, not cumulative; the last count is of longer sessions."""
+    sum_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activity:
-    """What was seen to happen since the exporter started; never decreases."""
+    """Everything the exporter saw happen since it started; counts never decrease."""
 
     organizations: tuple[str, ...] = ()
     """Every organization seen on the server."""
@@ -94,9 +94,9 @@ class ServerStatus:
     failure_message: str | None = None
     """Message of the same failure."""
     failing_since: float | None = None
-    """Monotonic start of the first of the latest failed polls in a row."""
+    """Monotonic start of the first poll in the current run of failures."""
     up_since: float | None = None
-    """Monotonic start of the first of the latest successful polls in a row."""
+    """Monotonic start of the first poll in the current run of successes."""
     version: str | None = None
     """`version` of ServiceInstance; empty when the account may not read it."""
     api_version: str | None = None
@@ -126,7 +126,7 @@ class Snapshot:
     configured_ids: tuple[ConfiguredId, ...] = ()
 
     stopped: Mapping[FinishedKey, int] = field(default_factory=_empty)
-    """How many sessions are finished; absent combinations have none."""
+    """How many sessions are finished; combinations without sessions are absent."""
     last_end: Mapping[FinishedKey, datetime] = field(default_factory=_empty)
     """The newest `endTime`."""
     list_confirmed_at: float = -inf
@@ -149,7 +149,7 @@ class Snapshot:
 
     @property
     def stale_at(self) -> float:
-        """Monotonic seconds at which the first part becomes stale; infinite when none can."""
+        """Monotonic seconds at which the first part becomes stale; infinite if none can."""
         confirmations = [one.confirmed_at for one in self.running]
         confirmations += [one.confirmed_at for one in self.configured_ids]
         if self.finished_confirmed_at > -inf:
@@ -159,7 +159,7 @@ class Snapshot:
         return min(confirmations, default=inf) + self.stale_after_seconds
 
     def without_stale(self, now: float) -> Snapshot:
-        """Return the snapshot without what is stale at `now` (monotonic seconds); itself when nothing is.
+        """Return the snapshot without the parts that are stale at `now` (monotonic seconds), or itself if none is.
 
         Counters and the status of the server never become stale.
         """
@@ -183,7 +183,7 @@ class Snapshot:
 
 
 def with_series(running: Iterable[RunningSession], max_series: int) -> tuple[RunningSession, ...]:
-    """Return the configured ones of these sessions, newest first, and the newest others up to `max_series`."""
+    """Return the configured sessions and the first `max_series` others, in the given order."""
     room = max_series
     chosen = []
     for one in running:

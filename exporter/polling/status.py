@@ -1,4 +1,4 @@
-"""Health of a server and of its poller: failures of polls, anomalies in responses, the heartbeat of the poll loop."""
+"""Health of a server and its poller: failed polls, anomalies in responses, the heartbeat of the poll loop."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 _SERVER_WIDE = frozenset({Reason.CONNECT, Reason.TLS, Reason.AUTH, Reason.THROTTLED})
 _MAX_LOGGED = 200
-# Three prefixes tried, a login, and the request itself: each may take 6 x timeout.
+# Three version probes, a login and the request itself; each may take 6 x timeout.
 _REQUESTS_PER_WAIT = 5
 _HEARTBEAT_MARGIN_SECONDS = 30.0
 
@@ -48,7 +48,7 @@ class PollFailure:
 
     @classmethod
     def of_session(cls, session_id: str, error: Vb365Error | Rejection) -> PollFailure:
-        """Describe a session that could not be fetched or read, or the server-wide error behind it."""
+        """Describe a session that could not be fetched or read; a server-wide error is described as such."""
         if isinstance(error, Rejection):
             message = f"session {session_id} cannot be read: {error.reason}"
             return cls(reason=Reason.BAD_RESPONSE, message=message, session_only=True)
@@ -58,24 +58,23 @@ class PollFailure:
 
     def differs_from(self, other: PollFailure | None) -> bool:
         """Whether this failure should be logged after `other`."""
-        return other is None or (self.reason, self.session_only) != (
-            other.reason,
-            other.session_only,
+        return (
+            other is None or self.reason != other.reason or self.session_only != other.session_only
         )
 
 
 def is_server_wide(error: Vb365Error) -> bool:
-    """Whether every other request would fail the same way: no connection, or no token."""
+    """Whether every other request would fail the same way: no connection, no token, or throttled."""
     return error.reason in _SERVER_WIDE or error.operation == "token"
 
 
 def aborts_poll(error: Vb365Error) -> bool:
-    """Whether a poll ends after this failure of a list: a server that timed out would time out again."""
+    """Whether this failure of a list ends the poll: after one timeout, the next requests would time out too."""
     return is_server_wide(error) or error.reason is Reason.TIMEOUT
 
 
 class ServerHealth:
-    """Keeps the status of a server from poll to poll, and logs changes of it, not every poll.
+    """Keeps the status of a server from poll to poll, and logs when it changes.
 
     Args:
         server: the server's configuration.
@@ -99,7 +98,7 @@ class ServerHealth:
 
     @property
     def has_version(self) -> bool:
-        """Whether the server's version is known, or known to be forbidden."""
+        """Whether the server's version is known, or the account may not read it."""
         return self._status.version is not None
 
     def set_version(self, version: str) -> None:
@@ -107,7 +106,7 @@ class ServerHealth:
         self._status = replace(self._status, version=version)
 
     def is_new_failure(self, failure: PollFailure) -> bool:
-        """Whether the previous poll did not fail in exactly this way."""
+        """Whether the previous poll did not fail with exactly this failure."""
         return failure != self._last_failure
 
     def record_poll(
@@ -116,10 +115,10 @@ class ServerHealth:
         """Record a poll.
 
         Args:
-            failure: its first failure, None when it succeeded.
+            failure: its first failure; None if it succeeded.
             started: when it started.
             ended: when it ended.
-            timestamp: the same in Unix seconds.
+            timestamp: when it ended, in Unix seconds by the system's clock.
         """
         self._log_change(failure, ended)
         before = self._status
@@ -183,7 +182,7 @@ class Anomalies:
             )
 
     def rejected(self, rejection: Rejection) -> None:
-        """Record a record that is no restore session."""
+        """Record a rejected record."""
         self._observer.rejected(rejection.reason)
         self._warn_once(
             ("rejected", rejection.reason, rejection.field),
@@ -210,7 +209,7 @@ class Anomalies:
         self._observer.overran()
         self._warn_once(
             ("overrun",),
-            "poll took longer than the poll interval, starting the next one at once",
+            "poll took longer than the poll interval, starting the next one immediately",
             took_seconds=round(seconds, 1),
             poll_interval_seconds=self._server.poll_interval,
         )
@@ -222,10 +221,10 @@ class Anomalies:
 
 
 class Heartbeat:
-    """Proof that the poll loop's thread is moving.
+    """Detects a stuck poll loop.
 
     Args:
-        server: its poll interval and timeout bound the longest wait of a healthy loop.
+        server: its poll interval and timeout limit how long a healthy loop may wait.
         clock: the process's clocks.
     """
 
@@ -236,9 +235,9 @@ class Heartbeat:
         self._last = clock.monotonic()
 
     def beat(self) -> None:
-        """Record that the thread is moving."""
+        """Record that the poll loop is not stuck."""
         self._last = self._clock.monotonic()
 
     def healthy(self) -> bool:
-        """Return False when the last beat is older than the loop's longest wait."""
+        """Return False if the last beat is older than the longest wait of a healthy loop."""
         return self._clock.monotonic() - self._last < self._max_age_seconds

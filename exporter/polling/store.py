@@ -244,14 +244,13 @@ class SessionStore:
 
     def _evict_oldest(self, room_for: int) -> bool:
         """Evict the oldest discovered finished sessions to make room; return whether there is room."""
-        while len(self) + room_for > self._max_sessions:
+        while len(self.running) + len(self.finished) + room_for > self._max_sessions:
             if not self._discovered_blocks:
                 return False
             oldest = self._discovered_blocks.oldest()
             self._remove_finished(oldest)
-            self._eviction_watermark = max(
-                oldest.creation_time, self._eviction_watermark or oldest.creation_time
-            )
+            creation = oldest.creation_time
+            self._eviction_watermark = max(creation, self._eviction_watermark or creation)
             self._evicted.append(oldest.id)
         return True
 

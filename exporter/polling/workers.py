@@ -19,15 +19,15 @@ Result = TypeVar("Result")
 
 
 class Workers:
-    """Makes requests in parallel, in threads that live as long as there are requests to make.
+    """Makes requests in parallel, in threads that exit when all requests are made.
 
-    They are daemon threads, which the interpreter does not join when it exits: a thread that is resolving a name does
-    not notice a stop.
+    The threads are daemons, so that the interpreter does not wait for them at exit: a thread that is resolving a host
+    name does not notice a stop.
 
     Args:
-        max_requests: the most requests in flight.
+        max_requests: maximum number of requests in flight.
         name: prefix of the threads' names.
-        stop: abandons the requests that were not sent yet.
+        stop: skips the requests that were not sent yet.
     """
 
     def __init__(self, max_requests: int, *, name: str, stop: threading.Event) -> None:
@@ -52,7 +52,7 @@ class Workers:
                 return error
 
         items = tuple(items)
-        # A single request needs no other thread.
+        # A single request needs no extra thread.
         responses = map(attempt, items) if len(items) == 1 else self._map(attempt, items)
         for item, response in zip(items, responses, strict=True):
             if response is not None:

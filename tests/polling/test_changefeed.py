@@ -103,34 +103,34 @@ def test_a_feed_starts_at_its_end_and_continues_after_the_last_token() -> None:
         ("17", 30.0),
         ("18", 30.0),
     ]
-    assert harness.queue.take() == PendingChanges(changes=(UPDATE,), gap=True)
+    assert harness.queue.wait(0) == PendingChanges(changes=(UPDATE,), gap=True)
     assert harness.observer.events == ["update"]
 
 
 def test_a_failure_of_the_feed_keeps_the_token() -> None:
     harness = FeedHarness(changes("17"), server_error(), changes("18", UPDATE))
     harness.feed.fetch()
-    harness.queue.take()
+    harness.queue.wait(0)
 
     harness.feed.fetch()
     harness.feed.fetch()
 
     assert harness.api.requests[-1][0] == "17"
-    assert harness.queue.take() == PendingChanges(changes=(UPDATE,), gap=False)
+    assert harness.queue.wait(0) == PendingChanges(changes=(UPDATE,), gap=False)
     assert harness.observer.connected == [True, False, True]
 
 
 def test_an_expired_token_makes_the_feed_start_over_and_requests_a_poll() -> None:
     harness = FeedHarness(changes("17"), expired(), changes("90"))
     harness.feed.fetch()
-    harness.queue.take()
+    harness.queue.wait(0)
 
     harness.feed.fetch()
-    assert not harness.queue.take()
+    assert harness.queue.wait(0) == PendingChanges()
     harness.feed.fetch()
 
     assert harness.api.requests[-1][0] == "latest"
-    assert harness.queue.take() == PendingChanges(gap=True, lost=True)
+    assert harness.queue.wait(0) == PendingChanges(gap=True, lost=True)
 
 
 def test_failures_in_a_row_back_off_exponentially_up_to_a_minute() -> None:
@@ -316,7 +316,7 @@ def test_of_several_changes_of_a_session_the_last_one_counts_in_its_place() -> N
     queue.put([update("a"), update("b")])
     queue.put([delete("a")])
 
-    assert queue.take() == PendingChanges(changes=(update("b"), delete("a")))
+    assert queue.wait(0) == PendingChanges(changes=(update("b"), delete("a")))
 
 
 def test_what_was_taken_is_not_returned_again() -> None:
@@ -324,8 +324,8 @@ def test_what_was_taken_is_not_returned_again() -> None:
     queue.put([update("a")])
     queue.mark_gap(lost=False)
 
-    assert queue.take() == PendingChanges(changes=(update("a"),), gap=True)
-    assert not queue.take()
+    assert queue.wait(0) == PendingChanges(changes=(update("a"),), gap=True)
+    assert queue.wait(0) == PendingChanges()
 
 
 def test_a_wait_ends_when_a_change_arrives() -> None:
@@ -344,14 +344,14 @@ def test_a_wait_ends_without_anything_when_it_is_woken() -> None:
     queue = ChangeQueue()
     queue.wake()
 
-    assert not queue.wait(60)
+    assert queue.wait(60) == PendingChanges()
 
 
 def test_no_changes_end_no_wait() -> None:
     queue = ChangeQueue()
     queue.put([])
 
-    assert not queue.wait(0)
+    assert queue.wait(0) == PendingChanges()
 
 
 def test_a_gap_ends_a_wait_and_a_lost_one_stays_lost() -> None:
@@ -360,18 +360,12 @@ def test_a_gap_ends_a_wait_and_a_lost_one_stays_lost() -> None:
     queue.mark_gap(lost=False)
 
     assert queue.wait(60) == PendingChanges(gap=True, lost=True)
-    assert queue.take() == PendingChanges()
+    assert queue.wait(0) == PendingChanges()
 
 
 def test_a_wait_after_everything_was_taken_returns_empty() -> None:
     queue = ChangeQueue()
     queue.put([update("a")])
-    queue.take()
+    queue.wait(0)
 
     assert queue.wait(0) == PendingChanges()
-
-
-def test_pending_changes_are_true_when_there_is_something_to_do() -> None:
-    assert not PendingChanges()
-    assert PendingChanges(gap=True)
-    assert PendingChanges(changes=(update("a"),))

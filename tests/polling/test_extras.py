@@ -202,7 +202,7 @@ def test_unknown_values_and_unreadable_records_of_events_are_counted() -> None:
         snapshot = harness.poll()
 
     assert [entry["error"] for entry in logs if "error" in entry] == [
-        "2 records are no events, the others are counted"
+        "2 records are not events, the others are counted"
     ]
     assert harness.counts.unknown_fields == ["event_type"]
     assert harness.counts.failed_extras == [("events", Reason.BAD_RESPONSE)]
