@@ -37,7 +37,7 @@ class UnusableProxyError(Exception):
 
 
 def new_session(server: ServerConfig) -> requests.Session:
-    """Return a session that keeps a connection for each concurrent request. Read the TLS files.
+    """Read the TLS files and return a session that can keep a connection for each concurrent request.
 
     Raises:
         UnusableFileError: a TLS file cannot be used.
