@@ -10,7 +10,6 @@ from typing import Protocol
 from exporter.vb365.errors import Reason
 from exporter.vb365.records.extras import EventSummary, Statistics
 from exporter.vb365.records.restore_session import Page, Rejection, RestoreSession
-from exporter.vb365.versions import ServiceInstance
 
 __all__ = ["Api", "PollObserver"]
 
@@ -33,7 +32,7 @@ class Api(Protocol):
     def poll(self, deadline: float) -> AbstractContextManager[None]:
         """Stop retrying requests made inside the context at `deadline` (monotonic seconds)."""
 
-    def service_instance(self) -> ServiceInstance:
+    def product_version(self) -> str:
         """Fetch the server's product version."""
 
     def list_sessions(self, *, created_since: datetime | None, page_size: int) -> Iterator[Page]:

@@ -231,7 +231,7 @@ class Poller:
         self._ledger.end_list(request, self._clock.now())
 
     def _fetch_version(self) -> None:
-        self._health.set_version(self._api.service_instance().version)
+        self._health.set_version(self._api.product_version())
         self.heartbeat.beat()
 
     def _fetch_optional_version(self) -> None:

@@ -29,7 +29,7 @@ from exporter.vb365.records.restore_session import (
 )
 from exporter.vb365.rest import RestApi
 from exporter.vb365.retry import NO_RETRY, Retrier
-from exporter.vb365.versions import ServiceInstance, parse_service_instance
+from exporter.vb365.versions import parse_product_version
 
 __all__ = ["Client", "RequestObserver", "Timing"]
 
@@ -151,8 +151,8 @@ class Client:
             self._transport.close()
             self._closed = True
 
-    def service_instance(self) -> ServiceInstance:
-        """Return what the server reports about itself: `GET /{v}/ServiceInstance`.
+    def product_version(self) -> str:
+        """Return the version of the product, empty if the server does not report it: `GET /{v}/ServiceInstance`.
 
         The API version is detected again if the server no longer has it, or if the product was updated.
         """
@@ -160,15 +160,15 @@ class Client:
         try:
             body = self._get("service_instance", "ServiceInstance")
         except NotFoundError:
-            self.forget_api_version()
+            self._api.versions.redetect()
             if self._api.versions.current() == selected:
                 raise
             body = self._get("service_instance", "ServiceInstance")
-        instance = parse_service_instance(body)
-        if self._product_version not in {None, instance.version}:
-            self.forget_api_version()  # from the next request on: the update may have brought a newer one
-        self._product_version = instance.version
-        return instance
+        version = parse_product_version(body)
+        if self._product_version not in {None, version}:
+            self._api.versions.redetect()  # the update may have brought a newer one
+        self._product_version = version
+        return version
 
     def list_sessions(
         self, *, created_since: datetime | None, page_size: int = 1000
@@ -194,7 +194,7 @@ class Client:
                 unreadable += len(page.rejections)
                 yield page
         except NotFoundError:
-            self.forget_api_version()
+            self._api.versions.redetect()
             raise
         if unreadable and not readable:
             # One unreadable record does not fail a list, but a list of nothing else confirms nothing.
@@ -256,10 +256,6 @@ class Client:
                 long_poll_seconds=long_poll_seconds,
             )
         )
-
-    def forget_api_version(self) -> None:
-        """Detect the API version again for the next request, unless it is configured."""
-        self._api.versions.redetect()
 
     def _get(self, operation: str, path: str, *, retry: bool = True) -> object:
         return self._api.get(operation, self._api.target(path), retry=retry)

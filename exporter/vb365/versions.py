@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import structlog
 
 from exporter.config.model import ServerConfig
 from exporter.vb365.errors import BadResponseError, NotFoundError
 
-__all__ = ["ServiceInstance", "Versions", "parse_service_instance"]
+__all__ = ["Versions", "parse_product_version"]
 
 log = structlog.get_logger()
 
@@ -23,7 +22,7 @@ _NEWEST_FIRST = ("v8", "v7", "v6")
 _WITH_ANTIFORGERY = frozenset({"v7", "v8"})
 _WITH_FEED_AND_STATISTICS = frozenset({"v8"})
 _WITH_LOGOUT = frozenset({"v7", "v8"})
-_MAX_TEXT_CHARACTERS = 512
+_MAX_VERSION_CHARACTERS = 512
 
 
 class Versions:
@@ -86,16 +85,8 @@ class Versions:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceInstance:
-    """What the server reports about itself (`GET /{v}/ServiceInstance`)."""
-
-    version: str
-    """`version`: of the product; empty if left out."""
-
-
-def parse_service_instance(body: object) -> ServiceInstance:
-    """Parse the response.
+def parse_product_version(body: object) -> str:
+    """Return `version` of a ServiceInstance response; empty without one.
 
     Args:
         body: any decoded JSON value.
@@ -106,6 +97,4 @@ def parse_service_instance(body: object) -> ServiceInstance:
     if not isinstance(body, dict):
         raise BadResponseError("the response is not a JSON object", operation="service_instance")
     version = body.get("version")
-    return ServiceInstance(
-        version=version[:_MAX_TEXT_CHARACTERS] if isinstance(version, str) else ""
-    )
+    return version[:_MAX_VERSION_CHARACTERS] if isinstance(version, str) else ""

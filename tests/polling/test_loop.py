@@ -10,7 +10,6 @@ from exporter.polling.changefeed import ChangeQueue, PendingChanges
 from exporter.polling.loop import PollLoop
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.restore_session import Page
-from exporter.vb365.versions import ServiceInstance
 from support.ledger_harness import shown_ids
 from support.poller_harness import PollerHarness
 from support.sample_sessions import finished, running, session_id
@@ -94,13 +93,13 @@ def test_polls_missed_while_the_process_was_suspended_are_not_caught_up() -> Non
 def test_a_first_poll_that_takes_longer_than_the_first_interval_is_no_overrun() -> None:
     harness = PollerHarness()
     queue = PassingQueue(harness, stopping_after(1, harness))
-    answer = harness.api.service_instance
+    answer = harness.api.product_version
 
-    def answered() -> ServiceInstance:
+    def answered() -> str:
         harness.clock.seconds += 8.0
         return answer()
 
-    harness.api.service_instance = answered  # type: ignore[method-assign] # time passes while the server answers
+    harness.api.product_version = answered  # type: ignore[method-assign] # time passes while the server answers
     loop_of(harness, queue, first_interval_seconds=6.0).run()
 
     assert queue.waits == [0.0]

@@ -28,7 +28,6 @@ from exporter.vb365.records.restore_session import (
     SessionState,
     UnknownValue,
 )
-from exporter.vb365.versions import ServiceInstance
 from support.ledger_harness import sessions_config, shown_ids
 from support.poller_harness import PollerHarness, server_error
 from support.sample_sessions import finished, running, session_id
@@ -185,7 +184,7 @@ def test_configured_ids_alone_are_confirmed_by_the_service_instance() -> None:
 def test_an_account_that_may_not_see_the_service_instance_can_still_list() -> None:
     harness = PollerHarness(finished(1))
 
-    snapshot = harness.poll(instance_error=ForbiddenError("no", operation="service_instance"))
+    snapshot = harness.poll(version_error=ForbiddenError("no", operation="service_instance"))
 
     assert snapshot.status.up is True
     assert shown_ids(snapshot) == [session_id(1)]
@@ -296,11 +295,11 @@ def test_a_failure_of_one_session_and_one_of_the_server_are_logged_separately() 
 def test_an_unexpected_error_is_a_failed_poll_and_not_the_end_of_polling() -> None:
     harness = PollerHarness()
 
-    def broken() -> ServiceInstance:
+    def broken() -> str:
         raise RuntimeError("a defect")
 
     with capture_logs() as logs:
-        snapshot = harness.poll(service_instance=broken)
+        snapshot = harness.poll(product_version=broken)
         harness.poll()
 
     assert snapshot.status.failure_reason == "internal"
@@ -333,7 +332,7 @@ def test_a_poller_that_does_not_move_for_longer_than_its_longest_wait_is_unhealt
 def test_a_service_instance_that_fails_does_not_hide_the_sessions() -> None:
     harness = PollerHarness(finished(1))
 
-    snapshot = harness.poll(instance_error=server_error("service_instance"))
+    snapshot = harness.poll(version_error=server_error("service_instance"))
 
     assert snapshot.status.up is False
     assert shown_ids(snapshot) == [session_id(1)]
@@ -368,7 +367,7 @@ def test_the_version_is_fetched_again_once_an_hour() -> None:
 
 def test_an_unknown_version_is_fetched_at_every_poll() -> None:
     harness = PollerHarness(finished(1))
-    harness.poll(instance_error=server_error("service_instance"))
+    harness.poll(version_error=server_error("service_instance"))
 
     harness.poll()
 
@@ -378,9 +377,7 @@ def test_an_unknown_version_is_fetched_at_every_poll() -> None:
 def test_a_version_that_times_out_ends_the_poll() -> None:
     harness = PollerHarness(finished(1))
 
-    snapshot = harness.poll(
-        instance_error=RequestTimeoutError("slow", operation="service_instance")
-    )
+    snapshot = harness.poll(version_error=RequestTimeoutError("slow", operation="service_instance"))
 
     assert harness.api.calls == ["service_instance"]
     assert snapshot.status.failure_reason == "timeout"
@@ -392,7 +389,7 @@ def test_without_discovery_a_failed_version_ends_what_404s_would_prove() -> None
     harness.poll()
     del harness.api.sessions[session_id(1)]
 
-    snapshot = harness.poll(instance_error=server_error("service_instance"))
+    snapshot = harness.poll(version_error=server_error("service_instance"))
 
     assert shown_ids(snapshot) == [session_id(1)]
     assert snapshot.status.failure_reason == "server_error"
@@ -543,11 +540,11 @@ def test_a_poll_that_is_stopped_while_it_fetches_publishes_nothing() -> None:
 def test_an_unexpected_error_after_a_stop_is_not_logged() -> None:
     harness = PollerHarness()
 
-    def service_instance() -> ServiceInstance:
+    def product_version() -> str:
         harness.stop.set()
         raise RuntimeError("a defect")
 
-    harness.api.service_instance = service_instance  # type: ignore[method-assign] # a defect no response makes
+    harness.api.product_version = product_version  # type: ignore[method-assign] # a defect no response makes
     with capture_logs() as logs:
         harness.poller.poll()
 
@@ -591,15 +588,15 @@ def test_a_slow_version_is_a_sign_of_life() -> None:
     harness = PollerHarness(finished(1))
     slow = SlowApi(harness)
 
-    def service_instance() -> ServiceInstance:
+    def product_version() -> str:
         slow.delay()
-        return ServiceInstance(version="8.4")
+        return "8.4"
 
     def list_sessions(**_arguments: object) -> Iterator[Page]:
         slow.check()
         yield Page(sessions=(), rejections=())
 
-    harness.poll(service_instance=service_instance, list_sessions=list_sessions)
+    harness.poll(product_version=product_version, list_sessions=list_sessions)
 
     assert slow.healthy == [True]
 

@@ -18,7 +18,6 @@ from exporter.vb365.errors import NotFoundError, Reason, ServerError, Vb365Error
 from exporter.vb365.records.changes import SessionChange
 from exporter.vb365.records.extras import EventSummary, Statistics
 from exporter.vb365.records.restore_session import Page, Rejection, RejectionReason, RestoreSession
-from exporter.vb365.versions import ServiceInstance
 from support.ledger_harness import sessions_config
 from support.sample_sessions import NOON
 
@@ -49,7 +48,7 @@ class FakeApi:
     def __init__(self, *sessions: RestoreSession) -> None:
         self.sessions = {session.id: session for session in sessions}
         self.list_error: Vb365Error | None = None
-        self.instance_error: Vb365Error | None = None
+        self.version_error: Vb365Error | None = None
         self.get_errors: dict[str, Vb365Error] = {}
         self.unreadable: set[str] = set()
         self.rejections: tuple[Rejection, ...] = ()
@@ -63,11 +62,11 @@ class FakeApi:
         self.deadlines.append(deadline)
         yield
 
-    def service_instance(self) -> ServiceInstance:
+    def product_version(self) -> str:
         self.calls.append("service_instance")
-        if self.instance_error:
-            raise self.instance_error
-        return ServiceInstance(version="8.4")
+        if self.version_error:
+            raise self.version_error
+        return "8.4"
 
     def list_sessions(self, *, created_since: datetime | None, page_size: int) -> Iterator[Page]:
         self.calls.append("list")

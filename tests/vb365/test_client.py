@@ -102,7 +102,7 @@ def test_a_version_that_responds_with_200_without_a_token_is_selected_too(
     api.get(f"{URL}/v8/ServiceInstance", json={"version": "8"})
     api.post(f"{URL}/v8/token", json=TOKEN_RESPONSE)
     client = make_client(config(api_version="auto"))
-    assert client.service_instance().version == "8"
+    assert client.product_version() == "8"
 
 
 def test_a_server_without_any_version_is_not_found(
@@ -110,7 +110,7 @@ def test_a_server_without_any_version_is_not_found(
 ) -> None:
     detectable(api)
     with pytest.raises(NotFoundError, match="the API was not found") as caught:
-        make_client(config(api_version="auto")).service_instance()
+        make_client(config(api_version="auto")).product_version()
     assert caught.value.reason == Reason.NOT_FOUND
     assert len(api.calls) == 3
 
@@ -124,7 +124,7 @@ def test_other_statuses_during_detection_are_errors_and_select_no_version(
     api.get(f"{URL}/v8/ServiceInstance", status=status)
     client = make_client(config(api_version="auto"))
     with pytest.raises(error):
-        client.service_instance()
+        client.product_version()
     assert client.api_version is None
 
 
@@ -135,8 +135,7 @@ def test_a_configured_version_is_kept_even_if_it_is_not_found(
     api.get(f"{ROOT}/ServiceInstance", status=404)
     client = make_client(config(api_version="v7"))
     with pytest.raises(NotFoundError):
-        client.service_instance()
-    client.forget_api_version()
+        client.product_version()
     assert client.api_version == "v7"
 
 
@@ -155,10 +154,10 @@ def test_the_version_is_detected_again_when_the_server_no_longer_has_it(
         api.add_callback("GET", f"{URL}/{version}/ServiceInstance", callback=instance)
         api.post(f"{URL}/{version}/token", json=TOKEN_RESPONSE)
     client = make_client(config(api_version="auto"))
-    client.service_instance()
+    client.product_version()
     assert client.api_version == "v8"
     served = {"v7", "v6"}
-    client.service_instance()
+    client.product_version()
     assert client.api_version == "v7"
 
 
@@ -193,7 +192,7 @@ def test_the_version_is_detected_again_after_an_update_of_the_product(
     client = make_client(config(api_version="auto"))
     versions = []
     for _ in range(4):
-        client.service_instance()
+        client.product_version()
         versions.append(client.api_version)
         served = ["v8", "v7"]
     assert versions == ["v7", "v7", "v7", "v8"]
@@ -209,14 +208,14 @@ def test_the_version_is_detected_again_after_an_update_of_the_product(
         ({"version": "x" * 10_000}, "x" * 512),
     ],
 )
-def test_a_service_instance_is_parsed_leniently(
+def test_the_product_version_is_parsed_leniently(
     api: responses.RequestsMock,
     make_client: MakeClient,
     body: object,
     version: str,
 ) -> None:
     api.get(f"{ROOT}/ServiceInstance", json=body)
-    assert make_client().service_instance().version == version
+    assert make_client().product_version() == version
 
 
 @pytest.mark.usefixtures("logins")
@@ -225,7 +224,7 @@ def test_a_service_instance_that_is_not_an_object_is_a_bad_response(
 ) -> None:
     api.get(f"{ROOT}/ServiceInstance", json=[])
     with pytest.raises(BadResponseError):
-        make_client().service_instance()
+        make_client().product_version()
 
 
 # Sessions
@@ -480,7 +479,7 @@ def test_transient_failures_are_tried_five_times_with_growing_waits(
 
 
 CALLS: Mapping[str, Callable[[Client], object]] = {
-    "service_instance": lambda client: client.service_instance(),
+    "service_instance": lambda client: client.product_version(),
     "list": lambda client: list(client.list_sessions(created_since=None)),
     "get": lambda client: client.get_session(ID),
     "token": lambda client: client.get_session(ID),

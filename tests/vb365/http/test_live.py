@@ -94,7 +94,7 @@ def test_a_client_detects_the_version_logs_in_fetches_and_logs_out(
 
     client = client_of(serve(api(respond)), api_version="auto")
     with client.poll(deadline=time.monotonic() + 60):
-        assert client.service_instance().version == "7.1.0.1401"
+        assert client.product_version() == "7.1.0.1401"
         (page,) = client.list_sessions(created_since=None)
         other = client.get_session(OTHER_ID)
     assert [each.id for each in page.sessions] == [ID, OTHER_ID]
