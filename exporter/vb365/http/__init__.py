@@ -1,1 +1,1 @@
-"""One HTTP exchange with a VB365 server, bounded in time and size."""
+"""HTTP exchanges with a VB365 server: sessions, TLS, deadlines, bodies and errors."""
