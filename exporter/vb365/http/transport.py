@@ -94,7 +94,7 @@ class Transport:
     """HTTP exchanges with one server. Shared by threads.
 
     Limits the time of each request, the size of its response before and after decompression, and the number of
-    concurrent requests.
+    concurrent requests, apart from long polls and logouts.
 
     Args:
         server: the configuration.
@@ -144,9 +144,7 @@ class Transport:
             seconds = time.perf_counter() - begun
         code = "error" if outcome.status is None else str(outcome.status)
         self._observer.request(request.operation, code, seconds)
-        if logging.getLogger().isEnabledFor(
-            logging.DEBUG
-        ):  # even an event that is dropped costs time
+        if logging.getLogger().isEnabledFor(logging.DEBUG):  # even a dropped event is expensive
             log.debug(
                 "request",
                 server=self._server.name,
@@ -194,7 +192,7 @@ class Transport:
             abort_reason = self._watchdog.finish(exchange)
         if exchange.certificate_not_after is not None:
             self.certificate_not_after = exchange.certificate_not_after
-        # An aborted exchange fails in any way, or looks complete: a body without a length ends with its connection.
+        # An aborted exchange fails in some way, or looks complete: a body without a length ends with its connection.
         if abort_reason is AbortReason.CANCELLED:
             outcome = StoppedError("aborted, the client is stopped", operation=request.operation)
         elif abort_reason is AbortReason.DEADLINE:
