@@ -1,4 +1,4 @@
-"""Prometheus durations: text such as `1h30m` to seconds, and back."""
+"""Converts Prometheus durations such as `1h30m` to seconds and back."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _MILLISECONDS = {
 }
 """Milliseconds in each unit, in the order that Prometheus requires."""
 
-# int() rejects thousands of digits with a message of its own, so their number is bounded.
-_DURATION = re.compile("".join(f"(?:([0-9]{{1,18}}){unit})?" for unit in _MILLISECONDS))
+# int() has an error of its own for thousands of digits, so their number is bounded.
+_AMOUNTS = "".join(f"(?:([0-9]{{1,18}}){unit})?" for unit in _MILLISECONDS)
 
-DURATION_PATTERN = "^(?=.)" + "".join(f"([0-9]{{1,18}}{unit})?" for unit in _MILLISECONDS) + "$"
-"""The same rule as a regular expression for editors (ECMA 262)."""
+DURATION_PATTERN = f"^(?=.){_AMOUNTS}$"
+"""A regular expression that editors understand, too (ECMA 262)."""
 
 
 def parse_duration(text: str) -> float:
     """Return the seconds of a Prometheus duration: `30s`, `1h30m`, `7d`, `500ms`, or a bare `0`.
 
     Raises:
-        ValueError: the text is no such duration; the message does not quote it.
+        ValueError: the text is not a duration; the message does not quote it.
     """
     if text == "0":
         return 0.0
-    match = _DURATION.fullmatch(text) if text else None
+    match = re.fullmatch(DURATION_PATTERN, text)
     if match is None:
         raise ValueError("must be a duration such as 30s, 5m, 1h30m or 7d")
     amounts = zip(match.groups(), _MILLISECONDS.values(), strict=True)
@@ -40,7 +40,7 @@ def parse_duration(text: str) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """Return the Prometheus duration of that many seconds, to the millisecond.
+    """Format seconds as a Prometheus duration, to the millisecond.
 
     Days are the largest unit: people write `7d` and `90d`, not `1w` and `12w6d`.
     """

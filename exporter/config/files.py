@@ -1,4 +1,4 @@
-"""Files that the configuration names: where they are, and whether they can be used."""
+"""Locates the files that a configuration names, and checks that they can be used."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ __all__ = [
 
 
 class UnreadableError(Exception):
-    """A file cannot be read; the message (`cannot be read: ...`) goes after the file's name."""
+    """A file cannot be read; its message (`cannot be read: ...`) follows the file's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadContext:
-    """What a configuration file is loaded against.
+    """Where the file names and environment variables of a configuration are looked up.
 
     Args:
-        directory: where relative paths start.
+        directory: what relative paths are relative to.
         environ: the environment variables.
     """
 
@@ -36,7 +36,7 @@ class LoadContext:
     environ: Mapping[str, str]
 
     def locate(self, name: str) -> Path:
-        """Return the absolute path of a file: in systemd's $CREDENTIALS_DIRECTORY, else in `directory`."""
+        """Return the absolute path: in systemd's $CREDENTIALS_DIRECTORY if the file exists there, else in `directory`."""
         credentials = self.environ.get("CREDENTIALS_DIRECTORY")
         if credentials and not Path(name).is_absolute():
             candidate = Path(credentials, name)
@@ -50,7 +50,7 @@ def read_start(path: Path, max_bytes: int) -> bytes:
     """Return the content of a file, up to `max_bytes`.
 
     Raises:
-        UnreadableError: there is no such regular file, or it may not be read.
+        UnreadableError: it is not a regular file, or cannot be read.
     """
     try:
         # A pipe would block, and could be read only once.
@@ -64,7 +64,7 @@ def read_start(path: Path, max_bytes: int) -> bytes:
 
 
 def read_problem(path: Path) -> str | None:
-    """Return why the file cannot be read (`cannot be read: ...`), or None when it can."""
+    """Return why the file cannot be read (`cannot be read: ...`), or None."""
     try:
         read_start(path, 1)
     except UnreadableError as error:
@@ -73,7 +73,7 @@ def read_problem(path: Path) -> str | None:
 
 
 def ca_file_problem(path: Path, context: ssl.SSLContext | None = None) -> str | None:
-    """Load the authorities of a `ca_file` into `context`; return why that failed, if it did."""
+    """Load the certificates of a `ca_file` into `context`; return why that failed, or None."""
     problem = read_problem(path)
     if problem is not None:
         return f"{path} {problem}"
@@ -88,12 +88,9 @@ def ca_file_problem(path: Path, context: ssl.SSLContext | None = None) -> str | 
 def key_pair_problem(
     cert_file: Path, key_file: Path, context: ssl.SSLContext | None = None
 ) -> str | None:
-    """Load a certificate and its key into `context`; return why that failed, if it did.
-
-    Both files must be readable.
-    """
-    is_encrypted = False
+    """Load a certificate and its key, both readable, into `context`; return why that failed, or None."""
     context = context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    is_encrypted = False
 
     def passphrase() -> str:
         # Without this, OpenSSL would prompt at the terminal.

@@ -42,7 +42,7 @@ NO_VALUE = "has no value; give it one or remove the key"
 
 _MAX_TEXT = 4096
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _URL_CHARACTERS = re.compile(r"[!-\[\]-~]+")  # visible ASCII without the backslash
 
@@ -184,10 +184,9 @@ def _read_host_name(value: object) -> str:
 
 
 def _read_session_id(value: object) -> str:
-    text = value.lower() if isinstance(value, str) else ""
-    if not _UUID.fullmatch(text):
+    if not isinstance(value, str) or not _UUID.fullmatch(value):
         raise ValueError("must be a UUID such as 635b22cf-9cdc-4004-9160-9b90f90f1bbf")
-    return text
+    return value.lower()
 
 
 def _read_environment_name(value: object) -> str:
@@ -269,10 +268,7 @@ boolean = Reader(_read_boolean, {"type": "boolean"})
 host_name = Reader(_read_host_name, {"type": "string", "minLength": 1})
 """A host name or IP address; the value is in lower case."""
 
-session_id = Reader(
-    _read_session_id,
-    {"type": "string", "pattern": "^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$"},
-)
+session_id = Reader(_read_session_id, {"type": "string", "pattern": f"^{_UUID.pattern}$"})
 """A UUID with hyphens; the value is in lower case."""
 
 environment_name = Reader(

@@ -1,4 +1,4 @@
-"""YAML text to plain values: bounded, without duplicate keys, and without quoting its content."""
+"""Parses YAML into plain values: bounded, without duplicate keys; errors never quote the text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["parse_document", "read_document"]
 
 MAX_FILE_BYTES = 1024 * 1024
 _MAX_VALUES = 200_000
-"""Values in a file after its aliases are followed; a few aliases of aliases make billions."""
+"""Values in a file once its aliases are expanded; a few nested aliases can make billions."""
 _MAX_DEPTH = 50
 
 _TAG = "tag:yaml.org,2002:"
@@ -24,7 +24,7 @@ _MESSAGES = {
     "found character": "a value cannot start with this character; quote the text",
     "found unknown escape character": r"unknown escape; single quotes take \ as it is",
     "mapping values are not allowed": "a key is not expected here; check the indentation, and "
-    "quote text that has a colon and a space",
+    "quote text that contains a colon and a space",
     "could not find expected": "a colon and a space are missing after a key",
     "but found another document": "a second document (---) is not expected",
     "expected <block end>": "the indentation does not fit here, or quotes are closed too early",
@@ -33,11 +33,11 @@ _MESSAGES = {
     "expected a mapping or list": "<< takes a mapping",
     "expected a mapping for merging": "<< takes a mapping",
 }
-"""Replacements by how PyYAML's message begins: PyYAML's may quote a secret."""
+"""Messages by how PyYAML's, which may quote a secret, begin."""
 
 
 def read_document(path: Path) -> tuple[object, ProblemCollector]:
-    """Read a YAML file; see `parse_document`. Problems of the whole file are located at its path."""
+    """Read a YAML file as `parse_document` does; the place of problems with the whole file is its path."""
     name = str(path)
     try:
         data = read_start(path, MAX_FILE_BYTES + 1)
@@ -47,30 +47,28 @@ def read_document(path: Path) -> tuple[object, ProblemCollector]:
 
 
 def parse_document(data: bytes, name: str) -> tuple[object, ProblemCollector]:
-    """Turn YAML into dicts with text keys, lists, text, numbers, booleans and None.
+    """Parse YAML into dicts with text keys, lists, text, numbers, booleans and None.
 
     Dates stay text. Duplicate keys are collected as problems; the first one counts.
 
     Args:
         data: the file's content, in UTF-8.
-        name: the place of problems that concern the file as a whole.
+        name: the place of problems with the file as a whole.
 
     Raises:
         ConfigError: the text is not valid YAML, or too large for a configuration.
     """
     problems = ProblemCollector()
-    if len(data) > MAX_FILE_BYTES:
-        raise ConfigError([Problem(name, f"is larger than {MAX_FILE_BYTES // 1024} KiB")])
     try:
         return _load(data, problems), problems
     except _RejectedError as error:
         problem = Problem(name, str(error))
-    # Out here, the error carries no context: that may hold parts of the file.
+    # Raised out here, the error has no context, which may hold parts of the file.
     raise ConfigError([problem])
 
 
 class _RejectedError(Exception):
-    """The text cannot be loaded; the message has the reason and, with a mark, the line."""
+    """The text cannot be loaded; the message gives the reason and, from the mark, the place."""
 
     def __init__(self, message: str, mark: yaml.Mark | None = None) -> None:
         where = "" if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: "
@@ -78,6 +76,8 @@ class _RejectedError(Exception):
 
 
 def _load(data: bytes, problems: ProblemCollector) -> object:
+    if len(data) > MAX_FILE_BYTES:
+        raise _RejectedError(f"is larger than {MAX_FILE_BYTES // 1024} KiB")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -99,14 +99,14 @@ def _message(problem: str) -> str:
     for start, message in _MESSAGES.items():
         if problem.startswith(start):
             return message
-    # What PyYAML quotes is from the file.
+    # Whatever PyYAML quotes is from the file.
     return re.split(r"[ ,;]*(?:but (?:found|got) )?['\"]", problem, maxsplit=1)[0] or "not YAML"
 
 
 class _BoundedLoader(yaml.SafeLoader):
     """PyYAML's safe loader with bounds on depth and aliases, text keys, and no duplicate keys.
 
-    Everything is checked while nodes are composed, before merging and constructing expand aliases.
+    All checks happen while nodes are composed, before merging and constructing expand aliases.
 
     Args:
         text: the YAML text.
@@ -117,28 +117,26 @@ class _BoundedLoader(yaml.SafeLoader):
         super().__init__(text)
         self._problems = problems
         self._location: Location = ()
-        self._depth = 0
         self._extents: dict[yaml.Node, tuple[int, int]] = {}
-        """Number of values and depth of each node, its aliases followed."""
+        """Number of values and depth of each node, with aliases expanded."""
 
     def compose_node(self, parent: yaml.Node | None, index: int | yaml.Node | None) -> yaml.Node:
-        """Compose one node; its index is its place in a list, or the node of its key."""
+        """Compose one node; `index` is its list index, the node of its key, or None if it is a key."""
         event = self.peek_event()  # type: ignore[no-untyped-call]  # not in its stubs
-        if self._depth == _MAX_DEPTH:
-            raise _RejectedError("nested too deeply", event.start_mark)
         outside = self._location
-        if index is not None:
-            self._location = (*outside, index if isinstance(index, int) else _key(index))
-        self._depth += 1
+        if parent is not None:
+            self._location = (*outside, _key(index) if isinstance(index, yaml.Node) else index or 0)
+        outer_depth = len(self._location)
+        if outer_depth == _MAX_DEPTH:
+            raise _RejectedError("nested too deeply", event.start_mark)
         node = cast("yaml.Node", super().compose_node(parent, cast("int", index)))
-        self._depth -= 1
         self._location = outside
         if not isinstance(event, yaml.AliasEvent):
             self._extents[node] = self._extent(node)
         elif node not in self._extents:
             raise _RejectedError("an alias inside the value that it refers to", node.start_mark)
         values, depth = self._extents[node]
-        if self._depth + depth > _MAX_DEPTH:
+        if outer_depth + depth > _MAX_DEPTH:
             raise _RejectedError("nested too deeply", event.start_mark)
         if values > _MAX_VALUES:
             raise _RejectedError("too many values once aliases are expanded", event.start_mark)
@@ -154,7 +152,7 @@ class _BoundedLoader(yaml.SafeLoader):
         return values, 1 + max((depth for _, depth in extents), default=0)
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Compose a mapping whose keys are text, as they are written; duplicates are dropped."""
+        """Compose a mapping with its keys as text; report and drop duplicates."""
         node = super().compose_mapping_node(anchor)
         first: dict[str, yaml.Mark] = {}
         pairs = []
@@ -177,14 +175,14 @@ class _BoundedLoader(yaml.SafeLoader):
         try:
             return super().construct_object(node, deep)
         except (ValueError, LookupError):
-            # The cause holds the value.
+            # Without its cause, which holds the value.
             raise _RejectedError(
-                "not the number or boolean that it seems to be; quote text", node.start_mark
+                "looks like a number or boolean but is not one; quote text", node.start_mark
             ) from None
 
     def reject_tag(self, node: yaml.Node) -> object:
-        """Reject a node whose tag is not one of YAML's own for plain values."""
-        # The tag stays out of the message: an unquoted secret that starts with ! is one.
+        """Reject a node with a tag other than those of plain values."""
+        # The message does not quote the tag: an unquoted secret that starts with ! is one.
         raise _RejectedError(
             "tags (!) are not supported; quote text that starts with !", node.start_mark
         )
@@ -197,7 +195,7 @@ def _key(node: yaml.Node) -> str:
 
 
 for _tag in ("timestamp", "value"):
-    # A date, and YAML 1.1's default value (`=`).
+    # Dates, and YAML 1.1's default value (`=`), stay text.
     _BoundedLoader.add_constructor(f"{_TAG}{_tag}", lambda _, node: str(node.value))
 for _tag in ("binary", "omap", "pairs", "set"):
     _BoundedLoader.add_constructor(f"{_TAG}{_tag}", _BoundedLoader.reject_tag)
