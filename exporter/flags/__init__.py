@@ -1,4 +1,4 @@
-"""The command line: every flag is one row, also read from the environment."""
+"""The command line, whose flags can also be given as environment variables."""
 
 from __future__ import annotations
 

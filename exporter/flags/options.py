@@ -1,4 +1,4 @@
-"""The flags: one row each, which is a field of `Options` as well."""
+"""The flags: each is a field of `Options`, declared with its name, help and reader."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ _PATH = re.compile(r"(/[A-Za-z0-9_.~-]+)+|/")
 _TAKEN_PATHS = frozenset({"/config", "/-/healthy", "/-/ready", "/-/reload"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Flag:
-    """A flag, as the parser, `--help` and the documentation use it.
+    """A flag, for the parser, `--help` and the documentation.
 
     Args:
         name: the flag, such as `--log.level`.
         help: what it does.
         group: its heading in `--help`.
-        read: turns text into the value; raises ValueError with what the text must be.
-        default: its text when it is not given; without a default, its value is None.
-        metavar: what stands for its value in `--help`.
-        const: its text when it is given without a value; without a const, a value is required.
-        repeatable: whether its value is a tuple of all that are given.
+        read: turns text into the value; raises ValueError with a message that starts with "must".
+        default: the text to read when the flag is absent; without it, the value is None.
+        metavar: the placeholder of the value in `--help`.
+        const: the text to read when the flag has no value; without it, a value is required.
+        repeatable: whether the flag may be repeated; its value is then a tuple.
     """
 
     name: str
     help: str
-    group: str = field(kw_only=True)
-    read: Callable[[str], object] = field(kw_only=True)
-    default: str | None = field(default=None, kw_only=True)
-    metavar: str = field(default="", kw_only=True)
-    const: str | None = field(default=None, kw_only=True)
-    repeatable: bool = field(default=False, kw_only=True)
+    group: str
+    read: Callable[[str], object]
+    default: str | None = None
+    metavar: str = ""
+    const: str | None = None
+    repeatable: bool = False
 
     @property
     def attribute(self) -> str:
-        """The attribute of `Options`."""
+        """The name of the flag's field in `Options`."""
         return re.sub(r"[.-]", "_", self.name.removeprefix("--"))
 
     @property
@@ -58,7 +58,7 @@ class Flag:
         return ENVIRONMENT_PREFIX + self.attribute.upper()
 
     def value(self, texts: Sequence[str]) -> object:
-        """Return the value of what was given: the last one unless the flag is repeatable.
+        """Return the value: of the last text, or of all texts if the flag is repeatable.
 
         Raises:
             ValueError: the flag does not accept the text.
@@ -69,7 +69,7 @@ class Flag:
 
 
 def boolean(text: str) -> bool:
-    """Read the value of a switch, as Kubernetes and Go write it."""
+    """Read true, false, 1 or 0, in upper or lower case."""
     words = {"true": True, "1": True, "false": False, "0": False}
     if text.lower() not in words:
         raise ValueError("must be true, false, 1 or 0")
@@ -77,7 +77,7 @@ def boolean(text: str) -> bool:
 
 
 def choice(words: object) -> Callable[[str], str]:
-    """Return the reader of the words of a Literal type, in upper or lower case."""
+    """Return a reader of the words of a Literal type, in upper or lower case."""
     options = get_args(words)
 
     def read(text: str) -> str:
@@ -89,14 +89,14 @@ def choice(words: object) -> Callable[[str], str]:
 
 
 def limit(text: str) -> int:
-    """Read a limit, as node_exporter has it: 0 stands for none."""
+    """Read a limit; 0 means none, as in node_exporter."""
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise ValueError("must be a whole number, 0 for no limit")
     return int(text) or sys.maxsize
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """Return the reader of a whole number within bounds."""
+    """Return a reader of a whole number within bounds."""
 
     def read(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
@@ -107,36 +107,36 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
 
 
 def file(text: str) -> Path:
-    """Read the name of a file, which need not exist."""
+    """Read a file name; the file need not exist."""
     if not text or not text.isprintable():
         raise ValueError("must be the name of a file")
     return Path(text)
 
 
 def url_path(text: str) -> str:
-    """Read a path that the exporter can serve metrics on."""
+    """Read a path under which the exporter can serve metrics."""
     if not _PATH.fullmatch(text):
         raise ValueError("must be a path such as /metrics")
     if text in _TAKEN_PATHS:
-        raise ValueError("must not be a path that the exporter uses otherwise")
+        raise ValueError("must be a path that serves nothing else")
     return text
 
 
 def _row(name: str, text: str, **settings: Any) -> Any:
-    """Declare the field of a flag."""
-    flag = Flag(name, text, **settings)
+    """Declare a flag as a field of `Options`."""
+    flag = Flag(name=name, help=text, **settings)
     value = None if flag.default is None else flag.value([flag.default])
     return field(default=value, metadata={"flag": flag})
 
 
 def _switch(name: str, text: str, *, group: str) -> Any:
-    """Declare a flag that is off; `--x` and `--x=true` switch it on."""
+    """Declare a flag that is false unless it is given as `--x` or `--x=true`."""
     return _row(name, text, group=group, read=boolean, default="false", const="true")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The flags as the command line and the environment give them; one row adds a flag."""
+    """The values of all flags."""
 
     config_file: Path = _row(
         "--config.file",
@@ -247,7 +247,7 @@ class Options:
     )
     log_level: LogLevel = _row(
         "--log.level",
-        "Least severe log events to write: debug, info, warn or error.",
+        "Lowest severity to log: debug, info, warn or error.",
         group="Log",
         read=choice(LogLevel),
         default="info",
@@ -264,4 +264,4 @@ class Options:
 
 
 FLAGS: tuple[Flag, ...] = tuple(row.metadata["flag"] for row in fields(Options))
-"""Every flag but `--help` and `--version`, in the order of `--help`."""
+"""Every flag except `--help` and `--version`, in the order of `--help`."""

@@ -1,4 +1,4 @@
-"""Parses arguments and environment into `Options`, and prints the help."""
+"""Parses arguments and environment variables into `Options`, and prints the help."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import platform
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -35,7 +36,7 @@ Exit status:
   2  wrong usage
 """
 
-# Each of these runs and exits; without any of them the exporter serves.
+# Each of these does its work and exits; without one, the exporter serves.
 _COMMANDS = ("config_check", "once", "list_sessions")
 
 
@@ -45,12 +46,12 @@ def version_line() -> str:
 
 
 def parse(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> Options:
-    """Return the options of arguments (without the program's name) and environment variables.
+    """Return the options in the arguments, without the program's name, and in the environment.
 
-    Other variables with the prefix are ignored: Kubernetes sets such names.
+    Unknown variables with the prefix are ignored: Kubernetes sets such names.
 
     Raises:
-        SystemExit: status 2 after an error message for wrong usage; 0 after `--help`, `--version`.
+        SystemExit: with status 2 for wrong usage, after a message; with 0 after `--help`, `--version`.
     """
     parser = _Parser(prog=PROGRAM, add_help=False, allow_abbrev=False)
     parser.add_argument("-h", "--help", action="help")
@@ -63,11 +64,11 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> 
             nargs=None if flag.const is None else "?",
             const=flag.const,
         )
-    arguments_of = vars(parser.parse_args(arguments))
+    given = vars(parser.parse_args(arguments))
     values: dict[str, Any] = {}
     origins = {flag.attribute: flag.name for flag in FLAGS}
     for flag in FLAGS:
-        texts = arguments_of[flag.attribute]
+        texts = given[flag.attribute]
         if texts is None:
             texts = _from_environment(flag, environ)
             if not texts:
@@ -78,18 +79,17 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> 
         except ValueError as error:
             parser.error(f"{origins[flag.attribute]}: {error}, not {', '.join(texts)!r}")
     options = Options(**values)
-    conflict = _conflict(options, origins)
-    if conflict is not None:
+    if conflict := _conflict(options, origins):
         parser.error(conflict)
     return options
 
 
 def _conflict(options: Options, origins: Mapping[str, str]) -> str | None:
-    """Return why flags exclude each other, or None when they do not.
+    """Return why two options exclude each other, or None.
 
     Args:
-        options: all of them.
-        origins: the flag of each attribute, or the environment variable that it comes from.
+        options: the options.
+        origins: what to call each option: the flag, or the environment variable that it is from.
     """
     for one, other in (*combinations(_COMMANDS, 2), ("config_check", "demo")):
         if getattr(options, one) and getattr(options, other):
@@ -115,7 +115,7 @@ def _from_environment(flag: Flag, environ: Mapping[str, str]) -> list[str]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse with the help of the rows and short usage errors."""
+    """argparse, except that help is made from `FLAGS` and usage errors are short."""
 
     def format_help(self) -> str:
         return _help_text()
@@ -127,27 +127,24 @@ class _Parser(argparse.ArgumentParser):
 
 def _help_text() -> str:
     lines = [f"usage: {PROGRAM} [flags]", "", _ABOUT]
-    for group in dict.fromkeys(flag.group for flag in FLAGS):
+    for group, flags in groupby(FLAGS, key=attrgetter("group")):
         lines += ["", f"{group}:"]
-        for flag in FLAGS:
-            if flag.group == group:
-                lines += _help_row(_shown(flag), _explained(flag))
+        for flag in flags:
+            lines += _help_row(_shown(flag), _explained(flag))
     lines += ["", "Other:"]
     lines += _help_row("-h, --help", "Show this help and exit.")
     lines += _help_row("--version", "Show the version and exit.")
-    return "\n".join([*lines, "", _HELP_END])
+    return "\n".join([*lines, "", _HELP_END]).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _help_row(left: str, right: str) -> list[str]:
-    # What a no-break space joins stays on one line.
-    rows = [
-        row.replace("\N{NO-BREAK SPACE}", " ")
-        for row in textwrap.wrap(right, _HELP_WIDTH - _HELP_INDENT)
-    ]
     margin = " " * _HELP_INDENT
-    if len(left) > _HELP_INDENT - 4:  # it would not stand clear of the text
-        return [f"  {left}", *(margin + row for row in rows)]
-    return [f"  {left:<{_HELP_INDENT - 2}}{rows[0]}", *(margin + row for row in rows[1:])]
+    rows = textwrap.wrap(right, _HELP_WIDTH, initial_indent=margin, subsequent_indent=margin)
+    start = f"  {left}  "
+    if len(start) > _HELP_INDENT:
+        return [start.rstrip(), *rows]
+    rows[0] = start.ljust(_HELP_INDENT) + rows[0].lstrip()
+    return rows
 
 
 def _shown(flag: Flag) -> str:
@@ -159,5 +156,6 @@ def _shown(flag: Flag) -> str:
 def _explained(flag: Flag) -> str:
     repeat = " Repeatable." if flag.repeatable else ""
     has_default = flag.default is not None and flag.const is None
+    # The no-break space keeps the default on one line.
     default = f" Default:\N{NO-BREAK SPACE}{flag.default}" if has_default else ""
     return f"{flag.help}{repeat}{default}"

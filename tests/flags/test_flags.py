@@ -230,7 +230,7 @@ def test_a_wrong_variable_is_named(
         (["--web.telemetry-path={x}"], "--web.telemetry-path: must be a path such as /metrics"),
         (
             ["--web.telemetry-path=/-/healthy"],
-            "--web.telemetry-path: must not be a path that the exporter uses otherwise",
+            "--web.telemetry-path: must be a path that serves nothing else",
         ),
         (
             ["--web.listen-address=10365"],
