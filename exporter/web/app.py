@@ -214,6 +214,6 @@ def _lines_response(status: int, *lines: str) -> web.Response:
 
 
 def _list_header(request: web.Request, name: str) -> str | None:
-    """Return a list-valued header, its lines joined to one; None: there is none."""
+    """Return all lines of a list-valued header as one value; None: there are none."""
     values = request.headers.getall(name, ())
     return ",".join(values) if values else None

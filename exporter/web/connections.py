@@ -61,12 +61,13 @@ class ConnectionManager:
         self._accept_warned_at = -math.inf
         self._opening: set[asyncio.Task[None]] = set()
         self._open: dict[_Connection, asyncio.Future[None]] = {}
-        # Open connections without a request in progress, oldest first: before the first, and after one.
+        # Open connections without a request in progress, oldest first: those that have not sent one
+        # yet, and those that have.
         self._new: dict[_Connection, None] = {}
         self._idle: dict[_Connection, None] = {}
 
     async def start(self) -> None:
-        """Prepare the app for requests in this event loop."""
+        """Prepare the app to handle requests in this event loop."""
         await self._runner.setup()
 
     async def accept(self, listener: socket.socket) -> None:
@@ -114,7 +115,7 @@ class ConnectionManager:
         self._open[connection] = asyncio.get_running_loop().create_future()
         self._new[connection] = None
         opening = asyncio.create_task(self._establish(connection, client))
-        self._opening.add(opening)  # the loop itself would let it be collected half-way
+        self._opening.add(opening)  # asyncio keeps only a weak reference to a task
         opening.add_done_callback(self._opening.discard)
 
     def _evict_idle(self) -> bool:
@@ -128,7 +129,7 @@ class ConnectionManager:
         return True
 
     def untrack(self, connection: _Connection) -> None:
-        """Stop counting a connection that is closed or about to be."""
+        """Forget a connection that is closed or about to be."""
         self._new.pop(connection, None)
         self._idle.pop(connection, None)
         if (closed := self._open.pop(connection, None)) is not None:
@@ -180,7 +181,7 @@ class ConnectionManager:
 
 
 class _Connection(web.RequestHandler):
-    """The connection of one client; its error responses reveal neither aiohttp nor the request."""
+    """The connection of one client."""
 
     __slots__ = ("_client", "_own_transport", "_owner", "_send_timer")
 
@@ -256,7 +257,7 @@ class _Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002 - it quotes the request
     ) -> web.StreamResponse:
-        """Respond to a request that did not reach the application; neither name aiohttp nor quote the request."""
+        """Respond to a request that did not reach the app, without naming aiohttp or quoting the request."""
         if isinstance(exc, ConnectionError):  # the client has disconnected
             raise exc
         if status >= 500:

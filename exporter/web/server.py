@@ -25,7 +25,7 @@ SEND_TIMEOUT_SECONDS = 10.0
 # Leaves file descriptors for the pollers under the usual limit of 1024.
 MAX_CONNECTIONS = 512
 # A scrape takes the interpreter lock about a dozen times, and a busy thread keeps it this long each time. With Python's
-# default of 5 ms, one scrape in a hundred takes half as long again while a thread renders.
+# default of 5 ms, the slowest 1 % of the scrapes beside a rendering thread take half as long again.
 _SWITCH_INTERVAL_SECONDS = 0.001
 
 
@@ -75,7 +75,7 @@ class WebServer:
 
     @property
     def running(self) -> bool:
-        """Whether requests are served."""
+        """Whether the thread is running."""
         return self._thread.is_alive()
 
     def start(self) -> None:
@@ -114,7 +114,7 @@ class WebServer:
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
-        except Exception as error:  # nobody else would log it
+        except Exception as error:  # nothing else would log it
             if self._serving.is_set():
                 log.exception("web server stopped unexpectedly")
             else:

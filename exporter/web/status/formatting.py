@@ -61,7 +61,7 @@ _MAX_NAME_CHARACTERS = 64
 
 
 def product_name(type_: str) -> str:
-    """Return the product that a session type stands for; an unknown type is returned as it is."""
+    """Return the product that a session type stands for; return an unknown type unchanged."""
     return _PRODUCTS.get(type_, type_)
 
 

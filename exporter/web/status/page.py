@@ -16,7 +16,7 @@ class SessionRow:
     type: str
     state: str
     result: str | None
-    """None while running."""
+    """None: still running."""
     started: datetime
     ended: datetime | None
     """None: still running, or unknown."""
@@ -34,7 +34,7 @@ class ServerCard:
     up: bool | None
     """Whether the last poll succeeded; None: not polled yet."""
     since: datetime | None
-    """When it became up, or down."""
+    """When the server went up or down."""
     reason: str | None
     """Why the last poll failed: a `reason` of `vb365_poll_failures_total`."""
     detail: str | None

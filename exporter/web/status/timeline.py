@@ -20,7 +20,7 @@ _SCALING_SESSIONS = 120
 _MAX_LANES = 40
 _MAX_ROWS = 6
 _MAX_RUNNING_ROWS = 3
-# A mark is drawn wider than its time: on a phone, it needs about this much of the screen.
+# A mark is wider than the time it stands for: about this much of a phone's screen.
 _GAP_PERCENT = 3.0
 # Further right, a label would overlap "now": on a phone, and on any screen.
 _LATE_PERCENT = 80.0
@@ -198,7 +198,7 @@ def _tick_label(moment: datetime) -> str:
 
 
 def _scale(page: StatusPage) -> Scale:
-    """Return the smallest scale that shows the latest sessions, but no time of which the page has only some of them."""
+    """Return the smallest scale that shows the latest sessions, within the time for which the page has all of them."""
     if not page.finished:
         return _WITHOUT_FINISHED
     ages = [(page.generated - _ended(row)).total_seconds() for row in page.finished]

@@ -21,7 +21,7 @@ _CERTIFICATE_WARNING_SECONDS = 30 * 86_400
 
 
 class Level(StrEnum):
-    """How serious a finding is; the most serious level comes first."""
+    """The severity of a finding; the most severe comes first."""
 
     BAD = "bad"
     WARN = "warn"
@@ -31,7 +31,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A sentence that an operator should read."""
+    """One sentence of the verdict."""
 
     level: Level
     text: str
@@ -41,7 +41,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The most serious finding, and the others in order of severity."""
+    """The most severe finding, and the others in order of severity."""
 
     headline: Finding
     also: tuple[Finding, ...]
@@ -157,7 +157,7 @@ def certificate_level(server: ServerCard, now: datetime) -> Level:
 
 
 def servers_without_data(page: StatusPage) -> tuple[str, ...]:
-    """Return the names of the servers of which nothing current is known, not even that they have no sessions."""
+    """Return the names of the servers without current data: they may have sessions that the page does not show."""
     return tuple(in_sentence(server.name) for server in page.servers if _lacks_data(server, page))
 
 
@@ -170,7 +170,7 @@ def _lacks_data(server: ServerCard, page: StatusPage) -> bool:
 
 
 def absence(page: StatusPage, sentence: str) -> str:
-    """Return the text shown instead of an empty table: the sentence, as far as it is known to be true."""
+    """Return the text for an empty table: the sentence, limited to the servers with data."""
     without_data = servers_without_data(page)
     if not without_data:
         return f"{sentence}."

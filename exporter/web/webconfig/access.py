@@ -57,7 +57,7 @@ class AccessControl:
         return self._config.current.headers
 
     async def authorize(self, request: web.Request) -> web.Response | None:
-        """Return the response to a request that is not allowed; None if it is (a `Guard`)."""
+        """Return the error response to a request that is not allowed; None: it is allowed (a `Guard`)."""
         config = await self._config.newest()
         if config.rate_limit is not None and not self._bucket_of(config.rate_limit).take():
             wait = str(math.ceil(config.rate_limit.interval_seconds))

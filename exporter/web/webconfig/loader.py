@@ -25,7 +25,7 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebConfig:
-    """The settings of a web configuration file; the defaults are those without a file."""
+    """The settings of a web configuration file; the defaults apply without a file."""
 
     tls: ssl.SSLContext | None = None
     users: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)

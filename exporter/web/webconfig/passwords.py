@@ -90,7 +90,7 @@ class Passwords:
             return False
 
     def _dummy_hash(self, user: bytes, users: Mapping[bytes, bytes]) -> bytes:
-        """Return a hash with the cost of some user's; the same unknown name always gets the same cost."""
+        """Return a hash as costly as that of a known user; the same name always gets the same cost."""
         hashes = tuple(users.values())
         template = hashes[int.from_bytes(self._digest(user)) % len(hashes)]
         return template[: -len(_DUMMY)] + _DUMMY

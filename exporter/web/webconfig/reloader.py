@@ -102,7 +102,7 @@ class WebConfigReloader:
 
 
 class FileWatcher:
-    """Detects changes of files at the cost of a stat each; the appearance of a missing file is one."""
+    """Detects changes of files at the cost of a stat each; a missing file has changed once it appears."""
 
     def __init__(self) -> None:
         self._fingerprints: dict[Path, _Fingerprint] = {}
@@ -117,7 +117,7 @@ class FileWatcher:
 
 
 def _fingerprint(path: Path) -> _Fingerprint:
-    """Return what changes with a file's content, or with another file in its place; follow symbolic links."""
+    """Return a value that differs once a file, or the target of a link, is changed or replaced; None: no file."""
     try:
         found = os.stat(path)  # noqa: PTH116 - half the cost of Path.stat, on every request
     except (OSError, ValueError):
