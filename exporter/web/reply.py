@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http
 from collections.abc import Iterable, Iterator, Mapping
-from types import MappingProxyType
 
 import structlog
 from aiohttp import web
@@ -17,25 +16,23 @@ PLAIN_TEXT = "text/plain; charset=utf-8"
 # the body in memory: each holds about this much of it.
 WRITE_BYTES = 512 * 1024
 
-_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-
 
 def text_response(
     text: str,
     *,
     status: int = 200,
     content_type: str = PLAIN_TEXT,
-    headers: Mapping[str, str] = _NO_HEADERS,
+    headers: Mapping[str, str] | None = None,
 ) -> web.Response:
     """Return a text response; what UTF-8 cannot encode (lone surrogates) is sent as `?`."""
     return web.Response(
         status=status,
-        headers={**headers, "Content-Type": content_type},
+        headers={**(headers or {}), "Content-Type": content_type},
         body=text.encode("utf-8", "replace"),
     )
 
 
-def error_response(status: int, *, headers: Mapping[str, str] = _NO_HEADERS) -> web.Response:
+def error_response(status: int, *, headers: Mapping[str, str] | None = None) -> web.Response:
     """Return an error response that has only the status code and its phrase."""
     phrase = http.HTTPStatus(status).phrase
     return text_response(f"{status} {phrase}\n", status=status, headers=headers)

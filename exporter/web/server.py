@@ -130,18 +130,15 @@ class WebServer:
         await self._connections.start()
         for listener in self._listeners:
             listener.listen(BACKLOG)  # fails for a datagram socket, for example
-        accepting = [
-            asyncio.create_task(self._connections.accept(listener)) for listener in self._listeners
-        ]
-        stopping = asyncio.create_task(self._stop.wait())
-        self._serving.set()
-        tasks: list[asyncio.Task[Any]] = [stopping, *accepting]
-        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in accepting:
-            task.cancel()
-        for task in ended:
-            task.result()
-        await asyncio.wait(accepting)
+        async with asyncio.TaskGroup() as accepting:
+            tasks = [
+                accepting.create_task(self._connections.accept(listener))
+                for listener in self._listeners
+            ]
+            self._serving.set()
+            await self._stop.wait()
+            for task in tasks:
+                task.cancel()
         for listener in self._listeners:
             listener.close()
         await self._connections.drain(self._drain_seconds)
