@@ -20,7 +20,7 @@ from exporter.vb365.errors import Reason, Vb365Error
 from exporter.vb365.records.extras import EventSummary, Statistics
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["ExtraRequest", "Extras", "ExtrasFetcher"]
+__all__ = ["ExtraRequest", "Extras", "fetch_extras"]
 
 _FINAL_ATTEMPTS = 3
 """How often an extra of a finished session is requested in total before it becomes unknown."""
@@ -116,64 +116,40 @@ class Extras:
             self._store.replace(session.with_extra(request.extra, value))
 
 
-class ExtrasFetcher:
-    """Fetches extras and stores them in the ledger. Part of the poller.
+def fetch_extras(
+    due: Iterable[ExtraRequest],
+    extras: Extras,
+    *,
+    api: Api,
+    workers: Workers,
+    clock: Clock,
+    anomalies: Anomalies,
+    heartbeat: Heartbeat,
+) -> bool:
+    """Fetch extras and store them in the ledger; return whether the API supports any of them."""
 
-    Args:
-        api: the server's API.
-        extras: receives the responses.
-        workers: make the requests.
-        clock: the process's clocks.
-        anomalies: records failures.
-        heartbeat: receives a beat with every response.
-    """
-
-    def __init__(
-        self,
-        *,
-        api: Api,
-        extras: Extras,
-        workers: Workers,
-        clock: Clock,
-        anomalies: Anomalies,
-        heartbeat: Heartbeat,
-    ) -> None:
-        self._api = api
-        self._extras = extras
-        self._workers = workers
-        self._clock = clock
-        self._anomalies = anomalies
-        self._heartbeat = heartbeat
-
-    def fetch(self, due: Iterable[ExtraRequest]) -> bool:
-        """Make these requests; return whether the API supports any of them."""
-        supported = []
-        for request in due:
-            if request.extra == "statistics" and not self._api.has_statistics:
-                self._extras.record_failure(request)
-            else:
-                supported.append(request)
-        for request, response in self._workers.fetch_all(supported, self._request):
-            self._heartbeat.beat()
-            self._accept(request, response)
-        return bool(supported)
-
-    def _request(self, request: ExtraRequest) -> Statistics | EventSummary:
+    def fetch(request: ExtraRequest) -> Statistics | EventSummary:
         if request.extra == "events":
-            return self._api.events(request.session_id)
-        return self._api.statistics(request.session_id)
+            return api.events(request.session_id)
+        return api.statistics(request.session_id)
 
-    def _accept(
-        self, request: ExtraRequest, response: Statistics | EventSummary | Vb365Error
-    ) -> None:
+    supported = []
+    for request in due:
+        if request.extra == "statistics" and not api.has_statistics:
+            extras.record_failure(request)
+        else:
+            supported.append(request)
+    for request, response in workers.fetch_all(supported, fetch):
+        heartbeat.beat()
         session_id, extra = request.session_id, request.extra
         if isinstance(response, Vb365Error):
-            self._extras.record_failure(request)
-            self._anomalies.extra_failed(session_id, extra, response.reason, str(response))
-            return
+            extras.record_failure(request)
+            anomalies.extra_failed(session_id, extra, response.reason, str(response))
+            continue
         if isinstance(response, EventSummary):
-            self._anomalies.unknown_values(response.unknown_values, session_id)
+            anomalies.unknown_values(response.unknown_values, session_id)
             if response.unreadable:
                 error = f"{response.unreadable} records are not events, the others are counted"
-                self._anomalies.extra_failed(session_id, extra, Reason.BAD_RESPONSE, error)
-        self._extras.accept(request, response, self._clock.now())
+                anomalies.extra_failed(session_id, extra, Reason.BAD_RESPONSE, error)
+        extras.accept(request, response, clock.now())
+    return bool(supported)

@@ -10,7 +10,7 @@ import structlog
 
 from exporter.config import ServerConfig
 from exporter.polling.clock import Clock, Moment
-from exporter.polling.extras import ExtraRequest, ExtrasFetcher
+from exporter.polling.extras import ExtraRequest, fetch_extras
 from exporter.polling.interfaces import Api, PollObserver
 from exporter.polling.ledger import Ledger
 from exporter.polling.plan import PAGE_SIZE, RESYNC_SECONDS, ListRequest
@@ -85,14 +85,6 @@ class Poller:
         self.anomalies = Anomalies(server, observer)
         self.heartbeat = Heartbeat(server, clock)
         self.polled_once = threading.Event()
-        self._extras_fetcher = ExtrasFetcher(
-            api=api,
-            extras=ledger.extras,
-            workers=self._workers,
-            clock=clock,
-            anomalies=self.anomalies,
-            heartbeat=self.heartbeat,
-        )
 
     def poll(self, *, full_list: bool = False) -> None:
         """Poll once: fetch lists, then sessions by id, publish, then fetch extras.
@@ -201,7 +193,15 @@ class Poller:
     def _fetch_extras(self, due: Iterable[ExtraRequest]) -> None:
         """Fetch extras, which may take long, publish them, and pass on the sessions that started or finished."""
         try:
-            if self._extras_fetcher.fetch(due):
+            if fetch_extras(
+                due,
+                self._ledger.extras,
+                api=self._api,
+                workers=self._workers,
+                clock=self._clock,
+                anomalies=self.anomalies,
+                heartbeat=self.heartbeat,
+            ):
                 self._publish_snapshot()
         except Exception:
             log.exception(
