@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from datetime import datetime
 
 __all__ = [
-    "MAX_LABEL_CHARACTERS",
     "format_instant",
     "format_table",
     "human_duration",
@@ -19,7 +18,7 @@ __all__ = [
     "replace_surrogates",
 ]
 
-MAX_LABEL_CHARACTERS = 512
+_MAX_LABEL_CHARACTERS = 512
 _MAX_LINE_CHARACTERS = 200
 
 # Lone surrogates cannot be encoded; control characters (C0 except newline, DEL, C1) break terminals and logs.
@@ -28,7 +27,6 @@ _UNSAFE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-_COLUMN_GAP = "  "
 
 
 def replace_surrogates(text: str) -> str:
@@ -37,8 +35,8 @@ def replace_surrogates(text: str) -> str:
 
 
 def label_value(text: str) -> str:
-    """Return foreign text as a label value: cut to `MAX_LABEL_CHARACTERS`, unsafe characters replaced with U+FFFD."""
-    cut = text[:MAX_LABEL_CHARACTERS]
+    """Return foreign text as a label value: cut to 512 characters, unsafe characters replaced with U+FFFD."""
+    cut = text[:_MAX_LABEL_CHARACTERS]
     # Most text is printable, and checking for that is several times as fast as the substitution.
     return cut if cut.isprintable() else _UNSAFE.sub("\ufffd", cut)
 
@@ -79,7 +77,7 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
     """Format rows as lines, each column as wide as its widest cell in a terminal. Cells must be printable."""
     widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
     return "".join(
-        _COLUMN_GAP.join(
+        "  ".join(
             cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)
         ).rstrip()
         + "\n"

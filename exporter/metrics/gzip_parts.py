@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, reduce
 from itertools import chain
 
@@ -39,19 +39,17 @@ _ONE = _BITS[0]
 _SHORT_BYTES = 4096
 
 
+@dataclass(slots=True, eq=False)
 class Chunk:
     """Deflated bytes; the plain bytes are kept only if they are short or clients request them.
 
     Prometheus requests gzip, and plain text is about eight times as long.
     """
 
-    __slots__ = ("_plain", "_plain_length", "_used", "deflated")
-
-    def __init__(self, deflated: bytes, plain_length: int, plain: bytes | None = None) -> None:
-        self.deflated = deflated
-        self._plain_length = plain_length
-        self._plain = plain
-        self._used = False
+    deflated: bytes
+    _plain_length: int
+    _plain: bytes | None = None
+    _used: bool = field(default=False, init=False)
 
     @property
     def plain(self) -> bytes:

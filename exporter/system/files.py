@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 if sys.platform != "win32":
@@ -54,14 +56,8 @@ def check_writable(file: Path) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    try:
-        temporary = _temporary(_target(file))
-        try:
-            temporary.open("xb").close()
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{file}: {error.strerror or error}") from None
+    with _temporary(file) as (_target, temporary):
+        temporary.open("xb").close()
 
 
 def atomic_write(file: Path, chunks: Iterable[bytes]) -> None:
@@ -70,19 +66,12 @@ def atomic_write(file: Path, chunks: Iterable[bytes]) -> None:
     Raises:
         OutputError: the file cannot be written. The old file stays, and no temporary file is left behind.
     """
-    try:
-        target = _target(file)
-        temporary = _temporary(target)
-        try:
-            with open(temporary, "xb", opener=_opener) as out:
-                out.writelines(chunks)
-                out.flush()
-                os.fsync(out.fileno())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{file}: {error.strerror or error}") from None
+    with _temporary(file) as (target, temporary):
+        with open(temporary, "xb", opener=partial(os.open, mode=_MODE)) as out:
+            out.writelines(chunks)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(target)
 
 
 def lock_file(descriptor: int) -> bool:
@@ -118,18 +107,22 @@ def sync_directory(directory: Path) -> None:
             os.close(descriptor)
 
 
-def _target(file: Path) -> Path:
-    """Resolve symbolic links; reject devices such as /dev/null, which a rename would replace by a file."""
-    target = Path(os.path.realpath(file))
-    if target.exists() and not target.is_file():
-        raise OutputError(f"{file}: not a regular file")
-    return target
+@contextmanager
+def _temporary(file: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield the file, symbolic links resolved, and a temporary path beside it, which is deleted afterwards.
 
-
-def _temporary(target: Path) -> Path:
-    # Not *.prom, so that the textfile collector ignores it. A rename is atomic only within a file system.
-    return target.with_name(f".vb365-{secrets.token_hex(8)}.tmp")
-
-
-def _opener(path: str, flags: int) -> int:
-    return os.open(path, flags, _MODE)
+    Raises:
+        OutputError: an operation on either failed, or the file is a device such as /dev/null, which must not be replaced.
+    """
+    try:
+        target = Path(os.path.realpath(file))
+        if target.exists() and not target.is_file():
+            raise OutputError(f"{file}: not a regular file")
+        # Not *.prom, so that the textfile collector ignores it. A rename is atomic only within a file system.
+        temporary = target.with_name(f".vb365-{secrets.token_hex(8)}.tmp")
+        try:
+            yield target, temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{file}: {error.strerror or error}") from None
