@@ -6,8 +6,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import structlog
@@ -22,7 +21,7 @@ from exporter.vb365.errors import Vb365Error
 from exporter.vb365.http.tls import warn_if_unverified
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["Listing", "json_text", "list_sessions", "table_text"]
+__all__ = ["Listings", "json_text", "list_sessions", "table_text"]
 
 log = structlog.get_logger()
 
@@ -34,13 +33,8 @@ _COLUMNS = ("ID", "ORGANIZATION", "TYPE", "STATE", "RESULT", "CREATED", "DURATIO
 _EMPTY = "-"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
-    """The restore sessions of one server."""
-
-    server: str
-    sessions: tuple[RestoreSession, ...]
-    """Running sessions first, each group sorted newest first."""
+Listings = Mapping[str, Sequence[RestoreSession]]
+"""The sessions of each server: running ones first, then finished ones, both newest first."""
 
 
 def list_sessions(config: Config, form: ListFormat, stop: threading.Event) -> int:
@@ -57,53 +51,51 @@ def list_sessions(config: Config, form: ListFormat, stop: threading.Event) -> in
     Raises:
         OutputError: standard output cannot be written.
     """
-    results = _fetch_all(config.servers, stop)
+    listings = _fetch_all(config.servers, stop)
     if stop.is_set():
         log.warning("stopped before all sessions were listed, nothing printed")
         return 1
-    listings = [listing for listing in results if listing is not None]
-    for listing in listings:
-        if not listing.sessions:
-            log.info("the account can see no restore sessions", server=listing.server)
+    for server, sessions in listings.items():
+        if not sessions:
+            log.info("the account can see no restore sessions", server=server)
     if form == "json":
         text = json_text(listings)
     else:
         text = table_text(listings, datetime.now(UTC), headed=len(config.servers) > 1)
     printed = write_stdout([text.encode()])
-    return 0 if printed and len(listings) == len(results) else 1
+    return 0 if printed and len(listings) == len(config.servers) else 1
 
 
-def table_text(listings: Iterable[Listing], now: datetime, *, headed: bool) -> str:
+def table_text(listings: Listings, now: datetime, *, headed: bool) -> str:
     """Format a table for each server that has sessions, under the server's name if `headed`."""
     return "\n".join(
-        (f"{one_line(listing.server)}:\n" if headed else "")
-        + format_table([_COLUMNS, *(_row(session, now) for session in listing.sessions)])
-        for listing in listings
-        if listing.sessions
+        (f"{one_line(server)}:\n" if headed else "")
+        + format_table([_COLUMNS, *(_row(session, now) for session in sessions)])
+        for server, sessions in listings.items()
+        if sessions
     )
 
 
-def json_text(listings: Iterable[Listing]) -> str:
+def json_text(listings: Listings) -> str:
     """Format an array of all sessions, one per line, with the same texts as in the labels on `/metrics`."""
     objects = [
-        json.dumps(_object(listing.server, session))
-        for listing in listings
-        for session in listing.sessions
+        json.dumps(_object(server, session))
+        for server, sessions in listings.items()
+        for session in sessions
     ]
     return "[\n" + ",\n".join(objects) + "\n]\n" if objects else "[]\n"
 
 
-def _fetch_all(servers: Sequence[ServerConfig], stop: threading.Event) -> list[Listing | None]:
-    """List all servers concurrently; None stands for a server that failed."""
-    listings: list[Listing | None] = [None] * len(servers)
-
-    def fetch(number: int) -> None:
-        listings[number] = _fetch(servers[number], stop)
+def _fetch_all(servers: Sequence[ServerConfig], stop: threading.Event) -> Listings:
+    """List all servers concurrently; leave out servers that failed."""
+    fetched: dict[str, Sequence[RestoreSession]] = {}
 
     # Daemon threads do not delay the interpreter's exit; name resolution cannot be cancelled.
     threads = [
-        threading.Thread(target=fetch, args=(number,), name=f"list-{server.name}", daemon=True)
-        for number, server in enumerate(servers)
+        threading.Thread(
+            target=_fetch, args=(server, stop, fetched), name=f"list-{server.name}", daemon=True
+        )
+        for server in servers
     ]
     for thread in threads:
         thread.start()
@@ -113,14 +105,16 @@ def _fetch_all(servers: Sequence[ServerConfig], stop: threading.Event) -> list[L
     stopped_at = time.monotonic()
     for thread in threads:
         thread.join(max(0.0, stopped_at + _LOGOUT_SECONDS - time.monotonic()))
-    return listings
+    return {one.name: fetched[one.name] for one in servers if one.name in fetched}
 
 
-def _fetch(server: ServerConfig, stop: threading.Event) -> Listing | None:
+def _fetch(
+    server: ServerConfig, stop: threading.Event, fetched: dict[str, Sequence[RestoreSession]]
+) -> None:
     warn_if_unverified(server)
     client = Client(server, observer=_NoObserver(), stop=stop)
     try:
-        sessions = _fetch_sessions(server, client)
+        fetched[server.name] = _fetch_sessions(server, client)
     except Vb365Error as error:
         if not stop.is_set():
             log.error(  # noqa: TRY400 - the message is complete
@@ -129,13 +123,11 @@ def _fetch(server: ServerConfig, stop: threading.Event) -> Listing | None:
                 reason=error.reason,
                 error=str(error),
             )
-        return None
     finally:
         client.close()
-    return Listing(server=server.name, sessions=sessions)
 
 
-def _fetch_sessions(server: ServerConfig, client: Client) -> tuple[RestoreSession, ...]:
+def _fetch_sessions(server: ServerConfig, client: Client) -> Sequence[RestoreSession]:
     found: dict[str, RestoreSession] = {}
     rejected: Counter[str] = Counter()
     with client.poll(time.monotonic() + _RETRY_SECONDS):
@@ -151,7 +143,7 @@ def _fetch_sessions(server: ServerConfig, client: Client) -> tuple[RestoreSessio
             records=records,
         )
     newest_first = sorted(found.values(), key=lambda one: (one.creation_time, one.id), reverse=True)
-    return tuple(sorted(newest_first, key=lambda session: session.stopped))
+    return sorted(newest_first, key=lambda session: session.stopped)
 
 
 def _row(session: RestoreSession, now: datetime) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from operator import itemgetter
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest as generate_text
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
@@ -96,12 +95,10 @@ def sample_lines(
 
 def family_header(form: Format, family: Family) -> bytes:
     """Return the HELP and TYPE lines of a family."""
-    registry = CollectorRegistry()
-    registry.register(_EmptyFamily(family))
-    return registry_text(form, registry)
+    return registry_text(form, _EmptyFamily(family))
 
 
-def registry_text(form: Format, registry: CollectorRegistry) -> bytes:
+def registry_text(form: Format, registry: Collector) -> bytes:
     """Return all families of a registry, without OpenMetrics' end marker, which only the whole body has."""
     if form is Format.TEXT:
         return generate_text(registry)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.commands.list_sessions import Listing, json_text, table_text
+from exporter.commands.list_sessions import Listings, json_text, table_text
 from exporter.vb365.records.restore_session import SessionResult, SessionState, SessionType
 from support.sample_sessions import NOON, finished, running, session_id
 
@@ -21,7 +21,7 @@ def test_a_table_is_aligned_whatever_the_names() -> None:
         finished(100, organization="", end_time=None, result=SessionResult.UNKNOWN),
     )
 
-    assert table_text([Listing(server="hq", sessions=sessions)], NOON, headed=False).splitlines() == [
+    assert table_text({"hq": sessions}, NOON, headed=False).splitlines() == [
         "ID                                    ORGANIZATION             TYPE  STATE    RESULT   CREATED               DURATION",
         "00000000-0000-0000-0000-00000000004b  東京.example             Vex   Working  -        2026-03-01T10:45:00Z  1 h 15 min",
         "00000000-0000-0000-0000-00000000005a  contoso.onmicrosoft.com  Vet   Stopped  Failed   2026-03-01T10:30:00Z  30 s",
@@ -30,11 +30,7 @@ def test_a_table_is_aligned_whatever_the_names() -> None:
 
 
 def test_each_of_several_servers_has_a_heading_unless_it_has_no_sessions() -> None:
-    listings = [
-        Listing(server="hq", sessions=(running(1),)),
-        Listing(server="empty", sessions=()),
-        Listing(server="branch", sessions=(running(2),)),
-    ]
+    listings = {"hq": [running(1)], "empty": [], "branch": [running(2)]}
 
     lines = table_text(listings, NOON, headed=True).splitlines()
 
@@ -47,18 +43,16 @@ def test_each_of_several_servers_has_a_heading_unless_it_has_no_sessions() -> No
 def test_an_unknown_state_counts_as_running() -> None:
     session = running(2, state=SessionState.UNKNOWN)
 
-    (_, line) = table_text(
-        [Listing(server="hq", sessions=(session,))], NOON, headed=False
-    ).splitlines()
+    (_, line) = table_text({"hq": [session]}, NOON, headed=False).splitlines()
 
     assert line.split()[3:] == ["Unknown", "-", "2026-03-01T11:58:00Z", "2", "min"]
 
 
 @given(st.text(st.characters()))
 def test_no_organization_name_can_affect_the_terminal(name: str) -> None:
-    listing = Listing(server="hq", sessions=(running(1, organization=name + HOSTILE),))
+    sessions = [running(1, organization=name + HOSTILE)]
 
-    lines = table_text([listing], NOON, headed=True).split("\n")
+    lines = table_text({"hq": sessions}, NOON, headed=True).split("\n")
 
     assert len(lines) == 4
     assert all(line.isprintable() for line in lines)
@@ -66,16 +60,13 @@ def test_no_organization_name_can_affect_the_terminal(name: str) -> None:
 
 
 def test_json_is_one_array_of_all_sessions_with_the_server_in_each() -> None:
-    listings = [
-        Listing(
-            server="hq",
-            sessions=(
-                running(75),
-                finished(90, end_time=NOON - timedelta(minutes=89, milliseconds=-1.5)),
-            ),
-        ),
-        Listing(server="branch", sessions=(finished(2, end_time=None),)),
-    ]
+    listings = {
+        "hq": [
+            running(75),
+            finished(90, end_time=NOON - timedelta(minutes=89, milliseconds=-1.5)),
+        ],
+        "branch": [finished(2, end_time=None)],
+    }
 
     assert json.loads(json_text(listings)) == [
         {
@@ -115,34 +106,28 @@ def test_json_is_one_array_of_all_sessions_with_the_server_in_each() -> None:
 
 
 def test_json_has_a_line_for_each_session() -> None:
-    listing = Listing(server="hq", sessions=(running(1), finished(2)))
-
-    lines = json_text([listing]).splitlines()
+    lines = json_text({"hq": [running(1), finished(2)]}).splitlines()
 
     assert [
         json.loads(line.removesuffix(","))["id"] if line.startswith("{") else line for line in lines
     ] == ["[", session_id(1), session_id(2), "]"]
 
 
-@pytest.mark.parametrize("listings", [[], [Listing(server="hq", sessions=())]])
-def test_json_without_sessions_is_an_empty_array(listings: list[Listing]) -> None:
+@pytest.mark.parametrize("listings", [{}, {"hq": []}])
+def test_json_without_sessions_is_an_empty_array(listings: Listings) -> None:
     assert json_text(listings) == "[]\n"
     assert table_text(listings, NOON, headed=True) == ""
 
 
 def test_a_running_session_has_no_end_in_json() -> None:
     # The endTime of a running session has no meaning.
-    listing = Listing(server="hq", sessions=(running(1, end_time=NOON),))
-
-    (session,) = json.loads(json_text([listing]))
+    (session,) = json.loads(json_text({"hq": [running(1, end_time=NOON)]}))
 
     assert (session["ended"], session["duration_seconds"]) == (None, None)
 
 
 def test_names_in_json_equal_those_of_the_labels() -> None:
-    listing = Listing(server="hq", sessions=(running(1, organization=HOSTILE),))
-
-    text = json_text([listing])
+    text = json_text({"hq": [running(1, organization=HOSTILE)]})
 
     assert text.isascii()
     assert "\x7f" not in text
