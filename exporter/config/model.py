@@ -1,4 +1,4 @@
-"""The configuration: its keys, their values and defaults, and what editors show about them."""
+"""The configuration: its keys, their values and defaults, and their descriptions for editors."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ Extra = Literal["statistics", "events"]
 InfoLabel = Literal["name", "initiated_by", "client_host", "scope_name", "reason", "details"]
 
 SECRET_KEYS = ("password", "password_file", "password_env", "token", "token_file", "token_env")
-"""The keys under `auth` of which exactly one is given; the first three go with a user name."""
+"""The keys under `auth`, of which exactly one is required; the first three need a user name."""
 
 
 def default_stale_after(poll_interval: float) -> float:
-    """Return the `stale_after` of a server without one: 3 polls, but at least 3 minutes."""
+    """Return the default of `stale_after`: 3 poll intervals, but at least 3 minutes."""
     return max(3 * poll_interval, 180.0)
 
 
@@ -86,7 +86,7 @@ class Block(BaseModel):
 
 
 def _one_of(keys: tuple[str, ...]) -> JsonValue:
-    """Return the JSON Schema of a block that has exactly one of these keys."""
+    """Return the `oneOf` of a block that has exactly one of these keys."""
     return [{"required": [key]} for key in keys]
 
 
@@ -173,17 +173,17 @@ class SessionsConfig(Block):
     )
 
     ids: tuple[Annotated[str, session_id], ...] = ()
-    """Restore sessions that are followed in any case."""
+    """Restore sessions to follow in any case."""
     discover: Annotated[bool, boolean] = True
     """Follow every session that the account can see. Default: true when ids is empty."""
     lookback: Annotated[float, duration("1s", "3650d")] = 7 * 86_400.0
     """How long a discovered session is kept after it ended."""
     max_series: Annotated[int, whole_number(0, 1_000_000)] = 1_000
-    """Most sessions of this server that get series of their own."""
+    """Maximum number of sessions of this server with series of their own."""
     max_sessions: Annotated[int, whole_number(1, 10_000_000)] = 200_000
-    """Most sessions kept at all; the oldest finished ones are evicted first."""
+    """Maximum number of sessions kept; the oldest finished ones are evicted first."""
     extras: tuple[Extra, ...] = Field(default=(), json_schema_extra={"uniqueItems": True})
-    """More to fetch, at one request each per running session and poll: statistics (API v8), events."""
+    """More data to fetch, with one request each per running session and poll: statistics (API v8), events."""
 
 
 class ServerConfig(Block):
@@ -220,7 +220,7 @@ class ServerConfig(Block):
     timeout: Annotated[float, duration("100ms", "5m")] = 10.0
     """Timeout of connecting and of each read; a whole request takes at most 6 times as long."""
     max_concurrent_requests: Annotated[int, whole_number(1, 64)] = 8
-    """Most concurrent requests."""
+    """Maximum number of concurrent requests."""
     change_feed: ChangeFeed = "auto"
     """Long-poll feed of changes (VB365 8); auto uses it where the server has one."""
     sessions: SessionsConfig = SessionsConfig()
@@ -245,14 +245,14 @@ class Config(Block):
     warnings: Annotated[tuple[Problem, ...], derived()] = Field(
         default=(), exclude=True, repr=False
     )
-    """Settings in the file that have no effect."""
+    """Settings in the file without effect."""
 
 
 def masked_yaml(config: Config) -> str:
-    """Return the configuration in force as YAML that may be shown: every secret masked.
+    """Return the configuration in force, defaults included, as YAML with every secret masked.
 
-    It has the keys of the file in their order, with defaults; what is not set is left out. A server
-    shows its `stale_after` where it differs from the global one, although the file has no such key.
+    Keys without a value are left out. A server shows its `stale_after` if it differs from the global
+    one, although the file cannot have that key.
     """
     shown = config.model_dump(mode="json", exclude_none=True)
     for server in shown["servers"]:

@@ -14,7 +14,7 @@ Load = Callable[..., Config]
 
 @pytest.fixture
 def load(tmp_path: Path) -> Load:
-    """Load a text; files it names lie in tmp_path."""
+    """Load a configuration from text; the files it names are in tmp_path."""
 
     def load(text: str, environ: Mapping[str, str] | None = None) -> Config:
         return parse_config(text, directory=tmp_path, environ=environ or {})

@@ -150,7 +150,7 @@ servers:
     assert [server.stale_after for server in config.servers] == [180.0, 900.0]
 
 
-def test_a_given_stale_after_holds_for_every_server(load: Load) -> None:
+def test_a_given_stale_after_applies_to_every_server(load: Load) -> None:
     config = load(server_with("poll_interval: 10s", top="stale_after: 11s"))
 
     assert (config.stale_after, config.servers[0].stale_after) == (11.0, 11.0)
@@ -207,7 +207,7 @@ servers:
     assert [(s.name, s.timeout) for s in config.servers] == [("a", 3.0), ("b", 4.0), ("c", 10.0)]
 
 
-def test_relative_files_lie_in_the_credentials_directory_first_then_beside_the_file(
+def test_relative_files_are_looked_up_in_the_credentials_directory_then_beside_the_file(
     tmp_path: Path,
 ) -> None:
     credentials = tmp_path / "credentials"
@@ -237,7 +237,7 @@ servers:
     ]
 
 
-def test_relative_files_do_not_depend_on_where_the_exporter_is_later(
+def test_relative_files_do_not_depend_on_a_later_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "etc").mkdir()

@@ -36,7 +36,7 @@ URL_PORT = (
 
 @pytest.fixture
 def problems(tmp_path: Path) -> Problems:
-    """The problem lines of a text; files it names lie in tmp_path."""
+    """Return the problem lines of a text; the files it names are in tmp_path."""
 
     def problems(text: str) -> list[str]:
         with pytest.raises(ConfigError) as caught:
@@ -71,7 +71,7 @@ def problems(tmp_path: Path) -> Problems:
         ),
     ],
 )
-def test_a_file_that_is_no_configuration_at_all_has_one_problem(
+def test_a_file_that_is_not_a_configuration_has_one_problem(
     problems: Problems, text: str, line: str
 ) -> None:
     assert problems(text) == [line]
@@ -373,7 +373,7 @@ def test_an_unusable_secret_file_is_a_problem(
 
 @pytest.fixture
 def pems(tmp_path: Path) -> Path:
-    """A directory with certificates, keys and what is neither."""
+    """Return a directory with certificates, keys and a file that is neither."""
     first, second = (trustme.CA().issue_cert("client.example.com") for _ in range(2))
     first.cert_chain_pems[0].write_to_path(str(tmp_path / "client.pem"))
     first.private_key_pem.write_to_path(str(tmp_path / "client.key"))
@@ -433,7 +433,7 @@ def test_unusable_certificates_are_problems(
     assert problems(text) == [f"servers[0].tls_config.{line.format(pems)}" for line in lines]
 
 
-def test_usable_certificates_are_no_problem(pems: Path) -> None:
+def test_usable_certificates_are_accepted(pems: Path) -> None:
     config = parse_config(
         "servers: [{url: https://a, auth: {token: t}, tls_config: "
         "{ca_file: client.pem, cert_file: client.pem, key_file: client.key}}]",
@@ -485,7 +485,7 @@ def test_usable_certificates_are_no_problem(pems: Path) -> None:
         ),
     ],
 )
-def test_a_name_that_is_taken_is_reported_where_it_is_the_second(
+def test_a_duplicate_name_is_reported_at_the_second_server(
     problems: Problems, servers: str, lines: list[str]
 ) -> None:
     assert problems(f"servers: [{servers}]") == lines
@@ -507,7 +507,7 @@ servers:
     ]
 
 
-def test_the_default_poll_interval_does_not_matter_where_nobody_uses_it(tmp_path: Path) -> None:
+def test_the_default_poll_interval_does_not_matter_if_no_server_uses_it(tmp_path: Path) -> None:
     text = "stale_after: 30s\nservers: [{url: https://a, auth: {token: t}, poll_interval: 10s}]"
 
     assert parse_config(text, directory=tmp_path, environ={}).stale_after == 30.0
@@ -559,7 +559,7 @@ def test_a_problem_is_one_line_whatever_the_path_is(problems: Problems) -> None:
     assert str(Problem("a\nb", "x")) == "a\\u000ab: x"
 
 
-def test_no_wrong_value_of_any_kind_is_reported_in_the_words_of_pydantic() -> None:
+def test_no_wrong_value_is_reported_in_the_words_of_pydantic() -> None:
     context = LoadContext(directory=Path(), environ={})
     kinds: list[object] = [None, True, -1, 2.5, "\x00", "", [{}], {"x": "y"}, [[]]]
     for place, key in keys_below(Config):
@@ -588,7 +588,7 @@ def test_no_wrong_value_of_any_kind_is_reported_in_the_words_of_pydantic() -> No
         (("x" * 65,), "x" * 64 + "…"),
     ],
 )
-def test_places_are_dotted_and_show_of_a_key_only_a_plain_word(
+def test_places_are_dotted_and_show_only_the_plain_start_of_a_key(
     location: tuple[str | int, ...], place: str
 ) -> None:
     assert dotted(location) == place

@@ -38,7 +38,7 @@ def example() -> str:
 
 
 def whole_example() -> Any:
-    """The example with the keys that are commented out, alternatives beside each other."""
+    """Return the example with its commented keys, so that alternatives stand side by side."""
     return yaml.safe_load(re.sub(r"(?m)^( *)#(?=[a-z_]+: )", r"\1", example()))
 
 
@@ -66,7 +66,7 @@ def keys_in_schema(
         yield from keys_in_schema(schema, node["items"], f"{place}[]")
 
 
-def test_the_shipped_schema_is_the_one_of_the_code() -> None:
+def test_the_shipped_schema_is_up_to_date() -> None:
     assert schema_text() == SCHEMA.read_text(), "run: make docs"
 
 
@@ -100,7 +100,7 @@ def test_the_example_is_valid_as_it_stands(
     assert config.warnings == ()
 
 
-def test_the_keys_that_the_example_offers_have_values_that_can_be_read() -> None:
+def test_the_commented_keys_of_the_example_have_valid_values() -> None:
     problems = ProblemCollector()
     context = LoadContext(directory=Path(), environ={})
 
@@ -109,7 +109,7 @@ def test_the_keys_that_the_example_offers_have_values_that_can_be_read() -> None
     assert problems.found == []
 
 
-def test_defaults_for_editors_are_those_in_force(tmp_path: Path) -> None:
+def test_editors_show_the_defaults_that_the_loader_applies(tmp_path: Path) -> None:
     schema = json_schema()
     with_defaults = {
         key: value["default"] for key, value in schema["properties"].items() if "default" in value
@@ -199,7 +199,7 @@ BAD: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("document", GOOD, ids=repr)
-def test_editors_and_exporter_accept_what_is_right(
+def test_editors_and_exporter_accept_valid_documents(
     document: dict[str, Any], tmp_path: Path, validator: jsonschema.Draft202012Validator
 ) -> None:
     validator.validate(document)
@@ -207,7 +207,7 @@ def test_editors_and_exporter_accept_what_is_right(
 
 
 @pytest.mark.parametrize("document", BAD, ids=repr)
-def test_editors_and_exporter_reject_what_is_wrong(
+def test_editors_and_exporter_reject_invalid_documents(
     document: dict[str, Any], tmp_path: Path, validator: jsonschema.Draft202012Validator
 ) -> None:
     assert not validator.is_valid(document)

@@ -88,7 +88,7 @@ def test_an_invalid_file_name_is_a_problem_like_any_other() -> None:
         SecretSource(file=Path("a\0b")).read()
 
 
-def test_an_error_of_a_secret_that_is_no_text_does_not_carry_its_bytes(tmp_path: Path) -> None:
+def test_the_error_for_a_secret_that_is_not_text_does_not_carry_its_bytes(tmp_path: Path) -> None:
     (tmp_path / "pw").write_bytes(MARKER.encode() + b"\xff")
 
     with pytest.raises(SecretUnavailableError) as caught:
@@ -134,7 +134,7 @@ def test_sources_are_equal_when_the_secret_comes_from_the_same_place() -> None:
         (f"http://[{MARKER}", "<secret>"),
     ],
 )
-def test_a_proxy_shows_its_host_and_reveals_the_rest_when_needed(url: str, shown: str) -> None:
+def test_a_proxy_shows_its_host_and_reveals_the_rest_on_request(url: str, shown: str) -> None:
     proxy = SecretUrl(url)
 
     assert {str(proxy), repr(proxy)} == {shown}
@@ -247,7 +247,7 @@ def test_no_problem_shows_a_secret(tmp_path: Path, auth: str) -> None:
 
 
 @given(st.text(min_size=1))
-def test_a_value_is_read_as_it_is_unless_it_cannot_be_sent(value: str) -> None:
+def test_a_value_is_returned_unchanged_unless_it_cannot_be_encoded(value: str) -> None:
     try:
         expected = value.encode().decode()
     except UnicodeEncodeError:

@@ -51,7 +51,7 @@ def test_a_fifth_shard_takes_about_a_fifth_of_the_servers_and_moves_no_other() -
     moved = [name for name in NAMES if after[name] != before[name]]
 
     assert {after[name] for name in moved} == {4}
-    # Four standard deviations around a fifth; the hash is the same everywhere, so this holds or not for good.
+    # Four standard deviations around a fifth; the hash is the same everywhere, so this cannot be flaky.
     assert len(moved) == pytest.approx(400, abs=72)
     for shard in range(4):
         assert sum(before[name] == shard for name in moved) == pytest.approx(100, abs=39)
@@ -74,5 +74,5 @@ def test_shards_are_of_about_the_same_size(total_shards: int) -> None:
     ],
 )
 def test_the_shard_of_a_name_is_the_same_in_every_version(name: str, shards: list[int]) -> None:
-    # As b2sum -l 128 has it: the shard whose "SHARD NAME" has the highest sum.
+    # By b2sum -l 128: the shard for which "SHARD NAME" has the highest checksum.
     assert [shard_for(name, total_shards) for total_shards in (2, 3, 4, 5)] == shards

@@ -61,7 +61,9 @@ ONLY_IDS = "unused: only the sessions under ids are followed, as discover is fal
         ),
     ],
 )
-def test_each_setting_without_effect_is_named(load: Load, text: str, warnings: list[str]) -> None:
+def test_each_setting_without_effect_is_a_warning(
+    load: Load, text: str, warnings: list[str]
+) -> None:
     config = load(text)
 
     assert [str(warning) for warning in config.warnings] == warnings
@@ -79,7 +81,7 @@ def test_authorities_are_unused_when_any_certificate_is_trusted(load: Load, ca_f
 
 @pytest.fixture
 def ca_file(tmp_path: Path) -> Path:
-    import trustme  # noqa: PLC0415 - it is slow to import, and only needed here
+    import trustme  # noqa: PLC0415 - it is slow to import, and needed only here
 
     path = tmp_path / "ca.pem"
     trustme.CA().cert_pem.write_to_path(str(path))

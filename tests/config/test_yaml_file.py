@@ -60,7 +60,7 @@ def test_duplicate_keys_are_all_reported_with_their_lines() -> None:
     ]
 
 
-def test_a_merged_key_that_is_overruled_is_no_duplicate_wherever_the_alias_is_used() -> None:
+def test_an_overridden_merged_key_is_not_a_duplicate_wherever_the_alias_is_used() -> None:
     text = "a: &a {x: 1}\nb: &b {<<: *a, x: 2}\nc: {<<: *b}\nd: {<<: *b, x: 3}\n"
 
     document, problems = parse_document(text.encode(), "config.yaml")
@@ -102,9 +102,7 @@ def test_a_merged_key_that_is_overruled_is_no_duplicate_wherever_the_alias_is_us
         ("#" * (MAX_FILE_BYTES + 1), "is larger than 1024 KiB"),
     ],
 )
-def test_text_that_cannot_be_read_is_located_and_not_quoted(
-    text: str | bytes, problem: str
-) -> None:
+def test_unreadable_text_is_located_and_not_quoted(text: str | bytes, problem: str) -> None:
     message = problem_of(text)
 
     assert message.startswith(f"config.yaml: {problem}")
@@ -135,7 +133,7 @@ def test_aliases_of_aliases_cannot_fill_the_memory(text: str) -> None:
     st.binary(max_size=200)
     | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace"))
 )
-def test_whatever_the_bytes_are_there_is_a_value_or_a_config_error(data: bytes) -> None:
+def test_any_bytes_give_a_value_or_a_config_error(data: bytes) -> None:
     with contextlib.suppress(ConfigError):
         parse_document(data, "config.yaml")
 
@@ -147,7 +145,7 @@ def test_whatever_the_bytes_are_there_is_a_value_or_a_config_error(data: bytes) 
         max_leaves=20,
     )
 )
-def test_what_is_dumped_as_yaml_is_read_as_the_same_values(value: object) -> None:
+def test_values_dumped_as_yaml_are_read_unchanged(value: object) -> None:
     document, problems = parse_document(yaml.safe_dump(value).encode(), "config.yaml")
 
     assert document == value
@@ -165,7 +163,7 @@ def test_a_missing_file_is_named_as_it_was_given(
     assert str(caught.value) == "config.yaml: cannot be read: No such file or directory"
 
 
-def test_a_directory_is_no_configuration(tmp_path: Path) -> None:
+def test_a_directory_is_not_a_configuration(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         read_document(tmp_path)
 

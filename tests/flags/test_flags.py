@@ -12,6 +12,24 @@ from exporter import __version__
 from exporter.flags import FLAGS, Options, parse, version_line
 from exporter.web.listeners import Address
 
+ALL = Options(
+    config_file=Path("/etc/vb365.yaml"),
+    once=True,
+    output_file=Path("/var/lib/vb365.prom"),
+    web_listen_address=(Address("", 1), Address("::1", 2)),
+    web_telemetry_path="/a/b.c",
+    web_systemd_socket=True,
+    web_enable_lifecycle=True,
+    web_max_requests=7,
+    shard=2,
+    total_shards=3,
+    web_config_file=Path("web.yml"),
+    audit_log_file=Path("/var/log/vb365/audit.log"),
+    log_level="warn",
+    log_format="json",
+)
+"""Every option that can be combined, with a value other than its default."""
+
 USAGE = "Try vb365-restore-exporter --help.\n"
 
 
@@ -30,7 +48,7 @@ def refused(
     return captured.err.removesuffix(USAGE)
 
 
-def test_without_flags_every_option_has_the_default_that_is_promised() -> None:
+def test_without_flags_every_option_has_its_documented_default() -> None:
     expected = Options(
         config_file=Path("config.yaml"),
         config_check=False,
@@ -59,7 +77,7 @@ def test_every_flag_reaches_its_option() -> None:
         "--output.file=/var/lib/vb365.prom",
         "--web.listen-address=:1",
         "--web.listen-address",
-        "127.0.0.1:0",
+        "[::1]:2",
         "--web.telemetry-path=/a/b.c",
         "--web.systemd-socket",
         "--web.enable-lifecycle",
@@ -68,30 +86,12 @@ def test_every_flag_reaches_its_option() -> None:
         "--total-shards=3",
         "--web.config.file=web.yml",
         "--audit.log-file=/var/log/vb365/audit.log",
-        "--log.level=debug",
+        "--log.level=warn",
         "--log.format",
         "json",
     ]
 
-    assert parse(arguments, {}) == Options(
-        config_file=Path("/etc/vb365.yaml"),
-        once=True,
-        output_file=Path("/var/lib/vb365.prom"),
-        web_listen_address=(
-            Address("", 1),
-            Address("127.0.0.1", 0),
-        ),
-        web_telemetry_path="/a/b.c",
-        web_systemd_socket=True,
-        web_enable_lifecycle=True,
-        web_max_requests=7,
-        shard=2,
-        total_shards=3,
-        web_config_file=Path("web.yml"),
-        audit_log_file=Path("/var/log/vb365/audit.log"),
-        log_level="debug",
-        log_format="json",
-    )
+    assert parse(arguments, {}) == ALL
     assert parse(["--config.check"], {}) == Options(config_check=True)
     assert parse(["--list-sessions", "--demo"], {}) == Options(demo=True, list_sessions="table")
     assert parse(["--list-sessions=json"], {}) == Options(list_sessions="json")
@@ -103,7 +103,7 @@ def test_every_flag_can_be_given_by_its_environment_variable() -> None:
         "VB365_EXPORTER_ONCE": "1",
         "VB365_EXPORTER_OUTPUT_FILE": "/var/lib/vb365.prom",
         "VB365_EXPORTER_WEB_LISTEN_ADDRESS": ":1, [::1]:2,",
-        "VB365_EXPORTER_WEB_TELEMETRY_PATH": "/m",
+        "VB365_EXPORTER_WEB_TELEMETRY_PATH": "/a/b.c",
         "VB365_EXPORTER_WEB_SYSTEMD_SOCKET": "true",
         "VB365_EXPORTER_WEB_ENABLE_LIFECYCLE": "true",
         "VB365_EXPORTER_WEB_MAX_REQUESTS": "7",
@@ -114,32 +114,17 @@ def test_every_flag_can_be_given_by_its_environment_variable() -> None:
         "VB365_EXPORTER_LOG_LEVEL": "warn",
         "VB365_EXPORTER_LOG_FORMAT": "JSON",
     }
-    # These do not go together with the others.
+    # These conflict with the others.
     checking = {"VB365_EXPORTER_CONFIG_CHECK": "1"}
     listing = {"VB365_EXPORTER_LIST_SESSIONS": "json", "VB365_EXPORTER_DEMO": "TRUE"}
 
     assert {*environ, *checking, *listing} == {flag.variable for flag in FLAGS}
-    assert parse([], environ) == Options(
-        config_file=Path("/etc/vb365.yaml"),
-        once=True,
-        output_file=Path("/var/lib/vb365.prom"),
-        web_listen_address=(Address("", 1), Address("::1", 2)),
-        web_telemetry_path="/m",
-        web_systemd_socket=True,
-        web_enable_lifecycle=True,
-        web_max_requests=7,
-        shard=2,
-        total_shards=3,
-        web_config_file=Path("web.yml"),
-        audit_log_file=Path("/var/log/vb365/audit.log"),
-        log_level="warn",
-        log_format="json",
-    )
+    assert parse([], environ) == ALL
     assert parse([], checking) == Options(config_check=True)
     assert parse([], listing) == Options(list_sessions="json", demo=True)
 
 
-def test_the_flag_wins_over_the_variable_even_one_that_is_wrong() -> None:
+def test_the_flag_wins_over_the_variable_even_if_that_is_invalid() -> None:
     environ = {
         "VB365_EXPORTER_DEMO": "true",
         "VB365_EXPORTER_LOG_LEVEL": "loud",
@@ -158,11 +143,11 @@ def test_the_flag_wins_over_the_variable_even_one_that_is_wrong() -> None:
     ) == (False, "error", (Address("", 3),))
 
 
-def test_the_last_of_a_flag_that_is_not_repeatable_wins() -> None:
+def test_the_last_value_of_a_flag_that_is_not_repeatable_wins() -> None:
     assert parse(["--log.format=logfmt", "--log.format=json"], {}).log_format == "json"
 
 
-def test_empty_variables_and_those_of_no_flag_are_ignored() -> None:
+def test_empty_and_unknown_variables_are_ignored() -> None:
     environ = {
         "VB365_EXPORTER_PORT": "tcp://10.0.0.1:10365",
         "VB365_EXPORTER_SERVICE_HOST": "10.0.0.1",
@@ -271,7 +256,7 @@ def test_wrong_usage_is_status_2_and_names_the_flag(
          "--audit.log-file and --once both write to standard output"),
     ],
 )  # fmt: skip
-def test_flags_that_exclude_each_other_are_wrong_usage(
+def test_conflicting_flags_are_wrong_usage(
     capsys: pytest.CaptureFixture[str], arguments: str, message: str
 ) -> None:
     assert refused(capsys, *arguments.split()) == f"vb365-restore-exporter: error: {message}\n"
@@ -332,7 +317,7 @@ def test_help_has_every_flag_with_its_default_in_lines_that_fit(
     assert max(len(line) for line in captured.out.splitlines()) <= 80
 
 
-def test_every_flag_stands_in_a_group_of_the_help_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_lists_every_flag_once(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(["-h"], {})
 
@@ -356,5 +341,5 @@ def test_options_cannot_be_changed() -> None:
         Options().demo = True  # type: ignore[misc]  # that it fails is the point
 
 
-def test_each_row_is_named_as_its_flag() -> None:
+def test_each_option_is_named_after_its_flag() -> None:
     assert [flag.attribute for flag in FLAGS] == [row.name for row in dataclasses.fields(Options)]
