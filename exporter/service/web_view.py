@@ -19,7 +19,6 @@ from exporter.polling.snapshot import Snapshot
 from exporter.service.service import Service
 from exporter.text import label_value
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult
-from exporter.web.app import Health
 from exporter.web.status import (
     LONG_RUNNING_SECONDS,
     RECENT_SECONDS,
@@ -47,17 +46,13 @@ class ServiceBackend:
         """Return the current body of `/metrics`."""
         return self._service.publisher.exposition(wanted)
 
-    def healthy(self) -> Health:
-        """Check that no poll loop is stuck."""
-        stuck = self._service.stuck_servers()
-        return Health(
-            ok=not stuck, reasons=tuple(f"{name}: its poll loop is stuck" for name in stuck)
-        )
+    def health_problems(self) -> list[str]:
+        """Return a line for each stuck poll loop."""
+        return [f"{name}: its poll loop is stuck" for name in self._service.stuck_servers()]
 
-    def ready(self) -> Health:
-        """Check that every server has been polled at least once."""
-        waiting = self._service.unpolled_servers()
-        return Health(ok=not waiting, reasons=tuple(f"{name}: not polled yet" for name in waiting))
+    def readiness_problems(self) -> list[str]:
+        """Return a line for each server that has not been polled yet."""
+        return [f"{name}: not polled yet" for name in self._service.unpolled_servers()]
 
     def config_text(self) -> str:
         """Return the active configuration as YAML, secrets masked."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import structlog
@@ -24,7 +23,6 @@ Guard: TypeAlias = Callable[[web.Request], Awaitable[web.Response | None]]
 Reload: TypeAlias = Callable[[], Sequence[str]]
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 
-DEFAULT_MAX_REQUESTS = 40
 _RETRY_AFTER_SECONDS = 5
 
 _CONTENT_SECURITY_POLICY = (
@@ -50,25 +48,17 @@ class MetricsBody(Protocol):
         """Return the body in blocks of any size; the compressed form is one gzip member."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
-    """The result of a health check, and the reasons for a failure, a line each."""
-
-    ok: bool
-    reasons: tuple[str, ...] = ()
-
-
 class WebBackend(Protocol):
     """The data behind the pages. No call waits for VB365."""
 
     def exposition(self, wanted: Format) -> MetricsBody:
         """Return the newest body of `/metrics`."""
 
-    def healthy(self) -> Health:
-        """Return whether no poll loop is stuck."""
+    def health_problems(self) -> Sequence[str]:
+        """Return a line for each stuck poll loop."""
 
-    def ready(self) -> Health:
-        """Return whether every server has been polled once."""
+    def readiness_problems(self) -> Sequence[str]:
+        """Return a line for each server that has not been polled yet."""
 
     def config_text(self) -> str:
         """Return the active configuration as YAML, secrets masked."""
@@ -99,7 +89,7 @@ class WebApp:
         backend: WebBackend,
         *,
         telemetry_path: str = "/metrics",
-        max_requests: int = DEFAULT_MAX_REQUESTS,
+        max_requests: int = 40,
         guard: Guard | None = None,
         extra_headers: Callable[[], Headers] = tuple,
         reload: Reload | None = None,
@@ -183,10 +173,10 @@ class WebApp:
         return text_response(html, content_type="text/html; charset=utf-8")
 
     async def _healthy(self, _request: web.Request) -> web.Response:
-        return _health_response(self._backend.healthy(), "healthy")
+        return _check_response("healthy", self._backend.health_problems())
 
     async def _ready(self, _request: web.Request) -> web.Response:
-        return _health_response(self._backend.ready(), "ready")
+        return _check_response("ready", self._backend.readiness_problems())
 
     async def _config(self, _request: web.Request) -> web.Response:
         return text_response(self._backend.config_text())
@@ -203,10 +193,10 @@ def _reload_handler(reload: Reload) -> Handler:
     return handler
 
 
-def _health_response(health: Health, good: str) -> web.Response:
-    if health.ok:
-        return _lines_response(200, good)
-    return _lines_response(503, f"not {good}", *health.reasons)
+def _check_response(good: str, problems: Sequence[str]) -> web.Response:
+    if problems:
+        return _lines_response(503, f"not {good}", *problems)
+    return _lines_response(200, good)
 
 
 def _lines_response(status: int, *lines: str) -> web.Response:

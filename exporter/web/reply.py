@@ -10,8 +10,6 @@ from aiohttp import web
 
 log = structlog.get_logger()
 
-PLAIN_TEXT = "text/plain; charset=utf-8"
-
 # Large enough for few system calls per scrape, small enough that many slow clients do not multiply
 # the body in memory: each holds about this much of it.
 WRITE_BYTES = 512 * 1024
@@ -21,7 +19,7 @@ def text_response(
     text: str,
     *,
     status: int = 200,
-    content_type: str = PLAIN_TEXT,
+    content_type: str = "text/plain; charset=utf-8",
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
     """Return a text response; what UTF-8 cannot encode (lone surrogates) is sent as `?`."""
@@ -43,8 +41,8 @@ async def stream(
 ) -> web.StreamResponse:
     """Send a response while holding at most one write of its body in memory.
 
-    Abort the connection on any error, and if the body does not have the announced length: no client
-    shall mistake a part for the whole.
+    Abort the connection on any error, and if the body does not have the announced length, so that no
+    client mistakes a part for the whole.
 
     Args:
         request: the request; the response to HEAD has no body.

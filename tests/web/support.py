@@ -6,12 +6,11 @@ import contextlib
 import http.client
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from exporter.metrics.text_format import Format
-from exporter.web.app import Health
 from exporter.web.listeners import Address
 from exporter.web.server import WebServer
 from exporter.web.status import StatusPage
@@ -42,7 +41,6 @@ class FakeExposition:
         return self.gzipped if gzip else self.raw
 
 
-WELL = Health(ok=True)
 EMPTY_PAGE = StatusPage(version="1.2.3", generated=NOON, servers=())
 
 
@@ -51,8 +49,8 @@ class FakeBackend:
     """The data that a test chooses; an exception is raised instead of returned."""
 
     body: FakeExposition | Exception = field(default_factory=lambda: FakeExposition([b"# body\n"]))
-    health: Health = WELL
-    readiness: Health = WELL
+    unhealthy: Sequence[str] = ()
+    unready: Sequence[str] = ()
     config: str = "servers: []\n"
     page: StatusPage = EMPTY_PAGE
     requested: list[Format] = field(default_factory=list)
@@ -63,11 +61,11 @@ class FakeBackend:
             raise self.body
         return self.body
 
-    def healthy(self) -> Health:
-        return self.health
+    def health_problems(self) -> Sequence[str]:
+        return self.unhealthy
 
-    def ready(self) -> Health:
-        return self.readiness
+    def readiness_problems(self) -> Sequence[str]:
+        return self.unready
 
     def config_text(self) -> str:
         return self.config

@@ -25,7 +25,7 @@ from web.support import (
 )
 
 from exporter.metrics.text_format import Format
-from exporter.web.app import Health, WebApp
+from exporter.web.app import WebApp
 from exporter.web.listeners import WebServerError
 from exporter.web.reply import WRITE_BYTES, text_response
 from exporter.web.server import WebServer
@@ -193,16 +193,16 @@ def test_the_query_and_an_absolute_target_do_not_change_the_path(serve: Serve) -
 
 @pytest.mark.parametrize("path", ["/-/healthy", "/-/ready"])
 def test_health_is_reported_by_status_and_reasons(serve: Serve, path: str) -> None:
-    good, bad = Health(ok=True), Health(ok=False, reasons=("hq: stuck", "lab: stuck"))
-    well = request(serve(FakeBackend(health=good, readiness=good)), path)
-    ill = request(serve(FakeBackend(health=bad, readiness=bad)), path)
+    problems = ["hq: stuck", "lab: stuck"]
+    well = request(serve(FakeBackend()), path)
+    ill = request(serve(FakeBackend(unhealthy=problems, unready=problems)), path)
     word = path.removeprefix("/-/")
     assert (well.status, well.text) == (200, f"{word}\n")
     assert (ill.status, ill.text) == (503, f"not {word}\nhq: stuck\nlab: stuck\n")
 
 
 def test_health_and_readiness_are_independent(serve: Serve) -> None:
-    server = serve(FakeBackend(health=Health(ok=True), readiness=Health(ok=False)))
+    server = serve(FakeBackend(unready=["hq: not polled yet"]))
     assert request(server, "/-/healthy").status == 200
     assert request(server, "/-/ready").status == 503
 
