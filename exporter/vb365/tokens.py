@@ -263,7 +263,7 @@ class PasswordTokens:
             if self._pair is None:
                 self._pair = self._login.log_in(self._request)
         except Vb365Error as error:
-            self._failure = error.copy()  # for the waiting threads
+            self._failure = error.copy()  # without its traceback, which holds the password
             raise
         self._failure = None
         return self._pair

@@ -543,6 +543,42 @@ def test_one_failed_login_fails_all_requests_that_wait_for_it(
     assert len(posted) == 1
 
 
+class OvertakenLock:
+    """A lock that other requests take and release before the first one gets it."""
+
+    def __init__(self) -> None:
+        self.others: list[Callable[[], object]] = []
+
+    def __enter__(self) -> None:
+        others, self.others = self.others, []
+        for request in others:
+            request()
+
+    def __exit__(self, *_error: object) -> None:
+        pass
+
+
+def test_a_login_that_failed_before_another_succeeded_fails_no_waiting_request(
+    fake_time: FakeTime, login_throttle: LoginThrottle
+) -> None:
+    outcomes = iter([ServerError("down", operation="token", status=502), token_response(1)])
+
+    def post(_form: object) -> object:
+        outcome = next(outcomes)
+        if isinstance(outcome, ServerError):
+            raise outcome
+        return outcome
+
+    def fail() -> None:
+        with pytest.raises(ServerError):
+            tokens.current()
+
+    lock = OvertakenLock()
+    tokens = password_tokens(post, fake_time, login_throttle, lock=lock)
+    lock.others = [fail, tokens.current]
+    assert tokens.current().value == "access-1"
+
+
 def test_a_second_401_is_an_auth_error(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
@@ -593,6 +629,19 @@ def test_renewals_become_rarer_until_a_token_is_accepted_again(
     client.get_session(ID)
     world.revoke()
     assert renewals(minutes=10) == 1
+
+
+def test_renewals_that_help_may_be_a_minute_apart(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
+) -> None:
+    world = TokenWorld(api)
+    client = make_client()
+    client.get_session(ID)
+    for _ in range(3):
+        world.revoke()
+        client.get_session(ID)
+        fake_time.now += 60
+    assert grants(api) == ["password", *["refresh_token"] * 3]
 
 
 # A token that someone else renews
