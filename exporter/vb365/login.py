@@ -67,7 +67,7 @@ class _Refusal:
 class LoginThrottle:
     """Limits the token requests to one server, and remembers the passwords it refused. Shared by threads.
 
-    It outlives the clients that a reload replaces, because the server keeps counting.
+    It belongs to the server, not to a client: a reload creates new clients, but the server keeps counting.
 
     Args:
         clock: the monotonic clock.
@@ -107,7 +107,7 @@ class LoginThrottle:
                 self._sent.pop()
 
     def record_refusal(self, username: str, password: str) -> tuple[float, bool]:
-        """Lock out a password; return for how many seconds, and whether it was refused for the first time."""
+        """Lock out a password; return the seconds of the lockout, and whether it is the first in a row."""
         fingerprint = self._fingerprint(password)
         with self._lock:
             refusal = self._refusals.get(username)
@@ -124,7 +124,7 @@ class LoginThrottle:
             return self._refusals.pop(username, None) is not None
 
     def remaining_lockout(self, username: str, password: str) -> float:
-        """Return the seconds until this password may be tried again; 0 when it may be tried now."""
+        """Return the seconds until this password may be tried again; 0 if it may be tried now."""
         with self._lock:
             refusal = self._refusals.get(username)
             if refusal is None or refusal.fingerprint != self._fingerprint(password):
@@ -204,7 +204,7 @@ _throttles_lock = threading.Lock()
 def login_throttle_for(
     origin: str, *, clock: Callable[[], float] = time.monotonic
 ) -> LoginThrottle:
-    """Return the throttle that all clients of a server share. Only the client that creates it sets the clock."""
+    """Return the throttle that the clients of a server share while there are any; the clock is for a new one."""
     with _throttles_lock:
         throttle = _throttles.get(origin)
         if throttle is None:

@@ -27,7 +27,7 @@ __all__ = [
 T = TypeVar("T")
 
 MAX_RETRY_AFTER_SECONDS = 900.0
-"""Longer pauses are cut to this."""
+"""A longer `Retry-After` is cut to this."""
 
 NO_RETRY = -math.inf
 """A deadline that allows one attempt."""
@@ -110,7 +110,7 @@ class Retrier:
         return result
 
     def pause(self, seconds: float, *, operation: str) -> None:
-        """Sleep.
+        """Sleep until the time is over or the client is stopped.
 
         Raises:
             StoppedError: the client was stopped.

@@ -168,7 +168,7 @@ class StaticTokens:
 class PasswordTokens:
     """Tokens obtained with a password.
 
-    Only one thread obtains a token; waiting threads get its token or its error. If the server refuses even new tokens,
+    Only one thread at a time obtains a token; waiting threads get its token or its error. If the server refuses even new tokens,
     renewals are spaced like retries of a refused password.
 
     Args:
@@ -210,8 +210,8 @@ class PasswordTokens:
         """Return a different token.
 
         Raises:
-            AuthError: the login is refused, or the last renewal was too recent.
-            Vb365Error: there was no response, or not a usable one.
+            AuthError: the login is refused, the secret is unavailable, or the last renewal was too recent.
+            Vb365Error: there was no response, or an unusable one.
         """
         with self._exclusive_renewal():
             if self._pair is not None and self._pair.bearer is not refused:
@@ -263,7 +263,7 @@ class PasswordTokens:
             if self._pair is None:
                 self._pair = self._login.log_in(self._request)
         except Vb365Error as error:
-            self._failure = error.copy()  # without its traceback, which holds the password
+            self._failure = error.copy()  # a copy, because the traceback refers to the password
             raise
         self._failure = None
         return self._pair

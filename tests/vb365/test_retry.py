@@ -58,7 +58,7 @@ class Harness:
         within: float = math.inf,
         max_attempts: int = 10,
     ) -> str:
-        """Make attempts with a deadline so many seconds from now."""
+        """Make attempts with a deadline this many seconds from now."""
 
         def counted() -> str:
             self.attempts += 1
@@ -133,7 +133,7 @@ def test_without_time_left_one_attempt_is_made(harness: Harness, within: float) 
     assert harness.attempts == 1
 
 
-def test_a_permanent_failure_is_raised_at_once(harness: Harness) -> None:
+def test_a_permanent_failure_is_not_retried(harness: Harness) -> None:
     with pytest.raises(BadResponseError):
         harness.call(failing(transient(), BadResponseError("x", operation="get")))
     assert harness.retries == 1

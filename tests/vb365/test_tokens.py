@@ -112,7 +112,7 @@ def test_cookies_of_the_login_are_sent_with_later_requests(
     assert api.calls[1].request.headers["Cookie"] == "antiforgery=x1"
 
 
-def test_cookies_are_not_taken_without_end(
+def test_no_more_than_50_cookies_are_kept(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     numbers = iter(range(1000))
@@ -324,7 +324,7 @@ def test_a_token_is_refreshed_a_minute_before_it_expires(
         ("1e999", 3540),
     ],
 )
-def test_a_token_lives_as_long_as_expires_in_says_within_reason(
+def test_a_token_is_valid_for_expires_in_within_bounds(
     api: responses.RequestsMock,
     make_client: MakeClient,
     fake_time: FakeTime,
@@ -390,7 +390,7 @@ def test_a_refresh_that_does_not_reach_the_server_keeps_the_refresh_token(
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "fields",
     [
         {},
         *({"refresh_token": token} for token in (None, "", 7, "\ud800", "a\nb", "ü", "x" * 32769)),
@@ -400,9 +400,9 @@ def test_without_a_usable_refresh_token_the_password_is_used_again(
     api: responses.RequestsMock,
     make_client: MakeClient,
     fake_time: FakeTime,
-    answer: dict[str, object],
+    fields: dict[str, object],
 ) -> None:
-    api.post(f"{ROOT}/token", json={"access_token": "only", **answer})
+    api.post(f"{ROOT}/token", json={"access_token": "only", **fields})
     api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
     client = make_client()
     client.get_session(ID)
@@ -644,7 +644,7 @@ def test_renewals_that_help_may_be_a_minute_apart(
     assert grants(api) == ["password", *["refresh_token"] * 3]
 
 
-# A token that someone else renews
+# Externally renewed tokens
 
 
 def test_a_refused_static_token_is_read_again_and_used(
@@ -690,7 +690,7 @@ def test_a_static_token_that_no_header_can_hold_is_an_auth_error(
     assert "a\nb" not in str(caught.value)
 
 
-def test_closing_does_not_log_out_with_a_token_of_someone_else(
+def test_closing_does_not_log_out_with_a_static_token(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())

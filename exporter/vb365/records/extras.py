@@ -44,7 +44,7 @@ class EventOperation(StrEnum):
 
 
 class EventStatus(StrEnum):
-    """The outcome of an event (`status`), or Running."""
+    """The `status` of an event: Running, or its outcome."""
 
     RUNNING = "Running"
     SUCCESS = "Success"
@@ -111,7 +111,7 @@ def parse_statistics(record: object) -> Statistics | None:
 
 
 class EventTally:
-    """Totals a session's events page by page; its memory does not grow with their number."""
+    """Adds up a session's events page by page; memory use does not grow with their number."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[EventOperation, EventStatus]] = Counter()
@@ -121,7 +121,7 @@ class EventTally:
         self._previous_ids: set[str] = set()
 
     def add(self, page: Iterable[object]) -> None:
-        """Add one page of records, without the events of the previous page; never raises.
+        """Add one page of records, except for events of the previous page; never raises.
 
         An event that is logged between two requests shifts the others, so the next page may repeat some.
         """

@@ -4,7 +4,7 @@ The rules for every kind of record:
 
 * An absent or null field is empty: servers omit a field, or send null, when they have no value.
 * A field of the wrong JSON type makes its record unusable: guessing its meaning would invent data.
-* An enum value that is unknown to this version of the exporter, null or absent becomes `Unknown` and is reported.
+* An enum value that is unknown to this version of the exporter, null or absent becomes `Unknown`, and is recorded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from enum import StrEnum
 from typing import Generic, TypeVar
 
 __all__ = [
-    "MAX_TEXT_CHARACTERS",
     "BadFieldError",
     "EnumReader",
     "Record",
@@ -32,7 +31,7 @@ __all__ = [
 Record = Mapping[object, object]
 
 # Label values are cut to 512 characters later; this bound keeps a hostile server from exhausting the memory.
-MAX_TEXT_CHARACTERS = 2048
+_MAX_TEXT_CHARACTERS = 2048
 
 _MAX_UNKNOWN_CHARACTERS = 64
 _MAX_INTEGER_CHARACTERS = 20
@@ -40,14 +39,14 @@ _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.ASCII)
 # DateTime.MinValue (year 1) and MaxValue (year 9999) of .NET mean "never".
 _FIRST_YEAR = 2
 _LAST_YEAR = 9998
-# The API's integers are Int64; a hostile server must not get integers of thousands of digits through.
+# The API's integers are Int64; larger ones are rejected, because they may have thousands of digits.
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 
 _Enum = TypeVar("_Enum", bound=StrEnum)
 
 
 class RejectionReason(StrEnum):
-    """Why a record is not a restore session; the values of `vb365_records_rejected_total{reason}`."""
+    """Why a record was rejected; the values of `vb365_records_rejected_total{reason}`."""
 
     NOT_AN_OBJECT = "not_an_object"
     MISSING_FIELD = "missing_field"
@@ -91,7 +90,7 @@ def read_session_id(record: Record) -> str:
 
 
 def read_strings(record: Record, fields: Iterable[str]) -> list[str]:
-    """Return several fields as strings, each cut to `MAX_TEXT_CHARACTERS`; an empty field becomes an empty string.
+    """Return several fields as strings, each cut to 2048 characters; an empty field becomes an empty string.
 
     Raises:
         BadFieldError: a field is not a string.
@@ -100,7 +99,7 @@ def read_strings(record: Record, fields: Iterable[str]) -> list[str]:
     for field in fields:
         value = record.get(field)
         if isinstance(value, str):
-            texts.append(value[:MAX_TEXT_CHARACTERS])
+            texts.append(value[:_MAX_TEXT_CHARACTERS])
         elif value is None:
             texts.append("")
         else:

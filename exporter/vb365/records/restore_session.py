@@ -3,7 +3,7 @@
 In addition to the rules in `fields`:
 
 * A session needs a valid `id` and `creationTime`.
-* Unknown enum values do not reject it: a session with an unknown state can be followed, a hidden one is missed.
+* Unknown enum values do not make a record unusable: a session with an unknown state can be followed, a hidden one is missed.
 * An `endTime` that is absent, null, in year 1 or in year 9999 means "not ended", in all versions of the server.
 
 Source of every field: the restore session resource, `GET /v6/RestoreSessions/{restoreSessionId}`.
@@ -47,7 +47,7 @@ __all__ = [
 
 
 class SessionType(StrEnum):
-    """The Veeam Explorer of the session (`type`)."""
+    """The Veeam Explorer that the session was opened with (`type`)."""
 
     VEX = "Vex"
     VEOD = "Veod"
@@ -57,7 +57,7 @@ class SessionType(StrEnum):
 
 
 class SessionState(StrEnum):
-    """The state of the session (`state`); it is running until it is Stopped."""
+    """The `state` of a session, which is running until it is Stopped."""
 
     WORKING = "Working"
     STOPPED = "Stopped"
@@ -149,7 +149,7 @@ class RestoreSession(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """Why a record is not a restore session."""
+    """A rejected record: the reason, and what is known of it."""
 
     reason: RejectionReason
     field: str = ""
@@ -215,24 +215,23 @@ def _read_session(session_id: str, record: Record) -> RestoreSession:
     )
     # Thousands of sessions share few organizations, accounts, hosts and details: interning keeps each in memory once.
     # Names, scopes and reasons differ between sessions.
-    return (
-        RestoreSession(  # positional: with this many keyword arguments, the call takes much longer
-            session_id,
-            session_type,
-            state,
-            creation_time,
-            read_time(record, "endTime"),
-            result,
-            sys.intern(organization),
-            name,
-            sys.intern(initiated_by),
-            sys.intern(details),
-            scope_name,
-            sys.intern(client_host),
-            reason,
-            read_integer(record, "eTag"),
-            tuple(unknown),
-        )
+    # Positional arguments, because keywords for this many fields take much longer.
+    return RestoreSession(
+        session_id,
+        session_type,
+        state,
+        creation_time,
+        read_time(record, "endTime"),
+        result,
+        sys.intern(organization),
+        name,
+        sys.intern(initiated_by),
+        sys.intern(details),
+        scope_name,
+        sys.intern(client_host),
+        reason,
+        read_integer(record, "eTag"),
+        tuple(unknown),
     )
 
 

@@ -11,7 +11,7 @@ def update(session_id: object = ID, **more: object) -> dict[str, object]:
     return {"eventType": "RestoreSessionUpdate", "id": session_id, **more}
 
 
-def response(*results: object, token: object = "17") -> dict[str, object]:  # noqa: S107 - no secret
+def response(*results: object, token: object = "17") -> dict[str, object]:  # noqa: S107 - not a secret
     return {"nextChangeToken": token, "limit": 1000, "results": list(results)}
 
 

@@ -16,7 +16,7 @@ from exporter.vb365.records.fields import UnknownValue
 
 
 def event(number: int, **changes: Any) -> dict[str, Any]:
-    """An event as v6 sends it; a change to `...` leaves the field out."""
+    """An event as v6 sends it; a change to `...` omits the field."""
     made = {
         "id": f"event {number}",
         "type": "Restore",

@@ -28,7 +28,7 @@ PAYLOADS = json.loads((Path(__file__).parents[1] / "payloads.json").read_text(en
 
 
 def record(**changes: Any) -> dict[str, Any]:
-    """A finished session as v6 sends it; a change to `...` leaves the property out."""
+    """A finished session as v6 sends it; a change to `...` omits the property."""
     made = {**PAYLOADS["v6_stopped"], **changes}
     return {key: value for key, value in made.items() if value is not ...}
 
@@ -197,7 +197,7 @@ def test_an_unknown_enum_value_becomes_unknown_and_is_noted(
     assert session.unknown_values == (UnknownValue(field=field, value=noted),)
 
 
-def test_a_session_in_an_unknown_state_still_runs() -> None:
+def test_a_session_in_an_unknown_state_is_running() -> None:
     session = parsed(state="Stopping")
 
     assert not session.stopped
