@@ -173,7 +173,7 @@ def test_the_level_can_be_changed_while_running() -> None:
         (Unprintable(), '"<unprintable Unprintable>"'),
     ],
 )
-def test_values_in_logfmt_are_quoted_where_they_need_it(value: object, written: str) -> None:
+def test_values_in_logfmt_are_quoted_where_necessary(value: object, written: str) -> None:
     lines = lines_for()
 
     structlog.get_logger().info("x", key=value)
@@ -292,7 +292,7 @@ def test_positional_arguments_are_part_of_the_message() -> None:
 
 
 @pytest.mark.parametrize("log_format", ["logfmt", "json"])
-def test_an_event_that_cannot_be_written_leaves_one_line_instead(log_format: LogFormat) -> None:
+def test_an_event_that_cannot_be_formatted_is_replaced_by_one_line(log_format: LogFormat) -> None:
     lines = lines_for(log_format=log_format)
 
     logging.getLogger("other").info("%d", "x")
@@ -302,7 +302,7 @@ def test_an_event_that_cannot_be_written_leaves_one_line_instead(log_format: Log
     assert "real number is required" in line
 
 
-def test_a_closed_stream_is_no_error() -> None:
+def test_a_closed_stream_is_not_an_error() -> None:
     lines = lines_for()
     lines.close()
 
@@ -348,7 +348,7 @@ def test_uncaught_exceptions_are_log_events() -> None:
     assert "RuntimeError: in main" in lines.one()
 
 
-def test_a_thread_that_exits_is_no_event() -> None:
+def test_a_thread_that_exits_is_not_logged() -> None:
     lines = lines_for()
     log_uncaught()
 

@@ -100,7 +100,9 @@ def test_an_instant_is_in_utc_with_a_z_and_the_given_precision() -> None:
         ("x" * 511 + "\x00\x00", "x" * 511 + "\ufffd"),
     ],
 )
-def test_a_label_value_has_unfit_characters_replaced_and_is_cut(text: str, expected: str) -> None:
+def test_a_label_value_is_cut_and_its_unsafe_characters_are_replaced(
+    text: str, expected: str
+) -> None:
     assert label_value(text) == expected
 
 

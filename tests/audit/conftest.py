@@ -1,4 +1,4 @@
-"""The log's file, and what the operator reads meanwhile."""
+"""Fixtures: the audit log's file and the exporter's own log."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from support.log_capture import CapturedLog, capture_log
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Where an audit log can be."""
+    """Return the path of an audit log that does not exist yet."""
     return tmp_path / "audit.log"
 
 
 @pytest.fixture
 def log() -> Iterator[CapturedLog]:
-    """The exporter's own log."""
+    """Capture the exporter's own log."""
     with capture_log() as log:
         yield log

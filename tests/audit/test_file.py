@@ -74,7 +74,7 @@ def test_a_file_that_others_can_access_is_restricted_and_that_is_logged(
     ) == ("audit log was accessible to others, mode restricted", "0666", "0640")
 
 
-def test_a_new_file_has_the_mode_of_the_file_it_follows(file: Path) -> None:
+def test_a_new_file_has_the_mode_of_its_predecessor(file: Path) -> None:
     audit = opened(file)
     audit.append(started(1), sync=False)
     file.chmod(0o640)
@@ -185,7 +185,7 @@ def test_a_second_process_with_the_same_file_is_refused(file: Path) -> None:
     assert file.read_bytes() == started(1)
 
 
-def test_the_file_is_locked_after_a_rotation_too(file: Path) -> None:
+def test_the_file_is_also_locked_after_a_rotation(file: Path) -> None:
     first = opened(file)
     first.append(started(1), sync=False)
     rotate(file)
@@ -225,7 +225,7 @@ def test_an_incomplete_last_line_is_cut_off_wherever_it_ends(file: Path, log: Ca
         log.clear()
 
 
-def test_a_file_of_nothing_but_an_incomplete_line_is_emptied(file: Path) -> None:
+def test_a_file_with_only_an_incomplete_line_is_emptied(file: Path) -> None:
     for length in range(1, 20):
         file.write_bytes(started(1)[:length])
 
@@ -261,7 +261,7 @@ def test_foreign_lines_are_counted_in_the_log_and_kept(file: Path, log: Captured
 
 
 @pytest.mark.parametrize("free_bytes", range(0, 900, 7))
-def test_the_part_of_a_write_that_a_full_disk_took_is_cut_off_before_the_next(
+def test_a_partial_write_to_a_full_disk_is_removed_before_the_next(
     file: Path, free_bytes: int
 ) -> None:
     disk = FailingDisk()
@@ -281,7 +281,7 @@ def test_the_part_of_a_write_that_a_full_disk_took_is_cut_off_before_the_next(
     assert file.read_bytes() == started(1) + lines
 
 
-def test_no_line_of_a_failed_write_counts_even_if_it_cannot_be_cut_off_at_once(
+def test_no_line_of_a_failed_write_counts_even_if_removing_it_fails_at_first(
     file: Path,
 ) -> None:
     disk = FailingDisk()
@@ -315,7 +315,7 @@ def test_lines_that_may_not_have_reached_the_disk_are_written_again(file: Path) 
     assert disk.names[-5:] == ["write", "sync", "truncate", "write", "sync"]
 
 
-def test_closing_cuts_off_what_a_failed_write_left(file: Path) -> None:
+def test_closing_removes_what_a_failed_write_left(file: Path) -> None:
     disk = FailingDisk()
     audit = opened(file, disk)
     disk.free_bytes = 10
@@ -328,7 +328,7 @@ def test_closing_cuts_off_what_a_failed_write_left(file: Path) -> None:
     assert file.read_bytes() == b""
 
 
-def test_an_append_waits_for_the_disk_only_if_it_has_to(file: Path) -> None:
+def test_an_append_waits_for_the_disk_only_on_request(file: Path) -> None:
     disk = FailingDisk()
     audit = opened(file, disk)
 
@@ -349,7 +349,7 @@ def test_a_file_that_was_moved_is_reopened_and_its_predecessor_is_read(file: Pat
     assert [*audit.read_events()] == [event(1), event(2)]
 
 
-def test_the_part_of_a_line_that_a_full_disk_took_is_cut_off_in_the_file_that_was_moved(
+def test_a_partial_line_is_removed_from_the_file_that_was_moved(
     file: Path,
 ) -> None:
     disk = FailingDisk()
@@ -475,7 +475,7 @@ def test_a_truncated_file_keeps_its_lines_if_it_cannot_be_read_at_first(file: Pa
     assert file.read_bytes() == started(1) + started(3)
 
 
-def test_a_deleted_directory_is_a_failure_until_it_is_back(tmp_path: Path) -> None:
+def test_a_deleted_directory_is_a_failure_until_it_exists_again(tmp_path: Path) -> None:
     directory = tmp_path / "directory"
     directory.mkdir()
     audit = opened(directory / "audit.log")

@@ -38,7 +38,9 @@ def ended(number: int, server: str = "hq") -> tuple[str, str, str]:
     return server, session_id(number), "ended"
 
 
-def test_a_start_and_an_end_are_one_line_each_with_the_session_as_it_was_then(file: Path) -> None:
+def test_a_start_and_an_end_are_one_line_each_with_the_state_of_the_session_at_that_time(
+    file: Path,
+) -> None:
     audit = audit_log(file)
     audit.record("hq", [running(1, details="0 items processed")])
     audit.record("hq", iter([finished(1, statistics=Statistics(restored=2))]))
@@ -142,7 +144,7 @@ STEPS = st.lists(
 
 
 @given(steps=STEPS)
-def test_whatever_happens_each_event_is_written_once_and_a_start_before_its_end(
+def test_whatever_happens_each_event_is_written_once_and_starts_precede_ends(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
 ) -> None:
     file = tmp_path_factory.mktemp("audit") / "audit.log"
@@ -298,7 +300,7 @@ def test_closing_while_the_disk_fails_logs_how_many_sessions_are_not_written(
     assert events_of(file) == [started(1), ended(1), started(2)]
 
 
-def test_without_events_the_file_stays_empty_also_for_those_after_closing(file: Path) -> None:
+def test_without_events_the_file_stays_empty_and_later_events_are_ignored(file: Path) -> None:
     audit = audit_log(file)
     audit.record("hq", [])
     audit.close(LONG_SECONDS)

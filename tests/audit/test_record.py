@@ -121,7 +121,7 @@ def test_a_surrogate_becomes_the_replacement_character_and_a_control_character_i
         format_line(Event.STARTED, "hq", running(1), noon()).replace(b"-0000-", b"-"),
     ],
 )
-def test_a_foreign_or_incomplete_line_is_no_event(damaged: bytes) -> None:
+def test_a_foreign_or_incomplete_line_is_not_an_event(damaged: bytes) -> None:
     whole = format_line(Event.STARTED, "hq", running(2), noon())
 
     assert [*parse_lines([damaged, whole])] == [

@@ -26,7 +26,7 @@ class Pipe:
         return len(part)
 
 
-def test_lines_go_to_standard_output_as_they_are(
+def test_lines_are_written_to_standard_output_unchanged(
     capfdbinary: pytest.CaptureFixture[bytes],
 ) -> None:
     out = StandardOutput()
@@ -59,7 +59,7 @@ def test_an_interrupted_line_is_completed_before_the_next_and_none_is_lost(
     assert pipe.taken.endswith(lines)
 
 
-def test_a_full_device_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writing_to_a_full_device_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     with Path("/dev/full").open("w") as full:
         monkeypatch.setattr(sys, "stdout", full)
         with pytest.raises(OSError, match="No space left on device"):

@@ -126,7 +126,7 @@ def test_a_running_session_has_no_end_in_json() -> None:
     assert (session["ended"], session["duration_seconds"]) == (None, None)
 
 
-def test_names_in_json_equal_those_of_the_labels() -> None:
+def test_names_in_json_equal_the_label_values() -> None:
     text = json_text({"hq": [running(1, organization=HOSTILE)]})
 
     assert text.isascii()

@@ -26,7 +26,7 @@ from support.sample_sessions import finished, running, session_id
 
 
 class Clock:
-    """A monotonic clock that tests set."""
+    """A monotonic clock that tests can set."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
@@ -54,7 +54,7 @@ def finished_texts(made: Publisher) -> list[bytes]:
 
 
 @pytest.mark.parametrize("form", Format)
-def test_the_body_has_the_configured_families_and_the_own_metrics_in_either_format(
+def test_the_body_has_the_configured_families_and_the_exporters_own_metrics_in_both_formats(
     form: Format,
 ) -> None:
     snapshots = [polled(running(1), finished(2)), polled(running(3), server="branch")]
@@ -68,7 +68,7 @@ def test_the_body_has_the_configured_families_and_the_own_metrics_in_either_form
     assert rendered == families + library_text(own, form)
 
 
-def test_a_publish_keeps_the_rendered_bytes_of_other_servers() -> None:
+def test_publishing_keeps_the_rendered_bytes_of_other_servers() -> None:
     made = publisher(polled(running(1), finished(2), server="branch"), polled(running(3)))
     before = {id(chunk): chunk for chunk in chunks(made, gzip=False)}
 
@@ -79,7 +79,7 @@ def test_a_publish_keeps_the_rendered_bytes_of_other_servers() -> None:
     assert [chunk for chunk in new if b'server="hq"' not in chunk] == []
 
 
-def test_servers_keep_their_order_and_a_republished_snapshot_gives_the_same_body() -> None:
+def test_servers_keep_their_order_and_republishing_a_snapshot_changes_nothing() -> None:
     servers = [f"server{number:02}" for number in range(40)]
     snapshots = [polled(finished(1), server=server) for server in servers]
     made = publisher(*snapshots)
@@ -134,7 +134,7 @@ def test_blocks_of_finished_sessions_are_released_with_the_server_or_its_session
         ((1599.5, 2199.5), True),
     ],
 )
-def test_plain_text_is_released_once_ten_minutes_pass_without_a_plain_scrape(
+def test_plain_text_is_released_after_ten_minutes_without_a_scrape_of_plain_text(
     publishes_at: Iterable[float], *, kept: bool
 ) -> None:
     clock = Clock(1000.0)
@@ -152,7 +152,7 @@ def test_plain_text_is_released_once_ten_minutes_pass_without_a_plain_scrape(
     assert [new is old for new, old in zip(after, before, strict=True)] == [kept] * len(before)
 
 
-def test_plain_text_is_kept_while_plain_scrapes_go_on() -> None:
+def test_plain_text_is_kept_while_it_is_scraped() -> None:
     clock = Clock()
     snapshot = polled(*map(finished, range(1, 200)), stale_after_seconds=36_000)
     made = publisher(snapshot, monotonic=clock)
@@ -164,7 +164,7 @@ def test_plain_text_is_kept_while_plain_scrapes_go_on() -> None:
         assert [new is old for new, old in zip(after, before, strict=True)] == [True] * len(before)
 
 
-def test_stale_data_ends_without_a_publish() -> None:
+def test_stale_data_disappears_without_a_publish() -> None:
     clock = Clock()
     made = publisher(polled(running(60), finished(1)), monotonic=clock)
 
@@ -181,7 +181,7 @@ def test_stale_data_ends_without_a_publish() -> None:
         assert stays in stale
 
 
-def test_the_current_snapshots_are_without_stale_data() -> None:
+def test_the_current_snapshots_contain_no_stale_data() -> None:
     clock = Clock()
     snapshot = polled(running(60), finished(1))
     made = publisher(snapshot, monotonic=clock)
@@ -201,7 +201,7 @@ def test_data_that_is_stale_when_it_is_published_is_not_served() -> None:
     assert b"vb365_restore_session_state{" not in body(made)
 
 
-def test_one_server_becomes_stale_and_the_bytes_of_the_others_are_kept() -> None:
+def test_when_one_server_becomes_stale_the_bytes_of_the_others_are_kept() -> None:
     clock = Clock()
     made = publisher(
         polled(running(1)),
@@ -223,7 +223,7 @@ def test_one_server_becomes_stale_and_the_bytes_of_the_others_are_kept() -> None
     assert session_id(2).encode() not in body(made)
 
 
-def test_a_stale_running_session_ends_alone_and_is_no_longer_counted() -> None:
+def test_only_the_stale_running_session_disappears_and_is_no_longer_counted() -> None:
     clock = Clock()
     snapshot = polled(running(60), running(61))
     (first, second) = snapshot.running
@@ -242,7 +242,7 @@ def test_a_stale_running_session_ends_alone_and_is_no_longer_counted() -> None:
     )
 
 
-def test_a_removed_server_ends_and_the_others_stay() -> None:
+def test_a_removed_server_disappears_and_the_others_stay() -> None:
     made = publisher(polled(finished(1)), polled(finished(2), server="branch"))
 
     made.remove("hq")
@@ -266,7 +266,7 @@ def test_a_snapshot_that_cannot_be_rendered_changes_nothing(server: str) -> None
     assert session_id(2) in body(made).decode()
 
 
-def test_own_metrics_end_the_body_and_are_rendered_at_most_once_a_second() -> None:
+def test_own_metrics_come_last_and_are_rendered_at_most_once_a_second() -> None:
     clock = Clock()
     own = CollectorRegistry()
     gauge = Gauge("own", "Own.", registry=own)
@@ -284,7 +284,7 @@ def test_own_metrics_end_the_body_and_are_rendered_at_most_once_a_second() -> No
     assert body(made, Format.OPENMETRICS).endswith(b"own 2.0\n# EOF\n")
 
 
-def test_own_metrics_are_those_of_a_publish_or_later() -> None:
+def test_own_metrics_are_never_older_than_the_last_publish() -> None:
     own = CollectorRegistry()
     counter = Counter("polls", "Polls.", registry=own)
     made = publisher(polled(), own=own)
@@ -296,7 +296,7 @@ def test_own_metrics_are_those_of_a_publish_or_later() -> None:
     assert b"polls_total 1.0\n" in body(made)
 
 
-def test_own_metrics_that_change_while_they_are_rendered_are_new_at_the_next_scrape() -> None:
+def test_own_metrics_that_change_while_they_are_rendered_are_current_at_the_next_scrape() -> None:
     class Changing(Collector):
         """Changes while its first scrape renders it."""
 

@@ -55,7 +55,7 @@ def test_segments_join_into_one_gzip_member_with_the_bytes_of_all(
     assert inflater.unused_data == b""
 
 
-def test_the_checksum_is_right_across_more_than_16_megabytes() -> None:
+def test_the_checksum_is_correct_beyond_16_megabytes() -> None:
     plain = bytes(2**24 + 300)
 
     whole = join((compress(b"first", 1), compress(plain, 1), compress(plain, 1)))
@@ -88,7 +88,7 @@ def test_segments_become_one_chunk() -> None:
         assert len(chunk.deflated) == whole.deflated_length
 
 
-def test_one_chunk_stays_itself() -> None:
+def test_a_segment_with_one_chunk_is_returned_unchanged() -> None:
     segment = compress(b"a", 6)
 
     assert segment.in_one_chunk() is segment
@@ -102,7 +102,7 @@ def test_rows_are_joined_column_by_column() -> None:
     assert [gzip.decompress(member(column)) for column in columns] == [b"ac", b"b"]
 
 
-def test_rows_of_unequal_length_are_refused() -> None:
+def test_rows_of_unequal_length_are_rejected() -> None:
     with pytest.raises(ValueError, match="shorter"):
         join_columns([[EMPTY, EMPTY], [EMPTY]])
 
@@ -129,13 +129,13 @@ def test_long_plain_text_is_inflated_once_and_kept_while_it_is_used() -> None:
         assert chunk.plain is plain
 
 
-def test_nothing_takes_no_bytes() -> None:
+def test_an_empty_segment_has_no_bytes() -> None:
     assert compress(b"", 6) is EMPTY
     assert join((EMPTY, EMPTY)) is EMPTY
     assert join((EMPTY, compress(b"a", 6))).plain_length == 1
 
 
-def test_a_wrong_checksum_is_noticed_by_decompressors() -> None:
+def test_decompressors_detect_a_wrong_checksum() -> None:
     segment = compress(b"abc", 6)
 
     with pytest.raises(gzip.BadGzipFile):

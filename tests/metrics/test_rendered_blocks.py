@@ -69,7 +69,7 @@ def test_the_same_blocks_give_the_same_segments() -> None:
     assert rendered.blocks.segments(blocks) is rendered.blocks.segments((*blocks,))
 
 
-def test_a_replaced_block_leaves_the_bytes_of_distant_ones_as_they_are() -> None:
+def test_replacing_a_block_keeps_the_bytes_of_distant_blocks() -> None:
     rendered = Rendered()
     blocks = sample_blocks(72)
     before = rendered.blocks.segments(blocks)
@@ -80,7 +80,7 @@ def test_a_replaced_block_leaves_the_bytes_of_distant_ones_as_they_are() -> None
         assert [a is b for a, b in zip(old.chunks, new.chunks, strict=True)] == [True, False, True]
 
 
-def test_blocks_that_are_gone_are_forgotten() -> None:
+def test_blocks_that_no_longer_exist_are_dropped() -> None:
     rendered = Rendered()
     blocks = sample_blocks(30)
     gone, stays = weakref.ref(blocks[0]), weakref.ref(blocks[1])

@@ -11,7 +11,7 @@ def text(telemetry: Telemetry) -> str:
     return generate_latest(telemetry.registry).decode()
 
 
-def test_every_reason_starts_at_0() -> None:
+def test_counters_start_at_0_for_every_reason() -> None:
     telemetry = Telemetry()
     telemetry.server("hq")
 
@@ -79,7 +79,7 @@ def test_failures_of_configured_extras_start_at_0() -> None:
     assert 'extra="statistics"' not in rendered
 
 
-def test_a_server_that_ended_has_no_series_and_is_no_longer_counted() -> None:
+def test_a_removed_server_has_no_series_and_is_no_longer_counted() -> None:
     telemetry = Telemetry()
     server = telemetry.server("hq", ["events"])
     server.request("list", "200", 0.25)
@@ -99,7 +99,7 @@ def test_a_server_that_ended_has_no_series_and_is_no_longer_counted() -> None:
     assert 'server="branch"' in text(telemetry)
 
 
-def test_a_failed_reload_shows_until_one_succeeds() -> None:
+def test_a_failed_reload_is_shown_until_a_reload_succeeds() -> None:
     telemetry = Telemetry()
     telemetry.configured(60.0, 1000.0)
     telemetry.reload_failed()
@@ -120,7 +120,7 @@ def test_failures_of_the_audit_log_are_counted_from_0() -> None:
     assert "vb365_exporter_audit_write_failures_total 1.0" in text(telemetry)
 
 
-def test_every_own_family_is_served_and_none_has_a_created_series() -> None:
+def test_every_family_of_the_exporter_is_served_and_none_has_a_created_series() -> None:
     telemetry = Telemetry()
     telemetry.server("hq").request("list", "200", 0.25)
 

@@ -52,7 +52,7 @@ def test_an_invalid_configuration_changes_nothing_and_every_problem_is_reported(
     assert harness.reload_metric() == "0.0"
 
 
-def test_an_invalid_web_configuration_changes_nothing_either(tmp_path: Path) -> None:
+def test_an_invalid_web_configuration_also_changes_nothing(tmp_path: Path) -> None:
     harness = ReloadHarness(tmp_path)
     before = harness.service.config
     harness.file.write_text(SERVER + "poll_interval: 5s\n")

@@ -25,7 +25,7 @@ def threads_named(name: str) -> int:
     return sum(thread.name == name for thread in threading.enumerate())
 
 
-def test_polls_of_a_changed_server_begin_when_those_of_its_previous_worker_have_ended() -> None:
+def test_a_changed_server_is_polled_once_the_polls_of_its_previous_worker_have_ended() -> None:
     events: list[str] = []
     may_end = threading.Event()
 
@@ -84,6 +84,6 @@ def test_stopping_also_ends_the_threads_of_removed_servers() -> None:
     service.apply(configuration("2s"))
     service.stop()
 
-    # A thread that is resolving a name ends when the resolver does.
+    # Name resolution cannot be cancelled, so its thread ends when the resolver returns.
     left = set(threading.enumerate()) - before
     wait_until(lambda: not any(map(threading.Thread.is_alive, left)), "the end of the threads")

@@ -100,7 +100,7 @@ def test_results_are_counted_beyond_those_that_have_series() -> None:
     ) == (8, 6, 0)
 
 
-def test_organizations_with_a_failure_within_a_day_are_named_the_newest_first() -> None:
+def test_organizations_with_a_failure_within_a_day_are_listed_newest_first() -> None:
     failed = {"result": SessionResult.FAILED}
     page = page_for(
         polled_snapshot(
@@ -125,7 +125,7 @@ def test_organizations_with_a_failure_within_a_day_are_named_the_newest_first() 
     )
 
 
-def test_a_server_that_is_up_shows_since_when_and_how_old_its_data_is() -> None:
+def test_a_server_that_is_up_shows_for_how_long_and_the_age_of_its_data() -> None:
     server = hq(page_for(polled_snapshot("hq", [running(1), finished(2)])))
 
     assert (server.up, server.reason, server.detail) == (True, None, None)
@@ -139,7 +139,7 @@ def test_a_server_that_is_up_shows_since_when_and_how_old_its_data_is() -> None:
     assert (server.version, server.api_version, server.tls_verified) == ("8.2.0.5000", "v8", True)
 
 
-def test_a_server_that_is_down_shows_since_when_and_why_and_keeps_its_fresh_data() -> None:
+def test_a_server_that_is_down_shows_for_how_long_and_why_and_keeps_its_fresh_data() -> None:
     page = page_for(polled_snapshot("hq", [running(1)], DOWN, polled_seconds_after_noon=-90.0))
 
     assert (hq(page).up, hq(page).reason) == (False, "auth")
@@ -164,7 +164,7 @@ def test_a_server_without_sessions_has_a_data_age() -> None:
     assert hq(page_for(polled_snapshot("hq", []))).data_age_seconds == 12.0
 
 
-def test_a_server_that_was_not_polled_yet_has_no_values() -> None:
+def test_a_server_that_has_not_been_polled_yet_has_no_values() -> None:
     server = hq(page_for(never_polled=["hq"]))
 
     assert (
@@ -265,7 +265,7 @@ def test_a_finished_session_without_an_end_time_is_sorted_by_its_creation() -> N
 
 
 class CountedTuple(tuple[RestoreSession, ...]):
-    """Sessions that count, by their number, how often they were iterated over."""
+    """Sessions that count, by their number, how often they are iterated over."""
 
     __slots__ = ()
     times: ClassVar[Counter[int]] = Counter()
@@ -286,7 +286,7 @@ def test_each_block_is_searched_once() -> None:
     assert CountedTuple.times == {2: 1, 3: 1}
 
 
-def test_a_poll_loop_that_has_not_moved_for_an_hour_makes_the_exporter_unhealthy() -> None:
+def test_a_poll_loop_that_has_been_stuck_for_an_hour_makes_the_exporter_unhealthy() -> None:
     class IdleWorker(ServerWorker):
         def poll_until_stopped(self) -> None:
             """Do nothing: the loop never moves."""

@@ -1,4 +1,4 @@
-"""Audit logs for tests: their content, rotation, and disks that fail."""
+"""Audit logs in tests: their content, their rotation, and failing disks."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from exporter.vb365.records.restore_session import RestoreSession
 from support.sample_sessions import NOON
 
 LONG_SECONDS = 60.0
-"""Longer than anything takes that works."""
+"""Longer than any working step takes."""
 
 
 def noon() -> float:
-    """Return the time of a wall clock that stands still."""
+    """Return the time of a wall clock that does not move."""
     return NOON.timestamp()
 
 
@@ -94,10 +94,10 @@ class Failures:
 
 
 class FailingDisk:
-    """System calls that fail, or do a part of their work and then fail, for as long as a test wants.
+    """System calls that fail, or do a part of their work and then fail, while a test wants it.
 
     Attributes:
-        free_bytes: what can still be written; None for no limit.
+        free_bytes: how many bytes can still be written; None for no limit.
         failing: error numbers by name of the call.
         names: the names of all calls so far.
         before_open: called before each file is opened.

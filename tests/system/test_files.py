@@ -13,7 +13,7 @@ from exporter.system.files import OutputError, atomic_write, check_writable, wri
 
 @pytest.fixture
 def umask() -> Iterator[None]:
-    """A umask that takes the group's and everybody's rights away."""
+    """A umask that removes the permissions of the group and of others."""
     before = os.umask(0o027)
     yield
     os.umask(before)
@@ -76,7 +76,7 @@ def test_when_writing_fails_the_old_file_stays_and_nothing_is_left_behind(tmp_pa
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_when_the_content_raises_nothing_is_left_behind_either(tmp_path: Path) -> None:
+def test_when_the_content_raises_nothing_is_left_behind(tmp_path: Path) -> None:
     def chunks() -> Iterator[bytes]:
         yield b"new"
         raise KeyboardInterrupt

@@ -49,7 +49,7 @@ def test_the_previous_handlers_are_restored() -> None:
     assert signal.getsignal(signal.SIGHUP) == before
 
 
-def test_a_second_signal_to_stop_ends_the_process_at_once() -> None:
+def test_a_second_signal_to_stop_ends_the_process_immediately() -> None:
     ended = subprocess.run(
         [
             sys.executable,

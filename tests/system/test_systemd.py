@@ -60,7 +60,7 @@ def test_a_status_is_always_one_line(manager: socket.socket) -> None:
     assert received(manager) == ["STATUS=a STOPPING=1"]
 
 
-def test_the_socket_may_be_an_abstract_one() -> None:
+def test_the_socket_may_be_in_the_abstract_namespace() -> None:
     name = f"exporter-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(f"\0{name}")
@@ -149,7 +149,7 @@ def test_only_a_listening_tcp_socket_is_accepted_from_systemd(kind: str, printed
         {"LISTEN_FDS": "1"},
     ],
 )
-def test_variables_that_pass_this_process_no_socket_are_an_error(
+def test_variables_that_pass_no_socket_to_this_process_are_an_error(
     environ: dict[str, str],
 ) -> None:
     with pytest.raises(NotActivatedError, match="no socket"):
