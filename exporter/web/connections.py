@@ -24,7 +24,7 @@ _MAX_LINE_BYTES = 8190
 _MAX_HEADERS = 64
 _TLS_SHUTDOWN_SECONDS = 2.0
 _ACCEPT_RETRY_SECONDS = 0.2
-_ACCEPT_WARNING_SECONDS = 60.0
+_ACCEPT_WARNING_INTERVAL_SECONDS = 60.0
 _ABORT_SECONDS = 0.5
 
 
@@ -80,12 +80,12 @@ class ConnectionManager:
             except ConnectionError:  # the client has already disconnected
                 continue
             except OSError as error:  # most likely out of file descriptors
-                self._warn(error)
+                self._log_accept_error(error)
                 self._evict_idle()
                 await asyncio.sleep(_ACCEPT_RETRY_SECONDS)
                 continue
             self._admit(client)
-            # In a flood of new connections, serve the open ones between any two.
+            # During a flood of new connections, let the open ones be served in between.
             await asyncio.sleep(0)
 
     async def drain(self, timeout_seconds: float) -> None:
@@ -173,9 +173,9 @@ class ConnectionManager:
             if connection in self._open:
                 self._idle[connection] = None
 
-    def _warn(self, error: OSError) -> None:
+    def _log_accept_error(self, error: OSError) -> None:
         now = asyncio.get_running_loop().time()
-        if now - self._accept_warned_at > _ACCEPT_WARNING_SECONDS:
+        if now - self._accept_warned_at > _ACCEPT_WARNING_INTERVAL_SECONDS:
             self._accept_warned_at = now
             log.warning("cannot accept connections", error=error.strerror)
 

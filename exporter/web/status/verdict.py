@@ -86,8 +86,7 @@ def _down(page: StatusPage) -> Iterator[Finding]:
 def _waiting(page: StatusPage) -> Iterator[Finding]:
     waiting = [server for server in page.servers if server.up is None]
     if waiting:
-        names = _names(waiting)
-        text = f"{names} {'has' if len(waiting) == 1 else 'have'} not been polled yet."
+        text = f"{_names(waiting)} {'has' if len(waiting) == 1 else 'have'} not been polled yet."
         yield Finding(level=Level.WAIT, text=text, anchor="servers")
 
 
@@ -95,8 +94,7 @@ def _stale(page: StatusPage) -> Iterator[Finding]:
     stale = [server for server in page.servers if server.sessions_stale]
     if stale:
         sessions = counted(sum(server.sessions_stale for server in stale), "session")
-        names = _names(stale)
-        text = f"Data for {sessions} of {names} is stale and hidden."
+        text = f"Data for {sessions} of {_names(stale)} is stale and hidden."
         yield Finding(level=Level.BAD, text=text, anchor="servers")
 
 
@@ -126,15 +124,15 @@ def _long_running(page: StatusPage) -> Iterator[Finding]:
 
 def _certificates(page: StatusPage) -> Iterator[Finding]:
     expired, expiring = (
-        [one for one in page.servers if certificate_level(one, page.generated) is level]
+        [server for server in page.servers if certificate_level(server, page.generated) is level]
         for level in (Level.BAD, Level.WARN)
     )
     if expired:
         text = f"{_certificates_of(expired, 'has', 'have')} expired."
         yield Finding(level=Level.BAD, text=text, anchor="servers")
     if expiring:
-        first = min(one.certificate_not_after for one in expiring if one.certificate_not_after)
-        left = human_duration((first - page.generated).total_seconds())
+        ends = [server.certificate_not_after for server in expiring if server.certificate_not_after]
+        left = human_duration((min(ends) - page.generated).total_seconds())
         when = f"in {left}" if len(expiring) == 1 else f"soon, the first in {left}"
         text = f"{_certificates_of(expiring, 'expires', 'expire')} {when}."
         yield Finding(level=Level.WARN, text=text, anchor="servers")
