@@ -85,7 +85,7 @@ def _load(document: object, problems: ProblemCollector, name: str, context: Load
     config = resolve(file, problems)
     if config is None:
         raise ConfigError(problems.found)
-    return config.model_copy(update={"warnings": unused_settings(file, config)})
+    return config.model_copy(update={"warnings": unused_settings(file)})
 
 
 def validate_blocks(
@@ -110,14 +110,16 @@ def validate_blocks(
         # An error raised in here would carry this one, which may hold a secret.
         details = error.errors(include_url=False)
     keys = tuple(keys_below(model))
-    unknown = [detail["loc"] for detail in details if detail["type"] == "extra_forbidden"]
-    problems.invalid |= {detail["loc"] for detail in details}
+    meant: set[Location] = set()
     for detail in details:
-        problems.report(detail["loc"], _message(detail, keys))
+        location = detail["loc"]
+        problems.report(location, _message(detail, keys))
+        problems.invalid.add(location)
+        if detail["type"] == "extra_forbidden" and (near := _nearest(location, keys)):
+            # A misspelt key is one mistake: do not report the key that was meant as missing.
+            meant.add((*location[:-1], near))
     valid = _without_invalid(document, (), problems.invalid)
-    # A misspelt key is one mistake: do not report the key that was meant as missing.
-    meant_keys = ((location[:-1], _nearest(location, keys)) for location in unknown)
-    problems.invalid |= {(*block, meant) for block, meant in meant_keys if meant}
+    problems.invalid |= meant
     return model.model_validate(valid, context=context)
 
 

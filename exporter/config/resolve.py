@@ -20,7 +20,7 @@ from exporter.config.model import (
 from exporter.config.problems import Location, ProblemCollector, dotted
 from exporter.config.secrets import SecretUnavailableError
 
-__all__ = ["repetitions", "resolve"]
+__all__ = ["discovers", "repetitions", "resolve"]
 
 _ALL_SECRET_KEYS = f"{', '.join(SECRET_KEYS[:-1])} or {SECRET_KEYS[-1]}"
 
@@ -48,7 +48,7 @@ def resolve(file: Config, problems: ProblemCollector) -> Config | None:
 
 
 def _is_written(block: Block, key: str, location: Location, problems: ProblemCollector) -> bool:
-    """Return whether the file has the key, with a valid value or not."""
+    """Return whether the file has the key, with a valid value or an invalid one."""
     return key in block.model_fields_set or problems.is_invalid((*location, key))
 
 
@@ -159,6 +159,11 @@ def _check_sessions(
     _check_unique(sessions.extras, (*location, "extras"), problems)
 
 
+def discovers(sessions: SessionsConfig) -> bool:
+    """Return `discover`, by default whether there are no ids."""
+    return sessions.discover if "discover" in sessions.model_fields_set else not sessions.ids
+
+
 def _in_force(file: Config) -> Config:
     stale_after = file.stale_after if "stale_after" in file.model_fields_set else None
     servers = [_server_in_force(s, file.poll_interval, stale_after) for s in file.servers]
@@ -176,13 +181,12 @@ def _server_in_force(
     if "poll_interval" in server.model_fields_set:
         poll_interval = server.poll_interval
     sessions = server.sessions
-    ids = tuple(dict.fromkeys(sessions.ids))
-    discover = sessions.discover if "discover" in sessions.model_fields_set else not ids
+    followed = {"ids": tuple(dict.fromkeys(sessions.ids)), "discover": discovers(sessions)}
     return server.model_copy(
         update={
             "name": _name(server),
             "poll_interval": poll_interval,
             "stale_after": stale_after or default_stale_after(poll_interval),
-            "sessions": sessions.model_copy(update={"ids": ids, "discover": discover}),
+            "sessions": sessions.model_copy(update=followed),
         }
     )
