@@ -168,8 +168,8 @@ class StaticTokens:
 class PasswordTokens:
     """Tokens obtained with a password.
 
-    Only one thread at a time obtains a token; waiting threads get its token or its error. If the server refuses even new tokens,
-    renewals are spaced like retries of a refused password.
+    Only one thread at a time obtains a token; waiting threads get its token or its error. If the server refuses even
+    new tokens, renewals are spaced like retries of a refused password.
 
     Args:
         login: logs in.

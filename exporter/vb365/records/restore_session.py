@@ -3,7 +3,8 @@
 In addition to the rules in `fields`:
 
 * A session needs a valid `id` and `creationTime`.
-* Unknown enum values do not make a record unusable: a session with an unknown state can be followed, a hidden one is missed.
+* Unknown enum values do not make a record unusable: a session with an unknown state can be followed, a hidden one is
+  missed.
 * An `endTime` that is absent, null, in year 1 or in year 9999 means "not ended", in all versions of the server.
 
 Source of every field: the restore session resource, `GET /v6/RestoreSessions/{restoreSessionId}`.
