@@ -174,10 +174,8 @@ class Anomalies:
         for unknown in values:
             self._observer.unknown_value(unknown.field)
             self._warn_once(
-                ("unknown", unknown.field, unknown.value),
                 "unknown enum value, exposed as Unknown",
-                field=unknown.field,
-                value=unknown.value,
+                {"field": unknown.field, "value": unknown.value},
                 session_id=session_id,
             )
 
@@ -185,10 +183,8 @@ class Anomalies:
         """Record a rejected record."""
         self._observer.rejected(rejection.reason)
         self._warn_once(
-            ("rejected", rejection.reason, rejection.field),
             "record rejected, other records are not affected",
-            reason=rejection.reason,
-            field=rejection.field,
+            {"reason": rejection.reason, "field": rejection.field},
             session_id=rejection.session_id,
         )
 
@@ -196,10 +192,8 @@ class Anomalies:
         """Record a failed request for one extra of a session."""
         self._observer.extra_failed(extra, reason)
         self._warn_once(
-            ("extra", extra, reason),
             "request for session extra failed, the session itself is not affected",
-            extra=extra,
-            reason=reason,
+            {"extra": extra, "reason": reason},
             session_id=session_id,
             error=error,
         )
@@ -208,16 +202,17 @@ class Anomalies:
         """Record a poll that took longer than the poll interval."""
         self._observer.overran()
         self._warn_once(
-            ("overrun",),
             "poll took longer than the poll interval, starting the next one immediately",
+            {},
             took_seconds=round(seconds, 1),
             poll_interval_seconds=self._server.poll_interval,
         )
 
-    def _warn_once(self, kind: tuple[str, ...], event: str, **fields: object) -> None:
-        if kind not in self._logged and len(self._logged) < _MAX_LOGGED:
-            self._logged.add(kind)
-            log.warning(event, server=self._server.name, **fields)
+    def _warn_once(self, event: str, kind: dict[str, str], **fields: object) -> None:
+        key = (event, *kind.values())
+        if key not in self._logged and len(self._logged) < _MAX_LOGGED:
+            self._logged.add(key)
+            log.warning(event, server=self._server.name, **kind, **fields)
 
 
 class Heartbeat:

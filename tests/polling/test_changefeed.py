@@ -53,6 +53,21 @@ class RecordingObserver:
         self.events.append(kind)
 
 
+class PassingEvent(threading.Event):
+    """An event on which waiting takes no time; it is set after a number of waits."""
+
+    def __init__(self, waits: int) -> None:
+        super().__init__()
+        self._left = waits
+        self.waits: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout)
+        if len(self.waits) == self._left:
+            self.set()
+        return self.is_set()
+
+
 class FeedHarness:
     """A feed with everything around it replaced."""
 
@@ -61,12 +76,14 @@ class FeedHarness:
         *answers: Changes | Exception,
         long_poll_seconds: float = LONG_POLL_SECONDS,
         random: Callable[[], float] = lambda: 1.0,
+        polled_once: threading.Event | None = None,
+        stop: threading.Event | None = None,
     ) -> None:
         self.api = FakeFeed(*answers)
         self.queue = ChangeQueue()
         self.observer = RecordingObserver()
-        self.stop = threading.Event()
-        self.polled_once = threading.Event()
+        self.stop = stop or threading.Event()
+        self.polled_once = polled_once or threading.Event()
         self.feed = ChangeFeed(
             "hq",
             api=self.api,
@@ -194,26 +211,38 @@ def test_a_missing_feed_is_requested_again_after_minutes_and_logged_once() -> No
 
     assert waits == [300.0, 300.0]
     assert harness.observer.connected == [None, None]
-    assert [entry["event"] for entry in logs] == [
-        "server has no change feed, falling back to polling"
+    assert logs == [
+        {
+            "event": "server has no change feed, falling back to polling",
+            "server": "hq",
+            "log_level": "info",
+        }
     ]
 
 
 def test_a_failing_feed_is_logged_when_it_starts_to_fail_and_when_it_is_available_again() -> None:
-    harness = FeedHarness(
-        changes("17"), server_error(), server_error(), changes("18"), changes("18")
-    )
+    failures = [server_error() for _ in range(3)]
+    harness = FeedHarness(changes("17"), *failures, changes("18"), changes("18"))
+    harness.api.takes_seconds = 10.02
 
     with capture_logs() as logs:
-        for _ in range(5):
+        for _ in range(6):
             harness.feed.fetch()
 
-    assert [
-        (entry["event"], entry.get("reason"), entry.get("unavailable_for_seconds"))
-        for entry in logs
-    ] == [
-        ("change feed unavailable, falling back to polling", "server_error", None),
-        ("change feed available again", None, 20.0),
+    assert logs == [
+        {
+            "event": "change feed unavailable, falling back to polling",
+            "server": "hq",
+            "reason": "server_error",
+            "error": str(failures[0]),
+            "log_level": "warning",
+        },
+        {
+            "event": "change feed available again",
+            "server": "hq",
+            "unavailable_for_seconds": 30.1,
+            "log_level": "info",
+        },
     ]
 
 
@@ -284,6 +313,17 @@ def test_a_request_cancelled_by_the_stop_is_no_failure() -> None:
 
     assert logs == []
     assert harness.observer.connected == []
+
+
+def test_the_feed_waits_for_the_first_poll_and_then_between_its_requests() -> None:
+    polled_once, stop = PassingEvent(2), PassingEvent(2)
+    harness = FeedHarness(changes("17"), server_error(), polled_once=polled_once, stop=stop)
+
+    harness.feed.run()
+
+    assert polled_once.waits == [1.0, 1.0]
+    assert harness.api.requests == [("latest", 0.0), ("17", 30.0)]
+    assert stop.waits == [0.0, 1.0]
 
 
 def test_the_feed_waits_for_the_first_poll_and_ends_when_it_is_stopped() -> None:

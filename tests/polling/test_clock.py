@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from exporter.polling.clock import Moment
+from exporter.polling.clock import Clock, Moment
 from exporter.polling.snapshot import Snapshot
 from support.fake_clocks import SystemClocks
 from support.ledger_harness import DAY_SECONDS, LedgerHarness, sessions_config, shown_ids
@@ -48,6 +48,20 @@ def test_a_set_wall_clock_shows_in_timestamps_and_not_in_moments(
 
     assert clock.now() == Moment(monotonic=1005.0, wall=NOON + timedelta(seconds=5))
     assert clock.timestamp() == NOON.timestamp() + 5 + seconds
+
+
+def test_the_clock_waits_with_the_function_it_was_given() -> None:
+    waits: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        return True
+
+    clock = Clock(wait=wait)
+
+    assert clock.wait is not None
+    assert clock.wait(3.0)
+    assert waits == [3.0]
 
 
 @JUMPS

@@ -59,7 +59,7 @@ def stopping_after(waits: int, harness: PollerHarness) -> Callable[[PassingQueue
 def test_polls_follow_each_other_until_stopped_and_overruns_are_counted() -> None:
     harness = PollerHarness()
     queue = PassingQueue(harness, stopping_after(4, harness))
-    slow = iter([0.0, 90.0, 0.0, 0.0])
+    slow = iter([0.0, 90.0, 60.0, 0.0])
     list_sessions = harness.api.list_sessions
 
     def listed(**arguments: Any) -> Iterator[Page]:
@@ -67,11 +67,12 @@ def test_polls_follow_each_other_until_stopped_and_overruns_are_counted() -> Non
         return list_sessions(**arguments)
 
     harness.api.list_sessions = listed  # type: ignore[method-assign] # time passes while the server answers
-    with capture_logs():
+    with capture_logs() as logs:
         loop_of(harness, queue).run()
 
-    assert queue.waits == [60.0, 0.0, 60.0, 60.0]
+    assert queue.waits == [60.0, 0.0, 0.0, 60.0]
     assert harness.counts.overruns == 1
+    assert [entry["took_seconds"] for entry in logs if "took_seconds" in entry] == [90.0]
 
 
 def test_polls_missed_while_the_process_was_suspended_are_not_caught_up() -> None:

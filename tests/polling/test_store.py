@@ -164,6 +164,12 @@ def test_a_stored_session_whose_corrected_times_are_too_old_is_expired() -> None
     assert (len(store), finished_ids(store), dict(store.counts.stopped)) == (0, [], {})
 
 
+def test_a_finished_session_without_end_time_has_ended_when_it_is_first_seen() -> None:
+    store = store_with(lookback=60.0)
+
+    assert store.put(finished(100, end_time=None), at(25 * HOUR)) is Transition.FOUND
+
+
 def test_a_configured_session_never_expires() -> None:
     store = store_with(configured=(1,))
 
