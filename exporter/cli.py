@@ -39,10 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.log_uncaught()
     raise_gc_threshold()
     try:
-        with _config_loader(options) as load:
+        with _config_source(options) as (load, on_listening):
             if options.once or options.list_sessions:
                 return _run_once(options, load())
-            return serve(options, load, on_listening=_demo_banner(options, load))
+            return serve(options, load, on_listening=on_listening)
     except ConfigError as error:
         for problem in error.problems:
             log.error(  # noqa: TRY400 - the problems are the user's, a traceback would hide them
@@ -66,16 +66,26 @@ def _check_config(options: Options) -> int:
 
 
 @contextmanager
-def _config_loader(options: Options) -> Iterator[Callable[[], Config]]:
-    """Yield a function that loads the configuration; with `--demo`, run the simulator meanwhile."""
+def _config_source(
+    options: Options,
+) -> Iterator[tuple[Callable[[], Config], Callable[[str], None]]]:
+    """Yield a function that loads the configuration, and a callback for the exporter's base URL.
+
+    With `--demo`, run the simulator meanwhile; then the callback prints the demo's URLs.
+    """
     if not options.demo:
-        yield partial(_load, options)
+        yield partial(_load, options), lambda _url: None
         return
     # Only the demo imports the simulator.
-    from exporter.commands.demo import demo_config  # noqa: PLC0415
+    from exporter.commands.demo import banner, demo_config  # noqa: PLC0415
 
     with demo_config() as config:
-        yield lambda: config
+
+        def print_urls(url: str) -> None:
+            sys.stdout.write(banner(url, options.web_telemetry_path, config))
+            sys.stdout.flush()
+
+        yield lambda: config, print_urls
 
 
 def _load(options: Options) -> Config:
@@ -103,16 +113,3 @@ def _run_once(options: Options, config: Config) -> int:
         if options.list_sessions is not None:
             return list_sessions(config, options.list_sessions, stop)
         return poll_once(config, options.output_file, stop, audit_log_file=options.audit_log_file)
-
-
-def _demo_banner(options: Options, load: Callable[[], Config]) -> Callable[[str], None]:
-    """Return a callback that prints the demo's URLs; without `--demo` it prints nothing."""
-
-    def print_urls(url: str) -> None:
-        if options.demo:
-            from exporter.commands.demo import banner  # noqa: PLC0415 - only for the demo
-
-            sys.stdout.write(banner(url, options.web_telemetry_path, load()))
-            sys.stdout.flush()
-
-    return print_urls

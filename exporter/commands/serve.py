@@ -37,7 +37,7 @@ def serve(
     options: Options,
     load: Callable[[], Config],
     *,
-    on_listening: Callable[[str], None] = lambda _url: None,
+    on_listening: Callable[[str], None],
 ) -> int:
     """Poll and serve until a signal stops the process; return the exit status.
 

@@ -1,8 +1,8 @@
 """The body of `/metrics`: assembled when a snapshot is published or data becomes stale, not on every scrape.
 
 The body is a sequence of compressed segments, one for each family of each server. Publishing a snapshot renders the
-segments of its server only, and of the finished sessions only new blocks. The exporter's own metrics come last; they are
-rendered at most once a second.
+segments of its server only, and of the finished sessions only new blocks. The exporter's own metrics come last; a scrape
+renders them if they are a second old or older than the last publish.
 """
 
 from __future__ import annotations

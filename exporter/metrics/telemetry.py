@@ -73,7 +73,7 @@ class Telemetry:
             GCCollector(registry=self.registry)
 
     def server(self, name: str, extras: Iterable[str] = ()) -> ServerTelemetry:
-        """Return the metrics of one server, with all known label combinations initialized to 0.
+        """Return the metrics of one server; counters whose label values are known start at 0.
 
         Args:
             name: the server's name.
@@ -82,14 +82,13 @@ class Telemetry:
         telemetry = ServerTelemetry(self, label_value(name))
         self.polls.labels(telemetry.name)
         self.overruns.labels(telemetry.name)
-        _initialize(self.poll_failures, telemetry.name, Reason)
-        _initialize(self.rejected, telemetry.name, RejectionReason)
-        _initialize(self.unknown_values, telemetry.name, _UNKNOWN_VALUE_FIELDS)
+        _initialize(self.poll_failures, Reason, telemetry.name)
+        _initialize(self.rejected, RejectionReason, telemetry.name)
+        _initialize(self.unknown_values, _UNKNOWN_VALUE_FIELDS, telemetry.name)
         for extra in extras:
-            for reason in Reason:
-                self.extras_failures.labels(telemetry.name, extra, reason.value)
+            _initialize(self.extras_failures, Reason, telemetry.name, extra)
             if extra == "events":
-                _initialize(self.unknown_values, telemetry.name, _UNKNOWN_EVENT_FIELDS)
+                _initialize(self.unknown_values, _UNKNOWN_EVENT_FIELDS, telemetry.name)
         return telemetry
 
     def configured(self, poll_interval_seconds: float, timestamp: float) -> None:
@@ -179,7 +178,7 @@ class ServerTelemetry:
                 self._telemetry.feed_connected.remove_by_labels({"server": self.name})
                 return
             self._telemetry.feed_connected.labels(self.name).set(connected)
-            _initialize(self._telemetry.feed_events, self.name, ChangeKind)
+            _initialize(self._telemetry.feed_events, ChangeKind, self.name)
 
     def feed_event(self, kind: str, timestamp: float) -> None:
         """Count a change feed event for a restore session, received at `timestamp` (Unix seconds)."""
@@ -194,7 +193,7 @@ class ServerTelemetry:
                 counter.labels(self.name, *labels).inc()
 
 
-def _initialize(counter: Counter, server: str, values: Iterable[str]) -> None:
-    """Create series at 0, so that `increase()` sees their first increment."""
+def _initialize(counter: Counter, values: Iterable[str], *labels: str) -> None:
+    """Create the series with each of `values` as the last label at 0, so that `increase()` sees the first increment."""
     for value in values:
-        counter.labels(server, value)
+        counter.labels(*labels, value)

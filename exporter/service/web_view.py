@@ -94,7 +94,7 @@ class RecentlyFinished:
 
 
 class Overview:
-    """Summarizes snapshots for the status page, at a cost independent of the length of the history. Not thread-safe."""
+    """Summarizes snapshots for the status page; searches each block of finished sessions once. Not thread-safe."""
 
     def __init__(self) -> None:
         self._recently_finished = RecentlyFinished(_MAX_FINISHED)
