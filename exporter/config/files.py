@@ -64,19 +64,18 @@ def read_start(path: Path, max_bytes: int) -> bytes:
 
 
 def read_problem(path: Path) -> str | None:
-    """Return why the file cannot be read (`cannot be read: ...`), or None."""
+    """Return why the file cannot be read (`/a/b cannot be read: ...`), or None."""
     try:
         read_start(path, 1)
     except UnreadableError as error:
-        return str(error)
+        return f"{path} {error}"
     return None
 
 
 def ca_file_problem(path: Path, context: ssl.SSLContext | None = None) -> str | None:
     """Load the certificates of a `ca_file` into `context`; return why that failed, or None."""
-    problem = read_problem(path)
-    if problem is not None:
-        return f"{path} {problem}"
+    if problem := read_problem(path):
+        return problem
     context = context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         context.load_verify_locations(path)

@@ -142,7 +142,7 @@ def _check_tls_config(tls: TLSConfig, location: Location, problems: ProblemColle
         if path and not _is_written(tls, partner, location, problems):
             problems.report((*location, key), f"requires {partner} as well")
         if path and (problem := read_problem(path)):
-            problems.report((*location, key), f"{path} {problem}")
+            problems.report((*location, key), problem)
             readable = False
     if readable and tls.cert_file and tls.key_file:
         problem = key_pair_problem(tls.cert_file, tls.key_file)

@@ -91,7 +91,7 @@ def _pem_file(
         problem = read_problem(path)
         if problem is None:
             return path
-        _report(problems, file_key, f"{path} {problem}")
+        _report(problems, file_key, problem)
     elif (text := _inline_pem(block, key, problems)) is not None:
         if sys.platform != "linux":
             _report(problems, key, f"can be used on Linux only; use {file_key}")
