@@ -116,11 +116,14 @@ def test_service_and_test_meet_the_exporter_at_its_port(values: str) -> None:
     (address,) = options(made(values)).web_listen_address
     (port,) = container(made(values))["ports"]
     (served,) = one("Service", values)["spec"]["ports"]
-    *_, host, port = one("Pod", values)["spec"]["containers"][0]["command"]
+    *_, tested_host, tested_port = one("Pod", values)["spec"]["containers"][0]["command"]
 
     assert address.port == port["containerPort"]
     assert port["name"] == served["targetPort"]
-    assert (one("Service", values)["metadata"]["name"], str(served["port"])) == (host, port)
+    assert (one("Service", values)["metadata"]["name"], str(served["port"])) == (
+        tested_host,
+        tested_port,
+    )
     if one("Service", values)["spec"].get("clusterIP") == "None":
         assert address.port == served["port"]
     for monitor in of_kind(made(values), "ServiceMonitor"):
