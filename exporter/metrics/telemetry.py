@@ -13,7 +13,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from exporter import __version__
-from exporter.metrics.catalogue import exporter_family
+from exporter.metrics.catalogue import EXPORTER_FAMILIES
 from exporter.text import label_value
 from exporter.vb365.errors import Reason
 from exporter.vb365.records.changes import ChangeKind
@@ -21,6 +21,7 @@ from exporter.vb365.records.restore_session import RejectionReason
 
 __all__ = ["ServerTelemetry", "Telemetry"]
 
+_FAMILIES = {family.name: family for family in EXPORTER_FAMILIES}
 _REQUEST_BUCKETS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _UNKNOWN_VALUE_FIELDS = ("type", "state", "result")
 _UNKNOWN_EVENT_FIELDS = ("event_type", "event_status")
@@ -106,7 +107,7 @@ class Telemetry:
         self._audit_write_failures.inc()
 
     def _declare(self, metric_class: type[_Metric], name: str, **options: Any) -> _Metric:
-        family = exporter_family(name)
+        family = _FAMILIES[name]
         metric = metric_class(
             family.name, family.help, family.labels, registry=self.registry, **options
         )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import get_args
 
 from exporter.config import Extra
-from exporter.metrics.catalogue.exporter import EXPORTER_FAMILIES, exporter_family
+from exporter.metrics.catalogue.exporter import EXPORTER_FAMILIES
 from exporter.metrics.catalogue.family import (
     TYPES,
     Family,
@@ -40,7 +40,6 @@ __all__ = [
     "SessionValue",
     "SnapshotFamily",
     "all_families",
-    "exporter_family",
     "session_families",
 ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exporter.metrics.catalogue.family import Family, Kind
 
-__all__ = ["EXPORTER_FAMILIES", "exporter_family"]
+__all__ = ["EXPORTER_FAMILIES"]
 
 EXPORTER_FAMILIES: tuple[Family, ...] = (
     Family(
@@ -106,14 +106,3 @@ EXPORTER_FAMILIES: tuple[Family, ...] = (
         help="Failed writes to the audit log; unwritten events are kept and retried.",
     ),
 )
-
-_EXPORTER_FAMILIES_BY_NAME = {family.name: family for family in EXPORTER_FAMILIES}
-
-
-def exporter_family(name: str) -> Family:
-    """Return one of the exporter's own families by name.
-
-    Raises:
-        KeyError: no such family.
-    """
-    return _EXPORTER_FAMILIES_BY_NAME[name]
