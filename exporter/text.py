@@ -1,4 +1,4 @@
-"""Formatting: foreign text made safe, instants, durations and tables."""
+"""Formatting: foreign text made safe, instants, Prometheus durations, durations and tables for people."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from collections.abc import Sequence
 from datetime import datetime
 
 __all__ = [
+    "DURATION_PATTERN",
+    "format_duration",
     "format_instant",
     "format_table",
     "human_duration",
     "label_value",
     "one_line",
+    "parse_duration",
     "replace_surrogates",
 ]
 
@@ -26,7 +29,24 @@ _UNSAFE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+_MILLISECONDS = {
+    "y": 365 * 86_400_000,
+    "w": 7 * 86_400_000,
+    "d": 86_400_000,
+    "h": 3_600_000,
+    "m": 60_000,
+    "s": 1_000,
+    "ms": 1,
+}
+"""Milliseconds in each unit, in the order that Prometheus requires."""
+
+# int() has an error of its own for thousands of digits, so their number is bounded.
+_AMOUNTS = "".join(f"(?:([0-9]{{1,18}}){unit})?" for unit in _MILLISECONDS)
+
+DURATION_PATTERN = f"^(?=.){_AMOUNTS}$"
+"""A regular expression that editors understand, too (ECMA 262)."""
+
+_HUMAN_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 def replace_surrogates(text: str) -> str:
@@ -58,6 +78,35 @@ def format_instant(moment: datetime, timespec: str = "seconds") -> str:
     return moment.isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
+def parse_duration(text: str) -> float:
+    """Return the seconds of a Prometheus duration: `30s`, `1h30m`, `7d`, `500ms`, or a bare `0`.
+
+    Raises:
+        ValueError: the text is not a duration; the message does not quote it.
+    """
+    if text == "0":
+        return 0.0
+    match = re.fullmatch(DURATION_PATTERN, text)
+    if match is None:
+        raise ValueError("must be a duration such as 30s, 5m, 1h30m or 7d")
+    amounts = zip(match.groups(), _MILLISECONDS.values(), strict=True)
+    return sum(int(amount) * size for amount, size in amounts if amount) / 1_000
+
+
+def format_duration(seconds: float) -> str:
+    """Format seconds as a Prometheus duration, to the millisecond.
+
+    Days are the largest unit: people write `7d` and `90d`, not `1w` and `12w6d`.
+    """
+    rest = round(seconds * 1_000)
+    parts = []
+    for unit in ("d", "h", "m", "s", "ms"):
+        amount, rest = divmod(rest, _MILLISECONDS[unit])
+        if amount:
+            parts.append(f"{amount}{unit}")
+    return "".join(parts) or "0s"
+
+
 def human_duration(seconds: float | None) -> str:
     """Format a duration by its two largest units: `2 d 3 h`, `4 min 5 s`, `12 s`.
 
@@ -66,7 +115,7 @@ def human_duration(seconds: float | None) -> str:
     if seconds is None or not math.isfinite(seconds):
         return "unknown"
     rest = max(0, int(seconds))
-    for (size, name), (small_size, small_name) in itertools.pairwise(_UNITS):
+    for (size, name), (small_size, small_name) in itertools.pairwise(_HUMAN_UNITS):
         if rest >= size:
             small = rest % size // small_size
             return f"{rest // size} {name}" + (f" {small} {small_name}" if small else "")

@@ -15,9 +15,8 @@ from pydantic_core import ErrorDetails
 from exporter.config.files import LoadContext
 from exporter.config.model import Block, Config
 from exporter.config.problems import ConfigError, Location, Problem, ProblemCollector, dotted
-from exporter.config.resolve import resolve
+from exporter.config.resolve import resolve, unused_settings
 from exporter.config.types import NO_VALUE, is_derived
-from exporter.config.unused import unused_settings
 from exporter.config.yaml_file import parse_document, read_document
 
 __all__ = ["check_lines", "keys_below", "load_config", "parse_config", "validate_blocks"]

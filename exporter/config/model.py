@@ -16,7 +16,6 @@ from pydantic import (
     field_validator,
 )
 
-from exporter.config.durations import format_duration
 from exporter.config.problems import Problem
 from exporter.config.secrets import SecretSource, SecretUrl
 from exporter.config.types import (
@@ -35,6 +34,7 @@ from exporter.config.types import (
     session_id,
     whole_number,
 )
+from exporter.text import format_duration
 
 __all__ = [
     "SECRET_KEYS",

@@ -14,9 +14,9 @@ from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler,
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticKnownError, PydanticOmit, core_schema
 
-from exporter.config.durations import DURATION_PATTERN, format_duration, parse_duration
 from exporter.config.files import LoadContext
 from exporter.config.secrets import SecretSource, SecretUrl
+from exporter.text import DURATION_PATTERN, format_duration, parse_duration
 
 __all__ = [
     "NO_VALUE",

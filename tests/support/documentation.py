@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from exporter.config.durations import DURATION_PATTERN
 from exporter.config.schema import json_schema, schema_text
 from exporter.flags import FLAGS
 from exporter.metrics.catalogue import (
@@ -15,6 +14,7 @@ from exporter.metrics.catalogue import (
     SnapshotFamily,
     all_families,
 )
+from exporter.text import DURATION_PATTERN
 from support.alert_rules import alerts
 from support.failure_catalogue import failures_table
 

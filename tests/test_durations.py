@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config.durations import DURATION_PATTERN, format_duration, parse_duration
+from exporter.text import DURATION_PATTERN, format_duration, parse_duration
 
 
 @pytest.mark.parametrize(
