@@ -109,12 +109,13 @@ def test_finishes_are_counted_by_result_and_their_durations_by_type() -> None:
     counters = ActivityCounters()
     counters.count_finished(lasting(30))
     counters.count_finished(lasting(45, result=SessionResult.FAILED))
+    counters.count_finished(lasting(45, result=SessionResult.FAILED))
 
     activity = counters.activity()
 
-    assert dict(activity.finished) == {SUCCESS: 1, FAILED: 1}
-    assert activity.durations[SessionType.VEX].sum_seconds == 75.0
-    assert activity.durations[SessionType.VEX].counts[:4] == (0, 1, 1, 0)
+    assert dict(activity.finished) == {SUCCESS: 1, FAILED: 2}
+    assert activity.durations[SessionType.VEX].sum_seconds == 120.0
+    assert activity.durations[SessionType.VEX].counts[:4] == (0, 1, 2, 0)
 
 
 @pytest.mark.parametrize(

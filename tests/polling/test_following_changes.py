@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from structlog.testing import capture_logs
 
-from exporter.polling.snapshot import Snapshot
+from exporter.polling.snapshot import ConfiguredId, Snapshot
 from exporter.vb365.errors import ConnectError, NotFoundError
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.extras import Statistics
@@ -87,6 +88,19 @@ def test_a_deleted_session_ends_at_once_without_a_request() -> None:
 
     assert harness.api.calls == []
     assert shown_ids(snapshot) == []
+
+
+def test_a_deleted_session_with_a_configured_id_is_shown_as_not_found() -> None:
+    harness = PollerHarness(running(60), follow=sessions_config([session_id(60)]))
+    harness.poll()
+
+    snapshot = harness.apply_changes(delete(60))
+
+    assert snapshot.configured_ids == (
+        ConfiguredId(
+            session_id=session_id(60), found=False, confirmed_at=harness.clock.monotonic()
+        ),
+    )
 
 
 def test_a_session_that_is_not_followed_is_not_fetched() -> None:
@@ -185,5 +199,31 @@ def test_an_unexpected_error_is_logged_and_the_known_state_is_published() -> Non
     with capture_logs() as logs:
         harness.apply_changes(update(60))
 
-    assert logs[0]["exc_info"]
+    assert logs == [
+        {
+            "event": "applying change-feed events failed, next poll retries",
+            "server": "hq",
+            "exc_info": True,
+            "log_level": "error",
+        }
+    ]
+    assert len(harness.published) == published + 1
+
+
+def test_events_that_cannot_be_processed_do_not_end_the_loop_while_extras_are_due() -> None:
+    harness = PollerHarness(running(60), follow=sessions_config(extras=["statistics"]))
+    harness.poll()
+    harness.api.sessions[session_id(60)] = failed(running(60))
+    harness.poll(statistics_of={session_id(60): server_error("statistics")})
+    published = len(harness.published)
+
+    class Unreadable(tuple[SessionChange, ...]):
+        __slots__ = ()
+
+        def __iter__(self) -> Iterator[SessionChange]:
+            raise RuntimeError("a defect")
+
+    with capture_logs():
+        harness.poller.apply_changes(Unreadable())
+
     assert len(harness.published) == published + 1

@@ -229,6 +229,14 @@ def test_a_session_that_stops_again_expires_after_it_was_last_seen_to_stop() -> 
     assert store.expire(at(26 * HOUR)) == numbers(1)
 
 
+def test_a_session_without_an_end_that_was_deleted_and_returns_is_not_expired() -> None:
+    endless = finished(1, end_time=None)
+    store = store_with(endless)
+    store.remove(endless.id)
+
+    assert store.put(endless, at(25 * HOUR)) is Transition.FOUND
+
+
 def test_an_expired_session_without_an_end_is_ignored() -> None:
     store = store_with(finished(1, end_time=None))
     store.expire(at(24 * HOUR))
@@ -299,6 +307,17 @@ def test_a_removed_session_is_gone_from_everywhere() -> None:
 
 
 # What is stored
+
+
+def test_the_newest_end_that_remains_is_looked_for_among_configured_and_discovered_sessions() -> (
+    None
+):
+    store = store_with(finished(1), finished(2), finished(3), configured=(2,))
+
+    store.remove(session_id(1))
+    assert store.counts.last_end == {KEY: finished(2).end_time}
+    store.remove(session_id(2))
+    assert store.counts.last_end == {KEY: finished(3).end_time}
 
 
 def test_a_session_is_found_by_its_id_whether_it_runs_or_not() -> None:
