@@ -166,6 +166,32 @@ def test_configured_ids_are_verified_however_many_are_missing() -> None:
     assert harness.resync.to_fetch == ids(7)
 
 
+def test_configured_ids_that_are_listed_need_no_verification() -> None:
+    harness = ResyncHarness(*range(1, 103), configured=(7,))
+
+    assert harness.list_all(7) == ids(*range(1, 103)) - ids(7)
+    assert harness.resync.to_fetch == set()
+
+
+def test_a_full_list_leaves_other_ids_to_fetch_as_they_are() -> None:
+    harness = ResyncHarness(1, 2)
+    harness.resync.to_fetch.add(session_id(9))
+
+    harness.list_all(1)
+
+    assert harness.resync.to_fetch == ids(2, 9)
+
+
+def test_after_a_full_list_sessions_that_are_not_kept_are_counted_one_by_one_again() -> None:
+    harness = ResyncHarness()
+    harness.list_all(1, 2)
+
+    harness.resync.add_listed(session_id(3))
+    harness.resync.count_not_kept()
+
+    assert harness.resync.not_kept == 3
+
+
 def test_a_list_with_unreadable_records_proves_no_deletion() -> None:
     harness = ResyncHarness(*range(1, 103), configured=(7,))
 

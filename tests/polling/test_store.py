@@ -138,6 +138,16 @@ def test_a_deleted_session_is_not_taken_for_a_reopened_one() -> None:
     assert store.put(finished(1), at()) is Transition.FINISHED
 
 
+def test_a_session_that_returns_after_its_eviction_is_not_taken_for_a_reopened_one() -> None:
+    store = store_with(finished(5), max_sessions=1)
+    store.put(running(5), at())
+    store.put(finished(5), at())
+    store.put(finished(1), at())
+
+    assert store.put(running(5), at()) is Transition.FOUND
+    assert store.put(finished(5), at()) is Transition.FINISHED
+
+
 def test_a_finished_session_with_other_values_is_corrected_and_counted_anyway_once() -> None:
     store = store_with(finished(1))
 
@@ -200,6 +210,13 @@ def test_a_session_expires_when_its_lookback_after_its_end_is_over() -> None:
     assert store.expired_ids == set()
 
 
+def test_a_session_that_ended_when_it_was_created_expires_when_its_lookback_is_over() -> None:
+    moment = finished(1).creation_time
+    store = store_with(finished(1, end_time=moment))
+
+    assert store.expire(at(moment - NOON + 24 * HOUR)) == numbers(1)
+
+
 def test_a_long_session_keeps_no_older_short_one_from_expiring() -> None:
     long_ago = NOON - 30 * HOUR
     store = store_with(
@@ -217,6 +234,14 @@ def test_a_session_without_an_end_expires_after_it_was_first_seen_stopped() -> N
     assert store.expire(at(24 * HOUR - timedelta(microseconds=1))) == []
     assert store.expire(at(24 * HOUR)) == numbers(1)
     assert store.expired_ids == set(numbers(1))
+
+
+def test_a_session_whose_end_is_withdrawn_expires_after_the_correction() -> None:
+    store = store_with(finished(1))
+
+    assert store.put(finished(1, end_time=None), at(HOUR)) is Transition.CORRECTED
+    assert store.expire(at(25 * HOUR - timedelta(microseconds=1))) == []
+    assert store.expire(at(25 * HOUR)) == numbers(1)
 
 
 def test_a_session_that_stops_again_expires_after_it_was_last_seen_to_stop() -> None:
