@@ -109,16 +109,17 @@ def test_extras_of_sessions_without_series_are_not_fetched() -> None:
 
 
 def test_statistics_are_not_requested_from_a_version_without_them() -> None:
-    harness = harness_with(running(60))
+    harness = harness_with(running(60), extras=["statistics", "events"])
     harness.api.has_statistics = False
 
     for _ in range(5):
         harness.poll()
+        assert requested(harness) == [f"events {session_id(60)}"]
     harness.api.sessions[session_id(60)] = stopped(running(60))
-    for _ in range(3):
+    for expected in ([f"events {session_id(60)}"], [], []):
         harness.poll()
+        assert requested(harness) == expected
 
-    assert requested(harness) == []
     assert harness.counts.failed_extras == []
     harness.poll(has_statistics=True)
     assert requested(harness) == []
@@ -126,18 +127,28 @@ def test_statistics_are_not_requested_from_a_version_without_them() -> None:
 
 def test_an_extra_that_fails_is_counted_and_does_not_fail_the_poll() -> None:
     harness = harness_with(running(60), running(50))
-    harness.api.statistics_of[session_id(60)] = server_error("statistics")
-    harness.api.statistics_of[session_id(50)] = THREE
+    error = server_error("statistics")
+    harness.api.statistics_of[session_id(50)] = error
+    harness.api.statistics_of[session_id(60)] = THREE
 
     with capture_logs() as logs:
         snapshot = harness.poll()
         harness.poll()
 
     assert snapshot.status.up
-    assert series_of(snapshot, 50).statistics == THREE
+    assert series_of(snapshot, 60).statistics == THREE
     assert harness.counts.failed_extras == [("statistics", Reason.SERVER_ERROR)] * 2
-    event = "request for session extra failed, the session itself is not affected"
-    assert [entry["event"] for entry in logs].count(event) == 1
+    assert [entry for entry in logs if entry["log_level"] == "warning"] == [
+        {
+            "event": "request for session extra failed, the session itself is not affected",
+            "server": "hq",
+            "extra": "statistics",
+            "reason": Reason.SERVER_ERROR,
+            "session_id": session_id(50),
+            "error": str(error),
+            "log_level": "warning",
+        }
+    ]
 
 
 def test_an_extra_that_fails_keeps_its_last_value_until_it_is_stale() -> None:
@@ -201,8 +212,11 @@ def test_unknown_values_and_unreadable_records_of_events_are_counted() -> None:
     with capture_logs() as logs:
         snapshot = harness.poll()
 
-    assert [entry["error"] for entry in logs if "error" in entry] == [
-        "2 records are not events, the others are counted"
+    assert [
+        (entry["session_id"], entry.get("error")) for entry in logs if "session_id" in entry
+    ] == [
+        (session_id(60), None),
+        (session_id(60), "2 records are not events, the others are counted"),
     ]
     assert harness.counts.unknown_fields == ["event_type"]
     assert harness.counts.failed_extras == [("events", Reason.BAD_RESPONSE)]
@@ -257,7 +271,12 @@ def test_an_unexpected_error_while_fetching_extras_does_not_fail_the_poll() -> N
         snapshot = harness.poll()
 
     assert snapshot.status.up
-    assert logs[-1]["exc_info"]
+    assert logs[-1] == {
+        "event": "extras aborted by unexpected error, next poll retries",
+        "server": "hq",
+        "exc_info": True,
+        "log_level": "error",
+    }
     assert [session.id for session in harness.recorded] == [session_id(60)]
 
 
