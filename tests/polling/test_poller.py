@@ -187,7 +187,10 @@ def test_an_account_that_may_not_see_the_service_instance_can_still_list() -> No
     snapshot = harness.poll(version_error=ForbiddenError("no", operation="service_instance"))
 
     assert snapshot.status.up is True
+    assert snapshot.status.version == ""
     assert shown_ids(snapshot) == [session_id(1)]
+    harness.poll()
+    assert harness.api.calls == ["list"]
 
 
 def test_a_rejected_record_is_counted_and_the_others_are_served() -> None:
@@ -246,7 +249,7 @@ def test_unknown_values_are_counted_each_time_and_logged_once() -> None:
         harness.poll()
 
     assert harness.counts.unknown_fields == ["state", "state"]
-    assert sum(entry["event"] == "unknown enum value, exposed as Unknown" for entry in logs) == 1
+    assert [entry["session_id"] for entry in logs if "session_id" in entry] == [odd.id]
 
 
 def test_a_failure_is_logged_when_it_starts_changes_and_ends_and_not_at_every_poll() -> None:
@@ -303,6 +306,13 @@ def test_an_unexpected_error_is_a_failed_poll_and_not_the_end_of_polling() -> No
         harness.poll()
 
     assert snapshot.status.failure_reason == "internal"
+    assert snapshot.status.failure_message == "RuntimeError"
+    assert logs[0] == {
+        "event": "poll aborted by unexpected error",
+        "server": "hq",
+        "exc_info": True,
+        "log_level": "error",
+    }
     assert ["exc_info" in entry for entry in logs] == [True, False]
 
 
@@ -467,6 +477,19 @@ class Pages:
         for session in self._sessions:
             self.read += 1
             yield Page(sessions=(session,), rejections=())
+
+
+def test_a_list_is_requested_in_pages_of_a_thousand() -> None:
+    harness = PollerHarness()
+    requests: list[dict[str, object]] = []
+
+    def list_sessions(**arguments: object) -> Iterator[Page]:
+        requests.append(arguments)
+        return iter(())
+
+    harness.poll(list_sessions=list_sessions)
+
+    assert requests == [{"created_since": None, "page_size": 1000}]
 
 
 def test_a_bounded_list_ends_after_its_pages() -> None:

@@ -170,6 +170,7 @@ def test_a_failure_is_new_unless_the_last_poll_failed_in_exactly_this_way() -> N
 
 def test_the_log_shows_when_failures_start_and_end_and_the_first_success() -> None:
     healthy, failing = (ServerHealth(SERVER, FakeApi()) for _ in range(2))
+    healthy.set_version("8.4")
 
     with capture_logs() as logs:
         healthy.record_poll(None, moment(0.0), moment(1.0), timestamp=1.0)
@@ -183,7 +184,7 @@ def test_the_log_shows_when_failures_start_and_end_and_the_first_success() -> No
             "event": "first poll succeeded",
             "log_level": "info",
             "server": "hq",
-            "version": None,
+            "version": "8.4",
         },
         {
             "event": "poll failed, keeping unconfirmed data until it is stale",
