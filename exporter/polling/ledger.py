@@ -34,6 +34,9 @@ _OVERLAP = timedelta(minutes=10)
 # A session dated far in the future must not stop newer sessions from being discovered.
 _MAX_CLOCK_SKEW = timedelta(days=1)
 
+# Tuples, as Python 3.11 looks up an enum's member more slowly than it searches a tuple.
+_UNLISTED = (Transition.EXPIRED,)
+_NOT_EVENTS = (Transition.UNCHANGED,)
 _COUNTED_STARTS = (Transition.STARTED, Transition.RAN)
 _COUNTED_FINISHES = (Transition.FINISHED, Transition.RAN)
 _FINISHES = (*_COUNTED_FINISHES, Transition.FINISHED_AGAIN)
@@ -140,9 +143,9 @@ class Ledger:
         if self._settings.extras:
             session = self.extras.with_known_extras(session)
         transition = self._store.put(session, moment)
-        if transition is not Transition.EXPIRED:
+        if transition not in _UNLISTED:
             self._resync.add_listed(session.id)
-        if transition is not Transition.UNCHANGED:
+        if transition not in _NOT_EVENTS:
             self._react(session, transition)
 
     def _react(self, session: RestoreSession, transition: Transition) -> None:

@@ -244,7 +244,8 @@ class Poller:
             self._tolerate(error)
 
     def _accept(self, session: RestoreSession, moment: Moment) -> None:
-        self.anomalies.unknown_values(session.unknown_values, session.id)
+        if session.unknown_values:
+            self.anomalies.unknown_values(session.unknown_values, session.id)
         self._ledger.observe(session, moment)
 
     # Between polls
