@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -53,6 +54,19 @@ def test_a_poll_lists_new_sessions_and_fetches_running_ones_and_nothing_else() -
     harness.poll()
 
     assert harness.api.calls == ["list", f"get {session_id(60)}"]
+
+
+def test_sessions_are_fetched_in_threads_named_after_the_server() -> None:
+    harness = PollerHarness(follow=sessions_config([session_id(1), session_id(2)], discover=False))
+    names: set[str] = set()
+
+    def get_session(session_id: str) -> RestoreSession:
+        names.add(threading.current_thread().name.rstrip("0123456789"))
+        return running(int(session_id[-1]))
+
+    harness.poll(get_session=get_session)
+
+    assert names == {"get-hq-"}
 
 
 def test_retries_end_inside_the_poll_interval() -> None:
