@@ -250,6 +250,7 @@ def test_a_fetched_session_that_cannot_be_read_is_a_failure() -> None:
     snapshot = harness.poll(unreadable={session_id(60)})
 
     assert snapshot.status.failure_reason == "bad_response"
+    assert harness.counts.rejections == ["wrong_type"]
 
 
 def test_unknown_values_are_counted_each_time_and_logged_once() -> None:
@@ -431,6 +432,16 @@ def test_many_running_sessions_are_confirmed_by_one_list() -> None:
 
     assert harness.api.calls == ["list", "list"]
     assert len(snapshot.without_stale(harness.clock.seconds).running) == 100
+
+
+def test_after_a_list_that_failed_no_cheaper_one_is_requested() -> None:
+    harness = PollerHarness(finished(1), *[running(number) for number in range(100, 161)])
+    harness.poll()
+
+    harness.poll(list_error=server_error())
+
+    assert harness.api.calls.count("list") == 1
+    assert len(harness.api.calls) == 1 + 61
 
 
 def test_what_a_cheaper_list_does_not_show_is_fetched_by_id() -> None:
