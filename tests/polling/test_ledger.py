@@ -645,6 +645,39 @@ def test_without_discovery_the_first_successful_poll_is_the_baseline() -> None:
     assert dict(harness.poll().activity.started) == {(CONTOSO, SessionType.VEX): 1}
 
 
+def test_without_discovery_a_configured_session_older_than_the_baseline_is_not_an_event() -> None:
+    harness = LedgerHarness(sessions_config([session_id(1), session_id(2)], discover=False))
+    harness.hold(finished(1))
+    harness.poll()
+
+    harness.hold(finished(2))
+
+    assert dict(harness.poll().activity.finished) == {}
+
+
+def test_the_first_list_of_an_empty_server_is_the_baseline() -> None:
+    harness = LedgerHarness()
+    harness.poll()
+
+    harness.hold(finished(1))
+
+    assert dict(harness.poll().activity.finished) == {VEX_SUCCESS: 1}
+
+
+def test_a_first_list_of_which_a_record_is_unreadable_is_the_baseline() -> None:
+    harness = LedgerHarness()
+    (full_list,) = harness.ledger.due_lists(harness.now)
+    harness.ledger.begin_poll(harness.now)
+    harness.ledger.begin_list(full_list)
+    harness.ledger.observe(finished(2), harness.now)
+    harness.ledger.mark_incomplete()
+    harness.ledger.end_list(full_list, harness.now)
+
+    harness.ledger.observe(finished(1), harness.now)
+
+    assert dict(harness.snapshot().activity.finished) == {VEX_SUCCESS: 1}
+
+
 def test_without_discovery_a_failed_poll_is_no_baseline_and_no_hourly_check() -> None:
     harness = LedgerHarness(sessions_config([session_id(1), session_id(2)], discover=False))
     harness.seconds = 60.0
@@ -779,6 +812,20 @@ def test_an_expired_session_is_no_longer_fetched() -> None:
     harness.ledger.begin_poll(harness.now)
 
     assert harness.ledger.unconfirmed() == ()
+
+
+def test_extras_of_a_session_that_expires_through_a_correction_are_no_longer_due() -> None:
+    harness = LedgerHarness(sessions_config(extras=["statistics"]))
+    harness.hold(running(1))
+    harness.poll()
+    harness.hold(stopped(running(1)))
+    harness.poll()
+    assert len(harness.ledger.extras.due()) == 1
+    long_ago = NOON - timedelta(days=30)
+
+    harness.ledger.observe(finished(1, creation_time=long_ago, end_time=long_ago), harness.now)
+
+    assert harness.ledger.extras.due() == ()
 
 
 def test_a_deleted_session_is_no_longer_fetched() -> None:
