@@ -442,6 +442,7 @@ def test_an_aborted_first_list_shows_sessions_but_no_counts() -> None:
 
     assert shown_ids(snapshot) == [session_id(1)]
     assert not snapshot.listed
+    assert (dict(snapshot.stopped), dict(snapshot.last_end)) == ({}, {})
     assert harness.ledger.due_lists(harness.now) == (full_list,)
 
 
