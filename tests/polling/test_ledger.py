@@ -586,6 +586,21 @@ def test_a_configured_id_without_any_response_yet_is_in_no_snapshot() -> None:
     assert LedgerHarness(sessions_config([session_id(1)])).snapshot().configured_ids == ()
 
 
+def test_configured_ids_after_one_without_a_response_are_in_the_snapshot() -> None:
+    harness = LedgerHarness(sessions_config([session_id(1), session_id(2)]))
+
+    harness.ledger.observe(running(2), harness.now)
+
+    assert [one.session_id for one in harness.snapshot().configured_ids] == [session_id(2)]
+
+
+def test_where_all_sessions_have_series_none_is_without() -> None:
+    harness = LedgerHarness()
+    harness.hold(running(1), finished(2))
+
+    assert harness.poll().sessions_without_series == 0
+
+
 def test_configured_sessions_take_no_room_from_discovered_ones() -> None:
     harness = LedgerHarness(sessions_config([session_id(1), session_id(2)], max_series=2))
     harness.hold(running(1), finished(2), running(3), finished(4), finished(5))

@@ -77,6 +77,20 @@ def test_requests_are_made_in_threads_that_bear_the_name(workers: Workers) -> No
     assert {name for _, name in names} == {"get-hq-0"}
 
 
+def test_the_threads_do_not_keep_the_process_from_ending(workers: Workers) -> None:
+    daemons = workers.fetch_all([1, 2], lambda _item: threading.current_thread().daemon)
+
+    assert list(daemons) == [(1, True), (2, True)]
+
+
+def test_an_unexpected_error_is_raised_where_the_response_is_read(workers: Workers) -> None:
+    def fetch(item: int) -> int:
+        raise ValueError(f"defect {item}")
+
+    with pytest.raises(ValueError, match="defect 1"):
+        list(workers.fetch_all([1, 2], fetch))
+
+
 def test_so_many_requests_are_in_flight_at_once(stop: threading.Event) -> None:
     both = threading.Barrier(2, timeout=10)
     workers = Workers(2, name="get-hq", stop=stop)
