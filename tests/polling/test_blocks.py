@@ -138,7 +138,25 @@ def test_a_session_created_at_the_same_time_as_another_is_not_removed_for_it() -
     blocks.add(finished(2))
     twin = finished(3, creation_time=finished(2).creation_time)
 
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match=twin.id):
         blocks.remove(twin)
 
     assert len(blocks) == 1
+
+
+def test_sessions_created_at_the_same_time_are_counted_across_blocks() -> None:
+    blocks = SessionBlocks(block_sessions=2)
+    moment = finished(1).creation_time
+    for number in range(1, 5):
+        blocks.add(finished(number, creation_time=moment))
+
+    assert len(blocks.newest()) == 2
+    assert blocks.count_since(moment) == 4
+
+
+def test_a_block_that_just_fits_is_not_cut() -> None:
+    blocks = SessionBlocks(block_sessions=4)
+    for number in range(1, 9):
+        blocks.add(finished(number))
+
+    assert blocks.newest(4)[0] is blocks.newest()[0]
