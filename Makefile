@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+MUTATION := .venv-mutation
 
 SOAK_POLLS    ?= 10000
 CHAOS_SECONDS ?= 600
@@ -70,11 +71,17 @@ chaos: $(READY) ## let a server fail at random for ten minutes next to a healthy
 restarts: $(READY) ## kill feed, server and exporter at random for ten minutes; RESTARTS_SECONDS=n changes the time
 	$(BIN)/pytest tests/restarts --restarts-seconds=$(RESTARTS_SECONDS) --timeout=0 -s
 
+$(MUTATION)/.ready: pyproject.toml requirements-mutation.lock
+	$(PYTHON) -m venv $(MUTATION)
+	$(MUTATION)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-mutation.lock
+	$(MUTATION)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
 .PHONY: mutants
-mutants: $(READY) ## change the code in small ways and count the changes that the unit tests notice, about half an hour
+mutants: $(MUTATION)/.ready ## change the code in small ways and count the changes that the unit tests notice, about half an hour
 	rm -rf mutants
-	$(BIN)/mutmut run
-	PYTHONPATH=tests $(BIN)/python -m support.mutation_score
+	$(MUTATION)/bin/mutmut run
+	PYTHONPATH=tests $(MUTATION)/bin/python -m support.mutation_score
 
 .PHONY: bench
 bench: $(READY) ## run the benchmarks and print their figures
@@ -130,8 +137,9 @@ manifests: $(READY) ## update the generated Kubernetes manifests
 lock: ## update the locked dependencies (needs the package registry)
 	$(COMPILE) --output-file requirements.lock pyproject.toml
 	$(COMPILE) --extra dev --output-file requirements-dev.lock pyproject.toml
+	$(COMPILE) --extra dev --extra mutation --output-file requirements-mutation.lock pyproject.toml
 	$(COMPILE) --only-build-deps --build-deps-for wheel --output-file requirements-build.lock pyproject.toml
 
 .PHONY: clean
 clean: ## remove what the other targets created
-	rm -rf $(VENV) dist mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) $(MUTATION) dist mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
