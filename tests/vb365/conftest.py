@@ -2,27 +2,30 @@ from __future__ import annotations
 
 import ssl
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, MutableMapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 import responses
 import structlog
 import trustme
 from structlog.testing import capture_logs
-from vb365.support import TOKEN_RESPONSE, URL, Certificates, FakeTime, Recorder, Server, config
+from vb365.support import (
+    TOKEN_RESPONSE,
+    URL,
+    Certificates,
+    Connection,
+    FakeTime,
+    Recorder,
+    Server,
+    config,
+)
 
-from exporter.config.model import TLSConfig
+from exporter.config.model import ServerConfig, TLSConfig
 from exporter.vb365.client import Client, Timing
 from exporter.vb365.http.transport import Transport
 from exporter.vb365.login import LoginThrottle
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, MutableMapping
-    from pathlib import Path
-
-    from vb365.support import Connection
-
-    from exporter.config.model import ServerConfig
 
 
 @pytest.fixture(autouse=True)

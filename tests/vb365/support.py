@@ -6,25 +6,20 @@ import contextlib
 import socket
 import ssl
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+import requests
+import responses
 
 from exporter.config.model import AuthConfig, ServerConfig, TLSConfig
 from exporter.config.secrets import SecretSource
 from exporter.vb365.errors import Vb365Error
 from exporter.vb365.http.transport import Request as RequestToSend
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    import requests
-    import responses
-
-    from exporter.vb365.http.transport import Transport
+from exporter.vb365.http.transport import Transport
 
 URL = "https://vb365.example.com:4443"
 PASSWORD = "p+w&d=%ü"

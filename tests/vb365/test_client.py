@@ -5,9 +5,11 @@ import logging
 import math
 import threading
 import time
+from collections.abc import Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -19,12 +21,15 @@ from vb365.support import (
     PASSWORD,
     TOKEN_RESPONSE,
     URL,
+    FakeTime,
+    Recorder,
     bearer,
     config,
     requested,
     session,
 )
 
+from exporter.config.model import ServerConfig
 from exporter.vb365.client import Client, Timing
 from exporter.vb365.errors import (
     BadResponseError,
@@ -44,15 +49,7 @@ from exporter.vb365.records.extras import EventOperation, EventStatus, Statistic
 from exporter.vb365.records.restore_session import Rejection, RejectionReason, RestoreSession
 from exporter.vb365.tokens import parse_token_response
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, MutableMapping
-    from pathlib import Path
-
-    from vb365.support import FakeTime, Recorder
-
-    from exporter.config.model import ServerConfig
-
-    MakeClient = Callable[..., Client]
+MakeClient = Callable[..., Client]
 
 ROOT = f"{URL}/v7"
 GENEROUS = 10.0

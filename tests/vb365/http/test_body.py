@@ -6,16 +6,13 @@ import json
 import math
 import tracemalloc
 import zlib
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.vb365.http.body import BadBodyError, decode_json, inflate, read_body
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 LIMIT = 100_000
 

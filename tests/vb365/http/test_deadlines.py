@@ -4,7 +4,7 @@ import math
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
@@ -14,9 +14,6 @@ from exporter.vb365.http.deadlines import (
     Watchdog,
     current_exchange,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 LONG = 60.0
 

@@ -7,7 +7,8 @@ import json
 import socket
 import ssl
 import zlib
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import Any
 
 import pytest
 import requests.exceptions
@@ -16,9 +17,6 @@ import urllib3.util.ssl_match_hostname
 
 from exporter.vb365.errors import Reason
 from exporter.vb365.http.exceptions import LIBRARY_ERRORS, map_exception
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 SECRET = "hunter2"
 

@@ -7,14 +7,18 @@ import json
 import re
 import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import pytest
 from vb365.support import (
     ID,
     OTHER_ID,
     TOKEN_RESPONSE,
+    Certificates,
+    Connection,
+    Recorder,
+    Request,
     Server,
     config,
     http,
@@ -27,13 +31,8 @@ from exporter.vb365.client import Client
 from exporter.vb365.errors import AuthError, StoppedError
 from exporter.vb365.records.restore_session import RestoreSession
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from vb365.support import Certificates, Connection, Recorder, Request
-
-    Serve = Callable[..., Server]
-    ClientOf = Callable[..., Client]
+Serve = Callable[..., Server]
+ClientOf = Callable[..., Client]
 
 
 @pytest.fixture

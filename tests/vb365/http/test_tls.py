@@ -4,12 +4,23 @@ import socket
 import ssl
 import threading
 import warnings
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
-from vb365.support import GET, Server, failure, http, responding_with
+from vb365.support import (
+    GET,
+    Certificates,
+    Connection,
+    Recorder,
+    Server,
+    failure,
+    http,
+    responding_with,
+)
 
 from exporter.config.model import TLSConfig
 from exporter.config.secrets import SecretUrl
@@ -22,14 +33,8 @@ from exporter.vb365.errors import (
 from exporter.vb365.http.tls import not_after
 from exporter.vb365.http.transport import Request, Transport
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from vb365.support import Certificates, Connection, Recorder
-
-    Serve = Callable[..., Server]
-    MakeTransport = Callable[..., Transport]
+Serve = Callable[..., Server]
+MakeTransport = Callable[..., Transport]
 
 SHORT = 0.05
 """A timeout in seconds; a whole request takes at most 6 times as much."""

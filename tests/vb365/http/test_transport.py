@@ -8,11 +8,21 @@ import ssl
 import threading
 import time
 import tracemalloc
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from vb365.support import GET, Server, failure, http, responding_with
+from vb365.support import (
+    GET,
+    Certificates,
+    Connection,
+    Recorder,
+    Server,
+    failure,
+    http,
+    responding_with,
+)
 
 from exporter.vb365.errors import (
     BadResponseError,
@@ -23,13 +33,8 @@ from exporter.vb365.errors import (
 )
 from exporter.vb365.http.transport import Request, Transport
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from vb365.support import Certificates, Connection, Recorder
-
-    Serve = Callable[..., Server]
-    MakeTransport = Callable[..., Transport]
+Serve = Callable[..., Server]
+MakeTransport = Callable[..., Transport]
 
 SHORT = 0.05
 """A timeout in seconds; a whole request takes at most 6 times as much, and the watchdog's tenth of a second."""
