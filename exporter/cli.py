@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import structlog
@@ -14,9 +14,10 @@ from exporter.commands.serve import serve
 from exporter.config import Config, ConfigError, check_lines, load_config
 from exporter.config.sharding import select_shard
 from exporter.flags import Options, parse
-from exporter.system.files import OutputError
+from exporter.system.files import OutputError, open_standard_descriptors, write_stdout
 from exporter.system.interpreter import raise_gc_threshold
 from exporter.system.signals import stop_event
+from exporter.system.standard_error import print_error
 from exporter.system.systemd import NotActivatedError
 from exporter.web.listeners import WebServerError
 from exporter.web.webconfig import check_lines as web_check_lines
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: 2 for wrong usage; 0 for `--help` and `--version`.
     """
+    open_standard_descriptors()
     options = parse(sys.argv[1:] if arguments is None else arguments)
     if options.config_check:
         return _check_config(options)
@@ -61,7 +63,7 @@ def _check_config(options: Options) -> int:
     if options.web_config_file is not None:
         errors += web_check_lines(options.web_config_file)
     for line in (*errors, *warnings):
-        sys.stderr.write(f"{line}\n")
+        print_error(f"{line}\n")
     return 1 if errors else 0
 
 
@@ -82,8 +84,8 @@ def _config_source(
     with demo_config() as config:
 
         def print_urls(url: str) -> None:
-            sys.stdout.write(banner(url, options.web_telemetry_path, config))
-            sys.stdout.flush()
+            with suppress(OutputError):  # nobody reads it
+                write_stdout([banner(url, options.web_telemetry_path, config).encode()])
 
         yield lambda: config, print_urls
 

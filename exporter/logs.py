@@ -9,6 +9,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import MappingProxyType, TracebackType
 from typing import Literal, TextIO
@@ -16,6 +17,7 @@ from typing import Literal, TextIO
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from exporter.system.standard_error import standard_error_writer
 from exporter.text import format_instant, replace_surrogates
 
 __all__ = ["LogFormat", "LogLevel", "configure", "log_uncaught", "set_level"]
@@ -45,10 +47,12 @@ def configure(*, level: LogLevel, log_format: LogFormat, stream: TextIO | None =
     Args:
         level: the lowest level that is written.
         log_format: `logfmt` or `json`.
-        stream: the stream; None for standard error.
+        stream: the stream, written by the thread that logs. None for standard error, which delays no thread: what does
+            not fit into a queue is dropped and counted. A process without standard error has no log.
     """
     render = _RENDERERS[log_format]
-    handler = _LineHandler(stream or sys.stderr, render)
+    write = standard_error_writer(_report_dropped) if stream is None else _to(stream)
+    handler = _LineHandler(write, render)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name],
@@ -84,7 +88,7 @@ def set_level(level: LogLevel) -> None:
 
 
 def log_uncaught() -> None:
-    """Log uncaught exceptions of all threads as events, instead of Python's tracebacks."""
+    """Log uncaught exceptions of all threads, and those that Python ignores, as events instead of tracebacks."""
     log = structlog.get_logger(__name__)
 
     def in_main(
@@ -98,24 +102,47 @@ def log_uncaught() -> None:
             exc_info = (args.exc_type, args.exc_value, args.exc_traceback)
             log.error("uncaught exception", thread=name, exc_info=exc_info)
 
+    def ignored(args: sys.UnraisableHookArgs) -> None:
+        exc_info = (args.exc_type, args.exc_value, args.exc_traceback)
+        log.error("exception ignored", where=type(args.object).__name__, exc_info=exc_info)
+
     sys.excepthook = in_main
     threading.excepthook = in_thread
+    sys.unraisablehook = ignored
 
 
-class _LineHandler(logging.StreamHandler[TextIO]):
+class _LineHandler(logging.Handler):
     """Writes lines; an event that cannot be formatted is replaced by a line that reports its loss."""
 
-    def __init__(self, stream: TextIO, render: Renderer) -> None:
-        super().__init__(stream)
+    def __init__(self, write: Callable[[str], object], render: Renderer) -> None:
+        super().__init__()
+        self._write = write
         self._render = render
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        lost = {"level": "ERROR", "msg": "log event lost", "reason": repr(sys.exception())}
+    def emit(self, record: logging.LogRecord) -> None:
         try:
+            line = self.format(record)
+        except Exception as error:  # noqa: BLE001 - a defect of an event must not fail what it reports
+            lost = {"level": "ERROR", "msg": "log event lost", "reason": repr(error)}
             line = self._render(None, "error", _standard_fields(record, "") | lost)
-            self.stream.write(line + self.terminator)
-        except (OSError, ValueError):
-            return  # the stream cannot be written, and there is no other
+        with suppress(OSError, ValueError):  # the stream cannot be written, and there is no other
+            self._write(line)
+
+
+def _to(stream: TextIO) -> Callable[[str], object]:
+    """Return a function that writes a line to a stream."""
+
+    def write(line: str) -> None:
+        stream.write(line + "\n")
+        stream.flush()
+
+    return write
+
+
+def _report_dropped(events: int) -> None:
+    structlog.get_logger(__name__).warning(
+        "log events dropped, standard error was blocked", events=events
+    )
 
 
 def _add_standard_fields(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:

@@ -18,9 +18,9 @@ ROOT = Path(exporter.__file__).parent
 ALLOWED = {
     "audit": {"system", "text", "vb365"},
     "config": {"text"},
-    "logs": {"text"},
+    "logs": {"system", "text"},
     # The flags use the listen address of the web server, which knows nothing of flags: no cycle.
-    "flags": {"logs", "web"},
+    "flags": {"logs", "system", "web"},
     "system": set[str](),
     "text": set[str](),
     "vb365": {"config", "text"},

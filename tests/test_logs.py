@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from exporter.config import SecretSource
 from exporter.logs import LogFormat, LogLevel, configure, log_uncaught, set_level
+from support.waiting import wait_until
 
 STANDARD_FIELDS = re.compile(
     r"time=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z level=(DEBUG|INFO|WARN|ERROR) "
@@ -57,14 +58,14 @@ def _restored() -> Iterator[None]:
     """Restore the process-wide logging configuration after each test."""
     root = logging.getLogger()
     handlers, level, logger_class = root.handlers[:], root.level, logging.getLoggerClass()
-    hooks = sys.excepthook, threading.excepthook
+    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.setLoggerClass(logger_class)
     logging.captureWarnings(capture=False)
     structlog.reset_defaults()
-    sys.excepthook, threading.excepthook = hooks
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
 
 
 def lines_for(level: LogLevel = "info", log_format: LogFormat = "logfmt") -> Lines:
@@ -318,14 +319,29 @@ def test_configuring_twice_does_not_write_twice() -> None:
     assert lines.rest() == "x"
 
 
-def test_lines_go_to_standard_error_by_default(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_go_to_standard_error_by_default(capfd: pytest.CaptureFixture[str]) -> None:
     configure(level="info", log_format="logfmt")
 
     structlog.get_logger().info("x")
 
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.endswith(" msg=x\n")
+    out: list[str] = []
+    err: list[str] = []
+
+    def written() -> bool:
+        captured = capfd.readouterr()
+        out.append(captured.out)
+        err.append(captured.err)
+        return "".join(err).endswith(" msg=x\n")
+
+    wait_until(written, "the line")
+    assert "".join(out) == ""
+
+
+def test_without_standard_error_events_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    configure(level="info", log_format="logfmt")
+
+    structlog.get_logger().info("x")
 
 
 def test_uncaught_exceptions_are_log_events() -> None:
@@ -346,6 +362,21 @@ def test_uncaught_exceptions_are_log_events() -> None:
     error = RuntimeError("in main")
     sys.excepthook(RuntimeError, error, None)
     assert "RuntimeError: in main" in lines.one()
+
+
+def test_an_exception_that_python_ignores_is_a_log_event() -> None:
+    class Failing:
+        def __del__(self) -> None:
+            raise RuntimeError("in a finalizer")
+
+    lines = lines_for()
+    log_uncaught()
+
+    Failing()
+
+    line = lines.one()
+    assert 'msg="exception ignored" where=function traceback="Traceback' in line
+    assert "RuntimeError: in a finalizer" in line
 
 
 def test_a_thread_that_exits_is_not_logged() -> None:

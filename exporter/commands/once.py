@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -11,6 +12,7 @@ from exporter.config import Config
 from exporter.metrics.telemetry import Telemetry
 from exporter.metrics.text_format import Format
 from exporter.service.audit_trail import audited
+from exporter.service.server_worker import ServerWorker
 from exporter.service.service import Service
 from exporter.system.files import atomic_write, check_writable, write_stdout
 
@@ -28,29 +30,35 @@ def poll_once(
     stop: threading.Event,
     *,
     audit_log_file: Path | None = None,
+    make_worker: Callable[..., ServerWorker] = ServerWorker,
 ) -> int:
     """Poll all servers and write the metrics; return the exit status: 0 if every poll was complete, else 1.
 
     A failed server's metrics include `vb365_up` 0. `process_*` and `python_*` are omitted, because node_exporter exports
-    families of the same names. Nothing is written if `stop` is set before the polls have finished.
+    families of the same names. Nothing is written if `stop` is set before the polls have finished, or if a poll broke off
+    because of a defect or a lack of memory.
 
     Args:
         config: the servers to poll.
         output_file: the file to replace; None for standard output.
         stop: cancels the polls when set.
         audit_log_file: the audit log, `-` for standard output; None for no audit log.
+        make_worker: creates the worker of a server, as for `Service`.
 
     Raises:
         OutputError: the output or the audit log cannot be written; raised before the polls if possible.
     """
     if output_file is not None:
         check_writable(output_file)
-    service = Service(config, telemetry=Telemetry(with_process=False))
+    service = Service(config, telemetry=Telemetry(with_process=False), make_worker=make_worker)
     with audited(service, audit_log_file, close_seconds=_AUDIT_SECONDS):
         complete = service.poll_once(stop)
         service.stop()
     if stop.is_set():
         log.warning("stopped before the poll finished, nothing written")
+        return 1
+    if broke_off := service.unpolled_servers():
+        log.error("poll broke off, nothing written", servers=",".join(broke_off))
         return 1
     chunks = service.publisher.exposition(Format.TEXT).chunks(gzip=False)
     if output_file is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import combinations, groupby
@@ -15,6 +14,7 @@ from typing import Any, NoReturn
 
 from exporter import __version__
 from exporter.flags.options import ENVIRONMENT_PREFIX, FLAGS, Flag, Options
+from exporter.system.standard_error import print_error
 
 __all__ = ["PROGRAM", "parse", "version_line"]
 
@@ -121,7 +121,7 @@ class _Parser(argparse.ArgumentParser):
         return _help_text()
 
     def error(self, message: str) -> NoReturn:
-        sys.stderr.write(f"{PROGRAM}: error: {message}\nTry {PROGRAM} --help.\n")
+        print_error(f"{PROGRAM}: error: {message}\nTry {PROGRAM} --help.\n")
         raise SystemExit(2)
 
 

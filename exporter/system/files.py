@@ -18,6 +18,7 @@ __all__ = [
     "atomic_write",
     "check_writable",
     "lock_file",
+    "open_standard_descriptors",
     "set_permissions",
     "sync_directory",
     "write_stdout",
@@ -28,6 +29,18 @@ _MODE = 0o644  # before the umask
 
 class OutputError(Exception):
     """The output cannot be written; the message names the file or stream and the reason."""
+
+
+def open_standard_descriptors() -> None:
+    """Open those of the descriptors 0 to 2 that are closed, on the null device.
+
+    Otherwise the next file or socket gets such a number, and what the C library writes to standard error gets into it.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)
 
 
 def write_stdout(chunks: Iterable[bytes]) -> bool:
