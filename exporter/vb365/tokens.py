@@ -38,8 +38,9 @@ _OPERATION = "token"
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]{1,32768}")
 _PRINTABLE_ASCII = re.compile(r"[\x20-\x7e]{1,32768}")
 _DEFAULT_LIFETIME_SECONDS = 3600.0
-_MIN_LIFETIME_SECONDS = 1.0
-_MAX_LIFETIME_SECONDS = 30 * 86400.0
+# The lifetime is configured in minutes, and a token request for each poll would exceed the endpoint's limits.
+_MIN_LIFETIME_SECONDS = 60.0
+_MAX_LIFETIME_SECONDS = 365 * 86400.0
 _MAX_REFRESH_MARGIN_SECONDS = 60.0
 
 
@@ -89,9 +90,10 @@ def parse_token_response(document: object, *, requested_at: float) -> TokenPair:
 
 
 def _lifetime_seconds(expires_in: object) -> float:
-    """Return `expires_in` (a string from some servers), clamped; one hour if it is not a number.
+    """Return `expires_in` (a string from some servers); one hour if it is not a number.
 
-    `.expires` is ignored: its format differs between versions, and it depends on the server's clock.
+    A number that cannot be a lifetime (0, negative, below a minute, above a year) becomes infinity: the token is used
+    until the server refuses it. `.expires` is ignored: its format differs between versions, and it depends on the server's clock.
     """
     seconds = math.nan
     if isinstance(expires_in, int | float | str) and not isinstance(expires_in, bool):
@@ -99,7 +101,7 @@ def _lifetime_seconds(expires_in: object) -> float:
             seconds = float(expires_in)
     if not math.isfinite(seconds):
         return _DEFAULT_LIFETIME_SECONDS
-    return min(max(seconds, _MIN_LIFETIME_SECONDS), _MAX_LIFETIME_SECONDS)
+    return seconds if _MIN_LIFETIME_SECONDS <= seconds <= _MAX_LIFETIME_SECONDS else math.inf
 
 
 class Tokens(Protocol):

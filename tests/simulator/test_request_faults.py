@@ -94,6 +94,14 @@ def test_a_token_expires_after_a_few_requests_despite_its_expires_in(client: Cli
     assert [client.get(LIST).status_code for _ in range(4)] == [200, 200, 401, 401]
 
 
+def test_the_lifetime_of_a_token_is_stated_wrongly(client: Client) -> None:
+    client.simulator.faults.set("token_lifetime", value=-5)
+    token = client.log_in().json()
+
+    assert token["expires_in"] == -5
+    assert client.get(LIST).status_code == 200
+
+
 def test_the_rate_limits_apply_on_loopback(client: Client) -> None:
     client.simulator.faults.set("token_throttle")
     statuses = [client.log_in().status_code for _ in range(3)]

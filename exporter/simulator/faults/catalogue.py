@@ -79,6 +79,9 @@ _DEFINITIONS = (
         value=3,
     ),
     FaultDefinition(
+        name="token_lifetime", help="tokens whose expires_in is value", route="token", value=0
+    ),
+    FaultDefinition(
         name="token_throttle", help="the rate limits apply on loopback, too", route="token"
     ),
     FaultDefinition(name="forbidden", help="403", route="api"),

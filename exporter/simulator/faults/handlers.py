@@ -173,6 +173,13 @@ async def _token_expires_early(exchange: Exchange) -> web.StreamResponse:
     return response.response
 
 
+async def _token_lifetime(exchange: Exchange) -> web.StreamResponse:
+    response = (await exchange.login.respond(exchange.call)).response
+    if response.status == 200 and response.text:
+        response.text = dumps(json.loads(response.text) | {"expires_in": int(exchange.fault.value)})
+    return response
+
+
 # Bodies
 
 
@@ -261,6 +268,7 @@ FAULT_HANDLERS: dict[str, FaultHandler] = {
     "password_refused": _refuse("password"),
     "refresh_refused": _refuse("refresh_token"),
     "token_expires_early": _token_expires_early,
+    "token_lifetime": _token_lifetime,
     "token_throttle": _token_throttle,
     "forbidden": _forbidden,
     "not_found": _not_found,
