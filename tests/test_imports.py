@@ -41,7 +41,7 @@ ALLOWED = {
         "web",
     },
     "cli": {"commands", "config", "flags", "logs", "system", "web"},
-    "__main__": {"cli"},
+    "__main__": {"cli", "system"},
     "__init__": set[str](),
 }
 

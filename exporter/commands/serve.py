@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
 
 import structlog
 
@@ -17,7 +16,7 @@ from exporter.service.reload import Reloader
 from exporter.service.service import Service
 from exporter.service.web_view import ServiceBackend
 from exporter.system.interpreter import trim_freed_memory
-from exporter.system.signals import WAKE_SECONDS, Command, signal_commands
+from exporter.system.signals import WAKE_SECONDS, Command, Commands, signal_commands
 from exporter.system.systemd import Notifier, listen_fds
 from exporter.web.app import WebApp
 from exporter.web.listeners import Address, bind_listeners
@@ -54,6 +53,9 @@ def serve(
     """
     trim_freed_memory()
     with signal_commands() as commands:
+        if commands.stopping:
+            log.info("stopped while starting")
+            return 0
         notifier = Notifier()
         config = load()
         access = AccessControl(options.web_config_file)
@@ -103,7 +105,7 @@ def _url(address: Address, access: AccessControl) -> str:
 
 
 def _run(
-    commands: SimpleQueue[Command],
+    commands: Commands,
     service: Service,
     reloader: Reloader,
     web: WebServer,
@@ -112,10 +114,7 @@ def _run(
     """Execute commands and ping the watchdog until the command is to stop; return the exit status."""
     next_ping = -math.inf
     while True:
-        try:
-            command = commands.get(timeout=min(WAKE_SECONDS, notifier.watchdog_seconds or math.inf))
-        except Empty:
-            command = None
+        command = commands.get(min(WAKE_SECONDS, notifier.watchdog_seconds or math.inf))
         if command is Command.STOP:
             return 0
         if command is Command.RELOAD:

@@ -6,15 +6,19 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import FrameType
 
-__all__ = ["WAKE_SECONDS", "Command", "signal_commands", "stop_event"]
+__all__ = ["WAKE_SECONDS", "Command", "Commands", "hold_signals", "signal_commands", "stop_event"]
 
 WAKE_SECONDS = 1.0
 """The longest wait of the main thread: Windows handles Ctrl-C only between waits."""
+
+_STOP_SIGNALS = ("SIGTERM", "SIGINT", "SIGBREAK")
+"""SIGBREAK is Windows': Ctrl+Break, console closed, shutdown."""
+_RELOAD_SIGNALS = ("SIGHUP",)
 
 
 class Command(Enum):
@@ -22,6 +26,67 @@ class Command(Enum):
 
     STOP = "stop"
     RELOAD = "reload"
+
+
+class Commands:
+    """The commands received: a stop precedes reloads, and any number of pending reloads are one."""
+
+    def __init__(self) -> None:
+        # Its `put` is reentrant: a signal handler may call it at any time.
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._stopping = False
+        self._reload_pending = False
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the command to stop was received."""
+        return self._stopping
+
+    def stop(self) -> None:
+        """Add the command to stop."""
+        self._stopping = True
+        self._wake.put(None)
+
+    def reload(self) -> None:
+        """Add the command to reload, unless it is pending already."""
+        if not self._reload_pending:
+            self._reload_pending = True
+            self._wake.put(None)
+
+    def get(self, timeout_seconds: float | None = None) -> Command | None:
+        """Wait for the next command; return None after the timeout. Once received, a stop is returned by every call."""
+        if not self._stopping:
+            with suppress(Empty):
+                self._wake.get(timeout=timeout_seconds)
+        if self._stopping:
+            return Command.STOP
+        if self._reload_pending:
+            self._reload_pending = False
+            return Command.RELOAD
+        return None
+
+
+class _HeldSignals:
+    """A handler that remembers signals until `signal_commands` handles them; a second one to stop ends the process."""
+
+    def __init__(self) -> None:
+        self.received: set[int] = set()
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        if number in self.received and number not in _numbers(_RELOAD_SIGNALS):
+            os._exit(128 + number)
+        self.received.add(number)
+
+
+def hold_signals() -> None:
+    """Hold back the signals that `signal_commands` handles, while the program is being imported.
+
+    Their default is to end the process; a reload would even end one that is about to load its configuration.
+    """
+    held = _HeldSignals()
+    for number in _numbers((*_STOP_SIGNALS, *_RELOAD_SIGNALS)):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, held)
 
 
 @contextmanager
@@ -40,44 +105,63 @@ def stop_event() -> Iterator[threading.Event]:
         try:
             yield stop
         finally:
-            commands.put(Command.STOP)
+            commands.stop()
             waiter.join()
 
 
 @contextmanager
-def signal_commands(*, reload: bool = True) -> Iterator[SimpleQueue[Command]]:
-    """Yield a queue of the commands received: SIGTERM, SIGINT and Windows' SIGBREAK stop, SIGHUP reloads.
+def signal_commands(*, reload: bool = True) -> Iterator[Commands]:
+    """Yield the commands received: SIGTERM, SIGINT and Windows' SIGBREAK stop, SIGHUP reloads.
 
-    A second signal to stop ends the process immediately. The previous handlers are restored on exit.
+    A second signal to stop ends the process immediately. Signals that were held back count, except for a reload: the
+    configuration has not been loaded yet. The previous handlers are restored on exit.
 
     Args:
-        reload: whether to handle SIGHUP, on platforms that have it.
+        reload: whether to handle SIGHUP, on platforms that have it. Otherwise it ends the process, as is its default.
     """
-    # SimpleQueue.put is reentrant: a signal handler may call it at any time.
-    commands: SimpleQueue[Command] = SimpleQueue()
-    stopping = False
+    commands = Commands()
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        nonlocal stopping
-        if stopping:
+        if commands.stopping:
             os._exit(128 + number)
-        stopping = True
-        commands.put(Command.STOP)
+        commands.stop()
 
     def put_reload(_number: int, _frame: FrameType | None) -> None:
-        commands.put(Command.RELOAD)
+        commands.reload()
 
-    handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]] = {
-        signal.SIGTERM: stop,
-        signal.SIGINT: stop,
-    }
-    if hasattr(signal, "SIGBREAK"):  # Ctrl+Break, console closed, Windows shutdown
-        handlers[signal.SIGBREAK] = stop
-    if reload and hasattr(signal, "SIGHUP"):
-        handlers[signal.SIGHUP] = put_reload
+    handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]] = dict.fromkeys(
+        _numbers(_STOP_SIGNALS), stop
+    )
+    if reload:
+        handlers |= dict.fromkeys(_numbers(_RELOAD_SIGNALS), put_reload)
+    else:
+        _release(_numbers(_RELOAD_SIGNALS))
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    if any(
+        _was_held(number, handler) for number, handler in before.items() if handlers[number] is stop
+    ):
+        commands.stop()
     try:
         yield commands
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _numbers(names: tuple[str, ...]) -> tuple[signal.Signals, ...]:
+    """Return the signals that the platform has."""
+    return tuple(signal.Signals[name] for name in names if hasattr(signal, name))
+
+
+def _was_held(number: signal.Signals, handler: object) -> bool:
+    return isinstance(handler, _HeldSignals) and number in handler.received
+
+
+def _release(numbers: tuple[signal.Signals, ...]) -> None:
+    """Restore the default of signals that are held back, and deliver those received."""
+    for number in numbers:
+        handler = signal.getsignal(number)
+        if isinstance(handler, _HeldSignals):
+            signal.signal(number, signal.SIG_DFL)
+            if number in handler.received:
+                signal.raise_signal(number)

@@ -133,6 +133,71 @@ def test_without_a_socket_from_systemd_the_exporter_reports_it_and_does_not_star
     assert "is the socket unit started?" in ran.stderr
 
 
+# Sends a signal to itself at the moment at which a module is imported: the first, or the last of the program's own.
+SIGNALLED = """
+import importlib.abc, runpy, signal, sys
+
+class Signalling(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == module:
+            sys.meta_path.remove(self)
+            for number in numbers:
+                signal.raise_signal(number)
+
+module, numbers = sys.argv.pop(1), [signal.Signals[name] for name in sys.argv.pop(1).split(",")]
+sys.meta_path.insert(0, Signalling())
+sys.argv[0] = "exporter"
+runpy.run_module("exporter", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize("module", ["exporter.cli", "exporter.commands.serve", "exporter.web.tls"])
+@pytest.mark.parametrize(
+    ("signals", "command", "status"),
+    [
+        ("SIGTERM", (), 0),
+        ("SIGINT", (), 0),
+        ("SIGHUP,SIGTERM", (), 0),
+        ("SIGTERM", ("--once",), 1),
+    ],
+)
+def test_a_signal_while_the_program_is_imported_stops_it_in_order(
+    tmp_path: Path, module: str, signals: str, command: tuple[str, ...], status: int
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("servers: [{url: 'https://127.0.0.1:1', auth: {username: a, password: b}}]")
+    address = f"--web.listen-address=127.0.0.1:{free_port()}"
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-c", SIGNALLED, module, signals),
+            *(f"--config.file={config}", address, *command),
+        ],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert ran.returncode == status, ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_sigterm_does_not_wait_behind_reloads(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("servers: [{url: 'https://127.0.0.1:1', auth: {username: a, password: b}}]")
+    address, log = f"127.0.0.1:{free_port()}", tmp_path / "log"
+    command = [*EXPORTER, f"--config.file={config}", f"--web.listen-address={address}"]
+    with running_process(command, log) as process:
+        wait_until(lambda: "msg=started" in log.read_text(), "the start")
+        for _ in range(300):
+            process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == 0
+
+    assert "configuration reloaded" in log.read_text()
+
+
 # A resolver that never returns to threads of this name, as none can be interrupted.
 HANGING_RESOLVER = """
 import socket, sys, threading

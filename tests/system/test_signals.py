@@ -31,15 +31,32 @@ def test_a_signal_is_a_command(number: signal.Signals, command: Command) -> None
     with signal_commands() as commands:
         os.kill(os.getpid(), number)
 
-        assert commands.get(timeout=5) is command
+        assert commands.get(5) is command
 
 
-def test_every_signal_to_reload_is_queued() -> None:
+def test_signals_to_reload_that_are_pending_are_one_reload() -> None:
     with signal_commands() as commands:
-        for _ in range(3):
-            os.kill(os.getpid(), signal.SIGHUP)
+        for _ in range(300):
+            signal.raise_signal(signal.SIGHUP)
 
-        assert [commands.get(timeout=5) for _ in range(3)] == [Command.RELOAD] * 3
+        assert [commands.get(0), commands.get(0)] == [Command.RELOAD, None]
+
+
+def test_a_signal_to_reload_during_a_reload_is_another_reload() -> None:
+    with signal_commands() as commands:
+        signal.raise_signal(signal.SIGHUP)
+        assert commands.get(5) is Command.RELOAD
+        signal.raise_signal(signal.SIGHUP)
+
+        assert commands.get(5) is Command.RELOAD
+
+
+def test_a_signal_to_stop_precedes_pending_reloads() -> None:
+    with signal_commands() as commands:
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGTERM)
+
+        assert commands.get(5) is Command.STOP
 
 
 def test_the_previous_handlers_are_restored() -> None:
@@ -83,4 +100,49 @@ def test_without_sighup_a_signal_still_stops(monkeypatch: pytest.MonkeyPatch) ->
     with signal_commands() as commands:
         os.kill(os.getpid(), signal.SIGINT)
 
-        assert commands.get(timeout=5) is Command.STOP
+        assert commands.get(5) is Command.STOP
+
+
+HELD = """
+import os, signal, sys
+from exporter.system.signals import hold_signals, signal_commands, stop_event
+hold_signals()
+{signals}
+print("held", flush=True)
+{then}
+"""
+
+
+@pytest.mark.parametrize(
+    ("signals", "then", "status", "output"),
+    [
+        ("SIGTERM", "with signal_commands() as one: print(one.get(5))", 0, "Command.STOP"),
+        ("SIGINT", "with signal_commands() as one: print(one.get(5))", 0, "Command.STOP"),
+        ("SIGHUP", "with signal_commands() as one: print(one.get(0))", 0, "None"),
+        ("SIGTERM", "with stop_event() as stop: print(stop.wait(5))", 0, "True"),
+        ("SIGHUP", "with stop_event() as stop: print(stop.wait(5))", -signal.SIGHUP, None),
+        ("SIGHUP", "signal.raise_signal(signal.SIGHUP); print('ignored')", 0, "ignored"),
+        ("SIGTERM", "signal.raise_signal(signal.SIGTERM)", 128 + signal.SIGTERM, None),
+    ],
+)
+def test_a_signal_held_back_during_the_start_is_handled_by_the_command(
+    signals: str, then: str, status: int, output: str | None
+) -> None:
+    script = HELD.format(signals=f"signal.raise_signal(signal.{signals})", then=then)
+    ran = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False
+    )
+
+    assert (ran.returncode, ran.stderr) == (status, "")
+    assert ran.stdout.split() == ["held", *([output] if output else [])]
+
+
+def test_an_ignored_signal_stays_ignored_during_the_start() -> None:
+    script = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)" + HELD.format(
+        signals="", then="print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True
+    )
+
+    assert ran.stdout.split() == ["held", "True"]
