@@ -1,7 +1,7 @@
 """Retries of failed requests, and the pauses that servers request.
 
 Transient failures are retried with exponential back-off and full jitter. A server's `Retry-After` replaces the back-off
-and holds back all requests of a client. No retry starts after the deadline.
+and holds back the requests that it concerns. No retry starts after the deadline.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception
 from exporter.vb365.errors import ServerError, StoppedError, ThrottledError, Vb365Error
 
 __all__ = [
+    "INDEPENDENT_OPERATIONS",
     "MAX_RETRY_AFTER_SECONDS",
     "NO_RETRY",
     "Retrier",
@@ -32,12 +33,17 @@ MAX_RETRY_AFTER_SECONDS = 900.0
 NO_RETRY = -math.inf
 """A deadline that allows one attempt."""
 
+INDEPENDENT_OPERATIONS = frozenset({"statistics", "events", "change_feed", "token"})
+"""Operations whose `Retry-After` holds back only themselves: the others succeed without them, or with a valid token."""
+
 _INITIAL_BACKOFF_SECONDS = 0.5
 _MAX_BACKOFF_SECONDS = 30.0
 
 
 class Retrier:
-    """Retries requests, and holds back all requests of a client during a server's `Retry-After`.
+    """Retries requests, and holds back requests during a server's `Retry-After`.
+
+    The `Retry-After` of one of `INDEPENDENT_OPERATIONS` holds back only that operation, any other all requests of a client.
 
     Args:
         clock: the monotonic clock.
@@ -56,7 +62,8 @@ class Retrier:
         self._wait = wait
         self._random = random
         self._lock = threading.Lock()
-        self._blocked_until = -math.inf
+        self._all_blocked_until = -math.inf
+        self._blocked_until: dict[str, float] = {}  # by independent operation
 
     def call(
         self,
@@ -119,8 +126,8 @@ class Retrier:
             raise StoppedError("not sent, the client is stopped", operation=operation)
 
     def _attempt_unblocked(self, attempt: Callable[[], T], operation: str, deadline: float) -> T:
-        while (left := self._blocked_until - self._clock()) > 0:
-            if self._blocked_until > deadline:
+        while (left := (until := self._until(operation)) - self._clock()) > 0:
+            if until > deadline:
                 raise ThrottledError(
                     f"the server accepts no requests for another {left:.0f} s (Retry-After)",
                     operation=operation,
@@ -130,17 +137,24 @@ class Retrier:
         try:
             return attempt()
         except (ThrottledError, ServerError) as error:
-            failure = self._honour_retry_after(error, deadline)
+            failure = self._honour_retry_after(error, operation, deadline)
         raise failure
 
-    def _honour_retry_after(self, error: Vb365Error, deadline: float) -> Vb365Error:
-        """Hold back all requests for the response's `Retry-After`; return the error to raise."""
+    def _until(self, operation: str) -> float:
+        """Return until when an operation is held back, on the monotonic clock."""
+        return max(self._all_blocked_until, self._blocked_until.get(operation, -math.inf))
+
+    def _honour_retry_after(self, error: Vb365Error, operation: str, deadline: float) -> Vb365Error:
+        """Hold back requests for the response's `Retry-After`; return the error to raise."""
         seconds = error.retry_after_seconds
         if not seconds or error.status is None:  # without a status, the limit is one of this client
             return error
         until = self._clock() + seconds
         with self._lock:
-            self._blocked_until = max(self._blocked_until, until)
+            if operation in INDEPENDENT_OPERATIONS:
+                self._blocked_until[operation] = max(self._until(operation), until)
+            else:
+                self._all_blocked_until = max(self._all_blocked_until, until)
         if until <= deadline or isinstance(error, ThrottledError):
             return error
         return ThrottledError(

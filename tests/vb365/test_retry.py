@@ -55,6 +55,7 @@ class Harness:
         self,
         attempt: Callable[[], str],
         *,
+        operation: str = "get",
         within: float = math.inf,
         max_attempts: int = 10,
     ) -> str:
@@ -66,7 +67,7 @@ class Harness:
 
         return self._retrier.call(
             counted,
-            operation="get",
+            operation=operation,
             deadline=self.time.now + within,
             on_retry=self._count_retry,
             max_attempts=max_attempts,
@@ -212,6 +213,34 @@ def test_other_requests_fail_untried_while_retry_after_lasts_beyond_their_deadli
     assert caught.value.retry_after_seconds == 30
     assert caught.value.status is None
     assert harness.attempts == 1
+
+
+@pytest.mark.parametrize("operation", ["statistics", "events", "change_feed", "token"])
+@pytest.mark.parametrize("error", [throttled, unavailable])
+def test_the_retry_after_of_an_independent_operation_holds_back_only_itself(
+    harness: Harness, operation: str, error: Callable[[float | None], Vb365Error]
+) -> None:
+    with pytest.raises(ThrottledError):
+        harness.call(failing(error(900)), operation=operation, within=NO_RETRY)
+
+    assert harness.call(failing("yes"), operation="list", within=60) == "yes"
+    with pytest.raises(ThrottledError, match=f"^{operation}: .* another 900 s"):
+        harness.call(failing(), operation=operation, within=NO_RETRY)
+    harness.time.now += 900
+    assert harness.call(failing("yes"), operation=operation, within=NO_RETRY) == "yes"
+
+
+@pytest.mark.parametrize("operation", ["statistics", "events", "change_feed", "token"])
+def test_the_retry_after_of_any_other_operation_holds_back_all(
+    harness: Harness, operation: str
+) -> None:
+    with pytest.raises(ThrottledError):
+        harness.call(failing(throttled(30)), operation="list", within=10)
+    with pytest.raises(ThrottledError):
+        harness.call(failing(throttled(5)), operation="list", within=NO_RETRY)
+
+    with pytest.raises(ThrottledError, match="another 30 s"):
+        harness.call(failing(), operation=operation, within=NO_RETRY)
 
 
 def test_a_longer_retry_after_is_not_shortened_by_a_later_one(harness: Harness) -> None:
