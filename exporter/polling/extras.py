@@ -1,29 +1,29 @@
-"""Extras of sessions, such as statistics: which are due, how they are fetched, and when they become unknown.
+"""Extras of sessions, such as statistics: which are due, in which order, and when they become unknown.
 
-A running session's extras are fetched in every poll, and once more after it has finished. A failed request affects only its
-own extra, not the poll.
+A running session's extras are due in every poll, and once more after it has finished.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import count
 
 from exporter.config import Extra, SessionsConfig
-from exporter.polling.clock import Clock, Moment
-from exporter.polling.interfaces import Api
+from exporter.polling.clock import Moment
+from exporter.polling.interfaces import EventSource
 from exporter.polling.snapshot import with_series
-from exporter.polling.status import Anomalies, Heartbeat
 from exporter.polling.store import SessionStore
-from exporter.polling.workers import Workers
-from exporter.vb365.errors import Reason, Vb365Error
 from exporter.vb365.records.extras import EventSummary, Statistics
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["ExtraRequest", "Extras", "fetch_extras"]
+__all__ = ["ExtraRequest", "Extras"]
 
 _FINAL_ATTEMPTS = 3
 """How often an extra of a finished session is requested in total before it becomes unknown."""
+
+_MAX_PAUSED = 8
+"""How many sessions with more events than one poll has time for are read on in the next. Each holds a page of ids."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,18 +52,43 @@ class Extras:
         self._stale_after_seconds = stale_after_seconds
         self._final_attempts: dict[ExtraRequest, int] = {}  # attempts left, of finished sessions
         self._confirmed_at: dict[ExtraRequest, float] = {}  # of running sessions
+        self._attempt_numbers = count(1)
+        self._last_attempt: dict[ExtraRequest, int] = {}
+        self._paused: dict[ExtraRequest, tuple[EventSource, float]] = {}
 
     def due(self) -> tuple[ExtraRequest, ...]:
-        """Return the requests of a poll: for just finished sessions, and for running sessions with series."""
+        """Return the requests of a poll: for just finished sessions, then for running sessions with series.
+
+        There may not be time for all of them, so those that were made the longest ago come first.
+        """
         running = with_series(self._store.running_newest_first(), self._max_series)
-        of_running = (request for one in running for request in self._requests(one.session.id))
-        return (*self._final_attempts, *of_running)
+        of_running = [request for one in running for request in self._requests(one.session.id)]
+        return (*self._by_last_attempt(self._final_attempts), *self._by_last_attempt(of_running))
+
+    def _by_last_attempt(self, requests: Iterable[ExtraRequest]) -> list[ExtraRequest]:
+        return sorted(requests, key=lambda request: self._last_attempt.get(request, 0))
+
+    def mark_attempted(self, request: ExtraRequest) -> None:
+        """Record that a request was made, whatever its outcome."""
+        self._last_attempt[request] = next(self._attempt_numbers)
 
     def due_for_finished(self, session_ids: Collection[str]) -> tuple[ExtraRequest, ...]:
         """Return the requests to make between polls: those for just finished sessions among `session_ids`."""
         return tuple(
             request for request in self._final_attempts if request.session_id in session_ids
         )
+
+    def pause(self, request: ExtraRequest, source: EventSource, now: Moment) -> bool:
+        """Keep a session's events, which one poll had no time to read, for the next; return whether there is room."""
+        if len(self._paused) >= _MAX_PAUSED:
+            return False
+        self._paused[request] = source, now.monotonic
+        return True
+
+    def take_paused(self, request: ExtraRequest) -> EventSource | None:
+        """Return the events that were kept. Safe to call from any thread."""
+        paused = self._paused.pop(request, None)
+        return paused[0] if paused else None
 
     def accept(self, request: ExtraRequest, value: Statistics | EventSummary, now: Moment) -> None:
         """Store a response. The response for a finished session is final."""
@@ -92,12 +117,15 @@ class Extras:
         for request in self._requests(session_id):
             self._final_attempts[request] = _FINAL_ATTEMPTS
             self._confirmed_at.pop(request, None)
+            self._paused.pop(request, None)  # the events of a running session are not final
 
     def discard(self, session_id: str) -> None:
         """Cancel all requests for a session that is no longer stored."""
         for request in self._requests(session_id):
             self._final_attempts.pop(request, None)
             self._confirmed_at.pop(request, None)
+            self._last_attempt.pop(request, None)
+            self._paused.pop(request, None)
 
     def drop_stale(self, now: Moment) -> None:
         """Make stale extras unknown."""
@@ -106,6 +134,9 @@ class Extras:
             if confirmed_at <= oldest:
                 del self._confirmed_at[request]
                 self._set(request, None)
+        for request, (_, paused_at) in tuple(self._paused.items()):
+            if paused_at <= oldest:
+                del self._paused[request]
 
     def _requests(self, session_id: str) -> Iterator[ExtraRequest]:
         return (ExtraRequest(session_id=session_id, extra=extra) for extra in self._wanted)
@@ -114,42 +145,3 @@ class Extras:
         session = self._store.find(request.session_id)
         if session is not None:
             self._store.replace(session.with_extra(request.extra, value))
-
-
-def fetch_extras(
-    due: Iterable[ExtraRequest],
-    extras: Extras,
-    *,
-    api: Api,
-    workers: Workers,
-    clock: Clock,
-    anomalies: Anomalies,
-    heartbeat: Heartbeat,
-) -> bool:
-    """Fetch extras and store them in the ledger; return whether the API supports any of them."""
-
-    def fetch(request: ExtraRequest) -> Statistics | EventSummary:
-        if request.extra == "events":
-            return api.events(request.session_id)
-        return api.statistics(request.session_id)
-
-    supported = []
-    for request in due:
-        if request.extra == "statistics" and not api.has_statistics:
-            extras.record_failure(request)
-        else:
-            supported.append(request)
-    for request, response in workers.fetch_all(supported, fetch):
-        heartbeat.beat()
-        session_id, extra = request.session_id, request.extra
-        if isinstance(response, Vb365Error):
-            extras.record_failure(request)
-            anomalies.extra_failed(session_id, extra, response.reason, str(response))
-            continue
-        if isinstance(response, EventSummary):
-            anomalies.unknown_values(response.unknown_values, session_id)
-            if response.unreadable:
-                error = f"{response.unreadable} records are not events, the others are counted"
-                anomalies.extra_failed(session_id, extra, Reason.BAD_RESPONSE, error)
-        extras.accept(request, response, clock.now())
-    return bool(supported)

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime
+from math import inf
 from typing import Protocol
 
 from exporter.vb365.errors import Reason
 from exporter.vb365.records.extras import EventSummary, Statistics
 from exporter.vb365.records.restore_session import Page, Rejection, RestoreSession
 
-__all__ = ["Api", "PollObserver"]
+__all__ = ["Api", "EventSource", "PollObserver"]
+
+
+class EventSource(Protocol):
+    """The events of one session; `exporter.vb365.event_reader.EventReader` implements it."""
+
+    def read(self, until: float) -> EventSummary | None:
+        """Fetch events until `until` (monotonic seconds); return their totals, or None if there are more to fetch."""
 
 
 class Api(Protocol):
@@ -38,14 +46,14 @@ class Api(Protocol):
     def list_sessions(self, *, created_since: datetime | None, page_size: int) -> Iterator[Page]:
         """Fetch sessions page by page, newest first."""
 
-    def get_session(self, session_id: str) -> RestoreSession | Rejection:
-        """Fetch one session."""
+    def get_session(self, session_id: str, *, until: float = inf) -> RestoreSession | Rejection:
+        """Fetch one session; abort the request at `until` (monotonic seconds)."""
 
-    def statistics(self, session_id: str) -> Statistics:
-        """Fetch the number of items that a session restored."""
+    def statistics(self, session_id: str, *, until: float = inf) -> Statistics:
+        """Fetch the number of items that a session restored; abort the request at `until` (monotonic seconds)."""
 
-    def events(self, session_id: str) -> EventSummary:
-        """Fetch the events of a session and add them up."""
+    def events(self, session_id: str) -> EventSource:
+        """Return what reads the events of a session."""
 
 
 class PollObserver(Protocol):

@@ -48,7 +48,7 @@ class PollLoop:
         delay = self._first_interval_seconds
         while not self._stop.is_set():
             started = self._clock.monotonic()
-            self._poller.poll()
+            self._poller.poll(next_poll_at=due + delay)
             now = self._clock.monotonic()
             if now - started > interval:
                 self._poller.anomalies.overran(now - started)
@@ -66,9 +66,9 @@ class PollLoop:
             if self._stop.is_set():
                 return
             if pending.gap:
-                self._poller.poll(full_list=pending.lost)
+                self._poller.poll(full_list=pending.lost, next_poll_at=due)
             if pending.changes:
                 # Even after a poll: without a full list it does not find that a finished session was deleted.
-                self._poller.apply_changes(pending.changes)
+                self._poller.apply_changes(pending.changes, next_poll_at=due)
             if self._clock.monotonic() >= due:
                 return

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from math import inf
 
 import structlog
 
 from exporter.config import ServerConfig
 from exporter.polling.clock import Clock, Moment
-from exporter.polling.extras import ExtraRequest, fetch_extras
+from exporter.polling.extras import ExtraRequest
+from exporter.polling.extras_fetcher import ExtrasFetcher
 from exporter.polling.interfaces import Api, PollObserver
 from exporter.polling.ledger import Ledger
 from exporter.polling.plan import PAGE_SIZE, RESYNC_SECONDS, ListRequest
@@ -33,6 +35,9 @@ log = structlog.get_logger()
 
 # Retries end within the poll interval: a server that rejects requests must not look like a slow one.
 _RETRY_SHARE = 0.9
+# Extras end early enough for the next poll, and do not delay the changes that the change feed reports for long.
+_EXTRAS_SHARE = 0.5
+_MARGIN_SHARE = 0.1
 # From this many changed sessions on, a full poll may be cheaper than fetching each.
 _MIN_CHANGES_FOR_POLL = 50
 
@@ -77,7 +82,10 @@ class Poller:
         self._stop = stop
         self._on_changed = on_changed
         self._workers = Workers(
-            server.max_concurrent_requests, name=f"get-{server.name}", stop=stop
+            server.max_concurrent_requests,
+            name=f"get-{server.name}",
+            stop=stop,
+            clock=clock.monotonic,
         )
         self._health = ServerHealth(server, api)
         self._failures: list[PollFailure] = []
@@ -85,14 +93,23 @@ class Poller:
         self.anomalies = Anomalies(server, observer)
         self.heartbeat = Heartbeat(server, clock)
         self.polled_once = threading.Event()
+        self._extras_fetcher = ExtrasFetcher(
+            ledger.extras,
+            api=api,
+            workers=self._workers,
+            clock=clock,
+            anomalies=self.anomalies,
+            heartbeat=self.heartbeat,
+        )
 
-    def poll(self, *, full_list: bool = False) -> None:
+    def poll(self, *, full_list: bool = False, next_poll_at: float = inf) -> None:
         """Poll once: fetch lists, then sessions by id, publish, then fetch extras.
 
         Errors while fetching are recorded and logged, not raised.
 
         Args:
             full_list: list all sessions now, as is done hourly, to find deletions.
+            next_poll_at: when the next poll is due, in monotonic seconds; extras end before.
         """
         started = self._clock.now()
         self._failures = []
@@ -104,7 +121,9 @@ class Poller:
         self._end_poll(started)
         self._publish_snapshot()
         self.polled_once.set()
-        self._fetch_extras(self._ledger.extras.due() if proceed else ())
+        self._fetch_extras(
+            self._ledger.extras.due() if proceed else (), started.monotonic, next_poll_at
+        )
 
     # The steps of a poll, in order
 
@@ -115,8 +134,8 @@ class Poller:
             self._ledger.begin_poll(started)
             with self._api.poll(started.monotonic + _RETRY_SHARE * self._server.poll_interval):
                 trust_404 = self._fetch_lists(started)
-                proceed = True
                 self._fetch_unconfirmed(trust_404=trust_404)
+                proceed = True
         except Vb365Error as error:
             self._failures.append(PollFailure.of(error))
         except Exception as error:
@@ -190,18 +209,14 @@ class Poller:
     def _publish_snapshot(self) -> None:
         self._publish(self._ledger.snapshot(self._health.status))
 
-    def _fetch_extras(self, due: Iterable[ExtraRequest]) -> None:
+    def _fetch_extras(
+        self, due: Iterable[ExtraRequest], started_at: float, next_poll_at: float
+    ) -> None:
         """Fetch extras, which may take long, publish them, and pass on the sessions that started or finished."""
+        interval = self._server.poll_interval
+        until = min(started_at + _EXTRAS_SHARE * interval, next_poll_at - _MARGIN_SHARE * interval)
         try:
-            if fetch_extras(
-                due,
-                self._ledger.extras,
-                api=self._api,
-                workers=self._workers,
-                clock=self._clock,
-                anomalies=self.anomalies,
-                heartbeat=self.heartbeat,
-            ):
+            if self._extras_fetcher.fetch(due, until):
                 self._publish_snapshot()
         except Exception:
             log.exception(
@@ -250,18 +265,26 @@ class Poller:
 
     # Between polls
 
-    def apply_changes(self, changes: Iterable[SessionChange]) -> None:
+    def apply_changes(self, changes: Iterable[SessionChange], *, next_poll_at: float = inf) -> None:
         """Fetch the sessions that the change feed reports, and publish them.
 
         Errors while fetching are not raised: the next poll retries and reports them.
+
+        Args:
+            changes: what the change feed reports.
+            next_poll_at: when the next poll is due, in monotonic seconds; requests end then.
         """
         updated: tuple[str, ...] = ()
+        started = self._clock.now()
         try:
-            updated = self._ledger.apply_changes(changes, self._clock.now())
+            updated = self._ledger.apply_changes(changes, started)
             if len(updated) >= _MIN_CHANGES_FOR_POLL:
-                self.poll()
+                self.poll(next_poll_at=next_poll_at)
                 return
-            for _, response in self._workers.fetch_all(updated, self._api.get_session):
+            fetch = partial(self._api.get_session, until=next_poll_at)
+            for _, response in self._workers.fetch_all(
+                updated, fetch, until=next_poll_at, ends_group=aborts_poll
+            ):
                 self.heartbeat.beat()
                 if isinstance(response, RestoreSession):
                     self._accept(response, self._clock.now())
@@ -272,4 +295,6 @@ class Poller:
         if not self._stop.is_set():
             self._publish_snapshot()
             # A running session may change with every restored item: only polls fetch its extras.
-            self._fetch_extras(self._ledger.extras.due_for_finished(updated))
+            self._fetch_extras(
+                self._ledger.extras.due_for_finished(updated), started.monotonic, next_poll_at
+            )

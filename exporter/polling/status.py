@@ -69,7 +69,7 @@ def is_server_wide(error: Vb365Error) -> bool:
 
 
 def aborts_poll(error: Vb365Error) -> bool:
-    """Whether this failure of a list ends the poll: after one timeout, the next requests would time out too."""
+    """Whether this failure of a list or an extra ends the others: after one timeout, they would time out too."""
     return is_server_wide(error) or error.reason is Reason.TIMEOUT
 
 
@@ -196,6 +196,12 @@ class Anomalies:
             {"extra": extra, "reason": reason},
             session_id=session_id,
             error=error,
+        )
+
+    def extras_left(self, left: int) -> None:
+        """Record that a poll had no time for all extras."""
+        self._warn_once(
+            "session extras take too long, the rest follows after the next poll", {}, left=left
         )
 
     def overran(self, seconds: float) -> None:

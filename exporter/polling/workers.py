@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
+from math import inf
 from typing import TypeVar
 
 from exporter.polling.status import is_server_wide
@@ -16,6 +18,16 @@ __all__ = ["Workers"]
 Item = TypeVar("Item")
 Response = TypeVar("Response")
 Result = TypeVar("Result")
+
+_ABORT_ALLOWANCE_SECONDS = 1.0
+"""How long aborting a request may take: the watchdog notices a passed deadline within a tenth of a second."""
+
+
+class _Skipped:
+    """Stands in place of a response that was not requested."""
+
+
+_SKIPPED = _Skipped()
 
 
 class Workers:
@@ -28,37 +40,64 @@ class Workers:
         max_requests: maximum number of requests in flight.
         name: prefix of the threads' names.
         stop: skips the requests that were not sent yet.
+        clock: the monotonic clock.
     """
 
-    def __init__(self, max_requests: int, *, name: str, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        max_requests: int,
+        *,
+        name: str,
+        stop: threading.Event,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._max_requests = max_requests
         self._name = name
         self._stop = stop
+        self._clock = clock
 
     def fetch_all(
-        self, items: Iterable[Item], fetch: Callable[[Item], Response]
+        self,
+        items: Iterable[Item],
+        fetch: Callable[[Item], Response],
+        *,
+        until: float = inf,
+        group: Callable[[Item], object] = lambda _item: None,
+        ends_group: Callable[[Vb365Error], bool] = is_server_wide,
     ) -> Iterator[tuple[Item, Response | Vb365Error]]:
-        """Yield each item with its response or error; items left after a server-wide error are skipped."""
-        abandoned = threading.Event()
+        """Yield each item with its response or error, except for those that are skipped.
 
-        def attempt(item: Item) -> Response | Vb365Error | None:
-            if abandoned.is_set() or self._stop.is_set():
-                return None
+        Args:
+            items: what to fetch, in order.
+            fetch: fetches one item; called in several threads.
+            until: items left at this moment of the monotonic clock are skipped. `fetch` must end at about that time;
+                a thread that does not, because it is resolving a host name, is no longer waited for a second later.
+            group: what an item belongs to.
+            ends_group: whether the items of the same group that are left after this error are skipped.
+        """
+        ended: set[object] = set()
+
+        def attempt(item: Item) -> Response | Vb365Error | _Skipped:
+            if group(item) in ended or self._stop.is_set() or self._clock() >= until:
+                return _SKIPPED
             try:
                 return fetch(item)
             except Vb365Error as error:
-                if is_server_wide(error):
-                    abandoned.set()
+                if ends_group(error):
+                    ended.add(group(item))
                 return error
 
         items = tuple(items)
         # A single request needs no extra thread.
-        responses = map(attempt, items) if len(items) == 1 else self._map(attempt, items)
-        for item, response in zip(items, responses, strict=True):
-            if response is not None:
+        alone = len(items) == 1 and until == inf
+        responses = map(attempt, items) if alone else self._map(attempt, items, until)
+        for item, response in zip(items, responses, strict=False):
+            if not isinstance(response, _Skipped):
                 yield item, response
 
-    def _map(self, attempt: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    def _map(
+        self, attempt: Callable[[Item], Result], items: Sequence[Item], until: float
+    ) -> Iterator[Result]:
         futures: list[Future[Result]] = [Future() for _ in items]
         pending = deque(zip(items, futures, strict=True))
 
@@ -73,11 +112,21 @@ class Workers:
                 except Exception as error:  # noqa: BLE001 - raised in the thread that reads the result
                     future.set_exception(error)
 
-        for number in range(min(self._max_requests, len(items))):
-            name = f"{self._name}-{number}"
-            threading.Thread(target=work, name=name, daemon=True).start()
         try:
+            for number in range(min(self._max_requests, len(items))):
+                name = f"{self._name}-{number}"
+                threading.Thread(target=work, name=name, daemon=True).start()
             for future in futures:
+                if not self._wait_for(future, until):
+                    return
                 yield future.result()
         finally:
             pending.clear()
+
+    def _wait_for(self, future: Future[Result], until: float) -> bool:
+        """Wait for a response, little longer than until a moment of the monotonic clock; return whether it is there."""
+        if until == inf:
+            seconds = None
+        else:
+            seconds = max(0.0, until - self._clock()) + _ABORT_ALLOWANCE_SECONDS
+        return bool(wait([future], seconds).done)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -14,11 +15,12 @@ from urllib.parse import quote
 from exporter.config.model import ServerConfig
 from exporter.text import format_instant
 from exporter.vb365.errors import BadResponseError, NotFoundError
+from exporter.vb365.event_reader import MAX_EVENT_PAGES, EventReader
 from exporter.vb365.http.transport import RequestObserver, Transport
 from exporter.vb365.login import LoginThrottle, login_throttle_for
 from exporter.vb365.paging import MAX_PAGES, BaseUrl, iter_pages
 from exporter.vb365.records.changes import Changes, parse_changes
-from exporter.vb365.records.extras import EventSummary, EventTally, Statistics, parse_statistics
+from exporter.vb365.records.extras import Statistics, parse_statistics
 from exporter.vb365.records.restore_session import (
     Page,
     Rejection,
@@ -33,8 +35,6 @@ from exporter.vb365.versions import parse_product_version
 
 __all__ = ["Client", "RequestObserver", "Timing"]
 
-_EVENTS_PER_PAGE = 500
-"""About 0.4 MB. Decoding a page holds the interpreter lock, so a larger one would delay scrapes."""
 _CHANGES_PER_PAGE = 1000
 
 
@@ -69,6 +69,7 @@ class Client:
         login_throttle: by default, the one that all clients of this server share.
         transport: makes the HTTP exchanges; by default, one with the default size limit.
         max_pages: the maximum number of pages of one list.
+        max_event_pages: the maximum number of pages of one session's events.
     """
 
     def __init__(
@@ -81,9 +82,12 @@ class Client:
         login_throttle: LoginThrottle | None = None,
         transport: Transport | None = None,
         max_pages: int = MAX_PAGES,
+        max_event_pages: int = MAX_EVENT_PAGES,
     ) -> None:
         timing = timing or Timing()
         self._max_pages = max_pages
+        self._max_event_pages = max_event_pages
+        self._clock = timing.clock
         self._transport = transport or Transport(server, observer=observer, stop=stop)
         self._api = RestApi(
             server,
@@ -202,39 +206,46 @@ class Client:
                 f"none of the {unreadable} records can be read", operation="list"
             )
 
-    def get_session(self, session_id: str) -> RestoreSession | Rejection:
+    def get_session(
+        self, session_id: str, *, until: float = math.inf
+    ) -> RestoreSession | Rejection:
         """Return one restore session: `GET /{v}/RestoreSessions/{id}`.
 
         A record that is not a session, or is another session, is returned as a rejection.
 
+        Args:
+            session_id: its id.
+            until: when the request is aborted, on the monotonic clock.
+
         Raises:
             NotFoundError: the server has no such session, or does not serve the API at all.
         """
-        session = parse_session(self._get("get", f"RestoreSessions/{quote(session_id, safe='')}"))
+        path = f"RestoreSessions/{quote(session_id, safe='')}"
+        session = parse_session(self._get("get", path, until=until))
         if isinstance(session, Rejection) or session.id == session_id.lower():
             return session
         return Rejection(
             reason=RejectionReason.OTHER_SESSION, field="id", session_id=session_id.lower()
         )
 
-    def statistics(self, session_id: str) -> Statistics:
-        """Return a session's item counts: `GET /v8/RestoreSessions/{id}/Statistics`. Never retried."""
+    def statistics(self, session_id: str, *, until: float = math.inf) -> Statistics:
+        """Return a session's item counts: `GET /v8/RestoreSessions/{id}/Statistics`. Never retried.
+
+        Args:
+            session_id: the session's id.
+            until: when the request is aborted, on the monotonic clock.
+        """
         path = f"RestoreSessions/{quote(session_id, safe='')}/Statistics"
-        statistics = parse_statistics(self._get("statistics", path, retry=False))
+        statistics = parse_statistics(self._get("statistics", path, retry=False, until=until))
         if statistics is None:
             raise BadResponseError("the response has no counts", operation="statistics")
         return statistics
 
-    def events(self, session_id: str) -> EventSummary:
-        """Return a summary of a session's events: `GET /{v}/RestoreSessions/{id}/Events`. Never retried.
-
-        Events are summed up page by page: however many there are, only one page is in memory.
-        """
-        tally = EventTally()
-        path = f"RestoreSessions/{quote(session_id, safe='')}/Events"
-        for page in self._pages("events", path, page_size=_EVENTS_PER_PAGE, retry=False):
-            tally.add(page)
-        return tally.summary()
+    def events(self, session_id: str) -> EventReader:
+        """Return a reader of a session's events."""
+        return EventReader(
+            self._api, session_id, clock=self._clock, max_pages=self._max_event_pages
+        )
 
     def change_feed(self, change_token: str, *, long_poll_seconds: float) -> Changes:
         """Return the changes since a point in the feed: `GET /v8/Events`. Never retried.
@@ -257,8 +268,10 @@ class Client:
             )
         )
 
-    def _get(self, operation: str, path: str, *, retry: bool = True) -> object:
-        return self._api.get(operation, self._api.target(path), retry=retry)
+    def _get(
+        self, operation: str, path: str, *, retry: bool = True, until: float = math.inf
+    ) -> object:
+        return self._api.get(operation, self._api.target(path), retry=retry, until=until)
 
     def _pages(
         self,
@@ -267,10 +280,9 @@ class Client:
         query: Mapping[str, object] | None = None,
         *,
         page_size: int,
-        retry: bool = True,
     ) -> Iterator[list[object]]:
         return iter_pages(
-            lambda target: self._api.get(operation, target, retry=retry),
+            lambda target: self._api.get(operation, target),
             base_url=self._api.base_url,
             path=f"{self._api.versions.current()}/{path}",
             query=query or {},

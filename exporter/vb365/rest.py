@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
@@ -21,7 +22,7 @@ from exporter.vb365.http.body import BadBodyError, decode_json
 from exporter.vb365.http.transport import Request, RequestObserver, Response, Transport
 from exporter.vb365.login import LoginThrottle, PasswordLogin
 from exporter.vb365.paging import BaseUrl
-from exporter.vb365.retry import NO_RETRY, Retrier, retry_after_seconds
+from exporter.vb365.retry import NO_RETRY, Retrier, retry_after_seconds, seconds_left
 from exporter.vb365.tokens import Bearer, PasswordTokens, StaticTokens, Tokens
 from exporter.vb365.versions import Versions
 
@@ -82,7 +83,13 @@ class RestApi:
         return self.base_url.target(f"{self.versions.current()}/{path}", query)
 
     def get(
-        self, operation: str, target: str, *, retry: bool = True, long_poll_seconds: float = 0.0
+        self,
+        operation: str,
+        target: str,
+        *,
+        retry: bool = True,
+        long_poll_seconds: float = 0.0,
+        until: float = math.inf,
     ) -> object:
         """GET a target and decode the response.
 
@@ -91,6 +98,7 @@ class RestApi:
             target: path and query, from `target` or a link in a response.
             retry: whether to retry a failure that may pass.
             long_poll_seconds: how long the server may hold the request before it responds.
+            until: when the request is aborted, on the monotonic clock, if that is earlier than its usual deadline.
 
         Raises:
             AuthError: the token is refused, even after being renewed.
@@ -104,6 +112,7 @@ class RestApi:
                 target=target,
                 authorization=f"{_SCHEME}{bearer.value}",
                 long_poll_seconds=long_poll_seconds,
+                deadline_seconds=seconds_left(until, now=self._clock(), operation=operation),
             )
             return self._exchange(request, max_attempts, expected=expected)
 

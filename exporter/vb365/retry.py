@@ -15,7 +15,13 @@ from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
-from exporter.vb365.errors import ServerError, StoppedError, ThrottledError, Vb365Error
+from exporter.vb365.errors import (
+    RequestTimeoutError,
+    ServerError,
+    StoppedError,
+    ThrottledError,
+    Vb365Error,
+)
 
 __all__ = [
     "INDEPENDENT_OPERATIONS",
@@ -23,6 +29,7 @@ __all__ = [
     "NO_RETRY",
     "Retrier",
     "retry_after_seconds",
+    "seconds_left",
 ]
 
 T = TypeVar("T")
@@ -163,6 +170,19 @@ class Retrier:
             status=error.status,
             retry_after_seconds=seconds,
         )
+
+
+def seconds_left(until: float, *, now: float, operation: str) -> float | None:
+    """Return the seconds that a request has until a moment of the monotonic clock; None if it is infinitely far away.
+
+    Raises:
+        RequestTimeoutError: the moment has passed.
+    """
+    if until == math.inf:
+        return None
+    if until <= now:
+        raise RequestTimeoutError("not sent, no time is left", operation=operation)
+    return until - now
 
 
 def _is_retryable(error: BaseException) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from structlog.testing import capture_logs
 
 from exporter.config import Extra
@@ -13,7 +14,14 @@ from exporter.polling.clock import Moment
 from exporter.polling.extras import ExtraRequest, Extras
 from exporter.polling.snapshot import Snapshot
 from exporter.polling.store import SessionStore
-from exporter.vb365.errors import ConnectError, NotFoundError, Reason, Vb365Error
+from exporter.vb365.errors import (
+    ConnectError,
+    NotFoundError,
+    Reason,
+    RequestTimeoutError,
+    ThrottledError,
+    Vb365Error,
+)
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.extras import EventOperation, EventStatus, EventSummary, Statistics
 from exporter.vb365.records.fields import UnknownValue
@@ -29,9 +37,16 @@ SEEN = EventSummary(
 
 
 def harness_with(
-    *sessions: RestoreSession, extras: Iterable[Extra] = ("statistics",), max_series: int = 1000
+    *sessions: RestoreSession,
+    extras: Iterable[Extra] = ("statistics",),
+    max_series: int = 1000,
+    max_concurrent_requests: int = 8,
 ) -> PollerHarness:
-    return PollerHarness(*sessions, follow=sessions_config(extras=extras, max_series=max_series))
+    return PollerHarness(
+        *sessions,
+        follow=sessions_config(extras=extras, max_series=max_series),
+        max_concurrent_requests=max_concurrent_requests,
+    )
 
 
 def stopped(session: RestoreSession) -> RestoreSession:
@@ -245,11 +260,8 @@ def test_a_snapshot_is_published_before_extras_are_fetched_and_again_with_them()
     harness = harness_with(running(60))
     published_before: list[int] = []
 
-    def statistics(session_id: str) -> Statistics:  # noqa: ARG001 - as the API has it
-        published_before.append(len(harness.published))
-        return THREE
-
-    harness.api.statistics = statistics  # type: ignore[method-assign] # to look in between
+    harness.api.statistics_of[session_id(60)] = THREE
+    harness.api.on_extra = lambda *_: published_before.append(len(harness.published))
     snapshot = harness.poll()
 
     assert published_before == [1]
@@ -263,10 +275,10 @@ def test_a_snapshot_is_published_before_extras_are_fetched_and_again_with_them()
 def test_an_unexpected_error_while_fetching_extras_does_not_fail_the_poll() -> None:
     harness = harness_with(running(60))
 
-    def broken(session_id: str) -> Statistics:
+    def broken(session_id: str, _until: float) -> None:
         raise RuntimeError(session_id)
 
-    harness.api.statistics = broken  # type: ignore[method-assign] # a defect no answer makes
+    harness.api.on_extra = broken
     with capture_logs() as logs:
         snapshot = harness.poll()
 
@@ -278,6 +290,158 @@ def test_an_unexpected_error_while_fetching_extras_does_not_fail_the_poll() -> N
         "log_level": "error",
     }
     assert [session.id for session in harness.recorded] == [session_id(60)]
+
+
+# The time that extras have
+
+
+def timed_out(operation: str) -> Vb365Error:
+    return RequestTimeoutError("took too long", operation=operation)
+
+
+def throttled(operation: str) -> Vb365Error:
+    return ThrottledError("enough", operation=operation, status=429, retry_after_seconds=900.0)
+
+
+@pytest.mark.parametrize("failure", [timed_out, throttled])
+@pytest.mark.parametrize(("failing", "other"), [("statistics", "events"), ("events", "statistics")])
+def test_a_time_out_or_throttling_of_one_extra_ends_only_this_kind(
+    failure: Callable[[str], Vb365Error], failing: Extra, other: Extra
+) -> None:
+    numbers = range(1, 31)
+    harness = harness_with(
+        *map(running, numbers), extras=["statistics", "events"], max_concurrent_requests=1
+    )
+    setattr(
+        harness.api, f"{failing}_of", {session_id(number): failure(failing) for number in numbers}
+    )
+
+    snapshot = harness.poll()
+
+    assert snapshot.status.up
+    calls = requested(harness)
+    assert sum(call.startswith(failing) for call in calls) == 1
+    assert sum(call.startswith(other) for call in calls) == 30
+    assert harness.counts.failed_extras == [(failing, failure(failing).reason)]
+
+
+def test_extras_end_when_half_of_the_poll_interval_has_passed() -> None:
+    harness = harness_with(running(60))
+    ends: list[float] = []
+    harness.api.on_extra = lambda _session_id, until: ends.append(until)
+
+    harness.poll()
+
+    assert ends == [harness.clock.monotonic() + 30.0]
+
+
+def test_extras_end_before_the_next_poll_if_that_is_due_earlier() -> None:
+    harness = harness_with(running(60))
+    ends: list[float] = []
+    harness.api.on_extra = lambda _session_id, until: ends.append(until)
+
+    harness.poller.poll(next_poll_at=1020.0)
+    harness.poller.poll(next_poll_at=1006.0)
+
+    assert ends == [1014.0]
+
+
+def test_extras_that_there_was_no_time_for_come_first_in_the_next_poll() -> None:
+    harness = harness_with(*map(running, range(1, 6)), max_concurrent_requests=1)
+
+    def takes_seconds(_session_id: str, _until: float) -> None:
+        harness.clock.seconds += 15.0
+
+    harness.api.on_extra = takes_seconds
+    with capture_logs() as logs:
+        polls = []
+        for _ in range(3):
+            harness.poll()
+            polls.append([call.split()[1] for call in requested(harness)])
+
+    assert polls == [
+        [session_id(1), session_id(2)],
+        [session_id(3), session_id(4)],
+        [session_id(5), session_id(1)],
+    ]
+    assert [entry for entry in logs if "left" in entry] == [
+        {
+            "event": "session extras take too long, the rest follows after the next poll",
+            "server": "hq",
+            "left": 3,
+            "log_level": "warning",
+        }
+    ]
+
+
+def test_the_last_extras_of_finished_sessions_come_before_those_of_running_ones() -> None:
+    harness = harness_with(*map(running, range(1, 4)), max_concurrent_requests=1)
+    harness.poll()
+    harness.api.sessions[session_id(3)] = stopped(running(3))
+
+    harness.poll()
+
+    assert requested(harness) == [f"statistics {session_id(number)}" for number in (3, 1, 2)]
+
+
+def test_many_events_are_read_on_in_the_next_poll() -> None:
+    harness = harness_with(running(60), extras=["events"])
+    harness.api.events_of[session_id(60)] = SEEN
+    harness.api.event_pauses[session_id(60)] = 2
+
+    known = [series_of(harness.poll(), 60).events for _ in range(3)]
+
+    assert known == [None, None, SEEN]
+    assert harness.counts.failed_extras == []
+
+
+def test_events_read_while_a_session_was_running_are_not_read_on_after_its_end() -> None:
+    harness = harness_with(running(60), extras=["events"])
+    harness.api.event_pauses[session_id(60)] = 1
+    harness.poll()
+    harness.api.sessions[session_id(60)] = stopped(running(60))
+    harness.api.events_of[session_id(60)] = SEEN
+
+    known = [series_of(harness.poll(), 60).events for _ in range(2)]
+
+    assert known == [None, SEEN]
+
+
+def test_events_that_were_not_read_on_for_long_are_read_from_the_start() -> None:
+    harness = harness_with(running(60), extras=["events"])
+    harness.api.events_of[session_id(60)] = SEEN
+    harness.api.event_pauses[session_id(60)] = 1
+    harness.poll()
+    harness.poll(list_error=ConnectError("refused", operation="list"))
+    harness.poll()
+    harness.clock.seconds += 120
+
+    known = [series_of(harness.poll(list_error=None), 60).events for _ in range(2)]
+
+    assert known == [None, SEEN]
+
+
+def test_of_sessions_with_many_events_only_a_few_are_read_on() -> None:
+    numbers = range(1, 13)
+    harness = harness_with(*map(running, numbers), extras=["events"])
+    harness.api.event_pauses = {session_id(number): 1 for number in numbers}
+
+    harness.poll()
+
+    assert harness.counts.failed_extras == [("events", Reason.TIMEOUT)] * 4
+
+
+def test_throttling_does_not_use_up_the_attempts_of_a_finished_session() -> None:
+    harness = harness_with(running(60))
+    harness.poll()
+    harness.api.sessions[session_id(60)] = stopped(running(60))
+    harness.api.statistics_of[session_id(60)] = throttled("statistics")
+    for _ in range(5):
+        harness.poll()
+
+    harness.api.statistics_of[session_id(60)] = THREE
+
+    assert series_of(harness.poll(), 60).statistics == THREE
 
 
 # Which requests are due, and what becomes of their responses

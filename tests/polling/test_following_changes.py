@@ -192,7 +192,7 @@ def test_an_unexpected_error_is_logged_and_the_known_state_is_published() -> Non
     harness.poll()
     published = len(harness.published)
 
-    def broken(session_id: str) -> RestoreSession:  # noqa: ARG001 - as the API has it
+    def broken(session_id: str, **_arguments: object) -> RestoreSession:  # noqa: ARG001 - as the API has it
         raise RuntimeError("a defect")
 
     harness.api.get_session = broken  # type: ignore[method-assign] # a defect no answer makes

@@ -20,7 +20,6 @@ from exporter.vb365.errors import (
     Vb365Error,
 )
 from exporter.vb365.records.changes import ChangeKind, SessionChange
-from exporter.vb365.records.extras import Statistics
 from exporter.vb365.records.restore_session import (
     Page,
     Rejection,
@@ -490,6 +489,16 @@ def test_a_cheaper_list_that_fails_leaves_the_sessions_to_requests_by_id_unless_
     assert snapshot.status.failure_reason == error.reason
 
 
+def test_after_a_cheaper_list_that_timed_out_no_extras_are_fetched() -> None:
+    harness = PollerHarness(*MANY, follow=sessions_config(extras=["statistics"]))
+    harness.poll()
+    timeout = RequestTimeoutError("too long", operation="list")
+
+    harness.poll(list_sessions=FailingSecondList(harness, timeout))
+
+    assert harness.api.calls == ["list", "list"]
+
+
 class Pages:
     """A list of one session a page; notes how many pages were read."""
 
@@ -604,11 +613,8 @@ def test_sessions_that_changed_in_a_poll_that_is_stopped_while_fetching_extras_a
 ):
     harness = PollerHarness(running(60), follow=sessions_config(extras=["statistics"]))
 
-    def statistics(_session_id: str) -> Statistics:
-        harness.stop.set()
-        return Statistics(restored=3)
-
-    harness.poll(statistics=statistics)
+    harness.api.on_extra = lambda *_: harness.stop.set()
+    harness.poll()
 
     assert harness.recorded == []
 
@@ -669,7 +675,7 @@ def test_each_fetched_session_is_a_sign_of_life() -> None:
     harness.poll()
     slow = SlowApi(harness)
 
-    def get_session(session_id: str) -> RestoreSession:
+    def get_session(session_id: str, **_arguments: object) -> RestoreSession:
         slow.delay()
         return harness.api.sessions[session_id]
 
@@ -685,11 +691,8 @@ def test_each_extra_is_a_sign_of_life() -> None:
     harness = PollerHarness(running(60), follow=sessions_config(extras=["statistics"]))
     slow = SlowApi(harness)
 
-    def statistics(_session_id: str) -> Statistics:
-        slow.delay()
-        return Statistics(restored=3)
-
-    harness.poll(statistics=statistics)
+    harness.api.on_extra = lambda *_: slow.delay()
+    harness.poll()
     slow.check()
 
     assert slow.healthy == [True]

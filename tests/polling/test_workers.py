@@ -98,3 +98,49 @@ def test_so_many_requests_are_in_flight_at_once(stop: threading.Event) -> None:
     arrived = sorted(item for item, _ in workers.fetch_all([1, 2], lambda _item: both.wait()))
 
     assert arrived == [1, 2]
+
+
+def test_what_is_left_at_the_end_of_the_time_is_skipped(stop: threading.Event) -> None:
+    now = 100.0
+
+    def fetch(item: int) -> int:
+        nonlocal now
+        now += 10.0
+        return item
+
+    workers = Workers(1, name="get-hq", stop=stop, clock=lambda: now)
+
+    assert list(workers.fetch_all([1, 2, 3], fetch, until=120.0)) == [(1, 1), (2, 2)]
+
+
+@pytest.mark.parametrize("items", [[1], [1, 2]])
+def test_a_thread_that_does_not_end_in_time_is_no_longer_waited_for(
+    stop: threading.Event, items: list[int]
+) -> None:
+    resolved = threading.Event()
+    now = 100.0
+
+    def fetch(_item: int) -> bool:
+        nonlocal now
+        now = 1000.0
+        return resolved.wait(60)
+
+    workers = Workers(1, name="get-hq", stop=stop, clock=lambda: now)
+
+    assert list(workers.fetch_all(items, fetch, until=101.0)) == []
+    resolved.set()
+
+
+def test_an_error_ends_only_its_own_group(workers: Workers) -> None:
+    error = ServerError("answered 503", operation="get")
+
+    def fetch(item: int) -> int:
+        if item == 1:
+            raise error
+        return item
+
+    responses = workers.fetch_all(
+        [1, 2, 3, 4], fetch, group=lambda item: item % 2, ends_group=lambda _error: True
+    )
+
+    assert list(responses) == [(1, error), (2, 2), (4, 4)]

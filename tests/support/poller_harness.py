@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from math import inf
 from typing import Any
 
 from exporter.config import AuthConfig, ServerConfig, SessionsConfig
@@ -54,6 +55,10 @@ class FakeApi:
         self.rejections: tuple[Rejection, ...] = ()
         self.statistics_of: dict[str, Statistics | Vb365Error] = {}
         self.events_of: dict[str, EventSummary | Vb365Error] = {}
+        self.event_pauses: dict[str, int] = {}
+        """How often reading a session's events pauses before it is at its end."""
+        self.on_extra: Callable[[str, float], object] = lambda _session_id, _until: None
+        """Called with the session and the end of the available time when an extra is requested."""
         self.calls: list[str] = []
         self.deadlines: list[float] = []
 
@@ -82,7 +87,12 @@ class FakeApi:
         if self.list_error:
             raise self.list_error
 
-    def get_session(self, session_id: str) -> RestoreSession | Rejection:
+    def get_session(
+        self,
+        session_id: str,
+        *,
+        until: float = inf,  # noqa: ARG002 - as the API has it
+    ) -> RestoreSession | Rejection:
         self.calls.append(f"get {session_id}")
         if session_id in self.get_errors:
             raise self.get_errors[session_id]
@@ -94,19 +104,34 @@ class FakeApi:
             raise NotFoundError("no such session", operation="get")
         return self.sessions[session_id]
 
-    def statistics(self, session_id: str) -> Statistics:
+    def statistics(self, session_id: str, *, until: float = inf) -> Statistics:
         self.calls.append(f"statistics {session_id}")
+        self.on_extra(session_id, until)
         answer = self.statistics_of.get(session_id, Statistics(restored=0))
         if isinstance(answer, Vb365Error):
             raise answer
         return answer
 
-    def events(self, session_id: str) -> EventSummary:
-        self.calls.append(f"events {session_id}")
-        answer = self.events_of.get(session_id, EventSummary(counts={}, size_bytes={}))
+    def events(self, session_id: str) -> FakeEvents:
+        return FakeEvents(self, session_id)
+
+
+class FakeEvents:
+    """The events of a session, read in as many goes as its API says."""
+
+    def __init__(self, api: FakeApi, session_id: str) -> None:
+        self._api = api
+        self._session_id = session_id
+        self._pauses = api.event_pauses.get(session_id, 0)
+
+    def read(self, until: float) -> EventSummary | None:
+        self._api.calls.append(f"events {self._session_id}")
+        self._api.on_extra(self._session_id, until)
+        answer = self._api.events_of.get(self._session_id, EventSummary(counts={}, size_bytes={}))
         if isinstance(answer, Vb365Error):
             raise answer
-        return answer
+        self._pauses -= 1
+        return None if self._pauses >= 0 else answer
 
 
 class Counts:
@@ -138,13 +163,19 @@ class Counts:
 class PollerHarness:
     """A poller with fake collaborators."""
 
-    def __init__(self, *sessions: RestoreSession, follow: SessionsConfig | None = None) -> None:
+    def __init__(
+        self,
+        *sessions: RestoreSession,
+        follow: SessionsConfig | None = None,
+        max_concurrent_requests: int = 8,
+    ) -> None:
         follow = follow or sessions_config()
         self.server = ServerConfig(
             name="hq",
             url="https://vb365.example.com:4443",
             auth=AuthConfig(token=SecretSource(value="t")),
             sessions=follow,
+            max_concurrent_requests=max_concurrent_requests,
         )
         self.api = FakeApi(*sessions)
         self.clock = StandingClock()

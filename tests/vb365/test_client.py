@@ -816,8 +816,9 @@ def test_events_are_summed_up_over_all_pages(v8: Client, api: responses.Requests
     api.get(url, json=page(one, next_href=f"/v8/RestoreSessions/{ID}/Events?offset=1"))
     api.get(url, json=page(two))
 
-    summary = v8.events(ID)
+    summary = v8.events(ID).read(math.inf)
 
+    assert summary is not None
     assert summary.counts == {
         (EventOperation.EXPORT, EventStatus.SUCCESS): 1,
         (EventOperation.VIEW, EventStatus.FAILED): 1,
@@ -867,7 +868,7 @@ def test_an_expired_change_token_is_recognised_by_its_error_code(
     "call",
     [
         lambda client: client.statistics(ID),
-        lambda client: client.events(ID),
+        lambda client: client.events(ID).read(math.inf),
         lambda client: client.change_feed("17", long_poll_seconds=30),
     ],
 )

@@ -1,0 +1,117 @@
+"""Fetching the extras of sessions in the time that polls leave.
+
+A failed request affects only its own extra, not the poll, and no extra delays the next poll.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from operator import attrgetter
+from typing import TypeAlias
+
+from exporter.polling.clock import Clock
+from exporter.polling.extras import ExtraRequest, Extras
+from exporter.polling.interfaces import Api, EventSource
+from exporter.polling.status import Anomalies, Heartbeat, aborts_poll
+from exporter.polling.workers import Workers
+from exporter.vb365.errors import Reason, Vb365Error
+from exporter.vb365.records.extras import EventSummary, Statistics
+
+__all__ = ["ExtrasFetcher"]
+
+Response: TypeAlias = Statistics | EventSummary | EventSource
+
+
+class ExtrasFetcher:
+    """Fetches extras and stores them in the ledger.
+
+    After a time-out or a refusal of one kind of extra, no more of this kind are requested until the next poll: the other
+    requests would most likely fail the same way, and each time-out costs seconds.
+
+    Args:
+        extras: which extras are due; stores them.
+        api: the server's API.
+        workers: make the requests.
+        clock: the process's clocks.
+        anomalies: counts and logs failures.
+        heartbeat: shows that the poll loop is not stuck.
+    """
+
+    def __init__(
+        self,
+        extras: Extras,
+        *,
+        api: Api,
+        workers: Workers,
+        clock: Clock,
+        anomalies: Anomalies,
+        heartbeat: Heartbeat,
+    ) -> None:
+        self._extras = extras
+        self._api = api
+        self._workers = workers
+        self._clock = clock
+        self._anomalies = anomalies
+        self._heartbeat = heartbeat
+
+    def fetch(self, due: Iterable[ExtraRequest], until: float) -> bool:
+        """Fetch extras in order; return whether any was stored or given up.
+
+        Args:
+            due: what to fetch.
+            until: when to stop, on the monotonic clock. What is left is due again in the next poll.
+        """
+        supported = [request for request in due if self._is_supported(request)]
+        finished = 0
+        for request, response in self._workers.fetch_all(
+            supported,
+            partial(self._request, until=until),
+            until=until,
+            group=attrgetter("extra"),
+            ends_group=aborts_poll,
+        ):
+            self._heartbeat.beat()
+            self._extras.mark_attempted(request)
+            finished += self._store(request, response)
+        if finished < len(supported) and self._clock.monotonic() >= until:
+            self._anomalies.extras_left(len(supported) - finished)
+        return bool(supported)
+
+    def _is_supported(self, request: ExtraRequest) -> bool:
+        if request.extra == "statistics" and not self._api.has_statistics:
+            self._extras.record_failure(request)
+            return False
+        return True
+
+    def _request(self, request: ExtraRequest, *, until: float) -> Response:
+        """Make a request; return a source of events that has paused as it is."""
+        if request.extra == "statistics":
+            return self._api.statistics(request.session_id, until=until)
+        source = self._extras.take_paused(request) or self._api.events(request.session_id)
+        summary = source.read(until)
+        return source if summary is None else summary
+
+    def _store(self, request: ExtraRequest, response: Response | Vb365Error) -> bool:
+        """Store a response or failure; return False if the rest of the response is still to be fetched."""
+        session_id, extra = request.session_id, request.extra
+        if isinstance(response, Vb365Error):
+            # A throttled attempt for a finished session is still to be made.
+            if response.reason is not Reason.THROTTLED:
+                self._extras.record_failure(request)
+            self._anomalies.extra_failed(session_id, extra, response.reason, str(response))
+        elif isinstance(response, Statistics):
+            self._extras.accept(request, response, self._clock.now())
+        elif isinstance(response, EventSummary):
+            self._anomalies.unknown_values(response.unknown_values, session_id)
+            if response.unreadable:
+                error = f"{response.unreadable} records are not events, the others are counted"
+                self._anomalies.extra_failed(session_id, extra, Reason.BAD_RESPONSE, error)
+            self._extras.accept(request, response, self._clock.now())
+        elif self._extras.pause(request, response, self._clock.now()):
+            return False
+        else:
+            self._extras.record_failure(request)
+            error = "too many sessions have more events than there is time for in one poll"
+            self._anomalies.extra_failed(session_id, extra, Reason.TIMEOUT, error)
+        return True

@@ -1,0 +1,93 @@
+"""Reading a session's events in several goes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import requests
+import responses
+from vb365.support import ID, TOKEN_RESPONSE, URL, FakeTime, config
+
+from exporter.vb365.client import Client
+from exporter.vb365.errors import BadResponseError, RequestTimeoutError
+
+EVENTS_URL = f"{URL}/v8/RestoreSessions/{ID}/Events"
+
+
+class EventServer:
+    """Serves the events of a session, a hundred a page, each page after some seconds of a fake clock."""
+
+    def __init__(self, time: FakeTime, api: responses.RequestsMock, *, pages: float) -> None:
+        self.time = time
+        self.pages = pages
+        self.seconds = 1.0
+        self.requests = 0
+        api.post(f"{URL}/v8/token", json=TOKEN_RESPONSE)
+        api.add_callback("GET", EVENTS_URL, callback=self._answer, content_type="application/json")
+
+    def _answer(self, request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+        assert request.url
+        number = self.requests
+        self.requests += 1
+        self.time.now += self.seconds
+        events = ",".join(
+            f'{{"id": "{number}-{one}", "type": "View", "status": "Success"}}' for one in range(100)
+        )
+        link = f'{{"next": {{"href": "/v8/RestoreSessions/{ID}/Events?offset={number + 1}"}}}}'
+        links = link if self.requests < self.pages else "{}"
+        return (
+            200,
+            {},
+            f'{{"limit": 100, "results": [{events}], "_links": {links}}}',
+        )
+
+
+MakeClient = Callable[..., Client]
+
+
+@pytest.fixture
+def client(make_client: MakeClient) -> Client:
+    return make_client(config(api_version="v8"))
+
+
+def test_reading_pauses_while_time_is_left_for_a_page_and_goes_on_where_it_was(
+    api: responses.RequestsMock, client: Client, fake_time: FakeTime
+) -> None:
+    server = EventServer(fake_time, api, pages=13)
+    reader = client.events(ID)
+
+    totals = []
+    for _ in range(3):
+        summary = reader.read(fake_time.now + 8.0)
+        totals.append((server.requests, summary and sum(summary.counts.values())))
+
+    assert totals == [(6, None), (12, None), (13, 1300)]
+
+
+def test_a_request_that_there_is_no_time_for_is_not_begun(
+    api: responses.RequestsMock, client: Client, fake_time: FakeTime
+) -> None:
+    server = EventServer(fake_time, api, pages=13)
+    reader = client.events(ID)
+    reader.read(fake_time.now + 3.0)
+    sent = server.requests
+
+    assert reader.read(fake_time.now + 0.9) is None
+    assert server.requests == sent
+    assert client.events(ID).read(fake_time.now) is None
+    with pytest.raises(RequestTimeoutError, match="no time is left"):
+        client.statistics(ID, until=fake_time.now)
+
+
+def test_endless_events_end_as_a_bad_response(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
+) -> None:
+    server = EventServer(fake_time, api, pages=math.inf)
+    client = make_client(config(api_version="v8"), max_event_pages=20)
+
+    with pytest.raises(BadResponseError, match="endless paging: more than 20 pages"):
+        client.events(ID).read(math.inf)
+
+    assert server.requests == 20
