@@ -31,10 +31,9 @@ GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _FINAL_BLOCK = b"\x03\x00"
 GZIP_TRAILER_BYTES = len(_FINAL_BLOCK) + 8
 
-# CRC-32's polynomial, and the bits of x^0 to x^31: the bit order is reversed.
+# CRC-32's polynomial and x^0: the bit order is reversed.
 _POLYNOMIAL = 0xEDB88320
-_BITS = tuple(1 << power for power in reversed(range(32)))
-_ONE = _BITS[0]
+_ONE = 1 << 31
 # Up to this length, checksumming the bytes again is cheaper than combining checksums.
 _SHORT_BYTES = 4096
 
@@ -140,13 +139,21 @@ def _extend_crc(crc: int, segment: Segment) -> int:
 
 
 def _product(a: int, b: int) -> int:
-    """Multiply modulo the polynomial."""
+    """Multiply modulo the polynomial, four bits of `a` at a time."""
+    x1 = _times_x(b)
+    x2 = _times_x(x1)
+    x3 = _times_x(x2)
+    x01, x23 = b ^ x1, x2 ^ x3
+    low = (0, x3, x2, x23, x1, x1 ^ x3, x1 ^ x2, x1 ^ x23)
+    multiples = (*low, b, b ^ x3, b ^ x2, b ^ x23, x01, x01 ^ x3, x01 ^ x2, x01 ^ x23)
     product = 0
-    for bit in _BITS:
-        if a & bit:
-            product ^= b
-        b = (b >> 1) ^ _POLYNOMIAL if b & 1 else b >> 1
+    for position in range(0, 32, 4):
+        product = (product >> 4) ^ _REMAINDERS[product & 15] ^ multiples[(a >> position) & 15]
     return product
+
+
+def _times_x(value: int) -> int:
+    return (value >> 1) ^ _POLYNOMIAL if value & 1 else value >> 1
 
 
 def _shift_across(length: int) -> int:
@@ -169,4 +176,6 @@ def _power_of_x(position: int, byte: int) -> int:
     return _product(_power_of_x(position - 1, 1), _power_of_x(position - 1, 255))
 
 
+# The last four bits, multiplied by x^4.
+_REMAINDERS = tuple(reduce(lambda value, _: _times_x(value), range(4), bits) for bits in range(16))
 EMPTY = Segment(chunks=(), plain_length=0, deflated_length=0, crc=0, shift=_ONE)

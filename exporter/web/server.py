@@ -39,7 +39,7 @@ class WebServer:
         tls: returns the TLS context of each new connection; None: plain HTTP.
         idle_timeout_seconds: how long a client may take for a TLS handshake, then for a request,
             counted from the connection or from the end of the last response.
-        send_timeout_seconds: how long a client may take to read each 512 KiB of a response.
+        send_timeout_seconds: how long a client may take to read each 112 KiB of a response.
         max_connections: the maximum number of open connections; `ConnectionManager` evicts one for
             the next.
 

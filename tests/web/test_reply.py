@@ -17,7 +17,7 @@ def test_rechunked_blocks_are_the_same_bytes_in_writes_of_bounded_size(sizes: li
 
 
 def test_many_small_blocks_become_few_writes() -> None:
-    blocks = [b"x" * 1000] * (524 * 10)
+    blocks = [b"x" * 1024] * (WRITE_BYTES // 1024 * 10)
     assert len(list(rechunk(blocks))) == 10
 
 
