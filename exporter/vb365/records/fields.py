@@ -35,7 +35,8 @@ _MAX_TEXT_CHARACTERS = 2048
 
 _MAX_UNKNOWN_CHARACTERS = 64
 _MAX_INTEGER_CHARACTERS = 20
-_UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.ASCII)
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
+_MIN_TIME_CHARACTERS = len("2022-02-22T15:40:25")
 # DateTime.MinValue (year 1) and MaxValue (year 9999) of .NET mean "never".
 _FIRST_YEAR = 2
 _LAST_YEAR = 9998
@@ -99,7 +100,10 @@ def read_strings(record: Record, fields: Iterable[str]) -> list[str]:
     for field in fields:
         value = record.get(field)
         if isinstance(value, str):
-            texts.append(value[:_MAX_TEXT_CHARACTERS])
+            # Most are short, and slicing takes longer than the comparison.
+            texts.append(
+                value if len(value) <= _MAX_TEXT_CHARACTERS else value[:_MAX_TEXT_CHARACTERS]
+            )
         elif value is None:
             texts.append("")
         else:
@@ -122,7 +126,7 @@ def read_time(record: Record, field: str) -> datetime | None:
     if not isinstance(value, str):
         raise BadFieldError(RejectionReason.WRONG_TYPE, field)
     # fromisoformat alone also accepts bare dates, week dates and the basic format, which the API never sends.
-    if len(value) < len("2022-02-22T15:40:25") or value[7] != "-" or value[10] not in "Tt ":
+    if len(value) < _MIN_TIME_CHARACTERS or value[7] != "-" or value[10] not in "Tt ":
         raise BadFieldError(RejectionReason.BAD_TIME, field)
     try:
         moment = datetime.fromisoformat(value)
@@ -130,6 +134,8 @@ def read_time(record: Record, field: str) -> datetime | None:
         raise BadFieldError(RejectionReason.BAD_TIME, field) from None
     if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
         return None  # before the conversion to UTC, which overflows in these years
+    if moment.tzinfo is UTC:
+        return moment
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
@@ -160,7 +166,10 @@ class EnumReader(Generic[_Enum]):
 
     def __init__(self, enum: type[_Enum], unknown: _Enum) -> None:
         self._unknown = unknown
-        self._members = {member.value.lower(): member for member in enum if member is not unknown}
+        known = [member for member in enum if member is not unknown]
+        # Old servers wrote lower case.
+        self._members = {member.value.lower(): member for member in known}
+        self._members |= {member.value: member for member in known}
 
     def read(self, record: Record, field: str, unknown_values: list[UnknownValue]) -> _Enum:
         """Return the member; append an unknown value to `unknown_values`.
@@ -170,8 +179,7 @@ class EnumReader(Generic[_Enum]):
         """
         value = record.get(field)
         if isinstance(value, str):
-            # Old servers wrote lower case.
-            member = self._members.get(value.lower())
+            member = self._members.get(value) or self._members.get(value.lower())
             if member is not None:
                 return member
             unknown_values.append(UnknownValue(field=field, value=value[:_MAX_UNKNOWN_CHARACTERS]))
