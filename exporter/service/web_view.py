@@ -41,6 +41,7 @@ class ServiceBackend:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._overview = Overview()
+        self._config_text: tuple[Config | None, str] = (None, "")
 
     def exposition(self, wanted: Format) -> Exposition:
         """Return the current body of `/metrics`."""
@@ -55,8 +56,16 @@ class ServiceBackend:
         return [f"{name}: not polled yet" for name in self._service.unpolled_servers()]
 
     def config_text(self) -> str:
-        """Return the active configuration as YAML, secrets masked."""
-        return masked_yaml(self._service.config)
+        """Return the active configuration as YAML, secrets masked.
+
+        Rendering a thousand servers takes most of a second, so the text is kept as long as the configuration.
+        """
+        config = self._service.config
+        rendered, text = self._config_text
+        if rendered is not config:
+            text = masked_yaml(config)
+            self._config_text = (config, text)
+        return text
 
     def status(self) -> StatusPage:
         """Return the status page's data, without stale sessions."""

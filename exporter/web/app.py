@@ -13,8 +13,18 @@ from aiohttp import web
 from exporter.metrics.text_format import Format
 from exporter.web.listeners import WebServerError
 from exporter.web.negotiation import accepts_gzip, choose_format
-from exporter.web.reply import error_response, stream, text_response
+from exporter.web.reply import (
+    STALL_SECONDS,
+    NoPlaceError,
+    Place,
+    Places,
+    error_response,
+    no_place_response,
+    stream,
+    text_response,
+)
 from exporter.web.status import STYLE_SOURCE, StatusPage, StatusPageCache
+from exporter.web.threads import run_in_daemon_thread
 
 log = structlog.get_logger()
 
@@ -23,7 +33,9 @@ Guard: TypeAlias = Callable[[web.Request], Awaitable[web.Response | None]]
 Reload: TypeAlias = Callable[[], Sequence[str]]
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 
-_RETRY_AFTER_SECONDS = 5
+# The status page and the configuration can be large, too; nobody reads many of them at the same time.
+_MAX_PAGES = 40
+_MAX_RELOADS = 4
 
 _CONTENT_SECURITY_POLICY = (
     f"default-src 'none'; style-src {STYLE_SOURCE}; base-uri 'none'; form-action 'none'; "
@@ -61,7 +73,7 @@ class WebBackend(Protocol):
         """Return a line for each server that has not been polled yet."""
 
     def config_text(self) -> str:
-        """Return the active configuration as YAML, secrets masked."""
+        """Return the active configuration as YAML, secrets masked; called in a worker thread."""
 
     def status(self) -> StatusPage:
         """Return the data of the status page; called in a worker thread."""
@@ -73,12 +85,14 @@ class WebApp:
     Args:
         backend: the data behind the pages.
         telemetry_path: the path of the metrics; `/` replaces the status page.
-        max_requests: the maximum number of scrapes in flight; others get 503 with `Retry-After`.
+        max_requests: the maximum number of scrapes in flight; others get 503 with `Retry-After`, or the place of a
+            client that does not read.
         guard: called before every request, whatever its path; a response that it returns is sent
             instead of the page (authentication, rate limit). None: every request is allowed.
         extra_headers: returns headers for every response; they replace those of the same name.
         reload: reloads the configuration and returns its problems, a line each; None: the app has no
             `/-/reload`.
+        stall_seconds: how long a client may leave a write unread while others wait for its place.
 
     Raises:
         WebServerError: the metrics cannot be served at the telemetry path.
@@ -93,12 +107,14 @@ class WebApp:
         guard: Guard | None = None,
         extra_headers: Callable[[], Headers] = tuple,
         reload: Reload | None = None,
+        stall_seconds: float = STALL_SECONDS,
     ) -> None:
         self._backend = backend
-        self._max_requests = max_requests
+        self._scrapes = Places(max_requests, stall_seconds=stall_seconds)
+        self._pages = Places(_MAX_PAGES, stall_seconds=stall_seconds)
+        self._rendering_config = asyncio.Lock()
         self._guard = guard
         self._extra_headers = extra_headers
-        self._scrapes_in_flight = 0
         self._status_page = StatusPageCache(backend.status, telemetry_path=telemetry_path)
         self.application = web.Application(middlewares=[self._respond])
         self.application.on_response_prepare.append(self._add_headers)
@@ -146,16 +162,15 @@ class WebApp:
             return error_response(405, headers={"Allow": allowed})
         except web.HTTPException as error:
             return error_response(error.status)
+        except NoPlaceError:
+            log.debug("request rejected, too many in flight", path=request.path)
+            return no_place_response()
         except Exception as error:
             log.exception("request failed", path=request.path, error=type(error).__name__)
             return error_response(500)
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
-        if self._scrapes_in_flight >= self._max_requests:
-            log.debug("scrape rejected, too many in flight", max_requests=self._max_requests)
-            return error_response(503, headers={"Retry-After": str(_RETRY_AFTER_SECONDS)})
-        self._scrapes_in_flight += 1
-        try:
+        with self._scrapes.hold(request) as place:
             wanted = choose_format(_list_header(request, "Accept"))
             gzip = accepts_gzip(_list_header(request, "Accept-Encoding"))
             body = self._backend.exposition(wanted)
@@ -164,13 +179,12 @@ class WebApp:
                 headers["Content-Encoding"] = "gzip"
             response = web.StreamResponse(headers=headers)
             response.content_length = body.content_length(gzip)
-            return await stream(request, response, body.chunks(gzip))
-        finally:
-            self._scrapes_in_flight -= 1
+            return await stream(place, response, body.chunks(gzip))
 
-    async def _status(self, request: web.Request) -> web.Response:
-        html = await self._status_page.html(paused="pause" in request.query)
-        return text_response(html, content_type="text/html; charset=utf-8")
+    async def _status(self, request: web.Request) -> web.StreamResponse:
+        with self._pages.hold(request) as place:
+            html = await self._status_page.html(paused="pause" in request.query)
+            return await _page(place, html, "text/html; charset=utf-8")
 
     async def _healthy(self, _request: web.Request) -> web.Response:
         return _check_response("healthy", self._backend.health_problems())
@@ -178,19 +192,33 @@ class WebApp:
     async def _ready(self, _request: web.Request) -> web.Response:
         return _check_response("ready", self._backend.readiness_problems())
 
-    async def _config(self, _request: web.Request) -> web.Response:
-        return text_response(self._backend.config_text())
+    async def _config(self, request: web.Request) -> web.StreamResponse:
+        with self._pages.hold(request) as place:
+            async with self._rendering_config:
+                text = await run_in_daemon_thread(self._backend.config_text)
+            return await _page(place, text, "text/plain; charset=utf-8")
 
 
 def _reload_handler(reload: Reload) -> Handler:
-    async def handler(_request: web.Request) -> web.Response:
-        # In a thread: it reads files, and scrapes must not wait for that.
-        problems = await asyncio.to_thread(reload)
+    places = Places(_MAX_RELOADS)
+
+    async def handler(request: web.Request) -> web.Response:
+        with places.hold(request):
+            # In a thread: it reads files, and scrapes must not wait for that.
+            problems = await run_in_daemon_thread(reload)
         if not problems:
             return _lines_response(200, "configuration reloaded")
         return _lines_response(500, "configuration cannot be used, keeping the old one", *problems)
 
     return handler
+
+
+async def _page(place: Place, text: str, content_type: str) -> web.StreamResponse:
+    """Send a page in writes of bounded size; what UTF-8 cannot encode (lone surrogates) is sent as `?`."""
+    body = text.encode("utf-8", "replace")
+    response = web.StreamResponse(headers={"Content-Type": content_type})
+    response.content_length = len(body)
+    return await stream(place, response, [body])
 
 
 def _check_response(good: str, problems: Sequence[str]) -> web.Response:

@@ -1,9 +1,11 @@
-"""Text responses, and the streaming of large ones in bounded memory."""
+"""Text responses, and the streaming of large ones in bounded memory and in a bounded number of places."""
 
 from __future__ import annotations
 
+import asyncio
 import http
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 import structlog
 from aiohttp import web
@@ -13,6 +15,10 @@ log = structlog.get_logger()
 # Large enough for few system calls per scrape, and below 128 KiB: glibc maps larger blocks from the
 # system for each write, which doubles the time of a scrape. Each slow client holds about one block.
 WRITE_BYTES = 112 * 1024
+
+# A client that reads takes milliseconds for a write; over a slow link it takes as long as the link.
+STALL_SECONDS = 0.25
+_RETRY_AFTER_SECONDS = 5
 
 
 def text_response(
@@ -36,8 +42,81 @@ def error_response(status: int, *, headers: Mapping[str, str] | None = None) -> 
     return text_response(f"{status} {phrase}\n", status=status, headers=headers)
 
 
+class NoPlaceError(Exception):
+    """All places are taken by clients that read, or that have not stalled for long."""
+
+
+class Place:
+    """The place of a response in flight.
+
+    Args:
+        request: the request that it responds to.
+    """
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        self.request = request
+        self._stalled_since: float | None = None
+
+    def stalled_seconds(self) -> float:
+        """Return how long the current write has waited for the client."""
+        now = asyncio.get_running_loop().time()
+        return 0.0 if self._stalled_since is None else now - self._stalled_since
+
+    async def write(self, response: web.StreamResponse, block: bytes | memoryview) -> None:
+        """Write a block, and wait until the client has read most of it."""
+        await asyncio.sleep(0)  # responses take turns, even if the kernel takes every write
+        self._stalled_since = asyncio.get_running_loop().time()
+        await response.write(block)
+        self._stalled_since = None
+
+
+class Places:
+    """Limits the responses in flight, so that clients that do not read take no place from those that do.
+
+    At the limit, the response whose client has stalled longest is aborted, if that is long enough.
+
+    Args:
+        count: the number of places.
+        stall_seconds: how long a client may leave a write unread while others wait for its place.
+    """
+
+    def __init__(self, count: float, *, stall_seconds: float = STALL_SECONDS) -> None:
+        self._count = count
+        self._stall_seconds = stall_seconds
+        self._taken: dict[Place, None] = {}
+
+    @contextmanager
+    def hold(self, request: web.BaseRequest) -> Iterator[Place]:
+        """Hold a place for a response.
+
+        Raises:
+            NoPlaceError: no place is free.
+        """
+        if len(self._taken) >= self._count:
+            self._free_stalled()
+        place = Place(request)
+        self._taken[place] = None
+        try:
+            yield place
+        finally:
+            self._taken.pop(place, None)
+
+    def _free_stalled(self) -> None:
+        place = max(self._taken, key=Place.stalled_seconds)
+        if place.stalled_seconds() < self._stall_seconds:
+            raise NoPlaceError
+        log.debug("client too slow, response aborted to make room", remote=place.request.remote)
+        del self._taken[place]
+        _abort(place.request)
+
+
+def no_place_response() -> web.Response:
+    """Return the response to a request for which no place is free."""
+    return error_response(503, headers={"Retry-After": str(_RETRY_AFTER_SECONDS)})
+
+
 async def stream(
-    request: web.BaseRequest, response: web.StreamResponse, blocks: Iterable[bytes]
+    place: Place, response: web.StreamResponse, blocks: Iterable[bytes]
 ) -> web.StreamResponse:
     """Send a response while holding at most one write of its body in memory.
 
@@ -45,22 +124,27 @@ async def stream(
     client mistakes a part for the whole.
 
     Args:
-        request: the request; the response to HEAD has no body.
+        place: the place of the response; the response to HEAD has no body.
         response: status and headers, including `content_length`.
         blocks: the body, in blocks of any size.
     """
+    request = place.request
     try:
         await response.prepare(request)
         if request.method != "HEAD":
             for block in _exactly(response.content_length or 0, rechunk(blocks)):
-                await response.write(block)
+                await place.write(response, block)
         await response.write_eof()
     except Exception as error:
         if not isinstance(error, ConnectionError):  # the client has disconnected
             log.exception("response aborted", path=request.path, error=type(error).__name__)
-        if request.transport is not None:
-            request.transport.abort()
+        _abort(request)
     return response
+
+
+def _abort(request: web.BaseRequest) -> None:
+    if request.transport is not None:
+        request.transport.abort()
 
 
 def _exactly(length: int, blocks: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:

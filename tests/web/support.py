@@ -168,3 +168,19 @@ def exchange(server: WebServer, data: bytes) -> bytes:
     with connect(server) as client:
         client.sendall(data)
         return read_all(client)
+
+
+def taken_bytes(client: socket.socket, data: bytes, most: int) -> int:
+    """Send the same bytes again and again; return how many were taken before the client had to wait for long.
+
+    Args:
+        client: the connection.
+        data: the bytes.
+        most: the number of bytes after which to stop; the answer is then at least this.
+    """
+    client.settimeout(1.0)
+    taken = 0
+    with contextlib.suppress(TimeoutError, ConnectionError):
+        while taken < most:
+            taken += client.send(data)
+    return taken

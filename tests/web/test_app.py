@@ -6,8 +6,8 @@ import http.client
 import threading
 import time
 from collections.abc import Callable, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
@@ -342,6 +342,52 @@ def test_scrapes_beyond_max_requests_get_503_and_nothing_else_does(serve: Serve)
     assert response.body == b"small"
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/config"])
+def test_clients_that_read_nothing_take_no_place_from_others(serve: Serve, path: str) -> None:
+    large = FakeExposition(raw=[b"x" * WRITE_BYTES] * 20)
+    backend = FakeBackend(body=large, config="x" * WRITE_BYTES * 20)
+    server = serve(backend, max_requests=40, stall_seconds=0.0)
+    with ExitStack() as stack:
+        for _ in range(120):
+            client = stack.enter_context(connect(server, receive_buffer=SMALL_BUFFER))
+            client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        for _ in range(5):
+            response = request(server, path)
+            assert (response.status, len(response.body)) == (200, WRITE_BYTES * 20)
+
+
+def test_pages_beyond_their_places_get_503_and_take_none_of_the_scrapes(serve: Serve) -> None:
+    release = threading.Event()
+
+    class SlowBackend(FakeBackend):
+        def config_text(self) -> str:
+            return "late" if release.wait(WAIT_SECONDS) else "too late"
+
+    server = serve(SlowBackend())
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connect(server)) for _ in range(40)]
+        for client in clients:
+            client.sendall(b"GET /config HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        while request(server, "/").status == 200:
+            pass  # until the last of them has its place
+        assert request(server, "/metrics").status == 200
+        release.set()
+        assert {read_all(client).rpartition(b"\r\n")[2] for client in clients} == {b"late"}
+
+
+def test_reloads_beyond_their_places_get_503(serve: Serve) -> None:
+    release = threading.Event()
+    server = serve(
+        FakeBackend(), reload=lambda: [] if release.wait(WAIT_SECONDS) else ["not released"]
+    )
+    with ThreadPoolExecutor(5) as pool:
+        reloads = [pool.submit(request, server, "/-/reload", method="POST") for _ in range(5)]
+        rejected, waiting = wait(reloads, return_when=FIRST_COMPLETED)
+        assert [reload.result().status for reload in rejected] == [503]
+        release.set()
+        assert {reload.result().status for reload in waiting} == {200}
+
+
 def test_a_client_that_reads_nothing_is_disconnected_and_costs_little_memory(
     serve: Serve, logged: list[MutableMapping[str, Any]]
 ) -> None:
@@ -393,7 +439,7 @@ def test_a_slow_client_is_served_for_as_long_as_it_reads(
 
 
 def test_ten_clients_at_once_all_get_the_whole_body(serve: Serve) -> None:
-    body = two_forms(b"vb365_up 1\n", 300_000)
+    body = two_forms(b"vb365_up 1\n" * 1000, 300)
     server = serve(FakeBackend(body=body))
     responses: list[bytes] = []
     threads = [

@@ -220,17 +220,39 @@ def test_among_clients_that_were_served_the_one_idle_longest_is_evicted(serve: S
         assert request_over(first, "/metrics").status == 200
 
 
-def test_an_active_client_is_never_evicted(serve: Serve) -> None:
-    held = HeldRequest()
-    server = serve(FakeBackend(), guard=held, options={"max_connections": 1, **PATIENT})
+def test_a_client_whose_request_is_served_is_never_evicted(serve: Serve) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def reload() -> list[str]:
+        begun.set()
+        return [] if release.wait(WAIT_SECONDS) else ["not released"]
+
+    server = serve(FakeBackend(), reload=reload, options={"max_connections": 1, **PATIENT})
     with connect(server) as client:
-        client.sendall(SCRAPE)
-        assert held.begun.wait(WAIT_SECONDS)
+        client.sendall(b"POST /-/reload HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert begun.wait(WAIT_SECONDS)
         with connect(server) as refused:
             assert read_all(refused) == b""
+        release.set()
+        read_until(client, b"configuration reloaded\n")
+    assert request(server, "/-/healthy").text == "healthy\n"
+
+
+def test_a_client_that_waits_for_its_authorization_is_evicted_last(serve: Serve) -> None:
+    held = HeldRequest()
+    server = serve(FakeBackend(), guard=held, options={"max_connections": 2, **PATIENT})
+    with connect(server) as guessing:
+        guessing.sendall(SCRAPE)
+        assert held.begun.wait(WAIT_SECONDS)
+        with connect(server) as silent, connect(server):
+            assert read_all(silent) == b""
+            held.begun.clear()
+        with connect(server) as next_guessing:
+            next_guessing.sendall(SCRAPE)
+            assert held.begun.wait(WAIT_SECONDS)
+            with connect(server):
+                assert read_all(guessing) == b""
         held.release.set()
-        read_until(client, b"held\n")
-    assert request(server, "/-/healthy").text == "held\n"
 
 
 class FailingListener(socket.socket):

@@ -23,6 +23,7 @@ from exporter.web.status.verdict import (
     servers_without_data,
     verdict,
 )
+from exporter.web.threads import run_in_daemon_thread
 
 _MAX_SERVERS = 16
 _MAX_SESSIONS = 20
@@ -73,7 +74,7 @@ class StatusPageCache:
             rendered_at, html = self._rendered.get(paused, (-math.inf, ""))
             if self._monotonic() - rendered_at >= _CACHE_SECONDS:
                 rendered_at = self._monotonic()
-                html = await asyncio.to_thread(self._render, paused=paused)
+                html = await run_in_daemon_thread(functools.partial(self._render, paused=paused))
                 self._rendered[paused] = (rendered_at, html)
             return html
 

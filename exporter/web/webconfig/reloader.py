@@ -11,6 +11,7 @@ from typing import TypeAlias
 import structlog
 
 from exporter.config.problems import ConfigError
+from exporter.web.threads import run_in_daemon_thread
 from exporter.web.webconfig.loader import WebConfig, read_web_config
 
 log = structlog.get_logger()
@@ -68,7 +69,7 @@ class WebConfigReloader:
         if self._changed():
             async with self._reading:
                 if self._changed():  # no other task has read them in the meantime
-                    await asyncio.to_thread(self._follow)
+                    await run_in_daemon_thread(self._follow)
         return self.current
 
     def _changed(self) -> bool:

@@ -1,0 +1,244 @@
+"""The HTTP protocol of one connection: one request head at a time, no request bodies, within fixed bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from asyncio.sslproto import SSLProtocol
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+from aiohttp import web
+
+log = structlog.get_logger()
+
+# No page uses a request body. It is never parsed: a client could keep the parser busy for seconds with chunks of one
+# byte. It is read and dropped for a while, because closing a connection with unread data would reset it before the
+# client has read the response.
+_LINGERING_SECONDS = 2.0
+_MAX_DROPPED_BYTES = 1024 * 1024
+_MAX_LINE_BYTES = 8190
+_MAX_HEADERS = 64
+_MAX_HEAD_BYTES = 32 * 1024
+# What the kernel and asyncio hold for a client that does not read, and for one that sends without waiting for responses.
+_SEND_BUFFER_BYTES = 256 * 1024
+_WRITE_BUFFER_BYTES = 64 * 1024
+_READ_BYTES = 64 * 1024
+_END_OF_HEAD = b"\r\n\r\n"
+_NOT_HTTP = b"\0"
+
+# asyncio allocates a read buffer of this size for each TLS connection: by default, 512 of them take 128 MiB.
+SSLProtocol.max_size = _READ_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionTimeouts:
+    """How long a client may take."""
+
+    idle_seconds: float
+    """For a TLS handshake, then for a request."""
+    send_seconds: float
+    """To read what has been written to it."""
+
+
+class Connection(web.RequestHandler):
+    """The connection of one client.
+
+    The next request is parsed when the response to the previous one has been written, so that a connection holds at
+    most one request, and one read of what follows it.
+
+    Args:
+        server: handles the requests.
+        client: the accepted socket.
+        timeouts: how long the client may take.
+        error_response: returns the response to a request that did not reach the app.
+        on_closed: called when the connection is lost.
+    """
+
+    __slots__ = (
+        "_answering",
+        "_client",
+        "_dropped_bytes",
+        "_error_response",
+        "_head_bytes",
+        "_head_tail",
+        "_on_closed",
+        "_own_transport",
+        "_pipelined",
+        "_send_timer",
+        "_timeouts",
+    )
+
+    def __init__(
+        self,
+        server: web.Server,
+        client: socket.socket,
+        *,
+        timeouts: ConnectionTimeouts,
+        error_response: Callable[[int], web.Response],
+        on_closed: Callable[[Connection], None],
+    ) -> None:
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            # aiohttp's only timer for clients that are silent, idle or slow to send: it runs until a
+            # whole request has arrived, and single bytes do not restart it.
+            keepalive_timeout=timeouts.idle_seconds,
+            lingering_time=min(_LINGERING_SECONDS, timeouts.idle_seconds),
+            max_line_size=_MAX_LINE_BYTES,
+            max_field_size=_MAX_LINE_BYTES,
+            max_headers=_MAX_HEADERS,
+            auto_decompress=False,
+            access_log=None,  # type: ignore[arg-type] # as documented for runners: no log
+        )
+        with suppress(OSError):
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+        self._client = client
+        self._timeouts = timeouts
+        self._error_response = error_response
+        self._on_closed = on_closed
+        self._own_transport: asyncio.Transport | None = None  # aiohttp drops its own on closing
+        self._send_timer: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+        self._head_tail = b""
+        self._answering = False
+        self._pipelined = b""
+        self._dropped_bytes: int | None = None  # None: the next bytes are a request
+
+    @property
+    def established(self) -> bool:
+        """Whether the TLS handshake, if any, has succeeded."""
+        return self._own_transport is not None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the protocol, with small buffers."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows the type for mypy
+        self._own_transport = transport
+        transport.set_write_buffer_limits(_WRITE_BUFFER_BYTES)
+        # asyncio documents neither; each transport has one of them.
+        transport.max_size = _READ_BYTES  # type: ignore[attr-defined]
+        if hasattr(transport, "set_read_buffer_limits"):
+            transport.set_read_buffer_limits(_READ_BYTES)
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass the next head to the parser; hold back what follows it, or drop it if it is a body."""
+        if self._dropped_bytes is not None:
+            self._dropped_bytes += len(data)
+            if self._dropped_bytes > _MAX_DROPPED_BYTES:
+                self._pause_reading()
+        elif self._answering:
+            self._pipelined += data
+            self._pause_reading()
+        else:
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        if self._head_bytes == 0:
+            data = data.lstrip(
+                b"\r\n"
+            )  # empty lines before a request line are ignored (RFC 9112, 2.2)
+        end = self._end_of_head(data)
+        head = data[:end]
+        self._head_bytes += len(head)
+        self._head_tail = (self._head_tail + head)[-len(_END_OF_HEAD) + 1 :]
+        if self._head_bytes > _MAX_HEAD_BYTES:
+            head, end = _NOT_HTTP, len(data)  # the parser makes it a bad request
+        if end is not None:
+            self._answering = True
+            self._pipelined = data[end:]
+            if self._pipelined:
+                self._pause_reading()
+        if head:
+            super().data_received(head)
+
+    def _end_of_head(self, data: bytes) -> int | None:
+        """Return where the current head ends in this data; None: it does not end yet."""
+        seam = self._head_tail + data[: len(_END_OF_HEAD) - 1]
+        if (found := seam.find(_END_OF_HEAD)) >= 0:
+            return found + len(_END_OF_HEAD) - len(self._head_tail)
+        found = data.find(_END_OF_HEAD)
+        return None if found < 0 else found + len(_END_OF_HEAD)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Write the response, then go on to the next request unless a body precedes it."""
+        finished = await super().finish_response(request, resp, start_time)
+        following, self._pipelined = self._pipelined, b""
+        self._answering, self._head_bytes, self._head_tail = False, 0, b""
+        if request.body_exists:
+            self._dropped_bytes = 0
+        if self._own_transport is not None and not self._own_transport.is_closing():
+            self._own_transport.resume_reading()
+            if following:
+                self.data_received(following)
+        return finished
+
+    def _pause_reading(self) -> None:
+        if self._own_transport is not None:
+            self._own_transport.pause_reading()
+
+    def pause_writing(self) -> None:
+        """Start the timer of a client that does not read."""
+        super().pause_writing()
+        self._send_timer = asyncio.get_running_loop().call_later(
+            self._timeouts.send_seconds, self._abort_slow_client
+        )
+
+    def resume_writing(self) -> None:
+        """Stop the timer: the client has read."""
+        super().resume_writing()
+        self._cancel_send_timer()
+
+    def _cancel_send_timer(self) -> None:
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+
+    def _abort_slow_client(self) -> None:
+        log.debug("client too slow, connection aborted", remote=self.peername)
+        self.abort()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Release what the connection holds."""
+        super().connection_lost(exc)
+        self._pipelined = b""
+        self._cancel_send_timer()
+        self._on_closed(self)
+
+    def abort_handshake(self) -> None:
+        """Abort a TLS handshake: asyncio takes it for a disconnected client."""
+        if not self.established:
+            with suppress(OSError):
+                self._client.shutdown(socket.SHUT_RDWR)
+
+    def abort(self) -> None:
+        """Close immediately and drop unsent data."""
+        if self._own_transport is None:
+            self.abort_handshake()
+        else:
+            self._own_transport.abort()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - it quotes the request
+    ) -> web.StreamResponse:
+        """Respond to a request that did not reach the app, without naming aiohttp or quoting the request."""
+        if isinstance(exc, ConnectionError):  # the client has disconnected
+            raise exc
+        if status >= 500:
+            log.error("request failed", path=request.path, status=status, exc_info=exc)
+        else:
+            log.debug(
+                "request rejected", status=status, remote=request.remote, error=type(exc).__name__
+            )
+        if request.writer.output_size > 0:
+            raise ConnectionResetError("the response has already begun")
+        response = self._error_response(status)
+        response.force_close()
+        return response

@@ -1,0 +1,39 @@
+"""Blocking work beside the event loop, in threads that do not delay the end of the process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+ResultT = TypeVar("ResultT")
+
+
+async def run_in_daemon_thread(function: Callable[[], ResultT]) -> ResultT:
+    """Call a function in a thread of its own, and return its result or raise its exception.
+
+    `asyncio.to_thread` would make the process wait at its end: for a password check that takes minutes, or for a file
+    system that does not answer.
+
+    Raises:
+        RuntimeError: no thread can be started.
+    """
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[ResultT] = loop.create_future()
+
+    def run() -> None:
+        try:
+            result = function()
+        except BaseException as error:  # noqa: BLE001 - raised where the result is awaited
+            report(lambda error=error: outcome.set_exception(error))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+        else:
+            report(lambda: outcome.set_result(result))
+
+    def report(set_outcome: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(lambda: None if outcome.done() else set_outcome())
+
+    threading.Thread(target=run, name="web-work", daemon=True).start()
+    return await outcome
