@@ -73,6 +73,7 @@ def serve(
             guard=access.authorize,
             extra_headers=access.headers,
             reload=reloader.reload if options.web_enable_lifecycle else None,
+            monotonic=service.clock.monotonic,
         )
         web = WebServer(app, listeners, tls=access.tls)
         with audited(service, options.audit_log_file, close_seconds=_AUDIT_SECONDS):

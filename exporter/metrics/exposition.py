@@ -71,6 +71,8 @@ class _RenderedServer:
     """Monotonic seconds at which the next part of the snapshot becomes stale."""
     segments: Sequence[Segment]
     """One for each family, in the order in which they are served."""
+    finished: Sequence[Segment]
+    """The part of them with the finished sessions, one for each family of single sessions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +119,10 @@ class Publisher:
         }
         self._nothing = [EMPTY] * len(families)
         self._finished_blocks: dict[str, RenderedBlocks] = {}
+        self._no_sessions = [EMPTY] * len(self._session_families)
         self._render_lock = threading.Lock()
+        # Held only for an assignment, as scrapes wait for it.
+        self._assign_lock = threading.Lock()
         self._release_plain_at = monotonic() + _PLAIN_RELEASE_SECONDS
         self._published = self._assemble(
             {snapshot.server: self._render(snapshot) for snapshot in snapshots}
@@ -126,9 +131,22 @@ class Publisher:
     def publish(self, snapshot: Snapshot) -> None:
         """Replace one server's metrics. If rendering fails, the previous ones stay and other servers are unaffected."""
         with self._render_lock:
-            servers = {**self._published.servers, snapshot.server: self._render(snapshot)}
-            self._published = self._assemble(servers)
+            self._replace(self._render(snapshot))
             self._release_plain_text()
+
+    def mark_down(self, server: str, message: str) -> None:
+        """Show a server as down until its next snapshot; its other metrics stay.
+
+        Args:
+            server: the server's name.
+            message: why there is no snapshot of its last poll.
+        """
+        with self._render_lock:
+            before = self._published.servers.get(server)
+            snapshot = before.snapshot if before else Snapshot(server=server)
+            snapshot = snapshot.down(message, since=self._monotonic())
+            finished = before.finished if before else self._no_sessions
+            self._replace(self._render_with(snapshot, finished))
 
     def remove(self, server: str) -> None:
         """Remove one server's metrics."""
@@ -136,11 +154,11 @@ class Publisher:
             self._finished_blocks.pop(server, None)
             servers = dict(self._published.servers)
             servers.pop(server, None)
-            self._published = self._assemble(servers)
+            self._assign(self._assemble(servers))
 
     def invalidate_own_metrics(self) -> None:
         """Have the next scrape render the exporter's own metrics, however recent they are."""
-        with self._render_lock:
+        with self._assign_lock:
             # A new dict: a scrape that is rendering the old values stores them in the old one.
             self._published = replace(self._published, with_own_metrics={})
 
@@ -152,15 +170,11 @@ class Publisher:
         )
 
     def exposition(self, form: Format) -> Exposition:
-        """Return the current exposition.
-
-        Never waits for a server, and for a publish under way only if data has become stale.
-        """
+        """Return the current exposition, without stale data. Never waits for a server or for a publish under way."""
         now = self._monotonic()
-        if now >= self._published.stale_at:
-            with self._render_lock:
-                self._drop_stale(now)
         published = self._published
+        if now >= published.stale_at:
+            published = self._drop_stale(published, now)
         rendered_at, exposition = published.with_own_metrics.get(form, (now, None))
         if exposition is None or now - rendered_at >= _OWN_METRICS_MAX_AGE_SECONDS:
             own = compress(registry_text(form, self._own_metrics) + _END[form], _LEVEL)
@@ -168,14 +182,32 @@ class Publisher:
             published.with_own_metrics[form] = (now, exposition)
         return exposition
 
-    def _drop_stale(self, now: float) -> None:
-        if now >= self._published.stale_at:  # another scrape may have dropped it
-            self._published = self._assemble(
-                {
-                    name: server if now < server.stale_at else self._render(server.snapshot)
-                    for name, server in self._published.servers.items()
-                }
-            )
+    def _drop_stale(self, published: _Published, now: float) -> _Published:
+        """Return what was published without the data that is stale at `now`, and keep it unless it was just replaced."""
+        current = self._assemble(
+            {
+                name: server if now < server.stale_at else self._without_stale(server, now)
+                for name, server in published.servers.items()
+            }
+        )
+        with self._assign_lock:
+            if self._published is published:
+                self._published = current
+        return current
+
+    def _without_stale(self, server: _RenderedServer, now: float) -> _RenderedServer:
+        snapshot = server.snapshot.without_stale(now)
+        return self._render_with(
+            snapshot, server.finished if snapshot.finished else self._no_sessions
+        )
+
+    def _replace(self, server: _RenderedServer) -> None:
+        servers = {**self._published.servers, server.snapshot.server: server}
+        self._assign(self._assemble(servers))
+
+    def _assign(self, published: _Published) -> None:
+        with self._assign_lock:
+            self._published = published
 
     def _release_plain_text(self) -> None:
         """Release, every `_PLAIN_RELEASE_SECONDS`, the plain text that no client has requested since the last release."""
@@ -190,16 +222,24 @@ class Publisher:
     def _render(self, snapshot: Snapshot) -> _RenderedServer:
         snapshot = snapshot.without_stale(self._monotonic())
         server, families = snapshot.server, self._session_families
-        sessions = [running.session for running in snapshot.running_with_series]
-        running = [compress(text, _LEVEL) for text in render_sessions(server, sessions, families)]
         blocks = self._finished_blocks.setdefault(server, RenderedBlocks(server, families))
+        return self._render_with(snapshot, blocks.segments(snapshot.finished))
+
+    def _render_with(self, snapshot: Snapshot, finished: Sequence[Segment]) -> _RenderedServer:
+        """Render everything but the finished sessions, which are given. Thread-safe."""
+        sessions = [running.session for running in snapshot.running_with_series]
+        running = [
+            compress(text, _LEVEL)
+            for text in render_sessions(snapshot.server, sessions, self._session_families)
+        ]
         return _RenderedServer(
             snapshot=snapshot,
             stale_at=snapshot.stale_at,
             segments=(
-                *join_columns((running, blocks.segments(snapshot.finished))),
+                *join_columns((running, finished)),
                 *(compress(text, _LEVEL) for text in render_snapshot(snapshot)),
             ),
+            finished=finished,
         )
 
     def _assemble(self, servers: Mapping[str, _RenderedServer]) -> _Published:

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 __all__ = ["Clock", "Moment"]
+
+
+def _system_monotonic() -> Callable[[], float]:
+    """Return the monotonic clock that counts the time while the machine is suspended or its virtual machine paused.
+
+    That is CLOCK_BOOTTIME on Linux. On Windows `time.monotonic` does so.
+    """
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        boottime = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+        with suppress(OSError):  # the kernel or a sandbox lacks it
+            boottime()
+            return boottime
+    return time.monotonic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +30,7 @@ class Moment:
     """A point in time on both clocks."""
 
     monotonic: float
-    """Seconds on the monotonic clock, used for every age and every wait."""
+    """Seconds on the monotonic clock, suspended time included; used for every age and every wait."""
     wall: datetime
     """The date in UTC, compared only with dates from the API."""
 
@@ -27,25 +42,25 @@ class Clock:
     since then, so that a jump neither expires sessions nor restores them.
 
     Args:
-        monotonic: reads the system's monotonic clock, in seconds.
+        monotonic: reads the system's monotonic clock, in seconds; by default one that counts suspended time.
         timestamp: reads the system's wall clock, in Unix seconds.
         wait: sleeps between the attempts of a request and returns whether it was interrupted; by default in real time.
     """
 
     def __init__(
         self,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] | None = None,
         timestamp: Callable[[], float] = time.time,
         wait: Callable[[float], bool] | None = None,
     ) -> None:
         self.wait = wait
-        self._monotonic = monotonic
+        self._monotonic = monotonic or _system_monotonic()
         self._timestamp = timestamp
-        self._started = monotonic()
+        self._started = self._monotonic()
         self._started_wall = datetime.fromtimestamp(timestamp(), UTC)
 
     def monotonic(self) -> float:
-        """Return seconds since an arbitrary point in time; never jumps."""
+        """Return seconds since an arbitrary point in time, suspended time included; cannot be set."""
         return self._monotonic()
 
     def timestamp(self) -> float:

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from exporter.polling.blocks import Block
+from exporter.vb365.errors import Reason
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
 
 __all__ = [
@@ -88,7 +89,7 @@ class ServerStatus:
     """Health of the server and of its polls."""
 
     up: bool | None = None
-    """Whether the last poll got everything it requested; None until the first poll has ended."""
+    """Whether the last poll got everything it requested and none of it is stale; None until the first poll has ended."""
     failure_reason: str | None = None
     """`reason` of the first failure of the last poll."""
     failure_message: str | None = None
@@ -161,15 +162,19 @@ class Snapshot:
     def without_stale(self, now: float) -> Snapshot:
         """Return the snapshot without the parts that are stale at `now` (monotonic seconds), or itself if none is.
 
-        Counters and the status of the server never become stale.
+        Counters and the server's status never become stale, but a server with stale data is down, however its last poll
+        went: missing series must not look as if the sessions had ended.
         """
-        if now < self.stale_at:
+        stale_at = self.stale_at
+        if now < stale_at:
             return self
         oldest = now - self.stale_after_seconds
         finished_fresh = self.finished_confirmed_at > oldest
         listed_fresh = self.list_confirmed_at > oldest
         return replace(
-            self,
+            self.down("its data became stale before a poll ended", since=stale_at)
+            if self.status.up
+            else self,
             running=tuple(running for running in self.running if running.confirmed_at > oldest),
             finished=self.finished if finished_fresh else (),
             finished_confirmed_at=self.finished_confirmed_at if finished_fresh else -inf,
@@ -180,6 +185,23 @@ class Snapshot:
             last_end=self.last_end if listed_fresh else _empty(),
             list_confirmed_at=self.list_confirmed_at if listed_fresh else -inf,
         )
+
+    def down(self, message: str, *, since: float) -> Snapshot:
+        """Return the snapshot of a server that is not up because of the exporter, which the last poll could not know.
+
+        Args:
+            message: the cause.
+            since: monotonic seconds.
+        """
+        status = replace(
+            self.status,
+            up=False,
+            failure_reason=Reason.INTERNAL,
+            failure_message=message,
+            failing_since=since,
+            up_since=None,
+        )
+        return replace(self, status=status)
 
 
 def with_series(running: Iterable[RunningSession], max_series: int) -> tuple[RunningSession, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol, TypeAlias
 
@@ -93,6 +94,7 @@ class WebApp:
         reload: reloads the configuration and returns its problems, a line each; None: the app has no
             `/-/reload`.
         stall_seconds: how long a client may leave a write unread while others wait for its place.
+        monotonic: the clock of the status page's cache, in seconds.
 
     Raises:
         WebServerError: the metrics cannot be served at the telemetry path.
@@ -108,6 +110,7 @@ class WebApp:
         extra_headers: Callable[[], Headers] = tuple,
         reload: Reload | None = None,
         stall_seconds: float = STALL_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._backend = backend
         self._scrapes = Places(max_requests, stall_seconds=stall_seconds)
@@ -115,7 +118,9 @@ class WebApp:
         self._rendering_config = asyncio.Lock()
         self._guard = guard
         self._extra_headers = extra_headers
-        self._status_page = StatusPageCache(backend.status, telemetry_path=telemetry_path)
+        self._status_page = StatusPageCache(
+            backend.status, telemetry_path=telemetry_path, monotonic=monotonic
+        )
         self.application = web.Application(middlewares=[self._respond])
         self.application.on_response_prepare.append(self._add_headers)
         self._add_routes(self.application.router, telemetry_path, reload)

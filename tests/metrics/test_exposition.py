@@ -3,7 +3,8 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from collections.abc import Iterable
+from collections import UserDict
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -176,9 +177,49 @@ def test_stale_data_disappears_without_a_publish() -> None:
     for ends in (b"vb365_restore_session_state{", b"vb365_restore_sessions_working{"):
         assert ends in fresh
         assert ends not in stale
-    for stays in (b"vb365_restore_sessions_finished_total{", b'vb365_up{server="hq"} 1.0'):
+    for stays in (b"vb365_restore_sessions_finished_total{", b'vb365_up{server="hq"} '):
         assert stays in fresh
         assert stays in stale
+
+
+def test_a_server_is_down_when_a_part_of_its_data_is_stale() -> None:
+    clock = Clock()
+    made = publisher(
+        polled(running(60)), polled(server="branch", stale_after_seconds=400), monotonic=clock
+    )
+
+    clock.seconds = 240.0
+
+    lines = body(made).decode().splitlines()
+    assert 'vb365_up{server="hq"} 0.0' in lines
+    assert 'vb365_up{server="branch"} 1.0' in lines
+
+
+def test_data_that_became_stale_during_its_poll_is_published_with_up_0() -> None:
+    made = publisher(polled(running(60)), monotonic=Clock(240.0))
+
+    assert b'vb365_up{server="hq"} 0.0' in body(made)
+
+
+def test_a_server_marked_down_keeps_its_other_metrics_until_its_next_snapshot() -> None:
+    snapshot = polled(running(60), finished(1))
+    made = publisher(snapshot, polled(server="branch"))
+    before = body(made)
+
+    made.mark_down("hq", "its poll cannot be published")
+
+    assert body(made) == before.replace(b'up{server="hq"} 1.0', b'up{server="hq"} 0.0')
+    assert made.snapshots()[0].status.failure_message == "its poll cannot be published"
+    made.publish(snapshot)
+    assert body(made) == before
+
+
+def test_a_server_without_a_snapshot_can_be_marked_down() -> None:
+    made = publisher()
+
+    made.mark_down("hq", "its poll cannot be published")
+
+    assert b'vb365_up{server="hq"} 0.0' in body(made)
 
 
 def test_the_current_snapshots_contain_no_stale_data() -> None:
@@ -345,6 +386,57 @@ def test_a_scrape_does_not_wait_for_a_publish_under_way() -> None:
     assert session_id(1).encode() in scraped[0]
     assert session_id(2).encode() not in scraped[0]
     assert served[0] == (old,)
+
+
+@pytest.mark.parametrize("publishes", [True, False])
+def test_a_scrape_of_stale_data_does_not_wait_for_a_publish_under_way(*, publishes: bool) -> None:
+    scraped: list[bytes] = []
+    now = [0.0]
+
+    def monotonic() -> float:
+        """Scrape from another thread when the publish reads the clock, at which the old data is stale."""
+        if threading.current_thread() is publishing and now == [240.0] and not scraped:
+            thread = threading.Thread(target=lambda: scraped.append(body(made)), daemon=True)
+            thread.start()
+            thread.join(20)
+        return now[0]
+
+    publishing = threading.current_thread()
+    made = publisher(polled(running(1)), monotonic=monotonic)
+    now[0] = 240.0
+    new = polled(running(2), stale_after_seconds=400)
+
+    if publishes:
+        made.publish(new)
+    else:
+        made.mark_down("hq", "its poll cannot be published")
+
+    (text,) = scraped
+    assert session_id(1).encode() not in text
+    assert b'vb365_up{server="hq"} 0.0' in text
+    assert (session_id(2).encode() in body(made)) is publishes
+
+
+def test_a_publish_during_a_scrape_of_stale_data_is_kept() -> None:
+    class Publishing(UserDict[Any, Any]):
+        """A mapping; the scrape that renders it without the stale data is overtaken by a publish."""
+
+        def __iter__(self) -> Iterator[Any]:
+            if clock.seconds == 240.0:
+                clock.seconds = 240.5
+                made.publish(polled(running(2), stale_after_seconds=400))
+            return super().__iter__()
+
+    clock = Clock()
+    snapshot = polled(running(1))
+    activity = replace(snapshot.activity, started=Publishing())
+    made = publisher(replace(snapshot, activity=activity), monotonic=clock)
+    clock.seconds = 240.0
+
+    body(made)
+
+    assert clock.seconds == 240.5
+    assert session_id(2).encode() in body(made)
 
 
 def test_concurrent_publishes_and_removals_lose_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 
 import pytest
@@ -48,6 +49,28 @@ def test_a_set_wall_clock_shows_in_timestamps_and_not_in_moments(
 
     assert clock.now() == Moment(monotonic=1005.0, wall=NOON + timedelta(seconds=5))
     assert clock.timestamp() == NOON.timestamp() + 5 + seconds
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="a clock of Linux")
+def test_the_clock_counts_the_time_while_the_machine_is_suspended() -> None:
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    now = Clock().monotonic()
+
+    assert before <= now <= time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+@pytest.mark.parametrize("missing", ["in Python", "in the kernel"])
+def test_without_such_a_clock_suspended_time_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    if missing == "in Python":
+        monkeypatch.delattr(time, "CLOCK_BOOTTIME", raising=False)
+    else:
+        monkeypatch.setattr(time, "CLOCK_BOOTTIME", 999, raising=False)
+    before = time.monotonic()
+    now = Clock().monotonic()
+
+    assert before <= now <= time.monotonic()
 
 
 def test_the_clock_waits_with_the_function_it_was_given() -> None:

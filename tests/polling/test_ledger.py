@@ -427,7 +427,7 @@ def test_nothing_outlives_stale_after_but_counters_and_the_server() -> None:
     assert dict(stale.stopped) == {}
     assert stale.configured_ids == ()
     assert snapshot.activity == stale.activity
-    assert snapshot.status == stale.status
+    assert (snapshot.status.up, stale.status.up) == (True, False)
 
 
 def test_an_aborted_first_list_shows_sessions_but_no_counts() -> None:

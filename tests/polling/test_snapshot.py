@@ -87,10 +87,22 @@ def test_a_snapshot_without_stale_parts_is_returned_as_it_is() -> None:
     assert FULL.without_stale(1179.9) is FULL
 
 
-def test_counters_and_status_never_become_stale() -> None:
+def test_counters_never_become_stale_and_of_the_status_only_whether_the_server_is_up() -> None:
     stale = FULL.without_stale(1e9)
 
-    assert (stale.activity, stale.status, stale.server) == (FULL.activity, FULL.status, "hq")
+    assert (stale.activity, stale.server) == (FULL.activity, "hq")
+    assert stale.status == ServerStatus(
+        up=False,
+        failure_reason="internal",
+        failure_message="its data became stale before a poll ended",
+        failing_since=1180.0,
+    )
+
+
+def test_the_failure_of_a_server_that_is_down_stays_when_its_data_becomes_stale() -> None:
+    status = ServerStatus(up=False, failure_reason="connect", failing_since=1100.0)
+
+    assert replace(FULL, status=status).without_stale(1e9).status is status
 
 
 @pytest.mark.parametrize(

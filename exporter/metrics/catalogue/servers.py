@@ -41,7 +41,7 @@ SERVER_FAMILIES: tuple[SnapshotFamily, ...] = (
     SnapshotFamily(
         name="vb365_up",
         kind=Kind.GAUGE,
-        help="Whether the last poll of the server succeeded completely.",
+        help="Whether the last poll of the server succeeded completely and none of its data is stale.",
         samples=lambda snapshot: _optional(snapshot.status.up),
     ),
     SnapshotFamily(
