@@ -19,6 +19,7 @@ from exporter.system.interpreter import raise_gc_threshold
 from exporter.system.signals import stop_event
 from exporter.system.standard_error import print_error
 from exporter.system.systemd import NotActivatedError
+from exporter.threads import ThreadLimitError
 from exporter.web.listeners import WebServerError
 from exporter.web.webconfig import check_lines as web_check_lines
 
@@ -52,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
     except (WebServerError, NotActivatedError) as error:
         log.error("cannot serve", error=str(error))  # noqa: TRY400 - the message is complete
+    except ThreadLimitError as error:
+        log.error("cannot poll", error=str(error))  # noqa: TRY400 - the same
     except OutputError as error:
         log.error("cannot write", error=str(error))  # noqa: TRY400 - the same
     return 1

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 
@@ -16,6 +17,7 @@ from exporter.flags import ListFormat
 from exporter.system.files import write_stdout
 from exporter.system.signals import WAKE_SECONDS
 from exporter.text import format_instant, format_table, human_duration, label_value, one_line
+from exporter.threads import start_thread
 from exporter.vb365.client import Client
 from exporter.vb365.errors import Vb365Error
 from exporter.vb365.http.tls import warn_if_unverified
@@ -87,18 +89,18 @@ def json_text(listings: Listings) -> str:
 
 
 def _fetch_all(servers: Sequence[ServerConfig], stop: threading.Event) -> Listings:
-    """List all servers concurrently; leave out servers that failed."""
+    """List all servers concurrently; leave out servers that failed.
+
+    Raises:
+        ThreadLimitError: the process cannot have a thread for each server.
+    """
     fetched: dict[str, Sequence[RestoreSession]] = {}
 
     # Daemon threads do not delay the interpreter's exit; name resolution cannot be cancelled.
     threads = [
-        threading.Thread(
-            target=_fetch, args=(server, stop, fetched), name=f"list-{server.name}", daemon=True
-        )
+        start_thread(partial(_fetch, server, stop, fetched), name=f"list-{server.name}")
         for server in servers
     ]
-    for thread in threads:
-        thread.start()
     while not stop.is_set() and any(thread.is_alive() for thread in threads):
         for thread in threads:
             thread.join(WAKE_SECONDS / len(threads))

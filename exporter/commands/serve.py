@@ -49,6 +49,7 @@ def serve(
         ConfigError: the configuration or the web configuration is invalid.
         OutputError: the audit log cannot be written.
         WebServerError: the web server cannot serve.
+        ThreadLimitError: the process cannot have a thread for each server.
         NotActivatedError: systemd passed no listening sockets although `--web.systemd-socket` is set.
     """
     trim_freed_memory()

@@ -37,9 +37,6 @@ _MIN_REQUEST_INTERVAL_SECONDS = 0.5
 _FIRST_BACKOFF_SECONDS = 1.0
 _MAX_BACKOFF_SECONDS = 60.0
 _NO_FEED_WAIT_SECONDS = 300.0
-_VERSION_WAIT_SECONDS = 5.0
-# On Windows, Ctrl-C is only noticed between waits.
-_WAKE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +123,6 @@ class ChangeFeed:
         api: its API.
         queue: receives the events.
         observer: counts them.
-        polled_once: set when the first poll has ended; the API version is detected by then.
         clock: the process's clocks.
         stop: ends the thread.
         long_poll_seconds: how long the server may hold a request.
@@ -140,7 +136,6 @@ class ChangeFeed:
         api: FeedApi,
         queue: ChangeQueue,
         observer: FeedObserver,
-        polled_once: threading.Event,
         clock: Clock,
         stop: threading.Event,
         long_poll_seconds: float = LONG_POLL_SECONDS,
@@ -150,7 +145,6 @@ class ChangeFeed:
         self._api = api
         self._queue = queue
         self._observer = observer
-        self._polled_once = polled_once
         self._clock = clock
         self._stop = stop
         self._long_poll_seconds = long_poll_seconds
@@ -162,10 +156,11 @@ class ChangeFeed:
         self._missing_logged = False
 
     def run(self) -> None:
-        """Follow the feed until stopped."""
-        while not self._stop.is_set() and not self._polled_once.wait(_WAKE_SECONDS):
-            pass
+        """Follow the feed until stopped, or until a poll finds an API version without a feed."""
         while not self._stop.is_set():
+            if not self._api.has_change_feed:
+                self._observer.feed_connected(connected=None)
+                return
             self._stop.wait(self.fetch())
 
     def fetch(self) -> float:
@@ -174,9 +169,6 @@ class ChangeFeed:
         Returns:
             Seconds to wait before the next request.
         """
-        if not self._api.has_change_feed:
-            self._observer.feed_connected(connected=None)
-            return _VERSION_WAIT_SECONDS
         started = self._clock.monotonic()
         try:
             changes = self._request()

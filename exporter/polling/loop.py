@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from exporter.config import ServerConfig
 from exporter.polling.changefeed import ChangeQueue
@@ -21,6 +22,7 @@ class PollLoop:
         queue: holds the change-feed events.
         clock: the process's clocks.
         stop: ends the loop; call `queue.wake()` after setting it to end the current wait.
+        after_poll: called after each scheduled poll.
         first_interval_seconds: time from the first poll to the second, the poll interval by default.
     """
 
@@ -32,6 +34,7 @@ class PollLoop:
         queue: ChangeQueue,
         clock: Clock,
         stop: threading.Event,
+        after_poll: Callable[[], None] = lambda: None,
         first_interval_seconds: float | None = None,
     ) -> None:
         self._server = server
@@ -39,6 +42,7 @@ class PollLoop:
         self._queue = queue
         self._clock = clock
         self._stop = stop
+        self._after_poll = after_poll
         self._first_interval_seconds = first_interval_seconds or server.poll_interval
 
     def run(self) -> None:
@@ -49,6 +53,7 @@ class PollLoop:
         while not self._stop.is_set():
             started = self._clock.monotonic()
             self._poller.poll(next_poll_at=due + delay)
+            self._after_poll()
             now = self._clock.monotonic()
             if now - started > interval:
                 self._poller.anomalies.overran(now - started)

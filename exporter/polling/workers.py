@@ -11,6 +11,7 @@ from math import inf
 from typing import TypeVar
 
 from exporter.polling.status import is_server_wide
+from exporter.threads import ThreadLimitError, start_thread
 from exporter.vb365.errors import Vb365Error
 
 __all__ = ["Workers"]
@@ -114,8 +115,13 @@ class Workers:
 
         try:
             for number in range(min(self._max_requests, len(items))):
-                name = f"{self._name}-{number}"
-                threading.Thread(target=work, name=name, daemon=True).start()
+                try:
+                    start_thread(work, name=f"{self._name}-{number}")
+                except ThreadLimitError:
+                    # Fewer threads take longer; without any, the requests follow each other in the calling thread.
+                    if number == 0:
+                        work()
+                    break
             for future in futures:
                 if not self._wait_for(future, until):
                     return

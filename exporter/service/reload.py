@@ -11,6 +11,7 @@ import structlog
 from exporter.config import Config, ConfigError
 from exporter.service.service import Service
 from exporter.system.systemd import Notifier
+from exporter.threads import ThreadLimitError
 from exporter.web.webconfig import AccessControl
 
 __all__ = ["Reloader"]
@@ -67,7 +68,12 @@ class Reloader:
                 )
             self._service.keep_current()
             return tuple(map(str, error.problems))
-        changes = asdict(self._service.apply(config))
+        try:
+            changes = asdict(self._service.apply(config))
+        except ThreadLimitError as error:
+            log.error("configuration cannot be used, keeping the old one", problem=str(error))  # noqa: TRY400 - the message is complete
+            self._service.keep_current()
+            return (str(error),)
         log.info(
             "configuration reloaded",
             servers=len(config.servers),

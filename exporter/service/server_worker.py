@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+import structlog
+
 from exporter.config import ServerConfig
 from exporter.metrics.telemetry import ServerTelemetry
 from exporter.polling.changefeed import LONG_POLL_SECONDS, ChangeFeed, ChangeQueue
@@ -15,15 +17,18 @@ from exporter.polling.ledger import Ledger
 from exporter.polling.loop import PollLoop
 from exporter.polling.poller import Poller
 from exporter.polling.snapshot import Snapshot
+from exporter.threads import ThreadLimitError, start_thread
 from exporter.vb365.client import Client, Timing
 from exporter.vb365.http.tls import warn_if_unverified
 from exporter.vb365.records.restore_session import RestoreSession
 
 __all__ = ["ServerWorker"]
 
+log = structlog.get_logger()
+
 
 class ServerWorker:
-    """Polls one server from `start` to `stop`, which must not run concurrently.
+    """Polls one server from `begin` to `stop`. `start`, `begin`, `abandon` and `stop` must not run concurrently.
 
     Args:
         server: the server's configuration.
@@ -79,6 +84,7 @@ class ServerWorker:
             queue=self._changes,
             clock=clock,
             stop=self.stopped,
+            after_poll=self.follow_feed,
             first_interval_seconds=first_interval_seconds,
         )
         self._feed = ChangeFeed(
@@ -86,58 +92,98 @@ class ServerWorker:
             api=self.client,
             queue=self._changes,
             observer=telemetry,
-            polled_once=self.poller.polled_once,
             clock=clock,
             stop=self.stopped,
             long_poll_seconds=long_poll_seconds,
         )
-        self._polling: list[threading.Thread] = []
-        self._closing: list[threading.Thread] = []
+        self._feed_refused = False
+        self._begun = threading.Event()
+        self._threads: dict[str, threading.Thread] = {}
 
     def start(self) -> None:
-        """Start polling and, unless it is disabled, following the change feed."""
-        self._polling.append(self._start("poll", self._poll_after_replaced))
-        if self.server.change_feed == "auto":
-            self._polling.append(self._start("feed", self._feed.run))
+        """Start the polling thread, which waits for `begin`.
+
+        Raises:
+            ThreadLimitError: the process cannot have another thread.
+        """
+        self._start("poll", self._poll_when_begun)
+
+    def begin(self) -> None:
+        """Poll from now on; a server with a change feed gets a second thread, which follows the feed."""
+        self._begun.set()
 
     def start_one_poll(self) -> None:
-        """Start a single poll."""
-        self._polling.append(self._start("poll", self.poller.poll))
+        """Start a single poll.
+
+        Raises:
+            ThreadLimitError: the process cannot have another thread.
+        """
+        self._start("poll", self.poller.poll)
 
     def poll_until_stopped(self) -> None:
         """Poll on schedule; the body of the polling thread."""
         self._loop.run()
 
+    def abandon(self) -> None:
+        """End a worker that has not begun."""
+        self.stopped.set()
+        self._begun.set()
+
     def stop(self) -> None:
         """Cancel all requests, log out and close the connections, without waiting for any of it."""
         self.stopped.set()
         self._changes.wake()
-        self._closing.append(self._start("close", self.client.close))
+        try:
+            self._start("close", self.client.close)
+        except ThreadLimitError as error:
+            log.warning("not logged out", server=self.server.name, error=str(error))
 
     @property
     def is_running(self) -> bool:
         """Whether any of its threads is alive."""
-        return any(thread.is_alive() for thread in (*self._polling, *self._closing))
+        return any(thread.is_alive() for thread in self._threads_now("close", "poll", "feed"))
 
     def join(self, seconds: float) -> None:
         """Wait for all of its threads, for at most `seconds`."""
         until = time.monotonic() + seconds
-        for thread in (*self._closing, *self._polling):
+        for thread in self._threads_now("close", "poll", "feed"):
             thread.join(max(0.0, until - time.monotonic()))
 
     def join_polls(self) -> None:
         """Wait until polls and change feed have ended."""
-        for thread in self._polling:
-            thread.join()
+        for purpose in ("poll", "feed"):  # in this order: polls start the feed
+            for thread in self._threads_now(purpose):
+                thread.join()
 
-    def _poll_after_replaced(self) -> None:
-        if self._replaces is not None:
+    def _poll_when_begun(self) -> None:
+        self._begun.wait()
+        if self._replaces is not None and not self.stopped.is_set():
             self._replaces.join_polls()
-            self._replaces = None
-        self.poll_until_stopped()
+        self._replaces = None
+        if not self.stopped.is_set():
+            self.poll_until_stopped()
 
-    def _start(self, purpose: str, body: Callable[[], None]) -> threading.Thread:
-        name = f"{purpose}-{self.server.name}"
-        thread = threading.Thread(target=body, name=name, daemon=True)
-        thread.start()
-        return thread
+    def follow_feed(self) -> None:
+        """Start the change feed's thread when a poll has found that the server has a feed, or after the thread ended."""
+        wanted = self.server.change_feed == "auto" and self.client.has_change_feed
+        alive = any(thread.is_alive() for thread in self._threads_now("feed"))
+        if not wanted or alive or self.stopped.is_set():
+            return
+        try:
+            self._start("feed", self._feed.run)
+            self._feed_refused = False
+        except ThreadLimitError as error:
+            if not self._feed_refused:
+                log.warning(
+                    "change feed unavailable, falling back to polling",
+                    server=self.server.name,
+                    reason="internal",
+                    error=str(error),
+                )
+            self._feed_refused = True
+
+    def _threads_now(self, *purposes: str) -> list[threading.Thread]:
+        return [self._threads[purpose] for purpose in purposes if purpose in self._threads]
+
+    def _start(self, purpose: str, body: Callable[[], None]) -> None:
+        self._threads[purpose] = start_thread(body, name=f"{purpose}-{self.server.name}")

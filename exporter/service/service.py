@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from exporter.config import Config, Extra, ServerConfig
@@ -14,6 +14,7 @@ from exporter.polling.clock import Clock
 from exporter.polling.snapshot import Snapshot
 from exporter.service.server_worker import ServerWorker
 from exporter.system.signals import WAKE_SECONDS
+from exporter.threads import ThreadLimitError
 from exporter.vb365.records.restore_session import RestoreSession
 
 __all__ = ["ConfigDiff", "Service"]
@@ -70,14 +71,21 @@ class Service:
         self._was_ready = False
 
     def start(self) -> None:
-        """Poll every server immediately and then regularly, with the polls spread over the poll interval."""
+        """Poll every server immediately and then regularly, with the polls spread over the poll interval.
+
+        Raises:
+            ThreadLimitError: the process cannot have a thread for each server.
+        """
         self._activate(self.config)
 
     def apply(self, config: Config) -> ConfigDiff:
-        """Activate a valid configuration; this cannot fail.
+        """Activate a valid configuration.
 
         A server with unchanged configuration keeps its sessions and its token, and rereads its files. A removed server's
         metrics disappear. A changed server starts over; its metrics stay until its next poll unless its URL changed.
+
+        Raises:
+            ThreadLimitError: the process cannot have a thread for each new server; the active configuration is kept.
         """
         self._was_ready = not self.unpolled_servers()
         return self._activate(config)
@@ -92,6 +100,9 @@ class Service:
 
         Returns:
             Whether every poll was complete.
+
+        Raises:
+            ThreadLimitError: the process cannot have a thread for each server.
         """
         for server in self.config.servers:
             worker = self._worker(server, None, first_interval_seconds=server.poll_interval)
@@ -132,6 +143,8 @@ class Service:
         before = self._workers
         workers = self._workers_for(config, before)
         leaving = [worker for name, worker in before.items() if workers.get(name) is not worker]
+        entering = [worker for name, worker in workers.items() if before.get(name) is not worker]
+        _start_all(entering)
         with self._publishing:
             for worker in leaving:
                 worker.stop()
@@ -152,7 +165,7 @@ class Service:
             if before.get(name) is worker:
                 worker.client.reread_files()
             else:
-                worker.start()
+                worker.begin()
         return ConfigDiff(
             added=tuple(name for name in workers if name not in before),
             removed=tuple(name for name in before if name not in workers),
@@ -200,6 +213,21 @@ class Service:
         with self._publishing:
             if not worker.stopped.is_set():
                 self.publisher.publish(snapshot)
+
+
+def _start_all(workers: Sequence[ServerWorker]) -> None:
+    """Start the threads of all workers, or of none.
+
+    Raises:
+        ThreadLimitError: there cannot be so many threads.
+    """
+    try:
+        for worker in workers:
+            worker.start()
+    except ThreadLimitError:
+        for worker in workers:
+            worker.abandon()
+        raise
 
 
 def _extras(config: Config) -> frozenset[Extra]:

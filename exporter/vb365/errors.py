@@ -154,7 +154,7 @@ class NotFoundError(Vb365Error):
 
 
 class InternalError(Vb365Error):
-    """The request could not be made because of a bug in the exporter."""
+    """The request could not be made because of a bug in the exporter, or a limit of its process."""
 
     reason = Reason.INTERNAL
 

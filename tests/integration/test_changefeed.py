@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from functools import partial
 
 import pytest
+from structlog.testing import capture_logs
 
 from exporter.service.server_worker import ServerWorker
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from support.exporter_harness import RunningExporter, running_exporter, server_yaml
+from support.thread_limit import no_more_threads
 from support.waiting import wait_until
 
 SELDOM = "poll_interval: 5m"
@@ -282,3 +284,49 @@ def test_a_stop_ends_the_feed_while_it_waits(world: World) -> None:
 
         names = {thread.name for thread in threading.enumerate()}
         assert not {"feed-hq", "poll-hq"} & names
+
+
+def threads_of_the_server() -> list[str]:
+    return sorted(name for thread in threading.enumerate() if (name := thread.name).endswith("-hq"))
+
+
+def test_a_server_without_a_feed_costs_one_thread_and_one_with_a_feed_two(world: World) -> None:
+    with (
+        Simulator(world, api_versions=("v7",)) as simulator,
+        running_exporter(server_yaml(simulator), OFTEN) as exporter,
+    ):
+        exporter.wait_for_poll()
+        without = threads_of_the_server()
+    with Simulator(world) as simulator, followed(simulator):
+        wanted = ["feed-hq", "poll-hq"]
+        wait_until(lambda: threads_of_the_server() == wanted, "the end of other threads")
+
+    assert without == ["poll-hq"]
+
+
+class FeedRefusedOnce(ServerWorker):
+    """Cannot have a thread for the feed after its first poll."""
+
+    def poll_until_stopped(self) -> None:
+        self.poller.poll()
+        with no_more_threads():
+            self.follow_feed()
+            self.follow_feed()
+        super().poll_until_stopped()
+
+
+def test_a_feed_without_a_thread_is_logged_once_and_followed_after_a_later_poll(
+    world: World,
+) -> None:
+    with (
+        capture_logs() as logs,
+        Simulator(world) as simulator,
+        followed(simulator, make_worker=FeedRefusedOnce) as exporter,
+    ):
+        new = add(world)
+        wait_until_runs(exporter, new)
+
+    refused = [one for one in logs if one["event"].startswith("change feed unavailable")]
+    assert [(one["server"], one["error"][:26]) for one in refused] == [
+        ("hq", "cannot start thread feed-h")
+    ]

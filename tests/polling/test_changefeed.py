@@ -76,20 +76,17 @@ class FeedHarness:
         *answers: Changes | Exception,
         long_poll_seconds: float = LONG_POLL_SECONDS,
         random: Callable[[], float] = lambda: 1.0,
-        polled_once: threading.Event | None = None,
         stop: threading.Event | None = None,
     ) -> None:
         self.api = FakeFeed(*answers)
         self.queue = ChangeQueue()
         self.observer = RecordingObserver()
         self.stop = stop or threading.Event()
-        self.polled_once = polled_once or threading.Event()
         self.feed = ChangeFeed(
             "hq",
             api=self.api,
             queue=self.queue,
             observer=self.observer,
-            polled_once=self.polled_once,
             clock=self.api.clock,
             stop=self.stop,
             long_poll_seconds=long_poll_seconds,
@@ -196,7 +193,7 @@ def test_a_version_without_a_feed_gets_no_request_and_has_no_series() -> None:
     harness = FeedHarness()
     harness.api.has_change_feed = False
 
-    assert harness.feed.fetch() == 5.0
+    harness.feed.run()
 
     assert harness.api.requests == []
     assert harness.observer.connected == [None]
@@ -315,28 +312,24 @@ def test_a_request_cancelled_by_the_stop_is_no_failure() -> None:
     assert harness.observer.connected == []
 
 
-def test_the_feed_waits_for_the_first_poll_and_then_between_its_requests() -> None:
-    polled_once, stop = PassingEvent(2), PassingEvent(2)
-    harness = FeedHarness(changes("17"), server_error(), polled_once=polled_once, stop=stop)
+def test_the_feed_waits_between_its_requests_until_stopped() -> None:
+    stop = PassingEvent(2)
+    harness = FeedHarness(changes("17"), server_error(), stop=stop)
 
     harness.feed.run()
 
-    assert polled_once.waits == [1.0, 1.0]
     assert harness.api.requests == [("latest", 0.0), ("17", 30.0)]
     assert stop.waits == [0.0, 1.0]
 
 
-def test_the_feed_waits_for_the_first_poll_and_ends_when_it_is_stopped() -> None:
+def test_a_stopped_feed_requests_nothing() -> None:
     harness = FeedHarness()
-    thread = threading.Thread(target=harness.feed.run)
-    thread.start()
-
     harness.stop.set()
-    harness.polled_once.set()
-    thread.join(10)
 
-    assert not thread.is_alive()
+    harness.feed.run()
+
     assert harness.api.requests == []
+    assert harness.observer.connected == []
 
 
 # The queue

@@ -6,6 +6,7 @@ import pytest
 
 from exporter.polling.workers import Workers
 from exporter.vb365.errors import ConnectError, ServerError, Vb365Error
+from support.thread_limit import no_more_threads
 
 
 @pytest.fixture
@@ -144,3 +145,12 @@ def test_an_error_ends_only_its_own_group(workers: Workers) -> None:
     )
 
     assert list(responses) == [(1, error), (2, 2), (4, 4)]
+
+
+def test_without_further_threads_the_requests_follow_each_other(stop: threading.Event) -> None:
+    workers = Workers(8, name="get-hq", stop=stop)
+
+    with no_more_threads():
+        fetched = list(workers.fetch_all([1, 2, 3], lambda item: item * 10))
+
+    assert fetched == [(1, 10), (2, 20), (3, 30)]

@@ -10,6 +10,7 @@ from exporter.service.reload import Reloader
 from exporter.service.service import Service
 from exporter.system.systemd import Notifier
 from exporter.web.webconfig import AccessControl
+from support.thread_limit import no_more_threads
 
 SERVER = "servers: [{name: hq, url: 'https://127.0.0.1:1', auth: {username: a, password: b}}]\n"
 
@@ -48,6 +49,21 @@ def test_an_invalid_configuration_changes_nothing_and_every_problem_is_reported(
     places = ["poll_interval", "stale_after"]
     assert [problem.partition(": ")[0] for problem in problems] == places
     assert [entry["place"] for entry in logs if entry["log_level"] == "error"] == places
+    assert harness.service.config is before
+    assert harness.reload_metric() == "0.0"
+
+
+def test_a_configuration_with_more_servers_than_threads_is_refused_in_one_line(
+    tmp_path: Path,
+) -> None:
+    harness = ReloadHarness(tmp_path)
+    before = harness.service.config
+
+    with capture_logs() as logs, no_more_threads():
+        (problem,) = harness.reloader.reload()
+
+    assert problem.startswith("cannot start thread poll-hq: ")
+    assert [entry["problem"] for entry in logs] == [problem]
     assert harness.service.config is before
     assert harness.reload_metric() == "0.0"
 

@@ -6,10 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from exporter.config import Config, parse_config
 from exporter.polling.snapshot import Snapshot
 from exporter.service.server_worker import ServerWorker
 from exporter.service.service import Service
+from exporter.threads import ThreadLimitError
+from support.thread_limit import no_more_threads
 from support.waiting import wait_until
 
 
@@ -87,3 +91,60 @@ def test_stopping_also_ends_the_threads_of_removed_servers() -> None:
     # Name resolution cannot be cancelled, so its thread ends when the resolver returns.
     left = set(threading.enumerate()) - before
     wait_until(lambda: not any(map(threading.Thread.is_alive, left)), "the end of the threads")
+
+
+class PollingWorker(ServerWorker):
+    """Polls nothing until it is stopped."""
+
+    def poll_until_stopped(self) -> None:
+        self.stopped.wait()
+
+
+def test_a_service_that_cannot_have_a_thread_for_each_server_does_not_start() -> None:
+    service = Service(configuration("1s"), make_worker=PollingWorker)
+
+    with no_more_threads(), pytest.raises(ThreadLimitError, match="TasksMax="):
+        service.start()
+
+    assert threads_named("poll-hq") == 0
+
+
+def test_a_configuration_with_more_servers_than_threads_is_not_activated() -> None:
+    service = Service(configuration("1s"), make_worker=PollingWorker)
+    service.start()
+    active = service.config
+
+    with no_more_threads(), pytest.raises(ThreadLimitError):
+        service.apply(configuration("2s"))
+
+    assert service.config is active
+    assert threads_named("poll-hq") == 1
+    service.stop()
+    assert threads_named("poll-hq") == 0
+
+
+def test_servers_whose_threads_started_before_the_limit_end_with_the_refusal() -> None:
+    workers: list[ServerWorker] = []
+
+    class LastRefused(PollingWorker):
+        def __init__(self, *args: Any, **arguments: Any) -> None:
+            super().__init__(*args, **arguments)
+            workers.append(self)
+
+        def start(self) -> None:
+            if self is workers[1]:
+                with no_more_threads():
+                    super().start()
+            super().start()
+
+    two = parse_config(
+        "servers:\n"
+        "  - {name: one, url: 'https://127.0.0.1:1', auth: {username: a, password: b}}\n"
+        "  - {name: two, url: 'https://127.0.0.1:1', auth: {username: a, password: b}}\n",
+        directory=Path.cwd(),
+    )
+
+    with pytest.raises(ThreadLimitError):
+        Service(two, make_worker=LastRefused).start()
+
+    wait_until(lambda: not workers[0].is_running, "the end of the first worker")

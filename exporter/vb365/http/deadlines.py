@@ -1,8 +1,8 @@
 """Deadlines for whole requests, and cancellation of requests under way.
 
 A socket's timeout bounds the silence between two bytes, never the whole request: a server that sends one byte a second
-does not time out. A watchdog thread therefore shuts down the sockets of requests that are past their deadline or
-cancelled.
+does not time out. A watchdog thread, one for all clients of the process, therefore shuts down the sockets of requests
+that are past their deadline or cancelled.
 """
 
 from __future__ import annotations
@@ -15,7 +15,16 @@ from contextvars import ContextVar
 from datetime import datetime
 from enum import Enum, auto
 
-__all__ = ["AbortReason", "Cancellation", "Exchange", "Watchdog", "current_exchange"]
+from exporter.threads import start_thread
+
+__all__ = [
+    "AbortReason",
+    "Cancellation",
+    "Exchange",
+    "Watchdog",
+    "current_exchange",
+    "shared_watchdog",
+]
 
 _TICK_SECONDS = 0.1
 
@@ -61,17 +70,17 @@ class Exchange:
 
     Args:
         lock: the watchdog's lock.
+        cancellation: aborts it; None if it continues after cancellation.
         deadline: monotonic time at which it is aborted.
-        allow_after_stop: whether it continues after cancellation.
     """
 
     def __init__(
-        self, lock: threading.Condition, *, deadline: float, allow_after_stop: bool
+        self, lock: threading.Lock, *, cancellation: Cancellation | None, deadline: float
     ) -> None:
         self._lock = lock
+        self._cancellation = cancellation
+        self._deadline = deadline
         self._socket: socket.socket | None = None
-        self.deadline = deadline
-        self.allow_after_stop = allow_after_stop
         self.abort_reason: AbortReason | None = None
         self.sent = False
         """True once the first byte of the request may have left."""
@@ -95,8 +104,14 @@ class Exchange:
         duplicate.close()
         raise TimeoutError
 
-    def abort(self, reason: AbortReason) -> None:
-        """Shut down the watched connection. The caller holds the lock."""
+    def abort_if_due(self) -> None:
+        """Shut down the watched connection if cancelled or past the deadline. The caller holds the lock."""
+        if self._cancellation is not None and self._cancellation.cancelled:
+            self._abort(AbortReason.CANCELLED)
+        elif self._deadline <= time.monotonic():
+            self._abort(AbortReason.DEADLINE)
+
+    def _abort(self, reason: AbortReason) -> None:
         self.abort_reason = self.abort_reason or reason
         if self._socket is not None:
             with contextlib.suppress(OSError):  # not connected yet, or no longer
@@ -118,79 +133,69 @@ def current_exchange() -> Exchange | None:
 
 
 class Watchdog:
-    """Aborts one client's exchanges at their deadlines and on cancellation.
+    """Aborts exchanges at their deadlines and on cancellation, in a thread that exists while there are any."""
 
-    Its thread starts with the first exchange.
-
-    Args:
-        cancellation: aborts all exchanges except those allowed after a stop.
-        name: the thread's name.
-    """
-
-    def __init__(self, cancellation: Cancellation, *, name: str) -> None:
-        self._cancellation = cancellation
-        self._name = name
-        self._changed = threading.Condition()
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._exchanges: set[Exchange] = set()
         self._thread: threading.Thread | None = None
-        self._idle = False
-        self._closed = False
 
-    def begin(self, seconds: float, *, allow_after_stop: bool = False) -> Exchange:
+    def begin(
+        self, seconds: float, *, cancellation: Cancellation, allow_after_stop: bool = False
+    ) -> Exchange:
         """Start watching the exchange that the calling thread is about to make.
 
         Args:
             seconds: the time limit of the whole exchange.
+            cancellation: aborts the exchange.
             allow_after_stop: whether it continues after cancellation.
+
+        Raises:
+            ThreadLimitError: nothing would enforce the deadline.
         """
         exchange = Exchange(
-            self._changed, deadline=time.monotonic() + seconds, allow_after_stop=allow_after_stop
+            self._lock,
+            cancellation=None if allow_after_stop else cancellation,
+            deadline=time.monotonic() + seconds,
         )
-        with self._changed:
-            if self._cancellation.cancelled and not allow_after_stop:
-                exchange.abort(AbortReason.CANCELLED)
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = start_thread(self._run, name="watchdog")
+            exchange.abort_if_due()
             self._exchanges.add(exchange)
-            if self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
-            elif self._idle:
-                self._changed.notify_all()
         _current_exchange.set(exchange)
         return exchange
 
     def finish(self, exchange: Exchange) -> AbortReason | None:
         """Stop watching an exchange; return why it was aborted, or None."""
         _current_exchange.set(None)
-        with self._changed:
+        with self._lock:
             self._exchanges.discard(exchange)
             exchange.release()
             return exchange.abort_reason
 
     def enforce_now(self) -> None:
         """Abort cancelled and overdue exchanges now rather than at the next tick."""
-        with self._changed:
+        with self._lock:
             self._abort_due()
 
-    def close(self) -> None:
-        """End the thread."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-        if self._thread is not None:
-            self._thread.join()
-
     def _run(self) -> None:
-        with self._changed:
-            while not self._closed:
+        while True:
+            with self._lock:
+                if not self._exchanges:
+                    self._thread = None
+                    return
                 self._abort_due()
-                self._idle = not self._exchanges
-                self._changed.wait(None if self._idle else _TICK_SECONDS)
+            time.sleep(_TICK_SECONDS)
 
     def _abort_due(self) -> None:
-        now = time.monotonic()
-        cancelled = self._cancellation.cancelled
         for exchange in self._exchanges:
-            if cancelled and not exchange.allow_after_stop:
-                exchange.abort(AbortReason.CANCELLED)
-            elif exchange.deadline <= now:
-                exchange.abort(AbortReason.DEADLINE)
+            exchange.abort_if_due()
+
+
+_shared = Watchdog()
+
+
+def shared_watchdog() -> Watchdog:
+    """Return the watchdog of the process, which watches the exchanges with all servers."""
+    return _shared

@@ -16,16 +16,18 @@ import requests
 import structlog
 
 from exporter.config.model import ServerConfig
+from exporter.threads import ThreadLimitError
 from exporter.vb365.errors import (
     BadResponseError,
     ConnectError,
+    InternalError,
     RequestTimeoutError,
     StoppedError,
     TlsError,
     Vb365Error,
 )
 from exporter.vb365.http.body import BadBodyError, read_body
-from exporter.vb365.http.deadlines import AbortReason, Cancellation, Watchdog
+from exporter.vb365.http.deadlines import AbortReason, Cancellation, Watchdog, shared_watchdog
 from exporter.vb365.http.exceptions import LIBRARY_ERRORS, map_exception
 from exporter.vb365.http.session import UnusableProxyError, new_session
 from exporter.vb365.http.tls import UnusableFileError
@@ -101,6 +103,7 @@ class Transport:
         observer: counts requests.
         stop: aborts requests under way, within a tenth of a second, and refuses new ones.
         max_body_bytes: the maximum size of a body, before and after decompression.
+        watchdog: enforces deadlines; by default, the one that all clients of the process share.
     """
 
     def __init__(
@@ -110,6 +113,7 @@ class Transport:
         observer: RequestObserver,
         stop: threading.Event,
         max_body_bytes: int = MAX_BODY_BYTES,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self._server = server
         self._observer = observer
@@ -120,7 +124,7 @@ class Transport:
         self._origin = f"https://{self._peer}"
         self._deadline_seconds = _DEADLINE_TIMEOUTS * server.timeout
         self._slots = threading.BoundedSemaphore(server.max_concurrent_requests)
-        self._watchdog = Watchdog(self.cancellation, name=f"watchdog-{server.name}")
+        self._watchdog = watchdog or shared_watchdog()
         self._lock = threading.Lock()
         self._session: requests.Session | None = None
         self.certificate_not_after: datetime | None = None
@@ -170,7 +174,6 @@ class Transport:
 
     def close(self) -> None:
         """Close all connections."""
-        self._watchdog.close()
         self._discard_session()
 
     def _supervised(self, request: Request) -> Response | Vb365Error:
@@ -178,16 +181,16 @@ class Transport:
         deadline_seconds = request.long_poll_seconds + min(
             self._deadline_seconds, request.deadline_seconds or self._deadline_seconds
         )
-        exchange = self._watchdog.begin(deadline_seconds, allow_after_stop=request.allow_after_stop)
-        outcome: Response | Vb365Error
         try:
-            outcome = self._send(request)
-        except UnusableFileError as error:
-            outcome = TlsError(str(error), operation=request.operation)
-        except UnusableProxyError as error:
-            outcome = ConnectError(str(error), operation=request.operation)
-        except LIBRARY_ERRORS as error:
-            outcome = map_exception(error, operation=request.operation, peer=self._peer)
+            exchange = self._watchdog.begin(
+                deadline_seconds,
+                cancellation=self.cancellation,
+                allow_after_stop=request.allow_after_stop,
+            )
+        except ThreadLimitError as error:
+            return InternalError(str(error), operation=request.operation)
+        try:
+            outcome = self._send_and_map(request)
         finally:
             abort_reason = self._watchdog.finish(exchange)
         if exchange.certificate_not_after is not None:
@@ -207,6 +210,16 @@ class Transport:
             if isinstance(outcome, TlsError):
                 self._discard_session()  # so that the next request reads the TLS files again
         return outcome
+
+    def _send_and_map(self, request: Request) -> Response | Vb365Error:
+        try:
+            return self._send(request)
+        except UnusableFileError as error:
+            return TlsError(str(error), operation=request.operation)
+        except UnusableProxyError as error:
+            return ConnectError(str(error), operation=request.operation)
+        except LIBRARY_ERRORS as error:
+            return map_exception(error, operation=request.operation, peer=self._peer)
 
     def _send(self, request: Request) -> Response | BadResponseError:
         timeout = self._server.timeout

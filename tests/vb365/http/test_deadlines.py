@@ -8,12 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from exporter.threads import ThreadLimitError
 from exporter.vb365.http.deadlines import (
     AbortReason,
     Cancellation,
     Watchdog,
     current_exchange,
 )
+from support.thread_limit import no_more_threads
+from support.waiting import wait_until
 
 LONG = 60.0
 
@@ -24,10 +27,8 @@ def cancellation(stop: threading.Event) -> Cancellation:
 
 
 @pytest.fixture
-def watchdog(cancellation: Cancellation) -> Iterator[Watchdog]:
-    watchdog = Watchdog(cancellation, name="watchdog-test")
-    yield watchdog
-    watchdog.close()
+def watchdog() -> Watchdog:
+    return Watchdog()
 
 
 @pytest.fixture
@@ -65,18 +66,18 @@ def test_a_wait_ends_when_it_is_cancelled(
 
 
 def test_an_exchange_is_aborted_at_its_deadline(
-    watchdog: Watchdog, pair: tuple[socket.socket, socket.socket]
+    watchdog: Watchdog, cancellation: Cancellation, pair: tuple[socket.socket, socket.socket]
 ) -> None:
-    exchange = watchdog.begin(0.05)
+    exchange = watchdog.begin(0.05, cancellation=cancellation)
     exchange.watch(pair[0])
     assert pair[0].recv(1) == b""
     assert watchdog.finish(exchange) is AbortReason.DEADLINE
 
 
 def test_an_aborted_exchange_takes_no_further_socket(
-    watchdog: Watchdog, pair: tuple[socket.socket, socket.socket]
+    watchdog: Watchdog, cancellation: Cancellation, pair: tuple[socket.socket, socket.socket]
 ) -> None:
-    exchange = watchdog.begin(0.0)
+    exchange = watchdog.begin(0.0, cancellation=cancellation)
     watchdog.enforce_now()
     with pytest.raises(TimeoutError):
         exchange.watch(pair[0])
@@ -84,9 +85,12 @@ def test_an_aborted_exchange_takes_no_further_socket(
 
 
 def test_exchanges_are_aborted_when_the_client_is_stopped(
-    watchdog: Watchdog, stop: threading.Event, pair: tuple[socket.socket, socket.socket]
+    watchdog: Watchdog,
+    cancellation: Cancellation,
+    stop: threading.Event,
+    pair: tuple[socket.socket, socket.socket],
 ) -> None:
-    exchange = watchdog.begin(LONG)
+    exchange = watchdog.begin(LONG, cancellation=cancellation)
     exchange.watch(pair[0])
     stop.set()
     assert pair[0].recv(1) == b""
@@ -94,32 +98,26 @@ def test_exchanges_are_aborted_when_the_client_is_stopped(
 
 
 def test_an_exchange_that_begins_after_the_stop_gets_no_socket(
-    watchdog: Watchdog, stop: threading.Event, pair: tuple[socket.socket, socket.socket]
+    watchdog: Watchdog,
+    cancellation: Cancellation,
+    stop: threading.Event,
+    pair: tuple[socket.socket, socket.socket],
 ) -> None:
     stop.set()
-    exchange = watchdog.begin(LONG)
-    with pytest.raises(TimeoutError):
-        exchange.watch(pair[0])
-    assert watchdog.finish(exchange) is AbortReason.CANCELLED
-
-
-def test_an_exchange_that_begins_after_closing_is_aborted_without_the_thread(
-    cancellation: Cancellation, pair: tuple[socket.socket, socket.socket]
-) -> None:
-    watchdog = Watchdog(cancellation, name="watchdog-test")
-    cancellation.cancel()
-    watchdog.close()
-    exchange = watchdog.begin(LONG)
+    exchange = watchdog.begin(LONG, cancellation=cancellation)
     with pytest.raises(TimeoutError):
         exchange.watch(pair[0])
     assert watchdog.finish(exchange) is AbortReason.CANCELLED
 
 
 def test_an_exchange_allowed_after_the_stop_still_has_its_deadline(
-    watchdog: Watchdog, stop: threading.Event, pair: tuple[socket.socket, socket.socket]
+    watchdog: Watchdog,
+    cancellation: Cancellation,
+    stop: threading.Event,
+    pair: tuple[socket.socket, socket.socket],
 ) -> None:
     stop.set()
-    exchange = watchdog.begin(0.3, allow_after_stop=True)
+    exchange = watchdog.begin(0.3, allow_after_stop=True, cancellation=cancellation)
     exchange.watch(pair[0])
     begun = time.monotonic()
     assert pair[0].recv(1) == b""
@@ -128,9 +126,12 @@ def test_an_exchange_allowed_after_the_stop_still_has_its_deadline(
 
 
 def test_an_exchange_that_finishes_in_time_keeps_its_socket(
-    watchdog: Watchdog, stop: threading.Event, pair: tuple[socket.socket, socket.socket]
+    watchdog: Watchdog,
+    cancellation: Cancellation,
+    stop: threading.Event,
+    pair: tuple[socket.socket, socket.socket],
 ) -> None:
-    exchange = watchdog.begin(LONG)
+    exchange = watchdog.begin(LONG, cancellation=cancellation)
     exchange.watch(pair[0])
     assert current_exchange() is exchange
     assert watchdog.finish(exchange) is None
@@ -141,24 +142,54 @@ def test_an_exchange_that_finishes_in_time_keeps_its_socket(
     assert pair[0].recv(1) == b"x"
 
 
-def test_an_idle_watchdog_wakes_up_for_the_next_exchange(
+def test_one_watchdog_serves_clients_that_are_cancelled_separately(
+    watchdog: Watchdog, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    one, other = Cancellation(threading.Event()), Cancellation(threading.Event())
+    cancelled = watchdog.begin(LONG, cancellation=one)
+    left_alone = watchdog.begin(LONG, cancellation=other)
+    cancelled.watch(pair[0])
+    left_alone.watch(pair[1])
+
+    one.cancel()
+    watchdog.enforce_now()
+
+    assert watchdog.finish(cancelled) is AbortReason.CANCELLED
+    assert watchdog.finish(left_alone) is None
+
+
+def threads() -> int:
+    return sum(thread.name == "watchdog" for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize("before", [0, 1], ids=["first exchanges", "later exchanges"])
+def test_a_watchdog_has_one_thread_as_long_as_there_are_exchanges(
+    watchdog: Watchdog,
+    cancellation: Cancellation,
+    pair: tuple[socket.socket, socket.socket],
+    before: int,
+) -> None:
+    for _ in range(before):
+        watchdog.finish(watchdog.begin(LONG, cancellation=cancellation))
+    wait_until(lambda: threads() == 0, "the end of the thread without exchanges")
+
+    first = watchdog.begin(LONG, cancellation=cancellation)
+    second = watchdog.begin(0.01, cancellation=cancellation)
+    second.watch(pair[0])
+    assert threads() == 1
+    assert pair[0].recv(1) == b""
+    watchdog.finish(second)
+    watchdog.finish(first)
+    wait_until(lambda: threads() == 0, "the end of the thread after the exchanges")
+
+
+def test_without_a_thread_an_exchange_does_not_begin_but_a_later_one_has_its_deadline(
     watchdog: Watchdog, cancellation: Cancellation, pair: tuple[socket.socket, socket.socket]
 ) -> None:
-    watchdog.finish(watchdog.begin(LONG))
-    cancellation.wait(0.3)  # three ticks
-    exchange = watchdog.begin(0.01)
+    with no_more_threads(), pytest.raises(ThreadLimitError):
+        watchdog.begin(LONG, cancellation=cancellation)
+
+    exchange = watchdog.begin(0.01, cancellation=cancellation)
     exchange.watch(pair[0])
     assert pair[0].recv(1) == b""
-    watchdog.finish(exchange)
-
-
-def test_a_watchdog_has_no_thread_before_the_first_exchange_and_none_after_closing(
-    cancellation: Cancellation,
-) -> None:
-    before = threading.active_count()
-    watchdog = Watchdog(cancellation, name="watchdog-test")
-    assert threading.active_count() == before
-    watchdog.finish(watchdog.begin(LONG))
-    assert threading.active_count() == before + 1
-    watchdog.close()
-    assert threading.active_count() == before
+    assert watchdog.finish(exchange) is AbortReason.DEADLINE

@@ -27,11 +27,14 @@ from vb365.support import (
 from exporter.vb365.errors import (
     BadResponseError,
     ConnectError,
+    InternalError,
     Reason,
     RequestTimeoutError,
     StoppedError,
 )
 from exporter.vb365.http.transport import Request, Transport
+from support.thread_limit import no_more_threads
+from support.waiting import wait_until
 
 Serve = Callable[..., Server]
 MakeTransport = Callable[..., Transport]
@@ -501,5 +504,21 @@ def test_a_transport_leaves_no_thread_behind(serve: Serve, transport: MakeTransp
     client = transport(serve(responding_with(http())).url)
     client.exchange(GET)
     client.close()
-    names = [thread.name for thread in threading.enumerate()]
-    assert not [name for name in names if name.startswith("watchdog")]
+    wait_until(
+        lambda: "watchdog" not in {thread.name for thread in threading.enumerate()},
+        "the end of the watchdog's thread",
+    )
+
+
+def test_without_a_thread_for_its_deadline_a_request_is_not_sent(
+    serve: Serve, transport: MakeTransport
+) -> None:
+    client = transport(serve(responding_with(http())).url)
+    wait_until(
+        lambda: "watchdog" not in {thread.name for thread in threading.enumerate()},
+        "the end of other requests",
+    )
+    with no_more_threads(), pytest.raises(InternalError, match="allows no more"):
+        client.exchange(GET)
+
+    assert client.exchange(GET).status == 200
