@@ -19,13 +19,16 @@ from support.kubernetes_manifests import (
     check_rules,
     container,
     documents,
+    governing_service,
     kustomize,
     of_kind,
     options,
     pod,
     restricted_violations,
     schema_problems,
+    scraped_service,
     stdout_of,
+    unchangeable,
 )
 from support.kubernetes_prometheusrule import MANIFEST, rendered
 from support.processes import kube_program
@@ -97,7 +100,7 @@ def test_service_probes_and_policy_meet_at_the_port_the_exporter_listens_on(
     only = container(made(directory))
     (port,) = only["ports"]
     (address,) = options(made(directory)).web_listen_address
-    (served,) = one("Service", directory)["spec"]["ports"]
+    (served,) = scraped_service(made(directory))["spec"]["ports"]
     (let_in,) = one("NetworkPolicy", directory)["spec"]["ingress"]
     (scraped,) = one("ServiceMonitor", directory)["spec"]["endpoints"]
 
@@ -121,9 +124,17 @@ def test_everything_selects_the_pods_of_the_exporter(directory: str) -> None:
     monitor = one("ServiceMonitor", directory)["spec"]["selector"]["matchLabels"]
 
     assert workload["spec"]["selector"]["matchLabels"] == labels
-    assert one("Service", directory)["spec"]["selector"] == labels
+    for service in of_kind(made(directory), "Service"):
+        assert service["spec"]["selector"] == labels
+    for budget in of_kind(made(directory), "PodDisruptionBudget"):
+        assert budget["spec"]["selector"]["matchLabels"] == labels
     assert one("NetworkPolicy", directory)["spec"]["podSelector"]["matchLabels"] == labels
-    assert one("Service", directory)["metadata"]["labels"] == monitor
+    (scraped,) = (
+        service
+        for service in of_kind(made(directory), "Service")
+        if monitor.items() <= service["metadata"]["labels"].items()
+    )
+    assert scraped == scraped_service(made(directory))
 
 
 def test_the_base_is_complete() -> None:
@@ -163,9 +174,45 @@ def test_the_pods_of_the_stateful_set_are_all_the_shards() -> None:
     assert [(shard.shard, shard.total_shards) for shard in shards] == [
         (ordinal, replicas) for ordinal in range(replicas)
     ]
-    assert workload["spec"]["serviceName"] == one("Service", SHARDED)["metadata"]["name"]
-    assert one("Service", SHARDED)["spec"]["clusterIP"] == "None"
+    governing = governing_service(made(SHARDED))
+    assert workload["spec"]["serviceName"] == governing["metadata"]["name"]
+    assert governing["spec"]["clusterIP"] == "None"
     assert of_kind(made(SHARDED), "Deployment") == []
+
+
+def test_the_shards_can_be_applied_over_the_base_and_back() -> None:
+    base, sharded = unchangeable(made(BASE)), unchangeable(made(SHARDED))
+
+    common = base.keys() & sharded.keys()
+    assert common == {("Service", "vb365-restore-exporter")}
+    assert {name: base[name] for name in common} == {name: sharded[name] for name in common}
+
+
+def test_shards_are_spread_over_nodes_that_are_drained_one_after_the_other() -> None:
+    (spread,) = pod(made(SHARDED))["topologySpreadConstraints"]
+    budget = one("PodDisruptionBudget", SHARDED)["spec"]
+
+    assert spread["labelSelector"] == budget["selector"]
+    assert (spread["whenUnsatisfiable"], budget["maxUnavailable"]) == ("ScheduleAnyway", 1)
+
+
+def test_a_prometheus_that_discovers_pods_as_the_documentation_shows_keeps_the_exporter() -> None:
+    text = (KUBERNETES.parents[1] / "docs" / "scale-out.md").read_text(encoding="utf-8")
+    (agent,) = re.findall(r"^```yaml\n(# prometheus-agent.+?)^```$", text, re.MULTILINE | re.DOTALL)
+    (job,) = yaml.safe_load(agent)["scrape_configs"]
+    (workload,) = of_kind(made(BASE), "Deployment")
+    (port,) = container(made(BASE))["ports"]
+    discovered = {
+        f"__meta_kubernetes_pod_label_{re.sub(r'[^a-zA-Z0-9_]', '_', name)}": value
+        for name, value in workload["spec"]["template"]["metadata"]["labels"].items()
+    } | {"__meta_kubernetes_pod_container_port_name": port["name"]}
+
+    kept = [rule for rule in job["relabel_configs"] if rule.get("action") == "keep"]
+
+    assert len(kept) == 2
+    for rule in kept:
+        (label,) = rule["source_labels"]
+        assert re.fullmatch(rule["regex"], discovered[label]), label
 
 
 def test_with_web_authentication_probes_and_prometheus_authenticate() -> None:
@@ -205,7 +252,7 @@ def test_an_overlay_as_in_the_readme_has_its_own_namespace_image_and_configurati
     tmp_path: Path,
 ) -> None:
     readme = (KUBERNETES / "README.md").read_text(encoding="utf-8")
-    (overlay,) = re.findall(r"^```yaml\n(.+?)^```$", readme, re.MULTILINE | re.DOTALL)
+    (overlay,) = re.findall(r"^```yaml\n(apiVersion.+?)^```$", readme, re.MULTILINE | re.DOTALL)
     example = (KUBERNETES.parents[1] / "config.example.yaml").read_text(encoding="utf-8")
     (tmp_path / "config.yaml").write_text(example, encoding="utf-8")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -22,12 +23,15 @@ from support.kubernetes_manifests import (
     check_rules,
     container,
     documents,
+    governing_service,
     kustomize,
     of_kind,
     options,
     pod,
     restricted_violations,
     schema_problems,
+    scraped_service,
+    unchangeable,
 )
 from support.processes import kube_program
 
@@ -115,17 +119,13 @@ def test_flags_are_valid_and_their_files_are_mounted(values: str) -> None:
 def test_service_and_test_meet_the_exporter_at_its_port(values: str) -> None:
     (address,) = options(made(values)).web_listen_address
     (port,) = container(made(values))["ports"]
-    (served,) = one("Service", values)["spec"]["ports"]
+    service = scraped_service(made(values))
+    (served,) = service["spec"]["ports"]
     *_, tested_host, tested_port = one("Pod", values)["spec"]["containers"][0]["command"]
 
     assert address.port == port["containerPort"]
     assert port["name"] == served["targetPort"]
-    assert (one("Service", values)["metadata"]["name"], str(served["port"])) == (
-        tested_host,
-        tested_port,
-    )
-    if one("Service", values)["spec"].get("clusterIP") == "None":
-        assert address.port == served["port"]
+    assert (service["metadata"]["name"], str(served["port"])) == (tested_host, tested_port)
     for monitor in of_kind(made(values), "ServiceMonitor"):
         assert served["name"] == monitor["spec"]["endpoints"][0]["port"]
 
@@ -138,7 +138,11 @@ def test_everything_selects_the_pods_of_the_exporter_and_not_the_test(values: st
     labels = workload["spec"]["template"]["metadata"]["labels"].items()
     selectors = [
         workload["spec"]["selector"]["matchLabels"],
-        one("Service", values)["spec"]["selector"],
+        *(service["spec"]["selector"] for service in of_kind(made(values), "Service")),
+        *(
+            budget["spec"]["selector"]["matchLabels"]
+            for budget in of_kind(made(values), "PodDisruptionBudget")
+        ),
         *(
             policy["spec"]["podSelector"]["matchLabels"]
             for policy in of_kind(made(values), "NetworkPolicy")
@@ -150,7 +154,11 @@ def test_everything_selects_the_pods_of_the_exporter_and_not_the_test(values: st
         assert not selector.items() <= one("Pod", values)["metadata"]["labels"].items()
     for monitor in of_kind(made(values), "ServiceMonitor"):
         selector = monitor["spec"]["selector"]["matchLabels"]
-        assert selector.items() <= one("Service", values)["metadata"]["labels"].items()
+        assert [scraped_service(made(values))] == [
+            service
+            for service in of_kind(made(values), "Service")
+            if selector.items() <= service["metadata"]["labels"].items()
+        ]
 
 
 def test_the_chart_makes_the_pod_of_the_kustomize_base() -> None:
@@ -196,8 +204,90 @@ def test_the_pods_of_the_stateful_set_are_all_the_shards() -> None:
     assert [(shard.shard, shard.total_shards) for shard in shards] == [
         (ordinal, replicas) for ordinal in range(replicas)
     ]
-    assert one("Service", "sharded")["spec"]["clusterIP"] == "None"
-    assert workload["spec"]["serviceName"] == one("Service", "sharded")["metadata"]["name"]
+    governing = governing_service(made("sharded"))
+    assert governing["spec"]["clusterIP"] == "None"
+    assert workload["spec"]["serviceName"] == governing["metadata"]["name"]
+
+
+def with_values(tmp_path: Path, *flags: str, **values: Any) -> list[Manifest]:
+    """Render the typical values with some of them replaced."""
+    file = tmp_path / "values.yaml"
+    file.write_text(json.dumps(given("real") | values))
+    rendered = helm("template", "restores", CHART, f"--values={file}", *flags)
+    assert rendered.returncode == 0, rendered.stderr
+    return documents(rendered.stdout)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 1), (2, 3)])
+def test_an_installed_release_accepts_another_number_of_shards(
+    before: int, after: int, tmp_path: Path
+) -> None:
+    old, new = (unchangeable(with_values(tmp_path, shards=shards)) for shards in (before, after))
+
+    common = old.keys() & new.keys()
+    assert ("Service", "restores-vb365-restore-exporter") in common
+    assert {name: old[name] for name in common} == {name: new[name] for name in common}
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+@pytest.mark.parametrize("key", ["nameOverride", "fullnameOverride"])
+def test_long_names_are_shortened_to_what_the_api_accepts(
+    key: str, shards: int, tmp_path: Path
+) -> None:
+    manifests = with_values(
+        tmp_path,
+        shards=shards,
+        **{key: "a-restore-exporter-with-a-very-very-long-name-" + "b" * 60},
+    )
+
+    assert list(schema_problems(manifests)) == []
+    for manifest in manifests:
+        name, labels = manifest["metadata"]["name"], manifest["metadata"]["labels"]
+        assert all(len(word) <= 63 for word in (name, *labels.values())), manifest["kind"]
+        if manifest["kind"] in {"Deployment", "StatefulSet"}:
+            # The label of its pods has a hash of up to 10 characters after the name.
+            assert len(name) <= 52
+
+
+def test_shards_are_spread_over_nodes_that_are_drained_one_after_the_other(tmp_path: Path) -> None:
+    manifests = with_values(tmp_path, shards=3)
+    (spread,) = pod(manifests)["topologySpreadConstraints"]
+    (budget,) = of_kind(manifests, "PodDisruptionBudget")
+    off = with_values(tmp_path, shards=3, podDisruptionBudget={"enabled": False})
+
+    assert spread["labelSelector"] == budget["spec"]["selector"]
+    assert (spread["whenUnsatisfiable"], budget["spec"]["maxUnavailable"]) == ("ScheduleAnyway", 1)
+    assert one("PodDisruptionBudget", "sharded")["spec"]["maxUnavailable"] == "50%"
+    assert of_kind(off, "PodDisruptionBudget") == []
+    assert of_kind(with_values(tmp_path, shards=1), "PodDisruptionBudget") == []
+
+
+@pytest.mark.parametrize(("enabled", "workloads"), [(True, 1), (False, 0)])
+def test_a_parent_chart_can_have_it_as_a_conditional_dependency(
+    enabled: bool,  # noqa: FBT001 - a case
+    workloads: int,
+    tmp_path: Path,
+) -> None:
+    parent = tmp_path / "parent"
+    shutil.copytree(CHART, parent / "charts" / CHART.name)
+    dependency = {
+        "name": CHART.name,
+        "version": __version__,
+        "condition": f"{CHART.name}.enabled",
+    }
+    (parent / "Chart.yaml").write_text(
+        json.dumps(
+            {"apiVersion": "v2", "name": "parent", "version": "1.0.0", "dependencies": [dependency]}
+        )
+    )
+    (parent / "values.yaml").write_text(
+        json.dumps({CHART.name: {"enabled": enabled, "demo": True}, "global": {"team": "backup"}})
+    )
+
+    rendered = helm("template", "restores", parent)
+
+    assert rendered.returncode == 0, rendered.stderr
+    assert len(of_kind(documents(rendered.stdout), "Deployment")) == workloads
 
 
 def test_probes_pass_the_authentication_in_the_way_that_is_chosen() -> None:
@@ -271,6 +361,16 @@ def test_the_dashboard_is_where_grafanas_sidecar_looks() -> None:
         ),
         (
             {
+                "config": {
+                    "servers": [
+                        {"url": "https://a.example", "auth": {}, "proxy_url": "http://u:p@proxy"}
+                    ]
+                }
+            },
+            "config.servers[0].proxy_url: a ConfigMap is no place for secrets",
+        ),
+        (
+            {
                 "config": {"servers": [{"url": "https://a.example", "auth": {}}]},
                 "existingConfigMap": "vb365",
             },
@@ -296,7 +396,8 @@ def differences(values: Any, schema: dict[str, Any], place: str = "") -> Iterato
         return
     properties = schema["properties"]
     for key in values.keys() ^ properties.keys():
-        if (place, key) != ("", "global"):  # Helm's own
+        # Helm's own, and what the condition of a parent chart reads.
+        if (place, key) not in {("", "global"), ("", "enabled")}:
             yield f"{place}.{key}"
     for key in values.keys() & properties.keys():
         yield from differences(values[key], properties[key], f"{place}.{key}")
@@ -335,9 +436,11 @@ def test_the_notes_describe_access_and_missing_settings(values: str) -> None:
     assert installed.returncode == 0, installed.stderr
     _, _, notes = installed.stdout.partition("NOTES:\n")
     scheme = "https" if given(values).get("webConfig", {}).get("tls") else "http"
-    name = one("Service", values)["metadata"]["name"]
+    name = scraped_service(made(values))["metadata"]["name"]
     assert f"port-forward service/{name} 10365:" in notes
     assert f"  {scheme}://localhost:10365/\n" in notes
+    own_config_map = given(values)["existingConfigMap"]
+    assert ("rollout restart deployment/" in notes) == bool(own_config_map)
     for kind, missing in (
         ("ServiceMonitor", "not scraped yet"),
         ("PrometheusRule", "no alerts for failed restores"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,6 +22,21 @@ VERSIONS = ("1.28", "1.37")
 """The oldest version with the pod-index label that sharding needs, and the newest with published schemas."""
 
 _ORDINAL = {"fieldRef": {"fieldPath": "metadata.labels['apps.kubernetes.io/pod-index']"}}
+_STATEFUL_SET_CHANGEABLE = {
+    "minReadySeconds",
+    "ordinals",
+    "persistentVolumeClaimRetentionPolicy",
+    "replicas",
+    "template",
+    "updateStrategy",
+}
+_UNCHANGEABLE: Mapping[str, Callable[[Manifest], Any]] = {
+    "Deployment": lambda spec: spec["selector"],
+    "Service": lambda spec: spec.get("clusterIP"),
+    "StatefulSet": lambda spec: {
+        key: value for key, value in spec.items() if key not in _STATEFUL_SET_CHANGEABLE
+    },
+}
 _VOLUMES = {"configMap", "secret", "emptyDir", "projected"}
 
 
@@ -45,6 +60,27 @@ def kustomize(directory: str) -> list[Manifest]:
 def of_kind(manifests: Iterable[Manifest], kind: str) -> list[Manifest]:
     """Return the manifests of one kind."""
     return [manifest for manifest in manifests if manifest["kind"] == kind]
+
+
+def scraped_service(manifests: Iterable[Manifest]) -> Manifest:
+    """Return the only Service with ports: not the governing one of a StatefulSet."""
+    (only,) = (one for one in of_kind(manifests, "Service") if one["spec"].get("ports"))
+    return only
+
+
+def governing_service(manifests: Iterable[Manifest]) -> Manifest:
+    """Return the only headless Service, which gives the pods of a StatefulSet their names."""
+    (only,) = (one for one in of_kind(manifests, "Service") if one["spec"].get("clusterIP"))
+    return only
+
+
+def unchangeable(manifests: Iterable[Manifest]) -> dict[tuple[str, str], Any]:
+    """Return, for each object that has them, the fields that the API forbids to change, by kind and name."""
+    return {
+        (one["kind"], one["metadata"]["name"]): _UNCHANGEABLE[one["kind"]](one["spec"])
+        for one in manifests
+        if one["kind"] in _UNCHANGEABLE
+    }
 
 
 def schema_problems(manifests: Sequence[Manifest]) -> Iterator[str]:

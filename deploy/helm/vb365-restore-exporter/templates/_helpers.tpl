@@ -2,14 +2,15 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
+{{- /* At most 52 characters: pods of a StatefulSet have its name and a hash of 11 characters as a label, which has at most 63. */ -}}
 {{- define "vb365.fullname" -}}
 {{- $name := include "vb365.name" . -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
 {{- else if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 63 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 52 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 
@@ -20,9 +21,13 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{- define "vb365.labels" -}}
 {{ include "vb365.selectorLabels" . }}
+{{ include "vb365.chartLabels" . }}
+{{- end -}}
+
+{{- define "vb365.chartLabels" -}}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end -}}
 
 {{- define "vb365.serviceAccount" -}}
@@ -41,9 +46,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{- /* A headless service does not map ports. */ -}}
-{{- define "vb365.servicePort" -}}
-{{- if gt (int .Values.shards) 1 }}10365{{ else }}{{ .Values.service.port }}{{ end -}}
+{{- define "vb365.sharded" -}}
+{{- if gt (int .Values.shards) 1 }}true{{ end -}}
 {{- end -}}
 
 {{- define "vb365.configMap" -}}
@@ -58,7 +62,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if and .Values.config .Values.existingConfigMap -}}
 {{- fail "config and existingConfigMap: only one of them can be" -}}
 {{- end -}}
-{{- if and .Values.demo (gt (int .Values.shards) 1) -}}
+{{- if and .Values.demo (include "vb365.sharded" .) -}}
 {{- fail "demo: has one server, which shards cannot share" -}}
 {{- end -}}
 {{- range $number, $server := .Values.config.servers -}}
@@ -66,6 +70,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if hasKey (default dict $server.auth) $key -}}
 {{- fail (printf "config.servers[%d].auth.%s: a ConfigMap is no place for secrets, use %s_file and existingSecret" $number $key $key) -}}
 {{- end -}}
+{{- end -}}
+{{- if regexMatch "//[^/]*@" (default "" $server.proxy_url) -}}
+{{- fail (printf "config.servers[%d].proxy_url: a ConfigMap is no place for secrets, use proxy_from_environment and HTTPS_PROXY in extraEnv" $number) -}}
 {{- end -}}
 {{- end -}}
 {{- if and (or .Values.webConfig.tls .Values.webConfig.probeAuthorization) (not .Values.webConfig.existingSecret) -}}
