@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 
@@ -28,42 +28,56 @@ def finished_key(session: RestoreSession) -> FinishedKey:
 class FinishedCounts:
     """Counts of the stored finished sessions, and the time the last one ended.
 
+    Args:
+        sessions: returns all sessions that are counted.
+
     Attributes:
         stopped: number of sessions; keys without sessions are absent.
-        last_end: newest `endTime`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sessions: Callable[[], Iterable[RestoreSession]]) -> None:
+        self._sessions = sessions
+        self._last_end: dict[FinishedKey, datetime] = {}
+        self._outdated: set[FinishedKey] = set()  # keys whose last session to end was removed
         self.stopped: Counter[FinishedKey] = Counter()
-        self.last_end: dict[FinishedKey, datetime] = {}
+
+    @property
+    def last_end(self) -> Mapping[FinishedKey, datetime]:
+        """Newest `endTime`; keys without one are absent."""
+        if self._outdated:
+            self._find_last_ends()
+        return self._last_end
 
     def add(self, session: RestoreSession) -> None:
         """Count a session."""
         key = finished_key(session)
         self.stopped[key] += 1
-        if session.end_time is not None:
-            last = self.last_end.get(key)
+        if session.end_time is not None and key not in self._outdated:
+            last = self._last_end.get(key)
             if last is None or session.end_time > last:
-                self.last_end[key] = session.end_time
+                self._last_end[key] = session.end_time
 
-    def remove(self, session: RestoreSession, remaining: Iterable[RestoreSession]) -> None:
-        """Subtract a session; `remaining` are all sessions still counted."""
+    def remove(self, session: RestoreSession) -> None:
+        """Subtract a session that is no longer among the counted ones."""
         key = finished_key(session)
         self.stopped[key] -= 1
         if self.stopped[key] == 0:
             del self.stopped[key]
-            self.last_end.pop(key, None)
-        elif session.end_time is not None and self.last_end[key] == session.end_time:
-            # Removing the last of several is rare (a deletion or correction), so a scan of all others is acceptable.
-            ends = [
-                other.end_time
-                for other in remaining
-                if other.end_time is not None and finished_key(other) == key
-            ]
-            if ends:
-                self.last_end[key] = max(ends)
-            else:
-                del self.last_end[key]
+            self._last_end.pop(key, None)
+            self._outdated.discard(key)
+        elif session.end_time is not None and self._last_end.get(key) == session.end_time:
+            # However many are removed, all others are searched once, when the next snapshot is made.
+            self._outdated.add(key)
+            del self._last_end[key]
+
+    def _find_last_ends(self) -> None:
+        for session in self._sessions():
+            key = finished_key(session)
+            if key in self._outdated and session.end_time is not None:
+                last = self._last_end.get(key)
+                if last is None or session.end_time > last:
+                    self._last_end[key] = session.end_time
+        self._outdated.clear()
 
 
 class ActivityCounters:

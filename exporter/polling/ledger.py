@@ -6,7 +6,7 @@ The rules:
 * A finished session does not change and is not requested again. An hourly full list finds deletions.
 * New sessions are found by their creationTime, compared with the newest one seen on the server, not with a clock.
 * Counters count only what the exporter saw happen. Sessions in the first complete list (the baseline) are not counted.
-* A session that expired or was evicted and is listed again is not counted either.
+* A session is counted once in the life of the process, even if it expired, was evicted or deleted, and returns.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ class Ledger:
         self._finished_confirmed_at = self._list_confirmed_at = moment.monotonic
         if request.is_full:
             for session_id in self._resync.end_list(moment):
-                self._remove(session_id)
+                self._remove(session_id, moment)
             # A list whose records are all unreadable does not show which sessions are new later.
             if self._newest_creation is not None or not self._resync.is_incomplete:
                 self._store.set_baseline(self._newest_creation)
@@ -188,7 +188,7 @@ class Ledger:
 
     def mark_deleted(self, session_id: str, moment: Moment) -> None:
         """Remove a session that the server has deleted."""
-        self._remove(session_id)
+        self._remove(session_id, moment)
         if session_id in self._configured:
             self._configured_deleted_at[session_id] = moment.monotonic
 
@@ -283,8 +283,8 @@ class Ledger:
             )
         return tuple(found)
 
-    def _remove(self, session_id: str) -> None:
-        self._store.remove(session_id)
+    def _remove(self, session_id: str, moment: Moment) -> None:
+        self._store.remove(session_id, moment)
         self._discard(session_id)
 
     def _discard(self, session_id: str) -> None:

@@ -11,6 +11,7 @@ from exporter.config import SessionsConfig
 from exporter.polling.blocks import Block, SessionBlocks
 from exporter.polling.clock import Moment
 from exporter.polling.counters import FinishedCounts
+from exporter.polling.history import Seen, SessionHistory
 from exporter.polling.snapshot import RunningSession
 from exporter.vb365.records.restore_session import RestoreSession
 
@@ -28,13 +29,13 @@ class Transition(Enum):
     RAN = auto()
     """Started after the baseline and has already finished."""
     FOUND = auto()
-    """New to the store, but from before the baseline or evicted earlier: not an event."""
+    """New to the store, but from before the baseline, or evicted or counted earlier: not an event."""
     FINISHED = auto()
-    """Was running."""
+    """Was running, in the store or when it left the store."""
     REOPENED = auto()
     """Was finished and is running again."""
     FINISHED_AGAIN = auto()
-    """Finished again after being reopened; its first finish was already counted."""
+    """Finished again after being reopened, or after it left and returned; its first finish was already counted."""
     CORRECTED = auto()
     """Was already finished; some of its values changed."""
     UNCHANGED = auto()
@@ -63,7 +64,8 @@ class SessionStore:
         self._configured = frozenset(settings.ids)
         self._lookback = timedelta(seconds=settings.lookback)
         self._max_sessions = settings.max_sessions
-        self._reopened: set[str] = set()
+        self._history = SessionHistory(settings.max_sessions)
+        self._reopened: set[str] = set()  # running again after a finish that was counted
         self._configured_blocks = SessionBlocks()
         self._discovered_blocks = SessionBlocks()
         self._first_seen_stopped_at: dict[
@@ -74,7 +76,9 @@ class SessionStore:
         self._evicted: list[str] = []
         self.running: dict[str, RunningSession] = {}
         self.finished: dict[str, RestoreSession] = {}
-        self.counts = FinishedCounts()
+        self.counts = FinishedCounts(
+            lambda: chain(self._configured_blocks, self._discovered_blocks)
+        )
         self.expired_ids: set[str] = set()
         self.has_baseline = False
 
@@ -98,13 +102,9 @@ class SessionStore:
         """Store a session as the API returned it at `moment`; return what changed."""
         if not session.stopped:
             return self._put_running(session, moment)
-        if self.running.pop(session.id, None) is not None:
-            if self._is_kept(session, moment):
-                self._add_finished(session, moment)
-            if session.id not in self._reopened:
-                return Transition.FINISHED
-            self._reopened.discard(session.id)
-            return Transition.FINISHED_AGAIN
+        was_running = self.running.pop(session.id, None) is not None
+        if was_running or self._history.is_interrupted(session.id):
+            return self._finish(session, moment)
         return self._put_finished(session, moment)
 
     def replace(self, session: RestoreSession) -> None:
@@ -118,10 +118,12 @@ class SessionStore:
             blocks.add(session)
             self.finished[session.id] = session
 
-    def remove(self, session_id: str) -> None:
+    def remove(self, session_id: str, moment: Moment) -> None:
         """Remove a session that the server has deleted, if it is stored."""
+        running = self.running.pop(session_id, None)
+        if running is not None and session_id not in self._reopened:
+            self._history.add(running.session, Seen.INTERRUPTED, moment)
         self._reopened.discard(session_id)
-        self.running.pop(session_id, None)
         if session_id in self.finished:
             self._remove_finished(self.finished[session_id])
 
@@ -135,6 +137,8 @@ class SessionStore:
         for session in expired:
             self._remove_finished(session)
             if session.end_time is None:
+                if len(self.expired_ids) >= self._max_sessions:
+                    self.expired_ids.pop()  # if it is listed again, it is shown for another lookback
                 self.expired_ids.add(session.id)
         return [session.id for session in expired]
 
@@ -184,9 +188,13 @@ class SessionStore:
         elif session.id in self.running:
             transition = Transition.UNCHANGED
         elif configured or self._evict_oldest(1):
-            transition = (
-                Transition.STARTED if self._started_since_baseline(session) else Transition.FOUND
-            )
+            transition = Transition.FOUND
+            seen = self._history.seen(session)
+            if Seen.FINISHED in seen:
+                self._reopened.add(session.id)
+            elif not seen and self._started_since_baseline(session):
+                transition = Transition.STARTED
+                self._history.add(session, Seen.STARTED, moment)
         else:
             self._evicted.append(session.id)
             return Transition.IGNORED
@@ -194,6 +202,18 @@ class SessionStore:
             session=session, confirmed_at=moment.monotonic, configured=configured
         )
         return transition
+
+    def _finish(self, session: RestoreSession, moment: Moment) -> Transition:
+        """Store a session that was running."""
+        if self._is_kept(session, moment):
+            self._add_finished(session, moment)
+            if session.id not in self._configured:
+                self._evict_oldest(0)
+        if session.id in self._reopened:
+            self._reopened.discard(session.id)
+            return Transition.FINISHED_AGAIN
+        self._history.add(session, Seen.FINISHED, moment)
+        return Transition.FINISHED
 
     def _put_finished(self, session: RestoreSession, moment: Moment) -> Transition:
         if session.id in self.expired_ids:
@@ -204,9 +224,10 @@ class SessionStore:
                 self._remove_finished(known)
             return Transition.EXPIRED
         if known is None:
-            transition = (
-                Transition.RAN if self._started_since_baseline(session) else Transition.FOUND
-            )
+            transition = Transition.FOUND
+            if self._started_since_baseline(session) and not self._history.seen(session):
+                transition = Transition.RAN
+                self._history.add(session, Seen.STARTED | Seen.FINISHED, moment)
             self._add_finished(session, moment)
             if session.id not in self._configured:
                 self._evict_oldest(0)
@@ -240,7 +261,7 @@ class SessionStore:
         del self.finished[session.id]
         self._first_seen_stopped_at.pop(session.id, None)
         self._blocks_of(session).remove(session)
-        self.counts.remove(session, chain(self._configured_blocks, self._discovered_blocks))
+        self.counts.remove(session)
 
     def _evict_oldest(self, room_for: int) -> bool:
         """Evict the oldest discovered finished sessions to make room; return whether there is room."""

@@ -18,11 +18,37 @@ def lasting(seconds: float, **fields: object) -> RestoreSession:
     return finished(1, end_time=end_time, **fields)
 
 
+class Counted:
+    """Counts of the sessions in a list."""
+
+    def __init__(self, *sessions: RestoreSession) -> None:
+        self.sessions: list[RestoreSession] = []
+        self.searches = 0
+        self.counts = FinishedCounts(self._all)
+        for session in sessions:
+            self.add(session)
+
+    def _all(self) -> list[RestoreSession]:
+        self.searches += 1
+        return self.sessions
+
+    def add(self, session: RestoreSession) -> None:
+        self.sessions.append(session)
+        self.counts.add(session)
+
+    def remove(self, session: RestoreSession) -> None:
+        self.sessions.remove(session)
+        self.counts.remove(session)
+
+
 def counts_of(*sessions: RestoreSession) -> FinishedCounts:
-    counts = FinishedCounts()
-    for session in sessions:
-        counts.add(session)
-    return counts
+    return Counted(*sessions).counts
+
+
+def without(removed: RestoreSession, *sessions: RestoreSession) -> FinishedCounts:
+    counted = Counted(removed, *sessions)
+    counted.remove(removed)
+    return counted.counts
 
 
 def test_a_session_without_a_result_counts_as_unknown() -> None:
@@ -43,46 +69,74 @@ def test_a_session_without_an_end_is_counted_and_has_no_newest_end() -> None:
 
 
 def test_the_last_session_of_a_kind_takes_the_kind_along() -> None:
-    counts = counts_of(finished(1), finished(2, result=SessionResult.FAILED))
-
-    counts.remove(finished(1), [finished(2, result=SessionResult.FAILED)])
+    counts = without(finished(1), finished(2, result=SessionResult.FAILED))
 
     assert dict(counts.stopped) == {FAILED: 1}
     assert counts.last_end == {FAILED: finished(2).end_time}
 
 
 def test_the_last_session_without_an_end_takes_its_kind_along() -> None:
-    counts = counts_of(finished(1, end_time=None))
-
-    counts.remove(finished(1, end_time=None), [])
+    counts = without(finished(1, end_time=None))
 
     assert (dict(counts.stopped), counts.last_end) == ({}, {})
 
 
 def test_without_the_newest_session_the_newest_of_its_kind_that_remains_counts() -> None:
     failed = finished(2, result=SessionResult.FAILED)
-    counts = counts_of(finished(1), failed, finished(3), finished(4))
-
-    counts.remove(finished(1), [failed, finished(4), finished(3)])
+    counts = without(finished(1), failed, finished(3), finished(4))
 
     assert dict(counts.stopped) == {SUCCESS: 2, FAILED: 1}
     assert counts.last_end[SUCCESS] == finished(3).end_time
 
 
 def test_without_an_older_session_the_newest_end_stays() -> None:
-    counts = counts_of(finished(1), finished(2))
-
-    counts.remove(finished(2), [])
+    counts = without(finished(2), finished(1))
 
     assert counts.last_end == {SUCCESS: finished(1).end_time}
 
 
 def test_where_only_sessions_without_an_end_remain_there_is_no_newest_end() -> None:
-    counts = counts_of(finished(1), finished(2, end_time=None))
-
-    counts.remove(finished(1), [finished(2, end_time=None)])
+    counts = without(finished(1), finished(2, end_time=None))
 
     assert (dict(counts.stopped), counts.last_end) == ({SUCCESS: 1}, {})
+
+
+def test_however_many_sessions_with_one_end_are_removed_the_others_are_searched_once() -> None:
+    end = finished(1).end_time
+    counted = Counted(*(finished(number, end_time=end) for number in range(1, 10)))
+
+    for number in range(1, 8):
+        counted.remove(finished(number, end_time=end))
+
+    assert counted.searches == 0
+    assert counted.counts.last_end == counted.counts.last_end == {SUCCESS: end}
+    assert counted.searches == 1
+
+
+def test_however_many_sessions_that_ended_last_are_removed_the_others_are_searched_once() -> None:
+    counted = Counted(*map(finished, range(1, 10)))
+
+    for number in range(1, 8):
+        counted.remove(finished(number))
+
+    assert counted.counts.last_end == {SUCCESS: finished(8).end_time}
+    assert counted.searches == 1
+
+
+def test_a_session_that_is_added_after_the_last_one_was_removed_may_be_the_last() -> None:
+    counted = Counted(finished(2), finished(3))
+    counted.remove(finished(2))
+    counted.add(finished(1))
+
+    assert counted.counts.last_end == {SUCCESS: finished(1).end_time}
+
+
+def test_a_kind_without_sessions_is_not_searched_for() -> None:
+    counted = Counted(finished(1), finished(2))
+    counted.remove(finished(1))
+    counted.remove(finished(2))
+
+    assert (dict(counted.counts.last_end), counted.searches) == ({}, 0)
 
 
 def test_organizations_are_listed_once_in_the_order_they_were_seen() -> None:

@@ -554,7 +554,7 @@ def test_a_discarded_session_is_not_requested_and_a_late_response_is_dropped() -
     harness = ExtrasHarness(running(1), running(2))
     harness.finish(1)
     harness.finish(2)
-    harness.store.remove(session_id(1))
+    harness.store.remove(session_id(1), at(0))
 
     harness.extras.discard(session_id(1))
     assert harness.extras.due() == (statistics_of(2),)

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from math import inf
+from typing import Any
 
 from exporter.polling.plan import RESYNC_SECONDS, ListRequest
+from exporter.polling.snapshot import Snapshot
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.restore_session import (
     RestoreSession,
@@ -308,6 +310,48 @@ def test_finished_sessions_are_counted_by_organization_with_the_newest_end() -> 
 
     assert dict(snapshot.stopped) == {VEX_SUCCESS: 2, VEX_FAILED: 1}
     assert snapshot.last_end[VEX_SUCCESS] == finished(1).end_time
+
+
+# What is counted once, whatever disappears and returns
+
+
+def totals(snapshot: Snapshot) -> tuple[int, int, int]:
+    """Return how many sessions were counted as started, as finished, and in the histogram."""
+    activity = snapshot.activity
+    durations = sum(sum(histogram.counts) for histogram in activity.durations.values())
+    return sum(activity.started.values()), sum(activity.finished.values()), durations
+
+
+def harness_with_events(**settings: Any) -> LedgerHarness:
+    """A ledger that has seen two sessions start, and another one start and fail."""
+    harness = LedgerHarness(sessions_config(**settings))
+    harness.hold(finished(100), finished(101), finished(102), finished(103))
+    harness.poll()
+    harness.hold(running(2), running(3), finished(1, result=SessionResult.FAILED))
+    assert totals(harness.poll()) == (3, 1, 1)
+    return harness
+
+
+def test_a_session_that_expired_and_runs_and_finishes_again_is_counted_once() -> None:
+    harness = harness_with_events(lookback=3600)
+    before = harness.poll(2 * 3600)
+    assert session_id(1) not in shown_ids(before)
+
+    harness.hold(running(1))
+    reopened = harness.poll(RESYNC_SECONDS)
+    harness.hold(finished(1))
+
+    assert session_id(1) in shown_ids(reopened)
+    assert totals(harness.poll()) == (3, 1, 1)
+
+
+def test_a_session_that_was_deleted_while_it_ran_and_returns_finished_is_counted_once() -> None:
+    harness = harness_with_events()
+    for session in (running(2), running(3)):
+        harness.ledger.mark_deleted(session.id, harness.now)
+        harness.hold(stopped(session))
+
+    assert totals(harness.poll(RESYNC_SECONDS)) == (3, 3, 3)
 
 
 # What ends

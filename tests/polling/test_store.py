@@ -123,7 +123,7 @@ def test_each_reopening_is_finished_again_once() -> None:
     store.put(finished(1), at())
 
     assert store.put(finished(2), at()) is Transition.FINISHED
-    store.remove(session_id(1))
+    store.remove(session_id(1), at())
     store.put(running(1), at())
     assert store.put(finished(1), at()) is Transition.FINISHED
 
@@ -131,7 +131,7 @@ def test_each_reopening_is_finished_again_once() -> None:
 def test_a_deleted_session_is_not_taken_for_a_reopened_one() -> None:
     store = store_with(finished(1))
     store.put(running(1), at())
-    store.remove(session_id(1))
+    store.remove(session_id(1), at())
 
     store.put(running(1), at())
 
@@ -193,6 +193,112 @@ def test_a_session_created_within_its_lookback_is_found_whenever_it_ended() -> N
 
     assert store.put(day, at(-timedelta(microseconds=1))) is Transition.FOUND
     assert store_with().put(day, at()) is Transition.EXPIRED
+
+
+# A session that returns
+
+
+def store_with_baseline(*, lookback: float = 86_400.0, max_sessions: int = 100) -> SessionStore:
+    """A store whose baseline was set when the server had no sessions."""
+    store = store_with(lookback=lookback, max_sessions=max_sessions)
+    store.set_baseline(None)
+    return store
+
+
+def test_a_running_session_that_was_removed_and_returns_has_not_started_again() -> None:
+    store = store_with_baseline()
+    store.put(running(1), at())
+    store.remove(session_id(1), at())
+
+    assert store.put(running(1), at()) is Transition.FOUND
+    assert store.put(finished(1), at()) is Transition.FINISHED
+
+
+def test_a_counted_session_that_was_removed_and_returns_is_not_an_event() -> None:
+    store = store_with_baseline()
+    store.put(finished(1), at())
+    store.remove(session_id(1), at())
+
+    assert store.put(finished(1), at()) is Transition.FOUND
+
+
+def test_a_counted_session_that_was_removed_and_returns_running_does_not_finish_first() -> None:
+    store = store_with_baseline()
+    store.put(finished(1), at())
+    store.remove(session_id(1), at())
+
+    assert store.put(running(1), at()) is Transition.FOUND
+    assert store.put(finished(1), at()) is Transition.FINISHED_AGAIN
+
+
+def test_a_counted_session_that_expired_and_returns_running_does_not_finish_first() -> None:
+    store = store_with_baseline()
+    store.put(finished(1), at())
+    store.expire(at(25 * HOUR))
+
+    assert store.put(running(1), at(25 * HOUR)) is Transition.FOUND
+    assert store.put(finished(1), at(25 * HOUR)) is Transition.FINISHED_AGAIN
+
+
+def test_a_running_session_that_was_removed_and_returns_stopped_has_finished_once() -> None:
+    store = store_with(running(5))
+    store.set_baseline(running(5).creation_time)
+    store.remove(session_id(5), at())
+
+    assert store.put(finished(5), at()) is Transition.FINISHED
+    assert finished_ids(store) == numbers(5)
+    store.remove(session_id(5), at())
+    assert store.put(finished(5), at()) is Transition.FOUND
+
+
+def test_a_running_session_that_was_removed_and_returns_past_its_lookback_has_finished() -> None:
+    store = store_with_baseline()
+    store.put(running(1), at())
+    store.remove(session_id(1), at())
+
+    assert store.put(finished(1), at(25 * HOUR)) is Transition.FINISHED
+    assert len(store) == 0
+
+
+def test_a_removed_session_that_returns_stopped_makes_room_for_itself() -> None:
+    store = store_with(running(1), finished(9), max_sessions=2)
+    store.remove(session_id(1), at())
+    store.put(finished(2), at())
+
+    assert store.put(finished(1), at()) is Transition.FINISHED
+    assert finished_ids(store) == numbers(1, 2)
+
+
+def test_of_more_ids_than_max_sessions_the_first_are_forgotten_and_not_counted_again() -> None:
+    store = store_with_baseline(max_sessions=2)
+    for number in (5, 4, 3):
+        store.put(running(number), at())
+        store.remove(session_id(number), at())
+
+    assert store.put(running(6), at()) is Transition.FOUND
+    assert store.put(finished(6), at()) is Transition.FINISHED_AGAIN
+    assert store.put(finished(5), at()) is Transition.FOUND
+    assert store.put(running(2), at()) is Transition.STARTED
+
+
+def test_a_forgotten_session_from_the_future_does_not_hide_new_ones() -> None:
+    store = store_with_baseline(max_sessions=1)
+    for session in (running(7, creation_time=NOON + 10 * HOUR), running(5)):
+        store.put(session, at())
+        store.remove(session.id, at())
+
+    new = running(1, creation_time=NOON + HOUR)
+    assert store.put(new, at(HOUR)) is Transition.STARTED
+
+
+def test_of_more_expired_sessions_without_an_end_than_max_sessions_some_are_forgotten() -> None:
+    store = store_with(max_sessions=2)
+    for number in range(1, 7):
+        store.put(finished(number, end_time=None), at(number * HOUR))
+        store.expire(at((24 + number) * HOUR))
+
+    assert len(store.expired_ids) == 2
+    assert session_id(6) in store.expired_ids
 
 
 # How sessions leave
@@ -257,7 +363,7 @@ def test_a_session_that_stops_again_expires_after_it_was_last_seen_to_stop() -> 
 def test_a_session_without_an_end_that_was_deleted_and_returns_is_not_expired() -> None:
     endless = finished(1, end_time=None)
     store = store_with(endless)
-    store.remove(endless.id)
+    store.remove(endless.id, at())
 
     assert store.put(endless, at(25 * HOUR)) is Transition.FOUND
 
@@ -326,7 +432,7 @@ def test_a_removed_session_is_gone_from_everywhere() -> None:
     store = store_with(running(1), finished(2))
 
     for number in (1, 2, 3):
-        store.remove(session_id(number))
+        store.remove(session_id(number), at())
 
     assert (len(store), finished_ids(store), dict(store.counts.stopped)) == (0, [], {})
 
@@ -339,9 +445,9 @@ def test_the_newest_end_that_remains_is_looked_for_among_configured_and_discover
 ):
     store = store_with(finished(1), finished(2), finished(3), configured=(2,))
 
-    store.remove(session_id(1))
+    store.remove(session_id(1), at())
     assert store.counts.last_end == {KEY: finished(2).end_time}
-    store.remove(session_id(2))
+    store.remove(session_id(2), at())
     assert store.counts.last_end == {KEY: finished(3).end_time}
 
 

@@ -35,8 +35,8 @@ class History:
     def __init__(self, finished: int, running: int = 0, *, server: str = "hq") -> None:
         self._server = server
         self._random = random.Random(finished)  # noqa: S311 - reproducible, not secret
-        self._ended = FinishedCounts()
         self._blocks = SessionBlocks()
+        self._ended = FinishedCounts(lambda: self._blocks)
         self.running = [
             self._session(NOON - timedelta(seconds=number)) for number in range(running)
         ]
@@ -63,7 +63,7 @@ class History:
     def replace(self, session: RestoreSession, changed: RestoreSession) -> None:
         """Replace a finished session."""
         self._blocks.remove(session)
-        self._ended.remove(session, ())
+        self._ended.remove(session)
         self._add(changed)
 
     def snapshot(self) -> Snapshot:

@@ -1,0 +1,73 @@
+"""What is remembered of sessions beyond their time in the store, so that none is counted twice if it returns."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import Flag, auto
+from typing import NamedTuple
+
+from exporter.polling.clock import Moment
+from exporter.vb365.records.restore_session import RestoreSession
+
+__all__ = ["Seen", "SessionHistory"]
+
+
+class Seen(Flag):
+    """What was seen of a session."""
+
+    NOTHING = 0
+    STARTED = auto()
+    """Its start was counted."""
+    FINISHED = auto()
+    """Its finish was counted."""
+    INTERRUPTED = auto()
+    """It left the store while it was running; its finish is still to be counted."""
+
+
+class _Entry(NamedTuple):
+    seen: Seen
+    creation_time: datetime
+
+
+class SessionHistory:
+    """Remembers by id which sessions were counted, at most `max_sessions` of them.
+
+    When there are more, the ids that were remembered first are forgotten. Sessions created no later than a forgotten one
+    are then taken for counted: they may be missed, but are never counted twice.
+
+    Args:
+        max_sessions: how many ids are remembered.
+    """
+
+    def __init__(self, max_sessions: int) -> None:
+        self._max_sessions = max_sessions
+        self._entries: dict[str, _Entry] = {}
+        self._forgotten_through: datetime | None = None  # the newest creationTime forgotten
+
+    def seen(self, session: RestoreSession) -> Seen:
+        """Return what was seen of a session that is not stored."""
+        entry = self._entries.get(session.id)
+        if entry is not None:
+            return entry.seen
+        if self._forgotten_through is not None and session.creation_time <= self._forgotten_through:
+            return Seen.STARTED | Seen.FINISHED
+        return Seen.NOTHING
+
+    def is_interrupted(self, session_id: str) -> bool:
+        """Whether a session was running when it left the store, and has not been seen to finish."""
+        entry = self._entries.get(session_id)
+        return (
+            entry is not None and Seen.INTERRUPTED in entry.seen and Seen.FINISHED not in entry.seen
+        )
+
+    def add(self, session: RestoreSession, seen: Seen, moment: Moment) -> None:
+        """Remember what was seen of a session."""
+        known = self._entries.get(session.id)
+        # A creationTime in the future must not make all sessions created until then seem counted.
+        created = min(session.creation_time, moment.wall)
+        self._entries[session.id] = _Entry(seen | known.seen if known else seen, created)
+        if len(self._entries) > self._max_sessions:
+            forgotten = self._entries.pop(next(iter(self._entries)))
+            self._forgotten_through = max(
+                forgotten.creation_time, self._forgotten_through or forgotten.creation_time
+            )
