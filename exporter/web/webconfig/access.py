@@ -66,7 +66,9 @@ class AccessControl:
             return None
         credentials = _credentials(request.headers.get("Authorization", ""))
         try:
-            if credentials and await self._passwords.match(*credentials, config.users):
+            if credentials and await self._passwords.match(
+                *credentials, config.users, client=request.remote or ""
+            ):
                 return None
         except TooManyChecksError:
             log.debug("request rejected, too many passwords to check", remote=request.remote)

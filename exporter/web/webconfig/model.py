@@ -37,6 +37,8 @@ HEADERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """The headers that the file may set, each with its allowed values; none: any value."""
 
 _BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])(\$[./A-Za-z0-9]{53})")
+# Each step doubles the time: at 17 a check takes about 10 s, the usual timeout of a scrape.
+_MAX_BCRYPT_COST = 17
 
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 
@@ -110,6 +112,10 @@ def _read_bcrypt_hash(value: object) -> bytes:
     match = _BCRYPT.fullmatch(text)
     if match is None:
         raise ValueError("must be a bcrypt hash such as htpasswd -nBC 10 makes")
+    if int(match[1]) > _MAX_BCRYPT_COST:
+        raise ValueError(
+            f"has the cost {match[1]}, so a check of the password takes longer than a scrape may; use 10 to 12"
+        )
     try:
         # A text in the form of a hash can still be invalid. With the lowest cost, the check is fast.
         bcrypt.checkpw(b"", f"$2b$04{match[2]}".encode())

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import secrets
+from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import bcrypt
+
+from exporter.web.threads import run_in_daemon_thread
 
 # bcrypt ignores further bytes; the tools that create the hashes truncate as well.
 _MAX_PASSWORD_BYTES = 72
@@ -19,11 +24,21 @@ class TooManyChecksError(Exception):
     """So many checks are pending that a further one would take too long."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Check:
+    client: str
+    credentials: bytes
+    password: bytes = field(repr=False)
+    hashed: bytes = field(repr=False)
+    outcome: asyncio.Future[bool]
+
+
 class Passwords:
     """Compares passwords with hashes in a worker thread, one at a time, and remembers the results.
 
     This occupies at most one core, so that guesses do not delay a scrape whose password is remembered.
     Right and wrong passwords are remembered separately: guesses do not evict the password of a scraper.
+    `_CheckQueue` decides the order, so that guesses do not keep out a scraper whose password is not remembered yet.
 
     Args:
         compare: compares a password with a hash; may raise ValueError for a password.
@@ -36,23 +51,27 @@ class Passwords:
         *,
         compare: Callable[[bytes, bytes], bool] = bcrypt.checkpw,
         max_remembered: int = 256,
-        max_pending: int = 64,
+        max_pending: int = 256,
     ) -> None:
         self._compare = compare
         self._max_pending = max_pending
         self._key = secrets.token_bytes(32)
         self._right = _LruSet(max_remembered)
         self._wrong = _LruSet(max_remembered)
-        self._pending: dict[bytes, asyncio.Task[bool]] = {}
-        self._comparing = asyncio.Lock()
+        self._pending: dict[bytes, _Check] = {}
+        self._waiting = _CheckQueue()
+        self._running: asyncio.Task[None] | None = None
 
-    async def match(self, user: bytes, password: bytes, users: Mapping[bytes, bytes]) -> bool:
+    async def match(
+        self, user: bytes, password: bytes, users: Mapping[bytes, bytes], *, client: str = ""
+    ) -> bool:
         """Return whether this is the password of the user.
 
         Args:
             user: the user name of the request.
             password: the password of the request.
             users: the bcrypt hash of every user; at least one.
+            client: the address of the client.
 
         Raises:
             TooManyChecksError: too many checks are pending.
@@ -67,25 +86,47 @@ class Passwords:
             return False
         check = self._pending.get(credentials)
         if check is None:
-            if len(self._pending) >= self._max_pending:
-                raise TooManyChecksError
-            check = asyncio.create_task(self._check(credentials, password, hashed))
-            self._pending[credentials] = check
+            outcome = asyncio.get_running_loop().create_future()
+            check = _Check(client, credentials, password[:_MAX_PASSWORD_BYTES], hashed, outcome)
+            self._enqueue(check)
         # A client that disconnects must not cancel the check for others that wait for it as well.
-        return await asyncio.shield(check) and known
+        return await asyncio.shield(check.outcome) and known
 
-    async def _check(self, credentials: bytes, password: bytes, hashed: bytes) -> bool:
+    def _enqueue(self, check: _Check) -> None:
+        if len(self._pending) >= self._max_pending:
+            dropped = self._waiting.drop_for(check.client)
+            if dropped is None:
+                raise TooManyChecksError
+            del self._pending[dropped.credentials]
+            dropped.outcome.set_exception(TooManyChecksError())
+        self._pending[check.credentials] = check
+        self._waiting.put(check)
+        if self._running is None:
+            self._running = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
         try:
-            async with self._comparing:
-                matches = await asyncio.to_thread(self._matches, password, hashed)
-            (self._right if matches else self._wrong).add(credentials)
-            return matches
+            while (check := self._waiting.pop()) is not None:
+                await self._perform(check)
         finally:
-            del self._pending[credentials]
+            self._running = None
+
+    async def _perform(self, check: _Check) -> None:
+        try:
+            matches = await run_in_daemon_thread(
+                functools.partial(self._matches, check.password, check.hashed)
+            )
+        except RuntimeError as error:  # no thread can be started
+            check.outcome.set_exception(error)
+        else:
+            (self._right if matches else self._wrong).add(check.credentials)
+            check.outcome.set_result(matches)
+        finally:
+            del self._pending[check.credentials]
 
     def _matches(self, password: bytes, hashed: bytes) -> bool:
         try:
-            return self._compare(password[:_MAX_PASSWORD_BYTES], hashed)
+            return self._compare(password, hashed)
         except ValueError:  # older versions of bcrypt reject passwords with a zero byte
             return False
 
@@ -100,6 +141,46 @@ class Passwords:
         for part in parts:
             digest.update(len(part).to_bytes(8) + part)
         return digest.digest()
+
+
+class _CheckQueue:
+    """The waiting checks: clients take turns, and of one client the newest and the oldest check alternate.
+
+    A client without other checks is next in its turn. Behind a reverse proxy all have one address; then the newest
+    check is next, because a client that guesses sends its next guess only after the response to the last one, and the
+    oldest after it, so that no check waits without end.
+    """
+
+    def __init__(self) -> None:
+        self._turns: dict[str, _Turn] = {}  # the next client is the first
+
+    def put(self, check: _Check) -> None:
+        self._turns.setdefault(check.client, _Turn()).checks.append(check)
+
+    def pop(self) -> _Check | None:
+        """Remove and return the next check; None: there is none."""
+        if not self._turns:
+            return None
+        client = next(iter(self._turns))
+        turn = self._turns.pop(client)
+        check = turn.checks.pop() if turn.newest_next else turn.checks.popleft()
+        if turn.checks:
+            turn.newest_next = not turn.newest_next
+            self._turns[client] = turn
+        return check
+
+    def drop_for(self, client: str) -> _Check | None:
+        """Remove and return the oldest check of the client with the most; None: this client has as many."""
+        most = max(self._turns.values(), key=lambda turn: len(turn.checks), default=_Turn())
+        own = self._turns.get(client, _Turn())
+        return None if len(most.checks) <= len(own.checks) + 1 else most.checks.popleft()
+
+
+@dataclass(slots=True)
+class _Turn:
+    checks: deque[_Check] = field(default_factory=deque)
+    """Oldest first."""
+    newest_next: bool = True
 
 
 class _LruSet:

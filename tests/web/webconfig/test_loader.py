@@ -117,6 +117,12 @@ def test_every_setting_of_a_file_is_read(directory: Path) -> None:
             ["basic_auth_users.alice: is not a whole bcrypt hash"],
         ),
         (
+            f"basic_auth_users: {{alice: {HASH.replace('$04$', '$18$')}, bob: {HASH.replace('$04$', '$17$')}}}\n",
+            [
+                "basic_auth_users.alice: has the cost 18, so a check of the password takes longer than a scrape may; use 10 to 12"
+            ],
+        ),
+        (
             f"basic_auth_users: {{'a:b': {HASH}}}\n",
             ["basic_auth_users.a…: a user name with a colon cannot be sent"],
         ),

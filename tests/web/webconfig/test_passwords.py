@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 
 import bcrypt
@@ -213,6 +215,96 @@ def test_checks_beyond_a_limit_are_rejected_until_others_have_ended(checks: Chec
         assert not await passwords.match(b"alice", b"3", USERS)
 
     asyncio.run(scenario())
+
+
+class Order(Checks):
+    """Checks that record the passwords in their order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passwords: list[bytes] = []
+
+    def __call__(self, password: bytes, hashed: bytes) -> bool:
+        matches = super().__call__(password, hashed)
+        self.passwords.append(password)
+        return matches
+
+
+def order_of(guesses: list[tuple[str, bytes]], *, max_pending: int = 256) -> list[bytes]:
+    """Return the order in which passwords that arrive during a first check are checked, without those dropped."""
+    checks = Order()
+    passwords = Passwords(compare=checks, max_pending=max_pending)
+
+    async def scenario() -> None:
+        checks.go_on.clear()
+        waiting = []
+        for client, password in [("first", b"first"), *guesses]:
+            match = passwords.match(b"alice", password, USERS, client=client)
+            waiting.append(asyncio.create_task(match))
+            await asyncio.sleep(0)
+        checks.go_on.set()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    asyncio.run(scenario())
+    return checks.passwords[1:]
+
+
+def test_a_client_with_one_check_does_not_wait_for_all_those_of_another() -> None:
+    guesses = [("attacker", str(number).encode()) for number in range(100)]
+    assert order_of([*guesses, ("prometheus", b"wonderland")]).index(b"wonderland") == 1
+
+
+def test_of_one_client_the_newest_and_the_oldest_check_alternate() -> None:
+    guesses = [("proxy", str(number).encode()) for number in range(6)]
+    assert order_of(guesses) == [b"5", b"0", b"4", b"1", b"3", b"2"]
+
+
+def test_a_client_with_few_checks_takes_the_place_of_one_with_many() -> None:
+    guesses = [("attacker", str(number).encode()) for number in range(9)]
+    order = order_of([*guesses, ("prometheus", b"wonderland")], max_pending=5)
+    assert sorted(order) == [b"1", b"2", b"3", b"wonderland"]
+
+
+def test_beside_guessers_at_the_same_address_the_right_password_is_checked_soon() -> None:
+    checks = Order()
+    passwords = Passwords(compare=checks)
+
+    async def guess(guesser: int) -> None:
+        for number in range(20):
+            assert not await passwords.match(b"alice", f"{guesser}-{number}".encode(), USERS)
+
+    async def scenario() -> int:
+        guessers = [asyncio.create_task(guess(number)) for number in range(50)]
+        await asyncio.sleep(0)
+        while len(checks.passwords) < 100:
+            await asyncio.to_thread(lambda: None)
+        before = len(checks.passwords)
+        assert await passwords.match(b"alice", b"wonderland", USERS)
+        after = len(checks.passwords)
+        for guesser in guessers:
+            guesser.cancel()
+        return after - before
+
+    assert asyncio.run(scenario()) <= 10
+
+
+def test_a_check_that_takes_long_does_not_delay_the_end_of_the_process() -> None:
+    program = (
+        "import asyncio, threading\n"
+        "from exporter.web.webconfig.passwords import Passwords\n"
+        "async def main():\n"
+        "    begun = asyncio.Event()\n"
+        "    loop = asyncio.get_running_loop()\n"
+        "    def never(password, hashed):\n"
+        "        loop.call_soon_threadsafe(begun.set)\n"
+        "        threading.Event().wait()\n"
+        "    passwords = Passwords(compare=never)\n"
+        "    match = asyncio.create_task(passwords.match(b'a', b'b', {b'a': b'c'}))\n"
+        "    await begun.wait()\n"
+        "asyncio.run(main())\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], timeout=60, check=False)
+    assert ended.returncode == 0
 
 
 def test_a_client_that_disconnects_does_not_cancel_the_check_for_others(checks: Checks) -> None:
