@@ -206,6 +206,7 @@ class Ledger:
                 self._finished_confirmed_at = moment.monotonic
         elif succeeded:
             self._store.set_baseline(self._newest_creation)
+            self._list_confirmed_at = self._finished_confirmed_at
             if self._resync.is_due(moment):
                 self._resync.succeed(moment)
         self.extras.drop_stale(moment)

@@ -188,6 +188,8 @@ class Poller:
                 self._accept(response, self._clock.now())
             elif isinstance(response, NotFoundError) and trust_404:
                 self._ledger.mark_deleted(session_id, self._clock.now())
+                if session_id in self._server.sessions.ids:
+                    self.anomalies.unknown_id(session_id)
             else:
                 self._failures.append(PollFailure.of_session(session_id, response))
                 if isinstance(response, Rejection):

@@ -179,6 +179,13 @@ class Anomalies:
                 session_id=session_id,
             )
 
+    def unknown_id(self, session_id: str) -> None:
+        """Record a configured id that the server does not know."""
+        self._warn_once(
+            "configured session does not exist on the server, requesting it again in every poll",
+            {"session_id": session_id},
+        )
+
     def rejected(self, rejection: Rejection) -> None:
         """Record a rejected record."""
         self._observer.rejected(rejection.reason)

@@ -738,6 +738,17 @@ def test_a_first_list_of_which_a_record_is_unreadable_is_the_baseline() -> None:
     assert dict(harness.snapshot().activity.finished) == {VEX_SUCCESS: 1}
 
 
+def test_without_discovery_the_first_successful_poll_shows_the_gauges_of_organizations() -> None:
+    harness = LedgerHarness(sessions_config([session_id(1), session_id(2)], discover=False))
+    harness.hold(finished(1))
+
+    snapshot = harness.poll(60)
+
+    assert snapshot.list_confirmed_at == 60.0
+    assert dict(snapshot.stopped) == {VEX_SUCCESS: 1}
+    assert snapshot.last_end == {VEX_SUCCESS: finished(1).end_time}
+
+
 def test_without_discovery_a_failed_poll_is_no_baseline_and_no_hourly_check() -> None:
     harness = LedgerHarness(sessions_config([session_id(1), session_id(2)], discover=False))
     harness.seconds = 60.0

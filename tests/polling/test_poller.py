@@ -194,6 +194,23 @@ def test_configured_ids_alone_are_confirmed_by_the_service_instance() -> None:
     assert harness.api.calls == ["service_instance", f"get {session_id(2)}"]
 
 
+def test_a_configured_id_that_the_server_does_not_know_is_logged_once() -> None:
+    harness = PollerHarness(finished(1), follow=sessions_config([session_id(1), session_id(2)]))
+
+    with capture_logs() as logs:
+        snapshots = [harness.poll(), harness.poll()]
+
+    assert [snapshot.status.up for snapshot in snapshots] == [True, True]
+    assert [entry for entry in logs if entry["log_level"] == "warning"] == [
+        {
+            "event": "configured session does not exist on the server, requesting it again in every poll",
+            "server": "hq",
+            "session_id": session_id(2),
+            "log_level": "warning",
+        }
+    ]
+
+
 def test_an_account_that_may_not_see_the_service_instance_can_still_list() -> None:
     harness = PollerHarness(finished(1))
 
