@@ -16,7 +16,13 @@ from typing import BinaryIO, NamedTuple
 
 import structlog
 
-from exporter.audit.record import LINE_PREFIX, LoggedEvent, parse_lines
+from exporter.audit.record import (
+    LINE_PREFIX,
+    MAX_LOST_BYTES,
+    LoggedEvent,
+    is_start_of_log,
+    parse_lines,
+)
 from exporter.system.files import OutputError, lock_file, set_permissions, sync_directory
 
 __all__ = ["AuditFile", "SystemCalls"]
@@ -177,8 +183,9 @@ class AuditFile:
     def _check_content(self, descriptor: int) -> None:
         """Refuse to change a file that is not an audit log."""
         start = self._read(descriptor, 0, len(LINE_PREFIX))
-        unwritten = start.startswith(b"\0")  # a first block that never reached the disk
-        if not unwritten and not LINE_PREFIX.startswith(start):
+        if start.startswith(b"\0"):
+            start = self._read(descriptor, 0, MAX_LOST_BYTES + _MAX_LINE_BYTES)
+        if not is_start_of_log(start):
             raise OutputError(self._describe("not an audit log but another kind of file"))
 
     def _inherit_permissions(self, descriptor: int) -> None:

@@ -14,7 +14,16 @@ from typing import NamedTuple
 from exporter.text import format_instant, replace_surrogates
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["LINE_PREFIX", "Event", "EventIndex", "LoggedEvent", "format_line", "parse_lines"]
+__all__ = [
+    "LINE_PREFIX",
+    "MAX_LOST_BYTES",
+    "Event",
+    "EventIndex",
+    "LoggedEvent",
+    "format_line",
+    "is_start_of_log",
+    "parse_lines",
+]
 
 
 class Event(StrEnum):
@@ -44,6 +53,8 @@ _LINE_START = re.compile(
 _LINE_END = b"}\n"
 # After a power failure a file may contain NUL bytes in place of blocks that never reached the disk.
 _LOST_BLOCK = b"\0"
+MAX_LOST_BYTES = 2**20
+"""A file that begins with more of them is another kind of file, such as the image of a disk."""
 
 
 def format_line(event: Event, server: str, session: RestoreSession, written_at: float) -> bytes:
@@ -92,6 +103,22 @@ def parse_lines(lines: Iterable[bytes]) -> Iterator[LoggedEvent | None]:
             yield None
         else:
             yield LoggedEvent(Event(start[1].decode()), _parse_name(start[2]), start[3].decode())
+
+
+def is_start_of_log(start: bytes) -> bool:
+    """Return whether a file that starts with these bytes is an audit log, perhaps with lost blocks or an incomplete line.
+
+    Args:
+        start: at least as many bytes as `LINE_PREFIX` has, or the whole file; if the first is NUL, at least
+            `MAX_LOST_BYTES` and a line.
+    """
+    content = start.lstrip(_LOST_BLOCK)
+    if len(start) - len(content) > MAX_LOST_BYTES:
+        return False
+    if content != start and not content.startswith(LINE_PREFIX):
+        # The block after a lost one may begin inside a line.
+        content = content.partition(b"\n")[2] or content
+    return LINE_PREFIX.startswith(content[: len(LINE_PREFIX)])
 
 
 class EventIndex:

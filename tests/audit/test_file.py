@@ -245,6 +245,42 @@ def test_blocks_that_never_reached_the_disk_are_cut_off(file: Path, before: byte
     assert file.read_bytes() == before + started(2)
 
 
+@pytest.mark.parametrize("tail", [b"", started(3)[-9:], started(3), started(3)[:5]])
+def test_a_log_whose_first_block_never_reached_the_disk_is_continued(
+    file: Path, tail: bytes
+) -> None:
+    lost = b"\0" * 4096 + started(1)[-20:]
+    file.write_bytes(lost + started(2) + tail)
+
+    audit = opened(file)
+
+    complete = tail if tail.endswith(b"\n") else b""
+    assert file.read_bytes() == lost + started(2) + complete
+    assert event(2) in [*audit.read_events()]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\0\0\1\0 a picture or a font",
+        b"\0asm\x01\n\0\0",
+        b"\0" * 512 + b"{}\n" + b"the rest",
+        b"\0" * (2**20 + 1),
+        b"\0" * 2**21 + started(1),
+    ],
+    ids=["picture", "assembly", "lines", "disk", "large"],
+)
+def test_a_foreign_file_that_begins_with_nul_is_refused_and_left_unchanged(
+    file: Path, content: bytes
+) -> None:
+    file.write_bytes(content)
+
+    with pytest.raises(OutputError, match="not an audit log but another kind of file"):
+        opened(file)
+
+    assert file.read_bytes() == content
+
+
 def test_foreign_lines_are_counted_in_the_log_and_kept(file: Path, log: CapturedLog) -> None:
     audit = opened(file)
     audit.append(started(1), sync=False)
