@@ -112,16 +112,19 @@ wheel: $(READY) ## build the wheel into dist/
 	rm -rf dist
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
 
+# The time of the source, so that two builds of a commit are equal.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
+
 .PHONY: sbom
 sbom: $(READY) ## write the bill of materials (CycloneDX) of the locked dependencies to dist/
-	PYTHONPATH=tests $(BIN)/python -m support.sbom
+	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) PYTHONPATH=tests $(BIN)/python -m support.sbom
 
 .PHONY: release
 release: $(READY) ## build a release in dist/: wheel, source, bill of materials, checksums
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation --outdir dist .
 	$(MAKE) sbom
-	cd dist && sha256sum * > SHA256SUMS
+	cd dist && export LC_ALL=C && sha256sum * > SHA256SUMS
 
 .PHONY: dashboard
 dashboard: $(READY) ## update the JSON of the Grafana dashboard from its source

@@ -86,3 +86,17 @@ def test_one_that_is_not_valid_is_not_written() -> None:
 
     with pytest.raises(SbomError, match="does not match"):
         to_json(from_json(json.dumps({"components": [component]})))
+
+
+def test_two_of_the_same_source_are_equal() -> None:
+    first, second = (
+        to_json(bill_of_materials({"SOURCE_DATE_EPOCH": "1700000000"})) for _ in range(2)
+    )
+
+    assert first == second
+    assert json.loads(first)["metadata"]["timestamp"] == "2023-11-14T22:13:20+00:00"
+    assert json.loads(first)["serialNumber"].startswith("urn:uuid:")
+
+
+def test_without_the_time_of_the_source_there_is_none() -> None:
+    assert "timestamp" not in json.loads(to_json(bill_of_materials({})))["metadata"]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from uuid import NAMESPACE_OID, uuid5
 
 from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component
@@ -40,8 +43,13 @@ def requirements() -> Iterator[tuple[str, str, str]]:
         yield one[1], one[2], text[one.start() : end]
 
 
-def bill_of_materials() -> Bom:
+def bill_of_materials(environ: Mapping[str, str] = os.environ) -> Bom:
     """Return the bill of materials: the exporter, every locked dependency with its hashes, and their dependency graph.
+
+    It is reproducible: its serial number follows from its content, and its time is that of the source.
+
+    Args:
+        environ: SOURCE_DATE_EPOCH is its time (Unix seconds); without it, the bill has none.
 
     Raises:
         SbomError: the tool that reads the lock file failed.
@@ -65,6 +73,11 @@ def bill_of_materials() -> Bom:
     _register_dependencies(
         bom, {exporter.name: exporter} | {one.name: one for one in bom.components}
     )
+    epoch = environ.get("SOURCE_DATE_EPOCH")
+    time = datetime.fromtimestamp(int(epoch), UTC) if epoch else None
+    bom.metadata.timestamp = time  # type: ignore[assignment] # its type is too narrow: the field is optional
+    content = f"{exporter.name} {__version__} {LOCK.read_text(encoding='utf-8')}"
+    bom.serial_number = uuid5(NAMESPACE_OID, content)
     return bom
 
 
