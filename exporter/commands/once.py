@@ -34,9 +34,10 @@ def poll_once(
 ) -> int:
     """Poll all servers and write the metrics; return the exit status: 0 if every poll was complete, else 1.
 
-    A failed server's metrics include `vb365_up` 0. `process_*` and `python_*` are omitted, because node_exporter exports
-    families of the same names. Nothing is written if `stop` is set before the polls have finished, or if a poll broke off
-    because of a defect or a lack of memory.
+    A failed server's metrics include `vb365_up` 0. Families without a server label are omitted: node_exporter has
+    `process_*` and `python_*` itself, and several files in its directory must not have the same series. Nothing is
+    written if `stop` is set before the polls have finished, or if a poll broke off because of a defect or a lack of
+    memory.
 
     Args:
         config: the servers to poll.
@@ -50,7 +51,7 @@ def poll_once(
     """
     if output_file is not None:
         check_writable(output_file)
-    service = Service(config, telemetry=Telemetry(with_process=False), make_worker=make_worker)
+    service = Service(config, telemetry=Telemetry(servers_only=True), make_worker=make_worker)
     with audited(service, audit_log_file, close_seconds=_AUDIT_SECONDS):
         complete = service.poll_once(stop)
         service.stop()

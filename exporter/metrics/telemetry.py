@@ -33,12 +33,13 @@ class Telemetry:
     """The exporter's own metrics, in their own registry.
 
     Args:
-        with_process: whether to collect the client library's `process_*` and `python_*` metrics.
+        servers_only: whether to leave out every family without a server label, those of the process included.
     """
 
-    def __init__(self, *, with_process: bool = True) -> None:
+    def __init__(self, *, servers_only: bool = False) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call] # the library does not type it
         self.registry = CollectorRegistry()
+        self._servers_only = servers_only
         self.per_server: list[Counter | Gauge | Histogram] = []
         self.polls = self._declare(Counter, "vb365_polls_total")
         self.poll_failures = self._declare(Counter, "vb365_poll_failures_total")
@@ -68,7 +69,7 @@ class Telemetry:
         self._audit_write_failures = self._declare(
             Counter, "vb365_exporter_audit_write_failures_total"
         )
-        if with_process:
+        if not servers_only:
             ProcessCollector(registry=self.registry)
             PlatformCollector(registry=self.registry)
             GCCollector(registry=self.registry)
@@ -108,10 +109,10 @@ class Telemetry:
 
     def _declare(self, metric_class: type[_Metric], name: str, **options: Any) -> _Metric:
         family = _FAMILIES[name]
-        metric = metric_class(
-            family.name, family.help, family.labels, registry=self.registry, **options
-        )
-        if "server" in family.labels:
+        of_server = "server" in family.labels
+        registry = self.registry if of_server or not self._servers_only else None
+        metric = metric_class(family.name, family.help, family.labels, registry=registry, **options)
+        if of_server:
             self.per_server.append(metric)
         return metric
 

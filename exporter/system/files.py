@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +25,8 @@ __all__ = [
     "write_stdout",
 ]
 
-_MODE = 0o644  # before the umask
+_MODE = 0o644
+_PERMISSIONS = 0o777
 
 
 class OutputError(Exception):
@@ -52,9 +54,14 @@ def write_stdout(chunks: Iterable[bytes]) -> bool:
     if sys.stdout is None:  # the process was started without one
         raise OutputError("standard output is closed")
     try:
+        descriptor = sys.stdout.fileno()
+    except io.UnsupportedOperation:  # replaced, as contextlib.redirect_stdout does
+        sys.stdout.write(b"".join(chunks).decode(errors="replace"))
+        return True
+    try:
         # Not through sys.stdout: with PYTHONUNBUFFERED it is unbuffered and may write only a part; otherwise data left
         # in its buffer after a failure would fail again at exit.
-        with open(sys.stdout.fileno(), "wb", closefd=False) as out:
+        with open(descriptor, "wb", closefd=False) as out:
             out.writelines(chunks)
     except BrokenPipeError:
         return False
@@ -76,15 +83,30 @@ def check_writable(file: Path) -> None:
 def atomic_write(file: Path, chunks: Iterable[bytes]) -> None:
     """Replace a file atomically: a reader sees the complete old or the complete new content.
 
+    Everybody may read a new file, whatever the umask: node_exporter runs as another user. A file that is replaced keeps
+    its mode and, where the process may set it, its group.
+
     Raises:
         OutputError: the file cannot be written. The old file stays, and no temporary file is left behind.
     """
     with _temporary(file) as (target, temporary):
-        with open(temporary, "xb", opener=partial(os.open, mode=_MODE)) as out:
+        mode, group = _mode_and_group(target)
+        with open(temporary, "xb", opener=partial(os.open, mode=_MODE & mode)) as out:
+            with suppress(PermissionError):  # the process is not a member of that group
+                set_permissions(out.fileno(), mode, group)
+            set_permissions(out.fileno(), mode)
             out.writelines(chunks)
             out.flush()
             os.fsync(out.fileno())
         temporary.replace(target)
+
+
+def _mode_and_group(target: Path) -> tuple[int, int | None]:
+    try:
+        status = target.stat()
+    except FileNotFoundError:
+        return _MODE, None
+    return status.st_mode & _PERMISSIONS, status.st_gid
 
 
 def lock_file(descriptor: int) -> bool:

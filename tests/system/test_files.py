@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ from exporter.system.files import OutputError, atomic_write, check_writable, wri
 @pytest.fixture
 def umask() -> Iterator[None]:
     """A umask that removes the permissions of the group and of others."""
-    before = os.umask(0o027)
+    before = os.umask(0o077)
     yield
     os.umask(before)
 
@@ -32,13 +34,38 @@ def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("umask")
-def test_the_file_is_readable_by_everybody_within_the_umask(tmp_path: Path) -> None:
+def test_everybody_may_read_a_new_file_whatever_the_umask(tmp_path: Path) -> None:
     file = tmp_path / "vb365.prom"
-    file.touch(0o600)
 
     atomic_write(file, [b"new\n"])
 
-    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
+
+
+@pytest.mark.usefixtures("umask")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664])
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path, mode: int) -> None:
+    file = tmp_path / "vb365.prom"
+    file.touch()
+    file.chmod(mode)
+
+    atomic_write(file, [b"new\n"])
+
+    assert (file.read_bytes(), stat.S_IMODE(file.stat().st_mode)) == (b"new\n", mode)
+
+
+def test_no_byte_of_a_private_file_is_readable_by_others_meanwhile(tmp_path: Path) -> None:
+    file = tmp_path / "vb365.prom"
+    file.touch(0o600)
+    modes: list[int] = []
+
+    def chunks() -> Iterator[bytes]:
+        modes.extend(stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir())
+        yield b"new\n"
+
+    atomic_write(file, chunks())
+
+    assert modes == [0o600, 0o600]
 
 
 def test_the_bytes_are_on_disk_before_the_file_has_its_name(
@@ -152,3 +179,10 @@ def test_bytes_are_printed_unchanged(capfdbinary: pytest.CaptureFixture[bytes]) 
     assert write_stdout([b"M\xc3\xbc", b"nchen\n"])
 
     assert capfdbinary.readouterr().out == b"M\xc3\xbcnchen\n"
+
+
+def test_text_is_printed_to_a_stream_that_replaces_standard_output() -> None:
+    with contextlib.redirect_stdout(io.StringIO()) as stream:
+        assert write_stdout(["Mü".encode(), b"nchen\n"])
+
+    assert stream.getvalue() == "München\n"
