@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import closing, contextmanager
 
 from exporter.config import Config, parse_config
 from exporter.simulator import Simulator
+from exporter.system.files import OutputError
 
 __all__ = ["banner", "demo_config"]
 
@@ -29,16 +30,30 @@ servers:
 
 @contextmanager
 def demo_config() -> Iterator[Config]:
-    """Run a simulator on a loopback address and yield the configuration for it."""
-    with Simulator() as simulator:
+    """Run a simulator on a loopback address and yield the configuration for it.
+
+    Raises:
+        OutputError: the simulator cannot write its certificate, or cannot listen.
+    """
+    simulator = Simulator()
+    try:
+        simulator.start()
+    except OSError as error:
+        raise OutputError(
+            f"the demo cannot start: {error.strerror or error}; it needs a writable temporary directory, which TMPDIR "
+            "can name, and a free port on 127.0.0.1"
+        ) from None
+    with closing(simulator):
         yield parse_config(
             _CONFIGURATION.format(
                 url=simulator.url,
                 username=simulator.username,
                 password=simulator.password,
-                ca_file=simulator.ca_file,
+                ca_file=json.dumps(
+                    str(simulator.ca_file)
+                ),  # in quotes: a directory may have any name
             ),
-            directory=Path.cwd(),
+            directory=simulator.ca_file.parent,
             name="demo",
         )
 

@@ -86,7 +86,7 @@ def bind_listeners(addresses: Iterable[Address]) -> tuple[socket.socket, ...]:
             except (OSError, UnicodeError) as error:  # UnicodeError: a name that DNS cannot encode
                 cause = getattr(error, "strerror", None) or error
                 raise WebServerError(
-                    f"cannot listen on {address}: {cause}; without it the exporter does not start"
+                    f"cannot listen on {address}: {cause}; --web.listen-address sets another address"
                 ) from error
             listeners.append(undo.enter_context(listener))
         undo.pop_all()
