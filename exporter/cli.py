@@ -10,18 +10,17 @@ from functools import partial
 import structlog
 
 from exporter import logs
+from exporter.commands.check_config import check_config
 from exporter.commands.serve import serve
-from exporter.config import Config, ConfigError, check_lines, load_config
+from exporter.config import Config, ConfigError, load_config
 from exporter.config.sharding import select_shard
 from exporter.flags import Options, parse
 from exporter.system.files import OutputError, open_standard_descriptors, write_stdout
 from exporter.system.interpreter import raise_gc_threshold
 from exporter.system.signals import stop_event
-from exporter.system.standard_error import print_error
 from exporter.system.systemd import NotActivatedError
 from exporter.threads import ThreadLimitError
 from exporter.web.listeners import WebServerError
-from exporter.web.webconfig import check_lines as web_check_lines
 
 __all__ = ["main"]
 
@@ -36,12 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     open_standard_descriptors()
     options = parse(sys.argv[1:] if arguments is None else arguments)
-    if options.config_check:
-        return _check_config(options)
     logs.configure(level=options.log_level, log_format=options.log_format)
     logs.log_uncaught()
     raise_gc_threshold()
     try:
+        if options.config_check:
+            return check_config(options.config_file, options.web_config_file)
         with _config_source(options) as (load, on_listening):
             if options.once or options.list_sessions:
                 return _run_once(options, load())
@@ -58,16 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OutputError as error:
         log.error("cannot write", error=str(error))  # noqa: TRY400 - the same
     return 1
-
-
-def _check_config(options: Options) -> int:
-    """Print the problems of the configuration files, one per line; return 1 if any of them is an error."""
-    errors, warnings = check_lines(options.config_file)
-    if options.web_config_file is not None:
-        errors += web_check_lines(options.web_config_file)
-    for line in (*errors, *warnings):
-        print_error(f"{line}\n")
-    return 1 if errors else 0
 
 
 @contextmanager
@@ -97,7 +86,7 @@ def _load(options: Options) -> Config:
     """Load the configuration file and select this shard's servers."""
     config = load_config(options.config_file)
     for warning in config.warnings:
-        log.warning("setting has no effect", place=warning.place, problem=warning.message)
+        log.warning("configuration warning", place=warning.place, problem=warning.message)
     config = select_shard(config, options.shard, options.total_shards)
     if not config.servers:
         log.warning(

@@ -8,56 +8,15 @@ from exporter.cli import main
 from support.config_texts import MINIMAL
 
 
-def check(text: str, directory: Path, *flags: str) -> int:
-    file = directory / "config.yaml"
-    file.write_text(text, encoding="utf-8")
-    return main(["--config.check", f"--config.file={file}", *flags])
-
-
-def test_checking_a_valid_configuration_succeeds(
+def test_the_command_checks_both_configurations_and_reports_on_both_streams(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status = check(MINIMAL, tmp_path)
+    file, web = tmp_path / "config.yaml", tmp_path / "web.yml"
+    file.write_text(MINIMAL, encoding="utf-8")
+    web.write_text("", encoding="utf-8")
 
-    assert (status, capsys.readouterr().err) == (0, "")
+    status = main(["--config.check", f"--config.file={file}", f"--web.config.file={web}"])
 
-
-def test_checking_a_configuration_names_all_its_problems(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    status = check("poll_interval: 1\nservers: []\n", tmp_path)
-
-    assert (status, capsys.readouterr().err.splitlines()) == (
-        1,
-        [
-            "poll_interval: must be a duration such as 30s, 5m, 1h30m or 7d",
-            "servers: at least one server is required",
-        ],
-    )
-
-
-def test_checking_covers_the_web_configuration(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    web = tmp_path / "web.yml"
-    web.write_text("basic_auth_users: {alice: secret}\n", encoding="utf-8")
-
-    status = check(MINIMAL, tmp_path, f"--web.config.file={web}")
-
-    (problem,) = capsys.readouterr().err.splitlines()
-    assert (status, problem.partition(":")[0]) == (1, "basic_auth_users.alice")
-
-
-def test_a_setting_without_effect_is_a_warning_and_no_failure(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ids = "635b22cf-9cdc-4004-9160-9b90f90f1bbf"
-    text = f"{MINIMAL.rstrip()}\n    sessions: {{ids: [{ids}, {ids}]}}\n"
-
-    status = check(text, tmp_path)
-
-    (warning,) = capsys.readouterr().err.splitlines()
-    assert (status, warning) == (
-        0,
-        "warning: servers[0].sessions.ids[1]: unused: the same as ids[0]",
-    )
+    printed = capsys.readouterr()
+    assert (status, printed.err) == (0, "")
+    assert printed.out.startswith(f"{file} is valid: 1 server; {web} is valid; ")

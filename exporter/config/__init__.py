@@ -1,11 +1,12 @@
 """The configuration file: YAML to a frozen `Config`, or all of its problems at once.
 
-`yaml_file` reads the text, `model` validates each key, `resolve` checks the rules between them.
+`yaml_file` reads the text, `model` validates each key, `resolve` checks the rules between them, and `plausibility`
+finds values that are probably mistakes.
 """
 
 from __future__ import annotations
 
-from exporter.config.loader import check_lines, load_config, parse_config
+from exporter.config.loader import load_config, parse_config
 from exporter.config.model import (
     AuthConfig,
     Config,
@@ -31,7 +32,6 @@ __all__ = [
     "ServerConfig",
     "SessionsConfig",
     "TLSConfig",
-    "check_lines",
     "load_config",
     "masked_yaml",
     "parse_config",

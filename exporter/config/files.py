@@ -5,18 +5,28 @@ from __future__ import annotations
 import os
 import ssl
 import stat
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 __all__ = [
+    "UTF16_PROBLEM",
     "LoadContext",
     "UnreadableError",
     "ca_file_problem",
+    "is_readable_by_everybody",
+    "is_utf16",
     "key_pair_problem",
     "read_problem",
     "read_start",
 ]
+
+UTF16_PROBLEM = "is UTF-16 text, which Windows PowerShell writes by default; save it as UTF-8"
+_DER = (b"\x30\x81", b"\x30\x82")  # an ASN.1 sequence
+_DIRECTORY = (
+    "it is a directory; a container engine makes one where the file to be mounted does not exist"
+)
 
 
 class UnreadableError(Exception):
@@ -53,14 +63,31 @@ def read_start(path: Path, max_bytes: int) -> bytes:
         UnreadableError: it is not a regular file, or cannot be read.
     """
     try:
+        mode = path.stat().st_mode
         # A pipe would block, and could be read only once.
-        if stat.S_ISREG(path.stat().st_mode):
+        if stat.S_ISREG(mode):
             with path.open("rb") as file:
                 return file.read(max_bytes)
-        reason = "not a regular file"
+        reason = _DIRECTORY if stat.S_ISDIR(mode) else "not a regular file"
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "invalid file name"
     raise UnreadableError(f"cannot be read: {reason}")
+
+
+def is_utf16(data: bytes) -> bool:
+    """Return whether the start of a file is that of text in UTF-16."""
+    has_mark = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return has_mark or b"\0\0" in {data[0:4:2], data[1:4:2]}
+
+
+def is_readable_by_everybody(path: Path) -> bool:
+    """Return whether the file's mode lets every user read it; never on Windows, which has no such mode."""
+    if sys.platform == "win32":
+        return False
+    try:
+        return bool(path.stat().st_mode & stat.S_IROTH)
+    except (OSError, ValueError):
+        return False
 
 
 def read_problem(path: Path) -> str | None:
@@ -80,8 +107,18 @@ def ca_file_problem(path: Path, context: ssl.SSLContext | None = None) -> str | 
     try:
         context.load_verify_locations(path)
     except (OSError, ValueError):
-        return f"{path} holds no usable certificates in PEM form"
+        return f"{path} {_pem_problem(path)}"
     return None
+
+
+def _pem_problem(path: Path) -> str:
+    """Return why OpenSSL finds no certificate in a readable file."""
+    start = read_start(path, 4)
+    if is_utf16(start):
+        return UTF16_PROBLEM
+    if start.startswith(_DER):
+        return "is a certificate in DER form; convert it with openssl x509 -inform der"
+    return "holds no usable certificates in PEM form"
 
 
 def key_pair_problem(

@@ -12,14 +12,23 @@ from typing import TypeVar, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from exporter.config.characters import NOT_REPLACED, names_a_variable
 from exporter.config.files import LoadContext
 from exporter.config.model import Block, Config
-from exporter.config.problems import ConfigError, Location, Problem, ProblemCollector, dotted
+from exporter.config.plausibility import probable_mistakes
+from exporter.config.problems import (
+    ConfigError,
+    Location,
+    Problem,
+    ProblemCollector,
+    by_place,
+    dotted,
+)
 from exporter.config.resolve import resolve, unused_settings
 from exporter.config.types import NO_VALUE, is_derived
 from exporter.config.yaml_file import parse_document, read_document
 
-__all__ = ["check_lines", "keys_below", "load_config", "parse_config", "validate_blocks"]
+__all__ = ["keys_below", "load_config", "parse_config", "validate_blocks"]
 
 BlockT = TypeVar("BlockT", bound=Block)
 _Keys = Sequence[tuple[str, str]]
@@ -64,17 +73,6 @@ def parse_config(
     return _load(document, problems, name, context)
 
 
-def check_lines(
-    path: Path, *, environ: Mapping[str, str] = os.environ
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the lines of `--config.check`: errors, and only if there are none, warnings."""
-    try:
-        config = load_config(path, environ=environ)
-    except ConfigError as error:
-        return tuple(map(str, error.problems)), ()
-    return (), tuple(f"warning: {problem}" for problem in config.warnings)
-
-
 def _load(document: object, problems: ProblemCollector, name: str, context: LoadContext) -> Config:
     if document is None:
         raise ConfigError([Problem(name, "is empty; it needs at least servers")])
@@ -83,8 +81,9 @@ def _load(document: object, problems: ProblemCollector, name: str, context: Load
     file = validate_blocks(Config, document, problems, context)
     config = resolve(file, problems)
     if config is None:
-        raise ConfigError(problems.found)
-    return config.model_copy(update={"warnings": unused_settings(file)})
+        raise problems.error()
+    warnings = sorted((*unused_settings(file), *probable_mistakes(config)), key=by_place)
+    return config.model_copy(update={"warnings": tuple(warnings)})
 
 
 def validate_blocks(
@@ -135,7 +134,10 @@ def _message(detail: ErrorDetails, keys: _Keys) -> str:
             return NO_VALUE
         case "literal_error":
             return "must be " + str(context["expected"]).replace("'", "")
-    return str(context.get("error", "is not valid"))
+    message = str(context.get("error", "is not valid"))
+    value = detail["input"]
+    is_variable = isinstance(value, str) and names_a_variable(value)
+    return f"{message}; {NOT_REPLACED}" if is_variable else message
 
 
 def _unknown_key(location: Location, keys: _Keys) -> str:

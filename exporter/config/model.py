@@ -105,7 +105,7 @@ class AuthConfig(Block):
         default=None, examples=["CONTOSO\\svc-monitoring"]
     )
     """Account that may read restore sessions. Not with a token."""
-    password: Annotated[SecretSource | None, inline_secret(bearer=False)] = None
+    password: Annotated[SecretSource | None, inline_secret()] = None
     """The password itself. Prefer password_file."""
     password_file: Annotated[SecretSource | None, printable(), secret_file(bearer=False)] = None
     """File with the password. A relative path is looked up in $CREDENTIALS_DIRECTORY, then beside
@@ -245,7 +245,7 @@ class Config(Block):
     warnings: Annotated[tuple[Problem, ...], derived()] = Field(
         default=(), exclude=True, repr=False
     )
-    """Settings in the file without effect."""
+    """Settings in the file without effect, and values that are probably mistakes."""
 
 
 def masked_yaml(config: Config) -> str:

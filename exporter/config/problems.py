@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-__all__ = ["ConfigError", "Location", "Problem", "ProblemCollector", "dotted"]
+__all__ = ["ConfigError", "Location", "Problem", "ProblemCollector", "by_place", "dotted"]
 
 Location = tuple[str | int, ...]
 """The keys and list indices that lead from the top of the file to a value."""
@@ -32,7 +32,7 @@ class ConfigError(Exception):
     """The configuration cannot be used; `problems` has every reason, sorted by place."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(sorted(dict.fromkeys(problems), key=_by_place))
+        self.problems = tuple(sorted(dict.fromkeys(problems), key=by_place))
         super().__init__("; ".join(map(str, self.problems)))
 
 
@@ -43,10 +43,16 @@ class ProblemCollector:
     found: list[Problem] = field(default_factory=list)
     invalid: set[Location] = field(default_factory=set)
     """Places whose value was reported as invalid and dropped."""
+    hints: list[Problem] = field(default_factory=list)
+    """Characters of the file that may be the cause of its problems."""
 
     def report(self, location: Location, message: str) -> None:
         """Add a problem."""
         self.found.append(Problem(dotted(location), message))
+
+    def error(self) -> ConfigError:
+        """Return the error with all problems and the hints."""
+        return ConfigError([*self.found, *self.hints])
 
     def is_invalid(self, location: Location) -> bool:
         """Return whether the value there, one around it or one inside it was dropped."""
@@ -72,7 +78,7 @@ def _shown(key: str) -> str:
     return word if word and word == key else f"{word}…"
 
 
-def _by_place(problem: Problem) -> list[tuple[int, str]]:
+def by_place(problem: Problem) -> list[tuple[int, str]]:
     """Return a sort key that puts servers[2] before servers[10]."""
     return [
         (int(part), "") if part.isdecimal() else (-1, part)

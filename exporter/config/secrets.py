@@ -8,15 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from exporter.config.files import UnreadableError, read_start
+from exporter.config.characters import control_character, described
+from exporter.config.files import UTF16_PROBLEM, UnreadableError, is_utf16, read_start
 from exporter.text import replace_surrogates
 
-__all__ = ["MASK", "SecretSource", "SecretUnavailableError", "SecretUrl"]
+__all__ = ["MASK", "SecretSource", "SecretUnavailableError", "SecretUrl", "without_line_break"]
 
 MASK = "<secret>"
 
 _MAX_FILE_BYTES = 64 * 1024
 _BEARER = re.compile(r"[\x21-\x7e]+")
+_LINE_BREAK = re.compile(r"\r?\n")
+_LINE_BREAK_AT_END = re.compile(r"(?:\r?\n|\r)\Z")
 
 
 class SecretUnavailableError(Exception):
@@ -39,14 +42,16 @@ class _Masked:
 class SecretSource(_Masked):
     """Where a password or token comes from: the configuration itself, a file or the environment.
 
-    `read` reads the file or variable each time, so that a renewed secret is found.
+    `read` reads the file or variable each time, so that a renewed secret is found. One line break at the
+    end is dropped wherever the secret comes from: editors, `echo` and Kubernetes secrets add one.
 
     Args:
         value: the secret itself, unless there is a `file` or an `env`.
-        file: the file that holds it; one line break at its end is dropped.
+        file: the file that holds it.
         env: the name of the environment variable that holds it.
         environ: the environment in which `env` is looked up.
         bearer: whether it is sent in a header, where only visible ASCII without spaces is allowed.
+        lines: whether it is text of several lines, such as a PEM key.
     """
 
     value: str = ""
@@ -54,6 +59,7 @@ class SecretSource(_Masked):
     env: str | None = None
     environ: Mapping[str, str] = field(default_factory=dict, compare=False)
     bearer: bool = False
+    lines: bool = False
 
     @property
     def shown(self) -> str:
@@ -64,18 +70,11 @@ class SecretSource(_Masked):
         """Return the current secret.
 
         Raises:
-            SecretUnavailableError: it cannot be read, is empty, or cannot be sent as a bearer token.
+            SecretUnavailableError: it cannot be read, is empty, contains a control character, or cannot be sent as a
+                bearer token.
         """
-        if self.file is not None:
-            where, secret = str(self.file), _content(self.file)
-        elif self.env is not None:
-            # The name stays out of messages: some users put the secret itself there.
-            where = "the environment variable named here"
-            if self.env not in self.environ:
-                raise SecretUnavailableError(f"{where} is not set")
-            secret = self.environ[self.env]
-        else:
-            where, secret = "the value", self.value
+        secret = without_line_break(self.read_whole())
+        where = self._where
         if not secret:
             raise SecretUnavailableError(f"{where} is empty")
         if replace_surrogates(secret) != secret:
@@ -84,7 +83,34 @@ class SecretSource(_Masked):
             raise SecretUnavailableError(
                 f"{where} is not a bearer token: it contains spaces, line breaks or non-ASCII characters"
             )
+        control = control_character(_LINE_BREAK.sub("", secret) if self.lines else secret)
+        if control is not None:
+            raise SecretUnavailableError(
+                f"{where} contains the control character {described(control)}; only a single line break at the "
+                "end is dropped"
+            )
         return secret
+
+    def read_whole(self) -> str:
+        """Return the current secret with the line break at its end, if it has one.
+
+        Raises:
+            SecretUnavailableError: it cannot be read.
+        """
+        if self.file is not None:
+            return _content(self.file)
+        if self.env is None:
+            return self.value
+        if self.env not in self.environ:
+            raise SecretUnavailableError(f"{self._where} is not set")
+        return self.environ[self.env]
+
+    @property
+    def _where(self) -> str:
+        if self.file is not None:
+            return str(self.file)
+        # The name stays out of messages: some users put the secret itself there.
+        return "the value" if self.env is None else "the environment variable named here"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -106,6 +132,11 @@ class SecretUrl(_Masked):
         return parts._replace(netloc=f"{MASK}@{host}").geturl() if at else self._url
 
 
+def without_line_break(text: str) -> str:
+    """Return the text without one line break at its end: a line feed, a carriage return, or both."""
+    return _LINE_BREAK_AT_END.sub("", text)
+
+
 def _content(path: Path) -> str:
     try:
         data = read_start(path, _MAX_FILE_BYTES + 1)
@@ -113,7 +144,8 @@ def _content(path: Path) -> str:
         raise SecretUnavailableError(f"{path} {error}") from error
     if len(data) > _MAX_FILE_BYTES:
         raise SecretUnavailableError(f"{path} is larger than {_MAX_FILE_BYTES // 1024} KiB")
+    if is_utf16(data):
+        raise SecretUnavailableError(f"{path} {UTF16_PROBLEM}")
     # Bytes that are not UTF-8 become surrogates, which `read` rejects: a UnicodeDecodeError would hold the secret.
     # Some Windows editors start the file with a byte order mark.
-    text = data.decode("utf-8-sig", errors="surrogateescape")
-    return text.removesuffix("\r\n") if text.endswith("\r\n") else text.removesuffix("\n")
+    return data.decode("utf-8-sig", errors="surrogateescape")

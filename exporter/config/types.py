@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticKnownError, PydanticOmit, core_schema
 
+from exporter.config.characters import require_printable
 from exporter.config.files import LoadContext
 from exporter.config.secrets import SecretSource, SecretUrl
+from exporter.config.urls import api_root, is_host, proxy_root
 from exporter.text import DURATION_PATTERN, format_duration, parse_duration
 
 __all__ = [
@@ -41,10 +41,8 @@ __all__ = [
 NO_VALUE = "has no value; give it one or remove the key"
 
 _MAX_TEXT = 4096
-_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?")
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_URL_CHARACTERS = re.compile(r"[!-\[\]-~]+")  # visible ASCII without the backslash
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,17 +127,18 @@ def printable(max_length: int = _MAX_TEXT) -> Reader:
 
     def read(value: object) -> str:
         text = _read_text(value, max_length)
-        if not text.isprintable() or text != text.strip():
-            raise ValueError("must be printable and must not start or end with a space")
+        require_printable(text)
+        if text != text.strip():
+            raise ValueError("must not start or end with a space")
         return text
 
     return Reader(read, {"type": "string", "minLength": 1, "maxLength": max_length})
 
 
-def inline_secret(*, bearer: bool) -> Reader:
+def inline_secret(*, bearer: bool = False, lines: bool = False) -> Reader:
     """Return the reader of a secret in the file itself; its value is masked."""
     return Reader(
-        lambda value: SecretSource(value=_read_text(value), bearer=bearer),
+        lambda value: SecretSource(value=_read_text(value), bearer=bearer, lines=lines),
         {"type": "string", "minLength": 1},
     )
 
@@ -178,7 +177,7 @@ def _read_boolean(value: object) -> bool:
 
 def _read_host_name(value: object) -> str:
     host = _read_text(value)
-    if not _is_host(host):
+    if "%" in host or not is_host(host):
         raise ValueError("must be a host name or an IP address")
     return host.lower()
 
@@ -197,53 +196,11 @@ def _read_environment_name(value: object) -> str:
 
 
 def _read_api_url(value: object) -> str:
-    parts = _split_url(value, "https://")
-    if "@" in parts.netloc:
-        raise ValueError("must not have user information; the login belongs under auth")
-    return f"https://{parts.netloc.lower()}{parts.path.rstrip('/')}"
+    return api_root(_read_text(value, _MAX_TEXT))
 
 
 def _read_proxy(value: object) -> SecretUrl:
-    parts = _split_url(value, "http://", "https://")
-    if parts.path.strip("/"):
-        raise ValueError("must not have a path")
-    return SecretUrl(parts._replace(path="").geturl())
-
-
-def _split_url(value: object, *starts: str) -> SplitResult:
-    """Split a URL; errors never quote it, as it may hold a password."""
-    url = _read_text(value, _MAX_TEXT)
-    if not url.lower().startswith(starts):
-        raise ValueError(f"must start with {' or '.join(starts)}")
-    if not _URL_CHARACTERS.fullmatch(url):
-        raise ValueError(
-            "must consist of ASCII characters without spaces or backslashes; encode others as %XX"
-        )
-    if "?" in url or "#" in url:
-        raise ValueError("must not have a query or fragment; write ? as %3F and # as %23")
-    try:
-        parts = urlsplit(url)
-        if parts.port == 0 or parts.netloc.endswith(":"):
-            raise ValueError  # noqa: TRY301 - to be reported like an error of urlsplit
-    except ValueError:
-        # The message of urlsplit quotes parts of the URL.
-        raise ValueError(
-            "must be a URL whose port is a number from 1 to 65535; "
-            "a password with special characters needs them as %XX"
-        ) from None
-    if not _is_host(parts.hostname or ""):
-        raise ValueError("must be a URL with a host name or an IP address")
-    return parts
-
-
-def _is_host(text: str) -> bool:
-    if ":" not in text:
-        return _HOST.fullmatch(text) is not None
-    try:
-        ipaddress.IPv6Address(text)
-    except ValueError:
-        return False
-    return True
+    return SecretUrl(proxy_root(_read_text(value, _MAX_TEXT)))
 
 
 def _read_text(value: object, max_length: int = sys.maxsize) -> str:

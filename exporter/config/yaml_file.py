@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import yaml
 
-from exporter.config.files import UnreadableError, read_start
+from exporter.config.characters import NOT_REPLACED, lookalikes, names_a_variable
+from exporter.config.files import UTF16_PROBLEM, UnreadableError, is_utf16, read_start
 from exporter.config.problems import ConfigError, Location, Problem, ProblemCollector
 
 __all__ = ["parse_document", "read_document"]
@@ -19,10 +20,12 @@ _MAX_VALUES = 200_000
 _MAX_DEPTH = 50
 
 _TAG = "tag:yaml.org,2002:"
+_ESCAPE = r"unknown escape; single quotes take \ as it is"
 _MESSAGES = {
     "found undefined alias": "an alias (*) without its anchor (&); quote text that starts with *",
     "found character": "a value cannot start with this character; quote the text",
-    "found unknown escape character": r"unknown escape; single quotes take \ as it is",
+    "found unknown escape character": _ESCAPE,
+    "expected escape sequence": _ESCAPE,  # \U, \u or \x without its digits
     "mapping values are not allowed": "a key is not expected here; check the indentation, and "
     "quote text that contains a colon and a space",
     "could not find expected": "a colon and a space are missing after a key",
@@ -49,7 +52,8 @@ def read_document(path: Path) -> tuple[object, ProblemCollector]:
 def parse_document(data: bytes, name: str) -> tuple[object, ProblemCollector]:
     """Parse YAML into dicts with text keys, lists, text, numbers, booleans and None.
 
-    Dates stay text. Duplicate keys are collected as problems; the first one counts.
+    Dates stay text. Duplicate keys are collected as problems; the first one counts. Characters that are not what they
+    seem are collected as hints.
 
     Args:
         data: the file's content, in UTF-8.
@@ -60,11 +64,13 @@ def parse_document(data: bytes, name: str) -> tuple[object, ProblemCollector]:
     """
     problems = ProblemCollector()
     try:
-        return _load(data, problems), problems
+        text = _decoded(data)
+        problems.hints = [Problem(name, hint) for hint in lookalikes(text)]
+        return _load(text, problems), problems
     except _RejectedError as error:
         problem = Problem(name, str(error))
     # Raised out here, the error has no context, which may hold parts of the file.
-    raise ConfigError([problem])
+    raise ConfigError([*problems.hints, problem])
 
 
 class _RejectedError(Exception):
@@ -75,14 +81,19 @@ class _RejectedError(Exception):
         super().__init__(where + message)
 
 
-def _load(data: bytes, problems: ProblemCollector) -> object:
+def _decoded(data: bytes) -> str:
     if len(data) > MAX_FILE_BYTES:
         raise _RejectedError(f"is larger than {MAX_FILE_BYTES // 1024} KiB")
+    if is_utf16(data):
+        raise _RejectedError(UTF16_PROBLEM)
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise _RejectedError(f"line {line}: not UTF-8 text") from None
+
+
+def _load(text: str, problems: ProblemCollector) -> object:
     try:
         return _BoundedLoader(text, problems).get_single_data()
     except yaml.reader.ReaderError as error:
@@ -92,7 +103,19 @@ def _load(data: bytes, problems: ProblemCollector) -> object:
             f"the character U+{ord(text[error.position]):04X} is not allowed"
         ) from None
     except yaml.MarkedYAMLError as error:
-        raise _RejectedError(_message(error.problem or ""), error.problem_mark) from None
+        message, mark = _message(error.problem or ""), error.problem_mark
+        if mark is not None:
+            line = text.split("\n")[mark.line]
+            message = _with_advice(message, line, mark.column)
+        raise _RejectedError(message, mark) from None
+
+
+def _with_advice(message: str, line: str, column: int) -> str:
+    """Return the message with advice on what the line has that is often the cause; never quote the line."""
+    indentation = line[: len(line) - len(line.lstrip())]
+    if "\t" in indentation + line[column : column + 1]:
+        return "a tab is not allowed here; use spaces"
+    return f"{message}; {NOT_REPLACED}" if names_a_variable(line) else message
 
 
 def _message(problem: str) -> str:

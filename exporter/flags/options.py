@@ -148,7 +148,8 @@ class Options:
     )
     config_check: bool = _switch(
         "--config.check",
-        "Validate the configuration and exit: 0, or 1 with one line per problem.",
+        "Validate the configuration without a connection and exit: 0, or 1 with one line per problem. "
+        "Probable mistakes are warnings.",
         group="Configuration",
     )
     demo: bool = _switch(
@@ -165,7 +166,7 @@ class Options:
     output_file: Path | None = _row(
         "--output.file",
         "With --once: write there instead, replacing the file atomically, as node_exporter's "
-        "textfile collector requires.",
+        "textfile collector requires. A new file has mode 0644.",
         group="Running once",
         read=file,
         metavar="FILE",

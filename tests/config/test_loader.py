@@ -12,7 +12,6 @@ from exporter.config import (
     ServerConfig,
     SessionsConfig,
     TLSConfig,
-    check_lines,
     load_config,
 )
 from support.config_texts import MINIMAL, server_with
@@ -249,30 +248,3 @@ def test_relative_files_do_not_depend_on_a_later_working_directory(
     monkeypatch.chdir("/")
 
     assert config.servers[0].auth.secret.read() == "secret"
-
-
-def test_a_good_file_has_no_lines_to_print(tmp_path: Path) -> None:
-    file = tmp_path / "config.yaml"
-    file.write_text(MINIMAL)
-
-    assert check_lines(file, environ={}) == ((), ())
-
-
-def test_settings_without_effect_are_warnings(tmp_path: Path) -> None:
-    file = tmp_path / "config.yaml"
-    file.write_text(f"poll_interval: 2m\n{server_with('poll_interval: 1m')}")
-
-    assert check_lines(file, environ={}) == (
-        (),
-        ("warning: poll_interval: unused: every server has its own",),
-    )
-
-
-def test_a_file_with_errors_has_a_line_for_each_and_no_warning(tmp_path: Path) -> None:
-    file = tmp_path / "config.yaml"
-    file.write_text(f"poll_interval: 2m\nstale_after: 1\n{server_with('poll_interval: 1m')}")
-
-    assert check_lines(file, environ={}) == (
-        ("stale_after: must be a duration such as 30s, 5m, 1h30m or 7d",),
-        (),
-    )

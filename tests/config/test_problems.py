@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from exporter.config.loader import keys_below, validate_blocks
 from exporter.config.model import Config
 from exporter.config.problems import Problem, ProblemCollector, dotted
 
+ENVIRON = {"EMPTY": "", "TOKEN": "a b", "TWO_LINES": "demo\n\n"}
 Problems = Callable[[str], list[str]]
 
 ONE_SECRET = (
@@ -26,6 +28,14 @@ ONE_SECRET = (
 )
 NO_TOKEN = "is not a bearer token: it contains spaces, line breaks or non-ASCII characters"
 DURATION = "must be a duration such as 30s, 5m, 1h30m or 7d"
+ESCAPED = "in double quotes as this, in single quotes as it is"
+DIRECTORY = (
+    "it is a directory; a container engine makes one where the file to be mounted does not exist"
+)
+UTF16 = "is UTF-16 text, which Windows PowerShell writes by default; save it as UTF-8"
+DROPPED = "only a single line break at the end is dropped"
+HOST = "must be a URL with a host name or an IP address"
+VARIABLE = "the environment variable named here"
 NOTHING = "has no value; give it one or remove the key"
 UUID = "must be a UUID such as 635b22cf-9cdc-4004-9160-9b90f90f1bbf"
 URL_PORT = (
@@ -40,7 +50,7 @@ def problems(tmp_path: Path) -> Problems:
 
     def problems(text: str) -> list[str]:
         with pytest.raises(ConfigError) as caught:
-            parse_config(text, directory=tmp_path, environ={"EMPTY": "", "TOKEN": "a b"})
+            parse_config(text, directory=tmp_path, environ=ENVIRON)
         error = caught.value
         assert error.__cause__ is None
         assert error.__context__ is None
@@ -128,8 +138,19 @@ def test_each_mistake_at_the_top_has_its_line(problems: Problems, key: str, line
         ("name: 7", "name: must be text; put it in quotes"),
         ("name: ''", "name: is empty"),
         ("name: ", f"name: {NOTHING}"),
-        ("name: ' a'", "name: must be printable and must not start or end with a space"),
-        ('name: "a\\nb"', "name: must be printable and must not start or end with a space"),
+        ("name: ' a'", "name: must not start or end with a space"),
+        (
+            'name: "a\\nb"',
+            f"name: contains U+000A (line feed); YAML reads \\n {ESCAPED}",
+        ),
+        (
+            'name: "CONTOSO\\backup"',
+            f"name: contains U+0008 (backspace); YAML reads \\b {ESCAPED}",
+        ),
+        ('name: "a\\x01"', "name: contains U+0001"),
+        ('name: "a\\u200b"', "name: contains U+200B (zero width space)"),
+        ("name: |\n      hq", "name: contains U+000A (line feed); YAML reads \\n " + ESCAPED),
+        ("timeout: ${TIMEOUT}", f"timeout: {DURATION}; variables are not replaced"),
         (f"name: {'a' * 129}", "name: must have at most 128 characters"),
         ("api_version: 8", "api_version: must be auto, v6, v7 or v8"),
         ("api_version:", f"api_version: {NOTHING}"),
@@ -180,6 +201,14 @@ def test_each_mistake_at_the_top_has_its_line(problems: Problems, key: str, line
         (
             "tls_config: {server_name: 'a:b'}",
             "tls_config.server_name: must be a host name or an IP address",
+        ),
+        (
+            "tls_config: {server_name: 'fe80::1%eth0'}",
+            "tls_config.server_name: must be a host name or an IP address",
+        ),
+        (
+            "proxy_url: http://u:p%0A@proxy",
+            "proxy_url: must not have a control character in its user information",
         ),
         (
             "tls_config: {server_name: a b}",
@@ -265,10 +294,15 @@ def test_each_mistake_of_a_server_has_its_line(problems: Problems, keys: str, li
             "https://a b",
             "must consist of ASCII characters without spaces or backslashes; encode others as %XX",
         ),
+        ("https://münchen", "must have the ASCII form of its host name, with xn--"),
         (
-            "https://münchen",
+            "https://a/ü",
             "must consist of ASCII characters without spaces or backslashes; encode others as %XX",
         ),
+        ('"https://a\\u200b"', "contains U+200B (zero width space)"),
+        ("https://${HOST}:4443", f"{HOST}; variables are not replaced"),
+        ("https://a:004443", URL_PORT),
+        ("https://[v1.a]", HOST),
         (
             r"https://a\b",
             "must consist of ASCII characters without spaces or backslashes; encode others as %XX",
@@ -317,6 +351,19 @@ def test_a_server_needs_a_url_and_a_login(problems: Problems) -> None:
             '{username: u, password: "a\\ud800"}',
             ".password: the value is not UTF-8 text",
         ),
+        (
+            '{username: u, password: "pa\\nss"}',
+            f".password: the value contains the control character U+000A (line feed); {DROPPED}",
+        ),
+        (
+            "{username: u, password_env: TWO_LINES}",
+            f".password_env: {VARIABLE} contains the control character U+000A (line feed); {DROPPED}",
+        ),
+        ("{token_env: TWO_LINES}", f".token_env: {VARIABLE} {NO_TOKEN}"),
+        (
+            '{username: "CONTOSO\\backup", password: p}',
+            f".username: contains U+0008 (backspace); YAML reads \\b {ESCAPED}",
+        ),
         ("{username: u, pasword: x}", '.pasword: unknown key; did you mean "password"?'),
         ("{usrname: u, password: x}", '.usrname: unknown key; did you mean "username"?'),
         ("{username: u, password:hunter2}", '.password…: unknown key; did you mean "password"?'),
@@ -352,11 +399,18 @@ def test_each_mistake_of_a_login_has_its_line(problems: Problems, auth: str, lin
     ("name", "content", "line"),
     [
         ("missing", None, "cannot be read: No such file or directory"),
-        ("dir", None, "cannot be read: not a regular file"),
+        ("dir", None, f"cannot be read: {DIRECTORY}"),
         ("empty", b"", "is empty"),
         ("newline", b"\n", "is empty"),
         ("latin", b"caf\xe9", "is not UTF-8 text"),
-        ("utf16", "secret\n".encode("utf-16"), "is not UTF-8 text"),
+        ("utf16", "secret\n".encode("utf-16"), UTF16),
+        ("utf16 without mark", "secret\n".encode("utf-16-le"), UTF16),
+        (
+            "two-newlines",
+            b"secret\n\n",
+            f"contains the control character U+000A (line feed); {DROPPED}",
+        ),
+        ("nul", b"sec\0ret", f"contains the control character U+0000 (NUL); {DROPPED}"),
         ("large", b"a" * 65_537, "is larger than 64 KiB"),
     ],
 )
@@ -384,6 +438,9 @@ def pems(tmp_path: Path) -> Path:
     )
     (tmp_path / "encrypted.key").write_bytes(encrypted)
     (tmp_path / "text").write_text("hunter2")
+    pem = first.cert_chain_pems[0].bytes().decode()
+    (tmp_path / "utf16").write_text(pem, encoding="utf-16")
+    (tmp_path / "der").write_bytes(ssl.PEM_cert_to_DER_cert(pem))
     return tmp_path
 
 
@@ -394,6 +451,13 @@ def pems(tmp_path: Path) -> Path:
         (
             "{ca_file: client.key}",
             ["ca_file: {0}/client.key holds no usable certificates in PEM form"],
+        ),
+        ("{ca_file: utf16}", [f"ca_file: {{0}}/utf16 {UTF16}"]),
+        (
+            "{ca_file: der}",
+            [
+                "ca_file: {0}/der is a certificate in DER form; convert it with openssl x509 -inform der"
+            ],
         ),
         ("{ca_file: no}", ["ca_file: must be text; put it in quotes"]),
         ("{ca_file: none}", ["ca_file: {0}/none cannot be read: No such file or directory"]),
@@ -550,11 +614,25 @@ def test_places_are_in_the_order_of_their_numbers(problems: Problems) -> None:
     assert lines == [f"servers[{n}].url: must start with https://" for n in range(11)]
 
 
+def test_characters_that_are_not_what_they_seem_are_pointed_out_beside_the_problems(
+    problems: Problems,
+) -> None:
+    text = "servers:\n\N{NO-BREAK SPACE} - url: https://a\n# “\npoll_interval: “1m”\n"
+
+    assert problems(text) == [
+        "config.yaml: line 2, column 1: U+00A0 (no-break space) is invisible; remove it or use a space",
+        'config.yaml: line 4, column 16: U+201C (left double quotation mark) is only text in YAML; use "',
+        f"poll_interval: {DURATION}",
+        "servers: at least one server is required",
+        "…: unknown key",
+    ]
+
+
 def test_a_problem_is_one_line_whatever_the_path_is(problems: Problems) -> None:
     text = 'servers: [{url: https://a, auth: {token: t}, tls_config: {ca_file: "a\\u2029b"}}]'
 
     assert problems(text) == [
-        "servers[0].tls_config.ca_file: must be printable and must not start or end with a space"
+        f"servers[0].tls_config.ca_file: contains U+2029 (paragraph separator); YAML reads \\P {ESCAPED}"
     ]
     assert str(Problem("a\nb", "x")) == "a\\u000ab: x"
 

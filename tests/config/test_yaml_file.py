@@ -76,7 +76,17 @@ def test_an_overridden_merged_key_is_not_a_duplicate_wherever_the_alias_is_used(
         ("a: 1\n  b: 2\n", "line 2, column 4: a key is not expected here; check the indentation"),
         ("a: 'x\n", "line 2, column 1: quotes are not closed"),
         ("a: 'x' y\n", "line 1, column 8: the indentation does not fit here, or quotes"),
-        ("a:\n\tb: 1\n", "line 2, column 1: a value cannot start with this character"),
+        ("a:\n\tb: 1\n", "line 2, column 1: a tab is not allowed here; use spaces"),
+        ("a: 1\n\tb: 1\n", "line 2, column 1: a tab is not allowed here; use spaces"),
+        ("a:\t1\n", "line 1, column 3: a tab is not allowed here; use spaces"),
+        ('a: "C:\\Users\\hunter2"\n', r"line 1, column 9: unknown escape; single quotes take \ as"),
+        (
+            "a: {b: ${C}}\n",
+            "line 1, column 9: a comma or the closing bracket is missing before this",
+        ),
+        ("a: hunter2\n".encode("utf-16"), "is UTF-16 text, which Windows PowerShell writes by"),
+        ("a: hunter2\n".encode("utf-16-le"), "is UTF-16 text, which Windows PowerShell writes by"),
+        ("a: hunter2\n".encode("utf-16-be"), "is UTF-16 text, which Windows PowerShell writes by"),
         ("a: 1\n---\nb: 2\n", "line 2, column 1: a second document (---) is not expected"),
         ("a: @hunter2\n", "line 1, column 4: a value cannot start with this character"),
         ("a: *hunter2\n", "line 1, column 4: an alias (*) without its anchor (&); quote text"),
@@ -107,6 +117,47 @@ def test_unreadable_text_is_located_and_not_quoted(text: str | bytes, problem: s
 
     assert message.startswith(f"config.yaml: {problem}")
     assert "hunter2" not in message
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("a: “b”", 'column 4: U+201C (left double quotation mark) is only text in YAML; use "'),
+        ("a: [b, ‘c’]", "column 8: U+2018 (left single quotation mark) is only text in YAML; use '"),
+        ("a: b„", 'column 5: U+201E (double low-9 quotation mark) is only text in YAML; use "'),
+        ("  – a", "column 3: U+2013 (en dash) is only text in YAML; use -"),
+        ("a： b", "column 2: U+FF1A (fullwidth colon) is only text in YAML; use :"),
+        ("a:\N{NO-BREAK SPACE}b", "column 3: U+00A0 (no-break space) is invisible; remove it or use a space"),
+        ("a\N{ZERO WIDTH SPACE}: b", "column 2: U+200B (zero width space) is invisible; remove it or use a space"),
+        ("\ufeff\ufeffa: b", "column 1: U+FEFF (zero width no-break space) is invisible; remove it or use a space"),
+        ("a: b ’s – c “d” e", None),
+        ("a: b # “c”", None),
+        ("# “c”", None),
+        ("a: Zürich", None),
+    ],
+)  # fmt: skip
+def test_characters_that_are_not_what_they_seem_are_hints(line: str, hint: str | None) -> None:
+    _, problems = parse_document(line.encode(), "config.yaml")
+
+    expected = [] if hint is None else [f"config.yaml: line 1, {hint}"]
+    assert [str(problem) for problem in problems.hints] == expected
+
+
+def test_only_the_first_three_lines_with_such_characters_are_named() -> None:
+    _, problems = parse_document("a: “b”\n".encode() * 9, "config.yaml")
+
+    assert [problem.message.partition(",")[0] for problem in problems.hints] == [
+        *("line 1", "line 2", "line 3")
+    ]
+
+
+def test_text_that_is_not_yaml_has_the_hints_too() -> None:
+    message = problem_of("a: b\n– c\n")
+
+    assert message.split("; config.yaml: ") == [
+        "config.yaml: line 2, column 1: U+2013 (en dash) is only text in YAML; use -",
+        "line 3, column 1: a colon and a space are missing after a key",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +218,10 @@ def test_a_directory_is_not_a_configuration(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         read_document(tmp_path)
 
-    assert str(caught.value) == f"{tmp_path}: cannot be read: not a regular file"
+    assert str(caught.value) == (
+        f"{tmp_path}: cannot be read: it is a directory; "
+        "a container engine makes one where the file to be mounted does not exist"
+    )
 
 
 def test_a_file_without_permission_is_reported(

@@ -81,7 +81,7 @@ def read_web_config(
         rate_limit=_rate_limit(file.rate_limit, problems),
     )
     if problems.found:
-        raise ConfigError(problems.found)
+        raise problems.error()
     return config
 
 

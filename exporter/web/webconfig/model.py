@@ -15,7 +15,7 @@ from typing import Annotated
 import bcrypt
 
 from exporter.config.model import Block
-from exporter.config.secrets import SecretSource
+from exporter.config.secrets import SecretSource, without_line_break
 from exporter.config.types import (
     Reader,
     boolean,
@@ -108,7 +108,7 @@ def _word_of(
 
 
 def _read_bcrypt_hash(value: object) -> bytes:
-    text = value if isinstance(value, str) else ""
+    text = without_line_break(value) if isinstance(value, str) else ""
     match = _BCRYPT.fullmatch(text)
     if match is None:
         raise ValueError("must be a bcrypt hash such as htpasswd -nBC 10 makes")
@@ -135,7 +135,7 @@ def _read_interval(value: object) -> object:
 
 
 _path = _unless_blank(printable())
-_pem = _unless_blank(inline_secret(bearer=False))
+_pem = _unless_blank(inline_secret(lines=True))
 _version = _word_of(
     _VERSIONS,
     refused={

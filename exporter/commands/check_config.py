@@ -1,0 +1,55 @@
+"""`--config.check`: validate the configuration files without a connection to any server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from os import environ as process_environ
+from pathlib import Path
+
+from exporter.config import ConfigError, load_config
+from exporter.system.files import OutputError, write_stdout
+from exporter.system.standard_error import print_error
+from exporter.web.webconfig import check_lines as web_check_lines
+
+__all__ = ["check_config"]
+
+
+def check_config(
+    config_file: Path,
+    web_config_file: Path | None = None,
+    *,
+    environ: Mapping[str, str] = process_environ,
+) -> int:
+    """Print what is wrong with the files, or that they are valid; return 1 if there is any error, else 0.
+
+    Standard error gets a line for each error and, if the configuration has none, for each warning; standard output
+    gets a line of success.
+
+    Args:
+        config_file: the configuration.
+        web_config_file: the web configuration.
+        environ: the environment for `*_env` keys and CREDENTIALS_DIRECTORY.
+    """
+    errors: list[str] = []
+    warnings: list[str] = []
+    valid: list[str] = []
+    try:
+        config = load_config(config_file, environ=environ)
+    except ConfigError as error:
+        errors += map(str, error.problems)
+    else:
+        warnings += (f"warning: {warning}" for warning in config.warnings)
+        count = len(config.servers)
+        valid.append(f"{config_file} is valid: {count} server{'s' if count > 1 else ''}")
+    if web_config_file is not None:
+        errors += web_check_lines(web_config_file)
+        valid.append(f"{web_config_file} is valid")
+    for line in (*errors, *warnings):
+        print_error(f"{line}\n")
+    if errors:
+        return 1
+    checked = "keys, values, secrets and certificates were checked, no connection was made"
+    with suppress(OutputError):  # the status says the same
+        write_stdout([f"{'; '.join(valid)}; {checked}\n".encode(errors="surrogateescape")])
+    return 0
