@@ -159,9 +159,9 @@ class ServerTelemetry:
         """Count a poll that took longer than the poll interval."""
         self._count(self._telemetry.overruns)
 
-    def rejected(self, reason: str) -> None:
-        """Count a record that is not a valid restore session."""
-        self._count(self._telemetry.rejected, reason)
+    def rejected(self, reason: str, count: int = 1) -> None:
+        """Count records that are not valid restore sessions, or too many."""
+        self._count(self._telemetry.rejected, reason, by=count)
 
     def unknown_value(self, field: str) -> None:
         """Count an unknown enum value in a record."""
@@ -189,10 +189,10 @@ class ServerTelemetry:
             if not self._ended:
                 self._telemetry.feed_last_event.labels(self.name).set(timestamp)
 
-    def _count(self, counter: Counter, *labels: str) -> None:
+    def _count(self, counter: Counter, *labels: str, by: int = 1) -> None:
         with self._lock:
             if not self._ended:
-                counter.labels(self.name, *labels).inc()
+                counter.labels(self.name, *labels).inc(by)
 
 
 def _initialize(counter: Counter, values: Iterable[str], *labels: str) -> None:

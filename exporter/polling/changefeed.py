@@ -16,7 +16,13 @@ import structlog
 
 from exporter.polling.clock import Clock
 from exporter.vb365.errors import NotFoundError, Vb365Error
-from exporter.vb365.records.changes import EXPIRED_TOKEN, LATEST, Changes, SessionChange
+from exporter.vb365.records.changes import (
+    EXPIRED_TOKEN,
+    LATEST,
+    Changes,
+    SessionChange,
+    TooManyChangesError,
+)
 
 __all__ = [
     "LONG_POLL_SECONDS",
@@ -37,6 +43,7 @@ _MIN_REQUEST_INTERVAL_SECONDS = 0.5
 _FIRST_BACKOFF_SECONDS = 1.0
 _MAX_BACKOFF_SECONDS = 60.0
 _NO_FEED_WAIT_SECONDS = 300.0
+_MAX_QUEUED = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +52,8 @@ class PendingChanges:
 
     changes: tuple[SessionChange, ...] = ()
     """The last change of each session, in order."""
+    left_out: int = 0
+    """How many changes were too many to be queued; then there is a gap, too."""
     gap: bool = False
     """Whether the feed missed earlier changes, which a poll must find."""
     lost: bool = False
@@ -60,13 +69,18 @@ class ChangeQueue:
         self._changes: dict[str, SessionChange] = {}
         self._gap = False
         self._lost = False
+        self._left_out = 0
 
     def put(self, changes: Iterable[SessionChange]) -> None:
-        """Add changes; only the last change of each session is kept."""
+        """Add changes; only the last change of each session is kept. Changes of too many sessions leave a gap."""
         with self._lock:
             for change in changes:
                 self._changes.pop(change.session_id, None)
-                self._changes[change.session_id] = change
+                if len(self._changes) < _MAX_QUEUED:
+                    self._changes[change.session_id] = change
+                else:
+                    self._left_out += 1
+                    self._gap = self._lost = True
             if self._changes:
                 self._ready.set()
 
@@ -86,9 +100,13 @@ class ChangeQueue:
         self._ready.wait(seconds)
         with self._lock:
             pending = PendingChanges(
-                changes=tuple(self._changes.values()), gap=self._gap, lost=self._lost
+                changes=tuple(self._changes.values()),
+                left_out=self._left_out,
+                gap=self._gap,
+                lost=self._lost,
             )
             self._changes = {}
+            self._left_out = 0
             self._gap = self._lost = False
             self._ready.clear()
         return pending
@@ -219,7 +237,7 @@ class ChangeFeed:
         return _NO_FEED_WAIT_SECONDS
 
     def _back_off_from(self, error: Vb365Error) -> float:
-        if error.code == EXPIRED_TOKEN:
+        if error.code == EXPIRED_TOKEN or isinstance(error, TooManyChangesError):
             self._change_token = None  # restart the feed; a poll finds the missed changes
         if self._stop.is_set():
             return 0.0

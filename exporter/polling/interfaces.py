@@ -65,8 +65,8 @@ class PollObserver(Protocol):
     def overran(self) -> None:
         """Count a poll that took longer than the poll interval."""
 
-    def rejected(self, reason: str) -> None:
-        """Count a record that is not a restore session."""
+    def rejected(self, reason: str, count: int = 1) -> None:
+        """Count records that are not restore sessions, or too many."""
 
     def unknown_value(self, field: str) -> None:
         """Count an unknown enum value in a record."""

@@ -214,15 +214,22 @@ class Ledger:
     # Between polls
 
     def apply_changes(self, changes: Iterable[SessionChange], moment: Moment) -> tuple[str, ...]:
-        """Process change-feed events; return the ids to fetch. If a fetch fails, the next poll repeats it."""
+        """Process change-feed events; return the ids to fetch, those of stored sessions first."""
         to_fetch = []
         for change in changes:
             if change.kind is ChangeKind.DELETE:
                 self.mark_deleted(change.session_id, moment)
             elif self._is_unseen(change):
-                self._resync.to_fetch.add(change.session_id)
                 to_fetch.append(change.session_id)
-        return tuple(to_fetch)
+        return tuple(sorted(to_fetch, key=lambda session_id: not self.is_stored(session_id)))
+
+    def remember(self, session_ids: Iterable[str]) -> int:
+        """Fetch sessions in the next poll, unless before; return how many are too many to remember."""
+        return self._resync.remember(session_ids)
+
+    def is_stored(self, session_id: str) -> bool:
+        """Whether a session is stored."""
+        return self._store.find(session_id) is not None
 
     def _is_unseen(self, change: SessionChange) -> bool:
         if not self._settings.discover and change.session_id not in self._configured:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from exporter.config import ServerConfig
 from exporter.polling.changefeed import ChangeQueue
 from exporter.polling.clock import Clock
+from exporter.polling.feed_follower import FeedFollower
 from exporter.polling.poller import Poller
 
 __all__ = ["PollLoop"]
@@ -18,7 +19,8 @@ class PollLoop:
 
     Args:
         server: the server's configuration.
-        poller: makes the polls.
+        poller: polls the server.
+        follower: makes the polls, and applies the change-feed events in between.
         queue: holds the change-feed events.
         clock: the process's clocks.
         stop: ends the loop; call `queue.wake()` after setting it to end the current wait.
@@ -31,6 +33,7 @@ class PollLoop:
         server: ServerConfig,
         *,
         poller: Poller,
+        follower: FeedFollower,
         queue: ChangeQueue,
         clock: Clock,
         stop: threading.Event,
@@ -39,6 +42,7 @@ class PollLoop:
     ) -> None:
         self._server = server
         self._poller = poller
+        self._follower = follower
         self._queue = queue
         self._clock = clock
         self._stop = stop
@@ -52,7 +56,7 @@ class PollLoop:
         delay = self._first_interval_seconds
         while not self._stop.is_set():
             started = self._clock.monotonic()
-            self._poller.poll(next_poll_at=due + delay)
+            self._follower.poll(next_poll_at=due + delay)
             self._after_poll()
             now = self._clock.monotonic()
             if now - started > interval:
@@ -70,10 +74,6 @@ class PollLoop:
             self._poller.heartbeat.beat()
             if self._stop.is_set():
                 return
-            if pending.gap:
-                self._poller.poll(full_list=pending.lost, next_poll_at=due)
-            if pending.changes:
-                # Even after a poll: without a full list it does not find that a finished session was deleted.
-                self._poller.apply_changes(pending.changes, next_poll_at=due)
+            self._follower.apply(pending, next_poll_at=due)
             if self._clock.monotonic() >= due:
                 return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from math import inf
 
 from exporter.polling.clock import Moment
@@ -30,6 +31,9 @@ RESYNC_SECONDS = 3600.0
 
 # If more sessions than this are missing, the history was cleared: they are not fetched one by one.
 _MAX_VERIFIED_BY_ID = 100
+
+_MAX_REMEMBERED = 100
+"""How many sessions that the change feed reports are remembered for the next poll."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +110,16 @@ class Resync:
     def succeed(self, moment: Moment) -> None:
         """Make the next resync due in an hour."""
         self._due_at = moment.monotonic + RESYNC_SECONDS
+
+    def remember(self, session_ids: Iterable[str]) -> int:
+        """Add ids that the change feed reports to those to fetch; return how many are too many.
+
+        Lists find those that are new, and running sessions are fetched in any case.
+        """
+        wanted = set(session_ids) - self.to_fetch - self._store.running.keys()
+        room = max(0, _MAX_REMEMBERED - len(self.to_fetch))
+        self.to_fetch.update(islice(wanted, room))
+        return max(0, len(wanted) - room)
 
     def begin_list(self, *, full: bool) -> None:
         """Start a comparison if the list about to be read is full."""

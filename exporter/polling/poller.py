@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from math import inf
 
@@ -26,7 +26,6 @@ from exporter.polling.status import (
 )
 from exporter.polling.workers import Workers
 from exporter.vb365.errors import ForbiddenError, NotFoundError, Reason, Vb365Error
-from exporter.vb365.records.changes import SessionChange
 from exporter.vb365.records.restore_session import Rejection, RestoreSession
 
 __all__ = ["Poller"]
@@ -37,9 +36,6 @@ log = structlog.get_logger()
 _RETRY_SHARE = 0.9
 # Extras end early enough for the next poll, and do not delay the changes that the change feed reports for long.
 _EXTRAS_SHARE = 0.5
-_MARGIN_SHARE = 0.1
-# From this many changed sessions on, a full poll may be cheaper than fetching each.
-_MIN_CHANGES_FOR_POLL = 50
 
 
 class Poller:
@@ -102,19 +98,16 @@ class Poller:
             heartbeat=self.heartbeat,
         )
 
-    def poll(self, *, full_list: bool = False, next_poll_at: float = inf) -> None:
+    def poll(self, *, end_extras_at: float = inf) -> None:
         """Poll once: fetch lists, then sessions by id, publish, then fetch extras.
 
         Errors while fetching are recorded and logged, not raised.
 
         Args:
-            full_list: list all sessions now, as is done hourly, to find deletions.
-            next_poll_at: when the next poll is due, in monotonic seconds; extras end before.
+            end_extras_at: when requests for extras end, in monotonic seconds, if not earlier.
         """
         started = self._clock.now()
         self._failures = []
-        if full_list:
-            self._ledger.request_resync()
         proceed = self._fetch_sessions(started)
         if self._stop.is_set():
             return  # an aborted poll shows nothing about the server
@@ -122,7 +115,7 @@ class Poller:
         self._publish_snapshot()
         self.polled_once.set()
         self._fetch_extras(
-            self._ledger.extras.due() if proceed else (), started.monotonic, next_poll_at
+            self._ledger.extras.due() if proceed else (), started.monotonic, end_extras_at
         )
 
     # The steps of a poll, in order
@@ -211,12 +204,9 @@ class Poller:
     def _publish_snapshot(self) -> None:
         self._publish(self._ledger.snapshot(self._health.status))
 
-    def _fetch_extras(
-        self, due: Iterable[ExtraRequest], started_at: float, next_poll_at: float
-    ) -> None:
+    def _fetch_extras(self, due: Iterable[ExtraRequest], started_at: float, end_at: float) -> None:
         """Fetch extras, which may take long, publish them, and pass on the sessions that started or finished."""
-        interval = self._server.poll_interval
-        until = min(started_at + _EXTRAS_SHARE * interval, next_poll_at - _MARGIN_SHARE * interval)
+        until = min(started_at + _EXTRAS_SHARE * self._server.poll_interval, end_at)
         try:
             if self._extras_fetcher.fetch(due, until):
                 self._publish_snapshot()
@@ -267,36 +257,30 @@ class Poller:
 
     # Between polls
 
-    def apply_changes(self, changes: Iterable[SessionChange], *, next_poll_at: float = inf) -> None:
-        """Fetch the sessions that the change feed reports, and publish them.
+    def fetch(self, session_ids: Iterable[str], *, until: float) -> Iterator[str]:
+        """Fetch sessions by id; yield the id of each that the server has responded to. Does not publish.
 
-        Errors while fetching are not raised: the next poll retries and reports them.
+        Errors are not raised: the next poll retries and reports them.
 
         Args:
-            changes: what the change feed reports.
-            next_poll_at: when the next poll is due, in monotonic seconds; requests end then.
+            session_ids: the sessions.
+            until: when requests end, in monotonic seconds.
         """
-        updated: tuple[str, ...] = ()
-        started = self._clock.now()
-        try:
-            updated = self._ledger.apply_changes(changes, started)
-            if len(updated) >= _MIN_CHANGES_FOR_POLL:
-                self.poll(next_poll_at=next_poll_at)
-                return
-            fetch = partial(self._api.get_session, until=next_poll_at)
-            for _, response in self._workers.fetch_all(
-                updated, fetch, until=next_poll_at, ends_group=aborts_poll
-            ):
-                self.heartbeat.beat()
-                if isinstance(response, RestoreSession):
-                    self._accept(response, self._clock.now())
-        except Exception:
-            log.exception(
-                "applying change-feed events failed, next poll retries", server=self._server.name
-            )
-        if not self._stop.is_set():
-            self._publish_snapshot()
-            # A running session may change with every restored item: only polls fetch its extras.
-            self._fetch_extras(
-                self._ledger.extras.due_for_finished(updated), started.monotonic, next_poll_at
-            )
+        get = partial(self._api.get_session, until=until)
+        for session_id, response in self._workers.fetch_all(
+            session_ids, get, until=until, ends_group=aborts_poll
+        ):
+            self.heartbeat.beat()
+            if isinstance(response, RestoreSession):
+                self._accept(response, self._clock.now())
+            yield session_id
+
+    def publish(self, due: Iterable[ExtraRequest], *, end_extras_at: float) -> None:
+        """Publish the present state, then with extras, and pass on the sessions that started or finished.
+
+        Args:
+            due: the extras to fetch.
+            end_extras_at: when their requests end, in monotonic seconds, if not earlier.
+        """
+        self._publish_snapshot()
+        self._fetch_extras(due, self._clock.monotonic(), end_extras_at)

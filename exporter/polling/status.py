@@ -12,7 +12,7 @@ from exporter.polling.clock import Clock, Moment
 from exporter.polling.interfaces import Api, PollObserver
 from exporter.polling.snapshot import ServerStatus
 from exporter.vb365.errors import Reason, Vb365Error
-from exporter.vb365.records.restore_session import Rejection, UnknownValue
+from exporter.vb365.records.restore_session import Rejection, RejectionReason, UnknownValue
 
 __all__ = [
     "Anomalies",
@@ -193,6 +193,15 @@ class Anomalies:
             "record rejected, other records are not affected",
             {"reason": rejection.reason, "field": rejection.field},
             session_id=rejection.session_id,
+        )
+
+    def changes_left_out(self, count: int) -> None:
+        """Record changes that the change feed reports, but that are too many to fetch or remember."""
+        self._observer.rejected(RejectionReason.TOO_MANY, count)
+        self._warn_once(
+            "change feed reports more sessions than are fetched between polls, lists find new ones",
+            {},
+            left_out=count,
         )
 
     def extra_failed(self, session_id: str, extra: Extra, reason: Reason, error: str) -> None:

@@ -13,6 +13,7 @@ from exporter.config import ServerConfig
 from exporter.metrics.telemetry import ServerTelemetry
 from exporter.polling.changefeed import LONG_POLL_SECONDS, ChangeFeed, ChangeQueue
 from exporter.polling.clock import Clock
+from exporter.polling.feed_follower import FeedFollower
 from exporter.polling.ledger import Ledger
 from exporter.polling.loop import PollLoop
 from exporter.polling.poller import Poller
@@ -66,10 +67,11 @@ class ServerWorker:
             stop=self.stopped,
             timing=Timing(clock=clock.monotonic, wall_clock=clock.timestamp, wait=clock.wait),
         )
+        ledger = Ledger(server.name, server.sessions, server.stale_after)
         self.poller = Poller(
             server,
             api=self.client,
-            ledger=Ledger(server.name, server.sessions, server.stale_after),
+            ledger=ledger,
             clock=clock,
             observer=telemetry,
             publish=partial(publish, self),
@@ -81,6 +83,9 @@ class ServerWorker:
         self._loop = PollLoop(
             server,
             poller=self.poller,
+            follower=FeedFollower(
+                server, poller=self.poller, ledger=ledger, clock=clock, stop=self.stopped
+            ),
             queue=self._changes,
             clock=clock,
             stop=self.stopped,

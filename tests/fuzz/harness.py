@@ -26,6 +26,7 @@ from exporter.metrics.exposition import Publisher
 from exporter.metrics.telemetry import Telemetry
 from exporter.polling.changefeed import ChangeQueue, PendingChanges
 from exporter.polling.clock import Clock, Moment
+from exporter.polling.feed_follower import FeedFollower
 from exporter.polling.ledger import Ledger
 from exporter.polling.loop import PollLoop
 from exporter.polling.poller import Poller
@@ -105,10 +106,11 @@ class Harness:
             transport=Transport(config, observer=observer, stop=stop, max_body_bytes=LARGE_BYTES),
             max_pages=_MAX_PAGES,
         )
+        ledger = Ledger(config.name, config.sessions, config.stale_after)
         poller = Poller(
             config,
             api=client,
-            ledger=Ledger(config.name, config.sessions, config.stale_after),
+            ledger=ledger,
             clock=clock,
             observer=observer,
             publish=publish,
@@ -118,6 +120,7 @@ class Harness:
             PollLoop(
                 config,
                 poller=poller,
+                follower=FeedFollower(config, poller=poller, ledger=ledger, clock=clock, stop=stop),
                 queue=_LimitedQueue(time, polls, stop),
                 clock=clock,
                 stop=stop,

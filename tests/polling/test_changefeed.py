@@ -13,7 +13,13 @@ from exporter.vb365.errors import (
     ThrottledError,
     Vb365Error,
 )
-from exporter.vb365.records.changes import EXPIRED_TOKEN, ChangeKind, Changes, SessionChange
+from exporter.vb365.records.changes import (
+    EXPIRED_TOKEN,
+    ChangeKind,
+    Changes,
+    SessionChange,
+    TooManyChangesError,
+)
 from support.poller_harness import StandingClock
 
 UPDATE = SessionChange(kind=ChangeKind.UPDATE, session_id="a", e_tag=1)
@@ -145,6 +151,19 @@ def test_an_expired_token_makes_the_feed_start_over_and_requests_a_poll() -> Non
 
     assert harness.api.requests[-1][0] == "latest"
     assert harness.queue.wait(0) == PendingChanges(gap=True, lost=True)
+
+
+def test_a_response_of_far_too_many_changes_makes_the_feed_start_over() -> None:
+    too_many = TooManyChangesError("more than 5000 results", operation="change_feed")
+    harness = FeedHarness(changes("17"), too_many, changes("90"), too_many)
+    harness.feed.fetch()
+    harness.queue.wait(0)
+
+    waits = [harness.feed.fetch() for _ in range(3)]
+
+    assert [token for token, _ in harness.api.requests] == ["latest", "17", "latest", "90"]
+    assert harness.queue.wait(0) == PendingChanges(gap=True, lost=True)
+    assert waits == [1.0, 0.0, 2.0]
 
 
 def test_failures_in_a_row_back_off_exponentially_up_to_a_minute() -> None:
@@ -401,4 +420,17 @@ def test_a_wait_after_everything_was_taken_returns_empty() -> None:
     queue.put([update("a")])
     queue.wait(0)
 
+    assert queue.wait(0) == PendingChanges()
+
+
+def test_changes_of_a_thousand_sessions_are_queued_and_those_of_others_leave_a_gap() -> None:
+    queue = ChangeQueue()
+
+    queue.put([update(str(number)) for number in range(1500)])
+    queue.put([update("0", e_tag=2), update("new")])
+
+    pending = queue.wait(0)
+    assert (len(pending.changes), pending.left_out) == (1000, 501)
+    assert pending.changes[-1] == update("0", e_tag=2)
+    assert (pending.gap, pending.lost) == (True, True)
     assert queue.wait(0) == PendingChanges()

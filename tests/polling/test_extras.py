@@ -340,10 +340,10 @@ def test_extras_end_before_the_next_poll_if_that_is_due_earlier() -> None:
     ends: list[float] = []
     harness.api.on_extra = lambda _session_id, until: ends.append(until)
 
-    harness.poller.poll(next_poll_at=1020.0)
-    harness.poller.poll(next_poll_at=1006.0)
+    harness.follower.poll(next_poll_at=1020.0)
+    harness.follower.poll(next_poll_at=1001.0)
 
-    assert ends == [1014.0]
+    assert ends == [1019.0]
 
 
 def test_extras_that_there_was_no_time_for_come_first_in_the_next_poll() -> None:

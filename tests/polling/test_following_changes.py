@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from math import inf
 from typing import Any
 
 from structlog.testing import capture_logs
 
+from exporter.polling.changefeed import PendingChanges
 from exporter.polling.snapshot import ConfiguredId, Snapshot
-from exporter.vb365.errors import ConnectError, NotFoundError
+from exporter.vb365.errors import ConnectError, NotFoundError, RequestTimeoutError
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.extras import Statistics
-from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionState
+from exporter.vb365.records.restore_session import (
+    Page,
+    RejectionReason,
+    RestoreSession,
+    SessionResult,
+    SessionState,
+)
 from support.ledger_harness import sessions_config, shown_ids
 from support.poller_harness import PollerHarness, server_error
 from support.sample_sessions import finished, running, session_id
@@ -224,6 +233,156 @@ def test_events_that_cannot_be_processed_do_not_end_the_loop_while_extras_are_du
             raise RuntimeError("a defect")
 
     with capture_logs():
-        harness.poller.apply_changes(Unreadable())
+        harness.follower.apply(PendingChanges(changes=Unreadable([delete(60)])))
 
     assert len(harness.published) == published + 1
+
+
+# The limits of what the feed may cause
+
+
+def unknown(numbers: Iterable[int], e_tag: int = 1) -> list[SessionChange]:
+    """Updates of sessions that the server does not have."""
+    return [update(10_000 + number, e_tag=e_tag) for number in numbers]
+
+
+def gets(harness: PollerHarness) -> int:
+    return sum(call.startswith("get ") for call in harness.api.calls)
+
+
+def test_unknown_sessions_are_fetched_once_until_the_next_poll() -> None:
+    harness = PollerHarness(running(60))
+    harness.poll()
+
+    fetched = []
+    for e_tag in range(1, 5):
+        harness.apply_changes(*unknown(range(3), e_tag))
+        fetched.append(gets(harness))
+    harness.poll()
+    harness.apply_changes(*unknown(range(3)))
+
+    assert fetched == [3, 0, 0, 0]
+    assert gets(harness) == 3
+
+
+def test_a_session_that_changes_every_second_is_fetched_every_second() -> None:
+    harness = PollerHarness(running(60))
+    harness.poll()
+
+    fetched = []
+    for e_tag in range(1, 5):
+        harness.apply_changes(update(60, e_tag))
+        fetched.append(gets(harness))
+
+    assert fetched == [1, 1, 1, 1]
+
+
+def test_the_feed_causes_one_poll_per_poll_interval_and_five_requests_a_second() -> None:
+    harness = PollerHarness(running(60))
+    harness.poll()
+
+    requests = []
+    for second in range(5):
+        harness.apply_changes(*unknown(range(60 * second, 60 * second + 60)))
+        requests.append((harness.api.calls.count("list"), gets(harness)))
+
+    assert requests == [(2, 60), (0, 50), (0, 5), (0, 5), (0, 5)]
+
+
+def test_known_sessions_are_fetched_before_unknown_ones() -> None:
+    harness = PollerHarness(*[running(number) for number in range(1, 41)])
+    harness.poll()
+
+    changes = [*unknown(range(40)), *(update(number, e_tag=1) for number in range(1, 41))]
+    harness.apply_changes(*unknown(range(100, 160)))  # the poll that the feed may cause
+    harness.apply_changes(*changes)
+
+    fetched = [call.split()[1] for call in harness.api.calls]
+    assert len(fetched) == 50
+    assert {session_id(number) for number in range(1, 41)} <= set(fetched)
+
+
+def test_of_many_unknown_sessions_a_hundred_are_remembered_and_the_others_counted() -> None:
+    harness = PollerHarness(running(60))
+    harness.poll()
+    harness.apply_changes(*unknown(range(60)))  # the poll that the feed may cause
+
+    with capture_logs() as logs:
+        harness.apply_changes(*unknown(range(1000, 3000)))
+        harness.apply_changes(*unknown(range(3000, 5000)))
+    left_out = 2000 - 100 + 2000 - 5
+    harness.poll()
+
+    assert harness.counts.rejections == [RejectionReason.TOO_MANY] * left_out
+    assert [entry for entry in logs if "left_out" in entry] == [
+        {
+            "event": "change feed reports more sessions than are fetched between polls, lists find new ones",
+            "server": "hq",
+            "left_out": 1900,
+            "log_level": "warning",
+        }
+    ]
+    assert gets(harness) == 100
+
+
+def test_new_sessions_beyond_the_limits_are_found_by_the_next_poll() -> None:
+    harness = PollerHarness(running(60))
+    harness.poll()
+    harness.apply_changes(*unknown(range(60)))  # the poll that the feed may cause
+    now = harness.clock.now().wall
+    new = [running(number, creation_time=now) for number in range(100, 400)]
+    harness.api.sessions |= {session.id: session for session in new}
+
+    harness.apply_changes(*[update(number) for number in range(100, 400)])
+    snapshot = harness.poll()
+
+    assert sum(snapshot.activity.started.values()) == 300
+
+
+def test_a_feed_that_keeps_losing_changes_causes_a_full_list_in_ten_minutes() -> None:
+    harness = PollerHarness(running(60))
+    harness.poll()
+    full_lists = []
+
+    def listed(*, created_since: datetime | None, page_size: int) -> Iterator[Page]:  # noqa: ARG001 - as the API has it
+        if created_since is None:
+            full_lists.append(harness.clock.monotonic())
+        yield Page(sessions=(running(60),), rejections=())
+
+    harness.api.list_sessions = listed  # type: ignore[method-assign] # to see what is listed
+    first = harness.clock.monotonic()
+    for _ in range(20):
+        harness.follower.apply(PendingChanges(gap=True, lost=True))
+        harness.poll()
+
+    assert [at - first for at in full_lists] == [0.0, 600.0, 1200.0]
+
+
+def test_requests_for_changes_end_before_the_next_poll() -> None:
+    harness = PollerHarness(running(60), running(50))
+    harness.poll()
+    ends: list[float] = []
+
+    def get_session(session_id: str, *, until: float = inf) -> RestoreSession:
+        ends.append(until)
+        return harness.api.sessions[session_id]
+
+    harness.api.get_session = get_session  # type: ignore[method-assign] # to see the time it has
+    due = harness.clock.monotonic() + 2.0
+    harness.follower.apply(PendingChanges(changes=(update(60),)), next_poll_at=due)
+    harness.clock.seconds += 1.5
+    harness.follower.apply(PendingChanges(changes=(update(50),)), next_poll_at=due)
+
+    assert ends == [due - 1.0]
+
+
+def test_after_a_time_out_no_more_changed_sessions_are_fetched() -> None:
+    numbers = range(1, 41)
+    harness = PollerHarness(*map(running, numbers), max_concurrent_requests=1)
+    harness.poll()
+    timeout = RequestTimeoutError("took too long", operation="get")
+    harness.api.get_errors = {session_id(number): timeout for number in numbers}
+
+    harness.apply_changes(*[update(number, e_tag=1) for number in numbers])
+
+    assert gets(harness) == 1

@@ -573,7 +573,7 @@ def test_running_sessions_are_fetched_before_configured_ones_and_none_twice() ->
     harness = LedgerHarness(sessions_config([session_id(7), session_id(8)]))
     harness.hold(running(60), running(7), finished(1))
     harness.poll()
-    harness.ledger.apply_changes([updated(60), updated(5)], harness.now)
+    harness.ledger.remember(harness.ledger.apply_changes([updated(60), updated(5)], harness.now))
 
     harness.seconds += 60
     harness.ledger.begin_poll(harness.now)

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from exporter.polling.changefeed import ChangeQueue, PendingChanges
 from exporter.polling.loop import PollLoop
 from exporter.vb365.records.changes import ChangeKind, SessionChange
-from exporter.vb365.records.restore_session import Page
+from exporter.vb365.records.restore_session import Page, RejectionReason
 from support.ledger_harness import shown_ids
 from support.poller_harness import PollerHarness
 from support.sample_sessions import finished, running, session_id
@@ -41,6 +41,7 @@ def loop_of(
     return PollLoop(
         harness.server,
         poller=harness.poller,
+        follower=harness.follower,
         queue=queue,
         clock=harness.clock,
         stop=harness.stop,
@@ -140,6 +141,23 @@ def test_a_gap_in_the_feed_makes_a_poll() -> None:
 
     assert len(harness.counts.polls) == 2
     assert queue.waits == [60.0, 45.0, 45.0]
+
+
+def test_changes_that_did_not_fit_into_the_queue_are_counted() -> None:
+    harness = PollerHarness()
+
+    def change(queue: PassingQueue) -> None:
+        if len(queue.waits) == 1:
+            changes = (
+                SessionChange(kind=ChangeKind.DELETE, session_id=str(n)) for n in range(1002)
+            )
+            queue.put(changes)
+        if len(queue.waits) == 3:
+            harness.stop.set()
+
+    loop_of(harness, PassingQueue(harness, change)).run()
+
+    assert harness.counts.rejections == [RejectionReason.TOO_MANY] * 2
 
 
 def test_changes_after_a_gap_are_applied_after_its_poll() -> None:

@@ -7,6 +7,7 @@ from datetime import datetime
 import pytest
 from structlog.testing import capture_logs
 
+from exporter.polling.changefeed import PendingChanges
 from exporter.polling.plan import RESYNC_SECONDS
 from exporter.polling.snapshot import Snapshot
 from exporter.vb365.errors import (
@@ -388,7 +389,7 @@ def test_a_requested_full_list_finds_a_deletion() -> None:
     harness.poll()
     del harness.api.sessions[session_id(100)]
 
-    harness.poller.poll(full_list=True)
+    harness.follower.apply(PendingChanges(gap=True, lost=True))
 
     assert shown_ids(harness.published[-1]) == [session_id(1)]
 

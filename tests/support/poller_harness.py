@@ -11,7 +11,9 @@ from typing import Any
 
 from exporter.config import AuthConfig, ServerConfig, SessionsConfig
 from exporter.config.secrets import SecretSource
+from exporter.polling.changefeed import PendingChanges
 from exporter.polling.clock import Clock, Moment
+from exporter.polling.feed_follower import FeedFollower
 from exporter.polling.ledger import Ledger
 from exporter.polling.poller import Poller
 from exporter.polling.snapshot import Snapshot
@@ -150,8 +152,8 @@ class Counts:
     def overran(self) -> None:
         self.overruns += 1
 
-    def rejected(self, reason: str) -> None:
-        self.rejections.append(reason)
+    def rejected(self, reason: str, count: int = 1) -> None:
+        self.rejections += [reason] * count
 
     def unknown_value(self, field: str) -> None:
         self.unknown_fields.append(field)
@@ -183,15 +185,19 @@ class PollerHarness:
         self.published: list[Snapshot] = []
         self.recorded: list[RestoreSession] = []
         self.stop = threading.Event()
+        ledger = Ledger("hq", follow, self.server.stale_after)
         self.poller = Poller(
             self.server,
             api=self.api,
-            ledger=Ledger("hq", follow, self.server.stale_after),
+            ledger=ledger,
             clock=self.clock,
             observer=self.counts,
             publish=self.published.append,
             on_changed=self.recorded.extend,
             stop=self.stop,
+        )
+        self.follower = FeedFollower(
+            self.server, poller=self.poller, ledger=ledger, clock=self.clock, stop=self.stop
         )
 
     def poll(self, **api: Any) -> Snapshot:
@@ -200,14 +206,14 @@ class PollerHarness:
             setattr(self.api, name, value)
         self.api.calls.clear()
         self.clock.seconds += 60
-        self.poller.poll()
+        self.follower.poll()
         return self.published[-1]
 
     def apply_changes(self, *changes: SessionChange) -> Snapshot:
         """Apply change-feed events, a second after the last poll."""
         self.api.calls.clear()
         self.clock.seconds += 1
-        self.poller.apply_changes(changes)
+        self.follower.apply(PendingChanges(changes=changes))
         return self.published[-1]
 
 

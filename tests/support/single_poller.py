@@ -42,8 +42,8 @@ class _StrictObserver:
     def overran(self) -> None:
         """Ignore: these polls have no schedule."""
 
-    def rejected(self, reason: str) -> None:
-        raise RuntimeError(f"record rejected: {reason}")
+    def rejected(self, reason: str, count: int = 1) -> None:
+        raise RuntimeError(f"{count} records rejected: {reason}")
 
     def extra_failed(self, extra: str, reason: Reason) -> None:
         raise RuntimeError(f"{extra} failed: {reason}")

@@ -18,6 +18,7 @@ __all__ = [
     "ChangeKind",
     "Changes",
     "SessionChange",
+    "TooManyChangesError",
     "parse_changes",
 ]
 
@@ -28,6 +29,14 @@ EXPIRED_TOKEN = "OutdatedChangeToken"  # noqa: S105 - an error code, not a secre
 """The `errorCode` when the server no longer has the events after a change token."""
 
 _MAX_CHANGE_TOKEN_CHARACTERS = 4096
+
+
+_MAX_RESULTS = 5000
+"""Five times the limit that is requested."""
+
+
+class TooManyChangesError(BadResponseError):
+    """The server ignores the limit, and the response has more changes than are processed."""
 
 
 class ChangeKind(StrEnum):
@@ -71,6 +80,7 @@ def parse_changes(document: object) -> Changes:
         document: any value a JSON decoder can produce.
 
     Raises:
+        TooManyChangesError: there are far more changes than requested.
         BadResponseError: there is no valid `nextChangeToken`, or there are no `results`.
     """
     fields = document if isinstance(document, dict) else {}
@@ -84,6 +94,10 @@ def parse_changes(document: object) -> Changes:
         raise BadResponseError("the response has no nextChangeToken", operation="change_feed")
     if not isinstance(results, list):
         raise BadResponseError("the response has no results", operation="change_feed")
+    if len(results) > _MAX_RESULTS:
+        raise TooManyChangesError(
+            f"the response has more than {_MAX_RESULTS} results", operation="change_feed"
+        )
     changes = (_parse_change(entry) for entry in results)
     return Changes(change_token=change_token, sessions=tuple(filter(None, changes)))
 

@@ -55,6 +55,7 @@ class RejectionReason(StrEnum):
     BAD_ID = "bad_id"
     BAD_TIME = "bad_time"
     OTHER_SESSION = "other_session"
+    TOO_MANY = "too_many"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

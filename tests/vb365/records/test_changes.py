@@ -4,7 +4,13 @@ import pytest
 from vb365.support import ID, OTHER_ID
 
 from exporter.vb365.errors import BadResponseError
-from exporter.vb365.records.changes import ChangeKind, Changes, SessionChange, parse_changes
+from exporter.vb365.records.changes import (
+    ChangeKind,
+    Changes,
+    SessionChange,
+    TooManyChangesError,
+    parse_changes,
+)
 
 
 def update(session_id: object = ID, **more: object) -> dict[str, object]:
@@ -55,6 +61,13 @@ def test_an_unreadable_event_does_not_hide_the_others(entry: object) -> None:
     changes = parse_changes(response(entry, update()))
 
     assert [change.session_id for change in changes.sessions] == [ID]
+
+
+def test_a_response_of_up_to_5000_results_is_accepted() -> None:
+    with pytest.raises(TooManyChangesError, match="more than 5000 results"):
+        parse_changes(response(*[None] * 5001))
+
+    assert parse_changes(response(*[None] * 4999, update())).sessions[0].session_id == ID
 
 
 @pytest.mark.parametrize("token", ["x", "x" * 4096])

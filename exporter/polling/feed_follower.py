@@ -1,0 +1,120 @@
+"""Applies what the change feed reports between polls, within limits: the feed does not override the poll interval."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from math import inf
+
+import structlog
+
+from exporter.config import ServerConfig
+from exporter.polling.changefeed import PendingChanges
+from exporter.polling.clock import Clock
+from exporter.polling.feed_limits import FeedLimits
+from exporter.polling.ledger import Ledger
+from exporter.polling.poller import Poller
+from exporter.vb365.records.changes import SessionChange
+
+__all__ = ["FeedFollower"]
+
+log = structlog.get_logger()
+
+# From this many changed sessions on, a full poll may be cheaper than fetching each.
+_MIN_CHANGES_FOR_POLL = 50
+# Requests between polls end so much earlier than the next poll begins.
+_MARGIN_SHARE = 0.1
+_MAX_MARGIN_SECONDS = 1.0
+
+
+class FeedFollower:
+    """Fetches the sessions that the change feed reports. Runs in the thread of the poll loop.
+
+    Args:
+        server: the server's configuration.
+        poller: polls the server, and fetches sessions by id.
+        ledger: the poller's ledger.
+        clock: the process's clocks.
+        stop: ends the poll loop.
+    """
+
+    def __init__(
+        self,
+        server: ServerConfig,
+        *,
+        poller: Poller,
+        ledger: Ledger,
+        clock: Clock,
+        stop: threading.Event,
+    ) -> None:
+        self._server = server
+        self._poller = poller
+        self._ledger = ledger
+        self._clock = clock
+        self._stop = stop
+        self._limits = FeedLimits(server.poll_interval)
+        self._deletions_lost = False
+
+    def poll(self, *, next_poll_at: float = inf) -> None:
+        """Poll once; if the feed may have missed deletions, list all sessions to find them.
+
+        Args:
+            next_poll_at: when the next poll is due, in monotonic seconds; whatever follows this poll ends before.
+        """
+        self._limits.begin_poll()
+        if self._deletions_lost and self._limits.allow_full_list(self._clock.monotonic()):
+            self._deletions_lost = False
+            self._ledger.request_resync()
+        self._poller.poll(end_extras_at=self._before(next_poll_at))
+
+    def apply(self, pending: PendingChanges, *, next_poll_at: float = inf) -> None:
+        """Apply what the feed has reported. Never raises: the next poll retries and reports errors.
+
+        Args:
+            pending: what it has reported.
+            next_poll_at: when the next poll is due, in monotonic seconds; requests end before.
+        """
+        if pending.left_out:
+            self._poller.anomalies.changes_left_out(pending.left_out)
+        self._deletions_lost = self._deletions_lost or pending.lost
+        if pending.gap and self._limits.allow_poll(self._clock.monotonic()):
+            self.poll(next_poll_at=next_poll_at)
+        if pending.changes:
+            # Even after a poll: without a full list it does not find that a finished session was deleted.
+            self._apply_changes(pending.changes, next_poll_at)
+
+    def _apply_changes(self, changes: Iterable[SessionChange], next_poll_at: float) -> None:
+        updated: tuple[str, ...] = ()
+        started = self._clock.now()
+        try:
+            updated = self._ledger.apply_changes(changes, started)
+            if len(updated) >= _MIN_CHANGES_FOR_POLL and self._limits.allow_poll(started.monotonic):
+                self._ledger.remember(updated)
+                self.poll(next_poll_at=next_poll_at)
+                return
+            self._fetch(updated, started.monotonic, next_poll_at)
+        except Exception:
+            log.exception(
+                "applying change-feed events failed, next poll retries", server=self._server.name
+            )
+        if not self._stop.is_set():
+            # A running session may change with every restored item: only polls fetch its extras.
+            self._poller.publish(
+                self._ledger.extras.due_for_finished(updated),
+                end_extras_at=self._before(next_poll_at),
+            )
+
+    def _fetch(self, updated: tuple[str, ...], now: float, next_poll_at: float) -> None:
+        """Fetch sessions as far as the limits allow, and leave the others to the next poll."""
+        allowed = self._limits.take_fetches(updated, now)
+        self._ledger.remember(allowed)
+        left_out = self._ledger.remember(set(updated).difference(allowed))
+        if left_out:
+            self._poller.anomalies.changes_left_out(left_out)
+        for session_id in self._poller.fetch(allowed, until=self._before(next_poll_at)):
+            if not self._ledger.is_stored(session_id):
+                self._limits.mark_fruitless(session_id)
+
+    def _before(self, next_poll_at: float) -> float:
+        margin_seconds = min(_MARGIN_SHARE * self._server.poll_interval, _MAX_MARGIN_SECONDS)
+        return next_poll_at - margin_seconds
