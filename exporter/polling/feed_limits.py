@@ -8,9 +8,37 @@ from math import inf
 
 __all__ = ["FeedLimits"]
 
+_MAX_POLLS_AT_ONCE = 3
+"""A feed that starts causes a poll, and one that restarts soon after another."""
 _MAX_FETCHES_AT_ONCE = 50
 _FETCHES_PER_SECOND = 5.0
 _MIN_FULL_LIST_INTERVAL_SECONDS = 600.0
+
+
+class _Allowance:
+    """A number of permits, which grows again over time (a token bucket).
+
+    Args:
+        most: how many permits there are at most, and at first.
+        per_second: how many are added per second.
+    """
+
+    def __init__(self, most: int, *, per_second: float) -> None:
+        self._most = float(most)
+        self._per_second = per_second
+        self._left = self._most
+        self._refilled_at = -inf
+
+    def left(self, now: float) -> int:
+        """Return how many permits there are now, in monotonic seconds."""
+        refilled = self._left + self._per_second * (now - self._refilled_at)
+        self._left = min(self._most, refilled)
+        self._refilled_at = now
+        return int(self._left)
+
+    def take(self, count: int) -> None:
+        """Use permits up."""
+        self._left -= count
 
 
 class FeedLimits:
@@ -21,23 +49,21 @@ class FeedLimits:
     """
 
     def __init__(self, poll_interval_seconds: float) -> None:
-        self._poll_interval_seconds = poll_interval_seconds
-        self._last_poll_at = -inf
+        self._polls = _Allowance(_MAX_POLLS_AT_ONCE, per_second=1 / poll_interval_seconds)
+        self._fetches = _Allowance(_MAX_FETCHES_AT_ONCE, per_second=_FETCHES_PER_SECOND)
         self._last_full_list_at = -inf
-        self._fetches_left = float(_MAX_FETCHES_AT_ONCE)
-        self._refilled_at = -inf
         self._fruitless: set[str] = set()
 
     def begin_poll(self) -> None:
-        """Start over with the sessions that fetching was fruitless for."""
+        """Forget which fetches were fruitless."""
         self._fruitless.clear()
 
     def allow_poll(self, now: float) -> bool:
-        """Return whether the feed may cause a poll now, and count it: one per poll interval."""
-        if now < self._last_poll_at + self._poll_interval_seconds:
-            return False
-        self._last_poll_at = now
-        return True
+        """Return whether the feed may cause a poll now, and count it: three at once, one per poll interval on average."""
+        allowed = self._polls.left(now) > 0
+        if allowed:
+            self._polls.take(1)
+        return allowed
 
     def allow_full_list(self, now: float) -> bool:
         """Return whether the feed may cause a full list now, and count it: one in ten minutes."""
@@ -48,12 +74,9 @@ class FeedLimits:
 
     def take_fetches(self, session_ids: Iterable[str], now: float) -> tuple[str, ...]:
         """Return which sessions may be fetched now, and count them: 50 at once, five per second on average."""
-        refilled = self._fetches_left + _FETCHES_PER_SECOND * (now - self._refilled_at)
-        self._fetches_left = min(float(_MAX_FETCHES_AT_ONCE), refilled)
-        self._refilled_at = now
         promising = (one for one in session_ids if one not in self._fruitless)
-        taken = tuple(islice(promising, int(self._fetches_left)))
-        self._fetches_left -= len(taken)
+        taken = tuple(islice(promising, self._fetches.left(now)))
+        self._fetches.take(len(taken))
         return taken
 
     def mark_fruitless(self, session_id: str) -> None:

@@ -277,24 +277,44 @@ def test_a_session_that_changes_every_second_is_fetched_every_second() -> None:
     assert fetched == [1, 1, 1, 1]
 
 
-def test_the_feed_causes_one_poll_per_poll_interval_and_five_requests_a_second() -> None:
+def use_up_polls(harness: PollerHarness) -> None:
+    """Report so many sessions that the feed may cause no more polls."""
+    for first in (0, 60, 120):
+        harness.apply_changes(*unknown(range(first, first + 60)))
+
+
+def test_the_feed_causes_three_polls_and_then_five_requests_a_second() -> None:
     harness = PollerHarness(running(60))
     harness.poll()
 
     requests = []
-    for second in range(5):
+    for second in range(7):
         harness.apply_changes(*unknown(range(60 * second, 60 * second + 60)))
         requests.append((harness.api.calls.count("list"), gets(harness)))
 
-    assert requests == [(2, 60), (0, 50), (0, 5), (0, 5), (0, 5)]
+    assert requests == [(2, 60)] * 3 + [(0, 50)] + [(0, 5)] * 3
+
+
+def test_the_feed_may_cause_another_poll_after_a_poll_interval() -> None:
+    harness = PollerHarness(running(60))
+    harness.poll()
+    use_up_polls(harness)
+
+    polls = []
+    for first in (200, 300, 400):
+        harness.clock.seconds += 30.0
+        harness.apply_changes(*unknown(range(first, first + 60)))
+        polls.append("list" in harness.api.calls)
+
+    assert polls == [False, True, False]
 
 
 def test_known_sessions_are_fetched_before_unknown_ones() -> None:
     harness = PollerHarness(*[running(number) for number in range(1, 41)])
     harness.poll()
 
-    changes = [*unknown(range(40)), *(update(number, e_tag=1) for number in range(1, 41))]
-    harness.apply_changes(*unknown(range(100, 160)))  # the poll that the feed may cause
+    changes = [*unknown(range(200, 240)), *(update(number, e_tag=1) for number in range(1, 41))]
+    use_up_polls(harness)
     harness.apply_changes(*changes)
 
     fetched = [call.split()[1] for call in harness.api.calls]
@@ -305,7 +325,7 @@ def test_known_sessions_are_fetched_before_unknown_ones() -> None:
 def test_of_many_unknown_sessions_a_hundred_are_remembered_and_the_others_counted() -> None:
     harness = PollerHarness(running(60))
     harness.poll()
-    harness.apply_changes(*unknown(range(60)))  # the poll that the feed may cause
+    use_up_polls(harness)
 
     with capture_logs() as logs:
         harness.apply_changes(*unknown(range(1000, 3000)))
@@ -328,7 +348,7 @@ def test_of_many_unknown_sessions_a_hundred_are_remembered_and_the_others_counte
 def test_new_sessions_beyond_the_limits_are_found_by_the_next_poll() -> None:
     harness = PollerHarness(running(60))
     harness.poll()
-    harness.apply_changes(*unknown(range(60)))  # the poll that the feed may cause
+    use_up_polls(harness)
     now = harness.clock.now().wall
     new = [running(number, creation_time=now) for number in range(100, 400)]
     harness.api.sessions |= {session.id: session for session in new}
