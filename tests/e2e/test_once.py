@@ -180,6 +180,16 @@ def test_unwritable_standard_output_is_a_failure_in_one_line(unbuffered: str) ->
 
 
 @pytest.mark.parametrize("command", ["--once", "--list-sessions"])
+def test_a_certificate_that_is_not_verified_is_logged_once(tmp_path: Path, command: str) -> None:
+    with Simulator(quiet_world()) as simulator:
+        servers = server_yaml(simulator).replace("ca_file:", "insecure_skip_verify: true, ca_file:")
+        config = write_config(tmp_path, servers)
+        done = run_exporter(f"--config.file={config}", command)
+
+    assert done.returncode == 0
+    assert done.stderr.count('msg="certificate verification is disabled') == 1
+
+
 def test_one_poll_of_configured_ids_alone_has_the_gauges_of_organizations(tmp_path: Path) -> None:
     with Simulator(quiet_world()) as hq:
         session = next(one for one in hq.world.sessions() if one.stopped)
@@ -193,16 +203,6 @@ def test_one_poll_of_configured_ids_alone_has_the_gauges_of_organizations(tmp_pa
         for result in results
     ] == [float(result == session.result) for result in results]
     assert value(once.stdout, "vb365_restore_sessions_working", **labels) == 0
-
-
-def test_a_certificate_that_is_not_verified_is_logged_once(tmp_path: Path, command: str) -> None:
-    with Simulator(quiet_world()) as simulator:
-        servers = server_yaml(simulator).replace("ca_file:", "insecure_skip_verify: true, ca_file:")
-        config = write_config(tmp_path, servers)
-        done = run_exporter(f"--config.file={config}", command)
-
-    assert done.returncode == 0
-    assert done.stderr.count('msg="certificate verification is disabled') == 1
 
 
 def test_the_demo_can_be_polled_once() -> None:
