@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
+import re
 import socket
-from http.cookiejar import Cookie, DefaultCookiePolicy
+from collections.abc import Iterator
+from http.cookiejar import Cookie
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import Request as UrllibRequest
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -23,6 +25,10 @@ from exporter.vb365.http.tls import not_after, proxy_context, server_context
 __all__ = ["UnusableProxyError", "new_session"]
 
 _MAX_COOKIES = 50
+_MAX_COOKIES_BYTES = 4096
+"""Names and values together. Many servers refuse a request whose headers are longer than 8 KiB."""
+_VISIBLE_ASCII = re.compile(r"[\x21-\x7e]*")
+_MAX_INTERIM_RESPONSES = 16
 _LONG_POLL_CONNECTIONS = 1
 """For the change feed, whose request is nearly always under way."""
 _HEADERS = {
@@ -47,7 +53,7 @@ def new_session(server: ServerConfig) -> requests.Session:
     session.trust_env = False  # no .netrc, and no proxy or certificate bundle from a variable
     session.headers.clear()
     session.headers.update(_HEADERS)
-    session.cookies.set_policy(_BoundedCookiePolicy(session.cookies))
+    session.cookies = _Cookies()
     proxy = _proxy_url(server)
     if proxy is not None:
         session.proxies = {"https": proxy}
@@ -85,15 +91,42 @@ class _Session(requests.Session):
         """
 
 
-class _BoundedCookiePolicy(DefaultCookiePolicy):
-    """Accepts a limited number of cookies; the antiforgery check may need them."""
+class _Cookies(RequestsCookieJar):
+    """Cookies that fit into the headers of a request; the antiforgery check may need them. Shared by threads."""
 
-    def __init__(self, jar: RequestsCookieJar) -> None:
-        super().__init__()
-        self._jar = jar
+    def __iter__(self) -> Iterator[Cookie]:  # type: ignore[override] # the stubs are those of a mapping
+        # requests copies the cookies for each request, while another thread may add one.
+        with self._cookies_lock:  # type: ignore[attr-defined] # missing in the stubs
+            return iter([*super().__iter__()])
 
-    def set_ok(self, cookie: Cookie, request: UrllibRequest) -> bool:
-        return len(self._jar) < _MAX_COOKIES and super().set_ok(cookie, request)
+    def set_cookie(self, cookie: Cookie, *args: Any, **kwargs: Any) -> None:
+        """Keep a cookie, unless it or all together are larger than a request can carry."""
+        kept = {_identity(each): each for each in self} | {_identity(cookie): cookie}
+        texts = [text for each in kept.values() for text in (each.name, each.value or "")]
+        if (
+            len(kept) <= _MAX_COOKIES
+            and sum(map(len, texts)) <= _MAX_COOKIES_BYTES
+            and all(map(_VISIBLE_ASCII.fullmatch, texts))
+        ):
+            super().set_cookie(cookie, *args, **kwargs)
+
+
+def _identity(cookie: Cookie) -> tuple[str, str, str]:
+    return cookie.domain, cookie.path, cookie.name
+
+
+class _Response(http.client.HTTPResponse):
+    def _read_status(self) -> tuple[str, int, str]:
+        """Read the status line of the response after skipping interim ones, such as 103 (RFC 9110, 15.2).
+
+        http.client skips only 100, however many there are. 101 ends HTTP on this connection.
+        """
+        for _ in range(_MAX_INTERIM_RESPONSES + 1):
+            version, status, reason = super()._read_status()  # type: ignore[misc] # missing in the stubs
+            if not 100 <= status <= 199 or status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+        raise http.client.HTTPException("too many interim responses")
 
 
 class _Connection(HTTPSConnection):
@@ -101,6 +134,15 @@ class _Connection(HTTPSConnection):
 
     urllib3 limits the time to connect and the time of each read, but not the whole request, and cannot cancel one.
     """
+
+    response_class = _Response
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether another request can be sent: bytes after a response would be taken for the next one."""
+        # The ssl module has read whole records, so that the socket may show nothing of them.
+        pending = getattr(self.sock, "pending", None)
+        return super().is_connected and not (pending and pending())
 
     def _new_conn(self) -> socket.socket:
         """Connect as urllib3 does, but let the watchdog watch the socket meanwhile."""

@@ -32,12 +32,21 @@ from exporter.vb365.http.exceptions import LIBRARY_ERRORS, map_exception
 from exporter.vb365.http.session import UnusableProxyError, new_session
 from exporter.vb365.http.tls import UnusableFileError
 
-__all__ = ["MAX_BODY_BYTES", "Request", "RequestObserver", "Response", "Transport"]
+__all__ = [
+    "MAX_BODY_BYTES",
+    "MAX_RECORD_BYTES",
+    "Request",
+    "RequestObserver",
+    "Response",
+    "Transport",
+]
 
 log = structlog.get_logger()
 
 MAX_BODY_BYTES = 16 << 20
 """The default limit of a response body, before and after decompression."""
+MAX_RECORD_BYTES = 1 << 20
+"""The same for a single record, a token and an error. Many of them arrive concurrently."""
 _DEADLINE_TIMEOUTS = 6
 """The deadline of a whole request, as a multiple of the timeout for connecting and for each read."""
 
@@ -66,6 +75,8 @@ class Request:
     """A deadline for the whole request, if shorter than the usual one."""
     long_poll_seconds: float = 0.0
     """How long the server may hold the request before it responds (long poll)."""
+    max_body_bytes: int = MAX_BODY_BYTES
+    """The limit of the body of a success, if lower than that of the transport."""
     allow_after_stop: bool = False
     """Whether the request is sent, and not aborted, after the client was stopped."""
 
@@ -87,6 +98,11 @@ class Response:
     def is_success(self) -> bool:
         """Whether the status is 2xx."""
         return 200 <= self.status <= 299
+
+    @property
+    def may_blame_cookies(self) -> bool:
+        """Whether it is a failure that the cookies of the request can cause, such as 400 because they are too long."""
+        return self.status >= 300 and self.status not in {401, 404, 429}
 
     def __repr__(self) -> str:
         return f"<HTTP {self.status}, {len(self.body)} bytes>"
@@ -203,12 +219,9 @@ class Transport:
                 f"the whole request to {self._peer} took longer than {deadline_seconds:g} s",
                 operation=request.operation,
             )
-        if not isinstance(outcome, StoppedError):
-            self.reachable = isinstance(outcome, Response)
         if isinstance(outcome, Vb365Error):
             outcome.sent = exchange.sent
-            if isinstance(outcome, TlsError):
-                self._discard_session()  # so that the next request reads the TLS files again
+        self._learn_from(outcome)
         return outcome
 
     def _send_and_map(self, request: Request) -> Response | Vb365Error:
@@ -220,6 +233,14 @@ class Transport:
             return ConnectError(str(error), operation=request.operation)
         except LIBRARY_ERRORS as error:
             return map_exception(error, operation=request.operation, peer=self._peer)
+
+    def _learn_from(self, outcome: Response | Vb365Error) -> None:
+        if not isinstance(outcome, StoppedError):
+            self.reachable = isinstance(outcome, Response)
+        if isinstance(outcome, TlsError):
+            self._discard_session()  # so that the next request reads the TLS files again
+        elif isinstance(outcome, Vb365Error) or outcome.may_blame_cookies:
+            self._discard_cookies()
 
     def _send(self, request: Request) -> Response | BadResponseError:
         timeout = self._server.timeout
@@ -239,8 +260,9 @@ class Transport:
                 return BadResponseError(
                     f"HTTP status {status} does not exist", operation=request.operation
                 )
+            expected_bytes = request.max_body_bytes if status < 300 else MAX_RECORD_BYTES
             try:
-                body = read_body(response.raw, limit=self._max_body_bytes)
+                body = read_body(response.raw, limit=min(self._max_body_bytes, expected_bytes))
             except BadBodyError as bad:
                 return BadResponseError(str(bad), operation=request.operation, status=status)
         return Response(
@@ -253,6 +275,12 @@ class Transport:
             if self._session is None:
                 self._session = new_session(self._server)
             return self._session
+
+    def _discard_cookies(self) -> None:
+        """Forget the cookies, so that those of one response cannot make all later requests fail."""
+        with self._lock:
+            if self._session is not None:
+                self._session.cookies.clear()
 
     def _discard_session(self) -> None:
         with self._lock:

@@ -19,11 +19,13 @@ from vb365.support import (
     Connection,
     Recorder,
     Server,
+    config,
     failure,
     http,
     responding_with,
 )
 
+from exporter.config.model import TLSConfig
 from exporter.vb365.errors import (
     BadResponseError,
     ConnectError,
@@ -32,7 +34,8 @@ from exporter.vb365.errors import (
     RequestTimeoutError,
     StoppedError,
 )
-from exporter.vb365.http.transport import Request, Transport
+from exporter.vb365.http.session import new_session
+from exporter.vb365.http.transport import MAX_BODY_BYTES, MAX_RECORD_BYTES, Request, Transport
 from support.thread_limit import no_more_threads
 from support.waiting import wait_until
 
@@ -210,7 +213,160 @@ def test_a_redirect_is_returned_and_its_body_is_bounded(
     assert isinstance(failure(client), BadResponseError)
 
 
+@pytest.mark.parametrize(
+    "interim",
+    [
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"HTTP/1.1 102 Processing\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\nContent-Length: 9\r\n\r\n",
+        b"HTTP/1.1 199 X\r\n\r\n" * 16,
+    ],
+)
+def test_interim_responses_are_skipped(
+    serve: Serve, transport: MakeTransport, observer: Recorder, interim: bytes
+) -> None:
+    server = serve(responding_with(interim + http(b'{"a": 1}')))
+    client = transport(server.url)
+    assert [client.exchange(GET).body for _ in range(2)] == [b'{"a": 1}'] * 2
+    assert server.connections == 1
+    assert observer.requests == [("get", "200")] * 2
+
+
+@pytest.mark.parametrize("status", [100, 102])
+def test_endless_interim_responses_are_a_bad_response(
+    serve: Serve, transport: MakeTransport, status: int
+) -> None:
+    interim = f"HTTP/1.1 {status} X\r\n\r\n".encode()
+    error = failure(transport(serve(responding_with(interim * 17 + http())).url))
+    assert isinstance(error, BadResponseError)
+
+
+def test_a_protocol_switch_that_was_not_requested_is_returned(
+    serve: Serve, transport: MakeTransport
+) -> None:
+    switch = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"
+    server = serve(responding_with(switch))
+    assert transport(server.url).exchange(GET).status == 101
+
+
+@pytest.mark.parametrize("bytes_after", [100, 12_000, 100_000])
+def test_bytes_after_a_response_are_not_taken_for_the_next_one(
+    serve: Serve, transport: MakeTransport, bytes_after: int
+) -> None:
+    # Up to 16 KiB arrive in the TLS record of the response, of which the reader takes 8 KiB.
+    forged = http(b'{"forged": 1}')
+    unrequested = b"x" * (bytes_after - len(forged)) + forged
+    server = serve(responding_with(http() + unrequested))
+    client = transport(server.url)
+    assert [client.exchange(GET).body for _ in range(3)] == [b"{}"] * 3
+
+
+# Cookies
+
+
+def test_cookies_never_outgrow_the_headers_that_a_server_accepts(
+    serve: Serve, transport: MakeTransport
+) -> None:
+    cookies = "".join(f"Set-Cookie: c{number}={'x' * 300}\r\n" for number in range(60))
+    sent = []
+
+    def talk(connection: Connection) -> None:
+        while (request := connection.request()) is not None:
+            sent.append(len(request.headers.get("cookie", "")))
+            connection.send(http(headers=cookies))
+
+    client = transport(serve(talk).url)
+    for _ in range(3):
+        client.exchange(GET)
+    assert sent[0] == 0
+    assert sent[1] == sent[2]
+    assert 3000 < sent[1] < 4400
+
+
+@pytest.mark.parametrize("value", ["x" * 5000, "a\x01b", "a\x0cb", "caf\xe9"])
+def test_a_cookie_that_no_header_should_carry_is_not_kept(
+    serve: Serve, transport: MakeTransport, value: str
+) -> None:
+    sent = []
+
+    def talk(connection: Connection) -> None:
+        while (request := connection.request()) is not None:
+            sent.append(request.headers.get("cookie"))
+            set_cookies = f"Set-Cookie: good=1\r\nSet-Cookie: bad={value}\r\n"
+            connection.send(
+                http(headers=set_cookies).replace(value.encode(), value.encode("latin-1"))
+            )
+
+    client = transport(serve(talk).url)
+    for _ in range(2):
+        client.exchange(GET)
+    assert sent == [None, "good=1"]
+
+
+def test_a_cookie_is_replaced_by_a_new_one_of_the_same_name(
+    serve: Serve, transport: MakeTransport
+) -> None:
+    numbers = iter(range(10))
+    sent = []
+
+    def talk(connection: Connection) -> None:
+        while (request := connection.request()) is not None:
+            sent.append(request.headers.get("cookie", "")[:2])
+            connection.send(http(headers=f"Set-Cookie: {'a'}={next(numbers)}{'x' * 3000}\r\n"))
+
+    client = transport(serve(talk).url)
+    for _ in range(3):
+        client.exchange(GET)
+    assert sent == ["", "a=", "a="]
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [("400 X", None), ("431 X", None), ("503 X", None), ("302 X", None)]
+    + [(f"{status} X", "poison=1") for status in (401, 404, 429)],
+)
+def test_cookies_are_forgotten_when_a_request_that_carries_them_fails(
+    serve: Serve, transport: MakeTransport, status: str, expected: str | None
+) -> None:
+    sent = []
+
+    def talk(connection: Connection) -> None:
+        while (request := connection.request()) is not None:
+            sent.append(request.headers.get("cookie"))
+            if len(sent) == 1:
+                connection.send(http(headers="Set-Cookie: poison=1\r\n"))
+            else:
+                connection.send(http(status=status))
+
+    client = transport(serve(talk).url)
+    for _ in range(3):
+        client.exchange(GET)
+    assert sent == [None, "poison=1", expected]
+
+
+def test_cookies_may_be_added_while_another_thread_copies_them(certificates: Certificates) -> None:
+    cookies = new_session(config(tls=TLSConfig(ca_file=certificates.ca_file))).cookies
+    cookies.set("a", "1")
+    copying = iter(cookies)
+    cookies.set("b", "1", domain="x")
+    assert [each.name for each in copying] == ["a"]
+
+
 # Sizes
+
+
+@pytest.mark.parametrize("status", ["200 OK", "500 X"])
+def test_the_body_of_a_single_record_or_an_error_has_a_lower_limit(
+    serve: Serve, transport: MakeTransport, status: str
+) -> None:
+    large = http(bytes(MAX_RECORD_BYTES + 1), status=status)
+    client = transport(serve(responding_with(large)).url, max_body_bytes=MAX_BODY_BYTES)
+    record = Request(operation="get", target="/", max_body_bytes=MAX_RECORD_BYTES)
+    assert "larger than 1048576 bytes" in str(failure(client, record))
+    if status == "200 OK":
+        assert len(client.exchange(GET).body) == MAX_RECORD_BYTES + 1
+    else:
+        assert "larger than 1048576 bytes" in str(failure(client, GET))
 
 
 def test_a_body_over_the_limit_is_refused_and_its_connection_closed(
