@@ -60,6 +60,7 @@ def read_secret(secret: SecretSource) -> str:
 @dataclass(slots=True)
 class _Refusal:
     fingerprint: bytes
+    message: str = ""
     count: int = 0
     locked_until: float = -math.inf
 
@@ -106,13 +107,17 @@ class LoginThrottle:
             if self._sent:
                 self._sent.pop()
 
-    def record_refusal(self, username: str, password: str) -> tuple[float, bool]:
-        """Lock out a password; return the seconds of the lockout, and whether it is the first in a row."""
+    def record_refusal(self, username: str, password: str, message: str = "") -> tuple[float, bool]:
+        """Lock out a password; return the seconds of the lockout, and whether it is the first in a row.
+
+        `message` says why it was refused.
+        """
         fingerprint = self._fingerprint(password)
         with self._lock:
             refusal = self._refusals.get(username)
             if refusal is None or refusal.fingerprint != fingerprint:
                 refusal = self._refusals[username] = _Refusal(fingerprint)
+            refusal.message = message
             refusal.count += 1
             seconds = lockout_seconds(refusal.count)
             refusal.locked_until = self._clock() + seconds
@@ -122,6 +127,12 @@ class LoginThrottle:
         """Forget the refusal of an account's password; return whether there was one."""
         with self._lock:
             return self._refusals.pop(username, None) is not None
+
+    def last_refusal(self, username: str) -> str:
+        """Return why the password of an account was last refused; empty if that is unknown."""
+        with self._lock:
+            refusal = self._refusals.get(username)
+            return refusal.message if refusal is not None else ""
 
     def remaining_lockout(self, username: str, password: str) -> float:
         """Return the seconds until this password may be tried again; 0 if it may be tried now."""
@@ -168,7 +179,8 @@ class PasswordLogin:
         password = read_secret(self._secret)
         left = self._throttle.remaining_lockout(self._username, password)
         if left > 0:
-            raise AuthError(f"the login was refused; {_next_try(left)}", operation="token")
+            reason = self._throttle.last_refusal(self._username) or "the login was refused"
+            raise AuthError(f"{reason}; {_next_try(left)}", operation="token")
         form = {"grant_type": "password", "username": self._username, "password": password}
         try:
             result = request(form)
@@ -178,7 +190,7 @@ class PasswordLogin:
             if self._throttle.record_success(self._username):
                 log.info("login accepted again", server=self._server)
             return result
-        left, is_first = self._throttle.record_refusal(self._username, password)
+        left, is_first = self._throttle.record_refusal(self._username, password, refusal.message)
         if is_first:
             log.warning(
                 "login refused",

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 
 import structlog
 
 from exporter.config.model import ServerConfig
-from exporter.text import one_line
 from exporter.vb365.errors import (
     AuthError,
     BadResponseError,
@@ -18,8 +15,16 @@ from exporter.vb365.errors import (
     Vb365Error,
     error_of_status,
 )
+from exporter.vb365.explanations import explain
 from exporter.vb365.http.body import BadBodyError, decode_json
-from exporter.vb365.http.transport import Request, RequestObserver, Response, Transport
+from exporter.vb365.http.transport import (
+    MAX_BODY_BYTES,
+    MAX_RECORD_BYTES,
+    Request,
+    RequestObserver,
+    Response,
+    Transport,
+)
 from exporter.vb365.login import LoginThrottle, PasswordLogin
 from exporter.vb365.paging import BaseUrl
 from exporter.vb365.retry import NO_RETRY, Retrier, retry_after_seconds, seconds_left
@@ -36,6 +41,17 @@ _MAX_TOKEN_ATTEMPTS = 3
 _TOKEN_WAIT_ALLOWANCE_SECONDS = 2.0
 """How long a token request may wait even after the deadline: a login may follow a refused refresh."""
 _LOGOUT_SECONDS = 2.0
+_MAX_EXTRA_BYTES = 4 << 20
+_MAX_BODY_BYTES = {
+    # One request of these at a time,
+    "list": MAX_BODY_BYTES,
+    "organizations": MAX_BODY_BYTES,
+    # up to `max_concurrent_requests` of these, beside the change feed. All others are single records.
+    "events": _MAX_EXTRA_BYTES,
+    "statistics": _MAX_EXTRA_BYTES,
+    "change_feed": _MAX_EXTRA_BYTES,
+}
+"""The limits of response bodies by operation, which together bound the memory that one server can occupy."""
 _SCHEME = "Bearer "
 
 
@@ -113,6 +129,7 @@ class RestApi:
                 authorization=f"{_SCHEME}{bearer.value}",
                 long_poll_seconds=long_poll_seconds,
                 deadline_seconds=seconds_left(until, now=self._clock(), operation=operation),
+                max_body_bytes=_MAX_BODY_BYTES.get(operation, MAX_RECORD_BYTES),
             )
             return self._exchange(request, max_attempts, expected=expected)
 
@@ -154,7 +171,9 @@ class RestApi:
             Vb365Error: another error status, or no response.
         """
         target = self.base_url.target(f"{version}/ServiceInstance")
-        request = Request(operation="service_instance", target=target)
+        request = Request(
+            operation="service_instance", target=target, max_body_bytes=MAX_RECORD_BYTES
+        )
         return self._exchange(request, _MAX_ATTEMPTS, expected={401, 404}).status != 404
 
     def _make_tokens(self) -> Tokens:
@@ -182,13 +201,19 @@ class RestApi:
         target = self.target("token")
         if self.versions.needs_antiforgery_opt_out:
             form = {**form, "disable_antiforgery_token": "true"}
-        request = Request(operation="token", method="POST", target=target, form=form)
+        request = Request(
+            operation="token",
+            method="POST",
+            target=target,
+            form=form,
+            max_body_bytes=MAX_RECORD_BYTES,
+        )
         response = self._exchange(
             request, _MAX_TOKEN_ATTEMPTS, expected={400, 401}, send=self._send_token_request
         )
         if response.is_success:
             return _decode(response, "token")
-        _, detail = _explanation(response, request)
+        _, detail = explain(response, request)
         reason = f"HTTP {response.status}, {detail}" if detail else f"HTTP {response.status}"
         raise AuthError(
             f"the login is refused ({reason})", operation="token", status=response.status
@@ -241,7 +266,7 @@ class RestApi:
             response = send(request)
             if response.is_success or response.status in expected:
                 return response
-            code, detail = _explanation(response, request)
+            code, detail = explain(response, request)
             raise error_of_status(
                 response.status,
                 operation=request.operation,
@@ -265,30 +290,3 @@ def _decode(response: Response, operation: str) -> object:
     except BadBodyError as bad:
         error = BadResponseError(str(bad), operation=operation, status=response.status)
     raise error
-
-
-_ERROR_CODE = re.compile(r"[A-Za-z_]{1,40}")
-
-
-def _explanation(response: Response, request: Request) -> tuple[str, str]:
-    """Return an error response's `errorCode` and its explanation as one printable line, both possibly empty.
-
-    The bearer token is masked in case the server repeats it. If the request held a password, only codes are quoted.
-    """
-    fields: Mapping[str, object] = {}
-    with suppress(BadBodyError):
-        body = decode_json(response.body)
-        fields = body if isinstance(body, dict) else {}
-    code = _error_code(fields.get("errorCode"))
-    parts: list[object] = [code, _error_code(fields.get("error"))]
-    if request.form is None:
-        # The reason phrase of a 429 explains the server's limit.
-        parts += [fields.get("message"), response.reason if response.status == 429 else ""]
-    detail = ", ".join(part for part in parts if isinstance(part, str) and part)
-    if request.authorization is not None:
-        detail = detail.replace(request.authorization.removeprefix(_SCHEME), "<secret>")
-    return code, one_line(detail)
-
-
-def _error_code(value: object) -> str:
-    return value if isinstance(value, str) and _ERROR_CODE.fullmatch(value) else ""

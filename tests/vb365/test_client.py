@@ -717,6 +717,20 @@ def test_a_body_that_is_not_json_is_a_bad_response(
 
 
 @pytest.mark.usefixtures("logins")
+def test_the_body_of_a_single_session_has_a_lower_limit_than_that_of_a_page(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    spaces = " " * (1 << 20)
+    api.get(f"{ROOT}/RestoreSessions/{ID}", body=json.dumps(session()) + spaces)
+    api.get(f"{ROOT}/RestoreSessions", body=json.dumps(page(session())) + spaces)
+    client = make_client()
+    with pytest.raises(BadResponseError, match="larger than 1048576 bytes"):
+        client.get_session(ID)
+    (only,) = client.list_sessions(created_since=None)
+    assert [each.id for each in only.sessions] == [ID]
+
+
+@pytest.mark.usefixtures("logins")
 def test_a_body_is_decoded_whatever_its_content_type(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import html
 import json
 import re
 import threading
@@ -8,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from itertools import pairwise
 from pathlib import Path
-from urllib.parse import parse_qs, parse_qsl
+from urllib.parse import parse_qs, parse_qsl, quote, quote_plus
 
 import pytest
 import requests
@@ -233,17 +235,99 @@ def test_a_token_response_that_is_not_an_object_is_a_bad_response(
         make_client().get_session(ID)
 
 
-def test_a_refused_login_does_not_show_the_text_of_the_server(
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        (
+            {"error": "invalid_grant", "error_description": "The account is locked."},
+            "HTTP 400, invalid_grant, The account is locked.",
+        ),
+        (
+            {"message": "Multi-factor\r\n authentication\x00 is required."},
+            "HTTP 400, Multi-factor authentication is required.",
+        ),
+        ({"message": "x" * 1000}, f"HTTP 400, {'x' * 200}..."),
+        ({"message": ["no text"]}, "HTTP 400"),
+    ],
+)
+def test_a_refused_login_shows_what_the_server_says_about_it(
+    api: responses.RequestsMock,
+    make_client: MakeClient,
+    fake_time: FakeTime,
+    logged: list[MutableMapping[str, object]],
+    fields: dict[str, object],
+    shown: str,
+) -> None:
+    api.post(f"{ROOT}/token", json=fields, status=400)
+    client = make_client()
+    messages = []
+    for _ in range(2):  # the second time, the password is not tried
+        with pytest.raises(AuthError) as caught:
+            client.get_session(ID)
+        messages.append(caught.value.message.partition(";")[0])
+        fake_time.now += 1
+    assert messages == [f"the login is refused ({shown})"] * 2
+    assert len(api.calls) == 1
+    (warning,) = [entry for entry in logged if entry["log_level"] == "warning"]
+    assert warning["error"] == messages[0]
+
+
+@pytest.mark.parametrize(
+    "repeated",
+    [
+        PASSWORD,
+        PASSWORD.upper(),
+        "\x00".join(PASSWORD),
+        "\u200b".join(PASSWORD),
+        quote(PASSWORD),
+        quote_plus(PASSWORD),
+        quote_plus(PASSWORD).lower(),
+        html.escape(PASSWORD),
+        json.dumps(PASSWORD)[1:-1],
+        base64.b64encode(PASSWORD.encode()).decode(),
+    ],
+)
+@pytest.mark.parametrize("field", ["message", "error_description"])
+def test_a_refused_login_does_not_show_the_password_that_the_server_repeats(
+    api: responses.RequestsMock,
+    make_client: MakeClient,
+    logged: list[MutableMapping[str, object]],
+    field: str,
+    repeated: str,
+) -> None:
+    # The second copy begins before the text is cut.
+    text = f"Wrong: {repeated}. {'x' * 165} {repeated}"
+    api.post(f"{ROOT}/token", json={field: text}, status=400)
+    with pytest.raises(AuthError, match=r"HTTP 400, Wrong: <secret>\. x") as caught:
+        make_client().get_session(ID)
+    assert PASSWORD[:3] not in str(caught.value)
+    assert repeated[:4] not in str(caught.value)
+    assert repeated[:4] not in str(logged)
+
+
+def test_nothing_is_quoted_if_the_password_is_too_short_to_be_masked(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
-    api.post(
-        f"{ROOT}/token",
-        json={"error": "invalid_grant", "error_description": PASSWORD, "message": PASSWORD},
-        status=400,
-    )
-    with pytest.raises(AuthError) as caught:
-        make_client().get_session(ID)
-    assert PASSWORD not in str(caught.value)
+    api.post(f"{ROOT}/token", json={"message": "The word abc is wrong."}, status=400)
+    with pytest.raises(AuthError, match=r"the login is refused \(HTTP 400\);"):
+        make_client(config(secret=SecretSource(value="abc"))).get_session(ID)
+
+
+def test_a_refused_refresh_does_not_show_the_token_that_the_server_repeats(
+    api: responses.RequestsMock,
+    make_client: MakeClient,
+    fake_time: FakeTime,
+    logged: list[MutableMapping[str, object]],
+) -> None:
+    api.post(f"{ROOT}/token", json=TOKEN_RESPONSE)
+    api.post(f"{ROOT}/token", json={"message": "No more refresh-1."}, status=429)
+    api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
+    client = make_client()
+    client.get_session(ID)
+    fake_time.now += 3600
+    with pytest.raises(ThrottledError, match="No more <secret>") as caught:
+        client.get_session(ID)
+    assert "refresh-1" not in f"{caught.value} {logged}"
 
 
 # Renewing

@@ -1,0 +1,81 @@
+"""A server's own explanation of a failure, bounded and without secrets."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from urllib.parse import quote, quote_plus
+
+from exporter.text import one_line
+from exporter.vb365.http.body import BadBodyError, decode_json
+from exporter.vb365.http.transport import Request, Response
+
+__all__ = ["explain"]
+
+_ERROR_CODE = re.compile(r"[A-Za-z_]{1,40}")
+_SECRET_FIELDS = frozenset({"password", "refresh_token"})
+_MIN_MASKED_CHARACTERS = 4
+
+
+def explain(response: Response, request: Request) -> tuple[str, str]:
+    """Return an error response's `errorCode` and its explanation as one printable line, both possibly empty.
+
+    The secrets of the request are masked in case the server repeats them.
+    """
+    fields: Mapping[str, object] = {}
+    with suppress(BadBodyError):
+        body = decode_json(response.body)
+        fields = body if isinstance(body, dict) else {}
+    code = _error_code(fields.get("errorCode"))
+    parts: list[object] = [
+        code,
+        _error_code(fields.get("error")),
+        fields.get("error_description"),
+        fields.get("message"),
+        # It explains the server's limit.
+        response.reason if response.status == 429 else "",
+    ]
+    detail = ", ".join(part for part in parts if isinstance(part, str) and part)
+    return code, one_line(_masked(_readable(detail), [*_secrets(request)]))
+
+
+def _error_code(value: object) -> str:
+    return value if isinstance(value, str) and _ERROR_CODE.fullmatch(value) else ""
+
+
+def _secrets(request: Request) -> Iterator[str]:
+    if request.authorization is not None:
+        yield request.authorization.rpartition(" ")[2]
+    for field in _SECRET_FIELDS & (request.form or {}).keys():
+        yield (request.form or {})[field]
+
+
+def _masked(text: str, secrets: list[str]) -> str:
+    """Replace secrets, however they are escaped. Return nothing if a secret is so short that the mask would reveal it."""
+    if any(len(secret) < _MIN_MASKED_CHARACTERS for secret in secrets):
+        return ""
+    spellings = {spelling for secret in secrets for spelling in _spellings(secret)}
+    if not spellings:
+        return text
+    longest_first = sorted(spellings, key=len, reverse=True)
+    return re.sub("|".join(map(re.escape, longest_first)), "<secret>", text, flags=re.IGNORECASE)
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    """Yield a secret as it is, and as servers may repeat it."""
+    yield _readable(secret)
+    yield quote(secret, safe="", errors="replace")
+    yield quote_plus(secret, errors="replace")
+    yield html.escape(secret)
+    yield json.dumps(secret)[1:-1]
+    yield json.dumps(secret, ensure_ascii=False)[1:-1]
+    yield base64.b64encode(secret.encode(errors="replace")).decode()
+
+
+def _readable(text: str) -> str:
+    """Return text on one line, without the unprintable characters that could hide a secret from the mask."""
+    return "".join(filter(str.isprintable, re.sub(r"[\t\n\r ]+", " ", text))).strip()
