@@ -172,6 +172,19 @@ def test_a_reset_in_the_body_comes_after_half_of_it(client: Client) -> None:
     assert end == "reset"
 
 
+def test_interim_responses_come_before_the_normal_one(
+    client: Client, connect: Callable[[], ssl.SSLSocket]
+) -> None:
+    client.simulator.faults.set("interim_responses", value=2)
+    connection = connect()
+    request(connection)
+    data = b""
+    while b"HTTP/1.1 200 OK\r\n" not in data:
+        data += connection.recv(65536)
+
+    assert re.findall(rb"HTTP/1.1 ([0-9]+)", data) == [b"103", b"102", b"200"]
+
+
 def test_silence_keeps_the_connection_open_without_a_response(
     client: Client, connect: Callable[[], ssl.SSLSocket]
 ) -> None:

@@ -338,6 +338,26 @@ def test_a_small_gzip_body_inflates_to_a_huge_one(client: Client) -> None:
     assert inflate.unused_data == b""
 
 
+def test_a_large_body_is_not_strict_json(client: Client) -> None:
+    client.simulator.faults.set("odd_json", value=100_000)
+    response = client.get(LIST)
+
+    assert 99_000 < len(response.content) < 101_000
+    assert response.json()["odd"][-1] == {"a": "\ud800"}
+
+
+def test_a_response_has_more_cookies_than_the_simulator_accepts_in_a_request(
+    client: Client,
+) -> None:
+    client.simulator.faults.set("cookies", first=1)
+    response = client.get(LIST)
+    cookies = "; ".join(f"{name}={value}" for name, value in response.cookies.items())
+
+    assert response.status_code == 200
+    assert len(response.cookies) == 60
+    assert client.get(LIST, headers={"Cookie": cookies}).status_code == 400
+
+
 def test_lists_are_nested_deeply(client: Client) -> None:
     client.simulator.faults.set("deep_nesting")
     text = client.get(LIST).text

@@ -174,6 +174,8 @@ _DEADLINE = _failed(Reason.TIMEOUT, "abandons the whole request after 6 x `timeo
 _TLS = _failed(
     Reason.TLS, "sends neither password nor token; reads `ca_file` again before the next poll"
 )
+_UNHARMED = Handling(action="skips them, or keeps no more than 4 KiB", series=Series.TRUE)
+_USED_UNTIL_REFUSED = Handling(action="uses it until the server refuses it", series=Series.TRUE)
 _RENEWED = Handling(
     action="renews the token once for all waiting requests, at most once a minute, and retries each of them once",
     series=Series.TRUE,
@@ -294,6 +296,16 @@ FAILURES: tuple[Failure, ...] = (
         ("certificate for another host", FaultSetting(name="tls_wrong_host")),
         ("certificate of an unknown authority", FaultSetting(name="tls_unknown_ca")),
     ),
+    *_of(
+        _UNHARMED,
+        ("interim responses (102, 103)", FaultSetting(name="interim_responses")),
+        ("more cookies than a request can carry", FaultSetting(name="cookies")),
+    ),
+    Failure(
+        title="token whose `expires_in` is 0 or negative",
+        faults=(FaultSetting(name="unauthorized_once"), FaultSetting(name="token_lifetime")),
+        handling=_USED_UNTIL_REFUSED,
+    ),
     *_of(_RENEWED, ("401 once", FaultSetting(name="unauthorized_once"))),
     Failure(
         title="token that expires early",
@@ -378,6 +390,7 @@ FAILURES: tuple[Failure, ...] = (
         ("deep nesting", FaultSetting(name="deep_nesting")),
         ("body of 200 MB", FaultSetting(name="huge_body")),
         ("gzip bomb", FaultSetting(name="gzip_bomb", value=100 * 2**20)),
+        ("12 MB that only a lenient decoder accepts", FaultSetting(name="odd_json")),
         ("redirect to another host", FaultSetting(name="redirect_to_other_host")),
     ),
     Failure(

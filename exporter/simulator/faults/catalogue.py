@@ -57,6 +57,12 @@ _DEFINITIONS = (
         name="slower_than_timeout", help="the normal response after value seconds", value=30.0
     ),
     FaultDefinition(
+        name="interim_responses", help="value responses 103 and 102 before the normal one", value=3
+    ),
+    FaultDefinition(
+        name="cookies", help="value cookies, too many for the headers of a request", value=60
+    ),
+    FaultDefinition(
         name="unauthorized_once", help="401 and the token is revoked, once", route="api", first=1
     ),
     FaultDefinition(name="unauthorized", help="401 and the token is revoked", route="api"),
@@ -110,6 +116,12 @@ _DEFINITIONS = (
     FaultDefinition(name="huge_body", help="a body of value bytes", route="api", value=200 * _MIB),
     FaultDefinition(
         name="gzip_bomb", help="a small gzip body of value bytes", route="api", value=1024 * _MIB
+    ),
+    FaultDefinition(
+        name="odd_json",
+        help="value bytes of JSON that only a lenient decoder accepts",
+        route="api",
+        value=12 * _MIB,
     ),
     FaultDefinition(name="deep_nesting", help="value nested lists", route="api", value=100_000),
     FaultDefinition(name="wrong_charset", help="Latin-1 declared as UTF-8", route="api"),

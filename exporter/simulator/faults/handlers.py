@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from aiohttp import web
 
@@ -16,13 +13,11 @@ from exporter.simulator.api.documents import dumps, error_text
 from exporter.simulator.api.login import Login, bearer_token
 from exporter.simulator.api.resources import FEED_END, OUTDATED_CODE, OUTDATED_TEXT
 from exporter.simulator.api.routes import Call
-from exporter.simulator.faults import wire
+from exporter.simulator.faults import large_bodies, wire
 from exporter.simulator.faults.corruption import CORRUPTIONS, shift_times
 from exporter.simulator.faults.registry import Fault
 from exporter.simulator.world.sessions import TICKS_PER_SECOND, ticks_from_text, timestamp
 
-_CHUNK = 1 << 20
-_SPACES = b" " * _CHUNK
 _HTML = "<html><head><title>Sign in</title></head><body><h1>Sign in</h1></body></html>"
 _PROXY_HTML = "<html><body><h1>{status} {reason}</h1><hr>gateway</body></html>"
 
@@ -80,6 +75,21 @@ async def _slow_headers(exchange: Exchange) -> web.StreamResponse:
 async def _slow_body(exchange: Exchange) -> web.StreamResponse:
     head, body = wire.split(await exchange.normal_response())
     return await wire.drip(exchange.call.request, head, body, b"", exchange.fault.value)
+
+
+# Headers
+
+
+async def _interim_responses(exchange: Exchange) -> web.StreamResponse:
+    wire.write_interim(exchange.call.request, int(exchange.fault.value))
+    return await exchange.normal_response()
+
+
+async def _cookies(exchange: Exchange) -> web.StreamResponse:
+    response = await exchange.normal_response()
+    for number in range(int(exchange.fault.value)):
+        response.set_cookie(f"cookie-{number}", "x" * 300)
+    return response
 
 
 # Statuses
@@ -192,36 +202,22 @@ async def _empty_body(_: Exchange) -> web.StreamResponse:
 
 
 async def _huge_body(exchange: Exchange) -> web.StreamResponse:
-    """Stream JSON that consists of spaces, without a Content-Length."""
-    response = web.StreamResponse(headers=dict((await exchange.normal_response()).headers))
-    response.enable_chunked_encoding()
-    await response.prepare(exchange.call.request)
-    with contextlib.suppress(ConnectionError):  # the client has disconnected
-        await response.write(b'{"offset":0,"limit":30,"_links":{},"results":[')
-        left = int(exchange.fault.value)
-        while left > 0:
-            await response.write(_SPACES[:left])
-            await asyncio.sleep(0)  # lets the loop notice a disconnect
-            left -= _CHUNK
-        await response.write(b"]}")
-        await response.write_eof()
-    return response
+    headers = (await exchange.normal_response()).headers
+    return await large_bodies.stream_spaces(
+        exchange.call.request, headers, int(exchange.fault.value)
+    )
 
 
 async def _gzip_bomb(exchange: Exchange) -> web.StreamResponse:
     """Send the same body compressed."""
-    body = await asyncio.to_thread(_packed_spaces, int(exchange.fault.value))
+    body = await asyncio.to_thread(large_bodies.packed_spaces, int(exchange.fault.value))
     headers = {**(await exchange.normal_response()).headers, "Content-Encoding": "gzip"}
     return web.Response(body=body, headers=headers)
 
 
-@lru_cache(maxsize=1)
-def _packed_spaces(size: int) -> bytes:
-    """Return a page of spaces as one gzip member, because a client may refuse several members unread."""
-    packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
-    parts = [packer.compress(b'{"offset":0,"limit":30,"_links":{},"results":[')]
-    parts += [packer.compress(_SPACES) for _ in range(max(1, size // _CHUNK))]
-    return b"".join([*parts, packer.compress(b"]}"), packer.flush()])
+async def _odd_json(exchange: Exchange) -> web.StreamResponse:
+    body = await asyncio.to_thread(large_bodies.odd_json, int(exchange.fault.value))
+    return web.Response(body=body, content_type="application/json")
 
 
 def _corrupted(corrupt: Callable[..., str | bytes]) -> FaultHandler:
@@ -263,6 +259,8 @@ FAULT_HANDLERS: dict[str, FaultHandler] = {
     "slow_headers": _slow_headers,
     "slow_body": _slow_body,
     "slower_than_timeout": _slower,
+    "interim_responses": _interim_responses,
+    "cookies": _cookies,
     "unauthorized_once": _unauthorized,
     "unauthorized": _unauthorized,
     "password_refused": _refuse("password"),
@@ -284,6 +282,7 @@ FAULT_HANDLERS: dict[str, FaultHandler] = {
     "empty_body": _empty_body,
     "huge_body": _huge_body,
     "gzip_bomb": _gzip_bomb,
+    "odd_json": _odd_json,
     "clock_skew": _clock_skew,
     "redirect_to_other_host": _redirect,
     "change_token_outdated": _change_token_outdated,

@@ -33,6 +33,14 @@ def split(response: web.Response) -> tuple[bytes, bytes]:
     return "\r\n".join([*lines, "", ""]).encode("latin-1"), body
 
 
+def write_interim(request: web.BaseRequest, responses: int) -> None:
+    """Write interim responses, to be followed by the normal one on the same connection."""
+    if request.transport is not None:
+        hints = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
+        processing = b"HTTP/1.1 102 Processing\r\n\r\n"
+        request.transport.write(hints + processing * (responses - 1))
+
+
 async def write_and_reset(request: web.BaseRequest, data: bytes) -> web.Response:
     """Write the data, give the client time to read it, then reset the connection."""
     if request.transport is not None:
