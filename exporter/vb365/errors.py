@@ -9,6 +9,7 @@ Vb365Error                    reason         retryable
 ├── ThrottledError            throttled      yes, after `retry_after_seconds`
 ├── ServerError               server_error   if the status is 500, 502, 503 or 504
 ├── BadResponseError          bad_response   no
+│   └── RecordsMovedError     bad_response   no; the whole list is requested again
 ├── NotFoundError             not_found      no
 └── InternalError             internal       no
     └── StoppedError          internal       no; the client was stopped, the server is not at fault
@@ -31,6 +32,7 @@ __all__ = [
     "InternalError",
     "NotFoundError",
     "Reason",
+    "RecordsMovedError",
     "RequestTimeoutError",
     "ServerError",
     "StoppedError",
@@ -145,6 +147,10 @@ class BadResponseError(Vb365Error):
     """An unusable response: not HTTP, an unexpected status, not JSON, of the wrong shape or too large."""
 
     reason = Reason.BAD_RESPONSE
+
+
+class RecordsMovedError(BadResponseError):
+    """Records moved between the pages of a list while it was read, so that some may be missing."""
 
 
 class NotFoundError(Vb365Error):

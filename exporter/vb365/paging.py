@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
-from exporter.vb365.errors import BadResponseError
+from exporter.vb365.errors import BadResponseError, RecordsMovedError
 
 __all__ = ["MAX_PAGES", "BaseUrl", "iter_pages"]
 
@@ -18,7 +18,9 @@ _MAX_HREF_CHARACTERS = 8192
 _MAX_LIMIT_DIGITS = 9
 _HREF = re.compile(r"[\x21-\x5b\x5d-\x7e]+")
 """Visible ASCII except the backslash, which some software treats as a slash."""
-_DEFAULT_PORT = 443
+_MIN_PAGES_OF_OVERLAPS = 8
+"""A page is at least this many times as long as its overlap, or the overlap is a single record."""
+_OFFSET = re.compile(r"(?<=[?&]offset=)[0-9]{1,9}(?=&|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,11 @@ class BaseUrl:
     def resolve_link(self, href: object, *, operation: str) -> str:
         """Return the target of a link to a next page: a URL, or a path with or without a leading slash.
 
+        Scheme, host and port of a URL are ignored: behind a reverse proxy, a server links to the name that it knows
+        itself by. The target is requested from the configured origin, so no other host receives the token.
+
         Raises:
-            BadResponseError: the link is malformed or leads to another server.
+            BadResponseError: the link is malformed.
         """
         malformed = BadResponseError("the link to the next page is malformed", operation=operation)
         if (
@@ -63,25 +68,14 @@ class BaseUrl:
             raise malformed
         try:
             parts = urlsplit(href)
-            authority = _authority(parts.netloc)
         except ValueError:
             raise malformed from None  # urllib's message contains the link
-        is_path = not parts.scheme and not parts.netloc
-        if not is_path and (
-            parts.scheme not in {"", "https"} or authority != _authority(self.netloc)
-        ):
-            raise BadResponseError(
-                "the link to the next page leads to another server", operation=operation
-            )
+        if parts.scheme not in {"", "http", "https"}:
+            raise malformed
         path = parts.path if parts.path.startswith("/") else f"/{parts.path}"
         if self.prefix and not path.lower().startswith(f"{self.prefix}/".lower()):
             path = self.prefix + path  # reverse proxies do not rewrite links in bodies
         return f"{path}?{parts.query}" if parts.query else path
-
-
-def _authority(netloc: str) -> tuple[str | None, int, bool]:
-    parts = urlsplit(f"//{netloc}")
-    return parts.hostname, parts.port or _DEFAULT_PORT, "@" in netloc
 
 
 def iter_pages(
@@ -93,11 +87,17 @@ def iter_pages(
     page_size: int,
     operation: str,
     max_pages: int = MAX_PAGES,
+    overlap: int = 0,
 ) -> Iterator[list[object]]:
     """Yield the `results` of each page.
 
     Follow `_links.next.href` while pages have it. If the server sends no links, request pages by offset until one
     holds fewer results than its own `limit`, which may be lower than the requested one.
+
+    Offsets shift when records are deleted or added while a list is read. With an overlap, each page therefore begins
+    with the last records of the previous one, which are not yielded again. If they are missing, records may have moved
+    from an unread page to one already read. If there are more of them, records were added to a page already read, and
+    the first page is yielded again at the end. A link without a usable `offset` is followed unchanged.
 
     Args:
         fetch: returns the decoded response for a target.
@@ -107,38 +107,93 @@ def iter_pages(
         page_size: the number of results to request per page.
         operation: named in errors.
         max_pages: more pages count as endless paging.
+        overlap: how many records of a page to request again with the next one; fewer if pages are small.
 
     Raises:
-        BadResponseError: a page has the wrong shape or links to another server, or the paging is endless.
+        RecordsMovedError: the pages do not overlap, so that records may be missing.
+        BadResponseError: a page has the wrong shape or links to a malformed target, or the paging is endless.
         Vb365Error: `fetch` failed.
     """
-    offset = 0
-    href = None
-    requested: set[str] = set()
+    first = target = base_url.target(path, {**query, "offset": 0, "limit": page_size})
+    offset = repeated = 0
+    was_linked = has_additions = False
+    requested: set[int] = set()  # hashes, as a link may be long
     previous_ids: list[object] = []
     while True:
-        if href is None:
-            target = base_url.target(path, {**query, "offset": offset, "limit": page_size})
-        else:
-            target = base_url.resolve_link(href, operation=operation)
-        if target in requested:
+        if hash(target) in requested:
             raise _endless("a page links back to an earlier one", operation)
         if len(requested) >= max_pages:
             raise _endless(f"more than {max_pages} pages", operation)
-        requested.add(target)
+        requested.add(hash(target))
         page, results = _page(fetch(target), operation)
         ids = [record.get("id") if isinstance(record, dict) else None for record in results]
         if results and ids == previous_ids:
             raise _endless("a page repeats the previous one", operation)
-        yield results
+        known = _count_known(ids, previous_ids, repeated, operation) if repeated else 0
+        has_additions |= known > repeated
+        yield results[known:]
         previous_ids = ids
-        offset += len(results)
-        was_linked = href is not None
+        repeated = min(overlap, max(1, len(results) // _MIN_PAGES_OF_OVERLAPS), len(results) - 1)
         href = _next_href(page)
-        if href is not None and not results:
-            raise _endless("an empty page links to a next one", operation)
-        if href is None and (was_linked or len(results) < _limit(page)):
-            return
+        if href is not None:
+            if not results:
+                raise _endless("an empty page links to a next one", operation)
+            was_linked = True
+            target = base_url.resolve_link(href, operation=operation)
+            target, offset, repeated = _rewind(target, offset, repeated)
+        elif was_linked or known == len(results) or len(results) < _limit(page):
+            break
+        else:
+            offset += len(results) - repeated
+            target = base_url.target(path, {**query, "offset": offset, "limit": page_size})
+    if has_additions:
+        yield _page(fetch(first), operation)[1]
+
+
+def _count_known(
+    ids: Sequence[object], previous_ids: Sequence[object], repeated: int, operation: str
+) -> int:
+    """Return how many records at the start of a page are from the previous page, in the same order.
+
+    Usually it is `repeated`; fewer if records were deleted meanwhile, more if records were added. A record without a
+    usable id is taken for a repeated one if it is where one is expected.
+
+    Raises:
+        RecordsMovedError: the page does not begin with such a record, has only such records although more were
+            expected, or has others that are not in the same order.
+    """
+    positions = {key: place for place, key in enumerate(previous_ids) if isinstance(key, str)}
+    known = 0
+    last = -1
+    for key in ids:
+        if isinstance(key, str):
+            position = positions.get(key, -1)
+            if position <= last:
+                break
+            last = position
+        elif known >= repeated:
+            break
+        known += 1
+    others = {key for key in ids[known:] if isinstance(key, str)}.difference(
+        key for key in ids[:known] if isinstance(key, str)
+    )
+    if not known or known == len(ids) > repeated or not others.isdisjoint(positions):
+        raise RecordsMovedError(
+            "records moved between pages while the list was read", operation=operation
+        )
+    return known
+
+
+def _rewind(target: str, offset: int, records: int) -> tuple[str, int, int]:
+    """Return the target of a link with its offset reduced by `records`, the new offset, and by how much it was reduced.
+
+    It is unchanged if it has no offset, or if the next page would not begin after the one at `offset`.
+    """
+    match = _OFFSET.search(target)
+    if match is None or int(match[0]) - records <= offset:
+        return target, offset, 0
+    rewound = int(match[0]) - records
+    return f"{target[: match.start()]}{rewound}{target[match.end() :]}", rewound, records
 
 
 def _endless(evidence: str, operation: str) -> BadResponseError:
