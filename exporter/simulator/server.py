@@ -25,6 +25,7 @@ from exporter.simulator.certificates import Certificates
 from exporter.simulator.control import Control
 from exporter.simulator.faults.registry import Faults
 from exporter.simulator.listener import Listener
+from exporter.simulator.world.sessions import datetime_from_ticks
 from exporter.simulator.world.world import World
 
 Part = TypeVar("Part")
@@ -112,6 +113,7 @@ class Simulator:
                 throttle_loopback=token_throttle,
             ),
             versions=api_versions,
+            now=lambda: datetime_from_ticks(self.world.now()),
             latency_seconds=latency,
             traffic=self.traffic,
         )

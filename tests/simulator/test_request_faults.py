@@ -454,7 +454,7 @@ def test_the_clock_of_the_server_is_ahead_in_all_it_says(
     assert running["creationTime"] == "2026-11-24T17:00:00Z"
     assert running["endTime"] == "9999-12-31T23:59:59.9999999Z"
     assert stopped["endTime"] == "2026-11-24T15:00:00Z"
-    assert timedelta(hours=4, minutes=59) < date - datetime.now(UTC) <= timedelta(hours=5)
+    assert date == NOON + timedelta(hours=5)
     issued = datetime.fromisoformat(token[".issued"])
     assert timedelta(hours=4, minutes=59) < issued - datetime.now(UTC) <= timedelta(hours=5)
 
@@ -487,14 +487,53 @@ def test_pages_never_end(client: Client, sessions: list[str]) -> None:
 def test_the_next_link_leads_to_another_host(
     faulty_list: Callable[..., Any], sessions: list[str]
 ) -> None:
-    page = faulty_list("next_to_other_host", target="https://localhost:1")
-    default = faulty_list("next_to_other_host")
+    path = f"{LIST}?limit=1"
+    page = faulty_list("next_to_other_host", path, target="https://localhost:1")
+    default = faulty_list("next_to_other_host", path)
+    last = faulty_list("next_to_other_host")
 
-    assert len(page["results"]) == len(sessions)
+    assert [record["id"] for record in page["results"]] == sessions[:1]
     assert page["_links"]["next"]["href"] == (
-        "https://localhost:1/v8/RestoreSessions?offset=30&limit=30"
+        "https://localhost:1/v8/RestoreSessions?offset=1&limit=1"
     )
     assert default["_links"]["next"]["href"].startswith("https://elsewhere.invalid/v8/")
+    assert "next" not in last["_links"]
+
+
+def test_later_pages_begin_late_as_if_sessions_had_been_deleted(
+    client: Client, sessions: list[str]
+) -> None:
+    client.simulator.faults.set("rows_shift")
+
+    assert [record["id"] for record in client.json(LIST)["results"]] == sessions
+    assert client.json(LIST, offset="1")["results"] == []
+
+
+def test_pages_are_from_lists_in_different_orders(client: Client, world: World) -> None:
+    ids = {world.add_session() for _ in range(40)}
+    client.simulator.faults.set("shuffled_pages")
+
+    pages = [client.json(LIST, offset=str(offset), limit="20") for offset in (0, 20)]
+    shown = [record["id"] for page in pages for record in page["results"]]
+
+    assert len(shown) == 40
+    assert set(shown) < ids
+    assert "next" in pages[0]["_links"]
+    assert "next" not in pages[1]["_links"]
+    assert client.get(LIST, limit="0").status_code == 400
+
+
+def test_sessions_that_do_not_exist_never_end(client: Client) -> None:
+    client.simulator.faults.set("endless_sessions", value=3)
+
+    first = client.json(LIST)
+    second = client.json(first["_links"]["next"]["href"])
+
+    ids = [record["id"] for page in (first, second) for record in page["results"]]
+    assert len(set(ids)) == 6
+    assert first["results"][0]["creationTime"] == "2026-11-24T00:00:00Z"
+    assert second["_links"]["next"]["href"] == "/v8/RestoreSessions?offset=6&limit=3"
+    assert client.get(LIST, limit="0").status_code == 400
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import format_datetime
 from typing import TypeVar
 
 from aiohttp import web
@@ -14,7 +17,8 @@ from exporter.simulator.api.login import Login, token_fields
 from exporter.simulator.api.resources import Api
 from exporter.simulator.api.routes import ApiError, Call, match
 from exporter.simulator.control import Control
-from exporter.simulator.faults.handlers import FAULT_HANDLERS, Exchange
+from exporter.simulator.faults.exchange import Exchange
+from exporter.simulator.faults.handlers import FAULT_HANDLERS
 from exporter.simulator.faults.registry import Faults
 
 Response = TypeVar("Response", bound=web.StreamResponse)
@@ -55,7 +59,7 @@ class Traffic:
 class Gateway:
     """Handles all requests; those to the control endpoints go to `control`.
 
-    `versions` are the API versions served, `latency_seconds` delays each response.
+    `versions` are the API versions served, `latency_seconds` delays each response, `now` returns the world's time.
     """
 
     api: Api
@@ -63,6 +67,7 @@ class Gateway:
     faults: Faults
     login: Login
     versions: tuple[str, ...]
+    now: Callable[[], datetime]
     latency_seconds: float = 0.0
     traffic: Traffic = field(default_factory=Traffic)
 
@@ -74,12 +79,12 @@ class Gateway:
             call = match(request, self.versions)
         except ApiError as error:
             self._count(request, "unknown")
-            return _with_headers(_error_response(error, ""))
+            return self._with_headers(_error_response(error, ""))
         self._count(request, call.operation)
         self.traffic.active += 1
         try:
             await asyncio.sleep(self.latency_seconds)
-            response = _with_headers(await self._respond(call))
+            response = self._with_headers(await self._respond(call))
         finally:
             self.traffic.active -= 1
         if isinstance(response, web.Response) and isinstance(response.body, bytes):
@@ -103,15 +108,23 @@ class Gateway:
     async def _normal_response(self, call: Call) -> web.Response:
         try:
             if call.operation == "token":
-                return _with_headers((await self.login.respond(call)).response)
+                return self._with_headers((await self.login.respond(call)).response)
             if not call.anonymous and not self.login.permits(call):
-                return _with_headers(web.Response(status=401))
+                return self._with_headers(web.Response(status=401))
             if call.operation == "logout":
                 self.login.log_out(call)
-                return _with_headers(web.Response(status=200 if call.version == "v7" else 204))
-            return _with_headers(await self.api.respond(call))
+                return self._with_headers(web.Response(status=200 if call.version == "v7" else 204))
+            return self._with_headers(await self.api.respond(call))
         except ApiError as error:
-            return _with_headers(_error_response(error, call.version))
+            return self._with_headers(_error_response(error, call.version))
+
+    def _with_headers(self, response: Response) -> Response:
+        if not response.prepared:
+            for name, value in _HEADERS.items():
+                response.headers.setdefault(name, value)
+            # The date of the world, as servers date sessions and responses by the same clock.
+            response.headers.setdefault("Date", format_datetime(self.now(), usegmt=True))
+        return response
 
 
 async def _grant_type(call: Call) -> str:
@@ -128,10 +141,3 @@ def _error_response(error: ApiError, version: str) -> web.Response:
         return web.Response(status=error.status)
     text = error_text(error.message, error.error_code, version)
     return web.json_response(text=text, status=error.status)
-
-
-def _with_headers(response: Response) -> Response:
-    if not response.prepared:
-        for name, value in _HEADERS.items():
-            response.headers.setdefault(name, value)
-    return response

@@ -150,6 +150,23 @@ _DEFINITIONS = (
     FaultDefinition(name="clock_skew", help="the server's clock is value hours ahead", value=5),
     FaultDefinition(name="endless_paging", help="the list has endless pages", route="list"),
     FaultDefinition(
+        name="endless_sessions",
+        help="the list has endless pages of value sessions that do not exist",
+        route="list",
+        value=1000,
+    ),
+    FaultDefinition(
+        name="rows_shift",
+        help="later pages begin value rows late, as if sessions had been deleted meanwhile",
+        route="list",
+        value=1,
+    ),
+    FaultDefinition(
+        name="shuffled_pages",
+        help="each page is from the list in another order",
+        route="list",
+    ),
+    FaultDefinition(
         name="change_token_outdated",
         help="the feed no longer knows the changes after a token",
         route="change_feed",

@@ -173,17 +173,19 @@ def _duplicate_ids(document: Document, _: Fault, __: Call) -> str:
 def _endless_paging(document: Document, _: Fault, call: Call) -> str:
     """Return the first page (see `handlers`) with a link to a next one."""
     offset = int(call.parameters.get("offset") or 0)
-    return dumps({**document, "offset": offset, "_links": _next(document, offset, "", call)})
+    return dumps({**document, "offset": offset, "_links": _next(document, offset, call)})
 
 
-def _next_elsewhere(document: Document, fault: Fault, call: Call) -> str:
-    links = _next(document, document["offset"], fault.target, call)
-    return dumps({**document, "_links": links})
+def _next_elsewhere(document: Document, fault: Fault, _: Call) -> str:
+    links = document["_links"]
+    if "next" in links:
+        links["next"] = {"href": fault.target + links["next"]["href"]}
+    return dumps(document)
 
 
-def _next(document: Document, offset: int, host: str, call: Call) -> Document:
+def _next(document: Document, offset: int, call: Call) -> Document:
     path, limit = call.request.path, document["limit"]
-    href = f"{host}{path}?offset={offset + limit}&limit={limit}"
+    href = f"{path}?offset={offset + limit}&limit={limit}"
     return {**document["_links"], "next": {"href": href}}
 
 

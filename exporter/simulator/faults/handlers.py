@@ -4,39 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from email.utils import format_datetime, parsedate_to_datetime
 
 from aiohttp import web
 
 from exporter.simulator.api.documents import dumps, error_text
-from exporter.simulator.api.login import Login, bearer_token
+from exporter.simulator.api.login import bearer_token
 from exporter.simulator.api.resources import FEED_END, OUTDATED_CODE, OUTDATED_TEXT
-from exporter.simulator.api.routes import Call
 from exporter.simulator.faults import large_bodies, wire
 from exporter.simulator.faults.corruption import CORRUPTIONS, shift_times
-from exporter.simulator.faults.registry import Fault
+from exporter.simulator.faults.exchange import Exchange, FaultHandler
+from exporter.simulator.faults.lists import LIST_HANDLERS
 from exporter.simulator.world.sessions import TICKS_PER_SECOND, ticks_from_text, timestamp
 
 _HTML = "<html><head><title>Sign in</title></head><body><h1>Sign in</h1></body></html>"
 _PROXY_HTML = "<html><body><h1>{status} {reason}</h1><hr>gateway</body></html>"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exchange:
-    """A request and its fault; `respond` produces the normal response, `login` is the token endpoint."""
-
-    call: Call
-    fault: Fault
-    respond: Callable[[Call], Awaitable[web.Response]]
-    login: Login
-
-    async def normal_response(self) -> web.Response:
-        """Return the response without the fault."""
-        return await self.respond(self.call)
-
-
-FaultHandler = Callable[[Exchange], Awaitable[web.StreamResponse]]
 
 
 # The connection
@@ -131,20 +116,21 @@ def _message(status: int, message: str, error_code: str | None, version: str) ->
 
 
 async def _throttled_seconds(exchange: Exchange) -> web.StreamResponse:
-    return _too_many(str(int(exchange.fault.value)))
+    return _too_many({"Retry-After": str(int(exchange.fault.value))})
 
 
 async def _throttled_date(exchange: Exchange) -> web.StreamResponse:
-    return _too_many(wire.http_date(exchange.fault.value))
+    # Throttles run on real time, whatever the time of the world.
+    dates = {"Date": wire.http_date(0), "Retry-After": wire.http_date(exchange.fault.value)}
+    return _too_many(dates)
 
 
 async def _throttled_bare(_: Exchange) -> web.StreamResponse:
-    return _too_many(None)
+    return _too_many({})
 
 
-def _too_many(retry_after: str | None) -> web.Response:
+def _too_many(headers: dict[str, str]) -> web.Response:
     reason = "API calls quota exceeded! maximum admitted 1 per Second."
-    headers = {} if retry_after is None else {"Retry-After": retry_after}
     return web.Response(status=429, reason=reason, headers=headers)
 
 
@@ -247,7 +233,10 @@ async def _clock_skew(exchange: Exchange) -> web.StreamResponse:
     response = await exchange.respond(replace(exchange.call, parameters=parameters))
     if response.status == 200 and response.text:
         response.text = dumps(shift_times(json.loads(response.text), ahead))
-    response.headers["Date"] = wire.http_date(exchange.fault.value * 3600)
+    date = parsedate_to_datetime(response.headers["Date"])
+    response.headers["Date"] = format_datetime(
+        date + timedelta(hours=exchange.fault.value), usegmt=True
+    )
     return response
 
 
@@ -286,5 +275,6 @@ FAULT_HANDLERS: dict[str, FaultHandler] = {
     "clock_skew": _clock_skew,
     "redirect_to_other_host": _redirect,
     "change_token_outdated": _change_token_outdated,
+    **LIST_HANDLERS,
     **{name: _corrupted(corrupt) for name, corrupt in CORRUPTIONS.items()},
 }

@@ -22,12 +22,7 @@ def http_date(seconds_from_now: float) -> str:
 def split(response: web.Response) -> tuple[bytes, bytes]:
     """Return the head and body of a response as bytes on the wire, with `Connection: close`."""
     body = response.body if isinstance(response.body, bytes) else b""
-    headers = {
-        **response.headers,
-        "Content-Length": str(len(body)),
-        "Date": http_date(0),
-        "Connection": "close",
-    }
+    headers = {**response.headers, "Content-Length": str(len(body)), "Connection": "close"}
     lines = [f"HTTP/1.1 {response.status} {response.reason}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode("latin-1"), body
