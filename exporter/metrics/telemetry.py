@@ -23,7 +23,7 @@ __all__ = ["ServerTelemetry", "Telemetry"]
 
 _FAMILIES = {family.name: family for family in EXPORTER_FAMILIES}
 _REQUEST_BUCKETS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-_UNKNOWN_VALUE_FIELDS = ("type", "state", "result")
+_UNKNOWN_VALUE_FIELDS = ("type", "state", "result", "creation_time")
 _UNKNOWN_EVENT_FIELDS = ("event_type", "event_status")
 
 _Metric = TypeVar("_Metric", Counter, Gauge, Histogram)

@@ -34,6 +34,10 @@ class Api(Protocol):
         """Whether the API version in use has session statistics."""
 
     @property
+    def server_time(self) -> datetime | None:
+        """The server's own time, from its newest response; None if it does not send it."""
+
+    @property
     def certificate_not_after(self) -> datetime | None:
         """When the certificate that the server last presented expires."""
 
@@ -44,7 +48,11 @@ class Api(Protocol):
         """Fetch the server's product version."""
 
     def list_sessions(self, *, created_since: datetime | None, page_size: int) -> Iterator[Page]:
-        """Fetch sessions page by page, newest first."""
+        """Fetch sessions page by page, newest first.
+
+        Raises:
+            RecordsMovedError: sessions may be missing, because others were deleted while the list was read.
+        """
 
     def get_session(self, session_id: str, *, until: float = inf) -> RestoreSession | Rejection:
         """Fetch one session; abort the request at `until` (monotonic seconds)."""
@@ -69,7 +77,7 @@ class PollObserver(Protocol):
         """Count records that are not restore sessions, or too many."""
 
     def unknown_value(self, field: str) -> None:
-        """Count an unknown enum value in a record."""
+        """Count a value in a record that is not interpreted."""
 
     def extra_failed(self, extra: str, reason: Reason) -> None:
         """Count a failed request for an extra of a session."""

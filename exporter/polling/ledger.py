@@ -4,7 +4,7 @@ The rules:
 
 * Only a Stopped session is finished. Until then it is fetched by id, however old it is.
 * A finished session does not change and is not requested again. An hourly full list finds deletions.
-* New sessions are found by their creationTime, compared with the newest one seen on the server, not with a clock.
+* New sessions are found by their creationTime, compared with others and with the server's own time, not with our clock.
 * Counters count only what the exporter saw happen. Sessions in the first complete list (the baseline) are not counted.
 * A session is counted once in the life of the process, even if it expired, was evicted or deleted, and returns.
 """
@@ -12,7 +12,7 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import chain
 from math import inf
 from types import MappingProxyType
@@ -21,18 +21,13 @@ from exporter.config import SessionsConfig
 from exporter.polling.clock import Moment
 from exporter.polling.counters import ActivityCounters
 from exporter.polling.extras import Extras
-from exporter.polling.plan import ListRequest, Resync, cheaper_list
+from exporter.polling.plan import DiscoveryWindow, ListRequest, Resync, cheaper_list
 from exporter.polling.snapshot import ConfiguredId, ServerStatus, Snapshot
 from exporter.polling.store import SessionStore, Transition
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.restore_session import RestoreSession
 
 __all__ = ["Ledger"]
-
-# A session may appear in a list slightly after its creationTime, and clocks within a server farm differ slightly.
-_OVERLAP = timedelta(minutes=10)
-# A session dated far in the future must not stop newer sessions from being discovered.
-_MAX_CLOCK_SKEW = timedelta(days=1)
 
 # Tuples, as Python 3.11 looks up an enum's member more slowly than it searches a tuple.
 _UNLISTED = (Transition.EXPIRED,)
@@ -66,7 +61,7 @@ class Ledger:
         self._activity = ActivityCounters()
         self._configured_deleted_at: dict[str, float] = {}
         self._changed: dict[str, RestoreSession] = {}
-        self._newest_creation: datetime | None = None
+        self._window = DiscoveryWindow()
         self._finished_confirmed_at = -inf
         self._list_confirmed_at = -inf
         self._poll_started_at = -inf
@@ -92,9 +87,10 @@ class Ledger:
         if not self._settings.discover:
             return ()
         full = ListRequest(created_since=None)
-        if not self._store.has_baseline or self._newest_creation is None:
+        created_since = self._window.created_since(moment)
+        if not self._store.has_baseline or created_since is None:
             return (full,)
-        recent = ListRequest(created_since=self._newest_creation - _OVERLAP)
+        recent = ListRequest(created_since=created_since)
         return (recent, full) if self._resync.is_due(moment) else (recent,)
 
     def unconfirmed(self) -> tuple[str, ...]:
@@ -136,8 +132,7 @@ class Ledger:
             return
         self._observed_at = moment.monotonic
         self._activity.add_organization(session.organization)
-        if self._newest_creation is None or session.creation_time > self._newest_creation:
-            self._newest_creation = min(session.creation_time, moment.wall + _MAX_CLOCK_SKEW)
+        self._window.observe(session.creation_time, moment)
         self._configured_deleted_at.pop(session.id, None)
         self._resync.to_fetch.discard(session.id)
         if self._settings.extras:
@@ -162,10 +157,10 @@ class Ledger:
             self._discard(session.id)
         for evicted_id in self._store.take_evicted():
             self._discard(evicted_id)
-            self._resync.count_not_kept()
+            self._resync.count_not_kept(evicted_id, observed_id=session.id)
 
     def mark_incomplete(self) -> None:
-        """Record that the list contains an unreadable record."""
+        """Record that the list contains an unreadable record, or was not read to its end."""
         self._resync.is_incomplete = True
 
     def end_list(self, request: ListRequest, moment: Moment) -> None:
@@ -173,12 +168,13 @@ class Ledger:
         if request.max_pages is not None:
             return
         self._finished_confirmed_at = self._list_confirmed_at = moment.monotonic
+        self._window.end_list(request, requested_at=self._poll_started_at, moment=moment)
         if request.is_full:
             for session_id in self._resync.end_list(moment):
                 self._remove(session_id, moment)
             # A list whose records are all unreadable does not show which sessions are new later.
-            if self._newest_creation is not None or not self._resync.is_incomplete:
-                self._store.set_baseline(self._newest_creation)
+            if self._window.newest is not None or not self._resync.is_incomplete:
+                self._store.set_baseline(self._window.newest)
 
     def confirm_finished(self, moment: Moment) -> None:
         """Confirm the finished sessions because the server responded in a poll without a list."""
@@ -205,7 +201,7 @@ class Ledger:
                 # Sessions of an aborted first list are real and may be shown; counts of them would be too low.
                 self._finished_confirmed_at = moment.monotonic
         elif succeeded:
-            self._store.set_baseline(self._newest_creation)
+            self._store.set_baseline(self._window.newest)
             self._list_confirmed_at = self._finished_confirmed_at
             if self._resync.is_due(moment):
                 self._resync.succeed(moment)

@@ -1,4 +1,4 @@
-"""Which lists to request: the cheapest for many sessions, and the hourly full list that finds deletions."""
+"""Which lists to request: of new sessions, the cheapest for many sessions, the hourly full list that finds deletions."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ __all__ = [
     "PAGE_COST_IN_GETS",
     "PAGE_SIZE",
     "RESYNC_SECONDS",
+    "DiscoveryWindow",
     "ListRequest",
     "Resync",
     "cheaper_list",
+    "is_ahead",
+    "max_listed_sessions",
 ]
 
 PAGE_SIZE = 1000
@@ -28,6 +31,12 @@ PAGE_COST_IN_GETS = 25
 
 RESYNC_SECONDS = 3600.0
 """How often everything is listed, and finished sessions with configured ids are fetched."""
+
+# A session may appear in a list slightly after its creationTime, and clocks within a server farm differ slightly.
+_OVERLAP = timedelta(minutes=10)
+
+_LISTED_PER_KEPT = 2
+_MIN_LISTED_SESSIONS = 200_000
 
 # If more sessions than this are missing, the history was cleared: they are not fetched one by one.
 _MAX_VERIFIED_BY_ID = 100
@@ -79,6 +88,70 @@ def cheaper_list(
     return best
 
 
+def max_listed_sessions(max_sessions: int) -> int:
+    """Return how many sessions of one list are read, if at most `max_sessions` are kept.
+
+    A session that was left open may be older than those kept, so more are read; but a list must end.
+    """
+    return max(_LISTED_PER_KEPT * max_sessions, _MIN_LISTED_SESSIONS)
+
+
+def is_ahead(creation: datetime, moment: Moment) -> bool:
+    """Whether a session was created later than now by the server's own time, and by more than clocks may differ."""
+    return creation > moment.wall + _OVERLAP
+
+
+class DiscoveryWindow:
+    """Since when sessions may have been created that no list has shown yet.
+
+    It advances only with lists that were read to their end, as a list that breaks off has shown its newest sessions
+    alone. A session from the future does not advance it: it would hide every session created before that date.
+
+    Attributes:
+        newest: the newest creationTime seen that is not ahead of the server's own time.
+    """
+
+    def __init__(self) -> None:
+        self.newest: datetime | None = None
+        self._listed: datetime | None = None  # `newest` as of the last list read to its end
+        self._listed_at = -inf
+
+    def observe(self, creation: datetime, moment: Moment) -> None:
+        """Take a creationTime into account."""
+        if (self.newest is None or creation > self.newest) and not is_ahead(creation, moment):
+            self.newest = creation
+
+    def created_since(self, moment: Moment) -> datetime | None:
+        """Return since when to list; None if there is no such time yet.
+
+        It is the newest creationTime listed or, if the server's clock was set back meanwhile, that clock's time of the
+        last list.
+        """
+        if self._listed is None:
+            return None
+        return min(self._listed, self._time_of_last_list(moment)) - _OVERLAP
+
+    def end_list(self, request: ListRequest, *, requested_at: float, moment: Moment) -> None:
+        """Advance after a list that was read to its end.
+
+        Args:
+            request: the list.
+            requested_at: monotonic time of its request: what was created since may not be in it.
+            moment: when it ended.
+        """
+        if self.newest is None:
+            return
+        since = request.created_since
+        if since is not None and since > self._time_of_last_list(moment):
+            return  # the server's clock was set back, and only this response showed it
+        self._listed = min(self.newest, moment.wall)
+        self._listed_at = requested_at
+
+    def _time_of_last_list(self, moment: Moment) -> datetime:
+        """Return when the last list was requested, by the server's present clock."""
+        return moment.wall - timedelta(seconds=moment.monotonic - self._listed_at)
+
+
 class Resync:
     """The hourly comparison of the stored sessions with the full list.
 
@@ -91,7 +164,10 @@ class Resync:
         self._store = store
         self._configured = configured
         self._due_at = -inf
-        self._listed: set[str] | None = None  # by the full list in progress
+        self._listed: set[str] | None = (
+            None  # by the full list in progress, as far as they are stored
+        )
+        self._listed_sessions = 0
         self.is_incomplete = False
         """Whether the last list contained an unreadable record, which could be any session."""
         self.to_fetch: set[str] = set()
@@ -124,6 +200,7 @@ class Resync:
     def begin_list(self, *, full: bool) -> None:
         """Start a comparison if the list about to be read is full."""
         self._listed = set() if full else None
+        self._listed_sessions = 0
         self.is_incomplete = False
 
     def abort_list(self) -> None:
@@ -132,12 +209,20 @@ class Resync:
 
     def add_listed(self, session_id: str) -> None:
         """Record that the list contains a session that is not past its lookback."""
-        if self._listed is not None:
+        if self._listed is not None and session_id not in self._listed:
             self._listed.add(session_id)
+            self._listed_sessions += 1
 
-    def count_not_kept(self) -> None:
-        """Count a session that was evicted or did not fit; a full list recounts them all at its end."""
-        self.not_kept += self._listed is None
+    def count_not_kept(self, session_id: str, *, observed_id: str) -> None:
+        """Count a session that was evicted, or did not fit, when another one or itself was observed.
+
+        Full lists count all of them. Between full lists, a session that does not fit is not counted: it was counted
+        before, and every list of new sessions may show it again.
+        """
+        if self._listed is not None:
+            self._listed.discard(session_id)
+        elif session_id != observed_id:
+            self.not_kept += 1
 
     def end_list(self, moment: Moment) -> set[str]:
         """Compare the stored sessions with the full list; return the ids of deleted sessions."""
@@ -145,8 +230,8 @@ class Resync:
         self._listed = None
         self.succeed(moment)
         finished = self._store.finished.keys()
-        stored = finished | self._store.running.keys() | self._store.expired_ids
-        self.not_kept = len(listed - stored)
+        stored = listed & (finished | self._store.running.keys() | self._store.expired_ids)
+        self.not_kept = self._listed_sessions - len(stored)
         missing = finished - listed
         deleted: set[str] = set()
         if len(missing) > _MAX_VERIFIED_BY_ID:

@@ -13,9 +13,11 @@ from exporter.config import ServerConfig
 from exporter.polling.clock import Clock, Moment
 from exporter.polling.extras import ExtraRequest
 from exporter.polling.extras_fetcher import ExtrasFetcher
+from exporter.polling.intake import Intake
 from exporter.polling.interfaces import Api, PollObserver
 from exporter.polling.ledger import Ledger
-from exporter.polling.plan import PAGE_SIZE, RESYNC_SECONDS, ListRequest
+from exporter.polling.list_reader import ListReader
+from exporter.polling.plan import RESYNC_SECONDS
 from exporter.polling.snapshot import Snapshot
 from exporter.polling.status import (
     Anomalies,
@@ -88,12 +90,21 @@ class Poller:
         self._version_due_at = -inf
         self.anomalies = Anomalies(server, observer)
         self.heartbeat = Heartbeat(server, clock)
+        self._intake = Intake(api, ledger, clock, self.anomalies)
         self.polled_once = threading.Event()
         self._extras_fetcher = ExtrasFetcher(
             ledger.extras,
             api=api,
             workers=self._workers,
             clock=clock,
+            anomalies=self.anomalies,
+            heartbeat=self.heartbeat,
+        )
+        self._list_reader = ListReader(
+            server,
+            api=api,
+            ledger=ledger,
+            intake=self._intake,
             anomalies=self.anomalies,
             heartbeat=self.heartbeat,
         )
@@ -106,7 +117,7 @@ class Poller:
         Args:
             end_extras_at: when requests for extras end, in monotonic seconds, if not earlier.
         """
-        started = self._clock.now()
+        started = self._intake.now()
         self._failures = []
         proceed = self._fetch_sessions(started)
         if self._stop.is_set():
@@ -149,13 +160,13 @@ class Poller:
         try:
             if not lists:
                 self._fetch_version()
-                self._ledger.confirm_finished(self._clock.now())
+                self._ledger.confirm_finished(self._intake.now())
                 return True
             if not self._health.has_version or started.monotonic >= self._version_due_at:
                 self._version_due_at = started.monotonic + RESYNC_SECONDS
                 self._fetch_optional_version()
             for request in lists:
-                self._fetch_list(request)
+                self._list_reader.read(request)
                 trust_404 = True
         except Vb365Error as error:
             self._tolerate(error)
@@ -171,16 +182,16 @@ class Poller:
         cheaper = self._ledger.cheaper_list(session_ids) if trust_404 else None
         if cheaper is not None:
             try:
-                self._fetch_list(cheaper)
+                self._list_reader.read(cheaper)
             except Vb365Error as error:
                 self._tolerate(error)
             session_ids = self._ledger.unconfirmed()
         for session_id, response in self._workers.fetch_all(session_ids, self._api.get_session):
             self.heartbeat.beat()
             if isinstance(response, RestoreSession):
-                self._accept(response, self._clock.now())
+                self._intake.accept(response)
             elif isinstance(response, NotFoundError) and trust_404:
-                self._ledger.mark_deleted(session_id, self._clock.now())
+                self._ledger.mark_deleted(session_id, self._intake.now())
                 if session_id in self._server.sessions.ids:
                     self.anomalies.unknown_id(session_id)
             else:
@@ -195,7 +206,7 @@ class Poller:
         self._failures.append(PollFailure.of(error))
 
     def _end_poll(self, started: Moment) -> None:
-        ended = self._clock.now()
+        ended = self._intake.now()
         self._ledger.end_poll(ended, succeeded=not self._failures)
         failure = self._failures[0] if self._failures else None
         self._health.record_poll(failure, started, ended, self._clock.timestamp())
@@ -220,23 +231,6 @@ class Poller:
 
     # Requests
 
-    def _fetch_list(self, request: ListRequest) -> None:
-        self._ledger.begin_list(request)
-        pages = self._api.list_sessions(created_since=request.created_since, page_size=PAGE_SIZE)
-        for number, page in enumerate(pages, start=1):
-            self.heartbeat.beat()
-            for rejection in page.rejections:
-                self._ledger.mark_incomplete()
-                self.anomalies.rejected(rejection)
-            moment = self._clock.now()
-            for session in page.sessions:
-                self._accept(session, moment)
-            if request.max_pages is not None and (
-                number >= request.max_pages or not self._ledger.unconfirmed()
-            ):
-                break
-        self._ledger.end_list(request, self._clock.now())
-
     def _fetch_version(self) -> None:
         self._health.set_version(self._api.product_version())
         self.heartbeat.beat()
@@ -249,11 +243,6 @@ class Poller:
             self._health.set_version("")
         except Vb365Error as error:
             self._tolerate(error)
-
-    def _accept(self, session: RestoreSession, moment: Moment) -> None:
-        if session.unknown_values:
-            self.anomalies.unknown_values(session.unknown_values, session.id)
-        self._ledger.observe(session, moment)
 
     # Between polls
 
@@ -272,7 +261,7 @@ class Poller:
         ):
             self.heartbeat.beat()
             if isinstance(response, RestoreSession):
-                self._accept(response, self._clock.now())
+                self._intake.accept(response)
             yield session_id
 
     def publish(self, due: Iterable[ExtraRequest], *, end_extras_at: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import structlog
 
@@ -12,7 +13,12 @@ from exporter.polling.clock import Clock, Moment
 from exporter.polling.interfaces import Api, PollObserver
 from exporter.polling.snapshot import ServerStatus
 from exporter.vb365.errors import Reason, Vb365Error
-from exporter.vb365.records.restore_session import Rejection, RejectionReason, UnknownValue
+from exporter.vb365.records.restore_session import (
+    Rejection,
+    RejectionReason,
+    RestoreSession,
+    UnknownValue,
+)
 
 __all__ = [
     "Anomalies",
@@ -184,6 +190,25 @@ class Anomalies:
         self._warn_once(
             "configured session does not exist on the server, requesting it again in every poll",
             {"session_id": session_id},
+        )
+
+    def created_ahead(self, session: RestoreSession, server_time: datetime) -> None:
+        """Record a session that was created in the future, by the server's own time."""
+        self._observer.unknown_value("creation_time")
+        self._warn_once(
+            "session created in the future by the server's own time, new sessions are found regardless",
+            {},
+            session_id=session.id,
+            creation_time=session.creation_time.isoformat(),
+            server_time=server_time.isoformat(timespec="seconds"),
+        )
+
+    def list_cut(self, sessions: int) -> None:
+        """Record a list that is longer than what is read of it."""
+        self._warn_once(
+            "list has more sessions than are read, the oldest are left out",
+            {},
+            sessions_read=sessions,
         )
 
     def rejected(self, rejection: Rejection) -> None:

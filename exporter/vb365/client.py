@@ -6,10 +6,11 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from urllib.parse import quote
 
 from exporter.config.model import ServerConfig
@@ -36,6 +37,8 @@ from exporter.vb365.versions import parse_product_version
 __all__ = ["Client", "RequestObserver", "Timing"]
 
 _CHANGES_PER_PAGE = 1000
+_OVERLAPPING_SESSIONS = 20
+"""How many sessions at the end of a page are requested again, to detect that others were deleted meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +126,11 @@ class Client:
         return self._api.versions.have_feed_and_statistics
 
     @property
+    def server_time(self) -> datetime | None:
+        """The server's own time, from the `Date` of its newest response; None if it sends none."""
+        return self._api.server_clock.now()
+
+    @property
     def certificate_not_after(self) -> datetime | None:
         """When the server's certificate expires, as of the newest connection; None before the first one."""
         return self._transport.certificate_not_after
@@ -184,6 +192,7 @@ class Client:
             page_size: the number of sessions to request at a time; the server may return fewer.
 
         Raises:
+            RecordsMovedError: sessions were deleted or reordered while the list was read, so that some may be missing.
             BadResponseError: also at the end of a list that has records, but none that is readable.
         """
         query = {}
@@ -192,7 +201,16 @@ class Client:
             query["startTimeFrom"] = format_instant(utc, "microseconds")
         readable = unreadable = 0
         try:
-            for results in self._pages("list", "RestoreSessions", query, page_size=page_size):
+            for results in iter_pages(
+                partial(self._api.get, "list"),
+                base_url=self._api.base_url,
+                path=f"{self._api.versions.current()}/RestoreSessions",
+                query=query,
+                page_size=page_size,
+                operation="list",
+                max_pages=self._max_pages,
+                overlap=_OVERLAPPING_SESSIONS,
+            ):
                 page = parse_page(results)
                 readable += len(page.sessions)
                 unreadable += len(page.rejections)
@@ -272,21 +290,3 @@ class Client:
         self, operation: str, path: str, *, retry: bool = True, until: float = math.inf
     ) -> object:
         return self._api.get(operation, self._api.target(path), retry=retry, until=until)
-
-    def _pages(
-        self,
-        operation: str,
-        path: str,
-        query: Mapping[str, object] | None = None,
-        *,
-        page_size: int,
-    ) -> Iterator[list[object]]:
-        return iter_pages(
-            lambda target: self._api.get(operation, target),
-            base_url=self._api.base_url,
-            path=f"{self._api.versions.current()}/{path}",
-            query=query or {},
-            page_size=page_size,
-            operation=operation,
-            max_pages=self._max_pages,
-        )

@@ -28,6 +28,7 @@ from exporter.vb365.http.transport import (
 from exporter.vb365.login import LoginThrottle, PasswordLogin
 from exporter.vb365.paging import BaseUrl
 from exporter.vb365.retry import NO_RETRY, Retrier, retry_after_seconds, seconds_left
+from exporter.vb365.server_clock import ServerClock
 from exporter.vb365.tokens import Bearer, PasswordTokens, StaticTokens, Tokens
 from exporter.vb365.versions import Versions
 
@@ -89,6 +90,8 @@ class RestApi:
         self._clock = clock
         self._wall_clock = wall_clock
         self._tokens = self._make_tokens()
+        self.server_clock = ServerClock(clock)
+        """The server's time, as of the newest successful `get`."""
         self.base_url = BaseUrl.of(server.url)
         self.versions = Versions(server, is_served=self._is_served)
         self.deadline = NO_RETRY
@@ -140,6 +143,7 @@ class RestApi:
             response = exchange(bearer)
         body = _decode(response, operation)
         self._tokens.mark_accepted(bearer)
+        self.server_clock.set(response.headers.get("Date", ""))
         return body
 
     def reread_token(self) -> None:

@@ -7,7 +7,14 @@ from datetime import datetime, timedelta
 import pytest
 
 from exporter.polling.clock import Moment
-from exporter.polling.plan import RESYNC_SECONDS, ListRequest, Resync, cheaper_list
+from exporter.polling.plan import (
+    RESYNC_SECONDS,
+    DiscoveryWindow,
+    ListRequest,
+    Resync,
+    cheaper_list,
+    max_listed_sessions,
+)
 from exporter.polling.store import SessionStore
 from support.ledger_harness import sessions_config
 from support.sample_sessions import NOON, finished, running, session_id
@@ -88,6 +95,93 @@ def test_the_list_goes_back_as_far_as_it_saves_more() -> None:
     )
 
     assert request == ListRequest(created_since=older[-1] - timedelta(seconds=1), max_pages=5)
+
+
+# Since when new sessions are listed
+
+FULL = ListRequest(created_since=None)
+TEN_MINUTES = timedelta(minutes=10)
+DAY = timedelta(days=1)
+
+
+def seconds(number: float) -> timedelta:
+    return timedelta(seconds=number)
+
+
+def listed_window(*creations: datetime) -> DiscoveryWindow:
+    """A window after a full list at noon that showed sessions created then."""
+    window = DiscoveryWindow()
+    for creation in creations:
+        window.observe(creation, moment())
+    window.end_list(FULL, requested_at=0.0, moment=moment())
+    return window
+
+
+def test_there_is_no_such_time_before_a_list_that_shows_sessions() -> None:
+    assert DiscoveryWindow().created_since(moment()) is None
+    assert listed_window().created_since(moment(60)) is None
+
+
+def test_new_sessions_are_listed_since_the_newest_one_minus_ten_minutes() -> None:
+    window = listed_window(NOON - DAY, NOON - 2 * DAY)
+
+    assert window.created_since(moment(60)) == NOON - DAY - TEN_MINUTES
+
+
+def test_new_sessions_are_never_listed_since_later_than_the_last_list() -> None:
+    window = listed_window(NOON + seconds(300))
+
+    assert window.created_since(moment(60)) == NOON - TEN_MINUTES
+    assert window.created_since(moment(6000)) == NOON - TEN_MINUTES
+
+
+@pytest.mark.parametrize("ahead", [seconds(601), 5 * timedelta(hours=1), 30 * DAY])
+def test_a_session_from_the_future_does_not_advance_the_window(ahead: timedelta) -> None:
+    window = listed_window(NOON - DAY, NOON + ahead)
+
+    assert window.newest == NOON - DAY
+    assert window.created_since(moment(60)) == NOON - DAY - TEN_MINUTES
+
+
+def test_a_session_as_far_ahead_as_clocks_differ_is_believed() -> None:
+    assert listed_window(NOON + TEN_MINUTES).newest == NOON + TEN_MINUTES
+
+
+def test_a_list_that_breaks_off_does_not_advance_the_window() -> None:
+    window = listed_window(NOON - DAY)
+
+    window.observe(NOON + seconds(3000), moment(3600))
+
+    assert window.created_since(moment(3660)) == NOON - DAY - TEN_MINUTES
+
+
+def set_back(days: int, at_seconds: float) -> Moment:
+    """A moment of a server whose clock was set back."""
+    return Moment(monotonic=at_seconds, wall=NOON - days * DAY + seconds(at_seconds))
+
+
+def test_after_the_servers_clock_is_set_back_sessions_created_since_are_listed() -> None:
+    window = listed_window(NOON)
+
+    assert window.created_since(set_back(30, 60)) == NOON - 30 * DAY - TEN_MINUTES
+
+
+def test_a_list_that_began_before_its_response_showed_a_clock_set_back_does_not_count() -> None:
+    window = listed_window(NOON)
+    since = window.created_since(moment(60))
+
+    window.end_list(ListRequest(created_since=since), requested_at=60.0, moment=set_back(30, 61))
+
+    assert window.created_since(set_back(30, 120)) == NOON - 30 * DAY - TEN_MINUTES
+
+
+@pytest.mark.parametrize(
+    ("max_sessions", "listed"), [(10, 200_000), (100_000, 200_000), (200_000, 400_000)]
+)
+def test_twice_as_many_sessions_as_are_kept_are_read_and_at_least_200000(
+    max_sessions: int, listed: int
+) -> None:
+    assert max_listed_sessions(max_sessions) == listed
 
 
 # What a full list proves
@@ -187,7 +281,7 @@ def test_after_a_full_list_sessions_that_are_not_kept_are_counted_one_by_one_aga
     harness.list_all(1, 2)
 
     harness.resync.add_listed(session_id(3))
-    harness.resync.count_not_kept()
+    harness.resync.count_not_kept(session_id(4), observed_id=session_id(3))
 
     assert harness.resync.not_kept == 3
 
@@ -228,14 +322,39 @@ def test_listed_sessions_that_are_not_stored_are_not_kept() -> None:
 def test_between_full_lists_sessions_that_are_not_kept_are_counted_one_by_one() -> None:
     resync = ResyncHarness().resync
 
-    resync.count_not_kept()
-    resync.count_not_kept()
+    def evict(number: int) -> None:
+        resync.count_not_kept(session_id(number), observed_id=session_id(9))
+
+    evict(1)
+    evict(2)
     resync.begin_list(full=True)
-    resync.count_not_kept()
+    evict(3)
     resync.abort_list()
-    resync.count_not_kept()
+    evict(4)
 
     assert resync.not_kept == 3
+
+
+def test_between_full_lists_a_session_that_does_not_fit_itself_is_not_counted_again() -> None:
+    harness = ResyncHarness()
+    harness.list_all(1)
+
+    for _ in range(3):
+        harness.resync.count_not_kept(session_id(1), observed_id=session_id(1))
+
+    assert harness.resync.not_kept == 1
+
+
+def test_a_session_that_is_evicted_while_the_list_is_read_is_counted_once() -> None:
+    harness = ResyncHarness(2)
+    harness.resync.begin_list(full=True)
+
+    for number in (1, 2):
+        harness.resync.add_listed(session_id(number))
+    harness.resync.count_not_kept(session_id(1), observed_id=session_id(2))
+    harness.resync.end_list(moment())
+
+    assert harness.resync.not_kept == 1
 
 
 def test_a_list_that_is_not_full_ends_the_comparison_of_one_that_broke_off() -> None:
@@ -243,7 +362,7 @@ def test_a_list_that_is_not_full_ends_the_comparison_of_one_that_broke_off() -> 
     resync.begin_list(full=True)
 
     resync.begin_list(full=False)
-    resync.count_not_kept()
+    resync.count_not_kept(session_id(1), observed_id=session_id(2))
 
     assert resync.not_kept == 1
 

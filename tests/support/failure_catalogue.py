@@ -255,6 +255,13 @@ _AS_UNKNOWN = Handling(
 )
 _AS_MARKED = Handling(action="replaces them by U+FFFD, except newlines", series=Series.MARKED)
 _COUNTED_ONCE = Handling(action="uses the session once", series=Series.TRUE)
+_FOLLOWED_HERE = Handling(
+    action="requests its path and query from the configured server", series=Series.TRUE
+)
+_LISTED_AGAIN = Handling(
+    action="requests pages that overlap, and the whole list again if they do not",
+    series=Series.TRUE,
+)
 _WITHOUT_DURATION = Handling(action="exposes both unchanged", series=Series.NO_DURATION)
 _OTHER_CLOCK = Handling(
     action="compares the server's times only with one another", series=Series.BY_ITS_CLOCK
@@ -401,7 +408,6 @@ FAILURES: tuple[Failure, ...] = (
     *_of(
         _BAD_LIST,
         ("endless paging", FaultSetting(name="endless_paging")),
-        ("`next` link to another host", FaultSetting(name="next_to_other_host")),
         ("a string instead of a page", FaultSetting(name="wrong_type_top", route="list")),
         ("`results` that is not a list", FaultSetting(name="wrong_type_page")),
     ),
@@ -434,6 +440,15 @@ FAILURES: tuple[Failure, ...] = (
         ("control characters in strings", FaultSetting(name="control_characters")),
     ),
     *_of(_COUNTED_ONCE, ("duplicate ids", FaultSetting(name="duplicate_ids"))),
+    *_of(
+        _FOLLOWED_HERE,
+        ("`next` link to another host", FaultSetting(name="next_to_other_host")),
+    ),
+    *_of(
+        _LISTED_AGAIN,
+        ("sessions deleted while a list is read", FaultSetting(name="rows_shift")),
+        ("pages of a list in different orders", FaultSetting(name="shuffled_pages")),
+    ),
     *_of(
         _WITHOUT_DURATION,
         ("`endTime` before `creationTime`", FaultSetting(name="end_before_creation")),

@@ -47,6 +47,7 @@ class FakeApi:
     api_version = "v8"
     has_statistics = True
     certificate_not_after: datetime | None = None
+    server_time: datetime | None = None
 
     def __init__(self, *sessions: RestoreSession) -> None:
         self.sessions = {session.id: session for session in sessions}

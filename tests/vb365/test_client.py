@@ -36,6 +36,7 @@ from exporter.vb365.errors import (
     ForbiddenError,
     NotFoundError,
     Reason,
+    RecordsMovedError,
     ServerError,
     StoppedError,
     ThrottledError,
@@ -380,11 +381,11 @@ def test_records_that_are_not_sessions_do_not_hide_the_others(
 def test_a_list_without_a_readable_record_is_a_bad_response_at_its_end(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
-    api.get(f"{ROOT}/RestoreSessions", json=page("x", "y", limit=2))
-    api.get(f"{ROOT}/RestoreSessions", json=page("z", limit=2))
+    api.get(f"{ROOT}/RestoreSessions", json=page("w", "x", "y", limit=3))
+    api.get(f"{ROOT}/RestoreSessions", json=page("y", "z", limit=3))
     pages = make_client().list_sessions(created_since=None)
-    assert [len(next(pages).rejections) for _ in range(2)] == [2, 1]
-    with pytest.raises(BadResponseError, match="none of the 3 records can be read"):
+    assert [len(next(pages).rejections) for _ in range(2)] == [3, 1]
+    with pytest.raises(BadResponseError, match="none of the 4 records can be read"):
         next(pages)
 
 
@@ -393,7 +394,7 @@ def test_one_readable_record_makes_a_list_of_unreadable_ones_a_success(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
     api.get(f"{ROOT}/RestoreSessions", json=page("x", "y", limit=2))
-    api.get(f"{ROOT}/RestoreSessions", json=page(session(), limit=2))
+    api.get(f"{ROOT}/RestoreSessions", json=page("y", session(), limit=3))
     pages = list(make_client().list_sessions(created_since=None))
     assert [(len(each.sessions), len(each.rejections)) for each in pages] == [(0, 2), (1, 0)]
 
@@ -419,13 +420,15 @@ def test_a_next_link_to_another_version_is_followed_unchanged(
 
 
 @pytest.mark.usefixtures("logins")
-def test_a_next_link_to_another_server_is_not_followed(
+def test_a_next_link_under_another_name_is_followed_on_the_configured_server(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
-    api.get(f"{ROOT}/RestoreSessions", json=page(session(), next_href="https://evil.example.com/"))
-    with pytest.raises(BadResponseError, match="leads to another server"):
-        list(make_client().list_sessions(created_since=None))
-    assert len(api.calls) == 2
+    href = "http://internal.example.com:9191/v7/RestoreSessions?x=1"
+    api.get(f"{ROOT}/RestoreSessions", json=page(session(), next_href=href))
+    api.get(f"{URL}/v7/RestoreSessions?x=1", json=page(session(OTHER_ID)))
+    pages = list(make_client().list_sessions(created_since=None))
+    assert [each.id for one in pages for each in one.sessions] == [ID, OTHER_ID]
+    assert {urlsplit(str(call.request.url)).netloc for call in api.calls} == {urlsplit(URL).netloc}
 
 
 @pytest.mark.usefixtures("logins")
@@ -441,6 +444,61 @@ def test_endless_paging_is_ended(api: responses.RequestsMock, make_client: MakeC
     with pytest.raises(BadResponseError, match="endless paging: more than 5 pages"):
         list(make_client(max_pages=5).list_sessions(created_since=None))
     assert len(api.calls) == 6
+
+
+@pytest.mark.usefixtures("logins")
+def test_sessions_that_moved_between_pages_are_an_error(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions", json=page(session(), session(OTHER_ID), limit=2))
+    api.get(f"{ROOT}/RestoreSessions", json=page(limit=2))
+    with pytest.raises(RecordsMovedError):
+        list(make_client().list_sessions(created_since=None))
+
+
+# The server's clock
+
+
+@pytest.mark.usefixtures("logins")
+def test_the_servers_time_is_its_newest_date_plus_the_time_since(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
+) -> None:
+    client = make_client()
+    for date in ("Sun, 29 Nov 2026 12:00:00 GMT", "Sat, 28 Nov 2026 12:00:00 GMT"):
+        api.get(f"{ROOT}/RestoreSessions/{ID}", json=session(), headers={"Date": date})
+    assert client.server_time is None
+
+    client.get_session(ID)
+    fake_time.now += 90
+    assert client.server_time == datetime(2026, 11, 29, 12, 1, 30, tzinfo=UTC)
+
+    client.get_session(ID)
+    assert client.server_time == datetime(2026, 11, 28, 12, tzinfo=UTC)
+
+
+@pytest.mark.usefixtures("logins")
+@pytest.mark.parametrize("date", ["", "noon", "Fri, 01 Jan 1960 00:00:00 GMT", "9" * 5000])
+def test_a_response_without_a_usable_date_leaves_the_servers_time_unknown(
+    api: responses.RequestsMock, make_client: MakeClient, date: str
+) -> None:
+    client = make_client()
+    api.get(f"{ROOT}/RestoreSessions/{ID}", json=session(), headers={"Date": date})
+    client.get_session(ID)
+    assert client.server_time is None
+
+
+@pytest.mark.usefixtures("logins")
+def test_the_date_of_a_failed_request_is_not_taken_for_the_servers_time(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    client = make_client()
+    date = {"Date": "Sun, 29 Nov 2026 12:00:00 GMT"}
+    api.get(f"{ROOT}/RestoreSessions/{ID}", status=502, headers=date)
+    api.get(f"{ROOT}/RestoreSessions/{ID}", body="<html>", headers=date)
+    for _ in range(2):
+        with pytest.raises(Vb365Error):
+            client.get_session(ID)
+    assert client.server_time is None
 
 
 # Retries and Retry-After

@@ -52,7 +52,8 @@ EXPORTER_FAMILIES: tuple[Family, ...] = (
     Family(
         name="vb365_unknown_values_total",
         kind=Kind.COUNTER,
-        help="Unrecognised enum values in API responses, exposed as Unknown and counted each time they are read.",
+        help="Unrecognised enum values in API responses, exposed as Unknown, and creation times in the future by the "
+        "server's own time; counted each time they are read.",
         labels=("server", "field"),
     ),
     Family(

@@ -1,0 +1,49 @@
+"""Takes sessions from responses into the ledger, dated by the server's own time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from exporter.polling.clock import Clock, Moment
+from exporter.polling.interfaces import Api
+from exporter.polling.ledger import Ledger
+from exporter.polling.plan import is_ahead
+from exporter.polling.status import Anomalies
+from exporter.vb365.records.restore_session import RestoreSession
+
+__all__ = ["Intake"]
+
+
+class Intake:
+    """Takes sessions into a ledger, and counts what is strange about them.
+
+    Args:
+        api: the server's API, which knows the server's time.
+        ledger: takes the sessions.
+        clock: the process's clocks.
+        anomalies: counts and logs anomalies.
+    """
+
+    def __init__(self, api: Api, ledger: Ledger, clock: Clock, anomalies: Anomalies) -> None:
+        self._api = api
+        self._ledger = ledger
+        self._clock = clock
+        self._anomalies = anomalies
+
+    def now(self) -> Moment:
+        """Return the present moment, with the server's own time if the server sends it.
+
+        What is requested and kept then depends on the clock that dates the sessions, not on that of this machine, which
+        may have been wrong when the process started.
+        """
+        moment = self._clock.now()
+        return replace(moment, wall=self._api.server_time or moment.wall)
+
+    def accept(self, session: RestoreSession, moment: Moment | None = None) -> None:
+        """Take a session that was received at `moment`, by default now."""
+        moment = moment or self.now()
+        if is_ahead(session.creation_time, moment):
+            self._anomalies.created_ahead(session, moment.wall)
+        if session.unknown_values:
+            self._anomalies.unknown_values(session.unknown_values, session.id)
+        self._ledger.observe(session, moment)

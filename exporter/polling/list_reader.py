@@ -1,0 +1,98 @@
+"""Reads a list of sessions into the ledger, again if sessions moved between its pages."""
+
+from __future__ import annotations
+
+import structlog
+
+from exporter.config import ServerConfig
+from exporter.polling.intake import Intake
+from exporter.polling.interfaces import Api
+from exporter.polling.ledger import Ledger
+from exporter.polling.plan import PAGE_SIZE, ListRequest, max_listed_sessions
+from exporter.polling.status import Anomalies, Heartbeat
+from exporter.vb365.errors import RecordsMovedError
+from exporter.vb365.records.restore_session import Page
+
+__all__ = ["ListReader"]
+
+log = structlog.get_logger()
+
+_MAX_PAGE_SIZE = 10_000
+"""The largest page of the API. Nothing moves within a page, so a list is read again with as few pages as possible."""
+_PAGE_SIZES = (PAGE_SIZE, _MAX_PAGE_SIZE, _MAX_PAGE_SIZE)
+
+
+class ListReader:
+    """Reads lists of one server's sessions.
+
+    Args:
+        server: the server's configuration.
+        api: its API.
+        ledger: its sessions.
+        intake: takes the sessions into the ledger.
+        anomalies: counts and logs anomalies.
+        heartbeat: beats with every page.
+    """
+
+    def __init__(
+        self,
+        server: ServerConfig,
+        *,
+        api: Api,
+        ledger: Ledger,
+        intake: Intake,
+        anomalies: Anomalies,
+        heartbeat: Heartbeat,
+    ) -> None:
+        self._server = server
+        self._api = api
+        self._ledger = ledger
+        self._intake = intake
+        self._anomalies = anomalies
+        self._heartbeat = heartbeat
+        self._max_sessions = max_listed_sessions(server.sessions.max_sessions)
+
+    def read(self, request: ListRequest) -> None:
+        """Read a list as far as requested.
+
+        Raises:
+            RecordsMovedError: sessions moved between its pages at every attempt; some may be missing.
+            Vb365Error: a page could not be fetched.
+        """
+        for attempt, page_size in enumerate(_PAGE_SIZES, start=1):
+            self._ledger.begin_list(request)
+            try:
+                self._read_pages(request, page_size)
+            except RecordsMovedError:
+                if attempt == len(_PAGE_SIZES):
+                    raise
+                log.info(
+                    "sessions moved while they were listed, listing again", server=self._server.name
+                )
+            else:
+                self._ledger.end_list(request, self._intake.now())
+                return
+
+    def _read_pages(self, request: ListRequest, page_size: int) -> None:
+        listed = 0
+        pages = self._api.list_sessions(created_since=request.created_since, page_size=page_size)
+        for number, page in enumerate(pages, start=1):
+            self._heartbeat.beat()
+            if listed >= self._max_sessions:
+                self._ledger.mark_incomplete()
+                self._anomalies.list_cut(listed)
+                return
+            self._take(page)
+            listed += len(page.sessions) + len(page.rejections)
+            if request.max_pages is not None and (
+                number >= request.max_pages or not self._ledger.unconfirmed()
+            ):
+                return
+
+    def _take(self, page: Page) -> None:
+        for rejection in page.rejections:
+            self._ledger.mark_incomplete()
+            self._anomalies.rejected(rejection)
+        moment = self._intake.now()
+        for session in page.sessions:
+            self._intake.accept(session, moment)

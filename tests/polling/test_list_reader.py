@@ -1,0 +1,227 @@
+"""Lists as a poll reads them: again when sessions moved, and only as far as memory allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+import pytest
+from structlog.testing import capture_logs
+
+from exporter.polling.plan import RESYNC_SECONDS
+from exporter.vb365.errors import RecordsMovedError, ServerError
+from exporter.vb365.records.restore_session import Page, RestoreSession
+from support.ledger_harness import DAY_SECONDS, sessions_config, shown_ids
+from support.poller_harness import PollerHarness
+from support.sample_sessions import NOON, finished, running, session_id
+
+MOVED = RecordsMovedError("records moved", operation="list")
+
+
+class Attempts:
+    """A list whose attempts differ.
+
+    Args:
+        attempts: the sessions of each attempt, and how it ends if not well.
+    """
+
+    def __init__(self, *attempts: tuple[Sequence[RestoreSession], Exception | None]) -> None:
+        self._attempts = iter(attempts)
+        self.page_sizes: list[int] = []
+
+    def __call__(self, *, created_since: datetime | None, page_size: int) -> Iterator[Page]:
+        del created_since
+        self.page_sizes.append(page_size)
+        sessions, error = next(self._attempts)
+        yield Page(sessions=tuple(sessions), rejections=())
+        if error is not None:
+            raise error
+
+
+def test_a_list_whose_sessions_moved_is_read_again_with_the_largest_pages() -> None:
+    harness = PollerHarness()
+    lists = Attempts(([finished(1)], MOVED), ([finished(1), running(60)], None))
+
+    with capture_logs() as logs:
+        snapshot = harness.poll(list_sessions=lists)
+
+    assert lists.page_sizes == [1000, 10_000]
+    assert shown_ids(snapshot) == [session_id(60), session_id(1)]
+    assert snapshot.status.up is True
+    assert [entry["event"] for entry in logs] == [
+        "sessions moved while they were listed, listing again",
+        "first poll succeeded",
+    ]
+
+
+def test_a_session_that_only_an_abandoned_attempt_showed_is_deleted() -> None:
+    harness = PollerHarness(finished(1), finished(2))
+    harness.poll()
+    harness.clock.seconds += RESYNC_SECONDS
+    del harness.api.sessions[session_id(2)]
+    recent: tuple[Sequence[RestoreSession], None] = ([finished(1)], None)
+
+    snapshot = harness.poll(
+        list_sessions=Attempts(recent, ([finished(1), finished(2)], MOVED), ([finished(1)], None))
+    )
+
+    assert shown_ids(snapshot) == [session_id(1)]
+
+
+def test_a_list_whose_sessions_move_at_every_attempt_is_a_bad_response() -> None:
+    harness = PollerHarness()
+    lists = Attempts(*[([finished(1)], MOVED)] * 3)
+
+    snapshot = harness.poll(list_sessions=lists)
+
+    assert snapshot.status.up is False
+    assert snapshot.status.failure_reason == "bad_response"
+    assert snapshot.status.failure_message == "list: records moved"
+    assert shown_ids(snapshot) == [session_id(1)]
+
+
+# Discovery of new sessions
+
+
+def test_sessions_beyond_the_page_at_which_a_list_broke_off_are_listed_by_the_next_poll() -> None:
+    harness = PollerHarness(finished(1))
+    harness.poll()
+    newest, older = (running(7, creation_time=NOON + timedelta(hours=hours)) for hours in (2, 1))
+    older = older._replace(id=session_id(8))
+    harness.clock.seconds += 3 * 3600
+    harness.api.sessions |= {newest.id: newest, older.id: older}
+    broken = Attempts(([newest], ServerError("answered 503", operation="list")))
+    list_sessions = harness.api.list_sessions
+
+    harness.poll(list_sessions=broken)
+    snapshot = harness.poll(list_sessions=list_sessions)
+
+    assert older.id in shown_ids(snapshot)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=5), timedelta(days=30)])
+def test_a_session_from_the_future_hides_no_new_one_and_is_counted_and_logged_once(
+    ahead: timedelta,
+) -> None:
+    wrong = running(9, creation_time=NOON + ahead)
+    harness = PollerHarness(finished(1), wrong)
+    # The exporter's clock is wrong, too.
+    harness.clock.seconds += 60 * DAY_SECONDS
+    harness.poll(server_time=NOON)
+    new = finished(2, creation_time=NOON, end_time=NOON)
+    harness.api.sessions[new.id] = new
+
+    with capture_logs() as logs:
+        snapshot = harness.poll(server_time=NOON + timedelta(seconds=60))
+
+    assert shown_ids(snapshot) == [wrong.id, new.id, session_id(1)]
+    assert sum(snapshot.activity.started.values()) == 1
+    assert set(harness.counts.unknown_fields) == {"creation_time"}
+    assert logs == []
+
+
+def test_a_session_from_the_future_is_logged_with_both_times() -> None:
+    harness = PollerHarness(running(9, creation_time=NOON + timedelta(hours=5)))
+
+    with capture_logs() as logs:
+        harness.poll(server_time=NOON)
+
+    assert logs[0] == {
+        "event": "session created in the future by the server's own time, "
+        "new sessions are found regardless",
+        "server": "hq",
+        "session_id": session_id(9),
+        "creation_time": "2026-03-01T17:00:00+00:00",
+        "server_time": "2026-03-01T12:00:00+00:00",
+        "log_level": "warning",
+    }
+
+
+def test_lookback_is_measured_by_the_servers_time() -> None:
+    harness = PollerHarness(finished(1))
+    harness.clock.seconds += 400 * DAY_SECONDS
+
+    shown = harness.poll(server_time=NOON)
+    gone = harness.poll(server_time=NOON + timedelta(days=8))
+
+    assert shown_ids(shown) == [session_id(1)]
+    assert shown_ids(gone) == []
+
+
+# The bound
+
+
+class EndlessList:
+    """A list of ever older sessions, which counts its pages."""
+
+    def __init__(self, sessions_per_page: int) -> None:
+        self._sessions_per_page = sessions_per_page
+        self.pages = 0
+
+    def __call__(self, *, created_since: datetime | None, page_size: int) -> Iterator[Page]:
+        del created_since, page_size
+        one = finished(1)
+        while True:
+            first = self.pages * self._sessions_per_page
+            self.pages += 1
+            yield Page(
+                sessions=tuple(
+                    one._replace(
+                        id=session_id(number), creation_time=NOON - timedelta(seconds=number)
+                    )
+                    for number in range(first, first + self._sessions_per_page)
+                ),
+                rejections=(),
+            )
+
+
+def test_a_list_is_not_read_further_than_its_bound_and_the_newest_sessions_are_kept() -> None:
+    harness = PollerHarness(follow=sessions_config(max_sessions=100))
+    endless = EndlessList(20_000)
+
+    with capture_logs() as logs:
+        snapshot = harness.poll(list_sessions=endless)
+
+    assert endless.pages == 11
+    assert snapshot.status.up is True
+    assert snapshot.sessions_known == 100
+    assert snapshot.sessions_not_kept == 200_000 - 100
+    assert shown_ids(snapshot) == [session_id(number) for number in range(100)]
+    assert logs[0] == {
+        "event": "list has more sessions than are read, the oldest are left out",
+        "server": "hq",
+        "sessions_read": 200_000,
+        "log_level": "warning",
+    }
+
+
+def test_sessions_that_do_not_fit_are_counted_once_however_often_they_are_listed() -> None:
+    harness = PollerHarness(
+        *(finished(number) for number in range(1, 9)), follow=sessions_config(max_sessions=3)
+    )
+
+    counts = {harness.poll().sessions_not_kept for _ in range(5)}
+
+    assert counts == {5}
+
+
+def test_a_list_that_was_not_read_to_its_end_proves_no_deletion() -> None:
+    harness = PollerHarness(
+        *(finished(number) for number in range(300_000, 300_200)),
+        follow=sessions_config(max_sessions=1000, lookback=400 * DAY_SECONDS),
+    )
+    harness.poll()
+    harness.clock.seconds += RESYNC_SECONDS
+
+    snapshot = harness.poll(list_sessions=OldPagesOfOne())
+
+    assert snapshot.sessions_known == 201
+
+
+class OldPagesOfOne:
+    """A list that repeats one session without end."""
+
+    def __call__(self, *, created_since: datetime | None, page_size: int) -> Iterator[Page]:
+        del created_since, page_size
+        while True:
+            yield Page(sessions=(finished(1),) * 100_000, rejections=())
