@@ -145,7 +145,11 @@ class Client:
 
     @contextmanager
     def poll(self, deadline: float) -> Iterator[None]:
-        """Within this context, retry failed requests until `deadline`, a monotonic time."""
+        """Within this context, retry failed requests until `deadline`, a monotonic time.
+
+        A newer API version is selected only here, so that all requests of a poll use the same one.
+        """
+        self._api.versions.upgrade()
         self._api.deadline = deadline
         try:
             yield

@@ -17,14 +17,7 @@ from exporter.vb365.errors import (
 )
 from exporter.vb365.explanations import explain
 from exporter.vb365.http.body import BadBodyError, decode_json
-from exporter.vb365.http.transport import (
-    MAX_BODY_BYTES,
-    MAX_RECORD_BYTES,
-    Request,
-    RequestObserver,
-    Response,
-    Transport,
-)
+from exporter.vb365.http.transport import Request, RequestObserver, Response, Transport
 from exporter.vb365.login import LoginThrottle, PasswordLogin
 from exporter.vb365.paging import BaseUrl
 from exporter.vb365.retry import NO_RETRY, Retrier, retry_after_seconds, seconds_left
@@ -42,17 +35,6 @@ _MAX_TOKEN_ATTEMPTS = 3
 _TOKEN_WAIT_ALLOWANCE_SECONDS = 2.0
 """How long a token request may wait even after the deadline: a login may follow a refused refresh."""
 _LOGOUT_SECONDS = 2.0
-_MAX_EXTRA_BYTES = 4 << 20
-_MAX_BODY_BYTES = {
-    # One request of these at a time,
-    "list": MAX_BODY_BYTES,
-    "organizations": MAX_BODY_BYTES,
-    # up to `max_concurrent_requests` of these, beside the change feed. All others are single records.
-    "events": _MAX_EXTRA_BYTES,
-    "statistics": _MAX_EXTRA_BYTES,
-    "change_feed": _MAX_EXTRA_BYTES,
-}
-"""The limits of response bodies by operation, which together bound the memory that one server can occupy."""
 _SCHEME = "Bearer "
 
 
@@ -93,7 +75,12 @@ class RestApi:
         self.server_clock = ServerClock(clock)
         """The server's time, as of the newest successful `get`."""
         self.base_url = BaseUrl.of(server.url)
-        self.versions = Versions(server, is_served=self._is_served)
+        self.versions = Versions(
+            server,
+            is_served=self._is_served,
+            is_served_now=self._is_served_now,
+            clock=clock,
+        )
         self.deadline = NO_RETRY
         """Monotonic time after which nothing is retried."""
 
@@ -132,7 +119,6 @@ class RestApi:
                 authorization=f"{_SCHEME}{bearer.value}",
                 long_poll_seconds=long_poll_seconds,
                 deadline_seconds=seconds_left(until, now=self._clock(), operation=operation),
-                max_body_bytes=_MAX_BODY_BYTES.get(operation, MAX_RECORD_BYTES),
             )
             return self._exchange(request, max_attempts, expected=expected)
 
@@ -174,11 +160,22 @@ class RestApi:
         Raises:
             Vb365Error: another error status, or no response.
         """
-        target = self.base_url.target(f"{version}/ServiceInstance")
-        request = Request(
-            operation="service_instance", target=target, max_body_bytes=MAX_RECORD_BYTES
-        )
+        request = Request(operation="service_instance", target=self._probe_target(version))
         return self._exchange(request, _MAX_ATTEMPTS, expected={401, 404}).status != 404
+
+    def _is_served_now(self, version: str) -> bool:
+        request = Request(
+            operation="service_instance",
+            target=self._probe_target(version),
+            deadline_seconds=self._server.timeout,
+        )
+        try:
+            return self._transport.exchange(request).status == 401
+        except Vb365Error:
+            return False
+
+    def _probe_target(self, version: str) -> str:
+        return self.base_url.target(f"{version}/ServiceInstance")
 
     def _make_tokens(self) -> Tokens:
         auth = self._server.auth
@@ -205,13 +202,7 @@ class RestApi:
         target = self.target("token")
         if self.versions.needs_antiforgery_opt_out:
             form = {**form, "disable_antiforgery_token": "true"}
-        request = Request(
-            operation="token",
-            method="POST",
-            target=target,
-            form=form,
-            max_body_bytes=MAX_RECORD_BYTES,
-        )
+        request = Request(operation="token", method="POST", target=target, form=form)
         response = self._exchange(
             request, _MAX_TOKEN_ATTEMPTS, expected={400, 401}, send=self._send_token_request
         )

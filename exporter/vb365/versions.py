@@ -6,8 +6,10 @@ and 404 for any other.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
+from itertools import takewhile
 
 import structlog
 
@@ -23,6 +25,8 @@ _WITH_ANTIFORGERY = frozenset({"v7", "v8"})
 _WITH_FEED_AND_STATISTICS = frozenset({"v8"})
 _WITH_LOGOUT = frozenset({"v7", "v8"})
 _MAX_VERSION_CHARACTERS = 512
+_FIRST_UPGRADE_SECONDS = 60.0
+_MAX_UPGRADE_SECONDS = 3600.0
 
 
 class Versions:
@@ -31,11 +35,24 @@ class Versions:
     Args:
         server: the configuration.
         is_served: returns whether the server has a version, or raises Vb365Error.
+        is_served_now: returns the same after one short request; False if it fails.
+        clock: the monotonic clock.
     """
 
-    def __init__(self, server: ServerConfig, *, is_served: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        server: ServerConfig,
+        *,
+        is_served: Callable[[str], bool],
+        is_served_now: Callable[[str], bool],
+        clock: Callable[[], float],
+    ) -> None:
         self._server = server
         self._is_served = is_served
+        self._is_served_now = is_served_now
+        self._clock = clock
+        self._upgrade_seconds = _FIRST_UPGRADE_SECONDS
+        self._upgrade_due_at = math.inf
         self._lock = threading.Lock()
         self._is_current = server.api_version != "auto"
         self.selected = str(server.api_version) if self._is_current else None
@@ -67,7 +84,30 @@ class Versions:
             if not self._is_current or self.selected is None:
                 self.selected = self._newest()
                 self._is_current = True
+                self._upgrade_due_at = self._clock() + self._upgrade_seconds
             return self.selected
+
+    def upgrade(self) -> None:
+        """Select a newer version if the server has one by now. Do nothing until it is due.
+
+        A server that is starting may respond with 404 for a version that it has a little later. It is due after a
+        minute, then after twice as long each time, and finally every hour.
+        """
+        with self._lock:
+            if not self._is_current or self._clock() < self._upgrade_due_at:
+                return
+            self._upgrade_seconds = min(2 * self._upgrade_seconds, _MAX_UPGRADE_SECONDS)
+            self._upgrade_due_at = self._clock() + self._upgrade_seconds
+            for version in takewhile(lambda each: each != self.selected, _NEWEST_FIRST):
+                if self._is_served_now(version):
+                    log.info(
+                        "newer api version selected",
+                        server=self._server.name,
+                        api_version=version,
+                        previous=self.selected,
+                    )
+                    self.selected = version
+                    return
 
     def redetect(self) -> None:
         """Detect the version again for the next request, unless it is configured."""

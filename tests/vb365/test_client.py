@@ -196,6 +196,68 @@ def test_the_version_is_detected_again_after_an_update_of_the_product(
     assert versions == ["v7", "v7", "v7", "v8"]
 
 
+def test_a_newer_version_that_the_server_has_only_later_is_selected_between_polls(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
+) -> None:
+    detectable(api, "v7")
+    api.post(f"{URL}/v7/token", json=TOKEN_RESPONSE)
+    for version in ("v7", "v8"):
+        api.get(f"{URL}/{version}/RestoreSessions/{ID}", json=session())
+    client = make_client(config(api_version="auto"))
+
+    def poll() -> str | None:
+        with client.poll(deadline=fake_time.now):
+            client.get_session(ID)
+            api.replace("GET", f"{URL}/v8/ServiceInstance", status=401)
+            client.get_session(ID)
+            return client.api_version
+
+    versions = [poll()]
+    for _ in range(3):
+        fake_time.now += 30
+        versions.append(poll())
+    assert versions == ["v7", "v7", "v8", "v8"]
+    assert requested(api, "/v8/ServiceInstance") == ["GET /v8/ServiceInstance"] * 2
+
+
+@pytest.mark.parametrize("status", [404, 200, 403, 500, 429])
+def test_a_version_that_the_server_never_has_is_requested_at_most_once_an_hour(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime, status: int
+) -> None:
+    detectable(api, "v7")
+    api.post(f"{URL}/v7/token", json=TOKEN_RESPONSE | {"expires_in": 0})
+    api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
+    client = make_client(config(api_version="auto"))
+    minutes = []
+    for minute in range(360):
+        before = len(requested(api, "/v8/ServiceInstance"))
+        with client.poll(deadline=fake_time.now):
+            client.get_session(ID)
+        if len(requested(api, "/v8/ServiceInstance")) > before:
+            minutes.append(minute)
+        if minute == 0:
+            api.replace(
+                "GET", f"{URL}/v8/ServiceInstance", status=status, headers={"Retry-After": "900"}
+            )
+        fake_time.now += 60
+    assert minutes == [0, 1, 3, 7, 15, 31, 63, 123, 183, 243, 303]
+    assert client.api_version == "v7"
+
+
+def test_no_newer_version_is_selected_than_the_configured_one(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
+) -> None:
+    api.post(f"{ROOT}/token", json=TOKEN_RESPONSE)
+    api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
+    client = make_client(config(api_version="v7"))
+    for _ in range(3):
+        with client.poll(deadline=fake_time.now):
+            client.get_session(ID)
+        fake_time.now += 7200
+    assert not requested(api, "/ServiceInstance")
+    assert client.api_version == "v7"
+
+
 @pytest.mark.usefixtures("logins")
 @pytest.mark.parametrize(
     ("body", "version"),

@@ -10,7 +10,28 @@ from typing import Protocol
 
 from pydantic_core import from_json
 
-__all__ = ["BadBodyError", "decode_json", "inflate", "read_body"]
+__all__ = [
+    "MAX_BODY_BYTES",
+    "MAX_RECORD_BYTES",
+    "BadBodyError",
+    "decode_json",
+    "inflate",
+    "max_body_bytes",
+    "read_body",
+]
+
+MAX_BODY_BYTES = 16 << 20
+"""The limit of a page of a list, before and after decompression. A client requests one at a time."""
+MAX_RECORD_BYTES = 1 << 20
+"""The same for a single record, a token and an error, of which many arrive concurrently."""
+_MAX_EXTRA_BYTES = 4 << 20
+_MAX_BYTES = {
+    "list": MAX_BODY_BYTES,
+    "organizations": MAX_BODY_BYTES,
+    "events": _MAX_EXTRA_BYTES,
+    "statistics": _MAX_EXTRA_BYTES,
+    "change_feed": _MAX_EXTRA_BYTES,
+}
 
 _CHUNK_BYTES = 1 << 16
 
@@ -25,6 +46,11 @@ class RawBody(Protocol):
     @property
     def headers(self) -> Mapping[str, str]: ...
     def read(self, amt: int, decode_content: bool) -> bytes: ...  # noqa: FBT001 - urllib3's signature
+
+
+def max_body_bytes(operation: str, *, is_success: bool) -> int:
+    """Return the limit of a response's body. All limits together bound the memory that one server can occupy."""
+    return _MAX_BYTES.get(operation, MAX_RECORD_BYTES) if is_success else MAX_RECORD_BYTES
 
 
 def read_body(raw: RawBody, *, limit: int) -> bytes:

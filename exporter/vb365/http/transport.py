@@ -26,27 +26,16 @@ from exporter.vb365.errors import (
     TlsError,
     Vb365Error,
 )
-from exporter.vb365.http.body import BadBodyError, read_body
+from exporter.vb365.http.body import MAX_BODY_BYTES, BadBodyError, max_body_bytes, read_body
 from exporter.vb365.http.deadlines import AbortReason, Cancellation, Watchdog, shared_watchdog
 from exporter.vb365.http.exceptions import LIBRARY_ERRORS, map_exception
 from exporter.vb365.http.session import UnusableProxyError, new_session
 from exporter.vb365.http.tls import UnusableFileError
 
-__all__ = [
-    "MAX_BODY_BYTES",
-    "MAX_RECORD_BYTES",
-    "Request",
-    "RequestObserver",
-    "Response",
-    "Transport",
-]
+__all__ = ["Request", "RequestObserver", "Response", "Transport"]
 
 log = structlog.get_logger()
 
-MAX_BODY_BYTES = 16 << 20
-"""The default limit of a response body, before and after decompression."""
-MAX_RECORD_BYTES = 1 << 20
-"""The same for a single record, a token and an error. Many of them arrive concurrently."""
 _DEADLINE_TIMEOUTS = 6
 """The deadline of a whole request, as a multiple of the timeout for connecting and for each read."""
 
@@ -75,8 +64,6 @@ class Request:
     """A deadline for the whole request, if shorter than the usual one."""
     long_poll_seconds: float = 0.0
     """How long the server may hold the request before it responds (long poll)."""
-    max_body_bytes: int = MAX_BODY_BYTES
-    """The limit of the body of a success, if lower than that of the transport."""
     allow_after_stop: bool = False
     """Whether the request is sent, and not aborted, after the client was stopped."""
 
@@ -260,9 +247,9 @@ class Transport:
                 return BadResponseError(
                     f"HTTP status {status} does not exist", operation=request.operation
                 )
-            expected_bytes = request.max_body_bytes if status < 300 else MAX_RECORD_BYTES
+            limit = max_body_bytes(request.operation, is_success=status < 300)
             try:
-                body = read_body(response.raw, limit=min(self._max_body_bytes, expected_bytes))
+                body = read_body(response.raw, limit=min(self._max_body_bytes, limit))
             except BadBodyError as bad:
                 return BadResponseError(str(bad), operation=request.operation, status=status)
         return Response(

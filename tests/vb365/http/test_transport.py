@@ -34,8 +34,9 @@ from exporter.vb365.errors import (
     RequestTimeoutError,
     StoppedError,
 )
+from exporter.vb365.http.body import MAX_BODY_BYTES, MAX_RECORD_BYTES
 from exporter.vb365.http.session import new_session
-from exporter.vb365.http.transport import MAX_BODY_BYTES, MAX_RECORD_BYTES, Request, Transport
+from exporter.vb365.http.transport import Request, Transport
 from support.thread_limit import no_more_threads
 from support.waiting import wait_until
 
@@ -355,18 +356,27 @@ def test_cookies_may_be_added_while_another_thread_copies_them(certificates: Cer
 # Sizes
 
 
-@pytest.mark.parametrize("status", ["200 OK", "500 X"])
-def test_the_body_of_a_single_record_or_an_error_has_a_lower_limit(
-    serve: Serve, transport: MakeTransport, status: str
+@pytest.mark.parametrize(
+    ("operation", "status", "limit"),
+    [
+        ("get", 200, MAX_RECORD_BYTES),
+        ("token", 200, MAX_RECORD_BYTES),
+        ("service_instance", 200, MAX_RECORD_BYTES),
+        ("list", 500, MAX_RECORD_BYTES),
+        ("statistics", 200, 4 * MAX_RECORD_BYTES),
+        ("list", 200, MAX_BODY_BYTES),
+    ],
+)
+def test_the_limit_of_a_body_depends_on_what_it_holds(
+    serve: Serve, transport: MakeTransport, operation: str, status: int, limit: int
 ) -> None:
-    large = http(bytes(MAX_RECORD_BYTES + 1), status=status)
-    client = transport(serve(responding_with(large)).url, max_body_bytes=MAX_BODY_BYTES)
-    record = Request(operation="get", target="/", max_body_bytes=MAX_RECORD_BYTES)
-    assert "larger than 1048576 bytes" in str(failure(client, record))
-    if status == "200 OK":
-        assert len(client.exchange(GET).body) == MAX_RECORD_BYTES + 1
-    else:
-        assert "larger than 1048576 bytes" in str(failure(client, GET))
+    largest, too_large = (http(bytes(size), status=f"{status} X") for size in (limit, limit + 1))
+    client = transport(
+        serve(responding_with(largest, too_large)).url, max_body_bytes=2 * MAX_BODY_BYTES
+    )
+    request = Request(operation=operation, target="/")
+    assert len(client.exchange(request).body) == limit
+    assert f"larger than {limit} bytes" in str(failure(client, request))
 
 
 def test_a_body_over_the_limit_is_refused_and_its_connection_closed(
