@@ -43,7 +43,9 @@ def check_config(
         count = len(config.servers)
         valid.append(f"{config_file} is valid: {count} server{'s' if count > 1 else ''}")
     if web_config_file is not None:
-        errors += web_check_lines(web_config_file)
+        web_errors, web_warnings = web_check_lines(web_config_file)
+        errors += web_errors
+        warnings += web_warnings
         valid.append(f"{web_config_file} is valid")
     for line in (*errors, *warnings):
         print_error(f"{line}\n")

@@ -125,13 +125,13 @@ def _run(
             log.error("web server stopped unexpectedly, exiting")
             return 1
         stuck = service.stuck_servers()
-        notifier.status(_status(service, stuck))
+        notifier.status(_status(service, reloader, stuck))
         if notifier.watchdog_seconds and not stuck and time.monotonic() >= next_ping:
             next_ping = time.monotonic() + notifier.watchdog_seconds
             notifier.ping_watchdog()
 
 
-def _status(service: Service, stuck: tuple[str, ...]) -> str:
+def _status(service: Service, reloader: Reloader, stuck: tuple[str, ...]) -> str:
     """Return the line that `systemctl status` shows."""
     failing = [
         f"{snapshot.server} ({snapshot.status.failure_reason})"
@@ -143,4 +143,6 @@ def _status(service: Service, stuck: tuple[str, ...]) -> str:
         parts.append(f"failing: {', '.join(failing)}")
     if stuck:
         parts.append(f"stuck: {', '.join(stuck)}")
+    if problem := reloader.problem:
+        parts.append(problem)
     return "; ".join(parts)

@@ -41,6 +41,16 @@ class Reloader:
         self._access = access
         self._notifier = notifier
         self._lock = threading.Lock()
+        self._last_problems: tuple[str, ...] = ()
+
+    @property
+    def problem(self) -> str:
+        """Why the active configuration is not that of the files; empty: it is."""
+        if self._last_problems:
+            return f"last reload failed: {self._last_problems[0]}"
+        if problems := self._access.problems:
+            return f"web configuration not in use: {problems[0]}"
+        return ""
 
     def reload(self) -> tuple[str, ...]:
         """Load and activate the configuration.
@@ -51,7 +61,8 @@ class Reloader:
         with self._lock:
             self._notifier.reloading()
             try:
-                return self._reload()
+                self._last_problems = self._reload()
+                return self._last_problems
             finally:
                 self._notifier.ready()
 

@@ -107,6 +107,17 @@ def test_systemd_passes_the_socket_and_is_notified_of_start_watchdog_reload_and_
             manager.until("RELOADING=1")
             manager.until("READY=1")
 
+            valid = config.read_text()
+            config.write_text(valid.replace("1s", "soon", 1))
+            process.send_signal(signal.SIGHUP)
+            manager.until(
+                "STATUS=polling 1 servers; last reload failed: "
+                "poll_interval: must be a duration such as 30s, 5m, 1h30m or 7d"
+            )
+            config.write_text(valid)
+            process.send_signal(signal.SIGHUP)
+            manager.until("STATUS=polling 1 servers")
+
             simulator.faults.set("status_503")
             manager.until("STATUS=polling 1 servers; failing: hq (server_error)")
 

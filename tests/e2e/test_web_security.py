@@ -263,7 +263,7 @@ def test_client_errors_are_not_logged(house: House) -> None:
 
 def test_the_configuration_check_looks_at_the_web_configuration_too(tmp_path: Path) -> None:
     web = tmp_path / "web.yml"
-    web.write_text("basic_auth_users: {alice: hunter2}\nhttp_server_config: {http2: true}\n")
+    web.write_text("basic_auth_users: {alice: hunter2}\nhttp_server_config: {http2: maybe}\n")
 
     checked = run_exporter(
         f"--config.file={tmp_path / 'absent'}", f"--web.config.file={web}", "--config.check"

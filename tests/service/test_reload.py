@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import trustme
 from structlog.testing import capture_logs
 
 from exporter.config import Config, load_config
@@ -80,6 +81,48 @@ def test_an_invalid_web_configuration_also_changes_nothing(tmp_path: Path) -> No
     assert harness.service.config is before
     assert harness.access.headers() == (("X-Frame-Options", "deny"),)
     assert harness.reload_metric() == "0.0"
+
+
+def test_a_certificate_without_its_key_does_not_block_the_other_settings(tmp_path: Path) -> None:
+    harness = ReloadHarness(tmp_path)
+    authority = trustme.CA()
+    for name in ("old", "new"):
+        leaf = authority.issue_cert("127.0.0.1")
+        leaf.cert_chain_pems[0].write_to_path(str(tmp_path / f"{name}.crt"))
+        leaf.private_key_pem.write_to_path(str(tmp_path / f"{name}.key"))
+    harness.web_file.write_text("tls_server_config: {cert_file: server.crt, key_file: old.key}\n")
+    (tmp_path / "old.crt").rename(tmp_path / "server.crt")
+    assert harness.reloader.reload() == ()
+    assert harness.reloader.problem == ""
+
+    (tmp_path / "new.crt").rename(tmp_path / "server.crt")
+    harness.file.write_text(SERVER + "poll_interval: 5s\n")
+    with capture_logs() as logs:
+        assert harness.reloader.reload() == ()
+
+    assert harness.service.config.poll_interval == 5.0
+    assert harness.access.protections == {"TLS"}
+    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == [
+        "certificate cannot be used, keeping the old one"
+    ]
+    assert harness.reloader.problem.startswith(
+        "web configuration not in use: tls_server_config.cert_file: "
+    )
+    harness.service.stop()
+
+
+def test_the_problem_of_a_failed_reload_stays_until_one_succeeds(tmp_path: Path) -> None:
+    harness = ReloadHarness(tmp_path)
+    assert harness.reloader.problem == ""
+
+    harness.file.write_text(SERVER + "poll_interval: 5\n")
+    harness.reloader.reload()
+    assert harness.reloader.problem.startswith("last reload failed: poll_interval: ")
+
+    harness.file.write_text(SERVER)
+    harness.reloader.reload()
+    assert harness.reloader.problem == ""
+    harness.service.stop()
 
 
 def test_a_valid_reload_after_an_invalid_one_activates_both_files(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
+from exporter.config.problems import Problem
 from exporter.web.reply import error_response
 from exporter.web.webconfig.loader import RateLimit
 from exporter.web.webconfig.passwords import Passwords, TooManyChecksError
@@ -47,6 +48,11 @@ class AccessControl:
     def protections(self) -> frozenset[str]:
         """The names of the protections in use."""
         return self._config.current.protections
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Why the settings in force are not those of the file; empty: they are."""
+        return self._config.problems
 
     async def tls(self) -> ssl.SSLContext | None:
         """Return the TLS context of a new connection (a `TLSSource`)."""

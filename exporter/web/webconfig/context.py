@@ -7,6 +7,7 @@ import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from exporter.config.files import ca_file_problem, key_pair_problem, read_problem
@@ -18,27 +19,43 @@ from exporter.web.webconfig.model import ServerTLSBlock
 _BLOCK = "tls_server_config"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TLSFindings:
+    """What is wrong with a block.
+
+    Args:
+        problems: settings that cannot be used.
+        certificate: a certificate and key that cannot be loaded.
+        warnings: settings that have no effect, without the loss of a protection.
+    """
+
+    problems: ProblemCollector
+    certificate: ProblemCollector
+    warnings: ProblemCollector
+
+
 def server_context(
-    block: ServerTLSBlock, path_of: Callable[[str], Path], problems: ProblemCollector
+    block: ServerTLSBlock, path_of: Callable[[str], Path], findings: TLSFindings
 ) -> ServerContext:
     """Return a context with the block's settings; it can be used only if no problem is reported.
 
     Args:
         block: the block.
         path_of: returns the path of a file that the block names; called before the file is read.
-        problems: collects the problems.
+        findings: collects the problems and the warnings.
     """
+    problems = findings.problems
     context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(["http/1.1"])
     # Otherwise a client could keep the server busy with repeated handshakes.
     context.options |= ssl.OP_NO_RENEGOTIATION
     # As in Go, every certificate in the client CA file is trusted, not only root certificates.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    _load_certificate(context, block, path_of, problems)
+    _load_certificate(context, block, path_of, findings)
     _load_client_authorities(context, block, path_of, problems)
     _set_versions(context, block, problems)
-    _set_cipher_suites(context, block, problems)
-    _set_curve(context, block, problems)
+    _set_cipher_suites(context, block, findings)
+    _set_curve(context, block, findings.warnings)
     if block.client_allowed_sans is not None:
         context.allowed_names = frozenset(block.client_allowed_sans)
     return context
@@ -57,30 +74,35 @@ def _load_certificate(
     context: ssl.SSLContext,
     block: ServerTLSBlock,
     path_of: Callable[[str], Path],
-    problems: ProblemCollector,
+    findings: TLSFindings,
 ) -> None:
     with ExitStack() as stack:
         cert_file, key_file = (
-            _pem_file(block, key, path_of, problems, stack) for key in ("cert", "key")
+            _pem_file(block, key, path_of, findings, stack) for key in ("cert", "key")
         )
         if cert_file is None or key_file is None:
             return
         problem = key_pair_problem(cert_file, key_file, context)
     if problem is not None:
         if block.cert is None and block.key is None:
-            _report(problems, "cert_file", problem)
+            _report(findings.certificate, "cert_file", problem)
         else:
-            _report(problems, "cert", "is not a certificate in PEM form that matches its key")
+            _report(
+                findings.certificate,
+                "cert",
+                "is not a certificate in PEM form that matches its key",
+            )
 
 
 def _pem_file(
     block: ServerTLSBlock,
     key: str,
     path_of: Callable[[str], Path],
-    problems: ProblemCollector,
+    findings: TLSFindings,
     stack: ExitStack,
 ) -> Path | None:
     """Return a path from which OpenSSL can load the `cert` or `key`; None if there is a problem."""
+    problems = findings.problems
     file_key = f"{key}_file"
     if _is_set(block, key, problems) and _is_set(block, file_key, problems):
         _report(problems, key, f"cannot be combined with {file_key}")
@@ -91,7 +113,7 @@ def _pem_file(
         problem = read_problem(path)
         if problem is None:
             return path
-        _report(problems, file_key, problem)
+        _report(findings.certificate, file_key, problem)
     elif (text := _inline_pem(block, key, problems)) is not None:
         if sys.platform != "linux":
             _report(problems, key, f"can be used on Linux only; use {file_key}")
@@ -151,33 +173,37 @@ def _set_versions(
 
 
 def _set_cipher_suites(
-    context: ssl.SSLContext, block: ServerTLSBlock, problems: ProblemCollector
+    context: ssl.SSLContext, block: ServerTLSBlock, findings: TLSFindings
 ) -> None:
     """Set the cipher suites of TLS 1.2; Python cannot select those of TLS 1.3."""
     if block.prefer_server_cipher_suites is False:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
-    if not block.cipher_suites or problems.is_invalid((_BLOCK, "cipher_suites")):
+    if not block.cipher_suites or findings.problems.is_invalid((_BLOCK, "cipher_suites")):
         return
     chosen = set(filter(None, block.cipher_suites))
-    if chosen:
-        with suppress(ssl.SSLError):  # none of them is available
-            context.set_ciphers(":".join(block.cipher_suites))
-        if not chosen <= {str(suite["name"]) for suite in context.get_ciphers()}:
-            _report(problems, "cipher_suites", "has a suite that this OpenSSL does not offer")
-    elif context.maximum_version == ssl.TLSVersion.TLSv1_2:
+    if not chosen and context.maximum_version == ssl.TLSVersion.TLSv1_2:
         message = "has no suite of TLS 1.2, which max_version requires"
-        _report(problems, "cipher_suites", message)
-    else:
+        _report(findings.problems, "cipher_suites", message)
+    elif not chosen:
         context.minimum_version = ssl.TLSVersion.TLSv1_3
+    else:
+        with suppress(ssl.SSLError):  # none of them is available
+            context.set_ciphers(":".join(filter(None, block.cipher_suites)))
+        offered = chosen & {str(suite["name"]) for suite in context.get_ciphers()}
+        message = "has a suite that this OpenSSL does not offer"
+        if not offered:
+            _report(findings.problems, "cipher_suites", message)
+        elif offered < chosen:
+            _report(findings.warnings, "cipher_suites", message)
 
 
-def _set_curve(context: ssl.SSLContext, block: ServerTLSBlock, problems: ProblemCollector) -> None:
+def _set_curve(context: ssl.SSLContext, block: ServerTLSBlock, warnings: ProblemCollector) -> None:
     curves = block.curve_preferences or ()
-    if len(curves) > 1:
-        message = "only one is supported: Python cannot pass OpenSSL an order of curves"
-        _report(problems, "curve_preferences", message)
-    elif curves:
+    if len(curves) == 1:
         context.set_ecdh_curve(curves[0])
+    elif curves:
+        message = "OpenSSL's curves are used: Python can set one curve, not several"
+        _report(warnings, "curve_preferences", message)
 
 
 if sys.platform == "linux":

@@ -11,8 +11,15 @@ from exporter.config.files import LoadContext
 from exporter.config.loader import validate_blocks
 from exporter.config.problems import ConfigError, Problem, ProblemCollector
 from exporter.config.yaml_file import read_document
-from exporter.web.webconfig.context import server_context
-from exporter.web.webconfig.model import HEADERS, HTTPBlock, RateLimitBlock, ServerTLSBlock, WebFile
+from exporter.web.webconfig.context import TLSFindings, server_context
+from exporter.web.webconfig.model import (
+    HEADERS,
+    HTTPBlock,
+    RateLimitBlock,
+    ServerTLSBlock,
+    WebFile,
+    replaced_values,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +35,16 @@ class WebConfig:
     """The settings of a web configuration file; the defaults apply without a file."""
 
     tls: ssl.SSLContext | None = None
+    tls_block: ServerTLSBlock = field(default_factory=ServerTLSBlock)
+    """The settings of `tls`; files that they name may have changed since."""
     users: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
     """User names and the bcrypt hashes of their passwords; empty: no authentication."""
     headers: tuple[tuple[str, str], ...] = ()
     rate_limit: RateLimit | None = None
+    warnings: tuple[Problem, ...] = ()
+    """Settings that have no effect, without the loss of a protection."""
+    certificate_problems: tuple[Problem, ...] = ()
+    """Why `tls` is that of the previous configuration: its certificate or key cannot be loaded now."""
 
     @property
     def protections(self) -> frozenset[str]:
@@ -46,13 +59,17 @@ class WebConfig:
 
 
 def read_web_config(
-    path: Path, before_reading: Callable[[Path], None] = lambda _path: None
+    path: Path,
+    before_reading: Callable[[Path], None] = lambda _path: None,
+    previous: WebConfig | None = None,
 ) -> WebConfig:
     """Read a web configuration file and the files that it names; an empty file sets nothing.
 
     Args:
         path: the web configuration file.
         before_reading: called with the path of each file before it is read.
+        previous: the configuration in force. If its TLS settings are unchanged, it is used as long as the certificate
+            and its key cannot be loaded: they are renewed one after the other, or do not match until a restart.
 
     Raises:
         ConfigError: the file cannot be used.
@@ -71,27 +88,43 @@ def read_web_config(
         )
     context = LoadContext(directory=path.parent, environ={})
     file = validate_blocks(WebFile, document or {}, problems, context)
-    tls = None
-    if file.tls_server_config != ServerTLSBlock():
-        tls = server_context(file.tls_server_config, path_of, problems)
-    config = WebConfig(
-        tls=tls,
-        users=_users(file.basic_auth_users or {}, problems),
-        headers=_headers(file.http_server_config, problems),
-        rate_limit=_rate_limit(file.rate_limit, problems),
+    findings = TLSFindings(
+        problems=problems, certificate=ProblemCollector(), warnings=ProblemCollector()
     )
+    tls: ssl.SSLContext | None = None
+    block = file.tls_server_config
+    if block != ServerTLSBlock():
+        tls = server_context(block, path_of, findings)
+    for location, message in replaced_values(document or {}):
+        findings.warnings.report(location, message)
+    users = _users(file.basic_auth_users or {}, problems)
+    headers = _headers(file.http_server_config, problems)
+    rate_limit = _rate_limit(file.rate_limit, problems)
+    unusable = findings.certificate.found
+    if unusable and previous is not None and previous.tls_block == block:
+        tls = previous.tls
+    else:
+        problems.found.extend(unusable)
     if problems.found:
         raise problems.error()
-    return config
+    return WebConfig(
+        tls=tls,
+        tls_block=block,
+        users=users,
+        headers=headers,
+        rate_limit=rate_limit,
+        warnings=tuple(findings.warnings.found),
+        certificate_problems=tuple(unusable),
+    )
 
 
-def check_lines(path: Path) -> tuple[str, ...]:
-    """Return the problems of a web configuration file for `--config.check`, a line each."""
+def check_lines(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the lines of `--config.check` for a web configuration file: errors, and only if there are none, warnings."""
     try:
-        read_web_config(path)
+        config = read_web_config(path)
     except ConfigError as error:
-        return tuple(map(str, error.problems))
-    return ()
+        return tuple(map(str, error.problems)), ()
+    return (), tuple(f"warning: {problem}" for problem in config.warnings)
 
 
 def _headers(block: HTTPBlock, problems: ProblemCollector) -> tuple[tuple[str, str], ...]:

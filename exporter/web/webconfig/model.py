@@ -1,20 +1,21 @@
 """The keys of a web configuration file and their values, as in exporter-toolkit.
 
 Source: `docs/web-configuration.md` of prometheus/exporter-toolkit. Values that Python's `ssl` or this server
-does not support are rejected with the reason.
+does not support are rejected with the reason, or replaced with a warning where that loses no protection.
 """
 
 from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Annotated
 
 import bcrypt
 
 from exporter.config.model import Block
+from exporter.config.problems import Location
 from exporter.config.secrets import SecretSource, without_line_break
 from exporter.config.types import (
     Reader,
@@ -41,17 +42,15 @@ _BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])(\$[./A-Za-z0-9]{53})")
 _MAX_BCRYPT_COST = 17
 
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
+_BROKEN_VERSIONS = ("TLS10", "TLS11")
 
 _CLIENT_AUTH = {
     "NoClientCert": ssl.CERT_NONE,
+    "RequestClientCert": ssl.CERT_NONE,
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
-_UNVERIFIED_CLIENT_AUTH = {
-    "RequestClientCert": "NoClientCert accepts the same clients",
-    "RequireAnyClientCert": "use RequireAndVerifyClientCert",
-    "RequireClientCert": "use RequireAndVerifyClientCert",
-}
+_UNVERIFIED_CLIENT_AUTH = ("RequireAnyClientCert", "RequireClientCert")
 
 _SUITES = {
     "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA": "ECDHE-ECDSA-AES128-SHA",
@@ -70,6 +69,22 @@ _SUITES = {
     "TLS_CHACHA20_POLY1305_SHA256": "",
 }
 """Go's `tls.CipherSuites()` by their OpenSSL names."""
+
+_WEAK_SUITES = (
+    "TLS_RSA_WITH_RC4_128_SHA",
+    "TLS_RSA_WITH_3DES_EDE_CBC_SHA",
+    "TLS_RSA_WITH_AES_128_CBC_SHA",
+    "TLS_RSA_WITH_AES_256_CBC_SHA",
+    "TLS_RSA_WITH_AES_128_CBC_SHA256",
+    "TLS_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_RSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_ECDSA_WITH_RC4_128_SHA",
+    "TLS_ECDHE_RSA_WITH_RC4_128_SHA",
+    "TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256",
+)
+"""Go's `tls.InsecureCipherSuites()`: older versions of exporter-toolkit accept some of them; here they are never offered."""
 
 _CURVES = {
     "CurveP256": "prime256v1",
@@ -124,32 +139,34 @@ def _read_bcrypt_hash(value: object) -> bytes:
     return text.encode()
 
 
-def _read_http2(value: object) -> bool:
-    if value is not False:
-        raise ValueError("must be false or left out: the exporter supports HTTP/1.1 only")
-    return False
-
-
 def _read_interval(value: object) -> object:
     return 0.0 if value == 0 else duration("0s", "1d").read(value)
 
 
 _path = _unless_blank(printable())
 _pem = _unless_blank(inline_secret(lines=True))
-_version = _word_of(
+_min_version = _word_of(
+    _VERSIONS | dict.fromkeys(_BROKEN_VERSIONS, ssl.TLSVersion.TLSv1_2), "must be TLS12 or TLS13"
+)
+_max_version = _word_of(
     _VERSIONS,
     refused={
         name: f"{name} is broken (RFC 8996) and no longer supported by OpenSSL; use TLS12"
-        for name in ("TLS10", "TLS11")
+        for name in _BROKEN_VERSIONS
     },
 )
-_suite = _word_of(_SUITES, "must be a suite such as TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256")
+_suite = _word_of(
+    _SUITES | dict.fromkeys(_WEAK_SUITES, ""),
+    "must be a suite such as TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+)
 _client_auth = _unless_blank(
     _word_of(
         _CLIENT_AUTH,
+        "must be NoClientCert or VerifyClientCertIfGiven or RequireAndVerifyClientCert",
         refused={
-            name: f"{name} is not supported: Python verifies every certificate it requests; {instead}"
-            for name, instead in _UNVERIFIED_CLIENT_AUTH.items()
+            name: f"{name} is not supported: Python verifies every certificate it requests; "
+            "use RequireAndVerifyClientCert"
+            for name in _UNVERIFIED_CLIENT_AUTH
         },
     )
 )
@@ -166,8 +183,8 @@ class ServerTLSBlock(Block):
     client_ca_file: Annotated[str | None, _path] = None
     client_auth_type: Annotated[ssl.VerifyMode | None, _client_auth] = None
     client_allowed_sans: tuple[Annotated[str, printable()], ...] | None = None
-    min_version: Annotated[ssl.TLSVersion | None, _version] = None
-    max_version: Annotated[ssl.TLSVersion | None, _version] = None
+    min_version: Annotated[ssl.TLSVersion | None, _min_version] = None
+    max_version: Annotated[ssl.TLSVersion | None, _max_version] = None
     cipher_suites: tuple[Annotated[str, _suite], ...] | None = None
     prefer_server_cipher_suites: Annotated[bool | None, boolean] = None
     curve_preferences: tuple[Annotated[str, _word_of(_CURVES)], ...] | None = None
@@ -176,7 +193,7 @@ class ServerTLSBlock(Block):
 class HTTPBlock(Block):
     """The HTTP version, and the headers of every response."""
 
-    http2: Annotated[bool | None, Reader(_read_http2, {})] = None
+    http2: Annotated[bool | None, boolean] = None
     headers: dict[str, Annotated[str | None, _unless_blank(printable())]] | None = None
 
 
@@ -194,3 +211,27 @@ class WebFile(Block):
     http_server_config: HTTPBlock = HTTPBlock()
     basic_auth_users: dict[str, Annotated[bytes, Reader(_read_bcrypt_hash, {})]] | None = None
     rate_limit: RateLimitBlock = RateLimitBlock()
+
+
+def replaced_values(document: Mapping[str, object]) -> Iterator[tuple[Location, str]]:
+    """Yield the values of a document that are replaced, each with its place and the reason."""
+    block = document.get("http_server_config")
+    if isinstance(block, dict) and block.get("http2") is True:
+        yield ("http_server_config", "http2"), "the exporter supports HTTP/1.1 only"
+    block = document.get("tls_server_config")
+    if not isinstance(block, dict):
+        return
+    if (word := block.get("min_version")) in _BROKEN_VERSIONS:
+        yield (
+            ("tls_server_config", "min_version"),
+            f"{word} is broken (RFC 8996); TLS12 is the lowest version",
+        )
+    if block.get("client_auth_type") == "RequestClientCert":
+        yield (
+            ("tls_server_config", "client_auth_type"),
+            "no certificate is requested; NoClientCert accepts the same clients",
+        )
+    suites = block.get("cipher_suites")
+    for number, suite in enumerate(suites if isinstance(suites, list) else ()):
+        if suite in _WEAK_SUITES:
+            yield ("tls_server_config", "cipher_suites", number), "is insecure and never offered"

@@ -6,7 +6,6 @@ import asyncio
 import functools
 import hashlib
 import secrets
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -21,7 +20,7 @@ _DUMMY = b"k8Jb1lYyqkq0Pr0fNS0Zp.Yn2rGmXw0CzvTjTq4bWf2xJr1pYc8Q6"
 
 
 class TooManyChecksError(Exception):
-    """So many checks are pending that a further one would take too long."""
+    """So many checks are pending that this one would take too long."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +73,7 @@ class Passwords:
             client: the address of the client.
 
         Raises:
-            TooManyChecksError: too many checks are pending.
+            TooManyChecksError: so many newer checks are pending that this one is dropped.
         """
         known = user in users
         hashed = users[user] if known else self._dummy_hash(user, users)
@@ -89,12 +88,14 @@ class Passwords:
             outcome = asyncio.get_running_loop().create_future()
             check = _Check(client, credentials, password[:_MAX_PASSWORD_BYTES], hashed, outcome)
             self._enqueue(check)
+        else:
+            self._waiting.renew(check)
         # A client that disconnects must not cancel the check for others that wait for it as well.
         return await asyncio.shield(check.outcome) and known
 
     def _enqueue(self, check: _Check) -> None:
         if len(self._pending) >= self._max_pending:
-            dropped = self._waiting.drop_for(check.client)
+            dropped = self._waiting.drop()
             if dropped is None:
                 raise TooManyChecksError
             del self._pending[dropped.credentials]
@@ -144,43 +145,47 @@ class Passwords:
 
 
 class _CheckQueue:
-    """The waiting checks: clients take turns, and of one client the newest and the oldest check alternate.
+    """The waiting checks: clients take turns, and the newest check of a client comes first.
 
-    A client without other checks is next in its turn. Behind a reverse proxy all have one address; then the newest
-    check is next, because a client that guesses sends its next guess only after the response to the last one, and the
-    oldest after it, so that no check waits without end.
+    Behind a reverse proxy all clients have one address. There, too, a new client does not wait for all guesses before
+    its own: a client that guesses sends the next one only after the response to the last.
     """
 
     def __init__(self) -> None:
-        self._turns: dict[str, _Turn] = {}  # the next client is the first
+        # The next client is the first; the newest check of each is the last.
+        self._turns: dict[str, dict[_Check, None]] = {}
 
     def put(self, check: _Check) -> None:
-        self._turns.setdefault(check.client, _Turn()).checks.append(check)
+        """Add a check as the newest of its client."""
+        self._turns.setdefault(check.client, {})[check] = None
+
+    def renew(self, check: _Check) -> None:
+        """Make a check the newest of its client, if it is still waiting."""
+        if check in self._turns.get(check.client, {}):
+            del self._turns[check.client][check]
+            self.put(check)
 
     def pop(self) -> _Check | None:
         """Remove and return the next check; None: there is none."""
         if not self._turns:
             return None
         client = next(iter(self._turns))
-        turn = self._turns.pop(client)
-        check = turn.checks.pop() if turn.newest_next else turn.checks.popleft()
-        if turn.checks:
-            turn.newest_next = not turn.newest_next
-            self._turns[client] = turn
+        checks = self._turns.pop(client)
+        check, _ = checks.popitem()
+        if checks:
+            self._turns[client] = checks
         return check
 
-    def drop_for(self, client: str) -> _Check | None:
-        """Remove and return the oldest check of the client with the most; None: this client has as many."""
-        most = max(self._turns.values(), key=lambda turn: len(turn.checks), default=_Turn())
-        own = self._turns.get(client, _Turn())
-        return None if len(most.checks) <= len(own.checks) + 1 else most.checks.popleft()
-
-
-@dataclass(slots=True)
-class _Turn:
-    checks: deque[_Check] = field(default_factory=deque)
-    """Oldest first."""
-    newest_next: bool = True
+    def drop(self) -> _Check | None:
+        """Remove and return the oldest check of the client with the most; None: there is none."""
+        if not self._turns:
+            return None
+        client = max(self._turns, key=lambda client: len(self._turns[client]))
+        check = next(iter(self._turns[client]))
+        del self._turns[client][check]
+        if not self._turns[client]:
+            del self._turns[client]
+        return check
 
 
 class _LruSet:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import structlog
 
-from exporter.config.problems import ConfigError
+from exporter.config.problems import ConfigError, Problem
 from exporter.web.threads import run_in_daemon_thread
 from exporter.web.webconfig.loader import WebConfig, read_web_config
 
@@ -38,13 +38,21 @@ class WebConfigReloader:
         self,
         path: Path | None,
         *,
-        read: Callable[[Path, Callable[[Path], None]], WebConfig] = read_web_config,
+        read: Callable[
+            [Path, Callable[[Path], None], WebConfig | None], WebConfig
+        ] = read_web_config,
     ) -> None:
         self._path = path
         self._read = read
         self._state = (WebConfig(), FileWatcher())
         self._reading = asyncio.Lock()
+        self._problems: tuple[Problem, ...] = ()
         self.reload()
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Why the configuration in force is not that of the files; empty: it is."""
+        return self._problems
 
     @property
     def current(self) -> WebConfig:
@@ -59,7 +67,19 @@ class WebConfigReloader:
         """
         if self._path is not None:
             watcher = FileWatcher()
-            self._state = (self._read(self._path, watcher.add), watcher)
+            self._use(self._read(self._path, watcher.add, self.current), watcher)
+
+    def _use(self, config: WebConfig, watcher: FileWatcher) -> None:
+        for warning in config.warnings:
+            log.warning("setting has no effect", place=warning.place, problem=warning.message)
+        for problem in config.certificate_problems:
+            log.error(
+                "certificate cannot be used, keeping the old one",
+                place=problem.place,
+                problem=problem.message,
+            )
+        self._problems = config.certificate_problems
+        self._state = (config, watcher)
 
     async def newest(self) -> WebConfig:
         """Check the files, at the cost of a stat each, and return the current configuration.
@@ -80,7 +100,7 @@ class WebConfigReloader:
         watcher = FileWatcher()
         config = self.current
         try:
-            changed = self._read(self._path, watcher.add)
+            changed = self._read(self._path, watcher.add, config)
         except ConfigError as error:
             for problem in error.problems:
                 log.error(  # noqa: TRY400 - the problems are the user's, a traceback would hide them
@@ -89,6 +109,7 @@ class WebConfigReloader:
                     place=problem.place,
                     problem=problem.message,
                 )
+            self._problems = error.problems
         else:
             if removed := config.protections - changed.protections:
                 log.error(
@@ -96,9 +117,12 @@ class WebConfigReloader:
                     file=str(self._path),
                     protection=", ".join(sorted(removed)),
                 )
+                self._problems = (Problem(str(self._path), "would remove a protection"),)
             else:
-                config = changed
-                log.info("web configuration reloaded", file=str(self._path))
+                self._use(changed, watcher)
+                if not changed.certificate_problems:
+                    log.info("web configuration reloaded", file=str(self._path))
+                return
         self._state = (config, watcher)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 
 import bcrypt
 import pytest
 import trustme
+from structlog.testing import capture_logs
 
 from exporter.config.problems import ConfigError
 from exporter.web.webconfig.loader import RateLimit, WebConfig, check_lines
@@ -32,7 +34,8 @@ def lines(directory: Path, text: str) -> list[str]:
     """The problems of a file with this text; paths are shown without the directory."""
     file = directory / "web.yml"
     file.write_text(text, encoding="utf-8")
-    return [line.replace(f"{directory}/", "") for line in check_lines(file)]
+    errors, _ = check_lines(file)
+    return [line.replace(f"{directory}/", "") for line in errors]
 
 
 def config(directory: Path, text: str) -> WebConfig:
@@ -127,10 +130,8 @@ def test_every_setting_of_a_file_is_read(directory: Path) -> None:
             ["basic_auth_users.a…: a user name with a colon cannot be sent"],
         ),
         (
-            "http_server_config: {http2: true}\n",
-            [
-                "http_server_config.http2: must be false or left out: the exporter supports HTTP/1.1 only"
-            ],
+            "http_server_config: {http2: maybe}\n",
+            ["http_server_config.http2: must be true or false"],
         ),
         (
             "http_server_config: {headers: {Server: x, X-Frame-Options: allow}}\n",
@@ -190,12 +191,6 @@ def test_every_setting_of_a_file_is_read(directory: Path) -> None:
             ["tls_server_config.cert: is not a certificate in PEM form that matches its key"],
         ),
         (
-            tls("  client_auth_type: RequestClientCert\n"),
-            [
-                "tls_server_config.client_auth_type: RequestClientCert is not supported: Python verifies every certificate it requests; NoClientCert accepts the same clients"
-            ],
-        ),
-        (
             tls("  client_auth_type: RequireAnyClientCert\n  client_ca_file: ca.crt\n"),
             [
                 "tls_server_config.client_auth_type: RequireAnyClientCert is not supported: Python verifies every certificate it requests; use RequireAndVerifyClientCert"
@@ -222,10 +217,10 @@ def test_every_setting_of_a_file_is_read(directory: Path) -> None:
             ],
         ),
         (
-            tls("  min_version: TLS11\n  max_version: SSL30\n"),
+            tls("  min_version: SSL30\n  max_version: TLS11\n"),
             [
-                "tls_server_config.max_version: must be TLS12 or TLS13",
-                "tls_server_config.min_version: TLS11 is broken (RFC 8996) and no longer supported by OpenSSL; use TLS12",
+                "tls_server_config.max_version: TLS11 is broken (RFC 8996) and no longer supported by OpenSSL; use TLS12",
+                "tls_server_config.min_version: must be TLS12 or TLS13",
             ],
         ),
         (
@@ -233,7 +228,7 @@ def test_every_setting_of_a_file_is_read(directory: Path) -> None:
             ["tls_server_config.max_version: must not be below min_version"],
         ),
         (
-            tls("  cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]\n  curve_preferences: [P256]\n"),
+            tls("  cipher_suites: [TLS_FAST]\n  curve_preferences: [P256]\n"),
             [
                 "tls_server_config.cipher_suites[0]: must be a suite such as TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
                 "tls_server_config.curve_preferences[0]: must be CurveP256 or CurveP384 or CurveP521 or X25519",
@@ -243,12 +238,6 @@ def test_every_setting_of_a_file_is_read(directory: Path) -> None:
             tls("  max_version: TLS12\n  cipher_suites: [TLS_AES_128_GCM_SHA256]\n"),
             [
                 "tls_server_config.cipher_suites: has no suite of TLS 1.2, which max_version requires"
-            ],
-        ),
-        (
-            tls("  curve_preferences: [X25519, CurveP256]\n"),
-            [
-                "tls_server_config.curve_preferences: only one is supported: Python cannot pass OpenSSL an order of curves"
             ],
         ),
     ],
@@ -262,6 +251,57 @@ def test_each_problem_is_reported_with_its_place(
         assert len(reported) == 1
     else:
         assert reported == problems
+
+
+@pytest.mark.parametrize(
+    ("text", "warnings"),
+    [
+        (
+            "http_server_config: {http2: true}\n",
+            ["http_server_config.http2: the exporter supports HTTP/1.1 only"],
+        ),
+        (
+            tls("  client_auth_type: RequestClientCert\n"),
+            [
+                "tls_server_config.client_auth_type: no certificate is requested; NoClientCert accepts the same clients"
+            ],
+        ),
+        (
+            tls("  min_version: TLS10\n"),
+            [
+                "tls_server_config.min_version: TLS10 is broken (RFC 8996); TLS12 is the lowest version"
+            ],
+        ),
+        (
+            tls("  curve_preferences: [X25519, CurveP256]\n"),
+            [
+                "tls_server_config.curve_preferences: OpenSSL's curves are used: Python can set one curve, not several"
+            ],
+        ),
+        (
+            tls(
+                "  cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]\n"
+            ),
+            ["tls_server_config.cipher_suites[0]: is insecure and never offered"],
+        ),
+    ],
+)
+def test_settings_without_effect_are_warnings_if_no_protection_is_lost(
+    directory: Path, text: str, warnings: list[str]
+) -> None:
+    file = directory / "web.yml"
+    file.write_text(text, encoding="utf-8")
+
+    assert check_lines(file) == ((), tuple(f"warning: {line}" for line in warnings))
+    with capture_logs() as logged:
+        WebConfigReloader(file)
+    assert [f"{event['place']}: {event['problem']}" for event in logged] == warnings
+
+
+def test_a_lower_version_than_tls_1_2_is_never_accepted(directory: Path) -> None:
+    context = config(directory, tls("  min_version: TLS10\n")).tls
+    assert context is not None
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
 
 
 def test_problems_of_all_blocks_are_reported_at_once_and_no_secret_is(directory: Path) -> None:

@@ -25,8 +25,11 @@ class Checks:
         self.most_at_a_time = 0
         self.go_on = threading.Event()
         self.go_on.set()
+        self.held = threading.Event()
 
     def __call__(self, password: bytes, hashed: bytes) -> bool:
+        if not self.go_on.is_set():
+            self.held.set()
         self.hashes.append(hashed)
         self.threads.add(threading.current_thread().name)
         self.at_a_time += 1
@@ -198,21 +201,37 @@ def test_guesses_do_not_evict_right_passwords(checks: Checks) -> None:
     asyncio.run(scenario())
 
 
-def test_checks_beyond_a_limit_are_rejected_until_others_have_ended(checks: Checks) -> None:
+def test_checks_beyond_a_limit_displace_the_oldest_waiting_one(checks: Checks) -> None:
     passwords = Passwords(compare=checks, max_pending=2)
 
     async def scenario() -> None:
         checks.go_on.clear()
-        waiting = [
-            asyncio.create_task(passwords.match(b"alice", password, USERS))
-            for password in (b"1", b"2", b"2")
-        ]
-        await asyncio.sleep(0)
-        with pytest.raises(TooManyChecksError):
-            await passwords.match(b"alice", b"3", USERS)
+        waiting = []
+        for password in (b"1", b"2", b"2", b"3"):
+            match = passwords.match(b"alice", password, USERS)
+            waiting.append(asyncio.create_task(match))
+            await asyncio.sleep(0)
+        for displaced in waiting[1:3]:
+            with pytest.raises(TooManyChecksError):
+                await displaced
         checks.go_on.set()
-        assert await asyncio.gather(*waiting) == [False] * 3
-        assert not await passwords.match(b"alice", b"3", USERS)
+        assert [await waiting[0], await waiting[3]] == [False] * 2
+        assert not await passwords.match(b"alice", b"2", USERS)
+
+    asyncio.run(scenario())
+
+
+def test_without_a_waiting_check_one_beyond_the_limit_is_rejected(checks: Checks) -> None:
+    passwords = Passwords(compare=checks, max_pending=1)
+
+    async def scenario() -> None:
+        checks.go_on.clear()
+        running = asyncio.create_task(passwords.match(b"alice", b"1", USERS))
+        assert await asyncio.to_thread(checks.held.wait, 10)
+        with pytest.raises(TooManyChecksError):
+            await passwords.match(b"alice", b"2", USERS)
+        checks.go_on.set()
+        assert not await running
 
     asyncio.run(scenario())
 
@@ -254,18 +273,23 @@ def test_a_client_with_one_check_does_not_wait_for_all_those_of_another() -> Non
     assert order_of([*guesses, ("prometheus", b"wonderland")]).index(b"wonderland") == 1
 
 
-def test_of_one_client_the_newest_and_the_oldest_check_alternate() -> None:
-    guesses = [("proxy", str(number).encode()) for number in range(6)]
-    assert order_of(guesses) == [b"5", b"0", b"4", b"1", b"3", b"2"]
+def test_of_one_client_the_newest_check_comes_first() -> None:
+    guesses = [("proxy", str(number).encode()) for number in range(4)]
+    assert order_of(guesses) == [b"3", b"2", b"1", b"0"]
+
+
+def test_a_repeated_request_renews_its_waiting_check() -> None:
+    guesses = [("proxy", password) for password in (b"wonderland", b"1", b"2", b"wonderland")]
+    assert order_of(guesses) == [b"wonderland", b"2", b"1"]
 
 
 def test_a_client_with_few_checks_takes_the_place_of_one_with_many() -> None:
     guesses = [("attacker", str(number).encode()) for number in range(9)]
     order = order_of([*guesses, ("prometheus", b"wonderland")], max_pending=5)
-    assert sorted(order) == [b"1", b"2", b"3", b"wonderland"]
+    assert order == [b"8", b"wonderland", b"7", b"6"]
 
 
-def test_beside_guessers_at_the_same_address_the_right_password_is_checked_soon() -> None:
+def test_beside_guessers_at_the_same_address_the_right_password_is_checked_next() -> None:
     checks = Order()
     passwords = Passwords(compare=checks)
 
@@ -273,19 +297,21 @@ def test_beside_guessers_at_the_same_address_the_right_password_is_checked_soon(
         for number in range(20):
             assert not await passwords.match(b"alice", f"{guesser}-{number}".encode(), USERS)
 
-    async def scenario() -> int:
+    async def scenario() -> bytes:
         guessers = [asyncio.create_task(guess(number)) for number in range(50)]
+        await asyncio.wait(guessers, return_when=asyncio.FIRST_COMPLETED)
+        checks.go_on.clear()
+        assert await asyncio.to_thread(checks.held.wait, 10)
+        done = len(checks.passwords)
+        right = asyncio.create_task(passwords.match(b"alice", b"wonderland", USERS))
         await asyncio.sleep(0)
-        while len(checks.passwords) < 100:
-            await asyncio.to_thread(lambda: None)
-        before = len(checks.passwords)
-        assert await passwords.match(b"alice", b"wonderland", USERS)
-        after = len(checks.passwords)
+        checks.go_on.set()
+        assert await right
         for guesser in guessers:
             guesser.cancel()
-        return after - before
+        return checks.passwords[done + 1]
 
-    assert asyncio.run(scenario()) <= 10
+    assert asyncio.run(scenario()) == b"wonderland"
 
 
 def test_a_check_that_takes_long_does_not_delay_the_end_of_the_process() -> None:

@@ -54,9 +54,11 @@ class Reads:
     def __init__(self) -> None:
         self.count = 0
 
-    def __call__(self, path: Path, before_reading: Callable[[Path], None]) -> WebConfig:
+    def __call__(
+        self, path: Path, before_reading: Callable[[Path], None], previous: WebConfig | None
+    ) -> WebConfig:
         self.count += 1
-        return read_web_config(path, before_reading)
+        return read_web_config(path, before_reading, previous)
 
 
 def test_a_file_that_does_not_change_is_not_read_again(file: Path) -> None:
@@ -203,9 +205,11 @@ def test_reading_does_not_block_the_event_loop(file: Path) -> None:
     go_on = threading.Event()
     go_on.set()
 
-    def slow(path: Path, before_reading: Callable[[Path], None]) -> WebConfig:
+    def slow(
+        path: Path, before_reading: Callable[[Path], None], previous: WebConfig | None
+    ) -> WebConfig:
         assert go_on.wait(10)
-        return read_web_config(path, before_reading)
+        return read_web_config(path, before_reading, previous)
 
     write(file, users("alice"))
     config = WebConfigReloader(file, read=slow)
@@ -223,8 +227,10 @@ def test_reading_does_not_block_the_event_loop(file: Path) -> None:
 
 
 def test_a_change_while_the_file_is_read_is_not_missed(file: Path) -> None:
-    def overtaken(path: Path, before_reading: Callable[[Path], None]) -> WebConfig:
-        config = read_web_config(path, before_reading)
+    def overtaken(
+        path: Path, before_reading: Callable[[Path], None], previous: WebConfig | None
+    ) -> WebConfig:
+        config = read_web_config(path, before_reading, previous)
         if b"bob" in config.users:
             write(file, users("carol"))
         return config
@@ -245,3 +251,62 @@ def test_a_replaced_file_of_the_same_size_and_time_is_a_change(file: Path) -> No
     os.utime(file, ns=times)
 
     assert set(newest(config).users) == {b"carol"}
+
+
+@pytest.fixture
+def half_renewed(file: Path) -> Path:
+    """A configuration whose key is not that of its certificate any more, once `halve` is called."""
+    write(file, TLS + users("alice"))
+    return file
+
+
+def halve(file: Path) -> None:
+    key = (file.parent / "server.key").read_text()
+    issue(file.parent, trustme.CA())
+    write(file.parent / "server.key", key)
+
+
+def test_a_certificate_without_its_key_keeps_the_old_one_and_no_other_setting(
+    half_renewed: Path, logged: list[MutableMapping[str, Any]]
+) -> None:
+    config = WebConfigReloader(half_renewed)
+    context = config.current.tls
+    halve(half_renewed)
+    write(half_renewed, TLS + users("bob"))
+
+    assert newest(config).tls is context
+    assert set(config.current.users) == {b"bob"}
+    assert [event["event"] for event in logged] == [
+        "certificate cannot be used, keeping the old one"
+    ]
+    assert [problem.place for problem in config.problems] == ["tls_server_config.cert_file"]
+
+
+def test_a_reload_also_keeps_the_old_certificate_until_the_new_one_is_whole(
+    half_renewed: Path,
+) -> None:
+    config = WebConfigReloader(half_renewed)
+    context = config.current.tls
+    halve(half_renewed)
+    config.reload()
+    assert config.current.tls is context
+    assert config.problems
+
+    issue(half_renewed.parent, trustme.CA())
+    assert newest(config).tls is not context
+    assert config.problems == ()
+
+
+def test_other_tls_settings_need_a_usable_certificate(half_renewed: Path) -> None:
+    config = WebConfigReloader(half_renewed)
+    halve(half_renewed)
+    write(half_renewed, TLS.replace("}", ", min_version: TLS13}"))
+
+    with pytest.raises(ConfigError, match=r"server\.key is not the key of"):
+        config.reload()
+
+
+def test_a_start_needs_a_usable_certificate(half_renewed: Path) -> None:
+    halve(half_renewed)
+    with pytest.raises(ConfigError, match=r"server\.key is not the key of"):
+        WebConfigReloader(half_renewed)
