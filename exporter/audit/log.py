@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from itertools import islice
 
 import structlog
@@ -68,6 +69,11 @@ class AuditLog:
         self._sink.open()
         self._thread.start()
 
+    @property
+    def running(self) -> bool:
+        """Whether the thread is running."""
+        return self._thread.is_alive()
+
     def record(self, server: str, sessions: Iterable[RestoreSession]) -> None:
         """Log the sessions' events that are not logged yet.
 
@@ -97,20 +103,8 @@ class AuditLog:
                 log.warning("audit log not closed in time", target=self._sink.name)
 
     def _run(self) -> None:
-        while True:
-            closing = self._wait()
-            if closing and not self._pending:
-                break
-            try:
-                self._write_batch(self._read_index())
-            except (OSError, OutputError) as error:
-                self._fail(error.strerror if isinstance(error, OSError) else str(error))
-            except Exception as error:  # noqa: BLE001 - a defect must neither stop the log nor leak personal data
-                self._fail(f"internal: {type(error).__name__}")
-            else:
-                self._recover()
-            if closing and self._failing_since is not None:
-                break
+        while not self._work():
+            pass
         self._sink.close()
         if self._pending:
             log.warning(
@@ -119,21 +113,38 @@ class AuditLog:
                 sessions=len(self._pending),
             )
 
+    def _work(self) -> bool:
+        """Wait for work, and do some of it; return whether to close the log. No failure ends the thread."""
+        closing = self._wait()
+        try:
+            self._accept_received()
+            if closing and not self._pending:
+                return True
+            self._write_batch(self._read_index())
+            self._recover()
+        except Exception as error:  # noqa: BLE001 - `_fail` logs it
+            with suppress(Exception):  # most likely out of memory
+                self._fail(error)
+        return closing and self._failing_since is not None
+
     def _wait(self) -> bool:
-        """Wait for work or, after a failure, for the retry; accept the received sessions; return whether to close."""
+        """Wait for work or, after a failure, for the retry; return whether to close."""
         with self._changed:
             if self._failing_since is not None:
                 self._changed.wait_for(lambda: self._closing, self._retry_seconds)
             else:
                 self._changed.wait_for(self._has_work)
-            received, self._received = self._received, []
-            closing = self._closing
-        for server, sessions in received:
-            self._accept(server, sessions)
-        return closing
+            return self._closing
 
     def _has_work(self) -> bool:
         return bool(self._closing or self._index is None or self._received or self._pending)
+
+    def _accept_received(self) -> None:
+        """Accept the received sessions; those that could not be accepted stay."""
+        while self._received:  # only this thread removes them
+            self._accept(*self._received[0])
+            with self._changed:
+                del self._received[0]
 
     def _accept(self, server: str, sessions: Iterable[RestoreSession]) -> None:
         for session in sessions:
@@ -174,15 +185,16 @@ class AuditLog:
         for key in done:
             del self._pending[key]
 
-    def _fail(self, reason: str | None) -> None:
+    def _fail(self, error: Exception) -> None:
         """Report a failure; log only the first of a series."""
+        is_first = self._failing_since is None
+        self._failing_since = self._failing_since or time.monotonic()
         self._on_failure()
-        if self._failing_since is None:
-            self._failing_since = time.monotonic()
+        if is_first:
             log.error(
                 "cannot write audit log, keeping events for a retry",
                 target=self._sink.name,
-                error=reason,
+                error=_reason(error),
             )
 
     def _recover(self) -> None:
@@ -195,3 +207,12 @@ class AuditLog:
                 target=self._sink.name,
                 failed_for_seconds=round(seconds, 1),
             )
+
+
+def _reason(error: Exception) -> str | None:
+    """Return the cause of a failure; of a defect only its kind, as its message may contain personal data."""
+    if isinstance(error, OSError):
+        return error.strerror
+    if isinstance(error, OutputError):
+        return str(error)
+    return f"internal: {type(error).__name__}"

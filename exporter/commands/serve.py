@@ -124,11 +124,21 @@ def _run(
         if not web.running:
             log.error("web server stopped unexpectedly, exiting")
             return 1
-        stuck = service.stuck_servers()
-        notifier.status(_status(service, reloader, stuck))
-        if notifier.watchdog_seconds and not stuck and time.monotonic() >= next_ping:
+        healthy = _supervise(service, reloader, notifier)
+        if notifier.watchdog_seconds and healthy and time.monotonic() >= next_ping:
             next_ping = time.monotonic() + notifier.watchdog_seconds
             notifier.ping_watchdog()
+
+
+def _supervise(service: Service, reloader: Reloader, notifier: Notifier) -> bool:
+    """Keep the service running, and report its status; return whether every part of it runs."""
+    try:
+        service.supervise()
+        notifier.status(_status(service, reloader, service.stuck_servers()))
+        return not service.problems()
+    except Exception:
+        log.exception("cannot supervise the poll loops, trying again")
+        return False
 
 
 def _status(service: Service, reloader: Reloader, stuck: tuple[str, ...]) -> str:

@@ -155,6 +155,10 @@ class ServerTelemetry:
         if reason is not None:
             self._count(self._telemetry.poll_failures, reason.value)
 
+    def poll_broke_off(self) -> None:
+        """Count a poll as failed that was counted as successful, because its result could not be published."""
+        self._count(self._telemetry.poll_failures, Reason.INTERNAL.value)
+
     def overran(self) -> None:
         """Count a poll that took longer than the poll interval."""
         self._count(self._telemetry.overruns)

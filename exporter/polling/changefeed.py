@@ -188,8 +188,10 @@ class ChangeFeed:
             Seconds to wait before the next request.
         """
         started = self._clock.monotonic()
+        changes = None
         try:
             changes = self._request()
+            self._accept(changes)
         except NotFoundError:
             return self._wait_for_feed()
         except Vb365Error as error:
@@ -199,8 +201,11 @@ class ChangeFeed:
                 "change feed aborted by unexpected error, falling back to polling",
                 server=self._server,
             )
+            if (
+                changes is not None
+            ):  # its events may be lost; a restart requests a poll with a full list
+                self._change_token = None
             return self._back_off()
-        self._accept(changes)
         return max(0.0, _MIN_REQUEST_INTERVAL_SECONDS - (self._clock.monotonic() - started))
 
     def _request(self) -> Changes:

@@ -45,6 +45,7 @@ class Clock:
         monotonic: reads the system's monotonic clock, in seconds; by default one that counts suspended time.
         timestamp: reads the system's wall clock, in Unix seconds.
         wait: sleeps between the attempts of a request and returns whether it was interrupted; by default in real time.
+        awake: reads a monotonic clock that does not count suspended time, as waits do not.
     """
 
     def __init__(
@@ -52,16 +53,23 @@ class Clock:
         monotonic: Callable[[], float] | None = None,
         timestamp: Callable[[], float] = time.time,
         wait: Callable[[float], bool] | None = None,
+        awake: Callable[[], float] = time.monotonic,
     ) -> None:
         self.wait = wait
+        self._awake = awake
         self._monotonic = monotonic or _system_monotonic()
         self._timestamp = timestamp
         self._started = self._monotonic()
+        self._started_awake = awake()
         self._started_wall = datetime.fromtimestamp(timestamp(), UTC)
 
     def monotonic(self) -> float:
         """Return seconds since an arbitrary point in time, suspended time included; cannot be set."""
         return self._monotonic()
+
+    def suspended(self) -> float:
+        """Return for how many seconds the machine was suspended since this clock was created."""
+        return (self.monotonic() - self._started) - (self._awake() - self._started_awake)
 
     def timestamp(self) -> float:
         """Return Unix seconds by the system's clock, for exported timestamps only."""

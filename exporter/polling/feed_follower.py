@@ -68,7 +68,7 @@ class FeedFollower:
         self._poller.poll(end_extras_at=self._before(next_poll_at))
 
     def apply(self, pending: PendingChanges, *, next_poll_at: float = inf) -> None:
-        """Apply what the feed has reported. Never raises: the next poll retries and reports errors.
+        """Apply what the feed has reported. Errors while fetching are not raised: the next poll retries and reports them.
 
         Args:
             pending: what it has reported.
@@ -97,6 +97,7 @@ class FeedFollower:
             log.exception(
                 "applying change-feed events failed, next poll retries", server=self._server.name
             )
+            self._deletions_lost = True
         if not self._stop.is_set():
             # A running session may change with every restored item: only polls fetch its extras.
             self._poller.publish(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from exporter.config import ServerConfig
 from exporter.polling.changefeed import ChangeQueue
@@ -12,6 +13,8 @@ from exporter.polling.feed_follower import FeedFollower
 from exporter.polling.poller import Poller
 
 __all__ = ["PollLoop"]
+
+RECOVERY_SECONDS = 10.0
 
 
 class PollLoop:
@@ -26,6 +29,7 @@ class PollLoop:
         stop: ends the loop; call `queue.wake()` after setting it to end the current wait.
         after_poll: called after each scheduled poll.
         first_interval_seconds: time from the first poll to the second, the poll interval by default.
+        recovery_seconds: time to the next poll after an exception, at most the poll interval.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class PollLoop:
         stop: threading.Event,
         after_poll: Callable[[], None] = lambda: None,
         first_interval_seconds: float | None = None,
+        recovery_seconds: float = RECOVERY_SECONDS,
     ) -> None:
         self._server = server
         self._poller = poller
@@ -47,26 +52,41 @@ class PollLoop:
         self._clock = clock
         self._stop = stop
         self._after_poll = after_poll
+        self._recovery_seconds = recovery_seconds
+        self._due = self._delay = 0.0
         self._first_interval_seconds = first_interval_seconds or server.poll_interval
 
     def run(self) -> None:
-        """Poll until stopped. Polls never overlap: after one that overran, the next starts immediately."""
-        interval = self._server.poll_interval
-        due = self._clock.monotonic()
-        delay = self._first_interval_seconds
+        """Poll until stopped. Polls never overlap: after one that overran, the next starts immediately.
+
+        No exception ends the loop: after any, the server is down until a poll succeeds.
+        """
+        self._due = self._clock.monotonic()
+        self._delay = self._first_interval_seconds
         while not self._stop.is_set():
-            started = self._clock.monotonic()
-            self._follower.poll(next_poll_at=due + delay)
-            self._after_poll()
-            now = self._clock.monotonic()
-            if now - started > interval:
-                self._poller.anomalies.overran(now - started)
-                due = now
-            else:
-                # Polls missed while the process was suspended are skipped.
-                due = max(due + delay, now)
-                delay = interval
-            self._apply_changes_until(due)
+            try:
+                self._poll_and_wait()
+            except Exception as error:  # noqa: BLE001 - `break_off` logs it
+                with suppress(Exception):  # most likely out of memory
+                    self._poller.break_off(error)
+                self._poller.heartbeat.beat()
+                self._stop.wait(min(self._server.poll_interval, self._recovery_seconds))
+
+    def _poll_and_wait(self) -> None:
+        """Poll, and apply changes until the next poll is due."""
+        interval = self._server.poll_interval
+        started = self._clock.monotonic()
+        self._follower.poll(next_poll_at=self._due + self._delay)
+        self._after_poll()
+        now = self._clock.monotonic()
+        if now - started > interval:
+            self._poller.anomalies.overran(now - started)
+            self._due = now
+        else:
+            # Polls missed while the process was suspended are skipped.
+            self._due = max(self._due + self._delay, now)
+            self._delay = interval
+        self._apply_changes_until(self._due)
 
     def _apply_changes_until(self, due: float) -> None:
         while True:
@@ -74,6 +94,11 @@ class PollLoop:
             self._poller.heartbeat.beat()
             if self._stop.is_set():
                 return
-            self._follower.apply(pending, next_poll_at=due)
+            try:
+                self._follower.apply(pending, next_poll_at=due)
+            except Exception:
+                if pending.changes:
+                    self._queue.mark_gap(lost=True)  # a full list finds what the events reported
+                raise
             if self._clock.monotonic() >= due:
                 return

@@ -17,6 +17,7 @@ from exporter.polling.intake import Intake
 from exporter.polling.interfaces import Api, PollObserver
 from exporter.polling.ledger import Ledger
 from exporter.polling.list_reader import ListReader
+from exporter.polling.outcome import PollOutcome
 from exporter.polling.plan import RESYNC_SECONDS
 from exporter.polling.snapshot import Snapshot
 from exporter.polling.status import (
@@ -27,7 +28,7 @@ from exporter.polling.status import (
     aborts_poll,
 )
 from exporter.polling.workers import Workers
-from exporter.vb365.errors import ForbiddenError, NotFoundError, Reason, Vb365Error
+from exporter.vb365.errors import ForbiddenError, NotFoundError, Vb365Error
 from exporter.vb365.records.restore_session import Rejection, RestoreSession
 
 __all__ = ["Poller"]
@@ -50,6 +51,7 @@ class Poller:
         clock: the process's clocks.
         observer: counts polls and anomalies.
         publish: receives every new snapshot.
+        mark_down: shows the server as down, for this reason, until the next snapshot.
         stop: aborts the poll.
         on_changed: receives the sessions that started or finished, after their extras were fetched.
 
@@ -69,14 +71,13 @@ class Poller:
         observer: PollObserver,
         publish: Callable[[Snapshot], None],
         stop: threading.Event,
+        mark_down: Callable[[str], None] = lambda _reason: None,
         on_changed: Callable[[tuple[RestoreSession, ...]], None] = lambda _sessions: None,
     ) -> None:
         self._server = server
         self._api = api
         self._ledger = ledger
         self._clock = clock
-        self._observer = observer
-        self._publish = publish
         self._stop = stop
         self._on_changed = on_changed
         self._workers = Workers(
@@ -86,11 +87,21 @@ class Poller:
             clock=clock.monotonic,
         )
         self._health = ServerHealth(server, api)
-        self._failures: list[PollFailure] = []
+        self._unreported: tuple[RestoreSession, ...] = ()
         self._version_due_at = -inf
         self.anomalies = Anomalies(server, observer)
         self.heartbeat = Heartbeat(server, clock)
         self._intake = Intake(api, ledger, clock, self.anomalies)
+        self._outcome = PollOutcome(
+            server,
+            ledger=ledger,
+            health=self._health,
+            observer=observer,
+            now=self._intake.now,
+            timestamp=clock.timestamp,
+            publish=publish,
+            mark_down=mark_down,
+        )
         self.polled_once = threading.Event()
         self._extras_fetcher = ExtrasFetcher(
             ledger.extras,
@@ -116,18 +127,25 @@ class Poller:
 
         Args:
             end_extras_at: when requests for extras end, in monotonic seconds, if not earlier.
+
+        Raises:
+            Exception: the result cannot be published; pass it to `break_off`.
         """
         started = self._intake.now()
-        self._failures = []
+        self._outcome.begin(started)
         proceed = self._fetch_sessions(started)
         if self._stop.is_set():
             return  # an aborted poll shows nothing about the server
-        self._end_poll(started)
-        self._publish_snapshot()
+        self._outcome.end()
         self.polled_once.set()
         self._fetch_extras(
             self._ledger.extras.due() if proceed else (), started.monotonic, end_extras_at
         )
+
+    def break_off(self, error: Exception) -> None:
+        """Show the server as down until a poll succeeds: `error` ended its poll, or the publishing of changes."""
+        self._outcome.break_off(error)
+        self.polled_once.set()
 
     # The steps of a poll, in order
 
@@ -140,13 +158,8 @@ class Poller:
                 trust_404 = self._fetch_lists(started)
                 self._fetch_unconfirmed(trust_404=trust_404)
                 proceed = True
-        except Vb365Error as error:
-            self._failures.append(PollFailure.of(error))
-        except Exception as error:
-            failure = PollFailure(reason=Reason.INTERNAL, message=type(error).__name__)
-            self._failures.append(failure)
-            if self._health.is_new_failure(failure) and not self._stop.is_set():
-                log.exception("poll aborted by unexpected error", server=self._server.name)
+        except Exception as error:  # noqa: BLE001 - `abort` logs it
+            self._outcome.abort(error, stopped=self._stop.is_set())
         return proceed
 
     def _fetch_lists(self, started: Moment) -> bool:
@@ -169,7 +182,7 @@ class Poller:
                 self._list_reader.read(request)
                 trust_404 = True
         except Vb365Error as error:
-            self._tolerate(error)
+            self._outcome.tolerate(error)
         return trust_404
 
     def _fetch_unconfirmed(self, *, trust_404: bool) -> None:
@@ -184,7 +197,7 @@ class Poller:
             try:
                 self._list_reader.read(cheaper)
             except Vb365Error as error:
-                self._tolerate(error)
+                self._outcome.tolerate(error)
             session_ids = self._ledger.unconfirmed()
         for session_id, response in self._workers.fetch_all(session_ids, self._api.get_session):
             self.heartbeat.beat()
@@ -195,39 +208,24 @@ class Poller:
                 if session_id in self._server.sessions.ids:
                     self.anomalies.unknown_id(session_id)
             else:
-                self._failures.append(PollFailure.of_session(session_id, response))
+                self._outcome.failures.append(PollFailure.of_session(session_id, response))
                 if isinstance(response, Rejection):
                     self.anomalies.rejected(response)
-
-    def _tolerate(self, error: Vb365Error) -> None:
-        """Record an error that fails the poll but does not abort it; raise any other."""
-        if aborts_poll(error):
-            raise error
-        self._failures.append(PollFailure.of(error))
-
-    def _end_poll(self, started: Moment) -> None:
-        ended = self._intake.now()
-        self._ledger.end_poll(ended, succeeded=not self._failures)
-        failure = self._failures[0] if self._failures else None
-        self._health.record_poll(failure, started, ended, self._clock.timestamp())
-        self._observer.polled(failure.reason if failure else None)
-
-    def _publish_snapshot(self) -> None:
-        self._publish(self._ledger.snapshot(self._health.status))
 
     def _fetch_extras(self, due: Iterable[ExtraRequest], started_at: float, end_at: float) -> None:
         """Fetch extras, which may take long, publish them, and pass on the sessions that started or finished."""
         until = min(started_at + _EXTRAS_SHARE * self._server.poll_interval, end_at)
         try:
             if self._extras_fetcher.fetch(due, until):
-                self._publish_snapshot()
+                self._outcome.publish_snapshot()
         except Exception:
             log.exception(
                 "extras aborted by unexpected error, next poll retries", server=self._server.name
             )
-        changed = self._ledger.take_changed()
-        if changed and not self._stop.is_set():
-            self._on_changed(changed)
+        self._unreported += self._ledger.take_changed()
+        if self._unreported and not self._stop.is_set():
+            self._on_changed(self._unreported)
+            self._unreported = ()  # only now: if it fails, the next poll reports them again
 
     # Requests
 
@@ -242,7 +240,7 @@ class Poller:
         except ForbiddenError:
             self._health.set_version("")
         except Vb365Error as error:
-            self._tolerate(error)
+            self._outcome.tolerate(error)
 
     # Between polls
 
@@ -271,5 +269,5 @@ class Poller:
             due: the extras to fetch.
             end_extras_at: when their requests end, in monotonic seconds, if not earlier.
         """
-        self._publish_snapshot()
+        self._outcome.publish_snapshot()
         self._fetch_extras(due, self._clock.monotonic(), end_extras_at)

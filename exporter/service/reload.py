@@ -62,9 +62,13 @@ class Reloader:
             self._notifier.reloading()
             try:
                 self._last_problems = self._reload()
-                return self._last_problems
+            except Exception as error:
+                log.exception("configuration not reloaded, keeping the old one")
+                self._service.keep_current()
+                self._last_problems = (f"internal: {type(error).__name__}",)
             finally:
                 self._notifier.ready()
+            return self._last_problems
 
     def _reload(self) -> tuple[str, ...]:
         try:

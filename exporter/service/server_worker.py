@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import structlog
@@ -36,6 +37,7 @@ class ServerWorker:
         clock: the process's clocks.
         telemetry: the exporter's own metrics of this server.
         publish: called with this worker and each new snapshot.
+        mark_down: called with this worker and the reason when a poll broke off.
         on_changed: called with the sessions that started or finished.
         replaces: the server's previous worker; polling starts when its polls have ended, so that they never overlap.
         first_interval_seconds: time from the first poll to the second.
@@ -52,6 +54,7 @@ class ServerWorker:
         clock: Clock,
         telemetry: ServerTelemetry,
         publish: Callable[[ServerWorker, Snapshot], None],
+        mark_down: Callable[[ServerWorker, str], None],
         on_changed: Callable[[tuple[RestoreSession, ...]], None],
         replaces: ServerWorker | None,
         first_interval_seconds: float,
@@ -75,10 +78,12 @@ class ServerWorker:
             clock=clock,
             observer=telemetry,
             publish=partial(publish, self),
+            mark_down=partial(mark_down, self),
             on_changed=on_changed,
             stop=self.stopped,
         )
         self._changes = ChangeQueue()
+        self._mark_down = partial(mark_down, self)
         self._replaces = replaces
         self._loop = PollLoop(
             server,
@@ -123,11 +128,27 @@ class ServerWorker:
         Raises:
             ThreadLimitError: the process cannot have another thread.
         """
-        self._start("poll", self.poller.poll)
+        self._start("poll", self._poll_once)
 
     def poll_until_stopped(self) -> None:
         """Poll on schedule; the body of the polling thread."""
         self._loop.run()
+
+    def poll_soon(self) -> None:
+        """End the current wait: if a poll is due, it starts."""
+        self._changes.wake()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the polling thread has ended although the worker is not stopped."""
+        threads = self._threads_now("poll")
+        return not self.stopped.is_set() and any(not thread.is_alive() for thread in threads)
+
+    def restart_if_ended(self) -> None:
+        """Start the polling thread again if it has ended; if the operating system refuses, do nothing."""
+        if self.has_ended:
+            with suppress(ThreadLimitError):
+                self.start()
 
     def abandon(self) -> None:
         """End a worker that has not begun."""
@@ -165,8 +186,19 @@ class ServerWorker:
         if self._replaces is not None and not self.stopped.is_set():
             self._replaces.join_polls()
         self._replaces = None
-        if not self.stopped.is_set():
-            self.poll_until_stopped()
+        try:
+            if not self.stopped.is_set():
+                self.poll_until_stopped()
+        finally:
+            if not self.stopped.is_set():
+                log.error("poll loop ended, starting it again", server=self.server.name)
+                self._mark_down("its poll loop ended")
+
+    def _poll_once(self) -> None:
+        try:
+            self.poller.poll()
+        except Exception:
+            log.exception("poll broke off", server=self.server.name)
 
     def follow_feed(self) -> None:
         """Start the change feed's thread when a poll has found that the server has a feed, or after the thread ended."""

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from exporter.config import Config, Extra, ServerConfig
 from exporter.metrics.exposition import Publisher
 from exporter.metrics.telemetry import Telemetry
@@ -19,7 +21,11 @@ from exporter.vb365.records.restore_session import RestoreSession
 
 __all__ = ["ConfigDiff", "Service"]
 
+log = structlog.get_logger()
+
 _STOP_SECONDS = 2.0
+# Both clocks are adjusted, and they are read one after the other.
+_SUSPENSION_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +52,7 @@ class Service:
         config: the active configuration.
         publisher: the newest metrics.
         on_changed: called by the polling threads with a server's name and its sessions that started or finished.
+        audit_problems: returns a line for each reason why the audit log does not run.
     """
 
     def __init__(
@@ -64,11 +71,13 @@ class Service:
         self.on_changed: Callable[[str, tuple[RestoreSession, ...]], None] = (
             lambda _server, _sessions: None
         )
+        self.audit_problems: Callable[[], tuple[str, ...]] = tuple
         self._make_worker = make_worker
         self._publishing = threading.Lock()
         self._workers: dict[str, ServerWorker] = {}
         self._stopped_workers: list[ServerWorker] = []
         self._was_ready = False
+        self._suspended_seconds = 0.0
 
     def start(self) -> None:
         """Poll every server immediately and then regularly, with the polls spread over the poll interval.
@@ -124,10 +133,31 @@ class Service:
             worker.join(max(0.0, until - time.monotonic()))
 
     def stuck_servers(self) -> tuple[str, ...]:
-        """Return the names of the servers whose poll loop does not move."""
+        """Return the names of the servers whose poll loop does not move or has ended."""
         return tuple(
-            name for name, worker in self._workers.items() if not worker.poller.heartbeat.healthy()
+            name
+            for name, worker in self._workers.items()
+            if worker.has_ended or not worker.poller.heartbeat.healthy()
         )
+
+    def problems(self) -> tuple[str, ...]:
+        """Return a line for each part of the service that does not run."""
+        stuck = (f"{name}: its poll loop is stuck" for name in self.stuck_servers())
+        return (*stuck, *self.audit_problems())
+
+    def supervise(self) -> None:
+        """Start poll loops that have ended again, and overdue polls after a suspension. Call it about once a second.
+
+        A suspended machine's waits are longer by the time of the suspension.
+        """
+        before, self._suspended_seconds = self._suspended_seconds, self.clock.suspended()
+        resumed_after = self._suspended_seconds - before
+        if resumed_after > _SUSPENSION_SECONDS:
+            log.info("resumed from suspension", suspended_seconds=round(resumed_after, 1))
+        for worker in self._workers.values():
+            worker.restart_if_ended()
+            if resumed_after > _SUSPENSION_SECONDS:
+                worker.poll_soon()
 
     def unpolled_servers(self) -> tuple[str, ...]:
         """Return the names of the servers not polled yet; once all have been polled, always empty."""
@@ -146,10 +176,15 @@ class Service:
         entering = [worker for name, worker in workers.items() if before.get(name) is not worker]
         _start_all(entering)
         with self._publishing:
+            if _series_schema(config) != _series_schema(self.config):
+                # Before anything is stopped: if it fails, the active configuration is kept.
+                try:
+                    self.publisher = self._make_publisher(config, self.publisher.snapshots())
+                except Exception:
+                    _abandon_all(entering)
+                    raise
             for worker in leaving:
                 worker.stop()
-            if _series_schema(config) != _series_schema(self.config):
-                self.publisher = self._make_publisher(config, self.publisher.snapshots())
             self.config = config
             self._workers = workers
             for old in leaving:
@@ -203,6 +238,7 @@ class Service:
             clock=self.clock,
             telemetry=self.telemetry.server(server.name, server.sessions.extras),
             publish=self._publish,
+            mark_down=self._mark_down,
             on_changed=lambda sessions: self.on_changed(server.name, sessions),
             replaces=replaces,
             first_interval_seconds=first_interval_seconds,
@@ -213,6 +249,11 @@ class Service:
         with self._publishing:
             if not worker.stopped.is_set():
                 self.publisher.publish(snapshot)
+
+    def _mark_down(self, worker: ServerWorker, reason: str) -> None:
+        with self._publishing:
+            if not worker.stopped.is_set():
+                self.publisher.mark_down(worker.server.name, reason)
 
 
 def _start_all(workers: Sequence[ServerWorker]) -> None:
@@ -225,9 +266,13 @@ def _start_all(workers: Sequence[ServerWorker]) -> None:
         for worker in workers:
             worker.start()
     except ThreadLimitError:
-        for worker in workers:
-            worker.abandon()
+        _abandon_all(workers)
         raise
+
+
+def _abandon_all(workers: Iterable[ServerWorker]) -> None:
+    for worker in workers:
+        worker.abandon()
 
 
 def _extras(config: Config) -> frozenset[Extra]:

@@ -48,8 +48,8 @@ class ServiceBackend:
         return self._service.publisher.exposition(wanted)
 
     def health_problems(self) -> list[str]:
-        """Return a line for each stuck poll loop."""
-        return [f"{name}: its poll loop is stuck" for name in self._service.stuck_servers()]
+        """Return a line for each poll loop that is stuck or has ended, and if the audit log has ended."""
+        return list(self._service.problems())
 
     def readiness_problems(self) -> list[str]:
         """Return a line for each server that has not been polled yet."""

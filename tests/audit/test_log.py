@@ -28,6 +28,7 @@ from support.audit_files import (
 )
 from support.log_capture import CapturedLog
 from support.sample_sessions import finished, running, session_id
+from support.waiting import wait_until
 
 
 def started(number: int, server: str = "hq") -> tuple[str, str, str]:
@@ -65,6 +66,33 @@ def test_a_session_first_seen_when_it_is_finished_has_a_start_and_an_end(file: P
     write(file, finished(1), running(2))
 
     assert events_of(file) == [started(1), ended(1), started(2)]
+
+
+def test_no_failure_ends_the_log_or_loses_a_session(file: Path) -> None:
+    errors = [MemoryError(), MemoryError()]
+
+    class Failing(RestoreSession):
+        """A session that cannot be read while memory lacks."""
+
+        @property
+        def stopped(self) -> bool:
+            if errors:
+                raise errors.pop()
+            return super().stopped
+
+    def on_failure() -> None:
+        raise MemoryError
+
+    audit = audit_log(file, on_failure=on_failure)
+    audit.record("hq", [Failing(*finished(1))])
+    audit.record("hq", [finished(2)])
+    wait_until(lambda: len(file.read_bytes().splitlines()) == 4, "both sessions")
+    assert audit.running
+    audit.close(LONG_SECONDS)
+
+    assert errors == []
+    assert events_of(file) == [started(1), ended(1), started(2), ended(2)]
+    assert not audit.running
 
 
 def test_a_session_recorded_again_is_not_written_again(file: Path) -> None:

@@ -22,6 +22,18 @@ def test_counters_start_at_0_for_every_reason() -> None:
     assert 'vb365_polls_total{server="hq"} 0.0' in rendered
 
 
+def test_a_poll_that_broke_off_after_it_was_counted_is_a_failed_one() -> None:
+    telemetry = Telemetry()
+    server = telemetry.server("hq")
+
+    server.polled(None)
+    server.poll_broke_off()
+
+    rendered = text(telemetry)
+    assert 'vb365_polls_total{server="hq"} 1.0' in rendered
+    assert 'vb365_poll_failures_total{reason="internal",server="hq"} 1.0' in rendered
+
+
 def test_requests_polls_and_records_are_counted() -> None:
     telemetry = Telemetry()
     server = telemetry.server("hq")

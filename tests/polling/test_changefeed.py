@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from structlog.testing import capture_logs
 
@@ -271,6 +271,41 @@ def test_an_unexpected_error_is_logged_and_not_the_end_of_the_feed() -> None:
 
     assert logs[0]["exc_info"]
     assert harness.observer.connected == [False, True]
+
+
+def test_after_a_response_that_could_not_be_queued_the_feed_starts_over_with_a_full_list() -> None:
+    class FailingQueue(ChangeQueue):
+        fails = False
+
+        def put(self, changes: Iterable[SessionChange]) -> None:
+            if self.fails:
+                self.fails = False
+                raise MemoryError
+            super().put(changes)
+
+    queue = FailingQueue()
+    api = FakeFeed(changes("1"), changes("2", UPDATE), changes("3"), changes("4"))
+    observer = RecordingObserver()
+    feed = ChangeFeed(
+        "hq",
+        api=api,
+        queue=queue,
+        observer=observer,
+        clock=api.clock,
+        stop=PassingEvent(10),
+    )
+    feed.fetch()
+    queue.wait(0)
+
+    queue.fails = True
+    with capture_logs() as logs:
+        feed.fetch()
+        feed.fetch()
+
+    assert [token for token, _ in api.requests] == ["latest", "1", "latest"]
+    assert observer.connected == [True, False, True]
+    assert queue.wait(0) == PendingChanges(gap=True, lost=True)
+    assert [entry["log_level"] for entry in logs] == ["error", "info"]
 
 
 def test_the_long_poll_time_is_a_parameter() -> None:

@@ -73,6 +73,17 @@ def test_without_such_a_clock_suspended_time_does_not_count(
     assert before <= now <= time.monotonic()
 
 
+def test_the_clock_knows_how_long_the_machine_was_suspended(system: SystemClocks) -> None:
+    awake = 500.0
+    clock = Clock(system.monotonic, system.time, awake=lambda: awake)
+    assert clock.suspended() == 0.0
+
+    awake = 510.0
+    system.passed_seconds = 3610.0
+
+    assert clock.suspended() == 3600.0
+
+
 def test_the_clock_waits_with_the_function_it_was_given() -> None:
     waits: list[float] = []
 

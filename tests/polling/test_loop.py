@@ -46,6 +46,7 @@ def loop_of(
         clock=harness.clock,
         stop=harness.stop,
         first_interval_seconds=first_interval_seconds,
+        recovery_seconds=0.0,
     )
 
 
@@ -193,6 +194,88 @@ def test_a_feed_that_has_lost_changes_makes_a_poll_with_a_full_list() -> None:
 
     assert gone.id in shown_ids(harness.published[0])
     assert gone.id not in shown_ids(harness.published[-1])
+
+
+def test_after_an_exception_while_publishing_the_server_is_down_and_the_loop_goes_on() -> None:
+    harness = PollerHarness(running(60))
+    harness.publish_errors = [MemoryError()]
+    queue = PassingQueue(harness, stopping_after(2, harness))
+
+    with capture_logs() as logs:
+        loop_of(harness, queue).run()
+
+    assert harness.marked_down == ["poll broke off: MemoryError"]
+    assert harness.counts.polls == [None, None, None]
+    assert harness.counts.broke_off == 1
+    assert shown_ids(harness.published[-1]) == [session_id(60)]
+    assert harness.published[-1].status.up
+    assert [entry["event"] for entry in logs] == [
+        "first poll succeeded",
+        "poll broke off, server is down until one ends",
+        "polls end again",
+    ]
+
+
+def test_a_first_poll_that_breaks_off_has_ended_and_a_cause_that_stays_is_logged_once() -> None:
+    harness = PollerHarness()
+    harness.publish_errors = [MemoryError(), MemoryError(), MemoryError()]
+    queue = PassingQueue(harness, stopping_after(1, harness))
+
+    with capture_logs() as logs:
+        loop_of(harness, queue).run()
+
+    assert harness.poller.polled_once.is_set()
+    assert len(harness.marked_down) == 3
+    assert [entry["event"] for entry in logs][1:] == [
+        "poll broke off, server is down until one ends",
+        "polls end again",
+    ]
+
+
+def test_changes_whose_publishing_breaks_off_are_found_by_a_full_list() -> None:
+    harness = PollerHarness(running(60), finished(100))
+    gone = finished(100)
+
+    def change(queue: PassingQueue) -> None:
+        if len(queue.waits) == 1:
+            del harness.api.sessions[gone.id]
+            harness.clock.seconds -= 45.0  # the wait ends early
+            harness.publish_errors = [MemoryError()]
+            queue.put([SessionChange(kind=ChangeKind.UPDATE, session_id=session_id(60))])
+        if len(queue.waits) == 4:
+            harness.stop.set()
+
+    loop_of(harness, PassingQueue(harness, change)).run()
+
+    assert harness.marked_down == ["poll broke off: MemoryError"]
+    assert gone.id not in shown_ids(harness.published[-1])
+
+
+def test_sessions_that_could_not_be_passed_on_are_passed_on_after_the_next_poll() -> None:
+    harness = PollerHarness(running(60))
+    harness.record_errors = [MemoryError()]
+    queue = PassingQueue(harness, stopping_after(1, harness))
+
+    loop_of(harness, queue).run()
+
+    assert [session.id for session in harness.recorded] == [session_id(60)]
+
+
+def test_an_exception_outside_of_polls_does_not_end_the_loop() -> None:
+    harness = PollerHarness()
+    waits = 0
+
+    class FailingQueue(PassingQueue):
+        def wait(self, seconds: float) -> PendingChanges:
+            nonlocal waits
+            waits += 1
+            if waits == 1:
+                raise MemoryError
+            return super().wait(seconds)
+
+    loop_of(harness, FailingQueue(harness, stopping_after(1, harness))).run()
+
+    assert len(harness.counts.polls) == 2
 
 
 def test_a_loop_that_is_woken_after_it_was_stopped_does_not_poll_again() -> None:

@@ -329,9 +329,10 @@ def test_a_failure_of_one_session_and_one_of_the_server_are_logged_separately() 
 
 def test_an_unexpected_error_is_a_failed_poll_and_not_the_end_of_polling() -> None:
     harness = PollerHarness()
+    defect = RuntimeError("a defect")
 
     def broken() -> str:
-        raise RuntimeError("a defect")
+        raise defect
 
     with capture_logs() as logs:
         snapshot = harness.poll(product_version=broken)
@@ -342,7 +343,7 @@ def test_an_unexpected_error_is_a_failed_poll_and_not_the_end_of_polling() -> No
     assert logs[0] == {
         "event": "poll aborted by unexpected error",
         "server": "hq",
-        "exc_info": True,
+        "exc_info": defect,
         "log_level": "error",
     }
     assert ["exc_info" in entry for entry in logs] == [True, False]

@@ -138,3 +138,27 @@ def test_a_valid_reload_after_an_invalid_one_activates_both_files(tmp_path: Path
     assert harness.access.headers() == ()
     assert harness.reload_metric() == "1.0"
     harness.service.stop()
+
+
+def test_an_unexpected_error_is_a_failed_reload_and_not_the_end_of_the_process(
+    tmp_path: Path,
+) -> None:
+    class Failing(ReloadHarness):
+        broken = False
+
+        def load(self) -> Config:
+            if self.broken:
+                raise MemoryError
+            return super().load()
+
+    harness = Failing(tmp_path)
+    before = harness.service.config
+    harness.broken = True
+
+    with capture_logs() as logs:
+        problems = harness.reloader.reload()
+
+    assert problems == ("internal: MemoryError",)
+    assert [entry["event"] for entry in logs] == ["configuration not reloaded, keeping the old one"]
+    assert harness.service.config is before
+    assert harness.reload_metric() == "0.0"

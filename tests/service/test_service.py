@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from exporter.config import Config, parse_config
+from exporter.metrics.telemetry import Telemetry
+from exporter.polling.clock import Clock
 from exporter.polling.snapshot import Snapshot
 from exporter.service.server_worker import ServerWorker
 from exporter.service.service import Service
 from exporter.threads import ThreadLimitError
+from support.fake_clocks import SystemClocks
 from support.thread_limit import no_more_threads
 from support.waiting import wait_until
 
@@ -148,3 +152,60 @@ def test_servers_whose_threads_started_before_the_limit_end_with_the_refusal() -
         Service(two, make_worker=LastRefused).start()
 
     wait_until(lambda: not workers[0].is_running, "the end of the first worker")
+
+
+def test_after_a_suspension_overdue_polls_start_at_once() -> None:
+    class WaitingWorker(ServerWorker):
+        def poll_until_stopped(self) -> None:
+            """Poll nothing."""
+            self.stopped.wait()
+
+        def poll_soon(self) -> None:
+            woken.append(self.server.name)
+
+    woken: list[str] = []
+    system = SystemClocks()
+    clock = Clock(system.monotonic, system.time, awake=lambda: 0.0)
+    service = Service(configuration("1m"), clock=clock, make_worker=WaitingWorker)
+    service.start()
+
+    service.supervise()
+    system.passed_seconds = 0.5
+    service.supervise()
+    assert woken == []
+    system.passed_seconds = 18_000.0
+    with capture_logs() as logs:
+        service.supervise()
+        service.supervise()
+
+    assert woken == ["hq"]
+    assert [(entry["event"], entry["suspended_seconds"]) for entry in logs] == [
+        ("resumed from suspension", 17_999.5)
+    ]
+    service.stop()
+
+
+def test_a_publisher_that_cannot_be_made_leaves_the_active_configuration_polling() -> None:
+    class FailingTelemetry(Telemetry):
+        """Telemetry whose registry cannot be read after the start."""
+
+        fails = False
+
+        def __getattribute__(self, name: str) -> Any:
+            if name == "registry" and FailingTelemetry.fails:
+                raise MemoryError
+            return super().__getattribute__(name)
+
+    service = Service(configuration("1s"), telemetry=FailingTelemetry())
+    service.start()
+    with_info = configuration("2s").model_copy(update={"info_labels": ("name",)})
+
+    FailingTelemetry.fails = True
+    with pytest.raises(MemoryError):
+        service.apply(with_info)
+    FailingTelemetry.fails = False
+
+    assert service.config.poll_interval == 1.0
+    wait_until(lambda: threads_named("poll-hq") == 1, "the new worker's end")
+    assert service.stuck_servers() == ()
+    service.stop()

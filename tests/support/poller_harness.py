@@ -142,6 +142,7 @@ class Counts:
 
     def __init__(self) -> None:
         self.polls: list[Reason | None] = []
+        self.broke_off = 0
         self.overruns = 0
         self.rejections: list[str] = []
         self.unknown_fields: list[str] = []
@@ -149,6 +150,9 @@ class Counts:
 
     def polled(self, reason: Reason | None) -> None:
         self.polls.append(reason)
+
+    def poll_broke_off(self) -> None:
+        self.broke_off += 1
 
     def overran(self) -> None:
         self.overruns += 1
@@ -185,6 +189,11 @@ class PollerHarness:
         self.counts = Counts()
         self.published: list[Snapshot] = []
         self.recorded: list[RestoreSession] = []
+        self.marked_down: list[str] = []
+        self.publish_errors: list[BaseException] = []
+        """Raised one by one instead of publishing."""
+        self.record_errors: list[Exception] = []
+        """Raised one by one instead of recording the sessions that started or finished."""
         self.stop = threading.Event()
         ledger = Ledger("hq", follow, self.server.stale_after)
         self.poller = Poller(
@@ -193,13 +202,24 @@ class PollerHarness:
             ledger=ledger,
             clock=self.clock,
             observer=self.counts,
-            publish=self.published.append,
-            on_changed=self.recorded.extend,
+            publish=self._publish,
+            mark_down=self.marked_down.append,
+            on_changed=self._record,
             stop=self.stop,
         )
         self.follower = FeedFollower(
             self.server, poller=self.poller, ledger=ledger, clock=self.clock, stop=self.stop
         )
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        if self.publish_errors:
+            raise self.publish_errors.pop(0)
+        self.published.append(snapshot)
+
+    def _record(self, sessions: tuple[RestoreSession, ...]) -> None:
+        if self.record_errors:
+            raise self.record_errors.pop(0)
+        self.recorded.extend(sessions)
 
     def poll(self, **api: Any) -> Snapshot:
         """Make one poll a minute after the last, of an API changed like this."""

@@ -39,6 +39,9 @@ class _StrictObserver:
         if reason is not None:
             raise RuntimeError(f"poll failed: {reason}")
 
+    def poll_broke_off(self) -> None:
+        raise AssertionError("the poll broke off")
+
     def overran(self) -> None:
         """Ignore: these polls have no schedule."""
 

@@ -190,7 +190,9 @@ class Watchdog:
 
     def _abort_due(self) -> None:
         for exchange in self._exchanges:
-            exchange.abort_if_due()
+            # No failure ends the thread or keeps the others from being aborted; this one is tried again at the next tick.
+            with contextlib.suppress(Exception):
+                exchange.abort_if_due()
 
 
 _shared = Watchdog()

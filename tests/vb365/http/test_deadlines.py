@@ -74,6 +74,29 @@ def test_an_exchange_is_aborted_at_its_deadline(
     assert watchdog.finish(exchange) is AbortReason.DEADLINE
 
 
+def test_an_exchange_that_cannot_be_aborted_does_not_keep_others_from_it(
+    watchdog: Watchdog, stop: threading.Event, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    class Failing(Cancellation):
+        fails = False
+
+        @property
+        def cancelled(self) -> bool:
+            if self.fails:
+                raise MemoryError
+            return super().cancelled
+
+    failing = Failing(stop)
+    other = watchdog.begin(LONG, cancellation=failing)
+    failing.fails = True
+    exchange = watchdog.begin(0.05, cancellation=Cancellation(stop))
+    exchange.watch(pair[0])
+
+    assert pair[0].recv(1) == b""
+    assert watchdog.finish(exchange) is AbortReason.DEADLINE
+    watchdog.finish(other)
+
+
 def test_an_aborted_exchange_takes_no_further_socket(
     watchdog: Watchdog, cancellation: Cancellation, pair: tuple[socket.socket, socket.socket]
 ) -> None:
