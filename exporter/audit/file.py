@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple
 import structlog
 
 from exporter.audit.record import (
-    LINE_PREFIX,
+    LINE_START_BYTES,
     MAX_LOST_BYTES,
     LoggedEvent,
     is_start_of_log,
@@ -182,7 +182,7 @@ class AuditFile:
 
     def _check_content(self, descriptor: int) -> None:
         """Refuse to change a file that is not an audit log."""
-        start = self._read(descriptor, 0, len(LINE_PREFIX))
+        start = self._read(descriptor, 0, LINE_START_BYTES)
         if start.startswith(b"\0"):
             start = self._read(descriptor, 0, MAX_LOST_BYTES + _MAX_LINE_BYTES)
         if not is_start_of_log(start):

@@ -16,6 +16,7 @@ from exporter.vb365.records.restore_session import RestoreSession
 
 __all__ = [
     "LINE_PREFIX",
+    "LINE_START_BYTES",
     "MAX_LOST_BYTES",
     "Event",
     "EventIndex",
@@ -43,6 +44,11 @@ class LoggedEvent(NamedTuple):
 
 LINE_PREFIX = b'{"time":"'
 """The first bytes of every line."""
+
+_AFTER_TIME = b',"event":"'
+"""What follows the time; JSON logs of other programs start with a time, too."""
+LINE_START_BYTES = 64
+"""At least as many as a line has up to its event."""
 
 _JSON = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 
@@ -109,8 +115,8 @@ def is_start_of_log(start: bytes) -> bool:
     """Return whether a file that starts with these bytes is an audit log, perhaps with lost blocks or an incomplete line.
 
     Args:
-        start: at least as many bytes as `LINE_PREFIX` has, or the whole file; if the first is NUL, at least
-            `MAX_LOST_BYTES` and a line.
+        start: the whole file, or at least `LINE_START_BYTES` of it; if the first is NUL, at least `MAX_LOST_BYTES` and a
+            line.
     """
     content = start.lstrip(_LOST_BLOCK)
     if len(start) - len(content) > MAX_LOST_BYTES:
@@ -118,7 +124,13 @@ def is_start_of_log(start: bytes) -> bool:
     if content != start and not content.startswith(LINE_PREFIX):
         # The block after a lost one may begin inside a line.
         content = content.partition(b"\n")[2] or content
-    return LINE_PREFIX.startswith(content[: len(LINE_PREFIX)])
+    rest = content[len(LINE_PREFIX) :].partition(b'"')[2]
+    return _agrees(content, LINE_PREFIX) and _agrees(rest, _AFTER_TIME)
+
+
+def _agrees(text: bytes, expected: bytes) -> bool:
+    """Return whether the text starts with what is expected, or ends before it differs."""
+    return expected.startswith(text[: len(expected)])
 
 
 class EventIndex:

@@ -126,6 +126,7 @@ def test_a_new_file_stays_writable_and_closed_to_others_whatever_the_mode_of_its
         ("loop", "Too many levels of symbolic links"),
         ("foreign", "not an audit log but another kind of file"),
         ("foreign and short", "not an audit log but another kind of file"),
+        ("log of another program", "not an audit log but another kind of file"),
     ],
 )
 def test_anything_but_an_audit_log_is_refused_and_left_unchanged(
@@ -138,6 +139,7 @@ def test_anything_but_an_audit_log_is_refused_and_left_unchanged(
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "foreign").write_text("servers:\n- url: https://vb365")
     (tmp_path / "foreign and short").write_text("{}")
+    (tmp_path / "log of another program").write_text('{"time":"2026-03-01","level":"INFO"')
     before = sorted(tmp_path.iterdir())
 
     with pytest.raises(OutputError) as caught:
@@ -146,6 +148,7 @@ def test_anything_but_an_audit_log_is_refused_and_left_unchanged(
     assert str(caught.value) == f"audit log {tmp_path / name}: {problem}"
     assert sorted(tmp_path.iterdir()) == before
     assert (tmp_path / "foreign").read_text() == "servers:\n- url: https://vb365"
+    assert (tmp_path / "log of another program").stat().st_size == 35
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EPERM])

@@ -15,7 +15,7 @@ import_all()
 drop_all()
 become_windows()
 from exporter.audit import AuditFile
-for line in (b'{"time":"1"}\\n', b'{"time":"2"}\\n{"ti'):
+for line in (b'{"time":"1","event":"started"}\\n', b'{"time":"2","event":"ended"}\\n{"ti'):
     audit = AuditFile(Path(sys.argv[1]))
     audit.open()
     audit.append(line, sync=True)
@@ -30,4 +30,4 @@ def test_without_posix_locks_and_permissions_a_file_is_written_and_repaired(file
         [sys.executable, "-c", PROGRAM, file], env={**os.environ, "PYTHONPATH": paths}, check=True
     )
 
-    assert file.read_bytes() == b'{"time":"1"}\n{"time":"2"}\n'
+    assert file.read_bytes() == b'{"time":"1","event":"started"}\n{"time":"2","event":"ended"}\n'
