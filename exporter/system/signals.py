@@ -150,7 +150,7 @@ def signal_commands(*, reload: bool = True) -> Iterator[Commands]:
 
 def _numbers(names: tuple[str, ...]) -> tuple[signal.Signals, ...]:
     """Return the signals that the platform has."""
-    return tuple(signal.Signals[name] for name in names if hasattr(signal, name))
+    return tuple(getattr(signal, name) for name in names if hasattr(signal, name))
 
 
 def _was_held(number: signal.Signals, handler: object) -> bool:
