@@ -173,16 +173,20 @@ def error_of_status(
     status: int,
     *,
     operation: str,
+    before_login: bool = False,
     detail: str = "",
     code: str = "",
     retry_after_seconds: float | None = None,
 ) -> Vb365Error:
     """Return the error for an HTTP status that does not mean success.
 
-    `detail` is the server's explanation, as one printable line; for the other arguments, see `Vb365Error`.
+    `before_login` is whether the request had no token, so that its account is not to blame. `detail` is the server's
+    explanation, as one printable line; for the other arguments, see `Vb365Error`.
     """
     error: type[Vb365Error]
-    if status in _ERRORS_BY_STATUS:
+    if status == 403 and before_login:
+        error, text = ForbiddenError, _FORBIDDEN_BEFORE_LOGIN
+    elif status in _ERRORS_BY_STATUS:
         error, text = _ERRORS_BY_STATUS[status]
     elif 500 <= status <= 599:
         error, text = ServerError, "the server failed"
@@ -200,6 +204,9 @@ def error_of_status(
     )
 
 
+_FORBIDDEN_BEFORE_LOGIN = (
+    "access is forbidden before any login succeeded, perhaps by a reverse proxy or firewall"
+)
 _TRANSIENT_REASONS = {Reason.CONNECT, Reason.TIMEOUT, Reason.THROTTLED}
 _TRANSIENT_STATUSES = {500, 502, 503, 504}
 _ERRORS_BY_STATUS: Mapping[int, tuple[type[Vb365Error], str]] = {

@@ -265,6 +265,7 @@ class RestApi:
             raise error_of_status(
                 response.status,
                 operation=request.operation,
+                before_login=request.authorization is None,
                 detail=detail,
                 code=code,
                 retry_after_seconds=retry_after_seconds(response.headers, now=self._wall_clock),

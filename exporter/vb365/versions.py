@@ -10,11 +10,13 @@ import math
 import threading
 from collections.abc import Callable
 from itertools import takewhile
+from urllib.parse import urlsplit
 
 import structlog
 
 from exporter.config.model import ServerConfig
 from exporter.vb365.errors import BadResponseError, NotFoundError
+from exporter.vb365.http.transport import host_and_port
 
 __all__ = ["Versions", "parse_product_version"]
 
@@ -118,8 +120,9 @@ class Versions:
             if self._is_served(version):
                 log.debug("api version selected", server=self._server.name, api_version=version)
                 return version
+        address = f"https://{host_and_port(self._server.url)}{urlsplit(self._server.url).path}"
         raise NotFoundError(
-            f"the API was not found: {self._server.url} has none of {', '.join(_NEWEST_FIRST)}",
+            f"the API was not found: {address} has none of {', '.join(_NEWEST_FIRST)}",
             operation="service_instance",
             status=404,
         )

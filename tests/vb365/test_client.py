@@ -126,6 +126,30 @@ def test_other_statuses_during_detection_are_errors_and_select_no_version(
     assert client.api_version is None
 
 
+def test_a_403_before_any_login_does_not_blame_the_account(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.get(f"{URL}/v8/ServiceInstance", status=403)
+    with pytest.raises(ForbiddenError) as caught:
+        make_client(config(api_version="auto")).product_version()
+    api.post(f"{ROOT}/token", status=403, json={"message": "Blocked by policy 7."})
+    with pytest.raises(ForbiddenError) as caught_login:
+        make_client(config()).product_version()
+    text = "access is forbidden before any login succeeded, perhaps by a reverse proxy or firewall"
+    assert caught.value.message == f"{text} (HTTP 403)"
+    assert caught_login.value.message.startswith(f"{text} (HTTP 403, Blocked by policy 7.)")
+
+
+def test_the_default_port_is_named_where_the_url_leaves_it_out(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    for version in ("v6", "v7", "v8"):
+        api.get(f"https://hq.example.com/vb/{version}/ServiceInstance", status=404)
+    client = make_client(config("https://hq.example.com/vb", api_version="auto"))
+    with pytest.raises(NotFoundError, match=r"https://hq\.example\.com:443/vb has none"):
+        client.product_version()
+
+
 @pytest.mark.usefixtures("logins")
 def test_a_configured_version_is_kept_even_if_it_is_not_found(
     api: responses.RequestsMock, make_client: MakeClient

@@ -13,7 +13,7 @@ import threading
 import time
 from contextvars import ContextVar
 from datetime import datetime
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 
 from exporter.threads import start_thread
 
@@ -21,6 +21,7 @@ __all__ = [
     "AbortReason",
     "Cancellation",
     "Exchange",
+    "Step",
     "Watchdog",
     "current_exchange",
     "shared_watchdog",
@@ -65,6 +66,17 @@ class AbortReason(Enum):
     CANCELLED = auto()
 
 
+class Step(StrEnum):
+    """What an exchange is doing; it decides whose failure a failure is."""
+
+    RESOLVE = "resolution of the host name"
+    CONNECT = "connection"
+    PROXY_HANDSHAKE = "TLS handshake with the proxy"
+    TUNNEL = "connection through the proxy"
+    HANDSHAKE = "TLS handshake"
+    REQUEST = "request itself"
+
+
 class Exchange:
     """One request under way, and the socket to shut down to abort it. Belongs to the thread that makes the request.
 
@@ -82,6 +94,9 @@ class Exchange:
         self._deadline = deadline
         self._socket: socket.socket | None = None
         self.abort_reason: AbortReason | None = None
+        self.step = Step.REQUEST
+        self.proxy = ""
+        """Host and port of the proxy of a connection that this request opened; empty if it has none."""
         self.sent = False
         """True once the first byte of the request may have left."""
         self.certificate_not_after: datetime | None = None

@@ -26,6 +26,7 @@ from exporter.vb365.errors import (
     TlsError,
     Vb365Error,
 )
+from exporter.vb365.http.deadlines import Step
 
 __all__ = ["LIBRARY_ERRORS", "map_exception"]
 
@@ -89,7 +90,14 @@ _ERROR_TYPES: Mapping[type[BaseException], type[Vb365Error]] = {
 _MAX_WRAPPERS = 10
 
 
-def map_exception(error: BaseException, *, operation: str, peer: str) -> Vb365Error:
+def map_exception(
+    error: BaseException,
+    *,
+    operation: str,
+    peer: str,
+    step: Step = Step.REQUEST,
+    proxy: str = "",
+) -> Vb365Error:
     """Return the `Vb365Error` for another library's exception.
 
     Raise it outside the `except` block, so that it does not keep the original and the request in it alive.
@@ -98,9 +106,14 @@ def map_exception(error: BaseException, *, operation: str, peer: str) -> Vb365Er
         error: the caught exception.
         operation: the API operation that failed.
         peer: host and port of the server, for the message.
+        step: what the request was doing.
+        proxy: host and port of the proxy, for the message; empty without one.
     """
     *_, innermost = _unwrapped(error)
-    return _error_type(innermost)(_describe(innermost, peer), operation=operation)
+    error_type = _error_type(innermost)
+    if step is Step.TUNNEL and error_type is BadResponseError:
+        error_type = ConnectError  # a response of the proxy, not of the server
+    return error_type(_describe(innermost, step, peer, proxy), operation=operation)
 
 
 def _error_type(error: BaseException) -> type[Vb365Error]:
@@ -125,31 +138,83 @@ def _unwrapped(error: BaseException) -> Iterator[BaseException]:
 
 
 _TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})")
+_PROXY_AUTHENTICATION_REQUIRED = "407"
+_PLAINTEXT_REASONS = frozenset(
+    {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"}
+)
+"""How OpenSSL, depending on its version, names a response that is not TLS."""
+_CLOSED = (
+    ssl.SSLEOFError,
+    ssl.SSLZeroReturnError,
+    ConnectionResetError,
+    BrokenPipeError,
+    http.client.RemoteDisconnected,
+)
 
 
-def _describe(error: BaseException, peer: str) -> str:  # noqa: PLR0911 - one line for each kind
-    """Describe a failure in one line that contains nothing from the request."""
+def _describe(error: BaseException, step: Step, peer: str, proxy: str) -> str:
+    """Describe in one line what failed and at whom. It contains nothing from the request."""
+    where = peer
+    if proxy:
+        on_the_way = step not in {Step.HANDSHAKE, Step.REQUEST}
+        where = f"the proxy {proxy}" if on_the_way else f"{peer} through the proxy {proxy}"
     match error:
         case ssl.SSLCertVerificationError():
             problem = one_line(getattr(error, "verify_message", ""))
-            return f"the certificate of {peer} is not trusted: {problem}"
+            return f"the certificate of {where} is not trusted: {problem}"
+        case ssl.SSLError() if getattr(error, "reason", None) in _PLAINTEXT_REASONS:
+            return f"{where} does not speak TLS; is it a port for plain HTTP?"
+        case socket.gaierror():
+            return f"the host name of {where} cannot be resolved: {_os_message(error)}"
+        case OSError(args=[str(text)]) if tunnel := _TUNNEL.match(text):
+            return _describe_refused_tunnel(tunnel[1], peer, proxy)
+    if step is Step.REQUEST:
+        return _describe_request(error, where)
+    action = {
+        Step.RESOLVE: f"the {step} of {where}",
+        Step.CONNECT: f"the connection to {where}",
+        Step.TUNNEL: f"the connection through {where} to {peer}",
+    }.get(step, f"the TLS handshake with {where}")
+    return f"{action} failed: {_describe_problem(error)}"
+
+
+def _describe_refused_tunnel(status: str, peer: str, proxy: str) -> str:
+    if status == _PROXY_AUTHENTICATION_REQUIRED:
+        return f"the proxy {proxy} requires another user name or password (HTTP {status})"
+    verb = "cannot" if status.startswith("5") else "refused to"
+    return f"the proxy {proxy} {verb} connect to {peer} (HTTP {status})"
+
+
+def _describe_problem(error: BaseException) -> str:
+    match error:
+        case TimeoutError() | urllib3.exceptions.TimeoutError():
+            return "timed out"
+        case OSError() | http.client.HTTPException() if isinstance(error, _CLOSED):
+            return "the connection was closed"
+        case http.client.HTTPException():
+            return "the response is not HTTP"
+        case OSError() if error.strerror:
+            return _os_message(error)
+    return type(error).__name__
+
+
+def _describe_request(error: BaseException, where: str) -> str:  # noqa: PLR0911 - one line for each kind
+    match error:
         case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
-            return f"{peer} closed the TLS connection unexpectedly"
+            return f"{where} closed the TLS connection unexpectedly"
         case ssl.SSLError():
-            return f"TLS with {peer} failed: {_os_message(error)}"
+            return f"TLS with {where} failed: {_os_message(error)}"
         case TimeoutError() | urllib3.exceptions.TimeoutError() if (
             _error_type(error) is RequestTimeoutError
         ):
-            return f"{peer} did not respond in time"
-        case socket.gaierror():
-            return f"the host name of {peer} cannot be resolved: {_os_message(error)}"
+            return f"{where} did not respond in time"
         case http.client.IncompleteRead() | http.client.RemoteDisconnected():
-            return f"{peer} closed the connection before the response was complete"
-        case OSError(args=[str(text)]) if tunnel := _TUNNEL.match(text):
-            return f"the proxy refused to connect to {peer} (HTTP {tunnel[1]})"
+            return f"{where} closed the connection before the response was complete"
+        case http.client.BadStatusLine():
+            return f"the response of {where} is not HTTP"
         case OSError() if error.strerror:
-            return f"the connection to {peer} failed: {_os_message(error)}"
-    return f"the request to {peer} failed: {type(error).__name__}"
+            return f"the connection to {where} failed: {_os_message(error)}"
+    return f"the request to {where} failed: {type(error).__name__}"
 
 
 def _os_message(error: OSError) -> str:

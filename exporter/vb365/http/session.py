@@ -19,7 +19,7 @@ from urllib3.connection import HTTPSConnection
 
 from exporter import __version__
 from exporter.config.model import ServerConfig, TLSConfig
-from exporter.vb365.http.deadlines import current_exchange
+from exporter.vb365.http.deadlines import Step, current_exchange
 from exporter.vb365.http.tls import not_after, proxy_context, server_context
 
 __all__ = ["UnusableProxyError", "new_session"]
@@ -146,19 +146,31 @@ class _Connection(HTTPSConnection):
 
     def _new_conn(self) -> socket.socket:
         """Connect as urllib3 does, but let the watchdog watch the socket meanwhile."""
+        if (exchange := current_exchange()) is not None and self.proxy_is_tunneling:
+            exchange.proxy = f"{self.host}:{self.port}"
+        _enter(Step.RESOLVE)
         try:
             addresses = socket.getaddrinfo(
                 self._dns_host.strip("[]"), self.port, socket.AF_UNSPEC, socket.SOCK_STREAM
             )
         except UnicodeError:
             raise socket.gaierror(socket.EAI_NONAME, "not a valid host name") from None
+        _enter(Step.CONNECT)
         for number, (family, kind, protocol, _, address) in enumerate(addresses, 1):
             try:
-                return self._connected(socket.socket(family, kind, protocol), address)
+                sock = self._connected(socket.socket(family, kind, protocol), address)
             except OSError:
                 if number == len(addresses):
                     raise
+            else:
+                _enter(Step.PROXY_HANDSHAKE if self.proxy_is_tunneling else Step.HANDSHAKE)
+                return sock
         raise OSError("the name has no address")
+
+    def _tunnel(self) -> None:
+        _enter(Step.TUNNEL)
+        super()._tunnel()
+        _enter(Step.HANDSHAKE)
 
     def _connected(self, sock: socket.socket, address: Any) -> socket.socket:
         try:
@@ -185,8 +197,14 @@ class _Connection(HTTPSConnection):
     def request(self, *args: Any, **kwargs: Any) -> None:
         if (exchange := current_exchange()) is not None:
             exchange.watch(self.sock)
+            exchange.step = Step.REQUEST
             exchange.sent = True
         super().request(*args, **kwargs)
+
+
+def _enter(step: Step) -> None:
+    if (exchange := current_exchange()) is not None:
+        exchange.step = step
 
 
 class _Pool(HTTPSConnectionPool):

@@ -27,15 +27,22 @@ from exporter.vb365.errors import (
     Vb365Error,
 )
 from exporter.vb365.http.body import MAX_BODY_BYTES, BadBodyError, max_body_bytes, read_body
-from exporter.vb365.http.deadlines import AbortReason, Cancellation, Watchdog, shared_watchdog
+from exporter.vb365.http.deadlines import (
+    AbortReason,
+    Cancellation,
+    Exchange,
+    Watchdog,
+    shared_watchdog,
+)
 from exporter.vb365.http.exceptions import LIBRARY_ERRORS, map_exception
 from exporter.vb365.http.session import UnusableProxyError, new_session
 from exporter.vb365.http.tls import UnusableFileError
 
-__all__ = ["Request", "RequestObserver", "Response", "Transport"]
+__all__ = ["Request", "RequestObserver", "Response", "Transport", "host_and_port"]
 
 log = structlog.get_logger()
 
+_DEFAULT_PORT = 443
 _DEADLINE_TIMEOUTS = 6
 """The deadline of a whole request, as a multiple of the timeout for connecting and for each read."""
 
@@ -95,6 +102,12 @@ class Response:
         return f"<HTTP {self.status}, {len(self.body)} bytes>"
 
 
+def host_and_port(url: str) -> str:
+    """Return host and port of an https URL, also if it leaves out the port."""
+    parts = urlsplit(url)
+    return parts.netloc if parts.port else f"{parts.netloc.rstrip(':')}:{_DEFAULT_PORT}"
+
+
 class Transport:
     """HTTP exchanges with one server. Shared by threads.
 
@@ -123,8 +136,8 @@ class Transport:
         self.cancellation = Cancellation(stop)
         """Whether the client is stopped, by the stop event or by `cancel`."""
         self._max_body_bytes = max_body_bytes
-        self._peer = urlsplit(server.url).netloc
-        self._origin = f"https://{self._peer}"
+        self._peer = host_and_port(server.url)
+        self._origin = f"https://{urlsplit(server.url).netloc}"
         self._deadline_seconds = _DEADLINE_TIMEOUTS * server.timeout
         self._slots = threading.BoundedSemaphore(server.max_concurrent_requests)
         self._watchdog = watchdog or shared_watchdog()
@@ -193,7 +206,7 @@ class Transport:
         except ThreadLimitError as error:
             return InternalError(str(error), operation=request.operation)
         try:
-            outcome = self._send_and_map(request)
+            outcome = self._send_and_map(request, exchange)
         finally:
             abort_reason = self._watchdog.finish(exchange)
         if exchange.certificate_not_after is not None:
@@ -203,7 +216,8 @@ class Transport:
             outcome = StoppedError("aborted, the client is stopped", operation=request.operation)
         elif abort_reason is AbortReason.DEADLINE:
             outcome = RequestTimeoutError(
-                f"the whole request to {self._peer} took longer than {deadline_seconds:g} s",
+                f"the whole request to {self._peer} took longer than {deadline_seconds:g} s"
+                f" and was aborted during the {exchange.step}",
                 operation=request.operation,
             )
         if isinstance(outcome, Vb365Error):
@@ -211,7 +225,7 @@ class Transport:
         self._learn_from(outcome)
         return outcome
 
-    def _send_and_map(self, request: Request) -> Response | Vb365Error:
+    def _send_and_map(self, request: Request, exchange: Exchange) -> Response | Vb365Error:
         try:
             return self._send(request)
         except UnusableFileError as error:
@@ -219,7 +233,13 @@ class Transport:
         except UnusableProxyError as error:
             return ConnectError(str(error), operation=request.operation)
         except LIBRARY_ERRORS as error:
-            return map_exception(error, operation=request.operation, peer=self._peer)
+            return map_exception(
+                error,
+                operation=request.operation,
+                peer=self._peer,
+                step=exchange.step,
+                proxy=exchange.proxy,
+            )
 
     def _learn_from(self, outcome: Response | Vb365Error) -> None:
         if not isinstance(outcome, StoppedError):

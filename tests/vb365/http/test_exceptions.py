@@ -16,6 +16,7 @@ import urllib3.exceptions
 import urllib3.util.ssl_match_hostname
 
 from exporter.vb365.errors import Reason
+from exporter.vb365.http.deadlines import Step
 from exporter.vb365.http.exceptions import LIBRARY_ERRORS, map_exception
 
 SECRET = "hunter2"
@@ -155,19 +156,7 @@ CONNECTION: Any = "hq"
                 )
             ),
             Reason.BAD_RESPONSE,
-            "BadStatusLine",
-        ),
-        (
-            requests.exceptions.ProxyError(
-                wrapped(
-                    urllib3.exceptions.ProxyError(
-                        "Unable to connect to proxy",
-                        OSError("Tunnel connection failed: 407 hunter2 wanted"),
-                    )
-                )
-            ),
-            Reason.CONNECT,
-            r"the proxy refused to connect to hq:4443 \(HTTP 407\)",
+            "the response of hq:4443 is not HTTP",
         ),
         (
             urllib3.exceptions.ProtocolError("x", urllib3.exceptions.IncompleteRead(1, 2)),
@@ -195,6 +184,129 @@ def test_the_innermost_exception_decides(foreign: Exception, reason: Reason, tex
     assert SECRET not in str(caught.value)
 
 
+def refused_tunnel(status: int) -> Exception:
+    refusal = OSError(f"Tunnel connection failed: {status} hunter2 wanted")
+    return requests.exceptions.ProxyError(
+        wrapped(urllib3.exceptions.ProxyError("Unable to connect to proxy", refusal))
+    )
+
+
+def tls_error(reason: str) -> ssl.SSLError:
+    error = ssl.SSLError(1, f"[SSL: {reason}] hunter2")
+    error.reason = reason
+    return error
+
+
+@pytest.mark.parametrize(
+    ("foreign", "step", "proxy", "reason", "text"),
+    [
+        (
+            socket.gaierror(-2, "Name or service not known"),
+            Step.RESOLVE,
+            "proxy:3128",
+            Reason.CONNECT,
+            "the host name of the proxy proxy:3128 cannot be resolved: Name or service not known",
+        ),
+        (
+            ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
+            Step.CONNECT,
+            "proxy:3128",
+            Reason.CONNECT,
+            "the connection to the proxy proxy:3128 failed: Connection refused",
+        ),
+        (
+            TimeoutError("timed out"),
+            Step.CONNECT,
+            "",
+            Reason.TIMEOUT,
+            "the connection to hq:4443 failed: timed out",
+        ),
+        (
+            OSError("the name has no address"),
+            Step.CONNECT,
+            "",
+            Reason.CONNECT,
+            "the connection to hq:4443 failed: OSError",
+        ),
+        (
+            certificate_error(),
+            Step.PROXY_HANDSHAKE,
+            "proxy:3128",
+            Reason.TLS,
+            "the certificate of the proxy proxy:3128 is not trusted: certificate has expired",
+        ),
+        (
+            refused_tunnel(407),
+            Step.TUNNEL,
+            "proxy:3128",
+            Reason.CONNECT,
+            "the proxy proxy:3128 requires another user name or password (HTTP 407)",
+        ),
+        (
+            refused_tunnel(403),
+            Step.TUNNEL,
+            "proxy:3128",
+            Reason.CONNECT,
+            "the proxy proxy:3128 refused to connect to hq:4443 (HTTP 403)",
+        ),
+        (
+            refused_tunnel(502),
+            Step.TUNNEL,
+            "proxy:3128",
+            Reason.CONNECT,
+            "the proxy proxy:3128 cannot connect to hq:4443 (HTTP 502)",
+        ),
+        (
+            http.client.BadStatusLine("SSH-2.0 hunter2"),
+            Step.TUNNEL,
+            "proxy:3128",
+            Reason.CONNECT,
+            "the connection through the proxy proxy:3128 to hq:4443 failed: the response is not HTTP",
+        ),
+        (
+            certificate_error(),
+            Step.HANDSHAKE,
+            "proxy:3128",
+            Reason.TLS,
+            "the certificate of hq:4443 through the proxy proxy:3128 is not trusted: certificate has expired",
+        ),
+        (
+            tls_error("WRONG_VERSION_NUMBER"),
+            Step.HANDSHAKE,
+            "",
+            Reason.TLS,
+            "hq:4443 does not speak TLS; is it a port for plain HTTP?",
+        ),
+        (
+            tls_error("TLSV1_ALERT_PROTOCOL_VERSION"),
+            Step.HANDSHAKE,
+            "",
+            Reason.TLS,
+            "the TLS handshake with hq:4443 failed: tlsv1 alert protocol version",
+        ),
+        (
+            ssl.SSLEOFError(8, "EOF occurred"),
+            Step.HANDSHAKE,
+            "",
+            Reason.CONNECT,
+            "the TLS handshake with hq:4443 failed: the connection was closed",
+        ),
+        (
+            TimeoutError("timed out"),
+            Step.HANDSHAKE,
+            "",
+            Reason.TIMEOUT,
+            "the TLS handshake with hq:4443 failed: timed out",
+        ),
+    ],
+)
+def test_the_message_names_the_step_and_whose_failure_it_was(
+    foreign: Exception, step: Step, proxy: str, reason: Reason, text: str
+) -> None:
+    error = map_exception(foreign, operation="get", peer="hq:4443", step=step, proxy=proxy)
+    assert (error.reason, error.message) == (reason, text)
+
+
 def test_exceptions_that_contain_each_other_are_mapped() -> None:
     error = OSError("x")
     error.args = (error,)
@@ -205,4 +317,6 @@ def test_exceptions_that_contain_each_other_are_mapped() -> None:
 def test_the_text_of_a_library_exception_is_not_quoted(error: type[Exception]) -> None:
     foreign = bare(error)
     foreign.args = (f"https://user:{SECRET}@proxy/ {SECRET}",)
-    assert SECRET not in str(map_exception(foreign, operation="get", peer="hq:4443"))
+    for step in Step:
+        mapped = map_exception(foreign, operation="get", peer="hq:4443", step=step, proxy="p:1")
+        assert SECRET not in str(mapped)

@@ -353,8 +353,90 @@ def test_a_refusing_proxy_is_a_connect_error_without_its_text_or_credentials(
     url = SecretUrl(f"http://user:hunter2@127.0.0.1:{front.port}")
     error = failure(transport("https://hq.example.com:4443", proxy_url=url))
     assert isinstance(error, ConnectError)
-    assert str(error) == "get: the proxy refused to connect to hq.example.com:4443 (HTTP 407)"
+    assert str(error) == (
+        f"get: the proxy 127.0.0.1:{front.port} requires another user name or password (HTTP 407)"
+    )
     assert not error.sent
+
+
+@pytest.mark.usefixtures("quiet_environment")
+def test_a_proxy_that_is_down_is_not_reported_as_the_server(transport: MakeTransport) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        proxy = f"127.0.0.1:{listener.getsockname()[1]}"
+    url = SecretUrl(f"http://user:hunter2@{proxy}")
+    error = failure(transport("https://hq.example.com:4443", proxy_url=url))
+    assert isinstance(error, ConnectError)
+    assert error.message == f"the connection to the proxy {proxy} failed: Connection refused"
+
+
+@pytest.mark.usefixtures("quiet_environment")
+def test_a_proxy_that_is_unknown_is_not_reported_as_the_server(
+    transport: MakeTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_args: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    url = SecretUrl("http://user:hunter2@no.example.com:3128")
+    error = failure(transport("https://hq.example.com:4443", proxy_url=url))
+    assert isinstance(error, ConnectError)
+    assert error.message == (
+        "the host name of the proxy no.example.com:3128 cannot be resolved: Name or service not known"
+    )
+
+
+@pytest.mark.usefixtures("quiet_environment")
+@pytest.mark.parametrize(
+    ("reply", "problem"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "the response is not HTTP"),
+        (b"", "the connection was closed"),
+    ],
+)
+def test_a_proxy_that_does_not_speak_http_is_not_reported_as_the_server(
+    serve: Serve, transport: MakeTransport, reply: bytes, problem: str
+) -> None:
+    def talk(connection: Connection) -> None:
+        connection.request()
+        connection.send(reply)
+
+    front = serve(talk, context=None)
+    proxy = f"127.0.0.1:{front.port}"
+    error = failure(
+        transport("https://hq.example.com:4443", proxy_url=SecretUrl(f"http://{proxy}"))
+    )
+    assert isinstance(error, ConnectError)
+    assert error.message == (
+        f"the connection through the proxy {proxy} to hq.example.com:4443 failed: {problem}"
+    )
+    assert not error.sent
+
+
+def test_a_port_for_plain_http_is_named_so(serve: Serve, transport: MakeTransport) -> None:
+    def talk(connection: Connection) -> None:
+        connection.sock.recv(65536)
+        connection.send(http(status="400 Bad Request"))
+
+    server = serve(talk, context=None)
+    error = failure(transport(server.url))
+    assert isinstance(error, TlsError)
+    assert error.message == (
+        f"127.0.0.1:{server.port} does not speak TLS; is it a port for plain HTTP?"
+    )
+
+
+def test_a_connection_closed_during_the_handshake_is_named_so(
+    serve: Serve, transport: MakeTransport
+) -> None:
+    def talk(connection: Connection) -> None:
+        connection.sock.recv(65536)
+
+    server = serve(talk, context=None)
+    error = failure(transport(server.url))
+    assert isinstance(error, ConnectError)
+    assert error.message == (
+        f"the TLS handshake with 127.0.0.1:{server.port} failed: the connection was closed"
+    )
 
 
 @pytest.mark.usefixtures("quiet_environment")
