@@ -20,6 +20,7 @@ __all__ = [
 NOT_REPLACED = "variables are not replaced"
 
 _MAX_LINES = 3
+_MAX_COLUMNS = 1000
 
 _CONTROLS = frozenset({"Cc", "Zl", "Zp"})
 _NAMES = {"\0": "NUL", "\b": "backspace", "\t": "tab", "\n": "line feed", "\r": "carriage return"}
@@ -89,15 +90,21 @@ def lookalikes(text: str) -> Iterator[str]:
 
 
 def _lookalikes_in(line: str) -> Iterator[tuple[int, str]]:
-    content = re.split(r"(?:^|\s)#", line, maxsplit=1)[0]
+    content = re.split(r"(?:^|\s)#", line[:_MAX_COLUMNS], maxsplit=1)[0]
     for column, character in enumerate(content):
-        before, after = content[:column].rstrip(" "), content[column + 1 :].lstrip(" ")
-        meant = _meant(character)
-        is_outer = before[-1:] in {"", *":,[{-"} or after[:1] in {"", *":,]}"}
+        if character.isascii() or character.isalnum():
+            continue
         if _is_invisible(character):
             yield column, "is invisible; remove it or use a space"
-        elif meant == ":" or (meant == "-" and not before) or (meant in _QUOTES and is_outer):
+        elif (meant := _meant(character)) and _is_outside_words(content, column, meant):
             yield column, f"is only text in YAML; use {meant}"
+
+
+def _is_outside_words(content: str, column: int, meant: str) -> bool:
+    before, after = content[:column].rstrip(" "), content[column + 1 :].lstrip(" ")
+    if meant == "-":
+        return not before
+    return meant == ":" or before[-1:] in {"", *":,[{-"} or after[:1] in {"", *":,]}"}
 
 
 def _meant(character: str) -> str | None:

@@ -16,7 +16,7 @@ from exporter.config.characters import (
 from exporter.config.files import is_readable_by_everybody
 from exporter.config.model import SECRET_KEYS, AuthConfig, Config, ServerConfig, TLSConfig
 from exporter.config.problems import Location, Problem, dotted
-from exporter.config.secrets import SecretSource, without_line_break
+from exporter.config.secrets import SecretSource, SecretUnavailableError, without_line_break
 from exporter.config.urls import unreachable
 
 __all__ = ["probable_mistakes"]
@@ -43,6 +43,8 @@ def _of_server(server: ServerConfig) -> Iterator[tuple[Location, str]]:
         yield ("url",), message
     for location, message in _of_auth(server.auth):
         yield ("auth", *location), message
+    if server.proxy_url is not None and names_a_variable(server.proxy_url.reveal()):
+        yield ("proxy_url",), f"looks like a variable; {NOT_REPLACED}"
     for location, message in _of_tls_config(server.tls_config):
         yield ("tls_config", *location), message
 
@@ -79,7 +81,10 @@ def _of_text(text: str) -> Iterator[str]:
 
 
 def _of_secret(source: SecretSource, kind: str) -> Iterator[str]:
-    whole = source.read_whole()
+    try:
+        whole = source.read_whole()
+    except SecretUnavailableError:  # since it was checked; the next login reports it
+        return
     secret = without_line_break(whole)
     if secret != whole and source.file is None:
         yield "ends with a line break, which is dropped"

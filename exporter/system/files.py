@@ -7,7 +7,7 @@ import os
 import secrets
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -92,9 +92,10 @@ def atomic_write(file: Path, chunks: Iterable[bytes]) -> None:
     with _temporary(file) as (target, temporary):
         mode, group = _mode_and_group(target)
         with open(temporary, "xb", opener=partial(os.open, mode=_MODE & mode)) as out:
-            with suppress(PermissionError):  # the process is not a member of that group
+            try:
                 set_permissions(out.fileno(), mode, group)
-            set_permissions(out.fileno(), mode)
+            except PermissionError:  # the process is not a member of that group
+                set_permissions(out.fileno(), mode)
             out.writelines(chunks)
             out.flush()
             os.fsync(out.fileno())

@@ -135,6 +135,25 @@ def test_a_dropped_line_break_is_a_warning_except_in_a_file(load: Load, tmp_path
     }
 
 
+def test_a_variable_in_the_url_of_a_proxy_is_a_warning(load: Load) -> None:
+    config = load(f"{MINIMAL}    proxy_url: http://user:${{PROXY_PASSWORD}}@proxy:3128\n")
+
+    assert warnings_of(config) == [f"proxy_url: {NO_VARIABLES}"]
+
+
+class Vanishing(dict[str, str]):
+    """Variables that have gone after they were read once."""
+
+    def __getitem__(self, name: str) -> str:
+        return self.pop(name)
+
+
+def test_a_secret_that_vanishes_while_the_file_is_loaded_has_no_warnings(load: Load) -> None:
+    text = MINIMAL.replace("password: p", "password_env: PW")
+
+    assert warnings_of(load(text, Vanishing({"PW": '"secret"'}))) == []
+
+
 @pytest.mark.parametrize(
     ("mode", "is_warning"), [(0o600, False), (0o640, False), (0o644, True), (0o444, True)]
 )

@@ -132,6 +132,7 @@ def test_unreadable_text_is_located_and_not_quoted(text: str | bytes, problem: s
         ("\ufeff\ufeffa: b", "column 1: U+FEFF (zero width no-break space) is invisible; remove it or use a space"),
         ("a: b ’s – c “d” e", None),
         ("a: b # “c”", None),
+        (f"a: {'b' * 1000} “c”", None),
         ("# “c”", None),
         ("a: Zürich", None),
     ],
