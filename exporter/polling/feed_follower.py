@@ -85,7 +85,7 @@ class FeedFollower:
 
     def _apply_changes(self, changes: Iterable[SessionChange], next_poll_at: float) -> None:
         updated: tuple[str, ...] = ()
-        started = self._clock.now()
+        started = self._poller.now()
         try:
             updated = self._ledger.apply_changes(changes, started)
             if len(updated) >= _MIN_CHANGES_FOR_POLL and self._limits.allow_poll(started.monotonic):

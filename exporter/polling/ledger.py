@@ -23,7 +23,8 @@ from exporter.polling.counters import ActivityCounters
 from exporter.polling.extras import Extras
 from exporter.polling.plan import DiscoveryWindow, ListRequest, Resync, cheaper_list
 from exporter.polling.snapshot import ConfiguredId, ServerStatus, Snapshot
-from exporter.polling.store import SessionStore, Transition
+from exporter.polling.store import SessionStore
+from exporter.polling.transition import Transition
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.restore_session import RestoreSession
 
@@ -37,6 +38,7 @@ _COUNTED_FINISHES = (Transition.FINISHED, Transition.RAN)
 _FINISHES = (*_COUNTED_FINISHES, Transition.FINISHED_AGAIN)
 _CHANGES = (Transition.FOUND, Transition.STARTED, *_FINISHES)
 _CANCELLING = (Transition.EXPIRED, Transition.REOPENED)
+_MAX_CHANGES_EVICTED = 10_000  # of the changes of one poll, including what was evicted since
 
 
 class Ledger:
@@ -62,8 +64,7 @@ class Ledger:
         self._configured_deleted_at: dict[str, float] = {}
         self._changed: dict[str, RestoreSession] = {}
         self._window = DiscoveryWindow()
-        self._finished_confirmed_at = -inf
-        self._list_confirmed_at = -inf
+        self._finished_confirmed_at = self._list_confirmed_at = -inf
         self._poll_started_at = -inf
         self._observed_at = -inf
         self.extras = Extras(self._store, settings, stale_after_seconds)
@@ -158,6 +159,8 @@ class Ledger:
         for evicted_id in self._store.take_evicted():
             self._discard(evicted_id)
             self._resync.count_not_kept(evicted_id, observed_id=session.id)
+            if len(self._changed) > _MAX_CHANGES_EVICTED:
+                self._changed.pop(evicted_id, None)
 
     def mark_incomplete(self) -> None:
         """Record that the list contains an unreadable record, or was not read to its end."""

@@ -244,6 +244,10 @@ class Poller:
 
     # Between polls
 
+    def now(self) -> Moment:
+        """Return the present moment, by the server's own time if it sends it."""
+        return self._intake.now()
+
     def fetch(self, session_ids: Iterable[str], *, until: float) -> Iterator[str]:
         """Fetch sessions by id; yield the id of each that the server has responded to. Does not publish.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from enum import Enum, auto
 from itertools import chain, takewhile
 
 from exporter.config import SessionsConfig
@@ -13,37 +12,14 @@ from exporter.polling.clock import Moment
 from exporter.polling.counters import FinishedCounts
 from exporter.polling.history import Seen, SessionHistory
 from exporter.polling.snapshot import RunningSession
+from exporter.polling.text_budget import TextBudget
+from exporter.polling.transition import Transition
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["SessionStore", "Transition"]
+__all__ = ["SessionStore"]
 
 # The latest date that can be represented: a distant endTime plus a long lookback would overflow.
 _LATEST = datetime.max.replace(tzinfo=UTC)
-
-
-class Transition(Enum):
-    """What a record means for the life cycle of its session."""
-
-    STARTED = auto()
-    """Started after the baseline and is running."""
-    RAN = auto()
-    """Started after the baseline and has already finished."""
-    FOUND = auto()
-    """New to the store, but from before the baseline, or evicted or counted earlier: not an event."""
-    FINISHED = auto()
-    """Was running, in the store or when it left the store."""
-    REOPENED = auto()
-    """Was finished and is running again."""
-    FINISHED_AGAIN = auto()
-    """Finished again after being reopened, or after it left and returned; its first finish was already counted."""
-    CORRECTED = auto()
-    """Was already finished; some of its values changed."""
-    UNCHANGED = auto()
-    """Still running, or finished with the same values."""
-    EXPIRED = auto()
-    """Past its lookback; not stored."""
-    IGNORED = auto()
-    """Expired earlier, or did not fit; not stored."""
 
 
 class SessionStore:
@@ -65,6 +41,7 @@ class SessionStore:
         self._lookback = timedelta(seconds=settings.lookback)
         self._max_sessions = settings.max_sessions
         self._history = SessionHistory(settings.max_sessions)
+        self._texts = TextBudget(settings.max_sessions)
         self._reopened: set[str] = set()  # running again after a finish that was counted
         self._configured_blocks = SessionBlocks()
         self._discovered_blocks = SessionBlocks()
@@ -102,7 +79,7 @@ class SessionStore:
         """Store a session as the API returned it at `moment`; return what changed."""
         if not session.stopped:
             return self._put_running(session, moment)
-        was_running = self.running.pop(session.id, None) is not None
+        was_running = self._pop_running(session.id) is not None
         if was_running or self._history.is_interrupted(session.id):
             return self._finish(session, moment)
         return self._put_finished(session, moment)
@@ -120,7 +97,7 @@ class SessionStore:
 
     def remove(self, session_id: str, moment: Moment) -> None:
         """Remove a session that the server has deleted, if it is stored."""
-        running = self.running.pop(session_id, None)
+        running = self._pop_running(session_id)
         if running is not None and session_id not in self._reopened:
             self._history.add(running.session, Seen.INTERRUPTED, moment)
         self._reopened.discard(session_id)
@@ -185,7 +162,7 @@ class SessionStore:
             self._remove_finished(finished)
             self._reopened.add(session.id)
             transition = Transition.REOPENED
-        elif session.id in self.running:
+        elif self._pop_running(session.id) is not None:
             transition = Transition.UNCHANGED
         elif configured or self._evict_oldest(1):
             transition = Transition.FOUND
@@ -201,7 +178,15 @@ class SessionStore:
         self.running[session.id] = RunningSession(
             session=session, confirmed_at=moment.monotonic, configured=configured
         )
+        self._texts.add(session)
+        self._evict_oldest(0)
         return transition
+
+    def _pop_running(self, session_id: str) -> RunningSession | None:
+        running = self.running.pop(session_id, None)
+        if running is not None:
+            self._texts.remove(running.session)
+        return running
 
     def _finish(self, session: RestoreSession, moment: Moment) -> Transition:
         """Store a session that was running."""
@@ -237,6 +222,7 @@ class SessionStore:
         first_seen_stopped_at = self._first_seen_stopped_at.get(session.id)
         self._remove_finished(known)
         self._add_finished(session, moment, first_seen_stopped_at)
+        self._evict_oldest(0)
         return Transition.CORRECTED
 
     def _started_since_baseline(self, session: RestoreSession) -> bool:
@@ -255,17 +241,22 @@ class SessionStore:
         if session.end_time is None:
             self._first_seen_stopped_at[session.id] = first_seen_stopped_at or moment.wall
         self.counts.add(session)
+        self._texts.add(session)
         self._blocks_of(session).add(session)
 
     def _remove_finished(self, session: RestoreSession) -> None:
         del self.finished[session.id]
         self._first_seen_stopped_at.pop(session.id, None)
         self._blocks_of(session).remove(session)
+        self._texts.remove(session)
         self.counts.remove(session)
 
     def _evict_oldest(self, room_for: int) -> bool:
         """Evict the oldest discovered finished sessions to make room; return whether there is room."""
-        while len(self.running) + len(self.finished) + room_for > self._max_sessions:
+        while (
+            len(self.running) + len(self.finished) + room_for > self._max_sessions
+            or self._texts.is_exceeded
+        ):
             if not self._discovered_blocks:
                 return False
             oldest = self._discovered_blocks.oldest()

@@ -936,3 +936,12 @@ def test_a_snapshot_before_the_first_poll_ends_confirms_no_finished_session() ->
     assert snapshot.server == "hq"
     assert (snapshot.finished_confirmed_at, snapshot.list_confirmed_at) == (-inf, -inf)
     assert len(snapshot.finished) == 1
+
+
+def test_of_the_changes_of_one_poll_those_evicted_since_are_passed_on_up_to_10000() -> None:
+    harness = LedgerHarness(sessions_config(max_sessions=10, lookback=30 * DAY_SECONDS))
+    harness.hold(*(finished(number) for number in range(1, 11_001)))
+
+    harness.poll()
+
+    assert len(harness.ledger.take_changed()) == 10_000

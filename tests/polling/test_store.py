@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from exporter.polling.clock import Moment
-from exporter.polling.store import SessionStore, Transition
+from exporter.polling.store import SessionStore
+from exporter.polling.transition import Transition
 from exporter.vb365.records.extras import Statistics
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
 from support.ledger_harness import sessions_config

@@ -1,0 +1,51 @@
+"""The memory that the texts of stored sessions take, and its bound."""
+
+from __future__ import annotations
+
+from sys import getsizeof
+
+from exporter.vb365.records.restore_session import RestoreSession
+
+__all__ = ["TextBudget"]
+
+MEAN_TEXT_BYTES = 2048
+"""Texts of a session, on average over all that are kept. Real ones take about a third of it."""
+_MIN_TEXT_BYTES = 1 << 20
+
+
+class TextBudget:
+    """Adds up the texts of stored sessions: their number alone does not bound memory.
+
+    Args:
+        max_sessions: how many sessions are kept; their texts may take 2 KiB each on average, and 1 MiB in all.
+    """
+
+    def __init__(self, max_sessions: int) -> None:
+        self._max_bytes = max(max_sessions * MEAN_TEXT_BYTES, _MIN_TEXT_BYTES)
+        self._bytes = 0
+
+    @property
+    def is_exceeded(self) -> bool:
+        """Whether sessions have to be evicted."""
+        return self._bytes > self._max_bytes
+
+    def add(self, session: RestoreSession) -> None:
+        """Add a session that is stored."""
+        self._bytes += _text_bytes(session)
+
+    def remove(self, session: RestoreSession) -> None:
+        """Remove a session that was added with the same texts."""
+        self._bytes -= _text_bytes(session)
+
+
+def _text_bytes(session: RestoreSession) -> int:
+    # Texts that sessions share are counted for each of them.
+    return (
+        getsizeof(session.organization)
+        + getsizeof(session.name)
+        + getsizeof(session.initiated_by)
+        + getsizeof(session.details)
+        + getsizeof(session.scope_name)
+        + getsizeof(session.client_host)
+        + getsizeof(session.reason)
+    )

@@ -1,0 +1,32 @@
+"""What a record means for the life cycle of its session."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+__all__ = ["Transition"]
+
+
+class Transition(Enum):
+    """What a record means for the life cycle of its session."""
+
+    STARTED = auto()
+    """Started after the baseline and is running."""
+    RAN = auto()
+    """Started after the baseline and has already finished."""
+    FOUND = auto()
+    """New to the store, but from before the baseline, or evicted or counted earlier: not an event."""
+    FINISHED = auto()
+    """Was running, in the store or when it left the store."""
+    REOPENED = auto()
+    """Was finished and is running again."""
+    FINISHED_AGAIN = auto()
+    """Finished again after being reopened, or after it left and returned; its first finish was already counted."""
+    CORRECTED = auto()
+    """Was already finished; some of its values changed."""
+    UNCHANGED = auto()
+    """Still running, or finished with the same values."""
+    EXPIRED = auto()
+    """Past its lookback; not stored."""
+    IGNORED = auto()
+    """Expired earlier, or did not fit; not stored."""
