@@ -64,7 +64,7 @@ def test_the_linter_finds_only_that_images_are_pinned_by_version_alone(
         "--format=json",
         COMPOSE_FILE=files,
         VB365_CONFIG_DIRECTORY=str(tmp_path),
-        VB365_PASSWORD_FILE=str(tmp_path / "password"),
+        VB365_SECRETS_DIRECTORY=str(tmp_path / "secrets"),
     )
 
     found = json.loads(linted.stdout)["findings"]
@@ -93,8 +93,8 @@ def test_a_service_is_published_on_this_machine_only(service: str) -> None:
 
 
 @every_service
-def test_mounted_files_exist(service: str) -> None:
-    assert [path for path in mounts(service).values() if not path.exists()] == []
+def test_mounts_are_directories_in_which_a_replaced_file_is_seen(service: str) -> None:
+    assert [path for path in mounts(service).values() if not path.is_dir()] == []
 
 
 def test_the_image_is_built_of_files_that_exist_with_arguments_that_it_has() -> None:
@@ -116,12 +116,38 @@ def test_prometheus_is_the_example_except_for_service_names() -> None:
         assert SERVICES[service]["ports"] == [f"127.0.0.1:{port}:{port}"]
         example = example.replace(f"localhost:{port}", f"{service}:{port}")
 
+    rules = (mounts("prometheus")["/etc/vb365/prometheus"] / "../rules").name
+    example = example.replace("  - rules/*.yml", "  - ../rules/*.yml")
+    assert mounts("prometheus")[f"/etc/vb365/{rules}"] == DEPLOY / "prometheus" / "rules"
+
     def settings(text: str) -> list[str]:
         return [
             line for line in text.splitlines() if line.strip() and not line.strip().startswith("#")
         ]
 
-    assert settings(example) == settings((DOCKER / "prometheus.yml").read_text(encoding="utf-8"))
+    actual = (DOCKER / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
+    assert settings(actual) == settings(example)
+
+
+@pytest.mark.parametrize(
+    ("service", "variable", "port"),
+    [("prometheus", "PROMETHEUS_URL", 9090), ("alertmanager", "ALERTMANAGER_URL", 9093)],
+)
+def test_links_in_notifications_lead_to_the_published_port(
+    service: str, variable: str, port: int
+) -> None:
+    (url,) = (
+        word.removeprefix("--web.external-url=")
+        for word in SERVICES[service]["command"]
+        if word.startswith("--web.external-url=")
+    )
+
+    assert url == f"${{{variable}:-http://localhost:{port}}}"
+    assert SERVICES[service]["ports"] == [f"127.0.0.1:{port}:{port}"]
+
+
+def test_a_thousand_servers_fit_into_the_limit_of_tasks() -> None:
+    assert SERVICES["exporter"]["pids_limit"] >= 2 * 1000 + 1000
 
 
 def test_prometheus_and_alertmanager_accept_their_configurations(tmp_path: Path) -> None:
@@ -135,7 +161,7 @@ def test_prometheus_and_alertmanager_accept_their_configurations(tmp_path: Path)
         debian_program("promtool", "prometheus"),
         "check",
         "config",
-        tmp_path / "etc" / "prometheus" / "prometheus.yml",
+        tmp_path / "etc" / "vb365" / "prometheus" / "prometheus.yml",
     )
     alertmanager = run(
         debian_program("amtool", "prometheus-alertmanager"),
@@ -152,7 +178,7 @@ def test_prometheus_and_alertmanager_accept_their_configurations(tmp_path: Path)
             for word in SERVICES[service]["command"]
             if word.startswith("--config.file=")
         )
-        assert config in mounts(service)
+        assert str(Path(config).parent) in mounts(service)
 
 
 def test_grafana_finds_the_dashboard_and_its_data() -> None:
@@ -168,12 +194,12 @@ def test_grafana_finds_the_dashboard_and_its_data() -> None:
     assert (found[str(home.parent)] / home.name).is_file()
 
 
-def test_the_real_exporter_is_given_a_configuration_and_a_secret() -> None:
+def test_the_real_exporter_gets_directories_with_a_configuration_and_a_secret() -> None:
     (service,) = load_yaml(REAL)["services"].values()
 
     (flag,) = service["command"]
-    (volume,) = service["volumes"]
-    _, target, mode = volume.rsplit(":", 2)
-    assert flag == f"--config.file={target}/config.yaml"
-    assert mode == "ro"
-    assert service["secrets"] == list(load_yaml(REAL)["secrets"])
+    config, secrets = (volume.rsplit(":", 2) for volume in service["volumes"])
+    assert (config[0].partition(":")[0], config[2]) == ("${VB365_CONFIG_DIRECTORY", "ro")
+    assert (secrets[0].partition(":")[0], secrets[2]) == ("${VB365_SECRETS_DIRECTORY", "ro")
+    assert flag == f"--config.file={config[1]}/config.yaml"
+    assert f"`password_file: {secrets[1]}/vb365-password`" in REAL.read_text(encoding="utf-8")

@@ -10,10 +10,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
 
+from exporter import __version__
 from support.docker_image import DOCKERFILE, ROOT, Step, stages
 from support.processes import dev_tool, free_port
 
@@ -44,7 +46,9 @@ def test_the_base_is_pinned_and_has_the_python_of_the_locked_dependencies() -> N
     (base,) = named(ARGUMENTS, "ARG")
     locked = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 
-    pinned = re.fullmatch(r"PYTHON_IMAGE=python:(3\.\d+)\.\d+-slim-[a-z]+", base.rest)
+    pinned = re.fullmatch(
+        r"PYTHON_IMAGE=python:(3\.\d+)\.\d+-slim-[a-z]+@sha256:[0-9a-f]{64}", base.rest
+    )
 
     assert pinned
     assert f"with Python {pinned[1]}\n" in locked
@@ -79,11 +83,48 @@ def test_the_container_has_no_privileges_and_needs_no_shell() -> None:
     (user,) = named(FINAL, "USER")
 
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user.rest)
-    assert named(FINAL, "RUN") == []
+    assert [step.rest[0] for step in named(FINAL, "RUN")] == ["["]
     (entrypoint,) = named(FINAL, "ENTRYPOINT")
     (healthcheck,) = named(FINAL, "HEALTHCHECK")
     for command in (entrypoint.rest, healthcheck.rest.removeprefix("CMD ")):
         assert json.loads(command)[0].startswith("/opt/exporter/bin/")
+
+
+def test_the_standard_library_is_compiled_while_root_can_write_it(tmp_path: Path) -> None:
+    (run,) = named(FINAL, "RUN")
+    (library := tmp_path / "lib").mkdir()
+    (library / "module.py").write_text("VALUE = 1\n")
+    program, option, code = json.loads(run.rest)
+    assert (program, option) == ("python", "-c")
+    stand_in = code.replace("sysconfig.get_path('stdlib')", repr(str(library)))
+    assert stand_in != code
+
+    compiled = subprocess.run([sys.executable, "-c", stand_in], check=False)
+    (library / "broken.py").write_text("VALUE =\n")
+    broken = subprocess.run([sys.executable, "-c", stand_in], capture_output=True, check=False)
+
+    names = [step.name for step in FINAL]
+    assert names.index("RUN") < names.index("USER")
+    assert compiled.returncode == 0
+    assert [path.suffix for path in (library / "__pycache__").iterdir()] == [".pyc"]
+    assert broken.returncode == 1
+
+
+def test_labels_have_values() -> None:
+    defaults = dict(step.rest.split("=", 1) for step in named(FINAL, "ARG") if "=" in step.rest)
+    (labels,) = named(FINAL, "LABEL")
+    base = dict(step.rest.split("=", 1) for step in named(ARGUMENTS, "ARG"))
+
+    def filled(match: re.Match[str]) -> str:
+        return (defaults | base)[match[1]]
+
+    values = dict(
+        word.split("=", 1) for word in shlex.split(re.sub(r"\$\{(\w+)\}", filled, labels.rest))
+    )
+
+    assert values["org.opencontainers.image.version"] == __version__
+    assert values["org.opencontainers.image.base.name"] == base["PYTHON_IMAGE"]
+    assert [label for label, value in values.items() if not value] == []
 
 
 @contextmanager
