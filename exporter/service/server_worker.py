@@ -155,10 +155,14 @@ class ServerWorker:
         self.stopped.set()
         self._begun.set()
 
-    def stop(self) -> None:
-        """Cancel all requests, log out and close the connections, without waiting for any of it."""
+    def cancel(self) -> None:
+        """Cancel all requests, which ends polls and change feed, without waiting for it."""
         self.stopped.set()
         self._changes.wake()
+
+    def stop(self) -> None:
+        """Cancel all requests, log out and close the connections, without waiting for any of it."""
+        self.cancel()
         try:
             self._start("close", self.client.close)
         except ThreadLimitError as error:

@@ -126,9 +126,15 @@ class Service:
 
     def stop(self) -> None:
         """Cancel all polls and log out where the API has a logout; takes at most 2 s."""
-        for worker in self._workers.values():
-            worker.stop()
         until = time.monotonic() + _STOP_SECONDS
+        # All are cancelled before the first is closed: a thread starts late while hundreds of others are busy.
+        for worker in self._workers.values():
+            worker.cancel()
+        for worker in self._workers.values():
+            if time.monotonic() >= until:
+                log.warning("stopped before every server was logged out")
+                break
+            worker.stop()
         for worker in (*self._stopped_workers, *self._workers.values()):
             worker.join(max(0.0, until - time.monotonic()))
 
