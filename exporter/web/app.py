@@ -205,10 +205,12 @@ class WebApp:
 
 
 def _reload_handler(reload: Reload) -> Handler:
-    places = Places(_MAX_RELOADS)
+    places = asyncio.Semaphore(_MAX_RELOADS)
 
-    async def handler(request: web.Request) -> web.Response:
-        with places.hold(request):
+    async def handler(_request: web.Request) -> web.Response:
+        if places.locked():
+            return no_place_response()
+        async with places:
             # In a thread: it reads files, and scrapes must not wait for that.
             problems = await run_in_daemon_thread(reload)
         if not problems:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import socket
 from contextlib import suppress
-from itertools import chain
 from typing import Any
 
 import structlog
@@ -19,6 +19,7 @@ from exporter.web.tls import CLIENT_SOCKET, TLSSource
 log = structlog.get_logger()
 
 _TLS_SHUTDOWN_SECONDS = 2.0
+_ACCEPTS_AT_ONCE = 16
 _ACCEPT_RETRY_SECONDS = 0.2
 _ACCEPT_WARNING_INTERVAL_SECONDS = 60.0
 _ABORT_SECONDS = 0.5
@@ -71,7 +72,7 @@ class ConnectionManager:
         """Accept the clients of a listener until cancelled."""
         loop = asyncio.get_running_loop()
         listener.setblocking(False)  # noqa: FBT003 - the socket module has no keyword for it
-        while True:
+        for number in itertools.count(1):
             try:
                 client, _ = await loop.sock_accept(listener)
             except ConnectionError:  # the client has already disconnected
@@ -82,8 +83,10 @@ class ConnectionManager:
                 await asyncio.sleep(_ACCEPT_RETRY_SECONDS)
                 continue
             self._admit(client)
-            # During a flood of new connections, let the open ones be served in between.
-            await asyncio.sleep(0)
+            # During a flood of new connections, let the open ones be served in between, but not many times: the
+            # queue of new ones would grow, and a scraper would wait at its end.
+            if number % _ACCEPTS_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     async def drain(self, timeout_seconds: float) -> None:
         """Close idle connections, wait for the active ones, then abort those still open."""
@@ -123,7 +126,7 @@ class ConnectionManager:
 
     def _evict_idle(self) -> bool:
         """Evict a connection; return False if all have an authorized request in progress."""
-        connection = next(chain(self._new, self._idle, self._unauthorized), None)
+        connection = next(itertools.chain(self._new, self._idle, self._unauthorized), None)
         if connection is None:
             return False
         log.debug("idle connection closed to make room", connections=len(self._open))

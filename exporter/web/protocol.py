@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable
@@ -28,6 +29,9 @@ _WRITE_BUFFER_BYTES = 64 * 1024
 _READ_BYTES = 64 * 1024
 _END_OF_HEAD = b"\r\n\r\n"
 _NOT_HTTP = b"\0"
+# Enough of what cannot be a request for the parser to reject it; its error repeats all that it got.
+_METHOD = re.compile(rb"[A-Z-]+ ")
+_METHOD_BYTES = 24
 
 # asyncio allocates a read buffer of this size for each TLS connection: by default, 512 of them take 128 MiB.
 SSLProtocol.max_size = _READ_BYTES
@@ -140,6 +144,8 @@ class Connection(web.RequestHandler):
             data = data.lstrip(
                 b"\r\n"
             )  # empty lines before a request line are ignored (RFC 9112, 2.2)
+            if not _METHOD.match(data, 0, _METHOD_BYTES):
+                data = data[:_METHOD_BYTES]
         end = self._end_of_head(data)
         head = data[:end]
         self._head_bytes += len(head)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -17,7 +18,7 @@ log = structlog.get_logger()
 WRITE_BYTES = 112 * 1024
 
 # A client that reads takes milliseconds for a write; over a slow link it takes as long as the link.
-STALL_SECONDS = 0.25
+STALL_SECONDS = 0.1
 _RETRY_AFTER_SECONDS = 5
 
 
@@ -73,7 +74,8 @@ class Place:
 class Places:
     """Limits the responses in flight, so that clients that do not read take no place from those that do.
 
-    At the limit, the response whose client has stalled longest is aborted, if that is long enough.
+    At the limit, the response whose client has stalled longest is aborted, if that is long enough. If another address
+    has more than half of the places, it loses one in any case.
 
     Args:
         count: the number of places.
@@ -93,7 +95,7 @@ class Places:
             NoPlaceError: no place is free.
         """
         if len(self._taken) >= self._count:
-            self._free_stalled()
+            self._make_room(request)
         place = Place(request)
         self._taken[place] = None
         try:
@@ -101,9 +103,16 @@ class Places:
         finally:
             self._taken.pop(place, None)
 
-    def _free_stalled(self) -> None:
-        place = max(self._taken, key=Place.stalled_seconds)
-        if place.stalled_seconds() < self._stall_seconds:
+    def _make_room(self, request: web.BaseRequest) -> None:
+        address, count = Counter(place.request.remote for place in self._taken).most_common(1)[0]
+        if address != request.remote and count > self._count / 2:
+            candidates = [place for place in self._taken if place.request.remote == address]
+            enough_seconds = 0.0
+        else:
+            candidates = list(self._taken)
+            enough_seconds = self._stall_seconds
+        place = max(candidates, key=Place.stalled_seconds)
+        if place.stalled_seconds() < enough_seconds:
             raise NoPlaceError
         log.debug("client too slow, response aborted to make room", remote=place.request.remote)
         del self._taken[place]
@@ -111,8 +120,10 @@ class Places:
 
 
 def no_place_response() -> web.Response:
-    """Return the response to a request for which no place is free."""
-    return error_response(503, headers={"Retry-After": str(_RETRY_AFTER_SECONDS)})
+    """Return the response to a request for which no place is free; it drops the requests pipelined behind it."""
+    response = error_response(503, headers={"Retry-After": str(_RETRY_AFTER_SECONDS)})
+    response.force_close()
+    return response
 
 
 async def stream(

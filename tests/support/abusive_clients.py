@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import TypeAlias
 
 _RECONNECT_SECONDS = (1.0, 3.0)
@@ -41,6 +42,7 @@ class AbusiveClients:
         self._host = host
         self._port = port
         self._unconnected = number
+        self._names = itertools.count()
         first, last = _RECONNECT_SECONDS
         self._pauses = itertools.cycle(
             first + (last - first) * client / number for client in range(number)
@@ -77,6 +79,43 @@ class AbusiveClients:
             self._mark_connected()
             await asyncio.sleep(pause)
 
+    async def flood(
+        self, head: bytes, endless: bytes = b"", context: ssl.SSLContext | None = None
+    ) -> None:
+        """Send the start of a request and then the same bytes for as long as the server takes them; read nothing."""
+        while True:
+            with suppress(OSError):
+                _, writer = await asyncio.open_connection(self._host, self._port, ssl=context)
+                since = time.monotonic()
+                writer.write(head)
+                self._mark_connected()
+                with suppress(OSError):
+                    while not writer.is_closing():
+                        writer.write(endless)
+                        await writer.drain()
+                        await asyncio.sleep(0 if endless else 0.1)
+                self.longest_seconds = max(self.longest_seconds, time.monotonic() - since)
+                writer.transport.abort()
+            await asyncio.sleep(0.1)
+
+    async def guess(self, context: ssl.SSLContext | None = None) -> None:
+        """Send one password after another, each as soon as the response to the last has arrived."""
+        name = next(self._names)
+        for number in itertools.count():
+            credentials = base64.b64encode(f"alice:{name}-{number}".encode())
+            request = (
+                b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Basic "
+                + credentials
+                + b"\r\n\r\n"
+            )
+            with suppress(OSError):
+                reader, writer = await asyncio.open_connection(self._host, self._port, ssl=context)
+                writer.write(request)
+                self._mark_connected()
+                with suppress(OSError):
+                    await reader.read()
+                writer.close()
+
     def _mark_connected(self) -> None:
         self._unconnected -= 1
         if self._unconnected == 0:
@@ -101,6 +140,22 @@ def _kinds(clients: AbusiveClients) -> dict[str, Client]:
     unverified = ssl.create_default_context()
     unverified.check_hostname = False
     unverified.verify_mode = ssl.CERT_NONE
+    chunked = b"GET /metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    upgrade = (
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+    )
+    whole = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+    header = b"X: " + b"a" * 8000 + b"\r\n"
+    attacks = {
+        "one-byte-chunks": (chunked, b"1\r\na\r\n" * 10_000),
+        "chunks": (chunked, b"10000\r\n" + b"a" * 0x10000 + b"\r\n"),
+        "upgrade": (upgrade, b"a" * 0x10000),
+        "pipelining": (b"", whole * 1000),
+        "large-pipelined": (b"", (whole[:-2] + header * 3 + b"\r\n") * 3),
+        "headers-without-end": (whole[:-2] + header * 60, b""),
+        "reads-nothing": (whole, b""),
+        "config-unread": (whole.replace(b"/metrics", b"/config") * 50, b""),
+    }
     guesses = tuple(
         b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Basic "
         + base64.b64encode(f"alice:{number}".encode())
@@ -113,6 +168,13 @@ def _kinds(clients: AbusiveClients) -> dict[str, Client]:
         "silent-after-handshake": lambda: clients.silent(context=unverified),
         "malformed": lambda: clients.send(_MALFORMED_REQUESTS, 0.1),
         "guessing": lambda: clients.send(guesses, 0.2, unverified),
+        "tls-guessers": lambda: clients.guess(unverified),
+        "guessers": clients.guess,
+        **{name: partial(clients.flood, *sent) for name, sent in attacks.items()},
+        **{
+            f"tls-{name}": partial(clients.flood, *sent, unverified)
+            for name, sent in attacks.items()
+        },
     }
 
 

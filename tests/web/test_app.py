@@ -356,6 +356,23 @@ def test_clients_that_read_nothing_take_no_place_from_others(serve: Serve, path:
             assert (response.status, len(response.body)) == (200, WRITE_BYTES * 20)
 
 
+def test_an_address_with_most_places_gives_one_to_another_address(serve: Serve) -> None:
+    large = FakeExposition(raw=[b"x" * WRITE_BYTES] * 20)
+    server = serve(FakeBackend(body=large), max_requests=4, stall_seconds=WAIT_SECONDS)
+    with ExitStack() as stack:
+        clients = [connect(server, receive_buffer=SMALL_BUFFER) for _ in range(4)]
+        for client in clients:
+            stack.enter_context(client)
+            client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        while request(server, "/metrics").status == 200:
+            pass  # until the last of them has its place
+        connection = http.client.HTTPConnection(
+            *loopback(server), timeout=WAIT_SECONDS, source_address=("127.0.0.2", 0)
+        )
+        with closing(connection):
+            assert len(request_over(connection, "/metrics").body) == WRITE_BYTES * 20
+
+
 def test_pages_beyond_their_places_get_503_and_take_none_of_the_scrapes(serve: Serve) -> None:
     release = threading.Event()
 

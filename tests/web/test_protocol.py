@@ -147,3 +147,18 @@ def test_a_head_without_an_end_is_rejected_early(serve: Serve) -> None:
             b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + (b"X: " + b"a" * 6000 + b"\r\n") * 6
         )
         assert b" 400 Bad Request\r\n" in read_all(client)
+
+
+@pytest.mark.parametrize("method", [b"BREW", b"get", b"\x16\x03\x01", b"A" * 40, b""])
+def test_what_is_no_request_is_rejected_without_its_end(serve: Serve, method: bytes) -> None:
+    server = serve(FakeBackend(), options=PATIENT)
+    with connect(server) as client:
+        client.sendall(method + b" /" + b"a" * 60_000)
+        assert b" 400 Bad Request\r\n" in read_all(client)
+
+
+def test_any_method_is_understood(serve: Serve) -> None:
+    received = exchange(
+        serve(FakeBackend()), b"M-SEARCH / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )
+    assert received.startswith(b"HTTP/1.1 405 ")
