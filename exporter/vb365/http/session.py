@@ -150,9 +150,9 @@ class _Connection(HTTPSConnection):
             exchange.proxy = f"{self.host}:{self.port}"
         _enter(Step.RESOLVE)
         try:
-            addresses = socket.getaddrinfo(
-                self._dns_host.strip("[]"), self.port, socket.AF_UNSPEC, socket.SOCK_STREAM
-            )
+            # In a URL the zone of an IPv6 address follows %25 (RFC 6874); urllib3 leaves that undecoded.
+            host = self._dns_host.strip("[]").replace("%25", "%")
+            addresses = socket.getaddrinfo(host, self.port, socket.AF_UNSPEC, socket.SOCK_STREAM)
         except UnicodeError:
             raise socket.gaierror(socket.EAI_NONAME, "not a valid host name") from None
         _enter(Step.CONNECT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import requests
@@ -12,7 +13,9 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from urllib3.util import parse_url
 
+from exporter.config import parse_config
 from exporter.config.urls import api_root
+from exporter.vb365.http.session import new_session
 
 HOSTS = st.one_of(
     st.text("abcXYZ019._-%:[]~", min_size=1, max_size=80),
@@ -49,8 +52,16 @@ def test_an_accepted_host_can_be_looked_up_and_verified(host: str, port: str) ->
     context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=name)
 
 
-@pytest.mark.parametrize("host", ["[::1]", "[::1%25lo]", "localhost", "127.0.0.1"])
-def test_a_local_host_is_looked_up(host: str) -> None:
-    sent = (parse_url(api_root(f"https://{host}:4443")).host or "").strip("[]")
+def test_the_zone_of_a_link_local_address_reaches_the_resolver() -> None:
+    _, interface = socket.if_nameindex()[0]
+    try:
+        socket.getaddrinfo(f"fe80::1%{interface}", 9)
+    except socket.gaierror:
+        pytest.skip("there is no IPv6 here")
+    text = f"servers: [{{url: 'https://[fe80::1%25{interface}]:9', auth: {{token: t}}}}]"
+    server = parse_config(text, directory=Path()).servers[0]
 
-    assert sent == host.strip("[]").replace("%25", "%")
+    with pytest.raises(requests.ConnectionError) as caught:
+        new_session(server).get(server.url, timeout=0.1)
+
+    assert "gaierror" not in repr(caught.value)
