@@ -221,7 +221,8 @@ _ONE_FAILS = _failed(
     retries=True,
 )
 _BAD_RESPONSE = _failed(
-    Reason.BAD_RESPONSE, "discards the response, of which it reads at most 16 MiB; does not retry"
+    Reason.BAD_RESPONSE,
+    "discards the response, of which it reads at most 16 MiB (1 MiB for one session); does not retry",
 )
 _BAD_LOGIN = _failed(
     Reason.BAD_RESPONSE, "logs in again at the next poll", first=(_REFRESH_REFUSED,)
