@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -19,9 +19,10 @@ from exporter.system.signals import WAKE_SECONDS
 from exporter.text import format_instant, format_table, human_duration, label_value, one_line
 from exporter.threads import start_thread
 from exporter.vb365.client import Client
-from exporter.vb365.errors import Vb365Error
+from exporter.vb365.errors import BadResponseError, RecordsMovedError, Vb365Error
 from exporter.vb365.http.tls import warn_if_unverified
-from exporter.vb365.records.restore_session import RestoreSession
+from exporter.vb365.paging import PAGE_SIZES
+from exporter.vb365.records.restore_session import Page, RestoreSession
 
 __all__ = ["Listings", "json_text", "list_sessions", "table_text"]
 
@@ -29,6 +30,8 @@ log = structlog.get_logger()
 
 # A user is waiting: failed requests are retried for this long, whatever the poll interval.
 _RETRY_SECONDS = 60.0
+# About 1 GB of memory.
+_MAX_SESSIONS = 1_000_000
 # The maximum wait for logouts after a stop.
 _LOGOUT_SECONDS = 2.5
 _COLUMNS = ("ID", "ORGANIZATION", "TYPE", "STATE", "RESULT", "CREATED", "DURATION")
@@ -133,10 +136,19 @@ def _fetch_sessions(server: ServerConfig, client: Client) -> Sequence[RestoreSes
     found: dict[str, RestoreSession] = {}
     rejected: Counter[str] = Counter()
     with client.poll(time.monotonic() + _RETRY_SECONDS):
-        for page in client.list_sessions(created_since=None):
-            # Pages shift when sessions start, so a session may appear twice.
-            found.update((session.id, session) for session in page.sessions)
-            rejected.update(rejection.reason for rejection in page.rejections)
+        for attempt, page_size in enumerate(PAGE_SIZES, start=1):
+            found.clear()
+            rejected.clear()
+            try:
+                _read_list(
+                    client.list_sessions(created_since=None, page_size=page_size),
+                    found,
+                    rejected,
+                )
+                break
+            except RecordsMovedError:
+                if attempt == len(PAGE_SIZES):
+                    raise
     for reason, records in rejected.items():
         log.warning(
             "records rejected, listing the others",
@@ -146,6 +158,22 @@ def _fetch_sessions(server: ServerConfig, client: Client) -> Sequence[RestoreSes
         )
     newest_first = sorted(found.values(), key=lambda one: (one.creation_time, one.id), reverse=True)
     return sorted(newest_first, key=lambda session: session.stopped)
+
+
+def _read_list(
+    pages: Iterable[Page], found: dict[str, RestoreSession], rejected: Counter[str]
+) -> None:
+    """Add the sessions of a list to `found`, and its rejections to `rejected`.
+
+    Raises:
+        BadResponseError: the list is too long, or endless.
+    """
+    for page in pages:
+        # Pages shift when sessions start, so a session may appear twice.
+        found.update((session.id, session) for session in page.sessions)
+        rejected.update(rejection.reason for rejection in page.rejections)
+        if len(found) + rejected.total() > _MAX_SESSIONS:
+            raise BadResponseError(f"more than {_MAX_SESSIONS} sessions", operation="list")
 
 
 def _row(session: RestoreSession, now: datetime) -> tuple[str, ...]:

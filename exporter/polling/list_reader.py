@@ -8,18 +8,15 @@ from exporter.config import ServerConfig
 from exporter.polling.intake import Intake
 from exporter.polling.interfaces import Api
 from exporter.polling.ledger import Ledger
-from exporter.polling.plan import PAGE_SIZE, ListRequest, max_listed_sessions
+from exporter.polling.plan import ListRequest, max_listed_sessions
 from exporter.polling.status import Anomalies, Heartbeat
 from exporter.vb365.errors import RecordsMovedError
+from exporter.vb365.paging import PAGE_SIZES
 from exporter.vb365.records.restore_session import Page
 
 __all__ = ["ListReader"]
 
 log = structlog.get_logger()
-
-_MAX_PAGE_SIZE = 10_000
-"""The largest page of the API. Nothing moves within a page, so a list is read again with as few pages as possible."""
-_PAGE_SIZES = (PAGE_SIZE, _MAX_PAGE_SIZE, _MAX_PAGE_SIZE)
 
 
 class ListReader:
@@ -59,12 +56,12 @@ class ListReader:
             RecordsMovedError: sessions moved between its pages at every attempt; some may be missing.
             Vb365Error: a page could not be fetched.
         """
-        for attempt, page_size in enumerate(_PAGE_SIZES, start=1):
+        for attempt, page_size in enumerate(PAGE_SIZES, start=1):
             self._ledger.begin_list(request)
             try:
                 self._read_pages(request, page_size)
             except RecordsMovedError:
-                if attempt == len(_PAGE_SIZES):
+                if attempt == len(PAGE_SIZES):
                     raise
                 log.info(
                     "sessions moved while they were listed, listing again", server=self._server.name

@@ -10,6 +10,7 @@ from math import inf
 
 from exporter.polling.clock import Moment
 from exporter.polling.store import SessionStore
+from exporter.vb365.paging import PAGE_SIZES
 
 __all__ = [
     "PAGE_COST_IN_GETS",
@@ -23,8 +24,8 @@ __all__ = [
     "max_listed_sessions",
 ]
 
-PAGE_SIZE = 1000
-"""Sessions per page, about 0.7 MB."""
+PAGE_SIZE = PAGE_SIZES[0]
+"""Sessions per page of a list that is not repeated."""
 
 PAGE_COST_IN_GETS = 25
 """Estimated cost of a page to the server, in sessions fetched by id."""

@@ -9,8 +9,15 @@ from urllib.parse import urlencode, urlsplit
 
 from exporter.vb365.errors import BadResponseError, RecordsMovedError
 
-__all__ = ["MAX_PAGES", "BaseUrl", "iter_pages"]
+__all__ = ["MAX_PAGES", "PAGE_SIZES", "BaseUrl", "iter_pages"]
 
+_PAGE_SIZE = 1000  # of sessions about 0.7 MB
+_MAX_PAGE_SIZE = 10_000
+PAGE_SIZES = (_PAGE_SIZE, _MAX_PAGE_SIZE, _MAX_PAGE_SIZE)
+"""Records per page of a list, and of each repetition if records moved between pages.
+
+Nothing moves within a page, so a list is read again with the largest pages of the API.
+"""
 MAX_PAGES = 10_000
 _MAX_RESULTS = 100_000
 """More sessions than the largest accepted response body can hold."""

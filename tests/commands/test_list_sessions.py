@@ -1,14 +1,21 @@
 from __future__ import annotations
 
 import json
+import threading
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
-from exporter.commands.list_sessions import Listings, json_text, table_text
+from exporter.commands.list_sessions import Listings, json_text, list_sessions, table_text
+from exporter.config import parse_config
+from exporter.simulator import Simulator
+from exporter.simulator.world.world import World
 from exporter.vb365.records.restore_session import SessionResult, SessionState, SessionType
+from support.exporter_harness import server_yaml
 from support.sample_sessions import NOON, finished, running, session_id
 
 HOSTILE = "evil\x1b[2J\n\t\x7f\x9b\u202egro\ud800"
@@ -132,3 +139,40 @@ def test_names_in_json_equal_the_label_values() -> None:
     assert text.isascii()
     assert "\x7f" not in text
     assert json.loads(text)[0]["organization"] == "evil\ufffd[2J\n\ufffd\ufffd\ufffd\u202egro\ufffd"
+
+
+# What is listed
+
+
+def listed(simulator: Simulator, capfd: pytest.CaptureFixture[str]) -> tuple[int, set[str]]:
+    """Return the exit status and the ids printed for a server."""
+    config = parse_config(f"servers:{server_yaml(simulator)}", directory=Path.cwd())
+    capfd.readouterr()
+    status = list_sessions(config, "json", threading.Event())
+    printed = capfd.readouterr().out
+    return status, {one["id"] for one in json.loads(printed[printed.index("[\n") :])}
+
+
+def test_a_list_whose_sessions_moved_is_fetched_again(capfd: pytest.CaptureFixture[str]) -> None:
+    world = World(sessions=1200, activity=False)
+    with Simulator(world) as simulator:
+        simulator.faults.set("shuffled_pages")
+
+        assert listed(simulator, capfd) == (0, {session.id for session in world.sessions()})
+
+
+def test_a_list_whose_sessions_always_move_is_not_printed(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with Simulator(World(sessions=100, activity=False), page_cap=30) as simulator:
+        simulator.faults.set("rows_shift", value=10)
+
+        with capture_logs() as logs:
+            config = parse_config(f"servers:{server_yaml(simulator)}", directory=Path.cwd())
+            status = list_sessions(config, "json", threading.Event())
+
+    assert status == 1
+    assert capfd.readouterr().out == "[]\n"
+    assert [entry["error"] for entry in logs if "error" in entry] == [
+        "list: records moved between pages while the list was read"
+    ]
