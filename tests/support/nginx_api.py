@@ -20,6 +20,8 @@ from support.processes import debian_program, free_port, running_process
 from support.waiting import wait_until
 
 PAGE_SIZE = 1000
+_OVERLAP = 20
+"""How many sessions of a page the exporter requests again with the next one."""
 _ECHO_MODULE = "/usr/lib/nginx/modules/ngx_http_echo_module.so"
 _INSTANCE = '{"installationId":"90e7a2a1-30c5-4d2c-a5a7-5f2c4a4d7ab5","version":"8.4.0.1222"}'
 
@@ -85,7 +87,7 @@ def _write_pages(
 ) -> list[str]:
     """Write the pages of a list and an empty last one; return the request targets of those with sessions."""
     targets = []
-    for offset in range(0, len(listed) + PAGE_SIZE, PAGE_SIZE):
+    for offset in range(0, len(listed) + PAGE_SIZE, PAGE_SIZE - _OVERLAP):
         page = Page(
             path="/v8/RestoreSessions",
             query="",
