@@ -81,17 +81,58 @@ class FinishedCounts:
 
 
 class ActivityCounters:
-    """Counts of the sessions that the exporter saw start and finish: the source of the counters."""
+    """Counts of the sessions that the exporter saw start and finish: the source of the counters.
 
-    def __init__(self) -> None:
-        self._organizations: dict[str, None] = {}  # an ordered set
+    Args:
+        max_organizations: how many organizations are known at once.
+    """
+
+    def __init__(self, max_organizations: int) -> None:
+        self._max_organizations = max_organizations
+        self._organizations: dict[str, float] = {}  # the monotonic time when each was last seen
+        self._full = False  # whether an organization was left out since they were last forgotten
         self._started: Counter[StartedKey] = Counter()
         self._finished: Counter[FinishedKey] = Counter()
         self._durations: dict[SessionType, DurationHistogram] = {}
 
-    def add_organization(self, organization: str) -> None:
-        """Record that an organization exists."""
-        self._organizations[organization] = None
+    def add_organization(
+        self, organization: str, seen_at: float, *, required: bool = False
+    ) -> bool:
+        """Record that an organization exists.
+
+        Args:
+            organization: its name.
+            seen_at: now, in monotonic seconds.
+            required: whether it is known however many there are.
+
+        Returns:
+            Whether it is known; False if there are too many.
+        """
+        if (
+            organization not in self._organizations
+            and not required
+            and len(self._organizations) >= self._max_organizations
+        ):
+            self._full = True
+            return False
+        self._organizations[organization] = seen_at
+        return True
+
+    def forget_organizations(self, not_seen_since: float, *, if_full: float) -> None:
+        """Forget the organizations that are gone, except those with counts, which never decrease.
+
+        Args:
+            not_seen_since: forget those that were last seen before, in monotonic seconds.
+            if_full: the same, if others had to be left out.
+        """
+        oldest = if_full if self._full else not_seen_since
+        self._full = False
+        counted = {key[0] for key in (*self._started, *self._finished)}
+        self._organizations = {
+            organization: seen_at
+            for organization, seen_at in self._organizations.items()
+            if seen_at >= oldest or organization in counted
+        }
 
     def count_started(self, session: RestoreSession) -> None:
         """Count a session that was seen to start."""

@@ -14,7 +14,7 @@ from exporter.polling.clock import Clock
 from exporter.polling.feed_limits import FeedLimits
 from exporter.polling.ledger import Ledger
 from exporter.polling.poller import Poller
-from exporter.vb365.records.changes import SessionChange
+from exporter.vb365.records.changes import ChangeKind, SessionChange
 
 __all__ = ["FeedFollower"]
 
@@ -87,8 +87,9 @@ class FeedFollower:
         updated: tuple[str, ...] = ()
         started = self._poller.now()
         try:
-            updated = self._ledger.apply_changes(changes, started)
-            if len(updated) >= _MIN_CHANGES_FOR_POLL and self._limits.allow_poll(started.monotonic):
+            updated = self._ledger.apply_changes(changes)
+            needs_poll = self._remember_deleted(changes) or len(updated) >= _MIN_CHANGES_FOR_POLL
+            if needs_poll and self._limits.allow_poll(started.monotonic):
                 self._ledger.remember(updated)
                 self.poll(next_poll_at=next_poll_at)
                 return
@@ -104,6 +105,17 @@ class FeedFollower:
                 self._ledger.extras.due_for_finished(updated),
                 end_extras_at=self._before(next_poll_at),
             )
+
+    def _remember_deleted(self, changes: Iterable[SessionChange]) -> bool:
+        """Return whether stored sessions were deleted; only a poll can confirm it, with a 404 and a list."""
+        deleted = [
+            change.session_id
+            for change in changes
+            if change.kind is ChangeKind.DELETE and self._ledger.is_stored(change.session_id)
+        ]
+        if self._ledger.remember(deleted):
+            self._deletions_lost = True
+        return bool(deleted)
 
     def _fetch(self, updated: tuple[str, ...], now: float, next_poll_at: float) -> None:
         """Fetch sessions as far as the limits allow, and leave the others to the next poll."""

@@ -6,6 +6,7 @@ The rules:
 * A finished session does not change and is not requested again. An hourly full list finds deletions.
 * New sessions are found by their creationTime, compared with others and with the server's own time, not with our clock.
 * Counters count only what the exporter saw happen. Sessions in the first complete list (the baseline) are not counted.
+* A session is deleted if the server answers 404 for it by id, and a list of the same poll does not show it either.
 * A session is counted once in the life of the process, even if it expired, was evicted or deleted, and returns.
 """
 
@@ -19,20 +20,24 @@ from types import MappingProxyType
 
 from exporter.config import SessionsConfig
 from exporter.polling.clock import Moment
+from exporter.polling.configured_ids import ConfiguredIds
 from exporter.polling.counters import ActivityCounters
 from exporter.polling.extras import Extras
-from exporter.polling.plan import DiscoveryWindow, ListRequest, Resync, cheaper_list
-from exporter.polling.snapshot import ConfiguredId, ServerStatus, Snapshot
+from exporter.polling.plan import DiscoveryWindow, ListRequest, cheaper_list
+from exporter.polling.resync import ListLoss, Resync
+from exporter.polling.snapshot import ServerStatus, Snapshot
 from exporter.polling.store import SessionStore
 from exporter.polling.transition import Transition
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["Ledger"]
+__all__ = ["MAX_ORGANIZATIONS", "Ledger"]
+
+MAX_ORGANIZATIONS = 10_000
+"""How many organizations are known, or `max_sessions` if that is less: each has 32 series, even without sessions."""
 
 # Tuples, as Python 3.11 looks up an enum's member more slowly than it searches a tuple.
-_UNLISTED = (Transition.EXPIRED,)
-_NOT_EVENTS = (Transition.UNCHANGED,)
+_NEW_TO_STORE = (Transition.FOUND, Transition.STARTED, Transition.RAN, Transition.IGNORED)
 _COUNTED_STARTS = (Transition.STARTED, Transition.RAN)
 _COUNTED_FINISHES = (Transition.FINISHED, Transition.RAN)
 _FINISHES = (*_COUNTED_FINISHES, Transition.FINISHED_AGAIN)
@@ -57,16 +62,14 @@ class Ledger:
         self._server = server
         self._settings = settings
         self._stale_after_seconds = stale_after_seconds
-        self._configured = frozenset(settings.ids)
         self._store = SessionStore(settings)
-        self._resync = Resync(self._store, self._configured)
-        self._activity = ActivityCounters()
-        self._configured_deleted_at: dict[str, float] = {}
+        self._configured = ConfiguredIds(settings.ids, self._store)
+        self._resync = Resync(self._store, settings)
+        self._activity = ActivityCounters(min(settings.max_sessions, MAX_ORGANIZATIONS))
         self._changed: dict[str, RestoreSession] = {}
         self._window = DiscoveryWindow()
         self._finished_confirmed_at = self._list_confirmed_at = -inf
-        self._poll_started_at = -inf
-        self._observed_at = -inf
+        self._poll_started_at = self._observed_at = -inf
         self.extras = Extras(self._store, settings, stale_after_seconds)
 
     # What to request
@@ -74,6 +77,7 @@ class Ledger:
     def begin_poll(self, moment: Moment) -> None:
         """Start a poll: only responses from now on confirm what it has to confirm."""
         self._poll_started_at = moment.monotonic
+        self._resync.begin_poll()
         for session_id in self._store.expire(moment):
             self._discard(session_id)
         if not self._settings.discover and self._resync.is_due(moment):
@@ -101,13 +105,8 @@ class Ledger:
             for session_id, running in self._store.running.items()
             if running.confirmed_at < self._poll_started_at
         )
-        not_found = (
-            session_id
-            for session_id in self._settings.ids
-            if self._store.find(session_id) is None
-            and self._configured_deleted_at.get(session_id, -inf) < self._poll_started_at
-        )
-        return tuple(dict.fromkeys(chain(running, not_found, self._resync.to_fetch)))
+        configured = self._configured.unconfirmed(self._poll_started_at)
+        return tuple(dict.fromkeys(chain(running, configured, self._resync.to_fetch)))
 
     def cheaper_list(self, session_ids: Iterable[str]) -> ListRequest | None:
         """Return a list that costs the server less than fetching these sessions by id, or None."""
@@ -117,7 +116,7 @@ class Ledger:
             session = self._store.find(session_id)
             if session is not None:
                 creations.append(session.creation_time)
-            elif session_id not in self._configured_deleted_at:
+            elif not self._configured.is_not_found(session_id):
                 unknown_creations += 1
         return cheaper_list(creations, unknown_creations, self._store.count_created_since)
 
@@ -125,24 +124,37 @@ class Ledger:
 
     def begin_list(self, request: ListRequest) -> None:
         """Start reading a list."""
-        self._resync.begin_list(full=request.is_full)
+        self._resync.begin_list(request)
 
     def observe(self, session: RestoreSession, moment: Moment) -> None:
         """Process a session from a list or from a fetch by id."""
         if not self._settings.discover and session.id not in self._configured:
             return
         self._observed_at = moment.monotonic
-        self._activity.add_organization(session.organization)
         self._window.observe(session.creation_time, moment)
-        self._configured_deleted_at.pop(session.id, None)
+        self._configured.mark_found(session.id)
         self._resync.to_fetch.discard(session.id)
+        if not self._add_organization(session, moment):
+            return
         if self._settings.extras:
             session = self.extras.with_known_extras(session)
         transition = self._store.put(session, moment)
-        if transition not in _UNLISTED:
-            self._resync.add_listed(session.id)
-        if transition not in _NOT_EVENTS:
+        if transition is not Transition.EXPIRED:
+            self._resync.add_listed(session.id, was_stored=transition not in _NEW_TO_STORE)
+        if transition is not Transition.UNCHANGED:
             self._react(session, transition)
+
+    def _add_organization(self, session: RestoreSession, moment: Moment) -> bool:
+        """Record a session's organization; return False if there are too many, and the session is left out with it."""
+        organization, seen_at = session.organization, moment.monotonic
+        if self._activity.add_organization(organization, seen_at):
+            return True
+        if session.id in self._configured or self.is_stored(session.id):
+            return self._activity.add_organization(organization, seen_at, required=True)
+        if not session.stopped or self._store.is_within_lookback(session, moment):
+            self._resync.add_listed(session.id, was_stored=False)
+            self._resync.count_not_kept(session.id, observed_id=session.id)
+        return False
 
     def _react(self, session: RestoreSession, transition: Transition) -> None:
         """Update the counters and pending requests for a transition."""
@@ -166,18 +178,23 @@ class Ledger:
         """Record that the list contains an unreadable record, or was not read to its end."""
         self._resync.is_incomplete = True
 
-    def end_list(self, request: ListRequest, moment: Moment) -> None:
-        """End a list that was read as far as needed. If it was read to the end, it confirms the finished sessions."""
+    def end_list(self, request: ListRequest, moment: Moment) -> ListLoss | None:
+        """End a list that was read as far as needed; return the loss if it is full and lacks more than half."""
+        deleted, loss = self._resync.end_list(moment)
         if request.max_pages is not None:
-            return
+            return None
         self._finished_confirmed_at = self._list_confirmed_at = moment.monotonic
         self._window.end_list(request, requested_at=self._poll_started_at, moment=moment)
         if request.is_full:
-            for session_id in self._resync.end_list(moment):
+            for session_id in deleted:
                 self._remove(session_id, moment)
+            if not self._resync.is_incomplete and (loss is None or loss.believed):
+                expired_before = moment.monotonic - self._settings.lookback
+                self._activity.forget_organizations(expired_before, if_full=self._poll_started_at)
             # A list whose records are all unreadable does not show which sessions are new later.
             if self._window.newest is not None or not self._resync.is_incomplete:
                 self._store.set_baseline(self._window.newest)
+        return loss
 
     def confirm_finished(self, moment: Moment) -> None:
         """Confirm the finished sessions because the server responded in a poll without a list."""
@@ -185,11 +202,17 @@ class Ledger:
         if self._store.has_baseline:
             self._list_confirmed_at = moment.monotonic
 
-    def mark_deleted(self, session_id: str, moment: Moment) -> None:
-        """Remove a session that the server has deleted."""
+    def verifying_list(self, not_found: Iterable[str]) -> ListRequest | None:
+        """Return the list that must confirm 404s by id, if no list of this poll can; else None."""
+        return self._resync.verifying_list(not_found)
+
+    def mark_not_found(self, session_id: str, moment: Moment) -> bool:
+        """Process a 404 by id; return whether it is believed, because a list of the same poll agrees."""
+        if not self._resync.confirms_deletion(session_id):
+            return False
         self._remove(session_id, moment)
-        if session_id in self._configured:
-            self._configured_deleted_at[session_id] = moment.monotonic
+        self._configured.mark_not_found(session_id, moment)
+        return True
 
     def end_poll(self, moment: Moment, *, succeeded: bool) -> None:
         """End a poll.
@@ -212,15 +235,14 @@ class Ledger:
 
     # Between polls
 
-    def apply_changes(self, changes: Iterable[SessionChange], moment: Moment) -> tuple[str, ...]:
-        """Process change-feed events; return the ids to fetch, those of stored sessions first."""
-        to_fetch = []
-        for change in changes:
-            if change.kind is ChangeKind.DELETE:
-                self.mark_deleted(change.session_id, moment)
-            elif self._is_unseen(change):
-                to_fetch.append(change.session_id)
-        return tuple(sorted(to_fetch, key=lambda session_id: not self.is_stored(session_id)))
+    def apply_changes(self, changes: Iterable[SessionChange]) -> tuple[str, ...]:
+        """Return the ids that change-feed events require to fetch, those of stored sessions first.
+
+        Deletions are not among them: only the lists of a poll can confirm them.
+        """
+        updates = (one for one in changes if one.kind is ChangeKind.UPDATE)
+        unseen = [change.session_id for change in updates if self._is_unseen(change)]
+        return tuple(sorted(unseen, key=lambda session_id: not self.is_stored(session_id)))
 
     def remember(self, session_ids: Iterable[str]) -> int:
         """Fetch sessions in the next poll, unless before; return how many are too many to remember."""
@@ -258,7 +280,7 @@ class Ledger:
             running=running,
             finished=store.finished_blocks(room),
             finished_confirmed_at=self._finished_confirmed_at if store.finished else -inf,
-            configured_ids=self._configured_ids(),
+            configured_ids=self._configured.states(self._finished_confirmed_at),
             stopped=MappingProxyType(dict(store.counts.stopped) if listed else {}),
             last_end=MappingProxyType(dict(store.counts.last_end) if listed else {}),
             list_confirmed_at=self._list_confirmed_at,
@@ -268,27 +290,6 @@ class Ledger:
             + max(0, store.discovered_finished_count - room),
             sessions_not_kept=self._resync.not_kept,
         )
-
-    def _configured_ids(self) -> tuple[ConfiguredId, ...]:
-        found = []
-        for session_id in self._settings.ids:
-            running = self._store.running.get(session_id)
-            if running is not None:
-                confirmed_at = running.confirmed_at
-            elif session_id in self._store.finished:
-                confirmed_at = self._finished_confirmed_at
-            elif session_id in self._configured_deleted_at:
-                confirmed_at = self._configured_deleted_at[session_id]
-            else:
-                continue
-            found.append(
-                ConfiguredId(
-                    session_id=session_id,
-                    found=session_id not in self._configured_deleted_at,
-                    confirmed_at=confirmed_at,
-                )
-            )
-        return tuple(found)
 
     def _remove(self, session_id: str, moment: Moment) -> None:
         self._store.remove(session_id, moment)

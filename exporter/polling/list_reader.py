@@ -9,6 +9,7 @@ from exporter.polling.intake import Intake
 from exporter.polling.interfaces import Api
 from exporter.polling.ledger import Ledger
 from exporter.polling.plan import ListRequest, max_listed_sessions
+from exporter.polling.resync import ListLoss
 from exporter.polling.status import Anomalies, Heartbeat
 from exporter.vb365.errors import RecordsMovedError
 from exporter.vb365.paging import PAGE_SIZES
@@ -67,8 +68,17 @@ class ListReader:
                     "sessions moved while they were listed, listing again", server=self._server.name
                 )
             else:
-                self._ledger.end_list(request, self._intake.now())
+                loss = self._ledger.end_list(request, self._intake.now())
+                if loss is not None:
+                    self._log_loss(loss)
                 return
+
+    def _log_loss(self, loss: ListLoss) -> None:
+        if loss.believed:
+            event = "full list lacks more than half of the sessions again, taking them for deleted"
+        else:
+            event = "full list lacks more than half of the sessions, listing again in the next poll"
+        log.warning(event, server=self._server.name, sessions=loss.stored, missing=loss.lost)
 
     def _read_pages(self, request: ListRequest, page_size: int) -> None:
         listed = 0

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
 from math import inf
 
 from exporter.polling.clock import Moment
-from exporter.polling.store import SessionStore
 from exporter.vb365.paging import PAGE_SIZES
 
 __all__ = [
@@ -18,7 +16,6 @@ __all__ = [
     "RESYNC_SECONDS",
     "DiscoveryWindow",
     "ListRequest",
-    "Resync",
     "cheaper_list",
     "is_ahead",
     "max_listed_sessions",
@@ -38,12 +35,6 @@ _OVERLAP = timedelta(minutes=10)
 
 _LISTED_PER_KEPT = 2
 _MIN_LISTED_SESSIONS = 200_000
-
-# If more sessions than this are missing, the history was cleared: they are not fetched one by one.
-_MAX_VERIFIED_BY_ID = 100
-
-_MAX_REMEMBERED = 100
-"""How many sessions that the change feed reports are remembered for the next poll."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,95 +142,3 @@ class DiscoveryWindow:
     def _time_of_last_list(self, moment: Moment) -> datetime:
         """Return when the last list was requested, by the server's present clock."""
         return moment.wall - timedelta(seconds=moment.monotonic - self._listed_at)
-
-
-class Resync:
-    """The hourly comparison of the stored sessions with the full list.
-
-    Args:
-        store: the stored sessions.
-        configured: the configured ids; their deletion is always verified by id.
-    """
-
-    def __init__(self, store: SessionStore, configured: frozenset[str]) -> None:
-        self._store = store
-        self._configured = configured
-        self._due_at = -inf
-        self._listed: set[str] | None = (
-            None  # by the full list in progress, as far as they are stored
-        )
-        self._listed_sessions = 0
-        self.is_incomplete = False
-        """Whether the last list contained an unreadable record, which could be any session."""
-        self.to_fetch: set[str] = set()
-        """Ids to fetch: missing from a full list, reported by the change feed, or checked hourly without discovery."""
-        self.not_kept = 0
-        """How many sessions on the server are not stored because they were evicted or did not fit."""
-
-    def is_due(self, moment: Moment) -> bool:
-        """Whether an hour has passed since the last resync, or one was requested."""
-        return moment.monotonic >= self._due_at
-
-    def request(self) -> None:
-        """Make a resync due until one succeeds."""
-        self._due_at = -inf
-
-    def succeed(self, moment: Moment) -> None:
-        """Make the next resync due in an hour."""
-        self._due_at = moment.monotonic + RESYNC_SECONDS
-
-    def remember(self, session_ids: Iterable[str]) -> int:
-        """Add ids that the change feed reports to those to fetch; return how many are too many.
-
-        Lists find those that are new, and running sessions are fetched in any case.
-        """
-        wanted = set(session_ids) - self.to_fetch - self._store.running.keys()
-        room = max(0, _MAX_REMEMBERED - len(self.to_fetch))
-        self.to_fetch.update(islice(wanted, room))
-        return max(0, len(wanted) - room)
-
-    def begin_list(self, *, full: bool) -> None:
-        """Start a comparison if the list about to be read is full."""
-        self._listed = set() if full else None
-        self._listed_sessions = 0
-        self.is_incomplete = False
-
-    def abort_list(self) -> None:
-        """Abandon the comparison in progress, if any."""
-        self._listed = None
-
-    def add_listed(self, session_id: str) -> None:
-        """Record that the list contains a session that is not past its lookback."""
-        if self._listed is not None and session_id not in self._listed:
-            self._listed.add(session_id)
-            self._listed_sessions += 1
-
-    def count_not_kept(self, session_id: str, *, observed_id: str) -> None:
-        """Count a session that was evicted, or did not fit, when another one or itself was observed.
-
-        Full lists count all of them. Between full lists, a session that does not fit is not counted: it was counted
-        before, and every list of new sessions may show it again.
-        """
-        if self._listed is not None:
-            self._listed.discard(session_id)
-        elif session_id != observed_id:
-            self.not_kept += 1
-
-    def end_list(self, moment: Moment) -> set[str]:
-        """Compare the stored sessions with the full list; return the ids of deleted sessions."""
-        listed = self._listed or set()
-        self._listed = None
-        self.succeed(moment)
-        finished = self._store.finished.keys()
-        stored = listed & (finished | self._store.running.keys() | self._store.expired_ids)
-        self.not_kept = self._listed_sessions - len(stored)
-        missing = finished - listed
-        deleted: set[str] = set()
-        if len(missing) > _MAX_VERIFIED_BY_ID:
-            if not self.is_incomplete:
-                deleted = missing - self._configured
-            missing &= self._configured
-        self.to_fetch |= missing
-        if not self.is_incomplete:
-            self._store.expired_ids &= listed
-        return deleted

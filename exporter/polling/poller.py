@@ -199,18 +199,36 @@ class Poller:
             except Vb365Error as error:
                 self._outcome.tolerate(error)
             session_ids = self._ledger.unconfirmed()
+        not_found: list[str] = []
         for session_id, response in self._workers.fetch_all(session_ids, self._api.get_session):
             self.heartbeat.beat()
             if isinstance(response, RestoreSession):
                 self._intake.accept(response)
             elif isinstance(response, NotFoundError) and trust_404:
-                self._ledger.mark_deleted(session_id, self._intake.now())
-                if session_id in self._server.sessions.ids:
-                    self.anomalies.unknown_id(session_id)
+                not_found.append(session_id)
             else:
                 self._outcome.failures.append(PollFailure.of_session(session_id, response))
                 if isinstance(response, Rejection):
                     self.anomalies.rejected(response)
+        self._verify_not_found(not_found)
+
+    def _verify_not_found(self, session_ids: Iterable[str]) -> None:
+        """Believe 404s by id as far as a list of this poll agrees; if none covers the sessions, fetch one that does.
+
+        Raises:
+            Vb365Error: the poll cannot continue.
+        """
+        verifying = self._ledger.verifying_list(session_ids)
+        if verifying is not None:
+            try:
+                self._list_reader.read(verifying)
+            except Vb365Error as error:
+                self._outcome.tolerate(error)
+        for session_id in session_ids:
+            if not self._ledger.mark_not_found(session_id, self._intake.now()):
+                self._outcome.failures.append(PollFailure.of_unconfirmed_404(session_id))
+            elif session_id in self._server.sessions.ids:
+                self.anomalies.unknown_id(session_id)
 
     def _fetch_extras(self, due: Iterable[ExtraRequest], started_at: float, end_at: float) -> None:
         """Fetch extras, which may take long, publish them, and pass on the sessions that started or finished."""

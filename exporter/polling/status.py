@@ -62,6 +62,14 @@ class PollFailure:
             return cls.of(error)
         return cls(reason=error.reason, message=f"session {session_id}: {error}", session_only=True)
 
+    @classmethod
+    def of_unconfirmed_404(cls, session_id: str) -> PollFailure:
+        """Describe a 404 for a session that no list of the same poll confirms."""
+        message = (
+            f"session {session_id}: get: answered 404, but no list confirms that it was deleted"
+        )
+        return cls(reason=Reason.NOT_FOUND, message=message, session_only=True)
+
     def differs_from(self, other: PollFailure | None) -> bool:
         """Whether this failure should be logged after `other`."""
         return (

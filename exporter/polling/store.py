@@ -67,6 +67,14 @@ class SessionStore:
         running = self.running.get(session_id)
         return running.session if running else self.finished.get(session_id)
 
+    def is_within_lookback(self, session: RestoreSession, moment: Moment) -> bool:
+        """Whether a finished session is configured or within its lookback."""
+        return (
+            moment.wall - session.creation_time < self._lookback
+            or session.id in self._configured
+            or self._expires_at(session, moment) > moment.wall
+        )
+
     # Changes
 
     def set_baseline(self, newest_creation: datetime | None) -> None:
@@ -190,7 +198,7 @@ class SessionStore:
 
     def _finish(self, session: RestoreSession, moment: Moment) -> Transition:
         """Store a session that was running."""
-        if self._is_kept(session, moment):
+        if self.is_within_lookback(session, moment):
             self._add_finished(session, moment)
             if session.id not in self._configured:
                 self._evict_oldest(0)
@@ -204,7 +212,7 @@ class SessionStore:
         if session.id in self.expired_ids:
             return Transition.IGNORED
         known = self.finished.get(session.id)
-        if not self._is_kept(session, moment):
+        if not self.is_within_lookback(session, moment):
             if known is not None:  # the server corrected its times
                 self._remove_finished(known)
             return Transition.EXPIRED
@@ -265,13 +273,6 @@ class SessionStore:
             self._eviction_watermark = max(creation, self._eviction_watermark or creation)
             self._evicted.append(oldest.id)
         return True
-
-    def _is_kept(self, session: RestoreSession, moment: Moment) -> bool:
-        return (
-            moment.wall - session.creation_time < self._lookback
-            or session.id in self._configured
-            or self._expires_at(session, moment) > moment.wall
-        )
 
     def _expires_at(self, session: RestoreSession, moment: Moment) -> datetime:
         ended = session.end_time or self._first_seen_stopped_at.get(session.id, moment.wall)

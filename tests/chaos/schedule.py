@@ -139,12 +139,7 @@ class Schedule:
         if lacks_token or self._random.random() < _CALM_PROBABILITY:
             return _Phase()
         if not self._deck:
-            one_open_left = len(self._ids[SessionRole.OPEN]) == 1
-            self._deck = [
-                failure
-                for failure in _failures()
-                if not (one_open_left and failure.handling.series is Series.ONE_ENDED)
-            ]
+            self._deck = list(_failures())
             self._random.shuffle(self._deck)
             # A token that expires early blocks other renewals for a long time: it comes last.
             self._deck.sort(key=_expires_early)
@@ -174,8 +169,6 @@ class Schedule:
             self._tokens_rest_until = last.ended + _REST_SECONDS
         if failure is None:
             return
-        if failure.handling.series is Series.ONE_ENDED:
-            self._ids[SessionRole.OPEN].pop(0)  # the exporter no longer requests it
         if failure.needs_new_password:
             self._simulator.tokens.password += "+"
             self._password_file.write_text(self._simulator.tokens.password)

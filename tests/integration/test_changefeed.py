@@ -103,11 +103,10 @@ def test_a_change_requests_only_the_changed_session(world: World) -> None:
         assert simulator.requests["GET", "list"] == lists
 
 
-def test_a_deleted_session_ends_without_a_request(world: World) -> None:
+def test_a_deleted_session_ends_with_a_poll_that_confirms_it(world: World) -> None:
     running, stopped = add(world), add(world)
     world.finish(stopped)
     with Simulator(world) as simulator, followed(simulator) as exporter:
-        sent = simulator.requests["GET", "get"]
         for session_id in (running, stopped):
             assert exporter.samples("vb365_restore_session_state", session_id=session_id)
             world.remove(session_id)
@@ -121,8 +120,8 @@ def test_a_deleted_session_ends_without_a_request(world: World) -> None:
             )
 
         assert exporter.value("vb365_change_feed_events_total", event="delete") == 2
-        assert exporter.value(POLLS) == 2
-        assert simulator.requests["GET", "get"] == sent
+        assert exporter.value(POLLS) == 4
+        assert exporter.value("vb365_up") == 1
         assert (started(exporter), finished(exporter)) == (0, 0)
 
 

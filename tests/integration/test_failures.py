@@ -33,7 +33,7 @@ from support.waiting import wait_until
 BETWEEN_POLLS_SECONDS = 80.0
 """The second poll after a success is before `stale_after` (180 s), the third one after it."""
 
-SECONDS_TO_RECOVERY = {Series.ONE_ENDED: 3600.0, Series.BY_ITS_CLOCK: 3600.0}
+SECONDS_TO_RECOVERY = {Series.BY_ITS_CLOCK: 3600.0}
 """Where one more poll is not enough: after an hour everything is listed again."""
 
 StartScenario = Callable[[Failure], AbstractContextManager[Scenario]]
@@ -176,9 +176,6 @@ CHECKS: Mapping[Series, Callable[[Scenario, int, Scrape], None]] = {
     Series.STALE: check_kept,
     Series.FOLLOWED: check_followed,
     Series.ONE_KEPT: check_one_kept,
-    Series.ONE_ENDED: lambda scenario, _, scrape: assert_same(
-        session_samples(scrape, "hq"), scenario.expected(SessionRole.OPEN)
-    ),
     Series.ONE_ABSENT: lambda scenario, _, scrape: assert_same(
         session_samples(scrape, "hq"), scenario.expected(SessionRole.NEW)
     ),

@@ -140,15 +140,60 @@ def test_a_kind_without_sessions_is_not_searched_for() -> None:
 
 
 def test_organizations_are_listed_once_in_the_order_they_were_seen() -> None:
-    counters = ActivityCounters()
+    counters = ActivityCounters(100)
     for organization in ("b", "a", "b"):
-        counters.add_organization(organization)
+        counters.add_organization(organization, 0.0)
 
     assert counters.activity().organizations == ("b", "a")
 
 
+def counters_with(*organizations: str, max_organizations: int = 100) -> ActivityCounters:
+    """Counters that saw each organization a second after the one before it."""
+    counters = ActivityCounters(max_organizations)
+    for seconds, organization in enumerate(organizations):
+        counters.add_organization(organization, float(seconds))
+    return counters
+
+
+def test_more_organizations_than_the_maximum_are_left_out_unless_they_are_required() -> None:
+    counters = counters_with("a", "b", max_organizations=2)
+
+    assert counters.add_organization("c", 9.0) is False
+    assert counters.add_organization("b", 9.0) is True
+    assert counters.add_organization("d", 9.0, required=True) is True
+    assert counters.activity().organizations == ("a", "b", "d")
+
+
+def test_organizations_that_were_not_seen_for_long_are_forgotten() -> None:
+    counters = counters_with("a", "b", "c", "a")
+
+    counters.forget_organizations(2.0, if_full=9.0)
+
+    assert counters.activity().organizations == ("a", "c")
+
+
+def test_if_others_were_left_out_organizations_are_forgotten_sooner_once() -> None:
+    counters = counters_with("a", "b", "c", max_organizations=2)
+
+    counters.forget_organizations(0.0, if_full=1.0)
+    assert counters.activity().organizations == ("b",)
+
+    counters.forget_organizations(0.0, if_full=9.0)
+    assert counters.activity().organizations == ("b",)
+
+
+def test_organizations_with_counts_are_not_forgotten() -> None:
+    counters = counters_with("a", CONTOSO, "fabrikam.onmicrosoft.com")
+    counters.count_started(running(1))
+    counters.count_finished(finished(2, organization="fabrikam.onmicrosoft.com"))
+
+    counters.forget_organizations(9.0, if_full=9.0)
+
+    assert counters.activity().organizations == (CONTOSO, "fabrikam.onmicrosoft.com")
+
+
 def test_starts_are_counted_by_organization_and_type() -> None:
-    counters = ActivityCounters()
+    counters = ActivityCounters(100)
     counters.count_started(running(1))
     counters.count_started(running(2))
     counters.count_started(running(3, type=SessionType.VET))
@@ -160,7 +205,7 @@ def test_starts_are_counted_by_organization_and_type() -> None:
 
 
 def test_finishes_are_counted_by_result_and_their_durations_by_type() -> None:
-    counters = ActivityCounters()
+    counters = ActivityCounters(100)
     counters.count_finished(lasting(30))
     counters.count_finished(lasting(45, result=SessionResult.FAILED))
     counters.count_finished(lasting(45, result=SessionResult.FAILED))
@@ -188,7 +233,7 @@ def test_a_duration_of_nothing_falls_into_the_first_bucket() -> None:
 
 
 def bucket_of(seconds: float) -> int:
-    counters = ActivityCounters()
+    counters = ActivityCounters(100)
     counters.count_finished(lasting(seconds))
     counts = counters.activity().durations[SessionType.VEX].counts
     assert (len(counts), sum(counts)) == (13, 1)
@@ -196,7 +241,7 @@ def bucket_of(seconds: float) -> int:
 
 
 def test_a_finish_without_a_duration_is_counted_and_in_no_histogram() -> None:
-    counters = ActivityCounters()
+    counters = ActivityCounters(100)
     counters.count_finished(finished(1, end_time=None))
 
     activity = counters.activity()
@@ -205,7 +250,7 @@ def test_a_finish_without_a_duration_is_counted_and_in_no_histogram() -> None:
 
 
 def test_a_published_activity_does_not_change() -> None:
-    counters = ActivityCounters()
+    counters = ActivityCounters(100)
     counters.count_finished(finished(1))
     before = counters.activity()
 

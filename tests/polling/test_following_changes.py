@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import inf
 from typing import Any
 
@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from exporter.polling.changefeed import PendingChanges
 from exporter.polling.snapshot import ConfiguredId, Snapshot
-from exporter.vb365.errors import ConnectError, NotFoundError, RequestTimeoutError
+from exporter.vb365.errors import ConnectError, RequestTimeoutError
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.extras import Statistics
 from exporter.vb365.records.restore_session import (
@@ -89,19 +89,62 @@ def test_a_finish_found_through_the_feed_is_not_counted_again_by_the_next_poll()
     assert finished_count(polled) == 1
 
 
-def test_a_deleted_session_ends_at_once_without_a_request() -> None:
-    harness = PollerHarness(running(60), finished(1))
+def test_a_deletion_is_believed_after_a_404_and_a_list_that_agrees() -> None:
+    harness = PollerHarness(running(60), finished(50), finished(1), finished(2))
     harness.poll()
+    del harness.api.sessions[session_id(60)], harness.api.sessions[session_id(50)]
 
-    snapshot = harness.apply_changes(delete(60), delete(1))
+    snapshot = harness.apply_changes(delete(60), delete(50))
 
-    assert harness.api.calls == []
-    assert shown_ids(snapshot) == []
+    assert harness.api.calls == [
+        "list",
+        f"get {session_id(60)}",
+        f"get {session_id(50)}",
+        "list",
+    ]
+    assert shown_ids(snapshot) == [session_id(1), session_id(2)]
+    assert snapshot.status.up is True
+
+
+def test_deletions_that_are_reported_again_and_again_wait_for_the_next_poll() -> None:
+    harness = PollerHarness(running(60), finished(100), finished(1))
+    harness.poll()
+    for _ in range(3):
+        harness.apply_changes(delete(100))
+        assert "list" in harness.api.calls
+
+    for _ in range(3):
+        harness.apply_changes(delete(100))
+        assert harness.api.calls == []
+
+    harness.poll()
+    assert f"get {session_id(100)}" in harness.api.calls
+
+
+def test_however_often_the_deletion_of_a_session_that_exists_is_reported_it_is_counted_once() -> (
+    None
+):
+    harness = PollerHarness(finished(100))
+    harness.poll()
+    now = harness.clock.now().wall
+    new = finished(1, creation_time=now, end_time=now + timedelta(seconds=30))
+    harness.api.sessions[new.id] = new
+    before = harness.poll()
+
+    for _ in range(3):
+        harness.apply_changes(delete(1), update(1))
+        harness.apply_changes(delete(1))
+        after = harness.poll()
+
+    assert shown_ids(after) == shown_ids(before)
+    assert after.activity == before.activity
+    assert finished_count(after) == 1
 
 
 def test_a_deleted_session_with_a_configured_id_is_shown_as_not_found() -> None:
     harness = PollerHarness(running(60), follow=sessions_config([session_id(60)]))
     harness.poll()
+    del harness.api.sessions[session_id(60)]
 
     snapshot = harness.apply_changes(delete(60))
 
@@ -110,6 +153,30 @@ def test_a_deleted_session_with_a_configured_id_is_shown_as_not_found() -> None:
             session_id=session_id(60), found=False, confirmed_at=harness.clock.monotonic()
         ),
     )
+
+
+def test_a_deletion_of_a_session_that_is_not_stored_is_ignored() -> None:
+    harness = PollerHarness(finished(1))
+    harness.poll()
+
+    harness.apply_changes(delete(7))
+    assert harness.api.calls == []
+    harness.poll()
+
+    assert f"get {session_id(7)}" not in harness.api.calls
+
+
+def test_more_deletions_than_are_remembered_are_found_by_a_full_list() -> None:
+    harness = PollerHarness(*(finished(number) for number in range(1, 401)))
+    harness.poll()
+    gone = range(200, 350)
+    for number in gone:
+        del harness.api.sessions[session_id(number)]
+
+    snapshot = harness.apply_changes(*map(delete, gone))
+
+    assert len(shown_ids(snapshot)) == 250
+    assert snapshot.status.up is True
 
 
 def test_a_session_that_is_not_followed_is_not_fetched() -> None:
@@ -139,9 +206,7 @@ def test_a_failed_request_is_left_to_the_next_poll() -> None:
 def test_a_404_between_polls_is_believed_only_by_the_next_poll() -> None:
     harness = PollerHarness(finished(100), finished(1))
     harness.poll()
-    harness.api.get_errors[session_id(100)] = NotFoundError(
-        "not found", operation="get", status=404
-    )
+    del harness.api.sessions[session_id(100)]
 
     followed = harness.apply_changes(update(100))
     polled = harness.poll()

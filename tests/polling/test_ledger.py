@@ -5,6 +5,7 @@ from math import inf
 from typing import Any
 
 from exporter.polling.plan import RESYNC_SECONDS, ListRequest
+from exporter.polling.resync import ListLoss
 from exporter.polling.snapshot import Snapshot
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.restore_session import (
@@ -358,9 +359,66 @@ def test_a_session_that_expired_and_runs_and_finishes_again_is_counted_once() ->
 def test_a_session_that_was_deleted_while_it_ran_and_returns_finished_is_counted_once() -> None:
     harness = harness_with_events()
     for session in (running(2), running(3)):
-        harness.ledger.mark_deleted(session.id, harness.now)
-        harness.hold(stopped(session))
+        del harness.server[session.id]
+        assert session.id not in shown_ids(harness.poll())
+    harness.hold(stopped(running(2)), stopped(running(3)))
 
+    assert totals(harness.poll(RESYNC_SECONDS)) == (3, 3, 3)
+
+
+def test_two_running_sessions_that_answer_404_while_the_list_shows_them_stay() -> None:
+    harness = harness_with_events()
+    harness.hold(running(0, creation_time=NOON + timedelta(minutes=30)))
+    before = harness.poll(RESYNC_SECONDS / 2)
+    harness.hidden_by_id = {session_id(2), session_id(3)}
+
+    for _ in range(3):
+        blip = harness.poll()
+        assert set(harness.disbelieved) == harness.hidden_by_id
+        assert shown_ids(blip) == shown_ids(before)
+    harness.hidden_by_id = set()
+
+    assert totals(harness.poll(RESYNC_SECONDS)) == totals(before) == (4, 1, 1)
+
+
+def test_an_empty_list_with_404s_deletes_nothing_and_counts_nothing_twice() -> None:
+    harness = harness_with_events()
+    before = shown_ids(harness.snapshot())
+    server, harness.server = harness.server, {}
+
+    assert shown_ids(harness.poll()) == before
+
+    harness.server = server
+    assert shown_ids(harness.poll()) == before
+    assert totals(harness.poll(RESYNC_SECONDS)) == (3, 1, 1)
+
+
+def test_an_empty_full_list_between_two_right_ones_changes_nothing() -> None:
+    harness = harness_with_events()
+    before = shown_ids(harness.snapshot())
+    server, harness.server = harness.server, {}
+    assert shown_ids(harness.poll(RESYNC_SECONDS)) == before
+
+    harness.server = server
+
+    assert shown_ids(harness.poll()) == before
+    assert totals(harness.poll()) == (3, 1, 1)
+
+
+def test_sessions_that_two_full_lists_do_not_show_are_gone_and_not_counted_when_they_return() -> (
+    None
+):
+    harness = harness_with_events()
+    before = shown_ids(harness.snapshot())
+    server, harness.server = harness.server, {}
+    harness.poll(RESYNC_SECONDS)
+    assert shown_ids(harness.poll()) == []
+
+    harness.server = server
+
+    assert shown_ids(harness.poll(RESYNC_SECONDS)) == before
+    harness.hold(stopped(running(2)), stopped(running(3)))
+    assert totals(harness.poll()) == (3, 3, 3)
     assert totals(harness.poll(RESYNC_SECONDS)) == (3, 3, 3)
 
 
@@ -397,7 +455,10 @@ def test_a_cleared_history_is_believed_without_fetching_each_session() -> None:
     harness.poll()
     harness.server = {session_id(1): finished(1)}
 
-    assert shown_ids(harness.poll(RESYNC_SECONDS)) == [session_id(1)]
+    assert len(shown_ids(harness.poll(RESYNC_SECONDS))) == 301
+    assert harness.losses[-1] == ListLoss(stored=301, lost=300, believed=False)
+    assert shown_ids(harness.poll()) == [session_id(1)]
+    assert harness.losses[-1] == ListLoss(stored=301, lost=300, believed=True)
     assert harness.fetched == []
 
 
@@ -575,7 +636,7 @@ def test_running_sessions_are_fetched_before_configured_ones_and_none_twice() ->
     harness = LedgerHarness(sessions_config([session_id(7), session_id(8)]))
     harness.hold(running(60), running(7), finished(1))
     harness.poll()
-    harness.ledger.remember(harness.ledger.apply_changes([updated(60), updated(5)], harness.now))
+    harness.ledger.remember(harness.ledger.apply_changes([updated(60), updated(5)]))
 
     harness.seconds += 60
     harness.ledger.begin_poll(harness.now)
@@ -614,7 +675,7 @@ def test_a_configured_id_is_confirmed_by_its_own_response_or_the_last_list() -> 
     harness = LedgerHarness(sessions_config([session_id(n) for n in (1, 2, 3, 4)]))
     harness.hold(running(1), finished(2))
     harness.poll(60)
-    harness.ledger.mark_deleted(session_id(4), harness.now)
+    harness.ledger.mark_not_found(session_id(4), harness.now)
     harness.seconds = 90.0
     harness.ledger.observe(running(1), harness.now)
 
@@ -823,7 +884,8 @@ def test_a_session_that_started_and_was_deleted_is_returned_as_it_was() -> None:
     harness.hold(running(5))
     harness.poll()
 
-    harness.ledger.mark_deleted(session_id(5), harness.now)
+    harness.server.clear()
+    harness.poll()
 
     assert harness.ledger.take_changed() == (running(5),)
 
@@ -832,7 +894,7 @@ def test_evicted_sessions_are_counted_between_full_lists_and_no_longer_fetched()
     harness = LedgerHarness(sessions_config(max_sessions=2, extras=["statistics"]))
     harness.hold(finished(5))
     harness.poll()
-    harness.ledger.apply_changes([updated(5)], harness.now)
+    harness.ledger.apply_changes([updated(5)])
 
     for number in (3, 2, 1):
         harness.ledger.observe(finished(number), harness.now)
@@ -842,31 +904,31 @@ def test_evicted_sessions_are_counted_between_full_lists_and_no_longer_fetched()
     assert [one.session_id for one in harness.ledger.extras.due()] == [session_id(2), session_id(1)]
 
 
-def test_changes_fetch_updated_sessions_and_end_deleted_ones() -> None:
+def test_changes_fetch_updated_sessions_and_leave_deleted_ones_to_the_next_poll() -> None:
     harness = LedgerHarness()
     harness.hold(running(1, e_tag=7), running(2, e_tag=7), running(3), running(4))
     harness.poll()
     deleted = SessionChange(kind=ChangeKind.DELETE, session_id=session_id(4))
 
     to_fetch = harness.ledger.apply_changes(
-        [updated(1, 7), updated(2, 8), updated(3), updated(9, 1), deleted], harness.now
+        [updated(1, 7), updated(2, 8), updated(3), updated(9, 1), deleted]
     )
 
     assert to_fetch == (session_id(2), session_id(3), session_id(9))
-    assert session_id(4) not in shown_ids(harness.snapshot())
+    assert session_id(4) in shown_ids(harness.snapshot())
 
 
 def test_changes_of_sessions_that_are_not_followed_are_ignored() -> None:
     harness = LedgerHarness(sessions_config([session_id(1)], discover=False))
 
-    assert harness.ledger.apply_changes([updated(1), updated(2)], harness.now) == (session_id(1),)
+    assert harness.ledger.apply_changes([updated(1), updated(2)]) == (session_id(1),)
 
 
 def test_a_fetched_change_is_not_fetched_again_by_the_next_poll() -> None:
     harness = LedgerHarness()
     harness.hold(finished(100), finished(1))
     harness.poll()
-    harness.ledger.apply_changes([updated(100)], harness.now)
+    harness.ledger.apply_changes([updated(100)])
 
     harness.ledger.observe(finished(100), harness.now)
     harness.poll()
@@ -878,7 +940,7 @@ def test_an_expired_session_is_no_longer_fetched() -> None:
     harness = LedgerHarness(sessions_config(lookback=DAY_SECONDS))
     harness.hold(finished(60), finished(1))
     harness.poll()
-    harness.ledger.apply_changes([updated(60)], harness.now)
+    harness.ledger.apply_changes([updated(60)])
     harness.server.clear()
 
     harness.seconds += DAY_SECONDS
@@ -903,11 +965,13 @@ def test_extras_of_a_session_that_expires_through_a_correction_are_no_longer_due
 
 def test_a_deleted_session_is_no_longer_fetched() -> None:
     harness = LedgerHarness(sessions_config(extras=["statistics"]))
-    harness.hold(running(60), finished(1))
+    harness.hold(running(60), finished(61), finished(1))
     harness.poll()
-    deleted = SessionChange(kind=ChangeKind.DELETE, session_id=session_id(60))
+    del harness.server[session_id(60)]
+    harness.ledger.remember(harness.ledger.apply_changes([updated(60), updated(61)]))
 
-    harness.ledger.apply_changes([updated(60), deleted], harness.now)
+    harness.poll()
+    assert set(harness.fetched) == {session_id(60), session_id(61)}
 
     harness.seconds += 60
     harness.ledger.begin_poll(harness.now)

@@ -15,6 +15,7 @@ from exporter.vb365.errors import (
     BadResponseError,
     ConnectError,
     ForbiddenError,
+    NotFoundError,
     Reason,
     RequestTimeoutError,
     ServerError,
@@ -179,6 +180,67 @@ def test_a_404_is_not_believed_when_the_list_failed() -> None:
 
     assert session_id(60) in shown_ids(snapshot)
     assert snapshot.status.up is False
+
+
+def test_a_404_is_not_believed_when_the_list_shows_the_session() -> None:
+    harness = PollerHarness(running(60), running(61), finished(1))
+    harness.poll()
+    harness.api.get_errors[session_id(60)] = NotFoundError("not found", operation="get", status=404)
+
+    snapshot = harness.poll()
+
+    assert harness.api.calls == [
+        "list",
+        f"get {session_id(60)}",
+        f"get {session_id(61)}",
+        "list",
+    ]
+    assert shown_ids(snapshot) == [session_id(60), session_id(61), session_id(1)]
+    assert snapshot.status.failure_reason == "not_found"
+    assert snapshot.status.failure_message == (
+        f"session {session_id(60)}: get: answered 404, but no list confirms that it was deleted"
+    )
+    harness.api.get_errors.clear()
+    assert harness.poll().status.up is True
+
+
+def test_a_404_is_not_believed_when_the_list_that_must_confirm_it_fails() -> None:
+    harness = PollerHarness(running(60), finished(1))
+    harness.poll()
+    del harness.api.sessions[session_id(60)]
+
+    error = ServerError("answered 503", operation="list")
+    snapshot = harness.poll(list_sessions=FailingSecondList(harness, error))
+
+    assert session_id(60) in shown_ids(snapshot)
+    assert snapshot.status.failure_reason == "server_error"
+
+
+def test_a_full_list_that_lost_more_than_half_is_logged_and_listed_again_in_the_next_poll() -> None:
+    harness = PollerHarness(*(finished(number) for number in range(1, 36)))
+    before = harness.poll()
+    harness.api.sessions = {session_id(n): finished(n) for n in range(1, 13)}
+    harness.clock.seconds += RESYNC_SECONDS
+
+    with capture_logs() as logs:
+        doubtful = harness.poll()
+        believed = harness.poll()
+
+    assert shown_ids(doubtful) == shown_ids(before)
+    assert len(shown_ids(believed)) == 12
+    assert [entry for entry in logs if "missing" in entry] == [
+        {
+            "event": f"full list lacks more than half of the sessions{consequence}",
+            "server": "hq",
+            "sessions": 35,
+            "missing": 23,
+            "log_level": "warning",
+        }
+        for consequence in (
+            ", listing again in the next poll",
+            " again, taking them for deleted",
+        )
+    ]
 
 
 def test_configured_ids_alone_are_confirmed_by_the_service_instance() -> None:
@@ -469,7 +531,7 @@ def test_what_a_cheaper_list_does_not_show_is_fetched_by_id() -> None:
 
     snapshot = harness.poll()
 
-    assert harness.api.calls == ["list", "list", f"get {session_id(60)}"]
+    assert harness.api.calls == ["list", "list", f"get {session_id(60)}", "list"]
     assert len(snapshot.running) == 99
 
 

@@ -42,7 +42,6 @@ class Series(Enum):
         "running sessions correct, as they are requested by id; the others kept until `stale_after`"
     )
     ONE_KEPT = "that session's series kept until `stale_after`, all others correct"
-    ONE_ENDED = "that session's series end at once, all others correct"
     ONE_ABSENT = "no series for that session, all others correct"
     UNKNOWN = "correct, with `Unknown` instead of the value; the session is followed until it is `Stopped`"
     MARKED = "correct, with U+FFFD in labels"
@@ -195,8 +194,10 @@ _PASSWORD = _failed(
     after=("login accepted again",),
 )
 _FORBIDDEN = _failed(Reason.FORBIDDEN, "tries again at the next poll")
-_GONE = Handling(
-    action="accepts it, as the list request succeeded in the same poll", series=Series.ONE_ENDED
+_GONE = _failed(
+    Reason.NOT_FOUND,
+    "does not believe it, as the list of the same poll shows the session",
+    Series.TRUE,
 )
 _NOT_FOUND = _failed(
     Reason.NOT_FOUND, "treats no session as deleted; detects v8, v7 or v6 again at each poll"

@@ -8,6 +8,8 @@ from datetime import timedelta
 from exporter.config import Extra, SessionsConfig
 from exporter.polling.clock import Moment
 from exporter.polling.ledger import Ledger
+from exporter.polling.plan import ListRequest
+from exporter.polling.resync import ListLoss
 from exporter.polling.snapshot import ServerStatus, Snapshot
 from exporter.vb365.records.restore_session import RestoreSession
 from support.sample_sessions import NOON
@@ -36,7 +38,17 @@ def sessions_config(
 
 
 class LedgerHarness:
-    """Polls a simulated server into a real ledger; `server` holds what its API would list."""
+    """Polls a simulated server into a real ledger.
+
+    Attributes:
+        server: what its API would list.
+        hidden_by_id: ids for which it answers 404.
+        hidden_in_lists: ids that its lists do not show.
+        fetched: the ids fetched in the last poll.
+        pages: the sessions listed in the last poll.
+        losses: what the ends of lists returned.
+        disbelieved: the ids of the last poll whose 404 was not believed.
+    """
 
     def __init__(
         self, settings: SessionsConfig | None = None, stale_after_seconds: float = 180.0
@@ -47,6 +59,10 @@ class LedgerHarness:
         self.seconds = 0.0
         self.fetched: list[str] = []
         self.pages: list[RestoreSession] = []
+        self.losses: list[ListLoss | None] = []
+        self.hidden_by_id: set[str] = set()
+        self.hidden_in_lists: set[str] = set()
+        self.disbelieved: list[str] = []
 
     @property
     def now(self) -> Moment:
@@ -64,24 +80,33 @@ class LedgerHarness:
         self.pages = []
         requests = ledger.due_lists(self.now)
         for request in requests:
-            ledger.begin_list(request)
-            for session in sorted(
-                self.server.values(), key=lambda one: one.creation_time, reverse=True
-            ):
-                if request.created_since is None or session.creation_time > request.created_since:
-                    self.pages.append(session)
-                    ledger.observe(session, self.now)
-            ledger.end_list(request, self.now)
+            self._list(request)
         if not requests:
             ledger.confirm_finished(self.now)
         self.fetched = list(ledger.unconfirmed())
+        not_found = []
         for session_id in self.fetched:
-            if session_id in self.server:
+            if session_id in self.server and session_id not in self.hidden_by_id:
                 ledger.observe(self.server[session_id], self.now)
             else:
-                ledger.mark_deleted(session_id, self.now)
-        ledger.end_poll(self.now, succeeded=True)
+                not_found.append(session_id)
+        verifying = ledger.verifying_list(not_found)
+        if verifying is not None:
+            self._list(verifying)
+        self.disbelieved = [one for one in not_found if not ledger.mark_not_found(one, self.now)]
+        ledger.end_poll(self.now, succeeded=not self.disbelieved)
         return self.snapshot()
+
+    def _list(self, request: ListRequest) -> None:
+        self.ledger.begin_list(request)
+        newest_first = sorted(self.server.values(), key=lambda one: one.creation_time, reverse=True)
+        for session in newest_first:
+            if session.id in self.hidden_in_lists:
+                continue
+            if request.created_since is None or session.creation_time > request.created_since:
+                self.pages.append(session)
+                self.ledger.observe(session, self.now)
+        self.losses.append(self.ledger.end_list(request, self.now))
 
     def snapshot(self) -> Snapshot:
         return self.ledger.snapshot(ServerStatus(up=True))

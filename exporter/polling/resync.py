@@ -1,0 +1,220 @@
+"""What the lists of a poll prove: which of the stored sessions the server has deleted, and how many do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from math import inf
+from typing import NamedTuple
+
+from exporter.config import SessionsConfig
+from exporter.polling.clock import Moment
+from exporter.polling.plan import RESYNC_SECONDS, ListRequest
+from exporter.polling.store import SessionStore
+from exporter.vb365.records.restore_session import RestoreSession
+
+__all__ = ["ListLoss", "Resync"]
+
+# If more sessions than this are missing, the history was cleared: they are not fetched one by one.
+_MAX_VERIFIED_BY_ID = 100
+_MAX_REMEMBERED = 100
+# Whether a list includes sessions created exactly when it begins is not known.
+_BOUNDARY = timedelta(seconds=1)
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
+
+
+class ListLoss(NamedTuple):
+    """A full list without more than half of the stored sessions: a lost role, a cleared history, or a fault."""
+
+    stored: int
+    """How many sessions were stored before the list."""
+    lost: int
+    """How many of them it does not show."""
+    believed: bool
+    """Whether they are taken for deleted, because the full list of the poll before did not show them either."""
+
+
+class Resync:
+    """The comparison of the stored sessions with the lists of a poll, hourly with the full list.
+
+    Args:
+        store: the stored sessions.
+        settings: the configured ids, whose deletion is always verified by id; and `discover`, without which there are
+            no lists.
+    """
+
+    def __init__(self, store: SessionStore, settings: SessionsConfig) -> None:
+        self._store = store
+        self._configured = frozenset(settings.ids)
+        self._has_lists = settings.discover
+        self._due_at = -inf
+        self._doubts = False  # whether the last full list is listed again before it is believed
+        self._doubts_recent = False  # whether a list of this poll lost more than half
+        self._request: ListRequest | None = None  # of the list in progress
+        self._listed: set[str] = set()  # by the list in progress, as far as they are stored
+        self._listed_sessions = 0
+        self._stored_before = 0  # how many of `_listed` were stored before
+        self._shown: set[str] = set()  # by the lists of this poll
+        self._covered_since: datetime | None = None  # what was created later is in those lists
+        self.is_incomplete = False
+        """Whether the last list contained an unreadable record, which could be any session."""
+        self.to_fetch: set[str] = set()
+        """Ids to fetch: missing from a full list, reported by the change feed, or checked hourly without discovery."""
+        self.not_kept = 0
+        """How many sessions on the server are not stored because they were evicted or did not fit."""
+
+    # When
+
+    def is_due(self, moment: Moment) -> bool:
+        """Whether an hour has passed since the last resync, or one was requested."""
+        return moment.monotonic >= self._due_at
+
+    def request(self) -> None:
+        """Make a resync due until one succeeds."""
+        self._due_at = -inf
+
+    def succeed(self, moment: Moment) -> None:
+        """Make the next resync due in an hour."""
+        self._due_at = moment.monotonic + RESYNC_SECONDS
+
+    def remember(self, session_ids: Iterable[str]) -> int:
+        """Add ids that the change feed reports to those to fetch; return how many are too many.
+
+        Lists find those that are new, and running sessions are fetched in any case.
+        """
+        wanted = set(session_ids) - self.to_fetch - self._store.running.keys()
+        room = max(0, _MAX_REMEMBERED - len(self.to_fetch))
+        self.to_fetch.update(islice(wanted, room))
+        return max(0, len(wanted) - room)
+
+    # Lists
+
+    def begin_poll(self) -> None:
+        """Start a poll: only its own lists prove that a session was deleted."""
+        self._shown = set()
+        self._covered_since = None
+        self._doubts_recent = False
+
+    def begin_list(self, request: ListRequest) -> None:
+        """Start a comparison with the list about to be read."""
+        self._request = request
+        self._listed = set()
+        self._listed_sessions = 0
+        self._stored_before = 0
+        self.is_incomplete = False
+
+    def abort_list(self) -> None:
+        """Abandon the comparison in progress, if any."""
+        self._request = None
+
+    def add_listed(self, session_id: str, *, was_stored: bool) -> None:
+        """Record that the list contains a session that is not past its lookback."""
+        if self._request is not None and session_id not in self._listed:
+            self._listed.add(session_id)
+            self._listed_sessions += 1
+            self._stored_before += was_stored
+
+    def count_not_kept(self, session_id: str, *, observed_id: str) -> None:
+        """Count a session that was evicted, or did not fit, when another one or itself was observed.
+
+        Full lists count all of them. Between full lists, a session that does not fit is not counted: it was counted
+        before, and every list of new sessions may show it again.
+        """
+        if self._request is not None:
+            self._listed.discard(session_id)
+        if (self._request is None or not self._request.is_full) and session_id != observed_id:
+            self.not_kept += 1
+
+    def end_list(self, moment: Moment) -> tuple[set[str], ListLoss | None]:
+        """Compare the stored sessions with the list, which was read as far as requested.
+
+        Returns:
+            The ids of deleted sessions, and the loss if it is a full list without more than half of the sessions.
+        """
+        request, self._request = self._request, None
+        self._shown |= self._listed
+        if request is None or request.max_pages is not None:
+            return set(), None
+        if request.created_since is not None:
+            self._compare_recent(request.created_since)
+            return set(), None
+        return self._compare_all(moment)
+
+    def _compare_recent(self, created_since: datetime) -> None:
+        """Let the list prove deletions, unless it lost more than half: then the full list decides in the next poll.
+
+        If a single session is missing from a short list, its own 404 is evidence enough.
+        """
+        since = created_since + _BOUNDARY
+        running = self._store.running
+        covered = self._store.count_created_since(since) - len(running)
+        covered += sum(one.session.creation_time >= since for one in running.values())
+        listed = sum(self._is_created_since(since, session_id) for session_id in self._listed)
+        if covered - listed > max(1, self._stored_before):
+            self._doubts_recent = True
+            self.request()
+        else:
+            self._covered_since = min(since, self._covered_since or since)
+
+    def _is_created_since(self, since: datetime, session_id: str) -> bool:
+        session = self._store.find(session_id)
+        return session is not None and session.creation_time >= since
+
+    def _compare_all(self, moment: Moment) -> tuple[set[str], ListLoss | None]:
+        finished = self._store.finished.keys()
+        lost = len((finished | self._store.running.keys()) - self._listed)
+        loss = None
+        if lost > self._stored_before and not self.is_incomplete:
+            stored = lost + self._stored_before
+            loss = ListLoss(stored=stored, lost=lost, believed=self._doubts)
+        self._doubts = loss is not None and not loss.believed
+        if self._doubts:
+            self.request()
+            return set(), loss
+        self.succeed(moment)
+        self._covered_since = _BEGINNING
+        stored_now = finished | self._store.running.keys() | self._store.expired_ids
+        self.not_kept = self._listed_sessions - len(self._listed & stored_now)
+        return self._deleted(finished - self._listed), loss
+
+    def _deleted(self, missing: set[str]) -> set[str]:
+        deleted: set[str] = set()
+        if len(missing) > _MAX_VERIFIED_BY_ID:
+            if not self.is_incomplete:
+                deleted = missing - self._configured
+            missing &= self._configured
+        self.to_fetch |= missing
+        if not self.is_incomplete:
+            self._store.expired_ids &= self._listed
+        return deleted
+
+    # Responses by id
+
+    def confirms_deletion(self, session_id: str) -> bool:
+        """Whether a 404 is to be believed: a list of this poll should show the session, if it is stored, and does not.
+
+        Without discovery there are no lists; then the response of ServiceInstance suffices.
+        """
+        session = self._store.find(session_id)
+        if session is None or not self._has_lists:
+            return True
+        return self._is_covered(session) and session_id not in self._shown
+
+    def verifying_list(self, session_ids: Iterable[str]) -> ListRequest | None:
+        """Return a list that should show those sessions that no list of this poll should show; None if there are none."""
+        if self._doubts or self._doubts_recent or not self._has_lists:
+            return None  # in doubt, the next poll requests the full list
+        stored = (self._store.find(session_id) for session_id in set(session_ids) - self._shown)
+        doubtful = [
+            session.creation_time
+            for session in stored
+            if session is not None and not self._is_covered(session)
+        ]
+        if not doubtful:
+            return None
+        oldest = max(min(doubtful), _BEGINNING + 2 * _BOUNDARY)
+        return ListRequest(created_since=oldest - 2 * _BOUNDARY)
+
+    def _is_covered(self, session: RestoreSession) -> bool:
+        return self._covered_since is not None and session.creation_time >= self._covered_since
