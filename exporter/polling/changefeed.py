@@ -15,13 +15,12 @@ from typing import Protocol
 import structlog
 
 from exporter.polling.clock import Clock
-from exporter.vb365.errors import NotFoundError, Vb365Error
+from exporter.vb365.errors import BadResponseError, NotFoundError, Vb365Error
 from exporter.vb365.records.changes import (
     EXPIRED_TOKEN,
     LATEST,
     Changes,
     SessionChange,
-    TooManyChangesError,
 )
 
 __all__ = [
@@ -242,8 +241,10 @@ class ChangeFeed:
         return _NO_FEED_WAIT_SECONDS
 
     def _back_off_from(self, error: Vb365Error) -> float:
-        if error.code == EXPIRED_TOKEN or isinstance(error, TooManyChangesError):
-            self._change_token = None  # restart the feed; a poll finds the missed changes
+        if error.code == EXPIRED_TOKEN or isinstance(error, BadResponseError):
+            # The token, or the response that it leads to, may never be usable, such as one that is too large. Restart
+            # the feed; a poll finds the missed changes.
+            self._change_token = None
         if self._stop.is_set():
             return 0.0
         if self._failing_since is None:

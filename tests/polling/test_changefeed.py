@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 
+import pytest
 from structlog.testing import capture_logs
 
 from exporter.polling.changefeed import LONG_POLL_SECONDS, ChangeFeed, ChangeQueue, PendingChanges
@@ -164,6 +165,18 @@ def test_a_response_of_far_too_many_changes_makes_the_feed_start_over() -> None:
     assert [token for token, _ in harness.api.requests] == ["latest", "17", "latest", "90"]
     assert harness.queue.wait(0) == PendingChanges(gap=True, lost=True)
     assert waits == [1.0, 0.0, 2.0]
+
+
+@pytest.mark.parametrize("status", [200, 400, 414, 431])
+def test_a_token_that_leads_to_an_unusable_response_is_not_used_again(status: int) -> None:
+    unusable = BadResponseError("unusable", operation="change_feed", status=status)
+    harness = FeedHarness(changes("17"), unusable, changes("90"), unusable, changes("91"))
+
+    waits = [harness.feed.fetch() for _ in range(4)]
+
+    assert [token for token, _ in harness.api.requests] == ["latest", "17", "latest", "90"]
+    assert waits == [0.0, 1.0, 0.0, 2.0]
+    assert harness.queue.wait(0) == PendingChanges(gap=True, lost=True)
 
 
 def test_failures_in_a_row_back_off_exponentially_up_to_a_minute() -> None:
