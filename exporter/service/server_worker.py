@@ -108,6 +108,7 @@ class ServerWorker:
         )
         self._feed_refused = False
         self._begun = threading.Event()
+        self._begin_after_seconds = 0.0
         self._threads: dict[str, threading.Thread] = {}
 
     def start(self) -> None:
@@ -118,8 +119,9 @@ class ServerWorker:
         """
         self._start("poll", self._poll_when_begun)
 
-    def begin(self) -> None:
-        """Poll from now on; a server with a change feed gets a second thread, which follows the feed."""
+    def begin(self, after_seconds: float = 0.0) -> None:
+        """Poll from then on; a server with a change feed gets a second thread, which follows the feed."""
+        self._begin_after_seconds = after_seconds
         self._begun.set()
 
     def start_one_poll(self) -> None:
@@ -187,6 +189,8 @@ class ServerWorker:
 
     def _poll_when_begun(self) -> None:
         self._begun.wait()
+        self.stopped.wait(self._begin_after_seconds)
+        self._begin_after_seconds = 0.0
         if self._replaces is not None and not self.stopped.is_set():
             self._replaces.join_polls()
         self._replaces = None

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import structlog
 
@@ -14,6 +15,7 @@ from exporter.metrics.exposition import Publisher
 from exporter.metrics.telemetry import Telemetry
 from exporter.polling.clock import Clock
 from exporter.polling.snapshot import Snapshot
+from exporter.service.schedule import first_interval_seconds, spacing_seconds
 from exporter.service.server_worker import ServerWorker
 from exporter.system.signals import WAKE_SECONDS
 from exporter.threads import ThreadLimitError
@@ -80,7 +82,7 @@ class Service:
         self._suspended_seconds = 0.0
 
     def start(self) -> None:
-        """Poll every server immediately and then regularly, with the polls spread over the poll interval.
+        """Poll every server, ten a second, and then regularly, with the polls spread over the poll interval.
 
         Raises:
             ThreadLimitError: the process cannot have a thread for each server.
@@ -202,11 +204,12 @@ class Service:
         self.telemetry.configured(config.poll_interval, self.clock.timestamp())
         self.publisher.invalidate_own_metrics()
         self._stopped_workers = [one for one in self._stopped_workers if one.is_running] + leaving
+        numbers = count()
         for name, worker in workers.items():
             if before.get(name) is worker:
                 worker.client.reread_files()
             else:
-                worker.begin()
+                worker.begin(next(numbers) * spacing_seconds(worker.server, len(entering)))
         return ConfigDiff(
             added=tuple(name for name in workers if name not in before),
             removed=tuple(name for name in before if name not in workers),
@@ -232,7 +235,7 @@ class Service:
             if old is not None and old.server == server:
                 workers[server.name] = old
             else:
-                interval = server.poll_interval * (1 - number / len(config.servers))
+                interval = first_interval_seconds(server, number, len(config.servers))
                 workers[server.name] = self._worker(server, old, first_interval_seconds=interval)
         return workers
 

@@ -209,3 +209,46 @@ def test_a_publisher_that_cannot_be_made_leaves_the_active_configuration_polling
     wait_until(lambda: threads_named("poll-hq") == 1, "the new worker's end")
     assert service.stuck_servers() == ()
     service.stop()
+
+
+@pytest.mark.parametrize(
+    ("servers", "interval", "begins", "intervals"),
+    [
+        (1, 60, [0.0], [60.0]),
+        (3, 60, [0.0, 0.1, 0.2], [60.0, 40.0, 20.0]),
+        # The last one begins before its interval is over.
+        (400, 10, [0.0, 0.025, 9.975], [10.0, 10.0, 10.0]),
+        (400, 60, [0.0, 0.1, 39.9], [60.0, 60.0, 60.0]),
+    ],
+)
+def test_first_polls_follow_each_other_and_later_ones_are_spread_over_the_interval(
+    servers: int, interval: int, begins: list[float], intervals: list[float]
+) -> None:
+    begun: list[float] = []
+    first_intervals: list[float] = []
+
+    class RecordingWorker(ServerWorker):
+        def __init__(self, *args: Any, first_interval_seconds: float, **arguments: Any) -> None:
+            first_intervals.append(first_interval_seconds)
+            super().__init__(*args, first_interval_seconds=first_interval_seconds, **arguments)
+
+        def start(self) -> None:
+            """Start no thread."""
+
+        def begin(self, after_seconds: float = 0.0) -> None:
+            begun.append(after_seconds)
+
+    config = parse_config(
+        f"poll_interval: {interval}s\nservers:\n"
+        + "".join(
+            f"  - {{name: s{number}, url: 'https://127.0.0.1:1', auth: {{username: a, password: b}}}}\n"
+            for number in range(servers)
+        ),
+        directory=Path.cwd(),
+    )
+
+    Service(config, make_worker=RecordingWorker).start()
+
+    shown = [0, 1, -1] if servers > 1 else [0]
+    assert [round(begun[number], 6) for number in shown] == begins
+    assert [round(first_intervals[number], 6) for number in shown] == intervals
