@@ -1009,3 +1009,52 @@ def test_of_the_changes_of_one_poll_those_evicted_since_are_passed_on_up_to_1000
     harness.poll()
 
     assert len(harness.ledger.take_changed()) == 10_000
+
+
+# Organizations
+
+
+def test_sessions_of_more_organizations_than_max_sessions_are_left_out_and_counted() -> None:
+    harness = LedgerHarness(sessions_config([session_id(5)], max_sessions=2))
+    harness.hold(*(finished(number, organization=f"org{number}") for number in range(1, 6)))
+
+    snapshot = harness.poll()
+
+    assert snapshot.activity.organizations == ("org1", "org2", "org5")
+    assert set(shown_ids(snapshot)) <= {session_id(number) for number in (1, 2, 5)}
+    assert snapshot.sessions_known + snapshot.sessions_not_kept == 5
+
+
+def test_an_expired_session_of_an_organization_too_many_is_not_counted_as_left_out() -> None:
+    harness = LedgerHarness(sessions_config(max_sessions=1))
+    long_ago = NOON - timedelta(days=60)
+    harness.hold(
+        finished(1),
+        finished(2, organization="other", creation_time=long_ago, end_time=long_ago),
+    )
+
+    assert harness.poll().sessions_not_kept == 0
+
+
+def test_an_organization_that_no_list_shows_for_lookback_is_forgotten() -> None:
+    harness = LedgerHarness(sessions_config(lookback=7 * DAY_SECONDS))
+    harness.hold(finished(1), finished(2), finished(3, organization="gone"))
+    harness.poll()
+    del harness.server[session_id(3)]
+
+    assert harness.poll(RESYNC_SECONDS).activity.organizations == (CONTOSO, "gone")
+    assert harness.poll(7 * DAY_SECONDS).activity.organizations == (CONTOSO,)
+
+
+def test_where_organizations_were_left_out_those_that_are_gone_make_room_with_a_full_list() -> None:
+    harness = LedgerHarness(sessions_config(max_sessions=3))
+    hostile = [finished(number, organization=f"org{number}") for number in range(1, 9)]
+    harness.hold(*hostile)
+    assert len(harness.poll().activity.organizations) == 3
+
+    harness.server = {session_id(n): finished(n) for n in range(1, 4)}
+    harness.poll(RESYNC_SECONDS)
+    snapshot = harness.poll()
+
+    assert snapshot.activity.organizations == (CONTOSO,)
+    assert (snapshot.sessions_known, snapshot.sessions_not_kept) == (3, 0)
