@@ -11,13 +11,16 @@ from exporter.polling.ledger import Ledger
 from exporter.polling.plan import ListRequest, max_listed_sessions
 from exporter.polling.resync import ListLoss
 from exporter.polling.status import Anomalies, Heartbeat
-from exporter.vb365.errors import RecordsMovedError
+from exporter.vb365.errors import BadResponseError, RecordsMovedError
 from exporter.vb365.paging import PAGE_SIZES
 from exporter.vb365.records.restore_session import Page
 
 __all__ = ["ListReader"]
 
 log = structlog.get_logger()
+
+_MAX_LIST_SECONDS = 1800.0
+"""A list that takes longer ends, so that the sessions that it does not show are fetched by id."""
 
 
 class ListReader:
@@ -55,12 +58,14 @@ class ListReader:
 
         Raises:
             RecordsMovedError: sessions moved between its pages at every attempt; some may be missing.
+            BadResponseError: it took longer than half an hour.
             Vb365Error: a page could not be fetched.
         """
+        end_at = self._intake.now().monotonic + _MAX_LIST_SECONDS
         for attempt, page_size in enumerate(PAGE_SIZES, start=1):
             self._ledger.begin_list(request)
             try:
-                self._read_pages(request, page_size)
+                self._read_pages(request, page_size, end_at)
             except RecordsMovedError:
                 if attempt == len(PAGE_SIZES):
                     raise
@@ -80,7 +85,7 @@ class ListReader:
             event = "full list lacks more than half of the sessions, listing again in the next poll"
         log.warning(event, server=self._server.name, sessions=loss.stored, missing=loss.lost)
 
-    def _read_pages(self, request: ListRequest, page_size: int) -> None:
+    def _read_pages(self, request: ListRequest, page_size: int, end_at: float) -> None:
         listed = 0
         pages = self._api.list_sessions(created_since=request.created_since, page_size=page_size)
         for number, page in enumerate(pages, start=1):
@@ -89,6 +94,10 @@ class ListReader:
                 self._ledger.mark_incomplete()
                 self._anomalies.list_cut(listed)
                 return
+            if self._intake.now().monotonic > end_at:
+                raise BadResponseError(
+                    f"the list took longer than {_MAX_LIST_SECONDS:g} s", operation="list"
+                )
             self._take(page)
             listed += len(page.sessions) + len(page.rejections)
             if request.max_pages is not None and (

@@ -10,11 +10,12 @@ from structlog.testing import capture_logs
 
 from exporter.polling.plan import RESYNC_SECONDS
 from exporter.vb365.errors import RecordsMovedError, ServerError
-from exporter.vb365.records.restore_session import Page, RestoreSession
+from exporter.vb365.records.restore_session import Page, Rejection, RejectionReason, RestoreSession
 from support.ledger_harness import DAY_SECONDS, sessions_config, shown_ids
 from support.poller_harness import PollerHarness
 from support.sample_sessions import NOON, finished, running, session_id
 
+UNREADABLE = Rejection(reason=RejectionReason.NOT_AN_OBJECT)
 MOVED = RecordsMovedError("records moved", operation="list")
 
 
@@ -152,47 +153,58 @@ def test_lookback_is_measured_by_the_servers_time() -> None:
 
 
 class EndlessList:
-    """A list of ever older sessions, which counts its pages."""
+    """A list that has sessions on its first page, and unreadable records on countless others."""
 
-    def __init__(self, sessions_per_page: int) -> None:
-        self._sessions_per_page = sessions_per_page
+    def __init__(self, *sessions: RestoreSession, records_per_page: int = 1) -> None:
+        self._sessions = sessions
+        self._records = (UNREADABLE,) * records_per_page
         self.pages = 0
 
     def __call__(self, *, created_since: datetime | None, page_size: int) -> Iterator[Page]:
         del created_since, page_size
-        one = finished(1)
+        self.pages = 1
+        yield Page(sessions=self._sessions, rejections=())
         while True:
-            first = self.pages * self._sessions_per_page
             self.pages += 1
-            yield Page(
-                sessions=tuple(
-                    one._replace(
-                        id=session_id(number), creation_time=NOON - timedelta(seconds=number)
-                    )
-                    for number in range(first, first + self._sessions_per_page)
-                ),
-                rejections=(),
-            )
+            yield Page(sessions=(), rejections=self._records)
 
 
 def test_a_list_is_not_read_further_than_its_bound_and_the_newest_sessions_are_kept() -> None:
     harness = PollerHarness(follow=sessions_config(max_sessions=100))
-    endless = EndlessList(20_000)
+    endless = EndlessList(*(finished(number) for number in range(300)), records_per_page=20_000)
 
     with capture_logs() as logs:
         snapshot = harness.poll(list_sessions=endless)
 
-    assert endless.pages == 11
+    assert endless.pages == 12
     assert snapshot.status.up is True
     assert snapshot.sessions_known == 100
-    assert snapshot.sessions_not_kept == 200_000 - 100
+    assert snapshot.sessions_not_kept == 200
     assert shown_ids(snapshot) == [session_id(number) for number in range(100)]
-    assert logs[0] == {
+    assert logs[1] == {
         "event": "list has more sessions than are read, the oldest are left out",
         "server": "hq",
-        "sessions_read": 200_000,
+        "sessions_read": 200_300,
         "log_level": "warning",
     }
+
+
+def test_a_list_that_takes_longer_than_half_an_hour_ends_and_open_sessions_are_fetched() -> None:
+    harness = PollerHarness(running(60))
+    harness.poll()
+    endless = EndlessList()
+
+    def slow_list(*, created_since: datetime | None, page_size: int) -> Iterator[Page]:
+        for page in endless(created_since=created_since, page_size=page_size):
+            yield page
+            harness.clock.seconds += 60
+
+    snapshot = harness.poll(list_sessions=slow_list)
+
+    assert endless.pages == 32
+    assert snapshot.status.failure_reason == "bad_response"
+    assert snapshot.status.failure_message == "list: the list took longer than 1800 s"
+    assert harness.api.calls == [f"get {session_id(60)}"]
 
 
 def test_sessions_that_do_not_fit_are_counted_once_however_often_they_are_listed() -> None:
@@ -213,15 +225,15 @@ def test_a_list_that_was_not_read_to_its_end_proves_no_deletion() -> None:
     harness.poll()
     harness.clock.seconds += RESYNC_SECONDS
 
-    snapshot = harness.poll(list_sessions=OldPagesOfOne())
+    snapshot = harness.poll(list_sessions=EndlessFullList())
 
     assert snapshot.sessions_known == 201
 
 
-class OldPagesOfOne:
-    """A list that repeats one session without end."""
+class EndlessFullList:
+    """A full list that repeats one session without end; lists of new sessions are empty."""
 
     def __call__(self, *, created_since: datetime | None, page_size: int) -> Iterator[Page]:
-        del created_since, page_size
-        while True:
+        del page_size
+        while created_since is None:
             yield Page(sessions=(finished(1),) * 100_000, rejections=())
