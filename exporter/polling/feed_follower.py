@@ -90,7 +90,7 @@ class FeedFollower:
             updated = self._ledger.apply_changes(changes)
             needs_poll = self._remember_deleted(changes) or len(updated) >= _MIN_CHANGES_FOR_POLL
             if needs_poll and self._limits.allow_poll(started.monotonic):
-                self._ledger.remember(updated)
+                self._ledger.remember(filter(self._ledger.is_stored, updated))
                 self.poll(next_poll_at=next_poll_at)
                 return
             self._fetch(updated, started.monotonic, next_poll_at)
@@ -120,13 +120,17 @@ class FeedFollower:
     def _fetch(self, updated: tuple[str, ...], now: float, next_poll_at: float) -> None:
         """Fetch sessions as far as the limits allow, and leave the others to the next poll."""
         allowed = self._limits.take_fetches(updated, now)
-        self._ledger.remember(allowed)
-        left_out = self._ledger.remember(set(updated).difference(allowed))
+        stored = {session_id for session_id in updated if self._ledger.is_stored(session_id)}
+        # Lists find the others, if they are new.
+        left_out = self._ledger.remember(stored) + len({*updated} - {*allowed} - stored)
         if left_out:
             self._poller.anomalies.changes_left_out(left_out)
+        unanswered = set(allowed)
         for session_id in self._poller.fetch(allowed, until=self._before(next_poll_at)):
+            unanswered.discard(session_id)
             if not self._ledger.is_stored(session_id):
                 self._limits.mark_fruitless(session_id)
+        self._ledger.remember(unanswered)
 
     def _before(self, next_poll_at: float) -> float:
         margin_seconds = min(_MARGIN_SHARE * self._server.poll_interval, _MAX_MARGIN_SECONDS)

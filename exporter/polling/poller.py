@@ -267,7 +267,7 @@ class Poller:
         return self._intake.now()
 
     def fetch(self, session_ids: Iterable[str], *, until: float) -> Iterator[str]:
-        """Fetch sessions by id; yield the id of each that the server has responded to. Does not publish.
+        """Fetch sessions by id; yield the id of each that the server has or does not have. Does not publish.
 
         Errors are not raised: the next poll retries and reports them.
 
@@ -282,7 +282,8 @@ class Poller:
             self.heartbeat.beat()
             if isinstance(response, RestoreSession):
                 self._intake.accept(response)
-            yield session_id
+            if not isinstance(response, Vb365Error) or isinstance(response, NotFoundError):
+                yield session_id
 
     def publish(self, due: Iterable[ExtraRequest], *, end_extras_at: float) -> None:
         """Publish the present state, then with extras, and pass on the sessions that started or finished.

@@ -357,7 +357,7 @@ def test_the_feed_causes_three_polls_and_then_five_requests_a_second() -> None:
         harness.apply_changes(*unknown(range(60 * second, 60 * second + 60)))
         requests.append((harness.api.calls.count("list"), gets(harness)))
 
-    assert requests == [(2, 60)] * 3 + [(0, 50)] + [(0, 5)] * 3
+    assert requests == [(1, 0)] * 3 + [(0, 50)] + [(0, 5)] * 3
 
 
 def test_the_feed_may_cause_another_poll_after_a_poll_interval() -> None:
@@ -387,7 +387,7 @@ def test_known_sessions_are_fetched_before_unknown_ones() -> None:
     assert {session_id(number) for number in range(1, 41)} <= set(fetched)
 
 
-def test_of_many_unknown_sessions_a_hundred_are_remembered_and_the_others_counted() -> None:
+def test_unknown_sessions_beyond_the_limits_are_counted_and_not_remembered() -> None:
     harness = PollerHarness(running(60))
     harness.poll()
     use_up_polls(harness)
@@ -395,19 +395,43 @@ def test_of_many_unknown_sessions_a_hundred_are_remembered_and_the_others_counte
     with capture_logs() as logs:
         harness.apply_changes(*unknown(range(1000, 3000)))
         harness.apply_changes(*unknown(range(3000, 5000)))
-    left_out = 2000 - 100 + 2000 - 5
     harness.poll()
 
-    assert harness.counts.rejections == [RejectionReason.TOO_MANY] * left_out
+    assert harness.counts.rejections == [RejectionReason.TOO_MANY] * (1950 + 1995)
     assert [entry for entry in logs if "left_out" in entry] == [
         {
             "event": "change feed reports more sessions than are fetched between polls, lists find new ones",
             "server": "hq",
-            "left_out": 1900,
+            "left_out": 1950,
             "log_level": "warning",
         }
     ]
-    assert gets(harness) == 100
+    assert gets(harness) == 0
+
+
+def test_of_many_changed_sessions_a_hundred_are_remembered_for_the_next_poll() -> None:
+    harness = PollerHarness(*[finished(1000 + number) for number in range(300)], finished(1))
+    harness.poll()
+    use_up_polls(harness)
+
+    harness.apply_changes(*[update(1000 + number, e_tag=1) for number in range(300)])
+    assert gets(harness) == 50
+    left_out = len(harness.counts.rejections)
+    harness.poll()
+
+    assert left_out == 200
+    assert harness.api.calls == ["list", "list"]  # the second is cheaper than a hundred requests
+
+
+def test_an_unknown_session_that_cannot_be_fetched_is_left_to_the_next_poll() -> None:
+    harness = PollerHarness(running(60))
+    harness.poll()
+    harness.api.get_errors[session_id(99)] = server_error("get")
+
+    harness.apply_changes(update(99))
+    harness.poll(get_errors={})
+
+    assert harness.api.calls[-1] == f"get {session_id(99)}"
 
 
 def test_new_sessions_beyond_the_limits_are_found_by_the_next_poll() -> None:

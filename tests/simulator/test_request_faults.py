@@ -585,3 +585,34 @@ def test_a_change_token_is_outdated_and_a_new_one_is_given(client: Client, world
     assert client.json(LIST)["results"]
     client.simulator.faults.clear()
     assert len(client.json("/v8/Events", **{"from": token}, timeoutSeconds=0)["results"]) == 1
+
+
+def test_the_feed_names_other_unknown_sessions_each_time(client: Client) -> None:
+    client.simulator.faults.set("feed_unknown_sessions", value=3000)
+
+    responses = [client.json("/v8/Events", **{"from": "1"}, limit=1000) for _ in range(2)]
+
+    ids = {change["id"] for response in responses for change in response["results"]}
+    assert len(ids) == 6000
+    assert client.get(f"{LIST}/{min(ids)}").status_code == 404
+
+
+def test_the_feed_repeats_deletes_of_sessions_that_exist(client: Client, world: World) -> None:
+    for _ in range(5):
+        world.add_session()
+    client.simulator.faults.set("feed_repeats_deletes", value=3)
+
+    first, second = (client.json("/v8/Events", **{"from": "1"})["results"] for _ in range(2))
+
+    assert first == second
+    assert {change["eventType"] for change in first} == {"RestoreSessionDelete"}
+    assert [client.get(f"{LIST}/{change['id']}").status_code for change in first] == [200] * 3
+
+
+def test_a_session_has_many_events(client: Client, world: World) -> None:
+    client.simulator.faults.set("many_events", value=1200)
+    events = f"{LIST}/{world.add_session()}/Events"
+
+    pages = [client.json(events, offset=offset, limit=500) for offset in (0, 500, 1000, 1500)]
+
+    assert [len(page["results"]) for page in pages] == [500, 500, 200, 0]

@@ -172,6 +172,24 @@ _DEFINITIONS = (
         route="change_feed",
     ),
     FaultDefinition(
+        name="feed_unknown_sessions",
+        help="each response of the feed names value other sessions that do not exist, whatever the limit",
+        route="change_feed",
+        value=60,
+    ),
+    FaultDefinition(
+        name="feed_repeats_deletes",
+        help="each response of the feed reports the deletion of value sessions that exist",
+        route="change_feed",
+        value=60,
+    ),
+    FaultDefinition(
+        name="many_events",
+        help="a session has value events, and a page of them takes 0.3 s",
+        route="events",
+        value=130_000,
+    ),
+    FaultDefinition(
         name="next_to_other_host",
         help="the next link leads to target",
         route="list",

@@ -17,6 +17,7 @@ from exporter.simulator.api.resources import FEED_END, OUTDATED_CODE, OUTDATED_T
 from exporter.simulator.faults import large_bodies, wire
 from exporter.simulator.faults.corruption import CORRUPTIONS, shift_times
 from exporter.simulator.faults.exchange import Exchange, FaultHandler
+from exporter.simulator.faults.floods import FLOOD_HANDLERS
 from exporter.simulator.faults.lists import LIST_HANDLERS
 from exporter.simulator.world.sessions import TICKS_PER_SECOND, ticks_from_text, timestamp
 
@@ -275,6 +276,7 @@ FAULT_HANDLERS: dict[str, FaultHandler] = {
     "clock_skew": _clock_skew,
     "redirect_to_other_host": _redirect,
     "change_token_outdated": _change_token_outdated,
+    **FLOOD_HANDLERS,
     **LIST_HANDLERS,
     **{name: _corrupted(corrupt) for name, corrupt in CORRUPTIONS.items()},
 }
