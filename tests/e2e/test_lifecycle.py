@@ -206,8 +206,6 @@ def test_sigterm_does_not_wait_behind_reloads(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(5) == 0
 
-    assert "configuration reloaded" in log.read_text()
-
 
 # A resolver that never returns to threads of this name, as none can be interrupted.
 HANGING_RESOLVER = """

@@ -89,7 +89,7 @@ def test_an_exchange_that_cannot_be_aborted_does_not_keep_others_from_it(
     failing = Failing(stop)
     other = watchdog.begin(LONG, cancellation=failing)
     failing.fails = True
-    exchange = watchdog.begin(0.05, cancellation=Cancellation(stop))
+    exchange = watchdog.begin(0.5, cancellation=Cancellation(stop))
     exchange.watch(pair[0])
 
     assert pair[0].recv(1) == b""
