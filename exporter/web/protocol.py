@@ -26,7 +26,7 @@ _MAX_HEAD_BYTES = 32 * 1024
 # What the kernel and asyncio hold for a client that does not read, and for one that sends without waiting for responses.
 _SEND_BUFFER_BYTES = 256 * 1024
 _WRITE_BUFFER_BYTES = 64 * 1024
-_READ_BYTES = 64 * 1024
+_READ_BYTES = 16 * 1024
 _END_OF_HEAD = b"\r\n\r\n"
 _NOT_HTTP = b"\0"
 # Enough of what cannot be a request for the parser to reject it; its error repeats all that it got.
@@ -159,6 +159,8 @@ class Connection(web.RequestHandler):
                 self._pause_reading()
         if head:
             super().data_received(head)
+        if self._messages:  # also after an error: its response is the last
+            self._answering = True
 
     def _end_of_head(self, data: bytes) -> int | None:
         """Return where the current head ends in this data; None: it does not end yet."""
@@ -171,11 +173,12 @@ class Connection(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Write the response, then go on to the next request unless a body precedes it."""
+        """Write the response, then go on to the next request unless this is the last or has a body."""
         finished = await super().finish_response(request, resp, start_time)
         following, self._pipelined = self._pipelined, b""
         self._answering, self._head_bytes, self._head_tail = False, 0, b""
-        if request.body_exists:
+        response, _ = finished
+        if request.body_exists or not response.keep_alive:
             self._dropped_bytes = 0
         if self._own_transport is not None and not self._own_transport.is_closing():
             self._own_transport.resume_reading()
@@ -211,6 +214,7 @@ class Connection(web.RequestHandler):
         """Release what the connection holds."""
         super().connection_lost(exc)
         self._pipelined = b""
+        self._own_transport = None
         self._cancel_send_timer()
         self._on_closed(self)
 
@@ -243,6 +247,9 @@ class Connection(web.RequestHandler):
             log.debug(
                 "request rejected", status=status, remote=request.remote, error=type(exc).__name__
             )
+        if exc is not None:
+            # Its frames hold what has been received, in a cycle that only the garbage collector would end.
+            exc.__traceback__ = exc.__context__ = exc.__cause__ = None
         if request.writer.output_size > 0:
             raise ConnectionResetError("the response has already begun")
         response = self._error_response(status)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import threading
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import suppress
+from types import TracebackType
 from typing import Any
 
 import pytest
@@ -20,6 +23,7 @@ from web.support import (
 )
 
 from exporter.web.server import WebServer
+from support.waiting import wait_until
 
 Serve = Callable[..., WebServer]
 
@@ -162,3 +166,37 @@ def test_any_method_is_understood(serve: Serve) -> None:
         serve(FakeBackend()), b"M-SEARCH / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     )
     assert received.startswith(b"HTTP/1.1 405 ")
+
+
+@pytest.fixture
+def no_garbage_collection() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_garbage_collection")
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + (b"X: " + b"a" * 8000 + b"\r\n") * 60,
+        b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n" + b"a" * 30_000,
+        b"\0" * 70_000,
+    ],
+)
+def test_nothing_of_a_rejected_request_waits_for_the_garbage_collector(
+    serve: Serve, data: bytes
+) -> None:
+    server = serve(FakeBackend())
+    before = tracebacks()
+    for _ in range(20):
+        with connect(server) as client, suppress(ConnectionError):
+            client.sendall(data)
+            read_all(client)
+    wait_until(lambda: tracebacks() <= before, "the end of the connections")
+
+
+def tracebacks() -> int:
+    """Return the number of tracebacks: their frames hold what was received."""
+    return sum(isinstance(held, TracebackType) for held in gc.get_objects())
