@@ -38,6 +38,7 @@ _PARAMETERS = {
     "slow_body": _SLOW,
     "huge_body": _Parameters(weight=0.3, value=20 * _MIB),
     "gzip_bomb": _Parameters(weight=0.3, value=20 * _MIB),
+    "odd_json": _Parameters(weight=0.3),
     "throttled_seconds": _Parameters(value=100),
     "throttled_date": _Parameters(value=100),
 }

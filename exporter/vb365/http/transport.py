@@ -216,7 +216,7 @@ class Transport:
             outcome = StoppedError("aborted, the client is stopped", operation=request.operation)
         elif abort_reason is AbortReason.DEADLINE:
             outcome = RequestTimeoutError(
-                f"the whole request to {self._peer} took longer than {deadline_seconds:g} s"
+                f"the whole request to {self._peer} took longer than {round(deadline_seconds, 2):g} s"
                 f" and was aborted during the {exchange.step}",
                 operation=request.operation,
             )
