@@ -1,0 +1,97 @@
+"""Whatever disappears and returns, every session is counted exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.polling.plan import RESYNC_SECONDS
+from exporter.polling.snapshot import Snapshot
+from exporter.vb365.records.restore_session import RestoreSession
+from support.ledger_harness import LedgerHarness
+from support.sample_sessions import finished, running, session_id
+
+FIRST, LAST = 1, 12
+NUMBERS = st.integers(FIRST, LAST)
+CHANGES = st.lists(
+    st.tuples(
+        st.sampled_from(["start", "finish", "reopen", "no change"]),
+        NUMBERS,
+        st.frozensets(NUMBERS),  # sessions that answer 404 by id
+        st.frozensets(NUMBERS) | st.just(frozenset(range(FIRST, LAST + 1))),  # not in lists
+        st.sampled_from([60.0, RESYNC_SECONDS]),
+    ),
+    max_size=15,
+)
+BEFORE = 3
+"""Sessions up to this number run at the first poll."""
+
+
+class Truth:
+    """The sessions of a server, and how often each kind of event has happened since the first poll."""
+
+    def __init__(self, harness: LedgerHarness) -> None:
+        self._harness = harness
+        self.started: set[str] = set()
+        self.finished: set[str] = set()
+        harness.hold(finished(100), *(running(number) for number in range(FIRST, BEFORE + 1)))
+        harness.poll()
+
+    def change(self, kind: str, number: int) -> None:
+        known = self._harness.server.get(session_id(number))
+        if kind == "start" and known is None:
+            self._harness.hold(running(number, creation_time=self._harness.now.wall))
+            self.started.add(session_id(number))
+        if kind == "finish" and known is not None and not known.stopped:
+            self._harness.hold(stopped(known))
+            self.finished.add(known.id)
+        if kind == "reopen" and known is not None and known.stopped:
+            again = running(number, creation_time=known.creation_time)
+            self._harness.hold(again)
+
+
+def stopped(session: RestoreSession) -> RestoreSession:
+    end_time = session.creation_time + timedelta(seconds=30)
+    return finished(1, id=session.id, creation_time=session.creation_time, end_time=end_time)
+
+
+def ids(numbers: Collection[int]) -> set[str]:
+    return {session_id(number) for number in numbers}
+
+
+def totals(snapshot: Snapshot) -> tuple[int, int, int]:
+    activity = snapshot.activity
+    durations = sum(sum(histogram.counts) for histogram in activity.durations.values())
+    return sum(activity.started.values()), sum(activity.finished.values()), durations
+
+
+@given(CHANGES)
+def test_every_session_is_counted_once(
+    changes: list[tuple[str, int, frozenset[int], frozenset[int], float]],
+) -> None:
+    harness = LedgerHarness()
+    truth = Truth(harness)
+    for kind, number, hidden_by_id, hidden_in_lists, after_seconds in changes:
+        truth.change(kind, number)
+        harness.hidden_by_id = ids(hidden_by_id)
+        harness.hidden_in_lists = ids(hidden_in_lists)
+        harness.poll(after_seconds)
+    harness.hidden_by_id = set()
+    harness.hidden_in_lists = set()
+
+    # A session that is finished and runs again before a poll has shown the exporter that it had finished.
+    unseen = {
+        one.session.id
+        for one in harness.poll(RESYNC_SECONDS).running
+        if one.session.id in truth.finished
+    }
+
+    snapshot = harness.poll(RESYNC_SECONDS)
+    started, ended, in_histogram = totals(snapshot)
+    assert started == len(truth.started)
+    assert len(truth.finished) - len(unseen) <= ended <= len(truth.finished)
+    assert in_histogram == ended
+    assert snapshot.sessions_known == len(harness.server)
