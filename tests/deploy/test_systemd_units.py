@@ -125,3 +125,24 @@ def test_with_the_socket_the_service_opens_no_port(monkeypatch: pytest.MonkeyPat
     assert service["SocketBindAllow"] == []
     assert settings(SOCKET)["ListenStream"] == [str(parse([]).web_listen_address[0].port)]
     assert SOCKET.name in service["Requires"]
+
+
+def test_a_thousand_servers_fit_into_the_limits_of_tasks_and_descriptors() -> None:
+    service = settings(SERVICE)
+
+    assert int(service["TasksMax"][0]) >= 2 * 1000 + 1000
+    assert int(service["LimitNOFILE"][0]) >= 10 * 1000
+
+
+def test_the_readme_stops_the_service_before_its_socket_starts() -> None:
+    readme = (SYSTEMD / "README.md").read_text(encoding="utf-8")
+
+    stop = readme.index(f"systemctl stop {SERVICE.name}")
+    assert stop < readme.index(f"systemctl enable --now {SOCKET.name}")
+
+
+def test_the_readme_passes_certificate_and_key_in_the_same_way() -> None:
+    readme = (SYSTEMD / "README.md").read_text(encoding="utf-8")
+
+    for name in ("exporter.crt", "exporter.key"):
+        assert f"LoadCredential={name}:/etc/vb365-restore-exporter/{name}\n" in readme
