@@ -30,6 +30,10 @@ _SLOW = _Parameters(weight=0.1, first=1)
 _PARAMETERS = {
     # They are counted as if they existed, so that no truth is left to compare with.
     "endless_sessions": _Parameters(weight=0.0),
+    # The soak requests neither a change feed nor extras.
+    "feed_unknown_sessions": _Parameters(weight=0.0),
+    "feed_repeats_deletes": _Parameters(weight=0.0),
+    "many_events": _Parameters(weight=0.0),
     "tls_handshake_hangs": _SLOW,
     "silence": _SLOW,
     "slower_than_timeout": _SLOW,
