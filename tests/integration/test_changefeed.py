@@ -329,3 +329,28 @@ def test_a_feed_without_a_thread_is_logged_once_and_followed_after_a_later_poll(
     assert [(one["server"], one["error"][:26]) for one in refused] == [
         ("hq", "cannot start thread feed-h")
     ]
+
+
+@pytest.mark.parametrize(
+    ("fault", "value"),
+    [
+        ("feed_unknown_sessions", 60),
+        ("feed_unknown_sessions", 4900),
+        ("feed_repeats_deletes", 10),
+        ("silence", None),
+        ("throttled_seconds", 900),
+    ],
+)
+def test_a_feed_that_floods_or_hangs_neither_delays_polls_nor_ends_sessions(
+    world: World, fault: str, value: float | None
+) -> None:
+    sessions = [add(world) for _ in range(10)]
+    with Simulator(world) as simulator:
+        simulator.faults.set(fault, route="change_feed", value=value)
+        with running_exporter(server_yaml(simulator), OFTEN) as exporter:
+            wait_until(lambda: (exporter.value(POLLS) or 0) >= 5, "five polls")
+
+            assert exporter.value("vb365_up") == 1
+            assert exporter.value("vb365_polls_overrun_total") == 0
+            shown = exporter.samples("vb365_restore_session_state", state="Working")
+            assert {labels["session_id"] for labels, _ in shown} >= set(sessions)
