@@ -80,7 +80,7 @@ class ListReader:
 
     def _log_loss(self, loss: ListLoss) -> None:
         if loss.believed:
-            event = "full list lacks more than half of the sessions again, taking them for deleted"
+            event = "full list lacks more than half of the sessions again, believing it"
         else:
             event = "full list lacks more than half of the sessions, listing again in the next poll"
         log.warning(event, server=self._server.name, sessions=loss.stored, missing=loss.lost)

@@ -238,7 +238,7 @@ def test_a_full_list_that_lost_more_than_half_is_logged_and_listed_again_in_the_
         }
         for consequence in (
             ", listing again in the next poll",
-            " again, taking them for deleted",
+            " again, believing it",
         )
     ]
 

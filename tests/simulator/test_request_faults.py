@@ -423,6 +423,13 @@ def test_a_session_comes_twice(faulty_list: Callable[..., Any], sessions: list[s
     assert [record["id"] for record in page["results"]] == [*sessions, sessions[0]]
 
 
+def test_a_list_is_empty(faulty_list: Callable[..., Any]) -> None:
+    page = faulty_list("empty_list")
+
+    assert page["results"] == []
+    assert "next" not in page["_links"]
+
+
 def test_ids_are_no_uuids(faulty_list: Callable[..., Any], sessions: list[str]) -> None:
     page = faulty_list("not_uuids")
 
@@ -538,7 +545,7 @@ def test_sessions_that_do_not_exist_never_end(client: Client) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["wrong_type_page", "wrong_type_record", "duplicate_ids", "endless_paging"],
+    ["wrong_type_page", "wrong_type_record", "duplicate_ids", "empty_list", "endless_paging"],
 )
 def test_what_is_no_page_is_spared_by_faults_of_pages(client: Client, name: str) -> None:
     right = client.json("/v8/ServiceInstance")

@@ -256,6 +256,14 @@ _AS_UNKNOWN = Handling(
     events=(_UNKNOWN, _UNKNOWN),
 )
 _AS_MARKED = Handling(action="replaces them by U+FFFD, except newlines", series=Series.MARKED)
+_EMPTY = Handling(
+    action="lists again in the next poll; deletes no session that exists by id",
+    series=Series.ONE_ABSENT,
+    events=(
+        "full list lacks more than half of the sessions, listing again in the next poll",
+        "full list lacks more than half of the sessions again, believing it",
+    ),
+)
 _COUNTED_ONCE = Handling(action="uses the session once", series=Series.TRUE)
 _FOLLOWED_HERE = Handling(
     action="requests its path and query from the configured server", series=Series.TRUE
@@ -441,6 +449,7 @@ FAILURES: tuple[Failure, ...] = (
         ("lone surrogates in strings", FaultSetting(name="lone_surrogates")),
         ("control characters in strings", FaultSetting(name="control_characters")),
     ),
+    *_of(_EMPTY, ("a list without sessions while one starts", FaultSetting(name="empty_list"))),
     *_of(_COUNTED_ONCE, ("duplicate ids", FaultSetting(name="duplicate_ids"))),
     *_of(
         _FOLLOWED_HERE,

@@ -142,6 +142,7 @@ _DEFINITIONS = (
     FaultDefinition(
         name="unknown_enums", help="unknown values of type, state and result", route="api"
     ),
+    FaultDefinition(name="empty_list", help="the list has no sessions", route="list"),
     FaultDefinition(
         name="duplicate_ids", help="the first session of a page appears twice", route="list"
     ),

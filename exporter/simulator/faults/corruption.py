@@ -170,6 +170,12 @@ def _duplicate_ids(document: Document, _: Fault, __: Call) -> str:
     return dumps(document)
 
 
+def _empty_list(document: Document, _: Fault, __: Call) -> str:
+    document["results"] = []
+    document["_links"].pop("next", None)
+    return dumps(document)
+
+
 def _endless_paging(document: Document, _: Fault, call: Call) -> str:
     """Return the first page (see `handlers`) with a link to a next one."""
     offset = int(call.parameters.get("offset") or 0)
@@ -237,6 +243,7 @@ CORRUPTIONS: dict[str, Callable[[Document, Fault, Call], str | bytes]] = {
     "duplicate_ids": _of_page(_duplicate_ids),
     "not_uuids": _each_record(_not_uuids),
     "end_before_creation": _each_record(_end_before_creation),
+    "empty_list": _of_page(_empty_list),
     "endless_paging": _of_page(_endless_paging),
     "next_to_other_host": _of_page(_next_elsewhere),
 }
