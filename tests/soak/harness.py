@@ -6,13 +6,14 @@ import re
 import subprocess
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+import pytest
 import requests
 from soak.clock import SharedClock
 from soak.random_faults import RandomFaults
@@ -20,7 +21,12 @@ from soak.random_sessions import LEFT_OPEN, LOOKBACK, RandomSessions, is_expired
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from support.expected_metrics import expected_samples, session_samples
+from support.expected_metrics import (
+    expected_samples,
+    samples_of,
+    session_counters,
+    session_samples,
+)
 from support.exporter_stepped import Samples, Scrape
 from support.processes import clean_environment
 from support.waiting import wait_until
@@ -28,9 +34,19 @@ from support.waiting import wait_until
 POLL_SECONDS = 60.0
 _MAX_BACKOFF_SECONDS = 900.0
 _RESYNC_SECONDS = 3600.0
+_SUSPENSION_SECONDS = 3600.0
+_SUSPENSION_PROBABILITY = 0.01
 _CLOCK_TOLERANCE_SECONDS = 5.0
+_PAGE_SIZE = 20
 _TIMEOUT = "300ms"
-_SETTLED_SECONDS = 0.05
+_SETTLED_SECONDS = 0.25  # longer than the watchdog of requests outlives them
+
+_EXTRAS = ("vb365_restore_session_items", "vb365_restore_session_event")
+_TRANSITIONS = {
+    "vb365_restore_sessions_started_total": "started",
+    "vb365_restore_sessions_finished_total": "finished",
+    "vb365_restore_sessions_finished_duration_seconds_count": "durations",
+}
 
 MAX_CONNECTIONS = LEFT_OPEN
 """Maximum connections to the server; each poll needs this many."""
@@ -81,13 +97,17 @@ class Harness:
         self.world = World(
             sessions=0, organizations=0, activity=False, minimum=False, clock=self.clock.wall
         )
-        self.simulator = Simulator(self.world, token_clock=self.clock.monotonic)
+        self.simulator = Simulator(
+            self.world, token_clock=self.clock.monotonic, page_cap=_PAGE_SIZE
+        )
         self.token_requests = TokenRequests(self.clock)
         self.simulator.traffic.log = self.token_requests
         self.polls = 0
         self.ups = 0
         self.faults = RandomFaults(self.simulator, Random(f"{seed}/troubles"))  # noqa: S311 - reproducible
+        self._random = Random(f"{seed}/suspensions")  # noqa: S311 - reproducible
         self._sessions = RandomSessions(self.world, Random(f"{seed}/life"), self.clock.wall())  # noqa: S311 - reproducible
+        self._was_current = True
         self._directory = directory
         self._process: subprocess.Popen[str]
         self._url = ""
@@ -112,17 +132,38 @@ class Harness:
                 try:
                     self._url = self._read_line()
                     self._scrape()
+                    assert self._step()  # what is there at the first poll is not counted
                     yield
                 finally:
                     self._http.close()
                     self._process.kill()
 
     def poll(self) -> None:
-        """Let a minute of activity pass, then poll and scrape."""
+        """Let a minute of activity pass, rarely hours of suspension, then poll and scrape."""
         self.clock.pass_time(POLL_SECONDS)
+        if self._random.random() < _SUSPENSION_PROBABILITY:
+            self.clock.pass_time(_SUSPENSION_SECONDS)
+            assert not _is_up(self._scrape())  # all data is stale
         self._sessions.advance(self.clock.wall())
         self.faults.before_poll()
-        self.ups += self._step()
+        up = self._step()
+        self.ups += up
+        if self.faults.harmless:
+            assert up or not self._was_current, self.log()
+            if up:
+                self._sessions.mark_seen()
+            if self._was_current:  # a server whose clock jumps is read correctly one poll later
+                self._check_current()
+        self._was_current = up and self.faults.harmless
+
+    def _check_current(self) -> None:
+        """Check that the exporter shows all running sessions, and those that have just finished, as they are now."""
+        shown = self.shown()
+        for session in self.world.sessions():
+            if not session.stopped or session.id in self._sessions.finished:
+                expected = samples_of(session, "hq")
+                own = {key: shown.get(key) for key in expected}
+                assert own == pytest.approx(expected, abs=1e-6), (self.polls, session, own)
 
     def recover(self) -> None:
         """End all faults and poll until the exporter has read the full list."""
@@ -160,14 +201,32 @@ class Harness:
         )
 
     def shown(self) -> Samples:
-        """Return the exported samples of the server's sessions."""
-        return session_samples(Scrape(self._scrape()), "hq")
+        """Return the exported samples of the server's sessions, without extras."""
+        return {
+            (name, labels): value
+            for (name, labels), value in session_samples(Scrape(self._scrape()), "hq").items()
+            if not name.startswith(_EXTRAS)
+        }
 
     def expected(self) -> Samples:
         """Return the samples that must be exported."""
         now = self.clock.wall()
         expired = {session.id for session in self.world.sessions() if is_expired(session, now)}
         return expected_samples(self.world, "hq", expired)
+
+    def counted(self) -> Counter[str]:
+        """Return the number of sessions that the exporter has counted, by transition; durations are of finished ones."""
+        counters = session_counters(Scrape(self._scrape()), "hq")
+        counted: Counter[str] = Counter()
+        for (name, _), value in counters.items():
+            if transition := _TRANSITIONS.get(name):
+                counted[transition] += int(value)
+        return counted
+
+    def expected_counts(self) -> Counter[str]:
+        """Return the number of sessions that the exporter must have counted."""
+        finished = self._sessions.transitions["finished"]
+        return self._sessions.transitions + Counter(durations=finished)
 
     def log(self) -> str:
         """Return the exporter's log."""
@@ -180,10 +239,7 @@ class Harness:
         self._process.stdin.flush()
         assert self._read_line() == "polled"
         self.polls += 1
-        text = self._scrape()
-        up, down = (f'\nvb365_up{{server="hq"}} {value}\n' in text for value in ("1.0", "0.0"))
-        assert up != down
-        return up
+        return _is_up(self._scrape())
 
     def _scrape(self) -> str:
         response = self._http.get(f"{self._url}/metrics", timeout=30)
@@ -214,8 +270,14 @@ class Harness:
     tls_config: {{ca_file: {simulator.ca_file}}}
     timeout: {_TIMEOUT}
     max_concurrent_requests: {MAX_CONNECTIONS}
-    sessions: {{lookback: {int(LOOKBACK.total_seconds())}s}}
+    sessions: {{lookback: {int(LOOKBACK.total_seconds())}s, extras: [statistics, events]}}
 """
+
+
+def _is_up(text: str) -> bool:
+    up, down = (f'\nvb365_up{{server="hq"}} {value}\n' in text for value in ("1.0", "0.0"))
+    assert up != down
+    return up
 
 
 @contextmanager

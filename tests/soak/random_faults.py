@@ -16,36 +16,60 @@ _REVOKE_PROBABILITY = 0.03
 _MIB = 1 << 20
 
 
-@dataclass(frozen=True)
-class _Parameters:
-    """Parameters of a fault that differ from its defaults."""
+@dataclass(frozen=True, kw_only=True)
+class _Scenario:
+    """A fault with parameters that differ from its defaults."""
 
+    fault: str
     weight: float = 1.0
+    route: str | None = None
     first: int | None = None
     value: float | None = None
+    harmless: bool = False
+    """Polls succeed, and show all sessions as they are, in spite of the fault."""
 
 
-# Timeouts take real time: such faults are rare and affect a single request.
-_SLOW = _Parameters(weight=0.1, first=1)
-_PARAMETERS = {
-    # They are counted as if they existed, so that no truth is left to compare with.
-    "endless_sessions": _Parameters(weight=0.0),
-    # The soak requests neither a change feed nor extras.
-    "feed_unknown_sessions": _Parameters(weight=0.0),
-    "feed_repeats_deletes": _Parameters(weight=0.0),
-    "many_events": _Parameters(weight=0.0),
-    "tls_handshake_hangs": _SLOW,
-    "silence": _SLOW,
-    "slower_than_timeout": _SLOW,
-    "one_byte_per_second": _SLOW,
-    "slow_headers": _SLOW,
-    "slow_body": _SLOW,
-    "huge_body": _Parameters(weight=0.3, value=20 * _MIB),
-    "gzip_bomb": _Parameters(weight=0.3, value=20 * _MIB),
-    "odd_json": _Parameters(weight=0.3),
-    "throttled_seconds": _Parameters(value=100),
-    "throttled_date": _Parameters(value=100),
-}
+def _named(*scenarios: _Scenario) -> dict[str, _Scenario]:
+    return {
+        " ".join(filter(None, (scenario.fault, scenario.route))): scenario for scenario in scenarios
+    }
+
+
+def _slow(fault: str) -> _Scenario:
+    """Return a scenario whose timeouts take real time: it is rare and affects a single request."""
+    return _Scenario(fault=fault, weight=0.1, first=1)
+
+
+_SCENARIOS = _named(
+    *(_Scenario(fault=name) for name in CATALOGUE),
+    _slow("tls_handshake_hangs"),
+    _slow("silence"),
+    _slow("slower_than_timeout"),
+    _slow("one_byte_per_second"),
+    _slow("slow_headers"),
+    _slow("slow_body"),
+    _Scenario(fault="huge_body", weight=0.3, value=20 * _MIB),
+    _Scenario(fault="odd_json", weight=0.3),
+    _Scenario(fault="gzip_bomb", weight=0.3, value=20 * _MIB),
+    _Scenario(fault="throttled_seconds", value=100),
+    _Scenario(fault="throttled_date", value=100),
+    # These leave no truth to compare with: sessions that do not exist are counted, and some durations are not.
+    _Scenario(fault="endless_sessions", weight=0.0),
+    _Scenario(fault="end_before_creation", weight=0.0),
+    # The exporter follows no change feed here.
+    _Scenario(fault="feed_unknown_sessions", weight=0.0),
+    _Scenario(fault="feed_repeats_deletes", weight=0.0),
+    # It is read until half of the poll interval has passed, in real time.
+    _Scenario(fault="many_events", weight=0.0),
+    _Scenario(fault="token_lifetime", harmless=True),
+    _Scenario(fault="interim_responses", harmless=True),
+    _Scenario(fault="cookies", harmless=True),
+    _Scenario(fault="throttled_seconds", route="statistics", value=900, harmless=True),
+    _Scenario(fault="throttled_seconds", route="events", value=900, harmless=True),
+    _Scenario(fault="silence", weight=0.3, route="statistics", harmless=True),
+    _Scenario(fault="silence", weight=0.3, route="events", harmless=True),
+    _Scenario(fault="huge_body", weight=0.3, route="events", value=20 * _MIB, harmless=True),
+)
 
 
 class RandomFaults:
@@ -59,8 +83,7 @@ class RandomFaults:
         self.polls: Counter[str] = Counter()
         self._simulator = simulator
         self._random = random
-        self._names = list(CATALOGUE)
-        self._weights = [_PARAMETERS.get(name, _Parameters()).weight for name in self._names]
+        self._weights = [scenario.weight for scenario in _SCENARIOS.values()]
         self._name: str | None = None
         self._polls_left = 0
 
@@ -76,6 +99,11 @@ class RandomFaults:
         if self._random.random() < _REVOKE_PROBABILITY:
             self._simulator.tokens.revoke_all(refresh_too=self._random.random() < 0.5)
 
+    @property
+    def harmless(self) -> bool:
+        """Whether a poll that succeeds now shows all sessions as they are."""
+        return self._name is None or _SCENARIOS[self._name].harmless
+
     def end(self) -> None:
         """End the fault."""
         if self._name is not None:
@@ -83,10 +111,12 @@ class RandomFaults:
             self._name = None
 
     def _begin(self) -> None:
-        (self._name,) = self._random.choices(self._names, self._weights)
+        (self._name,) = self._random.choices(list(_SCENARIOS), self._weights)
         self._polls_left = self._random.randint(1, _MAX_POLLS)
-        definition = CATALOGUE[self._name]
-        parameters = _PARAMETERS.get(self._name, _Parameters())
-        self._simulator.faults.set(self._name, first=parameters.first, value=parameters.value)
+        scenario = _SCENARIOS[self._name]
+        definition = CATALOGUE[scenario.fault]
+        self._simulator.faults.set(
+            scenario.fault, route=scenario.route, first=scenario.first, value=scenario.value
+        )
         if definition.route == "token":
             self._simulator.tokens.revoke_all(refresh_too=definition.grant_type != "refresh_token")

@@ -37,7 +37,7 @@ def expected_samples(world: World, server: str, without: Container[str] = ()) ->
     sessions = [session for session in world.sessions() if session.id not in without]
     expected: dict[Key, float] = {}
     for session in sessions:
-        expected |= _of_session(session, server)
+        expected |= samples_of(session, server)
     working = Counter(_group(session) for session in sessions if not session.stopped)
     stopped = Counter((*_group(session), session.result) for session in sessions if session.stopped)
     for (organization, kind), count in working.items():
@@ -63,7 +63,8 @@ def expected_samples(world: World, server: str, without: Container[str] = ()) ->
     return expected
 
 
-def _of_session(session: Session, server: str) -> dict[Key, float]:
+def samples_of(session: Session, server: str) -> dict[Key, float]:
+    """Return the samples that a session must have of its own."""
     own = {
         "session_id": session.id,
         "organization": session.organization or "",
