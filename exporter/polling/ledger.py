@@ -139,7 +139,8 @@ class Ledger:
         if self._settings.extras:
             session = self.extras.with_known_extras(session)
         transition = self._store.put(session, moment)
-        if transition is not Transition.EXPIRED:
+        within = transition not in _FINISHES or self._store.is_within_lookback(session, moment)
+        if transition is not Transition.EXPIRED and within:
             self._resync.add_listed(session.id, was_stored=transition not in _NEW_TO_STORE)
         if transition is not Transition.UNCHANGED:
             self._react(session, transition)

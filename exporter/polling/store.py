@@ -215,12 +215,11 @@ class SessionStore:
         if not self.is_within_lookback(session, moment):
             if known is not None:  # the server corrected its times
                 self._remove_finished(known)
-            return Transition.EXPIRED
+                return Transition.EXPIRED
+            # It may have run while the server could not be polled for longer than the lookback.
+            return Transition.RAN if self._has_run(session, moment) else Transition.EXPIRED
         if known is None:
-            transition = Transition.FOUND
-            if self._started_since_baseline(session) and not self._history.seen(session):
-                transition = Transition.RAN
-                self._history.add(session, Seen.STARTED | Seen.FINISHED, moment)
+            transition = Transition.RAN if self._has_run(session, moment) else Transition.FOUND
             self._add_finished(session, moment)
             if session.id not in self._configured:
                 self._evict_oldest(0)
@@ -232,6 +231,13 @@ class SessionStore:
         self._add_finished(session, moment, first_seen_stopped_at)
         self._evict_oldest(0)
         return Transition.CORRECTED
+
+    def _has_run(self, session: RestoreSession, moment: Moment) -> bool:
+        """Whether a finished session that is not stored has yet to be counted; remember it as counted."""
+        if not self._started_since_baseline(session) or self._history.seen(session):
+            return False
+        self._history.add(session, Seen.STARTED | Seen.FINISHED, moment)
+        return True
 
     def _started_since_baseline(self, session: RestoreSession) -> bool:
         """Whether a session that is new to the store started after the baseline."""

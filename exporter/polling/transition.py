@@ -13,7 +13,7 @@ class Transition(Enum):
     STARTED = auto()
     """Started after the baseline and is running."""
     RAN = auto()
-    """Started after the baseline and has already finished."""
+    """Started after the baseline and has already finished; stored only if it is within its lookback."""
     FOUND = auto()
     """New to the store, but from before the baseline, or evicted or counted earlier: not an event."""
     FINISHED = auto()

@@ -269,6 +269,37 @@ def test_a_session_that_expired_and_is_listed_again_is_not_an_event() -> None:
     assert dict(again.activity.finished) == {VEX_SUCCESS: 1}
 
 
+def test_a_session_that_ran_in_an_outage_longer_than_lookback_counts_once_and_is_not_shown() -> (
+    None
+):
+    harness = LedgerHarness(sessions_config(lookback=3600))
+    harness.hold(finished(100))
+    harness.poll()
+    harness.hold(finished(1, creation_time=NOON, end_time=NOON + timedelta(minutes=1)))
+
+    snapshot = harness.poll(2 * 3600)
+    again = harness.poll(RESYNC_SECONDS)
+
+    assert shown_ids(snapshot) == shown_ids(again) == []
+    assert dict(snapshot.activity.finished) == {VEX_SUCCESS: 1}
+    assert snapshot.activity.started == again.activity.started
+    assert snapshot.activity.finished == again.activity.finished
+    assert sum(again.activity.started.values()) == 1
+    assert (snapshot.sessions_not_kept, again.sessions_not_kept) == (0, 0)
+
+
+def test_a_session_that_finished_in_an_outage_longer_than_lookback_is_not_left_out() -> None:
+    harness = LedgerHarness(sessions_config(lookback=3600))
+    harness.hold(running(60), finished(1))
+    harness.poll()
+    harness.hold(finished(60))
+
+    snapshot = harness.poll(2 * 3600)
+
+    assert dict(snapshot.activity.finished) == {VEX_SUCCESS: 1}
+    assert snapshot.sessions_not_kept == 0
+
+
 def test_a_session_without_end_expires_after_it_was_first_seen_stopped_and_stays_away() -> None:
     harness = LedgerHarness(sessions_config(lookback=7200))
     harness.hold(finished(1, end_time=None))
