@@ -1,12 +1,17 @@
-"""Tuning of the Python interpreter: its cyclic garbage collector and the C library's allocator."""
+"""Tuning of the Python interpreter: its cyclic garbage collector, the C library's allocator, and its exit."""
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
+import os
 import platform
+import sys
+from contextlib import suppress
+from typing import NoReturn
 
-__all__ = ["raise_gc_threshold", "trim_freed_memory"]
+__all__ = ["exit_without_teardown", "raise_gc_threshold", "trim_freed_memory"]
 
 _GC_THRESHOLD = 50_000
 _M_TRIM_THRESHOLD = -1
@@ -31,3 +36,16 @@ def trim_freed_memory() -> None:
     if platform.libc_ver()[0] == "glibc":
         # Setting the threshold disables its automatic adjustment.
         ctypes.CDLL(None).mallopt(_M_TRIM_THRESHOLD, _GLIBC_DEFAULT_TRIM_BYTES)
+
+
+def exit_without_teardown(status: int) -> NoReturn:
+    """Call the functions registered with `atexit`, flush the standard streams, and end the process.
+
+    `sys.exit` would also destroy all objects: after 300 servers were polled, that took five seconds on two busy cores.
+    """
+    atexit._run_exitfuncs()  # noqa: SLF001 - only `sys.exit` calls them, too
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            with suppress(OSError, ValueError):  # nobody reads it
+                stream.flush()
+    os._exit(status)

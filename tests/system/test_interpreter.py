@@ -40,3 +40,49 @@ def test_memory_that_several_threads_have_freed_returns_to_the_system() -> None:
     )
 
     assert float(grown_mib.stdout) < 16
+
+
+# Like the threads of hundreds of servers, the object would take seconds to destroy.
+EXITING = """
+import atexit, os
+from exporter.system.interpreter import exit_without_teardown
+
+class Destroyed:
+    def __del__(self, write=os.write):
+        write(1, b"object destroyed\\n")
+
+kept = Destroyed()
+atexit.register(print, "exit function called")
+exit_without_teardown(3)
+"""
+
+
+def test_the_process_ends_without_destroying_its_objects() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", EXITING], capture_output=True, text=True, check=False
+    )
+
+    assert (ran.returncode, ran.stdout) == (3, "exit function called\n")
+
+
+# An object that is still alive at the end of the command.
+COMMAND = """
+import os, runpy, sys
+
+class Destroyed:
+    def __del__(self, write=os.write):
+        write(1, b"object destroyed\\n")
+
+sys.kept = Destroyed()
+sys.argv = ["exporter", "--config.check", "--config.file=missing.yaml"]
+runpy.run_module("exporter", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_the_command_ends_without_destroying_its_objects() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", COMMAND], capture_output=True, text=True, check=False
+    )
+
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "missing.yaml" in ran.stderr
