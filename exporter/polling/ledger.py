@@ -194,7 +194,7 @@ class Ledger:
                 self._activity.forget_organizations(expired_before, if_full=self._poll_started_at)
             # A list whose records are all unreadable does not show which sessions are new later.
             if self._window.newest is not None or not self._resync.is_incomplete:
-                self._store.set_baseline(self._window.newest)
+                self._store.set_baseline(self._window.baseline(moment))
         return loss
 
     def confirm_finished(self, moment: Moment) -> None:
@@ -228,7 +228,7 @@ class Ledger:
                 # Sessions of an aborted first list are real and may be shown; counts of them would be too low.
                 self._finished_confirmed_at = moment.monotonic
         elif succeeded:
-            self._store.set_baseline(self._window.newest)
+            self._store.set_baseline(self._window.baseline(moment))
             self._list_confirmed_at = self._finished_confirmed_at
             if self._resync.is_due(moment):
                 self._resync.succeed(moment)

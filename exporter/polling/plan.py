@@ -123,6 +123,14 @@ class DiscoveryWindow:
             return None
         return min(self._listed, self._time_of_last_list(moment)) - _OVERLAP
 
+    def baseline(self, moment: Moment) -> datetime:
+        """Return the creationTime after which sessions have started since the first list, which ended at `moment`.
+
+        If the list shows none, it is the time of the list: the account may be granted its role later, and sessions that
+        come into sight then are not new.
+        """
+        return self.newest or moment.wall - _OVERLAP
+
     def end_list(self, request: ListRequest, *, requested_at: float, moment: Moment) -> None:
         """Advance after a list that was read to its end.
 

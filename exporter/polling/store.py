@@ -33,7 +33,6 @@ class SessionStore:
         finished: the finished sessions by id; only the store changes it.
         counts: counts over the finished sessions.
         expired_ids: expired sessions without endTime; their records alone do not show that they expired.
-        has_baseline: whether the baseline is set.
     """
 
     def __init__(self, settings: SessionsConfig) -> None:
@@ -57,7 +56,6 @@ class SessionStore:
             lambda: chain(self._configured_blocks, self._discovered_blocks)
         )
         self.expired_ids: set[str] = set()
-        self.has_baseline = False
 
     def __len__(self) -> int:
         return len(self.running) + len(self.finished)
@@ -77,11 +75,9 @@ class SessionStore:
 
     # Changes
 
-    def set_baseline(self, newest_creation: datetime | None) -> None:
-        """Count new sessions created after `newest_creation` as started from now on. Later calls have no effect."""
-        if not self.has_baseline:
-            self.has_baseline = True
-            self._baseline = newest_creation
+    def set_baseline(self, creation: datetime) -> None:
+        """Count new sessions created after `creation` as started from now on. Later calls have no effect."""
+        self._baseline = self._baseline or creation
 
     def put(self, session: RestoreSession, moment: Moment) -> Transition:
         """Store a session as the API returned it at `moment`; return what changed."""
@@ -157,6 +153,11 @@ class SessionStore:
         return self._configured_blocks.newest() + self._discovered_blocks.newest(max_discovered)
 
     @property
+    def has_baseline(self) -> bool:
+        """Whether the baseline is set."""
+        return self._baseline is not None
+
+    @property
     def discovered_finished_count(self) -> int:
         """Number of finished sessions that were discovered rather than configured."""
         return len(self._discovered_blocks)
@@ -172,14 +173,12 @@ class SessionStore:
             transition = Transition.REOPENED
         elif self._pop_running(session.id) is not None:
             transition = Transition.UNCHANGED
-        elif configured or self._evict_oldest(1):
+        elif configured or self._evict_oldest(1, moment):
             transition = Transition.FOUND
-            seen = self._history.seen(session)
-            if Seen.FINISHED in seen:
+            if Seen.FINISHED in self._history.seen(session):
                 self._reopened.add(session.id)
-            elif not seen and self._started_since_baseline(session):
+            elif self._is_new(session, Seen.STARTED, moment):
                 transition = Transition.STARTED
-                self._history.add(session, Seen.STARTED, moment)
         else:
             self._evicted.append(session.id)
             return Transition.IGNORED
@@ -187,7 +186,7 @@ class SessionStore:
             session=session, confirmed_at=moment.monotonic, configured=configured
         )
         self._texts.add(session)
-        self._evict_oldest(0)
+        self._evict_oldest(0, moment)
         return transition
 
     def _pop_running(self, session_id: str) -> RunningSession | None:
@@ -201,7 +200,7 @@ class SessionStore:
         if self.is_within_lookback(session, moment):
             self._add_finished(session, moment)
             if session.id not in self._configured:
-                self._evict_oldest(0)
+                self._evict_oldest(0, moment)
         if session.id in self._reopened:
             self._reopened.discard(session.id)
             return Transition.FINISHED_AGAIN
@@ -217,34 +216,37 @@ class SessionStore:
                 self._remove_finished(known)
                 return Transition.EXPIRED
             # It may have run while the server could not be polled for longer than the lookback.
-            return Transition.RAN if self._has_run(session, moment) else Transition.EXPIRED
+            is_new = self._is_new(session, Seen.STARTED | Seen.FINISHED, moment)
+            return Transition.RAN if is_new else Transition.EXPIRED
         if known is None:
-            transition = Transition.RAN if self._has_run(session, moment) else Transition.FOUND
+            is_new = self._is_new(session, Seen.STARTED | Seen.FINISHED, moment)
+            transition = Transition.RAN if is_new else Transition.FOUND
             self._add_finished(session, moment)
             if session.id not in self._configured:
-                self._evict_oldest(0)
+                self._evict_oldest(0, moment)
             return transition
         if known == session:
             return Transition.UNCHANGED
         first_seen_stopped_at = self._first_seen_stopped_at.get(session.id)
         self._remove_finished(known)
         self._add_finished(session, moment, first_seen_stopped_at)
-        self._evict_oldest(0)
+        self._evict_oldest(0, moment)
         return Transition.CORRECTED
 
-    def _has_run(self, session: RestoreSession, moment: Moment) -> bool:
-        """Whether a finished session that is not stored has yet to be counted; remember it as counted."""
-        if not self._started_since_baseline(session) or self._history.seen(session):
-            return False
-        self._history.add(session, Seen.STARTED | Seen.FINISHED, moment)
-        return True
+    def _is_new(self, session: RestoreSession, seen: Seen, moment: Moment) -> bool:
+        """Whether a session that is not stored has yet to be counted as `seen`; it is remembered as counted."""
+        is_new = self._started_since_baseline(session) and not self._history.seen(session)
+        # The creationTime of a session from the future would make it new whenever it returns.
+        if is_new or session.creation_time > moment.wall:
+            self._history.add(session, seen, moment)
+        return is_new
 
     def _started_since_baseline(self, session: RestoreSession) -> bool:
         """Whether a session that is new to the store started after the baseline."""
         created = session.creation_time
         return (
-            self.has_baseline
-            and (self._baseline is None or created > self._baseline)
+            self._baseline is not None
+            and created > self._baseline
             and (self._eviction_watermark is None or created > self._eviction_watermark)
         )
 
@@ -265,7 +267,7 @@ class SessionStore:
         self._texts.remove(session)
         self.counts.remove(session)
 
-    def _evict_oldest(self, room_for: int) -> bool:
+    def _evict_oldest(self, room_for: int, moment: Moment) -> bool:
         """Evict the oldest discovered finished sessions to make room; return whether there is room."""
         while (
             len(self.running) + len(self.finished) + room_for > self._max_sessions
@@ -276,7 +278,10 @@ class SessionStore:
             oldest = self._discovered_blocks.oldest()
             self._remove_finished(oldest)
             creation = oldest.creation_time
-            self._eviction_watermark = max(creation, self._eviction_watermark or creation)
+            if (
+                creation <= moment.wall
+            ):  # one from the future is in the history; others come before it
+                self._eviction_watermark = max(creation, self._eviction_watermark or creation)
             self._evicted.append(oldest.id)
         return True
 

@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from math import inf
 from typing import Any
 
+import pytest
+
 from exporter.polling.plan import RESYNC_SECONDS, ListRequest
 from exporter.polling.resync import ListLoss
 from exporter.polling.snapshot import Snapshot
@@ -816,6 +818,20 @@ def test_the_first_list_of_an_empty_server_is_the_baseline() -> None:
     harness.hold(finished(1))
 
     assert dict(harness.poll().activity.finished) == {VEX_SUCCESS: 1}
+
+
+@pytest.mark.parametrize("discover", [True, False])
+def test_a_history_that_the_first_list_does_not_show_is_not_an_event(discover: bool) -> None:  # noqa: FBT001 - a table
+    harness = LedgerHarness(sessions_config([session_id(12)], discover=discover))
+    harness.poll()
+
+    harness.hold(finished(12), finished(1000))
+    harness.poll(0)
+    harness.hold(running(0, creation_time=NOON + timedelta(minutes=2)))
+    activity = harness.poll().activity
+
+    assert dict(activity.finished) == {}
+    assert sum(activity.started.values()) == discover
 
 
 def test_a_first_list_of_which_a_record_is_unreadable_is_the_baseline() -> None:

@@ -118,6 +118,11 @@ def test_there_is_no_such_time_before_a_list_that_shows_sessions() -> None:
     assert listed_window().created_since(moment(60)) is None
 
 
+def test_sessions_have_started_since_the_newest_one_or_else_since_the_first_list() -> None:
+    assert listed_window(NOON - DAY).baseline(moment(60)) == NOON - DAY
+    assert listed_window().baseline(moment(60)) == NOON + seconds(60) - TEN_MINUTES
+
+
 def test_new_sessions_are_listed_since_the_newest_one_minus_ten_minutes() -> None:
     window = listed_window(NOON - DAY, NOON - 2 * DAY)
 

@@ -13,6 +13,8 @@ from support.ledger_harness import sessions_config
 from support.sample_sessions import NOON, finished, running, session_id
 
 HOUR = timedelta(hours=1)
+BEFORE_ALL = NOON - 10_000 * HOUR
+"""A baseline that all sample sessions started after."""
 KEY = ("contoso.onmicrosoft.com", SessionType.VEX, SessionResult.SUCCESS)
 
 
@@ -67,13 +69,6 @@ def test_a_session_created_at_the_baseline_is_found() -> None:
 
     assert store.put(running(5), at()) is Transition.FOUND
     assert store.put(finished(6), at()) is Transition.FOUND
-
-
-def test_after_a_baseline_without_sessions_every_session_has_started() -> None:
-    store = store_with()
-    store.set_baseline(None)
-
-    assert store.put(running(5), at()) is Transition.STARTED
 
 
 def test_the_first_baseline_stands() -> None:
@@ -200,9 +195,9 @@ def test_a_session_created_within_its_lookback_is_found_whenever_it_ended() -> N
 
 
 def store_with_baseline(*, lookback: float = 86_400.0, max_sessions: int = 100) -> SessionStore:
-    """A store whose baseline was set when the server had no sessions."""
+    """A store whose baseline all sessions started after."""
     store = store_with(lookback=lookback, max_sessions=max_sessions)
-    store.set_baseline(None)
+    store.set_baseline(BEFORE_ALL)
     return store
 
 
@@ -392,9 +387,41 @@ def test_the_oldest_finished_sessions_make_room() -> None:
     assert store.take_evicted() == []
 
 
+def test_a_session_from_the_future_that_was_found_and_returns_is_not_an_event() -> None:
+    ahead = finished(1, creation_time=NOON + 24 * HOUR, end_time=NOON + 25 * HOUR)
+    store = store_with(ahead)
+    store.set_baseline(running(5).creation_time)
+    store.remove(ahead.id, at())
+
+    assert store.put(ahead, at()) is Transition.FOUND
+
+
+def test_a_running_session_from_the_future_that_was_found_and_returns_finishes_once() -> None:
+    ahead = running(1, creation_time=NOON + 24 * HOUR)
+    store = store_with(ahead)
+    store.set_baseline(running(5).creation_time)
+    store.remove(ahead.id, at())
+
+    assert store.put(ahead, at()) is Transition.FOUND
+    assert store.put(finished(1, creation_time=NOON + 24 * HOUR), at()) is Transition.FINISHED
+    store.remove(ahead.id, at())
+    assert store.put(finished(1, creation_time=NOON + 24 * HOUR), at()) is Transition.FOUND
+
+
+def test_an_evicted_session_from_the_future_does_not_end_counting() -> None:
+    ahead = finished(1, creation_time=NOON + 24 * HOUR, end_time=NOON + 25 * HOUR)
+    store = store_with(ahead, running(9), running(8), max_sessions=3)
+    store.set_baseline(running(5).creation_time)
+
+    assert store.put(running(2), at()) is Transition.STARTED
+    assert store.take_evicted() == [ahead.id]
+    store.remove(session_id(9), at())
+    assert store.put(ahead, at()) is Transition.FOUND
+
+
 def test_a_session_no_newer_than_an_evicted_one_is_found_and_not_an_event() -> None:
     store = store_with(max_sessions=1)
-    store.set_baseline(None)
+    store.set_baseline(BEFORE_ALL)
     store.put(finished(5), at())
     store.put(finished(3), at())
 
