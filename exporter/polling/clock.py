@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +18,7 @@ def _system_monotonic() -> Callable[[], float]:
 
     That is CLOCK_BOOTTIME on Linux. On Windows `time.monotonic` does so.
     """
-    if hasattr(time, "CLOCK_BOOTTIME"):
+    if sys.platform != "win32" and hasattr(time, "CLOCK_BOOTTIME"):
         boottime = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
         with suppress(OSError):  # the kernel or a sandbox lacks it
             boottime()

@@ -20,6 +20,7 @@ class Seen(Flag):
     """Its start was counted."""
     FINISHED = auto()
     """Its finish was counted."""
+    RAN = STARTED | FINISHED
     INTERRUPTED = auto()
     """It left the store while it was running; its finish is still to be counted."""
 
@@ -50,7 +51,7 @@ class SessionHistory:
         if entry is not None:
             return entry.seen
         if self._forgotten_through is not None and session.creation_time <= self._forgotten_through:
-            return Seen.STARTED | Seen.FINISHED
+            return Seen.RAN
         return Seen.NOTHING
 
     def is_interrupted(self, session_id: str) -> bool:

@@ -216,10 +216,10 @@ class SessionStore:
                 self._remove_finished(known)
                 return Transition.EXPIRED
             # It may have run while the server could not be polled for longer than the lookback.
-            is_new = self._is_new(session, Seen.STARTED | Seen.FINISHED, moment)
+            is_new = self._is_new(session, Seen.RAN, moment)
             return Transition.RAN if is_new else Transition.EXPIRED
         if known is None:
-            is_new = self._is_new(session, Seen.STARTED | Seen.FINISHED, moment)
+            is_new = self._is_new(session, Seen.RAN, moment)
             transition = Transition.RAN if is_new else Transition.FOUND
             self._add_finished(session, moment)
             if session.id not in self._configured:
