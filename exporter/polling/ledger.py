@@ -180,7 +180,7 @@ class Ledger:
         self._resync.is_incomplete = True
 
     def end_list(self, request: ListRequest, moment: Moment) -> ListLoss | None:
-        """End a list that was read as far as needed; return the loss if it is full and lacks more than half."""
+        """End a list that was read as far as needed; return the loss if it is full and lacks many."""
         deleted, loss = self._resync.end_list(moment)
         if request.max_pages is not None:
             return None

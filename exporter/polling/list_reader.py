@@ -79,11 +79,13 @@ class ListReader:
                 return
 
     def _log_loss(self, loss: ListLoss) -> None:
+        lacks = f"full list lacks {'more than half' if loss.is_most else 'many'} of the sessions"
         if loss.believed:
-            event = "full list lacks more than half of the sessions again, believing it"
+            event = f"{lacks} again, believing it"
         else:
-            event = "full list lacks more than half of the sessions, listing again in the next poll"
-        log.warning(event, server=self._server.name, sessions=loss.stored, missing=loss.lost)
+            event = f"{lacks}, listing again in the next poll"
+        write = log.warning if loss.is_most else log.info
+        write(event, server=self._server.name, sessions=loss.stored, missing=loss.lost)
 
     def _read_pages(self, request: ListRequest, page_size: int, end_at: float) -> None:
         listed = 0

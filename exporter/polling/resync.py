@@ -16,7 +16,7 @@ from exporter.vb365.records.restore_session import RestoreSession
 
 __all__ = ["ListLoss", "Resync"]
 
-# If more sessions than this are missing, the history was cleared: they are not fetched one by one.
+# If more sessions than this are missing, they are not fetched one by one, but another full list has to agree.
 _MAX_VERIFIED_BY_ID = 100
 _MAX_REMEMBERED = 100
 # Whether a list includes sessions created exactly when it begins is not known.
@@ -25,14 +25,22 @@ _BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
 class ListLoss(NamedTuple):
-    """A full list without more than half of the stored sessions: a lost role, a cleared history, or a fault."""
+    """A full list without more than half of the stored sessions, or too many to fetch each of them by id.
+
+    The account lost a role, history was cleared, or the list is not complete.
+    """
 
     stored: int
     """How many sessions were stored before the list."""
     lost: int
     """How many of them it does not show."""
     believed: bool
-    """Whether they are taken for deleted, because the full list of the poll before did not show them either."""
+    """Whether they are taken for deleted, because the full list of the poll before lost as many."""
+
+    @property
+    def is_most(self) -> bool:
+        """Whether it is more than half of the sessions."""
+        return 2 * self.lost > self.stored
 
 
 class Resync:
@@ -130,7 +138,7 @@ class Resync:
         """Compare the stored sessions with the list, which was read as far as requested.
 
         Returns:
-            The ids of deleted sessions, and the loss if it is a full list without more than half of the sessions.
+            The ids of deleted sessions, and the loss if it is a full list without many of the sessions.
         """
         request, self._request = self._request, None
         self._shown |= self._listed
@@ -163,20 +171,23 @@ class Resync:
 
     def _compare_all(self, moment: Moment) -> tuple[set[str], ListLoss | None]:
         finished = self._store.finished.keys()
-        lost = len((finished | self._store.running.keys()) - self._listed)
+        missing = finished - self._listed
+        lost = len(missing) + len(self._store.running.keys() - self._listed)
         loss = None
-        if lost > self._stored_before and not self.is_incomplete:
+        is_many = len(missing - self._configured) > _MAX_VERIFIED_BY_ID
+        if (lost > self._stored_before or is_many) and not self.is_incomplete:
             stored = lost + self._stored_before
             loss = ListLoss(stored=stored, lost=lost, believed=self._doubts)
         self._doubts = loss is not None and not loss.believed
+        if loss is None or loss.believed or not loss.is_most:
+            self._covered_since = _BEGINNING  # a 404 by id and this list agree
         if self._doubts:
             self.request()
             return set(), loss
         self.succeed(moment)
-        self._covered_since = _BEGINNING
         stored_now = finished | self._store.running.keys() | self._store.expired_ids
         self.not_kept = self._listed_sessions - len(self._listed & stored_now)
-        return self._deleted(finished - self._listed), loss
+        return self._deleted(missing), loss
 
     def _deleted(self, missing: set[str]) -> set[str]:
         deleted: set[str] = set()

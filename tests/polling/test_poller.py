@@ -216,6 +216,24 @@ def test_a_404_is_not_believed_when_the_list_that_must_confirm_it_fails() -> Non
     assert snapshot.status.failure_reason == "server_error"
 
 
+def test_a_full_list_that_lost_many_sessions_is_listed_again_in_the_next_poll() -> None:
+    harness = PollerHarness(*(finished(number) for number in range(1, 401)))
+    before = harness.poll()
+    harness.api.sessions = {session_id(n): finished(n) for n in range(1, 250)}
+    harness.clock.seconds += RESYNC_SECONDS
+
+    with capture_logs() as logs:
+        doubtful = harness.poll()
+        believed = harness.poll()
+
+    assert shown_ids(doubtful) == shown_ids(before)
+    assert len(shown_ids(believed)) == 249
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [
+        ("full list lacks many of the sessions, listing again in the next poll", "info"),
+        ("full list lacks many of the sessions again, believing it", "info"),
+    ]
+
+
 def test_a_full_list_that_lost_more_than_half_is_logged_and_listed_again_in_the_next_poll() -> None:
     harness = PollerHarness(*(finished(number) for number in range(1, 36)))
     before = harness.poll()

@@ -94,11 +94,27 @@ def test_up_to_a_hundred_missing_sessions_are_verified_by_id() -> None:
     assert harness.resync.to_fetch == ids(*range(1, 101))
 
 
-def test_more_missing_sessions_are_deleted_without_verification() -> None:
-    harness = ResyncHarness(*range(1, 203))
+def test_more_missing_sessions_are_deleted_if_the_list_is_requested_again_and_agrees() -> None:
+    harness = ResyncHarness(*range(1, 1001))
 
-    assert harness.list_all(*range(102, 203)) == ids(*range(1, 102))
+    assert harness.list_all(*range(102, 1001)) == set()
+    assert harness.loss == ListLoss(stored=1000, lost=101, believed=False)
+    assert harness.resync.is_due(moment())
     assert harness.resync.to_fetch == set()
+    assert harness.believes_404_of(1)
+
+    assert harness.list_all(*range(102, 1001)) == ids(*range(1, 102))
+    assert harness.loss == ListLoss(stored=1000, lost=101, believed=True)
+    assert harness.resync.to_fetch == set()
+
+
+def test_many_sessions_missing_once_are_not_deleted() -> None:
+    harness = ResyncHarness(*range(1, 1001))
+    harness.list_all(*range(102, 1001))
+
+    assert harness.list_all(*range(1, 1001)) == set()
+    assert harness.loss is None
+    assert not harness.resync.is_due(moment())
 
 
 def test_configured_ids_are_verified_however_many_are_missing() -> None:
@@ -254,10 +270,12 @@ def test_a_full_list_without_more_than_half_of_the_sessions_is_requested_again_a
 
 
 def test_a_full_list_without_half_of_the_sessions_is_believed() -> None:
-    harness = ResyncHarness(*range(1, 205))
+    harness = ResyncHarness(1, 2)
 
-    assert harness.list_all(*range(103, 205)) == ids(*range(1, 103))
+    harness.list_all(2)
+
     assert harness.loss is None
+    assert harness.resync.to_fetch == ids(1)
 
 
 def test_new_sessions_in_a_full_list_do_not_make_up_for_those_it_lost() -> None:
