@@ -19,7 +19,10 @@ _EVENTS_PER_PAGE = 500
 """About 0.4 MB. Decoding a page holds the interpreter lock, so a larger one would delay scrapes."""
 
 _PAGES_IN_RESERVE = 2
-"""Reading pauses while there is time for this many more pages, so that no page is aborted halfway."""
+"""Reading pauses when there is time for no more than this many pages, so that no page is aborted halfway.
+
+After a pause, a single page is reserved for the first request: otherwise a slow server would never make progress.
+"""
 
 
 class EventReader:
@@ -51,6 +54,7 @@ class EventReader:
         self._clock = clock
         self._until = math.inf
         self._longest_page_seconds = 0.0
+        self._has_ended = False
         self._tally = EventTally()
         self._pages = iter_pages(
             lambda target: api.get("events", target, retry=False, until=self._until),
@@ -70,16 +74,21 @@ class EventReader:
 
         Raises:
             Vb365Error: a page could not be read, or the paging is endless. Then this reader cannot continue.
+            RuntimeError: it is at its end, or has failed.
         """
+        if self._has_ended:
+            raise RuntimeError("no events are left to read")
         self._until = until
         started = self._clock()
         if started + self._longest_page_seconds >= until:
             return None
+        self._has_ended = True  # unless it pauses
         for page in self._pages:
             self._tally.add(page)
             now = self._clock()
             self._longest_page_seconds = max(self._longest_page_seconds, now - started)
             if now + _PAGES_IN_RESERVE * self._longest_page_seconds >= until:
+                self._has_ended = False
                 return None
             started = now
         return self._tally.summary()

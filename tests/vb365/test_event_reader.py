@@ -91,3 +91,26 @@ def test_endless_events_end_as_a_bad_response(
         client.events(ID).read(math.inf)
 
     assert server.requests == 20
+
+
+def test_a_reader_that_is_at_its_end_reads_no_further(
+    api: responses.RequestsMock, client: Client, fake_time: FakeTime
+) -> None:
+    EventServer(fake_time, api, pages=2)
+    reader = client.events(ID)
+    reader.read(math.inf)
+
+    with pytest.raises(RuntimeError, match="no events are left to read"):
+        reader.read(math.inf)
+
+
+def test_a_reader_that_has_failed_does_not_return_the_totals_so_far(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
+) -> None:
+    EventServer(fake_time, api, pages=math.inf)
+    reader = make_client(config(api_version="v8"), max_event_pages=2).events(ID)
+    with pytest.raises(BadResponseError):
+        reader.read(math.inf)
+
+    with pytest.raises(RuntimeError, match="no events are left to read"):
+        reader.read(math.inf)
