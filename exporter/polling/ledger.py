@@ -77,8 +77,7 @@ class Ledger:
     def begin_poll(self, moment: Moment) -> None:
         """Start a poll: only responses from now on confirm what it has to confirm."""
         self._poll_started_at = moment.monotonic
-        self._resync.begin_poll()
-        for session_id in self._store.expire(moment):
+        for session_id in self._store.expire(self._resync.begin_poll(moment)):
             self._discard(session_id)
         if not self._settings.discover and self._resync.is_due(moment):
             self._resync.to_fetch.update(self._store.finished)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import inf
 
@@ -14,6 +14,7 @@ __all__ = [
     "PAGE_COST_IN_GETS",
     "PAGE_SIZE",
     "RESYNC_SECONDS",
+    "ClockJumps",
     "DiscoveryWindow",
     "ListRequest",
     "cheaper_list",
@@ -91,6 +92,38 @@ def max_listed_sessions(max_sessions: int) -> int:
 def is_ahead(creation: datetime, moment: Moment) -> bool:
     """Whether a session was created later than now by the server's own time, and by more than clocks may differ."""
     return creation > moment.wall + _OVERLAP
+
+
+class ClockJumps:
+    """Notices when the server's clock is set: a single `Date` that is wrong must not hide sessions.
+
+    Attributes:
+        is_set_back: whether it was set back since the previous poll began, or since the last full list ended.
+    """
+
+    def __init__(self) -> None:
+        self.is_set_back = False
+        self._previous: Moment | None = None
+        self._listed: Moment | None = None
+
+    def begin_poll(self, moment: Moment) -> Moment:
+        """Return `moment` for what expires: a clock that was set forward is believed in the next poll."""
+        expected = _later(self._previous, moment)
+        earliest = max(expected, _later(self._listed, moment)) - _OVERLAP
+        self.is_set_back = moment.wall < earliest
+        self._previous = moment
+        return replace(moment, wall=min(moment.wall, expected + _OVERLAP))
+
+    def end_full_list(self, moment: Moment) -> None:
+        """Record the clock by which a full list was read."""
+        self._listed = moment
+
+
+def _later(before: Moment | None, now: Moment) -> datetime:
+    """Return the wall clock of `before` as it would be now."""
+    if before is None:
+        return now.wall
+    return before.wall + timedelta(seconds=now.monotonic - before.monotonic)
 
 
 class DiscoveryWindow:

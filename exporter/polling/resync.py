@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from exporter.config import SessionsConfig
 from exporter.polling.clock import Moment
-from exporter.polling.plan import RESYNC_SECONDS, ListRequest
+from exporter.polling.plan import RESYNC_SECONDS, ClockJumps, ListRequest
 from exporter.polling.store import SessionStore
 from exporter.vb365.records.restore_session import RestoreSession
 
@@ -56,6 +56,7 @@ class Resync:
         self._store = store
         self._configured = frozenset(settings.ids)
         self._has_lists = settings.discover
+        self._clock_jumps = ClockJumps()
         self._due_at = -inf
         self._doubts = False  # whether the last full list is listed again before it is believed
         self._doubts_recent = False  # whether a list of this poll lost more than half
@@ -98,11 +99,20 @@ class Resync:
 
     # Lists
 
-    def begin_poll(self) -> None:
-        """Start a poll: only its own lists prove that a session was deleted."""
+    def begin_poll(self, moment: Moment) -> Moment:
+        """Start a poll: only its own lists prove that a session was deleted. Return the moment for what expires.
+
+        If the server's clock was set back, a resync is due: sessions may have seemed past their lookback before.
+        """
         self._shown = set()
         self._covered_since = None
         self._doubts_recent = False
+        if not self._store.has_baseline:
+            return moment  # no response has shown the server's clock yet
+        expiry = self._clock_jumps.begin_poll(moment)
+        if self._clock_jumps.is_set_back:
+            self.request()
+        return expiry
 
     def begin_list(self, request: ListRequest) -> None:
         """Start a comparison with the list about to be read."""
@@ -185,6 +195,7 @@ class Resync:
             self.request()
             return set(), loss
         self.succeed(moment)
+        self._clock_jumps.end_full_list(moment)
         stored_now = finished | self._store.running.keys() | self._store.expired_ids
         self.not_kept = self._listed_sessions - len(self._listed & stored_now)
         return self._deleted(missing), loss

@@ -211,6 +211,8 @@ class SessionStore:
         if session.id in self.expired_ids:
             return Transition.IGNORED
         known = self.finished.get(session.id)
+        if known == session:
+            return Transition.UNCHANGED  # if it is past its lookback, the next poll makes it expire
         if not self.is_within_lookback(session, moment):
             if known is not None:  # the server corrected its times
                 self._remove_finished(known)
@@ -225,8 +227,6 @@ class SessionStore:
             if session.id not in self._configured:
                 self._evict_oldest(0, moment)
             return transition
-        if known == session:
-            return Transition.UNCHANGED
         first_seen_stopped_at = self._first_seen_stopped_at.get(session.id)
         self._remove_finished(known)
         self._add_finished(session, moment, first_seen_stopped_at)

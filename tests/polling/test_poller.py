@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from structlog.testing import capture_logs
@@ -32,7 +32,7 @@ from exporter.vb365.records.restore_session import (
 )
 from support.ledger_harness import sessions_config, shown_ids
 from support.poller_harness import PollerHarness, server_error
-from support.sample_sessions import finished, running, session_id
+from support.sample_sessions import NOON, finished, running, session_id
 
 
 def test_a_poll_that_gets_everything_is_up() -> None:
@@ -232,6 +232,32 @@ def test_a_full_list_that_lost_many_sessions_is_listed_again_in_the_next_poll() 
         ("full list lacks many of the sessions, listing again in the next poll", "info"),
         ("full list lacks many of the sessions again, believing it", "info"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("wrong_polls", "shown"),
+    [
+        ((1,), [1, 20, 20, 20, 20, 20]),
+        ((3,), [20, 20, 20, 20, 20, 20]),
+        ((3, 4), [20, 20, 20, 1, 20, 20]),
+    ],
+)
+def test_a_server_clock_that_was_wrong_hides_no_session_once_it_is_right(
+    wrong_polls: tuple[int, ...], shown: list[int]
+) -> None:
+    harness = PollerHarness(
+        running(100),
+        *(finished(n, creation_time=NOON - timedelta(hours=n)) for n in range(1, 20)),
+    )
+    actual = []
+    for poll in range(1, 7):
+        ahead = timedelta(days=400 if poll in wrong_polls else 0)
+        harness.api.server_time = harness.clock.now().wall + ahead
+        actual.append(len(shown_ids(harness.poll())))
+        harness.clock.seconds += 60
+
+    assert actual == shown
+    assert not harness.published[-1].activity.finished
 
 
 def test_a_full_list_that_lost_more_than_half_is_logged_and_listed_again_in_the_next_poll() -> None:

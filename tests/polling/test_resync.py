@@ -358,7 +358,7 @@ def test_a_404_is_believed_by_the_lists_of_its_own_poll() -> None:
     harness = ResyncHarness(1, 2)
     harness.list_all(2)
 
-    harness.resync.begin_poll()
+    harness.resync.begin_poll(moment())
 
     assert not harness.believes_404_of(1)
 
@@ -394,7 +394,7 @@ def test_a_recent_list_that_lost_more_than_half_proves_nothing_and_requests_the_
     harness.store.put(running(60), moment())
     harness.list_all(1, 2, 3, 4, 50, 60)
     assert not harness.resync.is_due(moment())
-    harness.resync.begin_poll()
+    harness.resync.begin_poll(moment())
 
     harness.list(since(10), 1)
 
