@@ -36,7 +36,7 @@ def poll_once(
 
     A failed server's metrics include `vb365_up` 0. Families without a server label are omitted: node_exporter has
     `process_*` and `python_*` itself, and several files in its directory must not have the same series. Nothing is
-    written if `stop` is set before the polls have finished, or if a poll broke off because of a defect or a lack of
+    written if `stop` is set before the polls have finished, or if a poll was not completed because of a defect or a lack of
     memory.
 
     Args:
@@ -58,8 +58,8 @@ def poll_once(
     if stop.is_set():
         log.warning("stopped before the poll finished, nothing written")
         return 1
-    if broke_off := service.unpolled_servers():
-        log.error("poll broke off, nothing written", servers=",".join(broke_off))
+    if unpolled := service.unpolled_servers():
+        log.error("poll not completed, nothing written", servers=",".join(unpolled))
         return 1
     chunks = service.publisher.exposition(Format.TEXT).chunks(gzip=False)
     if output_file is None:

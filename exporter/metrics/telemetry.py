@@ -155,7 +155,7 @@ class ServerTelemetry:
         if reason is not None:
             self._count(self._telemetry.poll_failures, reason.value)
 
-    def poll_broke_off(self) -> None:
+    def poll_unpublished(self) -> None:
         """Count a poll as failed that was counted as successful, because its result could not be published."""
         self._count(self._telemetry.poll_failures, Reason.INTERNAL.value)
 

@@ -86,7 +86,10 @@ class Extras:
         return True
 
     def take_paused(self, request: ExtraRequest) -> EventSource | None:
-        """Return the events that were kept. Safe to call from any thread."""
+        """Return the events that were kept, and keep them no longer. Safe to call from any thread: `dict.pop` is atomic.
+
+        It is called by the thread that reads on, so that no other ever reads the same events.
+        """
         paused = self._paused.pop(request, None)
         return paused[0] if paused else None
 
@@ -136,7 +139,7 @@ class Extras:
                 self._set(request, None)
         for request, (_, paused_at) in tuple(self._paused.items()):
             if paused_at <= oldest:
-                del self._paused[request]
+                self._paused.pop(request, None)  # unless a late worker has just taken it
 
     def _requests(self, session_id: str) -> Iterator[ExtraRequest]:
         return (ExtraRequest(session_id=session_id, extra=extra) for extra in self._wanted)

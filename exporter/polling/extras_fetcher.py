@@ -13,7 +13,7 @@ from typing import TypeAlias
 from exporter.polling.clock import Clock
 from exporter.polling.extras import ExtraRequest, Extras
 from exporter.polling.interfaces import Api, EventSource
-from exporter.polling.status import Anomalies, Heartbeat, aborts_poll
+from exporter.polling.status import Anomalies, Heartbeat, would_recur
 from exporter.polling.workers import Workers
 from exporter.vb365.errors import Reason, Vb365Error
 from exporter.vb365.records.extras import EventSummary, Statistics
@@ -69,7 +69,7 @@ class ExtrasFetcher:
             partial(self._request, until=until),
             until=until,
             group=attrgetter("extra"),
-            ends_group=aborts_poll,
+            ends_group=would_recur,
         ):
             self._heartbeat.beat()
             self._extras.mark_attempted(request)

@@ -29,7 +29,7 @@ class _Allowance:
         self._left = self._most
         self._refilled_at = -inf
 
-    def left(self, now: float) -> int:
+    def refill(self, now: float) -> int:
         """Return how many permits there are now, in monotonic seconds."""
         refilled = self._left + self._per_second * (now - self._refilled_at)
         self._left = min(self._most, refilled)
@@ -58,14 +58,14 @@ class FeedLimits:
         """Forget which fetches were fruitless."""
         self._fruitless.clear()
 
-    def allow_poll(self, now: float) -> bool:
+    def try_take_poll(self, now: float) -> bool:
         """Return whether the feed may cause a poll now, and count it: three at once, one per poll interval on average."""
-        allowed = self._polls.left(now) > 0
+        allowed = self._polls.refill(now) > 0
         if allowed:
             self._polls.take(1)
         return allowed
 
-    def allow_full_list(self, now: float) -> bool:
+    def try_take_full_list(self, now: float) -> bool:
         """Return whether the feed may cause a full list now, and count it: one in ten minutes."""
         if now < self._last_full_list_at + _MIN_FULL_LIST_INTERVAL_SECONDS:
             return False
@@ -75,7 +75,7 @@ class FeedLimits:
     def take_fetches(self, session_ids: Iterable[str], now: float) -> tuple[str, ...]:
         """Return which sessions may be fetched now, and count them: 50 at once, five per second on average."""
         promising = (one for one in session_ids if one not in self._fruitless)
-        taken = tuple(islice(promising, self._fetches.left(now)))
+        taken = tuple(islice(promising, self._fetches.refill(now)))
         self._fetches.take(len(taken))
         return taken
 

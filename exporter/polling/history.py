@@ -31,17 +31,17 @@ class _Entry(NamedTuple):
 
 
 class SessionHistory:
-    """Remembers by id which sessions were counted, at most `max_sessions` of them.
+    """Remembers by id which sessions were counted, at most `max_ids` of them.
 
     When there are more, the ids that were remembered first are forgotten. Sessions created no later than a forgotten one
     are then taken for counted: they may be missed, but are never counted twice.
 
     Args:
-        max_sessions: how many ids are remembered.
+        max_ids: how many ids are remembered.
     """
 
-    def __init__(self, max_sessions: int) -> None:
-        self._max_sessions = max_sessions
+    def __init__(self, max_ids: int) -> None:
+        self._max_sessions = max_ids
         self._entries: dict[str, _Entry] = {}
         self._forgotten_through: datetime | None = None  # the newest creationTime forgotten
 
@@ -61,7 +61,7 @@ class SessionHistory:
             entry is not None and Seen.INTERRUPTED in entry.seen and Seen.FINISHED not in entry.seen
         )
 
-    def add(self, session: RestoreSession, seen: Seen, moment: Moment) -> None:
+    def record(self, session: RestoreSession, seen: Seen, moment: Moment) -> None:
         """Remember what was seen of a session."""
         known = self._entries.get(session.id)
         # A creationTime in the future must not make all sessions created until then seem counted.

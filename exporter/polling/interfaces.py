@@ -70,7 +70,7 @@ class PollObserver(Protocol):
     def polled(self, reason: Reason | None) -> None:
         """Count a poll; `reason` is the reason of its first failure, None if it succeeded."""
 
-    def poll_broke_off(self) -> None:
+    def poll_unpublished(self) -> None:
         """Count a poll as failed that was counted as successful, because its result could not be published."""
 
     def overran(self) -> None:

@@ -13,7 +13,6 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 from itertools import chain
 from math import inf
 from types import MappingProxyType
@@ -47,7 +46,7 @@ _MAX_CHANGES_EVICTED = 10_000  # of the changes of one poll, including what was 
 
 
 class Ledger:
-    """The sessions of one server. Only that server's poller uses it; everything else reads its snapshots.
+    """The sessions of one server. Only its poll thread uses it, except for `Extras.take_paused`; others read snapshots.
 
     Args:
         server: the server's name.
@@ -109,14 +108,12 @@ class Ledger:
 
     def cheaper_list(self, session_ids: Iterable[str]) -> ListRequest | None:
         """Return a list that costs the server less than fetching these sessions by id, or None."""
-        creations: list[datetime] = []
-        unknown_creations = 0
-        for session_id in session_ids:
-            session = self._store.find(session_id)
-            if session is not None:
-                creations.append(session.creation_time)
-            elif not self._configured.is_not_found(session_id):
-                unknown_creations += 1
+        found = {session_id: self._store.find(session_id) for session_id in session_ids}
+        creations = [session.creation_time for session in found.values() if session is not None]
+        unknown_creations = sum(
+            session is None and not self._configured.is_not_found(session_id)
+            for session_id, session in found.items()
+        )
         return cheaper_list(creations, unknown_creations, self._store.count_created_since)
 
     # Responses
@@ -235,7 +232,7 @@ class Ledger:
 
     # Between polls
 
-    def apply_changes(self, changes: Iterable[SessionChange]) -> tuple[str, ...]:
+    def ids_to_fetch(self, changes: Iterable[SessionChange]) -> tuple[str, ...]:
         """Return the ids that change-feed events require to fetch, those of stored sessions first.
 
         Deletions are not among them: only the lists of a poll can confirm them.
@@ -244,9 +241,9 @@ class Ledger:
         unseen = [change.session_id for change in updates if self._is_unseen(change)]
         return tuple(sorted(unseen, key=lambda session_id: not self.is_stored(session_id)))
 
-    def remember(self, session_ids: Iterable[str]) -> int:
+    def request_by_id(self, session_ids: Iterable[str]) -> int:
         """Fetch sessions in the next poll, unless before; return how many are too many to remember."""
-        return self._resync.remember(session_ids)
+        return self._resync.request_by_id(session_ids)
 
     def is_stored(self, session_id: str) -> bool:
         """Whether a session is stored."""

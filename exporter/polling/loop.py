@@ -9,7 +9,7 @@ from contextlib import suppress
 from exporter.config import ServerConfig
 from exporter.polling.changefeed import ChangeQueue
 from exporter.polling.clock import Clock
-from exporter.polling.feed_follower import FeedFollower
+from exporter.polling.poll_driver import PollDriver
 from exporter.polling.poller import Poller
 
 __all__ = ["PollLoop"]
@@ -23,12 +23,12 @@ class PollLoop:
     Args:
         server: the server's configuration.
         poller: polls the server.
-        follower: makes the polls, and applies the change-feed events in between.
+        driver: makes the polls, and acts on the change-feed events in between.
         queue: holds the change-feed events.
         clock: the process's clocks.
-        stop: ends the loop; call `queue.wake()` after setting it to end the current wait.
+        stop: ends the loop. After setting it, call `queue.wake()` to end the current wait.
         after_poll: called after each scheduled poll.
-        first_interval_seconds: time from the first poll to the second, the poll interval by default.
+        first_interval_seconds: time from the first poll that does not overrun to the next, by default the poll interval.
         recovery_seconds: time to the next poll after an exception, at most the poll interval.
     """
 
@@ -37,7 +37,7 @@ class PollLoop:
         server: ServerConfig,
         *,
         poller: Poller,
-        follower: FeedFollower,
+        driver: PollDriver,
         queue: ChangeQueue,
         clock: Clock,
         stop: threading.Event,
@@ -47,7 +47,7 @@ class PollLoop:
     ) -> None:
         self._server = server
         self._poller = poller
-        self._follower = follower
+        self._driver = driver
         self._queue = queue
         self._clock = clock
         self._stop = stop
@@ -59,16 +59,17 @@ class PollLoop:
     def run(self) -> None:
         """Poll until stopped. Polls never overlap: after one that overran, the next starts immediately.
 
-        No exception ends the loop: after any, the server is down until a poll succeeds.
+        No exception ends the loop: the next poll follows after `recovery_seconds`. If the exception kept a result from
+        being published, the server is shown as down until the next poll ends.
         """
         self._due = self._clock.monotonic()
         self._delay = self._first_interval_seconds
         while not self._stop.is_set():
             try:
                 self._poll_and_wait()
-            except Exception as error:  # noqa: BLE001 - `break_off` logs it
+            except Exception as error:  # noqa: BLE001 - `fail_uncompleted` logs it
                 with suppress(Exception):  # most likely out of memory
-                    self._poller.break_off(error)
+                    self._poller.fail_uncompleted(error)
                 self._poller.heartbeat.beat()
                 self._stop.wait(min(self._server.poll_interval, self._recovery_seconds))
 
@@ -76,7 +77,7 @@ class PollLoop:
         """Poll, and apply changes until the next poll is due."""
         interval = self._server.poll_interval
         started = self._clock.monotonic()
-        self._follower.poll(next_poll_at=self._due + self._delay)
+        self._driver.poll(next_poll_at=self._due + self._delay)
         self._after_poll()
         now = self._clock.monotonic()
         if now - started > interval:
@@ -95,10 +96,10 @@ class PollLoop:
             if self._stop.is_set():
                 return
             try:
-                self._follower.apply(pending, next_poll_at=due)
+                self._driver.apply(pending, next_poll_at=due)
             except Exception:
                 if pending.changes:
-                    self._queue.mark_gap(lost=True)  # a full list finds what the events reported
+                    self._queue.mark_gap(lost=True)  # a full list replaces the lost events
                 raise
             if self._clock.monotonic() >= due:
                 return

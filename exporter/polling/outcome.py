@@ -1,9 +1,8 @@
-"""How the polls of one server end: their failures, and the status, counters and snapshot that follow from them."""
+"""Ends polls: collects their failures, and derives status, counters and snapshot."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
 
 import structlog
 
@@ -12,12 +11,16 @@ from exporter.polling.clock import Moment
 from exporter.polling.interfaces import PollObserver
 from exporter.polling.ledger import Ledger
 from exporter.polling.snapshot import Snapshot
-from exporter.polling.status import PollFailure, ServerHealth, aborts_poll
+from exporter.polling.status import PollFailure, ServerHealth, would_recur
 from exporter.vb365.errors import Reason, Vb365Error
 
 __all__ = ["PollOutcome"]
 
 log = structlog.get_logger()
+
+# What has not been published yet.
+_POLL = "poll not completed"
+_CHANGES = "changes not published"
 
 
 class PollOutcome:
@@ -31,7 +34,7 @@ class PollOutcome:
         now: returns the current moment.
         timestamp: reads the system's wall clock, in Unix seconds.
         publish: receives every new snapshot.
-        mark_down: shows the server as down, for this reason, until the next snapshot.
+        mark_down: shows the server as down, for this reason, until the next poll ends.
 
     Attributes:
         failures: those of the poll under way or, between polls, of the last one.
@@ -59,23 +62,26 @@ class PollOutcome:
         self._mark_down = mark_down
         self._started = now()
         self._counted = False
-        self._broken_by: str | None = None
+        self._unpublished: str | None = _POLL
+        self._uncompleted_by: str | None = None
+        self._logged_between_polls: set[str] = set()
         self.failures: list[PollFailure] = []
 
     def begin(self, started: Moment) -> None:
         """Start a poll."""
         self._started = started
         self._counted = False
+        self._unpublished = _POLL
         self.failures = []
 
     def tolerate(self, error: Vb365Error) -> None:
-        """Record an error that fails the poll but does not abort it; raise any other."""
-        if aborts_poll(error):
+        """Record an error that leaves the rest of the poll possible; raise one that does not."""
+        if would_recur(error):
             raise error
         self.failures.append(PollFailure.of(error))
 
     def abort(self, error: Exception, *, stopped: bool) -> None:
-        """Record an error that aborts the poll; log one that is a defect, unless the poller is stopped."""
+        """Record an error that aborts the poll; log unexpected ones, unless the poller is stopped."""
         if isinstance(error, Vb365Error):
             self.failures.append(PollFailure.of(error))
             return
@@ -85,45 +91,73 @@ class PollOutcome:
             log.error("poll aborted by unexpected error", server=self._server.name, exc_info=error)
 
     def end(self) -> None:
-        """End the poll, and publish what it got."""
+        """End the poll, and publish its result."""
         failure = self.failures[0] if self.failures else None
         ended = self._now()
         self._ledger.end_poll(ended, succeeded=failure is None)
         self._health.record_poll(failure, self._started, ended, self._timestamp())
         self._count(failure)
         self.publish_snapshot()
-        if self._broken_by is not None:
-            log.info("polls end again", server=self._server.name)
-        self._broken_by = None
+        if self._uncompleted_by is not None:
+            log.info("polls complete again", server=self._server.name)
+        self._uncompleted_by = None
 
     def publish_snapshot(self) -> None:
         """Publish the current state."""
+        self._unpublished = self._unpublished or _CHANGES
         self._publish(self._ledger.snapshot(self._health.status))
+        self._unpublished = None
 
-    def break_off(self, error: Exception) -> None:
-        """Show the server as down until a poll ends, because `error` ended the last one or kept it from being published."""
+    def fail_uncompleted(self, error: Exception) -> None:
+        """Process an exception from a poll, or from what follows it until the next one.
+
+        If it kept the result of the poll or a later change from being published, the server is shown as down until the
+        next poll ends. Only the former fails the poll: one whose result was published stays a success.
+        """
+        unpublished, self._unpublished = self._unpublished, _POLL
+        if unpublished is None:
+            self._prepare_next_poll()
+            self._log_between_polls(error)
+            return
+        message = f"{unpublished}: {type(error).__name__}"
+        # Each step is taken even if those before it fail, too.
+        try:
+            self._mark_down(message)
+        finally:
+            try:
+                if unpublished == _POLL:
+                    self._count(PollFailure(reason=Reason.INTERNAL, message=message))
+                self._prepare_next_poll()
+            finally:
+                self._log_uncompleted(unpublished, error)
+
+    def _prepare_next_poll(self) -> None:
+        """Forget the last poll, in case the next one fails before it begins."""
+        self._counted = False
+        self.failures = []
+
+    def _log_between_polls(self, error: Exception) -> None:
         kind = type(error).__name__
-        is_new, self._broken_by = kind != self._broken_by, kind
-        with (
-            ExitStack() as steps
-        ):  # the last one first; each is taken even if those before it fail, too
-            if is_new:
-                steps.callback(
-                    log.error,
-                    "poll broke off, server is down until one ends",
-                    server=self._server.name,
-                    exc_info=error,
-                )
-            steps.callback(
-                self._count, PollFailure(reason=Reason.INTERNAL, message=f"poll broke off: {kind}")
+        if kind not in self._logged_between_polls:
+            self._logged_between_polls.add(kind)
+            log.error(
+                "unexpected error between polls, starting the next poll early",
+                server=self._server.name,
+                exc_info=error,
             )
-            steps.callback(self._mark_down, f"poll broke off: {kind}")
+
+    def _log_uncompleted(self, unpublished: str, error: Exception) -> None:
+        kind = type(error).__name__
+        is_new = kind != self._uncompleted_by
+        self._uncompleted_by = kind
+        if is_new:
+            event = f"{unpublished}, server shown as down until the next poll ends"
+            log.error(event, server=self._server.name, exc_info=error)
 
     def _count(self, failure: PollFailure | None) -> None:
         """Count the poll once, and its first failure once."""
         if not self._counted:
             self._observer.polled(failure.reason if failure else None)
         elif failure is not None and not self.failures:
-            self._observer.poll_broke_off()
-            self.failures.append(failure)
+            self._observer.poll_unpublished()
         self._counted = True

@@ -25,7 +25,7 @@ from exporter.polling.status import (
     Heartbeat,
     PollFailure,
     ServerHealth,
-    aborts_poll,
+    would_recur,
 )
 from exporter.polling.workers import Workers
 from exporter.vb365.errors import ForbiddenError, NotFoundError, Vb365Error
@@ -42,7 +42,7 @@ _EXTRAS_SHARE = 0.5
 
 
 class Poller:
-    """Polls one server and publishes snapshots. The only writer of the server's ledger.
+    """Polls one server and publishes snapshots, in the thread of the poll loop.
 
     Args:
         server: the server's configuration.
@@ -51,7 +51,7 @@ class Poller:
         clock: the process's clocks.
         observer: counts polls and anomalies.
         publish: receives every new snapshot.
-        mark_down: shows the server as down, for this reason, until the next snapshot.
+        mark_down: shows the server as down, for this reason, until the next poll ends.
         stop: aborts the poll.
         on_changed: receives the sessions that started or finished, after their extras were fetched.
 
@@ -129,7 +129,7 @@ class Poller:
             end_extras_at: when requests for extras end, in monotonic seconds, if not earlier.
 
         Raises:
-            Exception: the result cannot be published; pass it to `break_off`.
+            Exception: the result cannot be published or passed on; pass the exception to `fail_uncompleted`.
         """
         started = self._intake.now()
         self._outcome.begin(started)
@@ -142,9 +142,9 @@ class Poller:
             self._ledger.extras.due() if proceed else (), started.monotonic, end_extras_at
         )
 
-    def break_off(self, error: Exception) -> None:
-        """Show the server as down until a poll succeeds: `error` ended its poll, or the publishing of changes."""
-        self._outcome.break_off(error)
+    def fail_uncompleted(self, error: Exception) -> None:
+        """Process an exception from a poll or from what follows it; if a result is unpublished, show the server as down."""
+        self._outcome.fail_uncompleted(error)
         self.polled_once.set()
 
     # The steps of a poll, in order
@@ -277,7 +277,7 @@ class Poller:
         """
         get = partial(self._api.get_session, until=until)
         for session_id, response in self._workers.fetch_all(
-            session_ids, get, until=until, ends_group=aborts_poll
+            session_ids, get, until=until, ends_group=would_recur
         ):
             self.heartbeat.beat()
             if isinstance(response, RestoreSession):

@@ -87,7 +87,7 @@ class Resync:
         """Make the next resync due in an hour."""
         self._due_at = moment.monotonic + RESYNC_SECONDS
 
-    def remember(self, session_ids: Iterable[str]) -> int:
+    def request_by_id(self, session_ids: Iterable[str]) -> int:
         """Add ids that the change feed reports to those to fetch; return how many are too many.
 
         Lists find those that are new, and running sessions are fetched in any case.

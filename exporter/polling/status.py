@@ -25,8 +25,8 @@ __all__ = [
     "Heartbeat",
     "PollFailure",
     "ServerHealth",
-    "aborts_poll",
     "is_server_wide",
+    "would_recur",
 ]
 
 log = structlog.get_logger()
@@ -82,7 +82,7 @@ def is_server_wide(error: Vb365Error) -> bool:
     return error.reason in _SERVER_WIDE or error.operation == "token"
 
 
-def aborts_poll(error: Vb365Error) -> bool:
+def would_recur(error: Vb365Error) -> bool:
     """Whether this failure of a list or an extra ends the others: after one timeout, they would time out too."""
     return is_server_wide(error) or error.reason is Reason.TIMEOUT
 

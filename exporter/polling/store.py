@@ -103,7 +103,7 @@ class SessionStore:
         """Remove a session that the server has deleted, if it is stored."""
         running = self._pop_running(session_id)
         if running is not None and session_id not in self._reopened:
-            self._history.add(running.session, Seen.INTERRUPTED, moment)
+            self._history.record(running.session, Seen.INTERRUPTED, moment)
         self._reopened.discard(session_id)
         if session_id in self.finished:
             self._remove_finished(self.finished[session_id])
@@ -204,7 +204,7 @@ class SessionStore:
         if session.id in self._reopened:
             self._reopened.discard(session.id)
             return Transition.FINISHED_AGAIN
-        self._history.add(session, Seen.FINISHED, moment)
+        self._history.record(session, Seen.FINISHED, moment)
         return Transition.FINISHED
 
     def _put_finished(self, session: RestoreSession, moment: Moment) -> Transition:
@@ -238,7 +238,7 @@ class SessionStore:
         is_new = self._started_since_baseline(session) and not self._history.seen(session)
         # The creationTime of a session from the future would make it new whenever it returns.
         if is_new or session.creation_time > moment.wall:
-            self._history.add(session, seen, moment)
+            self._history.record(session, seen, moment)
         return is_new
 
     def _started_since_baseline(self, session: RestoreSession) -> bool:

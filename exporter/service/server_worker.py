@@ -14,9 +14,9 @@ from exporter.config import ServerConfig
 from exporter.metrics.telemetry import ServerTelemetry
 from exporter.polling.changefeed import LONG_POLL_SECONDS, ChangeFeed, ChangeQueue
 from exporter.polling.clock import Clock
-from exporter.polling.feed_follower import FeedFollower
 from exporter.polling.ledger import Ledger
 from exporter.polling.loop import PollLoop
+from exporter.polling.poll_driver import PollDriver
 from exporter.polling.poller import Poller
 from exporter.polling.snapshot import Snapshot
 from exporter.threads import ThreadLimitError, start_thread
@@ -37,10 +37,10 @@ class ServerWorker:
         clock: the process's clocks.
         telemetry: the exporter's own metrics of this server.
         publish: called with this worker and each new snapshot.
-        mark_down: called with this worker and the reason when a poll broke off.
+        mark_down: called with this worker and the reason when a poll is not completed.
         on_changed: called with the sessions that started or finished.
         replaces: the server's previous worker; polling starts when its polls have ended, so that they never overlap.
-        first_interval_seconds: time from the first poll to the second.
+        first_interval_seconds: time from the first poll that does not overrun to the next.
         long_poll_seconds: how long the server may hold a request for its change feed.
 
     Attributes:
@@ -88,7 +88,7 @@ class ServerWorker:
         self._loop = PollLoop(
             server,
             poller=self.poller,
-            follower=FeedFollower(
+            driver=PollDriver(
                 server, poller=self.poller, ledger=ledger, clock=clock, stop=self.stopped
             ),
             queue=self._changes,
@@ -206,7 +206,7 @@ class ServerWorker:
         try:
             self.poller.poll()
         except Exception:
-            log.exception("poll broke off", server=self.server.name)
+            log.exception("poll not completed", server=self.server.name)
 
     def follow_feed(self) -> None:
         """Start the change feed's thread when a poll has found that the server has a feed, or after the thread ended."""

@@ -28,7 +28,7 @@ class UnpublishedWorker(ServerWorker):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_poll_that_broke_off_leaves_the_old_file(tmp_path: Path) -> None:
+def test_a_poll_that_is_not_completed_leaves_the_old_file(tmp_path: Path) -> None:
     file = tmp_path / "vb365.prom"
     file.write_text("old\n")
     with Simulator(World(activity=False, sessions=5)) as simulator, capture_logs() as logs:
@@ -36,7 +36,7 @@ def test_a_poll_that_broke_off_leaves_the_old_file(tmp_path: Path) -> None:
         status = poll_once(config, file, threading.Event(), make_worker=UnpublishedWorker)
 
     assert (status, file.read_text(), list(tmp_path.iterdir())) == (1, "old\n", [file])
-    assert [entry["event"] for entry in logs][-1] == "poll broke off, nothing written"
+    assert [entry["event"] for entry in logs][-1] == "poll not completed, nothing written"
 
 
 def written(directory: Path, name: str) -> Scrape:

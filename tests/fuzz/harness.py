@@ -26,9 +26,9 @@ from exporter.metrics.exposition import Publisher
 from exporter.metrics.telemetry import Telemetry
 from exporter.polling.changefeed import ChangeQueue, PendingChanges
 from exporter.polling.clock import Clock, Moment
-from exporter.polling.feed_follower import FeedFollower
 from exporter.polling.ledger import Ledger
 from exporter.polling.loop import PollLoop
+from exporter.polling.poll_driver import PollDriver
 from exporter.polling.poller import Poller
 from exporter.polling.snapshot import Snapshot
 from exporter.simulator.certificates import Certificates
@@ -120,7 +120,7 @@ class Harness:
             PollLoop(
                 config,
                 poller=poller,
-                follower=FeedFollower(config, poller=poller, ledger=ledger, clock=clock, stop=stop),
+                driver=PollDriver(config, poller=poller, ledger=ledger, clock=clock, stop=stop),
                 queue=_LimitedQueue(time, polls, stop),
                 clock=clock,
                 stop=stop,

@@ -1,4 +1,4 @@
-"""What is served while a poll loop breaks off or ends, over real HTTP and with real threads."""
+"""What is served while polls are not completed or a poll loop has ended, over real HTTP and with real threads."""
 
 from __future__ import annotations
 

@@ -22,12 +22,12 @@ def test_counters_start_at_0_for_every_reason() -> None:
     assert 'vb365_polls_total{server="hq"} 0.0' in rendered
 
 
-def test_a_poll_that_broke_off_after_it_was_counted_is_a_failed_one() -> None:
+def test_a_poll_that_was_counted_and_cannot_be_published_is_a_failed_one() -> None:
     telemetry = Telemetry()
     server = telemetry.server("hq")
 
     server.polled(None)
-    server.poll_broke_off()
+    server.poll_unpublished()
 
     rendered = text(telemetry)
     assert 'vb365_polls_total{server="hq"} 1.0' in rendered

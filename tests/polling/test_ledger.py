@@ -669,7 +669,7 @@ def test_running_sessions_are_fetched_before_configured_ones_and_none_twice() ->
     harness = LedgerHarness(sessions_config([session_id(7), session_id(8)]))
     harness.hold(running(60), running(7), finished(1))
     harness.poll()
-    harness.ledger.remember(harness.ledger.apply_changes([updated(60), updated(5)]))
+    harness.ledger.request_by_id(harness.ledger.ids_to_fetch([updated(60), updated(5)]))
 
     harness.seconds += 60
     harness.ledger.begin_poll(harness.now)
@@ -941,7 +941,7 @@ def test_evicted_sessions_are_counted_between_full_lists_and_no_longer_fetched()
     harness = LedgerHarness(sessions_config(max_sessions=2, extras=["statistics"]))
     harness.hold(finished(5))
     harness.poll()
-    harness.ledger.apply_changes([updated(5)])
+    harness.ledger.ids_to_fetch([updated(5)])
 
     for number in (3, 2, 1):
         harness.ledger.observe(finished(number), harness.now)
@@ -957,7 +957,7 @@ def test_changes_fetch_updated_sessions_and_leave_deleted_ones_to_the_next_poll(
     harness.poll()
     deleted = SessionChange(kind=ChangeKind.DELETE, session_id=session_id(4))
 
-    to_fetch = harness.ledger.apply_changes(
+    to_fetch = harness.ledger.ids_to_fetch(
         [updated(1, 7), updated(2, 8), updated(3), updated(9, 1), deleted]
     )
 
@@ -968,14 +968,14 @@ def test_changes_fetch_updated_sessions_and_leave_deleted_ones_to_the_next_poll(
 def test_changes_of_sessions_that_are_not_followed_are_ignored() -> None:
     harness = LedgerHarness(sessions_config([session_id(1)], discover=False))
 
-    assert harness.ledger.apply_changes([updated(1), updated(2)]) == (session_id(1),)
+    assert harness.ledger.ids_to_fetch([updated(1), updated(2)]) == (session_id(1),)
 
 
 def test_a_fetched_change_is_not_fetched_again_by_the_next_poll() -> None:
     harness = LedgerHarness()
     harness.hold(finished(100), finished(1))
     harness.poll()
-    harness.ledger.apply_changes([updated(100)])
+    harness.ledger.ids_to_fetch([updated(100)])
 
     harness.ledger.observe(finished(100), harness.now)
     harness.poll()
@@ -987,7 +987,7 @@ def test_an_expired_session_is_no_longer_fetched() -> None:
     harness = LedgerHarness(sessions_config(lookback=DAY_SECONDS))
     harness.hold(finished(60), finished(1))
     harness.poll()
-    harness.ledger.apply_changes([updated(60)])
+    harness.ledger.ids_to_fetch([updated(60)])
     harness.server.clear()
 
     harness.seconds += DAY_SECONDS
@@ -1015,7 +1015,7 @@ def test_a_deleted_session_is_no_longer_fetched() -> None:
     harness.hold(running(60), finished(61), finished(1))
     harness.poll()
     del harness.server[session_id(60)]
-    harness.ledger.remember(harness.ledger.apply_changes([updated(60), updated(61)]))
+    harness.ledger.request_by_id(harness.ledger.ids_to_fetch([updated(60), updated(61)]))
 
     harness.poll()
     assert set(harness.fetched) == {session_id(60), session_id(61)}

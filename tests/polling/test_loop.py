@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from math import inf
 from typing import Any
 
 from structlog.testing import capture_logs
 
 from exporter.polling.changefeed import ChangeQueue, PendingChanges
 from exporter.polling.loop import PollLoop
+from exporter.vb365.errors import Reason
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.restore_session import Page, RejectionReason
 from support.ledger_harness import shown_ids
@@ -41,7 +43,7 @@ def loop_of(
     return PollLoop(
         harness.server,
         poller=harness.poller,
-        follower=harness.follower,
+        driver=harness.driver,
         queue=queue,
         clock=harness.clock,
         stop=harness.stop,
@@ -204,19 +206,21 @@ def test_after_an_exception_while_publishing_the_server_is_down_and_the_loop_goe
     with capture_logs() as logs:
         loop_of(harness, queue).run()
 
-    assert harness.marked_down == ["poll broke off: MemoryError"]
+    assert harness.marked_down == ["poll not completed: MemoryError"]
     assert harness.counts.polls == [None, None, None]
-    assert harness.counts.broke_off == 1
+    assert harness.counts.unpublished == 1
     assert shown_ids(harness.published[-1]) == [session_id(60)]
     assert harness.published[-1].status.up
     assert [entry["event"] for entry in logs] == [
         "first poll succeeded",
-        "poll broke off, server is down until one ends",
-        "polls end again",
+        "poll not completed, server shown as down until the next poll ends",
+        "polls complete again",
     ]
 
 
-def test_a_first_poll_that_breaks_off_has_ended_and_a_cause_that_stays_is_logged_once() -> None:
+def test_a_first_poll_that_is_not_completed_has_ended_and_a_cause_that_stays_is_logged_once() -> (
+    None
+):
     harness = PollerHarness()
     harness.publish_errors = [MemoryError(), MemoryError(), MemoryError()]
     queue = PassingQueue(harness, stopping_after(1, harness))
@@ -227,12 +231,12 @@ def test_a_first_poll_that_breaks_off_has_ended_and_a_cause_that_stays_is_logged
     assert harness.poller.polled_once.is_set()
     assert len(harness.marked_down) == 3
     assert [entry["event"] for entry in logs][1:] == [
-        "poll broke off, server is down until one ends",
-        "polls end again",
+        "poll not completed, server shown as down until the next poll ends",
+        "polls complete again",
     ]
 
 
-def test_changes_whose_publishing_breaks_off_are_found_by_a_full_list() -> None:
+def test_changes_that_cannot_be_published_are_found_by_a_full_list() -> None:
     harness = PollerHarness(running(60), finished(100))
     gone = finished(100)
 
@@ -247,7 +251,7 @@ def test_changes_whose_publishing_breaks_off_are_found_by_a_full_list() -> None:
 
     loop_of(harness, PassingQueue(harness, change)).run()
 
-    assert harness.marked_down == ["poll broke off: MemoryError"]
+    assert harness.marked_down == ["changes not published: MemoryError"]
     assert gone.id not in shown_ids(harness.published[-1])
 
 
@@ -259,6 +263,67 @@ def test_sessions_that_could_not_be_passed_on_are_passed_on_after_the_next_poll(
     loop_of(harness, queue).run()
 
     assert [session.id for session in harness.recorded] == [session_id(60)]
+
+
+def test_an_exception_after_a_poll_was_published_makes_no_failure_of_it_and_is_logged_once() -> (
+    None
+):
+    harness = PollerHarness(running(60))
+    harness.record_errors = [MemoryError(), MemoryError()]
+    queue = PassingQueue(harness, stopping_after(1, harness))
+
+    with capture_logs() as logs:
+        loop_of(harness, queue).run()
+
+    assert harness.counts.polls == [None, None, None]
+    assert harness.counts.unpublished == 0
+    assert harness.marked_down == []
+    assert [entry["event"] for entry in logs] == [
+        "first poll succeeded",
+        "unexpected error between polls, starting the next poll early",
+    ]
+
+
+def test_changes_that_cannot_be_published_show_the_server_as_down_but_fail_no_poll() -> None:
+    harness = PollerHarness(running(60))
+
+    def change(queue: PassingQueue) -> None:
+        if len(queue.waits) == 1:
+            harness.clock.seconds -= 45.0  # the wait ends early
+            harness.publish_errors = [MemoryError()]
+            queue.put([SessionChange(kind=ChangeKind.UPDATE, session_id=session_id(60))])
+        if len(queue.waits) == 3:
+            harness.stop.set()
+
+    with capture_logs() as logs:
+        loop_of(harness, PassingQueue(harness, change)).run()
+
+    assert harness.marked_down == ["changes not published: MemoryError"]
+    assert harness.counts.polls == [None, None]
+    assert harness.counts.unpublished == 0
+    assert [entry["event"] for entry in logs] == [
+        "first poll succeeded",
+        "changes not published, server shown as down until the next poll ends",
+        "polls complete again",
+    ]
+
+
+def test_a_poll_that_cannot_begin_has_failed_and_shows_the_server_as_down() -> None:
+    harness = PollerHarness()
+    queue = PassingQueue(harness, stopping_after(1, harness))
+    poll = harness.driver.poll
+    errors = [MemoryError()]
+
+    def failing_poll(*, next_poll_at: float = inf) -> None:
+        if errors:
+            raise errors.pop()
+        poll(next_poll_at=next_poll_at)
+
+    harness.driver.poll = failing_poll  # type: ignore[method-assign] # before the poll itself
+    loop_of(harness, queue).run()
+
+    assert harness.marked_down == ["poll not completed: MemoryError"]
+    assert harness.counts.polls == [Reason.INTERNAL, None]
 
 
 def test_an_exception_outside_of_polls_does_not_end_the_loop() -> None:

@@ -12,8 +12,8 @@ from exporter.polling.status import (
     Heartbeat,
     PollFailure,
     ServerHealth,
-    aborts_poll,
     is_server_wide,
+    would_recur,
 )
 from exporter.vb365.errors import (
     AuthError,
@@ -104,7 +104,7 @@ def test_errors_that_every_request_would_meet_are_server_wide_and_a_timeout_ends
     server_wide: bool,  # noqa: FBT001 - a table
     aborts: bool,  # noqa: FBT001 - a table
 ) -> None:
-    assert (is_server_wide(error), aborts_poll(error)) == (server_wide, aborts)
+    assert (is_server_wide(error), would_recur(error)) == (server_wide, aborts)
 
 
 # Health

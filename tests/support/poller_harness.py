@@ -13,8 +13,8 @@ from exporter.config import AuthConfig, ServerConfig, SessionsConfig
 from exporter.config.secrets import SecretSource
 from exporter.polling.changefeed import PendingChanges
 from exporter.polling.clock import Clock, Moment
-from exporter.polling.feed_follower import FeedFollower
 from exporter.polling.ledger import Ledger
+from exporter.polling.poll_driver import PollDriver
 from exporter.polling.poller import Poller
 from exporter.polling.snapshot import Snapshot
 from exporter.vb365.errors import NotFoundError, Reason, ServerError, Vb365Error
@@ -142,7 +142,7 @@ class Counts:
 
     def __init__(self) -> None:
         self.polls: list[Reason | None] = []
-        self.broke_off = 0
+        self.unpublished = 0
         self.overruns = 0
         self.rejections: list[str] = []
         self.unknown_fields: list[str] = []
@@ -151,8 +151,8 @@ class Counts:
     def polled(self, reason: Reason | None) -> None:
         self.polls.append(reason)
 
-    def poll_broke_off(self) -> None:
-        self.broke_off += 1
+    def poll_unpublished(self) -> None:
+        self.unpublished += 1
 
     def overran(self) -> None:
         self.overruns += 1
@@ -207,7 +207,7 @@ class PollerHarness:
             on_changed=self._record,
             stop=self.stop,
         )
-        self.follower = FeedFollower(
+        self.driver = PollDriver(
             self.server, poller=self.poller, ledger=ledger, clock=self.clock, stop=self.stop
         )
 
@@ -227,14 +227,14 @@ class PollerHarness:
             setattr(self.api, name, value)
         self.api.calls.clear()
         self.clock.seconds += 60
-        self.follower.poll()
+        self.driver.poll()
         return self.published[-1]
 
     def apply_changes(self, *changes: SessionChange) -> Snapshot:
         """Apply change-feed events, a second after the last poll."""
         self.api.calls.clear()
         self.clock.seconds += 1
-        self.follower.apply(PendingChanges(changes=changes))
+        self.driver.apply(PendingChanges(changes=changes))
         return self.published[-1]
 
 

@@ -39,8 +39,8 @@ class _StrictObserver:
         if reason is not None:
             raise RuntimeError(f"poll failed: {reason}")
 
-    def poll_broke_off(self) -> None:
-        raise AssertionError("the poll broke off")
+    def poll_unpublished(self) -> None:
+        raise AssertionError("the result of the poll was not published")
 
     def overran(self) -> None:
         """Ignore: these polls have no schedule."""

@@ -16,7 +16,7 @@ from exporter.polling.ledger import Ledger
 from exporter.polling.poller import Poller
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 
-__all__ = ["FeedFollower"]
+__all__ = ["PollDriver"]
 
 log = structlog.get_logger()
 
@@ -27,7 +27,7 @@ _MARGIN_SHARE = 0.1
 _MAX_MARGIN_SECONDS = 1.0
 
 
-class FeedFollower:
+class PollDriver:
     """Fetches the sessions that the change feed reports. Runs in the thread of the poll loop.
 
     Args:
@@ -62,7 +62,7 @@ class FeedFollower:
             next_poll_at: when the next poll is due, in monotonic seconds; whatever follows this poll ends before.
         """
         self._limits.begin_poll()
-        if self._deletions_lost and self._limits.allow_full_list(self._clock.monotonic()):
+        if self._deletions_lost and self._limits.try_take_full_list(self._clock.monotonic()):
             self._deletions_lost = False
             self._ledger.request_resync()
         self._poller.poll(end_extras_at=self._before(next_poll_at))
@@ -77,7 +77,7 @@ class FeedFollower:
         if pending.left_out:
             self._poller.anomalies.changes_left_out(pending.left_out)
         self._deletions_lost = self._deletions_lost or pending.lost
-        if pending.gap and self._limits.allow_poll(self._clock.monotonic()):
+        if pending.gap and self._limits.try_take_poll(self._clock.monotonic()):
             self.poll(next_poll_at=next_poll_at)
         if pending.changes:
             # Even after a poll: without a full list it does not find that a finished session was deleted.
@@ -87,10 +87,10 @@ class FeedFollower:
         updated: tuple[str, ...] = ()
         started = self._poller.now()
         try:
-            updated = self._ledger.apply_changes(changes)
+            updated = self._ledger.ids_to_fetch(changes)
             needs_poll = self._remember_deleted(changes) or len(updated) >= _MIN_CHANGES_FOR_POLL
-            if needs_poll and self._limits.allow_poll(started.monotonic):
-                self._ledger.remember(filter(self._ledger.is_stored, updated))
+            if needs_poll and self._limits.try_take_poll(started.monotonic):
+                self._ledger.request_by_id(filter(self._ledger.is_stored, updated))
                 self.poll(next_poll_at=next_poll_at)
                 return
             self._fetch(updated, started.monotonic, next_poll_at)
@@ -113,7 +113,7 @@ class FeedFollower:
             for change in changes
             if change.kind is ChangeKind.DELETE and self._ledger.is_stored(change.session_id)
         ]
-        if self._ledger.remember(deleted):
+        if self._ledger.request_by_id(deleted):
             self._deletions_lost = True
         return bool(deleted)
 
@@ -122,7 +122,7 @@ class FeedFollower:
         allowed = self._limits.take_fetches(updated, now)
         stored = {session_id for session_id in updated if self._ledger.is_stored(session_id)}
         # Lists find the others, if they are new.
-        left_out = self._ledger.remember(stored) + len({*updated} - {*allowed} - stored)
+        left_out = self._ledger.request_by_id(stored) + len({*updated} - {*allowed} - stored)
         if left_out:
             self._poller.anomalies.changes_left_out(left_out)
         unanswered = set(allowed)
@@ -130,7 +130,7 @@ class FeedFollower:
             unanswered.discard(session_id)
             if not self._ledger.is_stored(session_id):
                 self._limits.mark_fruitless(session_id)
-        self._ledger.remember(unanswered)
+        self._ledger.request_by_id(unanswered)
 
     def _before(self, next_poll_at: float) -> float:
         margin_seconds = min(_MARGIN_SHARE * self._server.poll_interval, _MAX_MARGIN_SECONDS)
