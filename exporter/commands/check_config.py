@@ -21,10 +21,10 @@ def check_config(
     *,
     environ: Mapping[str, str] = process_environ,
 ) -> int:
-    """Print what is wrong with the files, or that they are valid; return 1 if there is any error, else 0.
+    """Print what is wrong with the files, or that they are valid; return 1 if there are errors, else 0.
 
-    Standard error gets a line for each error and, if the configuration has none, for each warning; standard output
-    gets a line of success.
+    Standard error gets a line for each error or, if there are no errors, for each warning; standard output gets a line
+    of success.
 
     Args:
         config_file: the configuration.
@@ -47,11 +47,11 @@ def check_config(
         errors += web_errors
         warnings += web_warnings
         valid.append(f"{web_config_file} is valid")
-    for line in (*errors, *warnings):
+    for line in errors or warnings:
         print_error(f"{line}\n")
     if errors:
         return 1
-    checked = "keys, values, secrets and certificates were checked, no connection was made"
+    checked = "keys, values, secrets and certificates were checked; no connection was made"
     with suppress(OutputError):  # the status says the same
         write_stdout([f"{'; '.join(valid)}; {checked}\n".encode(errors="surrogateescape")])
     return 0

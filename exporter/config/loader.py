@@ -12,7 +12,6 @@ from typing import TypeVar, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from exporter.config.characters import NOT_REPLACED, names_a_variable
 from exporter.config.files import LoadContext
 from exporter.config.model import Block, Config
 from exporter.config.plausibility import probable_mistakes
@@ -25,6 +24,7 @@ from exporter.config.problems import (
     dotted,
 )
 from exporter.config.resolve import resolve, unused_settings
+from exporter.config.suspicious_text import NOT_EXPANDED, looks_like_variable
 from exporter.config.types import NO_VALUE, is_derived
 from exporter.config.yaml_file import parse_document, read_document
 
@@ -136,8 +136,8 @@ def _message(detail: ErrorDetails, keys: _Keys) -> str:
             return "must be " + str(context["expected"]).replace("'", "")
     message = str(context.get("error", "is not valid"))
     value = detail["input"]
-    is_variable = isinstance(value, str) and names_a_variable(value)
-    return f"{message}; {NOT_REPLACED}" if is_variable else message
+    is_variable = isinstance(value, str) and looks_like_variable(value)
+    return f"{message}; {NOT_EXPANDED}" if is_variable else message
 
 
 def _unknown_key(location: Location, keys: _Keys) -> str:

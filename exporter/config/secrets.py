@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from exporter.config.characters import control_character, described
 from exporter.config.files import UTF16_PROBLEM, UnreadableError, is_utf16, read_start
+from exporter.config.suspicious_text import control_character, describe
 from exporter.text import replace_surrogates
 
 __all__ = ["MASK", "SecretSource", "SecretUnavailableError", "SecretUrl", "without_line_break"]
@@ -86,7 +86,7 @@ class SecretSource(_Masked):
         control = control_character(_LINE_BREAK.sub("", secret) if self.lines else secret)
         if control is not None:
             raise SecretUnavailableError(
-                f"{where} contains the control character {described(control)}; only a single line break at the "
+                f"{where} contains the control character {describe(control)}; only a single line break at the "
                 "end is dropped"
             )
         return secret

@@ -12,10 +12,10 @@ from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler,
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, PydanticKnownError, PydanticOmit, core_schema
 
-from exporter.config.characters import require_printable
 from exporter.config.files import LoadContext
 from exporter.config.secrets import SecretSource, SecretUrl
-from exporter.config.urls import api_root, is_host, proxy_root
+from exporter.config.suspicious_text import require_printable
+from exporter.config.urls import is_host, normalized_api_url, normalized_proxy_url
 from exporter.text import DURATION_PATTERN, format_duration, parse_duration
 
 __all__ = [
@@ -196,11 +196,11 @@ def _read_environment_name(value: object) -> str:
 
 
 def _read_api_url(value: object) -> str:
-    return api_root(_read_text(value, _MAX_TEXT))
+    return normalized_api_url(_read_text(value, _MAX_TEXT))
 
 
 def _read_proxy(value: object) -> SecretUrl:
-    return SecretUrl(proxy_root(_read_text(value, _MAX_TEXT)))
+    return SecretUrl(normalized_proxy_url(_read_text(value, _MAX_TEXT)))
 
 
 def _read_text(value: object, max_length: int = sys.maxsize) -> str:

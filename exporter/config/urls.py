@@ -6,24 +6,27 @@ import ipaddress
 import re
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from exporter.config.characters import control_character, require_printable
+from exporter.config.suspicious_text import control_character, require_printable
 
-__all__ = ["api_root", "is_host", "proxy_root", "unreachable"]
+__all__ = ["is_host", "normalized_api_url", "normalized_proxy_url", "why_unreachable"]
 
 _URL_CHARACTERS = re.compile(r"[!-\[\]-~]+")  # visible ASCII without the backslash
 _PORT = re.compile(r":([0-9]*)$")
 _MAX_PORT_DIGITS = 5
 
 _MAX_NAME_CHARACTERS = 253
-# With underscores, which Windows allows in names of computers.
+# Underscores are allowed, as in Windows computer names.
 _LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _NUMBER = re.compile(r"[0-9]+|0[Xx][0-9A-Fa-f]*")
-# The name or number of an interface, in a URL after %25.
-_ZONE = re.compile(r"(?:25)?(?!.{16})[A-Za-z0-9_~-]+(?:\.[A-Za-z0-9_~-]+)*")
+# The name or number of an interface, in a URL after %25, and never %25 alone.
+_ZONE = re.compile(r"(?!25$)(?:25)?(?!.{16})[A-Za-z0-9_~-]+(?:\.[A-Za-z0-9_~-]+)*")
+
+_NO_HOST = "must be a URL with a host name or an IP address"
+_BRACKETS = "; an IPv6 address needs brackets"
 
 
-def api_root(url: str) -> str:
-    """Return the URL of an API with its host in lower case and without a slash at its end.
+def normalized_api_url(url: str) -> str:
+    """Return the URL of an API with a lower-case host and no trailing slash.
 
     Raises:
         ValueError: it is not an https URL that consists of a host and, optionally, a port and a path.
@@ -31,18 +34,19 @@ def api_root(url: str) -> str:
     parts = _split(url, "https://")
     if "@" in parts.netloc:
         raise ValueError("must not have user information; the login belongs under auth")
-    # The zone of an IPv6 address is the name of an interface, with upper and lower case.
+    # An IPv6 zone names an interface, which is case-sensitive.
     host, percent, zone = parts.netloc.partition("%")
     return f"https://{host.lower()}{percent}{zone}{parts.path.rstrip('/')}"
 
 
-def proxy_root(url: str) -> str:
+def normalized_proxy_url(url: str) -> str:
     """Return the URL of a proxy without a path.
 
     Raises:
         ValueError: it is not an http or https URL that consists of a host and, optionally, user information and a port.
     """
-    parts = _split(url, "http://", "https://")
+    encode = "; a password with special characters needs them as %XX"
+    parts = _split(url, "http://", "https://", advice=encode)
     if parts.path.strip("/"):
         raise ValueError("must not have a path")
     if control_character(unquote(parts.netloc)) is not None:
@@ -50,37 +54,42 @@ def proxy_root(url: str) -> str:
     return parts._replace(path="").geturl()
 
 
-def _split(url: str, *starts: str) -> SplitResult:
+def _split(url: str, *starts: str, advice: str = "") -> SplitResult:
+    """Split a URL that starts with any of `starts`; `advice` follows the errors that a wrong delimiter causes."""
     if not url.lower().startswith(starts):
         raise ValueError(f"must start with {' or '.join(starts)}")
     if not _URL_CHARACTERS.fullmatch(url):
-        raise ValueError(_wrong_character(url))
+        require_printable(url)
+        raise ValueError(_character_problem(url))
     if "?" in url or "#" in url:
         raise ValueError("must not have a query or fragment; write ? as %3F and # as %23")
     try:
         parts = urlsplit(url)
-        port = _PORT.search(parts.netloc)
-        # More digits, even if they are zeros, are too many for urllib3.
-        if parts.port == 0 or (port and not 0 < len(port[1]) <= _MAX_PORT_DIGITS):
-            raise ValueError  # noqa: TRY301 - to be reported like an error of urlsplit
-    except ValueError:
-        # The message of urlsplit quotes parts of the URL.
-        raise ValueError(
-            "must be a URL whose port is a number from 1 to 65535; "
-            "a password with special characters needs them as %XX"
-        ) from None
-    host = parts.hostname or ""
-    is_bracketed = "[" in parts.netloc.rpartition("@")[2]
+    except ValueError:  # because of its brackets; the message quotes parts of the URL
+        raise ValueError(f"{_NO_HOST}{advice}") from None
+    host, address = parts.hostname or "", parts.netloc.rpartition("@")[2]
+    is_bracketed = "[" in address
+    if not _has_valid_port(parts):
+        brackets = "" if is_bracketed or address.count(":") < 2 else _BRACKETS
+        raise ValueError(f"must be a URL whose port is a number from 1 to 65535{brackets}{advice}")
     if is_bracketed != (":" in host) or not is_host(host):
-        raise ValueError("must be a URL with a host name or an IP address")
+        raise ValueError(_NO_HOST)
     return parts
 
 
-def _wrong_character(url: str) -> str:
-    require_printable(url)
+def _has_valid_port(parts: SplitResult) -> bool:
+    digits = _PORT.search(parts.netloc)
+    try:
+        # More digits, even if they are zeros, are too many for urllib3.
+        return parts.port != 0 and (digits is None or 0 < len(digits[1]) <= _MAX_PORT_DIGITS)
+    except ValueError:
+        return False
+
+
+def _character_problem(url: str) -> str:
     authority = re.split("[/?#]", url.partition("://")[2], maxsplit=1)[0]
     if any(letter.isalpha() for letter in authority.rpartition("@")[2] if not letter.isascii()):
-        return "must have the ASCII form of its host name, with xn--"
+        return "must have its host name in ASCII form (xn--...)"
     return "must consist of ASCII characters without spaces or backslashes; encode others as %XX"
 
 
@@ -96,7 +105,7 @@ def is_host(text: str) -> bool:
     labels = name.split(".")
     if len(name) > _MAX_NAME_CHARACTERS or not all(map(_LABEL.fullmatch, labels)):
         return False
-    # Resolvers take these for an address, whatever their number of parts: 127.1, 0x7f.1, 010.0.0.1.
+    # Resolvers read these as addresses, whatever the number of parts: 127.1, 0x7f.1, 010.0.0.1.
     return _NUMBER.fullmatch(labels[-1]) is None or _is_address(text)
 
 
@@ -108,7 +117,7 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def unreachable(host: str) -> str | None:
+def why_unreachable(host: str) -> str | None:
     """Return why no connection to a valid host can succeed, or None."""
     try:
         address = ipaddress.ip_address(host)
@@ -117,7 +126,7 @@ def unreachable(host: str) -> str | None:
     if address.is_unspecified:
         return "is an address to listen on, not to connect to"
     if address.is_multicast or address == ipaddress.IPv4Address("255.255.255.255"):
-        return "is the address of a group, not of a server"
+        return "is a multicast or broadcast address"
     if (
         isinstance(address, ipaddress.IPv6Address)
         and address.is_link_local

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import yaml
 
-from exporter.config.characters import NOT_REPLACED, lookalikes, names_a_variable
 from exporter.config.files import UTF16_PROBLEM, UnreadableError, is_utf16, read_start
 from exporter.config.problems import ConfigError, Location, Problem, ProblemCollector
+from exporter.config.suspicious_text import NOT_EXPANDED, lookalikes, looks_like_variable
 
 __all__ = ["parse_document", "read_document"]
 
@@ -115,7 +115,7 @@ def _with_advice(message: str, line: str, column: int) -> str:
     indentation = line[: len(line) - len(line.lstrip())]
     if "\t" in indentation + line[column : column + 1]:
         return "a tab is not allowed here; use spaces"
-    return f"{message}; {NOT_REPLACED}" if names_a_variable(line) else message
+    return f"{message}; {NOT_EXPANDED}" if looks_like_variable(line) else message
 
 
 def _message(problem: str) -> str:

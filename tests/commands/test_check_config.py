@@ -8,11 +8,8 @@ import pytest
 from exporter.commands.check_config import check_config
 from support.config_texts import MINIMAL, server_with
 
-CHECKED = "keys, values, secrets and certificates were checked, no connection was made"
-API_PATH = (
-    "has the path of an API version or of its documentation, which the exporter adds itself; "
-    "remove it"
-)
+CHECKED = "keys, values, secrets and certificates were checked; no connection was made"
+API_PATH = "has the path of an API version or /swagger; remove it, the exporter adds the version"
 
 Capture = pytest.CaptureFixture[str]
 
@@ -97,6 +94,25 @@ def test_a_file_with_errors_has_no_warnings(directory: Path, capsys: Capture) ->
         1,
         ["stale_after: must be a duration such as 30s, 5m, 1h30m or 7d"],
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "web", "error"),
+    [
+        (
+            "servers: []\n",
+            "http_server_config: {http2: true}\n",
+            "servers: at least one server is required",
+        ),
+        (MINIMAL.replace(":4443", ""), "unknown: 1\n", "unknown: unknown key"),
+    ],
+)
+def test_an_error_in_one_file_hides_the_warnings_about_the_other(
+    directory: Path, capsys: Capture, text: str, web: str, error: str
+) -> None:
+    status = check(directory, text, web=web)
+
+    assert (status, capsys.readouterr().err.splitlines()) == (1, [error])
 
 
 def test_no_line_shows_a_secret(directory: Path, capsys: Capture) -> None:

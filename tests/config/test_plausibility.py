@@ -12,10 +12,10 @@ from support.config_texts import MINIMAL
 
 Load = Callable[..., Config]
 
-NO_VARIABLES = "looks like a variable; variables are not replaced"
+NO_VARIABLES = "looks like a variable; variables are not expanded"
 QUOTED = "starts and ends with quotes, which are part of the"
 DOUBLED = r"has a doubled backslash; YAML reads \\ as one only in double quotes"
-ADDED = "has the path of an API version or of its documentation, which the exporter adds itself; remove it"
+ADDED = "has the path of an API version or /swagger; remove it, the exporter adds the version"
 
 
 def warnings_of(config: Config) -> list[str]:
@@ -29,7 +29,7 @@ def warnings_of(config: Config) -> list[str]:
         ("https://vb365:4443/", []),
         ("https://vb365:9443", []),
         ("https://[fe80::1%25eth0]:4443", []),
-        ("https://vb365", ["has no port, so that 443 is used; VB365 serves its REST API on 4443"]),
+        ("https://vb365", ["has no port, so 443 is used; VB365 serves its REST API on 4443"]),
         ("https://vb365:443", ["has port 443; VB365 itself serves its REST API on 4443"]),
         ("https://vb365:4443/v8", [ADDED]),
         ("https://vb365:4443/V7/", [ADDED]),
@@ -38,8 +38,8 @@ def warnings_of(config: Config) -> list[str]:
         ("https://vb365:4443/veeam", ["has a path; VB365 itself serves its REST API without one"]),
         ("https://0.0.0.0:4443", ["is an address to listen on, not to connect to"]),
         ("https://[::]:4443", ["is an address to listen on, not to connect to"]),
-        ("https://224.0.0.1:4443", ["is the address of a group, not of a server"]),
-        ("https://255.255.255.255:4443", ["is the address of a group, not of a server"]),
+        ("https://224.0.0.1:4443", ["is a multicast or broadcast address"]),
+        ("https://255.255.255.255:4443", ["is a multicast or broadcast address"]),
         (
             "https://[fe80::1]:4443",
             ["is a link-local address, which needs its zone, such as [fe80::1%25eth0]"],
@@ -82,13 +82,13 @@ SECRETS: list[tuple[str, list[str]]] = [
     ("Pa$$word'", []),
     ("'", []),
     ("$ecret", []),
-    ("${VB365_PASSWORD}", [f"{NO_VARIABLES}, but password_env takes the name of one"]),
-    ("$VB365_PASSWORD", [f"{NO_VARIABLES}, but password_env takes the name of one"]),
+    ("${VB365_PASSWORD}", [f"{NO_VARIABLES}; password_env takes a variable's name"]),
+    ("$VB365_PASSWORD", [f"{NO_VARIABLES}; password_env takes a variable's name"]),
     ('"secret"', [f"{QUOTED} password"]),
     ("'secret'", [f"{QUOTED} password"]),
     ("“secret”", [f"{QUOTED} password"]),
     ("sec\\\\ret", [DOUBLED]),
-    (" secret", ["starts or ends with a space"]),
+    (" secret", ["starts or ends with a space, which is part of the password"]),
     ("sec\N{NO-BREAK SPACE}ret", ["contains U+00A0 (no-break space), which is invisible"]),
     ("secret\N{ZERO WIDTH SPACE}", ["contains U+200B (zero width space), which is invisible"]),
 ]

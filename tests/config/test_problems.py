@@ -38,10 +38,9 @@ HOST = "must be a URL with a host name or an IP address"
 VARIABLE = "the environment variable named here"
 NOTHING = "has no value; give it one or remove the key"
 UUID = "must be a UUID such as 635b22cf-9cdc-4004-9160-9b90f90f1bbf"
-URL_PORT = (
-    "must be a URL whose port is a number from 1 to 65535; "
-    "a password with special characters needs them as %XX"
-)
+URL_PORT = "must be a URL whose port is a number from 1 to 65535"
+BRACKETS = "an IPv6 address needs brackets"
+ENCODED = "a password with special characters needs them as %XX"
 
 
 @pytest.fixture
@@ -150,7 +149,7 @@ def test_each_mistake_at_the_top_has_its_line(problems: Problems, key: str, line
         ('name: "a\\x01"', "name: contains U+0001"),
         ('name: "a\\u200b"', "name: contains U+200B (zero width space)"),
         ("name: |\n      hq", "name: contains U+000A (line feed); YAML reads \\n " + ESCAPED),
-        ("timeout: ${TIMEOUT}", f"timeout: {DURATION}; variables are not replaced"),
+        ("timeout: ${TIMEOUT}", f"timeout: {DURATION}; variables are not expanded"),
         (f"name: {'a' * 129}", "name: must have at most 128 characters"),
         ("api_version: 8", "api_version: must be auto, v6, v7 or v8"),
         ("api_version:", f"api_version: {NOTHING}"),
@@ -188,7 +187,12 @@ def test_each_mistake_at_the_top_has_its_line(problems: Problems, key: str, line
         ("proxy_url: socks5://proxy", "proxy_url: must start with http:// or https://"),
         ("proxy_url: proxy:3128", "proxy_url: must start with http:// or https://"),
         ("proxy_url: http://proxy/path", "proxy_url: must not have a path"),
-        ("proxy_url: http://user:pa/ss@proxy", f"proxy_url: {URL_PORT}"),
+        ("proxy_url: http://user:pa/ss@proxy", f"proxy_url: {URL_PORT}; {ENCODED}"),
+        ("proxy_url: 'http://user:p[ss@proxy'", f"proxy_url: {HOST}; {ENCODED}"),
+        (
+            "proxy_url: http://user:pass@2001:db8::1",
+            f"proxy_url: {URL_PORT}; {BRACKETS}; {ENCODED}",
+        ),
         (
             "proxy_url: 'http://user:pa#ss@proxy'",
             "proxy_url: must not have a query or fragment; write ? as %3F and # as %23",
@@ -288,19 +292,25 @@ def test_each_mistake_of_a_server_has_its_line(problems: Problems, keys: str, li
         ("https://a:0", URL_PORT),
         ("https://a:65536", URL_PORT),
         ("'https://a:'", URL_PORT),
-        ("https://[::1", URL_PORT),
-        ("https://[fe80::zz]", URL_PORT),
+        ("'https://::1'", f"{URL_PORT}; {BRACKETS}"),
+        ("https://2001:db8::1", f"{URL_PORT}; {BRACKETS}"),
+        ("https://2001:db8::1:4443", f"{URL_PORT}; {BRACKETS}"),
+        ("'https://[::1]:'", URL_PORT),
+        ("https://[::1", HOST),
+        ("https://[fe80::zz]", HOST),
+        ("https://[fe80::1%25]", HOST),
+        ("https://[h]", HOST),
         (
             "https://a b",
             "must consist of ASCII characters without spaces or backslashes; encode others as %XX",
         ),
-        ("https://münchen", "must have the ASCII form of its host name, with xn--"),
+        ("https://münchen", "must have its host name in ASCII form (xn--...)"),
         (
             "https://a/ü",
             "must consist of ASCII characters without spaces or backslashes; encode others as %XX",
         ),
         ('"https://a\\u200b"', "contains U+200B (zero width space)"),
-        ("https://${HOST}:4443", f"{HOST}; variables are not replaced"),
+        ("https://${HOST}:4443", f"{HOST}; variables are not expanded"),
         ("https://a:004443", URL_PORT),
         ("https://[v1.a]", HOST),
         (
@@ -621,7 +631,7 @@ def test_characters_that_are_not_what_they_seem_are_pointed_out_beside_the_probl
 
     assert problems(text) == [
         "config.yaml: line 2, column 1: U+00A0 (no-break space) is invisible; remove it or use a space",
-        'config.yaml: line 4, column 16: U+201C (left double quotation mark) is only text in YAML; use "',
+        'config.yaml: line 4, column 16: U+201C (left double quotation mark) has no meaning in YAML; use "',
         f"poll_interval: {DURATION}",
         "servers: at least one server is required",
         "…: unknown key",

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.config.urls import api_root, is_host, proxy_root
+from exporter.config.urls import is_host, normalized_api_url, normalized_proxy_url
 
 LONGEST_LABEL = "a" * 63
 LONGEST_NAME = ".".join([LONGEST_LABEL] * 3 + ["a" * 61])
@@ -63,6 +63,7 @@ def test_a_name_that_dns_has_or_an_address_is_a_host(host: str) -> None:
         "[::1]",
         "::g",
         "fe80::1%",
+        "fe80::1%25",
         "fe80::1%eth/0",
         "fe80::1%eth0.",
         "fe80::1%eth0..1",
@@ -75,7 +76,10 @@ def test_a_name_that_no_resolver_accepts_is_not_a_host(host: str) -> None:
 
 
 def test_only_the_zone_of_an_address_keeps_its_upper_case() -> None:
-    assert api_root("HTTPS://[FE80::1%25Eth0]:4443/Api/") == "https://[fe80::1%25Eth0]:4443/Api"
+    assert (
+        normalized_api_url("HTTPS://[FE80::1%25Eth0]:4443/Api/")
+        == "https://[fe80::1%25Eth0]:4443/Api"
+    )
 
 
 @pytest.mark.parametrize(
@@ -84,8 +88,10 @@ def test_only_the_zone_of_an_address_keeps_its_upper_case() -> None:
 )
 def test_a_port_that_the_client_cannot_use_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"from 1 to 65535|host name"):
-        api_root(url)
+        normalized_api_url(url)
 
 
 def test_a_proxy_keeps_its_user_information_and_loses_its_path() -> None:
-    assert proxy_root("http://User:Pa%20ss@Proxy:3128/") == "http://User:Pa%20ss@Proxy:3128"
+    assert (
+        normalized_proxy_url("http://User:Pa%20ss@Proxy:3128/") == "http://User:Pa%20ss@Proxy:3128"
+    )

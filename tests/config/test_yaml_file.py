@@ -122,11 +122,11 @@ def test_unreadable_text_is_located_and_not_quoted(text: str | bytes, problem: s
 @pytest.mark.parametrize(
     ("line", "hint"),
     [
-        ("a: “b”", 'column 4: U+201C (left double quotation mark) is only text in YAML; use "'),
-        ("a: [b, ‘c’]", "column 8: U+2018 (left single quotation mark) is only text in YAML; use '"),
-        ("a: b„", 'column 5: U+201E (double low-9 quotation mark) is only text in YAML; use "'),
-        ("  – a", "column 3: U+2013 (en dash) is only text in YAML; use -"),
-        ("a： b", "column 2: U+FF1A (fullwidth colon) is only text in YAML; use :"),
+        ("a: “b”", 'column 4: U+201C (left double quotation mark) has no meaning in YAML; use "'),
+        ("a: [b, ‘c’]", "column 8: U+2018 (left single quotation mark) has no meaning in YAML; use '"),
+        ("a: b„", 'column 5: U+201E (double low-9 quotation mark) has no meaning in YAML; use "'),
+        ("  – a", "column 3: U+2013 (en dash) has no meaning in YAML; use -"),
+        ("a： b", "column 2: U+FF1A (fullwidth colon) has no meaning in YAML; use :"),
         ("a:\N{NO-BREAK SPACE}b", "column 3: U+00A0 (no-break space) is invisible; remove it or use a space"),
         ("a\N{ZERO WIDTH SPACE}: b", "column 2: U+200B (zero width space) is invisible; remove it or use a space"),
         ("\ufeff\ufeffa: b", "column 1: U+FEFF (zero width no-break space) is invisible; remove it or use a space"),
@@ -156,7 +156,7 @@ def test_text_that_is_not_yaml_has_the_hints_too() -> None:
     message = problem_of("a: b\n– c\n")
 
     assert message.split("; config.yaml: ") == [
-        "config.yaml: line 2, column 1: U+2013 (en dash) is only text in YAML; use -",
+        "config.yaml: line 2, column 1: U+2013 (en dash) has no meaning in YAML; use -",
         "line 3, column 1: a colon and a space are missing after a key",
     ]
 

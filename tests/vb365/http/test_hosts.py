@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from urllib3.util import parse_url
 
 from exporter.config import parse_config
-from exporter.config.urls import api_root
+from exporter.config.urls import normalized_api_url
 from exporter.vb365.http.session import new_session
 
 HOSTS = st.one_of(
@@ -29,7 +29,7 @@ PORTS = st.sampled_from(["", ":4443", ":04443", ":004443", ":65535"])
 def accepted(url: str) -> str:
     """The root of the API at a URL; empty if the check refuses it."""
     try:
-        return api_root(url)
+        return normalized_api_url(url)
     except ValueError:
         return ""
 
