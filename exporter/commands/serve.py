@@ -54,7 +54,7 @@ def serve(
     """
     trim_freed_memory()
     with signal_commands() as commands:
-        if commands.stopping:
+        if commands.stop_received:
             log.info("stopped while starting")
             return 0
         notifier = Notifier()

@@ -29,22 +29,22 @@ class Command(Enum):
 
 
 class Commands:
-    """The commands received: a stop precedes reloads, and any number of pending reloads are one."""
+    """The commands received: stop takes precedence, and pending reloads are merged."""
 
     def __init__(self) -> None:
         # Its `put` is reentrant: a signal handler may call it at any time.
         self._wake: SimpleQueue[None] = SimpleQueue()
-        self._stopping = False
+        self._stop_received = False
         self._reload_pending = False
 
     @property
-    def stopping(self) -> bool:
+    def stop_received(self) -> bool:
         """Whether the command to stop was received."""
-        return self._stopping
+        return self._stop_received
 
     def stop(self) -> None:
         """Add the command to stop."""
-        self._stopping = True
+        self._stop_received = True
         self._wake.put(None)
 
     def reload(self) -> None:
@@ -55,10 +55,10 @@ class Commands:
 
     def get(self, timeout_seconds: float | None = None) -> Command | None:
         """Wait for the next command; return None after the timeout. Once received, a stop is returned by every call."""
-        if not self._stopping:
+        if not self._stop_received:
             with suppress(Empty):
                 self._wake.get(timeout=timeout_seconds)
-        if self._stopping:
+        if self._stop_received:
             return Command.STOP
         if self._reload_pending:
             self._reload_pending = False
@@ -67,13 +67,14 @@ class Commands:
 
 
 class _HeldSignals:
-    """A handler that remembers signals until `signal_commands` handles them; a second one to stop ends the process."""
+    """A handler that holds signals until `signal_commands` handles them; a second signal to stop ends the process."""
 
     def __init__(self) -> None:
         self.received: set[int] = set()
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
-        if number in self.received and number not in _numbers(_RELOAD_SIGNALS):
+        stop_signals = _available(_STOP_SIGNALS)
+        if number in stop_signals and not self.received.isdisjoint(stop_signals):
             os._exit(128 + number)
         self.received.add(number)
 
@@ -81,17 +82,17 @@ class _HeldSignals:
 def hold_signals() -> None:
     """Hold back the signals that `signal_commands` handles, while the program is being imported.
 
-    Their default is to end the process; a reload would even end one that is about to load its configuration.
+    By default they end the process; even SIGHUP would end one that is about to load its configuration.
     """
     held = _HeldSignals()
-    for number in _numbers((*_STOP_SIGNALS, *_RELOAD_SIGNALS)):
+    for number in _available((*_STOP_SIGNALS, *_RELOAD_SIGNALS)):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, held)
 
 
 @contextmanager
 def stop_event() -> Iterator[threading.Event]:
-    """Yield an event that is set by the signals to stop, for one-shot commands."""
+    """Yield an event that is set by the signals to stop, and when the context ends; for one-shot commands."""
     stop = threading.Event()
     with signal_commands(reload=False) as commands:
 
@@ -113,16 +114,17 @@ def stop_event() -> Iterator[threading.Event]:
 def signal_commands(*, reload: bool = True) -> Iterator[Commands]:
     """Yield the commands received: SIGTERM, SIGINT and Windows' SIGBREAK stop, SIGHUP reloads.
 
-    A second signal to stop ends the process immediately. Signals that were held back count, except for a reload: the
+    A second signal to stop ends the process immediately. A stop that was held back counts; a reload does not, as the
     configuration has not been loaded yet. The previous handlers are restored on exit.
 
     Args:
-        reload: whether to handle SIGHUP, on platforms that have it. Otherwise it ends the process, as is its default.
+        reload: whether to handle SIGHUP, on platforms that have it. Otherwise a SIGHUP that is held back gets its
+            default for good, and ends the process if it was received.
     """
     commands = Commands()
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        if commands.stopping:
+        if commands.stop_received:
             os._exit(128 + number)
         commands.stop()
 
@@ -130,25 +132,23 @@ def signal_commands(*, reload: bool = True) -> Iterator[Commands]:
         commands.reload()
 
     handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]] = dict.fromkeys(
-        _numbers(_STOP_SIGNALS), stop
+        _available(_STOP_SIGNALS), stop
     )
     if reload:
-        handlers |= dict.fromkeys(_numbers(_RELOAD_SIGNALS), put_reload)
+        handlers |= dict.fromkeys(_available(_RELOAD_SIGNALS), put_reload)
     else:
-        _release(_numbers(_RELOAD_SIGNALS))
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    if any(
-        _was_held(number, handler) for number, handler in before.items() if handlers[number] is stop
-    ):
+        _release(_available(_RELOAD_SIGNALS))
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    if any(_was_held(number, previous[number]) for number in _available(_STOP_SIGNALS)):
         commands.stop()
     try:
         yield commands
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-def _numbers(names: tuple[str, ...]) -> tuple[signal.Signals, ...]:
+def _available(names: tuple[str, ...]) -> tuple[signal.Signals, ...]:
     """Return the signals that the platform has."""
     return tuple(getattr(signal, name) for name in names if hasattr(signal, name))
 

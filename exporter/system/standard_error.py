@@ -1,4 +1,4 @@
-"""Standard error: a thread writes the lines of the log, so that a reader that does not read delays nothing else."""
+"""Standard error: a thread writes the lines of the log, so that a stalled reader delays nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TextIO
 
 __all__ = ["LineWriter", "print_error", "standard_error_writer"]
 
-# 100,000 lines a day would fill it in a quarter of an hour.
+# At 100,000 lines a day, a stalled reader loses lines only after a quarter of an hour.
 _MAX_QUEUED_LINES = 1000
 _FLUSH_SECONDS = 0.5
 # Between attempts to write to a stream that another process has made non-blocking.
@@ -26,8 +26,8 @@ Write = Callable[[bytes], int | None]
 class LineWriter:
     """Writes lines in a thread; a line that does not fit into the queue or cannot be written is dropped and counted.
 
-    `logging.handlers.QueueListener` would not do: it stops only when its handler has returned, and a handler that waits
-    for a reader holds a lock that the logging module requests at exit.
+    `logging.handlers.QueueListener` is unsuitable: its stop waits until its handler has returned, and a handler that
+    waits for a reader holds a lock that the logging module acquires at exit.
 
     Args:
         write: writes to the stream.
@@ -58,14 +58,17 @@ class LineWriter:
         threading.Thread(target=self._run, name="log", daemon=True).start()
 
     def put(self, line: str) -> None:
-        """Queue a line without its line end. Never waits. Calls must not overlap."""
+        """Queue a line without its line end. Never waits.
+
+        Callers in several threads must take turns; a nested call in the same thread may interrupt.
+        """
         if self._queue.qsize() < self._max_queued_lines:
             self._queue.put(line)
         else:
             self._not_queued += 1
 
     def flush(self, seconds: float) -> bool:
-        """Wait until the queued lines are written, for at most `seconds`; return whether they are."""
+        """Wait until the queued lines are written or dropped, for at most `seconds`; return whether they are."""
         reached = threading.Event()
         self._queue.put(reached)
         return reached.wait(seconds)
@@ -106,7 +109,7 @@ class LineWriter:
 def standard_error_writer(report: Callable[[int], object]) -> Callable[[str], object]:
     """Return a function that writes a line to standard error without waiting; it does nothing if there is none.
 
-    At exit the interpreter waits half a second at most for lines that are not written yet.
+    At exit, pending lines get at most half a second.
 
     Args:
         report: logs how many lines were dropped.
@@ -124,14 +127,14 @@ def standard_error_writer(report: Callable[[int], object]) -> Callable[[str], ob
 
 
 def print_error(text: str) -> None:
-    """Write to standard error directly, before the log is configured; do nothing if it cannot be written."""
+    """Write to standard error directly, bypassing the log; do nothing if it cannot be written."""
     if sys.stderr is not None:
         with suppress(OSError):
             sys.stderr.write(text)
 
 
 def _raw_write(stream: TextIO) -> Write:
-    """Return a function that writes past the stream's buffer, whose lock the interpreter requests at exit."""
+    """Return a function that writes past the stream's buffer, whose lock the interpreter acquires at exit."""
     # With PYTHONUNBUFFERED there is no buffer.
     write: Write = getattr(stream.buffer, "raw", stream.buffer).write
     return write

@@ -123,6 +123,8 @@ print("held", flush=True)
         ("SIGHUP", "with stop_event() as stop: print(stop.wait(5))", -signal.SIGHUP, None),
         ("SIGHUP", "signal.raise_signal(signal.SIGHUP); print('ignored')", 0, "ignored"),
         ("SIGTERM", "signal.raise_signal(signal.SIGTERM)", 128 + signal.SIGTERM, None),
+        ("SIGINT", "signal.raise_signal(signal.SIGTERM)", 128 + signal.SIGTERM, None),
+        ("SIGHUP", "signal.raise_signal(signal.SIGTERM); print('held')", 0, "held"),
     ],
 )
 def test_a_signal_held_back_during_the_start_is_handled_by_the_command(
