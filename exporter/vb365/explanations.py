@@ -36,27 +36,28 @@ def explain(response: Response, request: Request) -> tuple[str, str]:
         _error_code(fields.get("error")),
         fields.get("error_description"),
         fields.get("message"),
-        # It explains the server's limit.
+        # The reason phrase of a 429 names the limit.
         response.reason if response.status == 429 else "",
     ]
     detail = ", ".join(part for part in parts if isinstance(part, str) and part)
-    return code, one_line(_masked(_readable(detail), [*_secrets(request)]))
+    return code, one_line(_masked(_readable(detail), _secrets(request)))
 
 
 def _error_code(value: object) -> str:
     return value if isinstance(value, str) and _ERROR_CODE.fullmatch(value) else ""
 
 
-def _secrets(request: Request) -> Iterator[str]:
+def _secrets(request: Request) -> list[str]:
+    form = request.form or {}
+    secrets = [form[field] for field in _SECRET_FIELDS & form.keys()]
     if request.authorization is not None:
-        yield request.authorization.rpartition(" ")[2]
-    for field in _SECRET_FIELDS & (request.form or {}).keys():
-        yield (request.form or {})[field]
+        secrets.append(request.authorization.rpartition(" ")[2])
+    return secrets
 
 
 def _masked(text: str, secrets: list[str]) -> str:
-    """Replace secrets, however they are escaped. Return nothing if a secret is so short that the mask would reveal it."""
-    if any(len(secret) < _MIN_MASKED_CHARACTERS for secret in secrets):
+    """Mask secrets in every escaped form. Return an empty text if a secret is so short that masking would reveal it."""
+    if any(len(_readable(secret)) < _MIN_MASKED_CHARACTERS for secret in secrets):
         return ""
     spellings = {spelling for secret in secrets for spelling in _spellings(secret)}
     if not spellings:
@@ -66,7 +67,7 @@ def _masked(text: str, secrets: list[str]) -> str:
 
 
 def _spellings(secret: str) -> Iterator[str]:
-    """Yield a secret as it is, and as servers may repeat it."""
+    """Yield the forms in which a server may repeat a secret."""
     yield _readable(secret)
     yield quote(secret, safe="", errors="replace")
     yield quote_plus(secret, errors="replace")

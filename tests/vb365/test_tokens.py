@@ -305,12 +305,13 @@ def test_a_refused_login_does_not_show_the_password_that_the_server_repeats(
     assert repeated[:4] not in str(logged)
 
 
+@pytest.mark.parametrize("secret", ["abc", "abc ", "a\u200bb\u200bc", " " * 8])
 def test_nothing_is_quoted_if_the_password_is_too_short_to_be_masked(
-    api: responses.RequestsMock, make_client: MakeClient
+    api: responses.RequestsMock, make_client: MakeClient, secret: str
 ) -> None:
     api.post(f"{ROOT}/token", json={"message": "The word abc is wrong."}, status=400)
     with pytest.raises(AuthError, match=r"the login is refused \(HTTP 400\);"):
-        make_client(config(secret=SecretSource(value="abc"))).get_session(ID)
+        make_client(config(secret=SecretSource(value=secret))).get_session(ID)
 
 
 def test_a_refused_refresh_does_not_show_the_token_that_the_server_repeats(
