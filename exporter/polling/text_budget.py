@@ -17,7 +17,8 @@ class TextBudget:
     """Adds up the texts of stored sessions: their number alone does not bound memory.
 
     Args:
-        max_sessions: how many sessions are kept; their texts may take 2 KiB each on average, and 1 MiB in all.
+        max_sessions: how many sessions are kept; their texts may take 2 KiB each on average, or 1 MiB in all if
+            that is more.
     """
 
     def __init__(self, max_sessions: int) -> None:

@@ -1,4 +1,4 @@
-"""Reading the events of a restore session page by page, in several goes if there are many."""
+"""Reading the events of a restore session page by page, in several steps if there are many."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class EventReader:
         api: the server's API.
         session_id: the session.
         clock: the monotonic clock.
-        max_pages: more pages count as endless paging.
+        max_pages: how many pages there may be; beyond it, the paging is treated as endless.
 
     Raises:
         Vb365Error: the version of the API could not be detected.

@@ -129,7 +129,7 @@ class RestApi:
             response = exchange(bearer)
         body = _decode(response, operation)
         self._tokens.mark_accepted(bearer)
-        self.server_clock.set(response.headers.get("Date", ""))
+        self.server_clock.update(response.headers.get("Date", ""))
         return body
 
     def reread_token(self) -> None:

@@ -1,4 +1,4 @@
-"""The time by a server's own clock, as the `Date` of its responses shows it."""
+"""The time by a server's own clock, from the `Date` header of its responses."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class ServerClock:
     """A server's clock: its newest `Date` (RFC 9110, 6.6.1), plus the time that has passed since. Thread-safe.
 
     Args:
-        clock: the monotonic clock.
+        monotonic: the monotonic clock.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._set: tuple[datetime, float] | None = None  # replaced as a whole
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._reading: tuple[datetime, float] | None = None  # replaced as a whole
 
-    def set(self, date: str) -> None:
+    def update(self, date: str) -> None:
         """Set the clock to the `Date` of a response just received; an invalid one has no effect."""
         try:
             parsed = parsedate_to_datetime(date[:_MAX_DATE_CHARACTERS])
@@ -32,11 +32,12 @@ class ServerClock:
         except (ValueError, TypeError, OverflowError, IndexError):
             return
         if _FIRST_YEAR <= server_time.year <= _LAST_YEAR:
-            self._set = (server_time, self._clock())
+            self._reading = (server_time, self._monotonic())
 
     def now(self) -> datetime | None:
-        """Return the server's time in UTC; None until a response had a `Date`."""
-        if self._set is None:
+        """Return the server's time in UTC; None before the first valid `Date`."""
+        reading = self._reading
+        if reading is None:
             return None
-        server_time, received_at = self._set
-        return server_time + timedelta(seconds=self._clock() - received_at)
+        server_time, received_at = reading
+        return server_time + timedelta(seconds=self._monotonic() - received_at)
