@@ -53,7 +53,7 @@ class Poller:
         publish: receives every new snapshot.
         mark_down: shows the server as down, for this reason, until the next poll ends.
         stop: aborts the poll.
-        on_changed: receives the sessions that started or finished, after their extras were fetched.
+        on_changed: receives the sessions found, started or finished, after their extras were fetched.
 
     Attributes:
         anomalies: counts and logs anomalies in responses.

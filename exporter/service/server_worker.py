@@ -32,19 +32,22 @@ log = structlog.get_logger()
 class ServerWorker:
     """Polls one server from `begin` to `stop`. `start`, `begin`, `abandon` and `stop` must not run concurrently.
 
+    `abandon` ends a worker that has not begun, `cancel` ends polls and change feed, and `stop` also logs out and closes
+    the connections.
+
     Args:
         server: the server's configuration.
         clock: the process's clocks.
         telemetry: the exporter's own metrics of this server.
         publish: called with this worker and each new snapshot.
-        mark_down: called with this worker and the reason when a poll is not completed.
-        on_changed: called with the sessions that started or finished.
-        replaces: the server's previous worker; polling starts when its polls have ended, so that they never overlap.
+        mark_down: called with this worker and the reason when a poll is not completed or the poll loop ended.
+        on_changed: called with the sessions found, started or finished.
+        replaces: the server's previous worker; polling starts after its last poll has ended.
         first_interval_seconds: time from the first poll that does not overrun to the next.
         long_poll_seconds: how long the server may hold a request for its change feed.
 
     Attributes:
-        stopped: set by `stop`; cancels all requests.
+        stopped: set by `abandon`, `cancel` and `stop`; cancels all requests.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class ServerWorker:
             stop=self.stopped,
             timing=Timing(clock=clock.monotonic, wall_clock=clock.timestamp, wait=clock.wait),
         )
+        self._mark_down = partial(mark_down, self)
         ledger = Ledger(server.name, server.sessions, server.stale_after)
         self.poller = Poller(
             server,
@@ -78,12 +82,11 @@ class ServerWorker:
             clock=clock,
             observer=telemetry,
             publish=partial(publish, self),
-            mark_down=partial(mark_down, self),
+            mark_down=self._mark_down,
             on_changed=on_changed,
             stop=self.stopped,
         )
         self._changes = ChangeQueue()
-        self._mark_down = partial(mark_down, self)
         self._replaces = replaces
         self._loop = PollLoop(
             server,
@@ -94,7 +97,7 @@ class ServerWorker:
             queue=self._changes,
             clock=clock,
             stop=self.stopped,
-            after_poll=self.follow_feed,
+            after_poll=self.start_feed_if_available,
             first_interval_seconds=first_interval_seconds,
         )
         self._feed = ChangeFeed(
@@ -106,7 +109,7 @@ class ServerWorker:
             stop=self.stopped,
             long_poll_seconds=long_poll_seconds,
         )
-        self._feed_refused = False
+        self._refusal_logged = False
         self._begun = threading.Event()
         self._begin_after_seconds = 0.0
         self._threads: dict[str, threading.Thread] = {}
@@ -120,7 +123,10 @@ class ServerWorker:
         self._start("poll", self._poll_when_begun)
 
     def begin(self, after_seconds: float = 0.0) -> None:
-        """Poll from then on; a server with a change feed gets a second thread, which follows the feed."""
+        """Start polling, after `after_seconds` and after the replaced worker.
+
+        The first poll that finds a change feed starts its thread.
+        """
         self._begin_after_seconds = after_seconds
         self._begun.set()
 
@@ -133,18 +139,18 @@ class ServerWorker:
         self._start("poll", self._poll_once)
 
     def poll_until_stopped(self) -> None:
-        """Poll on schedule; the body of the polling thread."""
+        """Poll on schedule; called by the polling thread once polling begins."""
         self._loop.run()
 
     def poll_soon(self) -> None:
-        """End the current wait: if a poll is due, it starts."""
+        """End the current wait; a poll that is due starts."""
         self._changes.wake()
 
     @property
     def has_ended(self) -> bool:
         """Whether the polling thread has ended although the worker is not stopped."""
-        threads = self._threads_now("poll")
-        return not self.stopped.is_set() and any(not thread.is_alive() for thread in threads)
+        thread = self._threads.get("poll")
+        return thread is not None and not thread.is_alive() and not self.stopped.is_set()
 
     def restart_if_ended(self) -> None:
         """Start the polling thread again if it has ended; if the operating system refuses, do nothing."""
@@ -158,7 +164,7 @@ class ServerWorker:
         self._begun.set()
 
     def cancel(self) -> None:
-        """Cancel all requests, which ends polls and change feed, without waiting for it."""
+        """Cancel all requests, which ends polls and change feed, without waiting for them to end."""
         self.stopped.set()
         self._changes.wake()
 
@@ -199,7 +205,7 @@ class ServerWorker:
                 self.poll_until_stopped()
         finally:
             if not self.stopped.is_set():
-                log.error("poll loop ended, starting it again", server=self.server.name)
+                log.error("poll loop ended unexpectedly, restarting it", server=self.server.name)
                 self._mark_down("its poll loop ended")
 
     def _poll_once(self) -> None:
@@ -208,24 +214,24 @@ class ServerWorker:
         except Exception:
             log.exception("poll not completed", server=self.server.name)
 
-    def follow_feed(self) -> None:
-        """Start the change feed's thread when a poll has found that the server has a feed, or after the thread ended."""
-        wanted = self.server.change_feed == "auto" and self.client.has_change_feed
-        alive = any(thread.is_alive() for thread in self._threads_now("feed"))
-        if not wanted or alive or self.stopped.is_set():
+    def start_feed_if_available(self) -> None:
+        """Start the change feed's thread, unless it runs, once a poll has found that the server has a feed."""
+        is_wanted = self.server.change_feed == "auto" and self.client.has_change_feed
+        thread = self._threads.get("feed")
+        if not is_wanted or self.stopped.is_set() or (thread is not None and thread.is_alive()):
             return
         try:
             self._start("feed", self._feed.run)
-            self._feed_refused = False
+            self._refusal_logged = False
         except ThreadLimitError as error:
-            if not self._feed_refused:
+            if not self._refusal_logged:
                 log.warning(
                     "change feed unavailable, falling back to polling",
                     server=self.server.name,
                     reason="internal",
                     error=str(error),
                 )
-            self._feed_refused = True
+            self._refusal_logged = True
 
     def _threads_now(self, *purposes: str) -> list[threading.Thread]:
         return [self._threads[purpose] for purpose in purposes if purpose in self._threads]

@@ -53,7 +53,7 @@ class Service:
     Attributes:
         config: the active configuration.
         publisher: the newest metrics.
-        on_changed: called by the polling threads with a server's name and its sessions that started or finished.
+        on_changed: called by the polling threads with a server's name and its sessions found, started or finished.
         audit_problems: returns a line for each reason why the audit log does not run.
     """
 

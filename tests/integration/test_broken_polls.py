@@ -83,6 +83,7 @@ def test_a_poll_loop_that_ended_shows_up_0_and_unhealthy_until_it_is_started_aga
     servers = server_yaml(simulator) + server_yaml(simulator, "branch")
     with running_exporter(servers, make_worker=EndingWorker) as exporter:
         exporter.wait_for(1, "vb365_up", server="hq")
+        exporter.wait_for(1, "vb365_up", server="branch")
         assert exporter.get("/-/healthy").status_code == 200
 
         EndingWorker.ends.set()

@@ -309,8 +309,8 @@ class FeedRefusedOnce(ServerWorker):
     def poll_until_stopped(self) -> None:
         self.poller.poll()
         with no_more_threads():
-            self.follow_feed()
-            self.follow_feed()
+            self.start_feed_if_available()
+            self.start_feed_if_available()
         super().poll_until_stopped()
 
 
