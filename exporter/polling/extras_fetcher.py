@@ -1,6 +1,6 @@
 """Fetching the extras of sessions in the time that polls leave.
 
-A failed request affects only its own extra, not the poll, and no extra delays the next poll.
+A failed request affects only its own extra, never the poll, and extras never delay the next poll.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from exporter.vb365.records.extras import EventSummary, Statistics
 
 __all__ = ["ExtrasFetcher"]
 
-Response: TypeAlias = Statistics | EventSummary | EventSource
+Result: TypeAlias = Statistics | EventSummary | EventSource
 
 
 class ExtrasFetcher:
     """Fetches extras and stores them in the ledger.
 
-    After a time-out or a refusal of one kind of extra, no more of this kind are requested until the next poll: the other
-    requests would most likely fail the same way, and each time-out costs seconds.
+    After a timeout, throttling, a failed login or a failed connection, no more extras of the same kind are requested until
+    the next poll: they would most likely fail the same way, and each timeout costs seconds. A 403 concerns only its own
+    request.
 
     Args:
         extras: which extras are due; stores them.
@@ -56,15 +57,15 @@ class ExtrasFetcher:
         self._heartbeat = heartbeat
 
     def fetch(self, due: Iterable[ExtraRequest], until: float) -> bool:
-        """Fetch extras in order; return whether any was stored or given up.
+        """Fetch extras in order; return whether any was due that the server supports.
 
         Args:
             due: what to fetch.
             until: when to stop, on the monotonic clock. What is left is due again in the next poll.
         """
         supported = [request for request in due if self._is_supported(request)]
-        finished = 0
-        for request, response in self._workers.fetch_all(
+        settled = 0
+        for request, result in self._workers.fetch_all(
             supported,
             partial(self._request, until=until),
             until=until,
@@ -73,9 +74,9 @@ class ExtrasFetcher:
         ):
             self._heartbeat.beat()
             self._extras.mark_attempted(request)
-            finished += self._store(request, response)
-        if finished < len(supported) and self._clock.monotonic() >= until:
-            self._anomalies.extras_left(len(supported) - finished)
+            settled += self._store(request, result)
+        if settled < len(supported) and self._clock.monotonic() >= until:
+            self._anomalies.extras_left(len(supported) - settled)
         return bool(supported)
 
     def _is_supported(self, request: ExtraRequest) -> bool:
@@ -84,34 +85,34 @@ class ExtrasFetcher:
             return False
         return True
 
-    def _request(self, request: ExtraRequest, *, until: float) -> Response:
-        """Make a request; return a source of events that has paused as it is."""
+    def _request(self, request: ExtraRequest, *, until: float) -> Result:
+        """Make a request; for events, return the source itself if it paused."""
         if request.extra == "statistics":
             return self._api.statistics(request.session_id, until=until)
         source = self._extras.take_paused(request) or self._api.events(request.session_id)
         summary = source.read(until)
         return source if summary is None else summary
 
-    def _store(self, request: ExtraRequest, response: Response | Vb365Error) -> bool:
-        """Store a response or failure; return False if the rest of the response is still to be fetched."""
+    def _store(self, request: ExtraRequest, result: Result | Vb365Error) -> bool:
+        """Store a result or failure; return False if there are events left to fetch."""
         session_id, extra = request.session_id, request.extra
-        if isinstance(response, Vb365Error):
-            # A throttled attempt for a finished session is still to be made.
-            if response.reason is not Reason.THROTTLED:
+        if isinstance(result, Vb365Error):
+            # Throttling does not use up one of a finished session's attempts.
+            if result.reason is not Reason.THROTTLED:
                 self._extras.record_failure(request)
-            self._anomalies.extra_failed(session_id, extra, response.reason, str(response))
-        elif isinstance(response, Statistics):
-            self._extras.accept(request, response, self._clock.now())
-        elif isinstance(response, EventSummary):
-            self._anomalies.unknown_values(response.unknown_values, session_id)
-            if response.unreadable:
-                error = f"{response.unreadable} records are not events, the others are counted"
+            self._anomalies.extra_failed(session_id, extra, result.reason, str(result))
+        elif isinstance(result, Statistics):
+            self._extras.accept(request, result, self._clock.now())
+        elif isinstance(result, EventSummary):
+            self._anomalies.unknown_values(result.unknown_values, session_id)
+            if result.unreadable:
+                error = f"{result.unreadable} records are not events, the others are counted"
                 self._anomalies.extra_failed(session_id, extra, Reason.BAD_RESPONSE, error)
-            self._extras.accept(request, response, self._clock.now())
-        elif self._extras.pause(request, response, self._clock.now()):
+            self._extras.accept(request, result, self._clock.now())
+        elif self._extras.pause(request, result, self._clock.now()):
             return False
         else:
             self._extras.record_failure(request)
-            error = "too many sessions have more events than there is time for in one poll"
+            error = "too many sessions have more events than one poll has time to read"
             self._anomalies.extra_failed(session_id, extra, Reason.TIMEOUT, error)
         return True

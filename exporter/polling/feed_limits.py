@@ -9,14 +9,14 @@ from math import inf
 __all__ = ["FeedLimits"]
 
 _MAX_POLLS_AT_ONCE = 3
-"""A feed that starts causes a poll, and one that restarts soon after another."""
+"""A feed's start causes a poll, and so may an early restart."""
 _MAX_FETCHES_AT_ONCE = 50
 _FETCHES_PER_SECOND = 5.0
 _MIN_FULL_LIST_INTERVAL_SECONDS = 600.0
 
 
 class _Allowance:
-    """A number of permits, which grows again over time (a token bucket).
+    """A token bucket.
 
     Args:
         most: how many permits there are at most, and at first.
@@ -30,7 +30,7 @@ class _Allowance:
         self._refilled_at = -inf
 
     def refill(self, now: float) -> int:
-        """Return how many permits there are now, in monotonic seconds."""
+        """Add the permits due at `now`, in monotonic seconds; return how many there are."""
         refilled = self._left + self._per_second * (now - self._refilled_at)
         self._left = min(self._most, refilled)
         self._refilled_at = now
@@ -59,21 +59,27 @@ class FeedLimits:
         self._fruitless.clear()
 
     def try_take_poll(self, now: float) -> bool:
-        """Return whether the feed may cause a poll now, and count it: three at once, one per poll interval on average."""
+        """Return whether the feed may cause a poll now; if so, use up a permit.
+
+        There is one per poll interval on average, in bursts of three.
+        """
         allowed = self._polls.refill(now) > 0
         if allowed:
             self._polls.take(1)
         return allowed
 
     def try_take_full_list(self, now: float) -> bool:
-        """Return whether the feed may cause a full list now, and count it: one in ten minutes."""
+        """Return whether the feed may cause a full list now; if so, use up the permit: there is one in ten minutes."""
         if now < self._last_full_list_at + _MIN_FULL_LIST_INTERVAL_SECONDS:
             return False
         self._last_full_list_at = now
         return True
 
     def take_fetches(self, session_ids: Iterable[str], now: float) -> tuple[str, ...]:
-        """Return which sessions may be fetched now, and count them: 50 at once, five per second on average."""
+        """Return which sessions may be fetched now, and use up a permit for each.
+
+        There are five per second on average, in bursts of 50.
+        """
         promising = (one for one in session_ids if one not in self._fruitless)
         taken = tuple(islice(promising, self._fetches.refill(now)))
         self._fetches.take(len(taken))

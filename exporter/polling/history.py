@@ -1,4 +1,4 @@
-"""What is remembered of sessions beyond their time in the store, so that none is counted twice if it returns."""
+"""What is remembered of sessions after they leave the store, so that none is counted twice if it returns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Seen(Flag):
     """Its finish was counted."""
     RAN = STARTED | FINISHED
     INTERRUPTED = auto()
-    """It left the store while it was running; its finish is still to be counted."""
+    """It left the store while it was running; its finish is still to be counted, unless `FINISHED` is set, too."""
 
 
 class _Entry(NamedTuple):
@@ -31,10 +31,10 @@ class _Entry(NamedTuple):
 
 
 class SessionHistory:
-    """Remembers by id which sessions were counted, at most `max_ids` of them.
+    """Remembers by id which sessions were counted, or left the store while running: at most `max_ids` of them.
 
     When there are more, the ids that were remembered first are forgotten. Sessions created no later than a forgotten one
-    are then taken for counted: they may be missed, but are never counted twice.
+    then count as seen: one may go uncounted, but none is counted twice.
 
     Args:
         max_ids: how many ids are remembered.

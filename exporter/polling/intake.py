@@ -15,7 +15,7 @@ __all__ = ["Intake"]
 
 
 class Intake:
-    """Takes sessions into a ledger, and counts what is strange about them.
+    """Takes sessions into a ledger, and records their anomalies.
 
     Args:
         api: the server's API, which knows the server's time.
@@ -33,8 +33,8 @@ class Intake:
     def now(self) -> Moment:
         """Return the present moment, with the server's own time if the server sends it.
 
-        What is requested and kept then depends on the clock that dates the sessions, not on that of this machine, which
-        may have been wrong when the process started.
+        What to request and keep thus follows the clock that dates the sessions, not this machine's, which may have been
+        wrong at startup.
         """
         moment = self._clock.now()
         return replace(moment, wall=self._api.server_time or moment.wall)

@@ -1,4 +1,4 @@
-"""Reads a list of sessions into the ledger, again if sessions moved between its pages."""
+"""Reads a list of sessions into the ledger, and rereads it if sessions moved between its pages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["ListReader"]
 log = structlog.get_logger()
 
 _MAX_LIST_SECONDS = 1800.0
-"""A list that takes longer ends, so that the sessions that it does not show are fetched by id."""
+"""A list whose attempts take longer in all ends, so that the sessions that it does not show are fetched by id."""
 
 
 class ListReader:
@@ -58,32 +58,37 @@ class ListReader:
 
         Raises:
             RecordsMovedError: sessions moved between its pages at every attempt; some may be missing.
-            BadResponseError: it took longer than half an hour.
+            BadResponseError: all attempts together took longer than half an hour.
             Vb365Error: a page could not be fetched.
         """
         end_at = self._intake.now().monotonic + _MAX_LIST_SECONDS
-        for attempt, page_size in enumerate(PAGE_SIZES, start=1):
-            self._ledger.begin_list(request)
+        *page_sizes, last_page_size = PAGE_SIZES
+        for page_size in page_sizes:
             try:
-                self._read_pages(request, page_size, end_at)
+                self._read_once(request, page_size, end_at)
             except RecordsMovedError:
-                if attempt == len(PAGE_SIZES):
-                    raise
                 log.info(
-                    "sessions moved while they were listed, listing again", server=self._server.name
+                    "sessions moved while they were listed, reading the list again",
+                    server=self._server.name,
                 )
             else:
-                loss = self._ledger.end_list(request, self._intake.now())
-                if loss is not None:
-                    self._log_loss(loss)
                 return
+        self._read_once(request, last_page_size, end_at)
+
+    def _read_once(self, request: ListRequest, page_size: int, end_at: float) -> None:
+        self._ledger.begin_list(request)
+        self._read_pages(request, page_size, end_at)
+        loss = self._ledger.end_list(request, self._intake.now())
+        if loss is not None:
+            self._log_loss(loss)
 
     def _log_loss(self, loss: ListLoss) -> None:
-        lacks = f"full list lacks {'more than half' if loss.is_most else 'many'} of the sessions"
+        share = "more than half" if loss.is_most else "many"
+        missing = f"full list is missing {share} of the known sessions"
         if loss.believed:
-            event = f"{lacks} again, believing it"
+            event = f"{missing} again, accepting it"
         else:
-            event = f"{lacks}, listing again in the next poll"
+            event = f"{missing}, listing again in the next poll"
         write = log.warning if loss.is_most else log.info
         write(event, server=self._server.name, sessions=loss.stored, missing=loss.lost)
 

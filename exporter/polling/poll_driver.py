@@ -1,9 +1,9 @@
-"""Applies what the change feed reports between polls, within limits: the feed does not override the poll interval."""
+"""Acts on the change feed between polls, within limits that protect the poll interval."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Sequence
 from math import inf
 
 import structlog
@@ -20,15 +20,17 @@ __all__ = ["PollDriver"]
 
 log = structlog.get_logger()
 
-# From this many changed sessions on, a full poll may be cheaper than fetching each.
+# With this many changed sessions or more, a poll may be cheaper than fetching each.
 _MIN_CHANGES_FOR_POLL = 50
-# Requests between polls end so much earlier than the next poll begins.
+# Requests between polls end this long before the next poll.
 _MARGIN_SHARE = 0.1
 _MAX_MARGIN_SECONDS = 1.0
 
 
 class PollDriver:
-    """Fetches the sessions that the change feed reports. Runs in the thread of the poll loop.
+    """Makes the polls of one server, and fetches the sessions that the change feed reports between them.
+
+    Runs in the thread of the poll loop. Without a change feed, it only polls.
 
     Args:
         server: the server's configuration.
@@ -59,7 +61,7 @@ class PollDriver:
         """Poll once; if the feed may have missed deletions, list all sessions to find them.
 
         Args:
-            next_poll_at: when the next poll is due, in monotonic seconds; whatever follows this poll ends before.
+            next_poll_at: when the next poll is due, in monotonic seconds; extras end before then.
         """
         self._limits.begin_poll()
         if self._deletions_lost and self._limits.try_take_full_list(self._clock.monotonic()):
@@ -68,11 +70,11 @@ class PollDriver:
         self._poller.poll(end_extras_at=self._before(next_poll_at))
 
     def apply(self, pending: PendingChanges, *, next_poll_at: float = inf) -> None:
-        """Apply what the feed has reported. Errors while fetching are not raised: the next poll retries and reports them.
+        """Act on what the feed has reported. Errors while fetching are not raised: the next poll retries and reports them.
 
         Args:
             pending: what it has reported.
-            next_poll_at: when the next poll is due, in monotonic seconds; requests end before.
+            next_poll_at: when the next poll is due, in monotonic seconds; requests end before then.
         """
         if pending.left_out:
             self._poller.anomalies.changes_left_out(pending.left_out)
@@ -80,34 +82,37 @@ class PollDriver:
         if pending.gap and self._limits.try_take_poll(self._clock.monotonic()):
             self.poll(next_poll_at=next_poll_at)
         if pending.changes:
-            # Even after a poll: without a full list it does not find that a finished session was deleted.
+            # Also after that poll: unless it read a full list, it cannot notice that a finished session was deleted.
             self._apply_changes(pending.changes, next_poll_at)
 
-    def _apply_changes(self, changes: Iterable[SessionChange], next_poll_at: float) -> None:
+    def _apply_changes(self, changes: Sequence[SessionChange], next_poll_at: float) -> None:
         updated: tuple[str, ...] = ()
+        polls = False
         started = self._poller.now()
         try:
             updated = self._ledger.ids_to_fetch(changes)
-            needs_poll = self._remember_deleted(changes) or len(updated) >= _MIN_CHANGES_FOR_POLL
-            if needs_poll and self._limits.try_take_poll(started.monotonic):
+            needs_poll = self._request_deleted(changes) or len(updated) >= _MIN_CHANGES_FOR_POLL
+            polls = needs_poll and self._limits.try_take_poll(started.monotonic)
+            if polls:
                 self._ledger.request_by_id(filter(self._ledger.is_stored, updated))
-                self.poll(next_poll_at=next_poll_at)
-                return
-            self._fetch(updated, started.monotonic, next_poll_at)
+            else:
+                self._fetch(updated, started.monotonic, next_poll_at)
         except Exception:
             log.exception(
                 "applying change-feed events failed, next poll retries", server=self._server.name
             )
             self._deletions_lost = True
-        if not self._stop.is_set():
+        if polls:
+            self.poll(next_poll_at=next_poll_at)
+        elif not self._stop.is_set():
             # A running session may change with every restored item: only polls fetch its extras.
             self._poller.publish(
                 self._ledger.extras.due_for_finished(updated),
                 end_extras_at=self._before(next_poll_at),
             )
 
-    def _remember_deleted(self, changes: Iterable[SessionChange]) -> bool:
-        """Return whether stored sessions were deleted; only a poll can confirm it, with a 404 and a list."""
+    def _request_deleted(self, changes: Sequence[SessionChange]) -> bool:
+        """Request deleted sessions by id, and return whether any is stored; a poll confirms it with a 404 and a list."""
         deleted = [
             change.session_id
             for change in changes
@@ -118,13 +123,14 @@ class PollDriver:
         return bool(deleted)
 
     def _fetch(self, updated: tuple[str, ...], now: float, next_poll_at: float) -> None:
-        """Fetch sessions as far as the limits allow, and leave the others to the next poll."""
+        """Fetch as many sessions as the limits allow, and leave the rest to the next poll."""
         allowed = self._limits.take_fetches(updated, now)
         stored = {session_id for session_id in updated if self._ledger.is_stored(session_id)}
-        # Lists find the others, if they are new.
-        left_out = self._ledger.request_by_id(stored) + len({*updated} - {*allowed} - stored)
-        if left_out:
-            self._poller.anomalies.changes_left_out(left_out)
+        # Lists find sessions that are not stored yet.
+        unknown_left_out = len({*updated} - {*allowed} - stored)
+        stored_left_out = self._ledger.request_by_id(stored)
+        if unknown_left_out or stored_left_out:
+            self._poller.anomalies.changes_left_out(unknown_left_out + stored_left_out)
         unanswered = set(allowed)
         for session_id in self._poller.fetch(allowed, until=self._before(next_poll_at)):
             unanswered.discard(session_id)

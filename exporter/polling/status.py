@@ -83,7 +83,7 @@ def is_server_wide(error: Vb365Error) -> bool:
 
 
 def would_recur(error: Vb365Error) -> bool:
-    """Whether this failure of a list or an extra ends the others: after one timeout, they would time out too."""
+    """Whether other lists, or other extras of the same kind, would most likely fail the same way, as after a timeout."""
     return is_server_wide(error) or error.reason is Reason.TIMEOUT
 
 

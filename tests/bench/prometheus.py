@@ -17,7 +17,7 @@ from support.processes import require_programs
 from support.prometheus_process import Prometheus, running_prometheus
 
 SCRAPES = 4
-# Room for the default time-out of 10 s; few sessions do not need it.
+# Room for the default timeout of 10 s; few sessions do not need it.
 INTERVAL_SECONDS = 11
 SHORT_INTERVAL_SECONDS = 3
 # One that scrapes both would let the one's parsing delay the other's.
@@ -91,7 +91,7 @@ def main(
 ) -> None:
     require_programs(prometheus="prometheus", nginx="nginx-light")
     print_table(
-        "scrape_duration_seconds of Prometheus with its default time-out, in turns",
+        "scrape_duration_seconds of Prometheus with its default timeout, in turns",
         ("sessions", "gzip", "this exporter", "nginx, same bytes", "ratio", "up", "up of nginx"),
         rows(sizes, scrapes, interval_seconds),
     )

@@ -50,7 +50,7 @@ def test_a_list_whose_sessions_moved_is_read_again_with_the_largest_pages() -> N
     assert shown_ids(snapshot) == [session_id(60), session_id(1)]
     assert snapshot.status.up is True
     assert [entry["event"] for entry in logs] == [
-        "sessions moved while they were listed, listing again",
+        "sessions moved while they were listed, reading the list again",
         "first poll succeeded",
     ]
 

@@ -308,6 +308,24 @@ def test_changes_that_cannot_be_published_show_the_server_as_down_but_fail_no_po
     ]
 
 
+def test_a_poll_that_the_change_feed_caused_and_that_cannot_be_published_is_a_failed_one() -> None:
+    harness = PollerHarness(running(60), finished(100))
+
+    def change(queue: PassingQueue) -> None:
+        if len(queue.waits) == 1:
+            harness.clock.seconds -= 45.0  # the wait ends early
+            harness.publish_errors = [MemoryError()]
+            queue.put([SessionChange(kind=ChangeKind.DELETE, session_id=session_id(60))])
+        if len(queue.waits) == 3:
+            harness.stop.set()
+
+    loop_of(harness, PassingQueue(harness, change)).run()
+
+    assert harness.marked_down == ["poll not completed: MemoryError"]
+    assert harness.counts.polls == [None, None, None]
+    assert harness.counts.unpublished == 1
+
+
 def test_a_poll_that_cannot_begin_has_failed_and_shows_the_server_as_down() -> None:
     harness = PollerHarness()
     queue = PassingQueue(harness, stopping_after(1, harness))

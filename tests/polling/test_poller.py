@@ -229,8 +229,8 @@ def test_a_full_list_that_lost_many_sessions_is_listed_again_in_the_next_poll() 
     assert shown_ids(doubtful) == shown_ids(before)
     assert len(shown_ids(believed)) == 249
     assert [(entry["event"], entry["log_level"]) for entry in logs] == [
-        ("full list lacks many of the sessions, listing again in the next poll", "info"),
-        ("full list lacks many of the sessions again, believing it", "info"),
+        ("full list is missing many of the known sessions, listing again in the next poll", "info"),
+        ("full list is missing many of the known sessions again, accepting it", "info"),
     ]
 
 
@@ -274,7 +274,7 @@ def test_a_full_list_that_lost_more_than_half_is_logged_and_listed_again_in_the_
     assert len(shown_ids(believed)) == 12
     assert [entry for entry in logs if "missing" in entry] == [
         {
-            "event": f"full list lacks more than half of the sessions{consequence}",
+            "event": f"full list is missing more than half of the known sessions{consequence}",
             "server": "hq",
             "sessions": 35,
             "missing": 23,
@@ -282,7 +282,7 @@ def test_a_full_list_that_lost_more_than_half_is_logged_and_listed_again_in_the_
         }
         for consequence in (
             ", listing again in the next poll",
-            " again, believing it",
+            " again, accepting it",
         )
     ]
 

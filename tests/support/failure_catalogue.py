@@ -260,8 +260,8 @@ _EMPTY = Handling(
     action="lists again in the next poll; deletes no session that exists by id",
     series=Series.ONE_ABSENT,
     events=(
-        "full list lacks more than half of the sessions, listing again in the next poll",
-        "full list lacks more than half of the sessions again, believing it",
+        "full list is missing more than half of the known sessions, listing again in the next poll",
+        "full list is missing more than half of the known sessions again, accepting it",
     ),
 )
 _COUNTED_ONCE = Handling(action="uses the session once", series=Series.TRUE)
