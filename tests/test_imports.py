@@ -27,7 +27,7 @@ ALLOWED = {
     "vb365": {"config", "text", "threads"},
     "polling": {"config", "threads", "vb365"},
     "metrics": {"config", "polling", "text", "vb365"},
-    "web": {"config", "metrics", "text"},
+    "web": {"config", "metrics", "text", "threads"},
     "simulator": set[str](),
     "service": {
         "audit",

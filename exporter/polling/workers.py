@@ -23,6 +23,9 @@ Result = TypeVar("Result")
 _ABORT_ALLOWANCE_SECONDS = 1.0
 """How long aborting a request may take: the watchdog notices a passed deadline within a tenth of a second."""
 
+_CHECK_SECONDS = 1.0
+"""Between two checks whether the threads are alive."""
+
 
 class _Skipped:
     """Stands in place of a response that was not requested."""
@@ -113,26 +116,35 @@ class Workers:
                 except Exception as error:  # noqa: BLE001 - raised in the thread that reads the result
                     future.set_exception(error)
 
+        threads: list[threading.Thread] = []
         try:
             for number in range(min(self._max_requests, len(items))):
                 try:
-                    start_thread(work, name=f"{self._name}-{number}")
+                    threads.append(start_thread(work, name=f"{self._name}-{number}"))
                 except ThreadLimitError:
                     # Fewer threads take longer; without any, the requests follow each other in the calling thread.
                     if number == 0:
                         work()
                     break
             for future in futures:
-                if not self._wait_for(future, until):
+                if not self._wait_for(future, until, threads):
                     return
                 yield future.result()
         finally:
             pending.clear()
 
-    def _wait_for(self, future: Future[Result], until: float) -> bool:
-        """Wait for a response, little longer than until a moment of the monotonic clock; return whether it is there."""
-        if until == inf:
-            seconds = None
-        else:
-            seconds = max(0.0, until - self._clock()) + _ABORT_ALLOWANCE_SECONDS
-        return bool(wait([future], seconds).done)
+    def _wait_for(
+        self, future: Future[Result], until: float, threads: Sequence[threading.Thread]
+    ) -> bool:
+        """Wait for a response, little longer than until a moment of the monotonic clock; return whether it is there.
+
+        Raises:
+            RuntimeError: all threads have ended without it; most likely one of them had no memory to pass it on.
+        """
+        give_up_at = until + _ABORT_ALLOWANCE_SECONDS
+        while not wait([future], min(_CHECK_SECONDS, max(0.0, give_up_at - self._clock()))).done:
+            if self._clock() >= give_up_at:
+                return False
+            if not any(thread.is_alive() for thread in threads) and not future.done():
+                raise RuntimeError("a thread ended without a response")
+        return True

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
+
+from exporter.threads import start_thread
 
 ResultT = TypeVar("ResultT")
 
@@ -18,7 +19,7 @@ async def run_in_daemon_thread(function: Callable[[], ResultT]) -> ResultT:
     system that does not answer.
 
     Raises:
-        RuntimeError: no thread can be started.
+        ThreadLimitError: no thread can be started.
     """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[ResultT] = loop.create_future()
@@ -35,5 +36,5 @@ async def run_in_daemon_thread(function: Callable[[], ResultT]) -> ResultT:
         with suppress(RuntimeError):  # the loop is closed: nobody waits
             loop.call_soon_threadsafe(lambda: None if outcome.done() else set_outcome())
 
-    threading.Thread(target=run, name="web-work", daemon=True).start()
+    start_thread(run, name="web-work")
     return await outcome

@@ -154,3 +154,19 @@ def test_without_further_threads_the_requests_follow_each_other(stop: threading.
         fetched = list(workers.fetch_all([1, 2, 3], lambda item: item * 10))
 
     assert fetched == [(1, 10), (2, 20), (3, 30)]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # it is meant
+def test_a_thread_that_ends_without_a_response_is_noticed(stop: threading.Event) -> None:
+    workers = Workers(2, name="get-hq", stop=stop)
+
+    def fetch(item: int) -> int:
+        if item == 2:
+            raise SystemExit  # as after an error that cannot be passed on: it ends the thread
+        return item
+
+    fetched = workers.fetch_all([1, 2, 3], fetch)
+
+    assert next(fetched) == (1, 1)
+    with pytest.raises(RuntimeError, match="ended without a response"):
+        next(fetched)

@@ -117,7 +117,7 @@ class Passwords:
             matches = await run_in_daemon_thread(
                 functools.partial(self._matches, check.password, check.hashed)
             )
-        except RuntimeError as error:  # no thread can be started
+        except Exception as error:  # noqa: BLE001 - raised where the result is awaited: no thread or no memory
             check.outcome.set_exception(error)
         else:
             (self._right if matches else self._wrong).add(check.credentials)

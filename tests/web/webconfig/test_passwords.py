@@ -365,3 +365,21 @@ def test_no_password_is_kept(checks: Checks) -> None:
     assert "items" in kept
     assert "wonderland" not in kept
     assert "marker" not in kept
+
+
+def test_a_failed_check_fails_its_request_only() -> None:
+    failures = [MemoryError()]
+
+    def compare(_password: bytes, _hashed: bytes) -> bool:
+        if failures:
+            raise failures.pop()
+        return True
+
+    passwords = Passwords(compare=compare)
+
+    async def scenario() -> bool:
+        with pytest.raises(MemoryError):
+            await passwords.match(b"alice", b"secret", USERS)
+        return await passwords.match(b"alice", b"secret", USERS)
+
+    assert asyncio.run(scenario())
