@@ -12,7 +12,8 @@ from exporter.system.files import OutputError
 
 __all__ = ["banner", "demo_config"]
 
-# The simulator's certificate is verified like a real one, so the demo uses the configuration a user would write.
+# The simulator's certificate is verified like a real one, so the demo uses the configuration a user would write. Only
+# the path of the certificate needs quotes: a directory may have any name.
 _CONFIGURATION = """\
 poll_interval: 2s
 servers:
@@ -49,9 +50,7 @@ def demo_config() -> Iterator[Config]:
                 url=simulator.url,
                 username=simulator.username,
                 password=simulator.password,
-                ca_file=json.dumps(
-                    str(simulator.ca_file)
-                ),  # in quotes: a directory may have any name
+                ca_file=json.dumps(str(simulator.ca_file)),
             ),
             directory=simulator.ca_file.parent,
             name="demo",

@@ -55,6 +55,7 @@ def list_sessions(config: Config, form: ListFormat, stop: threading.Event) -> in
 
     Raises:
         OutputError: standard output cannot be written.
+        ThreadLimitError: the process cannot have a thread for each server.
     """
     listings = _fetch_all(config.servers, stop)
     if stop.is_set():

@@ -113,7 +113,7 @@ def _run(
     web: WebServer,
     notifier: Notifier,
 ) -> int:
-    """Execute commands and ping the watchdog until the command is to stop; return the exit status."""
+    """Execute commands and ping the watchdog until the command to stop; return the exit status."""
     next_ping = -math.inf
     while True:
         command = commands.get(min(WAKE_SECONDS, notifier.watchdog_seconds or math.inf))
@@ -134,14 +134,14 @@ def _supervise(service: Service, reloader: Reloader, notifier: Notifier) -> bool
     """Keep the service running, and report its status; return whether every part of it runs."""
     try:
         service.supervise()
-        notifier.status(_status(service, reloader, service.stuck_servers()))
+        notifier.status(_status(service, reloader))
         return not service.problems()
     except Exception:
         log.exception("cannot supervise the poll loops, trying again")
         return False
 
 
-def _status(service: Service, reloader: Reloader, stuck: tuple[str, ...]) -> str:
+def _status(service: Service, reloader: Reloader) -> str:
     """Return the line that `systemctl status` shows."""
     failing = [
         f"{snapshot.server} ({snapshot.status.failure_reason})"
@@ -151,7 +151,7 @@ def _status(service: Service, reloader: Reloader, stuck: tuple[str, ...]) -> str
     parts = [f"polling {len(service.config.servers)} servers"]
     if failing:
         parts.append(f"failing: {', '.join(failing)}")
-    if stuck:
+    if stuck := service.stuck_servers():
         parts.append(f"stuck: {', '.join(stuck)}")
     if problem := reloader.problem:
         parts.append(problem)

@@ -125,15 +125,17 @@ class AuthConfig(Block):
     @property
     def kind(self) -> Literal["password", "token"]:
         """Whether the secret is a password or a bearer token."""
-        return "token" if self._secret_key().startswith("token") else "password"
+        return "token" if self.secret_key.startswith("token") else "password"
 
     @property
     def secret(self) -> SecretSource:
         """The password or token, wherever it comes from."""
-        secret: SecretSource = getattr(self, self._secret_key())
+        secret: SecretSource = getattr(self, self.secret_key)
         return secret
 
-    def _secret_key(self) -> str:
+    @property
+    def secret_key(self) -> str:
+        """The key that has the secret."""
         return next(key for key in SECRET_KEYS if getattr(self, key) is not None)
 
     @field_serializer(*SECRET_KEYS, when_used="unless-none")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from exporter.config.files import is_readable_by_everybody
-from exporter.config.model import SECRET_KEYS, AuthConfig, Config, ServerConfig, TLSConfig
+from exporter.config.model import AuthConfig, Config, ServerConfig, TLSConfig
 from exporter.config.problems import Location, Problem, dotted
 from exporter.config.secrets import SecretSource, SecretUnavailableError, without_line_break
 from exporter.config.suspicious_text import (
@@ -71,9 +71,8 @@ def _auth_mistakes(auth: AuthConfig) -> Iterator[tuple[Location, str]]:
         yield ("username",), message
     if "\\\\" in (auth.username or ""):
         yield ("username",), _DOUBLED_BACKSLASH
-    key = next(key for key in SECRET_KEYS if getattr(auth, key) is not None)
     for message in _secret_mistakes(auth.secret, auth.kind):
-        yield (key,), message
+        yield (auth.secret_key,), message
 
 
 def _text_mistakes(text: str) -> Iterator[str]:

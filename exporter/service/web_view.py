@@ -48,7 +48,7 @@ class ServiceBackend:
         return self._service.publisher.exposition(wanted)
 
     def health_problems(self) -> list[str]:
-        """Return a line for each poll loop that is stuck or has ended, and if the audit log has ended."""
+        """Return a line for each poll loop that is stuck or has ended, and for an audit log whose thread has ended."""
         return list(self._service.problems())
 
     def readiness_problems(self) -> list[str]:

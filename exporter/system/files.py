@@ -34,14 +34,14 @@ class OutputError(Exception):
 
 
 def open_standard_descriptors() -> None:
-    """Open those of the descriptors 0 to 2 that are closed, on the null device.
+    """Open the null device for each of the descriptors 0 to 2 that is closed.
 
-    Otherwise the next file or socket gets such a number, and what the C library writes to standard error gets into it.
+    Otherwise the next file or socket would get its number, and what the C library writes to standard error.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
-        except OSError:  # the lowest number that is free
+        except OSError:  # closed, and the lowest free number
             os.open(os.devnull, os.O_RDWR)
 
 
