@@ -1,4 +1,4 @@
-"""Which lists to request: of new sessions, the cheapest for many sessions, the hourly full list that finds deletions."""
+"""Building blocks for choosing lists: recent sessions, many sessions at once, or everything."""
 
 from __future__ import annotations
 
@@ -31,8 +31,10 @@ PAGE_COST_IN_GETS = 25
 RESYNC_SECONDS = 3600.0
 """How often everything is listed, and finished sessions with configured ids are fetched."""
 
-# A session may appear in a list slightly after its creationTime, and clocks within a server farm differ slightly.
-_OVERLAP = timedelta(minutes=10)
+# Clocks differ slightly between the servers of one installation.
+_CLOCK_TOLERANCE = timedelta(minutes=10)
+# A session may appear in a list slightly after its creationTime, which another server's clock may have given.
+_LIST_OVERLAP = timedelta(minutes=10)
 
 _LISTED_PER_KEPT = 2
 _MIN_LISTED_SESSIONS = 200_000
@@ -45,7 +47,7 @@ class ListRequest:
     created_since: datetime | None
     """Only sessions created after this; None for all."""
     max_pages: int | None = None
-    """Stop after this many pages, or once everything wanted was listed; None reads to the end."""
+    """Stop after this many pages, or once every session wanted was listed; None reads to the end."""
 
     @property
     def is_full(self) -> bool:
@@ -58,13 +60,14 @@ def cheaper_list(
     unknown_creations: int,
     count_created_since: Callable[[datetime], int],
 ) -> ListRequest | None:
-    """Return the list that saves the server the most; None if fetching by id costs no more.
+    """Return the list that saves the server the most work; None unless it saves more than one page costs.
 
     Args:
         creations: when the wanted sessions were created.
         unknown_creations: how many more sessions, of unknown creation time, are wanted.
         count_created_since: returns how many sessions were created at a given time or later.
     """
+    # How far back these are is not known: the list is read until they were listed or fetching them would have cost less.
     if unknown_creations >= 2 * PAGE_COST_IN_GETS:
         return ListRequest(created_since=None, max_pages=unknown_creations // PAGE_COST_IN_GETS)
     best: ListRequest | None = None
@@ -84,14 +87,14 @@ def cheaper_list(
 def max_listed_sessions(max_sessions: int) -> int:
     """Return how many sessions of one list are read, if at most `max_sessions` are kept.
 
-    A session that was left open may be older than those kept, so more are read; but a list must end.
+    A session that was left open may be older than those kept, so more are read, but not without limit.
     """
     return max(_LISTED_PER_KEPT * max_sessions, _MIN_LISTED_SESSIONS)
 
 
 def is_ahead(creation: datetime, moment: Moment) -> bool:
     """Whether a session was created later than now by the server's own time, and by more than clocks may differ."""
-    return creation > moment.wall + _OVERLAP
+    return creation > moment.wall + _CLOCK_TOLERANCE
 
 
 class ClockJumps:
@@ -109,10 +112,10 @@ class ClockJumps:
     def begin_poll(self, moment: Moment) -> Moment:
         """Return `moment` for what expires: a clock that was set forward is believed in the next poll."""
         expected = _later(self._previous, moment)
-        earliest = max(expected, _later(self._listed, moment)) - _OVERLAP
+        earliest = max(expected, _later(self._listed, moment)) - _CLOCK_TOLERANCE
         self.is_set_back = moment.wall < earliest
         self._previous = moment
-        return replace(moment, wall=min(moment.wall, expected + _OVERLAP))
+        return replace(moment, wall=min(moment.wall, expected + _CLOCK_TOLERANCE))
 
     def end_full_list(self, moment: Moment) -> None:
         """Record the clock by which a full list was read."""
@@ -127,10 +130,11 @@ def _later(before: Moment | None, now: Moment) -> datetime:
 
 
 class DiscoveryWindow:
-    """Since when sessions may have been created that no list has shown yet.
+    """The creation time from which on sessions may not have been listed yet.
 
-    It advances only with lists that were read to their end, as a list that breaks off has shown its newest sessions
-    alone. A session from the future does not advance it: it would hide every session created before that date.
+    It advances only with lists that were read to their end, because an interrupted list has shown only the newest
+    sessions. A list with more sessions than are read of any list counts as read: the next one would end at the same
+    place. A session from the future does not advance it: it would hide every session created before that date.
 
     Attributes:
         newest: the newest creationTime seen that is not ahead of the server's own time.
@@ -138,7 +142,9 @@ class DiscoveryWindow:
 
     def __init__(self) -> None:
         self.newest: datetime | None = None
-        self._listed: datetime | None = None  # `newest` as of the last list read to its end
+        self._listed: datetime | None = (
+            None  # `newest`, or when the last list read to its end had ended if that is earlier
+        )
         self._listed_at = -inf
 
     def observe(self, creation: datetime, moment: Moment) -> None:
@@ -149,27 +155,27 @@ class DiscoveryWindow:
     def created_since(self, moment: Moment) -> datetime | None:
         """Return since when to list; None if there is no such time yet.
 
-        It is the newest creationTime listed or, if the server's clock was set back meanwhile, that clock's time of the
-        last list.
+        It is ten minutes before the newest creationTime listed or, if the server's clock was set back meanwhile, before
+        that clock's time of the last list.
         """
         if self._listed is None:
             return None
-        return min(self._listed, self._time_of_last_list(moment)) - _OVERLAP
+        return min(self._listed, self._time_of_last_list(moment)) - _LIST_OVERLAP
 
     def baseline(self, moment: Moment) -> datetime:
         """Return the creationTime after which sessions have started since the first list, which ended at `moment`.
 
-        If the list shows none, it is the time of the list: the account may be granted its role later, and sessions that
+        If the list shows none, it is ten minutes before the end of the list: the account may be granted its role later, and sessions that
         come into sight then are not new.
         """
-        return self.newest or moment.wall - _OVERLAP
+        return self.newest or moment.wall - _LIST_OVERLAP
 
     def end_list(self, request: ListRequest, *, requested_at: float, moment: Moment) -> None:
         """Advance after a list that was read to its end.
 
         Args:
             request: the list.
-            requested_at: monotonic time of its request: what was created since may not be in it.
+            requested_at: monotonic time of its request: it may lack sessions created later.
             moment: when it ended.
         """
         if self.newest is None:

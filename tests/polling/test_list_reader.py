@@ -84,7 +84,9 @@ def test_a_list_whose_sessions_move_at_every_attempt_is_a_bad_response() -> None
 # Discovery of new sessions
 
 
-def test_sessions_beyond_the_page_at_which_a_list_broke_off_are_listed_by_the_next_poll() -> None:
+def test_sessions_beyond_the_page_at_which_a_list_was_interrupted_are_listed_by_the_next_poll() -> (
+    None
+):
     harness = PollerHarness(finished(1))
     harness.poll()
     newest, older = (running(7, creation_time=NOON + timedelta(hours=hours)) for hours in (2, 1))
@@ -187,6 +189,21 @@ def test_a_list_is_not_read_further_than_its_bound_and_the_newest_sessions_are_k
         "sessions_read": 200_300,
         "log_level": "warning",
     }
+
+
+def test_a_list_that_was_cut_at_its_bound_is_not_requested_again_in_the_next_poll() -> None:
+    harness = PollerHarness(follow=sessions_config(max_sessions=100))
+    harness.poll(list_sessions=EndlessList(finished(1), records_per_page=20_000))
+    requested: list[datetime | None] = []
+
+    def recent_list(*, created_since: datetime | None, page_size: int) -> Iterator[Page]:
+        del page_size
+        requested.append(created_since)
+        yield Page(sessions=(), rejections=())
+
+    harness.poll(list_sessions=recent_list)
+
+    assert requested == [finished(1).creation_time - timedelta(minutes=10)]
 
 
 def test_a_list_that_takes_longer_than_half_an_hour_ends_and_open_sessions_are_fetched() -> None:

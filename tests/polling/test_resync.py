@@ -223,7 +223,7 @@ def test_a_session_that_is_evicted_while_the_list_is_read_is_counted_once() -> N
     assert harness.resync.not_kept == 1
 
 
-def test_a_list_that_is_not_full_ends_the_comparison_of_one_that_broke_off() -> None:
+def test_a_list_that_is_not_full_ends_the_comparison_of_one_that_was_interrupted() -> None:
     resync = ResyncHarness().resync
     resync.begin_list(FULL)
 
@@ -371,7 +371,7 @@ def test_a_bounded_list_proves_no_deletion_but_shows_sessions() -> None:
     assert not harness.believes_404_of(1)
 
 
-def test_a_list_that_broke_off_proves_no_deletion() -> None:
+def test_a_list_that_was_interrupted_proves_no_deletion() -> None:
     harness = ResyncHarness(1)
     harness.resync.begin_list(FULL)
 
