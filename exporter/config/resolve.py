@@ -159,7 +159,7 @@ def _check_sessions(
     _check_unique(sessions.extras, (*location, "extras"), problems)
 
 
-def discovers(sessions: SessionsConfig) -> bool:
+def _discovers(sessions: SessionsConfig) -> bool:
     """Return `discover`, by default whether there are no ids."""
     return sessions.discover if "discover" in sessions.model_fields_set else not sessions.ids
 
@@ -181,7 +181,7 @@ def _server_in_force(
     if "poll_interval" in server.model_fields_set:
         poll_interval = server.poll_interval
     sessions = server.sessions
-    followed = {"ids": tuple(dict.fromkeys(sessions.ids)), "discover": discovers(sessions)}
+    followed = {"ids": tuple(dict.fromkeys(sessions.ids)), "discover": _discovers(sessions)}
     return server.model_copy(
         update={
             "name": _name(server),
@@ -225,7 +225,7 @@ def _unused_of_sessions(
     for index, first in repetitions(sessions.ids):
         yield (*location, "ids", index), f"unused: the same as ids[{first}]"
     written = sessions.model_fields_set
-    if not discovers(sessions):
+    if not _discovers(sessions):
         message = "unused: only the sessions under ids are followed, as discover is false"
         for key in ("lookback", "max_series", "max_sessions"):
             if key in written:

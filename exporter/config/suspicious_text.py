@@ -49,9 +49,10 @@ def require_printable(text: str) -> None:
     """
     for character in text:
         if not character.isprintable():
-            letter = _ESCAPES.get(character)
-            advice = f"; YAML reads \\{letter} in double quotes as this, in single quotes as it is"
-            raise ValueError(f"contains {describe(character)}{advice if letter else ''}")
+            message = f"contains {describe(character)}"
+            if letter := _ESCAPES.get(character):
+                message += f"; YAML reads \\{letter} as this character in double quotes, and literally in single quotes"
+            raise ValueError(message)
 
 
 def control_character(text: str) -> str | None:
@@ -91,11 +92,13 @@ def _lookalikes_in(line: str, number: int) -> Iterator[str]:
     for index, character in enumerate(content):
         if character.isascii() or character.isalnum():
             continue
-        character_at = f"line {number}, column {index + 1}: {describe(character)}"
         if _is_invisible(character):
-            yield f"{character_at} is invisible; remove it or use a space"
+            why = "is invisible; remove it or use a space"
         elif (intended := _intended(character)) and _is_outside_words(content, index, intended):
-            yield f"{character_at} has no meaning in YAML; use {intended}"
+            why = f"has no meaning in YAML; use {intended}"
+        else:
+            continue
+        yield f"line {number}, column {index + 1}: {describe(character)} {why}"
 
 
 def _is_outside_words(content: str, index: int, intended: str) -> bool:

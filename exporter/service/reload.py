@@ -45,7 +45,7 @@ class Reloader:
 
     @property
     def problem(self) -> str:
-        """Why the active configuration is not that of the files; empty: it is."""
+        """Why the active configuration differs from the files; empty if it does not."""
         if self._last_problems:
             return f"last reload failed: {self._last_problems[0]}"
         if problems := self._access.problems:

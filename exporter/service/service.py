@@ -141,7 +141,7 @@ class Service:
             worker.join(max(0.0, until - time.monotonic()))
 
     def stuck_servers(self) -> tuple[str, ...]:
-        """Return the names of the servers whose poll loop does not move or has ended."""
+        """Return the names of the servers whose poll loop is stuck or has ended."""
         return tuple(
             name
             for name, worker in self._workers.items()
@@ -154,9 +154,9 @@ class Service:
         return (*stuck, *self.audit_problems())
 
     def supervise(self) -> None:
-        """Start poll loops that have ended again, and overdue polls after a suspension. Call it about once a second.
+        """Restart poll loops that have ended, and start overdue polls after a suspension. Call it about once a second.
 
-        A suspended machine's waits are longer by the time of the suspension.
+        A suspension of the machine makes every wait longer by its duration.
         """
         before, self._suspended_seconds = self._suspended_seconds, self.clock.suspended()
         resumed_after = self._suspended_seconds - before
@@ -269,7 +269,7 @@ def _start_all(workers: Sequence[ServerWorker]) -> None:
     """Start the threads of all workers, or of none.
 
     Raises:
-        ThreadLimitError: there cannot be so many threads.
+        ThreadLimitError: the process cannot have a thread for each of them.
     """
     try:
         for worker in workers:

@@ -43,9 +43,9 @@ def exit_without_teardown(status: int) -> NoReturn:
 
     `sys.exit` would also destroy all objects: after 300 servers were polled, that took five seconds on two busy cores.
     """
-    atexit._run_exitfuncs()  # noqa: SLF001 - only `sys.exit` calls them, too
+    atexit._run_exitfuncs()  # noqa: SLF001 - otherwise only `sys.exit` calls them
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            with suppress(OSError, ValueError):  # nobody reads it
+            with suppress(OSError, ValueError):  # its reader has closed it
                 stream.flush()
     os._exit(status)

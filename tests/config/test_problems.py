@@ -28,7 +28,7 @@ ONE_SECRET = (
 )
 NO_TOKEN = "is not a bearer token: it contains spaces, line breaks or non-ASCII characters"
 DURATION = "must be a duration such as 30s, 5m, 1h30m or 7d"
-ESCAPED = "in double quotes as this, in single quotes as it is"
+ESCAPED = "as this character in double quotes, and literally in single quotes"
 DIRECTORY = (
     "it is a directory; a container engine makes one where the file to be mounted does not exist"
 )
