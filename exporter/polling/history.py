@@ -41,7 +41,7 @@ class SessionHistory:
     """
 
     def __init__(self, max_ids: int) -> None:
-        self._max_sessions = max_ids
+        self._max_ids = max_ids
         self._entries: dict[str, _Entry] = {}
         self._forgotten_through: datetime | None = None  # the newest creationTime forgotten
 
@@ -67,7 +67,7 @@ class SessionHistory:
         # A creationTime in the future must not make all sessions created until then seem counted.
         created = min(session.creation_time, moment.wall)
         self._entries[session.id] = _Entry(seen | known.seen if known else seen, created)
-        if len(self._entries) > self._max_sessions:
+        if len(self._entries) > self._max_ids:
             forgotten = self._entries.pop(next(iter(self._entries)))
             self._forgotten_through = max(
                 forgotten.creation_time, self._forgotten_through or forgotten.creation_time

@@ -242,7 +242,7 @@ class Ledger:
         return tuple(sorted(unseen, key=lambda session_id: not self.is_stored(session_id)))
 
     def request_by_id(self, session_ids: Iterable[str]) -> int:
-        """Fetch sessions in the next poll, unless before; return how many are too many to remember."""
+        """Fetch sessions by id in the next poll, unless they arrive before; return how many are too many."""
         return self._resync.request_by_id(session_ids)
 
     def is_stored(self, session_id: str) -> bool:

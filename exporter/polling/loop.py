@@ -1,4 +1,4 @@
-"""The poll loop of one server: polls on schedule and applies change-feed events in between."""
+"""The poll loop of one server: polls on schedule, and passes on change-feed events in between."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ RECOVERY_SECONDS = 10.0
 
 
 class PollLoop:
-    """Runs a poller; `run` is the body of the server's thread.
+    """Schedules the polls of one server; `run` is the body of its poll thread.
 
     Args:
         server: the server's configuration.
-        poller: polls the server.
-        driver: makes the polls, and acts on the change-feed events in between.
+        poller: makes the polls; its failures and heartbeat are recorded here.
+        driver: calls the poller, and acts on the change-feed events in between.
         queue: holds the change-feed events.
         clock: the process's clocks.
         stop: ends the loop. After setting it, call `queue.wake()` to end the current wait.

@@ -37,7 +37,7 @@ class PollOutcome:
         mark_down: shows the server as down, for this reason, until the next poll ends.
 
     Attributes:
-        failures: those of the poll under way or, between polls, of the last one.
+        failures: those of the poll under way or, between polls, of the last one unless an exception followed it.
     """
 
     def __init__(
@@ -114,7 +114,8 @@ class PollOutcome:
         If it kept the result of the poll or a later change from being published, the server is shown as down until the
         next poll ends. Only the former fails the poll: one whose result was published stays a success.
         """
-        unpublished, self._unpublished = self._unpublished, _POLL
+        unpublished = self._unpublished
+        self._unpublished = _POLL  # the next one
         if unpublished is None:
             self._prepare_next_poll()
             self._log_between_polls(error)

@@ -86,7 +86,7 @@ def test_failures_differ_by_reason_and_by_how_much_they_concern(
 
 
 @pytest.mark.parametrize(
-    ("error", "server_wide", "aborts"),
+    ("error", "server_wide", "recurs"),
     [
         (ConnectError("refused", operation="get"), True, True),
         (TlsError("expired", operation="get"), True, True),
@@ -99,12 +99,12 @@ def test_failures_differ_by_reason_and_by_how_much_they_concern(
         (NotFoundError("gone", operation="get"), False, False),
     ],
 )
-def test_errors_that_every_request_would_meet_are_server_wide_and_a_timeout_ends_a_poll_too(
+def test_errors_that_every_request_would_meet_are_server_wide_and_a_timeout_would_recur_too(
     error: Vb365Error,
     server_wide: bool,  # noqa: FBT001 - a table
-    aborts: bool,  # noqa: FBT001 - a table
+    recurs: bool,  # noqa: FBT001 - a table
 ) -> None:
-    assert (is_server_wide(error), would_recur(error)) == (server_wide, aborts)
+    assert (is_server_wide(error), would_recur(error)) == (server_wide, recurs)
 
 
 # Health
