@@ -23,13 +23,14 @@ _MAX_DROPPED_BYTES = 1024 * 1024
 _MAX_LINE_BYTES = 8190
 _MAX_HEADERS = 64
 _MAX_HEAD_BYTES = 32 * 1024
-# What the kernel and asyncio hold for a client that does not read, and for one that sends without waiting for responses.
+# Buffers for a client that does not read (kernel, asyncio), and for one that sends without waiting.
 _SEND_BUFFER_BYTES = 256 * 1024
 _WRITE_BUFFER_BYTES = 64 * 1024
 _READ_BYTES = 16 * 1024
 _END_OF_HEAD = b"\r\n\r\n"
 _NOT_HTTP = b"\0"
-# Enough of what cannot be a request for the parser to reject it; its error repeats all that it got.
+# For bytes that cannot be a request: enough for the parser to reject them. Its error repeats all it received, so it
+# receives little.
 _METHOD = re.compile(rb"[A-Z-]+ ")
 _METHOD_BYTES = 24
 
@@ -42,9 +43,9 @@ class ConnectionTimeouts:
     """How long a client may take."""
 
     idle_seconds: float
-    """For a TLS handshake, then for a request."""
+    """Limit for the TLS handshake, and again for each request."""
     send_seconds: float
-    """To read what has been written to it."""
+    """Limit for reading what is buffered, and again for the rest when the connection closes."""
 
 
 class Connection(web.RequestHandler):
@@ -57,7 +58,7 @@ class Connection(web.RequestHandler):
         server: handles the requests.
         client: the accepted socket.
         timeouts: how long the client may take.
-        error_response: returns the response to a request that did not reach the app.
+        error_response: returns the response to a request that the app did not answer.
         on_closed: called when the connection is lost.
     """
 
@@ -65,14 +66,15 @@ class Connection(web.RequestHandler):
         "_answering",
         "_client",
         "_dropped_bytes",
+        "_dropping",
         "_error_response",
         "_head_bytes",
         "_head_tail",
         "_on_closed",
-        "_own_transport",
         "_pipelined",
         "_send_timer",
         "_timeouts",
+        "_transport_until_lost",
     )
 
     def __init__(
@@ -103,25 +105,27 @@ class Connection(web.RequestHandler):
         self._timeouts = timeouts
         self._error_response = error_response
         self._on_closed = on_closed
-        self._own_transport: asyncio.Transport | None = None  # aiohttp drops its own on closing
+        # aiohttp's `transport` is None as soon as the connection closes.
+        self._transport_until_lost: asyncio.Transport | None = None
         self._send_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._head_tail = b""
         self._answering = False
         self._pipelined = b""
-        self._dropped_bytes: int | None = None  # None: the next bytes are a request
+        self._dropping = False  # after the last request
+        self._dropped_bytes = 0
 
     @property
     def established(self) -> bool:
-        """Whether the TLS handshake, if any, has succeeded."""
-        return self._own_transport is not None
+        """Whether the connection is past its TLS handshake, if it has one, and not lost."""
+        return self._transport_until_lost is not None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the protocol, with small buffers."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows the type for mypy
-        self._own_transport = transport
+        self._transport_until_lost = transport
         transport.set_write_buffer_limits(_WRITE_BUFFER_BYTES)
-        # asyncio documents neither; each transport has one of them.
+        # Both are undocumented; plain transports have the first, TLS transports the second.
         transport.max_size = _READ_BYTES  # type: ignore[attr-defined]
         if hasattr(transport, "set_read_buffer_limits"):
             transport.set_read_buffer_limits(_READ_BYTES)
@@ -129,7 +133,7 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Pass the next head to the parser; hold back what follows it, or drop it if it is a body."""
-        if self._dropped_bytes is not None:
+        if self._dropping:
             self._dropped_bytes += len(data)
             if self._dropped_bytes > _MAX_DROPPED_BYTES:
                 self._pause_reading()
@@ -141,26 +145,25 @@ class Connection(web.RequestHandler):
 
     def _parse(self, data: bytes) -> None:
         if self._head_bytes == 0:
-            data = data.lstrip(
-                b"\r\n"
-            )  # empty lines before a request line are ignored (RFC 9112, 2.2)
+            # Empty lines before a request line are ignored (RFC 9112, 2.2).
+            data = data.lstrip(b"\r\n")
             if not _METHOD.match(data, 0, _METHOD_BYTES):
                 data = data[:_METHOD_BYTES]
         end = self._end_of_head(data)
-        head = data[:end]
+        head, following = (data, b"") if end is None else (data[:end], data[end:])
         self._head_bytes += len(head)
-        self._head_tail = (self._head_tail + head)[-len(_END_OF_HEAD) + 1 :]
         if self._head_bytes > _MAX_HEAD_BYTES:
-            head, end = _NOT_HTTP, len(data)  # the parser makes it a bad request
-        if end is not None:
             self._answering = True
-            self._pipelined = data[end:]
-            if self._pipelined:
-                self._pause_reading()
+            super().data_received(_NOT_HTTP)  # the parser makes it a bad request
+            return
+        self._head_tail = (self._head_tail + head)[-len(_END_OF_HEAD) + 1 :]
         if head:
             super().data_received(head)
-        if self._messages:  # also after an error: its response is the last
-            self._answering = True
+        # The parser may reject a head before its end.
+        self._answering = end is not None or bool(self._messages)
+        if following:
+            self._pipelined = following
+            self._pause_reading()
 
     def _end_of_head(self, data: bytes) -> int | None:
         """Return where the current head ends in this data; None: it does not end yet."""
@@ -173,34 +176,47 @@ class Connection(web.RequestHandler):
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Write the response, then go on to the next request unless this is the last or has a body."""
+        """Write the response, then continue with the next request unless this was the last."""
         finished = await super().finish_response(request, resp, start_time)
         following, self._pipelined = self._pipelined, b""
         self._answering, self._head_bytes, self._head_tail = False, 0, b""
         response, _ = finished
-        if request.body_exists or not response.keep_alive:
-            self._dropped_bytes = 0
-        if self._own_transport is not None and not self._own_transport.is_closing():
-            self._own_transport.resume_reading()
+        self._dropping = request.body_exists or not response.keep_alive
+        if self._transport_until_lost is not None and not self._transport_until_lost.is_closing():
+            self._transport_until_lost.resume_reading()
             if following:
                 self.data_received(following)
         return finished
 
     def _pause_reading(self) -> None:
-        if self._own_transport is not None:
-            self._own_transport.pause_reading()
+        if self._transport_until_lost is not None:
+            self._transport_until_lost.pause_reading()
+
+    async def start(self) -> None:
+        """Handle requests until the connection closes, then start the timer: asyncio would send the rest without end."""
+        try:
+            await super().start()
+        finally:
+            if self._transport_until_lost is not None:
+                self._start_send_timer()
 
     def pause_writing(self) -> None:
         """Start the timer of a client that does not read."""
         super().pause_writing()
+        self._start_send_timer()
+
+    def resume_writing(self) -> None:
+        """Stop the timer: the client has read; start it for the rest if the connection is closing."""
+        super().resume_writing()
+        self._cancel_send_timer()
+        if self._transport_until_lost is not None and self._transport_until_lost.is_closing():
+            self._start_send_timer()
+
+    def _start_send_timer(self) -> None:
+        self._cancel_send_timer()
         self._send_timer = asyncio.get_running_loop().call_later(
             self._timeouts.send_seconds, self._abort_slow_client
         )
-
-    def resume_writing(self) -> None:
-        """Stop the timer: the client has read."""
-        super().resume_writing()
-        self._cancel_send_timer()
 
     def _cancel_send_timer(self) -> None:
         if self._send_timer is not None:
@@ -214,22 +230,24 @@ class Connection(web.RequestHandler):
         """Release what the connection holds."""
         super().connection_lost(exc)
         self._pipelined = b""
-        self._own_transport = None
+        self._transport_until_lost = None
         self._cancel_send_timer()
         self._on_closed(self)
 
     def abort_handshake(self) -> None:
-        """Abort a TLS handshake: asyncio takes it for a disconnected client."""
+        """Abort a TLS handshake: asyncio sees a client that disconnected."""
         if not self.established:
-            with suppress(OSError):
-                self._client.shutdown(socket.SHUT_RDWR)
+            self._disconnect()
 
     def abort(self) -> None:
         """Close immediately and drop unsent data."""
-        if self._own_transport is None:
-            self.abort_handshake()
-        else:
-            self._own_transport.abort()
+        self._disconnect()  # without it, a TLS transport that was closed twice would stay open
+        if self._transport_until_lost is not None:
+            self._transport_until_lost.abort()
+
+    def _disconnect(self) -> None:
+        with suppress(OSError):
+            self._client.shutdown(socket.SHUT_RDWR)
 
     def handle_error(
         self,
@@ -238,7 +256,7 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002 - it quotes the request
     ) -> web.StreamResponse:
-        """Respond to a request that did not reach the app, without naming aiohttp or quoting the request."""
+        """Respond to a request that the app did not answer, without naming aiohttp or quoting the request."""
         if isinstance(exc, ConnectionError):  # the client has disconnected
             raise exc
         if status >= 500:

@@ -3,11 +3,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import http.client
+import itertools
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,18 +29,33 @@ from web.support import (
     request_over,
 )
 
+from exporter.metrics.text_format import Format
 from exporter.web.app import Handler, WebApp
 from exporter.web.listeners import Address, WebServerError, bind_listeners
 from exporter.web.reply import WRITE_BYTES, text_response
 from exporter.web.server import WebServer
 from exporter.web.tls import ServerContext
+from support.waiting import wait_until
 
 Serve = Callable[..., WebServer]
 
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+LAST = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 QUICK: dict[str, Any] = {"idle_timeout_seconds": 0.3}
 # Never reached within a test.
 PATIENT: dict[str, Any] = {"idle_timeout_seconds": WAIT_SECONDS * 3}
+
+
+class BodiesOfLengths(FakeBackend):
+    """A backend whose next body has the next length."""
+
+    def __init__(self, lengths: Iterator[int]) -> None:
+        super().__init__()
+        self._lengths = lengths
+
+    def exposition(self, wanted: Format) -> FakeExposition:
+        super().exposition(wanted)
+        return FakeExposition([b"x" * next(self._lengths)])
 
 
 @contextmanager
@@ -255,6 +272,42 @@ def test_a_client_that_waits_for_its_authorization_is_evicted_last(serve: Serve)
         held.release.set()
 
 
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files as Linux does")
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("ending", ["idle", "announced", "half-closed"])
+def test_a_client_that_leaves_any_part_of_its_response_unread_is_closed(
+    serve: Serve, tls: ssl.SSLContext, authority: trustme.CA, ending: str, scheme: str
+) -> None:
+    # How much the kernel takes varies: of one of these lengths, less than a full buffer is left.
+    lengths = range(100_000, 1_300_000, 50_000)
+    options: dict[str, Any] = {"idle_timeout_seconds": 1.0, "send_timeout_seconds": 0.3}
+    if scheme == "https":
+        options["tls"] = always(tls)
+    server = serve(BodiesOfLengths(itertools.cycle(lengths)), options=options)
+    before = open_files()
+    with ExitStack() as stack:
+        clients = []
+        for _ in lengths:
+            client = stack.enter_context(connect(server, receive_buffer=4096))
+            if scheme == "https":
+                client = stack.enter_context(
+                    trusting(authority).wrap_socket(client, server_hostname="127.0.0.1")
+                )
+            client.sendall(LAST if ending == "announced" else SCRAPE)
+            clients.append(client)
+        # Responses take turns: when this one has arrived, the kernel has taken what it can of the others.
+        scrape = scrape_by_tls(server, authority) if scheme == "https" else exchange(server, LAST)
+        assert len(scrape) >= lengths.start
+        if ending == "half-closed":
+            for client in clients:
+                client.shutdown(socket.SHUT_WR)
+        wait_until(lambda: open_files() <= before + len(clients), "the server's side is closed")
+
+
 class FailingListener(socket.socket):
     """A listener that fails once, when there is an error, instead of accepting."""
 
@@ -415,10 +468,15 @@ def tls(authority: trustme.CA) -> ServerContext:
     return context
 
 
-def scrape_by_tls(server: WebServer, authority: trustme.CA, name: str | None = None) -> bytes:
-    """Scrape, with a certificate of that name if one is given."""
+def trusting(authority: trustme.CA) -> ssl.SSLContext:
     trust = ssl.create_default_context()
     authority.configure_trust(trust)
+    return trust
+
+
+def scrape_by_tls(server: WebServer, authority: trustme.CA, name: str | None = None) -> bytes:
+    """Scrape, with a certificate of that name if one is given."""
+    trust = trusting(authority)
     if name is not None:
         authority.issue_cert(name).configure_cert(trust)
     connection = http.client.HTTPSConnection(*loopback(server), context=trust, timeout=WAIT_SECONDS)
@@ -496,8 +554,7 @@ def test_a_client_silent_after_its_tls_handshake_is_closed(
     serve: Serve, tls: ssl.SSLContext, authority: trustme.CA
 ) -> None:
     server = serve(FakeBackend(), options={"tls": always(tls), **QUICK})
-    trust = ssl.create_default_context()
-    authority.configure_trust(trust)
+    trust = trusting(authority)
     with (
         connect(server) as client,
         trust.wrap_socket(client, server_hostname="127.0.0.1") as connection,
