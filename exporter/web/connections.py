@@ -1,4 +1,4 @@
-"""The connections of the web server: accepting them, evicting some when there are too many, and closing them."""
+"""Accepts the web server's connections, evicts some when there are too many, and closes them."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ class ConnectionManager:
         self._accept_warned_at = -math.inf
         self._opening: set[asyncio.Task[None]] = set()
         self._open: dict[Connection, asyncio.Future[None]] = {}
-        # Open connections that may be evicted, oldest first: those that have not sent a request yet, those between
-        # two requests, and those whose request is not authorized yet.
+        # Open connections that may be evicted, oldest first: those that have not sent a request yet, those whose last
+        # response has been written (its end may still be in a buffer), and those whose request is not authorized yet.
         self._new: dict[Connection, None] = {}
         self._idle: dict[Connection, None] = {}
         self._unauthorized: dict[Connection, None] = {}
@@ -79,11 +79,11 @@ class ConnectionManager:
                 continue
             except OSError as error:  # most likely out of file descriptors
                 self._log_accept_error(error)
-                self._evict_idle()
+                self._evict_one()
                 await asyncio.sleep(_ACCEPT_RETRY_SECONDS)
                 continue
             self._admit(client)
-            # During a flood of new connections, let the open ones be served in between, but not many times: the
+            # During a flood of new connections, pause now and then so that open ones are served, but rarely: the
             # queue of new ones would grow, and a scraper would wait at its end.
             if number % _ACCEPTS_AT_ONCE == 0:
                 await asyncio.sleep(0)
@@ -95,19 +95,19 @@ class ConnectionManager:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
                 await self._runner.cleanup()
-                await self._wait_closed(timeout_seconds)
+                await self._wait_closed()
         if self._open:
             log.warning("requests aborted at shutdown", connections=len(self._open))
         for connection in self._open:
             connection.abort()
         await self._wait_closed(_ABORT_SECONDS)
 
-    async def _wait_closed(self, timeout_seconds: float) -> None:
+    async def _wait_closed(self, timeout_seconds: float | None = None) -> None:
         if self._open:
             await asyncio.wait(self._open.values(), timeout=timeout_seconds)
 
     def _admit(self, client: socket.socket) -> None:
-        if len(self._open) >= self._max_connections and not self._evict_idle():
+        if len(self._open) >= self._max_connections and not self._evict_one():
             client.close()
             return
         assert self._runner.server is not None  # noqa: S101 - `start` has created it
@@ -116,7 +116,7 @@ class ConnectionManager:
             client,
             timeouts=self._timeouts,
             error_response=self._error_response,
-            on_closed=self._untrack,
+            on_closed=self._forget,
         )
         self._open[connection] = asyncio.get_running_loop().create_future()
         self._new[connection] = None
@@ -124,17 +124,17 @@ class ConnectionManager:
         self._opening.add(opening)  # asyncio keeps only a weak reference to a task
         opening.add_done_callback(self._opening.discard)
 
-    def _evict_idle(self) -> bool:
-        """Evict a connection; return False if all have an authorized request in progress."""
+    def _evict_one(self) -> bool:
+        """Evict a connection; return False if the app is responding to an authorized request of each."""
         connection = next(itertools.chain(self._new, self._idle, self._unauthorized), None)
         if connection is None:
             return False
-        log.debug("idle connection closed to make room", connections=len(self._open))
-        self._untrack(connection)
+        log.debug("connection closed to make room", connections=len(self._open))
+        self._forget(connection)
         connection.abort()
         return True
 
-    def _untrack(self, connection: Connection) -> None:
+    def _forget(self, connection: Connection) -> None:
         """Forget a connection that is closed or about to be."""
         for evictable in (self._new, self._idle, self._unauthorized):
             evictable.pop(connection, None)
@@ -165,7 +165,7 @@ class ConnectionManager:
             if is_ours:
                 client.close()
             if not connection.established:
-                self._untrack(connection)
+                self._forget(connection)
 
     @web.middleware
     async def _track(self, request: web.Request, handler: Handler) -> web.StreamResponse:
