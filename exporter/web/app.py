@@ -12,6 +12,7 @@ import structlog
 from aiohttp import web
 
 from exporter.metrics.text_format import Format
+from exporter.web.blocking import run_in_daemon_thread
 from exporter.web.listeners import WebServerError
 from exporter.web.negotiation import accepts_gzip, choose_format
 from exporter.web.reply import (
@@ -25,7 +26,6 @@ from exporter.web.reply import (
     text_response,
 )
 from exporter.web.status import STYLE_SOURCE, StatusPage, StatusPageCache
-from exporter.web.threads import run_in_daemon_thread
 
 log = structlog.get_logger()
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from importlib import resources
 
 from exporter.text import human_duration
+from exporter.web.blocking import run_in_daemon_thread
 from exporter.web.status import formatting
 from exporter.web.status.page import SessionRow, StatusPage
 from exporter.web.status.timeline import timeline
@@ -23,7 +24,6 @@ from exporter.web.status.verdict import (
     servers_without_data,
     verdict,
 )
-from exporter.web.threads import run_in_daemon_thread
 
 _MAX_SERVERS = 16
 _MAX_SESSIONS = 20

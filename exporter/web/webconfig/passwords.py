@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import bcrypt
 
-from exporter.web.threads import run_in_daemon_thread
+from exporter.web.blocking import run_in_daemon_thread
 
 # bcrypt ignores further bytes; the tools that create the hashes truncate as well.
 _MAX_PASSWORD_BYTES = 72

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import structlog
 
 from exporter.config.problems import ConfigError, Problem
-from exporter.web.threads import run_in_daemon_thread
+from exporter.web.blocking import run_in_daemon_thread
 from exporter.web.webconfig.loader import WebConfig, read_web_config
 
 log = structlog.get_logger()

@@ -8,7 +8,9 @@ import threading
 import bcrypt
 import pytest
 
+from exporter.threads import ThreadLimitError
 from exporter.web.webconfig.passwords import Passwords, TooManyChecksError
+from support.thread_limit import no_more_threads
 
 COMPARE = bcrypt.checkpw
 ALICES = bcrypt.hashpw(b"wonderland", bcrypt.gensalt(4))
@@ -383,3 +385,14 @@ def test_a_failed_check_fails_its_request_only() -> None:
         return await passwords.match(b"alice", b"secret", USERS)
 
     assert asyncio.run(scenario())
+
+
+def test_without_a_thread_for_it_a_check_fails_and_the_next_one_succeeds() -> None:
+    passwords = Passwords()
+
+    async def check_twice() -> bool:
+        with no_more_threads(), pytest.raises(ThreadLimitError, match="web-work"):
+            await passwords.match(b"alice", b"wonderland", USERS)
+        return await passwords.match(b"alice", b"wonderland", USERS)
+
+    assert asyncio.run(check_twice())
