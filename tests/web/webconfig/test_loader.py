@@ -143,7 +143,7 @@ def test_every_setting_of_a_file_is_read(directory: Path) -> None:
         (
             'http_server_config: {headers: {X-XSS-Protection: "a\\r\\nb: c"}}\n',
             [
-                r"http_server_config.headers.X-XSS-Protection: contains U+000D (carriage return); YAML reads \r in double quotes as this, in single quotes as it is"
+                r"http_server_config.headers.X-XSS-Protection: contains U+000D (carriage return); YAML reads \r as this character in double quotes, and literally in single quotes"
             ],
         ),
         (
