@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 from exporter.polling.clock import Clock, Moment
 from exporter.polling.interfaces import Api
@@ -12,6 +13,9 @@ from exporter.polling.status import Anomalies
 from exporter.vb365.records.restore_session import RestoreSession
 
 __all__ = ["Intake"]
+
+# No time zone explains a larger difference.
+_MAX_CLOCK_DIFFERENCE = timedelta(days=1)
 
 
 class Intake:
@@ -38,6 +42,15 @@ class Intake:
         """
         moment = self._clock.now()
         return replace(moment, wall=self._api.server_time or moment.wall)
+
+    def compare_clocks(self) -> None:
+        """Log once if the server's clock and that of this machine differ by more than a day.
+
+        If the server's is ahead, perhaps only in the `Date` that a proxy sends, sessions seem past their lookback.
+        """
+        server_ahead = self.now().wall - self._clock.now().wall
+        if abs(server_ahead) > _MAX_CLOCK_DIFFERENCE:
+            self._anomalies.clocks_differ(server_ahead)
 
     def accept(self, session: RestoreSession, moment: Moment | None = None) -> None:
         """Take a session that was received at `moment`, by default now."""

@@ -136,6 +136,7 @@ class Poller:
         proceed = self._fetch_sessions(started)
         if self._stop.is_set():
             return  # an aborted poll shows nothing about the server
+        self._intake.compare_clocks()
         self._outcome.end()
         self.polled_once.set()
         self._fetch_extras(

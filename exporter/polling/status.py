@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -210,6 +210,11 @@ class Anomalies:
             creation_time=session.creation_time.isoformat(),
             server_time=server_time.isoformat(timespec="seconds"),
         )
+
+    def clocks_differ(self, server_ahead: timedelta) -> None:
+        """Record that the server's clock and that of this machine are far apart."""
+        event = "server's clock differs from this machine's by more than a day, lookback follows the server's"
+        self._warn_once(event, {}, server_ahead_seconds=round(server_ahead.total_seconds()))
 
     def list_cut(self, sessions: int) -> None:
         """Record a list that is longer than what is read of it."""

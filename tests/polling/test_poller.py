@@ -260,6 +260,23 @@ def test_a_server_clock_that_was_wrong_hides_no_session_once_it_is_right(
     assert not harness.published[-1].activity.finished
 
 
+def test_a_server_clock_that_differs_by_more_than_a_day_is_logged_once() -> None:
+    harness = PollerHarness(running(1))
+    with capture_logs() as logs:
+        for days_ahead in (1, -400, 400, 0):
+            now = harness.clock.now().wall + timedelta(seconds=60)  # of the next poll
+            harness.poll(server_time=now + timedelta(days=days_ahead))
+
+    assert [entry for entry in logs if "differs" in entry["event"]] == [
+        {
+            "event": "server's clock differs from this machine's by more than a day, lookback follows the server's",
+            "server": "hq",
+            "server_ahead_seconds": -400 * 86_400,
+            "log_level": "warning",
+        }
+    ]
+
+
 def test_a_full_list_that_lost_more_than_half_is_logged_and_listed_again_in_the_next_poll() -> None:
     harness = PollerHarness(*(finished(number) for number in range(1, 36)))
     before = harness.poll()
