@@ -43,7 +43,7 @@ test: $(READY) ## run the default test suite
 	$(BIN)/pytest -m "not e2e and not slow"
 
 .PHONY: slow
-slow: $(READY) ## run the slow tests: mutated alert rules, and every failure of a server next to a healthy one
+slow: $(READY) ## run the slow tests: mutated alert rules, failing servers next to healthy ones, abusive clients
 	$(BIN)/pytest -m slow
 
 .PHONY: e2e

@@ -331,6 +331,7 @@ def test_a_feed_without_a_thread_is_logged_once_and_followed_after_a_later_poll(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "value"),
     [

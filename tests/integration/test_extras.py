@@ -40,6 +40,7 @@ def failed(exporter: RunningExporter, extra: str) -> float:
     return sum(value for _, value in exporter.samples(FAILURES, extra=extra))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("failing", "other"), [("statistics", "events"), ("events", "statistics")])
 @pytest.mark.parametrize("fault", [throttle, hang, drip])
 def test_an_extra_that_fails_neither_delays_nor_fails_polls_nor_stops_the_other_extra(
