@@ -18,6 +18,7 @@ from exporter.web.tls import CLIENT_SOCKET, TLSSource
 
 log = structlog.get_logger()
 
+# To read the rest and to answer the server's close_notify: what holds idle connections often never answers.
 _TLS_SHUTDOWN_SECONDS = 2.0
 _ACCEPTS_AT_ONCE = 16
 _ACCEPT_RETRY_SECONDS = 0.2

@@ -45,7 +45,8 @@ class ConnectionTimeouts:
     idle_seconds: float
     """Limit for the TLS handshake, and again for each request."""
     send_seconds: float
-    """Limit for reading what is buffered, and again for the rest when the connection closes."""
+    """Limit for reading what is buffered, and again for the rest when the connection closes; asyncio's TLS shutdown
+    timeout may be shorter."""
 
 
 class Connection(web.RequestHandler):

@@ -277,10 +277,15 @@ def open_files() -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files as Linux does")
-@pytest.mark.parametrize("scheme", ["http", "https"])
-@pytest.mark.parametrize("ending", ["idle", "announced", "half-closed"])
+@pytest.mark.parametrize(
+    ("scheme", "ending"),
+    [
+        *itertools.product(["http", "https"], ["idle", "announced", "half-closed"]),
+        ("https", "close_notify"),
+    ],
+)
 def test_a_client_that_leaves_any_part_of_its_response_unread_is_closed(
-    serve: Serve, tls: ssl.SSLContext, authority: trustme.CA, ending: str, scheme: str
+    serve: Serve, tls: ssl.SSLContext, authority: trustme.CA, scheme: str, ending: str
 ) -> None:
     # How much the kernel takes varies: of one of these lengths, less than a full buffer is left.
     lengths = range(100_000, 1_300_000, 50_000)
@@ -302,9 +307,13 @@ def test_a_client_that_leaves_any_part_of_its_response_unread_is_closed(
         # Responses take turns: when this one has arrived, the kernel has taken what it can of the others.
         scrape = scrape_by_tls(server, authority) if scheme == "https" else exchange(server, LAST)
         assert len(scrape) >= lengths.start
-        if ending == "half-closed":
-            for client in clients:
+        for client in clients:
+            if ending == "half-closed":
                 client.shutdown(socket.SHUT_WR)
+            elif isinstance(client, ssl.SSLSocket) and ending == "close_notify":
+                client.settimeout(0.0)
+                with suppress(ssl.SSLError):  # it sends, but does not wait for the answer
+                    client.unwrap()
         wait_until(lambda: open_files() <= before + len(clients), "the server's side is closed")
 
 
