@@ -78,6 +78,8 @@ class PollLoop:
         interval = self._server.poll_interval
         started = self._clock.monotonic()
         self._driver.poll(next_poll_at=self._due + self._delay)
+        if self._stop.is_set():
+            return  # how long an aborted poll took shows nothing
         self._after_poll()
         now = self._clock.monotonic()
         if now - started > interval:

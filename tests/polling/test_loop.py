@@ -374,3 +374,18 @@ def test_a_loop_that_is_woken_after_it_was_stopped_does_not_poll_again() -> None
 
     assert not thread.is_alive()
     assert len(harness.counts.polls) == 1
+
+
+def test_a_poll_that_a_stop_aborts_is_no_overrun() -> None:
+    harness = PollerHarness()
+    answer = harness.api.product_version
+
+    def stopped() -> str:
+        harness.clock.seconds += 90.0
+        harness.stop.set()
+        return answer()
+
+    harness.api.product_version = stopped  # type: ignore[method-assign] # time passes while the server answers
+    loop_of(harness, ChangeQueue()).run()
+
+    assert harness.counts.overruns == 0
