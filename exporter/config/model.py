@@ -183,7 +183,7 @@ class SessionsConfig(Block):
     max_series: Annotated[int, whole_number(0, 1_000_000)] = 1_000
     """Maximum number of sessions of this server with series of their own."""
     max_sessions: Annotated[int, whole_number(1, 10_000_000)] = 200_000
-    """Maximum number of sessions kept, the oldest finished ones are evicted first; and of organizations, up to 10000."""
+    """Maximum number of sessions kept, the oldest finished ones are evicted first; and of organizations, up to 2000."""
     extras: tuple[Extra, ...] = Field(default=(), json_schema_extra={"uniqueItems": True})
     """More data to fetch, with one request each per running session and poll: statistics (API v8), events."""
 

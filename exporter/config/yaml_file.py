@@ -18,6 +18,8 @@ MAX_FILE_BYTES = 1024 * 1024
 _MAX_VALUES = 200_000
 """Values in a file once its aliases are expanded; a few nested aliases can make billions."""
 _MAX_DEPTH = 50
+# The characters at which PyYAML begins a new line.
+_LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
 _TAG = "tag:yaml.org,2002:"
 _ESCAPE = r"unknown escape; single quotes take \ as it is"
@@ -97,7 +99,7 @@ def _load(text: str, problems: ProblemCollector) -> object:
     try:
         return _BoundedLoader(text, problems).get_single_data()
     except yaml.reader.ReaderError as error:
-        lines = text[: error.position].split("\n")
+        lines = _LINE_BREAK.split(text[: error.position])
         raise _RejectedError(
             f"line {len(lines)}, column {len(lines[-1]) + 1}: "
             f"the character U+{ord(text[error.position]):04X} is not allowed"
@@ -105,7 +107,7 @@ def _load(text: str, problems: ProblemCollector) -> object:
     except yaml.MarkedYAMLError as error:
         message, mark = _message(error.problem or ""), error.problem_mark
         if mark is not None:
-            line = text.split("\n")[mark.line]
+            line = _LINE_BREAK.split(text)[mark.line]
             message = _with_advice(message, line, mark.column)
         raise _RejectedError(message, mark) from None
 

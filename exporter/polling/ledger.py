@@ -32,7 +32,7 @@ from exporter.vb365.records.restore_session import RestoreSession
 
 __all__ = ["MAX_ORGANIZATIONS", "Ledger"]
 
-MAX_ORGANIZATIONS = 10_000
+MAX_ORGANIZATIONS = 2000
 """How many organizations are known, or `max_sessions` if that is less: each has 32 series, even without sessions."""
 
 # Tuples, as Python 3.11 looks up an enum's member more slowly than it searches a tuple.

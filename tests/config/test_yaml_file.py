@@ -181,6 +181,12 @@ def test_aliases_of_aliases_cannot_fill_the_memory(text: str) -> None:
     assert "too many values once aliases are expanded" in problem_of(text)
 
 
+@pytest.mark.parametrize("line_break", ["\n", "\r", "\r\n", "\x85", "\u2028"])
+def test_the_place_of_an_error_counts_the_line_breaks_of_yaml(line_break: str) -> None:
+    with pytest.raises(ConfigError, match=r"line 2, column 2: "):
+        parse_document(f"{line_break}[".encode(), "config.yaml")
+
+
 @given(
     st.binary(max_size=200)
     | st.text(max_size=200).map(lambda text: text.encode("utf-8", "replace"))
