@@ -98,13 +98,14 @@ def iter_pages(
 ) -> Iterator[list[object]]:
     """Yield the `results` of each page.
 
-    Follow `_links.next.href` while pages have it. If the server sends no links, request pages by offset until one
-    holds fewer results than its own `limit`, which may be lower than the requested one.
+    Follow `_links.next.href` where a page has it. Otherwise request the next page by offset, unless the page holds fewer
+    results than its own `limit`, which may be lower than the requested one: a full page may lack its link. A link without
+    a usable `offset` is followed unchanged. If its `offset` does not count records, a page without a link is the last.
 
     Offsets shift when records are deleted or added while a list is read. With an overlap, each page therefore begins
     with the last records of the previous one, which are not yielded again. If they are missing, records may have moved
     from an unread page to one already read. If there are more of them, records were added to a page already read, and
-    the first page is yielded again at the end. A link without a usable `offset` is followed unchanged.
+    the first page is yielded again at the end.
 
     Args:
         fetch: returns the decoded response for a target.
@@ -123,7 +124,8 @@ def iter_pages(
     """
     first = target = base_url.target(path, {**query, "offset": 0, "limit": page_size})
     offset = repeated = 0
-    was_linked = has_additions = False
+    has_additions = False
+    counts_records = True  # whether `offset` is how many records precede the page
     requested: set[int] = set()  # hashes, as a link may be long
     previous_ids: list[object] = []
     while True:
@@ -145,10 +147,11 @@ def iter_pages(
         if href is not None:
             if not results:
                 raise _endless("an empty page links to a next one", operation)
-            was_linked = True
             target = base_url.resolve_link(href, operation=operation)
+            following = offset + len(results)
             target, offset, repeated = _rewind(target, offset, repeated)
-        elif was_linked or known == len(results) or len(results) < _limit(page):
+            counts_records = offset + repeated == following
+        elif not counts_records or known == len(results) or len(results) < _limit(page):
             break
         else:
             offset += len(results) - repeated

@@ -73,15 +73,51 @@ def test_by_offset_the_filters_stay_and_the_offset_grows_by_the_number_of_result
 
 
 def test_links_are_followed_unchanged() -> None:
-    collection = Collection(20, links=True)
+    collection = Collection(19, links=True)
     all_records(collection)
     assert collection.requested[1:] == ["/v6/restoresessions?offset=10&limit=10"]
 
 
-def test_after_links_a_full_page_without_one_is_the_last() -> None:
-    collection = Collection(20, links=True)
+def test_after_links_a_page_that_is_not_full_is_the_last() -> None:
+    collection = Collection(19, links=True)
     all_records(collection)
     assert len(collection.requested) == 2
+
+
+def test_after_links_a_full_page_without_one_is_the_last_if_the_next_offset_shows_nothing_new() -> (
+    None
+):
+    collection = Collection(20, links=True)
+    assert all_records(collection) == collection.records
+    assert collection.requested[2:] == ["/v6/RestoreSessions?startTimeFrom=x&offset=20&limit=10"]
+
+
+def test_after_a_link_whose_offset_counts_pages_a_full_page_without_one_is_the_last() -> None:
+    requested = []
+
+    def fetch(target: str) -> object:
+        requested.append(target)
+        first = len(requested) == 1
+        links = {"next": {"href": "/v6/x?offset=1"}} if first else {}
+        return {"results": records(30, 0 if first else 30), "limit": 30, "_links": links}
+
+    assert len(all_records(fetch, page_size=30)) == 60
+    assert requested[1:] == ["/v6/x?offset=1"]
+
+
+@pytest.mark.parametrize("overlap", [0, 2])
+@pytest.mark.parametrize("without_link", [1, 2, 3])
+def test_records_behind_a_full_page_that_lacks_its_link_are_found(
+    without_link: int, overlap: int
+) -> None:
+    collection = Collection(95, links=True)
+
+    def fetch(target: str) -> object:
+        page = collection(target)
+        assert isinstance(page, dict)
+        return {**page, "_links": {}} if len(collection.requested) == without_link else page
+
+    assert all_records(fetch, page_size=20, overlap=overlap) == collection.records
 
 
 @pytest.mark.parametrize("limit", [3, "3", "000000003"])
@@ -167,7 +203,7 @@ def test_more_pages_than_the_guard_allows_are_endless_paging() -> None:
 
 def test_as_many_pages_as_the_guard_allows_are_read() -> None:
     assert len(all_records(Collection(39), max_pages=4)) == 39
-    assert len(all_records(Collection(40, links=True), max_pages=4)) == 40
+    assert len(all_records(Collection(39, links=True), max_pages=4)) == 39
 
 
 def test_a_page_that_repeats_an_earlier_one_but_the_previous_is_read() -> None:
