@@ -80,6 +80,10 @@ class FinishedCounts:
         self._outdated.clear()
 
 
+_MAX_AWAITED_DURATIONS = 10_000
+"""Of finished sessions whose duration is not known yet, these are remembered; the durations of older ones stay out."""
+
+
 class ActivityCounters:
     """Counts of the sessions that the exporter saw start and finish: the source of the counters.
 
@@ -94,6 +98,7 @@ class ActivityCounters:
         self._started: Counter[StartedKey] = Counter()
         self._finished: Counter[FinishedKey] = Counter()
         self._durations: dict[SessionType, DurationHistogram] = {}
+        self._awaited_durations: dict[str, None] = {}  # ids in the order of their finishes
 
     def add_organization(
         self, organization: str, seen_at: float, *, required: bool = False
@@ -139,11 +144,19 @@ class ActivityCounters:
         self._started[session.organization, session.type] += 1
 
     def count_finished(self, session: RestoreSession) -> None:
-        """Count a session that was seen to finish, and its duration if known."""
+        """Count a session that was seen to finish, and its duration as soon as it is known."""
         self._finished[finished_key(session)] += 1
+        self._awaited_durations[session.id] = None
+        self.count_awaited_duration(session)
+        if len(self._awaited_durations) > _MAX_AWAITED_DURATIONS:
+            del self._awaited_durations[next(iter(self._awaited_durations))]
+
+    def count_awaited_duration(self, session: RestoreSession) -> None:
+        """Count the duration of a session whose finish was counted without it, if it is known now."""
         seconds = session.duration_seconds
-        if seconds is None:
+        if seconds is None or session.id not in self._awaited_durations:
             return
+        del self._awaited_durations[session.id]
         known = self._durations.get(session.type, DurationHistogram())
         counts = list(known.counts)
         counts[bisect_left(DURATION_BUCKETS_SECONDS, seconds)] += 1

@@ -159,6 +159,8 @@ class Ledger:
             self._activity.count_started(session)
         if transition in _COUNTED_FINISHES:
             self._activity.count_finished(session)
+        else:
+            self._activity.count_awaited_duration(session)
         if transition in _FINISHES and session.id in self._store.finished:
             self.extras.request_final(session.id)
         if transition in _CHANGES:

@@ -249,6 +249,17 @@ def test_a_finish_without_a_duration_is_counted_and_in_no_histogram() -> None:
     assert (dict(activity.finished), dict(activity.durations)) == ({SUCCESS: 1}, {})
 
 
+def test_the_durations_of_the_last_10000_finishes_without_one_are_awaited() -> None:
+    counters = ActivityCounters(100)
+    for number in range(10_001):
+        counters.count_finished(finished(number, end_time=None))
+
+    for number in (0, 1, 10_000):
+        counters.count_awaited_duration(finished(number))
+
+    assert sum(counters.activity().durations[SessionType.VEX].counts) == 2
+
+
 def test_a_published_activity_does_not_change() -> None:
     counters = ActivityCounters(100)
     counters.count_finished(finished(1))

@@ -271,6 +271,24 @@ def test_a_session_that_expired_and_is_listed_again_is_not_an_event() -> None:
     assert dict(again.activity.finished) == {VEX_SUCCESS: 1}
 
 
+def test_a_duration_that_is_known_after_the_finish_is_counted_once() -> None:
+    harness = LedgerHarness()
+    harness.hold(running(1), finished(9, end_time=None))
+    harness.poll()
+    ended = finished(1)
+    harness.hold(ended._replace(end_time=None))
+    assert not harness.poll().activity.durations
+
+    harness.hold(ended, finished(9))
+    harness.poll(RESYNC_SECONDS)
+    harness.hold(ended._replace(end_time=NOON), finished(9, end_time=NOON))
+    activity = harness.poll(RESYNC_SECONDS).activity
+
+    assert sum(activity.finished.values()) == 1
+    assert activity.durations[SessionType.VEX].sum_seconds == ended.duration_seconds
+    assert sum(activity.durations[SessionType.VEX].counts) == 1
+
+
 def test_a_session_that_ran_in_an_outage_longer_than_lookback_counts_once_and_is_not_shown() -> (
     None
 ):
