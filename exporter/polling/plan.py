@@ -36,6 +36,9 @@ _CLOCK_TOLERANCE = timedelta(minutes=10)
 # A session may appear in a list slightly after its creationTime, which another server's clock may have given.
 _LIST_OVERLAP = timedelta(minutes=10)
 
+_MIN_SECONDS_BETWEEN_SET_BACKS = 600.0
+"""A server whose responses alternate between two clocks would cause a full list in every other poll."""
+
 _LISTED_PER_KEPT = 2
 _MIN_LISTED_SESSIONS = 200_000
 
@@ -101,11 +104,14 @@ class ClockJumps:
     """Notices when the server's clock is set: a single `Date` that is wrong must not hide sessions.
 
     Attributes:
-        is_set_back: whether it was set back since the previous poll began, or since the last full list ended.
+        is_set_back: whether it was set back since the previous poll began, or since the last full list ended; True in
+            one poll of ten minutes at most, and then in a later one instead, unless a full list ended meanwhile.
     """
 
     def __init__(self) -> None:
         self.is_set_back = False
+        self._is_reportable = False
+        self._reported_at = -inf
         self._previous: Moment | None = None
         self._listed: Moment | None = None
 
@@ -113,13 +119,19 @@ class ClockJumps:
         """Return `moment` for what expires: a clock that was set forward is believed in the next poll."""
         expected = _later(self._previous, moment)
         earliest = max(expected, _later(self._listed, moment)) - _CLOCK_TOLERANCE
-        self.is_set_back = moment.wall < earliest
+        self._is_reportable |= moment.wall < earliest
+        since_reported = moment.monotonic - self._reported_at
+        self.is_set_back = self._is_reportable and since_reported >= _MIN_SECONDS_BETWEEN_SET_BACKS
+        if self.is_set_back:
+            self._is_reportable = False
+            self._reported_at = moment.monotonic
         self._previous = moment
         return replace(moment, wall=min(moment.wall, expected + _CLOCK_TOLERANCE))
 
     def end_full_list(self, moment: Moment) -> None:
         """Record the clock by which a full list was read."""
         self._listed = moment
+        self._is_reportable = False
 
 
 def _later(before: Moment | None, now: Moment) -> datetime:

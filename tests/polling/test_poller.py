@@ -260,6 +260,26 @@ def test_a_server_clock_that_was_wrong_hides_no_session_once_it_is_right(
     assert not harness.published[-1].activity.finished
 
 
+def test_servers_whose_clocks_disagree_cause_a_full_list_in_ten_minutes() -> None:
+    harness = PollerHarness(*(finished(number) for number in range(1, 10)))
+    harness.poll(server_time=NOON)
+    full_lists = []
+    list_sessions = harness.api.list_sessions
+
+    def listed(*, created_since: datetime | None, page_size: int) -> Iterator[Page]:
+        if created_since is None:
+            full_lists.append(harness.clock.monotonic())
+        return list_sessions(created_since=created_since, page_size=page_size)
+
+    harness.api.list_sessions = listed  # type: ignore[method-assign] # to see what is listed
+    first = harness.clock.monotonic()
+    for poll in range(50):
+        behind = timedelta(minutes=30 * (poll % 2))
+        harness.poll(server_time=harness.clock.now().wall - behind)
+
+    assert [at - first for at in full_lists] == [120.0 + 600.0 * number for number in range(5)]
+
+
 def test_a_server_clock_that_differs_by_more_than_a_day_is_logged_once() -> None:
     harness = PollerHarness(running(1))
     with capture_logs() as logs:
