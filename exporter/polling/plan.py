@@ -57,6 +57,15 @@ class ListRequest:
         """Whether it lists every session on the server."""
         return self.created_since is None and self.max_pages is None
 
+    def replaces(self, previous: ListRequest) -> bool:
+        """Whether this is the next list of new sessions because a list just read, `previous`, missed some.
+
+        It then begins more than the overlap of two lists earlier: a response showed that the server's clock was set back.
+        """
+        if self.created_since is None or previous.created_since is None:
+            return False
+        return previous.created_since - self.created_since > _LIST_OVERLAP
+
 
 def cheaper_list(
     creations: Iterable[datetime],

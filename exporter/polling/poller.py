@@ -182,6 +182,9 @@ class Poller:
             for request in lists:
                 self._list_reader.read(request)
                 trust_404 = True
+            next_list = self._ledger.due_lists(self._intake.now())[0]
+            if next_list.replaces(lists[0]):
+                self._list_reader.read(next_list)
         except Vb365Error as error:
             self._outcome.tolerate(error)
         return trust_404

@@ -177,6 +177,20 @@ def test_a_list_that_began_before_its_response_showed_a_clock_set_back_does_not_
 
 
 @pytest.mark.parametrize(
+    ("created_since", "replaces"),
+    [(NOON - TEN_MINUTES, False), (NOON - TEN_MINUTES - seconds(1), True), (None, False)],
+)
+def test_only_a_list_that_begins_more_than_the_overlap_earlier_replaces_one(
+    created_since: datetime | None,
+    replaces: bool,  # noqa: FBT001 - a table
+) -> None:
+    next_list = ListRequest(created_since=created_since)
+
+    assert next_list.replaces(ListRequest(created_since=NOON)) is replaces
+    assert not next_list.replaces(FULL)
+
+
+@pytest.mark.parametrize(
     ("max_sessions", "listed"), [(10, 200_000), (100_000, 200_000), (200_000, 400_000)]
 )
 def test_twice_as_many_sessions_as_are_kept_are_read_and_at_least_200000(

@@ -260,6 +260,42 @@ def test_a_server_clock_that_was_wrong_hides_no_session_once_it_is_right(
     assert not harness.published[-1].activity.finished
 
 
+@pytest.mark.parametrize(("hours_back", "lists"), [(0, 1), (3, 2)])
+def test_sessions_are_found_in_the_poll_whose_responses_show_that_the_clock_was_set_back(
+    hours_back: int, lists: int
+) -> None:
+    harness = PollerHarness(finished(1))
+    harness.poll(server_time=NOON)
+    now = NOON - timedelta(hours=hours_back)
+    new = running(60, creation_time=now)
+    harness.api.sessions[new.id] = new
+    list_sessions = harness.api.list_sessions
+
+    def listed(*, created_since: datetime | None, page_size: int) -> Iterator[Page]:
+        harness.api.server_time = now
+        return list_sessions(created_since=created_since, page_size=page_size)
+
+    snapshot = harness.poll(list_sessions=listed)
+
+    assert new.id in shown_ids(snapshot)
+    assert harness.api.calls == ["list"] * lists
+
+
+def test_a_clock_that_is_set_back_with_every_response_causes_one_more_list() -> None:
+    harness = PollerHarness(finished(1))
+    harness.poll(server_time=NOON)
+    list_sessions = harness.api.list_sessions
+
+    def listed(*, created_since: datetime | None, page_size: int) -> Iterator[Page]:
+        assert harness.api.server_time is not None
+        harness.api.server_time -= timedelta(hours=1)
+        return list_sessions(created_since=created_since, page_size=page_size)
+
+    harness.poll(list_sessions=listed)
+
+    assert harness.api.calls == ["list", "list"]
+
+
 def test_servers_whose_clocks_disagree_cause_a_full_list_in_ten_minutes() -> None:
     harness = PollerHarness(*(finished(number) for number in range(1, 10)))
     harness.poll(server_time=NOON)
