@@ -57,8 +57,10 @@ def undisturbed(good_world: World) -> list[str]:
 def test_a_server_in_any_state_does_not_affect_the_other(
     good: Simulator, bad: Simulator, undisturbed: list[str], name: str
 ) -> None:
+    extras = "sessions: {extras: [events]}"
     with watched(
-        server_yaml(good, "good", change_feed="never"), server_yaml(bad, "bad", change_feed="never")
+        server_yaml(good, "good", change_feed="never"),
+        server_yaml(bad, "bad", extras, change_feed="never"),
     ) as exporter:
         wait_until(lambda: exporter.up("good") and exporter.up("bad"), "a poll of both")
 
