@@ -123,7 +123,12 @@ class Exchange:
         """Shut down the watched connection if cancelled or past the deadline. The caller holds the lock."""
         if self._cancellation is not None and self._cancellation.cancelled:
             self._abort(AbortReason.CANCELLED)
-        elif self._deadline <= time.monotonic():
+        else:
+            self.abort_if_overdue()
+
+    def abort_if_overdue(self) -> None:
+        """Shut down the watched connection if past the deadline. The caller holds the lock."""
+        if self._deadline <= time.monotonic():
             self._abort(AbortReason.DEADLINE)
 
     def _abort(self, reason: AbortReason) -> None:
@@ -186,6 +191,9 @@ class Watchdog:
         _current_exchange.set(None)
         with self._lock:
             self._exchanges.discard(exchange)
+            # After a suspension of the process, its response is as old as the suspension was long, and this thread may
+            # read it before the watchdog's thread runs again.
+            exchange.abort_if_overdue()
             exchange.release()
             return exchange.abort_reason
 

@@ -74,6 +74,26 @@ def test_an_exchange_is_aborted_at_its_deadline(
     assert watchdog.finish(exchange) is AbortReason.DEADLINE
 
 
+def test_an_exchange_that_ends_past_its_deadline_is_aborted_even_if_the_watchdog_comes_late(
+    watchdog: Watchdog, stop: threading.Event
+) -> None:
+    class NeverAborted(Cancellation):
+        begun = False
+
+        @property
+        def cancelled(self) -> bool:
+            if self.begun:
+                raise MemoryError
+            return super().cancelled
+
+    cancellation = NeverAborted(stop)
+    exchange = watchdog.begin(0.5, cancellation=cancellation)
+    cancellation.begun = True
+    deadline = time.monotonic() + 0.5
+    wait_until(lambda: time.monotonic() > deadline, "the deadline")
+    assert watchdog.finish(exchange) is AbortReason.DEADLINE
+
+
 def test_an_exchange_that_cannot_be_aborted_does_not_keep_others_from_it(
     watchdog: Watchdog, stop: threading.Event, pair: tuple[socket.socket, socket.socket]
 ) -> None:
