@@ -308,7 +308,7 @@ def test_the_shipped_example_is_one_for_promtool_and_for_the_exporter(
         check=False,
     )
     (tmp_path / "config.yaml").write_text(
-        "servers: [{url: https://vb365.example.com, auth: {username: a, password: b}}]"
+        "servers: [{url: https://vb365.example.com:4443, auth: {username: a, password: b}}]"
     )
     by_exporter = run_exporter(
         f"--config.file={tmp_path / 'config.yaml'}",
