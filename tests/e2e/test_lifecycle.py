@@ -156,6 +156,8 @@ class Signalling(importlib.abc.MetaPathFinder):
                 signal.raise_signal(number)
 
 module, numbers = sys.argv.pop(1), [signal.Signals[name] for name in sys.argv.pop(1).split(",")]
+for number in numbers:
+    signal.signal(number, signal.SIG_DFL)  # a job in the background ignores SIGINT
 sys.meta_path.insert(0, Signalling())
 sys.argv[0] = "exporter"
 runpy.run_module("exporter", run_name="__main__", alter_sys=True)

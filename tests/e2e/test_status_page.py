@@ -35,7 +35,7 @@ def long_words() -> StatusPage:
         running(number, name=LONG, initiated_by=f"CONTOSO\\{LONG}", organization=LONG)
         for number in (1, 2000)
     ]
-    snapshot = polled_snapshot("h" * 128, [*random_sessions(30), *personal])
+    snapshot = polled_snapshot(".".join(["h" * 63] * 2), [*random_sessions(30), *personal])
     return page_for(snapshot, info_labels=["name", "initiated_by", "client_host"])
 
 
