@@ -79,7 +79,7 @@ class Listener:
         await self._server.shutdown(1.0)
 
     def _listen(self) -> None:
-        self._socket = _bound(self._host, self.port)
+        self._socket = _bound(self._host, self.port) if self.port else _bound_once(self._host)
         self.port = self._socket.getsockname()[1]
         self._accepting = asyncio.get_running_loop().create_task(self._accept(self._socket))
 
@@ -148,6 +148,20 @@ class _ListeningSocket(socket.socket):
         """Accept as any socket does."""
         self.last_accepted, address = super().accept()
         return self.last_accepted, address
+
+
+_ports_used: set[int] = set()
+
+
+def _bound_once(host: str) -> _ListeningSocket:
+    """Bind a free port that this process has not used before: clients remember by address when they logged in last."""
+    while True:
+        listening = _bound(host, 0)
+        port = listening.getsockname()[1]
+        if port not in _ports_used:
+            _ports_used.add(port)
+            return listening
+        listening.close()
 
 
 def _bound(host: str, port: int) -> _ListeningSocket:
