@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -19,10 +19,10 @@ from exporter.system.signals import WAKE_SECONDS
 from exporter.text import format_instant, format_table, human_duration, label_value, one_line
 from exporter.threads import start_thread
 from exporter.vb365.client import Client
-from exporter.vb365.errors import BadResponseError, RecordsMovedError, Vb365Error
+from exporter.vb365.errors import BadResponseError, Vb365Error
 from exporter.vb365.http.tls import warn_if_unverified
-from exporter.vb365.paging import PAGE_SIZES
-from exporter.vb365.records.restore_session import Page, RestoreSession
+from exporter.vb365.paging import reread_if_moved
+from exporter.vb365.records.restore_session import RestoreSession
 
 __all__ = ["Listings", "json_text", "list_sessions", "table_text"]
 
@@ -134,22 +134,8 @@ def _fetch(
 
 
 def _fetch_sessions(server: ServerConfig, client: Client) -> Sequence[RestoreSession]:
-    found: dict[str, RestoreSession] = {}
-    rejected: Counter[str] = Counter()
     with client.poll(time.monotonic() + _RETRY_SECONDS):
-        for attempt, page_size in enumerate(PAGE_SIZES, start=1):
-            found.clear()
-            rejected.clear()
-            try:
-                _read_list(
-                    client.list_sessions(created_since=None, page_size=page_size),
-                    found,
-                    rejected,
-                )
-                break
-            except RecordsMovedError:
-                if attempt == len(PAGE_SIZES):
-                    raise
+        found, rejected = reread_if_moved(partial(_read_list, client))
     for reason, records in rejected.items():
         log.warning(
             "records rejected, listing the others",
@@ -161,20 +147,21 @@ def _fetch_sessions(server: ServerConfig, client: Client) -> Sequence[RestoreSes
     return sorted(newest_first, key=lambda session: session.stopped)
 
 
-def _read_list(
-    pages: Iterable[Page], found: dict[str, RestoreSession], rejected: Counter[str]
-) -> None:
-    """Add the sessions of a list to `found`, and its rejections to `rejected`.
+def _read_list(client: Client, page_size: int) -> tuple[dict[str, RestoreSession], Counter[str]]:
+    """Return the sessions of the full list by id, and the number of rejected records by reason.
 
     Raises:
         BadResponseError: the list is too long, or endless.
     """
-    for page in pages:
+    found: dict[str, RestoreSession] = {}
+    rejected: Counter[str] = Counter()
+    for page in client.list_sessions(created_since=None, page_size=page_size):
         # Pages shift when sessions start, so a session may appear twice.
         found.update((session.id, session) for session in page.sessions)
         rejected.update(rejection.reason for rejection in page.rejections)
         if len(found) + rejected.total() > _MAX_SESSIONS:
             raise BadResponseError(f"more than {_MAX_SESSIONS} sessions", operation="list")
+    return found, rejected
 
 
 def _row(session: RestoreSession, now: datetime) -> tuple[str, ...]:

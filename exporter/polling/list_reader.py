@@ -11,8 +11,8 @@ from exporter.polling.ledger import Ledger
 from exporter.polling.plan import ListRequest, max_listed_sessions
 from exporter.polling.resync import ListLoss
 from exporter.polling.status import Anomalies, Heartbeat
-from exporter.vb365.errors import BadResponseError, RecordsMovedError
-from exporter.vb365.paging import PAGE_SIZES
+from exporter.vb365.errors import BadResponseError
+from exporter.vb365.paging import reread_if_moved
 from exporter.vb365.records.restore_session import Page
 
 __all__ = ["ListReader"]
@@ -62,18 +62,16 @@ class ListReader:
             Vb365Error: a page could not be fetched.
         """
         end_at = self._intake.now().monotonic + _MAX_LIST_SECONDS
-        *page_sizes, last_page_size = PAGE_SIZES
-        for page_size in page_sizes:
-            try:
-                self._read_once(request, page_size, end_at)
-            except RecordsMovedError:
-                log.info(
-                    "sessions moved while they were listed, reading the list again",
-                    server=self._server.name,
-                )
-            else:
-                return
-        self._read_once(request, last_page_size, end_at)
+        reread_if_moved(
+            lambda page_size: self._read_once(request, page_size, end_at),
+            on_moved=self._log_moved,
+        )
+
+    def _log_moved(self) -> None:
+        log.info(
+            "sessions moved while they were listed, reading the list again",
+            server=self._server.name,
+        )
 
     def _read_once(self, request: ListRequest, page_size: int, end_at: float) -> None:
         self._ledger.begin_list(request)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from exporter.vb365.errors import BadResponseError, RecordsMovedError
 
-__all__ = ["MAX_PAGES", "PAGE_SIZES", "BaseUrl", "iter_pages"]
+__all__ = ["MAX_PAGES", "PAGE_SIZES", "BaseUrl", "iter_pages", "reread_if_moved"]
+
+ResultT = TypeVar("ResultT")
 
 _PAGE_SIZE = 1000  # of sessions about 0.7 MB
 _MAX_PAGE_SIZE = 10_000
@@ -83,6 +86,27 @@ class BaseUrl:
         if self.prefix and not path.lower().startswith(f"{self.prefix}/".lower()):
             path = self.prefix + path  # reverse proxies do not rewrite links in bodies
         return f"{path}?{parts.query}" if parts.query else path
+
+
+def reread_if_moved(
+    read: Callable[[int], ResultT], *, on_moved: Callable[[], None] = lambda: None
+) -> ResultT:
+    """Read a list, and again if records moved between its pages.
+
+    Args:
+        read: reads the list, with pages of this many records.
+        on_moved: called before each repetition.
+
+    Raises:
+        RecordsMovedError: records moved at every attempt; some may be missing.
+    """
+    *page_sizes, last_page_size = PAGE_SIZES
+    for page_size in page_sizes:
+        try:
+            return read(page_size)
+        except RecordsMovedError:
+            on_moved()
+    return read(last_page_size)
 
 
 def iter_pages(
