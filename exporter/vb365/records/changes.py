@@ -18,7 +18,6 @@ __all__ = [
     "ChangeKind",
     "Changes",
     "SessionChange",
-    "TooManyChangesError",
     "parse_changes",
 ]
 
@@ -33,10 +32,6 @@ _MAX_CHANGE_TOKEN_CHARACTERS = 4096
 
 _MAX_RESULTS = 5000
 """Five times the limit that is requested."""
-
-
-class TooManyChangesError(BadResponseError):
-    """The server ignores the limit, and the response has more changes than are processed."""
 
 
 class ChangeKind(StrEnum):
@@ -80,7 +75,6 @@ def parse_changes(document: object) -> Changes:
         document: any value a JSON decoder can produce.
 
     Raises:
-        TooManyChangesError: there are far more changes than requested.
         BadResponseError: there is no valid `nextChangeToken`, or there are no `results`.
     """
     fields = document if isinstance(document, dict) else {}
@@ -95,7 +89,7 @@ def parse_changes(document: object) -> Changes:
     if not isinstance(results, list):
         raise BadResponseError("the response has no results", operation="change_feed")
     if len(results) > _MAX_RESULTS:
-        raise TooManyChangesError(
+        raise BadResponseError(
             f"the response has more than {_MAX_RESULTS} results", operation="change_feed"
         )
     changes = (_parse_change(entry) for entry in results)
