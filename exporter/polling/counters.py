@@ -52,10 +52,8 @@ class FinishedCounts:
         """Count a session."""
         key = finished_key(session)
         self.stopped[key] += 1
-        if session.end_time is not None and key not in self._outdated:
-            last = self._last_end.get(key)
-            if last is None or session.end_time > last:
-                self._last_end[key] = session.end_time
+        if key not in self._outdated:
+            self._record_end(key, session)
 
     def remove(self, session: RestoreSession) -> None:
         """Subtract a session that is no longer among the counted ones."""
@@ -73,11 +71,14 @@ class FinishedCounts:
     def _find_last_ends(self) -> None:
         for session in self._sessions():
             key = finished_key(session)
-            if key in self._outdated and session.end_time is not None:
-                last = self._last_end.get(key)
-                if last is None or session.end_time > last:
-                    self._last_end[key] = session.end_time
+            if key in self._outdated:
+                self._record_end(key, session)
         self._outdated.clear()
+
+    def _record_end(self, key: FinishedKey, session: RestoreSession) -> None:
+        last = self._last_end.get(key)
+        if session.end_time is not None and (last is None or session.end_time > last):
+            self._last_end[key] = session.end_time
 
 
 _MAX_AWAITED_DURATIONS = 10_000

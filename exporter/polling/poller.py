@@ -18,7 +18,7 @@ from exporter.polling.interfaces import Api, PollObserver
 from exporter.polling.ledger import Ledger
 from exporter.polling.list_reader import ListReader
 from exporter.polling.outcome import PollOutcome
-from exporter.polling.plan import RESYNC_SECONDS
+from exporter.polling.plan import RESYNC_SECONDS, ListRequest
 from exporter.polling.snapshot import Snapshot
 from exporter.polling.status import (
     Anomalies,
@@ -198,10 +198,7 @@ class Poller:
         session_ids = self._ledger.unconfirmed()
         cheaper = self._ledger.cheaper_list(session_ids) if trust_404 else None
         if cheaper is not None:
-            try:
-                self._list_reader.read(cheaper)
-            except Vb365Error as error:
-                self._outcome.tolerate(error)
+            self._try_list(cheaper)
             session_ids = self._ledger.unconfirmed()
         not_found: list[str] = []
         for session_id, response in self._workers.fetch_all(session_ids, self._api.get_session):
@@ -222,17 +219,20 @@ class Poller:
         Raises:
             Vb365Error: the poll cannot continue.
         """
-        verifying = self._ledger.verifying_list(session_ids)
-        if verifying is not None:
-            try:
-                self._list_reader.read(verifying)
-            except Vb365Error as error:
-                self._outcome.tolerate(error)
+        if (verifying := self._ledger.verifying_list(session_ids)) is not None:
+            self._try_list(verifying)
         for session_id in session_ids:
             if not self._ledger.mark_not_found(session_id, self._intake.now()):
                 self._outcome.failures.append(PollFailure.of_unconfirmed_404(session_id))
             elif session_id in self._server.sessions.ids:
                 self.anomalies.unknown_id(session_id)
+
+    def _try_list(self, request: ListRequest) -> None:
+        """Read a list; raise only an error after which the poll cannot continue."""
+        try:
+            self._list_reader.read(request)
+        except Vb365Error as error:
+            self._outcome.tolerate(error)
 
     def _fetch_extras(self, due: Iterable[ExtraRequest], started_at: float, end_at: float) -> None:
         """Fetch extras, which may take long, publish them, and pass on the sessions that started or finished."""
