@@ -16,12 +16,7 @@ import structlog
 
 from exporter.polling.clock import Clock
 from exporter.vb365.errors import BadResponseError, NotFoundError, Vb365Error
-from exporter.vb365.records.changes import (
-    EXPIRED_TOKEN,
-    LATEST,
-    Changes,
-    SessionChange,
-)
+from exporter.vb365.records.changes import EXPIRED_TOKEN, LATEST, Changes, SessionChange
 
 __all__ = [
     "LONG_POLL_SECONDS",
@@ -200,9 +195,8 @@ class ChangeFeed:
                 "change feed aborted by unexpected error, falling back to polling",
                 server=self._server,
             )
-            if (
-                changes is not None
-            ):  # its events may be lost; a restart requests a poll with a full list
+            if changes is not None:
+                # Its events may be lost. A restart of the feed requests a poll with a full list.
                 self._change_token = None
             return self._back_off()
         return max(0.0, _MIN_REQUEST_INTERVAL_SECONDS - (self._clock.monotonic() - started))

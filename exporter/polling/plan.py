@@ -163,9 +163,8 @@ class DiscoveryWindow:
 
     def __init__(self) -> None:
         self.newest: datetime | None = None
-        self._listed: datetime | None = (
-            None  # `newest`, or when the last list read to its end had ended if that is earlier
-        )
+        # `newest` as of the last list read to its end, or when that list ended if that is earlier.
+        self._listed: datetime | None = None
         self._listed_at = -inf
 
     def observe(self, creation: datetime, moment: Moment) -> None:
@@ -186,8 +185,8 @@ class DiscoveryWindow:
     def baseline(self, moment: Moment) -> datetime:
         """Return the creationTime after which sessions have started since the first list, which ended at `moment`.
 
-        If the list shows none, it is ten minutes before the end of the list: the account may be granted its role later, and sessions that
-        come into sight then are not new.
+        If the list shows none, it is ten minutes before the end of the list: the account may be granted its role later, and
+        sessions that come into sight then are not new.
         """
         return self.newest or moment.wall - _LIST_OVERLAP
 

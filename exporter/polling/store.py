@@ -278,9 +278,8 @@ class SessionStore:
             oldest = self._discovered_blocks.oldest()
             self._remove_finished(oldest)
             creation = oldest.creation_time
-            if (
-                creation <= moment.wall
-            ):  # one from the future is in the history; others come before it
+            # A session from the future is in the history, and all others come before it.
+            if creation <= moment.wall:
                 self._eviction_watermark = max(creation, self._eviction_watermark or creation)
             self._evicted.append(oldest.id)
         return True

@@ -216,24 +216,6 @@ def test_a_404_is_not_believed_when_the_list_that_must_confirm_it_fails() -> Non
     assert snapshot.status.failure_reason == "server_error"
 
 
-def test_a_full_list_that_lost_many_sessions_is_listed_again_in_the_next_poll() -> None:
-    harness = PollerHarness(*(finished(number) for number in range(1, 401)))
-    before = harness.poll()
-    harness.api.sessions = {session_id(n): finished(n) for n in range(1, 250)}
-    harness.clock.seconds += RESYNC_SECONDS
-
-    with capture_logs() as logs:
-        doubtful = harness.poll()
-        believed = harness.poll()
-
-    assert shown_ids(doubtful) == shown_ids(before)
-    assert len(shown_ids(believed)) == 249
-    assert [(entry["event"], entry["log_level"]) for entry in logs] == [
-        ("full list is missing many of the known sessions, listing again in the next poll", "info"),
-        ("full list is missing many of the known sessions again, accepting it", "info"),
-    ]
-
-
 @pytest.mark.parametrize(
     ("wrong_polls", "shown"),
     [
@@ -333,10 +315,16 @@ def test_a_server_clock_that_differs_by_more_than_a_day_is_logged_once() -> None
     ]
 
 
-def test_a_full_list_that_lost_more_than_half_is_logged_and_listed_again_in_the_next_poll() -> None:
-    harness = PollerHarness(*(finished(number) for number in range(1, 36)))
+@pytest.mark.parametrize(
+    ("listed", "left", "share", "level"),
+    [(35, 12, "more than half", "warning"), (400, 249, "many", "info")],
+)
+def test_a_full_list_that_lost_many_sessions_is_logged_and_listed_again_in_the_next_poll(
+    listed: int, left: int, share: str, level: str
+) -> None:
+    harness = PollerHarness(*(finished(number) for number in range(1, listed + 1)))
     before = harness.poll()
-    harness.api.sessions = {session_id(n): finished(n) for n in range(1, 13)}
+    harness.api.sessions = {session_id(n): finished(n) for n in range(1, left + 1)}
     harness.clock.seconds += RESYNC_SECONDS
 
     with capture_logs() as logs:
@@ -344,14 +332,14 @@ def test_a_full_list_that_lost_more_than_half_is_logged_and_listed_again_in_the_
         believed = harness.poll()
 
     assert shown_ids(doubtful) == shown_ids(before)
-    assert len(shown_ids(believed)) == 12
-    assert [entry for entry in logs if "missing" in entry] == [
+    assert len(shown_ids(believed)) == left
+    assert logs == [
         {
-            "event": f"full list is missing more than half of the known sessions{consequence}",
+            "event": f"full list is missing {share} of the known sessions{consequence}",
             "server": "hq",
-            "sessions": 35,
-            "missing": 23,
-            "log_level": "warning",
+            "sessions": listed,
+            "missing": listed - left,
+            "log_level": level,
         }
         for consequence in (
             ", listing again in the next poll",
