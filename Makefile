@@ -39,8 +39,8 @@ demo: $(READY) ## run the exporter against the embedded simulator
 	$(BIN)/vb365-restore-exporter --demo
 
 .PHONY: test
-test: $(READY) ## run the default test suite
-	$(BIN)/pytest -m "not e2e and not slow"
+test: $(READY) ## run the default test suite on all processors
+	$(BIN)/pytest --numprocesses auto --dist worksteal -m "not e2e and not slow"
 
 .PHONY: slow
 slow: $(READY) ## run the slow tests: mutated alert rules, failing servers next to healthy ones, abusive clients
