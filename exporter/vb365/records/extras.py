@@ -85,7 +85,23 @@ class EventSummary:
     unreadable: int = 0
     """The number of records that are not valid events."""
 
+    @property
+    def restored(self) -> int:
+        """The number of items that were restored, exported, saved or sent, with or without a warning."""
+        return sum(
+            count
+            for (operation, status), count in self.counts.items()
+            if operation in _RESTORING and status in _SUCCEEDED
+        )
 
+
+_RESTORING = {
+    EventOperation.SAVE,
+    EventOperation.EXPORT,
+    EventOperation.SEND,
+    EventOperation.RESTORE,
+}
+_SUCCEEDED = {EventStatus.SUCCESS, EventStatus.WARNING}
 _MAX_UNKNOWN_VALUES = 16
 
 _OPERATIONS = EnumReader(EventOperation, EventOperation.UNKNOWN)

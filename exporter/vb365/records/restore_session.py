@@ -140,6 +140,22 @@ class RestoreSession(NamedTuple):
         match = _PROCESSED_ITEMS.match(self.details)
         return int(match[1]) if match else None
 
+    @property
+    def proves_restore(self) -> bool:
+        """Whether the session proves a restore: it ended with Success or Warning, and at least one item was restored.
+
+        Statistics and events decide where they are known; otherwise `processed_items` does. A session without an
+        `endTime` proves nothing: nobody knows when.
+        """
+        if self.ended_at is None or self.result not in _PROVING:
+            return False
+        known = [
+            extra.restored
+            for extra in (self.statistics, self.events)
+            if extra is not None and extra.restored is not None
+        ]
+        return any(known) if known else bool(self.processed_items)
+
     def with_extra(
         self, extra: Literal["statistics", "events"], value: Statistics | EventSummary | None
     ) -> RestoreSession:
@@ -167,6 +183,7 @@ class Page:
     rejections: tuple[Rejection, ...]
 
 
+_PROVING = {SessionResult.SUCCESS, SessionResult.WARNING}
 _PROCESSED_ITEMS = re.compile(r"([0-9]{1,15}) items? processed\b")
 
 

@@ -10,7 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.vb365.records.extras import Statistics
+from exporter.vb365.records.extras import (
+    EventOperation,
+    EventStatus,
+    EventSummary,
+    Statistics,
+)
 from exporter.vb365.records.fields import UnknownValue
 from exporter.vb365.records.restore_session import (
     Rejection,
@@ -327,3 +332,53 @@ def test_any_record_is_a_session_whose_values_can_be_served_or_a_rejection(
         assert session.duration_seconds is None or session.duration_seconds >= 0
         assert session.processed_items is None or session.processed_items >= 0
         assert session.stopped or session.result is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "proves"),
+    [
+        ({"details": "3 items processed"}, True),
+        ({"details": "3 items processed", "result": "Warning"}, True),
+        ({"details": "0 items processed"}, False),
+        ({"details": "done"}, False),
+        ({"details": "3 items processed", "result": "Failed"}, False),
+        ({"details": "3 items processed", "result": "Partly"}, False),
+        ({"details": "3 items processed", "state": "Working"}, False),
+        ({"details": "3 items processed", "endTime": None}, False),
+    ],
+)
+def test_a_session_proves_a_restore_if_it_processed_items_and_did_not_fail(
+    changes: dict[str, Any], *, proves: bool
+) -> None:
+    assert parsed(**changes).proves_restore == proves
+
+
+def events(operation: EventOperation, status: EventStatus) -> EventSummary:
+    return EventSummary(counts={(operation, status): 2}, size_bytes={})
+
+
+@pytest.mark.parametrize(
+    ("extras", "proves"),
+    [
+        ({"statistics": Statistics(restored=1)}, True),
+        ({"statistics": Statistics(restored=0, skipped=3)}, False),
+        ({"statistics": Statistics(skipped=3)}, True),
+        ({"events": events(EventOperation.EXPORT, EventStatus.SUCCESS)}, True),
+        ({"events": events(EventOperation.RESTORE, EventStatus.WARNING)}, True),
+        ({"events": events(EventOperation.RESTORE, EventStatus.FAILED)}, False),
+        ({"events": events(EventOperation.VIEW, EventStatus.SUCCESS)}, False),
+        (
+            {
+                "statistics": Statistics(restored=0),
+                "events": events(EventOperation.SEND, EventStatus.SUCCESS),
+            },
+            True,
+        ),
+    ],
+)
+def test_extras_decide_whether_a_session_proves_a_restore(
+    extras: dict[str, Any], *, proves: bool
+) -> None:
+    session = parsed(details="3 items processed")._replace(**extras)
+
+    assert session.proves_restore == proves
