@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import get_args
 
@@ -26,6 +26,12 @@ from support.ledger_harness import LedgerHarness, sessions_config
 from support.sample_sessions import NOON, finished, running, session_id
 
 GOLDEN = Path(__file__).parent / "golden"
+OF_EXTRAS = (
+    "vb365_restore_session_items",
+    "vb365_restore_session_event",
+    "vb365_restore_session_last_event",
+    "vb365_restore_session_active",
+)
 INFO_LABELS = ("name", "initiated_by", "client_host", "scope_name", "reason", "details")
 
 
@@ -118,6 +124,9 @@ any_events = st.builds(
         st.tuples(st.sampled_from(EventOperation), st.sampled_from(EventStatus)), counts
     ),
     size_bytes=st.dictionaries(st.sampled_from(EventOperation), counts),
+    last_event_at=st.none() | moments,
+    active_since=st.none() | moments,
+    active_until=st.none() | moments,
 )
 
 
@@ -179,6 +188,9 @@ def test_only_known_extras_have_samples() -> None:
         events=EventSummary(
             counts={(EventOperation.EXPORT, EventStatus.SUCCESS): 3},
             size_bytes={EventOperation.EXPORT: 4096},
+            last_event_at=NOON,
+            active_since=NOON - timedelta(seconds=90),
+            active_until=NOON - timedelta(seconds=30),
         ),
     )
     snapshot = polled(known, running(1))
@@ -189,7 +201,7 @@ def test_only_known_extras_have_samples() -> None:
             body(publisher(snapshot, extras=("statistics", "events"))).decode()
         )
         for sample in family.samples
-        if sample.name.startswith(("vb365_restore_session_items", "vb365_restore_session_event"))
+        if sample.name.startswith(OF_EXTRAS)
     ]
 
     shared = {
@@ -207,6 +219,8 @@ def test_only_known_extras_have_samples() -> None:
             3,
         ),
         ("vb365_restore_session_event_bytes", {**shared, "operation": "Export"}, 4096),
+        ("vb365_restore_session_last_event_timestamp_seconds", shared, NOON.timestamp()),
+        ("vb365_restore_session_active_duration_seconds", shared, 60),
     ]
 
 

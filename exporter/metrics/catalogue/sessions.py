@@ -90,6 +90,12 @@ def _event_bytes(session: RestoreSession) -> Iterable[Sample]:
     return [((operation,), size) for operation, size in sorted(session.events.size_bytes.items())]
 
 
+def _last_event(session: RestoreSession) -> float | None:
+    if session.events is None or session.events.last_event_at is None:
+        return None
+    return session.events.last_event_at.timestamp()
+
+
 _OF_EXTRAS: Mapping[Extra, Sequence[SessionFamily]] = {
     "statistics": (
         SessionSamples(
@@ -114,6 +120,18 @@ _OF_EXTRAS: Mapping[Extra, Sequence[SessionFamily]] = {
             help="Total size of the items in the restore session's events (API field itemSizeBytes of Events).",
             labels=("operation",),
             samples=_event_bytes,
+        ),
+        SessionValue(
+            name="vb365_restore_session_last_event_timestamp_seconds",
+            kind=Kind.GAUGE,
+            help="Unix time of the newest event of the restore session, including the event that opens it (API fields startTime and endTime of Events).",
+            value=_last_event,
+        ),
+        SessionValue(
+            name="vb365_restore_session_active_duration_seconds",
+            kind=Kind.GAUGE,
+            help="Time from the start of the first item event of the restore session to the end of the last; item events have an API field type other than None.",
+            value=lambda session: None if session.events is None else session.events.active_seconds,
         ),
     ),
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -19,6 +20,7 @@ from exporter.vb365.records.fields import (
     Record,
     UnknownValue,
     read_integer,
+    read_time,
 )
 
 __all__ = [
@@ -80,6 +82,12 @@ class EventSummary:
     """The number of events by operation and status; a missing combination means none."""
     size_bytes: Mapping[EventOperation, int]
     """The total of `itemSizeBytes` by operation."""
+    last_event_at: datetime | None = None
+    """The newest `startTime` or `endTime` of any event; None if none has a time."""
+    active_since: datetime | None = None
+    """The oldest `startTime` of an item event, whose `type` is not None; None without item events."""
+    active_until: datetime | None = None
+    """The newest time of an item event: its `endTime`, or its `startTime` while it is in progress."""
     unknown_values: tuple[UnknownValue, ...] = ()
     """The first 16 distinct unknown values."""
     unreadable: int = 0
@@ -93,6 +101,13 @@ class EventSummary:
             for (operation, status), count in self.counts.items()
             if operation in _RESTORING and status in _SUCCEEDED
         )
+
+    @property
+    def active_seconds(self) -> float | None:
+        """Seconds from the start of the first item event to the end of the last; None without item events."""
+        if self.active_since is None or self.active_until is None:
+            return None
+        return (self.active_until - self.active_since).total_seconds()
 
 
 _RESTORING = {
@@ -132,6 +147,9 @@ class EventTally:
     def __init__(self) -> None:
         self._counts: Counter[tuple[EventOperation, EventStatus]] = Counter()
         self._bytes: Counter[EventOperation] = Counter()
+        self._last_event_at: datetime | None = None
+        self._active_since: datetime | None = None
+        self._active_until: datetime | None = None
         self._unknown: dict[UnknownValue, None] = {}  # an ordered set
         self._unreadable = 0
         self._previous_ids: set[str] = set()
@@ -162,6 +180,9 @@ class EventTally:
         return EventSummary(
             counts=MappingProxyType(dict(self._counts)),
             size_bytes=MappingProxyType(dict(self._bytes)),
+            last_event_at=self._last_event_at,
+            active_since=self._active_since,
+            active_until=self._active_until,
             unknown_values=tuple(self._unknown),
             unreadable=self._unreadable,
         )
@@ -171,8 +192,27 @@ class EventTally:
         operation = _OPERATIONS.read(record, "type", unknown)
         status = _STATUSES.read(record, "status", unknown)
         size_bytes = read_integer(record, "itemSizeBytes", minimum=0) or 0
+        started, ended = read_time(record, "startTime"), read_time(record, "endTime")
         self._counts[operation, status] += 1
         self._bytes[operation] += size_bytes
+        self._add_times(operation, started, ended)
         for value in unknown:
             if len(self._unknown) < _MAX_UNKNOWN_VALUES:
                 self._unknown[replace(value, field=f"event_{value.field}")] = None
+
+    def _add_times(
+        self, operation: EventOperation, started: datetime | None, ended: datetime | None
+    ) -> None:
+        """Extend the periods by an event, in whatever order the API lists them; its start or end may be unknown."""
+        times = [moment for moment in (started, ended) if moment is not None]
+        if not times:
+            return
+        oldest, newest = min(times), max(times)
+        if self._last_event_at is None or newest > self._last_event_at:
+            self._last_event_at = newest
+        if operation is EventOperation.NONE:
+            return
+        if self._active_since is None or oldest < self._active_since:
+            self._active_since = oldest
+        if self._active_until is None or newest > self._active_until:
+            self._active_until = newest

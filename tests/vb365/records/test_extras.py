@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -95,6 +96,93 @@ def test_events_are_counted_by_operation_and_status() -> None:
         EventOperation.VIEW: 0,
     }
     assert sums.unreadable == 0
+
+
+def opening(**changes: Any) -> dict[str, Any]:
+    """The event that opens a session, at 12:00 as v6 sends it."""
+    return event(
+        0, type="None", startTime="2026-03-01T12:00:00Z", endTime="2026-03-01T12:00:00Z", **changes
+    )
+
+
+def timed(number: int, started: str, ended: str, **changes: Any) -> dict[str, Any]:
+    """An event of an item, at times of the same day."""
+    return event(
+        number, startTime=f"2026-03-01T{started}", endTime=f"2026-03-01T{ended}", **changes
+    )
+
+
+def at(hour: int, minute: int, second: int = 0) -> datetime:
+    return datetime(2026, 3, 1, hour, minute, second, tzinfo=UTC)
+
+
+def test_the_last_event_is_the_newest_time_of_any_event_and_items_alone_are_activity() -> None:
+    sums = summary(
+        [
+            opening(),
+            timed(1, "12:10:00Z", "12:10:30Z"),
+            timed(2, "12:20:00Z", "12:21:00.5Z", type="View", status="Failed"),
+        ],
+        [event(3, type="None", startTime="2026-03-01T13:00:00Z", endTime="2026-03-01T13:00:00Z")],
+    )
+
+    assert sums.last_event_at == at(13, 0)
+    assert (sums.active_since, sums.active_until) == (
+        at(12, 10),
+        at(12, 21).replace(microsecond=500_000),
+    )
+    assert sums.active_seconds == 660.5
+
+
+def test_times_do_not_depend_on_the_order_of_events_nor_on_their_offset() -> None:
+    events: list[object] = [
+        timed(2, "15:20:00+03:00", "15:21:00+03:00"),
+        timed(1, "12:10:00Z", "12:10:30Z"),
+        opening(),
+    ]
+
+    assert summary(events).active_seconds == 660.0
+    assert summary(events).last_event_at == at(12, 21)
+
+
+def test_a_session_that_was_only_opened_has_a_last_event_and_no_activity() -> None:
+    sums = summary([opening()])
+
+    assert sums.last_event_at == at(12, 0)
+    assert sums.active_seconds is None
+
+
+@pytest.mark.parametrize("unended", [None, ..., "9999-12-31T23:59:59.9999999Z"])
+def test_an_item_in_progress_is_active_until_its_start(unended: object) -> None:
+    sums = summary(
+        [opening(), timed(1, "12:10:00Z", "12:10:30Z")],
+        [event(2, startTime="2026-03-01T12:30:00Z", endTime=unended)],
+    )
+
+    assert sums.last_event_at == at(12, 30)
+    assert sums.active_seconds == 1200.0
+
+
+def test_an_item_that_ends_before_it_starts_makes_no_negative_activity() -> None:
+    sums = summary([timed(1, "12:10:30Z", "12:10:00Z")])
+
+    assert sums.active_seconds == 30.0
+
+
+def test_events_without_times_are_counted_and_leave_the_times_unknown() -> None:
+    sums = summary([event(1)])
+
+    assert sum(sums.counts.values()) == 1
+    assert (sums.last_event_at, sums.active_seconds) == (None, None)
+
+
+@pytest.mark.parametrize("field", ["startTime", "endTime"])
+@pytest.mark.parametrize("bad", ["noon", 17, True, {}, "2026-03-01"])
+def test_an_event_with_an_unreadable_time_is_unreadable(field: str, bad: object) -> None:
+    sums = summary([opening(), event(1, **{field: bad})])
+
+    assert sums.counts == {(EventOperation.NONE, EventStatus.SUCCESS): 1}
+    assert sums.unreadable == 1
 
 
 def test_values_of_a_newer_server_count_as_unknown_and_are_noted_once() -> None:
