@@ -12,6 +12,7 @@ def test_the_command_checks_both_configurations_and_reports_on_both_streams(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, web = tmp_path / "config.yaml", tmp_path / "web.yml"
+    file.touch(mode=0o600)
     file.write_text(MINIMAL, encoding="utf-8")
     web.write_text("", encoding="utf-8")
 

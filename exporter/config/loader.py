@@ -47,7 +47,7 @@ def load_config(path: Path, *, environ: Mapping[str, str] = os.environ) -> Confi
     """
     document, problems = read_document(path)
     context = LoadContext(directory=path.parent.absolute(), environ=environ)
-    return _load(document, problems, str(path), context)
+    return _load(document, problems, str(path), context, path)
 
 
 def parse_config(
@@ -73,7 +73,13 @@ def parse_config(
     return _load(document, problems, name, context)
 
 
-def _load(document: object, problems: ProblemCollector, name: str, context: LoadContext) -> Config:
+def _load(
+    document: object,
+    problems: ProblemCollector,
+    name: str,
+    context: LoadContext,
+    path: Path | None = None,
+) -> Config:
     if document is None:
         raise ConfigError([Problem(name, "is empty; it needs at least servers")])
     if not isinstance(document, dict):
@@ -82,7 +88,7 @@ def _load(document: object, problems: ProblemCollector, name: str, context: Load
     config = resolve(file, problems)
     if config is None:
         raise problems.error()
-    warnings = sorted((*unused_settings(file), *probable_mistakes(config)), key=by_place)
+    warnings = sorted((*unused_settings(file), *probable_mistakes(config, path)), key=by_place)
     return config.model_copy(update={"warnings": tuple(warnings)})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from exporter.config.files import is_readable_by_everybody
@@ -30,13 +31,32 @@ _DOUBLED_BACKSLASH = r"has a doubled backslash; YAML reads \\ as one only in dou
 _READABLE = "can be read by every user"
 
 
-def probable_mistakes(config: Config) -> tuple[Problem, ...]:
-    """Return a problem for each valid value that is probably a mistake; no problem shows a secret."""
+def probable_mistakes(config: Config, file: Path | None = None) -> tuple[Problem, ...]:
+    """Return a problem for each valid value that is probably a mistake; no problem shows a secret.
+
+    Args:
+        config: the configuration.
+        file: the file that it was loaded from, if any.
+    """
+    exposed_by = file if file is not None and is_readable_by_everybody(file) else None
     return tuple(
         Problem(dotted(("servers", index, *location)), message)
         for index, server in enumerate(config.servers)
-        for location, message in _server_mistakes(server)
+        for location, message in (
+            *_server_mistakes(server),
+            *_exposed_secrets(server, exposed_by),
+        )
     )
+
+
+def _exposed_secrets(server: ServerConfig, file: Path | None) -> Iterator[tuple[Location, str]]:
+    """Return the secrets in the configuration file itself, if every user can read that file."""
+    if file is None:
+        return
+    if server.auth.secret.is_inline:
+        yield ("auth", server.auth.secret_key), f"{file} {_READABLE}"
+    if server.proxy_url is not None and server.proxy_url.has_secret:
+        yield ("proxy_url",), f"{file} {_READABLE}"
 
 
 def _server_mistakes(server: ServerConfig) -> Iterator[tuple[Location, str]]:

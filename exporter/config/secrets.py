@@ -62,6 +62,11 @@ class SecretSource(_Masked):
     lines: bool = False
 
     @property
+    def is_inline(self) -> bool:
+        """Whether the configuration file itself holds it."""
+        return self.file is None and self.env is None
+
+    @property
     def shown(self) -> str:
         """How the configuration in force shows it: the file, the variable's name, or the mask."""
         return str(self.file or self.env or MASK)
@@ -122,6 +127,11 @@ class SecretUrl(_Masked):
     def reveal(self) -> str:
         """Return the whole URL, to connect with."""
         return self._url
+
+    @property
+    def has_secret(self) -> bool:
+        """Whether it has user information."""
+        return str(self) != self._url
 
     def __str__(self) -> str:
         try:

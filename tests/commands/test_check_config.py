@@ -18,7 +18,9 @@ def check(
     directory: Path, text: str, web: str | None = None, environ: Mapping[str, str] | None = None
 ) -> int:
     """Check these texts as config.yaml and web.yml of the working directory."""
-    (directory / "config.yaml").write_text(text, encoding="utf-8")
+    file = directory / "config.yaml"
+    file.touch(mode=0o600)
+    file.write_text(text, encoding="utf-8")
     if web is not None:
         (directory / "web.yml").write_text(web, encoding="utf-8")
     return check_config(
@@ -49,6 +51,21 @@ def test_servers_and_the_web_configuration_are_named(directory: Path, capsys: Ca
     printed = capsys.readouterr()
     assert (status, printed.err) == (0, "")
     assert printed.out == f"config.yaml is valid: 2 servers; web.yml is valid; {CHECKED}\n"
+
+
+def test_a_file_with_a_password_that_every_user_can_read_is_a_warning(
+    directory: Path, capsys: Capture
+) -> None:
+    (directory / "config.yaml").touch(mode=0o644)
+    (directory / "config.yaml").chmod(0o644)
+
+    status = check(directory, MINIMAL)
+
+    printed = capsys.readouterr()
+    assert (status, printed.err) == (
+        0,
+        "warning: servers[0].auth.password: config.yaml can be read by every user\n",
+    )
 
 
 def test_all_problems_are_lines_on_standard_error(directory: Path, capsys: Capture) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from exporter.config import Config
+from exporter.config import Config, load_config
 from support.config_texts import MINIMAL
 
 Load = Callable[..., Config]
@@ -181,3 +181,34 @@ def test_a_key_that_every_user_can_read_is_a_warning(load: Load, tmp_path: Path)
     assert warnings_of(config) == [
         f"tls_config.key_file: {tmp_path / 'client.key'} can be read by every user"
     ]
+
+
+PROXY = "    proxy_url: 'http://user:secret@proxy:3128'\n"
+
+
+@pytest.mark.parametrize(
+    ("mode", "text", "places"),
+    [
+        (0o600, MINIMAL, []),
+        (0o640, MINIMAL, []),
+        (0o644, MINIMAL, ["auth.password"]),
+        (0o604, MINIMAL.replace("username: u, password: p", "token: t"), ["auth.token"]),
+        (0o644, MINIMAL.replace("password: p", "password_env: PW"), []),
+        (0o644, MINIMAL.replace("password: p", "password_file: pw"), []),
+        (0o644, MINIMAL + PROXY, ["auth.password", "proxy_url"]),
+        (0o644, MINIMAL + PROXY.replace("user:secret@", ""), ["auth.password"]),
+    ],
+)
+def test_a_configuration_file_with_a_secret_that_every_user_can_read_is_a_warning(
+    tmp_path: Path, mode: int, text: str, places: list[str]
+) -> None:
+    secret = tmp_path / "pw"
+    secret.write_text("secret")
+    secret.chmod(0o600)
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    file.chmod(mode)
+
+    config = load_config(file, environ={"PW": "secret"})
+
+    assert warnings_of(config) == [f"{place}: {file} can be read by every user" for place in places]

@@ -307,6 +307,7 @@ def test_the_shipped_example_is_one_for_promtool_and_for_the_exporter(
         text=True,
         check=False,
     )
+    (tmp_path / "config.yaml").touch(mode=0o600)
     (tmp_path / "config.yaml").write_text(
         "servers: [{url: https://vb365.example.com:4443, auth: {username: a, password: b}}]"
     )

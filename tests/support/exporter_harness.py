@@ -88,6 +88,7 @@ def server_yaml(
 def write_config(directory: Path, servers: str, top: str = "poll_interval: 1s") -> Path:
     """Write a configuration file for the command."""
     file = directory / "config.yaml"
+    file.touch(mode=0o600)
     file.write_text(f"{top}\nservers:{servers}")
     return file
 
