@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_not_negative,
         default=4,
         metavar="N",
-        help="organizations in the world (default: %(default)s)",
+        help="organizations that restore; another one never does (default: %(default)s)",
     )
     add(
         "--sessions",
@@ -115,6 +115,11 @@ def _parser() -> argparse.ArgumentParser:
         default="v6,v7,v8",
         metavar="LIST",
         help="API versions to serve (default: %(default)s)",
+    )
+    add(
+        "--product-version",
+        metavar="VERSION",
+        help="version of the product (default: one that serves the API versions)",
     )
     add(
         "--token-style",
@@ -165,6 +170,7 @@ def main(arguments: Sequence[str] | None = None, stop: Event | None = None) -> i
         username=options.username,
         password=options.password,
         api_versions=options.api_versions,
+        product_version=options.product_version,
         token_style=options.token_style,
         token_throttle=options.token_throttle,
         working_end=options.working_end,

@@ -100,7 +100,7 @@ class Control:
         with_events = request.query.get("events") == "true"
         return {
             "now": timestamp(self._world.now()),
-            "organizations": self._world.organizations,
+            "organizations": [one.session_name for one in self._world.organizations],
             "sessions": [truth_of(session, with_events=with_events) for session in sessions],
         }
 

@@ -50,6 +50,7 @@ class Simulator:
         token_throttle: whether the token endpoint's rate limits apply to loopback clients, too.
         working_end: endTime of running sessions: "sentinel", "null" or "absent".
         page_cap: maximum page size, at most 10,000.
+        product_version: the version of the product; by default one that serves `api_versions`.
         latency: delay of each response, in seconds.
         cert_file: PEM certificate chain to serve instead of a generated one.
         key_file: private key of the chain.
@@ -81,6 +82,7 @@ class Simulator:
         token_throttle: bool = False,
         working_end: WorkingEnd = "sentinel",
         page_cap: int | None = None,
+        product_version: str | None = None,
         latency: float = 0.0,
         cert_file: Path | None = None,
         key_file: Path | None = None,
@@ -103,7 +105,13 @@ class Simulator:
             clock=token_clock,
         )
         self._gateway = Gateway(
-            api=Api(self.world, versions=api_versions, working_end=working_end, page_cap=page_cap),
+            api=Api(
+                self.world,
+                versions=api_versions,
+                working_end=working_end,
+                page_cap=page_cap,
+                product_version=product_version,
+            ),
             control=Control(self.world, self.faults, self._apply_faults),
             faults=self.faults,
             login=Login(

@@ -98,7 +98,7 @@ def test_the_flags_configure_the_world_and_the_server(
 
     assert "userName" in token
     assert throttled == 429
-    assert len(truth["organizations"]) == 2
+    assert len(truth["organizations"]) == 3
     assert next(record["endTime"] for record in records if record["state"] == "Working") is None
     assert (broken, unserved) == (500, 404)
     assert [fault["name"] for fault in faults] == ["status_500", "slow_body"]

@@ -60,7 +60,8 @@ def test_any_world_has_every_type_state_and_result(
     assert {session.result for session in finished(world)} == {"Success", "Warning", "Failed"}
     assert {session.state for session in world.sessions()} == {"Working", "Stopped"}
     assert len(finished(world)) == max(4, sessions)
-    assert len(world.organizations) == 1
+    # One restores, the other never did.
+    assert len(world.organizations) == 2
 
 
 def test_the_history_has_the_requested_number_of_sessions_within_30_days() -> None:
@@ -92,7 +93,7 @@ def test_sessions_are_ordered_newest_first() -> None:
 def test_names_are_hostile() -> None:
     world = World(organizations=6, sessions=200, clock=WallClock())
     names = "".join(session.name for session in world.sessions())
-    organizations = "".join(world.organizations)
+    organizations = "".join(one.session_name for one in world.organizations)
 
     for text in (names, organizations):
         assert {",", '"', "\\"} <= set(text)
@@ -100,7 +101,18 @@ def test_names_are_hostile() -> None:
 
 
 def test_the_requested_number_of_organizations_have_distinct_names() -> None:
-    assert len(set(World(organizations=50, sessions=4).organizations)) == 50
+    world = World(organizations=50, sessions=4, minimum=False)
+
+    assert len({one.session_name for one in world.organizations}) == 50
+
+
+def test_an_organization_never_restored_anything() -> None:
+    world = World(organizations=2, sessions=40, clock=WallClock())
+    restoring = {session.organization for session in world.sessions()}
+
+    *others, idle = (one.session_name for one in world.organizations)
+    assert restoring == set(others)
+    assert idle not in restoring
 
 
 def test_timestamps_have_0_to_7_fractional_digits() -> None:

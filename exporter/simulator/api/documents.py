@@ -14,6 +14,7 @@ from typing import Literal
 from urllib.parse import quote
 from uuid import NAMESPACE_OID, uuid5
 
+from exporter.simulator.world.organizations import Organization
 from exporter.simulator.world.sessions import Event, Session, events_of, timestamp
 
 WorkingEnd = Literal["sentinel", "null", "absent"]
@@ -114,6 +115,21 @@ class Page:
 
     def _link(self, offset: int) -> dict[str, str]:
         return {"href": f"{self.path}?offset={offset}&limit={self.limit}{self.query}"}
+
+
+def organization_text(organization: Organization, version: str, *, extended: bool) -> str:
+    """Return the JSON object of an organization, with the settings of its services if `extended`."""
+    fields: dict[str, object] = {"type": "Office365", "region": "Worldwide", "id": organization.id}
+    if organization.name:
+        fields["name"] = organization.name
+    if organization.office_name:
+        fields["officeName"] = organization.office_name
+    fields["isBackedup"] = organization.is_backed_up
+    if extended:
+        settings = {"officeOrganizationName": organization.session_name}
+        fields |= {"exchangeOnlineSettings": settings, "sharePointOnlineSettings": settings}
+    fields["_links"] = {"self": {"href": f"/{version}/organizations/{organization.id}"}}
+    return dumps(fields)
 
 
 @lru_cache(maxsize=2)

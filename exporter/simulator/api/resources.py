@@ -18,6 +18,7 @@ from exporter.simulator.api.documents import (
     WorkingEnd,
     dumps,
     event_texts,
+    organization_text,
     statistics_text,
 )
 from exporter.simulator.api.routes import API_VERSIONS, ApiError, Call
@@ -66,6 +67,7 @@ class Api:
         versions: the API versions served.
         working_end: endTime of running sessions.
         page_cap: maximum page size, whatever limit is requested; the `limit` of the page shows it.
+        product_version: the version of the product; by default one that serves these API versions.
     """
 
     def __init__(
@@ -75,13 +77,14 @@ class Api:
         versions: tuple[str, ...] = API_VERSIONS,
         working_end: WorkingEnd = "sentinel",
         page_cap: int | None = None,
+        product_version: str | None = None,
     ) -> None:
         if working_end not in get_args(WorkingEnd):
             raise ValueError(f"unknown working_end: {working_end!r}")
         self._world = world
         self._writer = SessionWriter(working_end)
         self._page_cap = min(page_cap or _MAX_LIMIT, _MAX_LIMIT)
-        self._product_version = _PRODUCT_VERSIONS[max(versions)]
+        self._product_version = product_version or _PRODUCT_VERSIONS[max(versions)]
         self._orders: dict[str, Callable[[Session], object]] = {
             "creationtime": lambda session: session.created,
             "endtime": _end,
@@ -101,6 +104,7 @@ class Api:
         if call.operation == "change_feed":
             return web.json_response(text=await self._change_feed(call))
         text = {
+            "organizations": self._organizations,
             "list": self._list,
             "get": self._get,
             "events": self._events,
@@ -110,6 +114,20 @@ class Api:
             "health": self._health,
         }[call.operation](call)
         return web.json_response(text=text)
+
+    def _organizations(self, call: Call) -> str:
+        """`GET /{v}/Organizations`: an array, and a page in v8."""
+        extended = self._flag(call, "extendedView", default=call.version == "v6")
+        organizations = self._world.organizations
+        if call.version != "v8":
+            texts = (
+                organization_text(one, call.version, extended=extended) for one in organizations
+            )
+            return f"[{','.join(texts)}]"
+        offset, limit = self._range(call)
+        page = self._page(call, offset, limit, more=offset + limit < len(organizations))
+        listed = organizations[offset : offset + limit]
+        return page.text([organization_text(one, "v8", extended=extended) for one in listed])
 
     def _list(self, call: Call) -> str:
         offset, limit = self._range(call)
@@ -219,18 +237,15 @@ class Api:
     def _filters(self, call: Call) -> _Filters:
         modern = call.version == "v8"  # older versions ignore the other parameters
         order_by = call.parameters.get("orderby", "CreationTime").lower() if modern else ""
-        ascending = call.parameters.get("orderasc", "false").lower() if modern else "false"
         if order_by not in {*self._orders, ""}:
             raise _invalid("orderBy")
-        if ascending not in {"true", "false"}:
-            raise _invalid("orderAsc")
         return _Filters(
             start_from=self._time(call, "startTimeFrom"),
             start_to=self._time(call, "startTimeTo"),
             end_from=self._time(call, "endTimeFrom") if modern else None,
             end_to=self._time(call, "endTimeTo") if modern else None,
             order_by=order_by or "creationtime",
-            ascending=ascending == "true",
+            ascending=modern and self._flag(call, "orderAsc", default=False),
         )
 
     @staticmethod
@@ -252,6 +267,13 @@ class Api:
         if not (text.isascii() and text.isdecimal() and len(text) <= 10):
             raise _invalid(name)
         return int(text)
+
+    @staticmethod
+    def _flag(call: Call, name: str, *, default: bool) -> bool:
+        text = call.parameters.get(name.lower(), str(default)).lower()
+        if text not in {"true", "false"}:
+            raise _invalid(name)
+        return text == "true"
 
     @staticmethod
     def _time(call: Call, name: str) -> int | None:

@@ -40,6 +40,7 @@ _ROUTES = (
     _route("token", "POST token", anonymous=True),
     _route("logout", "POST token/logout", ("v7", "v8")),
     _route("service_instance", "GET serviceinstance"),
+    _route("organizations", "GET organizations"),
     _route("list", "GET restoresessions"),
     _route("get", "GET restoresessions/{id}"),
     _route("events", "GET restoresessions/{id}/events"),

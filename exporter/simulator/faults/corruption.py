@@ -63,10 +63,18 @@ _CONTROLS = "\x00\x07\x1b[31m\r\n\x7f\x85\u2028"
 
 
 def _records(document: Document, fault: Fault) -> Iterator[dict[str, Any]]:
-    """Yield the objects to corrupt: those of a page, or the document; only the fault's session if it has one."""
-    for record in document.get("results", [document]):
+    """Yield the objects to corrupt: those of a page or an array, or the document; only the fault's session if it has one."""
+    records = _list_of(document)
+    for record in [document] if records is None else records:
         if fault.session_id in (None, record.get("id")):
             yield record
+
+
+def _list_of(document: Document) -> list[Any] | None:
+    """Return the records of a page or an array, which a caller may change; None for any other document."""
+    if isinstance(document, dict):
+        return document.get("results")
+    return document if isinstance(document, list) else None
 
 
 def _each_record(change: Callable[[dict[str, Any]], None]) -> Callable[..., str]:
@@ -158,9 +166,10 @@ def _wrong_type_page(document: Document, _: Fault, __: Call) -> str:
 
 
 def _wrong_type_record(document: Document, fault: Fault, _: Call) -> str:
-    document["results"] = [
+    records = _list_of(document) or []
+    records[:] = [
         f"session {number}" if fault.session_id in (None, record["id"]) else record
-        for number, record in enumerate(document["results"])
+        for number, record in enumerate(records)
     ]
     return dumps(document)
 
@@ -229,7 +238,7 @@ CORRUPTIONS: dict[str, Callable[[Document, Fault, Call], str | bytes]] = {
     "truncated_json": _truncated,
     "wrong_type_top": lambda *_: json.dumps("a string"),
     "wrong_type_page": _of_page(_wrong_type_page),
-    "wrong_type_record": _of_page(_wrong_type_record),
+    "wrong_type_record": _wrong_type_record,
     "wrong_type_field": _each_record(_wrong_types),
     "nan": _numbers((float("nan"), float("inf"), float("-inf"))),
     "huge_number": _numbers((_HUGE,)),

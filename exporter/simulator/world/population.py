@@ -1,4 +1,4 @@
-"""Seeded generation of organizations, operators and sessions, with hostile names."""
+"""Seeded generation of operators and sessions, with hostile names."""
 
 from __future__ import annotations
 
@@ -23,14 +23,6 @@ _EXPLORERS = {
     "Vesp": "SharePoint restore",
     "Vet": "Teams restore",
 }
-_ORGANIZATIONS = (
-    "contoso.onmicrosoft.com",
-    'Fabrikam "North", Inc.',
-    "Müller & Söhne GmbH",
-    "NORTHWIND\\Tenant",
-    "日本支社.onmicrosoft.com",
-    "adventure-works.onmicrosoft.com",
-)
 _SCOPES = (
     "Entire organization",
     "All organizations",
@@ -85,10 +77,15 @@ class Plan:
 
 
 class Population:
-    """Generates sessions that look like those of real servers, reproducibly for the same random source."""
+    """Generates sessions that look like those of real servers, reproducibly for the same random source.
 
-    def __init__(self, random: Random, organizations: int) -> None:
-        self.organizations = tuple(_organization(number) for number in range(organizations))
+    Args:
+        random: the random source.
+        organizations: the names of the organizations that restore; without any, sessions have no organization.
+    """
+
+    def __init__(self, random: Random, organizations: tuple[str, ...]) -> None:
+        self._organizations = organizations
         self._random = random
 
     def new_id(self) -> str:
@@ -182,7 +179,7 @@ class Population:
         return {
             "id": self.new_id(),
             "name": f"{_EXPLORERS[type_]} ({self._pick(_SCOPES)} - {point})",
-            "organization": self._pick(self.organizations) if self.organizations else None,
+            "organization": self._pick(self._organizations) if self._organizations else None,
             "type": type_,
         }
 
@@ -199,9 +196,3 @@ class Population:
         if self._random.random() < 0.2:
             return f"{point.day:02}/{point.month:02}/{point.year} {clock} {half}"
         return f"{point.month}/{point.day}/{point.year} {clock} {half}"
-
-
-def _organization(number: int) -> str:
-    if number < len(_ORGANIZATIONS):
-        return _ORGANIZATIONS[number]
-    return f"tenant-{number + 1:04}.onmicrosoft.com"

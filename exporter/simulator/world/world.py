@@ -16,6 +16,7 @@ from threading import RLock
 from typing import TypedDict, Unpack
 
 from exporter.simulator.world.activity import Activity, forgotten_sessions, history
+from exporter.simulator.world.organizations import organizations_of
 from exporter.simulator.world.population import TYPES, Population
 from exporter.simulator.world.sessions import Session, check_items, details_of, ticks_from_datetime
 
@@ -68,12 +69,17 @@ class World:
 
     Args:
         seed: the same seed and clock produce the same world.
-        organizations: number of organizations.
+        organizations: number of organizations that restore.
         sessions: number of finished sessions in the history of the last 30 days.
         clock: the clock of the world, with aware times.
         activity: whether sessions start, progress and end by themselves.
-        minimum: whether the world has at least one session of every type, state and result, and two sessions left open 3
-            and 30 days ago. With False, 0 sessions and no activity it is empty.
+        minimum: whether the world has at least one session of every type, state and result, two sessions left open 3 and
+            30 days ago, and another organization that never restored anything. With False, 0 sessions and no activity
+            it is empty.
+
+    Attributes:
+        seed: the seed.
+        organizations: the organizations, whether or not they restore.
 
     Raises:
         ValueError: a number is negative.
@@ -96,9 +102,10 @@ class World:
         self.seed = seed
         self._clock = clock
         self._lock = RLock()
-        past = Population(_random(seed, "history"), organizations)
-        self.organizations = past.organizations
-        self._manual = Population(_random(seed, "by hand"), organizations)
+        self.organizations = organizations_of(organizations, never_restored=minimum)
+        names = tuple(one.session_name for one in self.organizations[:organizations])
+        past = Population(_random(seed, "history"), names)
+        self._manual = Population(_random(seed, "by hand"), names)
         now = self.now()
         finished = history(now, sessions, past, _random(seed, "times"))
         self._sessions = {session.id: session for session in finished}
@@ -110,7 +117,7 @@ class World:
         self._activity: Activity | None = None
         if activity:
             random = _random(seed, "activity")
-            self._activity = Activity(now, Population(random, organizations), random, self)
+            self._activity = Activity(now, Population(random, names), random, self)
         self._changes.clear()
         self.advance()
 
