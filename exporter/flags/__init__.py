@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from exporter.flags.options import FLAGS, Flag, ListFormat, Options
+from exporter.flags.options import ALL_SERVERS, FLAGS, Flag, ListFormat, Options
 from exporter.flags.parser import PROGRAM, parse, version_line
 
 __all__ = [
+    "ALL_SERVERS",
     "FLAGS",
     "PROGRAM",
     "Flag",

@@ -12,9 +12,12 @@ from typing import Any, Literal, get_args
 from exporter.logs import LogFormat, LogLevel
 from exporter.web.listeners import Address
 
-__all__ = ["ENVIRONMENT_PREFIX", "FLAGS", "Flag", "ListFormat", "Options"]
+__all__ = ["ALL_SERVERS", "ENVIRONMENT_PREFIX", "FLAGS", "Flag", "ListFormat", "Options"]
 
 ENVIRONMENT_PREFIX = "VB365_EXPORTER_"
+
+ALL_SERVERS = "*"
+"""Stands for every server in place of a name."""
 
 ListFormat = Literal["table", "json"]
 
@@ -113,6 +116,13 @@ def file(text: str) -> Path:
     return Path(text)
 
 
+def server_name(text: str) -> str:
+    """Read the name of a server; whether the configuration has it is checked later."""
+    if not text:
+        raise ValueError("must be the name of a server")
+    return text
+
+
 def url_path(text: str) -> str:
     """Read a path under which the exporter can serve metrics."""
     if not _PATH.fullmatch(text):
@@ -179,6 +189,16 @@ class Options:
         read=choice(ListFormat),
         metavar="json",
         const="table",
+    )
+    check_idle: str | None = _row(
+        "--check-idle",
+        "List the open restore sessions of each server, or of the server NAME, and exit: 0 if there "
+        "is none, 1 if there is at least one, 3 if it is not certain because a server could not be "
+        "checked. For maintenance scripts and Nagios.",
+        group="Running once",
+        read=server_name,
+        metavar="NAME",
+        const=ALL_SERVERS,
     )
     web_listen_address: tuple[Address, ...] = _row(
         "--web.listen-address",

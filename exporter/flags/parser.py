@@ -32,12 +32,14 @@ Exit status:
   0  ok
   1  failure: an unusable configuration, or an address or file that is not
      available; with --once and --list-sessions also a server that did not
-     answer fully, or a signal that came before the end
+     answer fully, or a signal that came before the end; with --check-idle a
+     restore session that is open
   2  wrong usage
+  3  with --check-idle any failure
 """
 
 # Each of these does its work and exits; without one, the exporter serves.
-_COMMANDS = ("config_check", "once", "list_sessions")
+_COMMANDS = ("config_check", "once", "list_sessions", "check_idle")
 
 
 def version_line() -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter import __version__
-from exporter.flags import FLAGS, Options, parse, version_line
+from exporter.flags import ALL_SERVERS, FLAGS, Options, parse, version_line
 from exporter.web.listeners import Address
 
 ALL = Options(
@@ -56,6 +56,7 @@ def test_without_flags_every_option_has_its_documented_default() -> None:
         once=False,
         output_file=None,
         list_sessions=None,
+        check_idle=None,
         web_listen_address=(Address("", 10365),),
         web_telemetry_path="/metrics",
         web_max_requests=40,
@@ -95,6 +96,8 @@ def test_every_flag_reaches_its_option() -> None:
     assert parse(["--config.check"], {}) == Options(config_check=True)
     assert parse(["--list-sessions", "--demo"], {}) == Options(demo=True, list_sessions="table")
     assert parse(["--list-sessions=json"], {}) == Options(list_sessions="json")
+    assert parse(["--check-idle"], {}) == Options(check_idle=ALL_SERVERS)
+    assert parse(["--check-idle", "hq"], {}) == Options(check_idle="hq")
 
 
 def test_every_flag_can_be_given_by_its_environment_variable() -> None:
@@ -117,11 +120,13 @@ def test_every_flag_can_be_given_by_its_environment_variable() -> None:
     # These conflict with the others.
     checking = {"VB365_EXPORTER_CONFIG_CHECK": "1"}
     listing = {"VB365_EXPORTER_LIST_SESSIONS": "json", "VB365_EXPORTER_DEMO": "TRUE"}
+    idle = {"VB365_EXPORTER_CHECK_IDLE": "*"}
 
-    assert {*environ, *checking, *listing} == {flag.variable for flag in FLAGS}
+    assert {*environ, *checking, *listing, *idle} == {flag.variable for flag in FLAGS}
     assert parse([], environ) == ALL
     assert parse([], checking) == Options(config_check=True)
     assert parse([], listing) == Options(list_sessions="json", demo=True)
+    assert parse([], idle) == Options(check_idle=ALL_SERVERS)
 
 
 def test_the_flag_wins_over_the_variable_even_if_that_is_invalid() -> None:
@@ -244,6 +249,7 @@ def test_wrong_usage_is_status_2_and_names_the_flag(
         ("--once --list-sessions", "--once and --list-sessions cannot be given together"),
         ("--list-sessions=json --config.check",
          "--config.check and --list-sessions cannot be given together"),
+        ("--once --check-idle", "--once and --check-idle cannot be given together"),
         ("--config.check --once", "--config.check and --once cannot be given together"),
         ("--config.check --demo", "--config.check and --demo cannot be given together"),
         ("--output.file=a.prom", "--output.file is for --once, which is not given"),

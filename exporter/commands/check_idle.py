@@ -1,0 +1,133 @@
+"""`--check-idle`: report open restore sessions, for scripts that maintain VB365 and as a Nagios plugin."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from exporter.commands.session_lists import SessionList, fetch_lists
+from exporter.config import Config
+from exporter.flags import ALL_SERVERS, PROGRAM
+from exporter.system.files import OutputError, write_stdout
+from exporter.system.standard_error import print_error
+from exporter.text import format_instant, format_table, human_duration, one_line
+from exporter.vb365.errors import Vb365Error
+from exporter.vb365.records.restore_session import RestoreSession
+
+__all__ = ["IDLE", "OPEN", "UNKNOWN", "check_idle", "idle_report", "report_not_run"]
+
+IDLE, OPEN, UNKNOWN = 0, 1, 3
+"""The exit statuses. Nagios reads them as OK, WARNING and UNKNOWN; 2 is wrong usage."""
+_WRONG_USAGE = 2
+
+# Nagios and Icinga end a plugin after a minute.
+_RETRY_SECONDS = 30.0
+
+Result = SessionList | Vb365Error | None
+"""The open sessions of a server, or why they are not known; None after a stop or a defect."""
+
+
+def check_idle(config: Config, name: str, stop: threading.Event) -> int:
+    """Print whether restore sessions are open; return IDLE, OPEN or UNKNOWN, or 2 if there is no such server.
+
+    The whole history is listed, whatever the configuration follows: a session may have been open for weeks. OPEN
+    precedes UNKNOWN, because nothing that the other servers could answer would change the decision to wait.
+
+    Args:
+        config: the servers.
+        name: the server to check, or `ALL_SERVERS`.
+        stop: cancels the requests when set.
+
+    Raises:
+        OutputError: standard output cannot be written.
+        ThreadLimitError: the process cannot have a thread for each server.
+    """
+    servers = [server for server in config.servers if name in {server.name, ALL_SERVERS}]
+    if not servers and name != ALL_SERVERS:
+        known = ", ".join(one_line(server.name) for server in config.servers) or "none"
+        print_error(
+            f"{PROGRAM}: error: --check-idle: no server is named {one_line(name)!r}; configured: {known}\n"
+        )
+        return _WRONG_USAGE
+    fetched = fetch_lists(
+        servers, stop, retry_seconds=_RETRY_SECONDS, select=lambda session: not session.stopped
+    )
+    results = {server.name: fetched.get(server.name) for server in servers}
+    status, text = idle_report(results, datetime.now(UTC))
+    write_stdout([text.encode()])
+    return status
+
+
+def report_not_run() -> int:
+    """Print that nothing could be checked, for an error that is in the log; return UNKNOWN."""
+    with suppress(OutputError):  # the status says the same
+        write_stdout([b"UNKNOWN - nothing was checked, the reason is on standard error\n"])
+    return UNKNOWN
+
+
+def idle_report(results: Mapping[str, Result], now: datetime) -> tuple[int, str]:
+    """Return the exit status, and a first line for Nagios with a line for each open session and failed server below."""
+    rows: list[tuple[str, ...]] = []
+    problems: list[str] = []
+    opened: list[datetime] = []
+    for server, result in results.items():
+        if isinstance(result, SessionList):
+            sessions = sorted(result.sessions, key=lambda one: (one.creation_time, one.id))
+            rows += (_row(server, session, now) for session in sessions)
+            opened += (session.creation_time for session in sessions)
+        if problem := _problem(result):
+            problems.append(f"{_safe(server)} could not be checked: {problem}")
+    status, summary = _summary(list(results), opened, problems, now)
+    if problems == [summary.removeprefix("UNKNOWN - ")]:
+        problems = []
+    table = format_table(rows) if rows else ""
+    return status, f"{summary}\n{table}" + "".join(f"{problem}\n" for problem in problems)
+
+
+def _summary(
+    servers: Sequence[str], opened: Sequence[datetime], problems: Sequence[str], now: datetime
+) -> tuple[int, str]:
+    failed = f"{len(problems)} of {len(servers)} servers could not be checked"
+    if opened:
+        longest = human_duration((now - min(opened)).total_seconds())
+        text = f"{len(opened)} restore sessions are open, the longest for {longest}"
+        if len(opened) == 1:
+            text = f"1 restore session has been open for {longest}"
+        rest = f"; {failed}" if problems else ""
+        return OPEN, f"WARNING - {text}{rest} | open_sessions={len(opened)}"
+    if not servers:
+        return UNKNOWN, "UNKNOWN - no server belongs to this shard, nothing was checked"
+    if problems:
+        return UNKNOWN, f"UNKNOWN - {problems[0] if len(problems) == 1 else failed}"
+    where = _safe(servers[0]) if len(servers) == 1 else f"any of {len(servers)} servers"
+    return IDLE, f"OK - no restore session is open on {where} | open_sessions=0"
+
+
+def _problem(result: Result) -> str:
+    """Return why it is not certain which sessions are open; empty if it is."""
+    if result is None:
+        return "the check was stopped or failed unexpectedly"
+    if isinstance(result, Vb365Error):
+        return _safe(str(result))
+    if rejected := sum(result.rejected.values()):
+        reasons = ", ".join(sorted(result.rejected))
+        return f"{rejected} of its sessions cannot be read ({reasons}) and may be open"
+    return ""
+
+
+def _row(server: str, session: RestoreSession, now: datetime) -> tuple[str, ...]:
+    since = human_duration(session.elapsed_seconds(now))
+    return (
+        _safe(server),
+        _safe(session.organization) or "-",
+        session.type,
+        f"opened {format_instant(session.creation_time)} ({since} ago)",
+        session.id,
+    )
+
+
+def _safe(text: str) -> str:
+    """Return foreign text on one line without `|`, which starts Nagios' performance data."""
+    return one_line(text).replace("|", "\N{BROKEN BAR}")

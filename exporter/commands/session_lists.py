@@ -1,0 +1,128 @@
+"""Lists of all restore sessions, fetched from several servers concurrently."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from exporter.config import ServerConfig
+from exporter.system.signals import WAKE_SECONDS
+from exporter.threads import start_thread
+from exporter.vb365.client import Client
+from exporter.vb365.errors import BadResponseError, Vb365Error
+from exporter.vb365.http.tls import warn_if_unverified
+from exporter.vb365.paging import reread_if_moved
+from exporter.vb365.records.restore_session import RestoreSession
+
+__all__ = ["NoObserver", "SessionList", "fetch_lists", "read_list"]
+
+# About 1 GB of memory.
+_MAX_SESSIONS = 1_000_000
+# The maximum wait for logouts after a stop.
+_LOGOUT_SECONDS = 2.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionList:
+    """A complete list of a server's restore sessions."""
+
+    sessions: Sequence[RestoreSession]
+    """The selected sessions, in no particular order."""
+    listed: int
+    """The number of all readable sessions."""
+    rejected: Mapping[str, int]
+    """The number of rejected records by reason."""
+
+
+def fetch_lists(
+    servers: Sequence[ServerConfig],
+    stop: threading.Event,
+    *,
+    retry_seconds: float,
+    select: Callable[[RestoreSession], bool] = lambda _session: True,
+) -> Mapping[str, SessionList | Vb365Error]:
+    """Return each server's list, or why there is none; a server without either is missing.
+
+    That is the case after a stop, or after a defect, which is logged.
+
+    Args:
+        servers: the servers to list.
+        stop: cancels the requests when set.
+        retry_seconds: how long failed requests are retried.
+        select: which sessions to return.
+
+    Raises:
+        ThreadLimitError: the process cannot have a thread for each server.
+    """
+    fetched: dict[str, SessionList | Vb365Error] = {}
+
+    def fetch(server: ServerConfig) -> None:
+        warn_if_unverified(server)
+        client = Client(server, observer=NoObserver(), stop=stop)
+        try:
+            with client.poll(time.monotonic() + retry_seconds):
+                fetched[server.name] = read_list(client, select)
+        except Vb365Error as error:
+            if not stop.is_set():
+                fetched[server.name] = error.copy()  # without the traceback and what it keeps alive
+        finally:
+            client.close()
+
+    # Daemon threads do not delay the interpreter's exit; name resolution cannot be cancelled.
+    threads = [
+        start_thread(partial(fetch, server), name=f"list-{server.name}") for server in servers
+    ]
+    while not stop.is_set() and any(thread.is_alive() for thread in threads):
+        for thread in threads:
+            thread.join(WAKE_SECONDS / len(threads))
+    stopped_at = time.monotonic()
+    for thread in threads:
+        thread.join(max(0.0, stopped_at + _LOGOUT_SECONDS - time.monotonic()))
+    return {server.name: fetched[server.name] for server in servers if server.name in fetched}
+
+
+def read_list(
+    client: Client, select: Callable[[RestoreSession], bool] = lambda _session: True
+) -> SessionList:
+    """Return a server's full list, with the sessions that `select` accepts.
+
+    Raises:
+        Vb365Error: the list could not be read completely.
+    """
+    return reread_if_moved(partial(_read_pages, client, select))
+
+
+def _read_pages(
+    client: Client, select: Callable[[RestoreSession], bool], page_size: int
+) -> SessionList:
+    """Read the full list.
+
+    Raises:
+        BadResponseError: the list is too long, or endless.
+    """
+    found: dict[str, RestoreSession | None] = {}
+    rejected: Counter[str] = Counter()
+    for page in client.list_sessions(created_since=None, page_size=page_size):
+        # Pages shift when sessions start, so a session may appear twice.
+        found.update(
+            (session.id, session if select(session) else None) for session in page.sessions
+        )
+        rejected.update(rejection.reason for rejection in page.rejections)
+        if len(found) + rejected.total() > _MAX_SESSIONS:
+            raise BadResponseError(f"more than {_MAX_SESSIONS} sessions", operation="list")
+    sessions = [session for session in found.values() if session is not None]
+    return SessionList(sessions=sessions, listed=len(found), rejected=rejected)
+
+
+class NoObserver:
+    """Ignores requests and retries: these commands export no metrics."""
+
+    def request(self, operation: str, code: str, seconds: float) -> None:
+        """Do nothing."""
+
+    def retry(self, operation: str) -> None:
+        """Do nothing."""
