@@ -173,9 +173,9 @@ class Ledger:
             if len(self._changed) > _MAX_CHANGES_EVICTED:
                 self._changed.pop(evicted_id, None)
 
-    def mark_incomplete(self) -> None:
-        """Record that the list contains an unreadable record, or was not read to its end."""
-        self._resync.is_incomplete = True
+    def mark_incomplete(self, *, is_cut: bool = False) -> None:
+        """Record that the list contains an unreadable record or, if `is_cut`, has more sessions than are read."""
+        self._resync.mark_incomplete(is_cut=is_cut)
 
     def end_list(self, request: ListRequest, moment: Moment) -> ListLoss | None:
         """End a list that was read as far as needed; return the loss if it is full and lacks many."""

@@ -96,7 +96,7 @@ class ListReader:
         for number, page in enumerate(pages, start=1):
             self._heartbeat.beat()
             if listed >= self._max_sessions:
-                self._ledger.mark_incomplete()
+                self._ledger.mark_incomplete(is_cut=True)
                 self._anomalies.list_cut(listed)
                 return
             if self._intake.now().monotonic > end_at:

@@ -66,6 +66,7 @@ class Resync:
         self._stored_before = 0  # how many of `_listed` were stored before
         self._shown: set[str] = set()  # by the lists of this poll
         self._covered_since: datetime | None = None  # what was created later is in those lists
+        self._is_cut = False  # whether the last list was not read to its end because it is too long
         self.is_incomplete = False
         """Whether the last list contained an unreadable record, which could be any session."""
         self.to_fetch: set[str] = set()
@@ -120,7 +121,13 @@ class Resync:
         self._listed = set()
         self._listed_sessions = 0
         self._stored_before = 0
+        self._is_cut = False
         self.is_incomplete = False
+
+    def mark_incomplete(self, *, is_cut: bool) -> None:
+        """Record that the list contains an unreadable record or, if `is_cut`, has more sessions than are read."""
+        self.is_incomplete = True
+        self._is_cut = self._is_cut or is_cut
 
     def abort_list(self) -> None:
         """Abandon the comparison in progress, if any."""
@@ -162,8 +169,11 @@ class Resync:
     def _compare_recent(self, created_since: datetime) -> None:
         """Let the list prove deletions, unless it lost more than half: then the full list decides in the next poll.
 
-        If a single session is missing from a short list, its own 404 is evidence enough.
+        If a single session is missing from a short list, its own 404 is evidence enough. A list that was cut proves
+        nothing: what it lacks may be in the part that was not read.
         """
+        if self._is_cut:
+            return
         since = created_since + _BOUNDARY
         running = self._store.running
         covered = self._store.count_created_since(since) - len(running)
@@ -189,7 +199,7 @@ class Resync:
             stored = lost + self._stored_before
             loss = ListLoss(stored=stored, lost=lost, believed=self._doubts)
         self._doubts = loss is not None and not loss.believed
-        if loss is None or loss.believed or not loss.is_most:
+        if not self._is_cut and (loss is None or loss.believed or not loss.is_most):
             self._covered_since = _BEGINNING  # a 404 by id and this list agree
         if self._doubts:
             self.request()

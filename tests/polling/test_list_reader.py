@@ -206,6 +206,25 @@ def test_a_list_that_was_cut_at_its_bound_is_not_requested_again_in_the_next_pol
     assert requested == [finished(1).creation_time - timedelta(minutes=10)]
 
 
+@pytest.mark.parametrize("after_seconds", [0.0, RESYNC_SECONDS], ids=["recent", "full"])
+def test_a_list_that_was_cut_at_its_bound_does_not_confirm_that_an_older_session_was_deleted(
+    after_seconds: float,
+) -> None:
+    harness = PollerHarness(finished(1), running(5), follow=sessions_config(max_sessions=100))
+    harness.poll()
+    whole_list = harness.api.list_sessions
+    del harness.api.sessions[session_id(5)]
+    harness.clock.seconds += after_seconds
+
+    cut = harness.poll(list_sessions=EndlessList(finished(1), records_per_page=200_000))
+    assert shown_ids(cut) == [session_id(5), session_id(1)]
+    assert (cut.status.up, cut.status.failure_reason) == (False, "not_found")
+
+    whole = harness.poll(list_sessions=whole_list)
+    assert shown_ids(whole) == [session_id(1)]
+    assert whole.status.up is True
+
+
 def test_a_list_that_takes_longer_than_half_an_hour_ends_and_open_sessions_are_fetched() -> None:
     harness = PollerHarness(running(60))
     harness.poll()
