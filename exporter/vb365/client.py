@@ -9,25 +9,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import partial
+from datetime import datetime
 from urllib.parse import quote
 
 from exporter.config.model import ServerConfig
-from exporter.text import format_instant
 from exporter.vb365.errors import BadResponseError, NotFoundError
 from exporter.vb365.event_reader import MAX_EVENT_PAGES, EventReader
 from exporter.vb365.http.transport import RequestObserver, Transport
+from exporter.vb365.lists import iter_session_pages, read_organizations
 from exporter.vb365.login import LoginThrottle, login_throttle_for
-from exporter.vb365.paging import MAX_PAGES, BaseUrl, iter_pages
+from exporter.vb365.paging import MAX_PAGES, BaseUrl
 from exporter.vb365.records.changes import Changes, parse_changes
 from exporter.vb365.records.extras import Statistics, parse_statistics
+from exporter.vb365.records.organization import Organization
 from exporter.vb365.records.restore_session import (
     Page,
     Rejection,
     RejectionReason,
     RestoreSession,
-    parse_page,
     parse_session,
 )
 from exporter.vb365.rest import RestApi
@@ -37,8 +36,6 @@ from exporter.vb365.versions import parse_product_version
 __all__ = ["Client", "RequestObserver", "Timing"]
 
 _CHANGES_PER_PAGE = 1000
-_OVERLAPPING_SESSIONS = 20
-"""How many sessions at the end of a page are requested again, to detect that others were deleted meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,34 +196,30 @@ class Client:
             RecordsMovedError: sessions were deleted or reordered while the list was read, so that some may be missing.
             BadResponseError: also at the end of a list that has records, but none that is readable.
         """
-        query = {}
-        if created_since is not None:
-            utc = created_since.astimezone(UTC)
-            query["startTimeFrom"] = format_instant(utc, "microseconds")
-        readable = unreadable = 0
         try:
-            for results in iter_pages(
-                partial(self._api.get, "list"),
-                base_url=self._api.base_url,
-                path=f"{self._api.versions.current()}/RestoreSessions",
-                query=query,
+            yield from iter_session_pages(
+                self._api,
+                created_since=created_since,
                 page_size=page_size,
-                operation="list",
                 max_pages=self._max_pages,
-                overlap=_OVERLAPPING_SESSIONS,
-            ):
-                page = parse_page(results)
-                readable += len(page.sessions)
-                unreadable += len(page.rejections)
-                yield page
+            )
         except NotFoundError:
             self._api.versions.redetect()
             raise
-        if unreadable and not readable:
-            # One unreadable record does not fail a list, but a list of nothing else confirms nothing.
-            raise BadResponseError(
-                f"none of the {unreadable} records can be read", operation="list"
-            )
+
+    def organizations(self, *, until: float = math.inf) -> tuple[Organization, ...]:
+        """Return the organizations that the account can see: `GET /{v}/Organizations`. Never retried.
+
+        Unreadable records are skipped.
+
+        Args:
+            until: when requests are aborted, on the monotonic clock.
+
+        Raises:
+            ForbiddenError: the account may not see organizations.
+            BadResponseError: also if there are records, but none that is readable.
+        """
+        return read_organizations(self._api, until=until)
 
     def get_session(
         self, session_id: str, *, until: float = math.inf

@@ -1,0 +1,113 @@
+"""The lists of the API: restore sessions page by page, and organizations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
+
+from exporter.text import format_instant
+from exporter.vb365.errors import BadResponseError
+from exporter.vb365.paging import iter_pages
+from exporter.vb365.records.organization import Organization, parse_organization
+from exporter.vb365.records.restore_session import Page, parse_page
+from exporter.vb365.rest import RestApi
+
+__all__ = ["iter_session_pages", "read_organizations"]
+
+_OVERLAPPING_SESSIONS = 20
+"""How many sessions at the end of a page are requested again, to detect that others were deleted meanwhile."""
+
+_MAX_ORGANIZATIONS = 10_000
+_ORGANIZATIONS_PER_PAGE = 1000
+_MAX_ORGANIZATION_PAGES = 500
+"""A server may cap its pages at 30 organizations or fewer."""
+
+
+def iter_session_pages(
+    api: RestApi, *, created_since: datetime | None, page_size: int, max_pages: int
+) -> Iterator[Page]:
+    """Yield the restore sessions page by page: `GET /{v}/RestoreSessions`.
+
+    Args:
+        api: the server's API.
+        created_since: only sessions created after this aware datetime (`startTimeFrom`); None for all.
+        page_size: the number of sessions to request at a time; the server may return fewer.
+        max_pages: more pages count as endless paging.
+
+    Raises:
+        RecordsMovedError: sessions were deleted or reordered while the list was read, so that some may be missing.
+        BadResponseError: also at the end of a list that has records, but none that is readable.
+        Vb365Error: a page could not be fetched.
+    """
+    query = {}
+    if created_since is not None:
+        utc = created_since.astimezone(UTC)
+        query["startTimeFrom"] = format_instant(utc, "microseconds")
+    readable = unreadable = 0
+    for results in iter_pages(
+        partial(api.get, "list"),
+        base_url=api.base_url,
+        path=f"{api.versions.current()}/RestoreSessions",
+        query=query,
+        page_size=page_size,
+        operation="list",
+        max_pages=max_pages,
+        overlap=_OVERLAPPING_SESSIONS,
+    ):
+        page = parse_page(results)
+        readable += len(page.sessions)
+        unreadable += len(page.rejections)
+        yield page
+    if unreadable and not readable:
+        # One unreadable record does not fail a list, but a list of nothing else confirms nothing.
+        raise _unreadable(unreadable, "list")
+
+
+def read_organizations(api: RestApi, *, until: float = math.inf) -> tuple[Organization, ...]:
+    """Return the first 10,000 organizations: `GET /{v}/Organizations`, an array until v7. Never retried.
+
+    Unreadable records are skipped.
+
+    Args:
+        api: the server's API.
+        until: when requests are aborted, on the monotonic clock.
+
+    Raises:
+        BadResponseError: also if there are records, but none that is readable.
+        Vb365Error: a page could not be fetched.
+    """
+
+    def fetch(target: str) -> object:
+        document = api.get("organizations", target, retry=False, until=until)
+        if isinstance(document, list):
+            return {"results": document, "limit": len(document) + 1}  # a page that is the last
+        return document
+
+    organizations: dict[Organization, None] = {}
+    unreadable = 0
+    for results in iter_pages(
+        fetch,
+        base_url=api.base_url,
+        path=f"{api.versions.current()}/Organizations",
+        query={"extendedView": "false"},
+        page_size=_ORGANIZATIONS_PER_PAGE,
+        operation="organizations",
+        max_pages=_MAX_ORGANIZATION_PAGES,
+    ):
+        for record in results:
+            organization = parse_organization(record)
+            if organization is None:
+                unreadable += 1
+            elif len(organizations) < _MAX_ORGANIZATIONS:
+                organizations[organization] = None
+        if len(organizations) >= _MAX_ORGANIZATIONS:
+            break
+    if unreadable and not organizations:
+        raise _unreadable(unreadable, "organizations")
+    return tuple(organizations)
+
+
+def _unreadable(records: int, operation: str) -> BadResponseError:
+    return BadResponseError(f"none of the {records} records can be read", operation=operation)

@@ -1,0 +1,50 @@
+"""An organization that VB365 knows, parsed from untrusted JSON.
+
+Source: `GET /v6/Organizations`. None of its fields is required.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from exporter.vb365.records.fields import BadFieldError, read_strings
+
+__all__ = ["Organization", "parse_organization"]
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    """An organization; one of its names is not empty."""
+
+    name: str = ""
+    """`name`, such as `contoso.onmicrosoft.com`."""
+    office_name: str = ""
+    """`officeName`."""
+
+    @property
+    def label(self) -> str:
+        """The value of the `organization` label while no session names the organization."""
+        return self.name or self.office_name
+
+    def is_named(self, organization: str) -> bool:
+        """Whether this is the `organization` of a restore session, which may be written in another case."""
+        wanted = organization.casefold()
+        return bool(wanted) and wanted in {self.name.casefold(), self.office_name.casefold()}
+
+
+def parse_organization(record: object) -> Organization | None:
+    """Parse one record; return None if it has no name that can be read. Never raises.
+
+    Args:
+        record: any value a JSON decoder can produce.
+    """
+    if not isinstance(record, dict):
+        return None
+    names = []
+    for field in ("name", "officeName"):
+        try:
+            names += read_strings(record, (field,))
+        except BadFieldError:
+            names.append("")
+    organization = Organization(*names)
+    return organization if organization.label else None

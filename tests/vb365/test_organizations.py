@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import responses
+from vb365.support import URL, FakeTime, Recorder, requested
+
+from exporter.vb365.client import Client
+from exporter.vb365.errors import BadResponseError, ForbiddenError, RequestTimeoutError
+from exporter.vb365.records.organization import Organization
+
+MakeClient = Callable[..., Client]
+
+ORGANIZATIONS = f"{URL}/v7/Organizations"
+CONTOSO = Organization("contoso.onmicrosoft.com")
+FABRIKAM = Organization("", "Fabrikam")
+
+pytestmark = pytest.mark.usefixtures("logins")
+
+
+def page(*records: object, limit: int, offset: int = 0) -> dict[str, object]:
+    return {"offset": offset, "limit": limit, "results": list(records)}
+
+
+def named(number: int) -> dict[str, str]:
+    return {"id": str(number), "name": f"tenant-{number}"}
+
+
+def test_an_array_of_organizations_is_read_with_one_request(
+    api: responses.RequestsMock, make_client: MakeClient, observer: Recorder
+) -> None:
+    records = [
+        {"id": "1", "name": "contoso.onmicrosoft.com", "isBackedup": None},
+        {"id": "2", "officeName": "Fabrikam"},
+    ]
+    api.get(ORGANIZATIONS, json=records)
+
+    assert make_client().organizations() == (CONTOSO, FABRIKAM)
+    (url,) = requested(api, "/Organizations")
+    assert parse_qs(urlsplit(url).query)["extendedView"] == ["false"]
+    assert [call for call in observer.requests if call[0] != "token"] == [("organizations", "200")]
+
+
+def test_pages_of_organizations_are_read_to_the_end(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.get(ORGANIZATIONS, json=page(*map(named, range(30)), limit=30))
+    api.get(ORGANIZATIONS, json=page(*map(named, range(30, 45)), limit=30, offset=30))
+
+    organizations = make_client().organizations()
+
+    assert [one.name for one in organizations] == [f"tenant-{number}" for number in range(45)]
+    second = requested(api, "/Organizations")[1]
+    assert parse_qs(urlsplit(second).query)["offset"] == ["30"]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "contoso",
+        None,
+        {},
+        {"name": None, "officeName": None},
+        {"name": ""},
+        {"name": 17, "officeName": ["Contoso"]},
+    ],
+)
+def test_a_record_without_a_name_is_skipped(
+    api: responses.RequestsMock, make_client: MakeClient, record: object
+) -> None:
+    api.get(ORGANIZATIONS, json=[record, {"name": "contoso.onmicrosoft.com"}])
+
+    assert make_client().organizations() == (CONTOSO,)
+
+
+def test_one_usable_name_is_enough(api: responses.RequestsMock, make_client: MakeClient) -> None:
+    api.get(ORGANIZATIONS, json=[{"name": 17, "officeName": "Fabrikam"}])
+
+    assert make_client().organizations() == (FABRIKAM,)
+
+
+def test_an_organization_that_is_listed_twice_is_one(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.get(ORGANIZATIONS, json=[{"name": "contoso.onmicrosoft.com"}] * 2)
+
+    assert make_client().organizations() == (CONTOSO,)
+
+
+def test_a_server_may_have_no_organizations(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.get(ORGANIZATIONS, json=[])
+
+    assert make_client().organizations() == ()
+
+
+@pytest.mark.parametrize("body", ["text", {}, {"results": {"not": "a list"}}, [{}, "x"]])
+def test_what_is_no_list_of_organizations_is_a_bad_response(
+    api: responses.RequestsMock, make_client: MakeClient, body: object
+) -> None:
+    api.get(ORGANIZATIONS, body=json.dumps(body))
+
+    with pytest.raises(BadResponseError, match=r"^organizations: "):
+        make_client().organizations()
+
+
+def test_no_more_than_10000_organizations_are_read(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.get(ORGANIZATIONS, json=[named(number) for number in range(10_001)])
+
+    assert len(make_client().organizations()) == 10_000
+
+
+def test_organizations_that_the_account_may_not_see_are_forbidden_and_not_retried(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime, observer: Recorder
+) -> None:
+    api.get(ORGANIZATIONS, status=403)
+    client = make_client()
+
+    with client.poll(deadline=fake_time.now + 60), pytest.raises(ForbiddenError):
+        client.organizations()
+    assert observer.retries == []
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_organizations_are_never_retried(
+    api: responses.RequestsMock,
+    make_client: MakeClient,
+    fake_time: FakeTime,
+    observer: Recorder,
+    status: int,
+) -> None:
+    api.get(ORGANIZATIONS, status=status)
+    client = make_client()
+
+    with client.poll(deadline=fake_time.now + 60), pytest.raises(Exception, match=str(status)):
+        client.organizations()
+    assert observer.retries == []
+
+
+def test_organizations_are_not_requested_when_the_time_is_over(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
+) -> None:
+    with pytest.raises(RequestTimeoutError):
+        make_client().organizations(until=fake_time.now)
+    assert requested(api, "/Organizations") == []
+
+
+@pytest.mark.parametrize(
+    ("organization", "session_name", "expected"),
+    [
+        (CONTOSO, "Contoso.OnMicrosoft.com", True),
+        (FABRIKAM, "FABRIKAM", True),
+        (Organization("fabrikam.com", "Fabrikam"), "fabrikam", True),
+        (Organization("STRASSE GmbH"), "Straße GmbH", True),
+        (CONTOSO, "contoso", False),
+        (CONTOSO, "", False),
+        (FABRIKAM, "", False),
+    ],
+)
+def test_an_organization_is_recognized_by_either_name_in_any_case(
+    organization: Organization, session_name: str, *, expected: bool
+) -> None:
+    assert organization.is_named(session_name) == expected
