@@ -91,6 +91,19 @@ def test_a_session_that_starts_and_one_that_fails_are_shown_long_before_the_next
         assert simulator.requests["GET", "get"] == 2
 
 
+def test_events_of_unknown_types_and_those_without_an_id_do_not_hide_the_others(
+    world: World,
+) -> None:
+    with Simulator(world) as simulator:
+        simulator.faults.set("feed_unknown_events")
+        with followed(simulator) as exporter:
+            new = add(world)
+            wait_until_runs(exporter, new)
+
+            assert (exporter.value(POLLS), updates(exporter)) == (2, 1)
+            assert exporter.value(CONNECTED, server="hq") == 1
+
+
 def test_a_change_requests_only_the_changed_session(world: World) -> None:
     others = [add(world) for _ in range(20)]
     with Simulator(world) as simulator, followed(simulator) as exporter:

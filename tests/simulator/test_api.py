@@ -251,7 +251,7 @@ def test_the_events_of_a_session_are_paged(client: Client, world: World) -> None
 
 
 def test_the_first_event_is_the_start_of_the_session(client: Client, world: World) -> None:
-    key = world.add_session(items="r")
+    key = world.add_session(items="r", creation_time=NOON - timedelta(hours=1))
     first, item = client.json(f"/v6/RestoreSessions/{key}/Events")["results"]
 
     assert (first["type"], first["title"], first["duration"]) == (

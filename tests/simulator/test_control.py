@@ -36,6 +36,7 @@ def test_the_truth_of_a_finished_session_is_complete(client: Client, world: Worl
 
     assert truth["now"] == "2026-11-24T12:00:00Z"
     assert truth["organizations"] == [one.session_name for one in world.organizations]
+    [session] = truth["sessions"]
     assert truth["sessions"] == [
         {
             "id": ID,
@@ -55,8 +56,11 @@ def test_the_truth_of_a_finished_session_is_complete(client: Client, world: Worl
             "eTag": 1,
             "processedItems": 2,
             "statistics": {"restored": 1, "failed": 1, "skipped": 0},
+            "lastEventTime": "2026-11-24T12:00:00Z",
+            "activeDurationSeconds": session["activeDurationSeconds"],
         }
     ]
+    assert 0 < session["activeDurationSeconds"] < 60
 
 
 def test_the_truth_of_a_running_session_has_no_result_and_no_end(
@@ -67,6 +71,7 @@ def test_the_truth_of_a_running_session_has_no_result_and_no_end(
 
     assert [session[name] for name in ("result", "endTime", "durationSeconds")] == [None] * 3
     assert session["processedItems"] is None
+    assert session["activeDurationSeconds"] == 0
     assert session["statistics"]["restored"] == 1
 
 
@@ -77,7 +82,13 @@ def test_the_truth_of_one_session_can_include_its_events(client: Client, world: 
     listed = client.json(f"/v8/RestoreSessions/{ID}/Events")["results"]
 
     assert session["events"] == [
-        {"operation": event["type"], "status": event["status"], "bytes": event["itemSizeBytes"]}
+        {
+            "operation": event["type"],
+            "status": event["status"],
+            "bytes": event["itemSizeBytes"],
+            "startTime": event["startTime"],
+            "endTime": event["endTime"],
+        }
         for event in listed
     ]
 

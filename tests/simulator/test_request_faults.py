@@ -616,6 +616,31 @@ def test_the_feed_repeats_deletes_of_sessions_that_exist(client: Client, world: 
     assert [client.get(f"{LIST}/{change['id']}").status_code for change in first] == [200] * 3
 
 
+def test_the_feed_has_other_events_besides_the_changes(client: Client, world: World) -> None:
+    token = client.json("/v8/Events")["nextChangeToken"]
+    key = world.add_session()
+    client.simulator.faults.set("feed_unknown_events")
+
+    *others, change = client.json("/v8/Events", **{"from": token})["results"]
+
+    assert (change["eventType"], change["id"]) == ("RestoreSessionUpdate", key)
+    kinds = {other.get("eventType") for other in others}
+    assert kinds >= {"LicenseUpdate", "RestoreSessionUpdate", "RestoreSessionDelete", None}
+    assert [other for other in others if other.get("eventType") == "RestoreSessionUpdate"] == [
+        {"eventType": "RestoreSessionUpdate", "eTag": 42}
+    ]
+
+
+@pytest.mark.parametrize("status", [400, 503])
+def test_an_error_code_is_not_in_the_specification(client: Client, status: int) -> None:
+    client.simulator.faults.set("unknown_error_code", value=status)
+
+    response = client.get(LIST)
+
+    assert response.status_code == status
+    assert response.json()["errorCode"] == "RepositoryUnderMaintenance"
+
+
 def test_a_session_has_many_events(client: Client, world: World) -> None:
     client.simulator.faults.set("many_events", value=1200)
     events = f"{LIST}/{world.add_session()}/Events"

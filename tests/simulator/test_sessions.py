@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from exporter.simulator.world.events import events_of
 from exporter.simulator.world.sessions import (
     Session,
     check_items,
     datetime_from_ticks,
-    events_of,
     ticks_from_datetime,
     ticks_from_text,
     timestamp,

@@ -6,6 +6,7 @@ from threading import Thread
 import pytest
 from simulator.support import NOON, WallClock, empty_world
 
+from exporter.simulator.world.events import Event, EventTimes, event_times, events_of
 from exporter.simulator.world.sessions import (
     Session,
     datetime_from_ticks,
@@ -19,6 +20,18 @@ NOON_TICKS = ticks_from_datetime(NOON)
 
 def finished(world: World) -> list[Session]:
     return [session for session in world.sessions() if session.stopped]
+
+
+def events(world: World, key: str) -> list[Event]:
+    session = world.session(key)
+    assert session is not None
+    return events_of(session)
+
+
+def times(world: World, key: str) -> EventTimes:
+    session = world.session(key)
+    assert session is not None
+    return event_times(session)
 
 
 def test_the_same_seed_makes_the_same_world() -> None:
@@ -62,6 +75,88 @@ def test_any_world_has_every_type_state_and_result(
     assert len(finished(world)) == max(4, sessions)
     # One restores, the other never did.
     assert len(world.organizations) == 2
+
+
+@pytest.mark.parametrize("sessions", [0, 4, 200])
+def test_any_world_has_a_session_that_only_browsed_and_one_that_did_nothing(sessions: int) -> None:
+    world = World(sessions=sessions, activity=False, clock=WallClock())
+    without_items = [one for one in finished(world) if one.details == "0 items processed"]
+
+    assert {"", "o"} <= {"".join(sorted(set(session.items))) for session in without_items}
+    assert {session.result for session in without_items} == {"Success"}
+
+
+def test_details_statistics_and_events_agree_in_any_session() -> None:
+    clock = WallClock()
+    world = World(clock=clock)
+    clock.advance(minutes=10)
+    for session in world.sessions():
+        events = [event for event in events_of(session) if event.item is not None]
+        processed = [
+            event for event in events if event.operation != "View" and event.status != "Running"
+        ]
+        restored = [event for event in processed if event.status in {"Success", "Warning"}]
+        assert sum(session.statistics.values()) == len(processed)
+        assert session.statistics["restored"] == len(restored)
+        if session.stopped:
+            assert session.details == f"{len(processed)} items processed"
+
+
+def test_events_are_within_the_life_of_their_session() -> None:
+    clock = WallClock()
+    world = World(clock=clock)
+    for _ in range(60):
+        clock.advance(seconds=5)
+        for session in world.sessions():
+            latest = session.ended or ticks_from_datetime(clock.now)
+            first, *others = events_of(session)
+            assert (first.operation, first.started) == ("None", session.created)
+            for event in others:
+                ended = event.started if event.ended is None else event.ended
+                assert session.created <= event.started <= ended <= latest
+
+
+def test_the_newest_event_of_a_running_session_moves_with_its_items() -> None:
+    clock = WallClock()
+    world = empty_world(clock)
+    key = world.add_session(creation_time=NOON - timedelta(days=3), items="r")
+    idle_since = times(world, key).last_event
+    clock.advance(hours=1)
+    world.change_session(key, items="ra")
+    started = times(world, key)
+    clock.advance(minutes=1)
+    world.change_session(key, items="rr")
+    ended = times(world, key)
+    clock.advance(minutes=1)
+    world.finish(key)
+    stopped = times(world, key)
+
+    assert NOON - timedelta(days=3) < idle_since < NOON - timedelta(days=2.9)
+    assert started.last_event == NOON + timedelta(hours=1)
+    assert ended.last_event == NOON + timedelta(hours=1, minutes=1)
+    assert stopped.last_event == NOON + timedelta(hours=1, minutes=2)
+    assert stopped.active_seconds == ended.active_seconds
+    assert ended.active_seconds == pytest.approx(73 * 3600 + 60, abs=5)
+
+
+def test_known_items_keep_their_times() -> None:
+    clock = WallClock()
+    world = empty_world(clock)
+    key = world.add_session(items="rr")
+    before = events(world, key)
+    clock.advance(minutes=5)
+    world.change_session(key, items="rrf")
+    world.finish(key)
+
+    assert events(world, key)[:3] == before
+
+
+def test_a_session_in_which_nothing_was_touched_has_no_active_time() -> None:
+    world = empty_world()
+    key = world.add_session(state="Stopped", creation_time=NOON - timedelta(hours=1))
+
+    assert times(world, key).active_seconds is None
+    assert times(world, key).last_event == NOON
 
 
 def test_the_history_has_the_requested_number_of_sessions_within_30_days() -> None:

@@ -58,6 +58,7 @@ _SCENARIOS = _named(
     # The exporter follows no change feed here.
     _Scenario(fault="feed_unknown_sessions", weight=0.0),
     _Scenario(fault="feed_repeats_deletes", weight=0.0),
+    _Scenario(fault="feed_unknown_events", weight=0.0),
     # It is read until half of the poll interval has passed, in real time.
     _Scenario(fault="many_events", weight=0.0),
     _Scenario(fault="token_lifetime", harmless=True),

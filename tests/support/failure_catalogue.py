@@ -399,6 +399,7 @@ FAILURES: tuple[Failure, ...] = (
     ),
     *_of(
         _BAD_RESPONSE,
+        ("400 with an unknown `errorCode`", FaultSetting(name="unknown_error_code")),
         ("HTML with status 200", FaultSetting(name="html")),
         ("empty body", FaultSetting(name="empty_body")),
         ("truncated JSON", FaultSetting(name="truncated_json")),

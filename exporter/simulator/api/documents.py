@@ -14,8 +14,9 @@ from typing import Literal
 from urllib.parse import quote
 from uuid import NAMESPACE_OID, uuid5
 
+from exporter.simulator.world.events import Event, event_times, events_of
 from exporter.simulator.world.organizations import Organization
-from exporter.simulator.world.sessions import Event, Session, events_of, timestamp
+from exporter.simulator.world.sessions import Session, ticks_from_datetime, timestamp
 
 WorkingEnd = Literal["sentinel", "null", "absent"]
 
@@ -230,9 +231,10 @@ def error_text(message: str, error_code: str | None, version: str) -> str:
 def truth_of(session: Session, *, with_events: bool = False) -> dict[str, object]:
     """Return the true state of a session, unaffected by API versions and faults.
 
-    `result`, `endTime`, `durationSeconds` and `processedItems` are null unless the session is Stopped and has ended.
+    `result`, `endTime`, `durationSeconds` and `processedItems` are null unless the session is Stopped and has ended;
+    `activeDurationSeconds` is null if no item was touched.
     """
-    ended = session.ended
+    ended, times = session.ended, event_times(session)
     truth: dict[str, object] = {
         "id": session.id,
         "name": session.name,
@@ -251,10 +253,18 @@ def truth_of(session: Session, *, with_events: bool = False) -> dict[str, object
         "eTag": session.e_tag,
         "processedItems": session.processed_items if session.stopped else None,
         "statistics": session.statistics,
+        "lastEventTime": timestamp(ticks_from_datetime(times.last_event)),
+        "activeDurationSeconds": times.active_seconds,
     }
     if with_events:
         truth["events"] = [
-            {"operation": event.operation, "status": event.status, "bytes": event.size_bytes}
+            {
+                "operation": event.operation,
+                "status": event.status,
+                "bytes": event.size_bytes,
+                "startTime": timestamp(event.started),
+                "endTime": None if event.ended is None else timestamp(event.ended),
+            }
             for event in events_of(session)
         ]
     return truth

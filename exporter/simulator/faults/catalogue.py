@@ -102,6 +102,12 @@ _DEFINITIONS = (
     FaultDefinition(name="status_502", help="502 from a proxy"),
     FaultDefinition(name="status_503", help="503 from a proxy"),
     FaultDefinition(name="status_504", help="504 from a proxy"),
+    FaultDefinition(
+        name="unknown_error_code",
+        help="status value with an errorCode that is not in the specification",
+        route="api",
+        value=400,
+    ),
     FaultDefinition(name="html", help="200 with a login page"),
     FaultDefinition(name="empty_body", help="200 without a body"),
     FaultDefinition(name="truncated_json", help="the JSON is cut in half", route="api"),
@@ -183,6 +189,11 @@ _DEFINITIONS = (
         help="each response of the feed reports the deletion of value sessions that exist",
         route="change_feed",
         value=60,
+    ),
+    FaultDefinition(
+        name="feed_unknown_events",
+        help="each response of the feed also has events of unknown types, and events of sessions without an id",
+        route="change_feed",
     ),
     FaultDefinition(
         name="many_events",

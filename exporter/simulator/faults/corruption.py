@@ -57,6 +57,13 @@ _UNKNOWN_VALUES = {
     "result": "Cancelled",
     "status": "Suspended",
 }
+_UNKNOWN_EVENTS: tuple[object, ...] = (
+    {"eventType": "BackupJobUpdate", "id": "0b0a1e2c-9d3f-4f57-8a51-6c7de1f8a902", "eTag": 41},
+    {"eventType": "LicenseUpdate"},
+    {"eventType": "RestoreSessionUpdate", "eTag": 42},
+    {"eventType": "RestoreSessionDelete", "id": None},
+    {"id": "5d1f0f0e-43a5-4f6c-9d0b-7f3a2b1c0d9e"},
+)
 _TIMES = frozenset({"creationTime", "endTime", "startTime", ".issued", ".expires"})
 _HUGE = "huge number"
 _CONTROLS = "\x00\x07\x1b[31m\r\n\x7f\x85\u2028"
@@ -185,6 +192,11 @@ def _empty_list(document: Document, _: Fault, __: Call) -> str:
     return dumps(document)
 
 
+def _unknown_events(document: Document, _: Fault, __: Call) -> str:
+    document["results"] = [*_UNKNOWN_EVENTS, *document["results"]]
+    return dumps(document)
+
+
 def _endless_paging(document: Document, _: Fault, call: Call) -> str:
     """Return the first page (see `handlers`) with a link to a next one."""
     offset = int(call.parameters.get("offset") or 0)
@@ -252,6 +264,7 @@ CORRUPTIONS: dict[str, Callable[[Document, Fault, Call], str | bytes]] = {
     "duplicate_ids": _of_page(_duplicate_ids),
     "not_uuids": _each_record(_not_uuids),
     "end_before_creation": _each_record(_end_before_creation),
+    "feed_unknown_events": _of_page(_unknown_events),
     "empty_list": _of_page(_empty_list),
     "endless_paging": _of_page(_endless_paging),
     "next_to_other_host": _of_page(_next_elsewhere),

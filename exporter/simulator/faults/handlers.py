@@ -103,6 +103,13 @@ async def _status_500(exchange: Exchange) -> web.StreamResponse:
     return _message(500, "The service is not available.", None, exchange.call.version)
 
 
+async def _unknown_error_code(exchange: Exchange) -> web.StreamResponse:
+    text = "The operation is not possible now."
+    return _message(
+        int(exchange.fault.value), text, "RepositoryUnderMaintenance", exchange.call.version
+    )
+
+
 def _proxy_status(status: int) -> FaultHandler:
     async def answer(_: Exchange) -> web.StreamResponse:
         response = web.Response(status=status, content_type="text/html")
@@ -268,6 +275,7 @@ FAULT_HANDLERS: dict[str, FaultHandler] = {
     "status_502": _proxy_status(502),
     "status_503": _proxy_status(503),
     "status_504": _proxy_status(504),
+    "unknown_error_code": _unknown_error_code,
     "html": _html,
     "empty_body": _empty_body,
     "huge_body": _huge_body,

@@ -8,13 +8,21 @@ from dataclasses import replace
 from random import Random
 from typing import Protocol
 
-from exporter.simulator.world.population import RESULTS, TYPES, Plan, Population
+from exporter.simulator.world.events import with_items
+from exporter.simulator.world.population import TYPES, Plan, Population
 from exporter.simulator.world.sessions import TICKS_PER_SECOND, Session
 
 _DAY = 86_400 * TICKS_PER_SECOND
 _HISTORY_DAYS = 30
 _FORGOTTEN_DAYS = (3, _HISTORY_DAYS)
 _LONGEST_FINISHED_SECONDS = 10_800
+_NEWEST = (
+    # Result, and items if they are not random: nothing was done, or only looked at.
+    ("Success", ""),
+    ("Success", "oo"),
+    ("Failed", None),
+    ("Warning", None),
+)
 _RUNNING_AT_START = 8
 _SECONDS_BETWEEN_STARTS = (3.0, 15.0)
 _SECONDS_BETWEEN_ITEMS = (3.0, 8.0)
@@ -31,22 +39,25 @@ class Store(Protocol):
 
 
 def history(now: int, count: int, population: Population, random: Random) -> Iterator[Session]:
-    """Yield finished sessions of the last 30 days; the newest four include every type and result."""
+    """Yield finished sessions of the last 30 days.
+
+    The newest four include every type and result, one in which nothing was done, and one in which items were only viewed.
+    """
     oldest = now - _HISTORY_DAYS * _DAY
     starts = sorted(random.random() for _ in range(count))
     for number, start in enumerate(starts):
         left = count - number
-        typical = left > len(TYPES)
+        typical = left > len(_NEWEST)
         duration = int(10 + random.random() ** 4 * _LONGEST_FINISHED_SECONDS) * TICKS_PER_SECOND
         latest = min(oldest + int(start * _HISTORY_DAYS * _DAY), now - duration)
         created = population.truncate(latest)
-        result = population.result() if typical else RESULTS[left % len(RESULTS)]
+        result, items = (population.result(), None) if typical else _NEWEST[-left]
         yield population.finished_session(
             created=created,
             ended=max(created, population.truncate(latest + duration)),
             type_=population.type() if typical else TYPES[left % len(TYPES)],
             result=result,
-            items=population.items(result),
+            items=population.items(result) if items is None else items,
             e_tag=number + 1,
         )
 
@@ -102,13 +113,15 @@ class Activity:
         if at >= session.created + plan.duration:
             del self._plans[session_id]
             self._store.put(
-                self._population.close_session(session, at, result=plan.result, items=plan.items)
+                self._population.close_session(
+                    with_items(session, plan.items, at), at, result=plan.result
+                )
             )
             return
         done = len(session.items.rstrip("a")) + 1
         if done <= len(plan.items):
             in_progress = "a" if done < len(plan.items) else ""
-            self._store.put(replace(session, items=plan.items[:done] + in_progress))
+            self._store.put(with_items(session, plan.items[:done] + in_progress, at))
         self._schedule(at + self._between(_SECONDS_BETWEEN_ITEMS), session_id)
 
     def _between(self, seconds: tuple[float, float]) -> int:

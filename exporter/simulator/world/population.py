@@ -46,6 +46,7 @@ _HOSTS = (
 _PORTAL_SCOPES = ("Finance team", "Zoë Ångström")
 _REASONS = ("Ticket 4711: mail deleted by mistake", 'Legal hold, "Project Ü"')
 _MAX_ITEMS = 24
+_MAX_VIEWED = 2
 _DAYS_TO_RESTORE_POINT = 5
 
 
@@ -122,15 +123,14 @@ class Population:
             e_tag=e_tag,
         )
 
-    def close_session(self, opened: Session, ended: int, *, result: str, items: str) -> Session:
+    def close_session(self, opened: Session, ended: int, *, result: str) -> Session:
         """Return the session after its end; sessions of the Restore Portal have a reason."""
         return replace(
             opened,
             ended=ended,
             state="Stopped",
             result=result,
-            items=items,
-            details=details_of(items),
+            details=details_of(opened.items),
             reason=self._pick(_REASONS) if opened.scope_name else "",
         )
 
@@ -140,7 +140,7 @@ class Population:
         return "Success" if draw < 0.82 else "Warning" if draw < 0.92 else "Failed"
 
     def items(self, result: str) -> str:
-        """Return random item outcomes that fit the result."""
+        """Return random item outcomes that fit the result; in some successful sessions, items were only viewed."""
         random = self._random
         count = int(random.random() ** 2 * _MAX_ITEMS)
         letters = ["rrrro"[random.getrandbits(3) % 5] for _ in range(count)]
@@ -148,6 +148,8 @@ class Population:
             letters.append("w" if result == "Warning" else "f")
             letters.append("sc"[random.getrandbits(1)])
             random.shuffle(letters)
+        elif count <= _MAX_VIEWED:
+            letters = ["o"] * count
         return "".join(letters)
 
     def plan(self) -> Plan:

@@ -7,9 +7,8 @@ has only six.
 from __future__ import annotations
 
 import re
-import zlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 TICKS_PER_SECOND = 10_000_000
@@ -19,8 +18,7 @@ _TEXT = re.compile(
     r"(\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d:\d\d)?)(?:\.(\d{1,7}))?(Z|[+-]\d\d:\d\d)?", re.ASCII
 )
 
-# One letter for each item of a session, which determines its event and its place in the statistics.
-_EVENT_STATUS = {
+EVENT_STATUS = {
     "o": "Success",  # opened (View), nothing restored
     "r": "Success",
     "w": "Warning",
@@ -29,8 +27,8 @@ _EVENT_STATUS = {
     "c": "Cancelled",
     "a": "Running",  # in progress
 }
+"""One letter for each item of a session, which determines its event and its place in the statistics."""
 _PROCESSED = "rwfsc"
-_OPERATIONS = ("Restore", "Save", "Export", "Send")
 
 
 def ticks_from_datetime(moment: datetime) -> int:
@@ -91,6 +89,8 @@ class Session:
     reason: str = ""
     e_tag: int = 0
     items: str = ""
+    item_times: tuple[tuple[int, int | None], ...] = field(default=(), hash=False)
+    """Start and end (None while in progress) of each item in ticks; without them, `events` derives likely ones."""
 
     @property
     def stopped(self) -> bool:
@@ -123,29 +123,15 @@ class Session:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """An event of a session (`GET /v6/RestoreSessions/{id}/Events`); `ended` is None while it is in progress."""
-
-    order: int
-    operation: str
-    status: str
-    size_bytes: int
-    started: int
-    ended: int | None
-    item: int | None = None
-    title: str = ""
-
-
 def check_items(items: str) -> None:
     """Check that `items` has only known letters.
 
     Raises:
         ValueError: a letter is unknown.
     """
-    unknown = set(items) - set(_EVENT_STATUS)
+    unknown = set(items) - set(EVENT_STATUS)
     if unknown:
-        raise ValueError(f"items may contain the letters {''.join(_EVENT_STATUS)}, not {items!r}")
+        raise ValueError(f"items may contain the letters {''.join(EVENT_STATUS)}, not {items!r}")
 
 
 def details_of(items: str) -> str:
@@ -155,41 +141,3 @@ def details_of(items: str) -> str:
 
 def _processed(items: str) -> int:
     return sum(letter in _PROCESSED for letter in items)
-
-
-def events_of(session: Session) -> list[Event]:
-    """Return the events of a session: its start, its items and its end."""
-    events = [_marker(0, session.created, "Restore session started")]
-    latest = session.ended
-    for number, letter in enumerate(session.items):
-        draw = zlib.crc32(f"{session.id}/{number}".encode())
-        started = session.created + (2 * number + 1) * TICKS_PER_SECOND + draw % TICKS_PER_SECOND
-        ended: int | None = started + draw % (TICKS_PER_SECOND // 2)
-        if latest is not None:
-            started, ended = min(started, latest), min(started + draw % 5_000_000, latest)
-        events.append(
-            Event(
-                order=number + 1,
-                operation="View" if letter == "o" else _OPERATIONS[draw % len(_OPERATIONS)],
-                status=_EVENT_STATUS[letter],
-                size_bytes=draw % 200_000,
-                started=started,
-                ended=None if letter == "a" else ended,
-                item=number,
-            )
-        )
-    if session.stopped and latest is not None:
-        events.append(_marker(len(events), latest, "Restore session stopped"))
-    return events
-
-
-def _marker(order: int, at: int, title: str) -> Event:
-    return Event(
-        order=order,
-        operation="None",
-        status="Success",
-        size_bytes=0,
-        started=at,
-        ended=at,
-        title=title,
-    )

@@ -16,6 +16,7 @@ from threading import RLock
 from typing import TypedDict, Unpack
 
 from exporter.simulator.world.activity import Activity, forgotten_sessions, history
+from exporter.simulator.world.events import with_early_items, with_items
 from exporter.simulator.world.organizations import organizations_of
 from exporter.simulator.world.population import TYPES, Population
 from exporter.simulator.world.sessions import Session, check_items, details_of, ticks_from_datetime
@@ -196,7 +197,10 @@ class World:
             opened = replace(opened, id=fields.pop("id", opened.id).lower())
             if opened.id in self._sessions:
                 raise ValueError(f"session {opened.id} exists already")
-            self.put(self._changed(opened, fields))
+            added = self._changed(opened, fields)
+            if added.ended is None:
+                added = with_early_items(added, self.now())
+            self.put(added)
             return opened.id
 
     def change_session(self, session_id: str, **fields: Unpack[SessionFields]) -> None:
@@ -213,6 +217,11 @@ class World:
             session = self._sessions[session_id.lower()]
             if fields.pop("id", session.id).lower() != session.id:
                 raise ValueError("the id of a session cannot be changed")
+            items = fields.get("items", session.items)
+            if fields.get("state") == "Stopped" and not session.stopped:
+                items = fields.setdefault("items", items.rstrip("a"))
+            # Known items keep their times, even if the session ends or is dated differently.
+            session = with_items(session, items, self.now())
             self.put(self._changed(session, fields))
 
     def finish(self, session_id: str, result: str = "Success") -> None:
