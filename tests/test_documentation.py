@@ -20,6 +20,8 @@ from exporter.vb365.records.extras import Statistics
 from exporter.vb365.records.restore_session import RestoreSession, parse_session
 from support.alert_rules import DEPLOY, alerts, rules
 from support.documentation import DOCS, ROOT, TABLES, keys_table, pages, updated
+from support.documented_commands import shell_blocks
+from support.logged_messages import logged_messages
 from support.screenshots import SCREENSHOTS
 
 # [text](where) and src="where", without code; where is a path, perhaps with #heading.
@@ -74,6 +76,14 @@ def test_every_reason_is_explained() -> None:
     assert [reason for reason in Reason if f"| `{reason}` |" not in metrics] == []
 
 
+def test_every_warning_and_error_of_the_log_is_explained() -> None:
+    text = text_of(DOCS / "troubleshooting.md")
+
+    assert (
+        set(re.findall(r"^\| (WARN|ERROR) \| `(.+?)` \|", text, re.MULTILINE)) == logged_messages()
+    )
+
+
 @pytest.mark.parametrize("page", MARKDOWN, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_are_valid(page: Path) -> None:
     links = {"".join(found) for found in _LINK.findall(_CODE.sub("", text_of(page)))}
@@ -95,6 +105,11 @@ def test_every_page_is_linked_from_the_front_page() -> None:
         for page in PAGES
         if page.name != "README.md" and f"({page.relative_to(ROOT)})" not in front
     ] == []
+
+
+def test_every_block_of_commands_is_run_or_says_why_not() -> None:
+    """See tests/support/documented_commands.py; tests/e2e/test_documentation_commands.py runs them."""
+    assert [block.id for block in shell_blocks() if not block.is_explained] == []
 
 
 @by_page
@@ -121,7 +136,7 @@ def test_example_configurations_are_valid(page: Path, tmp_path: Path) -> None:
             with pytest.raises(ConfigError) as caught:
                 parse_config(shown, directory=tmp_path)
             # Nothing is wrong but that their files are not here.
-            assert {problem.place.rpartition(".")[2] for problem in caught.value.problems} == {
+            assert {problem.place.rpartition(".")[2] for problem in caught.value.problems} <= {
                 "ca_file",
                 "password_file",
             }
