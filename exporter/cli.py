@@ -69,21 +69,30 @@ def _config_source(
 ) -> Iterator[tuple[Callable[[], Config], Callable[[str], None]]]:
     """Yield a function that loads the configuration, and a callback for the exporter's base URL.
 
-    With `--demo`, run the simulator meanwhile; then the callback prints the demo's URLs.
+    With `--demo`, run the simulator meanwhile; then the callback prints the demo's URLs, and the next steps follow
+    at the end.
     """
     if not options.demo:
         yield partial(_load, options), lambda _url: None
         return
     # Only the demo imports the simulator.
-    from exporter.commands.demo import banner, demo_config  # noqa: PLC0415
+    from exporter.commands.demo import NEXT_STEPS, banner, demo_config  # noqa: PLC0415
 
+    def show(text: str) -> None:
+        with suppress(OutputError):  # nobody reads it
+            write_stdout([text.encode()])
+
+    serving = False
     with demo_config() as config:
 
         def print_urls(url: str) -> None:
-            with suppress(OutputError):  # nobody reads it
-                write_stdout([banner(url, options.web_telemetry_path, config).encode()])
+            nonlocal serving
+            serving = True
+            show(banner(url, options.web_telemetry_path, config))
 
         yield lambda: config, print_urls
+    if serving:
+        show(NEXT_STEPS)
 
 
 def _load(options: Options) -> Config:

@@ -10,7 +10,7 @@ from exporter.config import Config, parse_config
 from exporter.simulator import Simulator
 from exporter.system.files import OutputError
 
-__all__ = ["banner", "demo_config"]
+__all__ = ["NEXT_STEPS", "banner", "demo_config"]
 
 # The simulator's certificate is verified like a real one, so the demo uses the configuration a user would write. Only
 # the path of the certificate needs quotes: a directory may have any name.
@@ -26,6 +26,14 @@ servers:
       ca_file: {ca_file}
     sessions:
       extras: [statistics, events]
+"""
+
+NEXT_STEPS = """\
+The demo has ended. Next, for your own server:
+  1. Write a config.yaml; config.example.yaml explains every key.
+  2. Validate it:  vb365-restore-exporter --config.file=config.yaml --config.check
+  3. Run it:       vb365-restore-exporter --config.file=config.yaml
+README.md describes how to install the command, and docs/vb365.md how to prepare the server.
 """
 
 

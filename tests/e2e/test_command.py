@@ -76,6 +76,8 @@ def test_a_configuration_that_cannot_be_used_or_a_taken_port_end_the_command(
         taken = run_exporter("--demo", address)
     assert taken.returncode == 1
     assert "cannot serve" in taken.stderr
+    assert "--web.listen-address" in taken.stderr
+    assert taken.stdout == ""
 
 
 def test_the_demo_shows_sessions_that_start_and_end_and_stops_cleanly(tmp_path: Path) -> None:
@@ -121,7 +123,9 @@ def test_the_demo_shows_sessions_that_start_and_end_and_stops_cleanly(tmp_path: 
 
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
-    assert "msg=stopped" in log.read_text()
+    _, stopped, end = log.read_text().partition("msg=stopped\n")
+    assert stopped
+    assert "--config.check" in end
     assert "demo:demo" not in log.read_text()
 
 
