@@ -40,16 +40,12 @@ class Extras:
     Args:
         store: the sessions.
         settings: which extras are wanted, and how many sessions have series.
-        stale_after_seconds: how long a running session's extras are kept without a new response.
     """
 
-    def __init__(
-        self, store: SessionStore, settings: SessionsConfig, stale_after_seconds: float
-    ) -> None:
+    def __init__(self, store: SessionStore, settings: SessionsConfig) -> None:
         self._store = store
         self._wanted = settings.extras
         self._max_series = settings.max_series
-        self._stale_after_seconds = stale_after_seconds
         self._final_attempts: dict[ExtraRequest, int] = {}  # attempts left, of finished sessions
         self._confirmed_at: dict[ExtraRequest, float] = {}  # of running sessions
         self._attempt_numbers = count(1)
@@ -130,9 +126,9 @@ class Extras:
             self._last_attempt.pop(request, None)
             self._paused.pop(request, None)
 
-    def drop_stale(self, now: Moment) -> None:
-        """Make stale extras unknown."""
-        oldest = now.monotonic - self._stale_after_seconds
+    def drop_stale(self, now: Moment, stale_after_seconds: float) -> None:
+        """Make the extras of running sessions unknown that had no new response for so long."""
+        oldest = now.monotonic - stale_after_seconds
         for request, confirmed_at in tuple(self._confirmed_at.items()):
             if confirmed_at <= oldest:
                 del self._confirmed_at[request]

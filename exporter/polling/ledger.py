@@ -51,7 +51,7 @@ class Ledger:
     Args:
         server: the server's name.
         settings: which sessions to follow, and how many.
-        stale_after_seconds: how long data is kept without confirmation.
+        stale_after_seconds: how long data is kept without confirmation; a reload may change it.
 
     Attributes:
         extras: the extras of the sessions.
@@ -60,7 +60,7 @@ class Ledger:
     def __init__(self, server: str, settings: SessionsConfig, stale_after_seconds: float) -> None:
         self._server = server
         self._settings = settings
-        self._stale_after_seconds = stale_after_seconds
+        self.stale_after_seconds = stale_after_seconds
         self._store = SessionStore(settings)
         self._configured = ConfiguredIds(settings.ids, self._store)
         self._resync = Resync(self._store, settings)
@@ -69,7 +69,7 @@ class Ledger:
         self._window = DiscoveryWindow()
         self._finished_confirmed_at = self._list_confirmed_at = -inf
         self._poll_started_at = self._observed_at = -inf
-        self.extras = Extras(self._store, settings, stale_after_seconds)
+        self.extras = Extras(self._store, settings)
 
     # What to request
 
@@ -230,7 +230,7 @@ class Ledger:
             self._list_confirmed_at = self._finished_confirmed_at
             if self._resync.is_due(moment):
                 self._resync.succeed(moment)
-        self.extras.drop_stale(moment)
+        self.extras.drop_stale(moment, self.stale_after_seconds)
 
     # Between polls
 
@@ -274,7 +274,7 @@ class Ledger:
         return Snapshot(
             server=self._server,
             status=status,
-            stale_after_seconds=self._stale_after_seconds,
+            stale_after_seconds=self.stale_after_seconds,
             max_series=self._settings.max_series,
             running=running,
             finished=store.finished_blocks(room),

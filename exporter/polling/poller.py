@@ -20,13 +20,7 @@ from exporter.polling.list_reader import ListReader
 from exporter.polling.outcome import PollOutcome
 from exporter.polling.plan import RESYNC_SECONDS, ListRequest
 from exporter.polling.snapshot import Snapshot
-from exporter.polling.status import (
-    Anomalies,
-    Heartbeat,
-    PollFailure,
-    ServerHealth,
-    would_recur,
-)
+from exporter.polling.status import Anomalies, Heartbeat, PollFailure, ServerHealth, would_recur
 from exporter.polling.workers import Workers
 from exporter.vb365.errors import ForbiddenError, NotFoundError, Vb365Error
 from exporter.vb365.records.restore_session import Rejection, RestoreSession
@@ -244,8 +238,10 @@ class Poller:
             log.exception(
                 "extras aborted by unexpected error, next poll retries", server=self._server.name
             )
+        if self._stop.is_set():
+            return  # a poller that continues with the ledger passes them on
         self._unreported += self._ledger.take_changed()
-        if self._unreported and not self._stop.is_set():
+        if self._unreported:
             self._on_changed(self._unreported)
             self._unreported = ()  # only now: if it fails, the next poll reports them again
 

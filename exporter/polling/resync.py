@@ -105,6 +105,7 @@ class Resync:
 
         If the server's clock was set back, a resync is due: sessions may have seemed past their lookback before.
         """
+        self.abort_list()  # of a poll that was stopped
         self._shown = set()
         self._covered_since = None
         self._doubts_recent = False

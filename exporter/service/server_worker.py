@@ -42,11 +42,13 @@ class ServerWorker:
         publish: called with this worker and each new snapshot.
         mark_down: called with this worker and the reason when a poll is not completed or the poll loop ended.
         on_changed: called with the sessions found, started or finished.
-        replaces: the server's previous worker; polling starts after its last poll has ended.
+        replaces: the server's previous worker; polling starts after its last poll has ended, and continues with its
+            ledger if both configurations show the same sessions.
         first_interval_seconds: time from the first poll that does not overrun to the next.
         long_poll_seconds: how long the server may hold a request for its change feed.
 
     Attributes:
+        ledger: the server's sessions.
         stopped: set by `abandon`, `cancel` and `stop`; cancels all requests.
     """
 
@@ -74,11 +76,15 @@ class ServerWorker:
             timing=Timing(clock=clock.monotonic, wall_clock=clock.timestamp, wait=clock.wait),
         )
         self._mark_down = partial(mark_down, self)
-        ledger = Ledger(server.name, server.sessions, server.stale_after)
+        self.ledger: Ledger
+        if replaces is not None and _show_same_sessions(replaces.server, server):
+            self.ledger = replaces.ledger
+        else:
+            self.ledger = Ledger(server.name, server.sessions, server.stale_after)
         self.poller = Poller(
             server,
             api=self.client,
-            ledger=ledger,
+            ledger=self.ledger,
             clock=clock,
             observer=telemetry,
             publish=partial(publish, self),
@@ -92,7 +98,7 @@ class ServerWorker:
             server,
             poller=self.poller,
             driver=PollDriver(
-                server, poller=self.poller, ledger=ledger, clock=clock, stop=self.stopped
+                server, poller=self.poller, ledger=self.ledger, clock=clock, stop=self.stopped
             ),
             queue=self._changes,
             clock=clock,
@@ -188,10 +194,12 @@ class ServerWorker:
             thread.join(max(0.0, until - time.monotonic()))
 
     def join_polls(self) -> None:
-        """Wait until polls and change feed have ended."""
+        """Wait until polls and change feed have ended, those of the replaced worker included."""
         for purpose in ("poll", "feed"):  # in this order: polls start the feed
             for thread in self._threads_now(purpose):
                 thread.join()
+        if self._replaces is not None:  # this worker was stopped before it could wait for it
+            self._replaces.join_polls()
 
     def _poll_when_begun(self) -> None:
         self._begun.wait()
@@ -199,7 +207,9 @@ class ServerWorker:
         self._begin_after_seconds = 0.0
         if self._replaces is not None and not self.stopped.is_set():
             self._replaces.join_polls()
-        self._replaces = None
+            self._replaces = None
+            self.ledger.stale_after_seconds = self.server.stale_after
+            self.ledger.request_resync()  # what the change feed reported last may be lost
         try:
             if not self.stopped.is_set():
                 self.poll_until_stopped()
@@ -238,3 +248,14 @@ class ServerWorker:
 
     def _start(self, purpose: str, body: Callable[[], None]) -> None:
         self._threads[purpose] = start_thread(body, name=f"{purpose}-{self.server.name}")
+
+
+def _show_same_sessions(before: ServerConfig, after: ServerConfig) -> bool:
+    """Whether the same account sees the same sessions on the same server, whatever else differs."""
+    if after.auth.username is None:
+        is_same_account = before.auth == after.auth
+    else:
+        is_same_account = before.auth.username == after.auth.username
+    return is_same_account and all(
+        getattr(before, key) == getattr(after, key) for key in ("url", "api_version", "sessions")
+    )

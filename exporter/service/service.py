@@ -93,7 +93,8 @@ class Service:
         """Activate a valid configuration.
 
         A server with unchanged configuration keeps its sessions and its token, and rereads its files. A removed server's
-        metrics disappear. A changed server starts over; its metrics stay until its next poll unless its URL changed.
+        metrics disappear. A changed server logs in again; it keeps its sessions if the configuration still shows the same
+        ones, else it starts over. Its metrics stay until its next poll unless its URL changed.
 
         Raises:
             ThreadLimitError: the process cannot have a thread for each new server; the active configuration is kept.

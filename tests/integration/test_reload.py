@@ -199,3 +199,88 @@ def test_certificates_are_read_again(simulator: Simulator, tmp_path: Path) -> No
 
         exporter.wait_for(0, "vb365_up")
         exporter.wait_for(1, "vb365_poll_failures_total", reason="tls")
+
+
+ORGANIZATION = {"server": "hq", "organization": "a.example", "type": "Vex"}
+STARTED = "vb365_restore_sessions_started_total"
+FINISHED = "vb365_restore_sessions_finished_total"
+EVENTS = "vb365_restore_session_events"
+UNTIL_RELOAD = "poll_interval: 1h"
+"""No poll but the first, so that what happens next happens between two polls."""
+
+
+def change_sessions(simulator: Simulator, running: str) -> str:
+    """Finish a running session, run another from its start to its end, and start a third; return its id."""
+    world = simulator.world
+    world.finish(running, "Failed")
+    ran = world.add_session(organization="a.example", type="Vex", state="Working")
+    world.finish(ran, "Success")
+    return world.add_session(organization="a.example", type="Vex", state="Working")
+
+
+def counts(exporter: RunningExporter) -> list[float | None]:
+    return [
+        exporter.value(STARTED, **ORGANIZATION),
+        *(
+            exporter.value(FINISHED, result=result, **ORGANIZATION)
+            for result in ("Success", "Failed")
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("change_feed: never", "change_feed: never\n    timeout: 9s"),
+        ("password: demo", "password_env: PASSWORD"),
+    ],
+    ids=["timeout", "password"],
+)
+def test_a_server_whose_sessions_are_the_same_counts_what_happens_during_a_reload(
+    simulator: Simulator, old: str, new: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PASSWORD", "demo")
+    servers = server_yaml(simulator, extra="sessions: {extras: [events]}", change_feed="never")
+    running = simulator.world.add_session(organization="a.example", type="Vex", state="Working")
+    ended = simulator.world.add_session(organization="a.example", type="Vex", state="Working")
+    simulator.world.finish(ended, "Success")
+    with running_exporter(servers, UNTIL_RELOAD) as exporter:
+        wait_until(lambda: exporter.samples(EVENTS, session_id=running) != [], "its extras")
+        extras = exporter.samples(EVENTS, session_id=ended)
+        started = change_sessions(simulator, running)
+
+        changes = exporter.service.apply(configuration(servers.replace(old, new)))
+
+        assert changes.changed == ("hq",)
+        wait_until(lambda: counts(exporter) == [2, 1, 1], "what happened before")
+        simulator.world.finish(started, "Failed")
+        wait_until(lambda: counts(exporter) == [2, 1, 2], "what happened after")
+        exporter.wait_for_poll()
+        assert counts(exporter) == [2, 1, 2]
+        assert exporter.samples(EVENTS, session_id=ended) == extras
+        assert exporter.value("vb365_up") == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("sessions: {lookback: 8d}", "sessions: {lookback: 9d}"),
+        ("username: demo, password: demo", "token: TOKEN"),
+    ],
+    ids=["sessions", "account"],
+)
+def test_a_server_whose_sessions_may_be_others_starts_over(
+    simulator: Simulator, old: str, new: str
+) -> None:
+    servers = server_yaml(simulator, extra="sessions: {lookback: 8d}", change_feed="never")
+    with running_exporter(servers) as exporter:
+        exporter.wait_for(1, "vb365_up")
+        simulator.world.add_session(organization="a.example", type="Vex", state="Working")
+        exporter.wait_for(1, STARTED, **ORGANIZATION)
+        token = simulator.tokens.log_in("demo", "demo", style="core", antiforgery=False)
+        assert token
+
+        changed = servers.replace(old, new.replace("TOKEN", token.access_token))
+        exporter.service.apply(configuration(changed))
+
+        exporter.wait_for(0, STARTED, **ORGANIZATION)

@@ -455,7 +455,7 @@ class ExtrasHarness:
     ) -> None:
         settings = sessions_config(extras=extras)
         self.store = SessionStore(settings)
-        self.extras = Extras(self.store, settings, stale_after_seconds=180.0)
+        self.extras = Extras(self.store, settings)
         for session in sessions:
             self.store.put(session, at(0))
 
@@ -496,9 +496,9 @@ def test_a_running_sessions_extras_are_unknown_when_they_are_exactly_stale() -> 
     harness = ExtrasHarness(running(1))
     harness.extras.accept(statistics_of(1), THREE, at(10))
 
-    harness.extras.drop_stale(at(189.9))
+    harness.extras.drop_stale(at(189.9), 180.0)
     assert harness.statistics(1) == THREE
-    harness.extras.drop_stale(at(190))
+    harness.extras.drop_stale(at(190), 180.0)
     assert harness.statistics(1) is None
 
 
@@ -507,7 +507,7 @@ def test_each_response_confirms_the_extras_of_a_running_session() -> None:
     harness.extras.accept(statistics_of(1), THREE, at(10))
     harness.extras.accept(statistics_of(1), THREE, at(70))
 
-    harness.extras.drop_stale(at(190))
+    harness.extras.drop_stale(at(190), 180.0)
 
     assert harness.statistics(1) == THREE
 
@@ -518,7 +518,7 @@ def test_a_finished_sessions_extras_are_final() -> None:
     harness.finish(1)
     harness.extras.accept(statistics_of(1), THREE, at(20))
 
-    harness.extras.drop_stale(at(10_000))
+    harness.extras.drop_stale(at(10_000), 180.0)
 
     assert harness.statistics(1) == THREE
     assert harness.extras.due() == ()
@@ -529,7 +529,7 @@ def test_extras_known_from_before_the_finish_last_as_long_as_there_are_attempts(
     harness.extras.accept(statistics_of(1), THREE, at(10))
     harness.finish(1)
 
-    harness.extras.drop_stale(at(10_000))
+    harness.extras.drop_stale(at(10_000), 180.0)
     assert harness.statistics(1) == THREE
     for _ in range(2):
         harness.extras.record_failure(statistics_of(1))
@@ -569,7 +569,7 @@ def test_discarded_extras_of_a_session_that_comes_back_are_not_stale() -> None:
     harness.extras.accept(statistics_of(1), THREE, at(10))
     harness.extras.discard(session_id(1))
 
-    harness.extras.drop_stale(at(10_000))
+    harness.extras.drop_stale(at(10_000), 180.0)
 
     assert harness.statistics(1) == THREE
 

@@ -794,15 +794,19 @@ def test_an_unexpected_error_after_a_stop_is_not_logged() -> None:
     assert logs == []
 
 
-def test_sessions_that_changed_in_a_poll_that_is_stopped_while_fetching_extras_are_not_recorded() -> (
+def test_sessions_that_changed_in_a_poll_that_is_stopped_while_fetching_extras_are_left_to_the_next_poller() -> (
     None
 ):
-    harness = PollerHarness(running(60), follow=sessions_config(extras=["statistics"]))
+    follow = sessions_config(extras=["statistics"])
+    stopped = PollerHarness(running(60), follow=follow)
+    stopped.api.on_extra = lambda *_: stopped.stop.set()
+    stopped.poll()
+    assert stopped.recorded == []
 
-    harness.api.on_extra = lambda *_: harness.stop.set()
-    harness.poll()
+    following = PollerHarness(running(60), follow=follow, ledger=stopped.ledger)
+    following.poll()
 
-    assert harness.recorded == []
+    assert [session.id for session in following.recorded] == [session_id(60)]
 
 
 # The heartbeat, where each response takes longer than a loop may stand still

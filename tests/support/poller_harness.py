@@ -175,6 +175,7 @@ class PollerHarness:
         *sessions: RestoreSession,
         follow: SessionsConfig | None = None,
         max_concurrent_requests: int = 8,
+        ledger: Ledger | None = None,
     ) -> None:
         follow = follow or sessions_config()
         self.server = ServerConfig(
@@ -195,11 +196,11 @@ class PollerHarness:
         self.record_errors: list[Exception] = []
         """Raised one by one instead of recording the sessions that started or finished."""
         self.stop = threading.Event()
-        ledger = Ledger("hq", follow, self.server.stale_after)
+        self.ledger = ledger or Ledger("hq", follow, self.server.stale_after)
         self.poller = Poller(
             self.server,
             api=self.api,
-            ledger=ledger,
+            ledger=self.ledger,
             clock=self.clock,
             observer=self.counts,
             publish=self._publish,
@@ -208,7 +209,7 @@ class PollerHarness:
             stop=self.stop,
         )
         self.driver = PollDriver(
-            self.server, poller=self.poller, ledger=ledger, clock=self.clock, stop=self.stop
+            self.server, poller=self.poller, ledger=self.ledger, clock=self.clock, stop=self.stop
         )
 
     def _publish(self, snapshot: Snapshot) -> None:

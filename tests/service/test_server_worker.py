@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from exporter.config import ServerConfig, parse_config
+from exporter.metrics.telemetry import Telemetry
+from exporter.polling.clock import Clock
+from exporter.service.server_worker import ServerWorker
+from support.waiting import wait_until
+
+
+class SlowWorker(ServerWorker):
+    """A worker whose last poll ends some time after it was stopped."""
+
+    polling = 0
+    may_end = threading.Event()
+
+    def poll_until_stopped(self) -> None:
+        SlowWorker.polling += 1
+        self.stopped.wait()
+        self.may_end.wait()
+        SlowWorker.polling -= 1
+
+
+class PollingWorker(ServerWorker):
+    """A worker that records how many others poll when it begins."""
+
+    others_polling: int | None = None
+
+    def poll_until_stopped(self) -> None:
+        self.others_polling = SlowWorker.polling
+
+
+def server(timeout: str) -> ServerConfig:
+    config = parse_config(
+        "servers:\n  - {name: hq, url: 'https://127.0.0.1:1', auth: {username: a, password: b}, "
+        f"timeout: {timeout}}}",
+        directory=Path.cwd(),
+    )
+    return config.servers[0]
+
+
+def worker(
+    kind: type[ServerWorker], timeout: str, replaces: ServerWorker | None = None
+) -> ServerWorker:
+    return kind(
+        server(timeout),
+        clock=Clock(),
+        telemetry=Telemetry().server("hq"),
+        publish=lambda _worker, _snapshot: None,
+        mark_down=lambda _worker, _reason: None,
+        on_changed=lambda _sessions: None,
+        replaces=replaces,
+        first_interval_seconds=1.0,
+    )
+
+
+def test_a_worker_waits_for_the_polls_of_all_those_before_it_that_may_share_its_ledger() -> None:
+    SlowWorker.may_end.clear()
+    first = worker(SlowWorker, "1s")
+    first.start()
+    first.begin()
+    wait_until(lambda: SlowWorker.polling == 1, "the first polls")
+    second = worker(PollingWorker, "2s", first)
+    second.start()
+    first.stop()
+    # It never polls, and does not wait for the first.
+    second.begin(after_seconds=60.0)
+    second.stop()
+    third = worker(PollingWorker, "3s", second)
+    third.start()
+    third.begin()
+    wait_until(lambda: not second.is_running, "the end of the second")
+
+    SlowWorker.may_end.set()
+    third.join_polls()
+
+    assert isinstance(third, PollingWorker)
+    assert third.others_polling == 0
+    assert third.ledger is first.ledger
+    third.stop()
