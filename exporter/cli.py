@@ -42,7 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.config_check:
             return check_config(options.config_file, options.web_config_file)
         with _config_source(options) as (load, on_listening):
-            if any((options.once, options.list_sessions, options.check_idle, options.report)):
+            if (
+                options.once
+                or options.list_sessions
+                or options.check_connection
+                or options.check_idle
+            ):
                 return _run_once(options, load())
             return serve(options, load, on_listening=on_listening)
     except ConfigError as error:
@@ -113,23 +118,18 @@ def _load(options: Options) -> Config:
 def _run_once(options: Options, config: Config) -> int:
     """Run a one-shot command until it finishes or is interrupted."""
     # Not at the top: `serve` does not need these modules.
+    from exporter.commands.check_connection import check_connection  # noqa: PLC0415
     from exporter.commands.check_idle import check_idle  # noqa: PLC0415
     from exporter.commands.list_sessions import list_sessions  # noqa: PLC0415
     from exporter.commands.once import poll_once  # noqa: PLC0415
-    from exporter.commands.report import write_report  # noqa: PLC0415
 
     with stop_event() as stop:
         if options.list_sessions is not None:
             return list_sessions(config, options.list_sessions, stop)
+        if options.check_connection:
+            if options.log_level in {"info", "warn"}:
+                logs.set_level("error")  # its output has what the log would repeat
+            return check_connection(config, stop)
         if options.check_idle is not None:
             return check_idle(config, options.check_idle, stop)
-        if options.report is not None:
-            return write_report(
-                config,
-                options.report,
-                stop,
-                period_seconds=options.report_since,
-                organizations=options.report_organization,
-                output_file=options.output_file,
-            )
         return poll_once(config, options.output_file, stop, audit_log_file=options.audit_log_file)

@@ -164,6 +164,10 @@ class Client:
             self._transport.close()
             self._closed = True
 
+    def served_versions(self) -> tuple[str, ...]:
+        """Return the API versions that the server has, the newest first; no login is necessary."""
+        return self._api.versions.served()
+
     def product_version(self) -> str:
         """Return the version of the product, empty if the server does not report it: `GET /{v}/ServiceInstance`.
 

@@ -114,9 +114,16 @@ class RequestTimeoutError(Vb365Error):
 
 
 class TlsError(Vb365Error):
-    """The handshake failed, the certificate is not trusted, or the TLS files are unusable."""
+    """The handshake failed, the certificate is not trusted, or the TLS files are unusable.
+
+    Attributes:
+        openssl_reason: OpenSSL's name of the failure, such as `CERTIFICATE_VERIFY_FAILED`; empty if it has none.
+        verify_code: why the certificate is not trusted: one of OpenSSL's `X509_V_ERR_*`; else 0.
+    """
 
     reason = Reason.TLS
+    openssl_reason = ""
+    verify_code = 0
 
 
 class AuthError(Vb365Error):

@@ -18,11 +18,12 @@ from exporter.config.model import ServerConfig
 from exporter.vb365.errors import BadResponseError, NotFoundError
 from exporter.vb365.http.transport import host_and_port
 
-__all__ = ["Versions", "parse_product_version"]
+__all__ = ["NEWEST_FIRST", "Versions", "parse_product_version"]
 
 log = structlog.get_logger()
 
-_NEWEST_FIRST = ("v8", "v7", "v6")
+NEWEST_FIRST = ("v8", "v7", "v6")
+"""The known API versions."""
 _WITH_ANTIFORGERY = frozenset({"v7", "v8"})
 _WITH_FEED_AND_STATISTICS = frozenset({"v8"})
 _WITH_LOGOUT = frozenset({"v7", "v8"})
@@ -89,6 +90,14 @@ class Versions:
                 self._upgrade_due_at = self._clock() + self._upgrade_seconds
             return self.selected
 
+    def served(self) -> tuple[str, ...]:
+        """Return all versions that the server has, the newest first.
+
+        Raises:
+            Vb365Error: detection failed.
+        """
+        return tuple(version for version in NEWEST_FIRST if self._is_served(version))
+
     def upgrade(self) -> None:
         """Select a newer version if the server has one by now. Do nothing until it is due.
 
@@ -100,7 +109,7 @@ class Versions:
                 return
             self._upgrade_seconds = min(2 * self._upgrade_seconds, _MAX_UPGRADE_SECONDS)
             self._upgrade_due_at = self._clock() + self._upgrade_seconds
-            for version in takewhile(lambda each: each != self.selected, _NEWEST_FIRST):
+            for version in takewhile(lambda each: each != self.selected, NEWEST_FIRST):
                 if self._is_served_now(version):
                     log.info(
                         "newer api version selected",
@@ -116,13 +125,13 @@ class Versions:
         self._is_current = self._server.api_version != "auto"
 
     def _newest(self) -> str:
-        for version in _NEWEST_FIRST:
+        for version in NEWEST_FIRST:
             if self._is_served(version):
                 log.debug("api version selected", server=self._server.name, api_version=version)
                 return version
         address = f"https://{host_and_port(self._server.url)}{urlsplit(self._server.url).path}"
         raise NotFoundError(
-            f"the API was not found: {address} has none of {', '.join(_NEWEST_FIRST)}",
+            f"the API was not found: {address} has none of {', '.join(NEWEST_FIRST)}",
             operation="service_instance",
             status=404,
         )

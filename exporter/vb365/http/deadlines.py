@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, StrEnum, auto
 
@@ -20,10 +21,12 @@ from exporter.threads import start_thread
 __all__ = [
     "AbortReason",
     "Cancellation",
+    "ConnectionTrace",
     "Exchange",
     "Step",
     "Watchdog",
     "current_exchange",
+    "current_trace",
     "shared_watchdog",
 ]
 
@@ -77,6 +80,28 @@ class Step(StrEnum):
     REQUEST = "request itself"
 
 
+@dataclass(slots=True, kw_only=True)
+class ConnectionTrace:
+    """What happened while an exchange opened its connection; without `host`, it used an open one."""
+
+    step: Step = Step.REQUEST
+    """What the exchange is doing, or was doing when it failed."""
+    host: str = ""
+    """The host that was connected to: the server, or its proxy."""
+    proxy: str = ""
+    """Host and port of the proxy; empty without one."""
+    addresses: tuple[str, ...] = ()
+    """What the name of the host resolved to."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """Why addresses could not be connected to."""
+    address: str = ""
+    """The address that was connected to."""
+    tls_version: str = ""
+    certificate: bytes = b""
+    """The server's own certificate, in DER."""
+    certificate_not_after: datetime | None = None
+
+
 class Exchange:
     """One request under way, and the socket to shut down to abort it. Belongs to the thread that makes the request.
 
@@ -94,13 +119,9 @@ class Exchange:
         self._deadline = deadline
         self._socket: socket.socket | None = None
         self.abort_reason: AbortReason | None = None
-        self.step = Step.REQUEST
-        self.proxy = ""
-        """Host and port of the proxy of a connection that this request opened; empty if it has none."""
+        self.trace = ConnectionTrace()
         self.sent = False
         """True once the first byte of the request may have left."""
-        self.certificate_not_after: datetime | None = None
-        """When the server's certificate expires, if this request opened a new connection."""
 
     def watch(self, sock: socket.socket) -> None:
         """Shut down the connection of `sock` if the exchange is aborted.
@@ -150,6 +171,12 @@ _current_exchange: ContextVar[Exchange | None] = ContextVar("_current_exchange",
 def current_exchange() -> Exchange | None:
     """Return the exchange that the calling thread is making, or None."""
     return _current_exchange.get()
+
+
+def current_trace() -> ConnectionTrace:
+    """Return the trace of the exchange that the calling thread is making, or one that nobody reads."""
+    exchange = current_exchange()
+    return ConnectionTrace() if exchange is None else exchange.trace
 
 
 class Watchdog:

@@ -28,7 +28,7 @@ from exporter.vb365.errors import (
 )
 from exporter.vb365.http.deadlines import Step
 
-__all__ = ["LIBRARY_ERRORS", "map_exception"]
+__all__ = ["LIBRARY_ERRORS", "describe_problem", "map_exception"]
 
 LIBRARY_ERRORS = (
     urllib3.exceptions.HTTPError,
@@ -113,7 +113,11 @@ def map_exception(
     error_type = _error_type(innermost)
     if step is Step.TUNNEL and error_type is BadResponseError:
         error_type = ConnectError  # a response of the proxy, not of the server
-    return error_type(_describe(innermost, step, peer, proxy), operation=operation)
+    mapped = error_type(_describe(innermost, step, peer, proxy), operation=operation)
+    if isinstance(mapped, TlsError):
+        mapped.openssl_reason = str(getattr(innermost, "reason", None) or "")
+        mapped.verify_code = int(getattr(innermost, "verify_code", 0))
+    return mapped
 
 
 def _error_type(error: BaseException) -> type[Vb365Error]:
@@ -175,7 +179,7 @@ def _describe(error: BaseException, step: Step, peer: str, proxy: str) -> str:
         Step.CONNECT: f"the connection to {where}",
         Step.TUNNEL: f"the connection through {where} to {peer}",
     }.get(step, f"the TLS handshake with {where}")
-    return f"{action} failed: {_describe_problem(error)}"
+    return f"{action} failed: {describe_problem(error)}"
 
 
 def _describe_refused_tunnel(status: str, peer: str, proxy: str) -> str:
@@ -185,7 +189,8 @@ def _describe_refused_tunnel(status: str, peer: str, proxy: str) -> str:
     return f"the proxy {proxy} {verb} connect to {peer} (HTTP {status})"
 
 
-def _describe_problem(error: BaseException) -> str:
+def describe_problem(error: BaseException) -> str:
+    """Describe what went wrong before the request was sent, without naming the host."""
     match error:
         case TimeoutError() | urllib3.exceptions.TimeoutError():
             return "timed out"

@@ -19,7 +19,8 @@ from urllib3.connection import HTTPSConnection
 
 from exporter import __version__
 from exporter.config.model import ServerConfig, TLSConfig
-from exporter.vb365.http.deadlines import Step, current_exchange
+from exporter.vb365.http.deadlines import Step, current_exchange, current_trace
+from exporter.vb365.http.exceptions import describe_problem
 from exporter.vb365.http.tls import not_after, proxy_context, server_context
 
 __all__ = ["UnusableProxyError", "new_session"]
@@ -146,31 +147,37 @@ class _Connection(HTTPSConnection):
 
     def _new_conn(self) -> socket.socket:
         """Connect as urllib3 does, but let the watchdog watch the socket meanwhile."""
-        if (exchange := current_exchange()) is not None and self.proxy_is_tunneling:
-            exchange.proxy = f"{self.host}:{self.port}"
-        _enter(Step.RESOLVE)
+        trace = current_trace()
+        trace.step = Step.RESOLVE
+        trace.host = self.host
+        if self.proxy_is_tunneling:
+            trace.proxy = f"{self.host}:{self.port}"
         try:
             # In a URL the zone of an IPv6 address follows %25 (RFC 6874); urllib3 leaves that undecoded.
             host = self._dns_host.strip("[]").replace("%25", "%")
             addresses = socket.getaddrinfo(host, self.port, socket.AF_UNSPEC, socket.SOCK_STREAM)
         except UnicodeError:
             raise socket.gaierror(socket.EAI_NONAME, "not a valid host name") from None
-        _enter(Step.CONNECT)
+        trace.step = Step.CONNECT
+        trace.addresses = tuple(dict.fromkeys(str(address[0]) for *_, address in addresses))
         for number, (family, kind, protocol, _, address) in enumerate(addresses, 1):
             try:
                 sock = self._connected(socket.socket(family, kind, protocol), address)
-            except OSError:
+            except OSError as error:
+                trace.failures[str(address[0])] = describe_problem(error)
                 if number == len(addresses):
                     raise
             else:
-                _enter(Step.PROXY_HANDSHAKE if self.proxy_is_tunneling else Step.HANDSHAKE)
+                trace.address = str(address[0])
+                trace.step = Step.PROXY_HANDSHAKE if self.proxy_is_tunneling else Step.HANDSHAKE
                 return sock
         raise OSError("the name has no address")
 
     def _tunnel(self) -> None:
-        _enter(Step.TUNNEL)
+        trace = current_trace()
+        trace.step = Step.TUNNEL
         super()._tunnel()
-        _enter(Step.HANDSHAKE)
+        trace.step = Step.HANDSHAKE
 
     def _connected(self, sock: socket.socket, address: Any) -> socket.socket:
         try:
@@ -187,24 +194,21 @@ class _Connection(HTTPSConnection):
 
     def connect(self) -> None:
         super().connect()
-        if (exchange := current_exchange()) is not None:
-            # urllib3 declares a plain socket; by now it is a TLS socket, or TLS inside the TLS to a proxy.
-            tls_socket: Any = self.sock
-            exchange.certificate_not_after = not_after(tls_socket)
+        trace = current_trace()
+        # urllib3 declares a plain socket; by now it is a TLS socket, or TLS inside the TLS to a proxy.
+        tls_socket: Any = self.sock
+        trace.tls_version = tls_socket.version() or ""
+        trace.certificate = tls_socket.getpeercert(binary_form=True) or b""
+        trace.certificate_not_after = not_after(tls_socket)
         # Prevents urllib3's warning about each request. That a server is unverified is logged once and is a metric.
         self.is_verified = True
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         if (exchange := current_exchange()) is not None:
             exchange.watch(self.sock)
-            exchange.step = Step.REQUEST
+            exchange.trace.step = Step.REQUEST
             exchange.sent = True
         super().request(*args, **kwargs)
-
-
-def _enter(step: Step) -> None:
-    if (exchange := current_exchange()) is not None:
-        exchange.step = step
 
 
 class _Pool(HTTPSConnectionPool):

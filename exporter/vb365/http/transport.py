@@ -30,6 +30,7 @@ from exporter.vb365.http.body import MAX_BODY_BYTES, BadBodyError, max_body_byte
 from exporter.vb365.http.deadlines import (
     AbortReason,
     Cancellation,
+    ConnectionTrace,
     Exchange,
     Watchdog,
     shared_watchdog,
@@ -42,7 +43,6 @@ __all__ = ["Request", "RequestObserver", "Response", "Transport", "host_and_port
 
 log = structlog.get_logger()
 
-_DEFAULT_PORT = 443
 _DEADLINE_TIMEOUTS = 6
 """The deadline of a whole request, as a multiple of the timeout for connecting and for each read."""
 
@@ -105,7 +105,7 @@ class Response:
 def host_and_port(url: str) -> str:
     """Return host and port of an https URL, also if it leaves out the port."""
     parts = urlsplit(url)
-    return parts.netloc if parts.port else f"{parts.netloc.rstrip(':')}:{_DEFAULT_PORT}"
+    return parts.netloc if parts.port else f"{parts.netloc.rstrip(':')}:443"
 
 
 class Transport:
@@ -145,6 +145,8 @@ class Transport:
         self._session: requests.Session | None = None
         self.certificate_not_after: datetime | None = None
         """When the server's certificate expires, as of the newest connection; None before the first one."""
+        self.newest_connection: ConnectionTrace | None = None
+        """How the newest connection was opened, or failed to; None before the first attempt."""
         self.reachable = False
         """Whether the last request got a response."""
 
@@ -209,15 +211,17 @@ class Transport:
             outcome = self._send_and_map(request, exchange)
         finally:
             abort_reason = self._watchdog.finish(exchange)
-        if exchange.certificate_not_after is not None:
-            self.certificate_not_after = exchange.certificate_not_after
+        if exchange.trace.host:
+            self.newest_connection = exchange.trace
+        if exchange.trace.certificate_not_after is not None:
+            self.certificate_not_after = exchange.trace.certificate_not_after
         # An aborted exchange fails in some way, or looks complete: a body without a length ends with its connection.
         if abort_reason is AbortReason.CANCELLED:
             outcome = StoppedError("aborted, the client is stopped", operation=request.operation)
         elif abort_reason is AbortReason.DEADLINE:
             outcome = RequestTimeoutError(
                 f"the whole request to {self._peer} took longer than {round(deadline_seconds, 2):g} s"
-                f" and was aborted during the {exchange.step}",
+                f" and was aborted during the {exchange.trace.step}",
                 operation=request.operation,
             )
         if isinstance(outcome, Vb365Error):
@@ -237,8 +241,8 @@ class Transport:
                 error,
                 operation=request.operation,
                 peer=self._peer,
-                step=exchange.step,
-                proxy=exchange.proxy,
+                step=exchange.trace.step,
+                proxy=exchange.trace.proxy,
             )
 
     def _learn_from(self, outcome: Response | Vb365Error) -> None:

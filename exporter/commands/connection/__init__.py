@@ -1,0 +1,1 @@
+"""The steps of `--check-connection`, and what to do when one fails."""
