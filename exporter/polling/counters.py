@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 
+from exporter.config import Extra
+from exporter.polling.restored_totals import RestoredTotals
 from exporter.polling.snapshot import (
     DURATION_BUCKETS_SECONDS,
     Activity,
@@ -17,7 +19,10 @@ from exporter.polling.snapshot import (
 )
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
 
-__all__ = ["ActivityCounters", "FinishedCounts", "finished_key"]
+__all__ = ["MAX_ORGANIZATIONS", "ActivityCounters", "FinishedCounts", "finished_key"]
+
+MAX_ORGANIZATIONS = 2000
+"""How many organizations are known, or `max_sessions` if that is less: each has 32 series, and 36 more with all extras."""
 
 
 def finished_key(session: RestoreSession) -> FinishedKey:
@@ -90,9 +95,13 @@ class ActivityCounters:
 
     Args:
         max_organizations: how many organizations are known at once.
+        extras: the extras that are fetched.
+
+    Attributes:
+        restored: what finished sessions have restored.
     """
 
-    def __init__(self, max_organizations: int) -> None:
+    def __init__(self, max_organizations: int, extras: Iterable[Extra] = ()) -> None:
         self._max_organizations = max_organizations
         self._organizations: dict[str, float] = {}  # the monotonic time when each was last seen
         self._full = False  # whether an organization was left out since they were last forgotten
@@ -100,6 +109,8 @@ class ActivityCounters:
         self._finished: Counter[FinishedKey] = Counter()
         self._durations: dict[SessionType, DurationHistogram] = {}
         self._awaited_durations: dict[str, None] = {}  # ids in the order of their finishes
+        self._extras = tuple(extras)
+        self.restored = RestoredTotals(self._extras)
 
     def add_organization(
         self, organization: str, seen_at: float, *, required: bool = False
@@ -145,8 +156,9 @@ class ActivityCounters:
         self._started[session.organization, session.type] += 1
 
     def count_finished(self, session: RestoreSession) -> None:
-        """Count a session that was seen to finish, and its duration as soon as it is known."""
+        """Count a session that was seen to finish, and its duration and extras as soon as they are known."""
         self._finished[finished_key(session)] += 1
+        self.restored.expect(session)
         self._awaited_durations[session.id] = None
         self.count_awaited_duration(session)
         if len(self._awaited_durations) > _MAX_AWAITED_DURATIONS:
@@ -172,4 +184,7 @@ class ActivityCounters:
             started=MappingProxyType(dict(self._started)),
             finished=MappingProxyType(dict(self._finished)),
             durations=MappingProxyType(dict(self._durations)),
+            extras=self._extras,
+            restored_items=self.restored.items(),
+            event_bytes=self.restored.event_bytes(),
         )

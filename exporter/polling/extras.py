@@ -12,8 +12,10 @@ from itertools import count
 from exporter.config import Extra, SessionsConfig
 from exporter.polling.clock import Moment
 from exporter.polling.interfaces import EventSource
+from exporter.polling.restored_totals import RestoredTotals
 from exporter.polling.snapshot import with_series
 from exporter.polling.store import SessionStore
+from exporter.polling.transition import FINISHES, Transition
 from exporter.vb365.records.extras import EventSummary, Statistics
 from exporter.vb365.records.restore_session import RestoreSession
 
@@ -40,12 +42,16 @@ class Extras:
     Args:
         store: the sessions.
         settings: which extras are wanted, and how many sessions have series.
+        totals: counts the final extras of finished sessions.
     """
 
-    def __init__(self, store: SessionStore, settings: SessionsConfig) -> None:
+    def __init__(
+        self, store: SessionStore, settings: SessionsConfig, totals: RestoredTotals
+    ) -> None:
         self._store = store
         self._wanted = settings.extras
         self._max_series = settings.max_series
+        self._totals = totals
         self._final_attempts: dict[ExtraRequest, int] = {}  # attempts left, of finished sessions
         self._confirmed_at: dict[ExtraRequest, float] = {}  # of running sessions
         self._attempt_numbers = count(1)
@@ -93,6 +99,9 @@ class Extras:
         """Store a response. The response for a finished session is final."""
         if self._final_attempts.pop(request, None) is None:
             self._confirmed_at[request] = now.monotonic
+        else:
+            self._last_attempt.pop(request, None)
+            self._totals.add(request.session_id, request.extra, value)
         self._set(request, value)
 
     def record_failure(self, request: ExtraRequest) -> None:
@@ -101,7 +110,8 @@ class Extras:
             return
         self._final_attempts[request] -= 1
         if self._final_attempts[request] == 0:
-            del self._final_attempts[request]
+            self._discard_final(request)
+            self._totals.add(request.session_id, request.extra, None)
             self._set(request, None)
 
     def with_known_extras(self, session: RestoreSession) -> RestoreSession:
@@ -111,28 +121,56 @@ class Extras:
             return session
         return session._replace(statistics=known.statistics, events=known.events)
 
-    def request_final(self, session_id: str) -> None:
-        """Make the extras of a just finished session due."""
+    def follow(self, session: RestoreSession, transition: Transition) -> None:
+        """Make the extras of a finished session due once more, and cancel that if it is running again.
+
+        They are requested after each finish, and after the return of a deleted session if they were not counted before.
+        """
+        if transition is Transition.REOPENED:
+            self.cancel_final(session.id)
+        elif transition in FINISHES or (
+            transition is Transition.FOUND and session.stopped and self._totals.expects(session.id)
+        ):
+            self._request_final(session.id)
+
+    def _request_final(self, session_id: str) -> None:
         for request in self._requests(session_id):
             self._final_attempts[request] = _FINAL_ATTEMPTS
             self._confirmed_at.pop(request, None)
             self._paused.pop(request, None)  # the events of a running session are not final
 
-    def discard(self, session_id: str) -> None:
-        """Cancel all requests for a session that is no longer stored."""
+    def cancel_final(self, session_id: str) -> None:
+        """Cancel the last requests for a session that is running again, or was deleted."""
         for request in self._requests(session_id):
-            self._final_attempts.pop(request, None)
+            self._discard_final(request)
+
+    def discard(self, session_id: str) -> None:
+        """Cancel the requests for a session that is no longer stored, except those whose results are still to be counted."""
+        is_counted = self._totals.expects(session_id)
+        for request in self._requests(session_id):
             self._confirmed_at.pop(request, None)
-            self._last_attempt.pop(request, None)
-            self._paused.pop(request, None)
+            if not is_counted:
+                self._discard_final(request)
+
+    def _discard_final(self, request: ExtraRequest) -> None:
+        self._final_attempts.pop(request, None)
+        self._last_attempt.pop(request, None)
+        self._paused.pop(request, None)
 
     def drop_stale(self, now: Moment, stale_after_seconds: float) -> None:
-        """Make the extras of running sessions unknown that had no new response for so long."""
+        """Make the extras of running sessions unknown that had no new response for so long.
+
+        Requests that nothing depends on any more are cancelled.
+        """
         oldest = now.monotonic - stale_after_seconds
         for request, confirmed_at in tuple(self._confirmed_at.items()):
             if confirmed_at <= oldest:
                 del self._confirmed_at[request]
                 self._set(request, None)
+        for request in tuple(self._final_attempts):
+            session_id = request.session_id
+            if session_id not in self._store.finished and not self._totals.expects(session_id):
+                self._discard_final(request)
         for request, (_, paused_at) in tuple(self._paused.items()):
             if paused_at <= oldest:
                 self._paused.pop(request, None)  # unless a late worker has just taken it

@@ -20,28 +20,26 @@ from types import MappingProxyType
 from exporter.config import SessionsConfig
 from exporter.polling.clock import Moment
 from exporter.polling.configured_ids import ConfiguredIds
-from exporter.polling.counters import ActivityCounters
+from exporter.polling.counters import MAX_ORGANIZATIONS, ActivityCounters
 from exporter.polling.extras import Extras
 from exporter.polling.plan import DiscoveryWindow, ListRequest, cheaper_list
 from exporter.polling.resync import ListLoss, Resync
 from exporter.polling.snapshot import ServerStatus, Snapshot
 from exporter.polling.store import SessionStore
-from exporter.polling.transition import Transition
+from exporter.polling.transition import (
+    CANCELLING,
+    CHANGES,
+    COUNTED_FINISHES,
+    COUNTED_STARTS,
+    FINISHES,
+    NEW_TO_STORE,
+    Transition,
+)
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["MAX_ORGANIZATIONS", "Ledger"]
+__all__ = ["Ledger"]
 
-MAX_ORGANIZATIONS = 2000
-"""How many organizations are known, or `max_sessions` if that is less: each has 32 series, even without sessions."""
-
-# Tuples, as Python 3.11 looks up an enum's member more slowly than it searches a tuple.
-_NEW_TO_STORE = (Transition.FOUND, Transition.STARTED, Transition.RAN, Transition.IGNORED)
-_COUNTED_STARTS = (Transition.STARTED, Transition.RAN)
-_COUNTED_FINISHES = (Transition.FINISHED, Transition.RAN)
-_FINISHES = (*_COUNTED_FINISHES, Transition.FINISHED_AGAIN)
-_CHANGES = (Transition.FOUND, Transition.STARTED, *_FINISHES)
-_CANCELLING = (Transition.EXPIRED, Transition.REOPENED)
 _MAX_CHANGES_EVICTED = 10_000  # of the changes of one poll, including what was evicted since
 
 
@@ -64,12 +62,13 @@ class Ledger:
         self._store = SessionStore(settings)
         self._configured = ConfiguredIds(settings.ids, self._store)
         self._resync = Resync(self._store, settings)
-        self._activity = ActivityCounters(min(settings.max_sessions, MAX_ORGANIZATIONS))
+        max_organizations = min(settings.max_sessions, MAX_ORGANIZATIONS)
+        self._activity = ActivityCounters(max_organizations, settings.extras)
         self._changed: dict[str, RestoreSession] = {}
         self._window = DiscoveryWindow()
         self._finished_confirmed_at = self._list_confirmed_at = -inf
         self._poll_started_at = self._observed_at = -inf
-        self.extras = Extras(self._store, settings)
+        self.extras = Extras(self._store, settings, self._activity.restored)
 
     # What to request
 
@@ -135,9 +134,9 @@ class Ledger:
         if self._settings.extras:
             session = self.extras.with_known_extras(session)
         transition = self._store.put(session, moment)
-        within = transition not in _FINISHES or self._store.is_within_lookback(session, moment)
+        within = transition not in FINISHES or self._store.is_within_lookback(session, moment)
         if transition is not Transition.EXPIRED and within:
-            self._resync.add_listed(session.id, was_stored=transition not in _NEW_TO_STORE)
+            self._resync.add_listed(session.id, was_stored=transition not in NEW_TO_STORE)
         if transition is not Transition.UNCHANGED:
             self._react(session, transition)
 
@@ -155,17 +154,16 @@ class Ledger:
 
     def _react(self, session: RestoreSession, transition: Transition) -> None:
         """Update the counters and pending requests for a transition."""
-        if transition in _COUNTED_STARTS:
+        if transition in COUNTED_STARTS:
             self._activity.count_started(session)
-        if transition in _COUNTED_FINISHES:
+        if transition in COUNTED_FINISHES:
             self._activity.count_finished(session)
         else:
             self._activity.count_awaited_duration(session)
-        if transition in _FINISHES and session.id in self._store.finished:
-            self.extras.request_final(session.id)
-        if transition in _CHANGES:
+        self.extras.follow(session, transition)
+        if transition in CHANGES:
             self._changed[session.id] = session
-        if transition in _CANCELLING:
+        if transition in CANCELLING:
             self._discard(session.id)
         for evicted_id in self._store.take_evicted():
             self._discard(evicted_id)
@@ -293,6 +291,7 @@ class Ledger:
     def _remove(self, session_id: str, moment: Moment) -> None:
         self._store.remove(session_id, moment)
         self._discard(session_id)
+        self.extras.cancel_final(session_id)
 
     def _discard(self, session_id: str) -> None:
         """Cancel the pending requests for a session."""

@@ -12,8 +12,10 @@ from math import inf
 from types import MappingProxyType
 from typing import Any
 
+from exporter.config import Extra
 from exporter.polling.blocks import Block
 from exporter.vb365.errors import Reason
+from exporter.vb365.records.extras import EventOperation
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
 
 __all__ = [
@@ -21,7 +23,9 @@ __all__ = [
     "Activity",
     "ConfiguredId",
     "DurationHistogram",
+    "EventBytesKey",
     "FinishedKey",
+    "RestoredItemsKey",
     "RunningSession",
     "ServerStatus",
     "Snapshot",
@@ -34,6 +38,12 @@ StartedKey = tuple[str, SessionType]
 
 FinishedKey = tuple[str, SessionType, SessionResult]
 """Organization, type and result: the key of all counts of finished sessions."""
+
+RestoredItemsKey = tuple[str, SessionType, str]
+"""Organization, type and outcome: the key of `vb365_restored_items_total`."""
+
+EventBytesKey = tuple[str, SessionType, EventOperation]
+"""Organization, type and operation: the key of `vb365_restore_event_bytes_total`."""
 
 DURATION_BUCKETS_SECONDS = (10, 30, 60, 300, 900, 1800, 3600, 7200, 14400, 43200, 86400, 259200)
 """From a quick look into a mailbox to an Explorer left open for days."""
@@ -82,6 +92,10 @@ class Activity:
     started: Mapping[StartedKey, int] = field(default_factory=_empty)
     finished: Mapping[FinishedKey, int] = field(default_factory=_empty)
     durations: Mapping[SessionType, DurationHistogram] = field(default_factory=_empty)
+    extras: tuple[Extra, ...] = ()
+    """The extras that are fetched; those of finished sessions make up the following totals."""
+    restored_items: Mapping[RestoredItemsKey, int] = field(default_factory=_empty)
+    event_bytes: Mapping[EventBytesKey, int] = field(default_factory=_empty)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

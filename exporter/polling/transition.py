@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-__all__ = ["Transition"]
+__all__ = [
+    "CANCELLING",
+    "CHANGES",
+    "COUNTED_FINISHES",
+    "COUNTED_STARTS",
+    "FINISHES",
+    "NEW_TO_STORE",
+    "Transition",
+]
 
 
 class Transition(Enum):
@@ -30,3 +38,14 @@ class Transition(Enum):
     """Past its lookback; not stored."""
     IGNORED = auto()
     """Expired earlier, or did not fit; not stored."""
+
+
+# Tuples, as Python 3.11 looks up an enum's member more slowly than it searches a tuple.
+NEW_TO_STORE = (Transition.FOUND, Transition.STARTED, Transition.RAN, Transition.IGNORED)
+COUNTED_STARTS = (Transition.STARTED, Transition.RAN)
+COUNTED_FINISHES = (Transition.FINISHED, Transition.RAN)
+FINISHES = (*COUNTED_FINISHES, Transition.FINISHED_AGAIN)
+CHANGES = (Transition.FOUND, Transition.STARTED, *FINISHES)
+"""Those that the audit log records."""
+CANCELLING = (Transition.EXPIRED, Transition.REOPENED)
+"""Those after which requests for the session are no longer due."""

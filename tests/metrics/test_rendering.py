@@ -35,6 +35,19 @@ OF_EXTRAS = (
 INFO_LABELS = ("name", "initiated_by", "client_host", "scope_name", "reason", "details")
 
 
+RESTORED = Statistics(restored=2, failed=1, skipped=0)
+EXPORTED = EventSummary(
+    counts={
+        (EventOperation.NONE, EventStatus.SUCCESS): 1,
+        (EventOperation.EXPORT, EventStatus.SUCCESS): 3,
+    },
+    size_bytes={EventOperation.NONE: 0, EventOperation.EXPORT: 4096},
+    last_event_at=NOON,
+    active_since=NOON - timedelta(seconds=90),
+    active_until=NOON - timedelta(seconds=30),
+)
+
+
 def polled(*sessions: RestoreSession, server: str = "hq") -> Snapshot:
     ledger = LedgerHarness(sessions_config([session_id(3), session_id(999)]))
     ledger.hold(*sessions)
@@ -43,7 +56,8 @@ def polled(*sessions: RestoreSession, server: str = "hq") -> Snapshot:
 
 def eventful() -> Snapshot:
     """Return the snapshot of a server with sessions of every kind, some of them seen to start and to finish."""
-    ledger = LedgerHarness(sessions_config([session_id(3), session_id(999)]))
+    settings = sessions_config([session_id(3), session_id(999)], extras=get_args(Extra))
+    ledger = LedgerHarness(settings)
     ledger.hold(
         running(1),
         running(4000, type=SessionType.VESP, organization='Fabrikam, "Ltd"\\Göteborg\n'),
@@ -55,7 +69,11 @@ def eventful() -> Snapshot:
     ledger.poll()
     new = running(10, creation_time=NOON)
     ledger.hold(finished(1, result=SessionResult.FAILED), new)
-    snapshot = ledger.poll()
+    ledger.poll()
+    extras = ledger.ledger.extras
+    for request in extras.due():
+        extras.accept(request, RESTORED if request.extra == "statistics" else EXPORTED, ledger.now)
+    snapshot = ledger.snapshot()
     status = ServerStatus(
         up=True,
         version="8.4.0.1",
@@ -80,7 +98,9 @@ def down() -> Snapshot:
     ("form", "name"), [(Format.TEXT, "exposition.txt"), (Format.OPENMETRICS, "exposition.om")]
 )
 def test_the_exposition_is_the_golden_one_byte_for_byte(form: Format, name: str) -> None:
-    rendered = body(publisher(eventful(), down(), info_labels=("name", "client_host")), form)
+    snapshots = (eventful(), down())
+    info_labels = ("name", "client_host")
+    rendered = body(publisher(*snapshots, info_labels=info_labels, extras=get_args(Extra)), form)
 
     assert rendered == (GOLDEN / name).read_bytes()
 
@@ -229,6 +249,40 @@ def test_families_of_extras_exist_only_when_extras_are_configured() -> None:
 
     assert b"vb365_restore_session_events" in rendered
     assert b"vb365_restore_session_items" not in rendered
+
+
+@pytest.mark.parametrize(
+    ("extra", "name", "label", "values"),
+    [
+        ("statistics", "vb365_restored_items_total", "outcome", ["restored", "failed", "skipped"]),
+        (
+            "events",
+            "vb365_restore_event_bytes_total",
+            "operation",
+            ["None", "Save", "Export", "Send", "Restore", "View"],
+        ),
+    ],
+)
+def test_the_totals_of_a_configured_extra_are_0_from_the_first_snapshot_on(
+    extra: Extra, name: str, label: str, values: list[str]
+) -> None:
+    ledger = LedgerHarness(sessions_config(extras=[extra]))
+    ledger.hold(running(1))
+    snapshot = ledger.poll()
+
+    totals = [
+        (sample.name, sample.labels, sample.value)
+        for family in parse_text(body(publisher(snapshot, extras=[extra])).decode())
+        for sample in family.samples
+        if sample.name in {"vb365_restored_items_total", "vb365_restore_event_bytes_total"}
+    ]
+
+    expected = {"server": "hq", "organization": "contoso.onmicrosoft.com"}
+    assert totals == [
+        (name, {**expected, "type": kind, label: value}, 0)
+        for kind in ("Vex", "Veod", "Vesp", "Vet")
+        for value in values
+    ]
 
 
 def test_organizations_that_are_equal_as_labels_are_summed() -> None:

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from exporter.config import Extra
 from exporter.polling.clock import Moment
 from exporter.polling.extras import ExtraRequest, Extras
+from exporter.polling.restored_totals import RestoredTotals
 from exporter.polling.snapshot import Snapshot
 from exporter.polling.store import SessionStore
 from exporter.vb365.errors import (
@@ -455,13 +456,14 @@ class ExtrasHarness:
     ) -> None:
         settings = sessions_config(extras=extras)
         self.store = SessionStore(settings)
-        self.extras = Extras(self.store, settings)
+        self.totals = RestoredTotals(settings.extras)
+        self.extras = Extras(self.store, settings, self.totals)
         for session in sessions:
             self.store.put(session, at(0))
 
     def finish(self, number: int) -> None:
-        self.store.put(self.extras.with_known_extras(finished(number)), at(0))
-        self.extras.request_final(session_id(number))
+        session = self.extras.with_known_extras(finished(number))
+        self.extras.follow(session, self.store.put(session, at(0)))
 
     def statistics(self, number: int) -> Statistics | None:
         session = self.store.find(session_id(number))

@@ -10,6 +10,7 @@ from exporter.polling.plan import RESYNC_SECONDS, ListRequest
 from exporter.polling.resync import ListLoss
 from exporter.polling.snapshot import Snapshot
 from exporter.vb365.records.changes import ChangeKind, SessionChange
+from exporter.vb365.records.extras import Statistics
 from exporter.vb365.records.restore_session import (
     RestoreSession,
     SessionResult,
@@ -966,7 +967,10 @@ def test_evicted_sessions_are_counted_between_full_lists_and_no_longer_fetched()
 
     assert harness.snapshot().sessions_not_kept == 2
     assert harness.ledger.unconfirmed() == ()
-    assert [one.session_id for one in harness.ledger.extras.due()] == [session_id(2), session_id(1)]
+    # The last extras of all of them are still to be counted.
+    assert [one.session_id for one in harness.ledger.extras.due()] == [
+        session_id(number) for number in (3, 2, 1)
+    ]
 
 
 def test_changes_fetch_updated_sessions_and_leave_deleted_ones_to_the_next_poll() -> None:
@@ -1014,7 +1018,9 @@ def test_an_expired_session_is_no_longer_fetched() -> None:
     assert harness.ledger.unconfirmed() == ()
 
 
-def test_extras_of_a_session_that_expires_through_a_correction_are_no_longer_due() -> None:
+def test_extras_of_a_session_that_expires_through_a_correction_are_due_until_they_are_counted() -> (
+    None
+):
     harness = LedgerHarness(sessions_config(extras=["statistics"]))
     harness.hold(running(1))
     harness.poll()
@@ -1024,8 +1030,12 @@ def test_extras_of_a_session_that_expires_through_a_correction_are_no_longer_due
     long_ago = NOON - timedelta(days=30)
 
     harness.ledger.observe(finished(1, creation_time=long_ago, end_time=long_ago), harness.now)
+    (request,) = harness.ledger.extras.due()
+    harness.ledger.extras.accept(request, Statistics(restored=3), harness.now)
+    harness.poll()
 
     assert harness.ledger.extras.due() == ()
+    assert sum(harness.snapshot().activity.restored_items.values()) == 3
 
 
 def test_a_deleted_session_is_no_longer_fetched() -> None:

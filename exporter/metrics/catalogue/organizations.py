@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from enum import StrEnum
 from itertools import product
 from typing import Any
 
@@ -18,12 +17,16 @@ from exporter.metrics.catalogue.family import (
     SnapshotFamily,
 )
 from exporter.polling.snapshot import Snapshot, StartedKey
+from exporter.vb365.records.extras import EventOperation
 
 __all__ = ["FINISHED_DURATION", "ORGANIZATION_FAMILIES"]
 
+_OUTCOMES = ("restored", "failed", "skipped")
+_OPERATIONS = tuple(one for one in EventOperation if one is not EventOperation.UNKNOWN)
+
 
 def _with_zeros(
-    snapshot: Snapshot, counts: Mapping[Any, float], *known: Iterable[StrEnum]
+    snapshot: Snapshot, counts: Mapping[Any, float], *known: Iterable[str]
 ) -> Iterable[Sample]:
     """Return the counts, and 0 for each known combination of every organization that has none."""
     zeros = dict.fromkeys(product(snapshot.activity.organizations, *known), 0)
@@ -64,6 +67,20 @@ def _started(snapshot: Snapshot) -> Iterable[Sample]:
 
 def _finished(snapshot: Snapshot) -> Iterable[Sample]:
     return _with_zeros(snapshot, snapshot.activity.finished, TYPES, RESULTS)
+
+
+def _restored_items(snapshot: Snapshot) -> Iterable[Sample]:
+    activity = snapshot.activity
+    if "statistics" not in activity.extras:
+        return ()
+    return _with_zeros(snapshot, activity.restored_items, TYPES, _OUTCOMES)
+
+
+def _event_bytes(snapshot: Snapshot) -> Iterable[Sample]:
+    activity = snapshot.activity
+    if "events" not in activity.extras:
+        return ()
+    return _with_zeros(snapshot, activity.event_bytes, TYPES, _OPERATIONS)
 
 
 ORGANIZATION_FAMILIES: tuple[SnapshotFamily, ...] = (
@@ -111,6 +128,22 @@ ORGANIZATION_FAMILIES: tuple[SnapshotFamily, ...] = (
         help="Restore sessions observed to finish since the exporter started.",
         labels=("organization", "type", "result"),
         samples=_finished,
+    ),
+    SnapshotFamily(
+        name="vb365_restored_items_total",
+        kind=Kind.COUNTER,
+        help="Items of restore sessions observed to finish since the exporter started; each session is counted once, when its Statistics "
+        "are final (API fields restoredItemsCount, failedItemsCount and skippedItemsCount).",
+        labels=("organization", "type", "outcome"),
+        samples=_restored_items,
+    ),
+    SnapshotFamily(
+        name="vb365_restore_event_bytes_total",
+        kind=Kind.COUNTER,
+        help="Total size of the items in the events of restore sessions observed to finish since the exporter started; each session is "
+        "counted once, when its Events are final (API field itemSizeBytes).",
+        labels=("organization", "type", "operation"),
+        samples=_event_bytes,
     ),
 )
 

@@ -1,0 +1,63 @@
+"""What the sessions that were seen to finish have restored: the source of the counters for billing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+
+from exporter.config import Extra
+from exporter.polling.snapshot import EventBytesKey, RestoredItemsKey
+from exporter.vb365.records.extras import EventSummary, Statistics
+from exporter.vb365.records.restore_session import RestoreSession, SessionType
+
+__all__ = ["RestoredTotals"]
+
+_MAX_EXPECTED = 10_000
+"""The extras of so many finished sessions are waited for; those of older ones are then not counted."""
+
+
+class RestoredTotals:
+    """Adds up the final extras of finished sessions, those of each session once.
+
+    Args:
+        wanted: the extras that are fetched.
+    """
+
+    def __init__(self, wanted: Collection[Extra]) -> None:
+        self._wanted = wanted
+        # In the order of their finishes; under which organization and type each counts.
+        self._expected: dict[tuple[str, Extra], tuple[str, SessionType]] = {}
+        self._items: Counter[RestoredItemsKey] = Counter()
+        self._event_bytes: Counter[EventBytesKey] = Counter()
+
+    def expect(self, session: RestoreSession) -> None:
+        """Count the final extras of a session that was seen to finish, as soon as they are known."""
+        for extra in self._wanted:
+            self._expected[session.id, extra] = (session.organization, session.type)
+            if len(self._expected) > _MAX_EXPECTED:
+                del self._expected[next(iter(self._expected))]
+
+    def expects(self, session_id: str) -> bool:
+        """Whether an extra of a session is still to be counted."""
+        return any((session_id, extra) in self._expected for extra in self._wanted)
+
+    def add(self, session_id: str, extra: Extra, value: Statistics | EventSummary | None) -> None:
+        """Count the final value of an extra, unless it was counted before; None if it stays unknown."""
+        key = self._expected.pop((session_id, extra), None)
+        if key is None:
+            return
+        if isinstance(value, Statistics):
+            for outcome, items in value.by_outcome().items():
+                self._items[(*key, outcome)] += items
+        elif value is not None:
+            for operation, size in value.size_bytes.items():
+                self._event_bytes[(*key, operation)] += size
+
+    def items(self) -> Mapping[RestoredItemsKey, int]:
+        """Return an immutable copy of the numbers of items."""
+        return MappingProxyType(dict(self._items))
+
+    def event_bytes(self) -> Mapping[EventBytesKey, int]:
+        """Return an immutable copy of the sizes of events."""
+        return MappingProxyType(dict(self._event_bytes))
