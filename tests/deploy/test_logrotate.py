@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -23,10 +24,12 @@ INSTALLED_PATH = "/var/log/vb365-restore-exporter/audit.log"
 
 
 def configure(directory: Path, *, dates: bool) -> Path:
-    """Write the shipped configuration for an audit log in this directory."""
+    """Write the shipped configuration for an audit log in this directory, without an account to change to."""
     text = CONFIGURATION.read_text(encoding="utf-8")
     assert text.count(INSTALLED_PATH) == 1
     text = text.replace(INSTALLED_PATH, str(directory / "audit.log"))
+    text, accounts = re.subn(r"^ +su \S+ \S+\n", "", text, flags=re.MULTILINE)
+    assert accounts == 1
     if dates:
         text = text.replace("{", "{\n    dateext\n    dateformat -%Y%m%d-%s", 1)
     configuration = directory / "logrotate.conf"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from support.processes import debian_program
 SYSTEMD = DEPLOY / "systemd"
 SERVICE = SYSTEMD / "vb365-restore-exporter.service"
 SOCKET = SYSTEMD / "vb365-restore-exporter.socket"
+ACCOUNT = SYSTEMD / "vb365-restore-exporter.sysusers"
+LOGROTATE = DEPLOY / "logrotate" / "vb365-restore-exporter"
 DROP_IN = SYSTEMD / "vb365-restore-exporter.service.d" / "socket.conf"
 HIGHEST_EXPOSURE = 12  # tenths, as the README says
 
@@ -92,14 +95,35 @@ def test_systemd_is_notified_of_start_watchdog_and_reload() -> None:
     assert service["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
 
 
-def test_the_password_is_a_credential_under_the_name_that_the_readme_gives() -> None:
-    (credential,) = settings(SERVICE)["LoadCredential"]
-    name, _, path = credential.partition(":")
+def test_the_service_runs_as_the_account_that_sysusers_creates(tmp_path: Path) -> None:
+    (user,) = settings(SERVICE)["User"]
+    (tmp_path / "etc").mkdir()
+
+    created = subprocess.run(
+        [debian_program("systemd-sysusers", "systemd"), f"--root={tmp_path}", ACCOUNT],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert created.returncode == 0, created.stderr
+    name, _, uid, _, _, home, shell = (tmp_path / "etc" / "passwd").read_text().strip().split(":")
+    assert name == user
+    assert 0 < int(uid) < 1000
+    assert (home, shell) == ("/", "/usr/sbin/nologin")
+
+
+def test_the_audit_log_is_off_and_its_directory_is_the_one_that_logrotate_looks_in() -> None:
+    service = settings(SERVICE)
+    _, *arguments = service["ExecStart"][0].split()
+    rotated, *_ = re.findall(r"^(/\S+) \{$", LOGROTATE.read_text(encoding="utf-8"), re.MULTILINE)
+    (account,) = re.findall(r"^ +su (\S+) \1$", LOGROTATE.read_text(encoding="utf-8"), re.MULTILINE)
     readme = (SYSTEMD / "README.md").read_text(encoding="utf-8")
 
-    assert f"password_file: {name}`" in SERVICE.read_text(encoding="utf-8")
-    assert f"with password_file: {name}\n" in readme
-    assert f" {path}\n" in readme
+    assert parse(arguments).audit_log_file is None
+    assert [str(Path(rotated).parent)] == [f"/var/log/{name}" for name in service["LogsDirectory"]]
+    assert [account] == service["User"]
+    assert f"Environment=VB365_EXPORTER_AUDIT_LOG_FILE={rotated}\n" in readme
 
 
 def test_without_the_socket_the_service_may_open_the_port_that_it_listens_on() -> None:
@@ -141,8 +165,9 @@ def test_the_readme_stops_the_service_before_its_socket_starts() -> None:
     assert stop < readme.index(f"systemctl enable --now {SOCKET.name}")
 
 
-def test_the_readme_passes_certificate_and_key_in_the_same_way() -> None:
+def test_the_readme_makes_secrets_readable_for_the_account_alone() -> None:
     readme = (SYSTEMD / "README.md").read_text(encoding="utf-8")
+    (user,) = settings(SERVICE)["User"]
 
-    for name in ("exporter.crt", "exporter.key"):
-        assert f"LoadCredential={name}:/etc/vb365-restore-exporter/{name}\n" in readme
+    for name in ("config.yaml", "vb365-password"):
+        assert f"install -m 640 -g {user} {name} /etc/vb365-restore-exporter/" in readme
