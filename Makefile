@@ -135,6 +135,29 @@ release: $(READY) ## build a release in dist/: wheel, source, bill of materials,
 	$(MAKE) sbom
 	cd dist && export LC_ALL=C && sha256sum * > SHA256SUMS
 
+# The package is for the Python of the Debian release that it is built on, because libraries are compiled for one version.
+DEB_TREE := dist/deb/vb365-restore-exporter
+
+.PHONY: deb
+deb: $(READY) ## build the Debian package in dist/
+	@command -v dpkg-buildpackage >/dev/null || \
+		{ echo 'needs: apt-get install build-essential bash-completion debhelper dh-python help2man'; exit 1; }
+	rm -rf dist/deb dist/*.deb
+	mkdir -p $(DEB_TREE)
+	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) $(BIN)/python -m build --wheel --no-isolation --outdir $(DEB_TREE) .
+	cp -r deploy config.example.yaml requirements.lock CHANGELOG.md $(DEB_TREE)
+	mv $(DEB_TREE)/deploy/debian $(DEB_TREE)
+	cp deploy/logrotate/vb365-restore-exporter $(DEB_TREE)/debian/vb365-restore-exporter.logrotate
+	cp deploy/systemd/vb365-restore-exporter.sysusers $(DEB_TREE)/debian
+	PYTHONPATH=tests $(BIN)/python -m support.shell_completion > $(DEB_TREE)/debian/vb365-restore-exporter.bash-completion
+	. /etc/os-release && version=$$(sed -nE 's/^__version__ = "(.+)"/\1/p' exporter/__init__.py | sed -E 's/(a|b|rc)/~\1/') && \
+		printf 'vb365-restore-exporter (%s) stable; urgency=medium\n\n  * See changelog.gz.\n\n -- %s  %s\n' \
+		"$$version+$$ID$$VERSION_ID" "$$(sed -n 's/^Maintainer: //p' deploy/debian/control)" \
+		"$$(date --utc --rfc-email --date=@$(SOURCE_DATE_EPOCH))" > $(DEB_TREE)/debian/changelog
+	cd $(DEB_TREE) && PIP=$(CURDIR)/$(BIN)/pip dpkg-buildpackage --build=binary --no-sign
+	mv dist/deb/*.deb dist
+	rm -r dist/deb
+
 .PHONY: dashboard
 dashboard: $(READY) ## update the JSON of the Grafana dashboard from its source
 	PYTHONPATH=deploy/grafana $(BIN)/python -m vb365_dashboard

@@ -20,7 +20,7 @@ ALLOWED = {
     "config": {"text"},
     "logs": {"system", "text"},
     # The flags use the listen address of the web server, which knows nothing of flags: no cycle.
-    "flags": {"logs", "system", "text", "web"},
+    "flags": {"logs", "system", "web"},
     "system": set[str](),
     "text": set[str](),
     "threads": set[str](),
@@ -40,13 +40,10 @@ ALLOWED = {
         "vb365",
         "web",
     },
-    # The report uses the words of the status page, which knows nothing of reports: no cycle.
-    "report": {"config", "polling", "text", "vb365", "web"},
     "commands": {
         "config",
         "flags",
         "metrics",
-        "report",
         "service",
         "simulator",
         "system",
@@ -67,7 +64,7 @@ HOMES = {
     "tenacity": {"vb365"},
     "yaml": {"config"},
     "aiohttp": {"web", "simulator"},
-    "jinja2": {"report", "web"},
+    "jinja2": {"web"},
     "trustme": {"simulator"},
     "pydantic": {"config"},
     "pydantic_core": {"config", "vb365"},

@@ -1,1 +1,0 @@
-"""The evidence report: restores of a period, from what the servers list."""
