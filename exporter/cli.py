@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 or options.list_sessions
                 or options.check_connection
                 or options.check_idle
+                or options.report
             ):
                 return _run_once(options, load())
             return serve(options, load, on_listening=on_listening)
@@ -122,6 +123,7 @@ def _run_once(options: Options, config: Config) -> int:
     from exporter.commands.check_idle import check_idle  # noqa: PLC0415
     from exporter.commands.list_sessions import list_sessions  # noqa: PLC0415
     from exporter.commands.once import poll_once  # noqa: PLC0415
+    from exporter.commands.report import write_report  # noqa: PLC0415
 
     with stop_event() as stop:
         if options.list_sessions is not None:
@@ -132,4 +134,13 @@ def _run_once(options: Options, config: Config) -> int:
             return check_connection(config, stop)
         if options.check_idle is not None:
             return check_idle(config, options.check_idle, stop)
+        if options.report is not None:
+            return write_report(
+                config,
+                options.report,
+                stop,
+                period_seconds=options.report_since,
+                organizations=options.report_organization,
+                output_file=options.output_file,
+            )
         return poll_once(config, options.output_file, stop, audit_log_file=options.audit_log_file)

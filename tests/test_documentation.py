@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 from datetime import date, datetime
+from enum import StrEnum
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -13,11 +15,19 @@ from exporter import __version__
 from exporter.audit.record import Event, format_line
 from exporter.config import ConfigError, parse_config
 from exporter.config.loader import keys_below
-from exporter.config.model import Config
-from exporter.metrics.catalogue import all_families
+from exporter.config.model import Config, InfoLabel
+from exporter.metrics.catalogue import SESSION_LABELS, all_families
 from exporter.vb365.errors import Reason
-from exporter.vb365.records.extras import Statistics
-from exporter.vb365.records.restore_session import RestoreSession, parse_session
+from exporter.vb365.records.changes import ChangeKind
+from exporter.vb365.records.extras import EventOperation, EventStatus, Statistics
+from exporter.vb365.records.fields import RejectionReason
+from exporter.vb365.records.restore_session import (
+    RestoreSession,
+    SessionResult,
+    SessionState,
+    SessionType,
+    parse_session,
+)
 from support.alert_rules import DEPLOY, alerts, rules
 from support.documentation import DOCS, ROOT, TABLES, keys_table, pages, updated
 from support.documented_commands import shell_blocks
@@ -37,6 +47,13 @@ MARKDOWN = (*PAGES, *sorted(DEPLOY.rglob("*.md")), ROOT / "tests" / "bench" / "R
 
 def text_of(page: Path) -> str:
     return page.read_text(encoding="utf-8")
+
+
+LABELS = text_of(DOCS / "metrics.md").partition("## Every label")[2].partition("\n## ")[0]
+LABEL_ENUMS: tuple[type[StrEnum], ...] = (
+    *(SessionType, SessionState, SessionResult, EventOperation, EventStatus),
+    *(Reason, RejectionReason, ChangeKind),
+)
 
 
 def numbers_of(version: str) -> tuple[int, ...]:
@@ -71,9 +88,34 @@ def test_the_table_of_keys_has_every_key_of_the_configuration() -> None:
 
 
 def test_every_reason_is_explained() -> None:
-    metrics = text_of(DOCS / "metrics.md")
+    metrics, troubleshooting = (
+        text_of(DOCS / f"{name}.md") for name in ("metrics", "troubleshooting")
+    )
 
     assert [reason for reason in Reason if f"| `{reason}` |" not in metrics] == []
+    assert [reason for reason in Reason if f"| `{reason}` |" not in troubleshooting] == []
+
+
+def test_every_label_and_its_known_values_are_listed() -> None:
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|.+\| (.+) \|$", LABELS, re.MULTILINE)
+    listed = {label for labels, _ in rows for label in re.findall(r"\w+", labels)}
+    values = {value for _, text in rows for value in re.findall(r"`([^`]+)`", text)}
+    families = all_families(get_args(InfoLabel))
+
+    assert {label for family in families for label in family.labels} | set(SESSION_LABELS) == listed
+    assert {member.value for enum in LABEL_ENUMS for member in enum} - values == set()
+
+
+def test_the_sample_expositions_are_of_the_golden_one() -> None:
+    golden = (ROOT / "tests" / "metrics" / "golden" / "exposition.txt").read_text(encoding="utf-8")
+    blocks = [
+        block
+        for page in (ROOT / "README.md", DOCS / "metrics.md")
+        for block in re.findall(r"^```text\n(.+?)^```", text_of(page), re.MULTILINE | re.DOTALL)
+    ]
+
+    assert len(blocks) == 2
+    assert set("".join(blocks).splitlines()) - set(golden.splitlines()) == set()
 
 
 def test_every_warning_and_error_of_the_log_is_explained() -> None:

@@ -20,7 +20,7 @@ ALLOWED = {
     "config": {"text"},
     "logs": {"system", "text"},
     # The flags use the listen address of the web server, which knows nothing of flags: no cycle.
-    "flags": {"logs", "system", "web"},
+    "flags": {"logs", "system", "text", "web"},
     "system": set[str](),
     "text": set[str](),
     "threads": set[str](),
@@ -40,10 +40,13 @@ ALLOWED = {
         "vb365",
         "web",
     },
+    # The report uses the words of the status page, which knows nothing of reports: no cycle.
+    "report": {"config", "polling", "text", "vb365", "web"},
     "commands": {
         "config",
         "flags",
         "metrics",
+        "report",
         "service",
         "simulator",
         "system",
@@ -64,7 +67,7 @@ HOMES = {
     "tenacity": {"vb365"},
     "yaml": {"config"},
     "aiohttp": {"web", "simulator"},
-    "jinja2": {"web"},
+    "jinja2": {"report", "web"},
     "trustme": {"simulator"},
     "pydantic": {"config"},
     "pydantic_core": {"config", "vb365"},

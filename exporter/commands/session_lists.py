@@ -1,4 +1,4 @@
-"""Lists of all restore sessions, fetched from several servers concurrently."""
+"""What several servers return, fetched concurrently, such as their lists of all restore sessions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from exporter.config import ServerConfig
 from exporter.system.signals import WAKE_SECONDS
@@ -18,7 +19,17 @@ from exporter.vb365.http.tls import warn_if_unverified
 from exporter.vb365.paging import reread_if_moved
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["LOGOUT_SECONDS", "NoObserver", "SessionList", "fetch_lists", "join_until", "read_list"]
+__all__ = [
+    "LOGOUT_SECONDS",
+    "NoObserver",
+    "SessionList",
+    "fetch_all",
+    "fetch_lists",
+    "join_until",
+    "read_list",
+]
+
+Result = TypeVar("Result")
 
 # About 1 GB of memory.
 _MAX_SESSIONS = 1_000_000
@@ -45,9 +56,7 @@ def fetch_lists(
     retry_seconds: float,
     select: Callable[[RestoreSession], bool] = lambda _session: True,
 ) -> Mapping[str, SessionList | Vb365Error]:
-    """Return each server's list, or why there is none; a server without either is missing.
-
-    That is the case after a stop, or after a defect, which is logged.
+    """Return each server's list, as `fetch_all` does.
 
     Args:
         servers: the servers to list.
@@ -58,14 +67,42 @@ def fetch_lists(
     Raises:
         ThreadLimitError: the process cannot have a thread for each server.
     """
-    fetched: dict[str, SessionList | Vb365Error] = {}
+    return fetch_all(
+        servers,
+        stop,
+        lambda _server, client: read_list(client, select),
+        retry_seconds=retry_seconds,
+    )
+
+
+def fetch_all(
+    servers: Sequence[ServerConfig],
+    stop: threading.Event,
+    read: Callable[[ServerConfig, Client], Result],
+    *,
+    retry_seconds: float,
+) -> Mapping[str, Result | Vb365Error]:
+    """Return what was read from each server, or why nothing was; a server without either is missing.
+
+    That is the case after a stop, or after a defect, which is logged.
+
+    Args:
+        servers: the servers to read from.
+        stop: cancels the requests when set.
+        read: reads from one server; called in a thread for each.
+        retry_seconds: how long failed requests are retried.
+
+    Raises:
+        ThreadLimitError: the process cannot have a thread for each server.
+    """
+    fetched: dict[str, Result | Vb365Error] = {}
 
     def fetch(server: ServerConfig) -> None:
         warn_if_unverified(server)
         client = Client(server, observer=NoObserver(), stop=stop)
         try:
             with client.poll(time.monotonic() + retry_seconds):
-                fetched[server.name] = read_list(client, select)
+                fetched[server.name] = read(server, client)
         except Vb365Error as error:
             if not stop.is_set():
                 fetched[server.name] = error.copy()  # without the traceback and what it keeps alive

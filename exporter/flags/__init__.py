@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.flags.options import ALL_SERVERS, FLAGS, Flag, ListFormat, Options
+from exporter.flags.options import ALL_SERVERS, FLAGS, Flag, ListFormat, Options, ReportFormat
 from exporter.flags.parser import PROGRAM, parse, version_line
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Flag",
     "ListFormat",
     "Options",
+    "ReportFormat",
     "parse",
     "version_line",
 ]

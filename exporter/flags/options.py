@@ -10,9 +10,18 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from exporter.logs import LogFormat, LogLevel
+from exporter.text import parse_duration
 from exporter.web.listeners import Address
 
-__all__ = ["ALL_SERVERS", "ENVIRONMENT_PREFIX", "FLAGS", "Flag", "ListFormat", "Options"]
+__all__ = [
+    "ALL_SERVERS",
+    "ENVIRONMENT_PREFIX",
+    "FLAGS",
+    "Flag",
+    "ListFormat",
+    "Options",
+    "ReportFormat",
+]
 
 ENVIRONMENT_PREFIX = "VB365_EXPORTER_"
 
@@ -20,8 +29,10 @@ ALL_SERVERS = "*"
 """Stands for every server in place of a name."""
 
 ListFormat = Literal["table", "json"]
+ReportFormat = Literal["html", "csv", "json"]
 
 _MAX_SHARDS = 1000
+_MIN_PERIOD, _MAX_PERIOD = 3_600.0, 36_500 * 86_400.0
 _PATH = re.compile(r"(/[A-Za-z0-9_.~-]+)+|/")
 _TAKEN_PATHS = frozenset({"/config", "/-/healthy", "/-/ready", "/-/reload"})
 
@@ -35,7 +46,7 @@ class Flag:
         help: what it does.
         group: its heading in `--help`.
         read: turns text into the value; raises ValueError with a message that starts with "must".
-        default: the text to read when the flag is absent; without it, the value is None.
+        default: the text to read when the flag is absent; without it, the value is None, or an empty tuple.
         metavar: the placeholder of the value in `--help`.
         const: the text to read when the flag has no value; without it, a value is required.
         repeatable: whether the flag may be repeated; its value is then a tuple.
@@ -123,6 +134,21 @@ def server_name(text: str) -> str:
     return text
 
 
+def organization(text: str) -> str:
+    """Read the name of an organization."""
+    if not text.strip():
+        raise ValueError("must be the name of an organization")
+    return text.strip()
+
+
+def period(text: str) -> float:
+    """Read a period of an hour to a hundred years, in seconds."""
+    seconds = parse_duration(text)
+    if not _MIN_PERIOD <= seconds <= _MAX_PERIOD:
+        raise ValueError("must be from 1h to 36500d")
+    return seconds
+
+
 def url_path(text: str) -> str:
     """Read a path under which the exporter can serve metrics."""
     if not _PATH.fullmatch(text):
@@ -135,7 +161,8 @@ def url_path(text: str) -> str:
 def _row(name: str, text: str, **settings: Any) -> Any:
     """Declare a flag as a field of `Options`."""
     flag = Flag(name=name, help=text, **settings)
-    value = None if flag.default is None else flag.value([flag.default])
+    absent = () if flag.repeatable else None
+    value = absent if flag.default is None else flag.value([flag.default])
     return field(default=value, metadata={"flag": flag})
 
 
@@ -175,7 +202,7 @@ class Options:
     )
     output_file: Path | None = _row(
         "--output.file",
-        "With --once: write there instead, replacing the file atomically, as node_exporter's "
+        "With --once and --report: write there instead, replacing the file atomically, as node_exporter's "
         "textfile collector requires. A new file has mode 0644.",
         group="Running once",
         read=file,
@@ -205,6 +232,31 @@ class Options:
         read=server_name,
         metavar="NAME",
         const=ALL_SERVERS,
+    )
+    report: ReportFormat | None = _row(
+        "--report",
+        "Write the evidence of the restores of a period and exit: a page for paper and screen, or a table of the "
+        "sessions as CSV, or everything as JSON. Exit status 1 if a server is missing from it.",
+        group="Report",
+        read=choice(ReportFormat),
+        metavar="csv|json",
+        const="html",
+    )
+    report_since: float = _row(
+        "--report.since",
+        "How far the report reaches back.",
+        group="Report",
+        read=period,
+        default="90d",
+        metavar="DURATION",
+    )
+    report_organization: tuple[str, ...] = _row(
+        "--report.organization",
+        "Organization to report on; without it, all.",
+        group="Report",
+        read=organization,
+        metavar="NAME",
+        repeatable=True,
     )
     web_listen_address: tuple[Address, ...] = _row(
         "--web.listen-address",
@@ -266,8 +318,8 @@ class Options:
     audit_log_file: Path | None = _row(
         "--audit.log-file",
         "One JSON line per start and end of a restore session, with every field from VB365, "
-        "personal data included; - for standard output. Without effect with --list-sessions and "
-        "--config.check.",
+        "personal data included; - for standard output. Without effect with --config.check, "
+        "--list-sessions and --report.",
         group="Audit log",
         read=file,
         metavar="FILE",

@@ -31,15 +31,21 @@ comma-separated there, and an empty variable counts as absent. The flag wins.
 Exit status:
   0  ok
   1  failure: an unusable configuration, or an address or file that is not
-     available; with --once, --list-sessions and --check-connection also a
-     server that did not answer fully, or a signal that came before the end;
-     with --check-idle a restore session that is open
+     available; with --once, --list-sessions, --check-connection and --report
+     also a server that did not answer fully, or a signal that came before the
+     end; with --check-idle a restore session that is open
   2  wrong usage
   3  with --check-idle any failure
 """
 
 # Each of these does its work and exits; without one, the exporter serves.
-_COMMANDS = ("config_check", "once", "list_sessions", "check_connection", "check_idle")
+_COMMANDS = ("config_check", "once", "list_sessions", "check_connection", "check_idle", "report")
+
+_ONLY_WITH = {
+    "output_file": ("once", "report"),
+    "report_since": ("report",),
+    "report_organization": ("report",),
+}
 
 
 def version_line() -> str:
@@ -96,8 +102,13 @@ def _conflict(options: Options, origins: Mapping[str, str]) -> str | None:
     for one, other in (*combinations(_COMMANDS, 2), ("config_check", "demo")):
         if getattr(options, one) and getattr(options, other):
             return f"{origins[one]} and {origins[other]} cannot be given together"
-    if options.output_file is not None and not options.once:
-        return f"{origins['output_file']} is for --once, which is not given"
+    for name, commands in _ONLY_WITH.items():
+        if getattr(options, name) != getattr(Options(), name) and not any(
+            getattr(options, command) for command in commands
+        ):
+            flags = " and ".join(f"--{command}" for command in commands)
+            missing = "which is not" if len(commands) == 1 else "neither of which is"
+            return f"{origins[name]} is for {flags}, {missing} given"
     if options.once and options.output_file is None and options.audit_log_file == Path("-"):
         return f"{origins['audit_log_file']} and {origins['once']} both write to standard output"
     if options.shard >= options.total_shards:

@@ -5,7 +5,9 @@ Names and ports of the documentation are replaced by those of a simulator and of
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from support.documentation import pages
 from support.documented_commands import ShellBlock, shell_blocks
 from support.processes import (
     EXPORTER,
@@ -107,6 +110,29 @@ def wait_until_ready(scene: Scene) -> None:
     pages = HttpProgram(f"http://{scene.address}")
     wait_until(lambda: pages.answers("/-/ready"), "the first poll", 30)
     pages.close()
+
+
+def test_the_queries_of_the_documentation_are_valid(tmp_path: Path) -> None:
+    queries = [query for page in pages() for query in _queries(page.read_text(encoding="utf-8"))]
+    rules = [{"record": "documented", "expr": query} for query in queries]
+    file = tmp_path / "rules.yml"
+    file.write_text(json.dumps({"groups": [{"name": "documentation", "rules": rules}]}))
+
+    checked = subprocess.run(
+        [debian_program("promtool", "prometheus"), "check", "rules", "--lint=none", file],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert len(queries) > 10
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def _queries(page: str) -> Iterator[str]:
+    """Yield the queries of a page; in its blocks, each one follows a comment."""
+    for block in re.findall(r"^```promql\n(.+?)^```", page, re.MULTILINE | re.DOTALL):
+        yield from (part.strip() for part in re.split(r"^#.*$", block, flags=re.MULTILINE)[1:])
 
 
 @pytest.mark.parametrize("block", RUN, ids=[block.id for block in RUN])

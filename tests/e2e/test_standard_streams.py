@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -17,43 +15,10 @@ from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from support.exporter_harness import server_yaml, write_config
 from support.processes import EXPORTER, clean_environment, free_port
+from support.standard_error import WITHOUT_STDERR, full_pipe, no_stderr, unread_pipe
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
-
-WITHOUT_STDERR = ("/bin/sh", "-c", 'exec "$0" "$@" 2>&-')
-
-
-@contextmanager
-def full_pipe() -> Iterator[int]:
-    """Yield a pipe that accepts no more bytes, as nobody reads it."""
-    read, write = os.pipe()
-    try:
-        os.set_blocking(write, False)
-        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
-        os.write(write, bytes(4096))
-        os.set_blocking(write, True)
-        yield write
-    finally:
-        os.close(read)
-        os.close(write)
-
-
-@contextmanager
-def unread_pipe() -> Iterator[int]:
-    """Yield a pipe whose reader has closed it."""
-    read, write = os.pipe()
-    os.close(read)
-    try:
-        yield write
-    finally:
-        os.close(write)
-
-
-@contextmanager
-def no_stderr() -> Iterator[None]:
-    """Yield nothing to give as standard error."""
-    yield None
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import http.client
 import ssl
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -19,39 +17,11 @@ from exporter.web.app import WebApp
 from exporter.web.listeners import Address, bind_listeners
 from exporter.web.server import WebServer
 from exporter.web.webconfig import AccessControl
+from support.abusive_clients import FLOODS, abusive_clients
 from support.waiting import wait_until
 
 PASSWORD = {"Authorization": "Basic cHJvbWV0aGV1czpyaWdodA=="}  # prometheus:right
 BODY = [b"vb365_up 1\n" * 1000] * 200
-KINDS = [
-    "one-byte-chunks",
-    "chunks",
-    "upgrade",
-    "pipelining",
-    "large-pipelined",
-    "headers-without-end",
-    "reads-nothing",
-    "config-unread",
-]
-
-
-@contextmanager
-def abusers(kind: str, address: Address) -> Iterator[None]:
-    command = [sys.executable, "-m", "support.abusive_clients", kind, "40", str(address)]
-    with subprocess.Popen(
-        command,
-        cwd=Path(__file__).parents[1],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        try:
-            yield
-        finally:
-            process.kill()
 
 
 @contextmanager
@@ -81,9 +51,9 @@ def scrape(server: WebServer, trust: ssl.SSLContext | None) -> bool:
     return False
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FLOODS)
 def test_a_scraper_beside_abusive_clients_gets_its_answers(kind: str) -> None:
-    with serving(None) as server, abusers(kind, server.addresses[0]):
+    with serving(None) as server, abusive_clients(kind, str(server.addresses[0])):
         for _ in range(3):
             wait_until(lambda: scrape(server, None), "a scrape")
 
@@ -108,11 +78,11 @@ def protected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLCo
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [*(f"tls-{kind}" for kind in KINDS), "tls-guessers"])
+@pytest.mark.parametrize("kind", [*(f"tls-{kind}" for kind in FLOODS), "tls-guessers"])
 def test_a_scraper_with_a_password_beside_abusive_clients_without_gets_its_answers(
     kind: str, protected: tuple[Path, ssl.SSLContext]
 ) -> None:
     file, trust = protected
-    with serving(file) as server, abusers(kind, server.addresses[0]):
+    with serving(file) as server, abusive_clients(kind, str(server.addresses[0])):
         for _ in range(3):
             wait_until(lambda: scrape(server, trust), "a scrape")

@@ -6,16 +6,16 @@ import re
 import subprocess
 import sys
 import time
-from collections import Counter, deque
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from random import Random
 
 import pytest
 import requests
 from soak.clock import SharedClock
+from soak.figures import Figures, TokenRequests
 from soak.random_faults import RandomFaults
 from soak.random_sessions import LEFT_OPEN, LOOKBACK, RandomSessions, is_expired
 
@@ -29,6 +29,7 @@ from support.expected_metrics import (
 )
 from support.exporter_stepped import Samples, Scrape
 from support.processes import clean_environment
+from support.standard_error import WITHOUT_STDERR
 from support.waiting import wait_until
 
 POLL_SECONDS = 60.0
@@ -36,63 +37,50 @@ _MAX_BACKOFF_SECONDS = 900.0
 _RESYNC_SECONDS = 3600.0
 _SUSPENSION_SECONDS = 3600.0
 _SUSPENSION_PROBABILITY = 0.01
+_UNPUBLISHED_PROBABILITY = 0.02
 _CLOCK_TOLERANCE_SECONDS = 5.0
 _PAGE_SIZE = 20
 _TIMEOUT = "300ms"
 _SETTLED_SECONDS = 0.25  # longer than the watchdog of requests outlives them
 
-_EXTRAS = ("vb365_restore_session_items", "vb365_restore_session_event")
+_EXTRAS = (
+    "vb365_restore_session_items",
+    "vb365_restore_session_event",
+    "vb365_restore_session_last_event",
+    "vb365_restore_session_active_duration",
+)
 _TRANSITIONS = {
     "vb365_restore_sessions_started_total": "started",
     "vb365_restore_sessions_finished_total": "finished",
     "vb365_restore_sessions_finished_duration_seconds_count": "durations",
 }
 
+Stderr = Callable[[], AbstractContextManager[int | None]]
+
 MAX_CONNECTIONS = LEFT_OPEN
 """Maximum connections to the server; each poll needs this many."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Figures:
-    """Resources of the exporter's process at one moment."""
-
-    polls: int
-    successes: int
-    resident_mib: float
-    threads: int
-    descriptors: int
-
-
-@dataclass
-class TokenRequests(deque[str]):
-    """The simulator's log of requests, which records the times of token requests."""
-
-    clock: SharedClock
-    moments: list[float] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        super().__init__(maxlen=1)
-
-    def append(self, line: str) -> None:
-        """Record a request."""
-        if line.startswith("POST ") and line.endswith("/token"):
-            self.moments.append(self.clock.monotonic())
-        super().append(line)
-
-    def max_within(self, seconds: float) -> int:
-        """Return the maximum number of token requests within any such period."""
-        maximum = first = 0
-        for last, moment in enumerate(self.moments):
-            while moment - self.moments[first] >= seconds:
-                first += 1
-            maximum = max(maximum, last - first + 1)
-        return maximum
-
-
 class Harness:
-    """The server with its failures and sessions, and the exporter."""
+    """The server with its failures and sessions, and the exporter.
 
-    def __init__(self, directory: Path, seed: int) -> None:
+    Args:
+        directory: where to write files.
+        seed: makes it reproducible.
+        stderr: yields the exporter's standard error, or None for a process without it; by default a file.
+        timeout: the `timeout` of the server.
+
+    Attributes:
+        is_abused: whether clients occupy the web server, so that a scrape may have to be repeated.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        seed: int,
+        stderr: Stderr | None = None,
+        timeout: str = _TIMEOUT,
+    ) -> None:
         self.clock = SharedClock(directory / "clock")
         self.world = World(
             sessions=0, organizations=0, activity=False, minimum=False, clock=self.clock.wall
@@ -104,11 +92,17 @@ class Harness:
         self.simulator.traffic.log = self.token_requests
         self.polls = 0
         self.ups = 0
+        self.unpublished = 0
         self.faults = RandomFaults(self.simulator, Random(f"{seed}/troubles"))  # noqa: S311 - reproducible
         self._random = Random(f"{seed}/suspensions")  # noqa: S311 - reproducible
         self._sessions = RandomSessions(self.world, Random(f"{seed}/life"), self.clock.wall())  # noqa: S311 - reproducible
+        self._unpublished = Random(f"{seed}/unpublished")  # noqa: S311 - reproducible
         self._was_current = True
         self._directory = directory
+        self._log = directory / "exporter.log"
+        self._stderr = stderr
+        self._timeout = timeout
+        self.is_abused = False
         self._process: subprocess.Popen[str]
         self._url = ""
         self._http = requests.Session()
@@ -117,18 +111,23 @@ class Harness:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Run the server and the exporter."""
-        with self.simulator, (self._directory / "exporter.log").open("wb") as log:
+        with self.simulator, self._log.open("wb") as log:
             servers = self._directory / "servers.yaml"
             servers.write_text(self._servers_yaml())
-            with subprocess.Popen(
-                [sys.executable, "-m", "soak.exporter", servers, self._directory / "clock"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                cwd=Path(__file__).parents[1],
-                env=clean_environment(),
-            ) as self._process:
+            command = [sys.executable, "-m", "soak.exporter", servers, self._directory / "clock"]
+            given = nullcontext(log.fileno()) if self._stderr is None else self._stderr()
+            with (
+                given as stderr,
+                subprocess.Popen(
+                    [*(() if stderr is not None else WITHOUT_STDERR), *command],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=stderr,
+                    text=True,
+                    cwd=Path(__file__).parents[1],
+                    env=clean_environment(),
+                ) as self._process,
+            ):
                 try:
                     self._url = self._read_line()
                     self._scrape()
@@ -138,14 +137,26 @@ class Harness:
                     self._http.close()
                     self._process.kill()
 
+    @property
+    def address(self) -> str:
+        """Host and port of the exporter's web server."""
+        return self._url.removeprefix("http://")
+
     def poll(self) -> None:
-        """Let a minute of activity pass, rarely hours of suspension, then poll and scrape."""
+        """Let a minute of activity pass, rarely hours of suspension, then poll and scrape.
+
+        Rarely, the result of the poll cannot be published. Then the exporter shows the server as down, and counts nothing
+        until the next poll.
+        """
         self.clock.pass_time(POLL_SECONDS)
         if self._random.random() < _SUSPENSION_PROBABILITY:
             self.clock.pass_time(_SUSPENSION_SECONDS)
             assert not _is_up(self._scrape())  # all data is stale
         self._sessions.advance(self.clock.wall())
         self.faults.before_poll()
+        if self._unpublished.random() < _UNPUBLISHED_PROBABILITY:
+            self._fail_to_publish()
+            return
         up = self._step()
         self.ups += up
         if self.faults.harmless:
@@ -155,6 +166,14 @@ class Harness:
             if self._was_current:  # a server whose clock jumps is read correctly one poll later
                 self._check_current()
         self._was_current = up and self.faults.harmless
+
+    def _fail_to_publish(self) -> None:
+        """Poll, but publish nothing of it."""
+        before = self.counted()
+        assert not self._step("break")
+        assert self.counted() == before
+        self.unpublished += 1
+        self._was_current = False
 
     def _check_current(self) -> None:
         """Check that the exporter shows all running sessions, and those that have just finished, as they are now."""
@@ -230,21 +249,41 @@ class Harness:
 
     def log(self) -> str:
         """Return the exporter's log."""
-        return (self._directory / "exporter.log").read_text()
+        return self._log.read_text()
 
-    def _step(self) -> bool:
+    def unexpected_log_lines(self) -> list[str]:
+        """Return the lines of exceptions other than the `MemoryError` of polls that cannot be published."""
+        return [
+            line
+            for line in self.log().splitlines()
+            if ("Traceback" in line or "reason=internal" in line) and "MemoryError" not in line
+        ]
+
+    def _step(self, command: str = "poll") -> bool:
         """Poll and scrape; return whether the poll succeeded."""
         assert self._process.stdin is not None
-        self._process.stdin.write("poll\n")
+        self._process.stdin.write(f"{command}\n")
         self._process.stdin.flush()
         assert self._read_line() == "polled"
         self.polls += 1
         return _is_up(self._scrape())
 
     def _scrape(self) -> str:
-        response = self._http.get(f"{self._url}/metrics", timeout=30)
-        assert response.status_code == 200
-        return response.content.decode()
+        responses: list[requests.Response] = []
+
+        def succeeds() -> bool:
+            try:
+                responses.append(self._http.get(f"{self._url}/metrics", timeout=30))
+            except requests.RequestException:
+                if not self.is_abused:
+                    raise
+                return False
+            return responses[-1].status_code == 200
+
+        assert succeeds() or self.is_abused
+        if not responses or responses[-1].status_code != 200:
+            wait_until(succeeds, "a scrape")
+        return responses[-1].content.decode()
 
     def _read_line(self) -> str:
         assert self._process.stdout is not None
@@ -268,7 +307,7 @@ class Harness:
     url: {simulator.url}
     auth: {{username: {simulator.username}, password: {simulator.password}}}
     tls_config: {{ca_file: {simulator.ca_file}}}
-    timeout: {_TIMEOUT}
+    timeout: {self._timeout}
     max_concurrent_requests: {MAX_CONNECTIONS}
     sessions: {{lookback: {int(LOOKBACK.total_seconds())}s, extras: [statistics, events]}}
 """
@@ -281,8 +320,10 @@ def _is_up(text: str) -> bool:
 
 
 @contextmanager
-def soaked(directory: Path, seed: int) -> Iterator[Harness]:
-    """Yield a harness with everything running and nothing polled yet."""
-    harness = Harness(directory, seed)
+def soaked(
+    directory: Path, seed: int, stderr: Stderr | None = None, timeout: str = _TIMEOUT
+) -> Iterator[Harness]:
+    """Yield a harness with everything running, and what is there at the first poll already read; arguments as for `Harness`."""
+    harness = Harness(directory, seed, stderr, timeout)
     with harness.running():
         yield harness

@@ -12,12 +12,26 @@ import asyncio
 import base64
 import itertools
 import ssl
+import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import TypeAlias
+
+FLOODS = (
+    "one-byte-chunks",
+    "chunks",
+    "upgrade",
+    "pipelining",
+    "large-pipelined",
+    "headers-without-end",
+    "reads-nothing",
+    "config-unread",
+)
+"""The kinds that send without end, or read nothing."""
 
 _RECONNECT_SECONDS = (1.0, 3.0)
 _MALFORMED_REQUESTS = (
@@ -31,6 +45,26 @@ _MALFORMED_REQUESTS = (
     b"GET /-/healthy HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 TLS, perhaps\r\n\r\n",
 )
+
+
+@contextmanager
+def abusive_clients(kind: str, address: str, number: int = 40) -> Iterator[None]:
+    """Run clients of a kind, in a process of their own, against the web server at an address."""
+    command = [sys.executable, "-m", "support.abusive_clients", kind, str(number), address]
+    with subprocess.Popen(
+        command,
+        cwd=Path(__file__).parents[1],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "ready\n"
+            yield
+        finally:
+            process.kill()
 
 
 class AbusiveClients:

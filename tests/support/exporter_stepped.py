@@ -41,6 +41,10 @@ class SteppedWorker(ServerWorker):
     def start(self) -> None:
         """Do nothing."""
 
+    def poll(self) -> None:
+        """Poll once."""
+        self.poller.poll()
+
 
 class Scrape:
     """The samples of a scrape."""
@@ -99,7 +103,7 @@ class SteppedExporter:
     def poll(self) -> None:
         """Poll every server once."""
         for worker in self._workers:
-            worker.poller.poll()
+            worker.poll()
 
     def stop(self) -> None:
         """Cancel the requests in progress and log out."""
@@ -112,13 +116,16 @@ class SteppedExporter:
 
 @contextmanager
 def stepped_exporter(
-    servers: str, clock: MovableClock, top: str = "poll_interval: 1s"
+    servers: str,
+    clock: MovableClock,
+    top: str = "poll_interval: 1s",
+    worker_class: type[SteppedWorker] = SteppedWorker,
 ) -> Iterator[SteppedExporter]:
     """Run an exporter with this configuration, step by step."""
     workers: list[SteppedWorker] = []
 
     def make_worker(*arguments: Any, **keywords: Any) -> SteppedWorker:
-        workers.append(SteppedWorker(*arguments, **keywords))
+        workers.append(worker_class(*arguments, **keywords))
         return workers[-1]
 
     with running_exporter(servers, top, clock=clock, make_worker=make_worker) as exporter:

@@ -1,0 +1,104 @@
+"""`--report`: write the evidence of the restores of a period, as the servers list them at this moment."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from exporter.commands.session_lists import fetch_all
+from exporter.config import Config
+from exporter.flags import ReportFormat
+from exporter.report.collect import Scope, ServerEvidence, collect
+from exporter.report.csv_table import render_csv
+from exporter.report.html_page import render_html
+from exporter.report.json_document import render_json
+from exporter.report.summarise import FailedServer, Report, summarise
+from exporter.system.files import atomic_write, check_writable, write_stdout
+from exporter.vb365.errors import Reason, Vb365Error
+
+__all__ = ["write_report"]
+
+log = structlog.get_logger()
+
+_RENDERERS = {"html": render_html, "csv": render_csv, "json": render_json}
+# A user is waiting: failed requests are retried for this long, whatever the poll interval.
+_RETRY_SECONDS = 60.0
+
+
+def write_report(
+    config: Config,
+    form: ReportFormat,
+    stop: threading.Event,
+    *,
+    period_seconds: float,
+    organizations: Sequence[str] = (),
+    output_file: Path | None = None,
+) -> int:
+    """Write the report; return the exit status: 0 if every server's list is complete, else 1.
+
+    The whole history is read, whatever `discover`, `ids` and limits are configured. A server whose list cannot be read
+    completely is logged, and the report says that it is missing.
+
+    Args:
+        config: the servers, and the fields that may be shown.
+        form: the format.
+        stop: cancels the requests when set; then nothing is written.
+        period_seconds: how far the report reaches back.
+        organizations: the organizations to report on; none for all.
+        output_file: the file to replace; None for standard output.
+
+    Raises:
+        OutputError: the report cannot be written; raised before the requests if possible.
+        ThreadLimitError: the process cannot have a thread for each server.
+    """
+    if output_file is not None:
+        check_writable(output_file)
+    now = datetime.now(UTC)
+    scope = Scope(
+        since=now - timedelta(seconds=period_seconds),
+        until=now,
+        organizations=tuple(organizations),
+        info_labels=config.info_labels,
+    )
+    results = fetch_all(
+        config.servers,
+        stop,
+        lambda server, client: collect(server, client, scope, stop),
+        retry_seconds=_RETRY_SECONDS,
+    )
+    if stop.is_set():
+        log.warning("stopped before all sessions were listed, nothing written")
+        return 1
+    report = _report(scope, [server.name for server in config.servers], results)
+    chunks = _RENDERERS[form](report)
+    if output_file is None:
+        written = write_stdout(chunks)
+    else:
+        atomic_write(output_file, chunks)
+        written = True
+    return 0 if written and report.is_complete else 1
+
+
+def _report(
+    scope: Scope, names: Sequence[str], results: Mapping[str, ServerEvidence | Vb365Error]
+) -> Report:
+    found: list[ServerEvidence] = []
+    failed: list[FailedServer] = []
+    for name in names:
+        result = results.get(name)
+        if isinstance(result, ServerEvidence):
+            found.append(result)
+            continue
+        # After a defect, which is in the log, there is no result.
+        reason = Reason.INTERNAL if result is None else result.reason
+        message = "see the log" if result is None else result.message
+        failed.append(FailedServer(server=name, reason=reason, message=message))
+        log.error("server missing from the report", server=name, reason=reason, error=message)
+    report = summarise(scope, found, failed)
+    for organization in report.unknown_organizations:
+        log.warning("organization not known to any server", organization=organization)
+    return report

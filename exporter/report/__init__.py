@@ -1,0 +1,1 @@
+"""The evidence report: restores of a period, from what the servers list."""

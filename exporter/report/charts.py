@@ -1,0 +1,185 @@
+"""The geometry of the report's two charts: restores over time, and the age of the last proven restore."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+from exporter.report.summarise import Report
+from exporter.vb365.records.restore_session import RestoreSession, SessionResult
+from exporter.web.status.formatting import day_and_month
+
+__all__ = ["KINDS", "Bar", "BarChart", "Segment", "age_percent", "bar_chart"]
+
+HEIGHT = 150
+"""The height of the bars' area in pixels. Widths are percentages."""
+_MAX_WEEKS = 60
+_MAX_MONTHS = 180
+_MAX_LABELS = 9
+_GAP = 0.28
+# Equal steps on the axis of ages, which a linear one would squeeze into its start.
+_AGE_STEPS_DAYS = (0.0, 7.0, 30.0, 90.0, 365.0)
+
+KINDS = ("failed", "warning", "success", "nothing", "unknown")
+"""The parts of a bar, from below: what did not work stands on the baseline, where bars compare best."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Segment:
+    """A part of a bar: sessions of one kind."""
+
+    kind: str
+    count: int
+    y: float
+    height: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Bar:
+    """The finished sessions of a week, month or year."""
+
+    start: date
+    label: str
+    x: float
+    """The centre, in percent of the chart's width, as is `width`."""
+    width: float
+    labelled: bool
+    second_label: bool
+    """Whether it is every second label, which a narrow screen omits."""
+    segments: list[Segment] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        """What the bar shows, in words."""
+        parts = [f"{one.count:,} {one.kind}" for one in reversed(self.segments)]
+        return f"{self.label}: {', '.join(parts) or 'none'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BarChart:
+    """Stacked bars over time."""
+
+    unit: str
+    bars: Sequence[Bar]
+    ticks: Sequence[tuple[int, float]]
+    """Values and places of the vertical axis."""
+    kinds: Sequence[str]
+    """The kinds that appear, for the legend."""
+
+
+def kind_of(session: RestoreSession) -> str:
+    """Return the kind of a finished session: its result, or that it restored nothing."""
+    if session.result is SessionResult.FAILED:
+        return "failed"
+    if session.result is SessionResult.UNKNOWN or session.result is None:
+        return "unknown"
+    if session.processed_items is None and not session.proves_restore:
+        return "unknown"
+    if not session.proves_restore:
+        return "nothing"
+    return "success" if session.result is SessionResult.SUCCESS else "warning"
+
+
+def bar_chart(report: Report) -> BarChart:
+    """Return the finished sessions of the period per week; per month or year, if there are too many weeks.
+
+    A bar shows those that ended in it. It starts where the first session ends, if the period starts long before.
+    """
+    last = report.scope.until.date()
+    counts: Counter[tuple[date, str]] = Counter()
+    for _, session in report.sessions():
+        if session.stopped:
+            # The server's clock may be ahead.
+            day = min(last, (session.ended_at or session.creation_time).date())
+            counts[day, kind_of(session)] += 1
+    since = report.scope.since.date()
+    first = max(since, min((day for day, _ in counts), default=since))
+    unit, start_of = _unit(first, last)
+    starts = list(_starts(start_of, first, last))
+    by_start: Counter[tuple[date, str]] = Counter()
+    for (day, kind), count in counts.items():
+        by_start[start_of(day), kind] += count
+    highest = max((sum(by_start[one, kind] for kind in KINDS) for one in starts), default=0)
+    top, step = _scale(highest)
+    bars = [
+        _bar(start, place, len(starts), {kind: by_start[start, kind] for kind in KINDS}, top, unit)
+        for place, start in enumerate(starts)
+    ]
+    return BarChart(
+        unit=unit,
+        bars=bars,
+        ticks=[(value, HEIGHT - HEIGHT * value / top) for value in range(0, top + 1, step)],
+        kinds=[kind for kind in KINDS if any(key[1] == kind for key in by_start)],
+    )
+
+
+def age_percent(days: float) -> float:
+    """Return the place of an age on the axis, in percent: 7, 30, 90 and 365 days are a quarter apart."""
+    for place, (low, high) in enumerate(itertools.pairwise(_AGE_STEPS_DAYS)):
+        if days < high:
+            return 25 * (place + max(0.0, days - low) / (high - low))
+    return 100.0
+
+
+def _unit(first: date, last: date) -> tuple[str, Callable[[date], date]]:
+    days = (last - first).days
+    if days <= _MAX_WEEKS * 7:
+        return "week", lambda day: day - timedelta(days=min(day.weekday(), day.toordinal() - 1))
+    if days <= _MAX_MONTHS * 31:
+        return "month", lambda day: day.replace(day=1)
+    return "year", lambda day: day.replace(month=1, day=1)
+
+
+def _starts(start_of: Callable[[date], date], first: date, last: date) -> Iterator[date]:
+    """Yield the starts of all bars: each is the start of the day after the previous bar."""
+    start = start_of(first)
+    while start <= last:
+        yield start
+        following = start
+        while following == start or start_of(following) == start:
+            following += timedelta(days=1)
+        start = following
+
+
+def _scale(highest: int) -> tuple[int, int]:
+    """Return the end of the vertical axis and the distance of its ticks: 1, 2 or 5 times a power of ten."""
+    step = power = 1
+    while highest > 4 * step:
+        step = next((one * power for one in (1, 2, 5) if highest <= 4 * one * power), step)
+        if highest > 4 * step:
+            power *= 10
+            step = power
+    return max(step, -(-highest // step) * step), step
+
+
+def _bar(start: date, place: int, bars: int, counts: dict[str, int], top: int, unit: str) -> Bar:
+    slot = 100 / bars
+    every = -(-bars // _MAX_LABELS)
+    bar = Bar(
+        start=start,
+        label=_label(start, unit),
+        x=round((place + 0.5) * slot, 2),
+        width=round(min(6.0, slot * (1 - _GAP)), 2),
+        labelled=place % every == 0,
+        second_label=place // every % 2 == 1,
+    )
+    y = float(HEIGHT)
+    for kind, count in counts.items():
+        if count:
+            height = HEIGHT * count / top
+            y -= height
+            bar.segments.append(
+                Segment(kind=kind, count=count, y=round(y, 2), height=round(height, 2))
+            )
+    return bar
+
+
+def _label(start: date, unit: str) -> str:
+    moment = datetime(start.year, start.month, start.day)  # noqa: DTZ001 - only its date is used
+    if unit == "year":
+        return f"{start.year}"
+    day = day_and_month(moment)
+    return f"{day.split()[1]} {start.year}" if unit == "month" else day

@@ -1,0 +1,255 @@
+"""Collecting the evidence of one server: its full list, of which only the sessions of the period are kept."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from operator import itemgetter
+from typing import Any, TypeAlias
+
+import structlog
+
+from exporter.config import Extra, ServerConfig
+from exporter.polling.status import would_recur
+from exporter.polling.workers import Workers
+from exporter.text import label_value
+from exporter.vb365.client import Client
+from exporter.vb365.errors import BadResponseError, Vb365Error
+from exporter.vb365.paging import reread_if_moved
+from exporter.vb365.records.extras import EventSummary, Statistics
+from exporter.vb365.records.restore_session import RestoreSession, SessionType
+
+__all__ = ["Key", "Scope", "ServerEvidence", "collect"]
+
+log = structlog.get_logger()
+
+_MAX_SESSIONS = 1_000_000
+_MAX_SESSIONS_WITH_EXTRAS = 2_000
+_EXTRAS_SECONDS = 300.0
+_ORGANIZATIONS_SECONDS = 60.0
+
+Key: TypeAlias = tuple[str, SessionType]
+"""An organization and a session type."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What a report covers."""
+
+    since: datetime
+    until: datetime
+    organizations: tuple[str, ...] = ()
+    """The organizations to report on, in any case of letters; empty for all."""
+    info_labels: tuple[str, ...] = ()
+    """The session fields with personal data that the configuration allows."""
+
+    def includes_organization(self, organization: str) -> bool:
+        """Whether the report covers this organization."""
+        wanted = {name.casefold() for name in self.organizations}
+        return not wanted or organization.casefold() in wanted
+
+    def includes(self, session: RestoreSession) -> bool:
+        """Whether a session belongs to the period: it ended in it, or is still running.
+
+        A session thus belongs to one of two successive periods, with its result. If it stopped without an `endTime`,
+        `creationTime` decides.
+        """
+        return not session.stopped or (session.ended_at or session.creation_time) >= self.since
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerEvidence:
+    """What one server shows. Organizations are label values."""
+
+    server: str
+    version: str = ""
+    """The version of the product; empty if unknown."""
+    api_version: str | None = None
+    sessions: Sequence[RestoreSession] = ()
+    """The sessions of the period, newest first, without fields that the report must not show."""
+    last_proven: Mapping[Key, datetime] = field(default_factory=dict)
+    """When the newest session that proves a restore ended, in the whole list."""
+    organizations: tuple[str, ...] = ()
+    """Every organization that the server knows, or that a listed session has."""
+    organizations_listed: frozenset[str] = frozenset()
+    """Those that a listed session has, of any age."""
+    organizations_known: bool = True
+    """Whether the server returned its organizations, so that those without sessions are included."""
+    listed: int = 0
+    """All sessions of the list, of any age and organization."""
+    oldest: datetime | None = None
+    """When the oldest session of the list was opened."""
+    rejected: int = 0
+    """Records of the list that could not be read."""
+    without_extras: int = 0
+    """Sessions of the period whose configured extras could not be read."""
+
+
+def collect(
+    server: ServerConfig, client: Client, scope: Scope, stop: threading.Event
+) -> ServerEvidence:
+    """Read a server's full list, its organizations, and the extras of the newest sessions of the period.
+
+    Only the list must be readable. What else cannot be read is logged and recorded in the evidence.
+
+    Args:
+        server: the configuration.
+        client: its API.
+        scope: what the report covers.
+        stop: cancels the requests when set.
+
+    Raises:
+        Vb365Error: the list could not be read completely.
+    """
+    listing = reread_if_moved(partial(_read_list, client, scope))
+    version = _version(server, client)
+    silent = _silent_organizations(server, client, listing.organizations)
+    sessions = sorted(
+        (session for session in listing.sessions.values() if session is not None),
+        key=lambda session: (session.creation_time, session.id),
+        reverse=True,
+    )
+    without_extras = _add_extras(server, client, sessions, stop)
+    for session in sessions:
+        listing.record_proof(session)
+    listed = frozenset(listing.organizations.values())
+    return ServerEvidence(
+        server=server.name,
+        version=version,
+        api_version=client.api_version,
+        sessions=sessions,
+        last_proven=listing.last_proven,
+        organizations=tuple(filter(scope.includes_organization, listed.union(silent or ()))),
+        organizations_listed=listed,
+        organizations_known=silent is not None,
+        listed=len(listing.sessions),
+        oldest=listing.oldest,
+        rejected=listing.rejected,
+        without_extras=without_extras,
+    )
+
+
+class _Listing:
+    """One reading of the full list. A session is added once, although pages that shift may repeat it."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._hidden: dict[str, Any] = dict.fromkeys(
+            {"name", "initiated_by", "scope_name", "client_host", "reason"} - {*scope.info_labels},
+            "",
+        )
+        self.sessions: dict[str, RestoreSession | None] = {}
+        self.last_proven: dict[Key, datetime] = {}
+        self.organizations: dict[str, str] = {}
+        self.oldest: datetime | None = None
+        self.rejected = 0
+
+    def add(self, session: RestoreSession) -> None:
+        """Add a session; keep it only if it belongs to the report."""
+        created = session.creation_time
+        self.oldest = created if self.oldest is None else min(self.oldest, created)
+        name = self.organizations.get(session.organization)
+        if name is None:
+            name = label_value(session.organization)
+            self.organizations[session.organization] = name
+        kept = None
+        if self._scope.includes_organization(name):
+            if self._scope.includes(session):
+                kept = session._replace(organization=name, **self._hidden)
+            else:
+                self.record_proof(session._replace(organization=name))
+        self.sessions[session.id] = kept
+
+    def record_proof(self, session: RestoreSession) -> None:
+        """Record when a session proved a restore, if it did."""
+        if session.proves_restore and session.ended_at is not None:
+            key = (session.organization, session.type)
+            self.last_proven[key] = max(
+                session.ended_at, self.last_proven.get(key, session.ended_at)
+            )
+
+
+def _read_list(client: Client, scope: Scope, page_size: int) -> _Listing:
+    """Read the full list.
+
+    Raises:
+        BadResponseError: the list is too long, or endless.
+    """
+    listing = _Listing(scope)
+    for page in client.list_sessions(created_since=None, page_size=page_size):
+        for session in page.sessions:
+            listing.add(session)
+        listing.rejected += len(page.rejections)
+        if len(listing.sessions) + listing.rejected > _MAX_SESSIONS:
+            raise BadResponseError(f"more than {_MAX_SESSIONS} sessions", operation="list")
+    return listing
+
+
+def _version(server: ServerConfig, client: Client) -> str:
+    try:
+        return client.product_version()
+    except Vb365Error as error:
+        log.warning("product version unknown", server=server.name, error=str(error))
+        return ""
+
+
+def _silent_organizations(
+    server: ServerConfig, client: Client, listed: Iterable[str]
+) -> set[str] | None:
+    """Return the labels of the organizations that no session names; None if they cannot be read."""
+    try:
+        organizations = client.organizations(until=time.monotonic() + _ORGANIZATIONS_SECONDS)
+    except Vb365Error as error:
+        log.warning("organizations unknown", server=server.name, error=str(error))
+        return None
+    known = {name.casefold() for name in listed}
+    return {
+        label_value(one.label)
+        for one in organizations
+        if known.isdisjoint({name.casefold() for name in (one.name, one.office_name) if name})
+    }
+
+
+def _add_extras(
+    server: ServerConfig, client: Client, sessions: list[RestoreSession], stop: threading.Event
+) -> int:
+    """Add the configured extras to the newest sessions, in place; return how many sessions lack some."""
+    extras: list[Extra] = [
+        extra for extra in server.sessions.extras if extra != "statistics" or client.has_statistics
+    ]
+    if not extras:
+        return 0
+    missing = {place: len(extras) for place in range(len(sessions))}
+    until = time.monotonic() + _EXTRAS_SECONDS
+    first_error = ""
+
+    def read(request: tuple[int, Extra]) -> Statistics | EventSummary | None:
+        place, extra = request
+        if extra == "statistics":
+            return client.statistics(sessions[place].id, until=until)
+        return client.events(sessions[place].id).read(until)
+
+    workers = Workers(server.max_concurrent_requests, name=f"report-{server.name}", stop=stop)
+    newest = range(min(len(sessions), _MAX_SESSIONS_WITH_EXTRAS))
+    for (place, extra), result in workers.fetch_all(
+        [(place, extra) for place in newest for extra in extras],
+        read,
+        until=until,
+        group=itemgetter(1),
+        ends_group=would_recur,
+    ):
+        if isinstance(result, Vb365Error):
+            first_error = first_error or str(result)
+        elif result is not None:
+            sessions[place] = sessions[place].with_extra(extra, result)
+            missing[place] -= 1
+    without = sum(count > 0 for count in missing.values())
+    if without:
+        log.warning(
+            "sessions without extras", server=server.name, sessions=without, error=first_error
+        )
+    return without

@@ -1,0 +1,118 @@
+"""The report as one HTML file for paper and screen: no script, no external resources, every value escaped."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from exporter import __version__
+from exporter.report import charts
+from exporter.report.summarise import OrganizationSummary, Report
+from exporter.text import human_duration, label_value
+from exporter.vb365.records.restore_session import RestoreSession, SessionType
+from exporter.web.status import formatting
+
+if TYPE_CHECKING:
+    import jinja2
+
+__all__ = ["render_html"]
+
+_BUFFERED_PARTS = 1_000
+_TYPES = tuple(one for one in SessionType if one is not SessionType.UNKNOWN)
+_KIND_NAMES = {
+    "success": "restored",
+    "warning": "restored with a warning",
+    "failed": "failed",
+    "nothing": "nothing restored",
+    "unknown": "result or items unknown",
+}
+
+
+def render_html(report: Report) -> Iterator[bytes]:
+    """Yield the page in parts, so that a long one is never in memory as a whole."""
+    stream = _template()(
+        report=report,
+        scope=report.scope,
+        totals=report.totals,
+        proven_organizations=sum(_is_proven_in_period(report, one) for one in report.organizations),
+        sessions_total=report.totals.sessions,
+        types=_types(report),
+        chart=charts.bar_chart(report),
+        chart_height=charts.HEIGHT,
+        kind_names=_KIND_NAMES,
+        kind_of=charts.kind_of,
+        since_of=lambda moment: max(0.0, (report.scope.until - moment).total_seconds()),
+        age=lambda moment: _age(report.scope.until, moment),
+        age_percent=lambda moment: charts.age_percent(
+            (report.scope.until - moment).total_seconds() / 86_400
+        ),
+        several_servers=len(report.servers) + len(report.failed_servers) > 1,
+        program_version=__version__,
+        style=_read_template("report.css"),
+    )
+    stream.enable_buffering(_BUFFERED_PARTS)
+    return (part.encode() for part in stream)
+
+
+def _types(report: Report) -> tuple[SessionType, ...]:
+    """Return the columns of types: the known ones, and Unknown if a session has it."""
+    found = {summary.type for one in report.organizations for summary in one.types}
+    return _TYPES if found.issubset(_TYPES) else (*_TYPES, SessionType.UNKNOWN)
+
+
+def _is_proven_in_period(report: Report, organization: OrganizationSummary) -> bool:
+    return any(ended >= report.scope.since for ended in organization.last_proven_by_type.values())
+
+
+def _age(now: datetime, moment: datetime) -> str:
+    """Return an age in calendar days: hours do not matter to a reader of evidence."""
+    days = max(0, (now.date() - moment.date()).days)
+    return "today" if days == 0 else formatting.counted(days, "day")
+
+
+def _items(session: RestoreSession) -> str:
+    """Return what a session did, in words."""
+    if session.statistics is not None and session.statistics.by_outcome():
+        counts = session.statistics.by_outcome().items()
+        return ", ".join(
+            f"{count:,} {outcome}" for outcome, count in counts if count or outcome == "restored"
+        )
+    return "" if session.processed_items is None else f"{session.processed_items:,}"
+
+
+def _read_template(name: str) -> str:
+    return (
+        resources.files("exporter.report").joinpath("templates", name).read_text(encoding="utf-8")
+    )
+
+
+@functools.cache
+def _template() -> Callable[..., jinja2.environment.TemplateStream]:
+    import jinja2  # noqa: PLC0415 - slow to import, and CSV and JSON do not need it
+
+    environment = jinja2.Environment(
+        autoescape=True,
+        auto_reload=False,
+        keep_trailing_newline=True,
+        loader=jinja2.FunctionLoader(_read_template),
+        lstrip_blocks=True,
+        trim_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(
+        duration=human_duration,
+        items=_items,
+        label=label_value,
+        heading=formatting.info_label,
+        number="{:,}".format,
+        precise=formatting.precise_time,
+        minute="{:%Y-%m-%d %H:%M}".format,
+        day="{:%Y-%m-%d}".format,
+        product=formatting.product_name,
+        reason=formatting.failure_reason,
+    )
+    environment.globals.update(counted=formatting.counted, listed=formatting.listed)
+    return environment.get_template("report.html").stream

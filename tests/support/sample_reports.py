@@ -1,0 +1,74 @@
+"""Sample evidence reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from exporter.report.collect import Key, Scope, ServerEvidence
+from exporter.report.summarise import FailedServer, Report, summarise
+from exporter.text import label_value
+from exporter.vb365.records.restore_session import RestoreSession
+from support.sample_sessions import NOON
+
+SINCE = NOON - timedelta(days=90)
+
+
+def evidence(
+    sessions: Iterable[RestoreSession] = (),
+    *,
+    server: str = "hq",
+    last_proven: Mapping[Key, datetime] | None = None,
+    organizations: Sequence[str] = (),
+    **fields: Any,
+) -> ServerEvidence:
+    """Return what a server shows that lists these sessions, all of the period."""
+    newest_first = sorted(
+        (one._replace(organization=label_value(one.organization)) for one in sessions),
+        key=lambda one: one.creation_time,
+        reverse=True,
+    )
+    listed = frozenset(session.organization for session in newest_first)
+    proven = dict(last_proven or {})
+    for session in reversed(newest_first):
+        if session.proves_restore and session.ended_at is not None:
+            proven[session.organization, session.type] = session.ended_at
+    return ServerEvidence(
+        server=server,
+        sessions=newest_first,
+        last_proven=proven,
+        organizations=tuple(
+            {*listed, *map(label_value, organizations), *(name for name, _ in proven)}
+        ),
+        organizations_listed=listed,
+        **{
+            "version": "8.2.0.5000",
+            "api_version": "v8",
+            "listed": len(newest_first),
+            "oldest": newest_first[-1].creation_time if newest_first else None,
+            **fields,
+        },
+    )
+
+
+def report(
+    *servers: ServerEvidence,
+    failed: Sequence[FailedServer] = (),
+    organizations: Sequence[str] = (),
+    info_labels: Sequence[str] = (),
+    since: datetime = SINCE,
+) -> Report:
+    """Return the report that was created at noon on what these servers show."""
+    scope = Scope(
+        since=since,
+        until=NOON,
+        organizations=tuple(organizations),
+        info_labels=tuple(info_labels),
+    )
+    return summarise(scope, servers, failed)
+
+
+REFUSED = FailedServer(
+    server="branch", reason="auth", message="the login is refused (HTTP 400, invalid_grant)"
+)
