@@ -35,6 +35,8 @@ _MAX_TOKEN_ATTEMPTS = 3
 _TOKEN_WAIT_ALLOWANCE_SECONDS = 2.0
 """How long a token request may wait even after the deadline: a login may follow a refused refresh."""
 _LOGOUT_SECONDS = 2.0
+_LONG_TOKEN_CHARACTERS = 8000
+"""Servers take headers of 8 KiB at least."""
 _SCHEME = "Bearer "
 
 
@@ -123,8 +125,9 @@ class RestApi:
             return self._exchange(request, max_attempts, expected=expected)
 
         bearer = self._tokens.current()
-        response = exchange(bearer, expected={401})
-        if response.status == 401:
+        refusals = _refusals(bearer)
+        response = exchange(bearer, expected=refusals)
+        if response.status in refusals:
             bearer = self._tokens.renew(bearer)
             response = exchange(bearer)
         body = _decode(response, operation)
@@ -278,6 +281,15 @@ class RestApi:
             on_retry=lambda: self._observer.retry(request.operation),
             max_attempts=max_attempts,
         )
+
+
+def _refusals(bearer: Bearer) -> frozenset[int]:
+    """Return the statuses by which a server refuses a token.
+
+    One that is too long for a header is 431 or, from IIS and nginx, 400. It would be sent until it expires.
+    """
+    is_long = len(bearer.value) > _LONG_TOKEN_CHARACTERS
+    return frozenset({401, 431, 400} if is_long else {401, 431})
 
 
 def _decode(response: Response, operation: str) -> object:

@@ -528,6 +528,36 @@ def test_a_401_causes_one_renewal_and_one_retry(
     ]
 
 
+LONG, SHORT = "a" * 8001, "a" * 8000
+
+
+@pytest.mark.parametrize(
+    ("token", "status", "renewals"),
+    [(LONG, 431, 1), (LONG, 400, 1), (SHORT, 431, 1), (SHORT, 400, 0)],
+)
+def test_a_token_that_is_too_long_for_a_header_is_renewed_once(
+    api: responses.RequestsMock, make_client: MakeClient, token: str, status: int, renewals: int
+) -> None:
+    api.post(f"{ROOT}/token", json=token_response(1) | {"access_token": token})
+    api.post(f"{ROOT}/token", json=token_response(2))
+    api.add_callback(
+        "GET",
+        f"{ROOT}/RestoreSessions/{ID}",
+        callback=lambda request: (
+            (status, {}, "") if bearer(request) == token else (200, {}, json.dumps(session()))
+        ),
+    )
+    client = make_client()
+
+    if renewals:
+        client.get_session(ID)
+    else:
+        with pytest.raises(BadResponseError):
+            client.get_session(ID)
+
+    assert grants(api) == ["password", "refresh_token"][: 1 + renewals]
+
+
 def test_one_renewal_serves_all_requests_that_were_refused_together(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
