@@ -22,8 +22,8 @@ IDLE, OPEN, UNKNOWN = 0, 1, 3
 """The exit statuses. Nagios reads them as OK, WARNING and UNKNOWN; 2 is wrong usage."""
 _WRONG_USAGE = 2
 
-# Nagios and Icinga end a plugin after a minute.
-_RETRY_SECONDS = 30.0
+# Nagios and Icinga end a plugin after a minute, and a last request may take as long as its own deadline.
+_RETRY_SECONDS = 10.0
 
 Result = SessionList | Vb365Error | None
 """The open sessions of a server, or why they are not known; None after a stop or a defect."""
