@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
+from support.documentation import DOCS
 from support.exporter_harness import server_yaml, write_config
-from support.processes import EXPORTER, run_exporter, running_process
+from support.processes import (
+    EXPORTER,
+    clean_environment,
+    debian_program,
+    run_exporter,
+    running_process,
+)
 from support.secret_leaks import leaks
 from support.waiting import wait_until
 
@@ -119,3 +129,89 @@ def test_no_check_prints_a_secret(tmp_path: Path, level: str) -> None:
     assert "2 of 3 servers failed: hq (login), proxied (tcp)" in checked.stdout
     printed = checked.stdout + checked.stderr + idle.stdout + idle.stderr
     assert leaks(printed, "correcthorse", "batterystaple", "tr0ubador") == []
+
+
+# What the documentation shows
+
+
+def documented(text: str) -> str:
+    """Return the block of the page on the command line that has this text."""
+    page = (DOCS / "command-line.md").read_text(encoding="utf-8")
+    (found,) = [
+        block for block in re.findall(r"```\w+\n(.+?)```", page, re.DOTALL) if text in block
+    ]
+    return str(found)
+
+
+def run_update_script(directory: Path, script: str) -> subprocess.Popen[str]:
+    """Start the documented script in a directory with a config.yaml."""
+    commands = Path(sys.executable).parent
+    return subprocess.Popen(
+        [debian_program("bash", "bash"), "-c", script.replace("sleep 60", "sleep 0.1")],
+        cwd=directory,
+        env=clean_environment(PATH=f"{commands}{os.pathsep}{os.environ['PATH']}"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_the_documented_script_updates_when_the_last_session_has_ended(tmp_path: Path) -> None:
+    with Simulator(empty_world()) as simulator:
+        opened = simulator.world.add_session()
+        write_config(tmp_path, server_yaml(simulator))
+        with run_update_script(tmp_path, documented("until vb365-")) as script:
+            wait_until(lambda: simulator.requests["POST", "logout"] > 0, "the first check", 30)
+            simulator.world.finish(opened)
+            output, _ = script.communicate(timeout=60)
+
+    assert script.returncode == 0
+    assert output.splitlines()[-2:] == [
+        "OK - no restore session is open on hq | open_sessions=0",
+        "no restore session is open: updating",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fault", "tries", "status"),
+    [(None, "tries=2", 1), ("forbidden", "tries=60", 3)],
+    ids=["still-open", "not-certain"],
+)
+def test_the_documented_script_does_not_update_otherwise(
+    tmp_path: Path, fault: str | None, tries: str, status: int
+) -> None:
+    with Simulator(empty_world()) as simulator:
+        simulator.world.add_session()
+        if fault is not None:
+            simulator.faults.set(fault)
+        write_config(tmp_path, server_yaml(simulator))
+        text = documented("until vb365-").replace("tries=60", tries)
+        with run_update_script(tmp_path, text) as script:
+            output, errors = script.communicate(timeout=60)
+
+    assert script.returncode == status
+    assert "updating" not in output
+    assert errors.splitlines()[-1] == "not updating"
+
+
+@pytest.mark.parametrize(
+    ("block", "pattern", "macro"),
+    [
+        ("object CheckCommand", r'"(.+?)"[, ]', "$backup_server$"),
+        ("define command", r"(?:(?<=command_line  )|(?<= ))(/\S+|--\S+)", "$ARG1$"),
+    ],
+    ids=["icinga", "nagios"],
+)
+def test_the_documented_check_commands_run(
+    tmp_path: Path, block: str, pattern: str, macro: str
+) -> None:
+    with Simulator(empty_world()) as simulator:
+        config = write_config(tmp_path, server_yaml(simulator))
+        text = documented(block).replace("/etc/vb365-restore-exporter/config.yaml", str(config))
+        words = re.findall(pattern, text.replace(macro, "hq"))
+        _program, *arguments = words[words.index("/usr/bin/vb365-restore-exporter") :]
+        checked = run_exporter(*arguments)
+
+    assert len(arguments) == 3
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert checked.stdout.startswith("OK - ")
