@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
+
+from exporter.monotonic import system_monotonic
 
 __all__ = ["Clock", "Moment"]
-
-
-def _system_monotonic() -> Callable[[], float]:
-    """Return the monotonic clock that counts the time while the machine is suspended or its virtual machine paused.
-
-    That is CLOCK_BOOTTIME on Linux. On Windows `time.monotonic` does so.
-    """
-    if sys.platform != "win32" and hasattr(time, "CLOCK_BOOTTIME"):
-        boottime = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
-        with suppress(OSError):  # the kernel or a sandbox lacks it
-            boottime()
-            return boottime
-    return time.monotonic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +44,7 @@ class Clock:
     ) -> None:
         self.wait = wait
         self._awake = awake
-        self._monotonic = monotonic or _system_monotonic()
+        self._monotonic = monotonic or system_monotonic()
         self._timestamp = timestamp
         self._started = self._monotonic()
         self._started_awake = awake()

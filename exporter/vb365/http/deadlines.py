@@ -11,11 +11,13 @@ import contextlib
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, StrEnum, auto
 
+from exporter.monotonic import system_monotonic
 from exporter.threads import start_thread
 
 __all__ = [
@@ -108,15 +110,22 @@ class Exchange:
     Args:
         lock: the watchdog's lock.
         cancellation: aborts it; None if it continues after cancellation.
-        deadline: monotonic time at which it is aborted.
+        seconds: how long it takes at most.
+        monotonic: the monotonic clock.
     """
 
     def __init__(
-        self, lock: threading.Lock, *, cancellation: Cancellation | None, deadline: float
+        self,
+        lock: threading.Lock,
+        *,
+        cancellation: Cancellation | None,
+        seconds: float,
+        monotonic: Callable[[], float],
     ) -> None:
         self._lock = lock
         self._cancellation = cancellation
-        self._deadline = deadline
+        self._monotonic = monotonic
+        self._deadline = monotonic() + seconds
         self._socket: socket.socket | None = None
         self.abort_reason: AbortReason | None = None
         self.trace = ConnectionTrace()
@@ -149,7 +158,7 @@ class Exchange:
 
     def abort_if_overdue(self) -> None:
         """Shut down the watched connection if past the deadline. The caller holds the lock."""
-        if self._deadline <= time.monotonic():
+        if self._deadline <= self._monotonic():
             self._abort(AbortReason.DEADLINE)
 
     def _abort(self, reason: AbortReason) -> None:
@@ -180,9 +189,14 @@ def current_trace() -> ConnectionTrace:
 
 
 class Watchdog:
-    """Aborts exchanges at their deadlines and on cancellation, in a thread that exists while there are any."""
+    """Aborts exchanges at their deadlines and on cancellation, in a thread that exists while there are any.
 
-    def __init__(self) -> None:
+    Args:
+        monotonic: the monotonic clock; by default suspended time counts, as a response from before a suspension is old.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] | None = None) -> None:
+        self._monotonic = monotonic or system_monotonic()
         self._lock = threading.Lock()
         self._exchanges: set[Exchange] = set()
         self._thread: threading.Thread | None = None
@@ -203,7 +217,8 @@ class Watchdog:
         exchange = Exchange(
             self._lock,
             cancellation=None if allow_after_stop else cancellation,
-            deadline=time.monotonic() + seconds,
+            seconds=seconds,
+            monotonic=self._monotonic,
         )
         with self._lock:
             if self._thread is None or not self._thread.is_alive():

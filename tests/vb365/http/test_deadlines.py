@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from exporter.monotonic import system_monotonic
 from exporter.threads import ThreadLimitError
 from exporter.vb365.http.deadlines import (
     AbortReason,
@@ -236,3 +237,47 @@ def test_without_a_thread_an_exchange_does_not_begin_but_a_later_one_has_its_dea
     exchange.watch(pair[0])
     assert pair[0].recv(1) == b""
     assert watchdog.finish(exchange) is AbortReason.DEADLINE
+
+
+class SuspendedClock:
+    """A monotonic clock that stands still except for suspensions."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_a_response_that_arrived_before_a_suspension_is_past_its_deadline(
+    cancellation: Cancellation,
+) -> None:
+    clock = SuspendedClock()
+    watchdog = Watchdog(clock)
+    exchange = watchdog.begin(LONG, cancellation=cancellation)
+
+    clock.seconds = 3600.0
+
+    assert watchdog.finish(exchange) is AbortReason.DEADLINE
+
+
+def test_a_request_that_hangs_since_before_a_suspension_is_aborted_after_it(
+    cancellation: Cancellation, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    ours, _ = pair
+    clock = SuspendedClock()
+    watchdog = Watchdog(clock)
+    exchange = watchdog.begin(LONG, cancellation=cancellation)
+    exchange.watch(ours)
+
+    clock.seconds = 3600.0
+
+    assert ours.recv(1) == b""
+    assert watchdog.finish(exchange) is AbortReason.DEADLINE
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="a clock of Linux")
+def test_the_time_of_a_suspension_counts() -> None:
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    assert before <= system_monotonic()() <= time.clock_gettime(time.CLOCK_BOOTTIME)
