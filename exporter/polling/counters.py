@@ -6,9 +6,12 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from itertools import islice
 from types import MappingProxyType
 
 from exporter.config import Extra
+from exporter.polling.newest_ends import NewestEnds
+from exporter.polling.proven_restores import ProvenRestores
 from exporter.polling.restored_totals import RestoredTotals
 from exporter.polling.snapshot import (
     DURATION_BUCKETS_SECONDS,
@@ -17,6 +20,7 @@ from exporter.polling.snapshot import (
     FinishedKey,
     StartedKey,
 )
+from exporter.vb365.records.organization import Organization
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
 
 __all__ = ["MAX_ORGANIZATIONS", "ActivityCounters", "FinishedCounts", "finished_key"]
@@ -35,30 +39,30 @@ class FinishedCounts:
 
     Args:
         sessions: returns all sessions that are counted.
+        have_extras: whether extras of finished sessions are fetched.
 
     Attributes:
         stopped: number of sessions; keys without sessions are absent.
+        restores: when restores were last proven, also by sessions that are not counted.
     """
 
-    def __init__(self, sessions: Callable[[], Iterable[RestoreSession]]) -> None:
-        self._sessions = sessions
-        self._last_end: dict[FinishedKey, datetime] = {}
-        self._outdated: set[FinishedKey] = set()  # keys whose last session to end was removed
+    def __init__(
+        self, sessions: Callable[[], Iterable[RestoreSession]], *, have_extras: bool = False
+    ) -> None:
+        self._last_ends = NewestEnds(sessions, finished_key)
         self.stopped: Counter[FinishedKey] = Counter()
+        self.restores = ProvenRestores(sessions, have_extras=have_extras)
 
     @property
     def last_end(self) -> Mapping[FinishedKey, datetime]:
         """Newest `endTime`; keys without one are absent."""
-        if self._outdated:
-            self._find_last_ends()
-        return self._last_end
+        return self._last_ends.ends
 
     def add(self, session: RestoreSession) -> None:
         """Count a session."""
-        key = finished_key(session)
-        self.stopped[key] += 1
-        if key not in self._outdated:
-            self._record_end(key, session)
+        self.stopped[finished_key(session)] += 1
+        self._last_ends.add(session)
+        self.restores.add(session)
 
     def remove(self, session: RestoreSession) -> None:
         """Subtract a session that is no longer among the counted ones."""
@@ -66,24 +70,10 @@ class FinishedCounts:
         self.stopped[key] -= 1
         if self.stopped[key] == 0:
             del self.stopped[key]
-            self._last_end.pop(key, None)
-            self._outdated.discard(key)
-        elif session.end_time is not None and self._last_end.get(key) == session.end_time:
-            # However many are removed, all others are searched once, when the next snapshot is made.
-            self._outdated.add(key)
-            del self._last_end[key]
-
-    def _find_last_ends(self) -> None:
-        for session in self._sessions():
-            key = finished_key(session)
-            if key in self._outdated:
-                self._record_end(key, session)
-        self._outdated.clear()
-
-    def _record_end(self, key: FinishedKey, session: RestoreSession) -> None:
-        last = self._last_end.get(key)
-        if session.end_time is not None and (last is None or session.end_time > last):
-            self._last_end[key] = session.end_time
+            self._last_ends.forget(key)
+        else:
+            self._last_ends.remove(session)
+        self.restores.remove(session)
 
 
 _MAX_AWAITED_DURATIONS = 10_000
@@ -104,6 +94,7 @@ class ActivityCounters:
     def __init__(self, max_organizations: int, extras: Iterable[Extra] = ()) -> None:
         self._max_organizations = max_organizations
         self._organizations: dict[str, float] = {}  # the monotonic time when each was last seen
+        self._listed: tuple[Organization, ...] = ()
         self._full = False  # whether an organization was left out since they were last forgotten
         self._started: Counter[StartedKey] = Counter()
         self._finished: Counter[FinishedKey] = Counter()
@@ -134,6 +125,21 @@ class ActivityCounters:
             return False
         self._organizations[organization] = seen_at
         return True
+
+    def list_organizations(self, organizations: Iterable[Organization]) -> bool:
+        """Record the organizations that the server lists now; return whether they have changed.
+
+        They are known as far as there is room.
+        """
+        before, self._listed = self._listed, tuple(islice(organizations, self._max_organizations))
+        return before != self._listed
+
+    def _known_organizations(self) -> tuple[str, ...]:
+        """Return those that sessions name, then the listed ones that no session names, in any case."""
+        named = {organization.casefold() for organization in self._organizations}
+        others = (one.label for one in self._listed if named.isdisjoint(one.session_names))
+        room = max(self._max_organizations, len(self._organizations))
+        return tuple(islice(dict.fromkeys((*self._organizations, *others)), room))
 
     def forget_organizations(self, not_seen_since: float, *, if_full: float) -> None:
         """Forget the organizations that are gone, except those with counts, which never decrease.
@@ -180,7 +186,7 @@ class ActivityCounters:
     def activity(self) -> Activity:
         """Return an immutable copy."""
         return Activity(
-            organizations=tuple(self._organizations),
+            organizations=self._known_organizations(),
             started=MappingProxyType(dict(self._started)),
             finished=MappingProxyType(dict(self._finished)),
             durations=MappingProxyType(dict(self._durations)),

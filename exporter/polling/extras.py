@@ -103,6 +103,7 @@ class Extras:
             self._last_attempt.pop(request, None)
             self._totals.add(request.session_id, request.extra, value)
         self._set(request, value)
+        self._settle_if_final(request.session_id)
 
     def record_failure(self, request: ExtraRequest) -> None:
         """Record a failed request. Once a finished session's attempts are used up, its extras become unknown."""
@@ -113,6 +114,7 @@ class Extras:
             self._discard_final(request)
             self._totals.add(request.session_id, request.extra, None)
             self._set(request, None)
+            self._settle_if_final(request.session_id)
 
     def with_known_extras(self, session: RestoreSession) -> RestoreSession:
         """Return a new record with the extras of the stored one, unless the session was reopened."""
@@ -143,6 +145,7 @@ class Extras:
         """Cancel the last requests for a session that is running again, or was deleted."""
         for request in self._requests(session_id):
             self._discard_final(request)
+        self._store.counts.restores.settle(session_id, None)
 
     def discard(self, session_id: str) -> None:
         """Cancel the requests for a session that is no longer stored, except those whose results are still to be counted."""
@@ -151,6 +154,7 @@ class Extras:
             self._confirmed_at.pop(request, None)
             if not is_counted:
                 self._discard_final(request)
+        self._store.counts.restores.settle(session_id, None)
 
     def _discard_final(self, request: ExtraRequest) -> None:
         self._final_attempts.pop(request, None)
@@ -177,6 +181,12 @@ class Extras:
 
     def _requests(self, session_id: str) -> Iterator[ExtraRequest]:
         return (ExtraRequest(session_id=session_id, extra=extra) for extra in self._wanted)
+
+    def _settle_if_final(self, session_id: str) -> None:
+        """Count a finished session as a proven restore, if it is one, once all of its extras are final."""
+        if not any(request in self._final_attempts for request in self._requests(session_id)):
+            finished = self._store.finished.get(session_id)
+            self._store.counts.restores.settle(session_id, finished)
 
     def _set(self, request: ExtraRequest, value: Statistics | EventSummary | None) -> None:
         session = self._store.find(request.session_id)

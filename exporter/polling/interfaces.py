@@ -10,6 +10,7 @@ from typing import Protocol
 
 from exporter.vb365.errors import Reason
 from exporter.vb365.records.extras import EventSummary, Statistics
+from exporter.vb365.records.organization import Organization
 from exporter.vb365.records.restore_session import Page, Rejection, RestoreSession
 
 __all__ = ["Api", "EventSource", "PollObserver"]
@@ -46,6 +47,9 @@ class Api(Protocol):
 
     def product_version(self) -> str:
         """Fetch the server's product version."""
+
+    def organizations(self, *, until: float = inf) -> tuple[Organization, ...]:
+        """Fetch the organizations that the account can see; abort the request at `until` (monotonic seconds)."""
 
     def list_sessions(self, *, created_since: datetime | None, page_size: int) -> Iterator[Page]:
         """Fetch sessions page by page, newest first.

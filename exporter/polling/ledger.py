@@ -1,7 +1,5 @@
 """The restore sessions of one server, and which to request next. Does no I/O and reads no clock.
 
-The rules:
-
 * Only a Stopped session is finished. Until then it is fetched by id, however old it is.
 * A finished session does not change and is not requested again. An hourly full list finds deletions.
 * New sessions are found by their creationTime, compared with others and with the server's own time, not with our clock.
@@ -52,7 +50,9 @@ class Ledger:
         stale_after_seconds: how long data is kept without confirmation; a reload may change it.
 
     Attributes:
+        activity: the organizations, and what was seen of them.
         extras: the extras of the sessions.
+        sessions_listed: how many sessions the last full list had; None before the first.
     """
 
     def __init__(self, server: str, settings: SessionsConfig, stale_after_seconds: float) -> None:
@@ -63,12 +63,13 @@ class Ledger:
         self._configured = ConfiguredIds(settings.ids, self._store)
         self._resync = Resync(self._store, settings)
         max_organizations = min(settings.max_sessions, MAX_ORGANIZATIONS)
-        self._activity = ActivityCounters(max_organizations, settings.extras)
+        self.activity = ActivityCounters(max_organizations, settings.extras)
         self._changed: dict[str, RestoreSession] = {}
         self._window = DiscoveryWindow()
         self._finished_confirmed_at = self._list_confirmed_at = -inf
         self._poll_started_at = self._observed_at = -inf
-        self.extras = Extras(self._store, settings, self._activity.restored)
+        self.extras = Extras(self._store, settings, self.activity.restored)
+        self.sessions_listed: int | None = None
 
     # What to request
 
@@ -134,6 +135,8 @@ class Ledger:
         if self._settings.extras:
             session = self.extras.with_known_extras(session)
         transition = self._store.put(session, moment)
+        if session.stopped and session.id not in self._store.finished:
+            self._store.counts.restores.add_other(session)
         within = transition not in FINISHES or self._store.is_within_lookback(session, moment)
         if transition is not Transition.EXPIRED and within:
             self._resync.add_listed(session.id, was_stored=transition not in NEW_TO_STORE)
@@ -143,10 +146,10 @@ class Ledger:
     def _add_organization(self, session: RestoreSession, moment: Moment) -> bool:
         """Record a session's organization; return False if there are too many, and the session is left out with it."""
         organization, seen_at = session.organization, moment.monotonic
-        if self._activity.add_organization(organization, seen_at):
+        if self.activity.add_organization(organization, seen_at):
             return True
         if session.id in self._configured or self.is_stored(session.id):
-            return self._activity.add_organization(organization, seen_at, required=True)
+            return self.activity.add_organization(organization, seen_at, required=True)
         if not session.stopped or self._store.is_within_lookback(session, moment):
             self._resync.add_listed(session.id, was_stored=False)
             self._resync.count_not_kept(session.id, observed_id=session.id)
@@ -155,11 +158,11 @@ class Ledger:
     def _react(self, session: RestoreSession, transition: Transition) -> None:
         """Update the counters and pending requests for a transition."""
         if transition in COUNTED_STARTS:
-            self._activity.count_started(session)
+            self.activity.count_started(session)
         if transition in COUNTED_FINISHES:
-            self._activity.count_finished(session)
+            self.activity.count_finished(session)
         else:
-            self._activity.count_awaited_duration(session)
+            self.activity.count_awaited_duration(session)
         self.extras.follow(session, transition)
         if transition in CHANGES:
             self._changed[session.id] = session
@@ -187,7 +190,7 @@ class Ledger:
                 self._remove(session_id, moment)
             if not self._resync.is_incomplete and (loss is None or loss.believed):
                 expired_before = moment.monotonic - self._settings.lookback
-                self._activity.forget_organizations(expired_before, if_full=self._poll_started_at)
+                self.activity.forget_organizations(expired_before, if_full=self._poll_started_at)
             # A list whose records are all unreadable does not show which sessions are new later.
             if self._window.newest is not None or not self._resync.is_incomplete:
                 self._store.set_baseline(self._window.baseline(moment))
@@ -212,12 +215,7 @@ class Ledger:
         return True
 
     def end_poll(self, moment: Moment, *, succeeded: bool) -> None:
-        """End a poll.
-
-        Args:
-            moment: when it ended.
-            succeeded: whether everything requested was received.
-        """
+        """End a poll; `succeeded` is whether everything that it requested was received."""
         self._resync.abort_list()
         if self._settings.discover:
             if not self._store.has_baseline and self._observed_at >= self._poll_started_at:
@@ -280,8 +278,10 @@ class Ledger:
             configured_ids=self._configured.states(self._finished_confirmed_at),
             stopped=MappingProxyType(dict(store.counts.stopped) if listed else {}),
             last_end=MappingProxyType(dict(store.counts.last_end) if listed else {}),
+            last_restored=MappingProxyType(store.counts.restores.ends if listed else {}),
             list_confirmed_at=self._list_confirmed_at,
-            activity=self._activity.activity(),
+            activity=self.activity.activity(),
+            sessions_listed=self.sessions_listed,
             sessions_known=len(store),
             sessions_without_series=max(0, discovered_running - self._settings.max_series)
             + max(0, store.discovered_finished_count - room),

@@ -75,10 +75,14 @@ class ListReader:
 
     def _read_once(self, request: ListRequest, page_size: int, end_at: float) -> None:
         self._ledger.begin_list(request)
-        self._read_pages(request, page_size, end_at)
+        listed = self._read_pages(request, page_size, end_at)
         loss = self._ledger.end_list(request, self._intake.now())
         if loss is not None:
             self._log_loss(loss)
+        if request.is_full:
+            if loss is None or not loss.is_most:
+                self._log_fewer(listed)
+            self._ledger.sessions_listed = listed
 
     def _log_loss(self, loss: ListLoss) -> None:
         share = "more than half" if loss.is_most else "many"
@@ -90,25 +94,39 @@ class ListReader:
         write = log.warning if loss.is_most else log.info
         write(event, server=self._server.name, sessions=loss.stored, missing=loss.lost)
 
-    def _read_pages(self, request: ListRequest, page_size: int, end_at: float) -> None:
+    def _log_fewer(self, listed: int) -> None:
+        """Log that more than half are gone, if sessions past their lookback are: the ledger does not know those."""
+        before = self._ledger.sessions_listed or 0
+        if 2 * listed < before:
+            event = "full list has less than half of the sessions of the one before"
+            log.warning(event, server=self._server.name, before=before, listed=listed)
+
+    def _read_pages(self, request: ListRequest, page_size: int, end_at: float) -> int:
+        """Return how many sessions were listed; the first page may be repeated at the end."""
+        read = 0
+        first_ids: set[str] = set()
         listed = 0
         pages = self._api.list_sessions(created_since=request.created_since, page_size=page_size)
         for number, page in enumerate(pages, start=1):
             self._heartbeat.beat()
-            if listed >= self._max_sessions:
+            if read >= self._max_sessions:
                 self._ledger.mark_incomplete(is_cut=True)
-                self._anomalies.list_cut(listed)
-                return
+                self._anomalies.list_cut(read)
+                return listed
             if self._intake.now().monotonic > end_at:
                 raise BadResponseError(
                     f"the list took longer than {_MAX_LIST_SECONDS:g} s", operation="list"
                 )
             self._take(page)
-            listed += len(page.sessions) + len(page.rejections)
+            read += len(page.sessions) + len(page.rejections)
+            ids = {one.id for one in page.sessions} | {one.session_id for one in page.rejections}
+            listed += len(ids - first_ids - {""})
+            first_ids = first_ids or ids
             if request.max_pages is not None and (
                 number >= request.max_pages or not self._ledger.unconfirmed()
             ):
-                return
+                return listed
+        return listed
 
     def _take(self, page: Page) -> None:
         for rejection in page.rejections:

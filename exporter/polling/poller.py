@@ -18,11 +18,12 @@ from exporter.polling.interfaces import Api, PollObserver
 from exporter.polling.ledger import Ledger
 from exporter.polling.list_reader import ListReader
 from exporter.polling.outcome import PollOutcome
-from exporter.polling.plan import RESYNC_SECONDS, ListRequest
+from exporter.polling.plan import ListRequest
+from exporter.polling.server_details import ServerDetails
 from exporter.polling.snapshot import Snapshot
 from exporter.polling.status import Anomalies, Heartbeat, PollFailure, ServerHealth, would_recur
 from exporter.polling.workers import Workers
-from exporter.vb365.errors import ForbiddenError, NotFoundError, Vb365Error
+from exporter.vb365.errors import NotFoundError, Vb365Error
 from exporter.vb365.records.restore_session import Rejection, RestoreSession
 
 __all__ = ["Poller"]
@@ -82,7 +83,6 @@ class Poller:
         )
         self._health = ServerHealth(server, api)
         self._unreported: tuple[RestoreSession, ...] = ()
-        self._version_due_at = -inf
         self.anomalies = Anomalies(server, observer)
         self.heartbeat = Heartbeat(server, clock)
         self._intake = Intake(api, ledger, clock, self.anomalies)
@@ -97,6 +97,14 @@ class Poller:
             mark_down=mark_down,
         )
         self.polled_once = threading.Event()
+        self._details = ServerDetails(
+            server,
+            api=api,
+            ledger=ledger,
+            health=self._health,
+            clock=clock,
+            heartbeat=self.heartbeat,
+        )
         self._extras_fetcher = ExtrasFetcher(
             ledger.extras,
             api=api,
@@ -115,12 +123,12 @@ class Poller:
         )
 
     def poll(self, *, end_extras_at: float = inf) -> None:
-        """Poll once: fetch lists, then sessions by id, publish, then fetch extras.
+        """Poll once: fetch lists, then sessions by id, publish, then fetch organizations and extras.
 
         Errors while fetching are recorded and logged, not raised.
 
         Args:
-            end_extras_at: when requests for extras end, in monotonic seconds, if not earlier.
+            end_extras_at: when requests for organizations and extras end, in monotonic seconds, if not earlier.
 
         Raises:
             Exception: the result cannot be published or passed on; pass the exception to `fail_uncompleted`.
@@ -133,9 +141,10 @@ class Poller:
         self._intake.compare_clocks()
         self._outcome.end()
         self.polled_once.set()
-        self._fetch_extras(
-            self._ledger.extras.due() if proceed else (), started.monotonic, end_extras_at
-        )
+        until = self._end_of_extras(started.monotonic, end_extras_at)
+        if proceed and self._details.fetch_organizations(until):
+            self._outcome.publish_snapshot()
+        self._fetch_extras(self._ledger.extras.due() if proceed else (), until)
 
     def fail_uncompleted(self, error: Exception) -> None:
         """Process an exception from a poll or from what follows it; if a result is unpublished, show the server as down."""
@@ -167,12 +176,10 @@ class Poller:
         trust_404 = False
         try:
             if not lists:
-                self._fetch_version()
+                self._details.fetch_version()
                 self._ledger.confirm_finished(self._intake.now())
                 return True
-            if not self._health.has_version or started.monotonic >= self._version_due_at:
-                self._version_due_at = started.monotonic + RESYNC_SECONDS
-                self._fetch_optional_version()
+            self._details.fetch_version_if_due(started, self._outcome.tolerate)
             for request in lists:
                 self._list_reader.read(request)
                 trust_404 = True
@@ -228,9 +235,11 @@ class Poller:
         except Vb365Error as error:
             self._outcome.tolerate(error)
 
-    def _fetch_extras(self, due: Iterable[ExtraRequest], started_at: float, end_at: float) -> None:
+    def _end_of_extras(self, started_at: float, end_at: float) -> float:
+        return min(started_at + _EXTRAS_SHARE * self._server.poll_interval, end_at)
+
+    def _fetch_extras(self, due: Iterable[ExtraRequest], until: float) -> None:
         """Fetch extras, which may take long, publish them, and pass on the sessions that started or finished."""
-        until = min(started_at + _EXTRAS_SHARE * self._server.poll_interval, end_at)
         try:
             if self._extras_fetcher.fetch(due, until):
                 self._outcome.publish_snapshot()
@@ -244,21 +253,6 @@ class Poller:
         if self._unreported:
             self._on_changed(self._unreported)
             self._unreported = ()  # only now: if it fails, the next poll reports them again
-
-    # Requests
-
-    def _fetch_version(self) -> None:
-        self._health.set_version(self._api.product_version())
-        self.heartbeat.beat()
-
-    def _fetch_optional_version(self) -> None:
-        """Fetch the version in a poll that also requests lists, so that an account may lack access to it."""
-        try:
-            self._fetch_version()
-        except ForbiddenError:
-            self._health.set_version("")
-        except Vb365Error as error:
-            self._outcome.tolerate(error)
 
     # Between polls
 
@@ -293,4 +287,4 @@ class Poller:
             end_extras_at: when their requests end, in monotonic seconds, if not earlier.
         """
         self._outcome.publish_snapshot()
-        self._fetch_extras(due, self._clock.monotonic(), end_extras_at)
+        self._fetch_extras(due, self._end_of_extras(self._clock.monotonic(), end_extras_at))

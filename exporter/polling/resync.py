@@ -124,6 +124,9 @@ class Resync:
         self._stored_before = 0
         self._is_cut = False
         self.is_incomplete = False
+        self._store.counts.restores.end_full_list(is_complete=False)
+        if request.is_full:
+            self._store.counts.restores.begin_full_list()
 
     def mark_incomplete(self, *, is_cut: bool) -> None:
         """Record that the list contains an unreadable record or, if `is_cut`, has more sessions than are read."""
@@ -133,6 +136,7 @@ class Resync:
     def abort_list(self) -> None:
         """Abandon the comparison in progress, if any."""
         self._request = None
+        self._store.counts.restores.end_full_list(is_complete=False)
 
     def add_listed(self, session_id: str, *, was_stored: bool) -> None:
         """Record that the list contains a session that is not past its lookback."""
@@ -206,6 +210,8 @@ class Resync:
             self.request()
             return set(), loss
         self.succeed(moment)
+        if self._store.counts.restores.end_full_list(is_complete=not self.is_incomplete):
+            self.request()
         self._clock_jumps.end_full_list(moment)
         stored_now = finished | self._store.running.keys() | self._store.expired_ids
         self.not_kept = self._listed_sessions - len(self._listed & stored_now)

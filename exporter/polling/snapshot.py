@@ -88,7 +88,7 @@ class Activity:
     """Everything the exporter saw happen since it started; counts never decrease."""
 
     organizations: tuple[str, ...] = ()
-    """Every organization seen on the server."""
+    """Every organization that sessions name or that the server lists."""
     started: Mapping[StartedKey, int] = field(default_factory=_empty)
     finished: Mapping[FinishedKey, int] = field(default_factory=_empty)
     durations: Mapping[SessionType, DurationHistogram] = field(default_factory=_empty)
@@ -144,10 +144,14 @@ class Snapshot:
     """How many sessions are finished; combinations without sessions are absent."""
     last_end: Mapping[FinishedKey, datetime] = field(default_factory=_empty)
     """The newest `endTime`."""
+    last_restored: Mapping[StartedKey, datetime] = field(default_factory=_empty)
+    """The newest `endTime` of a session that proves a restore, of all sessions that the server lists."""
     list_confirmed_at: float = -inf
     """Monotonic seconds of the last list read to its end; the gauges of organizations rest on it."""
     activity: Activity = Activity()
 
+    sessions_listed: int | None = None
+    """How many sessions the last full list had; None before the first, and without discovery."""
     sessions_known: int = 0
     sessions_without_series: int = 0
     sessions_not_kept: int = 0
@@ -197,6 +201,7 @@ class Snapshot:
             ),
             stopped=self.stopped if listed_fresh else _empty(),
             last_end=self.last_end if listed_fresh else _empty(),
+            last_restored=self.last_restored if listed_fresh else _empty(),
             list_confirmed_at=self.list_confirmed_at if listed_fresh else -inf,
         )
 

@@ -44,16 +44,16 @@ class SessionStore:
         self._reopened: set[str] = set()  # running again after a finish that was counted
         self._configured_blocks = SessionBlocks()
         self._discovered_blocks = SessionBlocks()
-        self._first_seen_stopped_at: dict[
-            str, datetime
-        ] = {}  # of finished sessions without endTime
+        # Of finished sessions without endTime.
+        self._first_seen_stopped_at: dict[str, datetime] = {}
         self._baseline: datetime | None = None
         self._eviction_watermark: datetime | None = None  # the newest creationTime evicted
         self._evicted: list[str] = []
         self.running: dict[str, RunningSession] = {}
         self.finished: dict[str, RestoreSession] = {}
         self.counts = FinishedCounts(
-            lambda: chain(self._configured_blocks, self._discovered_blocks)
+            lambda: chain(self._configured_blocks, self._discovered_blocks),
+            have_extras=bool(settings.extras),
         )
         self.expired_ids: set[str] = set()
 
@@ -117,6 +117,7 @@ class SessionStore:
         expired = [session for session in old if self._expires_at(session, moment) <= moment.wall]
         for session in expired:
             self._remove_finished(session)
+            self.counts.restores.add_other(session)
             if session.end_time is None:
                 if len(self.expired_ids) >= self._max_sessions:
                     self.expired_ids.pop()  # if it is listed again, it is shown for another lookback
@@ -198,6 +199,7 @@ class SessionStore:
     def _finish(self, session: RestoreSession, moment: Moment) -> Transition:
         """Store a session that was running."""
         if self.is_within_lookback(session, moment):
+            self.counts.restores.await_extras(session.id)
             self._add_finished(session, moment)
             if session.id not in self._configured:
                 self._evict_oldest(0, moment)
@@ -223,6 +225,8 @@ class SessionStore:
         if known is None:
             is_new = self._is_new(session, Seen.RAN, moment)
             transition = Transition.RAN if is_new else Transition.FOUND
+            if is_new:
+                self.counts.restores.await_extras(session.id)
             self._add_finished(session, moment)
             if session.id not in self._configured:
                 self._evict_oldest(0, moment)
@@ -277,6 +281,7 @@ class SessionStore:
                 return False
             oldest = self._discovered_blocks.oldest()
             self._remove_finished(oldest)
+            self.counts.restores.add_other(oldest)
             creation = oldest.creation_time
             # A session from the future is in the history, and all others come before it.
             if creation <= moment.wall:

@@ -153,6 +153,7 @@ def check_no_duration(scenario: Scenario, _poll: int, scrape: Scrape) -> None:
         "vb365_restore_session_duration_seconds",
         "vb365_restore_session_end_timestamp_seconds",
         "vb365_restore_sessions_last_end_timestamp_seconds",
+        "vb365_restore_sessions_last_restored_timestamp_seconds",
     )
 
     def unchanged(samples: Samples) -> Samples:

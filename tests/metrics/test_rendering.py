@@ -15,6 +15,7 @@ from exporter.config import Extra
 from exporter.metrics.text_format import Format
 from exporter.polling.snapshot import ServerStatus, Snapshot
 from exporter.vb365.records.extras import EventOperation, EventStatus, EventSummary, Statistics
+from exporter.vb365.records.organization import Organization
 from exporter.vb365.records.restore_session import (
     RestoreSession,
     SessionResult,
@@ -66,6 +67,7 @@ def eventful() -> Snapshot:
         finished(8, details="nothing to speak of", end_time=None),
         finished(9, result=SessionResult.UNKNOWN, type=SessionType.VEOD),
     )
+    ledger.ledger.activity.list_organizations([Organization("never.example.com")])
     ledger.poll()
     new = running(10, creation_time=NOON)
     ledger.hold(finished(1, result=SessionResult.FAILED), new)

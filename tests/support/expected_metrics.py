@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Iterable
 
 from exporter.simulator.world.sessions import Session
 from exporter.simulator.world.world import World
@@ -60,7 +60,23 @@ def expected_samples(world: World, server: str, without: Container[str] = ()) ->
             and session.result == result
             and _group(session) == (organization, kind)
         )
-    return expected
+    return expected | _last_restored(sessions, server)
+
+
+def _last_restored(sessions: Iterable[Session], server: str) -> dict[Key, float]:
+    """Return when each organization last proved a restore, by type."""
+    newest: dict[Key, float] = {}
+    for session in sessions:
+        if session.end_time is not None and session.proves_restore:
+            organization, kind = _group(session)
+            key = _key(
+                "vb365_restore_sessions_last_restored_timestamp_seconds",
+                server,
+                organization=organization,
+                type=kind,
+            )
+            newest[key] = max(session.end_time.timestamp(), newest.get(key, 0.0))
+    return newest
 
 
 def samples_of(session: Session, server: str) -> dict[Key, float]:

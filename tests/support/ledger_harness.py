@@ -99,14 +99,18 @@ class LedgerHarness:
 
     def _list(self, request: ListRequest) -> None:
         self.ledger.begin_list(request)
+        listed = 0
         newest_first = sorted(self.server.values(), key=lambda one: one.creation_time, reverse=True)
         for session in newest_first:
             if session.id in self.hidden_in_lists:
                 continue
             if request.created_since is None or session.creation_time > request.created_since:
                 self.pages.append(session)
+                listed += 1
                 self.ledger.observe(session, self.now)
         self.losses.append(self.ledger.end_list(request, self.now))
+        if request.is_full:
+            self.ledger.sessions_listed = listed
 
     def snapshot(self) -> Snapshot:
         return self.ledger.snapshot(ServerStatus(up=True))

@@ -20,6 +20,7 @@ from exporter.polling.snapshot import Snapshot
 from exporter.vb365.errors import NotFoundError, Reason, ServerError, Vb365Error
 from exporter.vb365.records.changes import SessionChange
 from exporter.vb365.records.extras import EventSummary, Statistics
+from exporter.vb365.records.organization import Organization
 from exporter.vb365.records.restore_session import Page, Rejection, RejectionReason, RestoreSession
 from support.ledger_harness import sessions_config
 from support.sample_sessions import NOON
@@ -53,6 +54,10 @@ class FakeApi:
         self.sessions = {session.id: session for session in sessions}
         self.list_error: Vb365Error | None = None
         self.version_error: Vb365Error | None = None
+        self.organizations_error: Vb365Error | None = None
+        self.organizations_listed: tuple[Organization, ...] = ()
+        self.organization_deadlines: list[float] = []
+        """When each request for organizations had to end."""
         self.get_errors: dict[str, Vb365Error] = {}
         self.unreadable: set[str] = set()
         self.rejections: tuple[Rejection, ...] = ()
@@ -75,6 +80,12 @@ class FakeApi:
         if self.version_error:
             raise self.version_error
         return "8.4"
+
+    def organizations(self, *, until: float = inf) -> tuple[Organization, ...]:
+        self.organization_deadlines.append(until)
+        if self.organizations_error:
+            raise self.organizations_error
+        return self.organizations_listed
 
     def list_sessions(self, *, created_since: datetime | None, page_size: int) -> Iterator[Page]:
         self.calls.append("list")

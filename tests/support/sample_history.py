@@ -81,6 +81,7 @@ class History:
             list_confirmed_at=0.0,
             stopped=dict(self._ended.stopped),
             last_end=dict(self._ended.last_end),
+            last_restored=dict(self._ended.restores.ends),
             activity=Activity(organizations=_ORGANIZATIONS),
             sessions_known=len(self._blocks) + len(self.running),
         )

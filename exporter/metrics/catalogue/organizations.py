@@ -61,6 +61,10 @@ def _last_end(snapshot: Snapshot) -> Iterable[Sample]:
     return [(key, ended.timestamp()) for key, ended in snapshot.last_end.items()]
 
 
+def _last_restored(snapshot: Snapshot) -> Iterable[Sample]:
+    return [(key, ended.timestamp()) for key, ended in snapshot.last_restored.items()]
+
+
 def _started(snapshot: Snapshot) -> Iterable[Sample]:
     return _with_zeros(snapshot, snapshot.activity.started, TYPES)
 
@@ -113,6 +117,15 @@ ORGANIZATION_FAMILIES: tuple[SnapshotFamily, ...] = (
         help="Unix time at which the latest finished restore session ended (API field endTime).",
         labels=("organization", "type", "result"),
         samples=_last_end,
+        merge=max,
+    ),
+    SnapshotFamily(
+        name="vb365_restore_sessions_last_restored_timestamp_seconds",
+        kind=Kind.GAUGE,
+        help="Unix time at which the latest restore session that restored at least one item ended with Success or Warning; "
+        "of all sessions that the server lists, however old (API fields endTime and details, or extras).",
+        labels=("organization", "type"),
+        samples=_last_restored,
         merge=max,
     ),
     SnapshotFamily(

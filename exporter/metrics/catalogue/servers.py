@@ -82,6 +82,12 @@ SERVER_FAMILIES: tuple[SnapshotFamily, ...] = (
         samples=lambda snapshot: _optional(snapshot.status.last_poll_duration_seconds),
     ),
     SnapshotFamily(
+        name="vb365_sessions_listed",
+        kind=Kind.GAUGE,
+        help="Restore sessions in the last full list, which is read hourly: what the account can see, however old.",
+        samples=lambda snapshot: _optional(snapshot.sessions_listed),
+    ),
+    SnapshotFamily(
         name="vb365_sessions_known",
         kind=Kind.GAUGE,
         help="Restore sessions that the exporter tracks on the server; the account's permissions limit what it can see.",

@@ -113,6 +113,11 @@ class Session:
         return _processed(self.items)
 
     @property
+    def proves_restore(self) -> bool:
+        """Whether it ended without failing after it restored an item."""
+        return self.stopped and self.result != "Failed" and self.statistics["restored"] > 0
+
+    @property
     def statistics(self) -> dict[str, int]:
         """Items by outcome: restored (including warnings), failed, skipped (including cancelled)."""
         count = Counter(self.items)

@@ -26,10 +26,14 @@ class Organization:
         """The value of the `organization` label while no session names the organization."""
         return self.name or self.office_name
 
+    @property
+    def session_names(self) -> set[str]:
+        """How restore sessions may name it (`organization`), case-folded."""
+        return {name.casefold() for name in (self.name, self.office_name) if name}
+
     def is_named(self, organization: str) -> bool:
         """Whether this is the `organization` of a restore session, which may be written in another case."""
-        wanted = organization.casefold()
-        return bool(wanted) and wanted in {self.name.casefold(), self.office_name.casefold()}
+        return organization.casefold() in self.session_names
 
 
 def parse_organization(record: object) -> Organization | None:

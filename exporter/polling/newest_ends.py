@@ -1,0 +1,73 @@
+"""The newest `endTime` of stored sessions by key, updated incrementally."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from exporter.vb365.records.restore_session import RestoreSession
+
+__all__ = ["NewestEnds"]
+
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+class NewestEnds(Generic[_Key]):
+    """The newest `endTime` of finished sessions by key.
+
+    Args:
+        sessions: returns all sessions.
+        key: returns the key of a session.
+        counts: whether a session counts; called only for one that may be the newest.
+    """
+
+    def __init__(
+        self,
+        sessions: Callable[[], Iterable[RestoreSession]],
+        key: Callable[[RestoreSession], _Key],
+        counts: Callable[[RestoreSession], bool] = lambda _session: True,
+    ) -> None:
+        self._sessions = sessions
+        self._key = key
+        self._counts = counts
+        self._ends: dict[_Key, datetime] = {}
+        self._outdated: set[_Key] = set()  # keys whose newest session was removed
+
+    @property
+    def ends(self) -> Mapping[_Key, datetime]:
+        """The newest `endTime`; keys without one are absent."""
+        if self._outdated:
+            self._find_newest()
+        return self._ends
+
+    def add(self, session: RestoreSession) -> None:
+        """Take a session."""
+        key = self._key(session)
+        if key not in self._outdated:
+            self._record(key, session)
+
+    def remove(self, session: RestoreSession) -> None:
+        """Drop a session that is no longer among `sessions`."""
+        key = self._key(session)
+        if session.end_time is not None and self._ends.get(key) == session.end_time:
+            # However many are removed, all others are searched once, when the ends are next read.
+            self._outdated.add(key)
+            del self._ends[key]
+
+    def forget(self, key: _Key) -> None:
+        """Drop a key that has no sessions any longer."""
+        self._ends.pop(key, None)
+        self._outdated.discard(key)
+
+    def _find_newest(self) -> None:
+        for session in self._sessions():
+            key = self._key(session)
+            if key in self._outdated:
+                self._record(key, session)
+        self._outdated.clear()
+
+    def _record(self, key: _Key, session: RestoreSession) -> None:
+        end, newest = session.end_time, self._ends.get(key)
+        if end is not None and (newest is None or end > newest) and self._counts(session):
+            self._ends[key] = end

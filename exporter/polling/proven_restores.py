@@ -1,0 +1,131 @@
+"""When each organization last proved a restore, by type: over all sessions that the server lists.
+
+Sessions that are not stored, because they are past their lookback or were evicted, count as of the last full list, together
+with those that left the store since. A full list that may lack sessions only adds to what is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+
+from exporter.polling.newest_ends import NewestEnds
+from exporter.polling.snapshot import StartedKey
+from exporter.vb365.records.restore_session import RestoreSession
+
+__all__ = ["ProvenRestores"]
+
+_MAX_VERDICTS = 10_000
+
+
+class ProvenRestores:
+    """The newest `endTime` of sessions that prove a restore, by organization and type.
+
+    Args:
+        stored: returns the stored finished sessions.
+        have_extras: whether extras of finished sessions are fetched. Until a session's extras are final, it does not count.
+    """
+
+    def __init__(
+        self, stored: Callable[[], Iterable[RestoreSession]], *, have_extras: bool
+    ) -> None:
+        self._stored = NewestEnds(stored, _key, counts=self._counts)
+        self._have_extras = have_extras
+        self._awaiting: set[str] = set()  # ids of sessions whose extras are not final
+        self._others: dict[StartedKey, datetime] = {}
+        self._listed: dict[StartedKey, datetime] | None = None  # of the full list in progress
+        self._others_count = self._listed_count = 0
+        self._doubts = False
+        # Full lists show no extras, so the verdicts that depend on them are kept.
+        self._verdicts: dict[str, bool] = {}
+
+    @property
+    def ends(self) -> Mapping[StartedKey, datetime]:
+        """The newest `endTime`; organizations and types without a proven restore are absent."""
+        ends = dict(self._stored.ends)
+        for key, end in self._others.items():
+            ends[key] = max(end, ends.get(key, end))
+        return ends
+
+    # Stored sessions
+
+    def add(self, session: RestoreSession) -> None:
+        """Take a session that is stored from now on."""
+        self._stored.add(session)
+
+    def remove(self, session: RestoreSession) -> None:
+        """Drop a session that is not stored any longer."""
+        self._stored.remove(session)
+
+    def await_extras(self, session_id: str) -> None:
+        """Do not count a session that is about to be stored until `settle`, if its extras will be fetched."""
+        if self._have_extras:
+            self._awaiting.add(session_id)
+
+    def settle(self, session_id: str, session: RestoreSession | None) -> None:
+        """Stop waiting for the extras of a session, and judge it by those of its record if it is still stored."""
+        was_counted = session_id not in self._awaiting
+        self._awaiting.discard(session_id)
+        if session is not None:
+            if was_counted:
+                self._stored.remove(session)
+            self._stored.add(session)
+
+    def _counts(self, session: RestoreSession) -> bool:
+        return session.id not in self._awaiting and session.proves_restore
+
+    # Other sessions
+
+    def begin_full_list(self) -> None:
+        """Start to collect what a full list shows."""
+        self._listed = {}
+        self._listed_count = 0
+
+    def add_other(self, session: RestoreSession) -> None:
+        """Take a finished session that the server lists, but that is not stored."""
+        key, end = _key(session), session.end_time
+        if end is None:
+            return
+        newest = self._others.get(key)
+        listed = self._listed
+        self._listed_count += 1
+        is_newer = newest is None or end > newest
+        is_newer_in_list = listed is not None and (key not in listed or end > listed[key])
+        if (is_newer or is_newer_in_list) and self._verdict(session):
+            if is_newer:
+                self._others[key] = end
+            if listed is not None and is_newer_in_list:
+                listed[key] = end
+
+    def end_full_list(self, *, is_complete: bool) -> bool:
+        """End a full list, after which sessions that it does not show no longer count.
+
+        Args:
+            is_complete: whether it shows everything. If not, it only adds to what is known.
+
+        Returns:
+            Whether it lacks more than half of the sessions, and is not believed unless the next one agrees.
+        """
+        listed, self._listed = self._listed, None
+        if listed is None or not is_complete:
+            return False
+        self._doubts = 2 * self._listed_count < self._others_count and not self._doubts
+        if not self._doubts:
+            self._others = listed
+            self._others_count = self._listed_count
+        return self._doubts
+
+    def _verdict(self, session: RestoreSession) -> bool:
+        """Return whether a session proves a restore, by its extras even if this record has none."""
+        if session.statistics is None and session.events is None:
+            return self._verdicts.get(session.id, session.proves_restore)
+        proves = session.proves_restore
+        if proves != session._replace(statistics=None, events=None).proves_restore:
+            self._verdicts[session.id] = proves
+            if len(self._verdicts) > _MAX_VERDICTS:
+                del self._verdicts[next(iter(self._verdicts))]
+        return proves
+
+
+def _key(session: RestoreSession) -> StartedKey:
+    return (session.organization, session.type)

@@ -1,0 +1,117 @@
+"""What is requested of a server besides its sessions: its product version, and hourly its organizations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+
+import structlog
+
+from exporter.config import ServerConfig
+from exporter.polling.clock import Clock, Moment
+from exporter.polling.interfaces import Api
+from exporter.polling.ledger import Ledger
+from exporter.polling.plan import RESYNC_SECONDS
+from exporter.polling.status import Heartbeat, ServerHealth
+from exporter.vb365.errors import ForbiddenError, Reason, StoppedError, Vb365Error
+
+__all__ = ["ServerDetails"]
+
+log = structlog.get_logger()
+
+# What the server answers every time, unlike a failure that passes.
+_LASTING = frozenset({Reason.FORBIDDEN, Reason.NOT_FOUND, Reason.BAD_RESPONSE})
+_RETRY_SECONDS = 600.0
+
+
+class ServerDetails:
+    """Fetches a server's version and organizations.
+
+    Organizations are optional: a failure changes neither the poll nor `vb365_up`, and each kind is logged once.
+
+    Args:
+        server: the server's configuration.
+        api: its API.
+        ledger: takes the organizations.
+        health: takes the version.
+        clock: the process's clocks.
+        heartbeat: shows that the poll loop is not stuck.
+    """
+
+    def __init__(
+        self,
+        server: ServerConfig,
+        *,
+        api: Api,
+        ledger: Ledger,
+        health: ServerHealth,
+        clock: Clock,
+        heartbeat: Heartbeat,
+    ) -> None:
+        self._server = server
+        self._api = api
+        self._ledger = ledger
+        self._health = health
+        self._clock = clock
+        self._heartbeat = heartbeat
+        self._version_due_at = self._organizations_due_at = -inf
+        self._logged: set[Reason] = set()
+
+    def fetch_version(self) -> None:
+        """Fetch the product version.
+
+        Raises:
+            Vb365Error: the request failed.
+        """
+        self._health.set_version(self._api.product_version())
+        self._heartbeat.beat()
+
+    def fetch_version_if_due(self, started: Moment, tolerate: Callable[[Vb365Error], None]) -> None:
+        """Fetch the version hourly, in a poll that also requests lists, so that an account may lack access to it.
+
+        Args:
+            started: when the poll started.
+            tolerate: called with an error; raises it if the poll cannot continue.
+        """
+        if self._health.has_version and started.monotonic < self._version_due_at:
+            return
+        self._version_due_at = started.monotonic + RESYNC_SECONDS
+        try:
+            self.fetch_version()
+        except ForbiddenError:
+            self._health.set_version("")
+        except Vb365Error as error:
+            tolerate(error)
+
+    def fetch_organizations(self, until: float) -> bool:
+        """Fetch the organizations hourly, with discovery; return whether they have changed.
+
+        Args:
+            until: when the request is aborted, in monotonic seconds.
+        """
+        now = self._clock.monotonic()
+        if not self._server.sessions.discover or now < self._organizations_due_at or now >= until:
+            return False
+        self._organizations_due_at = now + RESYNC_SECONDS
+        try:
+            organizations = self._api.organizations(until=until)
+        except StoppedError:
+            return False
+        except Vb365Error as error:
+            if error.reason not in _LASTING:
+                self._organizations_due_at = now + _RETRY_SECONDS
+            self._log_failure(error)
+            return False
+        finally:
+            self._heartbeat.beat()
+        return self._ledger.activity.list_organizations(organizations)
+
+    def _log_failure(self, error: Vb365Error) -> None:
+        if error.reason not in self._logged:
+            self._logged.add(error.reason)
+            log.warning(
+                "organizations unavailable, those without restore sessions are not shown",
+                server=self._server.name,
+                reason=error.reason,
+                error=str(error),
+            )

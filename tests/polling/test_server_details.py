@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from exporter.polling.counters import ActivityCounters
+from exporter.vb365.errors import (
+    BadResponseError,
+    ConnectError,
+    ForbiddenError,
+    NotFoundError,
+    RequestTimeoutError,
+    ServerError,
+    StoppedError,
+    Vb365Error,
+)
+from exporter.vb365.records.organization import Organization
+from support.ledger_harness import sessions_config
+from support.poller_harness import PollerHarness
+from support.sample_sessions import finished, session_id
+
+HOUR_SECONDS = 3600.0
+CONTOSO = Organization("Contoso.onmicrosoft.com")
+IDLE = Organization("idle.example.com", "Idle")
+
+
+def harness_with(*organizations: Organization, **settings: Any) -> PollerHarness:
+    harness = PollerHarness(finished(1), follow=sessions_config(**settings))
+    harness.api.organizations_listed = organizations
+    return harness
+
+
+def poll(harness: PollerHarness, after_seconds: float = 60.0) -> tuple[str, ...]:
+    """Poll, and return the organizations that are known then."""
+    harness.clock.seconds += after_seconds - 60  # a poll adds the rest
+    return harness.poll().activity.organizations
+
+
+def test_organizations_without_sessions_are_known_after_the_first_poll() -> None:
+    assert poll(harness_with(CONTOSO, IDLE)) == ("contoso.onmicrosoft.com", "idle.example.com")
+
+
+def test_the_sessions_of_a_poll_are_published_before_organizations_are_requested() -> None:
+    harness = harness_with(IDLE)
+
+    poll(harness)
+
+    assert [one.activity.organizations for one in harness.published] == [
+        ("contoso.onmicrosoft.com",),
+        ("contoso.onmicrosoft.com", "idle.example.com"),
+    ]
+
+
+def test_organizations_are_requested_once_an_hour() -> None:
+    harness = harness_with(IDLE)
+    for _ in range(3):
+        poll(harness)
+    requested = len(harness.api.organization_deadlines)
+    harness.api.organizations_listed = (CONTOSO,)
+
+    known = poll(harness, HOUR_SECONDS)
+
+    assert requested == 1
+    assert len(harness.api.organization_deadlines) == 2
+    assert known == ("contoso.onmicrosoft.com",)
+
+
+def test_without_discovery_organizations_are_not_requested() -> None:
+    harness = harness_with(IDLE, ids=[session_id(1)], discover=False)
+
+    assert poll(harness) == ("contoso.onmicrosoft.com",)
+    assert harness.api.organization_deadlines == []
+
+
+def test_a_poll_that_failed_requests_no_organizations() -> None:
+    harness = harness_with(IDLE)
+
+    harness.poll(list_error=ConnectError("refused", operation="list"))
+
+    assert harness.api.organization_deadlines == []
+
+
+def test_the_request_ends_before_the_next_poll() -> None:
+    harness = harness_with(IDLE)
+
+    harness.poller.poll(end_extras_at=harness.clock.seconds + 7)
+
+    assert harness.api.organization_deadlines == [harness.clock.seconds + 7]
+
+
+def test_without_time_left_organizations_are_requested_in_the_next_poll() -> None:
+    harness = harness_with(IDLE)
+    harness.poller.poll(end_extras_at=harness.clock.seconds)
+    without_time = list(harness.api.organization_deadlines)
+
+    known = poll(harness)
+
+    assert without_time == []
+    assert known == ("contoso.onmicrosoft.com", "idle.example.com")
+
+
+FAILURES = [
+    (ForbiddenError("answered 403", operation="organizations", status=403), HOUR_SECONDS),
+    (NotFoundError("answered 404", operation="organizations", status=404), HOUR_SECONDS),
+    (BadResponseError("no results", operation="organizations"), HOUR_SECONDS),
+    (ServerError("answered 503", operation="organizations", status=503), 600.0),
+    (RequestTimeoutError("too slow", operation="organizations"), 600.0),
+    (ConnectError("refused", operation="organizations"), 600.0),
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "again_after_seconds"), FAILURES, ids=[str(error) for error, _ in FAILURES]
+)
+def test_a_failure_changes_nothing_but_a_line_in_the_log(
+    error: Vb365Error, again_after_seconds: float
+) -> None:
+    harness = harness_with(IDLE)
+    harness.api.organizations_error = error
+    with capture_logs() as logs:
+        first = harness.poll()
+        poll(harness, again_after_seconds - 60)
+        before = len(harness.api.organization_deadlines)
+        poll(harness)
+        after = len(harness.api.organization_deadlines)
+
+    assert first.status.up is True
+    assert first.activity.organizations == ("contoso.onmicrosoft.com",)
+    assert (before, after) == (1, 2)
+    warnings = [entry for entry in logs if entry["log_level"] == "warning"]
+    assert warnings == [
+        {
+            "event": "organizations unavailable, those without restore sessions are not shown",
+            "log_level": "warning",
+            "server": "hq",
+            "reason": error.reason,
+            "error": str(error),
+        }
+    ]
+
+
+def test_after_a_failure_the_known_organizations_stay() -> None:
+    harness = harness_with(IDLE)
+    poll(harness)
+    harness.api.organizations_error = ServerError("answered 503", operation="organizations")
+
+    assert poll(harness, HOUR_SECONDS) == ("contoso.onmicrosoft.com", "idle.example.com")
+
+
+def test_stopping_is_no_failure() -> None:
+    harness = harness_with(IDLE)
+    harness.api.organizations_error = StoppedError("stopped", operation="organizations")
+    with capture_logs() as logs:
+        harness.poll()
+
+    assert [entry for entry in logs if entry["log_level"] == "warning"] == []
+
+
+# What is known
+
+
+def known(
+    *listed: Organization, sessions: tuple[str, ...] = (), max_organizations: int = 100
+) -> tuple[str, ...]:
+    counters = ActivityCounters(max_organizations)
+    for organization in sessions:
+        counters.add_organization(organization, 0.0)
+    counters.list_organizations(listed)
+    return counters.activity().organizations
+
+
+def test_the_sessions_decide_how_an_organization_is_written() -> None:
+    assert known(CONTOSO, sessions=("contoso.ONMICROSOFT.com",)) == ("contoso.ONMICROSOFT.com",)
+    assert known(IDLE, sessions=("IDLE",)) == ("IDLE",)
+    assert known(Organization("", "Idle")) == ("Idle",)
+
+
+def test_two_organizations_of_one_name_are_one() -> None:
+    assert known(IDLE, Organization("idle.example.com", "Other")) == ("idle.example.com",)
+
+
+def test_listed_organizations_take_the_room_that_sessions_leave() -> None:
+    listed = [Organization(f"tenant-{number}") for number in range(9)]
+
+    assert known(*listed, sessions=("a", "b"), max_organizations=4) == (
+        *("a", "b"),
+        *("tenant-0", "tenant-1"),
+    )
+    assert known(*listed, sessions=("a", "b"), max_organizations=2) == ("a", "b")
