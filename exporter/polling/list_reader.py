@@ -98,8 +98,12 @@ class ListReader:
         """Log that more than half are gone, if sessions past their lookback are: the ledger does not know those."""
         before = self._ledger.sessions_listed or 0
         if 2 * listed < before:
-            event = "full list has less than half of the sessions of the one before"
-            log.warning(event, server=self._server.name, before=before, listed=listed)
+            log.warning(
+                "full list has less than half of the sessions of the one before",
+                server=self._server.name,
+                before=before,
+                listed=listed,
+            )
 
     def _read_pages(self, request: ListRequest, page_size: int, end_at: float) -> int:
         """Return how many sessions were listed; the first page may be repeated at the end."""
