@@ -20,6 +20,7 @@ _MAX_WEEKS = 60
 _MAX_MONTHS = 180
 _MAX_LABELS = 9
 _GAP = 0.28
+_MIN_TOP = 4  # so that a single session does not fill the chart
 # Equal steps on the axis of ages, which a linear one would squeeze into its start.
 _AGE_STEPS_DAYS = (0.0, 7.0, 30.0, 90.0, 365.0)
 
@@ -152,7 +153,7 @@ def _scale(highest: int) -> tuple[int, int]:
         if highest > 4 * step:
             power *= 10
             step = power
-    return max(step, -(-highest // step) * step), step
+    return max(_MIN_TOP, -(-highest // step) * step), step
 
 
 def _bar(start: date, place: int, bars: int, counts: dict[str, int], top: int, unit: str) -> Bar:
