@@ -113,7 +113,7 @@ docs: $(READY) ## update the tables of the documentation and exporter/config.sch
 	PYTHONPATH=tests $(BIN)/python -m support.documentation
 
 .PHONY: screenshots
-screenshots: $(READY) ## update the screenshots of the status page (needs chromium)
+screenshots: $(READY) ## update the screenshots of the status page and the report (needs chromium)
 	PYTHONPATH=tests $(BIN)/python -m support.screenshots
 
 .PHONY: wheel

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from random import Random
 from typing import Any
 
 from exporter.report.collect import Key, Scope, ServerEvidence
 from exporter.report.summarise import FailedServer, Report, summarise
 from exporter.text import label_value
-from exporter.vb365.records.restore_session import RestoreSession
-from support.sample_sessions import NOON
+from exporter.vb365.records.restore_session import RestoreSession, SessionType
+from support.sample_sessions import NOON, running
+from support.status_pages import random_sessions
 
 SINCE = NOON - timedelta(days=90)
 
@@ -67,6 +69,30 @@ def report(
         info_labels=tuple(info_labels),
     )
     return summarise(scope, servers, failed)
+
+
+def sample_report() -> Report:
+    """Return the report on a server whose organizations restore more and less often."""
+    random = Random(5)  # noqa: S311 - repeatable, nothing secret
+    sessions = [
+        session._replace(details=f"{random.choice((0, 0, 1, 3, 12, 40, 220))} items processed")
+        for session in random_sessions(150, 3, seed=3, days=85)
+        if session.stopped
+    ]
+    teams = ("northwind-traders.com", SessionType.VET)
+    return report(
+        evidence(
+            [one for one in sessions if (one.organization, one.type) != teams]
+            + [running(3_500, type=SessionType.VESP)],
+            last_proven={
+                teams: NOON - timedelta(days=131),
+                ("adatum.onmicrosoft.com", SessionType.VEX): NOON - timedelta(days=214),
+            },
+            organizations=["wingtip-toys.com"],
+            oldest=NOON - timedelta(days=402, hours=5),
+            listed=1_184,
+        )
+    )
 
 
 REFUSED = FailedServer(

@@ -1,16 +1,20 @@
-"""Take the documentation's screenshots of the status page: `python -m support.screenshots`."""
+"""Take the documentation's screenshots of the status page and the report: `python -m support.screenshots`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from web.support import FakeBackend
 
+from exporter.report.html_page import render_html
 from exporter.vb365.records.restore_session import SessionResult, SessionType
 from exporter.web.status import StatusPage
 from support.browser_process import Browser, running_browser
+from support.sample_reports import sample_report
 from support.sample_sessions import finished
 from support.status_pages import (
     DOWN,
@@ -27,9 +31,10 @@ FOLDER = Path(__file__).parents[2] / "deploy" / "screenshots"
 
 @dataclass(frozen=True, kw_only=True)
 class Screenshot:
-    """A screenshot of the page down to the heading with the id `until`."""
+    """A screenshot of a page down to the element with the id `until`; `serve` yields the page's URL."""
 
     name: str
+    serve: Callable[[], AbstractContextManager[str]]
     width: int
     scheme: str
     until: str
@@ -38,12 +43,6 @@ class Screenshot:
     def path(self) -> Path:
         """The path of the image file."""
         return FOLDER / self.name
-
-
-SCREENSHOTS = (
-    Screenshot(name="status-page.png", width=1160, scheme="light", until="finished"),
-    Screenshot(name="status-page-phone.png", width=360, scheme="dark", until="running"),
-)
 
 
 def sample_page() -> StatusPage:
@@ -57,9 +56,51 @@ def sample_page() -> StatusPage:
     )
 
 
+def serve_status_page() -> AbstractContextManager[str]:
+    """Serve the sample status page."""
+    return serve_page(FakeBackend(page=sample_page()))
+
+
+@contextmanager
+def report_file() -> Iterator[str]:
+    """Write the sample report to a file."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "report.html"
+        file.write_bytes(b"".join(render_html(sample_report())))
+        yield file.as_uri()
+
+
+SCREENSHOTS = (
+    Screenshot(
+        name="status-page.png",
+        serve=serve_status_page,
+        width=1160,
+        scheme="light",
+        until="finished",
+    ),
+    Screenshot(
+        name="status-page-phone.png",
+        serve=serve_status_page,
+        width=360,
+        scheme="dark",
+        until="running",
+    ),
+    Screenshot(
+        name="report.png", serve=report_file, width=1160, scheme="light", until="organizations"
+    ),
+    Screenshot(
+        name="report-phone.png",
+        serve=report_file,
+        width=360,
+        scheme="dark",
+        until="organizations",
+    ),
+)
+
+
 def take(browser: Browser, screenshot: Screenshot) -> bytes:
     """Take the screenshot and return it as PNG."""
-    with serve_page(FakeBackend(page=sample_page())) as url, browser.tab() as tab:
+    with screenshot.serve() as url, browser.tab() as tab:
         tab.open(url, width=screenshot.width, scheme=screenshot.scheme)
         heading = f"document.getElementById({screenshot.until!r})"
         return tab.screenshot(tab.value(f"{heading}.getBoundingClientRect().top") - _MARGIN_PIXELS)
