@@ -307,6 +307,18 @@ def test_probes_pass_the_authentication_in_the_way_that_is_chosen() -> None:
         assert "httpGet" not in executed[probe]
 
 
+def test_the_values_in_the_documentation_make_valid_manifests(tmp_path: Path) -> None:
+    page = (DEPLOY.parent / "docs" / "install.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```yaml\n(# values\.yaml.+?)^```$", page, re.MULTILINE | re.DOTALL)
+    values = tmp_path / "values.yaml"
+    values.write_text(shown, encoding="utf-8")
+
+    rendered = helm("template", "vb365", CHART, f"--values={values}")
+
+    assert rendered.returncode == 0, rendered.stderr
+    assert list(schema_problems(documents(rendered.stdout))) == []
+
+
 def test_the_rules_match_those_of_prometheus(tmp_path: Path) -> None:
     groups = [group for path in sorted(RULES.glob("*.yml")) for group in load_yaml(path)["groups"]]
     rule = one("PrometheusRule", "real")
