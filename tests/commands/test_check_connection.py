@@ -22,7 +22,7 @@ from exporter.commands.connection.finding import Finding, Verdict, finding_text
 from exporter.config import parse_config
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from exporter.vb365.errors import TlsError
+from exporter.vb365.errors import ConnectError, TlsError
 from support.exporter_harness import server_yaml
 from support.processes import free_port
 
@@ -380,6 +380,20 @@ def test_the_certificate_of_a_server_can_be_compared_saved_and_pinned(
     assert simulator.requests["POST", "token"] == 1
     assert accepted.status == 0
     assert not CERTIFICATE.search(accepted.text)
+
+
+def test_a_server_that_closes_the_connection_may_require_a_client_certificate() -> None:
+    error = ConnectError("hq:4443 closed the TLS connection", operation="service_instance")
+
+    assert "If it requires a client certificate" in advice.before_login(error)
+
+
+def test_an_address_that_refuses_is_set_apart_from_its_reason() -> None:
+    refused = ("2001:db8:0:1::10", "Network is unreachable")
+
+    text = finding_text(Finding(step="tcp", verdict=Verdict.WARN, text="x", details=(refused,)))
+
+    assert text.endswith("  2001:db8:0:1::10 Network is unreachable\n")
 
 
 def test_a_long_name_is_not_broken() -> None:

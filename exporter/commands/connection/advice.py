@@ -137,6 +137,11 @@ def before_login(error: Vb365Error) -> str:
     """Return the advice for an anonymous request that got no usable response."""
     if isinstance(error, ForbiddenError):
         return "Look at what stands in front of the server; VB365 itself permits this request."
+    if isinstance(error, ConnectError):
+        return (
+            "The server, or something on the way to it, closed the connection after the handshake. If it requires a "
+            "client certificate, set tls_config.cert_file and key_file."
+        )
     return api(error)
 
 

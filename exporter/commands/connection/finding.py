@@ -13,7 +13,7 @@ __all__ = ["Finding", "Verdict", "failure", "finding_text"]
 _WIDTH = 80
 _STEP_WIDTH = 13
 _INDENT = " " * (2 + 4 + 2 + _STEP_WIDTH + 2)
-_LABEL_WIDTH = 9
+_LABEL_WIDTH = 8
 
 
 class Verdict(StrEnum):
@@ -54,7 +54,7 @@ def finding_text(finding: Finding) -> str:
     head = f"  {finding.verdict:<4}  {finding.step:<{_STEP_WIDTH}}  "
     lines = _wrap(finding.text, head)
     for label, text in finding.details:
-        lines += _wrap(text, f"{_INDENT}{label:<{_LABEL_WIDTH}}")
+        lines += _wrap(text, f"{_INDENT}{label:<{_LABEL_WIDTH}} ")
     if finding.advice:
         lines += _wrap(finding.advice, f"{_INDENT}-> ")
     return "\n".join(lines) + "\n" + finding.pem
