@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
+from datetime import datetime
+from typing import Any
 
 from exporter.simulator.world.sessions import Session
 from exporter.simulator.world.world import World
@@ -11,16 +13,92 @@ from support.exporter_stepped import Key, Samples, Scrape
 
 _RESULTS = ("Success", "Warning", "Failed")
 _COUNTED = ("_total", "_bucket", "_sum", "_count")
+_EXTRAS = tuple(
+    f"vb365_restore_session_{name}" for name in ("items", "event", "last_event", "active_duration")
+)
+_TOTALS = ("vb365_restored_items_total", "vb365_restore_event_bytes_total")
 _ZERO_FILLED = {"vb365_restore_sessions_working", "vb365_restore_sessions_stopped"}
 
 
 def session_samples(scrape: Scrape, server: str) -> Samples:
-    """Return the gauges of a server's sessions, without the zeros of empty combinations."""
+    """Return the gauges of a server's sessions, without extras and the zeros of empty combinations."""
     return {
         (name, labels): value
         for (name, labels), value in scrape.of(server).items()
-        if not name.endswith(_COUNTED) and (value or name not in _ZERO_FILLED)
+        if not name.endswith(_COUNTED)
+        and not name.startswith(_EXTRAS)
+        and (value or name not in _ZERO_FILLED)
     }
+
+
+def extra_samples(scrape: Scrape, server: str) -> Samples:
+    """Return the gauges of a server's sessions that come from extras."""
+    return {
+        (name, labels): value
+        for (name, labels), value in scrape.of(server).items()
+        if name.startswith(_EXTRAS)
+    }
+
+
+def total_samples(scrape: Scrape, server: str) -> Samples:
+    """Return the totals of what a server's finished sessions restored, without zeros."""
+    return {
+        (name, labels): value
+        for (name, labels), value in scrape.of(server, "vb365_restore").items()
+        if name in _TOTALS and value
+    }
+
+
+def expected_extras(truth: Mapping[str, Any], server: str) -> Samples:
+    """Return the samples that a session's extras must have.
+
+    Args:
+        truth: the session as the simulator's truth has it, with its events.
+        server: the server's name.
+    """
+    own = {
+        "session_id": truth["id"],
+        "organization": truth["organization"] or "",
+        "type": truth["type"],
+    }
+    name = "vb365_restore_session"
+    expected: dict[Key, float] = {
+        _key(f"{name}_items", server, **own, outcome=outcome): items
+        for outcome, items in truth["statistics"].items()
+    }
+    events = Counter((event["operation"], event["status"]) for event in truth["events"])
+    for (operation, status), count in events.items():
+        key = _key(f"{name}_events", server, **own, operation=operation, status=status)
+        expected[key] = count
+    for operation, size in _event_bytes(truth).items():
+        expected[_key(f"{name}_event_bytes", server, **own, operation=operation)] = size
+    expected[_key(f"{name}_last_event_timestamp_seconds", server, **own)] = datetime.fromisoformat(
+        truth["lastEventTime"]
+    ).timestamp()
+    if truth["activeDurationSeconds"] is not None:
+        key = _key(f"{name}_active_duration_seconds", server, **own)
+        expected[key] = truth["activeDurationSeconds"]
+    return expected
+
+
+def expected_totals(truths: Iterable[Mapping[str, Any]], server: str) -> Samples:
+    """Return the totals, without zeros, that finished sessions must add up to; `truths` as in `expected_extras`."""
+    totals: Counter[Key] = Counter()
+    for truth in truths:
+        group = {"organization": truth["organization"] or "", "type": truth["type"]}
+        for outcome, items in truth["statistics"].items():
+            totals[_key("vb365_restored_items_total", server, **group, outcome=outcome)] += items
+        for operation, size in _event_bytes(truth).items():
+            key = _key("vb365_restore_event_bytes_total", server, **group, operation=operation)
+            totals[key] += size
+    return {key: value for key, value in totals.items() if value}
+
+
+def _event_bytes(truth: Mapping[str, Any]) -> Counter[str]:
+    sizes: Counter[str] = Counter()
+    for event in truth["events"]:
+        sizes[event["operation"]] += event["bytes"]
+    return sizes
 
 
 def session_counters(scrape: Scrape, server: str) -> Samples:
