@@ -95,7 +95,10 @@ class Harness:
 
     def _healthy_is_shown(self) -> bool:
         text = requests.get(f"http://{self.address}/metrics", timeout=10).text
-        return '\nvb365_up{server="healthy"} 1.0\n' in text
+        has_extras = all(
+            f"_session_{extra}{{" in text for extra in ("items", "active_duration_seconds")
+        )
+        return '\nvb365_up{server="healthy"} 1.0\n' in text and has_extras
 
     def _read_line(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -110,7 +113,7 @@ class Harness:
     url: {self.healthy.url}
     auth: {{username: {self.healthy.username}, password: {self.healthy.password}}}
     tls_config: {{ca_file: {self.healthy.ca_file}}}
-    sessions: {{lookback: 60d}}
+    sessions: {{lookback: 60d, extras: [statistics, events]}}
   - name: faulty
     url: {self.faulty.url}
     auth: {{username: {self.faulty.username}, password_file: {self._directory / "password"}}}

@@ -10,8 +10,9 @@ import pytest
 from chaos.harness import SCRAPE_SECONDS, Harness, running_harness
 from chaos.record import Record
 
+from exporter.simulator.api.documents import truth_of
 from support.benchmark_figures import print_table
-from support.expected_metrics import expected_samples
+from support.expected_metrics import expected_extras, expected_samples
 from support.exporter_stepped import Key
 from support.prometheus_process import scraped_by_prometheus
 
@@ -48,8 +49,11 @@ def check_healthy(record: Record, harness: Harness) -> int:
     """Check that each series of the healthy server is in each scrape and correct; return their number."""
     expected = dict.fromkeys(record.scrapes, 1.0)
     assert record.of_one('vb365_up{server="healthy"}') == expected
-    truth = expected_samples(harness.healthy.world, "healthy")
-    series = record.of('{__name__=~"vb365_restore_.+",server="healthy"}')
+    truth = dict(expected_samples(harness.healthy.world, "healthy"))
+    for session in harness.healthy.world.sessions():
+        if not session.stopped:
+            truth |= expected_extras(truth_of(session, with_events=True), "healthy")
+    series = record.of('{__name__=~"vb365_restored?_.+",server="healthy"}')
     organizations = {one.session_name for one in harness.healthy.world.organizations}
     assert truth.keys() <= series.keys()
     for key, samples in series.items():

@@ -13,14 +13,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
+import pytest
 import requests
 import trustme
 
 from exporter.simulator import Simulator
+from exporter.simulator.api.documents import truth_of
 from exporter.simulator.world.world import World
 from support.audit_files import all_files, lines_of
-from support.expected_metrics import expected_samples, session_samples
-from support.exporter_stepped import Scrape
+from support.expected_metrics import (
+    expected_extras,
+    expected_samples,
+    extra_samples,
+    session_samples,
+)
+from support.exporter_stepped import Samples, Scrape
 from support.processes import EXPORTER, clean_environment, free_port
 from support.waiting import wait_until
 
@@ -54,6 +61,8 @@ class Run:
     process: subprocess.Popen[bytes]
     started_since_start: set[str] = field(default_factory=set)
     started_since_ready: set[str] = field(default_factory=set)
+    restored_since_start: int = 0
+    """Number of items of the sessions that have finished since its start."""
     ready: bool = False
     followed: bool = False
     """Whether it has connected to the feed."""
@@ -193,6 +202,9 @@ class Harness:
         self.changes["ended"] += 1
         self.ended[session_id] = result
         self.world.finish(session_id, result)
+        session = self.world.session(session_id)
+        if self._run is not None and session is not None:
+            self._run.restored_since_start += session.statistics["restored"]
 
     def _delete(self) -> None:
         """Delete a session whose end the exporter has seen.
@@ -230,9 +242,25 @@ class Harness:
 
     def _is_correct(self) -> bool:
         scrape = self.scrape()
-        return scrape is not None and session_samples(scrape, SERVER) == expected_samples(
-            self.world, SERVER
+        return (
+            scrape is not None
+            and session_samples(scrape, SERVER) == expected_samples(self.world, SERVER)
+            and self._has_correct_extras(extra_samples(scrape, SERVER))
         )
+
+    def _has_correct_extras(self, shown: Samples) -> bool:
+        """Whether the extras shown are correct, and those of running sessions complete.
+
+        Those of finished sessions are unknown if the exporter did not see the session finish, or could not request them.
+        """
+        known = {dict(labels)["session_id"] for _, labels in shown}
+        expected = {
+            key: pytest.approx(value, abs=1e-6)
+            for session in self.world.sessions()
+            if not session.stopped or session.id in known
+            for key, value in expected_extras(truth_of(session, with_events=True), SERVER).items()
+        }
+        return shown == expected
 
     # Each toggle returns whether its part is up now
 
@@ -307,7 +335,7 @@ servers:
     auth: {{username: demo, password: demo}}
     tls_config: {{ca_file: {self._directory / "ca.pem"}}}
     timeout: 5s
-    sessions: {{max_series: 1000000}}
+    sessions: {{max_series: 1000000, extras: [statistics, events]}}
 """
 
 

@@ -36,6 +36,8 @@ def check_counters(scrape: Scrape, run: Run) -> None:
     """Check that each session since the last run's first poll is counted once, and none from before that run."""
     counted = started(scrape)
     assert len(run.started_since_ready) <= counted <= len(run.started_since_start)
+    restored = scrape.of(SERVER, "vb365_restored_items_total")
+    assert sum(restored.values()) <= run.restored_since_start
 
 
 def started(scrape: Scrape) -> float:

@@ -26,6 +26,7 @@ from support.expected_metrics import (
     samples_of,
     session_counters,
     session_samples,
+    total_samples,
 )
 from support.exporter_stepped import Samples, Scrape
 from support.processes import clean_environment
@@ -43,12 +44,7 @@ _PAGE_SIZE = 20
 _TIMEOUT = "300ms"
 _SETTLED_SECONDS = 0.25  # longer than the watchdog of requests outlives them
 
-_EXTRAS = (
-    "vb365_restore_session_items",
-    "vb365_restore_session_event",
-    "vb365_restore_session_last_event",
-    "vb365_restore_session_active_duration",
-)
+_RESTORED_ITEMS = "vb365_restored_items_total"
 _TRANSITIONS = {
     "vb365_restore_sessions_started_total": "started",
     "vb365_restore_sessions_finished_total": "finished",
@@ -221,11 +217,16 @@ class Harness:
 
     def shown(self) -> Samples:
         """Return the exported samples of the server's sessions, without extras."""
-        return {
-            (name, labels): value
-            for (name, labels), value in session_samples(Scrape(self._scrape()), "hq").items()
-            if not name.startswith(_EXTRAS)
-        }
+        return session_samples(Scrape(self._scrape()), "hq")
+
+    def restored(self) -> float:
+        """Return the number of items that the exporter has added to its total."""
+        samples = total_samples(Scrape(self._scrape()), "hq")
+        return sum(value for (name, _), value in samples.items() if name == _RESTORED_ITEMS)
+
+    def expected_restored(self) -> int:
+        """Return the number of items of all sessions that have finished; the exporter may lack those of faulty responses."""
+        return self._sessions.restored
 
     def expected(self) -> Samples:
         """Return the samples that must be exported."""

@@ -28,11 +28,13 @@ class RandomSessions:
     Attributes:
         transitions: number of sessions that have started and finished, as the exporter must count them.
         finished: the sessions that finished last.
+        restored: number of items of all sessions that have finished.
     """
 
     def __init__(self, world: World, random: Random, now: datetime) -> None:
         self.transitions = Counter(started=0, finished=0)
         self.finished: list[str] = []
+        self.restored = 0
         self._world = world
         self._random = random
         self._future_session: str | None = None
@@ -58,7 +60,11 @@ class RandomSessions:
         for session in others:
             if not session.stopped:
                 if random.random() < _END_PROBABILITY:
-                    self._world.finish(session.id, random.choice(_RESULTS))
+                    items = "r" * random.randrange(5)
+                    self._world.change_session(
+                        session.id, state="Stopped", result=random.choice(_RESULTS), items=items
+                    )
+                    self.restored += len(items)
                     self.transitions["finished"] += 1
                     self.finished.append(session.id)
             elif is_expired(session, now):

@@ -32,6 +32,7 @@ def test_days_of_failing_polls_leak_nothing_and_end_with_correct_metrics(
 
         assert harness.shown() == pytest.approx(harness.expected(), rel=0, abs=1e-6)
         assert harness.counted() == harness.expected_counts()
+        assert 0 < harness.restored() <= harness.expected_restored()
         assert harness.unexpected_log_lines() == []
         check_figures(figures)
         check_token_requests(harness)
