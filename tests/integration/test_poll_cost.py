@@ -109,6 +109,29 @@ def test_many_running_sessions_are_confirmed_by_a_list_instead_of_one_by_one() -
     assert sent == Counter(list=2)
 
 
+def test_extras_are_one_request_of_each_kind_for_a_running_session_and_one_more_after_its_end() -> (
+    None
+):
+    world = world_of(300)
+    running = leave_open(world, 5, hours=30)
+    with polled(world, "lookback: 60d, extras: [statistics, events]") as server:
+        server.poll()
+        server.requests()
+
+        for _ in range(3):
+            server.poll()
+        while_running = server.requests()
+        world.finish(running[0])
+        server.poll()
+        at_the_end = server.requests()
+        server.poll()
+        after_the_end = server.requests()
+
+    assert while_running == Counter(list=3, get=15, statistics=15, events=15)
+    assert at_the_end == Counter(list=1, get=5, statistics=5, events=5)
+    assert after_the_end == Counter(list=1, get=4, statistics=4, events=4)
+
+
 def test_many_configured_ids_are_looked_up_in_the_list_at_the_very_first_poll() -> None:
     world = world_of(3_000)
     ids = [session.id for session in world.sessions()][500:2_500]

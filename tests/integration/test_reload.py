@@ -55,6 +55,26 @@ def test_a_server_that_did_not_change_keeps_its_ledger_and_its_token(simulator: 
         assert logins(simulator) == 2, "one of each server"
 
 
+@pytest.mark.slow
+def test_a_reload_neither_loses_nor_repeats_what_finished_sessions_restored(
+    simulator: Simulator,
+) -> None:
+    servers = server_yaml(simulator, extra="sessions: {extras: [statistics]}")
+    labels = {"organization": "a.example", "type": "Vex", "outcome": "restored"}
+    total = "vb365_restored_items_total"
+    session_id = simulator.world.add_session(organization="a.example", type="Vex", items="rr")
+    with running_exporter(servers) as exporter:
+        exporter.wait_for(0, total, server="hq", **labels)
+        simulator.world.finish(session_id)
+        exporter.wait_for(2, total, server="hq", **labels)
+
+        exporter.service.apply(configuration(servers + server_yaml(simulator, "branch")))
+        exporter.wait_for(1, "vb365_up", server="branch")
+        exporter.wait_for_poll()
+
+        assert exporter.value(total, server="hq", **labels) == 2
+
+
 def test_the_series_of_a_removed_server_end_at_once_and_do_not_come_back(
     simulator: Simulator,
 ) -> None:

@@ -1,8 +1,8 @@
-"""What extras show and add up to agrees with the simulator's truth, after hundreds of changes and several restarts."""
+"""What extras show, add up to and prove agrees with the simulator's truth, after hundreds of changes and several restarts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
@@ -22,6 +22,7 @@ from support.expected_metrics import (
 from support.exporter_harness import server_yaml
 from support.exporter_stepped import MovableClock, Scrape, SteppedExporter, stepped_exporter
 
+LAST_RESTORED = "vb365_restore_sessions_last_restored_timestamp_seconds"
 CHANGES = 500
 RESTARTS = 3
 CHANGES_BETWEEN_POLLS = 10
@@ -148,7 +149,7 @@ def simulator(clock: MovableClock) -> Iterator[Simulator]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_extras_and_totals_agree_with_the_truth_after_500_changes_and_3_restarts(
+def test_extras_totals_and_last_restores_agree_with_the_truth_after_500_changes_and_3_restarts(
     simulator: Simulator, clock: MovableClock
 ) -> None:
     story = Story(simulator, seed=1)
@@ -165,6 +166,7 @@ def test_extras_and_totals_agree_with_the_truth_after_500_changes_and_3_restarts
                 scrape = story.poll(exporter, seconds=RESYNC_SECONDS)
             check_extras(story, scrape)
             check_totals(story, scrape, final=True)
+            check_last_restored(story, scrape)
 
 
 def check_extras(story: Story, scrape: Scrape) -> None:
@@ -193,3 +195,34 @@ def check_totals(story: Story, scrape: Scrape, *, final: bool) -> None:
         assert len(expected) > 20
         assert shown == expected
     assert [key for key, value in shown.items() if value > expected.get(key, 0)] == []
+
+
+def check_last_restored(story: Story, scrape: Scrape) -> None:
+    """Check when each organization last proved a restore, by type."""
+    truth = story.truth().values()
+    by_details = newest_restores(truth, story.followed - story.returned)
+    by_extras = newest_restores(truth, story.followed | story.returned)
+    shown = {
+        (labels["organization"], labels["type"]): value
+        for (_, found), value in scrape.of("hq", LAST_RESTORED).items()
+        for labels in [dict(found)]
+    }
+    assert shown.keys() == by_details.keys()
+    # Whether extras of sessions that returned are known depends on whether the exporter noticed that they were away.
+    for key, value in shown.items():
+        assert value in {by_details[key], by_extras.get(key)}, key
+
+
+def newest_restores(
+    sessions: Iterable[Mapping[str, Any]], with_extras: Container[str]
+) -> dict[tuple[str, str], float]:
+    """Return the newest end of the sessions that prove a restore; of those without extras, details decide."""
+    newest: dict[tuple[str, str], float] = {}
+    for session in sessions:
+        restored = session["statistics"]["restored"]
+        items = restored if session["id"] in with_extras else session["processedItems"]
+        if session["result"] in {"Success", "Warning"} and items:
+            key = (session["organization"] or "", session["type"])
+            ended = datetime.fromisoformat(session["endTime"]).timestamp()
+            newest[key] = max(ended, newest.get(key, ended))
+    return newest
