@@ -44,6 +44,15 @@ class Alert:
         return annotations
 
     @property
+    def meaning(self) -> str:
+        """The first sentence of its runbook: when the alert fires."""
+        (paragraph,) = re.findall(
+            r"^## What it means\n\n(.+?)\n\n", self.runbook, re.MULTILINE | re.DOTALL
+        )
+        sentence: str = re.split(r"(?<=\.)\s", paragraph, maxsplit=1)[0]
+        return sentence.replace("\n", " ")
+
+    @property
     def runbook(self) -> str:
         """The text of the alert's runbook."""
         return (RUNBOOKS / f"{self.name}.md").read_text(encoding="utf-8")
@@ -67,7 +76,10 @@ def rules() -> Iterator[Mapping[str, Any]]:
 
 
 def alerts() -> tuple[Alert, ...]:
-    """Return every alerting rule, in the order of the files."""
+    """Return every alerting rule, in the order of the files.
+
+    An alert with two severities has two rules.
+    """
     return tuple(Alert(rule["alert"], rule) for rule in rules() if "alert" in rule)
 
 
@@ -132,8 +144,14 @@ def write_short_rules(
 
 
 def short_alertmanager_config(webhook_url: str) -> str:
-    """Return the shipped configuration with short durations and all receivers as paths of one webhook."""
+    """Return the shipped configuration with short durations and all receivers as paths of one webhook.
+
+    It notifies at any time of the day, and does not send the watchdog alert.
+    """
     document = load_yaml(ALERTMANAGER)
+    document["route"]["routes"][0]["repeat_interval"] = "1h"
+    for route in document["route"]["routes"]:
+        route.pop("active_time_intervals", None)
     short = _shorten(document, 0)
     for receiver in short["receivers"]:
         for hook in receiver["webhook_configs"]:

@@ -116,12 +116,16 @@ def _default(value: object) -> str:
 
 def alerts_table() -> str:
     """Return a table of all alerts with links to their runbooks."""
-    rows = ["| alert | severity | summary |", "|---|---|---|"]
+    severities: dict[str, list[str]] = {}
+    meanings: dict[str, str] = {}
     for alert in alerts():
-        link = f"../{alert.annotations['runbook_url']}"
-        rows.append(
-            f"| [{alert.name}]({link}) | {alert.severity} | {alert.annotations['summary']} |"
-        )
+        severities.setdefault(alert.name, []).append(alert.severity)
+        meanings[alert.name] = alert.meaning
+    rows = ["| alert | severity | when |", "|---|---|---|"]
+    rows += [
+        f"| [{name}](../deploy/runbooks/{name}.md) | {', '.join(found)} | {meanings[name]} |"
+        for name, found in severities.items()
+    ]
     return "\n".join(rows)
 
 
