@@ -11,19 +11,23 @@ from pathlib import Path
 import pytest
 
 from exporter.config import parse_config
+from exporter.polling.clock import Clock
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from support.exporter_harness import server_yaml
+from support.exporter_stepped import MovableClock
 from support.single_poller import PolledServer, polled_server
 
 
 @contextmanager
-def polled(world: World, sessions: str = "lookback: 60d") -> Iterator[PolledServer]:
+def polled(
+    world: World, sessions: str = "lookback: 60d", clock: Clock | None = None
+) -> Iterator[PolledServer]:
     """A poller of a simulated server with this world."""
     with Simulator(world) as simulator:
         servers = server_yaml(simulator, extra=f"sessions: {{{sessions}}}")
         config = parse_config(f"servers:{servers}", directory=Path.cwd())
-        with polled_server(config.servers[0]) as server:
+        with polled_server(config.servers[0], clock) as server:
             yield server
 
 
@@ -75,6 +79,31 @@ def test_a_poll_of_a_server_without_sessions_is_one_list() -> None:
         sent = server.requests()
 
     assert sent == Counter(list=3)
+
+
+def test_organizations_cost_one_request_an_hour_and_none_per_poll() -> None:
+    clock = MovableClock()
+    world = World(
+        sessions=5,
+        activity=False,
+        minimum=False,
+        clock=lambda: datetime.fromtimestamp(clock.timestamp(), UTC),
+    )
+    with polled(world, clock=clock) as server:
+        server.poll()
+        first = server.requests()
+        for _ in range(59):
+            clock.pass_time(60)
+            server.poll()
+        minutes = server.requests()
+        clock.pass_time(60)
+        server.poll()
+        hour = server.requests()
+
+    assert first == Counter(token=1, service_instance=2, list=1, organizations=1)
+    # A token is renewed before its hour is over.
+    assert minutes - Counter(token=1) == Counter(list=59)
+    assert hour - Counter(token=1) == Counter(service_instance=1, list=2, organizations=1)
 
 
 @pytest.mark.parametrize(("new", "pages"), [(900, 1), (2_500, 3)])

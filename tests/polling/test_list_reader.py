@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -273,3 +274,89 @@ class EndlessFullList:
         del page_size
         while created_since is None:
             yield Page(sessions=(finished(1),) * 100_000, rejections=())
+
+
+# How many sessions are listed
+
+
+def old(number: int) -> RestoreSession:
+    """Return a session that ended long before its lookback."""
+    created = NOON - timedelta(days=30, minutes=number)
+    return finished(number, creation_time=created, end_time=created)
+
+
+def listed_warnings(harness: PollerHarness) -> tuple[int | None, list[MutableMapping[str, Any]]]:
+    """Poll an hour later; return how many sessions are listed, and the warnings."""
+    harness.clock.seconds += RESYNC_SECONDS
+    with capture_logs() as logs:
+        snapshot = harness.poll()
+    return snapshot.sessions_listed, [one for one in logs if one["log_level"] == "warning"]
+
+
+def test_the_last_full_list_says_how_many_sessions_the_account_can_see() -> None:
+    harness = PollerHarness(running(60), finished(1), old(2))
+    first = harness.poll().sessions_listed
+    harness.api.sessions |= {session_id(number): finished(number) for number in (3, 4)}
+    between = harness.poll().sessions_listed
+
+    assert (first, between, listed_warnings(harness)) == (3, 3, (5, []))
+
+
+def test_a_page_that_is_repeated_and_a_rejected_record_are_counted_once() -> None:
+    rejection = Rejection(
+        reason=RejectionReason.BAD_TIME, field="creationTime", session_id=session_id(9)
+    )
+    page = Page(sessions=(finished(1), finished(2)), rejections=(rejection,))
+    other = Page(sessions=(finished(3),), rejections=())
+
+    def pages(**_: object) -> Iterator[Page]:
+        yield from (page, other, page)
+
+    assert PollerHarness().poll(list_sessions=pages).sessions_listed == 4
+
+
+def test_without_discovery_it_is_not_known_how_many_sessions_are_listed() -> None:
+    harness = PollerHarness(
+        finished(1), follow=sessions_config(ids=[session_id(1)], discover=False)
+    )
+
+    assert harness.poll().sessions_listed is None
+
+
+def test_an_account_that_suddenly_sees_12_of_35_sessions_is_warned_about_once() -> None:
+    harness = PollerHarness(*map(finished, range(1, 36)))
+    harness.poll()
+    harness.api.sessions = {session_id(number): finished(number) for number in range(1, 13)}
+
+    listed, warnings = listed_warnings(harness)
+
+    assert listed == 12
+    assert [(one["event"], one["sessions"], one["missing"]) for one in warnings] == [
+        (
+            "full list is missing more than half of the known sessions, listing again in the next poll",
+            35,
+            23,
+        )
+    ]
+
+
+def test_sessions_past_their_lookback_that_disappear_are_warned_about_too() -> None:
+    harness = PollerHarness(finished(1), *map(old, range(2, 36)))
+    harness.poll()
+    harness.api.sessions = {
+        session_id(number): harness.api.sessions[session_id(number)] for number in range(1, 13)
+    }
+
+    listed, warnings = listed_warnings(harness)
+    again, later_warnings = listed_warnings(harness)
+
+    assert (listed, again, later_warnings) == (12, 12, [])
+    assert warnings == [
+        {
+            "event": "full list has less than half of the sessions of the one before",
+            "log_level": "warning",
+            "server": "hq",
+            "before": 35,
+            "listed": 12,
+        }
+    ]

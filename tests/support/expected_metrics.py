@@ -110,9 +110,19 @@ def session_counters(scrape: Scrape, server: str) -> Samples:
     }
 
 
-def expected_samples(world: World, server: str, without: Container[str] = ()) -> Samples:
-    """Return the gauges that a world's sessions, except those in `without`, must have; lookback is not applied."""
-    sessions = [session for session in world.sessions() if session.id not in without]
+def expected_samples(
+    world: World, server: str, without: Container[str] = (), *, expired: Container[str] = ()
+) -> Samples:
+    """Return the gauges that a world's sessions must have.
+
+    Args:
+        world: the sessions.
+        server: the server's name.
+        without: ids of sessions that the exporter cannot see.
+        expired: ids of sessions past their lookback, which still prove restores.
+    """
+    listed = [session for session in world.sessions() if session.id not in without]
+    sessions = [session for session in listed if session.id not in expired]
     expected: dict[Key, float] = {}
     for session in sessions:
         expected |= samples_of(session, server)
@@ -138,7 +148,7 @@ def expected_samples(world: World, server: str, without: Container[str] = ()) ->
             and session.result == result
             and _group(session) == (organization, kind)
         )
-    return expected | _last_restored(sessions, server)
+    return expected | _last_restored(listed, server)
 
 
 def _last_restored(sessions: Iterable[Session], server: str) -> dict[Key, float]:

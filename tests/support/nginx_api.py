@@ -24,6 +24,7 @@ _OVERLAP = 20
 """How many sessions of a page the exporter requests again with the next one."""
 _ECHO_MODULE = "/usr/lib/nginx/modules/ngx_http_echo_module.so"
 _INSTANCE = '{"installationId":"90e7a2a1-30c5-4d2c-a5a7-5f2c4a4d7ab5","version":"8.4.0.1222"}'
+_ORGANIZATIONS = '{"offset":0,"limit":1000,"results":[]}'
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ http {{
     ssl_certificate server.crt; ssl_certificate_key server.key;
     location = /ready {{ return 200 '{{}}'; }}
     location = /v8/ServiceInstance {{ return 200 '{_INSTANCE}'; }}
+    location = /v8/Organizations {{ return 200 '{_ORGANIZATIONS}'; }}
     location = /v8/RestoreSessions {{ {sleep}echo_exec @page; }}
     location @page {{ root {directory}; rewrite ^ /$pages-$arg_offset.json break; }}
     location ~ ^/v8/RestoreSessions/(?<id>[0-9a-f-]+)$ {{ {sleep}echo -n '{_escaped(one)}'; }}
