@@ -32,6 +32,7 @@ def written(
     folder: Path,
     *simulators: Simulator,
     extra: str = "",
+    info_labels: str = "",
     organizations: Sequence[str] = (),
     period_seconds: float = MONTH,
 ) -> tuple[int, dict[str, Any]]:
@@ -42,7 +43,7 @@ def written(
     )
     file = folder / "report.json"
     status = write_report(
-        parse_config(f"servers:{servers}", directory=folder),
+        parse_config(f"info_labels: [{info_labels}]\nservers:{servers}", directory=folder),
         "json",
         threading.Event(),
         period_seconds=period_seconds,
@@ -117,6 +118,20 @@ def test_an_account_that_may_not_read_organizations_still_gets_a_report(tmp_path
     assert [entry["event"] for entry in complaints(logs)] == ["organizations unknown"]
 
 
+def test_only_the_allowed_fields_of_a_session_are_written(tmp_path: Path) -> None:
+    world = empty_world()
+    world.add_session(name="Alice's mailbox", initiated_by="CONTOSO\\bob", reason="ticket 1")
+    with Simulator(world) as simulator:
+        _, report = written(tmp_path, simulator, info_labels="initiated_by, reason")
+
+    (session,) = report["sessions"]
+    assert {name: session.get(name) for name in ("name", "initiated_by", "reason")} == {
+        "name": None,
+        "initiated_by": "CONTOSO\\bob",
+        "reason": "ticket 1",
+    }
+
+
 def test_extras_decide_what_is_proven(tmp_path: Path) -> None:
     world = empty_world()
     restored = world.add_session(state="Stopped", result="Success", items="rrf")
@@ -138,7 +153,9 @@ def test_sessions_whose_extras_cannot_be_read_are_counted(tmp_path: Path) -> Non
     with Simulator(world) as simulator:
         simulator.faults.set("forbidden", route="statistics", session_id=broken)
         with capture_logs() as logs:
-            status, report = written(tmp_path, simulator, extra="sessions: {extras: [statistics]}")
+            status, report = written(
+                tmp_path, simulator, extra="sessions: {extras: [statistics, events]}"
+            )
 
     assert (status, report["servers"][0]["sessions_without_extras"]) == (0, 1)
     assert {one["proves_restore"] for one in report["sessions"]} == {True}

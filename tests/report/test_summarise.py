@@ -96,7 +96,7 @@ def test_organizations_without_any_restore_are_listed_in_alphabetical_order() ->
 
 def test_organizations_that_no_server_knows_are_named() -> None:
     made = report(
-        evidence([finished(1, organization="Contoso")]), organizations=["contoso", "fabrikam"]
+        evidence([finished(1, organization="Contoso")]), organizations=["CONTOSO", "fabrikam"]
     )
 
     assert made.unknown_organizations == ["fabrikam"]
