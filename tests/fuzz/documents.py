@@ -139,6 +139,20 @@ def instances() -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries({"version": st.just("8.0.2") | _texts, "installationId": _texts})
 
 
+def organization_lists() -> st.SearchStrategy[Any]:
+    """Responses of Organizations: an array, or a page."""
+    organization = st.fixed_dictionaries(
+        {"id": _texts},
+        optional={
+            "name": _texts,
+            "officeName": _texts | st.none(),
+            "isBackedup": st.booleans() | st.none(),
+        },
+    )
+    arrays = st.lists(organization, max_size=3)
+    return arrays | arrays.map(lambda results: {"offset": 0, "limit": 1000, "results": results})
+
+
 @st.composite
 def _corrupted(draw: st.DrawFn, documents: st.SearchStrategy[Any]) -> object:
     """A valid document with up to three values replaced, removed or duplicated."""

@@ -51,8 +51,9 @@ class SentBodies:
             session_id, organization, version = map(each.get, ("id", "organization", "version"))
             if isinstance(session_id, str):
                 self._records.setdefault(session_id.lower(), []).append(each)
-            if isinstance(organization, str):
-                self.organizations.add(label(organization))
+            for name in (organization, each.get("name"), each.get("officeName")):
+                if isinstance(name, str):
+                    self.organizations.add(label(name))
             if isinstance(version, str):
                 self.versions.add(label(version))
 

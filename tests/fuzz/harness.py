@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -30,7 +30,6 @@ from exporter.polling.ledger import Ledger
 from exporter.polling.loop import PollLoop
 from exporter.polling.poll_driver import PollDriver
 from exporter.polling.poller import Poller
-from exporter.polling.snapshot import Snapshot
 from exporter.simulator.certificates import Certificates
 from exporter.vb365.client import Client, Timing
 from exporter.vb365.http.transport import Transport
@@ -88,10 +87,6 @@ class Harness:
             telemetry.registry, info_labels=("name", "details"), monotonic=clock.monotonic
         )
 
-        def publish(snapshot: Snapshot) -> None:
-            publisher.publish(snapshot)
-            outcome.scrapes.append(Scrape(publisher))
-
         client = Client(
             config,
             observer=observer,
@@ -113,7 +108,7 @@ class Harness:
             ledger=ledger,
             clock=clock,
             observer=observer,
-            publish=publish,
+            publish=publisher.publish,
             stop=stop,
         )
         try:
@@ -121,7 +116,9 @@ class Harness:
                 config,
                 poller=poller,
                 driver=PollDriver(config, poller=poller, ledger=ledger, clock=clock, stop=stop),
-                queue=_LimitedQueue(time, polls, stop),
+                queue=_LimitedQueue(
+                    time, polls, stop, lambda: outcome.scrapes.append(Scrape(publisher))
+                ),
                 clock=clock,
                 stop=stop,
             ).run()
@@ -185,15 +182,30 @@ class _Clock(Clock):
 
 
 class _LimitedQueue(ChangeQueue):
-    """A queue whose waits take no real time, and which stops the polls after a number of waits."""
+    """A queue whose waits take no real time, and which stops the polls after a number of waits.
 
-    def __init__(self, time: FakeTime, rounds: int, stop: threading.Event) -> None:
+    Args:
+        time: the simulated time.
+        rounds: the number of waits.
+        stop: set after the last one.
+        after_poll: called at the begin of each wait.
+    """
+
+    def __init__(
+        self,
+        time: FakeTime,
+        rounds: int,
+        stop: threading.Event,
+        after_poll: Callable[[], None],
+    ) -> None:
         super().__init__()
+        self._after_poll = after_poll
         self._time = time
         self._left = rounds
         self._stop = stop
 
     def wait(self, seconds: float) -> PendingChanges:
+        self._after_poll()
         self._time.now += seconds
         self._left -= 1
         if self._left == 0:

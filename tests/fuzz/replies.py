@@ -8,7 +8,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
-from fuzz.documents import IDS, bodies, grants, instances, pages, records
+from fuzz.documents import IDS, bodies, grants, instances, organization_lists, pages, records
 from hypothesis import strategies as st
 
 from exporter.config import SessionsConfig
@@ -36,6 +36,7 @@ class Script:
     instance: tuple[Reply, ...]
     lists: tuple[Reply, ...]
     gets: dict[str, tuple[Reply, ...]]
+    organizations: tuple[Reply, ...]
 
     def replies(self, path: str) -> tuple[Reply, ...]:
         """Return the replies for a path of the API."""
@@ -43,7 +44,12 @@ class Script:
         name, _, rest = resource.partition("/")
         if name == "RestoreSessions" and rest:
             return self.gets.get(rest, self.lists)
-        return {"token": self.token, "ServiceInstance": self.instance}.get(name, self.lists)
+        others = {
+            "token": self.token,
+            "ServiceInstance": self.instance,
+            "Organizations": self.organizations,
+        }
+        return others.get(name, self.lists)
 
 
 _STATUSES = st.sampled_from(
@@ -253,7 +259,8 @@ _MALFORMED_OPERATIONS = st.sampled_from(
         *({"list"}, {"get"}, {"list", "get"}) * 2,
         {"token"},
         {"service_instance"},
-        {"token", "service_instance", "list", "get"},
+        {"organizations"},
+        {"token", "service_instance", "organizations", "list", "get"},
     ]
 )
 """Operations with malformed responses: without a valid token the others would never be requested."""
@@ -277,4 +284,5 @@ def scripts(draw: st.DrawFn) -> Script:
         instance=some("service_instance", instances(), 2),
         lists=some("list", pages(), 3),
         gets={each: some("get", records(each), 2) for each in IDS},
+        organizations=some("organizations", organization_lists(), 2),
     )
