@@ -227,6 +227,25 @@ def test_the_page_says_at_its_top_which_server_is_missing() -> None:
     assert words.index("branch : it refuses the login") < words.index("Proven restores")
 
 
+def test_the_page_names_its_servers_and_their_versions() -> None:
+    words = Text(
+        html(report(evidence(), evidence(server="old", version=""), failed=[REFUSED]))
+    ).words
+
+    assert (
+        "Created on 2026-03-01 12:00 UTC from hq (VB365 8.2.0.5000, API v8), "
+        "old (version unknown, API v8), without branch" in words
+    )
+
+
+def test_the_page_shows_how_long_a_session_restored_items() -> None:
+    events = EventSummary(
+        counts={}, size_bytes={}, active_since=NOON, active_until=NOON + timedelta(seconds=12)
+    )
+
+    assert "30 s active 12 s" in Text(html(report(evidence([finished(1, events=events)])))).words
+
+
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
