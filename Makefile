@@ -154,7 +154,7 @@ deb: $(READY) ## build the Debian package in dist/
 		printf 'vb365-restore-exporter (%s) stable; urgency=medium\n\n  * See changelog.gz.\n\n -- %s  %s\n' \
 		"$$version+$$ID$$VERSION_ID" "$$(sed -n 's/^Maintainer: //p' deploy/debian/control)" \
 		"$$(date --utc --rfc-email --date=@$(SOURCE_DATE_EPOCH))" > $(DEB_TREE)/debian/changelog
-	cd $(DEB_TREE) && PIP=$(CURDIR)/$(BIN)/pip dpkg-buildpackage --build=binary --no-sign
+	cd $(DEB_TREE) && PIP=$(abspath $(BIN))/pip dpkg-buildpackage --build=binary --no-sign
 	mv dist/deb/*.deb dist
 	rm -r dist/deb
 

@@ -92,7 +92,7 @@ def test_systemd_is_notified_of_start_watchdog_and_reload() -> None:
 
     assert service["Type"] == ["notify"]
     assert service["WatchdogSec"] == ["30s"]
-    assert service["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+    assert service["ExecReload"] == ["/bin/sh -c 'kill -HUP $MAINPID'"]
 
 
 def test_the_service_runs_as_the_account_that_sysusers_creates(tmp_path: Path) -> None:
