@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 
+from exporter.flags import parse
 from support.alert_rules import DEPLOY, load_yaml
 from support.processes import debian_program, dev_tool
 
 DOCKER = DEPLOY / "docker"
 COMPOSE = DOCKER / "compose.yml"
 REAL = DOCKER / "compose.real.yml"
+AUDIT_LOG = DOCKER / "compose.audit-log.yml"
 SERVICES: dict[str, dict[str, Any]] = load_yaml(COMPOSE)["services"]
 
 every_service = pytest.mark.parametrize("service", SERVICES)
@@ -49,12 +51,16 @@ def test_the_files_are_valid() -> None:
         "--builtin-schema=vendor.compose-spec",
         COMPOSE.name,
         REAL.name,
+        AUDIT_LOG.name,
     )
 
     assert checked.returncode == 0, checked.stdout
 
 
-@pytest.mark.parametrize("files", [COMPOSE.name, f"{COMPOSE.name}:{REAL.name}"])
+@pytest.mark.parametrize(
+    "files",
+    [COMPOSE.name, f"{COMPOSE.name}:{REAL.name}", f"{COMPOSE.name}:{REAL.name}:{AUDIT_LOG.name}"],
+)
 def test_the_linter_finds_only_that_images_are_pinned_by_version_alone(
     files: str, tmp_path: Path
 ) -> None:
@@ -63,6 +69,7 @@ def test_the_linter_finds_only_that_images_are_pinned_by_version_alone(
         "check",
         "--format=json",
         COMPOSE_FILE=files,
+        VB365_AUDIT_LOG_DIRECTORY=str(tmp_path / "log"),
         VB365_CONFIG_DIRECTORY=str(tmp_path),
         VB365_SECRETS_DIRECTORY=str(tmp_path / "secrets"),
     )
@@ -203,3 +210,16 @@ def test_the_real_exporter_gets_directories_with_a_configuration_and_a_secret() 
     assert (secrets[0].partition(":")[0], secrets[2]) == ("${VB365_SECRETS_DIRECTORY", "ro")
     assert flag == f"--config.file={config[1]}/config.yaml"
     assert f"`password_file: {secrets[1]}/vb365-password`" in REAL.read_text(encoding="utf-8")
+
+
+def test_the_audit_log_is_off_until_it_has_a_directory_of_the_machine() -> None:
+    (service,) = load_yaml(AUDIT_LOG)["services"].values()
+    (volume,) = service["volumes"]
+    source, target = volume.rsplit(":", 1)
+    options = parse([], service["environment"])
+
+    assert source.startswith("${VB365_AUDIT_LOG_DIRECTORY:?")
+    assert options.audit_log_file == Path(target) / "audit.log"
+    for file in (COMPOSE, REAL):
+        exporter = load_yaml(file)["services"]["exporter"]
+        assert parse(exporter["command"], exporter.get("environment", {})).audit_log_file is None

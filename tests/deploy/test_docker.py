@@ -83,7 +83,7 @@ def test_the_container_has_no_privileges_and_needs_no_shell() -> None:
     (user,) = named(FINAL, "USER")
 
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user.rest)
-    assert [step.rest[0] for step in named(FINAL, "RUN")] == ["["]
+    assert {step.rest[0] for step in named(FINAL, "RUN")} == {"["}
     (entrypoint,) = named(FINAL, "ENTRYPOINT")
     (healthcheck,) = named(FINAL, "HEALTHCHECK")
     for command in (entrypoint.rest, healthcheck.rest.removeprefix("CMD ")):
@@ -91,7 +91,7 @@ def test_the_container_has_no_privileges_and_needs_no_shell() -> None:
 
 
 def test_the_standard_library_is_compiled_while_root_can_write_it(tmp_path: Path) -> None:
-    (run,) = named(FINAL, "RUN")
+    (run,) = (step for step in named(FINAL, "RUN") if "compileall" in step.rest)
     (library := tmp_path / "lib").mkdir()
     (library / "module.py").write_text("VALUE = 1\n")
     program, option, code = json.loads(run.rest)
@@ -108,6 +108,19 @@ def test_the_standard_library_is_compiled_while_root_can_write_it(tmp_path: Path
     assert compiled.returncode == 0
     assert [path.suffix for path in (library / "__pycache__").iterdir()] == [".pyc"]
     assert broken.returncode == 1
+
+
+def test_a_volume_for_the_audit_log_belongs_to_the_user() -> None:
+    (user,) = named(FINAL, "USER")
+    (install,) = (json.loads(step.rest) for step in named(FINAL, "RUN") if "/var/log/" in step.rest)
+    documented = re.findall(
+        r"--volume vb365-audit-log:(\S+) .*\n.*--audit.log-file=(\S+)", DOCKERFILE.read_text()
+    )
+
+    assert {f"--owner={user.rest.split(':')[0]}", f"--group={user.rest.split(':')[1]}"} <= set(
+        install
+    )
+    assert documented == [(install[-1], f"{install[-1]}/audit.log")]
 
 
 def test_labels_have_values() -> None:

@@ -35,6 +35,7 @@ from support.processes import kube_program
 
 BASE = "base"
 SHARDED = "overlays/sharded"
+AUDITED = "overlays/audit-log"
 AUTHENTICATED = "overlays/web-authentication"
 DIRECTORIES = [
     str(path.parent.relative_to(KUBERNETES))
@@ -61,7 +62,7 @@ def one(kind: str, directory: str = BASE) -> Manifest:
 
 
 def test_there_are_a_base_and_overlays() -> None:
-    assert set(DIRECTORIES) == {BASE, SHARDED, AUTHENTICATED}
+    assert set(DIRECTORIES) == {BASE, SHARDED, AUDITED, AUTHENTICATED}
 
 
 @everywhere
@@ -88,7 +89,7 @@ def test_a_path_that_a_flag_names_is_mounted(directory: str) -> None:
     mounted = {mount["mountPath"]: mount["name"] for mount in only["volumeMounts"]}
     volumes = {volume["name"] for volume in pod(made(directory))["volumes"]}
 
-    for file in (flags.config_file, flags.web_config_file):
+    for file in (flags.config_file, flags.web_config_file, flags.audit_log_file):
         assert file is None or str(file.parent) in mounted
     assert set(mounted.values()) == volumes
 
@@ -246,6 +247,36 @@ def test_shards_can_have_web_authentication_too(tmp_path: Path) -> None:
     assert options(manifests, 2).web_config_file is not None
     assert options(manifests, 2).shard == 2
     assert container(manifests)["readinessProbe"]["httpGet"]["scheme"] == "HTTPS"
+
+
+def test_the_audit_log_is_on_a_volume_that_it_can_write_to() -> None:
+    (claim,) = of_kind(made(AUDITED), "PersistentVolumeClaim")
+    (mount,) = (
+        one for one in container(made(AUDITED))["volumeMounts"] if one["name"] == "audit-log"
+    )
+    (volume,) = (one for one in pod(made(AUDITED))["volumes"] if one["name"] == "audit-log")
+
+    assert options(made(AUDITED)).audit_log_file == Path(mount["mountPath"]) / "audit.log"
+    assert volume["persistentVolumeClaim"] == {"claimName": claim["metadata"]["name"]}
+    assert not mount.get("readOnly", False)
+    assert pod(made(AUDITED))["securityContext"]["fsGroup"]
+
+
+def test_the_base_writes_no_audit_log() -> None:
+    assert options(made(BASE)).audit_log_file is None
+
+
+def test_each_shard_writes_its_audit_log_into_a_directory_of_its_own(tmp_path: Path) -> None:
+    manifests = built(
+        tmp_path,
+        "resources: [KUBERNETES/overlays/sharded]\ncomponents: [KUBERNETES/components/audit-log]\n",
+    )
+    (mount,) = (one for one in container(manifests)["volumeMounts"] if one["name"] == "audit-log")
+    variables = {variable["name"] for variable in container(manifests)["env"]}
+
+    assert list(schema_problems(manifests)) == []
+    assert mount["subPathExpr"] == "shard-$(VB365_EXPORTER_SHARD)"
+    assert "VB365_EXPORTER_SHARD" in variables
 
 
 def test_an_overlay_as_in_the_readme_has_its_own_namespace_image_and_configuration(

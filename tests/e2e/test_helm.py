@@ -110,7 +110,8 @@ def test_flags_are_valid_and_their_files_are_mounted(values: str) -> None:
 
     assert given(values)["demo"] == flags.demo
     assert flags.demo or str(flags.config_file.parent) in mounted
-    assert flags.web_config_file is None or str(flags.web_config_file.parent) in mounted
+    for file in (flags.web_config_file, flags.audit_log_file):
+        assert file is None or str(file.parent) in mounted
     assert set(mounted.values()) == {volume["name"] for volume in pod(made(values))["volumes"]}
     assert not flags.demo or "/tmp" in mounted  # noqa: S108 - a path in the container
 
@@ -192,6 +193,25 @@ def test_the_configuration_arrives_as_it_was_given(values: str, tmp_path: Path) 
                 file.write_text("secret")
                 text = text.replace(path, str(file))
     assert len(wanted["servers"]) == len(parse_config(text, directory=tmp_path).servers)
+
+
+@every_set
+def test_the_audit_log_is_written_to_the_claim_alone_and_by_each_shard_to_its_directory(
+    values: str,
+) -> None:
+    claim = given(values).get("auditLog", {}).get("existingClaim")
+    mounts = [one for one in container(made(values))["volumeMounts"] if one["name"] == "audit-log"]
+    claims = [
+        one["persistentVolumeClaim"]["claimName"]
+        for one in pod(made(values))["volumes"]
+        if "persistentVolumeClaim" in one
+    ]
+
+    assert claims == ([claim] if claim else [])
+    assert (options(made(values)).audit_log_file is not None) == bool(claim)
+    assert [one.get("subPathExpr") for one in mounts] == (
+        ["shard-$(VB365_EXPORTER_SHARD)" if values == "sharded" else None] if claim else []
+    )
 
 
 def test_the_pods_of_the_stateful_set_are_all_the_shards() -> None:

@@ -37,7 +37,7 @@ _UNCHANGEABLE: Mapping[str, Callable[[Manifest], Any]] = {
         key: value for key, value in spec.items() if key not in _STATEFUL_SET_CHANGEABLE
     },
 }
-_VOLUMES = {"configMap", "secret", "emptyDir", "projected"}
+_VOLUMES = {"configMap", "secret", "emptyDir", "persistentVolumeClaim", "projected"}
 
 
 def stdout_of(*command: str | Path) -> str:
