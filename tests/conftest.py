@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import settings
+
+from support.processes import RELEASES, programs_of
 
 # The duration of an example depends on the machine rather than on the code.
 settings.register_profile("untimed", deadline=None)
@@ -23,6 +27,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="duration of the restart run in seconds (60)",
     )
     add("--soak-polls", type=int, default=200, help="number of polls of the soak run (200)")
+
+
+@pytest.fixture(params=RELEASES)
+def release(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run a test with the Prometheus, Alertmanager and VictoriaMetrics of each release; return which."""
+    with programs_of(request.param):
+        yield request.param
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from support.alert_rules import ALERTMANAGER, alerts, load_yaml
 from support.alertmanager_process import Alertmanager, running_alertmanager
-from support.processes import debian_program
+from support.processes import RELEASES, debian_program, programs_of
 from support.waiting import wait_until
 
 SEVERITY = {alert.name: alert.severity for alert in alerts()}
@@ -32,12 +33,14 @@ def amtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.usefixtures("release")
 def test_the_configuration_is_valid() -> None:
     checked = amtool("check-config", ALERTMANAGER)
 
     assert checked.returncode == 0, checked.stderr
 
 
+@pytest.mark.usefixtures("release")
 @pytest.mark.parametrize(
     ("alertname", "severity", "organization", "receivers"),
     [
@@ -113,12 +116,14 @@ def test_what_happened_once_does_not_resolve() -> None:
     assert resolving == {"on-call", "operators"}
 
 
+@pytest.mark.usefixtures("release")
 def test_the_example_receivers_are_valid() -> None:
     checked = amtool("check-config", ALERTMANAGER.parent / "receivers.example.yml")
 
     assert checked.returncode == 0, checked.stderr
 
 
+@pytest.mark.usefixtures("release")
 @pytest.mark.parametrize("template", ["vb365.title", "vb365.text", "vb365.html"])
 def test_a_template_names_the_alerts(template: str, tmp_path: Path) -> None:
     alerts = [
@@ -181,11 +186,16 @@ def test_the_configuration_uses_existing_alerts() -> None:
     assert set() == set(named) - set(SEVERITY)
 
 
-@pytest.fixture(scope="module")
-def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alertmanager]:
+@pytest.fixture(scope="module", params=RELEASES)
+def alertmanager(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Alertmanager]:
     configuration = ALERTMANAGER.read_text(encoding="utf-8")
-    with running_alertmanager(configuration, tmp_path_factory.mktemp("am")) as alertmanager:
-        yield alertmanager
+    with ExitStack() as stack:
+        with programs_of(request.param):
+            alertmanager = running_alertmanager(configuration, tmp_path_factory.mktemp("am"))
+            running = stack.enter_context(alertmanager)
+        yield running
 
 
 def alert(name: str, server: str, **labels: str) -> dict[str, str]:

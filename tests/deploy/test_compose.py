@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from exporter.flags import parse
 from support.alert_rules import DEPLOY, load_yaml
-from support.processes import debian_program, dev_tool
+from support.processes import RELEASES, debian_program, dev_tool, programs_of
 
 DOCKER = DEPLOY / "docker"
 COMPOSE = DOCKER / "compose.yml"
@@ -55,6 +56,28 @@ def test_the_files_are_valid() -> None:
     )
 
     assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize(
+    ("service", "program", "package"),
+    [
+        ("prometheus", "promtool", "prometheus"),
+        ("alertmanager", "amtool", "prometheus-alertmanager"),
+    ],
+)
+def test_an_image_is_of_a_version_between_those_that_run_the_tests(
+    service: str, program: str, package: str
+) -> None:
+    def version(text: str) -> tuple[int, ...]:
+        (numbers,) = re.findall(r"(?:version |:v)(\d+)\.(\d+)\.(\d+)", text)
+        return tuple(map(int, numbers))
+
+    tested = []
+    for release in RELEASES:
+        with programs_of(release):
+            tested.append(version(run(debian_program(program, package), "--version").stdout))
+
+    assert tested[0] < version(SERVICES[service]["image"]) <= tested[1]
 
 
 @pytest.mark.parametrize(
@@ -157,6 +180,7 @@ def test_a_thousand_servers_fit_into_the_limit_of_tasks() -> None:
     assert SERVICES["exporter"]["pids_limit"] >= 2 * 1000 + 1000
 
 
+@pytest.mark.usefixtures("release")
 def test_prometheus_and_alertmanager_accept_their_configurations(tmp_path: Path) -> None:
     for service in ("prometheus", "alertmanager"):
         for target, source in mounts(service).items():

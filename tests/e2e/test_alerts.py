@@ -25,7 +25,7 @@ from support.processes import EXPORTER, free_port, running_process
 from support.prometheus_process import Prometheus, running_prometheus
 from support.waiting import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240), pytest.mark.usefixtures("release")]
 
 CONTOSO = "contoso.onmicrosoft.com"
 FABRIKAM = 'Fabrikam "North", Inc.'

@@ -13,7 +13,7 @@ from exporter.simulator.world.sessions import datetime_from_ticks
 from exporter.simulator.world.world import World
 from support.exporter_harness import running_exporter, server_yaml
 from support.grafana_queries import Query, label_values, queries, run_query
-from support.processes import EXPORTER, free_port, running_process
+from support.processes import EXPORTER, RELEASES, free_port, programs_of, running_process
 from support.prometheus_process import Prometheus, running_prometheus
 from support.waiting import wait_until
 
@@ -56,8 +56,10 @@ def failing_yaml(name: str, simulator: Simulator, password: str, poll_interval: 
 """
 
 
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+@pytest.fixture(scope="module", params=RELEASES)
+def scene(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Scene]:
     directory = tmp_path_factory.mktemp("dashboard")
     world = World(sessions=0, organizations=0, activity=False, minimum=False)
     for _ in range(OPEN):
@@ -87,12 +89,13 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
                 [*EXPORTER, "--demo", f"--web.listen-address={demo}"], directory / "demo.log"
             )
         )
-        prometheus = stack.enter_context(
-            running_prometheus(
-                scrape_configuration(demo, troubled.url.removeprefix("http://")),
-                directory / "prometheus",
+        with programs_of(request.param):
+            prometheus = stack.enter_context(
+                running_prometheus(
+                    scrape_configuration(demo, troubled.url.removeprefix("http://")),
+                    directory / "prometheus",
+                )
             )
-        )
         yield Scene(prometheus, world)
 
 

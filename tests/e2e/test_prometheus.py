@@ -18,7 +18,7 @@ from support.processes import EXPORTER, debian_program, free_port, running_proce
 from support.prometheus_process import scraped_by_prometheus
 from support.waiting import wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("release")]
 
 
 def test_the_first_failed_restore_of_an_organization_is_seen(tmp_path: Path) -> None:
@@ -61,6 +61,38 @@ def test_the_first_failed_restore_of_an_organization_is_seen(tmp_path: Path) -> 
             shown = prometheus.query('vb365_restore_session_result{result="Failed"} == 1')
             assert {found["metric"]["session_id"] for found in shown} == failed
             assert prometheus.query("up == 0") == []
+
+
+@pytest.mark.parametrize(
+    "flags", [(), ("--enable-feature=native-histograms",)], ids=["text", "protobuf"]
+)
+def test_it_has_exactly_the_series_served_whichever_format_it_prefers(
+    flags: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Prometheus asks for OpenMetrics, or with native histograms for protobuf; version 3 also for UTF-8 names."""
+    world = World(sessions=40, organizations=3, activity=False)
+    world.add_session(organization='Contoso, "Ltd" \\ Käse\nund Öl', state="Stopped")
+    with Simulator(world) as simulator, running_exporter(server_yaml(simulator)) as exporter:
+        exporter.wait_for(1, "vb365_up", server="hq")
+        text = requests.get(f"{exporter.url}/metrics", timeout=10).text
+        served = {
+            (sample.name, frozenset(sample.labels.items()))
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name.startswith("vb365_restore_")
+        }
+        target = exporter.url.removeprefix("http://")
+        with scraped_by_prometheus(target, tmp_path / "prometheus", flags=flags) as prometheus:
+            found = [
+                series["metric"] for series in prometheus.query('{__name__=~"vb365_restore_.*"}')
+            ]
+
+    added = {"__name__", "instance", "job"}
+    assert served == {
+        (labels["__name__"], frozenset((k, v) for k, v in labels.items() if k not in added))
+        for labels in found
+    }
+    assert len(found) == len(served)
 
 
 def test_promtool_reports_nothing_about_anything_with_every_feature_on(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from support.processes import EXPORTER, free_port, running_process
 from support.victoriametrics_process import VictoriaMetrics, running_victoria_metrics
 from support.waiting import wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("release")]
 
 JOBS = ("compressed", "plain")
 # What changes only when the server or its sessions do.

@@ -215,6 +215,7 @@ def test_curl_is_authorized_with_the_right_credentials_only(
         assert outcome.startswith(CURL_REFUSALS[mode]), outcome
 
 
+@pytest.mark.usefixtures("release")
 def test_prometheus_is_authorized_with_the_right_credentials_only(
     house: House, in_force: str, tmp_path: Path
 ) -> None:
@@ -288,6 +289,7 @@ def test_a_web_configuration_that_cannot_be_used_ends_the_command(tmp_path: Path
     assert "configuration cannot be used" in done.stderr
 
 
+@pytest.mark.usefixtures("release")
 def test_the_shipped_example_is_one_for_promtool_and_for_the_exporter(
     house: House, tmp_path: Path
 ) -> None:

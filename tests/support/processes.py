@@ -11,11 +11,16 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import requests
 
 EXPORTER = (sys.executable, "-m", "exporter")
+
+# Debian stable's Prometheus, Alertmanager and VictoriaMetrics are years old: many tests also run with current ones.
+RELEASES = ("installed", "current")
+_CURRENT = Path(__file__).parents[2] / ".programs"
 
 
 def debian_program(name: str, package: str) -> str:
@@ -29,13 +34,28 @@ def kube_program(name: str) -> str:
 
 
 def _find(name: str, source: str) -> str:
-    path = shutil.which(dev_tool(name)) or shutil.which(name)
-    if path is None:
-        reason = f"{name} is not installed ({source})"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return path
+    return shutil.which(dev_tool(name)) or shutil.which(name) or _missing(name, source)
+
+
+def _missing(what: str, source: str) -> NoReturn:
+    reason = f"{what} is not installed ({source})"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@contextmanager
+def programs_of(release: str) -> Iterator[None]:
+    """Let a current Prometheus, Alertmanager and VictoriaMetrics be found first, if that is the release.
+
+    If they are missing, skip the test, in CI fail it.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if release == "current":
+            if not _CURRENT.is_dir():
+                _missing("a current Prometheus", "make programs")
+            patch.setenv("PATH", str(_CURRENT), prepend=os.pathsep)
+        yield
 
 
 def dev_tool(name: str) -> Path:

@@ -49,7 +49,9 @@ def scrape_configuration(targets: Sequence[str], scrape_interval: str = "1s") ->
 
 
 @contextmanager
-def running_prometheus(configuration: str, directory: Path) -> Iterator[Prometheus]:
+def running_prometheus(
+    configuration: str, directory: Path, *, flags: Sequence[str] = ()
+) -> Iterator[Prometheus]:
     """Run a Prometheus with this configuration; its files go into the directory, which is created."""
     binary = debian_program("prometheus", "prometheus")
     directory.mkdir(exist_ok=True)
@@ -62,6 +64,7 @@ def running_prometheus(configuration: str, directory: Path) -> Iterator[Promethe
         f"--storage.tsdb.path={directory / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
         "--log.level=warn",
+        *flags,
     ]
     with running_process(command, directory / "prometheus.log"):
         prometheus = Prometheus(f"http://127.0.0.1:{port}")
@@ -78,11 +81,11 @@ def running_prometheus(configuration: str, directory: Path) -> Iterator[Promethe
 
 @contextmanager
 def scraped_by_prometheus(
-    target: str, directory: Path, *, scrape_interval: str = "1s"
+    target: str, directory: Path, *, scrape_interval: str = "1s", flags: Sequence[str] = ()
 ) -> Iterator[Prometheus]:
     """Run a Prometheus that scrapes this target (host:port); yield after the first scrape."""
     configuration = scrape_configuration([target], scrape_interval)
-    with running_prometheus(configuration, directory) as prometheus:
+    with running_prometheus(configuration, directory, flags=flags) as prometheus:
         wait_until(
             lambda: prometheus.query("up == 1") != [],
             "the exporter is scraped",
