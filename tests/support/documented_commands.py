@@ -5,6 +5,8 @@ Above each block of commands stands a comment that is invisible on the rendered 
     <!-- run: SCENE -->            a test runs the block; `SCENES` lists the scenes
     <!-- run: SCENE, status 1 -->  the same, if the last command exits with that status
     <!-- not run: REASON -->       no test runs it, for this reason
+
+Runbooks are left out: their commands need a VB365 server in the state that the alert describes.
 """
 
 from __future__ import annotations
