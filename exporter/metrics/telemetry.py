@@ -111,7 +111,14 @@ class Telemetry:
         family = _FAMILIES[name]
         of_server = "server" in family.labels
         registry = self.registry if of_server or not self._servers_only else None
-        metric = metric_class(family.name, family.help, family.labels, registry=registry, **options)
+        metric = metric_class(
+            family.name,
+            family.help,
+            family.labels,
+            unit=family.unit,
+            registry=registry,
+            **options,
+        )
         if of_server:
             self.per_server.append(metric)
         return metric

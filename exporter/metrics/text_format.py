@@ -94,7 +94,7 @@ def sample_lines(
 
 
 def family_header(form: Format, family: Family) -> bytes:
-    """Return the HELP and TYPE lines of a family."""
+    """Return the lines that describe a family: HELP, TYPE, and in OpenMetrics UNIT."""
     return registry_text(form, _EmptyFamily(family))
 
 
@@ -109,7 +109,7 @@ def registry_text(form: Format, registry: Collector) -> bytes:
 def empty_family(family: Family) -> Metric:
     """Return the client library's object for a family, without samples."""
     name = family.name.removesuffix("_total") if family.kind is Kind.COUNTER else family.name
-    return Metric(name, family.help, family.kind.value)
+    return Metric(name, family.help, family.kind.value, family.unit)
 
 
 class _EmptyFamily(Collector):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -105,6 +106,21 @@ def test_the_exposition_is_the_golden_one_byte_for_byte(form: Format, name: str)
     rendered = body(publisher(*snapshots, info_labels=info_labels, extras=get_args(Extra)), form)
 
     assert rendered == (GOLDEN / name).read_bytes()
+
+
+def test_openmetrics_names_the_unit_of_each_family_in_seconds_or_bytes() -> None:
+    text = body(publisher(eventful(), extras=get_args(Extra)), Format.OPENMETRICS).decode()
+
+    families = {
+        name.removesuffix("_total") for name in re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE)
+    }
+    units = dict(re.findall(r"^# UNIT (\S+) (\S+)$", text, re.MULTILINE))
+    assert units == {
+        name: unit
+        for name in families
+        for unit in ("seconds", "bytes")
+        if name.endswith(f"_{unit}")
+    }
 
 
 @pytest.mark.parametrize("form", Format)

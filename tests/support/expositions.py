@@ -133,7 +133,10 @@ def _snapshot_family(family: SnapshotFamily, snapshots: Iterable[Snapshot]) -> M
 
 def _finished_durations(snapshots: Iterable[Snapshot]) -> Metric:
     metric = HistogramMetricFamily(
-        FINISHED_DURATION.name, FINISHED_DURATION.help, labels=FINISHED_DURATION.labels
+        FINISHED_DURATION.name,
+        FINISHED_DURATION.help,
+        labels=FINISHED_DURATION.labels,
+        unit="seconds",
     )
     bounds = [*(f"{float(bound)}" for bound in DURATION_BUCKETS_SECONDS), "+Inf"]
     for snapshot in snapshots:

@@ -46,6 +46,12 @@ class Family:
     help: str
     labels: tuple[str, ...] = ()
 
+    @property
+    def unit(self) -> str:
+        """The unit that the name ends in, for OpenMetrics' `# UNIT`; empty if the values have none."""
+        unit = self.name.removesuffix("_total").rpartition("_")[2]
+        return unit if unit in {"seconds", "bytes"} else ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionFamily(Family):
