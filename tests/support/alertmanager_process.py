@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,16 @@ class Notification:
     annotations: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One request of Alertmanager, which may carry several alerts."""
+
+    receiver: str
+    received: float
+    alertnames: frozenset[str]
+    firing: int
+
+
 class Webhook:
     """Records the notifications that it receives."""
 
@@ -32,6 +44,7 @@ class Webhook:
         self.url = url
         self._lock = threading.Lock()
         self._received: list[Notification] = []
+        self._deliveries: list[Delivery] = []
 
     def record(self, path: str, body: bytes) -> None:
         """Record a notification; the path names the receiver."""
@@ -41,8 +54,20 @@ class Webhook:
             )
             for alert in json.loads(body)["alerts"]
         ]
+        delivery = Delivery(
+            path.removeprefix("/"),
+            time.monotonic(),
+            frozenset(one.labels["alertname"] for one in received),
+            sum(one.status == "firing" for one in received),
+        )
         with self._lock:
             self._received += received
+            self._deliveries.append(delivery)
+
+    def deliveries(self) -> list[Delivery]:
+        """Return every request so far, in the order of arrival."""
+        with self._lock:
+            return list(self._deliveries)
 
     def summary(self) -> set[tuple[str, str, str]]:
         """Return alert, status and receiver of every notification so far."""
@@ -108,10 +133,23 @@ class Alertmanager(HttpProgram):
         super().__init__(f"http://{address}")
         self.address = address
 
-    def post(self, *alerts: Mapping[str, str]) -> None:
-        """Post firing alerts, as Prometheus does."""
-        body = [{"labels": labels} for labels in alerts]
+    def post(self, *alerts: Mapping[str, str], until: datetime | None = None) -> None:
+        """Post firing alerts, as Prometheus does; `until` is when they end or have ended."""
+        end = {"endsAt": until.isoformat()} if until else {}
+        body = [{"labels": labels, **end} for labels in alerts]
         self._http.post(f"{self.url}/api/v2/alerts", json=body, timeout=5).raise_for_status()
+
+    def silence(self, alertnames: str, start: datetime, end: datetime) -> None:
+        """Silence the alerts whose names match the pattern."""
+        matcher = {"name": "alertname", "value": alertnames, "isRegex": True, "isEqual": True}
+        body = {
+            "matchers": [matcher],
+            "startsAt": start.isoformat(),
+            "endsAt": end.isoformat(),
+            "createdBy": "test",
+            "comment": "test",
+        }
+        self._http.post(f"{self.url}/api/v2/silences", json=body, timeout=5).raise_for_status()
 
     def alerts(self) -> list[dict[str, Any]]:
         """Return its alerts with their status."""
