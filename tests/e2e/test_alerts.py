@@ -245,10 +245,12 @@ def test_the_right_receivers_are_notified_of_the_start_and_the_end(tmp_path: Pat
 def test_every_alert_fires_on_the_metrics_of_a_real_exporter(tmp_path: Path) -> None:
     """All of them in one go, but the one that needs a Prometheus without thresholds."""
     world, silent_world = quiet_world(), quiet_world()
-    for kind in ("Vex", "Vet"):
+    open_ids = [
         world.add_session(
             organization=CONTOSO, type=kind, creation_time=datetime.now(UTC) - DAYS_AGO
         )
+        for kind in ("Vex", "Vet")
+    ]
     for _ in range(10):
         world.add_session(organization=CONTOSO, type="Vex", state="Stopped", result="Success")
     config, dying_config = tmp_path / "config.yaml", tmp_path / "dying.yaml"
@@ -308,8 +310,7 @@ def test_every_alert_fires_on_the_metrics_of_a_real_exporter(tmp_path: Path) -> 
                 )
             unreadable = world.add_session(organization=FABRIKAM, type="Vesp")
             simulator.faults.set("nulls", route="list", session_id=unreadable)
-            unknown = world.add_session(organization=FABRIKAM, type="Vet")
-            simulator.faults.set("unknown_enums", session_id=unknown)
+            simulator.faults.set("unknown_enums", route="get", session_id=open_ids[1])
             simulator.faults.set("status_503", route="statistics")
             simulator.faults.set("status_503", route="change_feed")
             silent.faults.set("silence")
