@@ -266,7 +266,7 @@ def test_when_one_server_becomes_stale_the_bytes_of_the_others_are_kept() -> Non
 
 def test_only_the_stale_running_session_disappears_and_is_no_longer_counted() -> None:
     clock = Clock()
-    snapshot = polled(running(60), running(61))
+    snapshot = polled(running(60), running(61), finished(1))
     (first, second) = snapshot.running
     made = publisher(
         replace(snapshot, running=(first, replace(second, confirmed_at=-60.0))), monotonic=clock
@@ -276,6 +276,7 @@ def test_only_the_stale_running_session_disappears_and_is_no_longer_counted() ->
     text = body(made).decode()
 
     assert first.session.id in text
+    assert session_id(1) in text
     assert second.session.id not in text
     assert (
         'vb365_restore_sessions_working{organization="contoso.onmicrosoft.com",server="hq",type="Vex"} 1.0'

@@ -275,14 +275,17 @@ def test_a_failing_feed_is_logged_when_it_starts_to_fail_and_when_it_is_availabl
 
 
 def test_an_unexpected_error_is_logged_and_not_the_end_of_the_feed() -> None:
-    harness = FeedHarness(ValueError("a defect"), changes("17"))
+    harness = FeedHarness(changes("17"), ValueError("a defect"), changes("18"))
+    harness.feed.fetch()
 
     with capture_logs() as logs:
         harness.feed.fetch()
         harness.feed.fetch()
 
     assert logs[0]["exc_info"]
-    assert harness.observer.connected == [False, True]
+    assert harness.observer.connected == [True, False, True]
+    # No response was lost, so the feed goes on where it was.
+    assert [token for token, _ in harness.api.requests] == ["latest", "17", "17"]
 
 
 def test_after_a_response_that_could_not_be_queued_the_feed_starts_over_with_a_full_list() -> None:

@@ -59,6 +59,16 @@ def test_the_clock_counts_the_time_while_the_machine_is_suspended() -> None:
     assert before <= now <= time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="a clock of Linux")
+def test_the_clock_differs_from_the_one_that_stops_while_the_machine_is_suspended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Both show the same on a machine that was never suspended, so a third clock takes the place of the former.
+    monkeypatch.setattr(time, "CLOCK_BOOTTIME", time.CLOCK_REALTIME)
+
+    assert Clock().monotonic() == pytest.approx(time.time(), abs=DAY_SECONDS)
+
+
 @pytest.mark.parametrize("missing", ["in Python", "in the kernel"])
 def test_without_such_a_clock_suspended_time_does_not_count(
     monkeypatch: pytest.MonkeyPatch, missing: str

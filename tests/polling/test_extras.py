@@ -326,8 +326,9 @@ def test_a_time_out_or_throttling_of_one_extra_ends_only_this_kind(
     assert harness.counts.failed_extras == [(failing, failure(failing).reason)]
 
 
-def test_extras_end_when_half_of_the_poll_interval_has_passed() -> None:
-    harness = harness_with(running(60))
+@pytest.mark.parametrize("extra", ["statistics", "events"])
+def test_extras_end_when_half_of_the_poll_interval_has_passed(extra: Extra) -> None:
+    harness = harness_with(running(60), extras=[extra])
     ends: list[float] = []
     harness.api.on_extra = lambda _session_id, until: ends.append(until)
 
@@ -427,9 +428,40 @@ def test_of_sessions_with_many_events_only_a_few_are_read_on() -> None:
     harness = harness_with(*map(running, numbers), extras=["events"])
     harness.api.event_pauses = {session_id(number): 1 for number in numbers}
 
-    harness.poll()
+    with capture_logs() as logs:
+        harness.poll()
 
     assert harness.counts.failed_extras == [("events", Reason.TIMEOUT)] * 4
+    (warning,) = (entry for entry in logs if entry["log_level"] == "warning")
+    assert warning["error"] == "too many sessions have more events than one poll has time to read"
+    assert warning["session_id"] in harness.api.sessions
+
+
+def test_a_session_whose_events_are_never_read_on_uses_up_its_attempts() -> None:
+    numbers = range(1, 13)
+    harness = harness_with(*map(running, numbers), extras=["events"])
+    harness.poll()
+    harness.api.event_pauses = dict.fromkeys(harness.api.sessions, 1000)
+    harness.api.sessions = {key: stopped(session) for key, session in harness.api.sessions.items()}
+
+    for _ in range(13):  # four of twelve fail in each, then fewer
+        harness.poll()
+
+    assert len(requested(harness)) == 8
+
+
+def test_events_that_take_longer_than_one_poll_are_left_to_the_next() -> None:
+    harness = harness_with(running(60), extras=["events"])
+    harness.api.event_pauses[session_id(60)] = 1
+
+    def takes_seconds(_session_id: str, _until: float) -> None:
+        harness.clock.seconds += 31.0
+
+    harness.api.on_extra = takes_seconds
+    with capture_logs() as logs:
+        harness.poll()
+
+    assert [entry["left"] for entry in logs if "left" in entry] == [1]
 
 
 def test_throttling_does_not_use_up_the_attempts_of_a_finished_session() -> None:

@@ -288,6 +288,24 @@ def test_an_unexpected_error_is_logged_and_the_known_state_is_published() -> Non
     assert len(harness.published) == published + 1
 
 
+def test_after_changes_that_could_not_be_applied_the_next_poll_finds_deletions() -> None:
+    harness = PollerHarness(running(60), finished(100))
+    harness.poll()
+    get_session = harness.api.get_session
+
+    def broken(session_id: str, **_arguments: object) -> RestoreSession:  # noqa: ARG001 - as the API has it
+        raise RuntimeError("a defect")
+
+    harness.api.get_session = broken  # type: ignore[method-assign] # a defect no answer makes
+    with capture_logs():
+        harness.apply_changes(update(60))
+    del harness.api.sessions[session_id(100)]
+
+    snapshot = harness.poll(get_session=get_session)
+
+    assert shown_ids(snapshot) == [session_id(60)]
+
+
 def test_events_that_cannot_be_processed_do_not_end_the_loop_while_extras_are_due() -> None:
     harness = PollerHarness(running(60), follow=sessions_config(extras=["statistics"]))
     harness.poll()

@@ -893,6 +893,21 @@ def test_without_discovery_a_failed_poll_is_no_baseline_and_no_hourly_check() ->
     assert harness.fetched == [session_id(1), session_id(2)]
 
 
+def test_without_discovery_a_response_confirms_the_gauges_of_organizations_in_a_failed_poll() -> (
+    None
+):
+    harness = LedgerHarness(sessions_config([session_id(1)], discover=False))
+    harness.hold(finished(1))
+    harness.poll()
+
+    harness.seconds += 60
+    harness.ledger.begin_poll(harness.now)
+    harness.ledger.confirm_finished(harness.now)
+    harness.ledger.end_poll(harness.now, succeeded=False)
+
+    assert harness.snapshot().list_confirmed_at == harness.seconds
+
+
 def test_without_discovery_the_hourly_check_waits_an_hour_from_the_last_one() -> None:
     harness = LedgerHarness(sessions_config([session_id(1)], discover=False))
     harness.hold(finished(1))
@@ -980,10 +995,11 @@ def test_changes_fetch_updated_sessions_and_leave_deleted_ones_to_the_next_poll(
     deleted = SessionChange(kind=ChangeKind.DELETE, session_id=session_id(4))
 
     to_fetch = harness.ledger.ids_to_fetch(
-        [updated(1, 7), updated(2, 8), updated(3), updated(9, 1), deleted]
+        [updated(0, 1), updated(1, 7), updated(2, 8), updated(3), updated(9, 1), deleted]
     )
 
-    assert to_fetch == (session_id(2), session_id(3), session_id(9))
+    # Those that are stored come first.
+    assert to_fetch == tuple(map(session_id, (2, 3, 0, 9)))
     assert session_id(4) in shown_ids(harness.snapshot())
 
 
@@ -1040,9 +1056,10 @@ def test_extras_of_a_session_that_expires_through_a_correction_are_due_until_the
 
 def test_a_deleted_session_is_no_longer_fetched() -> None:
     harness = LedgerHarness(sessions_config(extras=["statistics"]))
-    harness.hold(running(60), finished(61), finished(1))
+    harness.hold(running(60), finished(61), *map(finished, range(1, 5)))
     harness.poll()
     del harness.server[session_id(60)]
+    del harness.server[session_id(61)]
     harness.ledger.request_by_id(harness.ledger.ids_to_fetch([updated(60), updated(61)]))
 
     harness.poll()

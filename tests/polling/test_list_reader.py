@@ -50,9 +50,9 @@ def test_a_list_whose_sessions_moved_is_read_again_with_the_largest_pages() -> N
     assert lists.page_sizes == [1000, 10_000]
     assert shown_ids(snapshot) == [session_id(60), session_id(1)]
     assert snapshot.status.up is True
-    assert [entry["event"] for entry in logs] == [
-        "sessions moved while they were listed, reading the list again",
-        "first poll succeeded",
+    assert [(entry["event"], entry["server"]) for entry in logs] == [
+        ("sessions moved while they were listed, reading the list again", "hq"),
+        ("first poll succeeded", "hq"),
     ]
 
 

@@ -52,6 +52,10 @@ def loop_of(
     )
 
 
+def error_log(event: str, error: Exception) -> dict[str, object]:
+    return {"event": event, "server": "hq", "exc_info": error, "log_level": "error"}
+
+
 def stopping_after(waits: int, harness: PollerHarness) -> Callable[[PassingQueue], object]:
     def stop(queue: PassingQueue) -> None:
         if len(queue.waits) == waits:
@@ -222,7 +226,8 @@ def test_a_first_poll_that_is_not_completed_has_ended_and_a_cause_that_stays_is_
     None
 ):
     harness = PollerHarness()
-    harness.publish_errors = [MemoryError(), MemoryError(), MemoryError()]
+    errors = [MemoryError(), MemoryError(), RuntimeError()]
+    harness.publish_errors = [*errors]
     queue = PassingQueue(harness, stopping_after(1, harness))
 
     with capture_logs() as logs:
@@ -230,9 +235,11 @@ def test_a_first_poll_that_is_not_completed_has_ended_and_a_cause_that_stays_is_
 
     assert harness.poller.polled_once.is_set()
     assert len(harness.marked_down) == 3
-    assert [entry["event"] for entry in logs][1:] == [
-        "poll not completed, server shown as down until the next poll ends",
-        "polls complete again",
+    not_completed = "poll not completed, server shown as down until the next poll ends"
+    assert logs[1:] == [
+        error_log(not_completed, errors[0]),
+        error_log(not_completed, errors[2]),
+        {"event": "polls complete again", "server": "hq", "log_level": "info"},
     ]
 
 
@@ -269,19 +276,18 @@ def test_an_exception_after_a_poll_was_published_makes_no_failure_of_it_and_is_l
     None
 ):
     harness = PollerHarness(running(60))
-    harness.record_errors = [MemoryError(), MemoryError()]
+    errors = [MemoryError(), MemoryError(), RuntimeError()]
+    harness.record_errors = [*errors]
     queue = PassingQueue(harness, stopping_after(1, harness))
 
     with capture_logs() as logs:
         loop_of(harness, queue).run()
 
-    assert harness.counts.polls == [None, None, None]
+    assert harness.counts.polls == [None, None, None, None]
     assert harness.counts.unpublished == 0
     assert harness.marked_down == []
-    assert [entry["event"] for entry in logs] == [
-        "first poll succeeded",
-        "unexpected error between polls, starting the next poll early",
-    ]
+    between_polls = "unexpected error between polls, starting the next poll early"
+    assert logs[1:] == [error_log(between_polls, errors[0]), error_log(between_polls, errors[2])]
 
 
 def test_changes_that_cannot_be_published_show_the_server_as_down_but_fail_no_poll() -> None:
@@ -326,11 +332,11 @@ def test_a_poll_that_the_change_feed_caused_and_that_cannot_be_published_is_a_fa
     assert harness.counts.unpublished == 1
 
 
-def test_a_poll_that_cannot_begin_has_failed_and_shows_the_server_as_down() -> None:
+def test_polls_that_cannot_begin_have_failed_and_show_the_server_as_down() -> None:
     harness = PollerHarness()
     queue = PassingQueue(harness, stopping_after(1, harness))
     poll = harness.driver.poll
-    errors = [MemoryError()]
+    errors = [MemoryError(), MemoryError()]
 
     def failing_poll(*, next_poll_at: float = inf) -> None:
         if errors:
@@ -340,8 +346,8 @@ def test_a_poll_that_cannot_begin_has_failed_and_shows_the_server_as_down() -> N
     harness.driver.poll = failing_poll  # type: ignore[method-assign] # before the poll itself
     loop_of(harness, queue).run()
 
-    assert harness.marked_down == ["poll not completed: MemoryError"]
-    assert harness.counts.polls == [Reason.INTERNAL, None]
+    assert harness.marked_down == ["poll not completed: MemoryError"] * 2
+    assert harness.counts.polls == [Reason.INTERNAL, Reason.INTERNAL, None]
 
 
 def test_an_exception_outside_of_polls_does_not_end_the_loop() -> None:

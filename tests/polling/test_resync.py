@@ -57,6 +57,15 @@ def ids(*numbers: int) -> set[str]:
     return {session_id(number) for number in numbers}
 
 
+def test_up_to_a_hundred_ids_that_the_change_feed_reports_are_remembered() -> None:
+    resync = ResyncHarness().resync
+
+    left_out = [resync.request_by_id(ids(*range(first, first + 60))) for first in (0, 60, 120)]
+
+    assert left_out == [0, 20, 60]
+    assert len(resync.to_fetch) == 100
+
+
 def test_a_resync_is_due_at_first_and_an_hour_after_each_success() -> None:
     resync = ResyncHarness().resync
     assert resync.is_due(moment())
@@ -352,6 +361,14 @@ def test_a_404_of_a_session_created_when_the_list_begins_is_not_believed() -> No
     harness.list(since(3), 1, 2)
 
     assert not harness.believes_404_of(3)
+
+
+def test_a_404_of_a_session_created_a_second_after_the_list_begins_is_believed() -> None:
+    harness = ResyncHarness(1, 2, 3)
+    begin = finished(3).creation_time - timedelta(seconds=1)
+    harness.list(ListRequest(created_since=begin), 1, 2)
+
+    assert harness.believes_404_of(3)
 
 
 def test_a_404_is_believed_by_the_lists_of_its_own_poll() -> None:

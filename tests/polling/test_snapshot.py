@@ -105,6 +105,19 @@ def test_the_failure_of_a_server_that_is_down_stays_when_its_data_becomes_stale(
     assert replace(FULL, status=status).without_stale(1e9).status is status
 
 
+def test_a_server_that_is_down_is_not_up_since_any_moment() -> None:
+    status = ServerStatus(up=True, up_since=1000.0)
+
+    down = replace(FULL, status=status).down("poll not completed", since=1100.0)
+
+    assert down.status == ServerStatus(
+        up=False,
+        failure_reason="internal",
+        failure_message="poll not completed",
+        failing_since=1100.0,
+    )
+
+
 @pytest.mark.parametrize(
     ("changes", "stale_at"),
     [

@@ -67,6 +67,11 @@ def test_a_failed_or_unreadable_session_is_a_failure_of_that_session() -> None:
     assert PollFailure.of_session("a", rejection) == failure(
         Reason.BAD_RESPONSE, "session a cannot be read: wrong_type", session_only=True
     )
+    assert PollFailure.of_unconfirmed_404("a") == failure(
+        Reason.NOT_FOUND,
+        "session a: get: answered 404, but no list confirms that it was deleted",
+        session_only=True,
+    )
 
 
 @pytest.mark.parametrize(

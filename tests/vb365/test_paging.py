@@ -251,6 +251,22 @@ def test_pages_overlap_by_the_records_asked_for() -> None:
     ]
 
 
+def test_pages_do_not_overlap_unless_asked_to() -> None:
+    collection = Collection(20)
+    pages = iter_pages(
+        collection,
+        base_url=BASE_URL,
+        path="v6/Organizations",
+        query={},
+        page_size=10,
+        operation="organizations",
+    )
+    assert [record for page in pages for record in page] == collection.records
+    assert [urlsplit(target).query for target in collection.requested] == [
+        f"offset={offset}&limit=10" for offset in (0, 10, 20)
+    ]
+
+
 def test_a_link_is_followed_with_its_offset_reduced_by_the_overlap() -> None:
     collection = Collection(500, cap=200, links=True)
     all_records(collection, page_size=200, overlap=20)
@@ -327,6 +343,19 @@ def test_records_added_meanwhile_are_found_and_nothing_is_missed(links: bool) ->
     assert found == found_ids([*records(401)])
 
 
+def test_if_the_first_page_is_bad_when_it_is_read_again_the_error_names_the_list() -> None:
+    collection = ChangingCollection(
+        400, links=False, change=lambda existing: existing.insert(0, *records(1, 400))
+    )
+
+    def fetch(target: str) -> object:
+        page = collection(target)
+        return page if collection.requested.count(target) == 1 else {}
+
+    with pytest.raises(BadResponseError, match=r"^list: a page has no results$"):
+        all_records(fetch, page_size=200, overlap=20)
+
+
 @LINKS
 def test_a_record_that_moves_from_an_unread_page_to_a_read_one_is_found(links: bool) -> None:  # noqa: FBT001 - a parameter
     collection = ChangingCollection(
@@ -351,6 +380,22 @@ def test_pages_in_different_orders_are_an_error(links: bool) -> None:  # noqa: F
     collection = ChangingCollection(400, links=links, change=Random(1).shuffle)  # noqa: S311 - reproducible
     with pytest.raises(RecordsMovedError):
         all_records(collection, page_size=200, overlap=20)
+
+
+@pytest.mark.parametrize(
+    "second_page",
+    [
+        pytest.param(records(5, 5), id="five known records where one is expected"),
+        pytest.param([*records(1, 9), *records(9, 10), *records(1, 3)], id="a known one after new"),
+        pytest.param(records(1, 10), id="a new one where a known one is expected"),
+    ],
+)
+def test_a_page_that_does_not_continue_the_previous_one_is_an_error(
+    second_page: list[dict[str, object]],
+) -> None:
+    pages = iter([records(10), second_page, []])
+    with pytest.raises(RecordsMovedError):
+        all_records(lambda _target: {"results": next(pages), "limit": 10}, overlap=1)
 
 
 def test_records_without_a_usable_id_are_taken_for_repeated_where_these_are_expected() -> None:

@@ -237,3 +237,10 @@ def test_memory_does_not_grow_with_hostile_values() -> None:
 
     assert len(summary(page).unknown_values) == 16
     assert len(summary(page[:16]).unknown_values) == 16
+
+
+def test_item_counts_by_outcome_leave_out_those_that_the_server_does_not_send() -> None:
+    everything = Statistics(restored=3, failed=2, skipped=0)
+
+    assert everything.by_outcome() == {"restored": 3, "failed": 2, "skipped": 0}
+    assert Statistics(failed=1).by_outcome() == {"failed": 1}

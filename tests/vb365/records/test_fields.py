@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -40,6 +41,21 @@ def test_timestamps_have_up_to_seven_digits_and_any_offset(text: str, microsecon
     moment = read_time({"t": text}, "t")
 
     assert moment == datetime(2022, 2, 22, 15, 40, 25, microseconds, UTC)
+    assert moment is not None
+    assert moment.tzinfo is UTC
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the local time zone cannot be set")
+def test_a_timestamp_without_an_offset_is_utc_whatever_the_local_time_zone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "EST+5")
+        time.tzset()
+        moment = read_time({"t": "2022-02-22T15:40:25"}, "t")
+    time.tzset()
+
+    assert moment == datetime(2022, 2, 22, 15, 40, 25, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(

@@ -246,6 +246,15 @@ def test_an_end_at_the_start_is_a_duration_of_zero() -> None:
     assert parsed(endTime=record()["creationTime"]).duration_seconds == 0
 
 
+def test_a_running_session_has_lasted_since_its_start_and_a_finished_one_until_its_end() -> None:
+    finished = parsed(creationTime="2022-02-22T15:40:00Z", endTime="2022-02-22T15:40:30Z")
+    running = finished._replace(state=SessionState.WORKING, end_time=None, result=None)
+    now = datetime(2022, 2, 22, 15, 41, tzinfo=UTC)
+
+    assert finished.elapsed_seconds(now) == 30.0
+    assert running.elapsed_seconds(now) == 60.0
+
+
 @pytest.mark.parametrize(
     ("details", "items"),
     [
