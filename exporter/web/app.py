@@ -14,7 +14,7 @@ from aiohttp import web
 from exporter.metrics.text_format import Format
 from exporter.web.blocking import run_in_daemon_thread
 from exporter.web.listeners import WebServerError
-from exporter.web.negotiation import accepts_gzip, choose_format
+from exporter.web.negotiation import accepts_gzip, choose_format, prefers_json
 from exporter.web.reply import (
     STALL_SECONDS,
     NoPlaceError,
@@ -188,8 +188,12 @@ class WebApp:
 
     async def _status(self, request: web.Request) -> web.StreamResponse:
         with self._pages.hold(request) as place:
-            html = await self._status_page.html(paused="pause" in request.query)
-            return await _page(place, html, "text/html; charset=utf-8")
+            if _wants_json(request):
+                text, content_type = await self._status_page.json(), "application/json"
+            else:
+                text = await self._status_page.html(paused="pause" in request.query)
+                content_type = "text/html; charset=utf-8"
+            return await _page(place, text, content_type, vary="Accept")
 
     async def _healthy(self, _request: web.Request) -> web.Response:
         return _check_response("healthy", self._backend.health_problems())
@@ -220,10 +224,20 @@ def _reload_handler(reload: Reload) -> Handler:
     return handler
 
 
-async def _page(place: Place, text: str, content_type: str) -> web.StreamResponse:
+def _wants_json(request: web.Request) -> bool:
+    """Return whether a request for the status page wants JSON: by `?format=json`, or by `Accept`."""
+    if "format" in request.query:
+        return request.query["format"] == "json"
+    return prefers_json(_list_header(request, "Accept"))
+
+
+async def _page(
+    place: Place, text: str, content_type: str, *, vary: str | None = None
+) -> web.StreamResponse:
     """Send a page in writes of bounded size; what UTF-8 cannot encode (lone surrogates) is sent as `?`."""
     body = text.encode("utf-8", "replace")
-    response = web.StreamResponse(headers={"Content-Type": content_type})
+    headers = {"Content-Type": content_type} | ({"Vary": vary} if vary else {})
+    response = web.StreamResponse(headers=headers)
     response.content_length = len(body)
     return await stream(place, response, [body])
 

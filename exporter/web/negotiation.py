@@ -71,6 +71,24 @@ def choose_format(accept: str | None) -> Format:
 
 
 @functools.lru_cache(maxsize=_CACHE_SIZE)
+def prefers_json(accept: str | None) -> bool:
+    """Return whether the client names JSON and prefers it to HTML."""
+    try:
+        ranges = _parse(accept or "")
+    except ValueError:
+        return False
+    json = _best(ranges, lambda found: _media_specificity(found.name, "application", "json"))
+    html = _best(ranges, lambda found: _media_specificity(found.name, "text", "html"))
+    return (
+        json.specificity >= _NAMED
+        and json.weight > 0
+        and (
+            json.weight > html.weight or (html.specificity < _NAMED and json.weight == html.weight)
+        )
+    )
+
+
+@functools.lru_cache(maxsize=_CACHE_SIZE)
 def accepts_gzip(accept_encoding: str | None) -> bool:
     """Return whether the client accepts gzip, and does not prefer the uncompressed body."""
     try:
@@ -98,6 +116,10 @@ def _text_specificity(found: _Range) -> int:
     if found.name == "text/plain":
         return {"0.0.4": 4, None: 3}.get(found.version, 0)
     return {"text/*": 2, "*/*": 1}.get(found.name, 0)
+
+
+def _media_specificity(name: str, type_: str, subtype: str) -> int:
+    return {f"{type_}/{subtype}": _NAMED, f"{type_}/*": 2, "*/*": 1}.get(name, 0)
 
 
 def _gzip_specificity(found: _Range) -> int:

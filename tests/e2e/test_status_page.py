@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from uuid import UUID
 
 import pytest
 from web.support import EMPTY_PAGE, FakeBackend
 
+from exporter.polling.snapshot import ConfiguredId
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
+from exporter.vb365.records.restore_session import SessionResult
 from exporter.web.status import StatusPage
 from support.browser_process import Browser, Tab, running_browser
 from support.exporter_harness import running_exporter, server_yaml
-from support.sample_sessions import running
+from support.sample_sessions import finished, running
 from support.screenshots import SCREENSHOTS, Screenshot, take
 from support.status_pages import (
     forgotten_session,
@@ -26,8 +30,32 @@ from support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 
-WIDTHS = (360, 768, 1920)
+WIDTHS = (360, 768, 1350, 1400, 1920)
+UNFOLD = "document.querySelectorAll('details').forEach((one) => one.open = true)"
 LONG = "x" * 500
+
+
+def many_tenants() -> StatusPage:
+    """A busy and a bad day: failures, missing ids, organizations that never restored anything."""
+    sessions = random_sessions(900, 40, days=3.0)
+    failed = [
+        finished(number, organization=f"northwind-{number}.example", result=SessionResult.FAILED)
+        for number in range(1, 50)
+    ]
+    snapshot = polled_snapshot("hq-east", [*sessions, *failed])
+    organizations = tuple(f"quiet-tenant-{number}.example" for number in range(40))
+    return page_for(
+        replace(
+            snapshot,
+            activity=replace(
+                snapshot.activity, organizations=(*snapshot.activity.organizations, *organizations)
+            ),
+            configured_ids=(
+                ConfiguredId(session_id=str(UUID(int=7)), found=False, confirmed_at=48.0),
+            ),
+        ),
+        polled_snapshot("customers-west", random_sessions(20, 4, seed=4)),
+    )
 
 
 def long_words() -> StatusPage:
@@ -49,6 +77,7 @@ PAGES: dict[str, Callable[[], StatusPage]] = {
     ),
     "trouble": trouble_page,
     "500 sessions": lambda: page_for(polled_snapshot("hq", random_sessions(500, 40))),
+    "40 tenants": many_tenants,
     "long words": long_words,
 }
 
@@ -81,6 +110,7 @@ def test_nothing_reaches_beyond_the_screen(tab: Tab, kind: str) -> None:
     with serve_page(FakeBackend(page=PAGES[kind]())) as url:
         for width in WIDTHS:
             tab.open(url, width=width)
+            tab.value(UNFOLD)
             assert tab.value("innerWidth") == width
             assert tab.value("document.documentElement.scrollWidth") == width
             assert tab.value(BEYOND) == []
@@ -130,9 +160,10 @@ FAINT = """
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_texts_and_shapes_stand_out_by_day_and_by_night(tab: Tab, scheme: str) -> None:
     lightness = []
-    for kind in ("no session", "not polled yet", "five sessions", "trouble"):
+    for kind in ("no session", "not polled yet", "five sessions", "40 tenants", "trouble"):
         with serve_page(FakeBackend(page=PAGES[kind]())) as url:
             tab.open(url, width=1920, scheme=scheme)
+            tab.value(UNFOLD)
             seen = tab.value(FAINT)
             assert seen["faint"] == []
             assert seen["texts"] > 20
@@ -141,7 +172,9 @@ def test_texts_and_shapes_stand_out_by_day_and_by_night(tab: Tab, scheme: str) -
     assert {"light": {"rgb(243, 245, 247)"}, "dark": {"rgb(18, 21, 25)"}}[scheme] == set(lightness)
 
 
-FOCUSABLE = 'document.querySelectorAll("a[href], button, input, select, textarea, [tabindex]")'
+FOCUSABLE = (
+    'document.querySelectorAll("a[href], summary, button, input, select, textarea, [tabindex]")'
+)
 FOCUS = f"""
 (() => {{
   const style = getComputedStyle(document.activeElement);
@@ -161,7 +194,7 @@ def test_the_tab_key_reaches_every_link_in_reading_order(tab: Tab, width: int) -
     with serve_page(FakeBackend(page=trouble_page())) as url:
         tab.open(url, width=width)
         links = tab.value(f"{FOCUSABLE}.length")
-        assert links == 11
+        assert links == 13
 
         visited = []
         for _ in range(links):
@@ -171,6 +204,37 @@ def test_the_tab_key_reaches_every_link_in_reading_order(tab: Tab, width: int) -
         assert visited == [[number, True] for number in range(links)]
         places = tab.value(PLACES)
         assert sorted(places) == places
+
+
+# Names and ids that take more than one line, although they are not too long for it.
+BROKEN = """
+[...document.querySelectorAll(".name, .id bdi, span.id")]
+  .filter((one) => one.checkVisibility() && one.getClientRects().length > 1)
+  .map((one) => one.textContent)
+"""
+TOO_NARROW = """
+[...document.querySelectorAll(".name")].filter((one) => one.scrollWidth > one.clientWidth).length
+"""
+
+
+def test_names_and_ids_are_not_broken_at_their_hyphens(tab: Tab) -> None:
+    with serve_page(FakeBackend(page=many_tenants())) as url:
+        for width in WIDTHS:
+            tab.open(url, width=width)
+            tab.value(UNFOLD)
+            assert tab.value(BROKEN) == []
+            assert tab.value(TOO_NARROW) == 0
+
+
+def test_a_link_to_a_folded_organization_unfolds_it(tab: Tab) -> None:
+    with serve_page(FakeBackend(page=many_tenants())) as url:
+        tab.open(url, width=1400)
+        tab.value("location.hash = '#hq-east/quiet-tenant-1.example'")
+        wait_until(
+            lambda: tab.value("document.querySelector('.quiet-ones').open"), "the list unfolds"
+        )
+        top = "document.querySelector(':target').getBoundingClientRect().top"
+        wait_until(lambda: 0 <= tab.value(top) < 800, "the organization is on the screen")
 
 
 def test_a_link_to_a_part_of_the_page_leads_there(tab: Tab) -> None:
@@ -196,7 +260,7 @@ def test_a_session_named_like_a_script_is_text(tab: Tab) -> None:
         exporter.wait_for(1, "vb365_up", server="hq")
         tab.open(f"{exporter.url}/?pause")
 
-        assert tab.value("document.body.innerText").count(name) == 2
+        assert tab.value("document.body.innerText").count(name) == 3  # failed, running and finished
         assert organization in tab.value("document.querySelector('.lanes').innerText")
         assert tab.value("document.querySelectorAll('script, img').length") == 0
         assert tab.complaints() == []

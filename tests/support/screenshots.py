@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,7 +16,7 @@ from exporter.vb365.records.restore_session import SessionResult, SessionType
 from exporter.web.status import StatusPage
 from support.browser_process import Browser, running_browser
 from support.sample_reports import sample_report
-from support.sample_sessions import finished
+from support.sample_sessions import NOON, finished
 from support.status_pages import (
     DOWN,
     forgotten_session,
@@ -47,12 +48,21 @@ class Screenshot:
 
 def sample_page() -> StatusPage:
     """Return a page of two servers, one of which now refuses the login."""
-    failed = finished(195, type=SessionType.VET, result=SessionResult.FAILED)
+    day = NOON - timedelta(hours=20)
+    of_hq, of_customers = (
+        [
+            one
+            for one in random_sessions(count, 3, seed=seed)
+            if one.stopped or one.creation_time > day
+        ]
+        for count, seed in ((30, 3), (7, 5))
+    )
+    failed = finished(95, type=SessionType.VET, result=SessionResult.FAILED)
+    hq = polled_snapshot("hq", [*of_hq, forgotten_session(), failed])
+    organizations = (*hq.activity.organizations, "proseware.onmicrosoft.com")
     return page_for(
-        polled_snapshot("hq", [*random_sessions(12, 2), forgotten_session(), failed]),
-        polled_snapshot(
-            "customers", random_sessions(8, 2, seed=5), DOWN, polled_seconds_after_noon=-90.0
-        ),
+        replace(hq, activity=replace(hq.activity, organizations=organizations)),
+        polled_snapshot("customers", of_customers, DOWN, polled_seconds_after_noon=-90.0),
     )
 
 
@@ -74,9 +84,9 @@ SCREENSHOTS = (
     Screenshot(
         name="status-page.png",
         serve=serve_status_page,
-        width=1160,
+        width=1360,
         scheme="light",
-        until="finished",
+        until="servers",
     ),
     Screenshot(
         name="status-page-phone.png",

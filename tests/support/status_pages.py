@@ -12,7 +12,7 @@ from uuid import UUID
 
 from exporter.config import Config, parse_config
 from exporter.polling.snapshot import ServerStatus, Snapshot
-from exporter.service.web_view import Overview
+from exporter.service.overview import Overview
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
 from exporter.web.app import WebApp, WebBackend
 from exporter.web.listeners import Address, bind_listeners

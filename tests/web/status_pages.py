@@ -8,7 +8,7 @@ from typing import Any
 
 from web.support import NOON
 
-from exporter.web.status import FailedRestore, ServerCard, SessionRow, StatusPage
+from exporter.web.status import ServerCard, SessionRow, StatusPage, UnlistedFailure
 
 RUNNING = SessionRow(
     server="hq",
@@ -71,11 +71,38 @@ UNPOLLED = replace(
     data_age_seconds=None,
     sessions_known=0,
 )
-FAILURE = FailedRestore(
-    server="hq", organization="fabrikam.example", ended=NOON - timedelta(hours=3)
+FAILED = replace(
+    FINISHED,
+    session_id="0f9c2c5e-2f3b-4a44-a7d5-6f1f9f1c0002",
+    organization="fabrikam.example",
+    result="Failed",
+    started=NOON - timedelta(hours=3, minutes=2),
+    ended=NOON - timedelta(hours=3),
+    duration_seconds=120.0,
+    items_processed=41,
+)
+LEFT_OPEN = replace(
+    RUNNING, started=NOON - timedelta(hours=51), duration_seconds=183_600.0, left_open=True
+)
+UNLISTED = UnlistedFailure(
+    server="hq", organization="adatum.example", type="Vesp", ended=NOON - timedelta(hours=1)
 )
 
 
 def page(*servers: ServerCard, **fields: Any) -> StatusPage:
     """A page of these servers, without sessions unless the test gives them."""
     return replace(StatusPage(version="1.2.3", generated=NOON, servers=servers), **fields)
+
+
+def ended(minutes_ago: float, took_minutes: float = 1.0, **fields: Any) -> SessionRow:
+    end = NOON - timedelta(minutes=minutes_ago)
+    started = end - timedelta(minutes=took_minutes)
+    return replace(
+        FINISHED, started=started, ended=end, duration_seconds=took_minutes * 60, **fields
+    )
+
+
+def opened(minutes_ago: float, **fields: Any) -> SessionRow:
+    seconds = minutes_ago * 60
+    started = NOON - timedelta(seconds=seconds)
+    return replace(RUNNING, started=started, duration_seconds=seconds, **fields)

@@ -1,16 +1,32 @@
-"""The status page: its data, the verdict on the data, and the HTML."""
+"""The status page: its data, the verdict on the data, and the HTML and JSON forms."""
 
-from exporter.web.status.page import FailedRestore, ServerCard, SessionRow, StatusPage
+from exporter.web.status.page import (
+    MissingSession,
+    Organization,
+    ServerCard,
+    SessionRow,
+    StatusPage,
+    UnlistedFailure,
+)
 from exporter.web.status.rendering import STYLE_SOURCE, StatusPageCache
-from exporter.web.status.verdict import LONG_RUNNING_SECONDS, RECENT_SECONDS
+from exporter.web.status.thresholds import (
+    LEFT_IDLE_SECONDS,
+    MANY_FAILED_SECONDS,
+    RECENT_SECONDS,
+    is_left_open,
+)
 
 __all__ = [
-    "LONG_RUNNING_SECONDS",
+    "LEFT_IDLE_SECONDS",
+    "MANY_FAILED_SECONDS",
     "RECENT_SECONDS",
     "STYLE_SOURCE",
-    "FailedRestore",
+    "MissingSession",
+    "Organization",
     "ServerCard",
     "SessionRow",
     "StatusPage",
     "StatusPageCache",
+    "UnlistedFailure",
+    "is_left_open",
 ]

@@ -56,6 +56,14 @@ def in_sentence(name: str) -> str:
     return cut(_BIDI_CONTROLS.sub("", name), _MAX_NAME_CHARACTERS)
 
 
+def unbroken(text: str) -> str:
+    """Replace hyphens, and the spaces of durations, with those at which a browser does not break the line."""
+    return _UNIT.sub("\u00a0", text.replace("-", "\u2011"))
+
+
+_UNIT = re.compile(r"(?<=\d) (?=(?:d|h|min|s)\b)|(?<=\d (?:d|h)) (?=\d)|(?<=\d min) (?=\d)")
+
+
 _BIDI_CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _MAX_NAME_CHARACTERS = 64
 

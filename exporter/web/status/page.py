@@ -22,6 +22,15 @@ class SessionRow:
     """None: still running, or unknown."""
     duration_seconds: float | None
     """Up to now while running; None: unknown."""
+    idle_seconds: float | None = None
+    """Time since the last event of a running session; None: unknown, because events are not read."""
+    left_open: bool = False
+    """Whether the session has been left open (`thresholds.is_left_open`)."""
+    configured: bool = False
+    """Whether the session's id is configured."""
+    items_processed: int | None = None
+    items_failed: int | None = None
+    """From the session's statistics; None: unknown."""
     info: tuple[str, ...] = ()
     """The values of the fields in `StatusPage.info_labels`, in the same order."""
 
@@ -54,15 +63,38 @@ class ServerCard:
     """Sessions hidden because they have not been confirmed for `stale_after_seconds`."""
     sessions_without_series: int = 0
     sessions_not_kept: int = 0
+    ended_last_hour: int = 0
+    """Sessions that ended within `MANY_FAILED_SECONDS`."""
+    failed_last_hour: int = 0
+    organizations_failed_last_hour: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FailedRestore:
-    """The latest failed restore of one organization."""
+class UnlistedFailure:
+    """The latest failed restore of an organization and type, of which only the time is known: it has no series."""
 
     server: str
     organization: str
+    type: str
     ended: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissingSession:
+    """A configured id that the server does not know."""
+
+    server: str
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Organization:
+    """An organization of one server."""
+
+    server: str
+    name: str
+    last_restored: datetime | None
+    """When its last proven restore ended; None: the server lists none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +107,23 @@ class StatusPage:
     running: tuple[SessionRow, ...] = ()
     """Longest-running first: at least as many as the page shows, not necessarily all."""
     running_total: int = 0
-    long_running_total: int = 0
-    """Sessions that have been open for at least `LONG_RUNNING_SECONDS`."""
+    left_open_total: int = 0
+    failed: tuple[SessionRow, ...] = ()
+    """The sessions that failed within `RECENT_SECONDS`, latest first: the newest of `failed_total`."""
+    failed_total: int = 0
+    unlisted_failures: tuple[UnlistedFailure, ...] = ()
+    """Further failures in the same period, latest first."""
     finished: tuple[SessionRow, ...] = ()
     """Latest first: at least as many as the page shows, not necessarily all."""
     finished_totals: tuple[tuple[str, int], ...] = ()
     """Known finished sessions by result."""
-    recent_failures: tuple[FailedRestore, ...] = ()
-    """The organizations whose latest failure is within `RECENT_SECONDS`, latest first."""
+    recent_totals: tuple[tuple[str, int], ...] = ()
+    """Sessions that ended within `RECENT_SECONDS`, by result."""
+    recent_partial: bool = False
+    """Sessions without series are missing in `recent_totals`."""
+    missing: tuple[MissingSession, ...] = ()
+    organizations: tuple[Organization, ...] = ()
+    """Those whose last proven restore is longest ago come first, before them those without any."""
+    organizations_total: int = 0
     info_labels: tuple[str, ...] = ()
     """The session fields with personal data that the configuration allows the page to show."""

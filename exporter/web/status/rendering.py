@@ -1,4 +1,4 @@
-"""The status page as one HTML file: no script, no external resources, every value escaped."""
+"""The status page as HTML, one file without script and external resources, and as JSON."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ import base64
 import functools
 import hashlib
 import math
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from importlib import resources
 
 from exporter.text import human_duration
 from exporter.web.blocking import run_in_daemon_thread
 from exporter.web.status import formatting
-from exporter.web.status.page import SessionRow, StatusPage
+from exporter.web.status.json_document import render_json
+from exporter.web.status.page import StatusPage
 from exporter.web.status.timeline import timeline
 from exporter.web.status.verdict import (
-    LONG_RUNNING_SECONDS,
     absence,
     certificate_level,
     servers_without_data,
@@ -27,7 +28,11 @@ from exporter.web.status.verdict import (
 
 _MAX_SERVERS = 16
 _MAX_SESSIONS = 20
-_MAX_FAILURES = 12
+_MAX_FAILED_UNFOLDED, _MAX_FAILED = 20, 100
+_MAX_UNLISTED = 12
+_MAX_MISSING = 20
+_MAX_QUIET_ORGANIZATIONS = 200
+_MAX_ANCHOR_CHARACTERS = 200
 # The characters of personal data in a row, shared among its columns: the page stays small with all of them.
 _INFO_CHARACTERS = 160
 _MIN_REFRESH_SECONDS, _MAX_REFRESH_SECONDS = 10, 60
@@ -66,20 +71,27 @@ class StatusPageCache:
         self._telemetry_path = telemetry_path
         self._monotonic = monotonic
         self._rendering = asyncio.Lock()
-        self._rendered: dict[bool, tuple[float, str]] = {}
+        self._rendered: dict[str, tuple[float, str]] = {}
 
     async def html(self, *, paused: bool) -> str:
         """Return the page as of at most a second ago; `paused` as in `render_status`."""
+        render = functools.partial(
+            render_status, telemetry_path=self._telemetry_path, paused=paused
+        )
+        return await self._cached(f"html, paused: {paused}", render)
+
+    async def json(self) -> str:
+        """Return the JSON form of the page as of at most a second ago."""
+        return await self._cached("json", render_json)
+
+    async def _cached(self, form: str, render: Callable[[StatusPage], str]) -> str:
         async with self._rendering:
-            rendered_at, html = self._rendered.get(paused, (-math.inf, ""))
+            rendered_at, text = self._rendered.get(form, (-math.inf, ""))
             if self._monotonic() - rendered_at >= _CACHE_SECONDS:
                 rendered_at = self._monotonic()
-                html = await run_in_daemon_thread(functools.partial(self._render, paused=paused))
-                self._rendered[paused] = (rendered_at, html)
-            return html
-
-    def _render(self, *, paused: bool) -> str:
-        return render_status(self._read(), telemetry_path=self._telemetry_path, paused=paused)
+                text = await run_in_daemon_thread(lambda: render(self._read()))
+                self._rendered[form] = (rendered_at, text)
+            return text
 
 
 def render_status(page: StatusPage, *, telemetry_path: str, paused: bool = False) -> str:
@@ -93,22 +105,38 @@ def render_status(page: StatusPage, *, telemetry_path: str, paused: bool = False
     down_first = sorted(
         page.servers, key=lambda server: (server.up is not False, server.up is not None)
     )
+    drawn = timeline(page)
+    lanes = () if drawn is None else (*drawn.lanes, *drawn.folded)
+    drawn_keys = {(lane.server, lane.organization) for lane in lanes}
+    quiet = [one for one in page.organizations if (one.server, one.name) not in drawn_keys]
     return _template()(
         page=page,
         verdict=verdict(page),
         servers=down_first[:_MAX_SERVERS],
         servers_left_out=max(0, len(down_first) - _MAX_SERVERS),
+        failed=page.failed[:_MAX_FAILED_UNFOLDED],
+        failed_folded=page.failed[_MAX_FAILED_UNFOLDED:_MAX_FAILED],
+        failed_left_out=page.failed_total - len(page.failed[:_MAX_FAILED]),
+        unlisted=page.unlisted_failures[:_MAX_UNLISTED],
+        missing=page.missing[:_MAX_MISSING],
         running=page.running[:_MAX_SESSIONS],
         finished=page.finished[:_MAX_SESSIONS],
         # The totals come from complete lists; until there is one, more sessions may be known.
         finished_total=max(sum(count for _, count in page.finished_totals), len(page.finished)),
-        failures=page.recent_failures[:_MAX_FAILURES],
+        recent_total=sum(count for _, count in page.recent_totals),
         without_data=servers_without_data(page),
         nothing_running=absence(page, "No restore session is running"),
         nothing_finished=absence(
             page, "No restore session has finished within the lookback period"
         ),
-        timeline=timeline(page),
+        timeline=drawn,
+        last_restored={(one.server, one.name): one.last_restored for one in page.organizations},
+        quiet_organizations=quiet[:_MAX_QUIET_ORGANIZATIONS],
+        quiet_total=len(quiet) + page.organizations_total - len(page.organizations),
+        never_restored=sum(one.last_restored is None for one in quiet),
+        anchors=_anchors(
+            [*drawn_keys, *((one.server, one.name) for one in quiet[:_MAX_QUIET_ORGANIZATIONS])]
+        ),
         telemetry_path=telemetry_path,
         paused=paused,
         refresh_seconds=_refresh_seconds(page),
@@ -117,14 +145,20 @@ def render_status(page: StatusPage, *, telemetry_path: str, paused: bool = False
     ).lstrip()
 
 
+def _anchors(organizations: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Return the id of each organization's place on the page, `server/organization`; ids are unique and have no spaces."""
+    of_id: dict[str, tuple[str, str]] = {}
+    for server, organization in sorted(organizations):
+        anchor = re.sub(r"\s", "-", f"{server}/{organization}")
+        if len(anchor) <= _MAX_ANCHOR_CHARACTERS:
+            of_id.setdefault(anchor, (server, organization))
+    return {key: anchor for anchor, key in of_id.items()}
+
+
 def _refresh_seconds(page: StatusPage) -> int:
     """Return the shortest poll interval within bounds: between polls, little changes."""
     intervals = (server.poll_interval_seconds for server in page.servers)
     return round(max(_MIN_REFRESH_SECONDS, min((_MAX_REFRESH_SECONDS, *intervals))))
-
-
-def _is_long_running(row: SessionRow) -> bool:
-    return (row.duration_seconds or 0.0) >= LONG_RUNNING_SECONDS
 
 
 def _seconds_since(moment: datetime, now: datetime) -> float:
@@ -157,8 +191,8 @@ def _template() -> Callable[..., str]:
         product=formatting.product_name,
         reason=formatting.failure_reason,
         since=_seconds_since,
+        unbroken=formatting.unbroken,
     )
-    environment.tests["long_running"] = _is_long_running
     environment.globals.update(
         certificate_level=certificate_level, counted=formatting.counted, listed=formatting.listed
     )

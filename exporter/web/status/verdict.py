@@ -10,14 +10,13 @@ from enum import StrEnum
 from exporter.text import human_duration
 from exporter.web.status.formatting import counted, failure_reason, in_sentence, listed
 from exporter.web.status.page import ServerCard, StatusPage
-
-LONG_RUNNING_SECONDS = 86_400.0
-"""A session open for this long has probably been forgotten."""
-
-RECENT_SECONDS = 86_400.0
-"""How long a failed restore is reported."""
-
-_CERTIFICATE_WARNING_SECONDS = 30 * 86_400
+from exporter.web.status.thresholds import (
+    CERTIFICATE_SECONDS,
+    CONFIGURED_FAILURE_SECONDS,
+    DOWN_SECONDS,
+    LOGIN_REFUSED_SECONDS,
+    many_fail,
+)
 
 
 class Level(StrEnum):
@@ -26,6 +25,8 @@ class Level(StrEnum):
     BAD = "bad"
     WARN = "warn"
     WAIT = "wait"
+    NOTE = "note"
+    """A fact of a normal day, such as a single failed restore; it never is the headline."""
     GOOD = "good"
 
 
@@ -53,16 +54,29 @@ def verdict(page: StatusPage) -> Verdict:
         *_down(page),
         *_waiting(page),
         *_stale(page),
-        *_failures(page),
-        *_long_running(page),
+        *_many_failures(page),
+        *_configured_failures(page),
+        *_left_open(page),
+        *_missing(page),
         *_certificates(page),
+        *_failures(page),
+        *_warnings(page),
+        *_unverified(page),
     ]
+    findings.sort(key=lambda finding: list(Level).index(finding.level))
     if not page.servers:
         findings = [Finding(level=Level.WAIT, text="This instance polls no server.")]
     elif not findings:
         findings = [Finding(level=Level.GOOD, text="All is well.")]
-    findings.sort(key=lambda finding: list(Level).index(finding.level))
+    elif findings[0].level is Level.NOTE:
+        findings.insert(0, Finding(level=Level.GOOD, text=_calm(page)))
     return Verdict(headline=findings[0], also=tuple(findings[1:]))
+
+
+def _calm(page: StatusPage) -> str:
+    if len(page.servers) == 1:
+        return f"{_names(page.servers)} responds."
+    return f"All {len(page.servers)} servers respond."
 
 
 def _names(servers: Sequence[ServerCard]) -> str:
@@ -80,7 +94,17 @@ def _down(page: StatusPage) -> Iterator[Finding]:
         text = f"All {len(down)} servers are down."
     else:
         text = f"{len(down)} of {len(page.servers)} servers are down: {names}."
-    yield Finding(level=Level.BAD, text=text, anchor="servers")
+    lasting = any(is_down_for_long(server, page.generated) for server in down)
+    yield Finding(level=Level.BAD if lasting else Level.WARN, text=text, anchor="servers")
+
+
+def is_down_for_long(server: ServerCard, now: datetime) -> bool:
+    """Return whether a server that is down is critical: after a single failed poll it is not."""
+    if server.since is None:
+        return True
+    patience_seconds = LOGIN_REFUSED_SECONDS if server.reason == "auth" else DOWN_SECONDS
+    down_seconds = (now - server.since).total_seconds()
+    return down_seconds >= max(patience_seconds, server.poll_interval_seconds)
 
 
 def _waiting(page: StatusPage) -> Iterator[Finding]:
@@ -98,28 +122,88 @@ def _stale(page: StatusPage) -> Iterator[Finding]:
         yield Finding(level=Level.BAD, text=text, anchor="servers")
 
 
+def _many_failures(page: StatusPage) -> Iterator[Finding]:
+    for server in page.servers:
+        failed, ended = server.failed_last_hour, server.ended_last_hour
+        organizations = server.organizations_failed_last_hour
+        if many_fail(ended, failed, organizations):
+            text = (
+                f"Many restores fail on {_names([server])}: {failed} of the {ended} that ended in the last hour, "
+                f"of {counted(organizations, 'organization')}."
+            )
+            yield Finding(level=Level.BAD, text=text, anchor="failed")
+
+
+def _configured_failures(page: StatusPage) -> Iterator[Finding]:
+    failed = [
+        row
+        for row in page.failed
+        if row.configured and _age(page, row.ended or row.started) <= CONFIGURED_FAILURE_SECONDS
+    ]
+    if len(failed) == 1:
+        ago = human_duration(_age(page, failed[0].ended or failed[0].started))
+        text = f"The configured session {failed[0].session_id} failed {ago} ago."
+        yield Finding(level=Level.BAD, text=text, anchor="failed")
+    elif failed:
+        text = f"{len(failed)} configured sessions failed within 4 h."
+        yield Finding(level=Level.BAD, text=text, anchor="failed")
+
+
 def _failures(page: StatusPage) -> Iterator[Finding]:
-    failures = page.recent_failures
-    if not failures:
+    count = page.failed_total + len(page.unlisted_failures)
+    if not count:
         return
-    ago = human_duration((page.generated - failures[0].ended).total_seconds())
-    if len(failures) == 1:
-        name = in_sentence(failures[0].organization or "(no organization)")
-        text = f"A restore of {name} failed {ago} ago."
+    ends = [(row.ended or row.started, row.organization) for row in page.failed[:1]]
+    ends += [(one.ended, one.organization) for one in page.unlisted_failures[:1]]
+    last, organization = max(ends)
+    ago = human_duration(_age(page, last))
+    if count == 1:
+        text = f"A restore of {in_sentence(organization or '(no organization)')} failed {ago} ago."
     else:
-        text = f"Restores of {len(failures)} organizations failed within a day, the last {ago} ago."
-    yield Finding(level=Level.WARN, text=text, anchor="failed")
-
-
-def _long_running(page: StatusPage) -> Iterator[Finding]:
-    count = page.long_running_total
-    if count:
-        longest = human_duration(page.running[0].duration_seconds)
+        ended = sum(count for _, count in page.recent_totals) + len(page.unlisted_failures)
         text = (
-            f"{counted(count, 'session')} {'has' if count == 1 else 'have'} been open for more than a day"
-            + (f": {longest}." if count == 1 else f", the longest for {longest}.")
+            f"{count:,} of {'at least ' if page.recent_partial else ''}{ended:,} restores "
+            f"that ended in the last 24 h failed, the last {ago} ago."
+        )
+    yield Finding(level=Level.NOTE, text=text, anchor="failed")
+
+
+def _warnings(page: StatusPage) -> Iterator[Finding]:
+    count = dict(page.recent_totals).get("Warning", 0)
+    if count:
+        text = f"{counted(count, 'restore')} ended with warnings in the last 24 h."
+        yield Finding(level=Level.NOTE, text=text, anchor="finished")
+
+
+def _age(page: StatusPage, moment: datetime) -> float:
+    return (page.generated - moment).total_seconds()
+
+
+def _left_open(page: StatusPage) -> Iterator[Finding]:
+    count = page.left_open_total
+    if count:
+        left_open = [row for row in page.running if row.left_open]
+        longest = human_duration(left_open[0].duration_seconds if left_open else None)
+        text = (
+            f"1 session has been left open: {longest}."
+            if count == 1
+            else f"{count:,} sessions have been left open, the longest for {longest}."
         )
         yield Finding(level=Level.WARN, text=text, anchor="running")
+
+
+def _missing(page: StatusPage) -> Iterator[Finding]:
+    count = len(page.missing)
+    if count:
+        text = f"{counted(count, 'configured session')} {'does' if count == 1 else 'do'} not exist."
+        yield Finding(level=Level.WARN, text=text, anchor="missing")
+
+
+def _unverified(page: StatusPage) -> Iterator[Finding]:
+    unverified = [server for server in page.servers if not server.tls_verified]
+    if unverified:
+        text = f"{_certificates_of(unverified, 'is', 'are')} not verified."
+        yield Finding(level=Level.NOTE, text=text, anchor="servers")
 
 
 def _certificates(page: StatusPage) -> Iterator[Finding]:
@@ -151,7 +235,7 @@ def certificate_level(server: ServerCard, now: datetime) -> Level:
     left_seconds = (server.certificate_not_after - now).total_seconds()
     if left_seconds <= 0:
         return Level.BAD
-    return Level.WARN if left_seconds <= _CERTIFICATE_WARNING_SECONDS else Level.GOOD
+    return Level.WARN if left_seconds < CERTIFICATE_SECONDS else Level.GOOD
 
 
 def servers_without_data(page: StatusPage) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from exporter.web.status.formatting import (
     listed,
     precise_time,
     product_name,
+    unbroken,
 )
 
 
@@ -83,3 +84,9 @@ def test_every_type_is_shown_as_its_product() -> None:
 
 def test_fields_of_a_session_become_headings() -> None:
     assert info_label("initiated_by") == "Initiated by"
+
+
+def test_names_and_durations_in_a_sentence_stay_on_one_line() -> None:
+    assert unbroken("hq-east, open for 2 d 3 h, for 4 min 5 s in 3 days") == (
+        "hq\u2011east, open for 2\u00a0d\u00a03\u00a0h, for 4\u00a0min\u00a05\u00a0s in 3 days"
+    )

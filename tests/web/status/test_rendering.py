@@ -11,11 +11,30 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from web.status_pages import DOWN, FAILURE, FINISHED, HQ, RUNNING, UNPOLLED, page
+from web.status_pages import (
+    DOWN,
+    FAILED,
+    FINISHED,
+    HQ,
+    LEFT_OPEN,
+    RUNNING,
+    UNLISTED,
+    UNPOLLED,
+    ended,
+    page,
+)
 from web.support import NOON, FakeBackend, request
 
 from exporter.web.server import WebServer
-from exporter.web.status import STYLE_SOURCE, ServerCard, StatusPage, StatusPageCache
+from exporter.web.status import (
+    STYLE_SOURCE,
+    MissingSession,
+    Organization,
+    ServerCard,
+    StatusPage,
+    StatusPageCache,
+)
+from exporter.web.status.json_document import render_json
 from exporter.web.status.rendering import render_status
 
 HOSTILE = "<script>alert('x')</script>\"&'><img src=x onerror=y>"
@@ -26,7 +45,9 @@ BUSY = page(
     running_total=1,
     finished=(FINISHED,),
     finished_totals=(("Success", 1),),
+    recent_totals=(("Success", 1),),
 )
+FAILURES: dict[str, Any] = {"failed": (FAILED,), "failed_total": 1}
 VOID = {"meta", "path", "circle", "rect", "line", "use"}
 
 
@@ -87,19 +108,21 @@ def text_of(shown: StatusPage) -> str:
 
 
 def test_the_verdict_comes_first_and_is_the_title() -> None:
-    html = render(page(HQ, DOWN, recent_failures=(FAILURE,)))
+    html = render(page(HQ, DOWN, **FAILURES))
     assert "<title>lab is down: it cannot be reached. – vb365-restore-exporter</title>" in html
     text = Reader(html).text
     assert (
         "Readiness lab is down: it cannot be reached. A restore of fabrikam.example failed 3 h ago. "
         "As of 2026-11-24 12:00:00 ; all times are UTC." in text
     )
-    assert text.index("lab is down") < text.index("Servers up") < text.index("Running now")
+    parts = ["lab is down", "Servers up", "Failed in the last 24 h", "Last success"]
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
 
 
 def test_a_server_that_is_up_is_shown_with_its_health_and_the_age_of_its_data() -> None:
     text = text_of(BUSY)
-    assert "Servers up 1 of 1 Running 1 Finished 1 Success 1" in text
+    assert "Servers up 1 of 1 Running now 1 Ended in the last 24 h 1 Success 1" in text
     assert (
         "hq up Since 07:00:00 (5 h) Last success 12 s ago 11:59:48 Data shown 12 s old "
         "Sessions 2 VB365 8.2.0.5000 API v8 Certificate verified until 29 Dec 2027 "
@@ -115,20 +138,20 @@ def test_a_server_that_is_down_says_since_when_and_why() -> None:
         "list: the connection to lab:4443 failed: Connection refused "
         "Last success 46 min ago 11:14:00 Last poll 12 s ago 11:59:48 Data shown none" in text
     )
-    assert "Running unknown" in text
+    assert "Running now unknown" in text
     assert "Unknown: no server responds." in text
 
 
 def test_of_a_server_not_yet_polled_nothing_is_claimed() -> None:
     text = text_of(page(UNPOLLED))
     assert "new not polled yet The first poll is under way. Certificate not seen yet" in text
-    assert "Running unknown Finished unknown" in text
+    assert "Running now unknown Ended in the last 24 h unknown" in text
     assert "Unknown: no server has been polled yet." in text
 
 
 def test_totals_name_the_servers_without_data() -> None:
     text = text_of(page(HQ, DOWN))
-    assert "Running 0 Finished 0 Not counting lab: no data." in text
+    assert "Running now 0 Ended in the last 24 h 0 Not counting lab: no data." in text
 
 
 def test_stale_sessions_are_counted() -> None:
@@ -156,24 +179,35 @@ def test_unverified_and_expiring_certificates_are_described() -> None:
 
 def test_servers_that_are_down_come_first() -> None:
     html = render(page(HQ, UNPOLLED, DOWN, replace(HQ, name="far")))
-    places = [html.index(f"<bdi>{name}</bdi> ") for name in ("lab", "new", "hq", "far")]
+    places = [html.index(f">{name}</bdi> ") for name in ("lab", "new", "hq", "far")]
     assert places == sorted(places)
 
 
 def test_running_sessions_are_shown_with_how_long_they_have_been_open() -> None:
     text = text_of(BUSY)
     assert (
-        "Longest first Open for Organization Type Opened Session "
+        "Longest first Open for Organization Workload Opened Session "
         "2 h contoso.onmicrosoft.com Exchange 10:00:00 635b22cf-9cdc-4004-9160-9b90f90f1bbf" in text
     )
 
 
-def test_sessions_open_for_more_than_a_day_stand_out_in_words_too() -> None:
-    long = replace(RUNNING, duration_seconds=86_400.0)
-    shown = replace(BUSY, running=(long, RUNNING), running_total=2, long_running_total=1)
+def test_sessions_left_open_stand_out_in_words_too() -> None:
+    shown = replace(BUSY, running=(LEFT_OPEN, RUNNING), running_total=2, left_open_total=1)
     html = render(shown)
-    assert "1 d more than a day contoso" in Reader(html).text
+    text = Reader(html).text
+    assert "2 d 3 h left open contoso" in text
+    assert "Left open: open for more than 24 h." in text
     assert html.count('class="long"') == 1
+
+
+def test_idle_times_are_shown_where_events_are_read() -> None:
+    idle = replace(RUNNING, idle_seconds=4000.0)
+    text = text_of(replace(BUSY, running=(idle, LEFT_OPEN), left_open_total=1))
+    assert "Open for Idle for Organization" in text
+    assert "2 h 1 h 6 min contoso.onmicrosoft.com" in text
+    assert "2 d 3 h left open unknown contoso" in text
+    assert "Left open: idle for more than 12 h or, where the idle time is unknown, open" in text
+    assert "Idle for" not in text_of(BUSY)
 
 
 def test_a_state_is_shown_when_it_is_not_the_usual_one() -> None:
@@ -183,30 +217,53 @@ def test_a_state_is_shown_when_it_is_not_the_usual_one() -> None:
     )
 
 
-def test_finished_sessions_are_shown_with_result_and_duration() -> None:
+def test_finished_sessions_are_shown_with_result_duration_and_items() -> None:
     nameless = replace(FINISHED, organization="", result=None, ended=None, duration_seconds=None)
-    text = text_of(replace(BUSY, finished=(FINISHED, nameless)))
+    counted = replace(FINISHED, items_processed=1234, items_failed=5)
+    text = text_of(replace(BUSY, finished=(counted, nameless)))
     ids = "0f9c2c5e-2f3b-4a44-a7d5-6f1f9f1c0001"
     assert (
-        "Result Organization Type Ended Took Session Success contoso.onmicrosoft.com Teams "
-        f"10 min 30 s ago 11:49:30 1 min 30 s {ids} none (none) Teams unknown unknown {ids}" in text
+        "Result Ended Organization Workload Took Items Session "
+        "Success 10 min 30 s ago 11:49:30 contoso.onmicrosoft.com Teams 1 min 30 s "
+        f"1,234 5 failed {ids} none unknown (none) Teams unknown – {ids}" in text
     )
 
 
 def test_the_server_is_named_where_there_are_several() -> None:
     text = text_of(replace(BUSY, servers=(HQ, DOWN)))
-    assert "Type Opened Server Session" in text
+    assert "Workload Opened Server Session" in text
     assert "Exchange 10:00:00 hq 635b22cf" in text
-    assert "now hq contoso.onmicrosoft.com" in text  # on the timeline
+    assert "now contoso.onmicrosoft.com on hq" in text  # on the timeline
 
 
-def test_failures_within_a_day_are_listed() -> None:
-    shown = page(HQ, DOWN, recent_failures=(FAILURE, replace(FAILURE, organization="")))
+def test_failed_sessions_are_listed_one_by_one() -> None:
+    shown = page(HQ, DOWN, **FAILURES)
     assert (
-        "Failed within a day fabrikam.example on hq 3 h ago, 09:00:00 "
-        "(no organization) on hq 3 h ago, 09:00:00" in text_of(shown)
+        "Failed in the last 24 h Newest first "
+        "Ended Organization Workload Took Items Server Session "
+        "3 h ago 09:00:00 fabrikam.example Teams 2 min 41 hq "
+        "0f9c2c5e-2f3b-4a44-a7d5-6f1f9f1c0002" in text_of(shown)
     )
-    assert "Failed within a day" not in text_of(BUSY)
+    assert "Failed in" not in text_of(BUSY)
+
+
+def test_failures_without_series_are_listed_by_organization() -> None:
+    nameless = replace(UNLISTED, organization="")
+    text = text_of(page(HQ, DOWN, unlisted_failures=(UNLISTED, nameless)))
+    assert (
+        "Failed, without series of their own (max_series): "
+        "adatum.example SharePoint on hq , last 1 h ago 11:00:00 "
+        "(no organization) SharePoint on hq , last 1 h ago 11:00:00" in text
+    )
+    assert "Also failed, without" in text_of(page(HQ, unlisted_failures=(UNLISTED,), **FAILURES))
+
+
+def test_missing_configured_sessions_are_listed() -> None:
+    missing = tuple(MissingSession(server="lab", session_id=f"id-{n}") for n in range(25))
+    text = text_of(page(HQ, DOWN, missing=missing))
+    assert "Configured sessions that do not exist They were deleted, or the ids" in text
+    assert "id-0 on lab id-1 on lab" in text
+    assert "id-19 on lab 5 more." in text
 
 
 def test_long_lists_say_what_they_leave_out() -> None:
@@ -216,43 +273,99 @@ def test_long_lists_say_what_they_leave_out() -> None:
         running_total=1234,
         finished=(FINISHED,) * 160,
         finished_totals=(("Success", 4000), ("Failed", 500)),
-        recent_failures=tuple(
-            replace(FAILURE, organization=f"tenant-{number}") for number in range(15)
+        failed=(FAILED,) * 100,
+        failed_total=480,
+        unlisted_failures=(UNLISTED,) * 15,
+        organizations=tuple(
+            Organization(server="server-1", name=f"tenant-{number}", last_restored=None)
+            for number in range(250)
         ),
+        organizations_total=9000,
     )
     text = text_of(shown)
     assert "The 20 open longest, of 1,234" in text
-    assert "The last 20 of 4,500" in text
+    assert "The last 20 of 4,500 within the lookback period" in text
     assert (
         "14 more servers not shown: those that are down come first. The metrics include all of them."
         in text
     )
-    assert "3 more organizations." in text
+    assert "The last 20 of 480" in text
+    assert "80 earlier failed sessions" in text
+    assert "380 more failed sessions not shown. The metrics include all of them." in text
+    assert "3 more." in text
     assert "1,174 more running sessions not drawn, all of them opened later." in text
     assert "Only the last 160 finished sessions are drawn." in text
+    assert "9,000 organizations without sessions in this period" in text
+    assert "8,800 more organizations not shown." in text
 
 
-def test_totals_of_an_unfinished_first_look_do_not_contradict_the_table() -> None:
-    shown = replace(BUSY, finished=(FINISHED,) * 3, finished_totals=())
-    assert "Finished 3" in text_of(shown)
+def test_a_count_that_lacks_sessions_says_so() -> None:
+    assert "24 h at least 1 Success 1" in text_of(replace(BUSY, recent_partial=True))
 
 
 def test_empty_lists_say_so() -> None:
     text = text_of(page(HQ))
     assert "Running now No restore session is running." in text
     assert "Last finished No restore session has finished within the lookback period." in text
-    assert "Timeline" not in text
+    assert "Organizations" not in text
     assert "This instance polls no server." in text_of(page())
 
 
 def test_the_timeline_is_drawn_and_described() -> None:
     html = render(BUSY)
     reader = Reader(html)
-    assert "The last 15 minutes, since 11:45:00 UTC running Success Warning Failed" in reader.text
+    assert (
+        "Sessions of the last 24 hours, since 23 Nov 12:00 UTC running Success Warning Failed"
+        in (reader.text)
+    )
     assert "1 running, 1 Success" in reader.text  # the title of the drawing
     assert "Teams, Success, 11:48:00 to 11:49:30 (1 min 30 s)" in reader.text
-    assert '<line x1="20.0%" x2="30.0%" y1="25" y2="25"/>' in html
+    assert '<line x1="91.67%" x2="100.0%" y1="9" y2="9"/>' in html
     assert 'role="img"' in html
+
+
+def test_organizations_without_trouble_are_folded() -> None:
+    calm = [ended(number, organization=f"calm-{number:02}") for number in range(20)]
+    failed = ended(30, organization="trouble", result="Failed")
+    html = render(page(HQ, finished=(*calm, failed)))
+    assert html.index("trouble") < html.index("calm-00") < html.index("calm-06")
+    assert html.index("calm-06") < html.index("<details>") < html.index("calm-07")
+    assert "13 more organizations without failed or left open sessions" in Reader(html).text
+
+
+def test_organizations_say_when_a_restore_was_last_proven_if_the_axis_does_not_show_it() -> None:
+    def organization(name: str, days: float | None) -> Organization:
+        moment = None if days is None else NOON - timedelta(days=days)
+        return Organization(server="hq", name=name, last_restored=moment)
+
+    rows = [ended(5, organization=name) for name in ("recent", "old", "never", "unlisted")]
+    organizations = (
+        organization("never", None),
+        organization("quiet", None),
+        organization("silent", 40),
+        organization("old", 9),
+        organization("recent", 0.1),
+    )
+    text = text_of(
+        page(HQ, finished=tuple(rows), organizations=organizations, organizations_total=5)
+    )
+    assert "never 1 no proven restore" in text
+    assert "old 1 last proven restore 9 d ago" in text
+    assert "recent 1 1 Success" in text  # the words for screen readers follow
+    assert "unlisted 1 1 Success" in text
+    assert (
+        "2 organizations without sessions in this period (1 without a proven restore) "
+        "quiet no proven restore silent last proven restore 40 d ago" in text
+    )
+
+
+def test_each_organization_has_an_anchor() -> None:
+    quiet = Organization(server="hq", name="a b", last_restored=None)
+    twice = Organization(server="hq", name="a-b", last_restored=None)
+    shown = replace(BUSY, organizations=(quiet, twice), organizations_total=2)
+    ids = Reader(render(shown)).ids
+    assert ids.count("hq/contoso.onmicrosoft.com") == 1
+    assert ids.count("hq/a-b") == 1
 
 
 def test_every_result_has_a_shape_of_its_own() -> None:
@@ -282,8 +395,9 @@ def test_personal_data_is_shown_under_its_names() -> None:
 
 
 def test_the_page_links_to_the_other_endpoints_and_to_its_own_parts() -> None:
-    assert Reader(render(page(DOWN, recent_failures=(FAILURE,)))).links == [
+    assert Reader(render(page(DOWN, **FAILURES))).links == [
         "./metrics",
+        "./?format=json",
         "./config",
         "./-/healthy",
         "./-/ready",
@@ -296,15 +410,15 @@ def test_the_page_links_to_the_other_endpoints_and_to_its_own_parts() -> None:
 
 
 def test_every_reference_inside_the_page_leads_somewhere() -> None:
-    long = replace(RUNNING, duration_seconds=90_000.0)
     reader = Reader(
         render(
             replace(
                 BUSY,
                 servers=(HQ, DOWN, UNPOLLED),
-                running=(long,),
-                long_running_total=1,
-                recent_failures=(FAILURE,),
+                running=(LEFT_OPEN,),
+                left_open_total=1,
+                missing=(MissingSession(server="hq", session_id="1"),),
+                **FAILURES,
             )
         )
     )
@@ -353,7 +467,15 @@ def test_hostile_values_are_text() -> None:
         running=(replace(RUNNING, **fields),),
         finished=(replace(FINISHED, result=HOSTILE, **fields),),
         finished_totals=((HOSTILE, 1),),
-        recent_failures=(replace(FAILURE, organization=HOSTILE, server=HOSTILE),),
+        recent_totals=((HOSTILE, 1),),
+        failed=(replace(FAILED, **fields),),
+        failed_total=1,
+        unlisted_failures=(replace(UNLISTED, organization=HOSTILE, server=HOSTILE, type=HOSTILE),),
+        missing=(MissingSession(server=HOSTILE, session_id=HOSTILE),),
+        organizations=(
+            Organization(server=HOSTILE, name=HOSTILE, last_restored=None),
+            Organization(server=HOSTILE, name=f"{HOSTILE} 2", last_restored=None),
+        ),
         info_labels=("name", "reason"),
     )
     harmless = replace(
@@ -361,12 +483,21 @@ def test_hostile_values_are_text() -> None:
         servers=(HQ, DOWN),
         running=(replace(RUNNING, state="Odd", info=("a", "b")),),
         finished=(replace(FINISHED, result="Odd", info=("a", "b")),),
-        recent_failures=(FAILURE,),
+        recent_totals=(("Odd", 1),),
+        failed=(replace(FAILED, info=("a", "b")),),
+        failed_total=1,
+        unlisted_failures=(UNLISTED,),
+        missing=(MissingSession(server="hq", session_id="1"),),
+        organizations=(
+            Organization(server="hq", name="contoso.onmicrosoft.com", last_restored=None),
+            Organization(server="hq", name="another organization", last_restored=None),
+        ),
         info_labels=("name", "reason"),
     )
     reader, plain = Reader(render(shown)), Reader(render(harmless))
     assert reader.words.count(HOSTILE) > 15
-    assert (reader.tags, reader.attributes) == (plain.tags, plain.attributes)
+    assert reader.tags == plain.tags
+    assert reader.attributes - {"title"} == plain.attributes  # long names have one
     assert "<script" not in render(shown)
 
 
@@ -399,7 +530,7 @@ def test_the_style_sheet_is_the_one_that_the_policy_allows(
     assert f"style-src {STYLE_SOURCE};" in response.headers["Content-Security-Policy"]
 
 
-def test_the_largest_page_is_small() -> None:
+def test_the_largest_page_is_bounded() -> None:
     fields: dict[str, Any] = {
         "organization": '"' * 512,
         "server": '"' * 128,
@@ -412,15 +543,27 @@ def test_the_largest_page_is_small() -> None:
         ),
         running=tuple(
             replace(RUNNING, **{**fields, "organization": f"{number:03}" + '"' * 509})
-            for number in range(60)
+            for number in range(100)
         ),
         running_total=100_000,
-        finished=(replace(FINISHED, **fields),) * 160,
+        failed=(replace(FAILED, **fields),) * 100,
+        failed_total=100_000,
+        unlisted_failures=(replace(UNLISTED, organization='"' * 512, server='"' * 128),) * 100,
+        finished=tuple(
+            ended(number * 3.5, **{**fields, "organization": f"{number % 90:03}" + '"' * 509})
+            for number in range(400)
+        ),
         finished_totals=(("Success", 100_000),),
-        recent_failures=(replace(FAILURE, organization='"' * 512),) * 5000,
+        missing=(MissingSession(server='"' * 128, session_id="1"),) * 100,
+        organizations=tuple(
+            Organization(server='"' * 128, name=f"{number:04}" + '"' * 508, last_restored=None)
+            for number in range(2000)
+        ),
+        organizations_total=2000,
         info_labels=EVERY_INFO_LABEL,
     )
-    assert len(render(shown).encode()) < 200_000
+    assert len(render(shown).encode()) < 1_000_000
+    assert len(render_json(shown).encode()) < 10_000_000
 
 
 class Source:

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from web.status_pages import DOWN, FAILURE, HQ, RUNNING, UNPOLLED, page
+from web.status_pages import DOWN, FAILED, HQ, LEFT_OPEN, RUNNING, UNLISTED, UNPOLLED, page
 from web.support import NOON
 
-from exporter.web.status import ServerCard, StatusPage
+from exporter.web.status import MissingSession, ServerCard, StatusPage
 from exporter.web.status.verdict import (
     Level,
     absence,
@@ -15,7 +16,11 @@ from exporter.web.status.verdict import (
     verdict,
 )
 
-LONG = replace(RUNNING, started=NOON - timedelta(hours=51), duration_seconds=183_600.0)
+FAILED_PAGE: dict[str, Any] = {
+    "failed": (FAILED,),
+    "failed_total": 1,
+    "recent_totals": (("Failed", 1),),
+}
 
 
 def sentences(shown: StatusPage) -> list[str]:
@@ -54,29 +59,19 @@ def test_all_is_well_when_there_is_no_finding() -> None:
             "Data for 7 sessions of hq is stale and hidden.",
         ),
         (
-            page(HQ, recent_failures=(FAILURE,)),
+            page(HQ, running=(RUNNING, LEFT_OPEN), running_total=2, left_open_total=1),
             Level.WARN,
-            "A restore of fabrikam.example failed 3 h ago.",
+            "1 session has been left open: 2 d 3 h.",
         ),
         (
-            page(HQ, recent_failures=(FAILURE, replace(FAILURE, organization=""))),
+            page(HQ, running=(LEFT_OPEN,), running_total=9, left_open_total=4),
             Level.WARN,
-            "Restores of 2 organizations failed within a day, the last 3 h ago.",
+            "4 sessions have been left open, the longest for 2 d 3 h.",
         ),
         (
-            page(HQ, recent_failures=(replace(FAILURE, organization=""),)),
+            page(HQ, missing=(MissingSession(server="hq", session_id="1"),)),
             Level.WARN,
-            "A restore of (no organization) failed 3 h ago.",
-        ),
-        (
-            page(HQ, running=(LONG,), running_total=1, long_running_total=1),
-            Level.WARN,
-            "1 session has been open for more than a day: 2 d 3 h.",
-        ),
-        (
-            page(HQ, running=(LONG,), running_total=9, long_running_total=4),
-            Level.WARN,
-            "4 sessions have been open for more than a day, the longest for 2 d 3 h.",
+            "1 configured session does not exist.",
         ),
         (
             page(expiring(HQ, timedelta(days=12, hours=1))),
@@ -95,25 +90,125 @@ def test_each_finding_has_its_sentence(shown: StatusPage, level: Level, text: st
     assert (judged.headline.level, judged.headline.text, judged.also) == (level, text, ())
 
 
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        (FAILED_PAGE, "A restore of fabrikam.example failed 3 h ago."),
+        (
+            {"failed": (replace(FAILED, organization=""),), "failed_total": 1},
+            "A restore of (no organization) failed 3 h ago.",
+        ),
+        ({"unlisted_failures": (UNLISTED,)}, "A restore of adatum.example failed 1 h ago."),
+        (
+            {
+                "failed": (FAILED, FAILED),
+                "failed_total": 2,
+                "recent_totals": (("Success", 300), ("Failed", 2)),
+            },
+            "2 of 302 restores that ended in the last 24 h failed, the last 3 h ago.",
+        ),
+        (
+            {
+                "failed": (FAILED,),
+                "failed_total": 1,
+                "unlisted_failures": (UNLISTED,),
+                "recent_totals": (("Success", 9), ("Failed", 1)),
+                "recent_partial": True,
+            },
+            "2 of at least 11 restores that ended in the last 24 h failed, the last 1 h ago.",
+        ),
+        (
+            {"recent_totals": (("Success", 9), ("Warning", 3))},
+            "3 restores ended with warnings in the last 24 h.",
+        ),
+    ],
+)
+def test_failures_and_warnings_of_a_normal_day_are_facts_below_a_calm_headline(
+    fields: dict[str, Any], text: str
+) -> None:
+    judged = verdict(page(HQ, **fields))
+    (fact,) = judged.also
+    assert (judged.headline.level, judged.headline.text) == (Level.GOOD, "hq responds.")
+    assert (fact.level, fact.text) == (Level.NOTE, text)
+
+
+def test_a_calm_headline_counts_the_servers() -> None:
+    assert sentences(page(HQ, HQ, **FAILED_PAGE))[0] == "All 2 servers respond."
+
+
+def test_an_unverified_certificate_is_a_fact() -> None:
+    assert sentences(page(replace(HQ, tls_verified=False))) == [
+        "hq responds.",
+        "The certificate of hq is not verified.",
+    ]
+
+
+def test_many_failed_restores_within_an_hour_are_no_normal_day() -> None:
+    bad = replace(HQ, ended_last_hour=12, failed_last_hour=7, organizations_failed_last_hour=4)
+    judged = verdict(page(bad))
+    assert (judged.headline.level, judged.headline.text) == (
+        Level.BAD,
+        "Many restores fail on hq: 7 of the 12 that ended in the last hour, of 4 organizations.",
+    )
+
+
+def test_the_failure_of_a_configured_session_is_bad_for_four_hours() -> None:
+    configured = replace(FAILED, configured=True)
+    earlier = replace(configured, ended=NOON - timedelta(hours=5))
+    judged = verdict(page(HQ, failed=(configured,), failed_total=1))
+    assert (judged.headline.level, judged.headline.text) == (
+        Level.BAD,
+        f"The configured session {FAILED.session_id} failed 3 h ago.",
+    )
+    assert verdict(page(HQ, failed=(earlier,), failed_total=1)).headline.level is Level.GOOD
+    assert sentences(page(HQ, failed=(configured, configured), failed_total=2))[0] == (
+        "2 configured sessions failed within 4 h."
+    )
+
+
+@pytest.mark.parametrize(
+    ("down", "level"),
+    [
+        ({"since": NOON - timedelta(seconds=299)}, Level.WARN),
+        ({"since": NOON - timedelta(seconds=300)}, Level.BAD),
+        ({"since": NOON - timedelta(seconds=300), "poll_interval_seconds": 600.0}, Level.WARN),
+        ({"since": NOON - timedelta(seconds=600), "poll_interval_seconds": 600.0}, Level.BAD),
+        ({"since": NOON - timedelta(seconds=119), "reason": "auth"}, Level.WARN),
+        ({"since": NOON - timedelta(seconds=120), "reason": "auth"}, Level.BAD),
+        ({"since": None}, Level.BAD),
+    ],
+)
+def test_a_server_that_is_down_is_bad_after_more_than_a_single_poll(
+    down: dict[str, Any], level: Level
+) -> None:
+    assert verdict(page(replace(DOWN, **down))).headline.level is level
+
+
 def test_the_worst_comes_first_and_nothing_is_left_out() -> None:
-    shown = page(expiring(HQ, timedelta(days=3)), UNPOLLED, DOWN, recent_failures=(FAILURE,))
+    shown = page(expiring(HQ, timedelta(days=3)), UNPOLLED, DOWN, **FAILED_PAGE)
     assert sentences(shown) == [
         "lab is down: it cannot be reached.",
-        "A restore of fabrikam.example failed 3 h ago.",
         "The certificate of hq expires in 3 d.",
         "new has not been polled yet.",
+        "A restore of fabrikam.example failed 3 h ago.",
     ]
 
 
 def test_every_finding_links_to_its_details() -> None:
     shown = page(
-        DOWN, recent_failures=(FAILURE,), running=(LONG,), running_total=1, long_running_total=1
+        DOWN,
+        running=(LEFT_OPEN,),
+        running_total=1,
+        left_open_total=1,
+        missing=(MissingSession(server="hq", session_id="1"),),
+        **FAILED_PAGE,
     )
     judged = verdict(shown)
     assert [finding.anchor for finding in (judged.headline, *judged.also)] == [
         "servers",
-        "failed",
         "running",
+        "missing",
+        "failed",
     ]
 
 
@@ -129,7 +224,7 @@ def test_certificates_of_several_servers_are_one_finding() -> None:
 
 
 def test_a_certificate_that_is_valid_for_long_is_no_finding() -> None:
-    assert sentences(page(expiring(HQ, timedelta(days=31)))) == ["All is well."]
+    assert sentences(page(expiring(HQ, timedelta(days=21)))) == ["All is well."]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,291 @@
+"""From snapshots to the data of the status page; its cost is bounded, however many sessions and organizations there are."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from heapq import merge, nsmallest
+from itertools import chain, islice
+
+from exporter import __version__
+from exporter.config import Config, ServerConfig
+from exporter.polling.snapshot import Snapshot
+from exporter.service.recently_finished import RecentlyFinished, ended_at
+from exporter.text import label_value
+from exporter.vb365.records.restore_session import RestoreSession, SessionResult
+from exporter.web.status import (
+    LEFT_IDLE_SECONDS,
+    MANY_FAILED_SECONDS,
+    RECENT_SECONDS,
+    MissingSession,
+    Organization,
+    ServerCard,
+    SessionRow,
+    StatusPage,
+    UnlistedFailure,
+    is_left_open,
+)
+
+__all__ = ["Overview"]
+
+_Session = tuple[str, RestoreSession]  # with the name of its server
+
+# Enough for the timeline; the tables show fewer.
+_MAX_RUNNING = 100
+_MAX_FINISHED = 400
+_MAX_FAILED = 100
+_MAX_UNLISTED = 100
+_MAX_MISSING = 100
+_MAX_ORGANIZATIONS = 2_000
+
+
+class Overview:
+    """Summarizes snapshots for the status page; searches each block of finished sessions once. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._finished = RecentlyFinished()
+
+    def page(
+        self,
+        config: Config,
+        published: Iterable[Snapshot],
+        *,
+        monotonic: float,
+        timestamp: float,
+    ) -> StatusPage:
+        """Return the status page's data.
+
+        Args:
+            config: determines the servers shown and the personal data allowed (`info_labels`).
+            published: the current snapshots, without stale sessions.
+            monotonic: the current time of the clock that ages of data are measured with.
+            timestamp: the current time, in Unix seconds.
+        """
+        now = datetime.fromtimestamp(timestamp, UTC)
+        by_name = {snapshot.server: snapshot for snapshot in published}
+        snapshots = [
+            by_name.get(server.name, Snapshot(server=server.name)) for server in config.servers
+        ]
+        since = now - timedelta(seconds=RECENT_SECONDS)
+        rows = _Rows(snapshots, now, config.info_labels)
+        failed = [(one, self._finished.failed_since(one.finished, since)) for one in snapshots]
+        organizations = [one for snapshot in snapshots for one in _organizations(snapshot)]
+        return StatusPage(
+            version=__version__,
+            generated=now,
+            servers=tuple(
+                self._server(server, snapshot, monotonic=monotonic, now=now)
+                for server, snapshot in zip(config.servers, snapshots, strict=True)
+            ),
+            running=rows.of(_longest_running(snapshots)),
+            running_total=sum(len(snapshot.running) for snapshot in snapshots),
+            left_open_total=sum(_left_open(snapshot, now) for snapshot in snapshots),
+            failed=rows.of(_last(failed, _MAX_FAILED)),
+            failed_total=sum(len(sessions) for _, sessions in failed),
+            unlisted_failures=_unlisted_failures(failed, since),
+            finished=rows.of(
+                _last(
+                    ((one, self._finished.last(one.finished, _MAX_FINISHED)) for one in snapshots),
+                    _MAX_FINISHED,
+                )
+            ),
+            finished_totals=_by_result(_stopped(snapshots)),
+            recent_totals=_by_result(
+                self._finished.results_since(
+                    chain.from_iterable(one.finished for one in snapshots), since
+                )
+            ),
+            recent_partial=any(_is_partial(snapshot, since) for snapshot in snapshots),
+            missing=tuple(islice(_missing(snapshots), _MAX_MISSING)),
+            organizations=tuple(nsmallest(_MAX_ORGANIZATIONS, organizations, key=_restored_first)),
+            organizations_total=len(organizations),
+            info_labels=config.info_labels,
+        )
+
+    def _server(
+        self, server: ServerConfig, snapshot: Snapshot, *, monotonic: float, now: datetime
+    ) -> ServerCard:
+        status = snapshot.status
+        confirmed = [running.confirmed_at for running in snapshot.running]
+        if snapshot.finished:
+            confirmed.append(snapshot.finished_confirmed_at)
+        if snapshot.listed:
+            confirmed.append(snapshot.list_confirmed_at)
+        up_or_down = status.up_since if status.up else status.failing_since
+        last_hour = now - timedelta(seconds=MANY_FAILED_SECONDS)
+        failed = self._finished.failed_since(snapshot.finished, last_hour)
+        return ServerCard(
+            name=snapshot.server,
+            up=status.up,
+            since=None if up_or_down is None else now - timedelta(seconds=monotonic - up_or_down),
+            reason=status.failure_reason,
+            detail=status.failure_message,
+            version=status.version,
+            api_version=status.api_version,
+            tls_verified=not server.tls_config.insecure_skip_verify,
+            certificate_not_after=status.certificate_not_after,
+            last_poll=_moment(status.last_poll_timestamp),
+            last_success=_moment(status.last_success_timestamp),
+            data_age_seconds=monotonic - min(confirmed) if confirmed else None,
+            poll_interval_seconds=server.poll_interval,
+            stale_after_seconds=server.stale_after,
+            sessions_known=snapshot.sessions_known,
+            sessions_stale=_stale(snapshot),
+            sessions_without_series=snapshot.sessions_without_series,
+            sessions_not_kept=snapshot.sessions_not_kept,
+            ended_last_hour=self._finished.results_since(snapshot.finished, last_hour).total(),
+            failed_last_hour=len(failed),
+            organizations_failed_last_hour=len({session.organization for session in failed}),
+        )
+
+
+class _Rows:
+    """Turns sessions into rows."""
+
+    def __init__(
+        self, snapshots: Iterable[Snapshot], now: datetime, info_labels: Sequence[str]
+    ) -> None:
+        self._now = now
+        self._info_labels = info_labels
+        self._configured = {
+            (snapshot.server, one.session_id)
+            for snapshot in snapshots
+            for one in snapshot.configured_ids
+        }
+
+    def of(self, sessions: Iterable[_Session]) -> tuple[SessionRow, ...]:
+        return tuple(self._row(server, session) for server, session in sessions)
+
+    def _row(self, server: str, session: RestoreSession) -> SessionRow:
+        seconds = session.elapsed_seconds(self._now)
+        idle = None if session.stopped else _idle_seconds(session, self._now)
+        return SessionRow(
+            server=server,
+            session_id=session.id,
+            organization=label_value(session.organization),
+            type=session.type.value,
+            state=session.state.value,
+            result=session.result.value if session.result else None,
+            started=session.creation_time,
+            ended=session.ended_at,
+            duration_seconds=seconds,
+            idle_seconds=idle,
+            left_open=not session.stopped and is_left_open(seconds or 0.0, idle),
+            configured=(server, session.id) in self._configured,
+            items_processed=session.processed_items,
+            items_failed=None if session.statistics is None else session.statistics.failed,
+            info=tuple(label_value(getattr(session, label)) for label in self._info_labels),
+        )
+
+
+def _idle_seconds(session: RestoreSession, now: datetime) -> float | None:
+    if session.events is None or session.events.last_event_at is None:
+        return None
+    return (now - session.events.last_event_at).total_seconds()
+
+
+def _last(
+    of_servers: Iterable[tuple[Snapshot, Sequence[RestoreSession]]], limit: int
+) -> Iterator[_Session]:
+    """Merge the sessions of servers, whose order is newest end first, and return the newest."""
+    named = [
+        [(one.server, session) for session in sessions[:limit]] for one, sessions in of_servers
+    ]
+    return islice(merge(*named, key=lambda pair: ended_at(pair[1]), reverse=True), limit)
+
+
+def _longest_running(snapshots: Iterable[Snapshot]) -> Iterator[_Session]:
+    of_servers = (
+        [(one.server, running.session) for running in one.running[: -_MAX_RUNNING - 1 : -1]]
+        for one in snapshots
+    )
+    oldest_first = merge(*of_servers, key=lambda pair: pair[1].creation_time)
+    return islice(oldest_first, _MAX_RUNNING)
+
+
+def _left_open(snapshot: Snapshot, now: datetime) -> int:
+    """Count the sessions left open, among the oldest: running sessions are sorted newest first."""
+    age = timedelta(seconds=LEFT_IDLE_SECONDS)
+    first = bisect_left(snapshot.running, age, key=lambda one: now - one.session.creation_time)
+    return sum(
+        is_left_open(one.session.elapsed_seconds(now) or 0.0, _idle_seconds(one.session, now))
+        for one in snapshot.running[first:]
+    )
+
+
+def _stopped(snapshots: Iterable[Snapshot]) -> Counter[SessionResult]:
+    totals: Counter[SessionResult] = Counter()
+    for snapshot in snapshots:
+        for (_, _, result), count in snapshot.stopped.items():
+            totals[result] += count
+    return totals
+
+
+def _by_result(totals: Counter[SessionResult]) -> tuple[tuple[str, int], ...]:
+    return tuple((result.value, totals[result]) for result in SessionResult if totals[result])
+
+
+def _is_partial(snapshot: Snapshot, since: datetime) -> bool:
+    """Return whether sessions that ended since then may have no series: those created last have series first."""
+    if not snapshot.sessions_without_series or not snapshot.finished:
+        return bool(snapshot.sessions_without_series)
+    return snapshot.finished[-1].sessions[-1].creation_time > since
+
+
+def _unlisted_failures(
+    failed: Iterable[tuple[Snapshot, Sequence[RestoreSession]]], since: datetime
+) -> tuple[UnlistedFailure, ...]:
+    found = [
+        UnlistedFailure(
+            server=snapshot.server,
+            organization=label_value(organization),
+            type=type_.value,
+            ended=ended,
+        )
+        for snapshot, sessions in failed
+        for listed in [{(one.organization, one.type) for one in sessions}]
+        for (organization, type_, result), ended in snapshot.last_end.items()
+        if result is SessionResult.FAILED and ended > since and (organization, type_) not in listed
+    ]
+    return tuple(sorted(found, key=lambda one: one.ended, reverse=True)[:_MAX_UNLISTED])
+
+
+def _missing(snapshots: Iterable[Snapshot]) -> Iterator[MissingSession]:
+    for snapshot in snapshots:
+        for one in snapshot.configured_ids:
+            if not one.found:
+                yield MissingSession(server=snapshot.server, session_id=one.session_id)
+
+
+def _organizations(snapshot: Snapshot) -> Iterable[Organization]:
+    """Return a server's organizations, if its last proven restores are known."""
+    if not snapshot.listed:
+        return ()
+    restored: dict[str, datetime | None] = dict.fromkeys(
+        map(label_value, snapshot.activity.organizations)
+    )
+    for (organization, _), ended in snapshot.last_restored.items():
+        name = label_value(organization)
+        restored[name] = max(ended, restored.get(name) or ended)
+    return [
+        Organization(server=snapshot.server, name=name, last_restored=ended)
+        for name, ended in restored.items()
+        if name or ended
+    ]
+
+
+def _restored_first(one: Organization) -> tuple[float, str, str]:
+    ended = one.last_restored
+    return (0.0 if ended is None else ended.timestamp(), one.name.casefold(), one.server)
+
+
+def _stale(snapshot: Snapshot) -> int:
+    """Count the sessions that are hidden because their data is stale."""
+    shown = len(snapshot.running_with_series) + sum(len(one.sessions) for one in snapshot.finished)
+    return snapshot.sessions_known - snapshot.sessions_without_series - shown
+
+
+def _moment(timestamp: float | None) -> datetime | None:
+    return None if timestamp is None else datetime.fromtimestamp(timestamp, UTC)
