@@ -67,7 +67,9 @@ def _rows_of_block(
 ) -> Iterator[str]:
     for key, schema in block["properties"].items():
         kind = _without_null(schema)
-        default = "required" if key in block.get("required", ()) else _default(schema.get("default"))
+        default = (
+            "required" if key in block.get("required", ()) else _default(schema.get("default"))
+        )
         yield f"| `{place}{key}` | {_value(kind)} | {default} | {schema['description']} |"
         inner = kind.get("items", kind).get("$ref")
         if inner:
