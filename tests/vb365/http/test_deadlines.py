@@ -69,7 +69,7 @@ def test_a_wait_ends_when_it_is_cancelled(
 def test_an_exchange_is_aborted_at_its_deadline(
     watchdog: Watchdog, cancellation: Cancellation, pair: tuple[socket.socket, socket.socket]
 ) -> None:
-    exchange = watchdog.begin(0.05, cancellation=cancellation)
+    exchange = watchdog.begin(0.2, cancellation=cancellation)
     exchange.watch(pair[0])
     assert pair[0].recv(1) == b""
     assert watchdog.finish(exchange) is AbortReason.DEADLINE
@@ -218,7 +218,7 @@ def test_a_watchdog_has_one_thread_as_long_as_there_are_exchanges(
     wait_until(lambda: threads() == 0, "the end of the thread without exchanges")
 
     first = watchdog.begin(LONG, cancellation=cancellation)
-    second = watchdog.begin(0.01, cancellation=cancellation)
+    second = watchdog.begin(0.2, cancellation=cancellation)
     second.watch(pair[0])
     assert threads() == 1
     assert pair[0].recv(1) == b""
@@ -233,7 +233,7 @@ def test_without_a_thread_an_exchange_does_not_begin_but_a_later_one_has_its_dea
     with no_more_threads(), pytest.raises(ThreadLimitError):
         watchdog.begin(LONG, cancellation=cancellation)
 
-    exchange = watchdog.begin(0.01, cancellation=cancellation)
+    exchange = watchdog.begin(0.2, cancellation=cancellation)
     exchange.watch(pair[0])
     assert pair[0].recv(1) == b""
     assert watchdog.finish(exchange) is AbortReason.DEADLINE
