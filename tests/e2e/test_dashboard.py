@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -12,15 +14,18 @@ from exporter.simulator import Simulator
 from exporter.simulator.world.sessions import datetime_from_ticks
 from exporter.simulator.world.world import World
 from support.exporter_harness import running_exporter, server_yaml
-from support.grafana_queries import Query, label_values, queries, run_query
+from support.grafana_queries import Query, label_values, panels, queries, run_query
 from support.processes import EXPORTER, RELEASES, free_port, programs_of, running_process
 from support.prometheus_process import Prometheus, running_prometheus
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 
+RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "rules"
 ORGANIZATION = 'Fabrikam "North", Inc. \\ Søns & (Co)'
 OPEN = 3
+NEVER = -1
+DELETED = "00000000-0000-4000-8000-000000000000"
 ENDED = {"Success": 5, "Warning": 1, "Failed": 2, "Cancelled": 1}
 WITHIN_SECONDS = 60
 
@@ -62,11 +67,15 @@ def scene(
 ) -> Iterator[Scene]:
     directory = tmp_path_factory.mktemp("dashboard")
     world = World(sessions=0, organizations=0, activity=False, minimum=False)
-    for _ in range(OPEN):
-        world.add_session(organization=ORGANIZATION, type="Vex", state="Working")
-    for result, count in ENDED.items():
-        for _ in range(count):
-            world.add_session(organization=ORGANIZATION, type="Vet", state="Stopped", result=result)
+    ids = [
+        world.add_session(organization=ORGANIZATION, type=type_, state=state, result=result)
+        for type_, state, result, count in (
+            ("Vex", "Working", "None", OPEN),
+            *(("Vet", "Stopped", result, count) for result, count in ENDED.items()),
+        )
+        for _ in range(count)
+    ]
+    configured = ", ".join((DELETED, ids[0], ids[-1]))
     demo = f"127.0.0.1:{free_port()}"
     with ExitStack() as stack:
         quiet = stack.enter_context(Simulator(world))
@@ -76,7 +85,11 @@ def scene(
         broken.faults.set("status_503", route="list")
         troubled = stack.enter_context(
             running_exporter(
-                server_yaml(quiet, "quiet", "sessions: {extras: [statistics]}")
+                server_yaml(
+                    quiet,
+                    "quiet",
+                    f"sessions: {{extras: [statistics], discover: true, ids: [{configured}]}}",
+                )
                 + failing_yaml("broken", broken, broken.password, "1s")
                 # Refused before the first scrape and then not retried: the reason cannot be seen.
                 + failing_yaml("locked", quiet, "wrong", "1h")
@@ -92,7 +105,8 @@ def scene(
         with programs_of(request.param):
             prometheus = stack.enter_context(
                 running_prometheus(
-                    scrape_configuration(demo, troubled.url.removeprefix("http://")),
+                    scrape_configuration(demo, troubled.url.removeprefix("http://"))
+                    + f"rule_files: {rule_files(directory)}\n",
                     directory / "prometheus",
                 )
             )
@@ -107,6 +121,17 @@ def scrape_configuration(demo: str, troubled: str) -> str:
     )
 
 
+def rule_files(directory: Path) -> list[str]:
+    """Copy the shipped rules, evaluated each second and with every threshold switched on."""
+    copies = []
+    for file in RULES.glob("*.yml"):
+        copy = directory / file.name
+        text = file.read_text(encoding="utf-8").replace(" unless vector(1)\n", "\n")
+        copy.write_text(re.sub(r"interval: \w+", "interval: 1s", text), encoding="utf-8")
+        copies.append(str(copy))
+    return copies
+
+
 @pytest.mark.parametrize("name", by_name)
 def test_a_query_finds_data(scene: Scene, name: str) -> None:
     wait_until(
@@ -116,14 +141,26 @@ def test_a_query_finds_data(scene: Scene, name: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "title", [panel["title"] for panel in panels(folded=False) if "targets" in panel]
+)
+def test_a_panel_of_an_open_row_shows_data_of_the_demo(scene: Scene, title: str) -> None:
+    asked = [query for query in queries() if query.panel == title]
+
+    wait_until(
+        lambda: any(scene.last(query, server="demo") for query in asked), title, WITHIN_SECONDS
+    )
+
+
 SHOWN = {
-    "Open sessions/A": OPEN,
-    "Failed, 24 hours/A": ENDED["Failed"],
-    "Success rate, 24 hours/A": ENDED["Success"] / sum(ENDED.values()),
-    "Restores per day by result/Failed": ENDED["Failed"],
-    "Restores per day by result/Warning": ENDED["Warning"],
-    "Restores per day by result/Success": ENDED["Success"],
-    "Restores per day by result/Unknown": ENDED["Cancelled"],
+    "Open sessions/Open": OPEN,
+    "Failed, 24 h/Failed": ENDED["Failed"],
+    "Success rate, 24 h/Success rate": ENDED["Success"] / sum(ENDED.values()),
+    "Restores per hour by result/Failed": ENDED["Failed"],
+    "Restores per hour by result/Warning": ENDED["Warning"],
+    "Restores per hour by result/Success": ENDED["Success"],
+    "Restores per hour by result/Unknown": ENDED["Cancelled"],
+    "Days since the last proven restore/A": NEVER,
     "By organization, within lookback (7 days by default)/A": OPEN,
     "By organization, within lookback (7 days by default)/C": ENDED["Success"],
     "By type, last 24 hours/A": sum(ENDED.values()),
@@ -186,3 +223,29 @@ def test_a_user_can_select_existing_values(scene: Scene) -> None:
     wait_until(lambda: set(label_values(url, "server")) == servers, str(servers), WITHIN_SECONDS)
 
     assert label_values(url, "organization", server="quiet") == [ORGANIZATION]
+    assert label_values(url, "job", server="quiet") == ["demo", "one", "other"]
+    assert len(label_values(url, "instance", job="demo|one")) == 2
+
+
+def test_a_selected_job_limits_what_is_shown(scene: Scene) -> None:
+    query = by_name["Polls of each server/A"]
+    wait_until(lambda: len(scene.last(query)) == 4, "four servers", WITHIN_SECONDS)
+
+    assert len(scene.last(query, job="demo")) == 1
+    assert len(scene.last(query, job="one")) == 3
+
+
+def test_a_selected_result_limits_the_finished_sessions(scene: Scene) -> None:
+    query = by_name["Sessions that ended in the time range, newest first/A"]
+    selected = {"server": "quiet", "result": "Failed"}
+    wait_until(lambda: scene.last(query, **selected) != [], "sessions", WITHIN_SECONDS)
+
+    assert len(scene.last(query, **selected)) == ENDED["Failed"]
+    assert scene.last(by_name["Restores per hour by result/Success"], **selected) == []
+
+
+def test_each_missing_configured_session_is_shown(scene: Scene) -> None:
+    query = by_name["Sessions with configured ids/A"]
+    wait_until(lambda: scene.last(query) != [], "configured sessions", WITHIN_SECONDS)
+
+    assert sorted(scene.last(query)) == [0, 1, 1]

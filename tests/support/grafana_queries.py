@@ -15,7 +15,7 @@ from vb365_dashboard.board import JSON_FILE
 
 Series = dict[str, Any]
 
-_DAY_SECONDS = 86_400
+_DAY_SECONDS, _HOUR_SECONDS = 86_400, 3_600
 _RANGE_SECONDS = 300
 _STEP_SECONDS = 5
 _SPECIAL_IN_REGEX = re.compile(r"[\\^$*+?.()|\[\]{}/]")
@@ -42,13 +42,25 @@ def dashboard() -> dict[str, Any]:
     return read
 
 
+def panels(*, folded: bool | None = None) -> tuple[dict[str, Any], ...]:
+    """Return the panels: all of them, or those in folded rows, or the others."""
+    return tuple(panel for panel, in_folded in _panels() if folded is None or in_folded is folded)
+
+
+def _panels() -> Iterator[tuple[dict[str, Any], bool]]:
+    for panel in dashboard()["panels"]:
+        yield panel, False
+        for inner in panel.get("panels", ()):
+            yield inner, True
+
+
 def queries() -> tuple[Query, ...]:
     """Return every query of the dashboard."""
-    return tuple(_queries(dashboard()))
+    return tuple(_queries())
 
 
-def _queries(shipped: dict[str, Any]) -> Iterator[Query]:
-    for panel in shipped["panels"]:
+def _queries() -> Iterator[Query]:
+    for panel in panels():
         for target in panel.get("targets", ()):
             yield Query(
                 panel=panel["title"],
@@ -56,7 +68,7 @@ def _queries(shipped: dict[str, Any]) -> Iterator[Query]:
                 expression=target["expr"],
                 instant=target.get("instant", False),
             )
-    for annotation in shipped["annotations"]["list"]:
+    for annotation in dashboard()["annotations"]["list"]:
         yield Query(
             panel=annotation["name"], legend="", expression=annotation["expr"], instant=False
         )
@@ -71,11 +83,15 @@ def interpolated(expression: str, **selected: str) -> str:
     values = {
         "__from": str(int((time.time() - _DAY_SECONDS) * 1000)),
         "__rate_interval": "1m",
+        "__range": f"{_DAY_SECONDS}s",
+        "__interval_ms": str(_HOUR_SECONDS * 1000),
+        "job": selected.get("job", ".+"),
+        "instance": selected.get("instance", ".+"),
         **{
             f"{variable}:regex": _SPECIAL_IN_REGEX.sub(r"\\\g<0>", selected[variable])
             if variable in selected
             else ".*"
-            for variable in ("server", "organization", "type")
+            for variable in ("server", "organization", "type", "result")
         },
     }
     for name, value in values.items():

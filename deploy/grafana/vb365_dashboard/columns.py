@@ -6,9 +6,12 @@ from vb365_dashboard import UID
 from vb365_dashboard.look import TYPES
 from vb365_dashboard.tables import Column, link
 
-__all__ = ["ORGANIZATION", "SERVER", "SESSION", "TYPE"]
+__all__ = ["ORGANIZATION", "SERVER", "SESSION", "TYPE", "month"]
 
-_HERE = f"/d/{UID}?${{__url_time_range}}&${{datasource:queryparam}}"
+_SELECTED = "&".join(
+    f"${{{name}:queryparam}}" for name in ("datasource", "job", "instance", "type", "result")
+)
+_HERE = f"/d/{UID}?${{__url_time_range}}&{_SELECTED}"
 
 ORGANIZATION = Column(
     label="organization",
@@ -18,7 +21,7 @@ ORGANIZATION = Column(
     links=[
         link(
             "Show only this organization",
-            f"{_HERE}&var-organization=${{__value.raw:percentencode}}&${{server:queryparam}}&${{type:queryparam}}",
+            f"{_HERE}&var-organization=${{__value.raw:percentencode}}&${{server:queryparam}}",
         )
     ],
 )
@@ -33,7 +36,7 @@ SERVER = Column(
         ),
         link(
             "Show only this server",
-            f"{_HERE}&var-server=${{__value.raw:percentencode}}&${{organization:queryparam}}&${{type:queryparam}}",
+            f"{_HERE}&var-server=${{__value.raw:percentencode}}&${{organization:queryparam}}",
         ),
     ],
 )
@@ -44,3 +47,9 @@ TYPE = Column(
     words={value: (text, "text") for value, (text, _) in TYPES.items()},
     width=100,
 )
+
+
+def month(before: int) -> str:
+    """Return a link to the dashboard for the month that is so many months before the current one."""
+    name = f"now-{before}M/M" if before else "now/M"
+    return f"/d/{UID}?from={name}&to={name}&{_SELECTED}&${{server:queryparam}}&${{organization:queryparam}}"

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from grafana_foundation_sdk.builders import table, timeseries
 from grafana_foundation_sdk.models import units
 
-from vb365_dashboard.columns import SERVER
 from vb365_dashboard.look import (
     BLUE,
     GRAY,
@@ -23,101 +20,16 @@ from vb365_dashboard.promql import (
     by_exporter,
     per_minute,
     quantile_of_histogram,
-    selector,
     series,
 )
 from vb365_dashboard.tables import Column, data_table
 
-__all__ = ["charts", "exporters", "extra_charts", "scrapes", "servers"]
+__all__ = ["charts", "exporters", "optional_charts", "scrapes"]
 
 _DAY_SECONDS = 86_400
 _NAME_WIDTH = 260
 _SHORT_OPERATIONS = ("token", "service_instance", "list", "get", "statistics", "events")
 _NO_FAILURES = {"^none$": GRAY}
-
-
-def servers() -> table.Panel:
-    """Return a table with a row for each server."""
-    rejected = f"increase({selector('vb365_records_rejected_total')}[1d])"
-    left_out = f"{series('vb365_sessions_without_series')} + {series('vb365_sessions_not_kept')}"
-    expires = series("vb365_server_certificate_not_after_timestamp_seconds")
-    return (
-        data_table(
-            "Polls of each server",
-            "State of each server as of its last poll. Left out: sessions without series of their own (max_series) or not tracked "
-            "at all (max_sessions). Rejected: invalid restore session records in the last 24 hours. The change feed is optional "
-            "and only shortens delays; it needs VB365 8, and change_feed: never turns it off.",
-            [
-                replace(SERVER, width=_NAME_WIDTH),
-                Column(
-                    header="Last poll",
-                    expression=series("vb365_up"),
-                    words={"1": ("Complete", PALE_GREEN), "0": ("Failed", RED)},
-                ),
-                Column(
-                    header="Last success",
-                    expression=f"1000 * {series('vb365_last_successful_poll_timestamp_seconds')}",
-                    unit=units.DateTimeFromNow,
-                    absent="Never",
-                ),
-                Column(
-                    header="Poll duration",
-                    expression=series("vb365_last_poll_duration_seconds"),
-                    unit=units.Seconds,
-                    decimals=2,
-                ),
-                Column(
-                    header="Sessions known",
-                    expression=series("vb365_sessions_known"),
-                    unit=units.NoUnit,
-                ),
-                Column(
-                    header="Left out",
-                    expression=left_out,
-                    unit=units.NoUnit,
-                    colors=thresholds_of("text", (1, ORANGE)),
-                ),
-                Column(
-                    header="Rejected",
-                    expression=f"sum by (server) (max by (server, reason) ({rejected}))",
-                    unit=units.NoUnit,
-                    decimals=0,
-                    colors=thresholds_of("text", (0.5, ORANGE)),
-                ),
-                Column(
-                    header="Change feed",
-                    expression=series("vb365_change_feed_connected"),
-                    words={"1": ("Connected", PALE_GREEN), "0": ("Lost", ORANGE)},
-                    absent="None",
-                ),
-                Column(
-                    header="Last change",
-                    expression=f"1000 * {series('vb365_change_feed_last_event_timestamp_seconds')}",
-                    unit=units.DateTimeFromNow,
-                    absent="None",
-                ),
-                Column(
-                    header="Certificate",
-                    expression=series("vb365_server_tls_verified"),
-                    words={"1": ("Verified", PALE_GREEN), "0": ("Not verified", ORANGE)},
-                ),
-                Column(
-                    header="Expires in",
-                    expression=f"{expires} - time()",
-                    unit=units.Seconds,
-                    decimals=0,
-                    colors=thresholds_of(
-                        RED, (7 * _DAY_SECONDS, ORANGE), (30 * _DAY_SECONDS, "text")
-                    ),
-                    absent="Unknown",
-                ),
-            ],
-            sort_by="Last poll",
-            descending=False,
-        )
-        .span(24)
-        .height(6)
-    )
 
 
 def charts() -> list[timeseries.Panel]:
@@ -160,7 +72,7 @@ def _requests() -> timeseries.Panel:
 
 def _latency() -> timeseries.Panel:
     return chart(
-        "API response time by operation (95th percentile)",
+        "API response time by operation",
         "95 percent of requests, including those without a response, took no longer. Change feed requests are excluded: the "
         "server holds them until there is an event.",
         {
@@ -212,7 +124,7 @@ def _rejected() -> timeseries.Panel:
     )
 
 
-def extra_charts() -> list[timeseries.Panel]:
+def optional_charts() -> list[timeseries.Panel]:
     """Return the charts of the change feed and of extras, whose failures do not fail a poll."""
     return [panel.span(12).height(7) for panel in (_feed(), _extras())]
 
@@ -249,7 +161,8 @@ def exporters() -> table.Panel:
     return (
         data_table(
             "Exporter instances",
-            "All instances in the data source, regardless of the variables selected above.",
+            "Exporters of the selected jobs and instances. Audit failures: failed writes to the audit log in the last 24 hours; what "
+            "was not written is retried.",
             [
                 Column(label="instance", header="Instance", width=200),
                 Column(label="version", header="Version"),
@@ -269,6 +182,13 @@ def exporters() -> table.Panel:
                     header="Poll interval",
                     expression=by_exporter("vb365_exporter_poll_interval_seconds"),
                     unit=units.Seconds,
+                ),
+                Column(
+                    header="Audit failures",
+                    expression=by_exporter("vb365_exporter_audit_write_failures_total", "1d"),
+                    unit=units.NoUnit,
+                    decimals=0,
+                    colors=thresholds_of("text", (0.5, RED)),
                 ),
                 Column(
                     header="Memory",

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from grafana_foundation_sdk.builders import common as parts
 from grafana_foundation_sdk.builders import dashboard as building
-from grafana_foundation_sdk.builders import prometheus, stat, timeseries
+from grafana_foundation_sdk.builders import prometheus, stat, text, timeseries
 from grafana_foundation_sdk.models import common, dashboard, units
+from grafana_foundation_sdk.models import text as text_models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat, QueryEditorMode
 
 __all__ = [
@@ -15,16 +16,20 @@ __all__ = [
     "DATASOURCE",
     "GRAY",
     "GREEN",
+    "IDLE",
     "LEFT_OPEN",
     "ORANGE",
     "PALE_BLUE",
     "PALE_GREEN",
+    "PROVEN_DAYS",
     "RED",
     "RESULTS",
     "SUCCESS_RATE",
     "TYPES",
     "chart",
     "coarse",
+    "folded_text",
+    "hourly_bars",
     "in_colors",
     "name_types",
     "stacked",
@@ -56,6 +61,12 @@ TYPES = {
 LEFT_OPEN = ((86_400, ORANGE), (3 * 86_400, RED))
 """Thresholds for the seconds a session has been open: one day and three days."""
 
+IDLE = ((43_200, ORANGE), (86_400, RED))
+"""Thresholds for the seconds an open session has been idle: half a day, as in the alert, and one day."""
+
+PROVEN_DAYS = ((90, ORANGE), (365, RED))
+"""Thresholds for the days since the last proven restore: a quarter, as in the alert, and a year."""
+
 SUCCESS_RATE = ((0.8, ORANGE), (0.95, GREEN))
 """Thresholds for a success rate; red below the first."""
 
@@ -68,8 +79,8 @@ def value_mappings(words: Mapping[str, tuple[str, str]]) -> list[dashboard.Value
     return [
         dashboard.ValueMap(
             {
-                value: dashboard.ValueMappingResult(text=text, color=color, index=index)
-                for index, (value, (text, color)) in enumerate(words.items())
+                value: dashboard.ValueMappingResult(text=word, color=color, index=index)
+                for index, (value, (word, color)) in enumerate(words.items())
             }
         )
     ]
@@ -92,13 +103,13 @@ class _Thresholds(building.ThresholdsConfig):
         self._internal = thresholds
 
 
-def _query(expression: str, number: int) -> prometheus.Dataquery:
+def _query(expression: str, number: int, min_step: str = _MIN_STEP) -> prometheus.Dataquery:
     return (
         prometheus.Dataquery()
         .expr(expression)
         .ref_id(chr(ord("A") + number))
         .editor_mode(QueryEditorMode.CODE)
-        .interval(_MIN_STEP)
+        .interval(min_step)
     )
 
 
@@ -129,6 +140,7 @@ def tile(
         .title(title)
         .description(description)
         .datasource(DATASOURCE)
+        .unit(units.Short)
         .thresholds(_Thresholds(thresholds))
         .no_value("No data")
         .reduce_options(parts.ReduceDataOptions().calcs(["last"]).values(values=False).fields(""))
@@ -148,8 +160,9 @@ def chart(
     *,
     unit: str = units.Short,
     shades: str = "",
+    min_step: str = _MIN_STEP,
 ) -> timeseries.Panel:
-    """Return a line chart that shows gaps where there is no data.
+    """Return a line chart that shows gaps where there is no data, and a scale from 0 to 1 where all values are 0.
 
     Args:
         title: the panel's title.
@@ -157,6 +170,7 @@ def chart(
         queries: expressions by legend.
         unit: a Grafana unit.
         shades: draw every line in a shade of this colour.
+        min_step: shortest interval between two points.
     """
     panel = (
         timeseries.Panel()
@@ -165,6 +179,7 @@ def chart(
         .datasource(DATASOURCE)
         .unit(unit)
         .min(0)
+        .axis_soft_max(1)
         .no_value("No data")
         .line_width(2)
         .fill_opacity(0)
@@ -188,7 +203,7 @@ def chart(
             building.FieldColor().mode(dashboard.FieldColorModeId.SHADES).fixed_color(shades)
         )
     for number, (legend, expression) in enumerate(queries.items()):
-        panel.with_target(_query(expression, number).range().legend_format(legend))
+        panel.with_target(_query(expression, number, min_step).range().legend_format(legend))
     return panel
 
 
@@ -199,6 +214,29 @@ def stacked(panel: timeseries.Panel, opacity: int = 60) -> timeseries.Panel:
         .line_width(1)
         .line_interpolation(common.LineInterpolation.STEP_AFTER)
         .stacking(parts.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
+    )
+
+
+def hourly_bars(panel: timeseries.Panel) -> timeseries.Panel:
+    """Stack the chart's series as bars, each of which covers the hour before its timestamp."""
+    return (
+        panel.draw_style(common.GraphDrawStyle.BARS)
+        .bar_alignment(common.BarAlignment.BEFORE)
+        .fill_opacity(80)
+        .line_width(0)
+        .stacking(parts.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
+        .interval("1h")
+        .max_data_points(31 * 24)
+    )
+
+
+def folded_text(content: str) -> text.Panel:
+    """Return a text panel for the top of a folded row."""
+    return (
+        text.Panel()
+        .mode(text_models.TextMode.MARKDOWN)
+        .content(content)
+        .transparent(transparent=True)
     )
 
 
@@ -216,9 +254,9 @@ def in_colors(panel: timeseries.Panel, colors: Mapping[str, str]) -> timeseries.
 
 def name_types(panel: timeseries.Panel) -> timeseries.Panel:
     """Give types their names and colours."""
-    for value, (text, color) in TYPES.items():
+    for value, (word, color) in TYPES.items():
         panel.override_by_name(
-            value, [dashboard.DynamicConfigValue("displayName", text), _fixed(color)]
+            value, [dashboard.DynamicConfigValue("displayName", word), _fixed(color)]
         )
     return panel
 

@@ -8,7 +8,17 @@ from grafana_foundation_sdk.builders import table, timeseries
 from grafana_foundation_sdk.models import units
 
 from vb365_dashboard.columns import ORGANIZATION, TYPE
-from vb365_dashboard.look import LEFT_OPEN, ORANGE, RED, SUCCESS_RATE, chart, coarse, thresholds_of
+from vb365_dashboard.look import (
+    LEFT_OPEN,
+    ORANGE,
+    PROVEN_DAYS,
+    RED,
+    SUCCESS_RATE,
+    TYPES,
+    chart,
+    coarse,
+    thresholds_of,
+)
 from vb365_dashboard.promql import (
     ended_in_last_day,
     selector,
@@ -17,10 +27,11 @@ from vb365_dashboard.promql import (
 )
 from vb365_dashboard.tables import Column, data_table
 
-__all__ = ["by_organization", "by_type", "started_by_organization"]
+__all__ = ["by_organization", "by_type", "last_proven_restores", "started_by_organization"]
 
 _MAX_LINES = 10
 _NAME_WIDTH = 260
+_DAY_SECONDS = 86_400
 
 
 def _stopped(result: str) -> str:
@@ -103,6 +114,44 @@ def started_by_organization() -> timeseries.Panel:
             )
         )
         .decimals(0)
+        .span(24)
+        .height(8)
+    )
+
+
+def last_proven_restores() -> table.Panel:
+    """Return a matrix of organizations and types with the days since the last proven restore."""
+
+    def days(type_: str) -> str:
+        last = selector("vb365_restore_sessions_last_restored_timestamp_seconds", type=type_)
+        known = selector("vb365_restore_sessions_stopped", type=type_)
+        return (
+            f"floor((time() - max by (organization) ({last})) / {_DAY_SECONDS})"
+            f" or 0 * max by (organization) ({known}) - 1"
+        )
+
+    return (
+        data_table(
+            "Days since the last proven restore",
+            "A restore is proven if its session ended with Success or Warning and processed at least one item. Every session that VB365 "
+            "lists counts, also before lookback. Orange after 90 days; red after a year, and for never: VB365 lists no such session.",
+            [
+                replace(ORGANIZATION, width=_NAME_WIDTH),
+                *(
+                    Column(
+                        header=text,
+                        expression=days(value),
+                        unit=units.NoUnit,
+                        words={"-1": ("never", RED)},
+                        colors=thresholds_of("text", *PROVEN_DAYS),
+                    )
+                    for value, (text, _) in TYPES.items()
+                    if value != "Unknown"
+                ),
+            ],
+            sort_by="Organization",
+            descending=False,
+        )
         .span(12)
         .height(8)
     )

@@ -14,6 +14,7 @@ from vb365_dashboard.look import (
     SUCCESS_RATE,
     chart,
     coarse,
+    hourly_bars,
     in_colors,
     name_types,
     stacked,
@@ -21,7 +22,13 @@ from vb365_dashboard.look import (
     tile,
     value_mappings,
 )
-from vb365_dashboard.promql import ended_in_last_day, selector, series
+from vb365_dashboard.promql import (
+    ended_in_interval,
+    ended_in_last_day,
+    of_selected_results,
+    selector,
+    series,
+)
 
 __all__ = ["charts", "tiles"]
 
@@ -57,7 +64,7 @@ def _open() -> stat.Panel:
     return tile(
         "Open sessions",
         "Restore sessions that are not Stopped, including Veeam Explorers left open (vb365_restore_sessions_working).",
-        {"": f"sum({series('vb365_restore_sessions_working')})"},
+        {"Open": f"sum({series('vb365_restore_sessions_working')})"},
         thresholds=thresholds_of(BLUE),
     )
 
@@ -69,7 +76,7 @@ def _oldest() -> stat.Panel:
             "Oldest open session",
             "Time since the oldest open session was opened. An open session locks the repository and prevents updates of VB365. "
             "Orange after one day, red after three.",
-            {"": f"time() - min({oldest}) or (sum({_WORKING}) == 0) - 1"},
+            {"Open for": f"time() - min({oldest}) or (sum({_WORKING}) == 0) - 1"},
             thresholds=thresholds_of(BLUE, *LEFT_OPEN),
         )
         .unit(units.DurationInDaysHoursMinutesSeconds)
@@ -83,24 +90,24 @@ def _ended() -> tuple[stat.Panel, stat.Panel, stat.Panel]:
     last = selector("vb365_restore_sessions_last_end_timestamp_seconds", result="Failed")
     return (
         tile(
-            "Failed, 24 hours",
+            "Failed, 24 h",
             "Sessions that ended with result Failed in the 24 hours before the end of the time range.",
-            {"": f"sum({failed}) or {_ZERO_IF_DATA}"},
+            {"Failed": f"sum({failed}) or {_ZERO_IF_DATA}"},
             thresholds=thresholds_of(GREEN, (1, RED)),
         ),
         tile(
             "Last failure",
             "Time since the latest session with result Failed ended, within the exporter's lookback (7 days by default).",
-            {"": f"1000 * max({last}) or {_ZERO_IF_DATA}"},
+            {"Last failure": f"1000 * max({last}) or {_ZERO_IF_DATA}"},
             thresholds=thresholds_of("text"),
         )
         .unit(units.DateTimeFromNow)
         .mappings(value_mappings({"0": ("None", GREEN)})),
         tile(
-            "Success rate, 24 hours",
+            "Success rate, 24 h",
             "Share of sessions with result Success among those that ended in the 24 hours before the end of the time range. A Veeam "
             "Explorer that was opened and closed also counts as Success. Orange below 95 %, red below 80 %.",
-            {"": f"avg({succeeded}) or {_ZERO_IF_DATA} - 1"},
+            {"Success rate": f"avg({succeeded}) or {_ZERO_IF_DATA} - 1"},
             thresholds=thresholds_of(RED, *SUCCESS_RATE),
         )
         .unit(units.PercentUnit)
@@ -112,8 +119,7 @@ def _ended() -> tuple[stat.Panel, stat.Panel, stat.Panel]:
 def charts() -> list[timeseries.Panel]:
     """Return the charts of recent activity."""
     return [
-        chart_.span(8).height(8)
-        for chart_ in (_open_by_type(), coarse(_per_day()), coarse(_durations()))
+        chart_.span(8).height(8) for chart_ in (_open_by_type(), _per_hour(), coarse(_durations()))
     ]
 
 
@@ -130,19 +136,19 @@ def _open_by_type() -> timeseries.Panel:
     )
 
 
-def _per_day() -> timeseries.Panel:
+def _per_hour() -> timeseries.Panel:
     def ended(result: str) -> str:
-        last_day = ended_in_last_day(series("vb365_restore_session_result", result=result))
-        known = selector("vb365_restore_sessions_stopped", result=result)
-        return f"sum({last_day}) or 0 * sum({known})"
+        known = of_selected_results(selector("vb365_restore_sessions_stopped", result=result))
+        return f"{ended_in_interval(result)} or 0 * sum({known})"
 
     return in_colors(
-        stacked(
+        hourly_bars(
             chart(
-                "Restores per day by result",
-                "Sessions that ended in the 24 hours before each point in time. Only sessions with series of their own are counted: if a "
-                "server has more than max_series a day, the newest.",
+                "Restores per hour by result",
+                "Sessions that ended in each hour; in time ranges of more than a month, in the interval of each bar. A bar appears when "
+                "its hour is over. Only sessions with series of their own are counted: if a server has more than max_series, the newest.",
                 {result: ended(result) for result in ("Failed", "Warning", "Unknown", "Success")},
+                min_step="1h",
             ).decimals(0)
         ),
         {f"^{result}$": color for result, color in RESULTS.items()},
@@ -153,9 +159,9 @@ def _durations() -> timeseries.Panel:
     durations = ended_in_last_day(series("vb365_restore_session_duration_seconds"))
     return name_types(
         chart(
-            "Slowest restores by type (95th percentile, 24 hours)",
+            "Slowest restores by type, 24 hours",
             "95 percent of the sessions of each type that ended in the 24 hours before each point in time took no longer.",
             {"{{type}}": f"quantile by (type) (0.95, {durations})"},
-            unit=units.DurationInDaysHoursMinutesSeconds,
+            unit=units.Seconds,
         )
     )

@@ -2,8 +2,8 @@
 
 Every expression follows these rules:
 
-* It depends on no job name, and takes the maximum of a series over all labels that scrapers and stores add, so that a
-  session counts once, however many instances are scraped.
+* It names no job, and takes the maximum of a series over all labels that scrapers and stores add, so that a session
+  counts once, however many instances are scraped.
 * Without series it has no result; a 0 comes only from series whose value is 0.
 * Restore sessions are counted by their timestamps, not by the increase of counters: the counts are whole numbers and
   stay correct when the exporter was restarted or down.
@@ -23,11 +23,18 @@ from exporter.metrics.catalogue import (
 )
 
 __all__ = [
+    "INSTANCE",
+    "JOB",
     "LABELS",
+    "RULES",
     "SELECTED",
     "by_exporter",
+    "by_version",
+    "ended_in_interval",
     "ended_in_last_day",
     "ended_in_range",
+    "increase_in_range",
+    "of_selected_results",
     "open_or_ended_in_last_day",
     "open_sessions",
     "per_minute",
@@ -43,6 +50,26 @@ _LAST_DAY = "> time() - 86400"
 # is not safe within a quoted string.
 SELECTED = {name: f"{name}=~`${{{name}:regex}}`" for name in ("server", "organization", "type")}
 
+# In the form that Grafana's dashboard linter expects.
+JOB, INSTANCE = 'job=~"$job"', 'instance=~"$instance"'
+
+RULES: Mapping[str, tuple[str, ...]] = {
+    "vb365:restore_objective_threshold_seconds": ("type",),
+    "organization:vb365_restore_sessions_with_objective:last_day": (
+        "server",
+        "organization",
+        "type",
+    ),
+    "organization:vb365_restore_sessions_within_objective:last_day": (
+        "server",
+        "organization",
+        "type",
+    ),
+    "organization:vb365_restore_sessions_within_objective:ratio30d": ("server", "organization"),
+    "type:vb365_restore_sessions_within_objective:ratio30d": ("server", "type"),
+}
+"""Recording rules and their labels. They have a `job` but no `instance`; thresholds have neither."""
+
 
 def _labels_of(family: Family) -> tuple[str, ...]:
     if isinstance(family, SessionFamily):
@@ -57,6 +84,7 @@ LABELS: Mapping[str, tuple[str, ...]] = {
         for family in all_families()
         if family.kind is Kind.HISTOGRAM
     },
+    **RULES,
 }
 
 
@@ -64,11 +92,17 @@ def selector(metric: str, **equal: str | tuple[str, ...]) -> str:
     """Return a selector of a metric, limited to the dashboard's variables; a tuple matches any of its values.
 
     Raises:
-        KeyError: no such metric in the exporter.
+        KeyError: neither a metric of the exporter nor a recording rule.
     """
     selected = [matcher for label, matcher in SELECTED.items() if label in LABELS[metric]]
-    matchers = ", ".join([*selected, *(_matcher(*one) for one in equal.items())])
-    return f"{metric}{{{matchers}}}" if matchers else metric
+    equals = (_matcher(*one) for one in equal.items())
+    return f"{metric}{{{', '.join((*_of_scrape(metric), *selected, *equals))}}}"
+
+
+def _of_scrape(metric: str) -> tuple[str, ...]:
+    if metric not in RULES:
+        return (JOB, INSTANCE)
+    return (JOB,) if "server" in RULES[metric] else ()
 
 
 def _matcher(label: str, value: str | tuple[str, ...]) -> str:
@@ -100,6 +134,18 @@ def ended_in_last_day(of: str) -> str:
     return f"{of} and on (server, session_id) ({ended} {_LAST_DAY})"
 
 
+def ended_in_interval(result: str) -> str:
+    """Return the number of sessions that ended with a result in the interval before the evaluation time."""
+    ended = selector("vb365_restore_session_end_timestamp_seconds")
+    of_result = of_selected_results(series("vb365_restore_session_result", result=result))
+    return f"count({of_result} == 1 and on (server, session_id) ({ended} > time() - $__interval_ms / 1000))"
+
+
+def of_selected_results(of: str) -> str:
+    """Return an expression whose first selector is limited to the results selected at the top of the dashboard."""
+    return of.replace("{", "{result=~`${result:regex}`, ", 1)
+
+
 def open_or_ended_in_last_day(of: str) -> str:
     """Return those of the series whose sessions are open or ended within 24 hours before the evaluation time."""
     ended = selector("vb365_restore_session_end_timestamp_seconds")
@@ -107,9 +153,20 @@ def open_or_ended_in_last_day(of: str) -> str:
 
 
 def ended_in_range(of: str) -> str:
-    """Return those of the series whose sessions ended within the dashboard's time range."""
+    """Return those of the series whose sessions ended within the dashboard's time range with a selected result."""
     ended = selector("vb365_restore_session_end_timestamp_seconds")
-    return f"{of} and on (server, session_id) ({ended} >= ${{__from}} / 1000)"
+    result = of_selected_results(selector("vb365_restore_session_result"))
+    return f"{of} and on (server, session_id) ({ended} >= ${{__from}} / 1000) and on (server, session_id) ({result} == 1)"
+
+
+def increase_in_range(counter: str, by: str, **equal: str) -> str:
+    """Return the increase of a counter over the dashboard's time range, summed by a label.
+
+    Raises:
+        KeyError: no such metric in the exporter.
+    """
+    labels = ", ".join(LABELS[counter])
+    return f"sum by ({by}) (max by ({labels}) (increase({selector(counter, **equal)}[$__range])))"
 
 
 def per_minute(counter: str, *by: str) -> str:
@@ -139,10 +196,22 @@ def _rates(counter: str, **equal: str | tuple[str, ...]) -> str:
     return f"max by ({labels}) (rate({selector(counter, **equal)}[$__rate_interval]))"
 
 
-def by_exporter(metric: str) -> str:
-    """Return a metric of exporter instances, with the exporter's version as a label."""
+def by_exporter(metric: str, window: str = "") -> str:
+    """Return a metric of exporter instances, or the increase of a counter in a window, with the exporter's version as a label."""
+    value = f"{metric}{{{JOB}, {INSTANCE}}}"
+    if window:
+        value = f"increase({value}[{window}])"
     return (
         "max by (instance, version, python_version) ("
-        f"max by (job, instance) ({metric}) * on (job, instance) group_left (version, python_version) "
-        "max by (job, instance, version, python_version) (vb365_exporter_build_info))"
+        f"max by (job, instance) ({value}) * on (job, instance) group_left (version, python_version) "
+        f"max by (job, instance, version, python_version) ({selector('vb365_exporter_build_info')}))"
+    )
+
+
+def by_version(of: str) -> str:
+    """Return series with the label `server` alone, with the versions of VB365 and its API as labels."""
+    info = series("vb365_server_info")
+    return (
+        "max by (server, version, api_version) "
+        f"(({of}) * on (server) group_left (version, api_version) topk by (server) (1, {info}))"
     )

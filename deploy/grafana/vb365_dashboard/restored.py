@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from grafana_foundation_sdk.builders import dashboard as building
 from grafana_foundation_sdk.builders import table, timeseries
-from grafana_foundation_sdk.models import units
+from grafana_foundation_sdk.models import dashboard, units
 
-from vb365_dashboard.columns import ORGANIZATION, SERVER, SESSION, TYPE
+from vb365_dashboard.columns import ORGANIZATION, SERVER, SESSION, TYPE, month
 from vb365_dashboard.look import (
     BLUE,
     GRAY,
@@ -20,10 +21,16 @@ from vb365_dashboard.look import (
     stacked,
     thresholds_of,
 )
-from vb365_dashboard.promql import open_or_ended_in_last_day, series
+from vb365_dashboard.promql import increase_in_range, open_or_ended_in_last_day, series
 from vb365_dashboard.tables import Column, data_table
 
-__all__ = ["charts", "items_by_organization", "most_active_sessions", "views_by_session"]
+__all__ = [
+    "charts",
+    "items_by_organization",
+    "most_active_sessions",
+    "totals_by_organization",
+    "views_by_session",
+]
 
 _MAX_LINES, _MAX_VIEWS = 10, 5
 _EXTRACTING, _IN_PLACE = ("Export", "Save", "Send"), ("Restore", "View", "Unknown")
@@ -107,7 +114,7 @@ def items_by_organization() -> table.Panel:
     by = ("organization",)
     return (
         data_table(
-            "What was restored, by organization, last 24 hours",
+            "By organization, last 24 hours",
             f"{_SESSIONS} the end of the time range. Restored, failed and skipped items come from VB365's statistics; viewed items "
             f"and bytes exported, saved and sent from its events. {_NEEDS_BOTH}",
             [
@@ -124,6 +131,51 @@ def items_by_organization() -> table.Panel:
             descending=True,
         )
         .span(16)
+        .height(8)
+    )
+
+
+def totals_by_organization() -> table.Panel:
+    """Return a table of what finished sessions restored, for a bill or a report of a month."""
+    items, volume = "vb365_restored_items_total", "vb365_restore_event_bytes_total"
+
+    def column(header: str, counter: str, color: str = "", **equal: str) -> Column:
+        in_bytes = counter == volume
+        return Column(
+            header=header,
+            expression=increase_in_range(counter, "organization", **equal),
+            unit=units.BytesIEC if in_bytes else units.NoUnit,
+            decimals=None if in_bytes else 0,
+            colors=thresholds_of("text", (1, color)) if color else None,
+        )
+
+    return (
+        data_table(
+            "Items and bytes by organization, in the time range",
+            "What sessions restored that finished in the time range; each session counts once. For a bill, select a month with the "
+            f"links of this panel. {_NEEDS_BOTH}",
+            [
+                replace(ORGANIZATION, width=260),
+                column("Items restored", items, outcome="restored"),
+                column("Items failed", items, RED, outcome="failed"),
+                column("Items skipped", items, outcome="skipped"),
+                column("Restored", volume, operation="Restore"),
+                column("Exported", volume, operation="Export"),
+                column("Saved", volume, operation="Save"),
+                column("Sent", volume, operation="Send"),
+            ],
+            sort_by="Items restored",
+            descending=True,
+        )
+        .links(
+            [
+                building.DashboardLink(title)
+                .type(dashboard.DashboardLinkType.LINK)
+                .url(month(months))
+                for title, months in (("Show this month", 0), ("Show the previous month", 1))
+            ]
+        )
+        .span(24)
         .height(8)
     )
 

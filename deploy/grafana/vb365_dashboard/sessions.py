@@ -9,18 +9,21 @@ from vb365_dashboard.columns import ORGANIZATION, SERVER, SESSION, TYPE
 from vb365_dashboard.look import (
     GRAY,
     GREEN,
+    IDLE,
     LEFT_OPEN,
     PALE_BLUE,
     PALE_GREEN,
+    RED,
     RESULTS,
     thresholds_of,
 )
 from vb365_dashboard.promql import ended_in_range, open_sessions, selector, series
 from vb365_dashboard.tables import Column, data_table
 
-__all__ = ["finished_sessions_table", "open_sessions_table"]
+__all__ = ["configured_sessions_table", "finished_sessions_table", "open_sessions_table"]
 
 _START = "vb365_restore_session_start_timestamp_seconds"
+_LAST_EVENT = "vb365_restore_session_last_event_timestamp_seconds"
 _STATES = {"1": ("Working", PALE_BLUE), "2": ("Unknown", GRAY)}
 _RESULT_CODES = {
     str(code): (result, PALE_GREEN if color == GREEN else color)
@@ -48,7 +51,8 @@ def open_sessions_table() -> table.Panel:
         data_table(
             "Open sessions, oldest first",
             "Restore sessions that are not Stopped and have series of their own (max_series prefers running sessions). "
-            "Orange after one day, red after three.",
+            "Open for: orange after one day, red after three. Idle for: time since anything was opened or restored in the session, "
+            "orange after 12 hours, red after a day; unknown without extras: [events] in the exporter's configuration.",
             [
                 Column(
                     header="State",
@@ -61,6 +65,14 @@ def open_sessions_table() -> table.Panel:
                     expression=of_open(f"time() - {start}"),
                     unit=units.DurationInDaysHoursMinutesSeconds,
                     colors=thresholds_of("text", *LEFT_OPEN),
+                    width=140,
+                ),
+                Column(
+                    header="Idle for",
+                    expression=of_open(f"time() - {series(_LAST_EVENT)}"),
+                    unit=units.DurationInDaysHoursMinutesSeconds,
+                    colors=thresholds_of("text", *IDLE),
+                    absent="Unknown",
                     width=140,
                 ),
                 ORGANIZATION,
@@ -88,7 +100,8 @@ def finished_sessions_table() -> table.Panel:
     return (
         data_table(
             "Sessions that ended in the time range, newest first",
-            "Restore sessions that are Stopped, within lookback, and have series of their own (max_series prefers new sessions).",
+            "Restore sessions that are Stopped with a selected result, within lookback, and have series of their own (max_series "
+            "prefers new sessions).",
             [
                 Column(
                     header="Result",
@@ -100,7 +113,7 @@ def finished_sessions_table() -> table.Panel:
                 ),
                 Column(
                     header="Ended",
-                    expression=f"1000 * {end} >= ${{__from}}",
+                    expression=ended_in_range(f"1000 * {end}"),
                     unit=units.DateTimeFromNow,
                     width=150,
                 ),
@@ -122,7 +135,7 @@ def finished_sessions_table() -> table.Panel:
                     header="Items",
                     expression=ended_in_range(series("vb365_restore_session_processed_items")),
                     unit=units.NoUnit,
-                    width=70,
+                    width=80,
                 ),
                 SERVER,
                 SESSION,
@@ -132,4 +145,58 @@ def finished_sessions_table() -> table.Panel:
         )
         .span(24)
         .height(12)
+    )
+
+
+def configured_sessions_table() -> table.Panel:
+    """Return the table of sessions with configured ids."""
+    found = series("vb365_restore_session_found")
+
+    def of_configured(expression: str) -> str:
+        of_session = f"max by (server, session_id) ({expression})"
+        return f"{of_session} and on (server, session_id) ({found})"
+
+    return (
+        data_table(
+            "Sessions with configured ids",
+            "Sessions listed under sessions.ids in the exporter's configuration. Missing: VB365 answers 404, because the session was "
+            "deleted or its id is wrong; the alert Vb365ConfiguredSessionVanished fires.",
+            [
+                Column(
+                    header="In VB365",
+                    expression=found,
+                    words={"1": ("Found", PALE_GREEN), "0": ("Missing", RED)},
+                    width=100,
+                ),
+                Column(
+                    header="Result",
+                    expression=of_configured(
+                        _codes("vb365_restore_session_result", "result", list(RESULTS))
+                    ),
+                    words=_RESULT_CODES,
+                    absent="None yet",
+                    width=100,
+                ),
+                Column(
+                    header="Started",
+                    expression=of_configured(f"1000 * {selector(_START)}"),
+                    unit=units.DatetimeISO,
+                    width=180,
+                ),
+                Column(
+                    header="Ended",
+                    expression=of_configured(
+                        f"1000 * {selector('vb365_restore_session_end_timestamp_seconds')}"
+                    ),
+                    unit=units.DatetimeISO,
+                    width=180,
+                ),
+                SERVER,
+                SESSION,
+            ],
+            sort_by="In VB365",
+            descending=False,
+        )
+        .span(24)
+        .height(7)
     )
