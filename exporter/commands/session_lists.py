@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -16,8 +16,8 @@ from exporter.threads import start_thread
 from exporter.vb365.client import Client
 from exporter.vb365.errors import BadResponseError, Vb365Error
 from exporter.vb365.http.tls import warn_if_unverified
-from exporter.vb365.paging import reread_if_moved
-from exporter.vb365.records.restore_session import RestoreSession
+from exporter.vb365.paging import MAX_LIST_SECONDS, check_list_time, reread_if_moved
+from exporter.vb365.records.restore_session import Page, RestoreSession
 
 __all__ = [
     "LOGOUT_SECONDS",
@@ -127,27 +127,35 @@ def join_until(threads: Sequence[threading.Thread], deadline: float) -> None:
 
 
 def read_list(
-    client: Client, select: Callable[[RestoreSession], bool] = lambda _session: True
+    client: Client,
+    select: Callable[[RestoreSession], bool] = lambda _session: True,
+    *,
+    clock: Callable[[], float] = time.monotonic,
 ) -> SessionList:
     """Return a server's full list, with the sessions that `select` accepts.
 
     Raises:
+        BadResponseError: the list is too long, endless or too slow.
         Vb365Error: the list could not be read completely.
     """
-    return reread_if_moved(partial(_read_pages, client, select))
+    end_at = clock() + MAX_LIST_SECONDS
+
+    def read_pages(page_size: int) -> SessionList:
+        pages = client.list_sessions(created_since=None, page_size=page_size)
+        return _collect(pages, select, lambda: check_list_time(clock(), end_at))
+
+    return reread_if_moved(read_pages)
 
 
-def _read_pages(
-    client: Client, select: Callable[[RestoreSession], bool], page_size: int
+def _collect(
+    pages: Iterable[Page],
+    select: Callable[[RestoreSession], bool],
+    check_time: Callable[[], None],
 ) -> SessionList:
-    """Read the full list.
-
-    Raises:
-        BadResponseError: the list is too long, or endless.
-    """
     found: dict[str, RestoreSession | None] = {}
     rejected: Counter[str] = Counter()
-    for page in client.list_sessions(created_since=None, page_size=page_size):
+    for page in pages:
+        check_time()
         # Pages shift when sessions start, so a session may appear twice.
         found.update(
             (session.id, session if select(session) else None) for session in page.sessions

@@ -11,16 +11,12 @@ from exporter.polling.ledger import Ledger
 from exporter.polling.plan import ListRequest, max_listed_sessions
 from exporter.polling.resync import ListLoss
 from exporter.polling.status import Anomalies, Heartbeat
-from exporter.vb365.errors import BadResponseError
-from exporter.vb365.paging import reread_if_moved
+from exporter.vb365.paging import MAX_LIST_SECONDS, check_list_time, reread_if_moved
 from exporter.vb365.records.restore_session import Page
 
 __all__ = ["ListReader"]
 
 log = structlog.get_logger()
-
-_MAX_LIST_SECONDS = 1800.0
-"""A list whose attempts take longer in all ends, so that the sessions that it does not show are fetched by id."""
 
 
 class ListReader:
@@ -61,7 +57,7 @@ class ListReader:
             BadResponseError: all attempts together took longer than half an hour.
             Vb365Error: a page could not be fetched.
         """
-        end_at = self._intake.now().monotonic + _MAX_LIST_SECONDS
+        end_at = self._intake.now().monotonic + MAX_LIST_SECONDS
         reread_if_moved(
             lambda page_size: self._read_once(request, page_size, end_at),
             on_moved=self._log_moved,
@@ -117,10 +113,8 @@ class ListReader:
                 self._ledger.mark_incomplete(is_cut=True)
                 self._anomalies.list_cut(read)
                 return listed
-            if self._intake.now().monotonic > end_at:
-                raise BadResponseError(
-                    f"the list took longer than {_MAX_LIST_SECONDS:g} s", operation="list"
-                )
+            # The sessions that the list does not show are then fetched by id.
+            check_list_time(self._intake.now().monotonic, end_at)
             self._take(page)
             read += len(page.sessions) + len(page.rejections)
             ids = {one.id for one in page.sessions} | {one.session_id for one in page.rejections}

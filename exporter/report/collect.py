@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -19,7 +19,7 @@ from exporter.polling.workers import Workers
 from exporter.text import label_value
 from exporter.vb365.client import Client
 from exporter.vb365.errors import BadResponseError, Vb365Error
-from exporter.vb365.paging import reread_if_moved
+from exporter.vb365.paging import MAX_LIST_SECONDS, check_list_time, reread_if_moved
 from exporter.vb365.records.extras import EventSummary, Statistics
 from exporter.vb365.records.restore_session import RestoreSession, SessionType
 
@@ -90,7 +90,12 @@ class ServerEvidence:
 
 
 def collect(
-    server: ServerConfig, client: Client, scope: Scope, stop: threading.Event
+    server: ServerConfig,
+    client: Client,
+    scope: Scope,
+    stop: threading.Event,
+    *,
+    clock: Callable[[], float] = time.monotonic,
 ) -> ServerEvidence:
     """Read a server's full list, its organizations, and the extras of the newest sessions of the period.
 
@@ -101,11 +106,16 @@ def collect(
         client: its API.
         scope: what the report covers.
         stop: cancels the requests when set.
+        clock: the monotonic clock that limits the time of the list.
 
     Raises:
+        BadResponseError: the list is too long, endless or too slow.
         Vb365Error: the list could not be read completely.
     """
-    listing = reread_if_moved(partial(_read_list, client, scope))
+    end_at = clock() + MAX_LIST_SECONDS
+    listing = reread_if_moved(
+        partial(_read_list, client, scope, lambda: check_list_time(clock(), end_at))
+    )
     version = _version(server, client)
     silent = _silent_organizations(server, client, listing.organizations)
     sessions = sorted(
@@ -173,14 +183,17 @@ class _Listing:
             )
 
 
-def _read_list(client: Client, scope: Scope, page_size: int) -> _Listing:
+def _read_list(
+    client: Client, scope: Scope, check_time: Callable[[], None], page_size: int
+) -> _Listing:
     """Read the full list.
 
     Raises:
-        BadResponseError: the list is too long, or endless.
+        BadResponseError: the list is too long, endless or too slow.
     """
     listing = _Listing(scope)
     for page in client.list_sessions(created_since=None, page_size=page_size):
+        check_time()
         for session in page.sessions:
             listing.add(session)
         listing.rejected += len(page.rejections)

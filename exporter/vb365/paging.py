@@ -10,7 +10,15 @@ from urllib.parse import urlencode, urlsplit
 
 from exporter.vb365.errors import BadResponseError, RecordsMovedError
 
-__all__ = ["MAX_PAGES", "PAGE_SIZES", "BaseUrl", "iter_pages", "reread_if_moved"]
+__all__ = [
+    "MAX_LIST_SECONDS",
+    "MAX_PAGES",
+    "PAGE_SIZES",
+    "BaseUrl",
+    "check_list_time",
+    "iter_pages",
+    "reread_if_moved",
+]
 
 ResultT = TypeVar("ResultT")
 
@@ -22,6 +30,8 @@ PAGE_SIZES = (_PAGE_SIZE, _MAX_PAGE_SIZE, _MAX_PAGE_SIZE)
 Nothing moves within a page, so a list is read again with the largest pages of the API.
 """
 MAX_PAGES = 10_000
+MAX_LIST_SECONDS = 1800.0
+"""How long all attempts to read a list may take together. Ten thousand slow pages could take days."""
 _MAX_RESULTS = 100_000
 """More sessions than the largest accepted response body can hold."""
 _MAX_HREF_CHARACTERS = 8192
@@ -107,6 +117,18 @@ def reread_if_moved(
         except RecordsMovedError:
             on_moved()
     return read(last_page_size)
+
+
+def check_list_time(now: float, end_at: float) -> None:
+    """Call for each page of a list; `end_at` is `MAX_LIST_SECONDS` after the first attempt began.
+
+    Raises:
+        BadResponseError: the time is over.
+    """
+    if now > end_at:
+        raise BadResponseError(
+            f"the list took longer than {MAX_LIST_SECONDS:g} s", operation="list"
+        )
 
 
 def iter_pages(

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -11,12 +13,17 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from exporter.commands.list_sessions import Listings, json_text, list_sessions, table_text
-from exporter.config import parse_config
+from exporter.commands.session_lists import read_list
+from exporter.config import ServerConfig, parse_config
+from exporter.report.collect import Scope, collect
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
+from exporter.vb365.client import Client
+from exporter.vb365.errors import BadResponseError
 from exporter.vb365.records.restore_session import SessionResult, SessionState, SessionType
 from support.exporter_harness import server_yaml
 from support.sample_sessions import NOON, finished, running, session_id
+from support.single_poller import running_client
 
 HOSTILE = "evil\x1b[2J\n\t\x7f\x9b\u202egro\ud800"
 
@@ -176,3 +183,27 @@ def test_a_list_whose_sessions_always_move_is_not_printed(
     assert [entry["error"] for entry in logs if "error" in entry] == [
         "list: records moved between pages while the list was read"
     ]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda _server, client, clock: read_list(client, clock=clock),
+        lambda server, client, clock: collect(
+            server, client, Scope(since=NOON, until=NOON), threading.Event(), clock=clock
+        ),
+    ],
+    ids=["list", "report"],
+)
+def test_a_list_that_takes_longer_than_half_an_hour_ends(
+    read: Callable[[ServerConfig, Client, Callable[[], float]], object],
+) -> None:
+    clock = count(step=1000.0).__next__
+
+    with Simulator(World(sessions=200, activity=False), page_cap=30) as simulator:
+        (server,) = parse_config(f"servers:{server_yaml(simulator)}", directory=Path.cwd()).servers
+        with (
+            running_client(server) as client,
+            pytest.raises(BadResponseError, match="the list took longer than 1800 s"),
+        ):
+            read(server, client, clock)

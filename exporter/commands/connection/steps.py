@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 from exporter.commands.connection import advice
@@ -22,6 +23,7 @@ from exporter.vb365.versions import NEWEST_FIRST
 __all__ = ["check_server"]
 
 _MAX_ORGANIZATIONS_NAMED = 10
+_ORGANIZATIONS_SECONDS = 60.0
 
 
 def check_server(server: ServerConfig, stop: threading.Event) -> Iterator[Finding]:
@@ -130,7 +132,7 @@ def _sessions(client: Client) -> Finding:
 
 def _organizations(client: Client) -> Finding:
     try:
-        organizations = client.organizations()
+        organizations = client.organizations(until=time.monotonic() + _ORGANIZATIONS_SECONDS)
     except (ForbiddenError, NotFoundError) as error:
         return Finding(
             step="organizations",
