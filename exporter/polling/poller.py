@@ -141,7 +141,7 @@ class Poller:
         self._intake.compare_clocks()
         self._outcome.end()
         self.polled_once.set()
-        until = self._end_of_extras(started.monotonic, end_extras_at)
+        until = self._end_of_extras(end_extras_at)
         if proceed and self._details.fetch_organizations(until):
             self._outcome.publish_snapshot()
         self._fetch_extras(self._ledger.extras.due() if proceed else (), until)
@@ -235,8 +235,9 @@ class Poller:
         except Vb365Error as error:
             self._outcome.tolerate(error)
 
-    def _end_of_extras(self, started_at: float, end_at: float) -> float:
-        return min(started_at + _EXTRAS_SHARE * self._server.poll_interval, end_at)
+    def _end_of_extras(self, end_at: float) -> float:
+        # Counted from now: sessions that take half of the poll interval would otherwise leave no time for extras.
+        return min(self._clock.monotonic() + _EXTRAS_SHARE * self._server.poll_interval, end_at)
 
     def _fetch_extras(self, due: Iterable[ExtraRequest], until: float) -> None:
         """Fetch extras, which may take long, publish them, and pass on the sessions that started or finished."""
@@ -287,4 +288,4 @@ class Poller:
             end_extras_at: when their requests end, in monotonic seconds, if not earlier.
         """
         self._outcome.publish_snapshot()
-        self._fetch_extras(due, self._end_of_extras(self._clock.monotonic(), end_extras_at))
+        self._fetch_extras(due, self._end_of_extras(end_extras_at))

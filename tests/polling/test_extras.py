@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from structlog.testing import capture_logs
@@ -26,7 +26,12 @@ from exporter.vb365.errors import (
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.extras import EventOperation, EventStatus, EventSummary, Statistics
 from exporter.vb365.records.fields import UnknownValue
-from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionState
+from exporter.vb365.records.restore_session import (
+    Page,
+    RestoreSession,
+    SessionResult,
+    SessionState,
+)
 from support.ledger_harness import sessions_config
 from support.poller_harness import PollerHarness, server_error
 from support.sample_sessions import NOON, finished, running, session_id
@@ -333,6 +338,21 @@ def test_extras_end_when_half_of_the_poll_interval_has_passed(extra: Extra) -> N
     harness.api.on_extra = lambda _session_id, until: ends.append(until)
 
     harness.poll()
+
+    assert ends == [harness.clock.monotonic() + 30.0]
+
+
+def test_extras_have_half_of_the_poll_interval_however_long_the_sessions_took() -> None:
+    harness = harness_with(running(60))
+    ends: list[float] = []
+    harness.api.on_extra = lambda _session_id, until: ends.append(until)
+
+    def slow_list(*, created_since: datetime | None, page_size: int) -> Iterator[Page]:
+        harness.clock.seconds += 40.0
+        return list_sessions(created_since=created_since, page_size=page_size)
+
+    list_sessions = harness.api.list_sessions
+    harness.poll(list_sessions=slow_list)
 
     assert ends == [harness.clock.monotonic() + 30.0]
 
