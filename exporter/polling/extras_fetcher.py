@@ -15,7 +15,7 @@ from exporter.polling.extras import ExtraRequest, Extras
 from exporter.polling.interfaces import Api, EventSource
 from exporter.polling.status import Anomalies, Heartbeat, would_recur
 from exporter.polling.workers import Workers
-from exporter.vb365.errors import Reason, Vb365Error
+from exporter.vb365.errors import Reason, StoppedError, Vb365Error
 from exporter.vb365.records.extras import EventSummary, Statistics
 
 __all__ = ["ExtrasFetcher"]
@@ -96,6 +96,8 @@ class ExtrasFetcher:
     def _store(self, request: ExtraRequest, result: Result | Vb365Error) -> bool:
         """Store a result or failure; return False if there are events left to fetch."""
         session_id, extra = request.session_id, request.extra
+        if isinstance(result, StoppedError):
+            return False  # a poller that continues with the ledger makes the request again
         if isinstance(result, Vb365Error):
             # Throttling does not use up one of a finished session's attempts.
             if result.reason is not Reason.THROTTLED:

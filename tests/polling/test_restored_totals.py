@@ -9,7 +9,7 @@ import pytest
 
 from exporter.config import Extra
 from exporter.polling.restored_totals import RestoredTotals
-from exporter.vb365.errors import ThrottledError
+from exporter.vb365.errors import StoppedError, ThrottledError
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.extras import EventOperation, EventSummary, Statistics
 from exporter.vb365.records.restore_session import (
@@ -60,6 +60,20 @@ def items(harness: PollerHarness) -> dict[str, int]:
 
 
 ONCE = {"restored": 3, "failed": 1, "skipped": 0}
+
+
+def test_requests_that_reloads_abort_use_up_no_attempts() -> None:
+    harness = harness_with(running(60))
+    stop(harness)
+    harness.api.statistics_of[ONE] = StoppedError("aborted", operation="statistics")
+    for _ in range(3):
+        harness.poll()
+
+    harness.api.statistics_of[ONE] = THREE
+    harness.poll()
+
+    assert items(harness) == ONCE
+    assert harness.counts.failed_extras == []
 
 
 def test_a_finished_session_adds_its_items_and_bytes_once() -> None:
