@@ -57,6 +57,7 @@ class Extras:
         self._attempt_numbers = count(1)
         self._last_attempt: dict[ExtraRequest, int] = {}
         self._paused: dict[ExtraRequest, tuple[EventSource, float]] = {}
+        self._final_since: dict[str, float] = {}  # since when final extras are due, by session
 
     def due(self) -> tuple[ExtraRequest, ...]:
         """Return the requests of a poll: for just finished sessions, then for running sessions with series.
@@ -164,7 +165,8 @@ class Extras:
     def drop_stale(self, now: Moment, stale_after_seconds: float) -> None:
         """Make the extras of running sessions unknown that had no new response for so long.
 
-        Requests that nothing depends on any more are cancelled.
+        Requests that nothing depends on any more are cancelled. A finished session whose extras are still not final after
+        that time counts as a proven restore by what its record says, until they are.
         """
         oldest = now.monotonic - stale_after_seconds
         for request, confirmed_at in tuple(self._confirmed_at.items()):
@@ -175,9 +177,20 @@ class Extras:
             session_id = request.session_id
             if session_id not in self._store.finished and not self._totals.expects(session_id):
                 self._discard_final(request)
+        self._settle_overdue(now, oldest)
         for request, (_, paused_at) in tuple(self._paused.items()):
             if paused_at <= oldest:
                 self._paused.pop(request, None)  # unless a late worker has just taken it
+
+    def _settle_overdue(self, now: Moment, oldest: float) -> None:
+        self._final_since = {
+            request.session_id: self._final_since.get(request.session_id, now.monotonic)
+            for request in self._final_attempts
+        }
+        restores = self._store.counts.restores
+        for session_id, since in self._final_since.items():
+            if since <= oldest and restores.is_awaiting(session_id):
+                restores.settle(session_id, self._store.finished.get(session_id))
 
     def _requests(self, session_id: str) -> Iterator[ExtraRequest]:
         return (ExtraRequest(session_id=session_id, extra=extra) for extra in self._wanted)

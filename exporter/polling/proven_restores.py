@@ -62,6 +62,10 @@ class ProvenRestores:
         if self._have_extras:
             self._awaiting.add(session_id)
 
+    def is_awaiting(self, session_id: str) -> bool:
+        """Whether a session does not count until `settle`."""
+        return session_id in self._awaiting
+
     def settle(self, session_id: str, session: RestoreSession | None) -> None:
         """Stop waiting for the extras of a session, and judge it by those of its record if it is still stored."""
         was_counted = session_id not in self._awaiting

@@ -282,6 +282,17 @@ def sent(status: EventStatus, operation: EventOperation = EventOperation.SEND) -
     return EventSummary(counts={(operation, status): 1}, size_bytes={})
 
 
+def test_a_session_counts_by_its_details_while_its_extras_are_overdue() -> None:
+    harness = harness_with(proof(2), extras=STATISTICS)
+    finish(harness, "2 items processed")
+
+    waiting = [restored(harness.poll()) for _ in range(3)]
+    decided = restored(settle(harness, statistics=Statistics(restored=0)))
+
+    assert waiting == [{VEX: end(2)}, {VEX: end(2)}, {VEX: NOON}]
+    assert decided == {VEX: end(2)}
+
+
 @pytest.mark.parametrize("seen_running", [True, False])
 @pytest.mark.parametrize(
     ("details", "statistics", "counts"),
