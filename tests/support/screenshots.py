@@ -1,4 +1,4 @@
-"""Take the documentation's screenshots of the status page and the report: `python -m support.screenshots`."""
+"""Take the documentation's screenshots of pages, the report and commands: `python -m support.screenshots`."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from web.support import FakeBackend
 
 from exporter.report.html_page import render_html
+from exporter.simulator import Simulator
+from exporter.simulator.world.world import World
 from exporter.vb365.records.restore_session import SessionResult, SessionType
 from exporter.web.status import StatusPage
 from support.browser_process import Browser, running_browser
+from support.exporter_harness import server_yaml, write_config
+from support.processes import run_exporter
 from support.sample_reports import sample_report
 from support.sample_sessions import NOON, finished
 from support.status_pages import (
@@ -27,6 +32,10 @@ from support.status_pages import (
 )
 
 _MARGIN_PIXELS = 16
+_TERMINAL = """<!doctype html><meta charset="utf-8"><title>Terminal</title>
+<style>body {{ margin: 0; padding: 16px; background: #16191d; color: #e6e6e6 }}
+pre {{ margin: 0; font: 14px/1.45 "DejaVu Sans Mono", monospace }}</style>
+<pre>{text}</pre><p id="end"></p>"""
 FOLDER = Path(__file__).parents[2] / "deploy" / "screenshots"
 
 
@@ -80,6 +89,21 @@ def report_file() -> Iterator[str]:
         yield file.as_uri()
 
 
+@contextmanager
+def checks_in_a_terminal() -> Iterator[str]:
+    """Run both checks of a simulated server, and write what a terminal shows to a file."""
+    with TemporaryDirectory() as name, Simulator(World(sessions=40, activity=False)) as simulator:
+        folder = Path(name)
+        config = write_config(folder, server_yaml(simulator))
+        lines = []
+        for flag in ("--check-connection", "--check-idle"):
+            shown = run_exporter(f"--config.file={config}", flag, "--log.level=error").stdout
+            lines += [f"$ vb365-restore-exporter {flag}", shown.replace(f"{folder}/", "")]
+        file = folder / "terminal.html"
+        file.write_text(_TERMINAL.format(text=escape("\n".join(lines))), encoding="utf-8")
+        yield file.as_uri()
+
+
 SCREENSHOTS = (
     Screenshot(
         name="status-page.png",
@@ -104,6 +128,9 @@ SCREENSHOTS = (
         width=360,
         scheme="dark",
         until="organizations",
+    ),
+    Screenshot(
+        name="checks.png", serve=checks_in_a_terminal, width=1060, scheme="light", until="end"
     ),
 )
 
