@@ -152,7 +152,7 @@ def _folded_rows() -> list[tuple[str, str, list[Builder[dashboard.Panel]]]]:
 def _folded_row(
     title: str, content: str, panels: list[Builder[dashboard.Panel]]
 ) -> Builder[dashboard.RowPanel]:
-    row = building.Row(title).with_panel(folded_text(content).span(24).height(2))
+    row = building.Row(title).with_panel(folded_text(content).span(24).height(3))
     for panel in panels:
         row.with_panel(panel)
     return row

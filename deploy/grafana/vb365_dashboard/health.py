@@ -200,8 +200,8 @@ def exporters() -> table.Panel:
             sort_by="Instance",
             descending=False,
         )
-        .span(16)
-        .height(7)
+        .span(24)
+        .height(5)
     )
 
 
@@ -214,6 +214,6 @@ def scrapes() -> timeseries.Panel:
             {"{{instance}}": by_exporter("scrape_duration_seconds")},
             unit=units.Seconds,
         )
-        .span(8)
-        .height(7)
+        .span(24)
+        .height(6)
     )

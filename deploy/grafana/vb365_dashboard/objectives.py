@@ -7,7 +7,7 @@ from dataclasses import replace
 from grafana_foundation_sdk.builders import table, timeseries
 from grafana_foundation_sdk.models import units
 
-from vb365_dashboard.columns import ORGANIZATION, SERVER, TYPE
+from vb365_dashboard.columns import ORGANIZATION, TYPE
 from vb365_dashboard.look import ORANGE, RED, SUCCESS_RATE, chart, coarse, name_types, thresholds_of
 from vb365_dashboard.promql import RULES, selector
 from vb365_dashboard.tables import Column, data_table
@@ -18,6 +18,7 @@ _RATIO = "vb365_restore_sessions_within_objective:ratio30d"
 _WITHIN = "organization:vb365_restore_sessions_within_objective:last_day"
 _RESTORES = "organization:vb365_restore_sessions_with_objective:last_day"
 _MEANING = "Restores that ended with Success or Warning and restored something, without the time that was spent browsing where events show it"
+_LOWEST = "Of several servers, the one with the lowest share is shown."
 _NEEDS_OBJECTIVES = (
     "Empty without vb365:restore_objective_threshold_seconds in vb365-thresholds.yml."
 )
@@ -30,19 +31,19 @@ def _sum(by: tuple[str, ...], rule: str) -> str:
 def _columns(by: tuple[str, ...], ratio: str) -> list[Column]:
     return [
         Column(
-            header="Within objective, 30 days",
+            header="Within, 30 days",
             expression=f"min by ({', '.join(by)}) ({selector(ratio)})",
             unit=units.PercentUnit,
             decimals=1,
             colors=thresholds_of(RED, *SUCCESS_RATE),
         ),
         Column(
-            header="Restores, 24 hours",
+            header="Restores, 24 h",
             expression=_sum(by, _RESTORES),
             unit=units.NoUnit,
         ),
         Column(
-            header="Missed, 24 hours",
+            header="Missed, 24 h",
             expression=f"{_sum(by, _RESTORES)} - {_sum(by, _WITHIN)}",
             unit=units.NoUnit,
             colors=thresholds_of("text", (1, ORANGE)),
@@ -51,20 +52,19 @@ def _columns(by: tuple[str, ...], ratio: str) -> list[Column]:
 
 
 def by_organization() -> table.Panel:
-    """Return a table with a row for each organization of each server."""
+    """Return a table with a row for each organization."""
     return (
         data_table(
             "Recovery objectives by organization",
-            f"{_MEANING}. {_NEEDS_OBJECTIVES}",
+            f"{_MEANING}. {_LOWEST} {_NEEDS_OBJECTIVES}",
             [
                 replace(ORGANIZATION, width=260),
-                *_columns(("organization", "server"), f"organization:{_RATIO}"),
-                SERVER,
+                *_columns(("organization",), f"organization:{_RATIO}"),
             ],
-            sort_by="Within objective, 30 days",
+            sort_by="Within, 30 days",
             descending=False,
         )
-        .span(14)
+        .span(12)
         .height(8)
     )
 
@@ -75,7 +75,7 @@ def by_type() -> table.Panel:
     return (
         data_table(
             "Recovery objectives by type",
-            f"{_MEANING}. The share is that of the server with the lowest. {_NEEDS_OBJECTIVES}",
+            f"{_MEANING}. {_LOWEST} {_NEEDS_OBJECTIVES}",
             [
                 TYPE,
                 Column(
@@ -85,10 +85,10 @@ def by_type() -> table.Panel:
                 ),
                 *_columns(("type",), f"type:{_RATIO}"),
             ],
-            sort_by="Within objective, 30 days",
+            sort_by="Within, 30 days",
             descending=False,
         )
-        .span(10)
+        .span(12)
         .height(8)
     )
 
@@ -100,7 +100,7 @@ def over_time() -> timeseries.Panel:
         coarse(
             chart(
                 "Restores within their objective by type, 30 days",
-                f"{_MEANING}; in the 30 days before each point in time, on the server with the lowest share. {_NEEDS_OBJECTIVES}",
+                f"{_MEANING}; in the 30 days before each point in time. {_LOWEST} {_NEEDS_OBJECTIVES}",
                 {"{{type}}": f"min by (type) ({ratio})"},
                 unit=units.PercentUnit,
             ).max(1)

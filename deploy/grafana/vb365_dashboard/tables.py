@@ -53,6 +53,9 @@ class Column:
         if self.colors is not None:
             found["thresholds"] = self.colors
             found["custom.cellOptions"] = {"type": "color-text"}
+        if self.expression and (self.colors or not self.words):
+            # Filtering numbers by value is of little use, and the icon takes space from the header.
+            found["custom.filterable"] = False
         if self.width:
             found["custom.width"] = self.width
         if self.min_width:
