@@ -162,7 +162,7 @@ def chart(
     shades: str = "",
     min_step: str = _MIN_STEP,
 ) -> timeseries.Panel:
-    """Return a line chart that shows gaps where there is no data, and a scale from 0 to 1 where all values are 0.
+    """Return a line chart that shows gaps where there is no data, and a scale from 0 to 1 where all counts are 0.
 
     Args:
         title: the panel's title.
@@ -179,7 +179,6 @@ def chart(
         .datasource(DATASOURCE)
         .unit(unit)
         .min(0)
-        .axis_soft_max(1)
         .no_value("No data")
         .line_width(2)
         .fill_opacity(0)
@@ -198,6 +197,8 @@ def chart(
             .sort(common.SortOrder.DESCENDING)
         )
     )
+    if unit != units.Seconds:
+        panel.axis_soft_max(1)
     if shades:
         panel.color_scheme(
             building.FieldColor().mode(dashboard.FieldColorModeId.SHADES).fixed_color(shades)
