@@ -161,6 +161,10 @@ def _refresh_seconds(page: StatusPage) -> int:
     return round(max(_MIN_REFRESH_SECONDS, min((_MAX_REFRESH_SECONDS, *intervals))))
 
 
+def _unbroken_duration(seconds: float | None) -> str:
+    return human_duration(seconds).replace(" ", "\u00a0")
+
+
 def _seconds_since(moment: datetime, now: datetime) -> float:
     return (now - moment).total_seconds()
 
@@ -183,7 +187,7 @@ def _template() -> Callable[..., str]:
     environment.filters.update(
         clock=formatting.clock_time,
         cut=formatting.cut,
-        duration=human_duration,
+        duration=_unbroken_duration,
         full=formatting.full_time,
         heading=formatting.info_label,
         precise=formatting.precise_time,

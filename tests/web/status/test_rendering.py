@@ -203,9 +203,9 @@ def test_sessions_left_open_stand_out_in_words_too() -> None:
 def test_idle_times_are_shown_where_events_are_read() -> None:
     idle = replace(RUNNING, idle_seconds=4000.0)
     text = text_of(replace(BUSY, running=(idle, LEFT_OPEN), left_open_total=1))
-    assert "Open for Idle for Organization" in text
-    assert "2 h 1 h 6 min contoso.onmicrosoft.com" in text
-    assert "2 d 3 h left open unknown contoso" in text
+    assert "Open for Organization Workload Opened Idle for Session" in text
+    assert "2 h contoso.onmicrosoft.com Exchange 10:00:00 1 h 6 min 635b22cf" in text
+    assert "Exchange 22 Nov 09:00 unknown 635b22cf" in text
     assert "Left open: idle for more than 12 h or, where the idle time is unknown, open" in text
     assert "Idle for" not in text_of(BUSY)
 
@@ -225,7 +225,7 @@ def test_finished_sessions_are_shown_with_result_duration_and_items() -> None:
     assert (
         "Result Ended Organization Workload Took Items Session "
         "Success 10 min 30 s ago 11:49:30 contoso.onmicrosoft.com Teams 1 min 30 s "
-        f"1,234 5 failed {ids} none unknown (none) Teams unknown – {ids}" in text
+        f"1,234 (5 failed) {ids} none unknown (none) Teams unknown – {ids}" in text
     )
 
 
