@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from exporter.polling.changefeed import ChangeQueue, PendingChanges
 from exporter.polling.loop import PollLoop
-from exporter.vb365.errors import Reason
+from exporter.vb365.errors import Reason, ServerError
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.restore_session import Page, RejectionReason
 from support.ledger_harness import shown_ids
@@ -220,6 +220,18 @@ def test_after_an_exception_while_publishing_the_server_is_down_and_the_loop_goe
         "poll not completed, server shown as down until the next poll ends",
         "polls complete again",
     ]
+
+
+def test_a_failed_poll_that_cannot_be_published_is_counted_once() -> None:
+    harness = PollerHarness()
+    harness.api.list_error = ServerError("answered 503", operation="list")
+    harness.publish_errors = [MemoryError()]
+    queue = PassingQueue(harness, stopping_after(1, harness))
+
+    loop_of(harness, queue).run()
+
+    assert harness.counts.polls == [Reason.SERVER_ERROR, Reason.SERVER_ERROR]
+    assert harness.counts.unpublished == 0
 
 
 def test_a_first_poll_that_is_not_completed_has_ended_and_a_cause_that_stays_is_logged_once() -> (

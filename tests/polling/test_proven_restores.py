@@ -9,6 +9,7 @@ import pytest
 from exporter.config import Extra
 from exporter.polling.extras import ExtraRequest
 from exporter.polling.plan import ListRequest
+from exporter.polling.proven_restores import ProvenRestores
 from exporter.polling.snapshot import Snapshot, StartedKey
 from exporter.vb365.records.extras import EventOperation, EventStatus, EventSummary, Statistics
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
@@ -140,6 +141,20 @@ def test_history_that_is_cleared_is_believed_when_the_next_full_list_agrees() ->
     assert (doubted, believed) == ({VEX: end(30)}, {})
 
 
+def test_a_full_list_without_most_of_the_sessions_past_their_lookback_is_believed_the_second_time() -> (
+    None
+):
+    harness = harness_with(*map(proof, (30, 31, 32, 33, 34)))
+    harness.poll()
+
+    for days_ago in (30, 31, 32):
+        del harness.server[proof(days_ago).id]
+    doubted = restored(harness.poll(HOUR_SECONDS))
+    believed = restored(harness.poll(60.0))
+
+    assert (doubted, believed) == ({VEX: end(30)}, {VEX: end(33)})
+
+
 def test_a_full_list_that_shows_nothing_once_lowers_nothing() -> None:
     harness = harness_with(*map(proof, (30, 31, 32)))
     harness.poll()
@@ -161,6 +176,7 @@ def test_a_full_list_with_an_unreadable_record_only_adds() -> None:
     ledger.begin_poll(harness.now)
     ledger.begin_list(FULL)
     ledger.observe(proof(29, type=SessionType.VET), harness.now)
+    ledger.observe(proof(31), harness.now)
     ledger.mark_incomplete()
     ledger.end_list(FULL, harness.now)
     ledger.end_poll(harness.now, succeeded=True)
@@ -339,24 +355,47 @@ def test_a_session_counts_when_the_last_of_its_extras_is_final(
 
 
 @pytest.mark.parametrize(
-    ("details", "statistics", "counts"),
+    ("details", "extras", "counts"),
     [
-        ("2 items processed", Statistics(restored=0), False),
-        ("0 items processed", Statistics(restored=2), True),
+        ("2 items processed", {"statistics": Statistics(restored=0)}, False),
+        ("0 items processed", {"statistics": Statistics(restored=2)}, True),
+        ("0 items processed", {"events": sent(EventStatus.SUCCESS)}, True),
     ],
 )
 def test_the_verdict_of_extras_outlives_the_lookback(
-    details: str, statistics: Statistics, *, counts: bool
+    details: str, extras: dict[str, Statistics | EventSummary], *, counts: bool
 ) -> None:
-    harness = harness_with(proof(2), extras=STATISTICS)
+    harness = harness_with(proof(2), extras=extras)
     finish(harness, details)
-    settle(harness, statistics=statistics)
+    settle(harness, **extras)
 
     for _ in range(3):
         snapshot = harness.poll(8 * DAY_SECONDS)
 
     assert snapshot.sessions_known == 0
     assert restored(snapshot) == {VEX: NOON if counts else end(2)}
+
+
+def test_the_verdicts_of_the_last_10000_sessions_are_kept() -> None:
+    proofs = ProvenRestores(list, have_extras=True)
+    session = finished(details="0 items processed", statistics=Statistics(restored=1))
+    sessions = [
+        session._replace(id=str(second), end_time=NOON + timedelta(seconds=second))
+        for second in range(10_001)
+    ]
+    for session in sessions:
+        proofs.add_other(session)
+
+    proofs.begin_full_list()
+    proofs.add_other(sessions[1]._replace(statistics=None))
+    proofs.end_full_list(is_complete=True)
+    kept = dict(proofs.ends)
+    proofs.begin_full_list()
+    proofs.add_other(sessions[0]._replace(statistics=None))
+    proofs.end_full_list(is_complete=True)
+
+    assert kept == {VEX: NOON + timedelta(seconds=1)}
+    assert proofs.ends == {}
 
 
 def test_a_session_from_before_the_exporter_started_is_judged_by_its_details() -> None:

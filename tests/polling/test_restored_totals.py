@@ -91,14 +91,19 @@ def test_a_finished_session_adds_its_items_and_bytes_once() -> None:
 
 
 def test_sessions_add_up() -> None:
-    harness = harness_with(running(60), running(50))
+    harness = harness_with(running(60), running(50), extras=["statistics", "events"])
     harness.api.statistics_of[session_id(50)] = Statistics(restored=2)
+    harness.api.events_of[session_id(50)] = EXPORTED
     stop(harness)
     harness.poll()
     stop(harness, 50)
     harness.poll()
 
     assert items(harness) == {"restored": 5, "failed": 1, "skipped": 0}
+    assert harness.published[-1].activity.event_bytes == {
+        (CONTOSO, SessionType.VEX, EventOperation.NONE): 0,
+        (CONTOSO, SessionType.VEX, EventOperation.EXPORT): 8192,
+    }
 
 
 def test_what_was_finished_at_the_first_poll_adds_nothing() -> None:

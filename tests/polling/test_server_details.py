@@ -58,11 +58,13 @@ def test_organizations_are_requested_once_an_hour() -> None:
     for _ in range(3):
         poll(harness)
     requested = len(harness.api.organization_deadlines)
+    published = len(harness.published)
     harness.api.organizations_listed = (CONTOSO,)
 
     known = poll(harness, HOUR_SECONDS)
 
     assert requested == 1
+    assert published == 4  # each poll, and the organizations once
     assert len(harness.api.organization_deadlines) == 2
     assert known == ("contoso.onmicrosoft.com",)
 
@@ -121,6 +123,7 @@ def test_a_failure_changes_nothing_but_a_line_in_the_log(
     harness.api.organizations_error = error
     with capture_logs() as logs:
         first = harness.poll()
+        published = len(harness.published)
         poll(harness, again_after_seconds - 60)
         before = len(harness.api.organization_deadlines)
         poll(harness)
@@ -128,6 +131,7 @@ def test_a_failure_changes_nothing_but_a_line_in_the_log(
 
     assert first.status.up is True
     assert first.activity.organizations == ("contoso.onmicrosoft.com",)
+    assert published == 1
     assert (before, after) == (1, 2)
     warnings = [entry for entry in logs if entry["log_level"] == "warning"]
     assert warnings == [
@@ -156,6 +160,7 @@ def test_stopping_is_no_failure() -> None:
         harness.poll()
 
     assert [entry for entry in logs if entry["log_level"] == "warning"] == []
+    assert len(harness.published) == 1
 
 
 # What is known
