@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from exporter.text import parse_duration
 from exporter.web.status import thresholds
 from exporter.web.status.thresholds import is_left_open, many_fail
 
@@ -60,6 +61,27 @@ def test_the_thresholds_are_those_of_the_alerts() -> None:
     }
     values = {name: _value(shipped[name]) for name in used}
     assert values == used
+
+
+def test_the_patience_with_servers_and_configured_sessions_is_that_of_the_alerts() -> None:
+    groups = yaml.safe_load((RULES.parent / "vb365-alerts.yml").read_text(encoding="utf-8"))[
+        "groups"
+    ]
+    alerts = {
+        (rule["alert"], rule["labels"]["severity"]): rule
+        for group in groups
+        for rule in group["rules"]
+        if "alert" in rule
+    }
+    waits = [
+        parse_duration(alerts[name, "critical"]["for"])
+        for name in ("Vb365Unreachable", "Vb365LoginRefused")
+    ]
+    assert waits == [thresholds.DOWN_SECONDS, thresholds.LOGIN_REFUSED_SECONDS]
+    assert (
+        f"> time() - {thresholds.CONFIGURED_FAILURE_SECONDS:.0f}"
+        in alerts["Vb365RestoreFailed", "critical"]["expr"]
+    )
 
 
 def _value(expression: str) -> float:
