@@ -398,6 +398,18 @@ def test_the_verdicts_of_the_last_10000_sessions_are_kept() -> None:
     assert proofs.ends == {}
 
 
+def test_a_session_that_counted_is_judged_again_by_its_extras() -> None:
+    counted = finished(details="2 items processed")
+    judged = counted._replace(statistics=Statistics(restored=0))
+    proofs = ProvenRestores(lambda: [judged], have_extras=True)
+    proofs.add(counted)
+    before = dict(proofs.ends)
+
+    proofs.settle(counted.id, judged)
+
+    assert (before, proofs.ends) == ({VEX: counted.end_time}, {})
+
+
 def test_a_session_from_before_the_exporter_started_is_judged_by_its_details() -> None:
     harness = harness_with(proof(2), proof(1, details="0 items processed"), extras=BOTH)
 
