@@ -110,7 +110,7 @@ def _problem(result: Result) -> str:
     if result is None:
         return "the check was stopped or failed unexpectedly"
     if isinstance(result, Vb365Error):
-        return _safe(str(result))
+        return _safe(result.message)
     if rejected := sum(result.rejected.values()):
         reasons = ", ".join(sorted(result.rejected))
         return f"{rejected} of its sessions cannot be read ({reasons}) and may be open"

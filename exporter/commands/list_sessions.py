@@ -94,7 +94,7 @@ def _fetch_all(servers: Sequence[ServerConfig], stop: threading.Event) -> Listin
                 "cannot list restore sessions",
                 server=server,
                 reason=result.reason,
-                error=str(result),
+                error=result.message,
             )
             continue
         for reason, records in result.rejected.items():

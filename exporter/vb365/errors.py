@@ -67,6 +67,8 @@ class Vb365Error(Exception):
         status: the HTTP status; None without a response.
         code: the API's `errorCode`; empty without one.
         retry_after_seconds: from the response's `Retry-After` or a limit of this client; None without either.
+        next_try: when the next poll may succeed, which is of no use to a command that runs once; part of the text, but
+            not of `message`.
         sent: False if the request certainly did not reach the server.
     """
 
@@ -80,13 +82,15 @@ class Vb365Error(Exception):
         status: int | None = None,
         code: str = "",
         retry_after_seconds: float | None = None,
+        next_try: str = "",
     ) -> None:
-        super().__init__(f"{operation}: {message}")
+        super().__init__(f"{operation}: {message}" + (f"; {next_try}" if next_try else ""))
         self.message = message
         self.operation = operation
         self.status = status
         self.code = code
         self.retry_after_seconds = retry_after_seconds
+        self.next_try = next_try
         self.sent = True
 
     @property
@@ -96,7 +100,7 @@ class Vb365Error(Exception):
 
     def copy(self) -> Vb365Error:
         """Return an equal error, to be raised in a thread that waited for the same request."""
-        copied = type(self)(self.message, operation=self.operation)
+        copied = type(self)(self.message, operation=self.operation, next_try=self.next_try)
         vars(copied).update(vars(self))
         return copied
 

@@ -180,7 +180,7 @@ class PasswordLogin:
         left = self._throttle.remaining_lockout(self._username, password)
         if left > 0:
             reason = self._throttle.last_refusal(self._username) or "the login was refused"
-            raise AuthError(f"{reason}; {_next_try(left)}", operation="token")
+            raise AuthError(reason, operation="token", next_try=_next_try(left))
         form = {"grant_type": "password", "username": self._username, "password": password}
         try:
             result = request(form)
@@ -201,7 +201,10 @@ class PasswordLogin:
                 next_try_seconds=left,
             )
         raise type(refusal)(
-            f"{refusal.message}; {_next_try(left)}", operation="token", status=refusal.status
+            refusal.message,
+            operation="token",
+            status=refusal.status,
+            next_try=_next_try(left),
         )
 
 

@@ -13,7 +13,7 @@ from exporter.config import parse_config
 from exporter.flags import ALL_SERVERS
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from exporter.vb365.errors import ForbiddenError
+from exporter.vb365.errors import AuthError, ForbiddenError
 from exporter.vb365.records.restore_session import RestoreSession
 from support.exporter_harness import server_yaml
 from support.sample_sessions import NOON, running, session_id
@@ -67,20 +67,24 @@ def test_an_open_session_decides_even_if_another_server_could_not_be_checked() -
         "WARNING - 1 restore session has been open for 2 min; 1 of 2 servers could not be checked"
         " | open_sessions=1"
     )
-    assert last == "hq could not be checked: list: the account lacks the permission (HTTP 403)"
+    assert last == "hq could not be checked: the account lacks the permission (HTTP 403)"
 
 
 @pytest.mark.parametrize(
     ("result", "problem"),
     [
-        (FORBIDDEN, "list: the account lacks the permission (HTTP 403)"),
+        (FORBIDDEN, "the account lacks the permission (HTTP 403)"),
+        (
+            AuthError("the login is refused", operation="token", next_try="next try in 60 s"),
+            "the login is refused",
+        ),
         (
             lists(rejected=2),
             "2 of its sessions cannot be read (missing_field) and may be open",
         ),
         (None, "the check was stopped or failed unexpectedly"),
     ],
-    ids=["refused", "unreadable", "stopped"],
+    ids=["forbidden", "refused", "unreadable", "stopped"],
 )
 def test_a_server_that_cannot_be_checked_is_not_idle(result: Result, problem: str) -> None:
     assert idle_report({"hq": result, "branch": lists()}, NOON) == (

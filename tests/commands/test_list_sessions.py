@@ -181,7 +181,7 @@ def test_a_list_whose_sessions_always_move_is_not_printed(
     assert status == 1
     assert capfd.readouterr().out == "[]\n"
     assert [entry["error"] for entry in logs if "error" in entry] == [
-        "list: records moved between pages while the list was read"
+        "records moved between pages while the list was read"
     ]
 
 

@@ -48,13 +48,20 @@ def test_only_transient_errors_are_retryable() -> None:
 
 
 def test_a_copy_of_an_error_is_equal_to_it() -> None:
-    error = ThrottledError("slow down", operation="list", status=429, retry_after_seconds=3.0)
+    error = ThrottledError(
+        "slow down",
+        operation="list",
+        status=429,
+        retry_after_seconds=3.0,
+        next_try="next try in 3 s",
+    )
     error.sent = False
     copied = error.copy()
     assert copied is not error
     assert isinstance(copied, ThrottledError)
     assert vars(copied) == vars(error)
-    assert str(copied) == "list: slow down"
+    assert str(copied) == "list: slow down; next try in 3 s"
+    assert copied.message == "slow down"
 
 
 def test_a_stopped_client_does_not_retry() -> None:

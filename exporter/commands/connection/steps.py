@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from exporter.commands.connection import advice
 from exporter.commands.connection.finding import Finding, Verdict, failure
@@ -15,8 +15,6 @@ from exporter.text import format_instant, one_line
 from exporter.vb365.client import Client
 from exporter.vb365.errors import ForbiddenError, NotFoundError, Vb365Error
 from exporter.vb365.http.transport import Transport
-from exporter.vb365.login import login_throttle_for
-from exporter.vb365.paging import BaseUrl
 from exporter.vb365.records.restore_session import RestoreSession
 from exporter.vb365.versions import NEWEST_FIRST
 
@@ -36,10 +34,7 @@ def check_server(server: ServerConfig, stop: threading.Event) -> Iterator[Findin
         stop: ends the steps when set; the findings are then meaningless.
     """
     transport = Transport(server, observer=NoObserver(), stop=stop)
-    throttle = login_throttle_for(BaseUrl.of(server.url).origin)
-    client = Client(
-        server, observer=NoObserver(), stop=stop, transport=transport, login_throttle=throttle
-    )
+    client = Client(server, observer=NoObserver(), stop=stop, transport=transport)
     try:
         try:
             served = client.served_versions()
@@ -50,7 +45,7 @@ def check_server(server: ServerConfig, stop: threading.Event) -> Iterator[Findin
         yield (api := _api(server, served))
         if api.verdict is Verdict.FAIL:
             return
-        for finding in _login(server, client, throttle.last_refusal):
+        for finding in _login(server, client):
             yield finding
             if finding.verdict is Verdict.FAIL:
                 return
@@ -77,9 +72,7 @@ def _api(server: ServerConfig, served: tuple[str, ...]) -> Finding:
     return Finding(step="api", verdict=Verdict.FAIL, text=text, advice=what_to_do)
 
 
-def _login(
-    server: ServerConfig, client: Client, last_refusal: Callable[[str], str]
-) -> Iterator[Finding]:
+def _login(server: ServerConfig, client: Client) -> Iterator[Finding]:
     """Yield the login and the product version, which one operation needs."""
     auth = server.auth
     account = "the token" if auth.kind == "token" else one_line(auth.username or "")
@@ -87,11 +80,7 @@ def _login(
         version = client.product_version()
     except Vb365Error as error:
         if error.operation == "token":
-            # The error names a next try, which this command does not make.
-            text = last_refusal(auth.username or "") or error.message
-            yield Finding(
-                step="login", verdict=Verdict.FAIL, text=text, advice=advice.login(error, server)
-            )
+            yield failure("login", error, advice.login(error, server))
             return
         yield Finding(step="login", verdict=Verdict.OK, text=f"accepted: {account}")
         yield failure("product", error, advice.api(error))
