@@ -11,6 +11,7 @@ from threading import Event
 
 from exporter.simulator.api.routes import API_VERSIONS
 from exporter.simulator.faults.catalogue import CATALOGUE
+from exporter.simulator.faults.registry import ROUTES
 from exporter.simulator.server import Simulator
 from exporter.simulator.world.world import World, accelerated_clock
 
@@ -51,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m exporter.simulator",
         description="Serve a simulated VB365 API over TLS.",
-        epilog=f"faults:\n{names}",
+        epilog=f"routes: {', '.join(ROUTES)}\n\nfaults:\n{names}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -144,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         dest="faults",
         metavar="NAME[:ROUTE]",
-        help="set a fault at start; repeatable",
+        help="set a fault at start, for one route or for those that it usually affects; repeatable",
     )
     return parser
 

@@ -11,6 +11,9 @@ from threading import RLock
 from exporter.simulator.api.routes import OPERATIONS
 from exporter.simulator.faults.catalogue import ALL, CATALOGUE
 
+ROUTES = (ALL, "api", *OPERATIONS)
+"""What a fault can affect: everything, all but the token endpoint, or one operation."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
@@ -80,8 +83,8 @@ class Faults:
         definition = CATALOGUE.get(name)
         if definition is None:
             raise ValueError(f"unknown fault {name!r}")
-        if route is not None and route not in {ALL, "api", *OPERATIONS}:
-            raise ValueError(f"unknown route {route!r}")
+        if route is not None and route not in ROUTES:
+            raise ValueError(f"unknown route {route!r}; known: {', '.join(ROUTES)}")
         if definition.scope == "connection" and (route not in (None, ALL) or session_id):
             raise ValueError(f"{name} affects connections: it takes no route and no session")
         if name == "connection_refused" and (first is not None or probability < 1):
