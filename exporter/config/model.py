@@ -157,7 +157,7 @@ class TLSConfig(Block):
     cert_file: Annotated[Path | None, printable(), file_path] = None
     """Client certificate (PEM) to present to the server."""
     key_file: Annotated[Path | None, printable(), file_path] = None
-    """Key (PEM) of cert_file, without a passphrase."""
+    """Private key (PEM) of cert_file, without a passphrase."""
     server_name: Annotated[str | None, host_name] = None
     """Name to expect in the server's certificate instead of the host of url."""
     insecure_skip_verify: Annotated[bool, boolean] = False
@@ -175,7 +175,7 @@ class SessionsConfig(Block):
     )
 
     ids: tuple[Annotated[str, session_id], ...] = ()
-    """Restore sessions to follow in any case."""
+    """Ids of restore sessions that are always followed."""
     discover: Annotated[bool, boolean] = True
     """Follow every session that the account can see. Default: true when ids is empty."""
     lookback: Annotated[float, duration("1s", "3650d")] = 7 * 86_400.0
@@ -183,9 +183,11 @@ class SessionsConfig(Block):
     max_series: Annotated[int, whole_number(0, 1_000_000)] = 1_000
     """Maximum number of sessions of this server with series of their own."""
     max_sessions: Annotated[int, whole_number(1, 10_000_000)] = 200_000
-    """Maximum number of sessions kept, the oldest finished ones are evicted first; and of organizations, up to 2000."""
+    """Maximum number of sessions to keep; the oldest finished ones are evicted first. It also limits the number of
+    organizations, to at most 2000.
+    """
     extras: tuple[Extra, ...] = Field(default=(), json_schema_extra={"uniqueItems": True})
-    """More data to fetch, with one request each per running session and poll: statistics (API v8), events."""
+    """Additional data to fetch, at one request each per running session and poll: statistics (API v8), events."""
 
 
 class ServerConfig(Block):

@@ -107,7 +107,7 @@ class Options:
 
     config_file: Path = _row(
         "--config.file",
-        "Configuration.",
+        "Configuration file (YAML).",
         group="Configuration",
         read=file,
         default="config.yaml",
@@ -115,25 +115,25 @@ class Options:
     )
     config_check: bool = _switch(
         "--config.check",
-        "Validate the configuration without a connection and exit: 0, or 1 with one line per problem. "
-        "Probable mistakes are warnings.",
+        "Validate the configuration without a connection and exit with status 0, or with 1 and one line per "
+        "problem. Probable mistakes are warnings.",
         group="Configuration",
     )
     demo: bool = _switch(
         "--demo",
-        "Show the exporter at work with a simulated server inside; no configuration needed.",
+        "Run the exporter with a built-in simulated server. It needs no configuration.",
         group="Trying it out",
     )
     once: bool = _switch(
         "--once",
-        "Poll every server once, write the metrics to standard output and exit: 0 if all "
-        "answered fully, else 1.",
+        "Poll every server once, write the metrics to standard output and exit with status 0 if every "
+        "poll succeeded, else 1.",
         group="Running once",
     )
     output_file: Path | None = _row(
         "--output.file",
-        "With --once and --report: write there instead, replacing the file atomically, as node_exporter's "
-        "textfile collector requires. A new file has mode 0644.",
+        "With --once or --report, write to this file instead of standard output, replacing it atomically, as "
+        "node_exporter's textfile collector requires. A new file has mode 0644.",
         group="Running once",
         read=file,
         metavar="FILE",
@@ -150,13 +150,13 @@ class Options:
     check_connection: bool = _switch(
         "--check-connection",
         "Connect to each server step by step, print what each step finds, from the name to the "
-        "organizations that the account can see, and exit: 0 if no step failed, else 1.",
+        "organizations that the account can see, and exit with status 0 if no step failed, else 1.",
         group="Running once",
     )
     check_idle: str | None = _row(
         "--check-idle",
-        "List the open restore sessions of each server, or of the server NAME, and exit: 0 if there "
-        "is none, 1 if there is at least one, 3 if it is not certain because a server could not be "
+        "List the open restore sessions of each server, or of the server NAME, and exit with status 0 if "
+        "there is none, 1 if there is at least one, or 3 if none was found but a server could not be "
         "checked. For maintenance scripts and Nagios.",
         group="Running once",
         read=server_name,
@@ -165,8 +165,9 @@ class Options:
     )
     report: ReportFormat | None = _row(
         "--report",
-        "Write the evidence of the restores of a period and exit: a page for paper and screen, or a table of the "
-        "sessions as CSV, or everything as JSON. Exit status 1 if a server is missing from it.",
+        "Write a report of the restores of a period as evidence, and exit: a page for paper and screen, a table "
+        "of the sessions as CSV, or everything as JSON. The exit status is 1 if a server is missing from the "
+        "report.",
         group="Report",
         read=choice(ReportFormat),
         metavar="csv|json",
@@ -182,7 +183,7 @@ class Options:
     )
     report_organization: tuple[str, ...] = _row(
         "--report.organization",
-        "Organization to report on; without it, all.",
+        "Report on this organization only.",
         group="Report",
         read=organization,
         metavar="NAME",
@@ -214,7 +215,7 @@ class Options:
     )
     web_systemd_socket: bool = _switch(
         "--web.systemd-socket",
-        "Serve on the sockets of a systemd socket unit instead.",
+        "Serve on the sockets of a systemd socket unit instead of --web.listen-address.",
         group="Web",
     )
     web_enable_lifecycle: bool = _switch(
@@ -222,7 +223,7 @@ class Options:
     )
     web_max_requests: int = _row(
         "--web.max-requests",
-        "Scrapes in flight; more get 503 with Retry-After. 0 lifts the limit.",
+        "Maximum number of scrapes in flight; further scrapes get 503 with Retry-After. 0 means no limit.",
         group="Web",
         read=limit,
         default="40",
@@ -230,7 +231,7 @@ class Options:
     )
     shard: int = _row(
         "--shard",
-        "Which of the shards this instance is, counted from 0. It polls only the servers whose "
+        "Index of the shard of this instance, starting at 0. The instance polls only the servers whose "
         "names hash to it.",
         group="Several instances",
         read=whole_number(0, _MAX_SHARDS - 1),
@@ -239,7 +240,7 @@ class Options:
     )
     total_shards: int = _row(
         "--total-shards",
-        "How many instances share the servers.",
+        "Number of instances that share the servers.",
         group="Several instances",
         read=whole_number(1, _MAX_SHARDS),
         default="1",
@@ -247,9 +248,9 @@ class Options:
     )
     audit_log_file: Path | None = _row(
         "--audit.log-file",
-        "One JSON line per start and end of a restore session, with every field from VB365, "
-        "personal data included; - for standard output. Without effect with --config.check, "
-        "--list-sessions and --report.",
+        "Write one JSON line per start and end of a restore session to this file, or to standard output "
+        "if it is -, with every field from VB365, including personal data. Of the commands that exit, only --once "
+        "writes it.",
         group="Audit log",
         read=file,
         metavar="FILE",

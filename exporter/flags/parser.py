@@ -24,16 +24,17 @@ _HELP_INDENT = 24
 
 _ABOUT = "Prometheus exporter for the restore sessions of Veeam Backup for Microsoft 365."
 _HELP_END = f"""\
-Each flag can be given as an environment variable: in upper case, with _ for .
-and -, such as {ENVIRONMENT_PREFIX}LOG_LEVEL=debug. Repeatable flags are
-comma-separated there, and an empty variable counts as absent. The flag wins.
+An environment variable can set each flag: {ENVIRONMENT_PREFIX} and the name of the
+flag in upper case, with _ for . and -, such as {ENVIRONMENT_PREFIX}LOG_LEVEL=debug.
+In a variable, separate the values of a repeatable flag with commas. An empty
+variable counts as absent. If both are given, the flag wins.
 
 Exit status:
   0  ok
   1  failure: an unusable configuration, or an address or file that is not
      available; with --once, --list-sessions, --check-connection and --report
-     also a server that did not answer fully, or a signal that came before the
-     end; with --check-idle a restore session that is open
+     also a server that did not respond completely, or a signal before the end;
+     with --check-idle a restore session that is open
   2  wrong usage
   3  with --check-idle any failure
 """

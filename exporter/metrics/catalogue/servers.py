@@ -102,7 +102,7 @@ SERVER_FAMILIES: tuple[SnapshotFamily, ...] = (
     SnapshotFamily(
         name="vb365_sessions_not_kept",
         kind=Kind.GAUGE,
-        help="Restore sessions that are not tracked at all because of max_sessions, which limits their organizations, too.",
+        help="Restore sessions that are not tracked at all because of max_sessions, which also limits the number of organizations.",
         samples=lambda snapshot: _optional(snapshot.sessions_not_kept),
     ),
 )

@@ -30,7 +30,7 @@ _ALWAYS: tuple[SessionFamily, ...] = (
     SessionStateSet(
         name="vb365_restore_session_state",
         kind=Kind.GAUGE,
-        help="State of the restore session as of the last poll (API field state): 1 for the state it is in, 0 for the others.",
+        help="State of the restore session as of the last poll (API field state): 1 for the current state, 0 for the others.",
         labels=("state",),
         current=lambda session: session.state,
         known=(SessionState.WORKING, SessionState.STOPPED),
