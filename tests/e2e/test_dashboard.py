@@ -249,3 +249,14 @@ def test_each_missing_configured_session_is_shown(scene: Scene) -> None:
     wait_until(lambda: scene.last(query) != [], "configured sessions", WITHIN_SECONDS)
 
     assert sorted(scene.last(query)) == [0, 1, 1]
+
+
+def test_an_organization_has_days_or_never_since_its_last_proven_restore(scene: Scene) -> None:
+    """The demo has an organization that never restored anything."""
+    query = by_name["Days since the last proven restore/A"]
+
+    wait_until(
+        lambda: {min(day, 0) for day in scene.last(query, server="demo")} == {NEVER, 0},
+        "days and never",
+        WITHIN_SECONDS,
+    )
