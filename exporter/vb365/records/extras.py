@@ -124,7 +124,7 @@ _STATUSES = EnumReader(EventStatus, EventStatus.UNKNOWN)
 
 
 def parse_statistics(record: object) -> Statistics | None:
-    """Parse a session's statistics; return None if they are unreadable. Never raises.
+    """Parse a session's statistics; return None if they are unreadable, or have no count. Never raises.
 
     Args:
         record: any value a JSON decoder can produce.
@@ -132,13 +132,14 @@ def parse_statistics(record: object) -> Statistics | None:
     if not isinstance(record, dict):
         return None
     try:
-        return Statistics(
+        statistics = Statistics(
             restored=read_integer(record, "restoredItemsCount", minimum=0),
             failed=read_integer(record, "failedItemsCount", minimum=0),
             skipped=read_integer(record, "skippedItemsCount", minimum=0),
         )
     except BadFieldError:
         return None
+    return statistics if statistics.by_outcome() else None
 
 
 class EventTally:

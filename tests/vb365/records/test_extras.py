@@ -68,8 +68,8 @@ def test_statistics_with_an_impossible_count_are_rejected(field: str, bad: objec
     assert parse_statistics({f"{field}ItemsCount": bad}) is None
 
 
-@pytest.mark.parametrize("record", [None, [], "text", 3])
-def test_statistics_are_an_object(record: object) -> None:
+@pytest.mark.parametrize("record", [None, [], "text", 3, {}, {"message": "busy"}])
+def test_statistics_are_an_object_with_a_count(record: object) -> None:
     assert parse_statistics(record) is None
 
 
