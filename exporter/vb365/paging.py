@@ -173,6 +173,7 @@ def iter_pages(
     has_additions = False
     counts_records = True  # whether `offset` is how many records precede the page
     requested: set[int] = set()  # hashes, as a link may be long
+    previous: list[object] = []
     previous_ids: list[object] = []
     while True:
         if hash(target) in requested:
@@ -182,12 +183,12 @@ def iter_pages(
         requested.add(hash(target))
         page, results = _page(fetch(target), operation)
         ids = [record.get("id") if isinstance(record, dict) else None for record in results]
-        if results and ids == previous_ids:
+        if results and ids == previous_ids and (any(ids) or results == previous):
             raise _endless("a page repeats the previous one", operation)
         known = _count_known(ids, previous_ids, repeated, operation) if repeated else 0
         has_additions |= known > repeated
         yield results[known:]
-        previous_ids = ids
+        previous, previous_ids = results, ids
         repeated = min(overlap, max(1, len(results) // _MIN_PAGES_OF_OVERLAPS), len(results) - 1)
         href = _next_href(page)
         if href is not None:
@@ -269,6 +270,8 @@ def _page(document: object, operation: str) -> tuple[Mapping[object, object], li
 def _next_href(page: Mapping[object, object]) -> object:
     links = page.get("_links")
     link = links.get("next") if isinstance(links, dict) else None
+    if isinstance(link, str):
+        return link
     return link.get("href") if isinstance(link, dict) else None
 
 

@@ -163,6 +163,29 @@ def test_links_of_another_shape_are_no_links(links: object) -> None:
     )
 
 
+def test_records_need_no_id() -> None:
+    pages = iter(
+        [
+            {"results": [{"name": "a"}], "limit": 1},
+            {"results": [{"name": "b"}], "limit": 1},
+            {"results": [], "limit": 1},
+        ]
+    )
+
+    assert all_records(lambda _target: next(pages)) == [{"name": "a"}, {"name": "b"}]
+
+
+def test_a_link_may_be_a_string() -> None:
+    pages = iter(
+        [
+            {"results": records(2), "limit": 10, "_links": {"next": "/v6/x?offset=2"}},
+            {"results": records(2, start=2), "limit": 10},
+        ]
+    )
+
+    assert len(all_records(lambda _target: next(pages))) == 4
+
+
 def linked(*hrefs: object, size: int = 1) -> object:
     numbers = iter(range(1000))
     return lambda _target: {
