@@ -47,6 +47,7 @@ ALLOWED = {
         "config",
         "flags",
         "metrics",
+        "polling",
         "report",
         "service",
         "simulator",

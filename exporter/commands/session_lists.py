@@ -11,6 +11,7 @@ from functools import partial
 from typing import TypeVar
 
 from exporter.config import ServerConfig
+from exporter.polling.text_budget import TextBudget
 from exporter.system.signals import WAKE_SECONDS
 from exporter.threads import start_thread
 from exporter.vb365.client import Client
@@ -31,8 +32,9 @@ __all__ = [
 
 Result = TypeVar("Result")
 
-# About 1 GB of memory.
+# About 1 GB of memory each.
 _MAX_SESSIONS = 1_000_000
+_MAX_SESSIONS_OF_TEXTS = 500_000
 LOGOUT_SECONDS = 2.5
 """The maximum wait for logouts after a stop."""
 
@@ -154,15 +156,19 @@ def _collect(
 ) -> SessionList:
     found: dict[str, RestoreSession | None] = {}
     rejected: Counter[str] = Counter()
+    texts = TextBudget(_MAX_SESSIONS_OF_TEXTS)
     for page in pages:
         check_time()
         # Pages shift when sessions start, so a session may appear twice.
-        found.update(
-            (session.id, session if select(session) else None) for session in page.sessions
-        )
+        for session in page.sessions:
+            found[session.id] = session if select(session) else None
+            if found[session.id] is not None:
+                texts.add(session)
         rejected.update(rejection.reason for rejection in page.rejections)
         if len(found) + rejected.total() > _MAX_SESSIONS:
             raise BadResponseError(f"more than {_MAX_SESSIONS} sessions", operation="list")
+        if texts.is_exceeded:
+            raise BadResponseError("the texts of its sessions are too long", operation="list")
     sessions = [session for session in found.values() if session is not None]
     return SessionList(sessions=sessions, listed=len(found), rejected=rejected)
 

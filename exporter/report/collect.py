@@ -15,6 +15,7 @@ import structlog
 
 from exporter.config import Extra, ServerConfig
 from exporter.polling.status import would_recur
+from exporter.polling.text_budget import TextBudget
 from exporter.polling.workers import Workers
 from exporter.text import label_value
 from exporter.vb365.client import Client
@@ -28,6 +29,8 @@ __all__ = ["Key", "Scope", "ServerEvidence", "collect"]
 log = structlog.get_logger()
 
 _MAX_SESSIONS = 1_000_000
+_MAX_SESSIONS_OF_TEXTS = 500_000
+"""Texts may take as much memory as of so many sessions: 1 GB."""
 _MAX_SESSIONS_WITH_EXTRAS = 2_000
 _EXTRAS_SECONDS = 300.0
 _ORGANIZATIONS_SECONDS = 60.0
@@ -157,6 +160,8 @@ class _Listing:
         self.organizations: dict[str, str] = {}
         self.oldest: datetime | None = None
         self.rejected = 0
+        self.texts = TextBudget(_MAX_SESSIONS_OF_TEXTS)
+        """The texts of the sessions that are kept, and of one of each organization."""
 
     def add(self, session: RestoreSession) -> None:
         """Add a session; keep it only if it belongs to the report."""
@@ -166,12 +171,15 @@ class _Listing:
         if name is None:
             name = label_value(session.organization)
             self.organizations[session.organization] = name
+            self.texts.add(RestoreSession(*session[:4], organization=session.organization))
         kept = None
         if self._scope.includes_organization(name):
             if self._scope.includes(session):
                 kept = session._replace(organization=name, **self._hidden)
             else:
                 self.record_proof(session._replace(organization=name))
+        if kept is not None:
+            self.texts.add(kept)
         self.sessions[session.id] = kept
 
     def record_proof(self, session: RestoreSession) -> None:
@@ -199,6 +207,8 @@ def _read_list(
         listing.rejected += len(page.rejections)
         if len(listing.sessions) + listing.rejected > _MAX_SESSIONS:
             raise BadResponseError(f"more than {_MAX_SESSIONS} sessions", operation="list")
+        if listing.texts.is_exceeded:
+            raise BadResponseError("the texts of its sessions are too long", operation="list")
     return listing
 
 
