@@ -44,7 +44,7 @@ programs: $(PROGRAMS)/prometheus ## download a current Prometheus, Alertmanager 
 
 # Only what the exporter needs to run: an environment for development takes minutes.
 $(DEMO)/.ready: requirements.lock
-	@echo "Installing the exporter's $$(grep -c '^[a-z]' requirements.lock) dependencies into $(DEMO); this takes less than a minute."
+	@echo "Installing the exporter's $$(grep -c '^[a-z]' requirements.lock) dependencies into $(DEMO); this takes a minute or two."
 	$(PYTHON) -m venv $(DEMO)
 	$(DEMO)/bin/pip install --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
 	@touch $@
