@@ -95,7 +95,7 @@ class ListReader:
         before = self._ledger.sessions_listed or 0
         if 2 * listed < before:
             log.warning(
-                "full list has less than half of the sessions of the one before",
+                "full list has less than half of the sessions of the previous list",
                 server=self._server.name,
                 before=before,
                 listed=listed,

@@ -262,7 +262,7 @@ class Anomalies:
         """Record a poll that took longer than the poll interval."""
         self._observer.overran()
         self._warn_once(
-            "poll took longer than the poll interval, starting the next one immediately",
+            "poll took longer than the poll interval, starting the next poll immediately",
             {},
             took_seconds=round(seconds, 1),
             poll_interval_seconds=self._server.poll_interval,

@@ -120,7 +120,7 @@ def test_a_healthy_server_passes_every_step_and_is_logged_out_of(
             "connection_refused",
             None,
             ["ok name", "FAIL tcp"],
-            ["Connection refused", "Is the REST API enabled"],
+            ["Connection refused", "Check that the REST API is enabled"],
             id="closed-port",
         ),
         pytest.param(
@@ -155,14 +155,17 @@ def test_a_healthy_server_passes_every_step_and_is_logged_out_of(
             "status_500",
             "service_instance",
             [*OPENED, "FAIL api"],
-            ["the server failed (HTTP 500", "Look into the logs of the VB365 server"],
+            ["the server failed (HTTP 500", "Check the logs of the VB365 server"],
             id="failing-server",
         ),
         pytest.param(
             "forbidden",
             "service_instance",
             [*OPENED, "FAIL api"],
-            ["before any login succeeded", "Look at what stands in front of the server"],
+            [
+                "before any login succeeded",
+                "Check the reverse proxy or firewall in front of the server",
+            ],
             id="firewall",
         ),
         pytest.param(

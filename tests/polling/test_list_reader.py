@@ -353,7 +353,7 @@ def test_sessions_past_their_lookback_that_disappear_are_warned_about_too() -> N
     assert (listed, again, later_warnings) == (12, 12, [])
     assert warnings == [
         {
-            "event": "full list has less than half of the sessions of the one before",
+            "event": "full list has less than half of the sessions of the previous list",
             "log_level": "warning",
             "server": "hq",
             "before": 35,

@@ -261,7 +261,7 @@ def test_anomalies_are_counted_each_time_and_logged_once_for_each_kind() -> None
             **hq,
         },
         {
-            "event": "poll took longer than the poll interval, starting the next one immediately",
+            "event": "poll took longer than the poll interval, starting the next poll immediately",
             "took_seconds": 61.3,
             "poll_interval_seconds": 60.0,
             **hq,

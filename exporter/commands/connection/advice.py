@@ -36,17 +36,17 @@ __all__ = [
 NAME = "Check the host in url, and the DNS of this machine (in a container: of the container)."
 PROXY = "Check proxy_url (or HTTPS_PROXY), whether the proxy runs, and whether it allows CONNECT to the host and port of url."
 UNVERIFIED = (
-    "Anybody on the way can read the password. Compare the fingerprint with the VB365 console, save the certificate "
-    "below as a file, set tls_config.ca_file to it, and remove insecure_skip_verify."
+    "An attacker on the network path can read the password. Compare the fingerprint with the VB365 console, save "
+    "the certificate below as a file, set tls_config.ca_file to it, and remove insecure_skip_verify."
 )
 NO_API = (
     "This is not VB365's REST API, or a reverse proxy serves it under another path. The REST API listens on port 4443 "
     "unless it was changed, and has no path before /v8."
 )
 NO_SESSIONS = "If there were restores, the account sees only its own sessions: it needs the role Veeam Backup Administrator."
-NO_ORGANIZATIONS = "Restore sessions are exported all the same; organizations that never restored anything do not appear."
+NO_ORGANIZATIONS = "Restore sessions are exported regardless; organizations that never restored anything do not appear."
 _NO_PERMISSION = "Give the account the role Veeam Backup Administrator (Manage Users & Roles)."
-_SERVER_FAILED = "Look into the logs of the VB365 server, and whether its services are running."
+_SERVER_FAILED = "Check the logs of the VB365 server, and that its services are running."
 
 # OpenSSL's X509_V_ERR_*.
 _NOT_YET_VALID = 9
@@ -61,24 +61,24 @@ def tcp(error: Vb365Error | None) -> str:
     if isinstance(error, RequestTimeoutError):
         return "The host is down, or a firewall drops the packets."
     return (
-        "Is the REST API enabled (VB365 console, General Options, REST API), its service running, and the port of url "
-        "right? By default it is 4443."
+        "Check that the REST API is enabled (VB365 console, General Options, REST API), that its service is running, "
+        "and that the port in url is correct. The default is 4443."
     )
 
 
 def handshake(error: Vb365Error | None) -> str:
     """Return the advice for a TLS handshake that failed for another reason than the certificate."""
     if isinstance(error, RequestTimeoutError):
-        return "The port accepts connections but does not continue: is it VB365's REST API?"
+        return "The port accepts connections but does not complete the TLS handshake: check that the port is VB365's REST API."
     reason = error.openssl_reason if isinstance(error, TlsError) else ""
     if "does not speak TLS" in str(error):
         return "Correct the port in url: VB365's REST API listens on 4443 unless it was changed."
     if "PROTOCOL" in reason:
         return "The server offers no TLS version that is secure. Enable TLS 1.2 on it."
     if "CIPHER" in reason:
-        return "The server and this machine share no cipher. Update the one with the older TLS settings."
+        return "The server and this machine share no cipher. Update the machine with the older TLS settings."
     return (
-        "The server, or something on the way to it, ends the handshake. If it requires a client certificate, set "
+        "The server, or a device on the network path, ends the handshake. If it requires a client certificate, set "
         "tls_config.cert_file and key_file."
     )
 
@@ -123,8 +123,8 @@ def certificate(verify_code: int, found: Certificate | None, server: ServerConfi
         else "This machine does not trust the certificate's issuer. "
     )
     authority = (
-        " If an authority of your own issued it, set ca_file to the authority's certificate instead: that outlives a "
-        "renewal."
+        " If an authority of your own issued it, set ca_file to the authority's certificate instead: it needs no "
+        "change when the server's certificate is renewed."
     )
     return (
         f"{start}Compare a fingerprint with the one that the VB365 server shows (console, General Options, REST API). "
@@ -136,10 +136,10 @@ def certificate(verify_code: int, found: Certificate | None, server: ServerConfi
 def before_login(error: Vb365Error) -> str:
     """Return the advice for an anonymous request that got no usable response."""
     if isinstance(error, ForbiddenError):
-        return "Look at what stands in front of the server; VB365 itself permits this request."
+        return "Check the reverse proxy or firewall in front of the server; VB365 itself permits this request."
     if isinstance(error, ConnectError):
         return (
-            "The server, or something on the way to it, closed the connection after the handshake. If it requires a "
+            "The server, or a device on the network path, closed the connection after the handshake. If it requires a "
             "client certificate, set tls_config.cert_file and key_file."
         )
     return api(error)
@@ -156,12 +156,8 @@ def api(error: Vb365Error) -> str:
     if isinstance(error, RequestTimeoutError):
         return "The server is overloaded, or timeout is too short for it."
     if isinstance(error, ConnectError):
-        return (
-            "The server, or something on the way to it, closed the connection. Run the check again."
-        )
-    return (
-        "Is this VB365's REST API? Open the url in a browser, or look at what listens on that port."
-    )
+        return "The server, or a device on the network path, closed the connection. Run the check again."
+    return "Check that this is VB365's REST API: open the url in a browser, or see which program listens on the port."
 
 
 def login(error: Vb365Error, server: ServerConfig) -> str:
