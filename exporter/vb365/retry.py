@@ -40,7 +40,9 @@ MAX_RETRY_AFTER_SECONDS = 900.0
 NO_RETRY = -math.inf
 """A deadline that allows one attempt."""
 
-INDEPENDENT_OPERATIONS = frozenset({"statistics", "events", "change_feed", "token"})
+INDEPENDENT_OPERATIONS = frozenset(
+    {"statistics", "events", "change_feed", "organizations", "token"}
+)
 """Operations whose `Retry-After` holds back only themselves: the others succeed without them, or with a valid token."""
 
 _INITIAL_BACKOFF_SECONDS = 0.5

@@ -216,7 +216,9 @@ def test_other_requests_fail_untried_while_retry_after_lasts_beyond_their_deadli
     assert harness.attempts == 1
 
 
-@pytest.mark.parametrize("operation", ["statistics", "events", "change_feed", "token"])
+@pytest.mark.parametrize(
+    "operation", ["statistics", "events", "change_feed", "organizations", "token"]
+)
 @pytest.mark.parametrize("error", [throttled, unavailable])
 def test_the_retry_after_of_an_independent_operation_holds_back_only_itself(
     harness: Harness, operation: str, error: Callable[[float | None], Vb365Error]
@@ -231,7 +233,9 @@ def test_the_retry_after_of_an_independent_operation_holds_back_only_itself(
     assert harness.call(failing("yes"), operation=operation, within=NO_RETRY) == "yes"
 
 
-@pytest.mark.parametrize("operation", ["statistics", "events", "change_feed", "token"])
+@pytest.mark.parametrize(
+    "operation", ["statistics", "events", "change_feed", "organizations", "token"]
+)
 def test_the_retry_after_of_any_other_operation_holds_back_all(
     harness: Harness, operation: str
 ) -> None:
