@@ -55,6 +55,8 @@ class ServerDetails:
         self._clock = clock
         self._heartbeat = heartbeat
         self._version_due_at = self._organizations_due_at = -inf
+        self._organizations = 0  # how many the last response had that was believed
+        self._doubts = False
         self._logged: set[Reason] = set()
 
     def fetch_version(self) -> None:
@@ -104,6 +106,12 @@ class ServerDetails:
             return False
         finally:
             self._heartbeat.beat()
+        # As with sessions, a response without more than half is believed only if the next poll's agrees.
+        self._doubts = 2 * len(organizations) < self._organizations and not self._doubts
+        if self._doubts:
+            self._organizations_due_at = now
+            return False
+        self._organizations = len(organizations)
         return self._ledger.activity.list_organizations(organizations)
 
     def _log_failure(self, error: Vb365Error) -> None:

@@ -69,6 +69,21 @@ def test_organizations_are_requested_once_an_hour() -> None:
     assert known == ("contoso.onmicrosoft.com",)
 
 
+def test_a_response_without_most_organizations_is_believed_when_the_next_poll_agrees() -> None:
+    harness = harness_with(IDLE)
+    poll(harness)
+
+    harness.api.organizations_listed = ()
+    blip = poll(harness, HOUR_SECONDS)
+    harness.api.organizations_listed = (IDLE,)
+    after = poll(harness)
+    harness.api.organizations_listed = ()
+    gone = [poll(harness, HOUR_SECONDS), poll(harness)]
+
+    both, one = ("contoso.onmicrosoft.com", "idle.example.com"), ("contoso.onmicrosoft.com",)
+    assert (blip, after, gone) == (both, both, [both, one])
+
+
 def test_without_discovery_organizations_are_not_requested() -> None:
     harness = harness_with(IDLE, ids=[session_id(1)], discover=False)
 
