@@ -10,6 +10,7 @@ from exporter.config import parse_config
 from exporter.metrics.text_format import Format
 from exporter.polling.clock import Clock
 from exporter.service.service import Service
+from exporter.simulator.world.organizations import NEVER_RESTORED
 from support.waiting import wait_until
 
 POLL_SECONDS = 0.05
@@ -37,6 +38,14 @@ class Watched:
         """Wait for `number` more polls of a server."""
         until = self.polls(server) + number
         wait_until(lambda: self.polls(server) >= until, f"{number} polls")
+
+    def wait_until_complete(self, server: str) -> None:
+        """Wait for a complete poll and for the organizations, which are requested after it."""
+        never_restored = f'organization="{NEVER_RESTORED}"'
+        wait_until(
+            lambda: self.up(server) and any(never_restored in line for line in self.lines(server)),
+            "a poll and the organizations",
+        )
 
     def value(self, series: str) -> float:
         """Return the value of a series."""

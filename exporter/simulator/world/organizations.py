@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import NAMESPACE_OID, uuid5
 
-__all__ = ["Organization", "organizations_of"]
+__all__ = ["NEVER_RESTORED", "Organization", "organizations_of"]
 
 _NAMES = (
     "contoso.onmicrosoft.com",
@@ -15,7 +15,8 @@ _NAMES = (
     "日本支社.onmicrosoft.com",
     "adventure-works.onmicrosoft.com",
 )
-_NEVER_RESTORED = "tailspin-toys.onmicrosoft.com"
+NEVER_RESTORED = "tailspin-toys.onmicrosoft.com"
+"""The organization of every world that has no restore session."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,7 @@ def organizations_of(number: int, *, never_restored: bool) -> tuple[Organization
     names = [_name(position) for position in range(number)]
     organizations = [_organization(position, name) for position, name in enumerate(names)]
     if never_restored:
-        organizations.append(Organization(session_name=_NEVER_RESTORED, name=_NEVER_RESTORED))
+        organizations.append(Organization(session_name=NEVER_RESTORED, name=NEVER_RESTORED))
     return tuple(organizations)
 
 
