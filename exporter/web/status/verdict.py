@@ -128,7 +128,7 @@ def _many_failures(page: StatusPage) -> Iterator[Finding]:
         organizations = server.organizations_failed_last_hour
         if many_fail(ended, failed, organizations):
             text = (
-                f"Many restores fail on {_names([server])}: {failed} of the {ended} that ended in the last hour, "
+                f"Many restores are failing on {_names([server])}: {failed} of the {ended} that ended in the last hour, "
                 f"of {counted(organizations, 'organization')}."
             )
             yield Finding(level=Level.BAD, text=text, anchor="failed")

@@ -148,7 +148,7 @@ def test_many_failed_restores_within_an_hour_are_no_normal_day() -> None:
     judged = verdict(page(bad))
     assert (judged.headline.level, judged.headline.text) == (
         Level.BAD,
-        "Many restores fail on hq: 7 of the 12 that ended in the last hour, of 4 organizations.",
+        "Many restores are failing on hq: 7 of the 12 that ended in the last hour, of 4 organizations.",
     )
 
 
