@@ -33,7 +33,7 @@ def test_a_wall_clock_set_by_a_day_changes_only_the_timestamps_of_polls(
     simulator: Simulator, system: SystemClocks
 ) -> None:
     with watched(server_yaml(simulator, change_feed="never"), clock=system.clock()) as exporter:
-        exporter.wait_until_complete("hq")
+        wait_until(lambda: exporter.up("hq"), "a poll")
         before = exporter.lines("hq")
         assert sessions(before)
 

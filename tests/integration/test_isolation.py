@@ -46,7 +46,7 @@ def undisturbed(good_world: World) -> list[str]:
         Simulator(good_world) as simulator,
         watched(server_yaml(simulator, "good", change_feed="never")) as exporter,
     ):
-        exporter.wait_until_complete("good")
+        wait_until(lambda: exporter.up("good"), "a poll")
         return exporter.lines("good")
 
 
@@ -62,8 +62,7 @@ def test_a_server_in_any_state_does_not_affect_the_other(
         server_yaml(good, "good", change_feed="never"),
         server_yaml(bad, "bad", extras, change_feed="never"),
     ) as exporter:
-        exporter.wait_until_complete("good")
-        wait_until(lambda: exporter.up("bad"), "a poll of the bad server")
+        wait_until(lambda: exporter.up("good") and exporter.up("bad"), "a poll of both")
 
         with trouble(bad, name) as begun:
             wait_until(begun, f"{name} strikes")
@@ -129,8 +128,7 @@ def test_a_session_whose_requests_fail_expires_alone_and_returns(
         server_yaml(bad, "bad", change_feed="never"),
         stale_after_seconds=1.0,
     ) as exporter:
-        exporter.wait_until_complete("good")
-        exporter.wait_until_complete("bad")
+        wait_until(lambda: exporter.up("good") and exporter.up("bad"), "a poll of both")
         before = sessions(exporter.lines("bad"))
         lost, kept = sorted(running(exporter.lines("bad")))
         others = [line for line in before if lost not in line]

@@ -39,25 +39,22 @@ class Watched:
         until = self.polls(server) + number
         wait_until(lambda: self.polls(server) >= until, f"{number} polls")
 
-    def wait_until_complete(self, server: str) -> None:
-        """Wait for a complete poll and for the organizations, which are requested after it."""
-        never_restored = f'organization="{NEVER_RESTORED}"'
-        wait_until(
-            lambda: self.up(server) and any(never_restored in line for line in self.lines(server)),
-            "a poll and the organizations",
-        )
-
     def value(self, series: str) -> float:
         """Return the value of a series."""
         (line,) = (line for line in self._text().splitlines() if line.startswith(f"{series} "))
         return float(line.rpartition(" ")[2])
 
     def lines(self, server: str) -> list[str]:
-        """Return the lines of a server's samples, without those of its polls."""
+        """Return the lines of a server's samples, without those of its polls.
+
+        Nor those of the organization without sessions: it is requested when a poll leaves time for it.
+        """
         return [
             line
             for line in self._text().splitlines()
-            if f'server="{server}"' in line and not line.startswith(TIMING)
+            if f'server="{server}"' in line
+            and not line.startswith(TIMING)
+            and f'organization="{NEVER_RESTORED}"' not in line
         ]
 
     def _text(self) -> str:
