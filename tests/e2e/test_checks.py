@@ -59,7 +59,7 @@ def test_idle_servers_exit_with_0_and_a_session_with_1(tmp_path: Path) -> None:
         ("no list", "UNKNOWN - nothing was checked, the reason is on standard error"),
         (
             "\n  - {name: hq, url: 'https://127.0.0.1:9', auth: {token: secret}}",
-            "UNKNOWN - hq could not be checked: service_instance: the connection to 127.0.0.1:9 failed",
+            "UNKNOWN - hq could not be checked: the connection to 127.0.0.1:9 failed",
         ),
     ],
     ids=["unusable-configuration", "server-down"],
