@@ -71,19 +71,22 @@ def idle_report(results: Mapping[str, Result], now: datetime) -> tuple[int, str]
     """Return the exit status, and a first line for Nagios with a line for each open session and failed server below."""
     rows: list[tuple[str, ...]] = []
     problems: list[str] = []
+    hints: list[str] = []
     opened: list[datetime] = []
     for server, result in results.items():
         if isinstance(result, SessionList):
             sessions = sorted(result.sessions, key=lambda one: (one.creation_time, one.id))
             rows += (_row(server, session, now) for session in sessions)
             opened += (session.creation_time for session in sessions)
+            if not result.listed and not result.rejected:
+                hints.append(f"{_safe(server)} lists no session at all: may the account see them?")
         if problem := _problem(result):
             problems.append(f"{_safe(server)} could not be checked: {problem}")
     status, summary = _summary(list(results), opened, problems, now)
     if problems == [summary.removeprefix("UNKNOWN - ")]:
         problems = []
     table = format_table(rows) if rows else ""
-    return status, f"{summary}\n{table}" + "".join(f"{problem}\n" for problem in problems)
+    return status, f"{summary}\n{table}" + "".join(f"{line}\n" for line in (*problems, *hints))
 
 
 def _summary(

@@ -49,7 +49,7 @@ def write_report(
         stop: cancels the requests when set; then nothing is written.
         period_seconds: how far the report reaches back.
         organizations: the organizations to report on; none for all.
-        output_file: the file to replace; None for standard output.
+        output_file: the file to replace, unless no server could be read; None for standard output.
 
     Raises:
         OutputError: the report cannot be written; raised before the requests if possible.
@@ -74,6 +74,9 @@ def write_report(
         log.warning("stopped before all sessions were listed, nothing written")
         return 1
     report = _report(scope, [server.name for server in config.servers], results)
+    if output_file is not None and report.failed_servers and not report.servers:
+        log.error("no server could be read, the report is not written", file=str(output_file))
+        return 1
     chunks = _RENDERERS[form](report)
     if output_file is None:
         written = write_stdout(chunks)

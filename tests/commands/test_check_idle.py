@@ -41,6 +41,18 @@ def test_without_open_sessions_the_servers_are_idle() -> None:
     )
 
 
+def test_a_server_that_lists_no_session_at_all_is_idle_but_named() -> None:
+    empty = SessionList(sessions=(), listed=0, rejected={})
+
+    assert idle_report({"hq": lists(), "branch": empty}, NOON) == (
+        IDLE,
+        (
+            "OK - no restore session is open on any of 2 servers | open_sessions=0\n"
+            "branch lists no session at all: may the account see them?\n"
+        ),
+    )
+
+
 def test_each_open_session_has_a_line_the_oldest_of_a_server_first() -> None:
     results: dict[str, Result] = {
         "hq": lists(running(5), running(75, organization="")),

@@ -42,7 +42,10 @@ def test_idle_servers_exit_with_0_and_a_session_with_1(tmp_path: Path) -> None:
         logouts = branch.requests["POST", "logout"]
 
     assert (idle.returncode, idle.stderr) == (0, "")
-    assert idle.stdout == "OK - no restore session is open on hq | open_sessions=0\n"
+    assert idle.stdout == (
+        "OK - no restore session is open on hq | open_sessions=0\n"
+        "hq lists no session at all: may the account see them?\n"
+    )
     assert (busy.returncode, busy.stderr, logouts) == (1, "", 1)
     first, row = busy.stdout.splitlines()
     assert re.fullmatch(

@@ -255,6 +255,26 @@ def test_nothing_is_written_after_a_stop(tmp_path: Path) -> None:
     ]
 
 
+def test_a_report_without_any_server_leaves_the_old_file(tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    file.write_text("old")
+    with Simulator(empty_world()) as simulator, capture_logs() as logs:
+        simulator.faults.set("forbidden", route="list")
+        status = write_report(
+            parse_config(f"servers:{server_yaml(simulator)}", directory=tmp_path),
+            "json",
+            threading.Event(),
+            period_seconds=MONTH,
+            output_file=file,
+        )
+
+    assert (status, file.read_text()) == (1, "old")
+    assert [one["event"] for one in complaints(logs)] == [
+        "server missing from the report",
+        "no server could be read, the report is not written",
+    ]
+
+
 def test_csv_goes_to_standard_output(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     world = World(activity=False, sessions=20)
     with Simulator(world) as simulator:
