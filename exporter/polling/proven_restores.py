@@ -90,12 +90,16 @@ class ProvenRestores:
         key, end = _key(session), session.end_time
         if end is None:
             return
+        if session.statistics is not None or session.events is not None:
+            self._keep_verdict(session)
         newest = self._others.get(key)
         listed = self._listed
         self._listed_count += 1
         is_newer = newest is None or end > newest
         is_newer_in_list = listed is not None and (key not in listed or end > listed[key])
-        if (is_newer or is_newer_in_list) and self._verdict(session):
+        if (is_newer or is_newer_in_list) and self._verdicts.get(
+            session.id, session.proves_restore
+        ):
             if is_newer:
                 self._others[key] = end
             if listed is not None and is_newer_in_list:
@@ -119,16 +123,14 @@ class ProvenRestores:
             self._others_count = self._listed_count
         return self._doubts
 
-    def _verdict(self, session: RestoreSession) -> bool:
-        """Return whether a session proves a restore, by its extras even if this record has none."""
-        if session.statistics is None and session.events is None:
-            return self._verdicts.get(session.id, session.proves_restore)
+    def _keep_verdict(self, session: RestoreSession) -> None:
+        """Keep what a session's extras decide if it differs from what its record decides without them."""
         proves = session.proves_restore
+        self._verdicts.pop(session.id, None)
         if proves != session._replace(statistics=None, events=None).proves_restore:
             self._verdicts[session.id] = proves
             if len(self._verdicts) > _MAX_VERDICTS:
                 del self._verdicts[next(iter(self._verdicts))]
-        return proves
 
 
 def _key(session: RestoreSession) -> StartedKey:

@@ -398,6 +398,41 @@ def test_the_verdicts_of_the_last_10000_sessions_are_kept() -> None:
     assert proofs.ends == {}
 
 
+@pytest.mark.parametrize(
+    ("details", "statistics", "ends"),
+    [
+        ("0 items processed", Statistics(restored=1), {VEX: NOON}),
+        ("2 items processed", Statistics(restored=0), {}),
+    ],
+)
+def test_the_verdict_of_extras_is_kept_although_a_newer_session_proves_a_restore(
+    details: str, statistics: Statistics, ends: dict[StartedKey, datetime]
+) -> None:
+    proofs = ProvenRestores(list, have_extras=True)
+    older = finished(1, end_time=NOON, details=details, statistics=statistics)
+    proofs.add_other(finished(2, end_time=NOON + timedelta(1), details="1 item processed"))
+    proofs.add_other(older)
+
+    proofs.begin_full_list()
+    proofs.add_other(older._replace(statistics=None))
+    proofs.end_full_list(is_complete=True)
+
+    assert proofs.ends == ends
+
+
+def test_a_later_verdict_of_extras_replaces_the_earlier_one() -> None:
+    proofs = ProvenRestores(list, have_extras=True)
+    session = finished(1, details="0 items processed")
+    proofs.add_other(session._replace(statistics=Statistics(restored=1)))
+    proofs.add_other(session._replace(statistics=Statistics(restored=0)))
+
+    proofs.begin_full_list()
+    proofs.add_other(session)
+    proofs.end_full_list(is_complete=True)
+
+    assert proofs.ends == {}
+
+
 def test_a_session_that_counted_is_judged_again_by_its_extras() -> None:
     counted = finished(details="2 items processed")
     judged = counted._replace(statistics=Statistics(restored=0))
