@@ -20,6 +20,9 @@ from exporter.vb365.records.extras import EventSummary, Statistics
 
 __all__ = ["ExtrasFetcher"]
 
+_MAX_REQUESTS = 10_000
+"""So many extras are requested in one poll: after an outage, those of hundreds of thousands of sessions may be due."""
+
 Result: TypeAlias = Statistics | EventSummary | EventSource
 
 
@@ -57,16 +60,18 @@ class ExtrasFetcher:
         self._heartbeat = heartbeat
 
     def fetch(self, due: Iterable[ExtraRequest], until: float) -> bool:
-        """Fetch extras in order; return whether any was due that the server supports.
+        """Fetch the first 10,000 extras in order; return whether any was due that the server supports.
+
+        What is left is due again in the next poll.
 
         Args:
             due: what to fetch.
-            until: when to stop, on the monotonic clock. What is left is due again in the next poll.
+            until: when to stop, in monotonic seconds.
         """
         supported = [request for request in due if self._is_supported(request)]
         settled = 0
         for request, result in self._workers.fetch_all(
-            supported,
+            supported[:_MAX_REQUESTS],
             partial(self._request, until=until),
             until=until,
             group=attrgetter("extra"),

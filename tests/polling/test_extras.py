@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from math import inf
 
 import pytest
 from structlog.testing import capture_logs
@@ -482,6 +483,17 @@ def test_events_that_take_longer_than_one_poll_are_left_to_the_next() -> None:
         harness.poll()
 
     assert [entry["left"] for entry in logs if "left" in entry] == [1]
+
+
+def test_one_poll_requests_the_first_10000_extras() -> None:
+    harness = harness_with(running(1))
+    due = [
+        ExtraRequest(session_id=session_id(number), extra="statistics") for number in range(10_002)
+    ]
+
+    harness.poller.publish(due, end_extras_at=inf)
+
+    assert sorted(requested(harness)) == [f"statistics {one.session_id}" for one in due[:10_000]]
 
 
 def test_throttling_does_not_use_up_the_attempts_of_a_finished_session() -> None:
