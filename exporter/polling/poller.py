@@ -128,7 +128,8 @@ class Poller:
         Errors while fetching are recorded and logged, not raised.
 
         Args:
-            end_extras_at: when requests for organizations and extras end, in monotonic seconds, if not earlier.
+            end_extras_at: when requests for organizations and extras end, in monotonic seconds, if not earlier. Organizations
+                that are overdue may take five seconds longer, once an hour.
 
         Raises:
             Exception: the result cannot be published or passed on; pass the exception to `fail_uncompleted`.

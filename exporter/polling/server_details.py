@@ -22,6 +22,9 @@ log = structlog.get_logger()
 # What the server answers every time, unlike a failure that passes.
 _LASTING = frozenset({Reason.FORBIDDEN, Reason.NOT_FOUND, Reason.BAD_RESPONSE})
 _RETRY_SECONDS = 600.0
+# If polls always overrun, there is never time for the organizations: once an hour, their request may delay the next poll.
+_OVERDUE_INTERVALS = 3
+_OVERDUE_REQUEST_SECONDS = 5.0
 
 
 class ServerDetails:
@@ -55,6 +58,7 @@ class ServerDetails:
         self._clock = clock
         self._heartbeat = heartbeat
         self._version_due_at = self._organizations_due_at = -inf
+        self._may_delay_poll_at = -inf
         self._organizations = 0  # how many the last response had that was believed
         self._doubts = False
         self._logged: set[Reason] = set()
@@ -88,11 +92,19 @@ class ServerDetails:
     def fetch_organizations(self, until: float) -> bool:
         """Fetch the organizations hourly, with discovery; return whether they have changed.
 
+        If they were never requested, or are more than three poll intervals overdue, the request may take five seconds
+        although the next poll is due, once an hour.
+
         Args:
-            until: when the request is aborted, in monotonic seconds.
+            until: when the request is aborted, in monotonic seconds, unless it is overdue.
         """
         now = self._clock.monotonic()
-        if not self._server.sessions.discover or now < self._organizations_due_at or now >= until:
+        if not self._server.sessions.discover or now < self._organizations_due_at:
+            return False
+        if now >= until and self._may_delay_poll(now):
+            self._may_delay_poll_at = now + RESYNC_SECONDS
+            until = now + _OVERDUE_REQUEST_SECONDS
+        if now >= until:
             return False
         self._organizations_due_at = now + RESYNC_SECONDS
         try:
@@ -113,6 +125,13 @@ class ServerDetails:
             return False
         self._organizations = len(organizations)
         return self._ledger.activity.list_organizations(organizations)
+
+    def _may_delay_poll(self, now: float) -> bool:
+        overdue_seconds = now - self._organizations_due_at
+        return (
+            overdue_seconds > _OVERDUE_INTERVALS * self._server.poll_interval
+            and now >= self._may_delay_poll_at
+        )
 
     def _log_failure(self, error: Vb365Error) -> None:
         if error.reason not in self._logged:

@@ -107,15 +107,52 @@ def test_the_request_ends_before_the_next_poll() -> None:
     assert harness.api.organization_deadlines == [harness.clock.seconds + 7]
 
 
+def overrun(harness: PollerHarness, *, polls: int) -> list[float]:
+    """Make polls, one a minute, that end when the next one is due; return when requests for organizations began."""
+    requested = []
+    for _ in range(polls):
+        harness.clock.seconds += 60
+        sent = len(harness.api.organization_deadlines)
+        harness.poller.poll(end_extras_at=harness.clock.seconds)
+        requested += [harness.clock.seconds] * (len(harness.api.organization_deadlines) - sent)
+    return requested
+
+
 def test_without_time_left_organizations_are_requested_in_the_next_poll() -> None:
     harness = harness_with(IDLE)
-    harness.poller.poll(end_extras_at=harness.clock.seconds)
-    without_time = list(harness.api.organization_deadlines)
+    poll(harness)
+    harness.api.organizations_listed = (CONTOSO,)
+    harness.clock.seconds += HOUR_SECONDS
+    without_time = overrun(harness, polls=1)
 
     known = poll(harness)
 
     assert without_time == []
-    assert known == ("contoso.onmicrosoft.com", "idle.example.com")
+    assert known == ("contoso.onmicrosoft.com",)
+
+
+def test_polls_that_always_overrun_leave_organizations_five_seconds_an_hour() -> None:
+    harness = harness_with(IDLE)
+    start = harness.clock.seconds
+
+    requested = overrun(harness, polls=120)
+
+    # The second request waits until it is more than three polls overdue.
+    assert requested == [start + 60, start + 60 + HOUR_SECONDS + 4 * 60]
+    assert harness.api.organization_deadlines == [began + 5 for began in requested]
+    last = harness.published[-1]
+    assert last.activity.organizations == ("contoso.onmicrosoft.com", "idle.example.com")
+    assert last.status.up is True
+
+
+def test_a_failure_delays_polls_that_overrun_only_once_an_hour() -> None:
+    harness = harness_with(IDLE)
+    harness.api.organizations_error = RequestTimeoutError("too slow", operation="organizations")
+
+    requested = overrun(harness, polls=70)
+
+    assert [began - requested[0] for began in requested] == [0, HOUR_SECONDS]
+    assert harness.published[-1].status.up is True
 
 
 FAILURES = [
