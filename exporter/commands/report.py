@@ -1,4 +1,4 @@
-"""`--report`: write the evidence of the restores of a period, as the servers list them at this moment."""
+"""`--report`: write evidence of the restores of a period, as the servers list them now."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def write_report(
         form: the format.
         stop: cancels the requests when set; then nothing is written.
         period_seconds: how far the report reaches back.
-        organizations: the organizations to report on; none for all.
+        organizations: the organizations to report on; empty for all.
         output_file: the file to replace, unless no server could be read; None for standard output.
 
     Raises:

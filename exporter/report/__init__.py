@@ -1,1 +1,1 @@
-"""The evidence report: restores of a period, from what the servers list."""
+"""The evidence report: the restores of a period, from the lists of the servers."""

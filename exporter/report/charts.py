@@ -4,28 +4,37 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 
 from exporter.report.summarise import Report
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult
 from exporter.web.status.formatting import day_and_month
 
-__all__ = ["KINDS", "Bar", "BarChart", "Segment", "age_percent", "bar_chart"]
+__all__ = [
+    "HEIGHT",
+    "KINDS",
+    "Bar",
+    "BarChart",
+    "Segment",
+    "age_percent",
+    "bar_chart",
+    "kind_of",
+]
 
 HEIGHT = 150
-"""The height of the bars' area in pixels. Widths are percentages."""
+"""The height of the area of the bars in pixels. Widths are percentages."""
 _MAX_WEEKS = 60
 _MAX_MONTHS = 180
 _MAX_LABELS = 9
-_GAP = 0.28
+_GAP_SHARE = 0.28
 _MIN_TOP = 4  # so that a single session does not fill the chart
-# Equal steps on the axis of ages, which a linear one would squeeze into its start.
+# The axis of ages has equal steps: on a linear axis, the first three would be squeezed into a quarter.
 _AGE_STEPS_DAYS = (0.0, 7.0, 30.0, 90.0, 365.0)
 
 KINDS = ("failed", "warning", "success", "nothing", "unknown")
-"""The parts of a bar, from below: what did not work stands on the baseline, where bars compare best."""
+"""The kinds of finished sessions, from the bottom of a bar: failures are easiest to compare on the baseline."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,7 +58,7 @@ class Bar:
     width: float
     labelled: bool
     second_label: bool
-    """Whether it is every second label, which a narrow screen omits."""
+    """Whether a narrow screen omits the label, as it does with every second label."""
     segments: list[Segment] = field(default_factory=list)
 
     @property
@@ -66,28 +75,26 @@ class BarChart:
     unit: str
     bars: Sequence[Bar]
     ticks: Sequence[tuple[int, float]]
-    """Values and places of the vertical axis."""
+    """The values on the vertical axis, each with its y."""
     kinds: Sequence[str]
     """The kinds that appear, for the legend."""
 
 
 def kind_of(session: RestoreSession) -> str:
     """Return the kind of a finished session: its result, or that it restored nothing."""
+    if session.proves_restore:
+        return "success" if session.result is SessionResult.SUCCESS else "warning"
     if session.result is SessionResult.FAILED:
         return "failed"
-    if session.result is SessionResult.UNKNOWN or session.result is None:
+    if session.result is SessionResult.UNKNOWN or session.processed_items is None:
         return "unknown"
-    if session.processed_items is None and not session.proves_restore:
-        return "unknown"
-    if not session.proves_restore:
-        return "nothing"
-    return "success" if session.result is SessionResult.SUCCESS else "warning"
+    return "nothing"
 
 
 def bar_chart(report: Report) -> BarChart:
-    """Return the finished sessions of the period per week; per month or year, if there are too many weeks.
+    """Return the finished sessions of the period per week or, if there are too many weeks, per month or year.
 
-    A bar shows those that ended in it. It starts where the first session ends, if the period starts long before.
+    A bar shows the sessions that ended in it. The first bar is the first with a session if any session finished.
     """
     last = report.scope.until.date()
     counts: Counter[tuple[date, str]] = Counter()
@@ -99,7 +106,8 @@ def bar_chart(report: Report) -> BarChart:
     since = report.scope.since.date()
     first = max(since, min((day for day, _ in counts), default=since))
     unit, start_of = _unit(first, last)
-    starts = list(_starts(start_of, first, last))
+    days = (first + timedelta(days=number) for number in range((last - first).days + 1))
+    starts = list(dict.fromkeys(map(start_of, days)))
     by_start: Counter[tuple[date, str]] = Counter()
     for (day, kind), count in counts.items():
         by_start[start_of(day), kind] += count
@@ -134,25 +142,10 @@ def _unit(first: date, last: date) -> tuple[str, Callable[[date], date]]:
     return "year", lambda day: day.replace(month=1, day=1)
 
 
-def _starts(start_of: Callable[[date], date], first: date, last: date) -> Iterator[date]:
-    """Yield the starts of all bars: each is the start of the day after the previous bar."""
-    start = start_of(first)
-    while start <= last:
-        yield start
-        following = start
-        while following == start or start_of(following) == start:
-            following += timedelta(days=1)
-        start = following
-
-
 def _scale(highest: int) -> tuple[int, int]:
-    """Return the end of the vertical axis and the distance of its ticks: 1, 2 or 5 times a power of ten."""
-    step = power = 1
-    while highest > 4 * step:
-        step = next((one * power for one in (1, 2, 5) if highest <= 4 * one * power), step)
-        if highest > 4 * step:
-            power *= 10
-            step = power
+    """Return the end of the vertical axis and the distance between its ticks: 1, 2 or 5 times a power of ten."""
+    steps = (factor * 10**exponent for exponent in itertools.count() for factor in (1, 2, 5))
+    step = next(step for step in steps if highest <= 4 * step)
     return max(_MIN_TOP, -(-highest // step) * step), step
 
 
@@ -163,7 +156,7 @@ def _bar(start: date, place: int, bars: int, counts: dict[str, int], top: int, u
         start=start,
         label=_label(start, unit),
         x=round((place + 0.5) * slot, 2),
-        width=round(min(6.0, slot * (1 - _GAP)), 2),
+        width=round(min(6.0, slot * (1 - _GAP_SHARE)), 2),
         labelled=place % every == 0,
         second_label=place // every % 2 == 1,
     )
@@ -179,8 +172,7 @@ def _bar(start: date, place: int, bars: int, counts: dict[str, int], top: int, u
 
 
 def _label(start: date, unit: str) -> str:
-    moment = datetime(start.year, start.month, start.day)  # noqa: DTZ001 - only its date is used
     if unit == "year":
         return f"{start.year}"
-    day = day_and_month(moment)
+    day = day_and_month(start)
     return f"{day.split()[1]} {start.year}" if unit == "month" else day

@@ -1,4 +1,4 @@
-"""Collecting the evidence of one server: its full list, of which only the sessions of the period are kept."""
+"""Collects the evidence of one server: reads its full list, and keeps only the sessions of the period."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 _MAX_SESSIONS = 1_000_000
 _MAX_SESSIONS_OF_TEXTS = 500_000
-"""Texts may take as much memory as of so many sessions: 1 GB."""
+"""Texts may take as much memory as those of this many average sessions: 1 GB."""
 _MAX_SESSIONS_WITH_EXTRAS = 2_000
 _EXTRAS_SECONDS = 300.0
 _ORGANIZATIONS_SECONDS = 60.0
@@ -46,7 +46,7 @@ class Scope:
     since: datetime
     until: datetime
     organizations: tuple[str, ...] = ()
-    """The organizations to report on, in any case of letters; empty for all."""
+    """The organizations to report on, case-insensitive; empty for all."""
     info_labels: tuple[str, ...] = ()
     """The session fields with personal data that the configuration allows."""
 
@@ -56,40 +56,40 @@ class Scope:
         return not wanted or organization.casefold() in wanted
 
     def includes(self, session: RestoreSession) -> bool:
-        """Whether a session belongs to the period: it ended in it, or is still running.
+        """Whether a session belongs to the period: it ended in the period, or is still running.
 
-        A session thus belongs to one of two successive periods, with its result. If it stopped without an `endTime`,
-        `creationTime` decides.
+        Of successive periods, only one includes a finished session. If the session has no `endTime`, `creationTime`
+        decides.
         """
         return not session.stopped or (session.ended_at or session.creation_time) >= self.since
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerEvidence:
-    """What one server shows. Organizations are label values."""
+    """What one server returned. Organizations are label values."""
 
     server: str
     version: str = ""
-    """The version of the product; empty if unknown."""
+    """The version of VB365; empty if unknown."""
     api_version: str | None = None
     sessions: Sequence[RestoreSession] = ()
     """The sessions of the period, newest first, without fields that the report must not show."""
     last_proven: Mapping[Key, datetime] = field(default_factory=dict)
-    """When the newest session that proves a restore ended, in the whole list."""
+    """When the last proven restore in the whole list ended."""
     organizations: tuple[str, ...] = ()
-    """Every organization that the server knows, or that a listed session has."""
+    """The organizations of the scope that the server knows or that a listed session has."""
     organizations_listed: frozenset[str] = frozenset()
-    """Those that a listed session has, of any age."""
+    """All organizations that a listed session of any age has, in the scope or not."""
     organizations_known: bool = True
     """Whether the server returned its organizations, so that those without sessions are included."""
     listed: int = 0
-    """All sessions of the list, of any age and organization."""
+    """The number of sessions in the list, of any age and organization."""
     oldest: datetime | None = None
     """When the oldest session of the list was opened."""
     rejected: int = 0
-    """Records of the list that could not be read."""
+    """The number of records in the list that could not be read."""
     without_extras: int = 0
-    """Sessions of the period whose configured extras could not be read."""
+    """The number of sessions of the period whose configured extras are incomplete."""
 
 
 def collect(
@@ -102,11 +102,11 @@ def collect(
 ) -> ServerEvidence:
     """Read a server's full list, its organizations, and the extras of the newest sessions of the period.
 
-    Only the list must be readable. What else cannot be read is logged and recorded in the evidence.
+    Only the list is required. Anything else that cannot be read is logged, and the evidence shows that it is missing.
 
     Args:
         server: the configuration.
-        client: its API.
+        client: the client of its API.
         scope: what the report covers.
         stop: cancels the requests when set.
         clock: the monotonic clock that limits the time of the list.
@@ -147,7 +147,7 @@ def collect(
 
 
 class _Listing:
-    """One reading of the full list. A session is added once, although pages that shift may repeat it."""
+    """The full list, as far as it has been read. Pages that shift may repeat a session, which then counts once."""
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
@@ -161,7 +161,7 @@ class _Listing:
         self.oldest: datetime | None = None
         self.rejected = 0
         self.texts = TextBudget(_MAX_SESSIONS_OF_TEXTS)
-        """The texts of the sessions that are kept, and of one of each organization."""
+        """The texts of the sessions that are kept, and the names of all organizations."""
 
     def add(self, session: RestoreSession) -> None:
         """Add a session; keep it only if it belongs to the report."""
@@ -183,7 +183,7 @@ class _Listing:
         self.sessions[session.id] = kept
 
     def record_proof(self, session: RestoreSession) -> None:
-        """Record when a session proved a restore, if it did."""
+        """Record the end of a session if it proves a restore."""
         if session.proves_restore and session.ended_at is not None:
             key = (session.organization, session.type)
             self.last_proven[key] = max(

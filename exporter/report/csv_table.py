@@ -1,4 +1,4 @@
-"""The report as CSV (RFC 4180, UTF-8): a row for each session."""
+"""The report as CSV (RFC 4180, UTF-8): one row per session."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from exporter.report.summarise import Report
 
 __all__ = ["render_csv"]
 
-# What spreadsheets take for the start of a formula: also in full width, and after white space that they skip.
+# Spreadsheets take these for the start of a formula, in full width too, and skip white space before them.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", " ", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 
 def render_csv(report: Report) -> Iterator[bytes]:
-    """Yield the rows, newest session first, after a header."""
+    """Yield the header, then one row per session, newest first."""
     labels = report.scope.info_labels
     yield _line([*FIELDS, *labels])
     for server, session in report.sessions():

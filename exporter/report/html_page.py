@@ -1,4 +1,4 @@
-"""The report as one HTML file for paper and screen: no script, no external resources, every value escaped."""
+"""The report as one HTML file for print and screen: no scripts, no external resources, every value escaped."""
 
 from __future__ import annotations
 
@@ -32,13 +32,12 @@ _KIND_NAMES = {
 
 
 def render_html(report: Report) -> Iterator[bytes]:
-    """Yield the page in parts, so that a long one is never in memory as a whole."""
+    """Yield the page in parts, so that a long page is never in memory as a whole."""
     stream = _template()(
         report=report,
         scope=report.scope,
         totals=report.totals,
         proven_organizations=sum(_is_proven_in_period(report, one) for one in report.organizations),
-        sessions_total=report.totals.sessions,
         types=_types(report),
         chart=charts.bar_chart(report),
         chart_height=charts.HEIGHT,
@@ -58,7 +57,7 @@ def render_html(report: Report) -> Iterator[bytes]:
 
 
 def _types(report: Report) -> tuple[SessionType, ...]:
-    """Return the columns of types: the known ones, and Unknown if a session has it."""
+    """Return the types that have a column: all known types, and Unknown if a session has it."""
     found = {summary.type for one in report.organizations for summary in one.types}
     return _TYPES if found.issubset(_TYPES) else (*_TYPES, SessionType.UNKNOWN)
 
@@ -74,7 +73,7 @@ def _age(now: datetime, moment: datetime) -> str:
 
 
 def _items(session: RestoreSession) -> str:
-    """Return what a session did, in words."""
+    """Return the number of items by outcome or, if that is unknown, the number of processed items."""
     if session.statistics is not None and session.statistics.by_outcome():
         counts = session.statistics.by_outcome().items()
         return ", ".join(

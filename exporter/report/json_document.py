@@ -19,7 +19,7 @@ _FORMAT = 1
 
 
 def render_json(report: Report) -> Iterator[bytes]:
-    """Yield the document in parts: first everything else, then a line for each session, newest first."""
+    """Yield the document in parts: first all but the sessions, then one line per session, newest first."""
     scope = report.scope
     head = {
         "format": _FORMAT,

@@ -26,13 +26,13 @@ FIELDS = (
     "items_failed",
     "items_skipped",
 )
-"""The fields of every session; `info_labels` follow."""
+"""The fields that every session has. The fields in `info_labels` follow."""
 
 
 def session_fields(
     server: str, session: RestoreSession, info_labels: Sequence[str]
 ) -> dict[str, object]:
-    """Return a session's fields by name; None is unknown, or does not apply."""
+    """Return a session's fields by name; None means unknown or not applicable."""
     ended, seconds, items = session.ended_at, session.duration_seconds, session.statistics
     active = None if session.events is None else session.events.active_seconds
     values: tuple[object, ...] = (

@@ -1,4 +1,4 @@
-"""From the evidence of the servers to what a report shows: totals by organization and type, and by week."""
+"""Summarises the evidence of the servers by organization and type."""
 
 from __future__ import annotations
 
@@ -13,13 +13,7 @@ from heapq import merge
 from exporter.report.collect import Key, Scope, ServerEvidence
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
 
-__all__ = [
-    "FailedServer",
-    "OrganizationSummary",
-    "Report",
-    "TypeSummary",
-    "summarise",
-]
+__all__ = ["FailedServer", "OrganizationSummary", "Report", "TypeSummary", "summarise"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +38,7 @@ class TypeSummary:
     """Sessions that prove a restore."""
     items_processed: int = 0
     durations: array[float] = field(default_factory=lambda: array("d"))
-    """Seconds between opening and closing of the finished ones, where known."""
+    """The durations of finished sessions in seconds, where known."""
     last_proven: datetime | None = None
     """When the last proven restore ended, whether in the period or before."""
 
@@ -88,13 +82,12 @@ class OrganizationSummary:
     organization: str
     types: Sequence[TypeSummary] = ()
     """The types that have sessions in the period or a proven restore, in the order of the enum."""
-
     has_sessions: bool = True
-    """Whether the server lists any session of it, of any age."""
+    """Whether the server lists any session of the organization, of any age."""
 
     @property
     def last_proven_by_type(self) -> Mapping[SessionType, datetime]:
-        """When its last proven restore of each type ended."""
+        """When the last proven restore of each type ended; types without any are absent."""
         return {one.type: one.last_proven for one in self.types if one.last_proven is not None}
 
 
@@ -106,9 +99,9 @@ class Report:
     servers: Sequence[ServerEvidence]
     failed_servers: Sequence[FailedServer]
     organizations: Sequence[OrganizationSummary]
-    """By server and name."""
+    """In the order of the servers, then by name."""
     unknown_organizations: Sequence[str]
-    """Organizations asked for that no server knows."""
+    """Organizations in the scope that no server knows."""
 
     @property
     def is_complete(self) -> bool:
@@ -135,7 +128,7 @@ class Report:
 def summarise(
     scope: Scope, servers: Sequence[ServerEvidence], failed: Sequence[FailedServer] = ()
 ) -> Report:
-    """Return the report on what the servers showed."""
+    """Return the report on the servers: their evidence, and those that failed."""
     organizations = [summary for one in servers for summary in _organizations(one)]
     known = {one.organization.casefold() for one in organizations}
     return Report(

@@ -1,10 +1,10 @@
-"""The text of times, counts, names and reasons on the status page."""
+"""The text of times, counts, names and reasons on the status page and in the report."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 
 
 def precise_time(moment: datetime) -> str:
@@ -21,13 +21,13 @@ def clock_time(moment: datetime, now: datetime) -> str:
     """Return a short time: no date for today, no year for this year, no time of day for other years."""
     if moment.date() == now.date():
         return f"{moment:%H:%M:%S}"
-    date = day_and_month(moment)
-    return f"{date} {moment:%H:%M}" if moment.year == now.year else f"{date} {moment.year}"
+    day = day_and_month(moment)
+    return f"{day} {moment:%H:%M}" if moment.year == now.year else f"{day} {moment.year}"
 
 
-def day_and_month(moment: datetime) -> str:
+def day_and_month(day: date) -> str:
     """Return a date without its year."""
-    return f"{moment.day} {_MONTHS[moment.month - 1]}"
+    return f"{day.day} {_MONTHS[day.month - 1]}"
 
 
 # strftime depends on the locale.
@@ -87,7 +87,7 @@ def info_label(label: str) -> str:
 
 
 def failure_reason(reason: str | None) -> str:
-    """Return why a poll failed, as the end of a sentence."""
+    """Return why a server could not be read, as the end of a sentence."""
     return _REASONS.get(reason or "", "some data could not be read")
 
 
