@@ -26,7 +26,7 @@ from exporter.vb365.records.restore_session import RestoreSession, SessionResult
 __all__ = ["MAX_ORGANIZATIONS", "ActivityCounters", "FinishedCounts", "finished_key"]
 
 MAX_ORGANIZATIONS = 2000
-"""How many organizations are known, or `max_sessions` if that is less: each has 32 series, and 36 more with all extras."""
+"""Maximum number of organizations, if `max_sessions` is not lower. Each has 32 series, and 36 more with all extras."""
 
 
 def finished_key(session: RestoreSession) -> FinishedKey:
@@ -77,14 +77,14 @@ class FinishedCounts:
 
 
 _MAX_AWAITED_DURATIONS = 10_000
-"""Of finished sessions whose duration is not known yet, these are remembered; the durations of older ones stay out."""
+"""How many finished sessions without a known duration are remembered; the durations of older ones are never counted."""
 
 
 class ActivityCounters:
     """Counts of the sessions that the exporter saw start and finish: the source of the counters.
 
     Args:
-        max_organizations: how many organizations are known at once.
+        max_organizations: maximum number of organizations.
         extras: the extras that are fetched.
 
     Attributes:
@@ -111,10 +111,10 @@ class ActivityCounters:
         Args:
             organization: its name.
             seen_at: now, in monotonic seconds.
-            required: whether it is known however many there are.
+            required: whether to record it even if there are too many.
 
         Returns:
-            Whether it is known; False if there are too many.
+            Whether it is recorded; False if there are too many.
         """
         if (
             organization not in self._organizations
@@ -127,15 +127,12 @@ class ActivityCounters:
         return True
 
     def list_organizations(self, organizations: Iterable[Organization]) -> bool:
-        """Record the organizations that the server lists now; return whether they have changed.
-
-        They are known as far as there is room.
-        """
+        """Record the organizations that the server lists now, up to the maximum; return whether they have changed."""
         before, self._listed = self._listed, tuple(islice(organizations, self._max_organizations))
         return before != self._listed
 
     def _known_organizations(self) -> tuple[str, ...]:
-        """Return those that sessions name, then the listed ones that no session names, in any case."""
+        """Return those that sessions name, then as many other listed ones as fit; upper and lower case are equal."""
         named = {organization.casefold() for organization in self._organizations}
         others = (one.label for one in self._listed if named.isdisjoint(one.session_names))
         room = max(self._max_organizations, len(self._organizations))
@@ -145,8 +142,8 @@ class ActivityCounters:
         """Forget the organizations that are gone, except those with counts, which never decrease.
 
         Args:
-            not_seen_since: forget those that were last seen before, in monotonic seconds.
-            if_full: the same, if others had to be left out.
+            not_seen_since: forget those that were last seen before this time, in monotonic seconds.
+            if_full: the time to use instead if organizations had to be left out.
         """
         oldest = if_full if self._full else not_seen_since
         self._full = False

@@ -22,10 +22,10 @@ from exporter.vb365.records.restore_session import RestoreSession
 __all__ = ["ExtraRequest", "Extras"]
 
 _FINAL_ATTEMPTS = 3
-"""How often an extra of a finished session is requested in total before it becomes unknown."""
+"""How many times an extra of a finished session is requested before it becomes unknown."""
 
 _MAX_PAUSED = 8
-"""How many sessions with more events than one poll has time for are read on in the next. Each holds a page of ids."""
+"""How many sessions may have events left to read in the next poll. Each keeps a page of ids in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class Extras:
     def due(self) -> tuple[ExtraRequest, ...]:
         """Return the requests of a poll: for just finished sessions, then for running sessions with series.
 
-        There may not be time for all of them, so those that were made the longest ago come first.
+        There may not be time for all of them, so within each group, the least recently made come first.
         """
         running = with_series(self._store.running_newest_first(), self._max_series)
         of_running = [request for one in running for request in self._requests(one.session.id)]
@@ -82,16 +82,16 @@ class Extras:
         )
 
     def pause(self, request: ExtraRequest, source: EventSource, now: Moment) -> bool:
-        """Keep a session's events, which one poll had no time to read, for the next; return whether there is room."""
+        """Keep a session's events, which a poll had no time to read, for the next; return whether there is room."""
         if len(self._paused) >= _MAX_PAUSED:
             return False
         self._paused[request] = source, now.monotonic
         return True
 
     def take_paused(self, request: ExtraRequest) -> EventSource | None:
-        """Return the events that were kept, and keep them no longer. Safe to call from any thread: `dict.pop` is atomic.
+        """Remove and return the events that were kept. Safe to call from any thread: `dict.pop` is atomic.
 
-        It is called by the thread that reads on, so that no other ever reads the same events.
+        The thread that continues to read calls it, so that no other thread reads the same events.
         """
         paused = self._paused.pop(request, None)
         return paused[0] if paused else None
@@ -163,10 +163,10 @@ class Extras:
         self._paused.pop(request, None)
 
     def drop_stale(self, now: Moment, stale_after_seconds: float) -> None:
-        """Make the extras of running sessions unknown that had no new response for so long.
+        """Make a running session's extras unknown after `stale_after_seconds` without a response.
 
-        Requests that nothing depends on any more are cancelled. A finished session whose extras are still not final after
-        that time counts as a proven restore by what its record says, until they are.
+        Requests that nothing depends on any longer are cancelled. A finished session whose extras are not final after that
+        time is judged by its record until they are.
         """
         oldest = now.monotonic - stale_after_seconds
         for request, confirmed_at in tuple(self._confirmed_at.items()):

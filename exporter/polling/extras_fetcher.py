@@ -1,4 +1,4 @@
-"""Fetching the extras of sessions in the time that polls leave.
+"""Fetches the extras of sessions in the time that polls leave.
 
 A failed request affects only its own extra, never the poll, and extras never delay the next poll.
 """
@@ -21,7 +21,7 @@ from exporter.vb365.records.extras import EventSummary, Statistics
 __all__ = ["ExtrasFetcher"]
 
 _MAX_REQUESTS = 10_000
-"""So many extras are requested in one poll: after an outage, those of hundreds of thousands of sessions may be due."""
+"""One poll requests at most this many: after an outage, extras of hundreds of thousands of sessions may be due."""
 
 Result: TypeAlias = Statistics | EventSummary | EventSource
 

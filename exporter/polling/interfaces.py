@@ -65,7 +65,7 @@ class Api(Protocol):
         """Fetch the number of items that a session restored; abort the request at `until` (monotonic seconds)."""
 
     def events(self, session_id: str) -> EventSource:
-        """Return what reads the events of a session."""
+        """Return a reader of a session's events."""
 
 
 class PollObserver(Protocol):
@@ -81,7 +81,7 @@ class PollObserver(Protocol):
         """Count a poll that took longer than the poll interval."""
 
     def rejected(self, reason: str, count: int = 1) -> None:
-        """Count records that are not restore sessions, or too many."""
+        """Count records that are not valid restore sessions, or are too many."""
 
     def unknown_value(self, field: str) -> None:
         """Count a value in a record that is not interpreted."""

@@ -38,7 +38,7 @@ from exporter.vb365.records.restore_session import RestoreSession
 
 __all__ = ["Ledger"]
 
-_MAX_CHANGES_EVICTED = 10_000  # of the changes of one poll, including what was evicted since
+_MAX_CHANGES_EVICTED = 10_000  # with more, changes of sessions evicted since are dropped
 
 
 class Ledger:
@@ -50,7 +50,7 @@ class Ledger:
         stale_after_seconds: how long data is kept without confirmation; a reload may change it.
 
     Attributes:
-        activity: the organizations, and what was seen of them.
+        activity: the organizations and their counters.
         extras: the extras of the sessions.
         sessions_listed: how many sessions the last full list had; None before the first.
     """
@@ -240,7 +240,7 @@ class Ledger:
         return tuple(sorted(unseen, key=lambda session_id: not self.is_stored(session_id)))
 
     def request_by_id(self, session_ids: Iterable[str]) -> int:
-        """Fetch sessions by id in the next poll, unless they arrive before; return how many are too many."""
+        """Fetch sessions by id in the next poll, unless they arrive earlier; return how many do not fit."""
         return self._resync.request_by_id(session_ids)
 
     def is_stored(self, session_id: str) -> bool:

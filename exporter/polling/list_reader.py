@@ -91,7 +91,7 @@ class ListReader:
         write(event, server=self._server.name, sessions=loss.stored, missing=loss.lost)
 
     def _log_fewer(self, listed: int) -> None:
-        """Log that more than half are gone, if sessions past their lookback are: the ledger does not know those."""
+        """Log a list with less than half of the previous one; the ledger does not notice missing sessions past their lookback."""
         before = self._ledger.sessions_listed or 0
         if 2 * listed < before:
             log.warning(
@@ -102,7 +102,7 @@ class ListReader:
             )
 
     def _read_pages(self, request: ListRequest, page_size: int, end_at: float) -> int:
-        """Return how many sessions were listed; the first page may be repeated at the end."""
+        """Read the pages; return how many sessions are listed. Those of the first page, which may be repeated, count once."""
         read = 0
         first_ids: set[str] = set()
         listed = 0
@@ -113,7 +113,7 @@ class ListReader:
                 self._ledger.mark_incomplete(is_cut=True)
                 self._anomalies.list_cut(read)
                 return listed
-            # The sessions that the list does not show are then fetched by id.
+            # After that time, the sessions that the list has not shown are fetched by id.
             check_list_time(self._intake.now().monotonic, end_at)
             self._take(page)
             read += len(page.sessions) + len(page.rejections)

@@ -19,7 +19,7 @@ class NewestEnds(Generic[_Key]):
     Args:
         sessions: returns all sessions.
         key: returns the key of a session.
-        counts: whether a session counts; called only for one that may be the newest.
+        counts: whether a session counts; called only for a session that may be the newest.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class NewestEnds(Generic[_Key]):
         return self._ends
 
     def add(self, session: RestoreSession) -> None:
-        """Take a session."""
+        """Add a session."""
         key = self._key(session)
         if key not in self._outdated:
             self._record(key, session)
 
     def remove(self, session: RestoreSession) -> None:
-        """Drop a session that is no longer among `sessions`."""
+        """Remove a session that is no longer among `sessions`."""
         key = self._key(session)
         if session.end_time is not None and self._ends.get(key) == session.end_time:
             # However many are removed, all others are searched once, when the ends are next read.
@@ -56,7 +56,7 @@ class NewestEnds(Generic[_Key]):
             del self._ends[key]
 
     def forget(self, key: _Key) -> None:
-        """Drop a key that has no sessions any longer."""
+        """Drop a key that no longer has sessions."""
         self._ends.pop(key, None)
         self._outdated.discard(key)
 

@@ -155,17 +155,16 @@ class Poller:
     # The steps of a poll, in order
 
     def _fetch_sessions(self, started: Moment) -> bool:
-        """Fetch everything that may have changed; return whether to fetch extras."""
-        proceed = False
+        """Fetch everything that may have changed; return whether to fetch organizations and extras."""
         try:
             self._ledger.begin_poll(started)
             with self._api.poll(started.monotonic + _RETRY_SHARE * self._server.poll_interval):
                 trust_404 = self._fetch_lists(started)
                 self._fetch_unconfirmed(trust_404=trust_404)
-                proceed = True
         except Exception as error:  # noqa: BLE001 - `abort` logs it
             self._outcome.abort(error, stopped=self._stop.is_set())
-        return proceed
+            return False
+        return True
 
     def _fetch_lists(self, started: Moment) -> bool:
         """Fetch the lists that are due, or else the version; return whether a 404 may be believed.

@@ -1,7 +1,7 @@
-"""When each organization last proved a restore, by type: over all sessions that the server lists.
+"""When a restore was last proven, by organization and type, over all sessions that the server lists.
 
-Sessions that are not stored, because they are past their lookback or were evicted, count as of the last full list, together
-with those that left the store since. A full list that may lack sessions only adds to what is known.
+A session that is not stored, because it is past its lookback or was evicted, counts if the last full list shows it or if it
+left the store since. A full list that may lack sessions only adds to what is known.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ class ProvenRestores:
     # Stored sessions
 
     def add(self, session: RestoreSession) -> None:
-        """Take a session that is stored from now on."""
+        """Add a session that is now stored."""
         self._stored.add(session)
 
     def remove(self, session: RestoreSession) -> None:
-        """Drop a session that is not stored any longer."""
+        """Remove a session that is no longer stored."""
         self._stored.remove(session)
 
     def await_extras(self, session_id: str) -> None:
-        """Do not count a session that is about to be stored until `settle`, if its extras will be fetched."""
+        """If extras are fetched, do not count a session that is about to be stored until `settle`."""
         if self._have_extras:
             self._awaiting.add(session_id)
 
@@ -67,7 +67,12 @@ class ProvenRestores:
         return session_id in self._awaiting
 
     def settle(self, session_id: str, session: RestoreSession | None) -> None:
-        """Stop waiting for the extras of a session, and judge it by those of its record if it is still stored."""
+        """Stop waiting for a session's extras, and judge it by its record.
+
+        Args:
+            session_id: the session.
+            session: its record, with the extras that are known; None if it is no longer stored.
+        """
         was_counted = session_id not in self._awaiting
         self._awaiting.discard(session_id)
         if session is not None:
@@ -81,12 +86,12 @@ class ProvenRestores:
     # Other sessions
 
     def begin_full_list(self) -> None:
-        """Start to collect what a full list shows."""
+        """Start collecting the sessions of a full list."""
         self._listed = {}
         self._listed_count = 0
 
     def add_other(self, session: RestoreSession) -> None:
-        """Take a finished session that the server lists, but that is not stored."""
+        """Add a finished session that the server lists, but that is not or no longer stored."""
         key, end = _key(session), session.end_time
         if end is None:
             return
@@ -112,7 +117,7 @@ class ProvenRestores:
             is_complete: whether it shows everything. If not, it only adds to what is known.
 
         Returns:
-            Whether it lacks more than half of the sessions, and is not believed unless the next one agrees.
+            Whether it lacks more than half of the sessions; then it is not believed unless the next one agrees.
         """
         listed, self._listed = self._listed, None
         if listed is None or not is_complete:
@@ -124,7 +129,7 @@ class ProvenRestores:
         return self._doubts
 
     def _keep_verdict(self, session: RestoreSession) -> None:
-        """Keep what a session's extras decide if it differs from what its record decides without them."""
+        """Keep the verdict of a session's extras if it differs from the verdict of `details`."""
         proves = session.proves_restore
         self._verdicts.pop(session.id, None)
         if proves != session._replace(statistics=None, events=None).proves_restore:

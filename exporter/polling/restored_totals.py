@@ -1,4 +1,4 @@
-"""What the sessions that were seen to finish have restored: the source of the counters for billing."""
+"""What the sessions that were seen to finish have restored: the source of the counters of items and bytes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from exporter.vb365.records.restore_session import RestoreSession, SessionType
 __all__ = ["RestoredTotals"]
 
 _MAX_EXPECTED = 10_000
-"""The extras of so many finished sessions are waited for; those of older ones are then not counted."""
+"""How many extras of finished sessions are awaited; beyond that, the oldest are never counted."""
 
 
 class RestoredTotals:
-    """Adds up the final extras of finished sessions, those of each session once.
+    """Adds up the final extras of finished sessions; each session counts once.
 
     Args:
         wanted: the extras that are fetched.
@@ -26,7 +26,7 @@ class RestoredTotals:
 
     def __init__(self, wanted: Collection[Extra]) -> None:
         self._wanted = wanted
-        # In the order of their finishes; under which organization and type each counts.
+        # The organization and type under which each extra counts, in the order of the finishes.
         self._expected: dict[tuple[str, Extra], tuple[str, SessionType]] = {}
         self._items: Counter[RestoredItemsKey] = Counter()
         self._event_bytes: Counter[EventBytesKey] = Counter()

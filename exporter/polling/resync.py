@@ -35,7 +35,7 @@ class ListLoss(NamedTuple):
     lost: int
     """How many of them it does not show."""
     believed: bool
-    """Whether they are taken for deleted, because the full list of the poll before lost as many."""
+    """Whether they are considered deleted, because the previous full list lacked many as well."""
 
     @property
     def is_most(self) -> bool:
@@ -89,7 +89,7 @@ class Resync:
         self._due_at = moment.monotonic + RESYNC_SECONDS
 
     def request_by_id(self, session_ids: Iterable[str]) -> int:
-        """Add ids that the change feed reports to those to fetch; return how many are too many.
+        """Add ids that the change feed reports to those to fetch; return how many do not fit.
 
         Lists find those that are new, and running sessions are fetched in any case.
         """
@@ -101,7 +101,7 @@ class Resync:
     # Lists
 
     def begin_poll(self, moment: Moment) -> Moment:
-        """Start a poll: only its own lists prove that a session was deleted. Return the moment for what expires.
+        """Start a poll: only its own lists prove that a session was deleted. Return the moment that decides what expires.
 
         If the server's clock was set back, a resync is due: sessions may have seemed past their lookback before.
         """

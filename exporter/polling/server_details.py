@@ -1,4 +1,4 @@
-"""What is requested of a server besides its sessions: its product version, and hourly its organizations."""
+"""Requests for the product version and the organizations of a server, both hourly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["ServerDetails"]
 
 log = structlog.get_logger()
 
-# What the server answers every time, unlike a failure that passes.
+# Most likely the response to an early retry as well.
 _LASTING = frozenset({Reason.FORBIDDEN, Reason.NOT_FOUND, Reason.BAD_RESPONSE})
 _RETRY_SECONDS = 600.0
 # If polls always overrun, there is never time for the organizations: once an hour, their request may delay the next poll.
@@ -59,7 +59,7 @@ class ServerDetails:
         self._heartbeat = heartbeat
         self._version_due_at = self._organizations_due_at = -inf
         self._may_delay_poll_at = -inf
-        self._organizations = 0  # how many the last response had that was believed
+        self._believed = 0  # how many organizations the last response that was believed had
         self._doubts = False
         self._logged: set[Reason] = set()
 
@@ -73,7 +73,7 @@ class ServerDetails:
         self._heartbeat.beat()
 
     def fetch_version_if_due(self, started: Moment, tolerate: Callable[[Vb365Error], None]) -> None:
-        """Fetch the version hourly, in a poll that also requests lists, so that an account may lack access to it.
+        """Fetch the version hourly, in a poll that also requests lists: the account may lack access to the version.
 
         Args:
             started: when the poll started.
@@ -118,12 +118,12 @@ class ServerDetails:
             return False
         finally:
             self._heartbeat.beat()
-        # As with sessions, a response without more than half is believed only if the next poll's agrees.
-        self._doubts = 2 * len(organizations) < self._organizations and not self._doubts
+        # As with sessions, a response that lacks more than half is believed only if the next one agrees.
+        self._doubts = 2 * len(organizations) < self._believed and not self._doubts
         if self._doubts:
             self._organizations_due_at = now
             return False
-        self._organizations = len(organizations)
+        self._believed = len(organizations)
         return self._ledger.activity.list_organizations(organizations)
 
     def _may_delay_poll(self, now: float) -> bool:

@@ -141,13 +141,13 @@ class Snapshot:
     configured_ids: tuple[ConfiguredId, ...] = ()
 
     stopped: Mapping[FinishedKey, int] = field(default_factory=_empty)
-    """How many sessions are finished; combinations without sessions are absent."""
+    """Number of finished sessions; combinations without sessions are absent."""
     last_end: Mapping[FinishedKey, datetime] = field(default_factory=_empty)
     """The newest `endTime`."""
     last_restored: Mapping[StartedKey, datetime] = field(default_factory=_empty)
-    """The newest `endTime` of a session that proves a restore, of all sessions that the server lists."""
+    """The newest `endTime` of the sessions that prove a restore, among all that the server lists."""
     list_confirmed_at: float = -inf
-    """Monotonic seconds of the last list read to its end; the gauges of organizations rest on it."""
+    """Monotonic seconds of the last list read to its end; the gauges of organizations depend on it."""
     activity: Activity = Activity()
 
     sessions_listed: int | None = None
@@ -206,7 +206,7 @@ class Snapshot:
         )
 
     def down(self, message: str, *, since: float) -> Snapshot:
-        """Return the snapshot of a server that is not up because of the exporter, which the last poll could not know.
+        """Return the snapshot with the server shown as down because of the exporter, whatever the last poll showed.
 
         Args:
             message: the cause.

@@ -212,12 +212,12 @@ class Anomalies:
         )
 
     def clocks_differ(self, server_ahead: timedelta) -> None:
-        """Record that the server's clock and that of this machine are far apart."""
+        """Record that the clocks of the server and of this machine are far apart."""
         event = "server's clock differs from this machine's by more than a day, lookback follows the server's"
         self._warn_once(event, {}, server_ahead_seconds=round(server_ahead.total_seconds()))
 
     def list_cut(self, sessions: int) -> None:
-        """Record a list that is longer than what is read of it."""
+        """Record a list that is too long to be read to its end."""
         self._warn_once(
             "list has more sessions than are read, the oldest are left out",
             {},

@@ -57,14 +57,14 @@ class Client:
     Failed requests are retried only within `poll`, until its deadline.
 
     Every operation raises Vb365Error if it fails, and StoppedError, within a tenth of a second, when the client is
-    closed or `stop` is set. Only a name resolution under way delays that until the resolver returns.
+    closed or `stop` is set. Only a name resolution in progress delays that, until the resolver returns.
 
     Before the first operation, no request is made and no file is read.
 
     Args:
         server: the configuration.
         observer: counts requests and retries.
-        stop: ends waits and requests under way.
+        stop: ends waits and requests in progress.
         timing: clocks, waiting and randomness.
         login_throttle: by default, the one that all clients of this server share.
         transport: makes the HTTP exchanges; by default, one with the default size limit.
@@ -154,7 +154,7 @@ class Client:
             self._api.deadline = NO_RETRY
 
     def close(self) -> None:
-        """Abort requests under way, log out (within 2 s) if the API has a logout, and close all connections."""
+        """Abort requests in progress, log out (within 2 s) if the API has a logout, and close all connections."""
         with self._closing:
             if self._closed:
                 return

@@ -67,8 +67,7 @@ class Vb365Error(Exception):
         status: the HTTP status; None without a response.
         code: the API's `errorCode`; empty without one.
         retry_after_seconds: from the response's `Retry-After` or a limit of this client; None without either.
-        next_try: when the next poll may succeed, which is of no use to a command that runs once; part of the text, but
-            not of `message`.
+        next_try: when the next attempt may succeed. Not part of `message`: a command that runs once has no next attempt.
         sent: False if the request certainly did not reach the server.
     """
 

@@ -61,7 +61,7 @@ def iter_session_pages(
         unreadable += len(page.rejections)
         yield page
     if unreadable and not readable:
-        # One unreadable record does not fail a list, but a list of nothing else confirms nothing.
+        # An unreadable record does not fail a list, but a list without a readable one confirms nothing.
         raise _unreadable(unreadable, "list")
 
 
@@ -82,7 +82,7 @@ def read_organizations(api: RestApi, *, until: float = math.inf) -> tuple[Organi
     def fetch(target: str) -> object:
         document = api.get("organizations", target, retry=False, until=until)
         if isinstance(document, list):
-            return {"results": document, "limit": len(document) + 1}  # a page that is the last
+            return {"results": document, "limit": len(document) + 1}  # the only page
         return document
 
     organizations: dict[Organization, None] = {}
@@ -100,13 +100,13 @@ def read_organizations(api: RestApi, *, until: float = math.inf) -> tuple[Organi
             organization = parse_organization(record)
             if organization is None:
                 unreadable += 1
-            elif len(organizations) < _MAX_ORGANIZATIONS:
+            else:
                 organizations[organization] = None
         if len(organizations) >= _MAX_ORGANIZATIONS:
             break
     if unreadable and not organizations:
         raise _unreadable(unreadable, "organizations")
-    return tuple(organizations)
+    return tuple(organizations)[:_MAX_ORGANIZATIONS]
 
 
 def _unreadable(records: int, operation: str) -> BadResponseError:

@@ -120,7 +120,11 @@ def reread_if_moved(
 
 
 def check_list_time(now: float, end_at: float) -> None:
-    """Call for each page of a list; `end_at` is `MAX_LIST_SECONDS` after the first attempt began.
+    """Check, for each page of a list, that reading it does not take too long.
+
+    Args:
+        now: the present moment, in monotonic seconds.
+        end_at: `MAX_LIST_SECONDS` after the first attempt began.
 
     Raises:
         BadResponseError: the time is over.

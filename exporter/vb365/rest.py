@@ -36,7 +36,7 @@ _TOKEN_WAIT_ALLOWANCE_SECONDS = 2.0
 """How long a token request may wait even after the deadline: a login may follow a refused refresh."""
 _LOGOUT_SECONDS = 2.0
 _LONG_TOKEN_CHARACTERS = 8000
-"""Servers take headers of 8 KiB at least."""
+"""Servers accept headers of at least 8 KiB."""
 _SCHEME = "Bearer "
 
 
@@ -284,9 +284,9 @@ class RestApi:
 
 
 def _refusals(bearer: Bearer) -> frozenset[int]:
-    """Return the statuses by which a server refuses a token.
+    """Return the statuses with which a server refuses a token.
 
-    One that is too long for a header is 431 or, from IIS and nginx, 400. It would be sent until it expires.
+    A token too long for a header gets a 431 or, from IIS and nginx, a 400. If not renewed, it would be sent until it expires.
     """
     is_long = len(bearer.value) > _LONG_TOKEN_CHARACTERS
     return frozenset({401, 431, 400} if is_long else {401, 431})

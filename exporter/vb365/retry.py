@@ -175,7 +175,7 @@ class Retrier:
 
 
 def seconds_left(until: float, *, now: float, operation: str) -> float | None:
-    """Return the seconds that a request has until a moment of the monotonic clock; None if it is infinitely far away.
+    """Return the seconds that a request has until a moment of the monotonic clock; None if that is infinite.
 
     Raises:
         RequestTimeoutError: the moment has passed.

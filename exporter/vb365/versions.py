@@ -101,7 +101,7 @@ class Versions:
     def upgrade(self) -> None:
         """Select a newer version if the server has one by now. Do nothing until it is due.
 
-        A server that is starting may respond with 404 for a version that it has a little later. It is due after a
+        A server that is starting may respond with 404 for a version that it has a little later. An upgrade is due after a
         minute, then after twice as long each time, and finally every hour.
         """
         with self._lock:

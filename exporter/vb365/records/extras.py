@@ -204,7 +204,7 @@ class EventTally:
     def _add_times(
         self, operation: EventOperation, started: datetime | None, ended: datetime | None
     ) -> None:
-        """Extend the periods by an event, in whatever order the API lists them; its start or end may be unknown."""
+        """Extend the periods to include an event. Events come in any order; their start or end may be unknown."""
         times = [moment for moment in (started, ended) if moment is not None]
         if not times:
             return

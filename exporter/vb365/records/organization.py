@@ -31,10 +31,6 @@ class Organization:
         """How restore sessions may name it (`organization`), case-folded."""
         return {name.casefold() for name in (self.name, self.office_name) if name}
 
-    def is_named(self, organization: str) -> bool:
-        """Whether this is the `organization` of a restore session, which may be written in another case."""
-        return organization.casefold() in self.session_names
-
 
 def parse_organization(record: object) -> Organization | None:
     """Parse one record; return None if it has no name that can be read. Never raises.

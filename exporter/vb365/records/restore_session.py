@@ -145,7 +145,7 @@ class RestoreSession(NamedTuple):
         """Whether the session proves a restore: it ended with Success or Warning, and at least one item was restored.
 
         Statistics and events decide where they are known; otherwise `processed_items` does. A session without an
-        `endTime` proves nothing: nobody knows when.
+        `endTime` proves nothing, because it does not show when.
         """
         if self.ended_at is None or self.result not in _PROVING:
             return False
