@@ -69,7 +69,7 @@ HOMES = {
     "tenacity": {"vb365"},
     "yaml": {"config"},
     "aiohttp": {"web", "simulator"},
-    "jinja2": {"report", "web"},
+    "jinja2": {"web"},
     "trustme": {"simulator"},
     "pydantic": {"config"},
     "pydantic_core": {"config", "vb365"},

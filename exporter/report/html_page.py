@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
-from importlib import resources
-from typing import TYPE_CHECKING
 
 from exporter import __version__
 from exporter.report import charts
 from exporter.report.summarise import OrganizationSummary, Report
 from exporter.text import human_duration, label_value
 from exporter.vb365.records.restore_session import RestoreSession, SessionType
-from exporter.web.status import formatting
-
-if TYPE_CHECKING:
-    import jinja2
+from exporter.web.status.formatting import counted
+from exporter.web.status.templating import read_template, template_environment
 
 __all__ = ["render_html"]
 
@@ -33,7 +28,15 @@ _KIND_NAMES = {
 
 def render_html(report: Report) -> Iterator[bytes]:
     """Yield the page in parts, so that a long page is never in memory as a whole."""
-    stream = _template()(
+    environment = template_environment(
+        "exporter.report",
+        day="{:%Y-%m-%d}".format,
+        duration=human_duration,
+        items=_items,
+        label=label_value,
+        minute="{:%Y-%m-%d %H:%M}".format,
+    )
+    stream = environment.get_template("report.html").stream(
         report=report,
         scope=report.scope,
         totals=report.totals,
@@ -50,7 +53,7 @@ def render_html(report: Report) -> Iterator[bytes]:
         ),
         several_servers=len(report.servers) + len(report.failed_servers) > 1,
         program_version=__version__,
-        style=_read_template("report.css"),
+        style=read_template("exporter.report", "report.css"),
     )
     stream.enable_buffering(_BUFFERED_PARTS)
     return (part.encode() for part in stream)
@@ -69,7 +72,7 @@ def _is_proven_in_period(report: Report, organization: OrganizationSummary) -> b
 def _age(now: datetime, moment: datetime) -> str:
     """Return an age in calendar days: hours do not matter to a reader of evidence."""
     days = max(0, (now.date() - moment.date()).days)
-    return "today" if days == 0 else formatting.counted(days, "day")
+    return "today" if days == 0 else counted(days, "day")
 
 
 def _items(session: RestoreSession) -> str:
@@ -80,38 +83,3 @@ def _items(session: RestoreSession) -> str:
             f"{count:,} {outcome}" for outcome, count in counts if count or outcome == "restored"
         )
     return "" if session.processed_items is None else f"{session.processed_items:,}"
-
-
-def _read_template(name: str) -> str:
-    return (
-        resources.files("exporter.report").joinpath("templates", name).read_text(encoding="utf-8")
-    )
-
-
-@functools.cache
-def _template() -> Callable[..., jinja2.environment.TemplateStream]:
-    import jinja2  # noqa: PLC0415 - slow to import, and CSV and JSON do not need it
-
-    environment = jinja2.Environment(
-        autoescape=True,
-        auto_reload=False,
-        keep_trailing_newline=True,
-        loader=jinja2.FunctionLoader(_read_template),
-        lstrip_blocks=True,
-        trim_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters.update(
-        duration=human_duration,
-        items=_items,
-        label=label_value,
-        heading=formatting.info_label,
-        number="{:,}".format,
-        precise=formatting.precise_time,
-        minute="{:%Y-%m-%d %H:%M}".format,
-        day="{:%Y-%m-%d}".format,
-        product=formatting.product_name,
-        reason=formatting.failure_reason,
-    )
-    environment.globals.update(counted=formatting.counted, listed=formatting.listed)
-    return environment.get_template("report.html").stream

@@ -1,4 +1,4 @@
-"""The status page as HTML, one file without script and external resources, and as JSON."""
+"""The status page as one HTML file, without scripts and external resources; caches it and its JSON form."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from importlib import resources
 
 from exporter.text import human_duration
 from exporter.web.blocking import run_in_daemon_thread
 from exporter.web.status import formatting
 from exporter.web.status.json_document import render_json
 from exporter.web.status.page import StatusPage
+from exporter.web.status.templating import read_template, template_environment
 from exporter.web.status.timeline import timeline
 from exporter.web.status.verdict import (
     absence,
@@ -38,17 +38,13 @@ _INFO_CHARACTERS = 160
 _MIN_REFRESH_SECONDS, _MAX_REFRESH_SECONDS = 10, 60
 _CACHE_SECONDS = 1.0
 
-
-def _read_template(name: str) -> str:
-    return resources.files("exporter.web").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-_STYLE = _read_template("status.css")
+_PACKAGE = "exporter.web"
+_STYLE = read_template(_PACKAGE, "status.css")
 
 STYLE_SOURCE = (
     f"'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode('ascii')}'"
 )
-"""The style sheet as a Content-Security-Policy source: the browser applies no other one."""
+"""The style sheet as a Content-Security-Policy source: the browser applies no other."""
 
 
 class StatusPageCache:
@@ -172,32 +168,14 @@ def _seconds_since(moment: datetime, now: datetime) -> float:
 @functools.cache
 def _template() -> Callable[..., str]:
     """Return the function that renders the template from its variables."""
-    # Most instances are only scraped: importing Jinja here saves their start 60 ms and 2 MiB.
-    import jinja2  # noqa: PLC0415
-
-    environment = jinja2.Environment(
-        autoescape=True,
-        auto_reload=False,
-        keep_trailing_newline=True,
-        loader=jinja2.FunctionLoader(_read_template),
-        lstrip_blocks=True,
-        trim_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters.update(
+    environment = template_environment(
+        _PACKAGE,
         clock=formatting.clock_time,
         cut=formatting.cut,
         duration=_unbroken_duration,
         full=formatting.full_time,
-        heading=formatting.info_label,
-        precise=formatting.precise_time,
-        number="{:,}".format,
-        product=formatting.product_name,
-        reason=formatting.failure_reason,
         since=_seconds_since,
         unbroken=formatting.unbroken,
     )
-    environment.globals.update(
-        certificate_level=certificate_level, counted=formatting.counted, listed=formatting.listed
-    )
+    environment.globals.update(certificate_level=certificate_level)
     return environment.get_template("status.html").render
