@@ -15,6 +15,7 @@ __all__ = [
     "format_instant",
     "format_table",
     "human_duration",
+    "json_value",
     "label_value",
     "one_line",
     "parse_duration",
@@ -76,6 +77,13 @@ def format_instant(moment: datetime, timespec: str = "seconds") -> str:
         timespec: the precision, as in `datetime.isoformat`.
     """
     return moment.isoformat(timespec=timespec).replace("+00:00", "Z")
+
+
+def json_value(value: object) -> object:
+    """Return a value for JSON: an instant in UTC as in RFC 3339, a float rounded to a thousandth, others unchanged."""
+    if isinstance(value, datetime):
+        return format_instant(value)
+    return round(value, 3) if isinstance(value, float) else value
 
 
 def parse_duration(text: str) -> float:

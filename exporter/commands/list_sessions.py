@@ -13,7 +13,14 @@ from exporter.commands.session_lists import fetch_lists
 from exporter.config import Config, ServerConfig
 from exporter.flags import ListFormat
 from exporter.system.files import write_stdout
-from exporter.text import format_instant, format_table, human_duration, label_value, one_line
+from exporter.text import (
+    format_instant,
+    format_table,
+    human_duration,
+    json_value,
+    label_value,
+    one_line,
+)
 from exporter.vb365.errors import Vb365Error
 from exporter.vb365.records.restore_session import RestoreSession
 
@@ -25,7 +32,6 @@ log = structlog.get_logger()
 _RETRY_SECONDS = 60.0
 _COLUMNS = ("ID", "ORGANIZATION", "TYPE", "STATE", "RESULT", "CREATED", "DURATION")
 _EMPTY = "-"
-
 
 Listings = Mapping[str, Sequence[RestoreSession]]
 """The sessions of each server: running ones first, then finished ones, both newest first."""
@@ -124,15 +130,15 @@ def _row(session: RestoreSession, now: datetime) -> tuple[str, ...]:
 
 
 def _object(server: str, session: RestoreSession) -> dict[str, object]:
-    ended, seconds = session.ended_at, session.duration_seconds
-    return {
+    fields = {
         "server": label_value(server),
         "id": session.id,
         "organization": label_value(session.organization),
         "type": session.type,
         "state": session.state,
         "result": session.result,
-        "created": format_instant(session.creation_time),
-        "ended": None if ended is None else format_instant(ended),
-        "duration_seconds": None if seconds is None else round(seconds, 3),
+        "created": session.creation_time,
+        "ended": session.ended_at,
+        "duration_seconds": session.duration_seconds,
     }
+    return {name: json_value(value) for name, value in fields.items()}

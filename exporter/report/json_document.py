@@ -10,7 +10,7 @@ from exporter import __version__
 from exporter.report.collect import ServerEvidence
 from exporter.report.session_fields import session_fields
 from exporter.report.summarise import FailedServer, OrganizationSummary, Report, TypeSummary
-from exporter.text import format_instant, label_value
+from exporter.text import format_instant, json_value, label_value
 from exporter.vb365.records.restore_session import SessionResult
 
 __all__ = ["render_json"]
@@ -48,7 +48,7 @@ def _server(one: ServerEvidence) -> dict[str, object]:
         "version": one.version or None,
         "api_version": one.api_version,
         "sessions_listed": one.listed,
-        "oldest_session": _instant(one.oldest),
+        "oldest_session": json_value(one.oldest),
         "organizations_known": one.organizations_known,
         "records_rejected": one.rejected,
         "sessions_without_extras": one.without_extras,
@@ -77,16 +77,8 @@ def _type(one: TypeSummary, now: datetime) -> dict[str, object]:
         "results": {result.lower(): one.results[result] for result in SessionResult},
         "proven": one.proven,
         "items_processed": one.items_processed,
-        "median_duration_seconds": _rounded(one.median_seconds),
-        "longest_duration_seconds": _rounded(one.longest_seconds),
-        "last_proven": _instant(one.last_proven),
-        "last_proven_age_seconds": _rounded(age),
+        "median_duration_seconds": json_value(one.median_seconds),
+        "longest_duration_seconds": json_value(one.longest_seconds),
+        "last_proven": json_value(one.last_proven),
+        "last_proven_age_seconds": json_value(age),
     }
-
-
-def _instant(moment: datetime | None) -> str | None:
-    return None if moment is None else format_instant(moment)
-
-
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from exporter.text import format_instant, label_value
+from exporter.text import json_value, label_value
 from exporter.vb365.records.restore_session import RestoreSession
 
 __all__ = ["FIELDS", "session_fields"]
@@ -33,8 +33,7 @@ def session_fields(
     server: str, session: RestoreSession, info_labels: Sequence[str]
 ) -> dict[str, object]:
     """Return a session's fields by name; None means unknown or not applicable."""
-    ended, seconds, items = session.ended_at, session.duration_seconds, session.statistics
-    active = None if session.events is None else session.events.active_seconds
+    items, events = session.statistics, session.events
     values: tuple[object, ...] = (
         label_value(server),
         session.id,
@@ -42,10 +41,10 @@ def session_fields(
         session.type,
         session.state,
         session.result,
-        format_instant(session.creation_time),
-        None if ended is None else format_instant(ended),
-        None if seconds is None else round(seconds, 3),
-        None if active is None else round(active, 3),
+        session.creation_time,
+        session.ended_at,
+        session.duration_seconds,
+        events and events.active_seconds,
         session.proves_restore,
         session.processed_items,
         items and items.restored,
@@ -53,4 +52,4 @@ def session_fields(
         items and items.skipped,
     )
     info: dict[str, object] = {name: label_value(getattr(session, name)) for name in info_labels}
-    return {**dict(zip(FIELDS, values, strict=True)), **info}
+    return {**dict(zip(FIELDS, map(json_value, values), strict=True)), **info}

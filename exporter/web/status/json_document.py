@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from datetime import datetime
 
-from exporter.text import format_instant, replace_surrogates
+from exporter.text import format_instant, json_value, replace_surrogates
 from exporter.web.status.formatting import product_name
 from exporter.web.status.page import ServerCard, SessionRow, StatusPage
 from exporter.web.status.thresholds import RECENT_SECONDS
@@ -60,7 +59,7 @@ def render_json(page: StatusPage) -> str:
                 {
                     "server": one.server,
                     "organization": one.name,
-                    "last_restored": _instant(one.last_restored),
+                    "last_restored": json_value(one.last_restored),
                 }
                 for one in page.organizations
             ],
@@ -76,7 +75,7 @@ def _finding(one: Finding) -> dict[str, str]:
 def _server(card: ServerCard) -> dict[str, object]:
     fields = asdict(card)
     renamed = {"reason": "failure_reason", "detail": "failure_message"}
-    return {renamed.get(name, name): _value(value) for name, value in fields.items()}
+    return {renamed.get(name, name): json_value(value) for name, value in fields.items()}
 
 
 def _session(row: SessionRow, page: StatusPage) -> dict[str, object]:
@@ -98,14 +97,4 @@ def _session(row: SessionRow, page: StatusPage) -> dict[str, object]:
         "items_failed": row.items_failed,
         **dict(zip(page.info_labels, row.info, strict=True)),
     }
-    return {name: _value(value) for name, value in fields.items()}
-
-
-def _value(value: object) -> object:
-    if isinstance(value, datetime):
-        return format_instant(value)
-    return round(value, 3) if isinstance(value, float) else value
-
-
-def _instant(moment: datetime | None) -> str | None:
-    return None if moment is None else format_instant(moment)
+    return {name: json_value(value) for name, value in fields.items()}
