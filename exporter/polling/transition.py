@@ -46,6 +46,6 @@ COUNTED_STARTS = (Transition.STARTED, Transition.RAN)
 COUNTED_FINISHES = (Transition.FINISHED, Transition.RAN)
 FINISHES = (*COUNTED_FINISHES, Transition.FINISHED_AGAIN)
 CHANGES = (Transition.FOUND, Transition.STARTED, *FINISHES)
-"""Those that the audit log records."""
+"""The transitions that the audit log records."""
 CANCELLING = (Transition.EXPIRED, Transition.REOPENED)
-"""Those after which requests for the session are no longer due."""
+"""The transitions after which requests for the session are no longer due."""
