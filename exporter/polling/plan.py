@@ -29,7 +29,7 @@ PAGE_COST_IN_GETS = 25
 """Estimated cost of a page to the server, in sessions fetched by id."""
 
 RESYNC_SECONDS = 3600.0
-"""How often everything is listed, and finished sessions with configured ids are fetched."""
+"""How often everything is listed, finished sessions with configured ids are fetched, and server details are requested."""
 
 # Clocks differ slightly between the servers of one installation.
 _CLOCK_TOLERANCE = timedelta(minutes=10)

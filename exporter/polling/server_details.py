@@ -58,7 +58,7 @@ class ServerDetails:
         self._clock = clock
         self._heartbeat = heartbeat
         self._version_due_at = self._organizations_due_at = -inf
-        self._may_delay_poll_at = -inf
+        self._delay_allowed_at = -inf
         self._believed = 0  # how many organizations the last response that was believed had
         self._doubts = False
         self._logged: set[Reason] = set()
@@ -92,8 +92,8 @@ class ServerDetails:
     def fetch_organizations(self, until: float) -> bool:
         """Fetch the organizations hourly, with discovery; return whether they have changed.
 
-        If they were never requested, or are more than three poll intervals overdue, the request may take five seconds
-        although the next poll is due, once an hour.
+        Once an hour, if the request was never made or is more than three poll intervals overdue, it may take five seconds
+        although the next poll is due.
 
         Args:
             until: when the request is aborted, in monotonic seconds, unless it is overdue.
@@ -101,11 +101,11 @@ class ServerDetails:
         now = self._clock.monotonic()
         if not self._server.sessions.discover or now < self._organizations_due_at:
             return False
-        if now >= until and self._may_delay_poll(now):
-            self._may_delay_poll_at = now + RESYNC_SECONDS
-            until = now + _OVERDUE_REQUEST_SECONDS
         if now >= until:
-            return False
+            if not self._is_delay_allowed(now):
+                return False
+            self._delay_allowed_at = now + RESYNC_SECONDS
+            until = now + _OVERDUE_REQUEST_SECONDS
         self._organizations_due_at = now + RESYNC_SECONDS
         try:
             organizations = self._api.organizations(until=until)
@@ -126,11 +126,11 @@ class ServerDetails:
         self._believed = len(organizations)
         return self._ledger.activity.list_organizations(organizations)
 
-    def _may_delay_poll(self, now: float) -> bool:
+    def _is_delay_allowed(self, now: float) -> bool:
         overdue_seconds = now - self._organizations_due_at
         return (
             overdue_seconds > _OVERDUE_INTERVALS * self._server.poll_interval
-            and now >= self._may_delay_poll_at
+            and now >= self._delay_allowed_at
         )
 
     def _log_failure(self, error: Vb365Error) -> None:
