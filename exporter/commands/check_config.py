@@ -23,8 +23,8 @@ def check_config(
 ) -> int:
     """Print what is wrong with the files, or that they are valid; return 1 if there are errors, else 0.
 
-    Standard error gets a line for each error or, if there are no errors, for each warning; standard output gets a line
-    of success.
+    Each error goes to standard error on its own line. If there are no errors, each warning goes there, and a line that
+    names the valid files goes to standard output.
 
     Args:
         config_file: the configuration.
@@ -52,6 +52,6 @@ def check_config(
     if errors:
         return 1
     checked = "keys, values, secrets and certificates were checked; no connection was made"
-    with suppress(OutputError):  # the status says the same
+    with suppress(OutputError):  # the exit status says the same
         write_stdout([f"{'; '.join(valid)}; {checked}\n".encode(errors="surrogateescape")])
     return 0

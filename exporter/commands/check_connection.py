@@ -25,7 +25,7 @@ _LAST_STEP = "organizations"
 def check_connection(config: Config, stop: threading.Event) -> int:
     """Check all servers concurrently and print the findings in the order of the configuration.
 
-    Return 0 if no step of any server failed, else 1.
+    Return the exit status: 0 if no step of any server failed, else 1.
 
     Args:
         config: the servers.

@@ -1,4 +1,4 @@
-"""`--check-idle`: report open restore sessions, for scripts that maintain VB365 and as a Nagios plugin."""
+"""`--check-idle`: report open restore sessions, for maintenance scripts and as a Nagios plugin."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from exporter.commands.session_lists import SessionList, fetch_lists
+from exporter.commands.session_lists import SessionList, fetch_all, read_list
 from exporter.config import Config
 from exporter.flags import ALL_SERVERS, PROGRAM
 from exporter.system.files import OutputError, write_stdout
@@ -22,7 +22,7 @@ IDLE, OPEN, UNKNOWN = 0, 1, 3
 """The exit statuses. Nagios reads them as OK, WARNING and UNKNOWN; 2 is wrong usage."""
 _WRONG_USAGE = 2
 
-# Nagios and Icinga end a plugin after a minute, and a last request may take as long as its own deadline.
+# Nagios and Icinga kill a plugin after a minute, and the last request may take up to its own deadline.
 _RETRY_SECONDS = 10.0
 
 Result = SessionList | Vb365Error | None
@@ -33,7 +33,7 @@ def check_idle(config: Config, name: str, stop: threading.Event) -> int:
     """Print whether restore sessions are open; return IDLE, OPEN or UNKNOWN, or 2 if there is no such server.
 
     The whole history is listed, whatever the configuration follows: a session may have been open for weeks. OPEN
-    precedes UNKNOWN, because nothing that the other servers could answer would change the decision to wait.
+    precedes UNKNOWN, because no response of the other servers could change the decision to wait.
 
     Args:
         config: the servers.
@@ -51,8 +51,11 @@ def check_idle(config: Config, name: str, stop: threading.Event) -> int:
             f"{PROGRAM}: error: --check-idle: no server is named {one_line(name)!r}; configured: {known}\n"
         )
         return _WRONG_USAGE
-    fetched = fetch_lists(
-        servers, stop, retry_seconds=_RETRY_SECONDS, select=lambda session: not session.stopped
+    fetched = fetch_all(
+        servers,
+        stop,
+        lambda _server, client: read_list(client, lambda session: not session.stopped),
+        retry_seconds=_RETRY_SECONDS,
     )
     results = {server.name: fetched.get(server.name) for server in servers}
     status, text = idle_report(results, datetime.now(UTC))
@@ -61,14 +64,14 @@ def check_idle(config: Config, name: str, stop: threading.Event) -> int:
 
 
 def report_not_run() -> int:
-    """Print that nothing could be checked, for an error that is in the log; return UNKNOWN."""
-    with suppress(OutputError):  # the status says the same
+    """Print that nothing could be checked because of an error in the log; return UNKNOWN."""
+    with suppress(OutputError):  # the exit status says the same
         write_stdout([b"UNKNOWN - nothing was checked, the reason is on standard error\n"])
     return UNKNOWN
 
 
 def idle_report(results: Mapping[str, Result], now: datetime) -> tuple[int, str]:
-    """Return the exit status, and a first line for Nagios with a line for each open session and failed server below."""
+    """Return the exit status and the text: a line for Nagios, then a line for each open session and failed server."""
     rows: list[tuple[str, ...]] = []
     problems: list[str] = []
     hints: list[str] = []
@@ -79,12 +82,14 @@ def idle_report(results: Mapping[str, Result], now: datetime) -> tuple[int, str]
             rows += (_row(server, session, now) for session in sessions)
             opened += (session.creation_time for session in sessions)
             if not result.listed and not result.rejected:
-                hints.append(f"{_safe(server)} lists no session at all: may the account see them?")
+                hints.append(
+                    f"{_safe(server)} lists no sessions at all: check whether the account can see them"
+                )
         if problem := _problem(result):
             problems.append(f"{_safe(server)} could not be checked: {problem}")
     status, summary = _summary(list(results), opened, problems, now)
-    if problems == [summary.removeprefix("UNKNOWN - ")]:
-        problems = []
+    if status == UNKNOWN and len(problems) == 1:
+        problems = []  # the first line has it
     table = format_table(rows) if rows else ""
     return status, f"{summary}\n{table}" + "".join(f"{line}\n" for line in (*problems, *hints))
 
@@ -132,5 +137,5 @@ def _row(server: str, session: RestoreSession, now: datetime) -> tuple[str, ...]
 
 
 def _safe(text: str) -> str:
-    """Return foreign text on one line without `|`, which starts Nagios' performance data."""
+    """Return foreign text on one line without `|`, after which Nagios expects performance data."""
     return one_line(text).replace("|", "\N{BROKEN BAR}")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from exporter.commands.session_lists import fetch_lists
+from exporter.commands.session_lists import fetch_all, read_list
 from exporter.config import Config, ServerConfig
 from exporter.flags import ListFormat
 from exporter.system.files import write_stdout
@@ -46,7 +46,7 @@ def list_sessions(config: Config, form: ListFormat, stop: threading.Event) -> in
     Args:
         config: the servers to list.
         form: the output format.
-        stop: cancels the requests when set; then nothing is printed.
+        stop: cancels the requests when set; nothing is then printed.
 
     Raises:
         OutputError: standard output cannot be written.
@@ -94,7 +94,10 @@ def _fetch_all(servers: Sequence[ServerConfig], stop: threading.Event) -> Listin
         ThreadLimitError: the process cannot have a thread for each server.
     """
     listings: dict[str, Sequence[RestoreSession]] = {}
-    for server, result in fetch_lists(servers, stop, retry_seconds=_RETRY_SECONDS).items():
+    fetched = fetch_all(
+        servers, stop, lambda _server, client: read_list(client), retry_seconds=_RETRY_SECONDS
+    )
+    for server, result in fetched.items():
         if isinstance(result, Vb365Error):
             log.error(
                 "cannot list restore sessions",

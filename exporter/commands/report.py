@@ -46,7 +46,7 @@ def write_report(
     Args:
         config: the servers, and the fields that may be shown.
         form: the format.
-        stop: cancels the requests when set; then nothing is written.
+        stop: cancels the requests when set; nothing is then written.
         period_seconds: how far the report reaches back.
         organizations: the organizations to report on; empty for all.
         output_file: the file to replace, unless no server could be read; None for standard output.

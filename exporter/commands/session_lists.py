@@ -1,4 +1,4 @@
-"""What several servers return, fetched concurrently, such as their lists of all restore sessions."""
+"""Reads from several servers concurrently, such as their full lists of restore sessions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ __all__ = [
     "NoObserver",
     "SessionList",
     "fetch_all",
-    "fetch_lists",
     "join_until",
     "read_list",
 ]
@@ -51,32 +50,6 @@ class SessionList:
     """The number of rejected records by reason."""
 
 
-def fetch_lists(
-    servers: Sequence[ServerConfig],
-    stop: threading.Event,
-    *,
-    retry_seconds: float,
-    select: Callable[[RestoreSession], bool] = lambda _session: True,
-) -> Mapping[str, SessionList | Vb365Error]:
-    """Return each server's list, as `fetch_all` does.
-
-    Args:
-        servers: the servers to list.
-        stop: cancels the requests when set.
-        retry_seconds: how long failed requests are retried.
-        select: which sessions to return.
-
-    Raises:
-        ThreadLimitError: the process cannot have a thread for each server.
-    """
-    return fetch_all(
-        servers,
-        stop,
-        lambda _server, client: read_list(client, select),
-        retry_seconds=retry_seconds,
-    )
-
-
 def fetch_all(
     servers: Sequence[ServerConfig],
     stop: threading.Event,
@@ -84,9 +57,9 @@ def fetch_all(
     *,
     retry_seconds: float,
 ) -> Mapping[str, Result | Vb365Error]:
-    """Return what was read from each server, or why nothing was; a server without either is missing.
+    """Return what was read from each server, or the error. After a stop or a defect, a server is missing.
 
-    That is the case after a stop, or after a defect, which is logged.
+    A defect is logged.
 
     Args:
         servers: the servers to read from.
@@ -123,7 +96,7 @@ def fetch_all(
 
 
 def join_until(threads: Sequence[threading.Thread], deadline: float) -> None:
-    """Wait for the end of all threads, until a monotonic time."""
+    """Wait until all threads have ended, or until a monotonic time."""
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
 
@@ -134,7 +107,7 @@ def read_list(
     *,
     clock: Callable[[], float] = time.monotonic,
 ) -> SessionList:
-    """Return a server's full list, with the sessions that `select` accepts.
+    """Read a server's full list, and return the sessions that `select` accepts.
 
     Raises:
         BadResponseError: the list is too long, endless or too slow.
@@ -174,7 +147,7 @@ def _collect(
 
 
 class NoObserver:
-    """Ignores requests and retries: these commands export no metrics."""
+    """Ignores requests and retries: commands that read lists export no metrics."""
 
     def request(self, operation: str, code: str, seconds: float) -> None:
         """Do nothing."""

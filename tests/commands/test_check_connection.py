@@ -141,7 +141,7 @@ def test_a_healthy_server_passes_every_step_and_is_logged_out_of(
             "tls_unknown_ca",
             None,
             [*OPENED[:3], "FAIL tls"],
-            ["is not trusted", "has neither this certificate nor its issuer. Compare"],
+            ["is not trusted", "contains neither this certificate nor its issuer's. Compare"],
             id="unknown-authority",
         ),
         pytest.param(
@@ -256,7 +256,7 @@ def test_a_port_without_tls_is_named_as_such(
     [
         ("TLSV1_ALERT_PROTOCOL_VERSION", "Enable TLS 1.2"),
         ("UNSUPPORTED_PROTOCOL", "Enable TLS 1.2"),
-        ("NO_SHARED_CIPHER", "share no cipher"),
+        ("NO_SHARED_CIPHER", "no TLS cipher in common"),
         ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "tls_config.cert_file and key_file"),
     ],
 )

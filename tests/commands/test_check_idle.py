@@ -48,7 +48,7 @@ def test_a_server_that_lists_no_session_at_all_is_idle_but_named() -> None:
         IDLE,
         (
             "OK - no restore session is open on any of 2 servers | open_sessions=0\n"
-            "branch lists no session at all: may the account see them?\n"
+            "branch lists no sessions at all: check whether the account can see them\n"
         ),
     )
 

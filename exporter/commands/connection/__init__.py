@@ -1,1 +1,1 @@
-"""The steps of `--check-connection`, and what to do when one fails."""
+"""The steps of `--check-connection`, and advice on those that fail."""

@@ -36,7 +36,7 @@ __all__ = [
 NAME = "Check the host in url, and the DNS of this machine (in a container: of the container)."
 PROXY = "Check proxy_url (or HTTPS_PROXY), whether the proxy runs, and whether it allows CONNECT to the host and port of url."
 UNVERIFIED = (
-    "An attacker on the network path can read the password. Compare the fingerprint with the VB365 console, save "
+    "An attacker on the network path can read the password. Compare a fingerprint with the VB365 console, save "
     "the certificate below as a file, set tls_config.ca_file to it, and remove insecure_skip_verify."
 )
 NO_API = (
@@ -67,16 +67,16 @@ def tcp(error: Vb365Error | None) -> str:
 
 
 def handshake(error: Vb365Error | None) -> str:
-    """Return the advice for a TLS handshake that failed for another reason than the certificate."""
+    """Return the advice for a TLS handshake that failed for a reason other than the certificate."""
     if isinstance(error, RequestTimeoutError):
         return "The port accepts connections but does not complete the TLS handshake: check that the port is VB365's REST API."
     reason = error.openssl_reason if isinstance(error, TlsError) else ""
     if "does not speak TLS" in str(error):
         return "Correct the port in url: VB365's REST API listens on 4443 unless it was changed."
     if "PROTOCOL" in reason:
-        return "The server offers no TLS version that is secure. Enable TLS 1.2 on it."
+        return "The server offers no secure TLS version. Enable TLS 1.2 on it."
     if "CIPHER" in reason:
-        return "The server and this machine share no cipher. Update the machine with the older TLS settings."
+        return "The server and this machine have no TLS cipher in common. Update the one with the older TLS settings."
     return (
         "The server, or a device on the network path, ends the handshake. If it requires a client certificate, set "
         "tls_config.cert_file and key_file."
@@ -108,7 +108,7 @@ def certificate(verify_code: int, found: Certificate | None, server: ServerConfi
     if verify_code in _HOST_MISMATCHES:
         names = " or ".join(found.names) if found is not None else ""
         return (
-            "Use a name of the certificate in url; if this machine cannot resolve it, set tls_config.server_name to "
+            "Use a name from the certificate in url; if this machine cannot resolve it, set tls_config.server_name to "
             + (names or "it")
             + "."
         )
@@ -118,13 +118,13 @@ def certificate(verify_code: int, found: Certificate | None, server: ServerConfi
         return "The certificate could not be fetched; export it on the server."
     ca_file = server.tls_config.ca_file
     start = (
-        f"ca_file {one_line(str(ca_file))} has neither this certificate nor its issuer. "
+        f"ca_file {one_line(str(ca_file))} contains neither this certificate nor its issuer's. "
         if ca_file is not None
         else "This machine does not trust the certificate's issuer. "
     )
     authority = (
-        " If an authority of your own issued it, set ca_file to the authority's certificate instead: it needs no "
-        "change when the server's certificate is renewed."
+        " If your own certificate authority issued it, set ca_file to the authority's certificate instead: you do not "
+        "have to change it when the server's certificate is renewed."
     )
     return (
         f"{start}Compare a fingerprint with the one that the VB365 server shows (console, General Options, REST API). "

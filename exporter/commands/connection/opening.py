@@ -1,4 +1,4 @@
-"""The steps that open a connection: name, TCP, proxy and TLS."""
+"""The steps that open a connection: name resolution, TCP, proxy and TLS."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def opening_findings(
     error: Vb365Error | None,
     stop: threading.Event,
 ) -> Iterator[Finding]:
-    """Yield name, TCP, proxy and TLS, up to the one that failed; an error after them belongs to the API."""
-    if trace is None:  # it was not even attempted: a TLS file or the proxy's URL is unusable
+    """Yield the findings of name, TCP, proxy and TLS, up to the step that failed; a later error is a finding of the API."""
+    if trace is None:  # no connection was attempted: a TLS file or the proxy's URL is unusable
         step = "tls" if isinstance(error, TlsError) else "proxy"
         yield Finding(step=step, verdict=Verdict.FAIL, text=error.message if error else "")
         return
@@ -44,7 +44,7 @@ def opening_findings(
     text = f"{whose} is an address" if resolved == trace.host else f"{whose} is {resolved}"
     yield Finding(step="name", verdict=Verdict.OK, text=text)
     port = trace.proxy.rpartition(":")[2] or str(urlsplit(server.url).port or 443)
-    refused = tuple((address, problem) for address, problem in trace.failures.items())
+    refused = tuple(trace.failures.items())
     if failed is Step.CONNECT:
         what_to_do = advice.PROXY if trace.proxy else advice.tcp(error)
         yield failure("tcp", error, what_to_do, refused if len(refused) > 1 else ())
@@ -59,7 +59,7 @@ def opening_findings(
         yield failure("proxy", error, advice.PROXY)
         return
     yield _proxy(server, trace)
-    # A server may refuse a client's certificate as late as in place of its first response.
+    # A server may reject the client's certificate only after the handshake, instead of sending its first response.
     if failed is Step.HANDSHAKE or isinstance(error, TlsError):
         yield _untrusted(server, error, stop)
         return
@@ -74,7 +74,7 @@ def _proxy(server: ServerConfig, trace: ConnectionTrace) -> Finding:
         return Finding(step="proxy", verdict=Verdict.OK, text=text)
     text = "not used"
     if server.proxy_from_environment:
-        text += ", as HTTPS_PROXY and NO_PROXY name none for this server"
+        text += ", as HTTPS_PROXY and NO_PROXY select none for this server"
     return Finding(step="proxy", verdict=Verdict.NONE, text=text)
 
 
@@ -148,7 +148,7 @@ def _certificate_details(certificate: Certificate) -> tuple[tuple[str, str], ...
 
 
 def _halved(fingerprint: str) -> str:
-    """Return a fingerprint with a space after 16 bytes, where a line can be broken."""
+    """Return a fingerprint with a space after 16 bytes, where a line can break."""
     return f"{fingerprint[:48]} {fingerprint[48:]}"
 
 

@@ -1,4 +1,4 @@
-"""The steps from a server's name to its restore sessions, each with what it finds."""
+"""The steps from a server's name to its organizations, and what each finds."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _api(server: ServerConfig, served: tuple[str, ...]) -> Finding:
 
 
 def _login(server: ServerConfig, client: Client) -> Iterator[Finding]:
-    """Yield the login and the product version, which one operation needs."""
+    """Yield the findings of the login and of the product version: reading the version logs in."""
     auth = server.auth
     account = "the token" if auth.kind == "token" else one_line(auth.username or "")
     try:
