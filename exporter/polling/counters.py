@@ -169,8 +169,10 @@ class ActivityCounters:
 
     def count_awaited_duration(self, session: RestoreSession) -> None:
         """Count the duration of a session whose finish was counted without it, if it is known now."""
+        if session.id not in self._awaited_durations:
+            return
         seconds = session.duration_seconds
-        if seconds is None or session.id not in self._awaited_durations:
+        if seconds is None:
             return
         del self._awaited_durations[session.id]
         known = self._durations.get(session.type, DurationHistogram())
