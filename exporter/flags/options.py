@@ -88,7 +88,7 @@ class Flag:
         return self.read(texts[-1])
 
 
-def _row(name: str, text: str, **settings: Any) -> Any:
+def _flag(name: str, text: str, **settings: Any) -> Any:
     """Declare a flag as a field of `Options`."""
     flag = Flag(name=name, help=text, **settings)
     absent = () if flag.repeatable else None
@@ -98,14 +98,14 @@ def _row(name: str, text: str, **settings: Any) -> Any:
 
 def _switch(name: str, text: str, *, group: str) -> Any:
     """Declare a flag that is false unless it is given as `--x` or `--x=true`."""
-    return _row(name, text, group=group, read=boolean, default="false", const="true")
+    return _flag(name, text, group=group, read=boolean, default="false", const="true")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """The values of all flags."""
 
-    config_file: Path = _row(
+    config_file: Path = _flag(
         "--config.file",
         "Configuration file (YAML).",
         group="Configuration",
@@ -130,7 +130,7 @@ class Options:
         "poll succeeded, else 1.",
         group="Running once",
     )
-    output_file: Path | None = _row(
+    output_file: Path | None = _flag(
         "--output.file",
         "With --once or --report, write to this file instead of standard output, replacing it atomically, as "
         "node_exporter's textfile collector requires. A new file has mode 0644.",
@@ -138,7 +138,7 @@ class Options:
         read=file,
         metavar="FILE",
     )
-    list_sessions: ListFormat | None = _row(
+    list_sessions: ListFormat | None = _flag(
         "--list-sessions",
         "Print the restore sessions of each server, running ones first, then the newest, as a "
         "table or as JSON for scripts, and exit.",
@@ -149,39 +149,39 @@ class Options:
     )
     check_connection: bool = _switch(
         "--check-connection",
-        "Connect to each server step by step, print what each step finds, from the name to the "
-        "organizations that the account can see, and exit with status 0 if no step failed, else 1.",
+        "Connect to each server step by step, from resolving its name to listing the organizations that the "
+        "account can see, print what each step finds, and exit with status 0 if no step failed, else 1.",
         group="Running once",
     )
-    check_idle: str | None = _row(
+    check_idle: str | None = _flag(
         "--check-idle",
         "List the open restore sessions of each server, or of the server NAME, and exit with status 0 if "
-        "there is none, 1 if there is at least one, or 3 if none was found but a server could not be "
-        "checked. For maintenance scripts and Nagios.",
+        "no session is open, 1 if at least one is, or 3 if no open session was found but a server could not "
+        "be checked. For maintenance scripts and Nagios.",
         group="Running once",
         read=server_name,
         metavar="NAME",
         const=ALL_SERVERS,
     )
-    report: ReportFormat | None = _row(
+    report: ReportFormat | None = _flag(
         "--report",
-        "Write a report of the restores of a period as evidence, and exit: a page for paper and screen, a table "
-        "of the sessions as CSV, or everything as JSON. The exit status is 1 if a server is missing from the "
-        "report.",
+        "Write a report on the restores of a period, as evidence, and exit: an HTML page for print and screen, "
+        "a table of the sessions as CSV, or everything as JSON. The exit status is 1 if a server is missing from "
+        "the report.",
         group="Report",
         read=choice(ReportFormat),
         metavar="csv|json",
         const="html",
     )
-    report_since: float = _row(
+    report_since: float = _flag(
         "--report.since",
-        "How far the report reaches back.",
+        "How far back the report reaches.",
         group="Report",
         read=period,
         default="90d",
         metavar="DURATION",
     )
-    report_organization: tuple[str, ...] = _row(
+    report_organization: tuple[str, ...] = _flag(
         "--report.organization",
         "Report on this organization only.",
         group="Report",
@@ -189,7 +189,7 @@ class Options:
         metavar="NAME",
         repeatable=True,
     )
-    web_listen_address: tuple[Address, ...] = _row(
+    web_listen_address: tuple[Address, ...] = _flag(
         "--web.listen-address",
         "Address to serve on.",
         group="Web",
@@ -198,7 +198,7 @@ class Options:
         metavar="[HOST]:PORT",
         repeatable=True,
     )
-    web_telemetry_path: str = _row(
+    web_telemetry_path: str = _flag(
         "--web.telemetry-path",
         "Path of the metrics.",
         group="Web",
@@ -206,7 +206,7 @@ class Options:
         default="/metrics",
         metavar="PATH",
     )
-    web_config_file: Path | None = _row(
+    web_config_file: Path | None = _flag(
         "--web.config.file",
         "Web configuration as in exporter-toolkit: TLS, client certificates, basic authentication.",
         group="Web",
@@ -221,7 +221,7 @@ class Options:
     web_enable_lifecycle: bool = _switch(
         "--web.enable-lifecycle", "Allow POST /-/reload.", group="Web"
     )
-    web_max_requests: int = _row(
+    web_max_requests: int = _flag(
         "--web.max-requests",
         "Maximum number of scrapes in flight; further scrapes get 503 with Retry-After. 0 means no limit.",
         group="Web",
@@ -229,7 +229,7 @@ class Options:
         default="40",
         metavar="NUMBER",
     )
-    shard: int = _row(
+    shard: int = _flag(
         "--shard",
         "Index of the shard of this instance, starting at 0. The instance polls only the servers whose "
         "names hash to it.",
@@ -238,7 +238,7 @@ class Options:
         default="0",
         metavar="NUMBER",
     )
-    total_shards: int = _row(
+    total_shards: int = _flag(
         "--total-shards",
         "Number of instances that share the servers.",
         group="Several instances",
@@ -246,7 +246,7 @@ class Options:
         default="1",
         metavar="NUMBER",
     )
-    audit_log_file: Path | None = _row(
+    audit_log_file: Path | None = _flag(
         "--audit.log-file",
         "Write one JSON line per start and end of a restore session to this file, or to standard output "
         "if it is -, with every field from VB365, including personal data. Of the commands that exit, only --once "
@@ -255,7 +255,7 @@ class Options:
         read=file,
         metavar="FILE",
     )
-    log_level: LogLevel = _row(
+    log_level: LogLevel = _flag(
         "--log.level",
         "Lowest severity to log: debug, info, warn or error.",
         group="Log",
@@ -263,7 +263,7 @@ class Options:
         default="info",
         metavar="LEVEL",
     )
-    log_format: LogFormat = _row(
+    log_format: LogFormat = _flag(
         "--log.format",
         "Format of the log on standard error: logfmt or json.",
         group="Log",
@@ -273,5 +273,5 @@ class Options:
     )
 
 
-FLAGS: tuple[Flag, ...] = tuple(row.metadata["flag"] for row in fields(Options))
+FLAGS: tuple[Flag, ...] = tuple(one.metadata["flag"] for one in fields(Options))
 """Every flag except `--help` and `--version`, in the order of `--help`."""

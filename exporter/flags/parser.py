@@ -1,4 +1,4 @@
-"""Parses arguments and environment variables into `Options`, and prints the help."""
+"""Parses arguments and environment variables into `Options`, and formats the help."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Exit status:
   3  with --check-idle any failure
 """
 
-# Each of these does its work and exits; without one, the exporter serves.
+# With one of these, the program does its work and exits; without, it serves.
 _COMMANDS = ("config_check", "once", "list_sessions", "check_connection", "check_idle", "report")
 
 _ONLY_WITH = {
@@ -98,7 +98,7 @@ def _conflict(options: Options, origins: Mapping[str, str]) -> str | None:
 
     Args:
         options: the options.
-        origins: what to call each option: the flag, or the environment variable that it is from.
+        origins: the name of each option in messages: the flag, or the environment variable that set it.
     """
     for one, other in (*combinations(_COMMANDS, 2), ("config_check", "demo")):
         if getattr(options, one) and getattr(options, other):

@@ -22,7 +22,7 @@ __all__ = [
     "whole_number",
 ]
 
-_MIN_PERIOD, _MAX_PERIOD = 3_600.0, 36_500 * 86_400.0
+_MIN_PERIOD_SECONDS, _MAX_PERIOD_SECONDS = 3_600.0, 36_500 * 86_400.0
 _PATH = re.compile(r"(/[A-Za-z0-9_.~-]+)+|/")
 _TAKEN_PATHS = frozenset({"/config", "/-/healthy", "/-/ready", "/-/reload"})
 
@@ -66,7 +66,7 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
 
 
 def file(text: str) -> Path:
-    """Read a file name; the file need not exist."""
+    """Read a file name; the file does not have to exist."""
     if not text or not text.isprintable():
         raise ValueError("must be the name of a file")
     return Path(text)
@@ -87,15 +87,15 @@ def organization(text: str) -> str:
 
 
 def period(text: str) -> float:
-    """Read a period of an hour to a hundred years, in seconds."""
+    """Read a duration from an hour to 36,500 days; return it in seconds."""
     seconds = parse_duration(text)
-    if not _MIN_PERIOD <= seconds <= _MAX_PERIOD:
+    if not _MIN_PERIOD_SECONDS <= seconds <= _MAX_PERIOD_SECONDS:
         raise ValueError("must be from 1h to 36500d")
     return seconds
 
 
 def url_path(text: str) -> str:
-    """Read a path under which the exporter can serve metrics."""
+    """Read a path at which the exporter can serve metrics."""
     if not _PATH.fullmatch(text):
         raise ValueError("must be a path such as /metrics")
     if text in _TAKEN_PATHS:

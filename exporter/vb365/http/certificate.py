@@ -1,4 +1,4 @@
-"""A server's certificate, described for a person who has to decide whether to trust it."""
+"""Describes a server's certificate to a person who has to decide whether to trust it."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _UNREADABLE = "unreadable"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
-    """What a certificate says of itself; texts are printable lines."""
+    """The contents of a certificate. Texts are single printable lines, except the PEM."""
 
     subject: str
     issuer: str
     names: tuple[str, ...]
-    """The host names and addresses that it is for."""
+    """The host names and IP addresses that it is valid for."""
     not_before: datetime | None
     """None if the certificate cannot be parsed."""
     not_after: datetime | None
     sha256: str
     sha1: str
-    """Windows and the VB365 console show this one as the thumbprint."""
+    """The fingerprint that Windows and the VB365 console show as the thumbprint."""
     pem: str
 
 
 def describe_certificate(der: bytes) -> Certificate:
-    """Return the description of a certificate; of one that cannot be parsed, fingerprints and PEM alone."""
+    """Describe a certificate; if it cannot be parsed, by its fingerprints and PEM alone."""
     subject = issuer = _UNREADABLE
     names: tuple[str, ...] = ()
     not_before = not_after = None
@@ -46,7 +46,7 @@ def describe_certificate(der: bytes) -> Certificate:
         )
         not_before, not_after = parsed.not_valid_before_utc, parsed.not_valid_after_utc
         names = _names(parsed)
-    except (ValueError, x509.InvalidVersion):
+    except (ValueError, x509.InvalidVersion, x509.UnsupportedGeneralNameType):
         pass  # servers present certificates that only OpenSSL accepts
     return Certificate(
         subject=subject,
@@ -61,7 +61,7 @@ def describe_certificate(der: bytes) -> Certificate:
 
 
 def _names(certificate: x509.Certificate) -> tuple[str, ...]:
-    """Return the alternative names; without any, the common name, which then counts."""
+    """Return the alternative names or, if the certificate has none, the common name, which is then matched."""
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except (x509.ExtensionNotFound, x509.DuplicateExtension):

@@ -22,11 +22,11 @@ from exporter.vb365.http.transport import Transport
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def certificate_of(subject: str) -> bytes:
-    """Return a self-signed certificate without alternative names."""
+def certificate_of(subject: str, *extensions: x509.ExtensionType) -> bytes:
+    """Return a self-signed certificate with these extensions."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, subject)])
-    certificate = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -34,9 +34,10 @@ def certificate_of(subject: str) -> bytes:
         .serial_number(1)
         .not_valid_before(NOON)
         .not_valid_after(NOON + timedelta(days=365))
-        .sign(key, hashes.SHA256())
     )
-    return certificate.public_bytes(Encoding.DER)
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
 def test_alternative_names_are_what_a_certificate_is_for() -> None:
@@ -59,6 +60,15 @@ def test_a_name_in_a_certificate_cannot_affect_the_terminal() -> None:
 
     assert certificate.subject.isprintable()
     assert all(name.isprintable() for name in certificate.names)
+
+
+def test_a_certificate_with_names_of_an_unsupported_kind_is_described_without_them() -> None:
+    oid = x509.SubjectAlternativeName.oid
+    x400_address = x509.UnrecognizedExtension(oid, bytes.fromhex("3002a300"))
+
+    certificate = describe_certificate(certificate_of("vb365", x400_address))
+
+    assert (certificate.subject, certificate.names) == ("CN=vb365", ())
 
 
 def test_a_certificate_that_cannot_be_parsed_still_has_fingerprints() -> None:
