@@ -71,7 +71,7 @@ class ProvenRestores:
 
         Args:
             session_id: the session.
-            session: its record, with the extras that are known; None if it is no longer stored.
+            session: its record, with the extras that are known; None if it is not stored as finished.
         """
         was_counted = session_id not in self._awaiting
         self._awaiting.discard(session_id)

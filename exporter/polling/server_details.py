@@ -73,7 +73,7 @@ class ServerDetails:
         self._heartbeat.beat()
 
     def fetch_version_if_due(self, started: Moment, tolerate: Callable[[Vb365Error], None]) -> None:
-        """Fetch the version hourly, in a poll that also requests lists: the account may lack access to the version.
+        """Fetch the version hourly, in a poll that also requests lists; a 403 does not fail such a poll.
 
         Args:
             started: when the poll started.

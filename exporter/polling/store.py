@@ -238,7 +238,7 @@ class SessionStore:
         return Transition.CORRECTED
 
     def _is_new(self, session: RestoreSession, seen: Seen, moment: Moment) -> bool:
-        """Return whether a session that is not stored has yet to be counted as `seen`; if so, remember it as counted."""
+        """Return whether a session that is not stored has yet to be counted as `seen`, and remember it as counted."""
         is_new = self._started_since_baseline(session) and not self._history.seen(session)
         # The creationTime of a session from the future would make it new whenever it returns.
         if is_new or session.creation_time > moment.wall:
