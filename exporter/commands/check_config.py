@@ -10,6 +10,7 @@ from pathlib import Path
 from exporter.config import ConfigError, load_config
 from exporter.system.files import OutputError, write_stdout
 from exporter.system.standard_error import print_error
+from exporter.web.status.formatting import counted
 from exporter.web.webconfig import check_lines as web_check_lines
 
 __all__ = ["check_config"]
@@ -40,8 +41,7 @@ def check_config(
         errors += map(str, error.problems)
     else:
         warnings += (f"warning: {warning}" for warning in config.warnings)
-        count = len(config.servers)
-        valid.append(f"{config_file} is valid: {count} server{'s' if count > 1 else ''}")
+        valid.append(f"{config_file} is valid: {counted(len(config.servers), 'server')}")
     if web_config_file is not None:
         web_errors, web_warnings = web_check_lines(web_config_file)
         errors += web_errors

@@ -16,6 +16,7 @@ from exporter.system.files import write_stdout
 from exporter.system.signals import WAKE_SECONDS
 from exporter.text import one_line
 from exporter.threads import start_thread
+from exporter.web.status.formatting import counted
 
 __all__ = ["check_connection"]
 
@@ -84,12 +85,8 @@ def _until_done(queue: SimpleQueue[Finding | None], stop: threading.Event) -> It
 def _summary(servers: int, failed: dict[str, str]) -> str:
     if failed:
         names = ", ".join(f"{one_line(name)} ({step})" for name, step in failed.items())
-        return f"{len(failed)} of {servers} {_plural(servers)} failed: {names}\n"
-    return f"{servers} {_plural(servers)} checked, no step failed\n"
-
-
-def _plural(servers: int) -> str:
-    return "server" if servers == 1 else "servers"
+        return f"{len(failed)} of {counted(servers, 'server')} failed: {names}\n"
+    return f"{counted(servers, 'server')} checked, no step failed\n"
 
 
 def _print(text: str) -> None:

@@ -21,6 +21,7 @@ from exporter.system.systemd import Notifier, listen_fds
 from exporter.web.app import WebApp
 from exporter.web.listeners import Address, bind_listeners
 from exporter.web.server import WebServer
+from exporter.web.status.formatting import counted
 from exporter.web.webconfig import AccessControl
 
 __all__ = ["serve"]
@@ -131,7 +132,7 @@ def _run(
 
 
 def _supervise(service: Service, reloader: Reloader, notifier: Notifier) -> bool:
-    """Keep the service running, and report its status; return whether every part of it runs."""
+    """Keep the service running, and report its status to systemd; return whether every part of it runs."""
     try:
         service.supervise()
         notifier.status(_status(service, reloader))
@@ -148,7 +149,7 @@ def _status(service: Service, reloader: Reloader) -> str:
         for snapshot in service.publisher.snapshots()
         if snapshot.status.up is False
     ]
-    parts = [f"polling {len(service.config.servers)} servers"]
+    parts = [f"polling {counted(len(service.config.servers), 'server')}"]
     if failing:
         parts.append(f"failing: {', '.join(failing)}")
     if stuck := service.stuck_servers():

@@ -16,7 +16,7 @@ _STANDARD_OUTPUT = Path("-")
 
 @contextmanager
 def audited(service: Service, target: Path | None, *, close_seconds: float) -> Iterator[None]:
-    """Log the starts and ends of a service's sessions, from before it starts until after it has stopped.
+    """Write the starts and ends of sessions to the audit log, from before the service starts until it has stopped.
 
     Args:
         service: the service, not started yet.

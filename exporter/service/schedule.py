@@ -11,7 +11,7 @@ _FIRST_POLL_SPACING_SECONDS = 0.1
 
 
 def spacing_seconds(server: ServerConfig, servers: int) -> float:
-    """Return the seconds between the first polls of two servers, so that the last one waits no longer than its interval."""
+    """Return the seconds between the first polls of two servers; the last server waits no longer than its interval."""
     return min(_FIRST_POLL_SPACING_SECONDS, server.poll_interval / servers)
 
 

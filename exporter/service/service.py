@@ -82,7 +82,7 @@ class Service:
         self._suspended_seconds = 0.0
 
     def start(self) -> None:
-        """Poll every server, ten a second, and then regularly, with the polls spread over the poll interval.
+        """Poll each server first, at least ten per second, then on schedule, with the polls spread over the interval.
 
         Raises:
             ThreadLimitError: the process cannot have a thread for each server.
@@ -150,7 +150,7 @@ class Service:
         )
 
     def problems(self) -> tuple[str, ...]:
-        """Return a line for each part of the service that does not run."""
+        """Return a line for each part of the service that is stuck or has ended."""
         stuck = (f"{name}: its poll loop is stuck" for name in self.stuck_servers())
         return (*stuck, *self.audit_problems())
 

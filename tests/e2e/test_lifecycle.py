@@ -99,7 +99,7 @@ def test_systemd_passes_the_socket_and_is_notified_of_start_watchdog_reload_and_
         ) as (process, url):
             manager.until("READY=1")
             assert requests.get(f"{url}/metrics", timeout=5).status_code == 200
-            manager.until("STATUS=polling 1 servers")
+            manager.until("STATUS=polling 1 server")
             manager.until("WATCHDOG=1")
             manager.until("WATCHDOG=1")
 
@@ -111,15 +111,15 @@ def test_systemd_passes_the_socket_and_is_notified_of_start_watchdog_reload_and_
             config.write_text(valid.replace("1s", "soon", 1))
             process.send_signal(signal.SIGHUP)
             manager.until(
-                "STATUS=polling 1 servers; last reload failed: "
+                "STATUS=polling 1 server; last reload failed: "
                 "poll_interval: must be a duration such as 30s, 5m, 1h30m or 7d"
             )
             config.write_text(valid)
             process.send_signal(signal.SIGHUP)
-            manager.until("STATUS=polling 1 servers")
+            manager.until("STATUS=polling 1 server")
 
             simulator.faults.set("status_503")
-            manager.until("STATUS=polling 1 servers; failing: hq (server_error)")
+            manager.until("STATUS=polling 1 server; failing: hq (server_error)")
 
             process.send_signal(signal.SIGTERM)
             manager.until("STOPPING=1")

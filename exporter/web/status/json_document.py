@@ -15,7 +15,7 @@ _FORMAT = 1
 
 
 def render_json(page: StatusPage) -> str:
-    """Render the page's data; lists are cut as in `StatusPage`, totals are complete."""
+    """Render the page's data. Lists are as long as in `StatusPage`; totals are complete."""
     judged = verdict(page)
     document = {
         "format": _FORMAT,

@@ -18,9 +18,9 @@ KINDS = (RUNNING, "Success", "Warning", "Failed")
 
 _MAX_ROWS = 6
 _MAX_RUNNING_ROWS = 3
-# With more marks above each other, their order in time is hard to see.
+# If more marks are above each other, their order in time is hard to see.
 _LEGIBLE_ROWS = 3
-# A mark is wider than the time it stands for: about this much of a phone's screen.
+# The width of a mark on a phone, whatever time it stands for.
 _GAP_PERCENT = 3.0
 
 
@@ -46,13 +46,13 @@ class Mark:
     start: float
     end: float
     earlier: bool
-    """The session started before the axis begins."""
+    """Whether the session started before the axis begins."""
     row: int
     text: str
 
     @property
     def legible(self) -> bool:
-        """Whether few marks are above each other here."""
+        """Whether the mark is in one of the rows in which the order in time is easy to see."""
         return self.row < _LEGIBLE_ROWS
 
 
@@ -67,7 +67,7 @@ class Lane:
     """The number of sessions of each kind, drawn or not."""
     left_out: int = 0
     left_open: bool = False
-    """One of its running sessions has been left open."""
+    """Whether a running session has been left open."""
     _left_edges: list[float] = field(default_factory=list)
 
     @property
@@ -92,8 +92,8 @@ class Lane:
         text = ", ".join(f"{count} {kind}" for kind, count in self.tally)
         return f"{text}; {self.left_out} of them not drawn" if self.left_out else text
 
-    def draw(self, row: SessionRow, axis: Axis) -> Mark | None:
-        """Draw a session; return None if there is no room left. The newest sessions come first."""
+    def draw(self, row: SessionRow, axis: Axis) -> None:
+        """Draw a session, or count it as left out if there is no room. Newer sessions must be drawn first."""
         kind = RUNNING if row.result is None else row.result
         self.counts[kind] = self.counts.get(kind, 0) + 1
         self.left_open |= row.left_open
@@ -103,17 +103,17 @@ class Lane:
         row_number = self._reserve_row(start, end, max_rows=max_rows)
         if row_number is None:
             self.left_out += 1
-            return None
-        mark = Mark(
-            kind=kind,
-            start=start,
-            end=end,
-            earlier=row.started < axis.begin,
-            row=row_number,
-            text=_mark_text(row, axis.end),
+            return
+        self.marks.append(
+            Mark(
+                kind=kind,
+                start=start,
+                end=end,
+                earlier=row.started < axis.begin,
+                row=row_number,
+                text=_mark_text(row, axis.end),
+            )
         )
-        self.marks.append(mark)
-        return mark
 
     def _reserve_row(self, start: float, end: float, *, max_rows: int) -> int | None:
         """Reserve the first row with room left of its marks: rows fill from the right."""

@@ -37,7 +37,7 @@ class SessionRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerCard:
-    """One VB365 server: its health and the age of its data."""
+    """One VB365 server: its health, and the age of its data."""
 
     name: str
     up: bool | None
@@ -60,18 +60,18 @@ class ServerCard:
     stale_after_seconds: float
     sessions_known: int
     sessions_stale: int = 0
-    """Sessions hidden because they have not been confirmed for `stale_after_seconds`."""
+    """The number of sessions hidden because they have not been confirmed for `stale_after_seconds`."""
     sessions_without_series: int = 0
     sessions_not_kept: int = 0
     ended_last_hour: int = 0
-    """Sessions that ended within `MANY_FAILED_SECONDS`."""
+    """The number of sessions that ended within `MANY_FAILED_SECONDS`."""
     failed_last_hour: int = 0
     organizations_failed_last_hour: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnlistedFailure:
-    """The latest failed restore of an organization and type, of which only the time is known: it has no series."""
+    """The latest failed restore of an organization and type. It has no series, so only its time is known."""
 
     server: str
     organization: str
@@ -109,7 +109,7 @@ class StatusPage:
     running_total: int = 0
     left_open_total: int = 0
     failed: tuple[SessionRow, ...] = ()
-    """The sessions that failed within `RECENT_SECONDS`, latest first: the newest of `failed_total`."""
+    """The sessions that failed within `RECENT_SECONDS`, latest first: not necessarily all `failed_total`."""
     failed_total: int = 0
     unlisted_failures: tuple[UnlistedFailure, ...] = ()
     """Further failures in the same period, latest first."""
@@ -120,10 +120,10 @@ class StatusPage:
     recent_totals: tuple[tuple[str, int], ...] = ()
     """Sessions that ended within `RECENT_SECONDS`, by result."""
     recent_partial: bool = False
-    """Sessions without series are missing in `recent_totals`."""
+    """Whether sessions without series may be missing from `recent_totals`."""
     missing: tuple[MissingSession, ...] = ()
     organizations: tuple[Organization, ...] = ()
-    """Those whose last proven restore is longest ago come first, before them those without any."""
+    """Those without a proven restore come first, then those whose last proven restore is the oldest."""
     organizations_total: int = 0
     info_labels: tuple[str, ...] = ()
     """The session fields with personal data that the configuration allows the page to show."""

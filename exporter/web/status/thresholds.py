@@ -1,4 +1,4 @@
-"""The thresholds of the status page: those of the alerts (`deploy/prometheus/rules/vb365-thresholds.yml`)."""
+"""The thresholds of the status page, the same as of the alerts (`deploy/prometheus/rules/vb365-thresholds.yml`)."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ MANY_FAILED_SECONDS = 3600.0
 """The period in which failed restores may have a common cause (`Vb365ManyRestoresFail`)."""
 
 MANY_FAILED_RATIO = 0.25
-"""The share of a server's restores that fail then. If twice the share fails, one of the two numbers below is enough."""
+"""The share of failed restores that counts as many, with both numbers below; of twice the share, either suffices."""
 
 MANY_FAILED_ORGANIZATIONS = 3
 MANY_FAILED_SESSIONS = 5
 
 DOWN_SECONDS = 300.0
-"""How long polls must fail until a server is critical (`Vb365Unreachable`); at least as long as two polls take."""
+"""How long polls must fail until a server is critical (`Vb365Unreachable`); at least the poll interval."""
 
 LOGIN_REFUSED_SECONDS = 120.0
-"""The same, if the server refuses the login (`Vb365LoginRefused`)."""
+"""The same if the server refuses the login (`Vb365LoginRefused`)."""
 
 CERTIFICATE_SECONDS = 21 * 86_400.0
 """The time before its expiry at which a certificate must be renewed (`Vb365CertificateExpiring`)."""
 
 
 def is_left_open(age_seconds: float, idle_seconds: float | None) -> bool:
-    """Return whether a running session has been left open: by its idle time where that is known, by its age elsewhere."""
+    """Return whether a running session has been left open: by its idle time or, if that is unknown, by its age."""
     if idle_seconds is not None:
         return idle_seconds > LEFT_IDLE_SECONDS
     return age_seconds > LEFT_OPEN_SECONDS
@@ -44,9 +44,9 @@ def many_fail(ended: int, failed: int, organizations: int) -> bool:
     """Return whether many of a server's restores fail.
 
     Args:
-        ended: restores that ended within `MANY_FAILED_SECONDS`.
-        failed: those of them that failed.
-        organizations: the number of organizations that these belong to.
+        ended: the number of restores that ended within `MANY_FAILED_SECONDS`.
+        failed: the number of them that failed.
+        organizations: the number of organizations that the failed restores belong to.
     """
     if not failed:
         return False

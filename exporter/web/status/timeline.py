@@ -60,7 +60,7 @@ class Tick:
     at: float
     label: str = ""
     late: bool = False
-    """A narrow screen has no room for the label."""
+    """Whether a narrow screen has no room for the label."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ class Timeline:
     lanes_left_out: int
     running_left_out: int
     only_last_finished: bool
-    """The sessions that finished first within the axis are not drawn."""
+    """Whether the sessions that finished first within the axis are not drawn."""
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -117,9 +117,10 @@ def _axis(page: StatusPage, scale: Scale) -> Axis:
 
 
 def _scale(page: StatusPage) -> Scale:
-    """Return the longest scale up to a day on which a busy last hour is legible; on a quiet day, a longer one.
+    """Return the longest scale up to a day on which a busy last hour is legible; on a quiet day, a longer scale.
 
-    It never reaches back further than the page has all sessions. Running sessions do not affect it.
+    If the page has only some of the finished sessions, the scale ends before the first that is missing, unless that
+    would be less than the shortest scale. Running sessions do not affect it.
     """
     ages = [(page.generated - _ended(row)).total_seconds() for row in page.finished]
     day = next(scale for scale in _SCALES if scale.span == _DAY)

@@ -26,7 +26,7 @@ class Level(StrEnum):
     WARN = "warn"
     WAIT = "wait"
     NOTE = "note"
-    """A fact of a normal day, such as a single failed restore; it never is the headline."""
+    """A fact of a normal day, such as a single failed restore; it is never the headline."""
     GOOD = "good"
 
 
@@ -99,7 +99,7 @@ def _down(page: StatusPage) -> Iterator[Finding]:
 
 
 def is_down_for_long(server: ServerCard, now: datetime) -> bool:
-    """Return whether a server that is down is critical: after a single failed poll it is not."""
+    """Return whether a server has been down for so long that it is critical: a single failed poll is not enough."""
     if server.since is None:
         return True
     patience_seconds = LOGIN_REFUSED_SECONDS if server.reason == "auth" else DOWN_SECONDS
