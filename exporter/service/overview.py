@@ -1,4 +1,4 @@
-"""From snapshots to the data of the status page; its cost is bounded, however many sessions and organizations there are."""
+"""Turns snapshots into the data of the status page, at a bounded cost for any number of sessions and organizations."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Overview:
         Args:
             config: determines the servers shown and the personal data allowed (`info_labels`).
             published: the current snapshots, without stale sessions.
-            monotonic: the current time of the clock that ages of data are measured with.
+            monotonic: the current time of the clock that measures the age of data.
             timestamp: the current time, in Unix seconds.
         """
         now = datetime.fromtimestamp(timestamp, UTC)
@@ -113,13 +113,13 @@ class Overview:
             confirmed.append(snapshot.finished_confirmed_at)
         if snapshot.listed:
             confirmed.append(snapshot.list_confirmed_at)
-        up_or_down = status.up_since if status.up else status.failing_since
+        state_since = status.up_since if status.up else status.failing_since
         last_hour = now - timedelta(seconds=MANY_FAILED_SECONDS)
         failed = self._finished.failed_since(snapshot.finished, last_hour)
         return ServerCard(
             name=snapshot.server,
             up=status.up,
-            since=None if up_or_down is None else now - timedelta(seconds=monotonic - up_or_down),
+            since=None if state_since is None else now - timedelta(seconds=monotonic - state_since),
             reason=status.failure_reason,
             detail=status.failure_message,
             version=status.version,
@@ -189,7 +189,7 @@ def _idle_seconds(session: RestoreSession, now: datetime) -> float | None:
 def _last(
     of_servers: Iterable[tuple[Snapshot, Sequence[RestoreSession]]], limit: int
 ) -> Iterator[_Session]:
-    """Merge the sessions of servers, whose order is newest end first, and return the newest."""
+    """Merge the sessions of all servers, each in the order of newest end first, and return the newest."""
     named = [
         [(one.server, session) for session in sessions[:limit]] for one, sessions in of_servers
     ]
@@ -228,7 +228,7 @@ def _by_result(totals: Counter[SessionResult]) -> tuple[tuple[str, int], ...]:
 
 
 def _is_partial(snapshot: Snapshot, since: datetime) -> bool:
-    """Return whether sessions that ended since then may have no series: those created last have series first."""
+    """Return whether sessions that ended since then may have no series: the sessions created last have series first."""
     if not snapshot.sessions_without_series or not snapshot.finished:
         return bool(snapshot.sessions_without_series)
     return snapshot.finished[-1].sessions[-1].creation_time > since

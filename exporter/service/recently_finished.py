@@ -19,7 +19,7 @@ __all__ = ["RecentlyFinished", "ended_at"]
 
 @dataclass(frozen=True, slots=True)
 class _SortedBlock:
-    """The sessions of a block, newest end first, and those of them that failed."""
+    """The sessions of a block, newest end first, and the failed sessions among them."""
 
     sessions: Sequence[RestoreSession]
     failed: Sequence[RestoreSession]
@@ -67,6 +67,6 @@ def ended_at(session: RestoreSession) -> datetime:
 
 
 def _ended_since(sessions: Sequence[RestoreSession], since: datetime) -> Sequence[RestoreSession]:
-    """Return the first of the sessions, whose order is newest end first."""
+    """Return the sessions that ended after a moment. The sessions must be in the order of newest end first."""
     first_older = bisect_left(sessions, timedelta(0), key=lambda one: since - ended_at(one))
     return sessions[:first_older]

@@ -251,10 +251,10 @@ def test_the_page_shows_how_long_a_session_restored_items() -> None:
     [
         ({"oldest": SINCE + timedelta(days=1)}, "after the start of the period."),
         ({"oldest": SINCE}, "still lists was opened on 2025-12-01 12:00 UTC."),
-        ({"oldest": None}, "hq listed no restore session to its account."),
+        ({"oldest": None}, "hq listed no restore sessions to its account."),
         ({"organizations_known": False}, "The organizations of hq could not be read"),
         ({"rejected": 1}, "hq listed 1 record that could not be read."),
-        ({"without_extras": 3}, "Statistics or events of 3 sessions of hq could not be read."),
+        ({"without_extras": 3}, "Statistics or events of 3 sessions of hq were not read."),
     ],
 )
 def test_the_page_says_what_it_cannot_know(fields: dict[str, object], sentence: str) -> None:
