@@ -16,7 +16,7 @@ from exporter.report.collect import Scope, ServerEvidence, collect
 from exporter.report.csv_table import render_csv
 from exporter.report.html_page import render_html
 from exporter.report.json_document import render_json
-from exporter.report.summarise import FailedServer, Report, summarise
+from exporter.report.summarize import FailedServer, Report, summarize
 from exporter.system.files import atomic_write, check_writable, write_stdout
 from exporter.vb365.errors import Reason, Vb365Error
 
@@ -101,7 +101,7 @@ def _report(
         message = "see the log" if result is None else result.message
         failed.append(FailedServer(server=name, reason=reason, message=message))
         log.error("server missing from the report", server=name, reason=reason, error=message)
-    report = summarise(scope, found, failed)
+    report = summarize(scope, found, failed)
     for organization in report.unknown_organizations:
         log.warning("organization not known to any server", organization=organization)
     return report

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from exporter.report.summarise import Report
+from exporter.report.summarize import Report
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult
 from exporter.web.status.formatting import day_and_month
 

@@ -55,8 +55,8 @@ class Scope:
         wanted = {name.casefold() for name in self.organizations}
         return not wanted or organization.casefold() in wanted
 
-    def includes(self, session: RestoreSession) -> bool:
-        """Whether a session belongs to the period: it ended in the period, or is still running.
+    def is_in_period(self, session: RestoreSession) -> bool:
+        """Whether a session belongs to the period, whatever its organization: it ended in the period, or is still running.
 
         Of successive periods, only one includes a finished session. If the session has no `endTime`, `creationTime`
         decides.
@@ -174,12 +174,11 @@ class _Listing:
             self.texts.add(RestoreSession(*session[:4], organization=session.organization))
         kept = None
         if self._scope.includes_organization(name):
-            if self._scope.includes(session):
+            if self._scope.is_in_period(session):
                 kept = session._replace(organization=name, **self._hidden)
+                self.texts.add(kept)
             else:
                 self.record_proof(session._replace(organization=name))
-        if kept is not None:
-            self.texts.add(kept)
         self.sessions[session.id] = kept
 
     def record_proof(self, session: RestoreSession) -> None:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 
 from exporter.report.session_fields import FIELDS, session_fields
-from exporter.report.summarise import Report
+from exporter.report.summarize import Report
 
 __all__ = ["render_csv"]
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from exporter import __version__
 from exporter.report import charts
-from exporter.report.summarise import OrganizationSummary, Report
+from exporter.report.summarize import OrganizationSummary, Report
 from exporter.text import human_duration, label_value
 from exporter.vb365.records.restore_session import RestoreSession, SessionType
 from exporter.web.status.formatting import counted

@@ -9,7 +9,7 @@ from datetime import datetime
 from exporter import __version__
 from exporter.report.collect import ServerEvidence
 from exporter.report.session_fields import session_fields
-from exporter.report.summarise import FailedServer, OrganizationSummary, Report, TypeSummary
+from exporter.report.summarize import FailedServer, OrganizationSummary, Report, TypeSummary
 from exporter.text import format_instant, json_value, label_value
 from exporter.vb365.records.restore_session import SessionResult
 

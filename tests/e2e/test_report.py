@@ -14,7 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from exporter.report.html_page import render_html
-from exporter.report.summarise import FailedServer, Report
+from exporter.report.summarize import FailedServer, Report
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from exporter.vb365.records.restore_session import SessionResult

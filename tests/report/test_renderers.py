@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from exporter.report.csv_table import render_csv
 from exporter.report.html_page import render_html
 from exporter.report.json_document import render_json
-from exporter.report.summarise import FailedServer, Report
+from exporter.report.summarize import FailedServer, Report
 from exporter.vb365.records.extras import EventSummary, Statistics
 from exporter.vb365.records.restore_session import SessionResult, SessionState, SessionType
 from support.sample_reports import REFUSED, SINCE, evidence, report

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from exporter.report.collect import Key, Scope, ServerEvidence
-from exporter.report.summarise import FailedServer, Report, summarise
+from exporter.report.summarize import FailedServer, Report, summarize
 from exporter.text import label_value
 from exporter.vb365.records.restore_session import RestoreSession, SessionType
 from support.sample_sessions import NOON, running
@@ -68,7 +68,7 @@ def report(
         organizations=tuple(organizations),
         info_labels=tuple(info_labels),
     )
-    return summarise(scope, servers, failed)
+    return summarize(scope, servers, failed)
 
 
 def sample_report() -> Report:

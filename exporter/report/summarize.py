@@ -1,4 +1,4 @@
-"""Summarises the evidence of the servers by organization and type."""
+"""Summarizes the evidence of the servers by organization and type."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from heapq import merge
 from exporter.report.collect import Key, Scope, ServerEvidence
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
 
-__all__ = ["FailedServer", "OrganizationSummary", "Report", "TypeSummary", "summarise"]
+__all__ = ["FailedServer", "OrganizationSummary", "Report", "TypeSummary", "summarize"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +125,7 @@ class Report:
         return merge(*map(_with_server, self.servers), key=_newest_first, reverse=True)
 
 
-def summarise(
+def summarize(
     scope: Scope, servers: Sequence[ServerEvidence], failed: Sequence[FailedServer] = ()
 ) -> Report:
     """Return the report on the servers: their evidence, and those that failed."""

@@ -36,7 +36,7 @@ def ended(moment: datetime) -> RestoreSession:
 def test_a_session_belongs_to_the_period_in_which_it_ended(
     session: RestoreSession, *, included: bool
 ) -> None:
-    assert Scope(since=SINCE, until=NOON).includes(session) == included
+    assert Scope(since=SINCE, until=NOON).is_in_period(session) == included
 
 
 def test_each_type_of_an_organization_is_summed_up() -> None:
