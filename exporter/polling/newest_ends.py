@@ -55,6 +55,11 @@ class NewestEnds(Generic[_Key]):
             self._outdated.add(key)
             del self._ends[key]
 
+    def recount(self) -> None:
+        """Find all ends again, because other sessions count now."""
+        self._outdated |= {self._key(session) for session in self._sessions()}
+        self._ends.clear()
+
     def forget(self, key: _Key) -> None:
         """Drop a key that no longer has sessions."""
         self._ends.pop(key, None)

@@ -2,6 +2,9 @@
 
 A session that is not stored, because it is past its lookback or was evicted, counts if the last full list shows it or if it
 left the store since. A full list that may lack sessions only adds to what is known.
+
+A session whose `endTime` is ahead of the server's own time does not count before that time: until then, it would hide that
+nothing is restored any more.
 """
 
 from __future__ import annotations
@@ -9,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
+from exporter.polling.clock import Moment
 from exporter.polling.newest_ends import NewestEnds
+from exporter.polling.plan import is_ahead
 from exporter.polling.snapshot import StartedKey
 from exporter.vb365.records.restore_session import RestoreSession
 
@@ -36,6 +41,8 @@ class ProvenRestores:
         self._listed: dict[StartedKey, datetime] | None = None  # of the full list in progress
         self._others_count = self._listed_count = 0
         self._doubts = False
+        self._now: Moment | None = None
+        self._next_end: datetime | None = None  # the earliest that was ahead
         # Full lists show no extras, so the verdicts that depend on them are kept.
         self._verdicts: dict[str, bool] = {}
 
@@ -46,6 +53,16 @@ class ProvenRestores:
         for key, end in self._others.items():
             ends[key] = max(end, ends.get(key, end))
         return ends
+
+    def set_now(self, now: Moment) -> None:
+        """Judge by this moment which sessions have ended, and count those stored that seemed to end later."""
+        self._now = now
+        if self._next_end is not None and not is_ahead(self._next_end, now):
+            self._next_end = None
+            self._stored.recount()
+
+    def _is_ahead(self, end: datetime) -> bool:
+        return self._now is not None and is_ahead(end, self._now)
 
     # Stored sessions
 
@@ -81,6 +98,10 @@ class ProvenRestores:
             self._stored.add(session)
 
     def _counts(self, session: RestoreSession) -> bool:
+        end = session.end_time
+        if end is not None and self._is_ahead(end):
+            self._next_end = min(end, self._next_end or end)
+            return False
         return session.id not in self._awaiting and session.proves_restore
 
     # Other sessions
@@ -93,7 +114,7 @@ class ProvenRestores:
     def add_other(self, session: RestoreSession) -> None:
         """Add a finished session that the server lists, but that is not or no longer stored."""
         key, end = _key(session), session.end_time
-        if end is None:
+        if end is None or self._is_ahead(end):
             return
         if session.statistics is not None or session.events is not None:
             self._keep_verdict(session)

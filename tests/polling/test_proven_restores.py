@@ -459,10 +459,27 @@ def test_a_session_that_is_reopened_while_its_extras_are_awaited_can_prove_a_res
     harness.hold(running(1, creation_time=NOON))
     harness.ledger.request_by_id([session_id(1)])
     harness.poll()
-    later = NOON + timedelta(hours=1)
+    later = NOON + timedelta(minutes=5)
     harness.hold(finished(1, creation_time=NOON, end_time=later, details="2 items processed"))
     waiting = restored(harness.poll())
 
     decided = restored(settle(harness, statistics=Statistics(restored=1)))
 
     assert (waiting, decided) == ({VEX: end(2)}, {VEX: later})
+
+
+def test_an_end_ahead_of_the_servers_time_counts_only_from_that_time_on() -> None:
+    ahead = proof(1)._replace(id=session_id(9), end_time=NOON + timedelta(hours=1))
+    harness = harness_with(proof(2), ahead)
+
+    early = restored(harness.poll())
+    due = restored(harness.poll(HOUR_SECONDS))
+
+    assert (early, due) == ({VEX: end(2)}, {VEX: ahead.end_time})
+
+
+def test_an_evicted_session_that_ends_ahead_does_not_count() -> None:
+    ahead = proof(3)._replace(end_time=NOON + timedelta(days=300))
+    harness = harness_with(proof(1), proof(2), ahead, max_sessions=2)
+
+    assert restored(harness.poll()) == {VEX: end(1)}
