@@ -220,6 +220,7 @@ _FORBIDDEN_BEFORE_LOGIN = (
 _TRANSIENT_REASONS = {Reason.CONNECT, Reason.TIMEOUT, Reason.THROTTLED}
 _TRANSIENT_STATUSES = {500, 502, 503, 504}
 _ERRORS_BY_STATUS: Mapping[int, tuple[type[Vb365Error], str]] = {
+    206: (BadResponseError, "the response is only a part of what was requested"),
     401: (AuthError, "the token is refused"),
     403: (ForbiddenError, "the account lacks the permission"),
     404: (NotFoundError, "not found"),

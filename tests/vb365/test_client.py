@@ -381,6 +381,15 @@ def test_each_status_maps_to_its_error(
 
 
 @pytest.mark.usefixtures("logins")
+def test_a_partial_response_is_not_a_list(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions", json=page(session()), status=206)
+    with pytest.raises(BadResponseError, match=r"only a part .*HTTP 206"):
+        list(make_client().list_sessions(created_since=None))
+
+
+@pytest.mark.usefixtures("logins")
 def test_an_error_quotes_the_server_in_one_printable_line_without_the_token(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:

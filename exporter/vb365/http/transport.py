@@ -90,8 +90,8 @@ class Response:
 
     @property
     def is_success(self) -> bool:
-        """Whether the status is 2xx."""
-        return 200 <= self.status <= 299
+        """Whether the status is 2xx, but not 206 (Partial Content)."""
+        return 200 <= self.status <= 299 and self.status != 206
 
     @property
     def may_blame_cookies(self) -> bool:

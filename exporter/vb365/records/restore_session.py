@@ -204,15 +204,19 @@ def parse_session(record: object) -> RestoreSession | Rejection:
 
 
 def parse_page(records: Iterable[object]) -> Page:
-    """Parse the records of one page of the list; never raises."""
-    sessions, rejections = [], []
+    """Parse the records of one page of the list; never raises.
+
+    If records of a page contradict each other, a session counts as running: it may be open.
+    """
+    sessions: dict[str, RestoreSession] = {}
+    rejections = []
     for record in records:
         parsed = parse_session(record)
-        if isinstance(parsed, RestoreSession):
-            sessions.append(parsed)
-        else:
+        if isinstance(parsed, Rejection):
             rejections.append(parsed)
-    return Page(sessions=tuple(sessions), rejections=tuple(rejections))
+        elif parsed.id not in sessions or sessions[parsed.id].stopped:
+            sessions[parsed.id] = parsed
+    return Page(sessions=tuple(sessions.values()), rejections=tuple(rejections))
 
 
 def _read_session(session_id: str, record: Record) -> RestoreSession:

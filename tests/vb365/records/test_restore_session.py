@@ -160,6 +160,15 @@ def test_a_page_has_sessions_and_rejections_in_their_order() -> None:
     ]
 
 
+@pytest.mark.parametrize("states", [("Working", "Stopped"), ("Stopped", "Working")])
+def test_a_session_that_is_both_running_and_finished_on_a_page_is_running(
+    states: tuple[str, ...],
+) -> None:
+    page = parse_page([record(state=state) for state in states])
+
+    assert [session.state for session in page.sessions] == [SessionState.WORKING]
+
+
 def test_a_session_cannot_be_changed() -> None:
     session = parsed()
 
