@@ -208,15 +208,21 @@ def parse_page(records: Iterable[object]) -> Page:
 
     If records of a page contradict each other, a session counts as running: it may be open.
     """
-    sessions: dict[str, RestoreSession] = {}
-    rejections = []
+    sessions, rejections = [], []
+    running: dict[str, RestoreSession] = {}
     for record in records:
         parsed = parse_session(record)
         if isinstance(parsed, Rejection):
             rejections.append(parsed)
-        elif parsed.id not in sessions or sessions[parsed.id].stopped:
-            sessions[parsed.id] = parsed
-    return Page(sessions=tuple(sessions.values()), rejections=tuple(rejections))
+            continue
+        sessions.append(parsed)
+        if not parsed.stopped:
+            running[parsed.id] = parsed
+    # Records are replaced, not dropped: however often a session is repeated, a list ends at its maximum of records.
+    return Page(
+        sessions=tuple(running.get(session.id, session) for session in sessions),
+        rejections=tuple(rejections),
+    )
 
 
 def _read_session(session_id: str, record: Record) -> RestoreSession:

@@ -166,7 +166,7 @@ def test_a_session_that_is_both_running_and_finished_on_a_page_is_running(
 ) -> None:
     page = parse_page([record(state=state) for state in states])
 
-    assert [session.state for session in page.sessions] == [SessionState.WORKING]
+    assert {session.state for session in page.sessions} == {SessionState.WORKING}
 
 
 def test_a_session_cannot_be_changed() -> None:
