@@ -186,9 +186,12 @@ class DiscoveryWindow:
         """Return the creationTime after which sessions have started since the first list, which ended at `moment`.
 
         If the list shows none, it is ten minutes before the end of the list: the account may be granted its role later, and
-        sessions that come into sight then are not new.
+        sessions that come into sight then are not new. If the newest is slightly ahead of the server's own time, it is that
+        time: sessions that start until then are new, too.
         """
-        return self.newest or moment.wall - _LIST_OVERLAP
+        if self.newest is None:
+            return moment.wall - _LIST_OVERLAP
+        return min(self.newest, moment.wall)
 
     def end_list(self, request: ListRequest, *, requested_at: float, moment: Moment) -> None:
         """Advance after a list that was read to its end.

@@ -12,7 +12,7 @@ from exporter.polling.plan import RESYNC_SECONDS
 from exporter.polling.snapshot import Snapshot
 from exporter.vb365.records.restore_session import RestoreSession
 from support.ledger_harness import LedgerHarness
-from support.sample_sessions import finished, running, session_id
+from support.sample_sessions import NOON, finished, running, session_id
 
 FIRST, LAST = 1, 12
 NUMBERS = st.integers(FIRST, LAST)
@@ -95,3 +95,20 @@ def test_every_session_is_counted_once(
     assert len(truth.finished) - len(unseen) <= ended <= len(truth.finished)
     assert in_histogram == ended
     assert snapshot.sessions_known == len(harness.server)
+
+
+def test_a_session_dated_slightly_ahead_at_the_first_poll_does_not_hide_later_starts() -> None:
+    ahead = running(100, creation_time=NOON + timedelta(minutes=9))
+    harness = LedgerHarness()
+    harness.hold(ahead)
+    harness.poll()
+    harness.hold(running(1, creation_time=harness.now.wall + timedelta(seconds=30)))
+    started = totals(harness.poll())
+
+    harness.hidden_by_id = harness.hidden_in_lists = {ahead.id}
+    harness.poll()
+    harness.hidden_by_id = harness.hidden_in_lists = set()
+    returned = totals(harness.poll())
+
+    harness.hold(stopped(running(1, creation_time=NOON + timedelta(seconds=90))))
+    assert (started, returned, totals(harness.poll())) == ((1, 0, 0), (1, 0, 0), (1, 1, 1))

@@ -121,6 +121,7 @@ def test_there_is_no_such_time_before_a_list_that_shows_sessions() -> None:
 def test_sessions_have_started_since_the_newest_one_or_else_since_the_first_list() -> None:
     assert listed_window(NOON - DAY).baseline(moment(60)) == NOON - DAY
     assert listed_window().baseline(moment(60)) == NOON + seconds(60) - TEN_MINUTES
+    assert listed_window(NOON + seconds(300)).baseline(moment(60)) == NOON + seconds(60)
 
 
 def test_new_sessions_are_listed_since_the_newest_one_minus_ten_minutes() -> None:
