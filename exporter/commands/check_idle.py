@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 
 from exporter.commands.session_lists import SessionList, fetch_all, read_list
 from exporter.config import Config
@@ -13,6 +14,7 @@ from exporter.flags import ALL_SERVERS, PROGRAM
 from exporter.system.files import OutputError, write_stdout
 from exporter.system.standard_error import print_error
 from exporter.text import format_instant, format_table, human_duration, one_line
+from exporter.vb365.client import Client
 from exporter.vb365.errors import Vb365Error
 from exporter.vb365.records.restore_session import RestoreSession
 
@@ -54,13 +56,20 @@ def check_idle(config: Config, name: str, stop: threading.Event) -> int:
     fetched = fetch_all(
         servers,
         stop,
-        lambda _server, client: read_list(client, lambda session: not session.stopped),
+        lambda _server, client: _read_open(client),
         retry_seconds=_RETRY_SECONDS,
     )
     results = {server.name: fetched.get(server.name) for server in servers}
     status, text = idle_report(results, datetime.now(UTC))
     write_stdout([text.encode()])
     return status
+
+
+def _read_open(client: Client) -> SessionList:
+    """Read the open sessions of a server; an empty list is believed only if a second one is empty, too."""
+    read = partial(read_list, client, lambda session: not session.stopped)
+    first = read()
+    return first if first.listed or first.rejected else read()
 
 
 def report_not_run() -> int:

@@ -173,6 +173,15 @@ def test_only_a_list_of_sessions_that_are_certainly_stopped_is_idle(
         assert checked(capfd, server_yaml(simulator))[0] == status
 
 
+def test_a_single_empty_list_is_not_believed(capfd: pytest.CaptureFixture[str]) -> None:
+    world = empty_world()
+    world.add_session()
+    with Simulator(world) as simulator:
+        simulator.faults.set("empty_list", first=1)
+
+        assert checked(capfd, server_yaml(simulator))[0] == OPEN
+
+
 @pytest.mark.parametrize(
     ("name", "status"),
     [("hq", IDLE), ("branch", OPEN), (ALL_SERVERS, OPEN)],
