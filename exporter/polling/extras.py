@@ -188,7 +188,7 @@ class Extras:
             for request in self._final_attempts
         }
         restores = self._store.counts.restores
-        restores.set_now(now)
+        restores.set_now(now.wall)
         for session_id, since in self._final_since.items():
             if since <= oldest and restores.is_awaiting(session_id):
                 restores.settle(session_id, self._store.finished.get(session_id))

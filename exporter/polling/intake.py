@@ -55,7 +55,7 @@ class Intake:
     def accept(self, session: RestoreSession, moment: Moment | None = None) -> None:
         """Take a session that was received at `moment`, by default now."""
         moment = moment or self.now()
-        if is_ahead(session.creation_time, moment):
+        if is_ahead(session.creation_time, moment.wall):
             self._anomalies.created_ahead(session, moment.wall)
         if session.unknown_values:
             self._anomalies.unknown_values(session.unknown_values, session.id)

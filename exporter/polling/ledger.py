@@ -127,7 +127,7 @@ class Ledger:
         if not self._settings.discover and session.id not in self._configured:
             return
         self._observed_at = moment.monotonic
-        self._store.counts.restores.set_now(moment)
+        self._store.counts.restores.set_now(moment.wall)
         self._window.observe(session.creation_time, moment)
         self._configured.mark_found(session.id)
         self._resync.to_fetch.discard(session.id)

@@ -104,9 +104,9 @@ def max_listed_sessions(max_sessions: int) -> int:
     return max(_LISTED_PER_KEPT * max_sessions, _MIN_LISTED_SESSIONS)
 
 
-def is_ahead(creation: datetime, moment: Moment) -> bool:
-    """Whether a session was created later than now by the server's own time, and by more than clocks may differ."""
-    return creation > moment.wall + _CLOCK_TOLERANCE
+def is_ahead(time: datetime, now: datetime) -> bool:
+    """Whether a time of a session is later than now by the server's own time, and by more than clocks may differ."""
+    return time > now + _CLOCK_TOLERANCE
 
 
 class ClockJumps:
@@ -169,7 +169,7 @@ class DiscoveryWindow:
 
     def observe(self, creation: datetime, moment: Moment) -> None:
         """Take a creationTime into account."""
-        if (self.newest is None or creation > self.newest) and not is_ahead(creation, moment):
+        if (self.newest is None or creation > self.newest) and not is_ahead(creation, moment.wall):
             self.newest = creation
 
     def created_since(self, moment: Moment) -> datetime | None:

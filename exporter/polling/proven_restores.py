@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
-from exporter.polling.clock import Moment
 from exporter.polling.newest_ends import NewestEnds
 from exporter.polling.plan import is_ahead
 from exporter.polling.snapshot import StartedKey
@@ -41,7 +40,7 @@ class ProvenRestores:
         self._listed: dict[StartedKey, datetime] | None = None  # of the full list in progress
         self._others_count = self._listed_count = 0
         self._doubts = False
-        self._now: Moment | None = None
+        self._now: datetime | None = None
         self._next_end: datetime | None = None  # the earliest that was ahead
         # Full lists show no extras, so the verdicts that depend on them are kept.
         self._verdicts: dict[str, bool] = {}
@@ -54,8 +53,8 @@ class ProvenRestores:
             ends[key] = max(end, ends.get(key, end))
         return ends
 
-    def set_now(self, now: Moment) -> None:
-        """Judge by this moment which sessions have ended, and count those stored that seemed to end later."""
+    def set_now(self, now: datetime) -> None:
+        """Judge by this time which sessions have ended, and count those stored that seemed to end later."""
         self._now = now
         if self._next_end is not None and not is_ahead(self._next_end, now):
             self._next_end = None

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import structlog
 
 from exporter.config import Extra, ServerConfig
+from exporter.polling.plan import is_ahead
 from exporter.polling.status import would_recur
 from exporter.polling.text_budget import TextBudget
 from exporter.polling.workers import Workers
@@ -147,10 +148,16 @@ def collect(
 
 
 class _Listing:
-    """The full list, as far as it has been read. Pages that shift may repeat a session, which then counts once."""
+    """The full list, as far as it has been read. Pages that shift may repeat a session, which then counts once.
 
-    def __init__(self, scope: Scope) -> None:
+    Args:
+        scope: what the report covers.
+        now: returns the server's own time; None if the server does not send it.
+    """
+
+    def __init__(self, scope: Scope, now: Callable[[], datetime | None]) -> None:
         self._scope = scope
+        self._now = now
         self._hidden: dict[str, Any] = dict.fromkeys(
             {"name", "initiated_by", "scope_name", "client_host", "reason"} - {*scope.info_labels},
             "",
@@ -182,12 +189,13 @@ class _Listing:
         self.sessions[session.id] = kept
 
     def record_proof(self, session: RestoreSession) -> None:
-        """Record the end of a session if it proves a restore."""
-        if session.proves_restore and session.ended_at is not None:
+        """Record the end of a session if it proves a restore and is not ahead of the server's own time."""
+        ended = session.ended_at
+        if not session.proves_restore or ended is None:
+            return
+        if not is_ahead(ended, self._now() or self._scope.until):
             key = (session.organization, session.type)
-            self.last_proven[key] = max(
-                session.ended_at, self.last_proven.get(key, session.ended_at)
-            )
+            self.last_proven[key] = max(ended, self.last_proven.get(key, ended))
 
 
 def _read_list(
@@ -198,7 +206,7 @@ def _read_list(
     Raises:
         BadResponseError: the list is too long, endless or too slow.
     """
-    listing = _Listing(scope)
+    listing = _Listing(scope, lambda: client.server_time)
     for page in client.list_sessions(created_since=None, page_size=page_size):
         check_time()
         for session in page.sessions:
