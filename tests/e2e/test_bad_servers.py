@@ -103,6 +103,8 @@ def test_endless_responses_do_not_fill_the_memory(tmp_path: Path) -> None:
                 connection.send(http(b'{"access_token": "a", "expires_in": 3600}'))
             elif "/ServiceInstance" in request.target:
                 connection.send(http(b'{"version": "8"}'))
+            elif "/Organizations" in request.target:
+                connection.send(http(b'{"limit": 1000, "results": []}'))
             else:
                 next(lists, empty_page)(connection)
 

@@ -241,6 +241,8 @@ def test_a_signal_ends_the_process_while_names_are_being_resolved(
 ) -> None:
     log = tmp_path / "log"
     with Simulator(World(activity=False)) as simulator:
+        # While a session is on its way, the next one needs another connection.
+        simulator.faults.set("slower_than_timeout", route="get", value=0.5)
         ids = [session.id for session in simulator.world.sessions()[:3]]
         extra = f"sessions: {{ids: {json.dumps(ids)}}}"
         config = write_config(tmp_path, server_yaml(simulator, extra=extra))
