@@ -5,19 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 from exporter.config import ServerConfig
-from exporter.polling.text_budget import TextBudget
+from exporter.polling.full_list import new_text_budget, read_full_list
 from exporter.system.signals import WAKE_SECONDS
 from exporter.threads import start_thread
 from exporter.vb365.client import Client
-from exporter.vb365.errors import BadResponseError, Vb365Error
+from exporter.vb365.errors import Vb365Error
 from exporter.vb365.http.tls import warn_if_unverified
-from exporter.vb365.paging import MAX_LIST_SECONDS, check_list_time, reread_if_moved
 from exporter.vb365.records.restore_session import Page, RestoreSession
 
 __all__ = [
@@ -31,9 +30,6 @@ __all__ = [
 
 Result = TypeVar("Result")
 
-# About 1 GB of memory each.
-_MAX_SESSIONS = 1_000_000
-_MAX_SESSIONS_OF_TEXTS = 500_000
 LOGOUT_SECONDS = 2.5
 """The maximum wait for logouts after a stop."""
 
@@ -113,37 +109,28 @@ def read_list(
         BadResponseError: the list is too long, endless or too slow.
         Vb365Error: the list could not be read completely.
     """
-    end_at = clock() + MAX_LIST_SECONDS
-
-    def read_pages(page_size: int) -> SessionList:
-        pages = client.list_sessions(created_since=None, page_size=page_size)
-        return _collect(pages, select, lambda: check_list_time(clock(), end_at))
-
-    return reread_if_moved(read_pages)
+    listing = read_full_list(client, lambda: _Listing(select), clock=clock)
+    sessions = [session for session in listing.found.values() if session is not None]
+    return SessionList(sessions=sessions, listed=len(listing.found), rejected=listing.rejected)
 
 
-def _collect(
-    pages: Iterable[Page],
-    select: Callable[[RestoreSession], bool],
-    check_time: Callable[[], None],
-) -> SessionList:
-    found: dict[str, RestoreSession | None] = {}
-    rejected: Counter[str] = Counter()
-    texts = TextBudget(_MAX_SESSIONS_OF_TEXTS)
-    for page in pages:
-        check_time()
-        # Pages shift when sessions start, so a session may appear twice.
+class _Listing:
+    def __init__(self, select: Callable[[RestoreSession], bool]) -> None:
+        self._select = select
+        self.found: dict[str, RestoreSession | None] = {}
+        self.rejected: Counter[str] = Counter()
+        self.texts = new_text_budget()
+
+    @property
+    def records(self) -> int:
+        return len(self.found) + self.rejected.total()
+
+    def add(self, page: Page) -> None:
         for session in page.sessions:
-            found[session.id] = session if select(session) else None
-            if found[session.id] is not None:
-                texts.add(session)
-        rejected.update(rejection.reason for rejection in page.rejections)
-        if len(found) + rejected.total() > _MAX_SESSIONS:
-            raise BadResponseError(f"more than {_MAX_SESSIONS} sessions", operation="list")
-        if texts.is_exceeded:
-            raise BadResponseError("the texts of its sessions are too long", operation="list")
-    sessions = [session for session in found.values() if session is not None]
-    return SessionList(sessions=sessions, listed=len(found), rejected=rejected)
+            self.found[session.id] = session if self._select(session) else None
+            if self.found[session.id] is not None:
+                self.texts.add(session)
+        self.rejected.update(rejection.reason for rejection in page.rejections)
 
 
 class NoObserver:

@@ -7,31 +7,26 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from operator import itemgetter
 from typing import Any, TypeAlias
 
 import structlog
 
 from exporter.config import Extra, ServerConfig
+from exporter.polling.full_list import new_text_budget, read_full_list
 from exporter.polling.plan import is_ahead
 from exporter.polling.status import would_recur
-from exporter.polling.text_budget import TextBudget
 from exporter.polling.workers import Workers
 from exporter.text import label_value
 from exporter.vb365.client import Client
-from exporter.vb365.errors import BadResponseError, Vb365Error
-from exporter.vb365.paging import MAX_LIST_SECONDS, check_list_time, reread_if_moved
+from exporter.vb365.errors import Vb365Error
 from exporter.vb365.records.extras import EventSummary, Statistics
-from exporter.vb365.records.restore_session import RestoreSession, SessionType
+from exporter.vb365.records.restore_session import Page, RestoreSession, SessionType
 
 __all__ = ["Key", "Scope", "ServerEvidence", "collect"]
 
 log = structlog.get_logger()
 
-_MAX_SESSIONS = 1_000_000
-_MAX_SESSIONS_OF_TEXTS = 500_000
-"""Texts may take as much memory as those of this many average sessions: 1 GB."""
 _MAX_SESSIONS_WITH_EXTRAS = 2_000
 _EXTRAS_SECONDS = 300.0
 _ORGANIZATIONS_SECONDS = 60.0
@@ -116,9 +111,8 @@ def collect(
         BadResponseError: the list is too long, endless or too slow.
         Vb365Error: the list could not be read completely.
     """
-    end_at = clock() + MAX_LIST_SECONDS
-    listing = reread_if_moved(
-        partial(_read_list, client, scope, lambda: check_list_time(clock(), end_at))
+    listing = read_full_list(
+        client, lambda: _Listing(scope, lambda: client.server_time), clock=clock
     )
     version = _version(server, client)
     silent = _silent_organizations(server, client, listing.organizations)
@@ -167,11 +161,21 @@ class _Listing:
         self.organizations: dict[str, str] = {}
         self.oldest: datetime | None = None
         self.rejected = 0
-        self.texts = TextBudget(_MAX_SESSIONS_OF_TEXTS)
+        self.texts = new_text_budget()
         """The texts of the sessions that are kept, and the names of all organizations."""
 
-    def add(self, session: RestoreSession) -> None:
-        """Add a session; keep it only if it belongs to the report."""
+    @property
+    def records(self) -> int:
+        """Number of records so far, readable or not."""
+        return len(self.sessions) + self.rejected
+
+    def add(self, page: Page) -> None:
+        """Add a page; keep only the sessions that belong to the report."""
+        for session in page.sessions:
+            self._add(session)
+        self.rejected += len(page.rejections)
+
+    def _add(self, session: RestoreSession) -> None:
         created = session.creation_time
         self.oldest = created if self.oldest is None else min(self.oldest, created)
         name = self.organizations.get(session.organization)
@@ -196,27 +200,6 @@ class _Listing:
         if not is_ahead(ended, self._now() or self._scope.until):
             key = (session.organization, session.type)
             self.last_proven[key] = max(ended, self.last_proven.get(key, ended))
-
-
-def _read_list(
-    client: Client, scope: Scope, check_time: Callable[[], None], page_size: int
-) -> _Listing:
-    """Read the full list.
-
-    Raises:
-        BadResponseError: the list is too long, endless or too slow.
-    """
-    listing = _Listing(scope, lambda: client.server_time)
-    for page in client.list_sessions(created_since=None, page_size=page_size):
-        check_time()
-        for session in page.sessions:
-            listing.add(session)
-        listing.rejected += len(page.rejections)
-        if len(listing.sessions) + listing.rejected > _MAX_SESSIONS:
-            raise BadResponseError(f"more than {_MAX_SESSIONS} sessions", operation="list")
-        if listing.texts.is_exceeded:
-            raise BadResponseError("the texts of its sessions are too long", operation="list")
-    return listing
 
 
 def _version(server: ServerConfig, client: Client) -> str:
