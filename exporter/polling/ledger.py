@@ -164,7 +164,8 @@ class Ledger:
             self.activity.count_finished(session)
         else:
             self.activity.count_awaited_duration(session)
-        self.extras.follow(session, transition)
+        if self._settings.extras:
+            self.extras.follow(session, transition)
         if transition in CHANGES:
             self._changed[session.id] = session
         if transition in CANCELLING:

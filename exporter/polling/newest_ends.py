@@ -43,9 +43,12 @@ class NewestEnds(Generic[_Key]):
 
     def add(self, session: RestoreSession) -> None:
         """Add a session."""
-        key = self._key(session)
-        if key not in self._outdated:
-            self._record(key, session)
+        key, end = self._key(session), session.end_time
+        if end is None or key in self._outdated:
+            return
+        newest = self._ends.get(key)
+        if (newest is None or end > newest) and self._counts(session):
+            self._ends[key] = end
 
     def remove(self, session: RestoreSession) -> None:
         """Remove a session that is no longer among `sessions`."""
@@ -66,13 +69,7 @@ class NewestEnds(Generic[_Key]):
         self._outdated.discard(key)
 
     def _find_newest(self) -> None:
+        outdated, self._outdated = self._outdated, set()
         for session in self._sessions():
-            key = self._key(session)
-            if key in self._outdated:
-                self._record(key, session)
-        self._outdated.clear()
-
-    def _record(self, key: _Key, session: RestoreSession) -> None:
-        end, newest = session.end_time, self._ends.get(key)
-        if end is not None and (newest is None or end > newest) and self._counts(session):
-            self._ends[key] = end
+            if self._key(session) in outdated:
+                self.add(session)

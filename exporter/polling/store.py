@@ -83,8 +83,7 @@ class SessionStore:
         """Store a session as the API returned it at `moment`; return what changed."""
         if not session.stopped:
             return self._put_running(session, moment)
-        was_running = self._pop_running(session.id) is not None
-        if was_running or self._history.is_interrupted(session.id):
+        if session.id in self.running or self._history.is_interrupted(session.id):
             return self._finish(session, moment)
         return self._put_finished(session, moment)
 
@@ -198,6 +197,7 @@ class SessionStore:
 
     def _finish(self, session: RestoreSession, moment: Moment) -> Transition:
         """Store a session that was running."""
+        self._pop_running(session.id)
         if self.is_within_lookback(session, moment):
             self.counts.restores.await_extras(session.id)
             self._add_finished(session, moment)

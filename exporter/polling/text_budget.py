@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import attrgetter
 from sys import getsizeof
 
 from exporter.vb365.records.restore_session import RestoreSession
@@ -39,14 +41,11 @@ class TextBudget:
         self._bytes -= _text_bytes(session)
 
 
+_texts: Callable[[RestoreSession], tuple[str, ...]] = attrgetter(
+    "organization", "name", "initiated_by", "details", "scope_name", "client_host", "reason"
+)
+
+
 def _text_bytes(session: RestoreSession) -> int:
     # Texts that sessions share are counted for each of them.
-    return (
-        getsizeof(session.organization)
-        + getsizeof(session.name)
-        + getsizeof(session.initiated_by)
-        + getsizeof(session.details)
-        + getsizeof(session.scope_name)
-        + getsizeof(session.client_host)
-        + getsizeof(session.reason)
-    )
+    return sum(map(getsizeof, _texts(session)))
