@@ -16,7 +16,7 @@ from exporter.config.files import LoadContext
 from exporter.config.loader import keys_below, validate_blocks
 from exporter.config.model import Config
 from exporter.config.problems import ProblemCollector
-from exporter.config.schema import json_schema, schema_text
+from support.config_schema import json_schema, schema_text
 from support.documentation import SCHEMA
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"

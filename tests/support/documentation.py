@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from exporter.config.schema import json_schema, schema_text
 from exporter.flags import FLAGS
 from exporter.metrics.catalogue import (
     Family,
@@ -16,6 +15,7 @@ from exporter.metrics.catalogue import (
 )
 from exporter.text import DURATION_PATTERN
 from support.alert_rules import alerts
+from support.config_schema import json_schema, schema_text
 from support.failure_catalogue import failures_table
 
 ROOT = Path(__file__).parents[2]

@@ -14,8 +14,6 @@ from exporter.config.model import (
     TLSConfig,
 )
 
-__all__ = ["json_schema", "schema_text"]
-
 
 def json_schema() -> dict[str, Any]:
     """Return the schema (draft 2020-12) of the file, where durations, for example, are text."""
