@@ -13,9 +13,8 @@ from exporter.commands.session_lists import fetch_all
 from exporter.config import Config
 from exporter.flags import ReportFormat
 from exporter.report.collect import Scope, ServerEvidence, collect
-from exporter.report.csv_table import render_csv
+from exporter.report.data import render_csv, render_json
 from exporter.report.html_page import render_html
-from exporter.report.json_document import render_json
 from exporter.report.summarize import FailedServer, Report, summarize
 from exporter.system.files import atomic_write, check_writable, write_stdout
 from exporter.vb365.errors import Reason, Vb365Error

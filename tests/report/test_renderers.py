@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from exporter.report.csv_table import render_csv
+from exporter.report.data import render_csv, render_json
 from exporter.report.html_page import render_html
-from exporter.report.json_document import render_json
 from exporter.report.summarize import FailedServer, Report
 from exporter.vb365.records.extras import EventSummary, Statistics
 from exporter.vb365.records.restore_session import SessionResult, SessionState, SessionType
