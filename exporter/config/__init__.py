@@ -1,7 +1,7 @@
 """The configuration file: YAML to a frozen `Config`, or all of its problems at once.
 
 `yaml_file` reads the text, `model` validates each key, `resolve` checks the rules between them, and `plausibility`
-finds values that are probably mistakes.
+warns about unused settings and values that are probably mistakes.
 """
 
 from __future__ import annotations

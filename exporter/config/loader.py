@@ -14,16 +14,15 @@ from pydantic_core import ErrorDetails
 
 from exporter.config.files import LoadContext
 from exporter.config.model import Block, Config
-from exporter.config.plausibility import probable_mistakes
+from exporter.config.plausibility import warnings_of
 from exporter.config.problems import (
     ConfigError,
     Location,
     Problem,
     ProblemCollector,
-    by_place,
     dotted,
 )
-from exporter.config.resolve import resolve, unused_settings
+from exporter.config.resolve import resolve
 from exporter.config.suspicious_text import NOT_EXPANDED, looks_like_variable
 from exporter.config.types import NO_VALUE, is_derived
 from exporter.config.yaml_file import parse_document, read_document
@@ -88,8 +87,7 @@ def _load(
     config = resolve(file, problems)
     if config is None:
         raise problems.error()
-    warnings = sorted((*unused_settings(file), *probable_mistakes(config, path)), key=by_place)
-    return config.model_copy(update={"warnings": tuple(warnings)})
+    return config.model_copy(update={"warnings": warnings_of(file, config, path)})
 
 
 def validate_blocks(
