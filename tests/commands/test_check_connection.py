@@ -394,7 +394,7 @@ def test_a_server_that_closes_the_connection_may_require_a_client_certificate() 
 def test_an_address_that_refuses_is_set_apart_from_its_reason() -> None:
     refused = ("2001:db8:0:1::10", "Network is unreachable")
 
-    text = finding_text(Finding(step="tcp", verdict=Verdict.WARN, text="x", details=(refused,)))
+    text = finding_text(Finding("tcp", Verdict.WARN, "x", details=(refused,)))
 
     assert text.endswith("  2001:db8:0:1::10 Network is unreachable\n")
 
@@ -402,6 +402,6 @@ def test_an_address_that_refuses_is_set_apart_from_its_reason() -> None:
 def test_a_long_name_is_not_broken() -> None:
     path = "/etc/" + 40 * "vb365-" + "ca.pem"
 
-    text = finding_text(Finding(step="tls", verdict=Verdict.OK, text=f"trusted through {path}"))
+    text = finding_text(Finding("tls", Verdict.OK, f"trusted through {path}"))
 
     assert path in text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
 
 from exporter.vb365.errors import Vb365Error
@@ -25,13 +25,14 @@ class Verdict(StrEnum):
     NONE = "-"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """What one step found; texts are printable lines without secrets."""
 
     step: str
     verdict: Verdict
     text: str
+    _: KW_ONLY
     details: tuple[tuple[str, str], ...] = ()
     advice: str = ""
     pem: str = ""
@@ -46,7 +47,7 @@ def failure(
 ) -> Finding:
     """Return the finding of a step that failed with this error."""
     text = error.message if error is not None else ""
-    return Finding(step=step, verdict=Verdict.FAIL, text=text, details=details, advice=what_to_do)
+    return Finding(step, Verdict.FAIL, text, details=details, advice=what_to_do)
 
 
 def finding_text(finding: Finding) -> str:

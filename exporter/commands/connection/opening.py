@@ -33,7 +33,7 @@ def opening_findings(
     """Yield the findings of name, TCP, proxy and TLS, up to the step that failed; a later error is a finding of the API."""
     if trace is None:  # no connection was attempted: a TLS file or the proxy's URL is unusable
         step = "tls" if isinstance(error, TlsError) else "proxy"
-        yield Finding(step=step, verdict=Verdict.FAIL, text=error.message if error else "")
+        yield Finding(step, Verdict.FAIL, error.message if error else "")
         return
     failed = trace.step if error is not None else None
     whose = f"{trace.host} (the proxy)" if trace.proxy else trace.host
@@ -42,7 +42,7 @@ def opening_findings(
         return
     resolved = ", ".join(trace.addresses)
     text = f"{whose} is an address" if resolved == trace.host else f"{whose} is {resolved}"
-    yield Finding(step="name", verdict=Verdict.OK, text=text)
+    yield Finding("name", Verdict.OK, text)
     port = trace.proxy.rpartition(":")[2] or str(urlsplit(server.url).port or 443)
     refused = tuple(trace.failures.items())
     if failed is Step.CONNECT:
@@ -50,9 +50,9 @@ def opening_findings(
         yield failure("tcp", error, what_to_do, refused if len(refused) > 1 else ())
         return
     yield Finding(
-        step="tcp",
-        verdict=Verdict.WARN if refused else Verdict.OK,
-        text=f"connected to {trace.address}, port {port}",
+        "tcp",
+        Verdict.WARN if refused else Verdict.OK,
+        f"connected to {trace.address}, port {port}",
         details=refused,
     )
     if failed in {Step.PROXY_HANDSHAKE, Step.TUNNEL}:
@@ -71,11 +71,11 @@ def opening_findings(
 def _proxy(server: ServerConfig, trace: ConnectionTrace) -> Finding:
     if trace.proxy:
         text = f"{trace.proxy} answered CONNECT with 200"
-        return Finding(step="proxy", verdict=Verdict.OK, text=text)
+        return Finding("proxy", Verdict.OK, text)
     text = "not used"
     if server.proxy_from_environment:
         text += ", as HTTPS_PROXY and NO_PROXY select none for this server"
-    return Finding(step="proxy", verdict=Verdict.NONE, text=text)
+    return Finding("proxy", Verdict.NONE, text)
 
 
 def _tls(server: ServerConfig, trace: ConnectionTrace) -> Finding:
@@ -84,18 +84,18 @@ def _tls(server: ServerConfig, trace: ConnectionTrace) -> Finding:
     details = _certificate_details(certificate)
     if tls.insecure_skip_verify:
         return Finding(
-            step="tls",
-            verdict=Verdict.WARN,
-            text=f"{trace.tls_version}; the certificate is not verified",
+            "tls",
+            Verdict.WARN,
+            f"{trace.tls_version}; the certificate is not verified",
             details=details,
             advice=advice.UNVERIFIED,
             pem=certificate.pem,
         )
     source = f"ca_file {tls.ca_file}" if tls.ca_file else "the system's trust store"
     return Finding(
-        step="tls",
-        verdict=Verdict.OK,
-        text=one_line(f"{trace.tls_version}; the certificate is trusted through {source}"),
+        "tls",
+        Verdict.OK,
+        one_line(f"{trace.tls_version}; the certificate is trusted through {source}"),
         details=details[:3],
     )
 
@@ -109,9 +109,9 @@ def _untrusted(server: ServerConfig, error: Vb365Error | None, stop: threading.E
     if certificate is None:
         return failure("tls", error, what_to_do)
     return Finding(
-        step="tls",
-        verdict=Verdict.FAIL,
-        text=error.message,
+        "tls",
+        Verdict.FAIL,
+        error.message,
         details=_certificate_details(certificate),
         advice=what_to_do,
         pem=certificate.pem if advice.can_be_pinned(error.verify_code) else "",

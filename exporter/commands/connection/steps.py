@@ -61,15 +61,15 @@ def _api(server: ServerConfig, served: tuple[str, ...]) -> Finding:
     if missing:
         text += f"; absent: {', '.join(missing)}"
     if not served:
-        return Finding(step="api", verdict=Verdict.FAIL, text=text, advice=advice.NO_API)
+        return Finding("api", Verdict.FAIL, text, advice=advice.NO_API)
     if server.api_version == "auto":
-        return Finding(step="api", verdict=Verdict.OK, text=f"{text}; {served[0]} is used")
+        return Finding("api", Verdict.OK, f"{text}; {served[0]} is used")
     if server.api_version in served:
         text = f"{text}; {server.api_version} is used, as configured"
-        return Finding(step="api", verdict=Verdict.OK, text=text)
+        return Finding("api", Verdict.OK, text)
     what_to_do = advice.other_version(served[0])
     text = f"{text}; {server.api_version} is configured"
-    return Finding(step="api", verdict=Verdict.FAIL, text=text, advice=what_to_do)
+    return Finding("api", Verdict.FAIL, text, advice=what_to_do)
 
 
 def _login(server: ServerConfig, client: Client) -> Iterator[Finding]:
@@ -82,12 +82,12 @@ def _login(server: ServerConfig, client: Client) -> Iterator[Finding]:
         if error.operation == "token":
             yield failure("login", error, advice.login(error, server))
             return
-        yield Finding(step="login", verdict=Verdict.OK, text=f"accepted: {account}")
+        yield Finding("login", Verdict.OK, f"accepted: {account}")
         yield failure("product", error, advice.api(error))
         return
-    yield Finding(step="login", verdict=Verdict.OK, text=f"accepted: {account}")
+    yield Finding("login", Verdict.OK, f"accepted: {account}")
     text = f"VB365 {one_line(version)}" if version else "the server does not report its version"
-    yield Finding(step="product", verdict=Verdict.OK, text=text)
+    yield Finding("product", Verdict.OK, text)
 
 
 def _sessions(client: Client) -> Finding:
@@ -104,9 +104,9 @@ def _sessions(client: Client) -> Finding:
         return failure("sessions", error, advice.api(error))
     if not newest:
         return Finding(
-            step="sessions",
-            verdict=Verdict.WARN,
-            text="the account can see no restore session",
+            "sessions",
+            Verdict.WARN,
+            "the account can see no restore session",
             advice=advice.NO_SESSIONS,
         )
     text = (
@@ -116,7 +116,7 @@ def _sessions(client: Client) -> Finding:
     if rejected := sum(listed.rejected.values()):
         text += f"; {rejected} more cannot be read ({', '.join(sorted(listed.rejected))})"
     verdict = Verdict.WARN if rejected else Verdict.OK
-    return Finding(step="sessions", verdict=verdict, text=text)
+    return Finding("sessions", verdict, text)
 
 
 def _organizations(client: Client) -> Finding:
@@ -124,9 +124,9 @@ def _organizations(client: Client) -> Finding:
         organizations = client.organizations(until=time.monotonic() + _ORGANIZATIONS_SECONDS)
     except (ForbiddenError, NotFoundError) as error:
         return Finding(
-            step="organizations",
-            verdict=Verdict.WARN,
-            text=error.message,
+            "organizations",
+            Verdict.WARN,
+            error.message,
             advice=advice.NO_ORGANIZATIONS,
         )
     except Vb365Error as error:
@@ -136,7 +136,7 @@ def _organizations(client: Client) -> Finding:
     more = len(names) - _MAX_ORGANIZATIONS_NAMED
     text = f"{len(names)} visible" + (f": {shown}" if shown else "")
     return Finding(
-        step="organizations",
-        verdict=Verdict.OK,
-        text=f"{text}; and {more} more" if more > 0 else text,
+        "organizations",
+        Verdict.OK,
+        f"{text}; and {more} more" if more > 0 else text,
     )
