@@ -220,11 +220,7 @@ def _silent_organizations(
         log.warning("organizations unknown", server=server.name, error=str(error))
         return None
     known = {name.casefold() for name in listed}
-    return {
-        label_value(one.label)
-        for one in organizations
-        if known.isdisjoint({name.casefold() for name in (one.name, one.office_name) if name})
-    }
+    return {label_value(one.label) for one in organizations if known.isdisjoint(one.session_names)}
 
 
 def _add_extras(

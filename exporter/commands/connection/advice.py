@@ -29,7 +29,6 @@ __all__ = [
     "certificate",
     "handshake",
     "login",
-    "other_version",
     "tcp",
 ]
 
@@ -175,8 +174,3 @@ def login(error: Vb365Error, server: ServerConfig) -> str:
         f"Check auth.username (DOMAIN\\account or account@domain) and auth.{auth.secret_key}. An account with a second "
         "factor cannot log in. Repeated attempts can lock the account."
     )
-
-
-def other_version(newest: str) -> str:
-    """Return the advice for a configured API version that the server does not have."""
-    return f"Set api_version to auto, or to {newest}."

@@ -44,10 +44,11 @@ def failure(
     error: Vb365Error | None,
     what_to_do: str = "",
     details: tuple[tuple[str, str], ...] = (),
+    pem: str = "",
 ) -> Finding:
     """Return the finding of a step that failed with this error."""
     text = error.message if error is not None else ""
-    return Finding(step, Verdict.FAIL, text, details=details, advice=what_to_do)
+    return Finding(step, Verdict.FAIL, text, details=details, advice=what_to_do, pem=pem)
 
 
 def finding_text(finding: Finding) -> str:
