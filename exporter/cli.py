@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import structlog
@@ -15,7 +15,7 @@ from exporter.commands.serve import serve
 from exporter.config import Config, ConfigError, load_config
 from exporter.config.sharding import select_shard
 from exporter.flags import Options, parse
-from exporter.system.files import OutputError, open_standard_descriptors, write_stdout
+from exporter.system.files import OutputError, open_standard_descriptors
 from exporter.system.interpreter import raise_gc_threshold
 from exporter.system.signals import stop_event
 from exporter.system.systemd import NotActivatedError
@@ -42,15 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.config_check:
             return check_config(options.config_file, options.web_config_file)
         with _config_source(options) as (load, on_listening):
-            if (
-                options.once
-                or options.list_sessions
-                or options.check_connection
-                or options.check_idle
-                or options.report
-            ):
-                return _run_once(options, load())
-            return serve(options, load, on_listening=on_listening)
+            if options.serves:
+                return serve(options, load, on_listening=on_listening)
+            return _run_once(options, load())
     except ConfigError as error:
         for problem in error.problems:
             log.error(  # noqa: TRY400 - the problems are the user's, a traceback would hide them
@@ -69,36 +63,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
 
 
-@contextmanager
 def _config_source(
     options: Options,
-) -> Iterator[tuple[Callable[[], Config], Callable[[str], None]]]:
-    """Yield a function that loads the configuration, and a callback for the exporter's base URL.
+) -> AbstractContextManager[tuple[Callable[[], Config], Callable[[str], None]]]:
+    """Return the context of a function that loads the configuration, and of a callback for the exporter's base URL."""
+    if options.demo:
+        from exporter.commands.demo import demo  # noqa: PLC0415 - only the demo needs the simulator
 
-    With `--demo`, run the simulator meanwhile; then the callback prints the demo's URLs, and the next steps follow
-    at the end.
-    """
-    if not options.demo:
-        yield partial(_load, options), lambda _url: None
-        return
-    # Only the demo imports the simulator.
-    from exporter.commands.demo import NEXT_STEPS, banner, demo_config  # noqa: PLC0415
-
-    def show(text: str) -> None:
-        with suppress(OutputError):  # nobody reads it
-            write_stdout([text.encode()])
-
-    serving = False
-    with demo_config() as config:
-
-        def print_urls(url: str) -> None:
-            nonlocal serving
-            serving = True
-            show(banner(url, options.web_telemetry_path, config))
-
-        yield lambda: config, print_urls
-    if serving:
-        show(NEXT_STEPS)
+        return demo(options.web_telemetry_path)
+    return nullcontext((partial(_load, options), lambda _url: None))
 
 
 def _load(options: Options) -> Config:

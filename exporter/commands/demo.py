@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 
 from exporter.config import Config, parse_config
 from exporter.simulator import Simulator
-from exporter.system.files import OutputError
+from exporter.system.files import OutputError, write_stdout
 
-__all__ = ["NEXT_STEPS", "banner", "demo_config"]
+__all__ = ["demo", "demo_config"]
 
 # The simulator's certificate is verified like a real one, so the demo uses the configuration a user would write. Only
 # the path of the certificate needs quotes: a directory may have any name.
@@ -28,7 +28,7 @@ servers:
       extras: [statistics, events]
 """
 
-NEXT_STEPS = """\
+_NEXT_STEPS = """\
 The demo has ended. Next, for your own server:
   1. Write a config.yaml; config.example.yaml explains every key.
   2. Validate it:  vb365-restore-exporter --config.file=config.yaml --config.check
@@ -65,18 +65,37 @@ def demo_config() -> Iterator[Config]:
         )
 
 
-def banner(url: str, telemetry_path: str, config: Config) -> str:
-    """Return the text that lists the demo's URLs.
+@contextmanager
+def demo(telemetry_path: str) -> Iterator[tuple[Callable[[], Config], Callable[[str], None]]]:
+    """Run a simulator; yield a function that returns the configuration for it, and a callback for the exporter's base URL.
+
+    The callback prints the demo's URLs; then the next steps follow at the end.
 
     Args:
-        url: the exporter's base URL.
         telemetry_path: the path of the metrics.
-        config: the active configuration.
+
+    Raises:
+        OutputError: as for `demo_config`.
     """
-    return (
-        "The demo polls a simulated VB365 every 2 s; restore sessions start, run and end as you watch.\n"
-        f"  metrics          {url}{telemetry_path}\n"
-        f"  status page      {url}/\n"
-        f"  simulated VB365  {config.servers[0].url}\n"
-        "Press Ctrl-C to stop.\n"
-    )
+    serving = False
+    with demo_config() as config:
+
+        def print_urls(url: str) -> None:
+            nonlocal serving
+            serving = True
+            _print(
+                "The demo polls a simulated VB365 every 2 s; restore sessions start, run and end as you watch.\n"
+                f"  metrics          {url}{telemetry_path}\n"
+                f"  status page      {url}/\n"
+                f"  simulated VB365  {config.servers[0].url}\n"
+                "Press Ctrl-C to stop.\n"
+            )
+
+        yield lambda: config, print_urls
+    if serving:
+        _print(_NEXT_STEPS)
+
+
+def _print(text: str) -> None:
+    with suppress(OutputError):  # nobody reads it
+        write_stdout([text.encode()])

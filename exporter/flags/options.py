@@ -24,6 +24,7 @@ from exporter.web.listeners import Address
 
 __all__ = [
     "ALL_SERVERS",
+    "COMMANDS",
     "ENVIRONMENT_PREFIX",
     "FLAGS",
     "Flag",
@@ -39,6 +40,9 @@ ALL_SERVERS = "*"
 
 ListFormat = Literal["table", "json"]
 ReportFormat = Literal["html", "csv", "json"]
+
+COMMANDS = ("config_check", "once", "list_sessions", "check_connection", "check_idle", "report")
+"""With one of these options, the program does its work and exits; without, it serves."""
 
 _MAX_SHARDS = 1000
 
@@ -271,6 +275,11 @@ class Options:
         default="logfmt",
         metavar="FORMAT",
     )
+
+    @property
+    def serves(self) -> bool:
+        """Whether none of the `COMMANDS` is given."""
+        return not any(getattr(self, command) for command in COMMANDS)
 
 
 FLAGS: tuple[Flag, ...] = tuple(one.metadata["flag"] for one in fields(Options))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from exporter import __version__
-from exporter.flags.options import ENVIRONMENT_PREFIX, FLAGS, Flag, Options
+from exporter.flags.options import COMMANDS, ENVIRONMENT_PREFIX, FLAGS, Flag, Options
 from exporter.system.standard_error import print_error
 
 __all__ = ["PROGRAM", "parse", "version_line"]
@@ -38,9 +38,6 @@ Exit status:
   2  wrong usage
   3  with --check-idle any failure
 """
-
-# With one of these, the program does its work and exits; without, it serves.
-_COMMANDS = ("config_check", "once", "list_sessions", "check_connection", "check_idle", "report")
 
 _ONLY_WITH = {
     "output_file": ("once", "report"),
@@ -100,7 +97,7 @@ def _conflict(options: Options, origins: Mapping[str, str]) -> str | None:
         options: the options.
         origins: the name of each option in messages: the flag, or the environment variable that set it.
     """
-    for one, other in (*combinations(_COMMANDS, 2), ("config_check", "demo")):
+    for one, other in (*combinations(COMMANDS, 2), ("config_check", "demo")):
         if getattr(options, one) and getattr(options, other):
             return f"{origins[one]} and {origins[other]} cannot be given together"
     for name, commands in _ONLY_WITH.items():
