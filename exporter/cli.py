@@ -22,8 +22,6 @@ from exporter.system.systemd import NotActivatedError
 from exporter.threads import ThreadLimitError
 from exporter.web.listeners import WebServerError
 
-__all__ = ["main"]
-
 log = structlog.get_logger()
 
 

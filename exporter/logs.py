@@ -20,8 +20,6 @@ from structlog.typing import EventDict, WrappedLogger
 from exporter.system.standard_error import standard_error_writer
 from exporter.text import format_instant, replace_surrogates
 
-__all__ = ["LogFormat", "LogLevel", "configure", "log_uncaught", "set_level"]
-
 LogFormat = Literal["logfmt", "json"]
 LogLevel = Literal["debug", "info", "warn", "error"]
 

@@ -9,19 +9,6 @@ import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
 
-__all__ = [
-    "DURATION_PATTERN",
-    "format_duration",
-    "format_instant",
-    "format_table",
-    "human_duration",
-    "json_value",
-    "label_value",
-    "one_line",
-    "parse_duration",
-    "replace_surrogates",
-]
-
 _MAX_LABEL_CHARACTERS = 512
 _MAX_LINE_CHARACTERS = 200
 

@@ -25,8 +25,6 @@ from exporter.audit.record import (
 )
 from exporter.system.files import OutputError, lock_file, set_permissions, sync_directory
 
-__all__ = ["AuditFile", "SystemCalls"]
-
 log = structlog.get_logger()
 
 _PRIVATE_MODE = 0o600

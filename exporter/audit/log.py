@@ -17,8 +17,6 @@ from exporter.system.files import OutputError
 from exporter.text import replace_surrogates
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["AuditLog"]
-
 log = structlog.get_logger()
 
 _MAX_BATCH_SESSIONS = 500

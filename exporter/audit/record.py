@@ -14,18 +14,6 @@ from typing import NamedTuple
 from exporter.text import format_instant, replace_surrogates
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = [
-    "LINE_PREFIX",
-    "LINE_START_BYTES",
-    "MAX_LOST_BYTES",
-    "Event",
-    "EventIndex",
-    "LoggedEvent",
-    "format_line",
-    "is_start_of_log",
-    "parse_lines",
-]
-
 
 class Event(StrEnum):
     """What happened to a restore session."""

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from exporter.audit.record import LoggedEvent
 from exporter.system.files import OutputError
 
-__all__ = ["StandardOutput"]
-
 
 class StandardOutput:
     """Appends lines to standard output. Not thread-safe.

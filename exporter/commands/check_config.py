@@ -13,8 +13,6 @@ from exporter.system.standard_error import print_error
 from exporter.web.status.formatting import counted
 from exporter.web.webconfig import check_lines as web_check_lines
 
-__all__ = ["check_config"]
-
 
 def check_config(
     config_file: Path,

@@ -18,8 +18,6 @@ from exporter.text import one_line
 from exporter.threads import start_thread
 from exporter.web.status.formatting import counted
 
-__all__ = ["check_connection"]
-
 _LAST_STEP = "organizations"
 
 

@@ -18,8 +18,6 @@ from exporter.vb365.client import Client
 from exporter.vb365.errors import Vb365Error
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["IDLE", "OPEN", "UNKNOWN", "check_idle", "idle_report", "report_not_run"]
-
 IDLE, OPEN, UNKNOWN = 0, 1, 3
 """The exit statuses. Nagios reads them as OK, WARNING and UNKNOWN; 2 is wrong usage."""
 _WRONG_USAGE = 2

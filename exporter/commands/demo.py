@@ -10,8 +10,6 @@ from exporter.config import Config, parse_config
 from exporter.simulator import Simulator
 from exporter.system.files import OutputError, write_stdout
 
-__all__ = ["demo", "demo_config"]
-
 # The simulator's certificate is verified like a real one, so the demo uses the configuration a user would write. Only
 # the path of the certificate needs quotes: a directory may have any name.
 _CONFIGURATION = """\

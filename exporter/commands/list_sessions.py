@@ -24,8 +24,6 @@ from exporter.text import (
 from exporter.vb365.errors import Vb365Error
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["Listings", "json_text", "list_sessions", "table_text"]
-
 log = structlog.get_logger()
 
 # A user is waiting: failed requests are retried for this long, whatever the poll interval.

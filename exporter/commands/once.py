@@ -16,8 +16,6 @@ from exporter.service.server_worker import ServerWorker
 from exporter.service.service import Service
 from exporter.system.files import atomic_write, check_writable, write_stdout
 
-__all__ = ["poll_once"]
-
 log = structlog.get_logger()
 
 # Includes reading what earlier runs wrote, which may be hundreds of thousands of lines.

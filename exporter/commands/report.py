@@ -19,8 +19,6 @@ from exporter.report.summarize import FailedServer, Report, summarize
 from exporter.system.files import atomic_write, check_writable, write_stdout
 from exporter.vb365.errors import Reason, Vb365Error
 
-__all__ = ["write_report"]
-
 log = structlog.get_logger()
 
 _RENDERERS = {"html": render_html, "csv": render_csv, "json": render_json}

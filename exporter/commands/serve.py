@@ -24,8 +24,6 @@ from exporter.web.server import WebServer
 from exporter.web.status.formatting import counted
 from exporter.web.webconfig import AccessControl
 
-__all__ = ["serve"]
-
 log = structlog.get_logger()
 
 _DRAIN_SECONDS = 1.5

@@ -19,15 +19,6 @@ from exporter.vb365.errors import Vb365Error
 from exporter.vb365.http.tls import warn_if_unverified
 from exporter.vb365.records.restore_session import Page, RestoreSession
 
-__all__ = [
-    "LOGOUT_SECONDS",
-    "NoObserver",
-    "SessionList",
-    "fetch_all",
-    "join_until",
-    "read_list",
-]
-
 Result = TypeVar("Result")
 
 LOGOUT_SECONDS = 2.5

@@ -10,18 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = [
-    "UTF16_PROBLEM",
-    "LoadContext",
-    "UnreadableError",
-    "ca_file_problem",
-    "is_readable_by_everybody",
-    "is_utf16",
-    "key_pair_problem",
-    "read_problem",
-    "read_start",
-]
-
 UTF16_PROBLEM = "is UTF-16 text, which Windows PowerShell writes by default; save it as UTF-8"
 _DER = (b"\x30\x81", b"\x30\x82")  # an ASN.1 sequence
 _DIRECTORY = (

@@ -27,8 +27,6 @@ from exporter.config.suspicious_text import NOT_EXPANDED, looks_like_variable
 from exporter.config.types import NO_VALUE, is_derived
 from exporter.config.yaml_file import parse_document, read_document
 
-__all__ = ["keys_below", "load_config", "parse_config", "validate_blocks"]
-
 BlockT = TypeVar("BlockT", bound=Block)
 _Keys = Sequence[tuple[str, str]]
 """Every key with the place of its block, as `keys_below` yields them."""

@@ -36,21 +36,6 @@ from exporter.config.types import (
 )
 from exporter.text import format_duration
 
-__all__ = [
-    "SECRET_KEYS",
-    "ApiVersionChoice",
-    "AuthConfig",
-    "Block",
-    "Config",
-    "Extra",
-    "InfoLabel",
-    "ServerConfig",
-    "SessionsConfig",
-    "TLSConfig",
-    "default_stale_after",
-    "masked_yaml",
-]
-
 ApiVersionChoice = Literal["auto", "v6", "v7", "v8"]
 ChangeFeed = Literal["auto", "never"]
 Extra = Literal["statistics", "events"]

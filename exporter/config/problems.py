@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-__all__ = ["ConfigError", "Location", "Problem", "ProblemCollector", "by_place", "dotted"]
-
 Location = tuple[str | int, ...]
 """The keys and list indices that lead from the top of the file to a value."""
 

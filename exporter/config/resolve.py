@@ -20,8 +20,6 @@ from exporter.config.problems import Location, ProblemCollector, dotted
 from exporter.config.secrets import SecretUnavailableError
 from exporter.text import format_duration
 
-__all__ = ["repetitions", "resolve"]
-
 _ALL_SECRET_KEYS = f"{', '.join(SECRET_KEYS[:-1])} or {SECRET_KEYS[-1]}"
 
 

@@ -12,8 +12,6 @@ from exporter.config.files import UTF16_PROBLEM, UnreadableError, is_utf16, read
 from exporter.config.suspicious_text import control_character, describe
 from exporter.text import replace_surrogates
 
-__all__ = ["MASK", "SecretSource", "SecretUnavailableError", "SecretUrl", "without_line_break"]
-
 MASK = "<secret>"
 
 _MAX_FILE_BYTES = 64 * 1024

@@ -6,8 +6,6 @@ from hashlib import blake2b
 
 from exporter.config.model import Config
 
-__all__ = ["select_shard", "shard_for"]
-
 
 def shard_for(server: str, total_shards: int) -> int:
     """Return the shard that polls a server: the one with the highest score (rendezvous hashing).

@@ -7,17 +7,6 @@ import unicodedata
 from collections.abc import Iterator
 from itertools import chain, islice
 
-__all__ = [
-    "NOT_EXPANDED",
-    "control_character",
-    "describe",
-    "invisible_character",
-    "is_quoted",
-    "lookalikes",
-    "looks_like_variable",
-    "require_printable",
-]
-
 NOT_EXPANDED = "variables are not expanded"
 
 _MAX_MESSAGES = 3

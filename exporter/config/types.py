@@ -18,26 +18,6 @@ from exporter.config.suspicious_text import require_printable
 from exporter.config.urls import is_host, normalized_api_url, normalized_proxy_url
 from exporter.text import DURATION_PATTERN, format_duration, parse_duration
 
-__all__ = [
-    "NO_VALUE",
-    "Reader",
-    "api_url",
-    "boolean",
-    "derived",
-    "duration",
-    "environment_name",
-    "file_path",
-    "host_name",
-    "inline_secret",
-    "is_derived",
-    "printable",
-    "proxy",
-    "secret_file",
-    "secret_variable",
-    "session_id",
-    "whole_number",
-]
-
 NO_VALUE = "has no value; give it one or remove the key"
 
 _MAX_TEXT = 4096

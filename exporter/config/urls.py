@@ -8,8 +8,6 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from exporter.config.suspicious_text import control_character, require_printable
 
-__all__ = ["is_host", "normalized_api_url", "normalized_proxy_url", "why_unreachable"]
-
 _URL_CHARACTERS = re.compile(r"[!-\[\]-~]+")  # visible ASCII without the backslash
 _PORT = re.compile(r":([0-9]*)$")
 _MAX_PORT_DIGITS = 5

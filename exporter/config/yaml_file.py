@@ -12,8 +12,6 @@ from exporter.config.files import UTF16_PROBLEM, UnreadableError, is_utf16, read
 from exporter.config.problems import ConfigError, Location, Problem, ProblemCollector
 from exporter.config.suspicious_text import NOT_EXPANDED, lookalikes, looks_like_variable
 
-__all__ = ["parse_document", "read_document"]
-
 MAX_FILE_BYTES = 1024 * 1024
 _MAX_VALUES = 200_000
 """Values in a file once its aliases are expanded; a few nested aliases can make billions."""

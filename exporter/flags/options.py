@@ -22,17 +22,6 @@ from exporter.flags.readers import (
 from exporter.logs import LogFormat, LogLevel
 from exporter.web.listeners import Address
 
-__all__ = [
-    "ALL_SERVERS",
-    "COMMANDS",
-    "ENVIRONMENT_PREFIX",
-    "FLAGS",
-    "Flag",
-    "ListFormat",
-    "Options",
-    "ReportFormat",
-]
-
 ENVIRONMENT_PREFIX = "VB365_EXPORTER_"
 
 ALL_SERVERS = "*"

@@ -16,8 +16,6 @@ from exporter import __version__
 from exporter.flags.options import COMMANDS, ENVIRONMENT_PREFIX, FLAGS, Flag, Options
 from exporter.system.standard_error import print_error
 
-__all__ = ["PROGRAM", "parse", "version_line"]
-
 PROGRAM = "vb365-restore-exporter"
 _HELP_WIDTH = 80
 _HELP_INDENT = 24

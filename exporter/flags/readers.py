@@ -10,18 +10,6 @@ from typing import get_args
 
 from exporter.text import parse_duration
 
-__all__ = [
-    "boolean",
-    "choice",
-    "file",
-    "limit",
-    "organization",
-    "period",
-    "server_name",
-    "url_path",
-    "whole_number",
-]
-
 _MIN_PERIOD_SECONDS, _MAX_PERIOD_SECONDS = 3_600.0, 36_500 * 86_400.0
 _PATH = re.compile(r"(/[A-Za-z0-9_.~-]+)+|/")
 _TAKEN_PATHS = frozenset({"/config", "/-/healthy", "/-/ready", "/-/reload"})

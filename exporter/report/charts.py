@@ -12,17 +12,6 @@ from exporter.report.summarize import Report
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult
 from exporter.web.status.formatting import day_and_month
 
-__all__ = [
-    "HEIGHT",
-    "KINDS",
-    "Bar",
-    "BarChart",
-    "Segment",
-    "age_percent",
-    "bar_chart",
-    "kind_of",
-]
-
 HEIGHT = 150
 """The height of the area of the bars in pixels. Widths are percentages."""
 _MAX_WEEKS = 60

@@ -23,8 +23,6 @@ from exporter.vb365.errors import Vb365Error
 from exporter.vb365.records.extras import EventSummary, Statistics
 from exporter.vb365.records.restore_session import Page, RestoreSession, SessionType
 
-__all__ = ["Key", "Scope", "ServerEvidence", "collect"]
-
 log = structlog.get_logger()
 
 _MAX_SESSIONS_WITH_EXTRAS = 2_000

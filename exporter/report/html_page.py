@@ -13,8 +13,6 @@ from exporter.vb365.records.restore_session import RestoreSession, SessionType
 from exporter.web.status.formatting import counted
 from exporter.web.status.templating import read_template, template_environment
 
-__all__ = ["render_html"]
-
 _BUFFERED_PARTS = 1_000
 _TYPES = tuple(one for one in SessionType if one is not SessionType.UNKNOWN)
 _KIND_NAMES = {

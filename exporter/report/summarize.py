@@ -13,8 +13,6 @@ from heapq import merge
 from exporter.report.collect import Key, Scope, ServerEvidence
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
 
-__all__ = ["FailedServer", "OrganizationSummary", "Report", "TypeSummary", "summarize"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedServer:

@@ -16,22 +16,6 @@ from exporter.vb365.errors import (
 )
 from exporter.vb365.http.certificate import Certificate
 
-__all__ = [
-    "NAME",
-    "NO_API",
-    "NO_ORGANIZATIONS",
-    "NO_SESSIONS",
-    "PROXY",
-    "UNVERIFIED",
-    "api",
-    "before_login",
-    "can_be_pinned",
-    "certificate",
-    "handshake",
-    "login",
-    "tcp",
-]
-
 NAME = "Check the host in url, and the DNS of this machine (in a container: of the container)."
 PROXY = "Check proxy_url (or HTTPS_PROXY), whether the proxy runs, and whether it allows CONNECT to the host and port of url."
 UNVERIFIED = (

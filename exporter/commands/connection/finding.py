@@ -8,8 +8,6 @@ from enum import StrEnum
 
 from exporter.vb365.errors import Vb365Error
 
-__all__ = ["Finding", "Verdict", "failure", "finding_text"]
-
 _WIDTH = 80
 _STEP_WIDTH = 13
 _INDENT = " " * (2 + 4 + 2 + _STEP_WIDTH + 2)
