@@ -15,16 +15,18 @@ from exporter.polling.snapshot import Snapshot
 from exporter.service.recently_finished import RecentlyFinished, ended_at
 from exporter.text import label_value
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult
-from exporter.web.status import (
-    LEFT_IDLE_SECONDS,
-    MANY_FAILED_SECONDS,
-    RECENT_SECONDS,
+from exporter.web.status.page import (
     MissingSession,
     Organization,
     ServerCard,
     SessionRow,
     StatusPage,
     UnlistedFailure,
+)
+from exporter.web.status.thresholds import (
+    LEFT_IDLE_SECONDS,
+    MANY_FAILED_SECONDS,
+    RECENT_SECONDS,
     is_left_open,
 )
 
@@ -120,8 +122,8 @@ class Overview:
             name=snapshot.server,
             up=status.up,
             since=None if state_since is None else now - timedelta(seconds=monotonic - state_since),
-            reason=status.failure_reason,
-            detail=status.failure_message,
+            failure_reason=status.failure_reason,
+            failure_message=status.failure_message,
             version=status.version,
             api_version=status.api_version,
             tls_verified=not server.tls_config.insecure_skip_verify,
@@ -163,12 +165,12 @@ class _Rows:
         idle = None if session.stopped else _idle_seconds(session, self._now)
         return SessionRow(
             server=server,
-            session_id=session.id,
+            id=session.id,
             organization=label_value(session.organization),
             type=session.type.value,
             state=session.state.value,
             result=session.result.value if session.result else None,
-            started=session.creation_time,
+            created=session.creation_time,
             ended=session.ended_at,
             duration_seconds=seconds,
             idle_seconds=idle,
@@ -176,7 +178,7 @@ class _Rows:
             configured=(server, session.id) in self._configured,
             items_processed=session.processed_items,
             items_failed=None if session.statistics is None else session.statistics.failed,
-            info=tuple(label_value(getattr(session, label)) for label in self._info_labels),
+            info={label: label_value(getattr(session, label)) for label in self._info_labels},
         )
 
 
@@ -223,8 +225,8 @@ def _stopped(snapshots: Iterable[Snapshot]) -> Counter[SessionResult]:
     return totals
 
 
-def _by_result(totals: Counter[SessionResult]) -> tuple[tuple[str, int], ...]:
-    return tuple((result.value, totals[result]) for result in SessionResult if totals[result])
+def _by_result(totals: Counter[SessionResult]) -> dict[str, int]:
+    return {result.value: totals[result] for result in SessionResult if totals[result]}
 
 
 def _is_partial(snapshot: Snapshot, since: datetime) -> bool:
@@ -256,7 +258,7 @@ def _missing(snapshots: Iterable[Snapshot]) -> Iterator[MissingSession]:
     for snapshot in snapshots:
         for one in snapshot.configured_ids:
             if not one.found:
-                yield MissingSession(server=snapshot.server, session_id=one.session_id)
+                yield MissingSession(server=snapshot.server, id=one.session_id)
 
 
 def _organizations(snapshot: Snapshot) -> Iterable[Organization]:
@@ -270,7 +272,7 @@ def _organizations(snapshot: Snapshot) -> Iterable[Organization]:
         name = label_value(organization)
         restored[name] = max(ended, restored.get(name) or ended)
     return [
-        Organization(server=snapshot.server, name=name, last_restored=ended)
+        Organization(server=snapshot.server, organization=name, last_restored=ended)
         for name, ended in restored.items()
         if name or ended
     ]
@@ -278,7 +280,7 @@ def _organizations(snapshot: Snapshot) -> Iterable[Organization]:
 
 def _restored_first(one: Organization) -> tuple[float, str, str]:
     ended = one.last_restored
-    return (0.0 if ended is None else ended.timestamp(), one.name.casefold(), one.server)
+    return (0.0 if ended is None else ended.timestamp(), one.organization.casefold(), one.server)
 
 
 def _stale(snapshot: Snapshot) -> int:

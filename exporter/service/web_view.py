@@ -7,7 +7,7 @@ from exporter.metrics.exposition import Exposition
 from exporter.metrics.text_format import Format
 from exporter.service.overview import Overview
 from exporter.service.service import Service
-from exporter.web.status import StatusPage
+from exporter.web.status.page import StatusPage
 
 __all__ = ["ServiceBackend"]
 

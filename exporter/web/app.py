@@ -25,7 +25,8 @@ from exporter.web.reply import (
     stream,
     text_response,
 )
-from exporter.web.status import STYLE_SOURCE, StatusPage, StatusPageCache
+from exporter.web.status.page import StatusPage
+from exporter.web.status.rendering import STYLE_SOURCE, StatusPageCache
 
 log = structlog.get_logger()
 

@@ -13,7 +13,7 @@ from exporter.polling.snapshot import ConfiguredId
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from exporter.vb365.records.restore_session import SessionResult
-from exporter.web.status import StatusPage
+from exporter.web.status.page import StatusPage
 from support.browser_process import Browser, Tab, running_browser
 from support.exporter_harness import running_exporter, server_yaml
 from support.sample_sessions import finished, running

@@ -10,7 +10,7 @@ from exporter.polling.snapshot import ConfiguredId, Snapshot
 from exporter.service.overview import Overview
 from exporter.vb365.records.extras import EventSummary, Statistics
 from exporter.vb365.records.restore_session import SessionResult, SessionType
-from exporter.web.status import (
+from exporter.web.status.page import (
     MissingSession,
     Organization,
     ServerCard,
@@ -104,7 +104,7 @@ def test_the_last_finished_of_all_servers_come_first() -> None:
     )
 
     assert [row.server for row in page.finished] == ["hq", "lab", "hq"]
-    assert page.finished_totals == (("Success", 3),)
+    assert page.finished_totals == {"Success": 3}
     first = page.finished[0]
     assert (first.type, first.result, first.duration_seconds) == ("Vex", "Success", 30.0)
     assert first.ended == NOON - timedelta(minutes=4, seconds=30)
@@ -117,7 +117,7 @@ def test_results_are_counted_beyond_those_that_have_series() -> None:
 
     page = page_for(bench.poll(48.0))
 
-    assert page.finished_totals == (("Success", 7), ("Failed", 1))
+    assert page.finished_totals == {"Success": 7, "Failed": 1}
     assert (
         hq(page).sessions_known,
         hq(page).sessions_without_series,
@@ -132,7 +132,7 @@ def test_failed_sessions_of_a_day_are_listed_one_by_one_newest_first() -> None:
         polled_snapshot("lab", [finished(10, statistics=statistics, **FAILED)]),
     )
 
-    assert [(row.server, row.session_id) for row in page.failed] == [
+    assert [(row.server, row.id) for row in page.failed] == [
         ("lab", session_id(10)),
         ("hq", session_id(30)),
     ]
@@ -147,7 +147,7 @@ def test_many_failed_sessions_are_counted_and_the_newest_are_listed() -> None:
     page = page_for(polled_snapshot("hq", [finished(n, **FAILED) for n in range(1, 301)]))
 
     assert page.failed_total == 300
-    assert [row.session_id for row in page.failed] == [session_id(n) for n in range(1, 101)]
+    assert [row.id for row in page.failed] == [session_id(n) for n in range(1, 101)]
 
 
 def test_failures_without_series_of_their_own_are_listed_by_organization_and_type() -> None:
@@ -165,7 +165,7 @@ def test_failures_without_series_of_their_own_are_listed_by_organization_and_typ
             ended=NOON - timedelta(minutes=8, seconds=30),
         ),
     )
-    assert page.recent_totals == (("Success", 1),)
+    assert page.recent_totals == {"Success": 1}
     assert page.recent_partial
 
 
@@ -175,7 +175,7 @@ def test_results_of_the_last_day_are_counted() -> None:
         polled_snapshot("lab", [finished(3, **FAILED), finished(1500)]),
     )
 
-    assert page.recent_totals == (("Success", 1), ("Warning", 1), ("Failed", 1))
+    assert page.recent_totals == {"Success": 1, "Warning": 1, "Failed": 1}
     assert not page.recent_partial
 
 
@@ -208,7 +208,7 @@ def test_configured_sessions_are_marked_and_missing_ones_are_listed() -> None:
     page = page_for(snapshot)
 
     assert [row.configured for row in page.failed] == [False, True]
-    assert page.missing == (MissingSession(server="hq", session_id=session_id(7)),)
+    assert page.missing == (MissingSession(server="hq", id=session_id(7)),)
 
 
 def test_organizations_show_their_last_proven_restore_those_without_any_first() -> None:
@@ -229,10 +229,10 @@ def test_organizations_show_their_last_proven_restore_those_without_any_first() 
         return NOON - timedelta(minutes=number) + timedelta(seconds=30)
 
     assert page.organizations == (
-        Organization(server="hq", name="c.example", last_restored=None),
-        Organization(server="hq", name="d.example", last_restored=None),
-        Organization(server="hq", name="b.example", last_restored=ended(7)),
-        Organization(server="hq", name="a.example", last_restored=ended(5)),
+        Organization(server="hq", organization="c.example", last_restored=None),
+        Organization(server="hq", organization="d.example", last_restored=None),
+        Organization(server="hq", organization="b.example", last_restored=ended(7)),
+        Organization(server="hq", organization="a.example", last_restored=ended(5)),
     )
 
 
@@ -254,7 +254,7 @@ def test_the_organizations_on_the_page_are_bounded() -> None:
 def test_a_server_that_is_up_shows_for_how_long_and_the_age_of_its_data() -> None:
     server = hq(page_for(polled_snapshot("hq", [running(1), finished(2)])))
 
-    assert (server.up, server.reason, server.detail) == (True, None, None)
+    assert (server.up, server.failure_reason, server.failure_message) == (True, None, None)
     assert server.since == NOON - timedelta(seconds=7_500)
     assert server.last_success == NOON + timedelta(seconds=48)
     assert (
@@ -268,7 +268,7 @@ def test_a_server_that_is_up_shows_for_how_long_and_the_age_of_its_data() -> Non
 def test_a_server_that_is_down_shows_for_how_long_and_why_and_keeps_its_fresh_data() -> None:
     page = page_for(polled_snapshot("hq", [running(1)], DOWN, polled_seconds_after_noon=-90.0))
 
-    assert (hq(page).up, hq(page).reason) == (False, "auth")
+    assert (hq(page).up, hq(page).failure_reason) == (False, "auth")
     assert hq(page).since == NOON - timedelta(seconds=30)
     assert hq(page).data_age_seconds == 150.0
     assert page.running_total == 1
@@ -282,7 +282,7 @@ def test_stale_sessions_are_counted_and_not_shown() -> None:
     page = page_for(stale, seconds_after_noon=180.0)
 
     assert (hq(page).sessions_known, hq(page).sessions_stale) == (3, 3)
-    assert (page.running, page.finished, page.finished_totals) == ((), (), ())
+    assert (page.running, page.finished, page.finished_totals) == ((), (), {})
     assert hq(page).data_age_seconds is None
 
 
@@ -328,13 +328,13 @@ def test_personal_data_is_shown_only_where_info_labels_allow_it() -> None:
     snapshot = polled_snapshot("hq", [running(1, **PERSONAL), finished(2, **PERSONAL)])
 
     (row,) = page_for(snapshot).running
-    assert row.info == ()
+    assert row.info == {}
     assert not [value for value in PERSONAL.values() if value in repr(page_for(snapshot))]
 
     allowed = page_for(snapshot, info_labels=["reason", "name"])
     assert allowed.info_labels == ("reason", "name")
-    assert [row.info for row in (*allowed.running, *allowed.finished)] == [
-        ("bob asked for it", "Restore of the board")
+    assert [[*row.info.items()] for row in (*allowed.running, *allowed.finished)] == [
+        [("reason", "bob asked for it"), ("name", "Restore of the board")]
     ] * 2
     assert "alice" not in repr(allowed)
 
@@ -344,7 +344,7 @@ def test_control_characters_of_organizations_and_personal_data_are_replaced() ->
 
     (row,) = page_for(polled_snapshot("hq", [odd]), info_labels=["name"]).running
 
-    assert (row.organization, row.info) == ("a\ufffdb\ufffd", ("c\ufffdd",))
+    assert (row.organization, row.info) == ("a\ufffdb\ufffd", {"name": "c\ufffdd"})
 
 
 def test_the_page_holds_a_bounded_part_of_a_long_history() -> None:
@@ -353,7 +353,7 @@ def test_the_page_holds_a_bounded_part_of_a_long_history() -> None:
     assert page.running_total == 250
     assert len(page.running) == 100
     assert len(page.finished) == 400
-    assert sum(count for _, count in page.finished_totals) == 2750
+    assert sum(page.finished_totals.values()) == 2750
 
 
 def test_a_server_that_never_responded_has_no_data() -> None:
@@ -361,7 +361,7 @@ def test_a_server_that_never_responded_has_no_data() -> None:
 
     assert (
         hq(page).up,
-        hq(page).reason,
+        hq(page).failure_reason,
         hq(page).data_age_seconds,
     ) == (False, "connect", None)
     assert hq(page).last_success is None

@@ -16,7 +16,7 @@ from exporter.report.html_page import render_html
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from exporter.vb365.records.restore_session import SessionResult, SessionType
-from exporter.web.status import StatusPage
+from exporter.web.status.page import StatusPage
 from support.browser_process import Browser, running_browser
 from support.exporter_harness import server_yaml, write_config
 from support.processes import run_exporter

@@ -17,7 +17,7 @@ from exporter.vb365.records.restore_session import RestoreSession, SessionResult
 from exporter.web.app import WebApp, WebBackend
 from exporter.web.listeners import Address, bind_listeners
 from exporter.web.server import WebServer
-from exporter.web.status import StatusPage
+from exporter.web.status.page import StatusPage
 from support.ledger_harness import LedgerHarness
 from support.sample_sessions import NOON, finished, running
 

@@ -8,26 +8,26 @@ from typing import Any
 
 from web.support import NOON
 
-from exporter.web.status import ServerCard, SessionRow, StatusPage, UnlistedFailure
+from exporter.web.status.page import ServerCard, SessionRow, StatusPage, UnlistedFailure
 
 RUNNING = SessionRow(
     server="hq",
-    session_id="635b22cf-9cdc-4004-9160-9b90f90f1bbf",
+    id="635b22cf-9cdc-4004-9160-9b90f90f1bbf",
     organization="contoso.onmicrosoft.com",
     type="Vex",
     state="Working",
     result=None,
-    started=NOON - timedelta(hours=2),
+    created=NOON - timedelta(hours=2),
     ended=None,
     duration_seconds=7_200.0,
 )
 FINISHED = replace(
     RUNNING,
-    session_id="0f9c2c5e-2f3b-4a44-a7d5-6f1f9f1c0001",
+    id="0f9c2c5e-2f3b-4a44-a7d5-6f1f9f1c0001",
     type="Vet",
     state="Stopped",
     result="Success",
-    started=NOON - timedelta(minutes=12),
+    created=NOON - timedelta(minutes=12),
     ended=NOON - timedelta(minutes=10, seconds=30),
     duration_seconds=90.0,
 )
@@ -35,8 +35,8 @@ HQ = ServerCard(
     name="hq",
     up=True,
     since=NOON - timedelta(hours=5),
-    reason=None,
-    detail=None,
+    failure_reason=None,
+    failure_message=None,
     version="8.2.0.5000",
     api_version="v8",
     tls_verified=True,
@@ -53,8 +53,8 @@ DOWN = replace(
     name="lab",
     up=False,
     since=NOON - timedelta(minutes=46),
-    reason="connect",
-    detail="list: the connection to lab:4443 failed: Connection refused",
+    failure_reason="connect",
+    failure_message="list: the connection to lab:4443 failed: Connection refused",
     last_success=NOON - timedelta(minutes=46),
     data_age_seconds=None,
 )
@@ -73,16 +73,16 @@ UNPOLLED = replace(
 )
 FAILED = replace(
     FINISHED,
-    session_id="0f9c2c5e-2f3b-4a44-a7d5-6f1f9f1c0002",
+    id="0f9c2c5e-2f3b-4a44-a7d5-6f1f9f1c0002",
     organization="fabrikam.example",
     result="Failed",
-    started=NOON - timedelta(hours=3, minutes=2),
+    created=NOON - timedelta(hours=3, minutes=2),
     ended=NOON - timedelta(hours=3),
     duration_seconds=120.0,
     items_processed=41,
 )
 LEFT_OPEN = replace(
-    RUNNING, started=NOON - timedelta(hours=51), duration_seconds=183_600.0, left_open=True
+    RUNNING, created=NOON - timedelta(hours=51), duration_seconds=183_600.0, left_open=True
 )
 UNLISTED = UnlistedFailure(
     server="hq", organization="adatum.example", type="Vesp", ended=NOON - timedelta(hours=1)
@@ -98,11 +98,11 @@ def ended(minutes_ago: float, took_minutes: float = 1.0, **fields: Any) -> Sessi
     end = NOON - timedelta(minutes=minutes_ago)
     started = end - timedelta(minutes=took_minutes)
     return replace(
-        FINISHED, started=started, ended=end, duration_seconds=took_minutes * 60, **fields
+        FINISHED, created=started, ended=end, duration_seconds=took_minutes * 60, **fields
     )
 
 
 def opened(minutes_ago: float, **fields: Any) -> SessionRow:
     seconds = minutes_ago * 60
     started = NOON - timedelta(seconds=seconds)
-    return replace(RUNNING, started=started, duration_seconds=seconds, **fields)
+    return replace(RUNNING, created=started, duration_seconds=seconds, **fields)

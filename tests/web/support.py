@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from exporter.metrics.text_format import Format
 from exporter.web.listeners import Address
 from exporter.web.server import WebServer
-from exporter.web.status import StatusPage
+from exporter.web.status.page import StatusPage
 from exporter.web.tls import TLSSource
 
 WAIT_SECONDS = 10.0

@@ -3,98 +3,79 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Iterable
+from dataclasses import fields
 
 from exporter.text import format_instant, json_value, replace_surrogates
 from exporter.web.status.formatting import product_name
-from exporter.web.status.page import ServerCard, SessionRow, StatusPage
+from exporter.web.status.page import (
+    MissingSession,
+    Organization,
+    ServerCard,
+    SessionRow,
+    StatusPage,
+    UnlistedFailure,
+)
 from exporter.web.status.thresholds import RECENT_SECONDS
-from exporter.web.status.verdict import Finding, verdict
+from exporter.web.status.verdict import verdict
 
 _FORMAT = 1
 
 
 def render_json(page: StatusPage) -> str:
     """Render the page's data. Lists are as long as in `StatusPage`; totals are complete."""
-    judged = verdict(page)
+    findings = verdict(page)
     document = {
         "format": _FORMAT,
         "exporter_version": page.version,
         "generated": format_instant(page.generated),
         "verdict": {
-            "level": judged.headline.level,
-            "findings": [_finding(one) for one in (judged.headline, *judged.also)],
+            "level": findings[0].level,
+            "findings": [
+                {"level": one.level, "text": replace_surrogates(one.text)} for one in findings
+            ],
         },
-        "servers": [_server(one) for one in page.servers],
-        "missing": [{"server": one.server, "id": one.session_id} for one in page.missing],
+        "servers": _objects(page.servers),
+        "missing": _objects(page.missing),
         "failed": {
             "period_seconds": RECENT_SECONDS,
             "total": page.failed_total,
-            "sessions": [_session(row, page) for row in page.failed],
-            "without_series": [
-                {
-                    "server": one.server,
-                    "organization": one.organization,
-                    "type": one.type,
-                    "workload": product_name(one.type),
-                    "ended": format_instant(one.ended),
-                }
-                for one in page.unlisted_failures
-            ],
+            "sessions": _objects(page.failed),
+            "without_series": _objects(page.unlisted_failures),
         },
         "running": {
             "total": page.running_total,
             "left_open": page.left_open_total,
-            "sessions": [_session(row, page) for row in page.running],
+            "sessions": _objects(page.running),
         },
         "finished": {
             "period_seconds": RECENT_SECONDS,
             "complete": not page.recent_partial,
-            "results": {result.lower(): count for result, count in page.recent_totals},
-            "sessions": [_session(row, page) for row in page.finished],
+            "results": {result.lower(): count for result, count in page.recent_totals.items()},
+            "sessions": _objects(page.finished),
         },
         "organizations": {
             "total": page.organizations_total,
-            "organizations": [
-                {
-                    "server": one.server,
-                    "organization": one.name,
-                    "last_restored": json_value(one.last_restored),
-                }
-                for one in page.organizations
-            ],
+            "organizations": _objects(page.organizations),
         },
     }
     return json.dumps(document, indent=2) + "\n"
 
 
-def _finding(one: Finding) -> dict[str, str]:
-    return {"level": one.level, "text": replace_surrogates(one.text)}
-
-
-def _server(card: ServerCard) -> dict[str, object]:
-    fields = asdict(card)
-    renamed = {"reason": "failure_reason", "detail": "failure_message"}
-    return {renamed.get(name, name): json_value(value) for name, value in fields.items()}
-
-
-def _session(row: SessionRow, page: StatusPage) -> dict[str, object]:
-    fields = {
-        "server": row.server,
-        "id": row.session_id,
-        "organization": row.organization,
-        "type": row.type,
-        "workload": product_name(row.type),
-        "state": row.state,
-        "result": row.result,
-        "created": row.started,
-        "ended": row.ended,
-        "duration_seconds": row.duration_seconds,
-        "idle_seconds": row.idle_seconds,
-        "left_open": row.left_open,
-        "configured": row.configured,
-        "items_processed": row.items_processed,
-        "items_failed": row.items_failed,
-        **dict(zip(page.info_labels, row.info, strict=True)),
-    }
-    return {name: json_value(value) for name, value in fields.items()}
+def _objects(
+    records: Iterable[ServerCard | MissingSession | SessionRow | UnlistedFailure | Organization],
+) -> list[dict[str, object]]:
+    """Return records as JSON objects. A session's type is followed by its name in words; `info` is spread."""
+    objects = []
+    for record in records:
+        values: dict[str, object] = {}
+        for field in fields(record):
+            value = getattr(record, field.name)
+            if field.name == "info":
+                values |= value
+            else:
+                values[field.name] = json_value(value)
+            if field.name == "type":
+                values["workload"] = product_name(value)
+        objects.append(values)
+    return objects

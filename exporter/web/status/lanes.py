@@ -97,8 +97,8 @@ class Lane:
         kind = RUNNING if row.result is None else row.result
         self.counts[kind] = self.counts.get(kind, 0) + 1
         self.left_open |= row.left_open
-        start = axis.position(row.started)
-        end = 100.0 if kind == RUNNING else axis.position(row.ended or row.started)
+        start = axis.position(row.created)
+        end = 100.0 if kind == RUNNING else axis.position(row.ended or row.created)
         max_rows = _MAX_RUNNING_ROWS if kind == RUNNING else _MAX_ROWS
         row_number = self._reserve_row(start, end, max_rows=max_rows)
         if row_number is None:
@@ -109,7 +109,7 @@ class Lane:
                 kind=kind,
                 start=start,
                 end=end,
-                earlier=row.started < axis.begin,
+                earlier=row.created < axis.begin,
                 row=row_number,
                 text=_mark_text(row, axis.end),
             )
@@ -131,7 +131,7 @@ def draw_lanes(rows: Iterable[SessionRow], axis: Axis) -> list[Lane]:
     """Draw sessions, and return the lanes: those in trouble first, then by name."""
     lanes: dict[tuple[str, str], Lane] = {}
     for row in rows:
-        if row.result is not None and (row.ended or row.started) < axis.begin:
+        if row.result is not None and (row.ended or row.created) < axis.begin:
             continue
         key = (row.server, row.organization)
         lane = lanes.setdefault(key, Lane(server=row.server, organization=row.organization))
@@ -150,7 +150,7 @@ def draw_lanes(rows: Iterable[SessionRow], axis: Axis) -> list[Lane]:
 def _mark_text(row: SessionRow, now: datetime) -> str:
     """Return one session in words."""
     product = product_name(row.type)
-    started = clock_time(row.started, now)
+    started = clock_time(row.created, now)
     if row.result is None:
         return f"{product}, running for {human_duration(row.duration_seconds)} since {started}"
     ended = "unknown" if row.ended is None else clock_time(row.ended, now)

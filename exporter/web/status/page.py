@@ -1,8 +1,12 @@
-"""The data of the status page, as plain values that the service provides."""
+"""The data of the status page, as plain values that the service provides.
+
+The names of the fields are those of the JSON form, which docs/status-page.md describes.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 
@@ -11,13 +15,13 @@ class SessionRow:
     """One restore session: a row of a table and a mark on the timeline."""
 
     server: str
-    session_id: str
+    id: str
     organization: str
     type: str
     state: str
     result: str | None
     """None: still running."""
-    started: datetime
+    created: datetime
     ended: datetime | None
     """None: still running, or unknown."""
     duration_seconds: float | None
@@ -31,8 +35,8 @@ class SessionRow:
     items_processed: int | None = None
     items_failed: int | None = None
     """From the session's statistics; None: unknown."""
-    info: tuple[str, ...] = ()
-    """The values of the fields in `StatusPage.info_labels`, in the same order."""
+    info: Mapping[str, str] = field(default_factory=dict)
+    """The values of the fields in `StatusPage.info_labels`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +48,9 @@ class ServerCard:
     """Whether the last poll succeeded; None: not polled yet."""
     since: datetime | None
     """When the server went up or down."""
-    reason: str | None
+    failure_reason: str | None
     """Why the last poll failed: a `reason` of `vb365_poll_failures_total`."""
-    detail: str | None
+    failure_message: str | None
     """The error message of that poll."""
     version: str | None
     api_version: str | None
@@ -84,7 +88,7 @@ class MissingSession:
     """A configured id that the server does not know."""
 
     server: str
-    session_id: str
+    id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +96,7 @@ class Organization:
     """An organization of one server."""
 
     server: str
-    name: str
+    organization: str
     last_restored: datetime | None
     """When its last proven restore ended; None: the server lists none."""
 
@@ -115,9 +119,9 @@ class StatusPage:
     """Further failures in the same period, latest first."""
     finished: tuple[SessionRow, ...] = ()
     """Latest first: at least as many as the page shows, not necessarily all."""
-    finished_totals: tuple[tuple[str, int], ...] = ()
+    finished_totals: Mapping[str, int] = field(default_factory=dict)
     """Known finished sessions by result."""
-    recent_totals: tuple[tuple[str, int], ...] = ()
+    recent_totals: Mapping[str, int] = field(default_factory=dict)
     """Sessions that ended within `RECENT_SECONDS`, by result."""
     recent_partial: bool = False
     """Whether sessions without series may be missing from `recent_totals`."""

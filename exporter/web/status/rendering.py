@@ -104,10 +104,10 @@ def render_status(page: StatusPage, *, telemetry_path: str, paused: bool = False
     drawn = timeline(page)
     lanes = () if drawn is None else (*drawn.lanes, *drawn.folded)
     drawn_keys = {(lane.server, lane.organization) for lane in lanes}
-    quiet = [one for one in page.organizations if (one.server, one.name) not in drawn_keys]
+    quiet = [one for one in page.organizations if (one.server, one.organization) not in drawn_keys]
     return _template()(
         page=page,
-        verdict=verdict(page),
+        findings=verdict(page),
         servers=down_first[:_MAX_SERVERS],
         servers_left_out=max(0, len(down_first) - _MAX_SERVERS),
         failed=page.failed[:_MAX_FAILED_UNFOLDED],
@@ -118,20 +118,25 @@ def render_status(page: StatusPage, *, telemetry_path: str, paused: bool = False
         running=page.running[:_MAX_SESSIONS],
         finished=page.finished[:_MAX_SESSIONS],
         # The totals come from complete lists; until there is one, more sessions may be known.
-        finished_total=max(sum(count for _, count in page.finished_totals), len(page.finished)),
-        recent_total=sum(count for _, count in page.recent_totals),
+        finished_total=max(sum(page.finished_totals.values()), len(page.finished)),
+        recent_total=sum(page.recent_totals.values()),
         without_data=servers_without_data(page),
         nothing_running=absence(page, "No restore session is running"),
         nothing_finished=absence(
             page, "No restore session has finished within the lookback period"
         ),
         timeline=drawn,
-        last_restored={(one.server, one.name): one.last_restored for one in page.organizations},
+        last_restored={
+            (one.server, one.organization): one.last_restored for one in page.organizations
+        },
         quiet_organizations=quiet[:_MAX_QUIET_ORGANIZATIONS],
         quiet_total=len(quiet) + page.organizations_total - len(page.organizations),
         never_restored=sum(one.last_restored is None for one in quiet),
         anchors=_anchors(
-            [*drawn_keys, *((one.server, one.name) for one in quiet[:_MAX_QUIET_ORGANIZATIONS])]
+            [
+                *drawn_keys,
+                *((one.server, one.organization) for one in quiet[:_MAX_QUIET_ORGANIZATIONS]),
+            ]
         ),
         telemetry_path=telemetry_path,
         paused=paused,

@@ -145,11 +145,11 @@ def _is_legible(rows: Sequence[SessionRow], axis: Axis) -> bool:
 
 def _is_partial(page: StatusPage) -> bool:
     """Return whether the page has only some of the finished sessions."""
-    return sum(count for _, count in page.finished_totals) > len(page.finished) > 0
+    return sum(page.finished_totals.values()) > len(page.finished) > 0
 
 
 def _ended(row: SessionRow) -> datetime:
-    return row.ended or row.started
+    return row.ended or row.created
 
 
 def _ticks(axis: Axis, scale: Scale) -> Iterable[Tick]:

@@ -40,16 +40,8 @@ class Finding:
     """The id of the section with the details."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """The most severe finding, and the others in order of severity."""
-
-    headline: Finding
-    also: tuple[Finding, ...]
-
-
-def verdict(page: StatusPage) -> Verdict:
-    """Return the verdict on the whole page."""
+def verdict(page: StatusPage) -> list[Finding]:
+    """Return the findings in order of severity; the first, the headline, is the verdict on the whole page."""
     findings = [
         *_down(page),
         *_waiting(page),
@@ -65,12 +57,12 @@ def verdict(page: StatusPage) -> Verdict:
     ]
     findings.sort(key=lambda finding: list(Level).index(finding.level))
     if not page.servers:
-        findings = [Finding(level=Level.WAIT, text="This instance polls no server.")]
-    elif not findings:
-        findings = [Finding(level=Level.GOOD, text="All is well.")]
-    elif findings[0].level is Level.NOTE:
+        return [Finding(level=Level.WAIT, text="This instance polls no server.")]
+    if not findings:
+        return [Finding(level=Level.GOOD, text="All is well.")]
+    if findings[0].level is Level.NOTE:
         findings.insert(0, Finding(level=Level.GOOD, text=_calm(page)))
-    return Verdict(headline=findings[0], also=tuple(findings[1:]))
+    return findings
 
 
 def _calm(page: StatusPage) -> str:
@@ -89,7 +81,7 @@ def _down(page: StatusPage) -> Iterator[Finding]:
         return
     names = _names(down)
     if len(down) == 1:
-        text = f"{names} is down: {failure_reason(down[0].reason)}."
+        text = f"{names} is down: {failure_reason(down[0].failure_reason)}."
     elif len(down) == len(page.servers):
         text = f"All {len(down)} servers are down."
     else:
@@ -102,7 +94,7 @@ def is_down_for_long(server: ServerCard, now: datetime) -> bool:
     """Return whether a server has been down for so long that it is critical: a single failed poll is not enough."""
     if server.since is None:
         return True
-    patience_seconds = LOGIN_REFUSED_SECONDS if server.reason == "auth" else DOWN_SECONDS
+    patience_seconds = LOGIN_REFUSED_SECONDS if server.failure_reason == "auth" else DOWN_SECONDS
     down_seconds = (now - server.since).total_seconds()
     return down_seconds >= max(patience_seconds, server.poll_interval_seconds)
 
@@ -138,11 +130,11 @@ def _configured_failures(page: StatusPage) -> Iterator[Finding]:
     failed = [
         row
         for row in page.failed
-        if row.configured and _age(page, row.ended or row.started) <= CONFIGURED_FAILURE_SECONDS
+        if row.configured and _age(page, row.ended or row.created) <= CONFIGURED_FAILURE_SECONDS
     ]
     if len(failed) == 1:
-        ago = human_duration(_age(page, failed[0].ended or failed[0].started))
-        text = f"The configured session {failed[0].session_id} failed {ago} ago."
+        ago = human_duration(_age(page, failed[0].ended or failed[0].created))
+        text = f"The configured session {failed[0].id} failed {ago} ago."
         yield Finding(level=Level.BAD, text=text, anchor="failed")
     elif failed:
         text = f"{len(failed)} configured sessions failed within 4 h."
@@ -153,14 +145,14 @@ def _failures(page: StatusPage) -> Iterator[Finding]:
     count = page.failed_total + len(page.unlisted_failures)
     if not count:
         return
-    ends = [(row.ended or row.started, row.organization) for row in page.failed[:1]]
+    ends = [(row.ended or row.created, row.organization) for row in page.failed[:1]]
     ends += [(one.ended, one.organization) for one in page.unlisted_failures[:1]]
     last, organization = max(ends)
     ago = human_duration(_age(page, last))
     if count == 1:
         text = f"A restore of {in_sentence(organization or '(no organization)')} failed {ago} ago."
     else:
-        ended = sum(count for _, count in page.recent_totals) + len(page.unlisted_failures)
+        ended = sum(page.recent_totals.values()) + len(page.unlisted_failures)
         text = (
             f"{count:,} of {'at least ' if page.recent_partial else ''}{ended:,} restores "
             f"that ended in the last 24 h failed, the last {ago} ago."
@@ -169,7 +161,7 @@ def _failures(page: StatusPage) -> Iterator[Finding]:
 
 
 def _warnings(page: StatusPage) -> Iterator[Finding]:
-    count = dict(page.recent_totals).get("Warning", 0)
+    count = page.recent_totals.get("Warning", 0)
     if count:
         text = f"{counted(count, 'restore')} ended with warnings in the last 24 h."
         yield Finding(level=Level.NOTE, text=text, anchor="finished")

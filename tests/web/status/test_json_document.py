@@ -15,8 +15,8 @@ from web.status_pages import DOWN, FAILED, FINISHED, HQ, LEFT_OPEN, UNLISTED, UN
 from web.support import NOON, FakeBackend, request
 
 from exporter.web.server import WebServer
-from exporter.web.status import MissingSession, Organization, StatusPage
 from exporter.web.status.json_document import render_json
+from exporter.web.status.page import MissingSession, Organization, StatusPage
 
 DOCUMENTATION = Path(__file__).parents[3] / "docs" / "status-page.md"
 FULL = page(
@@ -30,12 +30,12 @@ FULL = page(
     failed_total=1,
     unlisted_failures=(UNLISTED,),
     finished=(replace(FINISHED, items_failed=2),),
-    finished_totals=(("Success", 7),),
-    recent_totals=(("Success", 1), ("Failed", 1)),
-    missing=(MissingSession(server="hq", session_id="1"),),
+    finished_totals={"Success": 7},
+    recent_totals={"Success": 1, "Failed": 1},
+    missing=(MissingSession(server="hq", id="1"),),
     organizations=(
-        Organization(server="hq", name="contoso", last_restored=None),
-        Organization(server="hq", name="fabrikam", last_restored=NOON - timedelta(days=1)),
+        Organization(server="hq", organization="contoso", last_restored=None),
+        Organization(server="hq", organization="fabrikam", last_restored=NOON - timedelta(days=1)),
     ),
     organizations_total=2,
 )
@@ -103,7 +103,9 @@ def test_servers_show_why_they_are_down() -> None:
 
 def test_personal_data_appears_only_if_info_labels_allow_it() -> None:
     assert "initiated_by" not in render_json(FULL)
-    shown = page(HQ, failed=(replace(FAILED, info=("alice",)),), info_labels=("initiated_by",))
+    shown = page(
+        HQ, failed=(replace(FAILED, info={"initiated_by": "alice"}),), info_labels=("initiated_by",)
+    )
     assert document(shown)["failed"]["sessions"][0]["initiated_by"] == "alice"
 
 
@@ -161,7 +163,7 @@ def test_scripts_get_json_and_people_get_html(
 
 def test_values_that_utf_8_cannot_encode_are_valid_json(serve: Callable[..., WebServer]) -> None:
     strange = page(
-        replace(HQ, name="a\ud800\x00b"), missing=(MissingSession(server="\ud800", session_id="1"),)
+        replace(HQ, name="a\ud800\x00b"), missing=(MissingSession(server="\ud800", id="1"),)
     )
     response = request(serve(FakeBackend(page=strange)), "/?format=json")
     assert json.loads(response.body)["servers"][0]["name"] == "a\ud800\x00b"

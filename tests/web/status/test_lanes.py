@@ -6,15 +6,15 @@ from datetime import timedelta
 from web.status_pages import ended, opened
 from web.support import NOON
 
-from exporter.web.status import SessionRow
 from exporter.web.status.lanes import RUNNING as RUNS
 from exporter.web.status.lanes import Axis, Lane, draw_lanes
+from exporter.web.status.page import SessionRow
 
 QUARTER = Axis(begin=NOON - timedelta(minutes=15), end=NOON)
 
 
 def lanes(*rows: SessionRow) -> list[Lane]:
-    last_first = sorted(rows, key=lambda row: row.ended or row.started, reverse=True)
+    last_first = sorted(rows, key=lambda row: row.ended or row.created, reverse=True)
     running_first = sorted(last_first, key=lambda row: row.result is not None)
     return draw_lanes(running_first, QUARTER)
 

@@ -26,16 +26,9 @@ from web.status_pages import (
 from web.support import NOON, FakeBackend, request
 
 from exporter.web.server import WebServer
-from exporter.web.status import (
-    STYLE_SOURCE,
-    MissingSession,
-    Organization,
-    ServerCard,
-    StatusPage,
-    StatusPageCache,
-)
 from exporter.web.status.json_document import render_json
-from exporter.web.status.rendering import render_status
+from exporter.web.status.page import MissingSession, Organization, ServerCard, StatusPage
+from exporter.web.status.rendering import STYLE_SOURCE, StatusPageCache, render_status
 
 HOSTILE = "<script>alert('x')</script>\"&'><img src=x onerror=y>"
 EVERY_INFO_LABEL = ("name", "initiated_by", "client_host", "scope_name", "reason", "details")
@@ -44,8 +37,8 @@ BUSY = page(
     running=(RUNNING,),
     running_total=1,
     finished=(FINISHED,),
-    finished_totals=(("Success", 1),),
-    recent_totals=(("Success", 1),),
+    finished_totals={"Success": 1},
+    recent_totals={"Success": 1},
 )
 FAILURES: dict[str, Any] = {"failed": (FAILED,), "failed_total": 1}
 VOID = {"meta", "path", "circle", "rect", "line", "use"}
@@ -259,7 +252,7 @@ def test_failures_without_series_are_listed_by_organization() -> None:
 
 
 def test_missing_configured_sessions_are_listed() -> None:
-    missing = tuple(MissingSession(server="lab", session_id=f"id-{n}") for n in range(25))
+    missing = tuple(MissingSession(server="lab", id=f"id-{n}") for n in range(25))
     text = text_of(page(HQ, DOWN, missing=missing))
     assert "Configured sessions that do not exist They were deleted, or the ids" in text
     assert "id-0 on lab id-1 on lab" in text
@@ -272,12 +265,12 @@ def test_long_lists_say_what_they_leave_out() -> None:
         running=(RUNNING,) * 60,
         running_total=1234,
         finished=(FINISHED,) * 160,
-        finished_totals=(("Success", 4000), ("Failed", 500)),
+        finished_totals={"Success": 4000, "Failed": 500},
         failed=(FAILED,) * 100,
         failed_total=480,
         unlisted_failures=(UNLISTED,) * 15,
         organizations=tuple(
-            Organization(server="server-1", name=f"tenant-{number}", last_restored=None)
+            Organization(server="server-1", organization=f"tenant-{number}", last_restored=None)
             for number in range(250)
         ),
         organizations_total=9000,
@@ -336,7 +329,7 @@ def test_organizations_without_trouble_are_folded() -> None:
 def test_organizations_say_when_a_restore_was_last_proven_if_the_axis_does_not_show_it() -> None:
     def organization(name: str, days: float | None) -> Organization:
         moment = None if days is None else NOON - timedelta(days=days)
-        return Organization(server="hq", name=name, last_restored=moment)
+        return Organization(server="hq", organization=name, last_restored=moment)
 
     rows = [ended(5, organization=name) for name in ("recent", "old", "never", "unlisted")]
     organizations = (
@@ -360,8 +353,8 @@ def test_organizations_say_when_a_restore_was_last_proven_if_the_axis_does_not_s
 
 
 def test_each_organization_has_an_anchor() -> None:
-    quiet = Organization(server="hq", name="a b", last_restored=None)
-    twice = Organization(server="hq", name="a-b", last_restored=None)
+    quiet = Organization(server="hq", organization="a b", last_restored=None)
+    twice = Organization(server="hq", organization="a-b", last_restored=None)
     shown = replace(BUSY, organizations=(quiet, twice), organizations_total=2)
     ids = Reader(render(shown)).ids
     assert ids.count("hq/contoso.onmicrosoft.com") == 1
@@ -380,7 +373,9 @@ def test_every_result_has_a_shape_of_its_own() -> None:
 
 def test_personal_data_is_shown_under_its_names() -> None:
     named = replace(
-        BUSY, info_labels=("name",), running=(replace(RUNNING, info=("Restore of the board",)),)
+        BUSY,
+        info_labels=("name",),
+        running=(replace(RUNNING, info={"name": "Restore of the board"}),),
     )
     assert "Opened Name Session" in text_of(named)
     assert "10:00:00 Restore of the board 635b22cf" in text_of(named)
@@ -388,7 +383,7 @@ def test_personal_data_is_shown_under_its_names() -> None:
     several = replace(
         BUSY,
         info_labels=("name", "initiated_by"),
-        running=(replace(RUNNING, info=("Restore", "")),),
+        running=(replace(RUNNING, info={"name": "Restore", "initiated_by": ""}),),
     )
     assert "Opened Personal data Session" in text_of(several)
     assert "Name Restore Initiated by –" in text_of(several)
@@ -417,7 +412,7 @@ def test_every_reference_inside_the_page_leads_somewhere() -> None:
                 servers=(HQ, DOWN, UNPOLLED),
                 running=(LEFT_OPEN,),
                 left_open_total=1,
-                missing=(MissingSession(server="hq", session_id="1"),),
+                missing=(MissingSession(server="hq", id="1"),),
                 **FAILURES,
             )
         )
@@ -449,48 +444,50 @@ def test_the_query_pauses_the_page(serve: Callable[..., WebServer]) -> None:
 
 
 def hostile(server: ServerCard) -> ServerCard:
-    return replace(server, name=HOSTILE, detail=HOSTILE, version=HOSTILE, api_version=HOSTILE)
+    return replace(
+        server, name=HOSTILE, failure_message=HOSTILE, version=HOSTILE, api_version=HOSTILE
+    )
 
 
 def test_hostile_values_are_text() -> None:
     fields: dict[str, Any] = {
         "server": HOSTILE,
-        "session_id": HOSTILE,
+        "id": HOSTILE,
         "organization": HOSTILE,
         "type": HOSTILE,
         "state": HOSTILE,
-        "info": (HOSTILE,) * 2,
+        "info": {"name": HOSTILE, "reason": HOSTILE},
     }
     shown = replace(
         BUSY,
         servers=(hostile(HQ), hostile(DOWN)),
         running=(replace(RUNNING, **fields),),
         finished=(replace(FINISHED, result=HOSTILE, **fields),),
-        finished_totals=((HOSTILE, 1),),
-        recent_totals=((HOSTILE, 1),),
+        finished_totals={HOSTILE: 1},
+        recent_totals={HOSTILE: 1},
         failed=(replace(FAILED, **fields),),
         failed_total=1,
         unlisted_failures=(replace(UNLISTED, organization=HOSTILE, server=HOSTILE, type=HOSTILE),),
-        missing=(MissingSession(server=HOSTILE, session_id=HOSTILE),),
+        missing=(MissingSession(server=HOSTILE, id=HOSTILE),),
         organizations=(
-            Organization(server=HOSTILE, name=HOSTILE, last_restored=None),
-            Organization(server=HOSTILE, name=f"{HOSTILE} 2", last_restored=None),
+            Organization(server=HOSTILE, organization=HOSTILE, last_restored=None),
+            Organization(server=HOSTILE, organization=f"{HOSTILE} 2", last_restored=None),
         ),
         info_labels=("name", "reason"),
     )
     harmless = replace(
         BUSY,
         servers=(HQ, DOWN),
-        running=(replace(RUNNING, state="Odd", info=("a", "b")),),
-        finished=(replace(FINISHED, result="Odd", info=("a", "b")),),
-        recent_totals=(("Odd", 1),),
-        failed=(replace(FAILED, info=("a", "b")),),
+        running=(replace(RUNNING, state="Odd", info={"name": "a", "reason": "b"}),),
+        finished=(replace(FINISHED, result="Odd", info={"name": "a", "reason": "b"}),),
+        recent_totals={"Odd": 1},
+        failed=(replace(FAILED, info={"name": "a", "reason": "b"}),),
         failed_total=1,
         unlisted_failures=(UNLISTED,),
-        missing=(MissingSession(server="hq", session_id="1"),),
+        missing=(MissingSession(server="hq", id="1"),),
         organizations=(
-            Organization(server="hq", name="contoso.onmicrosoft.com", last_restored=None),
-            Organization(server="hq", name="another organization", last_restored=None),
+            Organization(server="hq", organization="contoso.onmicrosoft.com", last_restored=None),
+            Organization(server="hq", organization="another organization", last_restored=None),
         ),
         info_labels=("name", "reason"),
     )
@@ -533,12 +530,14 @@ def test_the_style_sheet_is_the_one_that_the_policy_allows(
 def test_the_largest_page_is_bounded() -> None:
     fields: dict[str, Any] = {
         "organization": '"' * 512,
+        "info": dict.fromkeys(EVERY_INFO_LABEL, '"' * 512),
         "server": '"' * 128,
-        "info": ('"' * 512,) * len(EVERY_INFO_LABEL),
     }
     shown = page(
         *(
-            replace(DOWN, name=f"{number:03}" + '"' * 125, detail='"' * 400, version='"' * 400)
+            replace(
+                DOWN, name=f"{number:03}" + '"' * 125, failure_message='"' * 400, version='"' * 400
+            )
             for number in range(200)
         ),
         running=tuple(
@@ -553,10 +552,12 @@ def test_the_largest_page_is_bounded() -> None:
             ended(number * 3.5, **{**fields, "organization": f"{number % 90:03}" + '"' * 509})
             for number in range(400)
         ),
-        finished_totals=(("Success", 100_000),),
-        missing=(MissingSession(server='"' * 128, session_id="1"),) * 100,
+        finished_totals={"Success": 100_000},
+        missing=(MissingSession(server='"' * 128, id="1"),) * 100,
         organizations=tuple(
-            Organization(server='"' * 128, name=f"{number:04}" + '"' * 508, last_restored=None)
+            Organization(
+                server='"' * 128, organization=f"{number:04}" + '"' * 508, last_restored=None
+            )
             for number in range(2000)
         ),
         organizations_total=2000,

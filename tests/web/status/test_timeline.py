@@ -7,13 +7,13 @@ import pytest
 from web.status_pages import HQ, ended, opened, page
 from web.support import NOON
 
-from exporter.web.status import SessionRow
+from exporter.web.status.page import SessionRow
 from exporter.web.status.timeline import Timeline, timeline
 
 
 def drawn(*rows: SessionRow) -> Timeline:
     last_first = sorted(
-        (row for row in rows if row.result), key=lambda row: row.ended or row.started, reverse=True
+        (row for row in rows if row.result), key=lambda row: row.ended or row.created, reverse=True
     )
     laid_out = timeline(
         page(
@@ -67,8 +67,8 @@ def test_an_old_open_session_does_not_squeeze_the_others() -> None:
 
 def test_the_axis_does_not_reach_back_to_where_only_some_sessions_are_known() -> None:
     rows = tuple(a_day_of_sessions()[:130])  # within 11 h
-    known = page(HQ, finished=rows, finished_totals=(("Success", 130),))
-    part = page(HQ, finished=rows, finished_totals=(("Success", 131),))
+    known = page(HQ, finished=rows, finished_totals={"Success": 130})
+    part = page(HQ, finished=rows, finished_totals={"Success": 131})
 
     assert [
         (shown.name, shown.only_last_finished)
@@ -79,7 +79,7 @@ def test_the_axis_does_not_reach_back_to_where_only_some_sessions_are_known() ->
 
 def test_a_timeline_with_only_some_of_the_finished_sessions_is_marked() -> None:
     rows = tuple(ended(number / 60) for number in range(1, 131))
-    shown = timeline(page(HQ, finished=rows, finished_totals=(("Success", 9000),)))
+    shown = timeline(page(HQ, finished=rows, finished_totals={"Success": 9000}))
 
     assert shown is not None
     assert (shown.name, shown.only_last_finished) == ("15 minutes", True)

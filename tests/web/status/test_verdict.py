@@ -8,7 +8,7 @@ import pytest
 from web.status_pages import DOWN, FAILED, HQ, LEFT_OPEN, RUNNING, UNLISTED, UNPOLLED, page
 from web.support import NOON
 
-from exporter.web.status import MissingSession, ServerCard, StatusPage
+from exporter.web.status.page import MissingSession, ServerCard, StatusPage
 from exporter.web.status.verdict import (
     Level,
     absence,
@@ -19,13 +19,12 @@ from exporter.web.status.verdict import (
 FAILED_PAGE: dict[str, Any] = {
     "failed": (FAILED,),
     "failed_total": 1,
-    "recent_totals": (("Failed", 1),),
+    "recent_totals": {"Failed": 1},
 }
 
 
 def sentences(shown: StatusPage) -> list[str]:
-    judged = verdict(shown)
-    return [judged.headline.text, *(finding.text for finding in judged.also)]
+    return [finding.text for finding in verdict(shown)]
 
 
 def expiring(server: ServerCard, after: timedelta) -> ServerCard:
@@ -33,12 +32,8 @@ def expiring(server: ServerCard, after: timedelta) -> ServerCard:
 
 
 def test_all_is_well_when_there_is_no_finding() -> None:
-    judged = verdict(page(HQ, running=(RUNNING,), running_total=1))
-    assert (
-        judged.headline.level,
-        judged.headline.text,
-        judged.also,
-    ) == (Level.GOOD, "All is well.", ())
+    (headline,) = verdict(page(HQ, running=(RUNNING,), running_total=1))
+    assert (headline.level, headline.text) == (Level.GOOD, "All is well.")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +64,7 @@ def test_all_is_well_when_there_is_no_finding() -> None:
             "4 sessions have been left open, the longest for 2 d 3 h.",
         ),
         (
-            page(HQ, missing=(MissingSession(server="hq", session_id="1"),)),
+            page(HQ, missing=(MissingSession(server="hq", id="1"),)),
             Level.WARN,
             "1 configured session does not exist.",
         ),
@@ -86,8 +81,8 @@ def test_all_is_well_when_there_is_no_finding() -> None:
     ],
 )
 def test_each_finding_has_its_sentence(shown: StatusPage, level: Level, text: str) -> None:
-    judged = verdict(shown)
-    assert (judged.headline.level, judged.headline.text, judged.also) == (level, text, ())
+    (finding,) = verdict(shown)
+    assert (finding.level, finding.text) == (level, text)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +98,7 @@ def test_each_finding_has_its_sentence(shown: StatusPage, level: Level, text: st
             {
                 "failed": (FAILED, FAILED),
                 "failed_total": 2,
-                "recent_totals": (("Success", 300), ("Failed", 2)),
+                "recent_totals": {"Success": 300, "Failed": 2},
             },
             "2 of 302 restores that ended in the last 24 h failed, the last 3 h ago.",
         ),
@@ -112,13 +107,13 @@ def test_each_finding_has_its_sentence(shown: StatusPage, level: Level, text: st
                 "failed": (FAILED,),
                 "failed_total": 1,
                 "unlisted_failures": (UNLISTED,),
-                "recent_totals": (("Success", 9), ("Failed", 1)),
+                "recent_totals": {"Success": 9, "Failed": 1},
                 "recent_partial": True,
             },
             "2 of at least 11 restores that ended in the last 24 h failed, the last 1 h ago.",
         ),
         (
-            {"recent_totals": (("Success", 9), ("Warning", 3))},
+            {"recent_totals": {"Success": 9, "Warning": 3}},
             "3 restores ended with warnings in the last 24 h.",
         ),
     ],
@@ -126,9 +121,8 @@ def test_each_finding_has_its_sentence(shown: StatusPage, level: Level, text: st
 def test_failures_and_warnings_of_a_normal_day_are_facts_below_a_calm_headline(
     fields: dict[str, Any], text: str
 ) -> None:
-    judged = verdict(page(HQ, **fields))
-    (fact,) = judged.also
-    assert (judged.headline.level, judged.headline.text) == (Level.GOOD, "hq responds.")
+    headline, fact = verdict(page(HQ, **fields))
+    assert (headline.level, headline.text) == (Level.GOOD, "hq responds.")
     assert (fact.level, fact.text) == (Level.NOTE, text)
 
 
@@ -145,8 +139,8 @@ def test_an_unverified_certificate_is_a_fact() -> None:
 
 def test_many_failed_restores_within_an_hour_are_no_normal_day() -> None:
     bad = replace(HQ, ended_last_hour=12, failed_last_hour=7, organizations_failed_last_hour=4)
-    judged = verdict(page(bad))
-    assert (judged.headline.level, judged.headline.text) == (
+    headline = verdict(page(bad))[0]
+    assert (headline.level, headline.text) == (
         Level.BAD,
         "Many restores are failing on hq: 7 of the 12 that ended in the last hour, of 4 organizations.",
     )
@@ -155,12 +149,12 @@ def test_many_failed_restores_within_an_hour_are_no_normal_day() -> None:
 def test_the_failure_of_a_configured_session_is_bad_for_four_hours() -> None:
     configured = replace(FAILED, configured=True)
     earlier = replace(configured, ended=NOON - timedelta(hours=5))
-    judged = verdict(page(HQ, failed=(configured,), failed_total=1))
-    assert (judged.headline.level, judged.headline.text) == (
+    headline = verdict(page(HQ, failed=(configured,), failed_total=1))[0]
+    assert (headline.level, headline.text) == (
         Level.BAD,
-        f"The configured session {FAILED.session_id} failed 3 h ago.",
+        f"The configured session {FAILED.id} failed 3 h ago.",
     )
-    assert verdict(page(HQ, failed=(earlier,), failed_total=1)).headline.level is Level.GOOD
+    assert verdict(page(HQ, failed=(earlier,), failed_total=1))[0].level is Level.GOOD
     assert sentences(page(HQ, failed=(configured, configured), failed_total=2))[0] == (
         "2 configured sessions failed within 4 h."
     )
@@ -173,15 +167,15 @@ def test_the_failure_of_a_configured_session_is_bad_for_four_hours() -> None:
         ({"since": NOON - timedelta(seconds=300)}, Level.BAD),
         ({"since": NOON - timedelta(seconds=300), "poll_interval_seconds": 600.0}, Level.WARN),
         ({"since": NOON - timedelta(seconds=600), "poll_interval_seconds": 600.0}, Level.BAD),
-        ({"since": NOON - timedelta(seconds=119), "reason": "auth"}, Level.WARN),
-        ({"since": NOON - timedelta(seconds=120), "reason": "auth"}, Level.BAD),
+        ({"since": NOON - timedelta(seconds=119), "failure_reason": "auth"}, Level.WARN),
+        ({"since": NOON - timedelta(seconds=120), "failure_reason": "auth"}, Level.BAD),
         ({"since": None}, Level.BAD),
     ],
 )
 def test_a_server_that_is_down_is_bad_after_more_than_a_single_poll(
     down: dict[str, Any], level: Level
 ) -> None:
-    assert verdict(page(replace(DOWN, **down))).headline.level is level
+    assert verdict(page(replace(DOWN, **down)))[0].level is level
 
 
 def test_the_worst_comes_first_and_nothing_is_left_out() -> None:
@@ -200,11 +194,10 @@ def test_every_finding_links_to_its_details() -> None:
         running=(LEFT_OPEN,),
         running_total=1,
         left_open_total=1,
-        missing=(MissingSession(server="hq", session_id="1"),),
+        missing=(MissingSession(server="hq", id="1"),),
         **FAILED_PAGE,
     )
-    judged = verdict(shown)
-    assert [finding.anchor for finding in (judged.headline, *judged.also)] == [
+    assert [finding.anchor for finding in verdict(shown)] == [
         "servers",
         "running",
         "missing",
