@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from exporter.metrics.text_format import Format
@@ -29,25 +29,30 @@ _PARAMETERS = re.compile(_PARAMETER)
 _ESCAPED = re.compile(r"\\(.)")
 _WEIGHT = re.compile(r"0(?:\.[0-9]{0,9})?|1(?:\.0{0,9})?")
 
+# What can be offered: the ranges that match it, and how specifically. The most specific one decides, and of several the
+# one with the greatest weight.
+_OPENMETRICS = {
+    # The response is 1.0.0, so the weight of 1.0.0 takes precedence over that of 0.0.1.
+    "application/openmetrics-text;version=1.0.0": 5,
+    "application/openmetrics-text;version=0.0.1": 4,
+    "application/openmetrics-text": 3,
+    "application/*": 2,
+    "*/*": 1,
+}
+_TEXT = {"text/plain;version=0.0.4": 4, "text/plain": 3, "text/*": 2, "*/*": 1}
+_JSON = {"application/json": 3, "application/*": 2, "*/*": 1}
+_HTML = {"text/html": 3, "text/*": 2, "*/*": 1}
+_GZIP = {"gzip": 2, "x-gzip": 2, "*": 1}
+_IDENTITY = {"identity": 2}
 _NAMED = 3  # a range of at least this specificity names the media type, without a wildcard
-
-
-class _Range(NamedTuple):
-    """One element of a header: a media range or a coding, the parameter `version`, and the weight."""
-
-    name: str  # in lower case
-    version: str | None
-    weight: float
+_VERSIONED = {"application/openmetrics-text", "text/plain"}
 
 
 class _Match(NamedTuple):
-    """How well a range matches an offer; the greatest match decides."""
+    """How well a header matches an offer."""
 
     specificity: int  # 0: no match at all
     weight: float
-
-
-_NO_MATCH = _Match(specificity=0, weight=0.0)
 
 
 @functools.lru_cache(maxsize=_CACHE_SIZE)
@@ -58,12 +63,9 @@ def choose_format(accept: str | None) -> Format:
     versions of either format are not offered. With equal weights, OpenMetrics wins only if the client
     names it. A client that accepts neither format gets text 0.0.4, as from every Prometheus library.
     """
-    try:
-        ranges = _parse(accept or "")
-    except ValueError:
-        return Format.TEXT
-    openmetrics = _best(ranges, _openmetrics_specificity)
-    text = _best(ranges, _text_specificity)
+    ranges = _parse(accept)
+    openmetrics = _best(ranges, _OPENMETRICS)
+    text = _best(ranges, _TEXT)
     if openmetrics.weight > text.weight:
         return Format.OPENMETRICS
     named = openmetrics.specificity >= _NAMED and openmetrics.weight > 0
@@ -73,63 +75,36 @@ def choose_format(accept: str | None) -> Format:
 @functools.lru_cache(maxsize=_CACHE_SIZE)
 def prefers_json(accept: str | None) -> bool:
     """Return whether the client names JSON and prefers it to HTML."""
-    try:
-        ranges = _parse(accept or "")
-    except ValueError:
+    ranges = _parse(accept)
+    json = _best(ranges, _JSON)
+    html = _best(ranges, _HTML)
+    if json.specificity < _NAMED or json.weight == 0:
         return False
-    json = _best(ranges, lambda found: _media_specificity(found.name, "application", "json"))
-    html = _best(ranges, lambda found: _media_specificity(found.name, "text", "html"))
-    return (
-        json.specificity >= _NAMED
-        and json.weight > 0
-        and (
-            json.weight > html.weight or (html.specificity < _NAMED and json.weight == html.weight)
-        )
-    )
+    is_tie = json.weight == html.weight
+    return json.weight > html.weight or (is_tie and html.specificity < _NAMED)
 
 
 @functools.lru_cache(maxsize=_CACHE_SIZE)
 def accepts_gzip(accept_encoding: str | None) -> bool:
     """Return whether the client accepts gzip, and does not prefer the uncompressed body."""
-    try:
-        ranges = _parse(accept_encoding or "")
-    except ValueError:
-        return False
-    gzip = _best(ranges, _gzip_specificity)
-    identity = _best(ranges, lambda found: 2 if found.name == "identity" else 0)
+    ranges = _parse(accept_encoding)
+    gzip = _best(ranges, _GZIP)
+    identity = _best(ranges, _IDENTITY)
     return gzip.weight > 0 and gzip.weight >= identity.weight
 
 
-def _best(ranges: list[_Range], specificity: Callable[[_Range], int]) -> _Match:
-    matches = (_Match(specificity=specificity(found), weight=found.weight) for found in ranges)
-    return max((match for match in matches if match.specificity), default=_NO_MATCH)
+def _best(ranges: Iterable[tuple[str, float]], offer: Mapping[str, int]) -> _Match:
+    matches = (_Match(offer[name], weight) for name, weight in ranges if name in offer)
+    return max(matches, default=_Match(0, 0.0))
 
 
-def _openmetrics_specificity(found: _Range) -> int:
-    if found.name == "application/openmetrics-text":
-        # The response is 1.0.0, so the weight of 1.0.0 takes precedence over that of 0.0.1.
-        return {"1.0.0": 5, "0.0.1": 4, None: 3}.get(found.version, 0)
-    return {"application/*": 2, "*/*": 1}.get(found.name, 0)
+def _parse(header: str | None) -> list[tuple[str, float]]:
+    """Return the name and the weight of each range; none of them if one is malformed.
 
-
-def _text_specificity(found: _Range) -> int:
-    if found.name == "text/plain":
-        return {"0.0.4": 4, None: 3}.get(found.version, 0)
-    return {"text/*": 2, "*/*": 1}.get(found.name, 0)
-
-
-def _media_specificity(name: str, type_: str, subtype: str) -> int:
-    return {f"{type_}/{subtype}": _NAMED, f"{type_}/*": 2, "*/*": 1}.get(name, 0)
-
-
-def _gzip_specificity(found: _Range) -> int:
-    return {"gzip": 2, "x-gzip": 2, "*": 1}.get(found.name, 0)
-
-
-def _parse(header: str) -> list[_Range]:
-    """Return the elements of a header; raise ValueError if it is malformed."""
-    if len(header) > MAX_HEADER_CHARACTERS:
-        raise ValueError
+    Names are in lower case; those of the metrics formats include the parameter `version`.
+    """
+    if header is None or len(header) > MAX_HEADER_CHARACTERS:
+        return []
     ranges = []
     position = 0
     while position < len(header):
@@ -138,20 +113,19 @@ def _parse(header: str) -> list[_Range]:
             continue
         element = _ELEMENT.match(header, position)
         if element is None:
-            raise ValueError
+            return []
         position = element.end()
-        ranges.append(_range(element[1], element[2]))
+        values: dict[str, str] = {}
+        for parameter, value in _PARAMETERS.findall(element[2]):
+            values.setdefault(parameter.lower(), _unquote(value))
+        weight = values.get("q", "1")
+        if not _WEIGHT.fullmatch(weight):
+            return []
+        name = element[1].lower()
+        if name in _VERSIONED and "version" in values:
+            name += f";version={values['version']}"
+        ranges.append((name, float(weight)))
     return ranges
-
-
-def _range(name: str, parameters: str) -> _Range:
-    values: dict[str, str] = {}
-    for parameter, value in _PARAMETERS.findall(parameters):
-        values.setdefault(parameter.lower(), _unquote(value))
-    weight = values.get("q", "1")
-    if not _WEIGHT.fullmatch(weight):
-        raise ValueError
-    return _Range(name=name.lower(), version=values.get("version"), weight=float(weight))
 
 
 def _unquote(value: str) -> str:
