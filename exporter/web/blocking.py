@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
+from concurrent.futures import Future
 from typing import TypeVar
 
 from exporter.threads import start_thread
 
 ResultT = TypeVar("ResultT")
-ValueT = TypeVar("ValueT")
 
 
 async def run_in_daemon_thread(function: Callable[[], ResultT]) -> ResultT:
@@ -22,21 +21,15 @@ async def run_in_daemon_thread(function: Callable[[], ResultT]) -> ResultT:
     Raises:
         ThreadLimitError: the operating system refuses the thread.
     """
-    loop = asyncio.get_running_loop()
-    outcome: asyncio.Future[ResultT] = loop.create_future()
-
-    def settle(set_: Callable[[ValueT], None], value: ValueT) -> None:
-        if not outcome.done():
-            set_(value)
+    outcome: Future[ResultT] = Future()
 
     def run() -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody waits
-            try:
-                result = function()
-            except BaseException as error:  # noqa: BLE001 - raised where the result is awaited
-                loop.call_soon_threadsafe(settle, outcome.set_exception, error)
-            else:
-                loop.call_soon_threadsafe(settle, outcome.set_result, result)
+        if not outcome.set_running_or_notify_cancel():
+            return
+        try:
+            outcome.set_result(function())
+        except BaseException as error:  # noqa: BLE001 - raised where the result is awaited
+            outcome.set_exception(error)
 
     start_thread(run, name="web-work")
-    return await outcome
+    return await asyncio.wrap_future(outcome)
