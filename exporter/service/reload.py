@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import asdict
 
 import structlog
 
@@ -60,38 +59,35 @@ class Reloader:
         """
         with self._lock:
             self._notifier.reloading()
+            problems: tuple[str, ...] = ()
             try:
-                self._last_problems = self._reload()
+                self._load_and_apply()
+            except ConfigError as error:
+                for problem in error.problems:
+                    log.error(  # noqa: TRY400 - the problems are the user's, a traceback would hide them
+                        "configuration cannot be used, keeping the old one",
+                        place=problem.place,
+                        problem=problem.message,
+                    )
+                problems = tuple(map(str, error.problems))
+            except ThreadLimitError as error:
+                log.error("configuration cannot be used, keeping the old one", problem=str(error))  # noqa: TRY400 - the message is complete
+                problems = (str(error),)
             except Exception as error:
                 log.exception("configuration not reloaded, keeping the old one")
+                problems = (f"internal: {type(error).__name__}",)
+            if problems:
                 self._service.keep_current()
-                self._last_problems = (f"internal: {type(error).__name__}",)
-            finally:
-                self._notifier.ready()
-            return self._last_problems
+            self._last_problems = problems
+            self._notifier.ready()
+            return problems
 
-    def _reload(self) -> tuple[str, ...]:
-        try:
-            config = self._load()
-            self._access.reload()
-        except ConfigError as error:
-            for problem in error.problems:
-                log.error(  # noqa: TRY400 - the problems are the user's, a traceback would hide them
-                    "configuration cannot be used, keeping the old one",
-                    place=problem.place,
-                    problem=problem.message,
-                )
-            self._service.keep_current()
-            return tuple(map(str, error.problems))
-        try:
-            changes = asdict(self._service.apply(config))
-        except ThreadLimitError as error:
-            log.error("configuration cannot be used, keeping the old one", problem=str(error))  # noqa: TRY400 - the message is complete
-            self._service.keep_current()
-            return (str(error),)
+    def _load_and_apply(self) -> None:
+        config = self._load()
+        self._access.reload()
+        changes = self._service.apply(config)
         log.info(
             "configuration reloaded",
             servers=len(config.servers),
             **{change: ",".join(names) for change, names in changes.items() if names},
         )
-        return ()

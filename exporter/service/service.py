@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from itertools import count
 
 import structlog
 
@@ -15,28 +13,20 @@ from exporter.metrics.exposition import Publisher
 from exporter.metrics.telemetry import Telemetry
 from exporter.polling.clock import Clock
 from exporter.polling.snapshot import Snapshot
-from exporter.service.schedule import first_interval_seconds, spacing_seconds
 from exporter.service.server_worker import ServerWorker
 from exporter.system.signals import WAKE_SECONDS
 from exporter.threads import ThreadLimitError
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["ConfigDiff", "Service"]
+__all__ = ["Service"]
 
 log = structlog.get_logger()
 
 _STOP_SECONDS = 2.0
 # Both clocks are adjusted, and they are read one after the other.
 _SUSPENSION_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigDiff:
-    """The names of the servers that a new configuration adds, removes and changes."""
-
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
-    changed: tuple[str, ...]
+# Between the first polls of two servers: hundreds of logins and full lists in parallel delay each other and scrapes.
+_FIRST_POLL_SPACING_SECONDS = 0.1
 
 
 class Service:
@@ -89,8 +79,8 @@ class Service:
         """
         self._activate(self.config)
 
-    def apply(self, config: Config) -> ConfigDiff:
-        """Activate a valid configuration.
+    def apply(self, config: Config) -> dict[str, list[str]]:
+        """Activate a valid configuration; return the names of the servers `added`, `removed` and `changed`.
 
         A server with unchanged configuration keeps its sessions and its token, and rereads its files. A removed server's
         metrics disappear. A changed server logs in again; it keeps its sessions if the configuration still shows the same
@@ -178,7 +168,7 @@ class Service:
         # Requests may arrive before `start` has created the workers, so not all servers may have one.
         return tuple(server.name for server in self.config.servers if server.name not in polled)
 
-    def _activate(self, config: Config) -> ConfigDiff:
+    def _activate(self, config: Config) -> dict[str, list[str]]:
         before = self._workers
         workers = self._workers_for(config, before)
         leaving = [worker for name, worker in before.items() if workers.get(name) is not worker]
@@ -205,17 +195,16 @@ class Service:
         self.telemetry.configured(config.poll_interval, self.clock.timestamp())
         self.publisher.invalidate_own_metrics()
         self._stopped_workers = [one for one in self._stopped_workers if one.is_running] + leaving
-        numbers = count()
+        for number, worker in enumerate(entering):
+            worker.begin(number * _spacing_seconds(worker.server, len(entering)))
         for name, worker in workers.items():
             if before.get(name) is worker:
                 worker.client.reread_files()
-            else:
-                worker.begin(next(numbers) * spacing_seconds(worker.server, len(entering)))
-        return ConfigDiff(
-            added=tuple(name for name in workers if name not in before),
-            removed=tuple(name for name in before if name not in workers),
-            changed=tuple(old.server.name for old in leaving if old.server.name in workers),
-        )
+        return {
+            "added": [name for name in workers if name not in before],
+            "removed": [name for name in before if name not in workers],
+            "changed": [old.server.name for old in leaving if old.server.name in workers],
+        }
 
     def _make_publisher(self, config: Config, snapshots: Iterable[Snapshot] = ()) -> Publisher:
         return Publisher(
@@ -236,7 +225,7 @@ class Service:
             if old is not None and old.server == server:
                 workers[server.name] = old
             else:
-                interval = first_interval_seconds(server, number, len(config.servers))
+                interval = _first_interval_seconds(server, number, len(config.servers))
                 workers[server.name] = self._worker(server, old, first_interval_seconds=interval)
         return workers
 
@@ -264,6 +253,18 @@ class Service:
         with self._publishing:
             if not worker.stopped.is_set():
                 self.publisher.mark_down(worker.server.name, reason)
+
+
+def _spacing_seconds(server: ServerConfig, servers: int) -> float:
+    """Return the seconds between the first polls of two servers; the last server waits no longer than its interval."""
+    return min(_FIRST_POLL_SPACING_SECONDS, server.poll_interval / servers)
+
+
+def _first_interval_seconds(server: ServerConfig, number: int, servers: int) -> float:
+    """Return the time from a server's first poll to its second, which spreads the polls over the poll interval."""
+    if servers * _spacing_seconds(server, servers) >= server.poll_interval / 2:
+        return server.poll_interval  # the first polls are spread already
+    return server.poll_interval * (1 - number / servers)
 
 
 def _start_all(workers: Sequence[ServerWorker]) -> None:
