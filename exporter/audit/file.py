@@ -104,11 +104,7 @@ class AuditFile:
             read = found
 
     def append(self, lines: bytes, *, sync: bool) -> None:
-        """Append all of the lines or, on failure, none of them.
-
-        Args:
-            lines: complete lines.
-            sync: whether to wait until they are on the disk.
+        """Append all of the complete lines or, on failure, none of them; with `sync`, wait until they are on the disk.
 
         Raises:
             OSError, OutputError: no line counts as written; the next append first removes any that were.

@@ -73,13 +73,9 @@ class AuditLog:
         return self._thread.is_alive()
 
     def record(self, server: str, sessions: Iterable[RestoreSession]) -> None:
-        """Log the sessions' events that are not logged yet.
+        """Log the events, not logged yet, of sessions in their newest states.
 
         Never waits for the disk and never raises. Thread-safe.
-
-        Args:
-            server: the server's name in the configuration.
-            sessions: the sessions in their newest states; those without new events are ignored.
         """
         received = tuple(sessions)
         if received:
@@ -130,27 +126,22 @@ class AuditLog:
         with self._changed:
             if self._failing_since is not None:
                 self._changed.wait_for(lambda: self._closing, self._retry_seconds)
-            else:
-                self._changed.wait_for(self._has_work)
+            elif self._index is not None and not self._pending:
+                self._changed.wait_for(lambda: self._closing or self._received)
             return self._closing
-
-    def _has_work(self) -> bool:
-        return bool(self._closing or self._index is None or self._received or self._pending)
 
     def _accept_received(self) -> None:
         """Accept the received sessions; those that could not be accepted stay."""
         while self._received:  # only this thread removes them
-            self._accept(*self._received[0])
+            server, sessions = self._received[0]
+            for session in sessions:
+                if self._index is None or self._index.unlogged(server, session):
+                    key = (server, session.id)
+                    first, last = self._pending.get(key, (session, session))
+                    newer = session.stopped and not last.stopped
+                    self._pending[key] = (first, session if newer else last)
             with self._changed:
                 del self._received[0]
-
-    def _accept(self, server: str, sessions: Iterable[RestoreSession]) -> None:
-        for session in sessions:
-            if self._index is None or self._index.unlogged(server, session):
-                key = (server, session.id)
-                first, last = self._pending.get(key, (session, session))
-                newer = session.stopped and not last.stopped
-                self._pending[key] = (first, session if newer else last)
 
     def _read_index(self) -> EventIndex:
         """Return the index of logged events, read from the sink at the first call that succeeds."""

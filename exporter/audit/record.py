@@ -60,7 +60,7 @@ def format_line(event: Event, server: str, session: RestoreSession, written_at: 
     Args:
         event: the event.
         server: the server's name in the configuration.
-        session: the session's state when the event was observed.
+        session: the session when the event was observed.
         written_at: the current time, in Unix seconds.
     """
     ended = event is Event.ENDED
@@ -137,12 +137,7 @@ class EventIndex:
         return sum(map(len, self._last.values()))
 
     def unlogged(self, server: str, session: RestoreSession) -> tuple[Event, ...]:
-        """Return the events of a session that are not logged yet, in chronological order.
-
-        Args:
-            server: the server's name as it appears in the log.
-            session: the session in its newest state.
-        """
+        """Return the events, not logged yet, of a session in its newest state, in chronological order."""
         last = self._last[server].get(_key(session.id))
         if last is Event.ENDED:
             return ()
