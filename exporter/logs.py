@@ -11,7 +11,8 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from types import MappingProxyType, TracebackType
+from functools import partial
+from types import TracebackType
 from typing import Literal, TextIO
 
 import structlog
@@ -23,16 +24,14 @@ from exporter.text import format_instant, replace_surrogates
 LogFormat = Literal["logfmt", "json"]
 LogLevel = Literal["debug", "info", "warn", "error"]
 
-_RENAMED_FIELDS = MappingProxyType(
-    {
-        "exception": "traceback",
-        **{name: f"{name}_" for name in ("time", "level", "source", "msg")},
-    }
-)
+_RENAMED_FIELDS = {
+    "exception": "traceback",
+    **{name: f"{name}_" for name in ("time", "level", "source", "msg")},
+}
 
 _UNQUOTED_VALUE = re.compile(r'[^\s"=\\]+')
 _INVALID_IN_KEY = re.compile(r"[^A-Za-z0-9_.\-/]")
-_ESCAPES = MappingProxyType({"\n": r"\n", "\r": r"\r", "\t": r"\t", '"': r"\"", "\\": r"\\"})
+_ESCAPES = {"\n": r"\n", "\r": r"\r", "\t": r"\t", '"': r"\"", "\\": r"\\"}
 
 Renderer = Callable[[WrappedLogger, str, EventDict], str]
 
@@ -49,7 +48,7 @@ def configure(*, level: LogLevel, log_format: LogFormat, stream: TextIO | None =
             not fit into a queue is dropped and counted. A process without standard error has no log.
     """
     render = _RENDERERS[log_format]
-    write = standard_error_writer(_report_dropped) if stream is None else _to(stream)
+    write = standard_error_writer(_report_dropped) if stream is None else partial(_write, stream)
     handler = _LineHandler(write, render)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -127,14 +126,9 @@ class _LineHandler(logging.Handler):
             self._write(line)
 
 
-def _to(stream: TextIO) -> Callable[[str], object]:
-    """Return a function that writes a line to a stream."""
-
-    def write(line: str) -> None:
-        stream.write(line + "\n")
-        stream.flush()
-
-    return write
+def _write(stream: TextIO, line: str) -> None:
+    stream.write(line + "\n")
+    stream.flush()
 
 
 def _report_dropped(events: int) -> None:
@@ -198,7 +192,7 @@ def _json(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> str:
 
 def _json_value(value: object) -> object:
     """Keep finite numbers, booleans and null; convert everything else to text, as JSON has no NaN or infinity."""
-    if value is None or isinstance(value, bool | int):
+    if value is None or isinstance(value, int):
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
@@ -216,4 +210,4 @@ def _text(value: object) -> str:
         return f"<unprintable {type(value).__name__}>"
 
 
-_RENDERERS: Mapping[LogFormat, Renderer] = MappingProxyType({"logfmt": _logfmt, "json": _json})
+_RENDERERS: Mapping[LogFormat, Renderer] = {"logfmt": _logfmt, "json": _json}

@@ -57,12 +57,7 @@ def one_line(text: str) -> str:
 
 
 def format_instant(moment: datetime, timespec: str = "seconds") -> str:
-    """Format an instant as in RFC 3339, with a `Z`: `2026-03-01T12:00:00Z`.
-
-    Args:
-        moment: the instant, in UTC.
-        timespec: the precision, as in `datetime.isoformat`.
-    """
+    """Format an instant in UTC as in RFC 3339: `2026-03-01T12:00:00Z`. `timespec` is that of `datetime.isoformat`."""
     return moment.isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
