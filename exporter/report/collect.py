@@ -98,13 +98,6 @@ def collect(
 
     Only the list is required. Anything else that cannot be read is logged, and the evidence shows that it is missing.
 
-    Args:
-        server: the configuration.
-        client: the client of its API.
-        scope: what the report covers.
-        stop: cancels the requests when set.
-        clock: the monotonic clock that limits the time of the list.
-
     Raises:
         BadResponseError: the list is too long, endless or too slow.
         Vb365Error: the list could not be read completely.

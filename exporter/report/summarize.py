@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from heapq import merge
+from itertools import repeat
 
 from exporter.report.collect import Key, Scope, ServerEvidence
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
@@ -120,7 +121,11 @@ class Report:
 
     def sessions(self) -> Iterator[tuple[str, RestoreSession]]:
         """Yield the sessions of the period with the names of their servers, newest first."""
-        return merge(*map(_with_server, self.servers), key=_newest_first, reverse=True)
+        return merge(
+            *(zip(repeat(one.server), one.sessions) for one in self.servers),
+            key=lambda pair: (pair[1].creation_time, pair[1].id),
+            reverse=True,
+        )
 
 
 def summarize(
@@ -161,11 +166,3 @@ def _organizations(evidence: ServerEvidence) -> Iterator[OrganizationSummary]:
             types=[found[one] for one in SessionType if one in found],
             has_sessions=organization in evidence.organizations_listed,
         )
-
-
-def _with_server(evidence: ServerEvidence) -> Iterator[tuple[str, RestoreSession]]:
-    return ((evidence.server, session) for session in evidence.sessions)
-
-
-def _newest_first(pair: tuple[str, RestoreSession]) -> tuple[datetime, str]:
-    return pair[1].creation_time, pair[1].id
