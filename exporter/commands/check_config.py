@@ -24,11 +24,6 @@ def check_config(
 
     Each error goes to standard error on its own line. If there are no errors, each warning goes there, and a line that
     names the valid files goes to standard output.
-
-    Args:
-        config_file: the configuration.
-        web_config_file: the web configuration.
-        environ: the environment for `*_env` keys and CREDENTIALS_DIRECTORY.
     """
     errors: list[str] = []
     warnings: list[str] = []

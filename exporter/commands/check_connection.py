@@ -24,11 +24,7 @@ _LAST_STEP = "organizations"
 def check_connection(config: Config, stop: threading.Event) -> int:
     """Check all servers concurrently and print the findings in the order of the configuration.
 
-    Return the exit status: 0 if no step of any server failed, else 1.
-
-    Args:
-        config: the servers.
-        stop: ends the checks when set.
+    Return the exit status: 0 if no step of any server failed, else 1; 1 after a stop.
 
     Raises:
         OutputError: standard output cannot be written.

@@ -35,11 +35,6 @@ def check_idle(config: Config, name: str, stop: threading.Event) -> int:
     The whole history is listed, whatever the configuration follows: a session may have been open for weeks. OPEN
     precedes UNKNOWN, because no response of the other servers could change the decision to wait.
 
-    Args:
-        config: the servers.
-        name: the server to check, or `ALL_SERVERS`.
-        stop: cancels the requests when set.
-
     Raises:
         OutputError: standard output cannot be written.
         ThreadLimitError: the process cannot have a thread for each server.
@@ -52,10 +47,7 @@ def check_idle(config: Config, name: str, stop: threading.Event) -> int:
         )
         return _WRONG_USAGE
     fetched = fetch_all(
-        servers,
-        stop,
-        lambda _server, client: _read_open(client),
-        retry_seconds=_RETRY_SECONDS,
+        servers, stop, lambda _server, client: _read_open(client), retry_seconds=_RETRY_SECONDS
     )
     results = {server.name: fetched.get(server.name) for server in servers}
     status, text = idle_report(results, datetime.now(UTC))

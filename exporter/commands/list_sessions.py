@@ -39,12 +39,8 @@ def list_sessions(config: Config, form: ListFormat, stop: threading.Event) -> in
     """Fetch and print all sessions; return the exit status: 0 if every server's list is complete, else 1.
 
     The whole history is fetched, whatever `discover`, `ids` and limits are configured. A server whose list cannot be
-    fetched completely is logged and not printed: an id missing from its list would appear not to exist.
-
-    Args:
-        config: the servers to list.
-        form: the output format.
-        stop: cancels the requests when set; nothing is then printed.
+    fetched completely is logged and not printed: an id missing from its list would appear not to exist. Nothing is
+    printed after a stop.
 
     Raises:
         OutputError: standard output cannot be written.
@@ -86,11 +82,7 @@ def json_text(listings: Listings) -> str:
 
 
 def _fetch_all(servers: Sequence[ServerConfig], stop: threading.Event) -> Listings:
-    """List all servers concurrently; log and leave out servers that failed.
-
-    Raises:
-        ThreadLimitError: the process cannot have a thread for each server.
-    """
+    """List all servers concurrently; log and leave out servers that failed."""
     listings: dict[str, Sequence[RestoreSession]] = {}
     fetched = fetch_all(
         servers, stop, lambda _server, client: read_list(client), retry_seconds=_RETRY_SECONDS

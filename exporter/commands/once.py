@@ -41,8 +41,8 @@ def poll_once(
         config: the servers to poll.
         output_file: the file to replace; None for standard output.
         stop: cancels the polls when set.
-        audit_log_file: the audit log, `-` for standard output; None for no audit log.
-        make_worker: creates the worker of a server, as for `Service`.
+        audit_log_file: as for `audited`.
+        make_worker: as for `Service`.
 
     Raises:
         OutputError: the output or the audit log cannot be written; raised before the polls if possible.

@@ -16,16 +16,14 @@ from exporter.config.model import (
     TLSConfig,
     masked_yaml,
 )
-from exporter.config.problems import ConfigError, Problem
-from exporter.config.secrets import MASK, SecretSource, SecretUnavailableError, SecretUrl
+from exporter.config.problems import ConfigError
+from exporter.config.secrets import SecretSource, SecretUnavailableError, SecretUrl
 
 __all__ = [
-    "MASK",
     "AuthConfig",
     "Config",
     "ConfigError",
     "Extra",
-    "Problem",
     "SecretSource",
     "SecretUnavailableError",
     "SecretUrl",

@@ -97,12 +97,6 @@ def validate_blocks(
     """Validate a document; report its invalid values, drop them and return the rest.
 
     The rest has the model's types, so that rules between valid keys can be checked.
-
-    Args:
-        model: the block of the whole file.
-        document: the content of the file.
-        problems: collects the problems and the places of dropped values.
-        context: where the values of files and variables are looked up.
     """
     try:
         return model.model_validate(document, context=context)

@@ -24,14 +24,9 @@ _ALL_SECRET_KEYS = f"{', '.join(SECRET_KEYS[:-1])} or {SECRET_KEYS[-1]}"
 
 
 def resolve(file: Config, problems: ProblemCollector) -> Config | None:
-    """Check the rules between keys, files and secrets, and fill in the remaining defaults.
+    """Return the configuration in force, or None if there is any problem.
 
-    Args:
-        file: the valid values of the file.
-        problems: the problems found so far; further ones are added.
-
-    Returns:
-        The configuration in force, or None if there is any problem.
+    Check the rules between the keys with valid values, their files and secrets, and fill in the remaining defaults.
     """
     _check_stale_after(file, problems)
     _check_unique(file.info_labels, ("info_labels",), problems)

@@ -175,14 +175,6 @@ def _read_environment_name(value: object) -> str:
     return name
 
 
-def _read_api_url(value: object) -> str:
-    return normalized_api_url(_read_text(value, _MAX_TEXT))
-
-
-def _read_proxy(value: object) -> SecretUrl:
-    return SecretUrl(normalized_proxy_url(_read_text(value, _MAX_TEXT)))
-
-
 def _read_text(value: object, max_length: int = sys.maxsize) -> str:
     _require_value(value)
     if not isinstance(value, str):
@@ -213,8 +205,15 @@ environment_name = Reader(
 )
 """The name of an environment variable."""
 
-api_url = Reader(_read_api_url, {"type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]://[^?#@]+$"})
+api_url = Reader(
+    lambda value: normalized_api_url(_read_text(value, _MAX_TEXT)),
+    {"type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]://[^?#@]+$"},
+)
 """The root of the API: https, host, optional port and path; the value has no slash at its end."""
 
-proxy = Reader(_read_proxy, {"type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^?#]+$"}, str)
+proxy = Reader(
+    lambda value: SecretUrl(normalized_proxy_url(_read_text(value, _MAX_TEXT))),
+    {"type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^?#]+$"},
+    str,
+)
 """The URL of a proxy, which may have user information; the value is masked when it is shown."""

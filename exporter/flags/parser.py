@@ -89,12 +89,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> 
 
 
 def _conflict(options: Options, origins: Mapping[str, str]) -> str | None:
-    """Return why two options exclude each other, or None.
-
-    Args:
-        options: the options.
-        origins: the name of each option in messages: the flag, or the environment variable that set it.
-    """
+    """Return why two options exclude each other, or None. `origins` has the flag or variable that set each option."""
     for one, other in (*combinations(COMMANDS, 2), ("config_check", "demo")):
         if getattr(options, one) and getattr(options, other):
             return f"{origins[one]} and {origins[other]} cannot be given together"

@@ -72,13 +72,7 @@ def can_be_pinned(verify_code: int) -> bool:
 
 
 def certificate(verify_code: int, found: Certificate | None, server: ServerConfig) -> str:
-    """Return the advice for a certificate that is not accepted.
-
-    Args:
-        verify_code: OpenSSL's `X509_V_ERR_*`.
-        found: the certificate, if it could be fetched.
-        server: the configuration.
-    """
+    """Return the advice for a certificate, if it could be fetched, that OpenSSL rejected with this `X509_V_ERR_*`."""
     if verify_code == _EXPIRED:
         return (
             "Renew the certificate on the server (VB365 console, General Options, REST API). If it has been renewed, a "
@@ -89,11 +83,10 @@ def certificate(verify_code: int, found: Certificate | None, server: ServerConfi
             "Compare the clock of this machine with the date from which the certificate is valid."
         )
     if verify_code in _HOST_MISMATCHES:
-        names = " or ".join(found.names) if found is not None else ""
+        names = (" or ".join(found.names) if found is not None else "") or "it"
         return (
             "Use a name from the certificate in url; if this machine cannot resolve it, set tls_config.server_name to "
-            + (names or "it")
-            + "."
+            f"{names}."
         )
     if verify_code not in _NO_ISSUER:
         return "Replace the certificate on the server with one that this machine's OpenSSL accepts."

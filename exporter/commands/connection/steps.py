@@ -30,11 +30,7 @@ _SECONDS_PER_DAY = 86_400
 def check_server(server: ServerConfig, stop: threading.Event) -> Iterator[Finding]:
     """Yield the findings of one server, then log out. The first failure ends the steps that depend on it.
 
-    Failed requests are not retried.
-
-    Args:
-        server: the configuration.
-        stop: ends the steps when set; the findings are then meaningless.
+    Failed requests are not retried. After a stop, the findings are meaningless.
     """
     transport = Transport(server, observer=NoObserver(), stop=stop)
     client = Client(server, observer=NoObserver(), stop=stop, transport=transport)
