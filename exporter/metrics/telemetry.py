@@ -40,7 +40,8 @@ class Telemetry:
         disable_created_metrics()  # type: ignore[no-untyped-call] # the library does not type it
         self.registry = CollectorRegistry()
         self._servers_only = servers_only
-        self.per_server: list[Counter | Gauge | Histogram] = []
+        self._per_server: list[Counter | Gauge | Histogram] = []
+        self._servers: dict[str, ServerTelemetry] = {}
         self.polls = self._declare(Counter, "vb365_polls_total")
         self.poll_failures = self._declare(Counter, "vb365_poll_failures_total")
         self.overruns = self._declare(Counter, "vb365_polls_overrun_total")
@@ -75,13 +76,13 @@ class Telemetry:
             GCCollector(registry=self.registry)
 
     def server(self, name: str, extras: Iterable[str] = ()) -> ServerTelemetry:
-        """Return the metrics of one server; counters whose label values are known start at 0.
+        """Return the metrics of one server until `end`; counters whose label values are known start at 0.
 
         Args:
             name: the server's name.
             extras: the extras that are requested for its sessions.
         """
-        telemetry = ServerTelemetry(self, label_value(name))
+        telemetry = self._servers.setdefault(name, ServerTelemetry(self, label_value(name)))
         self.polls.labels(telemetry.name)
         self.overruns.labels(telemetry.name)
         _initialize(self.poll_failures, Reason, telemetry.name)
@@ -92,6 +93,12 @@ class Telemetry:
             if extra == "events":
                 _initialize(self.unknown_values, _UNKNOWN_EVENT_FIELDS, telemetry.name)
         return telemetry
+
+    def end(self, name: str) -> None:
+        """Remove the series of a server that is no longer configured, and ignore its later events."""
+        if name in self._servers:
+            self._servers[name].end(self._per_server)
+            del self._servers[name]
 
     def configured(self, poll_interval_seconds: float, timestamp: float) -> None:
         """Record a configuration that took effect at `timestamp` (Unix seconds)."""
@@ -120,7 +127,7 @@ class Telemetry:
             **options,
         )
         if of_server:
-            self.per_server.append(metric)
+            self._per_server.append(metric)
         return metric
 
 
@@ -138,11 +145,11 @@ class ServerTelemetry:
         self._lock = threading.Lock()
         self._ended = False
 
-    def end(self) -> None:
-        """Remove the series of a server that is no longer configured, and ignore its later events."""
+    def end(self, metrics: Iterable[Counter | Gauge | Histogram]) -> None:
+        """Remove the series of the server from `metrics`, and ignore its later events."""
         with self._lock:
             self._ended = True
-            for metric in self._telemetry.per_server:
+            for metric in metrics:
                 metric.remove_by_labels({"server": self.name})
 
     def request(self, operation: str, code: str, seconds: float) -> None:

@@ -67,7 +67,6 @@ class ServerWorker:
     ) -> None:
         warn_if_unverified(server)
         self.server = server
-        self.telemetry = telemetry
         self.stopped = threading.Event()
         self.client = Client(
             server,

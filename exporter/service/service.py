@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -15,7 +15,6 @@ from exporter.polling.clock import Clock
 from exporter.polling.snapshot import Snapshot
 from exporter.service.server_worker import ServerWorker
 from exporter.system.signals import WAKE_SECONDS
-from exporter.threads import ThreadLimitError
 from exporter.vb365.records.restore_session import RestoreSession
 
 __all__ = ["Service"]
@@ -68,6 +67,7 @@ class Service:
         self._publishing = threading.Lock()
         self._workers: dict[str, ServerWorker] = {}
         self._stopped_workers: list[ServerWorker] = []
+        self._outdated: set[str] = set()  # servers whose metrics are to be removed
         self._was_ready = False
         self._suspended_seconds = 0.0
 
@@ -145,7 +145,7 @@ class Service:
         return (*stuck, *self.audit_problems())
 
     def supervise(self) -> None:
-        """Restart poll loops that have ended, and start overdue polls after a suspension. Call it about once a second.
+        """Repair what has failed, and start overdue polls after a suspension. Call it about once a second.
 
         A suspension of the machine makes every wait longer by its duration.
         """
@@ -157,6 +157,7 @@ class Service:
             worker.restart_if_ended()
             if resumed_after > _SUSPENSION_SECONDS:
                 worker.poll_soon()
+        self._remove_outdated()
 
     def unpolled_servers(self) -> tuple[str, ...]:
         """Return the names of the servers not polled yet; once all have been polled, always empty."""
@@ -170,47 +171,72 @@ class Service:
 
     def _activate(self, config: Config) -> dict[str, list[str]]:
         before = self._workers
-        workers = self._workers_for(config, before)
-        leaving = [worker for name, worker in before.items() if workers.get(name) is not worker]
-        entering = [worker for name, worker in workers.items() if before.get(name) is not worker]
-        _start_all(entering)
-        with self._publishing:
-            if _series_schema(config) != _series_schema(self.config):
-                # Before anything is stopped: if it fails, the active configuration is kept.
-                try:
+        entering: list[ServerWorker] = []
+        try:
+            workers = self._workers_for(config, before)
+            leaving = [worker for name, worker in before.items() if workers.get(name) is not worker]
+            entering += (one for name, one in workers.items() if before.get(name) is not one)
+            for worker in entering:
+                worker.start()
+            with self._publishing:
+                if _series_schema(config) != _series_schema(self.config):
                     self.publisher = self._make_publisher(config, self.publisher.snapshots())
-                except Exception:
-                    _abandon_all(entering)
-                    raise
-            for worker in leaving:
-                worker.stop()
-            self.config = config
-            self._workers = workers
-            for old in leaving:
-                new = workers.get(old.server.name)
-                if new is None or new.server.url != old.server.url:
-                    self.publisher.remove(old.server.name)
-                if new is None:
-                    old.telemetry.end()
-        self.telemetry.configured(config.poll_interval, self.clock.timestamp())
-        self.publisher.invalidate_own_metrics()
-        self._stopped_workers = [one for one in self._stopped_workers if one.is_running] + leaving
+                for old in leaving:
+                    old.cancel()
+                    new = workers.get(old.server.name)
+                    if new is None or new.server.url != old.server.url:
+                        self._outdated.add(old.server.name)
+                self.config = config
+                self._workers = workers
+        except Exception:
+            self._abandon(entering, config)
+            raise
         for number, worker in enumerate(entering):
             worker.begin(number * _spacing_seconds(worker.server, len(entering)))
-        for name, worker in workers.items():
-            if before.get(name) is worker:
-                worker.client.reread_files()
+        try:
+            self._complete_activation(leaving)
+        except Exception:
+            log.exception("unexpected error after the configuration was activated")
         return {
             "added": [name for name in workers if name not in before],
             "removed": [name for name in before if name not in workers],
             "changed": [old.server.name for old in leaving if old.server.name in workers],
         }
 
+    def _complete_activation(self, leaving: list[ServerWorker]) -> None:
+        """Take the steps of an activation that may fail; the new workers poll already."""
+        self.telemetry.configured(self.config.poll_interval, self.clock.timestamp())
+        self._stopped_workers = [one for one in self._stopped_workers if one.is_running] + leaving
+        self._remove_outdated()
+        for old in leaving:
+            old.stop()
+        for worker in self._workers.values():
+            worker.client.reread_files()
+        self.publisher.invalidate_own_metrics()
+
+    def _remove_outdated(self) -> None:
+        """Remove the metrics of servers that were removed, or whose URL changed and that were not polled since."""
+        with self._publishing:
+            for name in tuple(self._outdated):
+                self.publisher.remove(name)
+                if name not in self._workers:
+                    self.telemetry.end(name)
+                self._outdated.discard(name)
+
+    def _abandon(self, entering: Iterable[ServerWorker], config: Config) -> None:
+        """Keep the active configuration: end the workers that have not begun, and the metrics of new servers."""
+        for worker in entering:
+            worker.abandon()
+        for server in config.servers:
+            if server.name not in self._workers:
+                self.telemetry.end(server.name)
+
     def _make_publisher(self, config: Config, snapshots: Iterable[Snapshot] = ()) -> Publisher:
+        info_labels, extras = _series_schema(config)
         return Publisher(
             self.telemetry.registry,
-            info_labels=config.info_labels,
-            extras=_extras(config),
+            info_labels=info_labels,
+            extras=extras,
             monotonic=self.clock.monotonic,
             snapshots=snapshots,
         )
@@ -248,6 +274,7 @@ class Service:
         with self._publishing:
             if not worker.stopped.is_set():
                 self.publisher.publish(snapshot)
+                self._outdated.discard(worker.server.name)
 
     def _mark_down(self, worker: ServerWorker, reason: str) -> None:
         with self._publishing:
@@ -267,30 +294,7 @@ def _first_interval_seconds(server: ServerConfig, number: int, servers: int) -> 
     return server.poll_interval * (1 - number / servers)
 
 
-def _start_all(workers: Sequence[ServerWorker]) -> None:
-    """Start the threads of all workers, or of none.
-
-    Raises:
-        ThreadLimitError: the process cannot have a thread for each of them.
-    """
-    try:
-        for worker in workers:
-            worker.start()
-    except ThreadLimitError:
-        _abandon_all(workers)
-        raise
-
-
-def _abandon_all(workers: Iterable[ServerWorker]) -> None:
-    for worker in workers:
-        worker.abandon()
-
-
-def _extras(config: Config) -> frozenset[Extra]:
-    """Return the extras that are requested from any server."""
-    return frozenset(extra for server in config.servers for extra in server.sessions.extras)
-
-
 def _series_schema(config: Config) -> tuple[tuple[str, ...], frozenset[Extra]]:
-    """Return the settings that determine which families of single sessions exist."""
-    return (config.info_labels, _extras(config))
+    """Return the settings that determine which families of single sessions exist: `info_labels`, and all extras."""
+    extras = frozenset(extra for server in config.servers for extra in server.sessions.extras)
+    return (config.info_labels, extras)

@@ -97,9 +97,10 @@ def test_a_removed_server_has_no_series_and_is_no_longer_counted() -> None:
     server.request("list", "200", 0.25)
     server.feed_connected(connected=True)
     server.feed_event("update", 1000.0)
+    telemetry.server("hq").polled(None)  # after a change of its configuration
     telemetry.server("branch")
 
-    server.end()
+    telemetry.end("hq")
     server.request("list", "200", 0.25)
     server.retry("list")
     server.polled(Reason.TIMEOUT)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,11 @@ def configuration(poll_interval: str, name: str = "hq") -> Config:
 
 def threads_named(name: str) -> int:
     return sum(thread.name == name for thread in threading.enumerate())
+
+
+def servers_with_series(telemetry: Telemetry) -> set[str]:
+    samples = chain.from_iterable(family.samples for family in telemetry.registry.collect())
+    return {sample.labels["server"] for sample in samples if "server" in sample.labels}
 
 
 def test_a_changed_server_is_polled_once_the_polls_of_its_previous_worker_have_ended() -> None:
@@ -67,7 +73,8 @@ def test_a_stopped_worker_does_not_restore_the_metrics_of_a_removed_server() -> 
             publishers.append(partial(publish, self))
 
         def poll_until_stopped(self) -> None:
-            """Do nothing: the test publishes."""
+            """Poll nothing: the test publishes."""
+            self.stopped.wait()
 
     service = Service(configuration("1s"), make_worker=IdleWorker)
     service.start()
@@ -118,10 +125,12 @@ def test_a_configuration_with_more_servers_than_threads_is_not_activated() -> No
     service.start()
     active = service.config
 
-    with no_more_threads(), pytest.raises(ThreadLimitError):
-        service.apply(configuration("2s"))
+    for refused in (configuration("2s"), configuration("1s", name="new")):
+        with no_more_threads(), pytest.raises(ThreadLimitError):
+            service.apply(refused)
 
     assert service.config is active
+    assert servers_with_series(service.telemetry) == {"hq"}
     assert threads_named("poll-hq") == 1
     service.stop()
     assert threads_named("poll-hq") == 0
@@ -208,6 +217,40 @@ def test_a_publisher_that_cannot_be_made_leaves_the_active_configuration_polling
     assert service.config.poll_interval == 1.0
     wait_until(lambda: threads_named("poll-hq") == 1, "the new worker's end")
     assert service.stuck_servers() == ()
+    service.stop()
+
+
+def test_a_failure_after_the_activation_neither_stops_polls_nor_keeps_old_metrics() -> None:
+    polling: list[str] = []
+
+    class CountedWorker(PollingWorker):
+        def poll_until_stopped(self) -> None:
+            polling.append(self.server.name)
+            super().poll_until_stopped()
+
+    class FailingTelemetry(Telemetry):
+        failures = 1
+
+        def end(self, name: str) -> None:
+            if self.failures:
+                self.failures -= 1
+                raise MemoryError
+            super().end(name)
+
+    telemetry = FailingTelemetry()
+    service = Service(configuration("1s"), telemetry=telemetry, make_worker=CountedWorker)
+    service.start()
+
+    with capture_logs() as logs:
+        service.apply(configuration("1s", name="renamed"))
+    assert [entry["event"] for entry in logs] == [
+        "unexpected error after the configuration was activated"
+    ]
+    assert servers_with_series(telemetry) == {"hq", "renamed"}
+    service.supervise()
+
+    assert servers_with_series(telemetry) == {"renamed"}
+    wait_until(lambda: "renamed" in polling, "the new server's polls")
     service.stop()
 
 
