@@ -70,7 +70,6 @@ def configure(*, level: LogLevel, log_format: LogFormat, stream: TextIO | None =
         ],
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=False,
     )
     logging.captureWarnings(capture=True)
     logging.getLogger().handlers = [handler]

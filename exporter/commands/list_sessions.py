@@ -26,8 +26,6 @@ from exporter.vb365.records.restore_session import RestoreSession
 
 log = structlog.get_logger()
 
-# A user is waiting: failed requests are retried for this long, whatever the poll interval.
-_RETRY_SECONDS = 60.0
 _COLUMNS = ("ID", "ORGANIZATION", "TYPE", "STATE", "RESULT", "CREATED", "DURATION")
 _EMPTY = "-"
 
@@ -84,9 +82,7 @@ def json_text(listings: Listings) -> str:
 def _fetch_all(servers: Sequence[ServerConfig], stop: threading.Event) -> Listings:
     """List all servers concurrently; log and leave out servers that failed."""
     listings: dict[str, Sequence[RestoreSession]] = {}
-    fetched = fetch_all(
-        servers, stop, lambda _server, client: read_list(client), retry_seconds=_RETRY_SECONDS
-    )
+    fetched = fetch_all(servers, stop, lambda _server, client: read_list(client))
     for server, result in fetched.items():
         if isinstance(result, Vb365Error):
             log.error(
@@ -103,10 +99,11 @@ def _fetch_all(servers: Sequence[ServerConfig], stop: threading.Event) -> Listin
                 reason=reason,
                 records=records,
             )
-        newest_first = sorted(
-            result.sessions, key=lambda one: (one.creation_time, one.id), reverse=True
+        listings[server] = sorted(
+            result.sessions,
+            key=lambda one: (not one.stopped, one.creation_time, one.id),
+            reverse=True,
         )
-        listings[server] = sorted(newest_first, key=lambda session: session.stopped)
     return listings
 
 

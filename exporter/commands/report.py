@@ -22,8 +22,6 @@ from exporter.vb365.errors import Reason, Vb365Error
 log = structlog.get_logger()
 
 _RENDERERS = {"html": render_html, "csv": render_csv, "json": render_json}
-# A user is waiting: failed requests are retried for this long, whatever the poll interval.
-_RETRY_SECONDS = 60.0
 
 
 def write_report(
@@ -62,10 +60,7 @@ def write_report(
         info_labels=config.info_labels,
     )
     results = fetch_all(
-        config.servers,
-        stop,
-        lambda server, client: collect(server, client, scope, stop),
-        retry_seconds=_RETRY_SECONDS,
+        config.servers, stop, lambda server, client: collect(server, client, scope, stop)
     )
     if stop.is_set():
         log.warning("stopped before all sessions were listed, nothing written")

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 from exporter.config import ServerConfig
-from exporter.polling.full_list import new_text_budget, read_full_list
+from exporter.polling.full_list import FullList, read_full_list
 from exporter.system.signals import WAKE_SECONDS
 from exporter.threads import start_thread
 from exporter.vb365.client import Client
 from exporter.vb365.errors import Vb365Error
 from exporter.vb365.http.tls import warn_if_unverified
-from exporter.vb365.records.restore_session import Page, RestoreSession
+from exporter.vb365.records.restore_session import RestoreSession
 
 Result = TypeVar("Result")
 
@@ -42,7 +41,7 @@ def fetch_all(
     stop: threading.Event,
     read: Callable[[ServerConfig, Client], Result],
     *,
-    retry_seconds: float,
+    retry_seconds: float = 60.0,
 ) -> Mapping[str, Result | Vb365Error]:
     """Return what was read from each server, or the error. After a stop or a defect, a server is missing.
 
@@ -52,7 +51,7 @@ def fetch_all(
         servers: the servers to read from.
         stop: cancels the requests when set.
         read: reads from one server; called in a thread for each.
-        retry_seconds: how long failed requests are retried.
+        retry_seconds: how long failed requests are retried, whatever the poll interval: a user is waiting.
 
     Raises:
         ThreadLimitError: the process cannot have a thread for each server.
@@ -100,28 +99,14 @@ def read_list(
         BadResponseError: the list is too long, endless or too slow.
         Vb365Error: the list could not be read completely.
     """
-    listing = read_full_list(client, lambda: _Listing(select), clock=clock)
-    sessions = [session for session in listing.found.values() if session is not None]
-    return SessionList(sessions=sessions, listed=len(listing.found), rejected=listing.rejected)
 
+    class Selection(FullList):
+        def keep(self, session: RestoreSession) -> RestoreSession | None:
+            return session if select(session) else None
 
-class _Listing:
-    def __init__(self, select: Callable[[RestoreSession], bool]) -> None:
-        self._select = select
-        self.found: dict[str, RestoreSession | None] = {}
-        self.rejected: Counter[str] = Counter()
-        self.texts = new_text_budget()
-
-    @property
-    def records(self) -> int:
-        return len(self.found) + self.rejected.total()
-
-    def add(self, page: Page) -> None:
-        for session in page.sessions:
-            self.found[session.id] = session if self._select(session) else None
-            if self.found[session.id] is not None:
-                self.texts.add(session)
-        self.rejected.update(rejection.reason for rejection in page.rejections)
+    found = read_full_list(client, Selection, clock=clock)
+    sessions = [session for session in found.sessions.values() if session is not None]
+    return SessionList(sessions=sessions, listed=len(found.sessions), rejected=found.rejected)
 
 
 class NoObserver:

@@ -3,55 +3,69 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from exporter.polling.text_budget import TextBudget
 from exporter.vb365.client import Client
 from exporter.vb365.errors import BadResponseError
 from exporter.vb365.paging import MAX_LIST_SECONDS, check_list_time, reread_if_moved
-from exporter.vb365.records.restore_session import Page
+from exporter.vb365.records.restore_session import Page, RestoreSession
 
-__all__ = ["Listing", "new_text_budget", "read_full_list"]
+__all__ = ["FullList", "read_full_list"]
 
 # About 1 GB of memory each.
 _MAX_SESSIONS = 1_000_000
 _MAX_SESSIONS_OF_TEXTS = 500_000
 
 
-class Listing(Protocol):
-    """What is kept of a list."""
+class FullList:
+    """A server's full list, as far as it has been read. Sessions that a page repeats count once."""
 
-    texts: TextBudget
-    """The texts that are kept."""
+    def __init__(self) -> None:
+        self.sessions: dict[str, RestoreSession | None] = {}
+        """What is kept of each session, by id."""
+        self.rejected: Counter[str] = Counter()
+        """The number of rejected records by reason."""
+        self.texts = TextBudget(_MAX_SESSIONS_OF_TEXTS)
+        """The texts that are kept."""
+
+    def keep(self, session: RestoreSession) -> RestoreSession | None:
+        """Return what is kept of a session, or None. Subclasses select here."""
+        return session
 
     def add(self, page: Page) -> None:
-        """Add a page. Pages shift when sessions start, so a session may appear twice."""
+        """Add a page.
 
-    @property
-    def records(self) -> int:
-        """Number of records so far, readable or not."""
+        Raises:
+            BadResponseError: the list has too many sessions or texts.
+        """
+        for session in page.sessions:
+            kept = self.sessions[session.id] = self.keep(session)
+            if kept is not None:
+                self.texts.add(kept)
+        self.rejected.update(rejection.reason for rejection in page.rejections)
+        if len(self.sessions) + self.rejected.total() > _MAX_SESSIONS:
+            raise BadResponseError(f"more than {_MAX_SESSIONS} sessions", operation="list")
+        if self.texts.is_exceeded:
+            raise BadResponseError("the texts of its sessions are too long", operation="list")
 
 
-AnyListing = TypeVar("AnyListing", bound=Listing)
-
-
-def new_text_budget() -> TextBudget:
-    """Return a budget for the texts of a list."""
-    return TextBudget(_MAX_SESSIONS_OF_TEXTS)
+AnyList = TypeVar("AnyList", bound=FullList)
 
 
 def read_full_list(
     client: Client,
-    new_listing: Callable[[], AnyListing],
+    new_list: Callable[[], AnyList],
     *,
     clock: Callable[[], float] = time.monotonic,
-) -> AnyListing:
+) -> AnyList:
     """Read a server's full list; read it again if sessions moved between its pages.
 
     Args:
         client: the client of the server's API.
-        new_listing: returns an empty listing, for each attempt.
+        new_list: returns an empty list, for each attempt.
         clock: the monotonic clock that limits the time.
 
     Raises:
@@ -60,15 +74,11 @@ def read_full_list(
     """
     end_at = clock() + MAX_LIST_SECONDS
 
-    def read(page_size: int) -> AnyListing:
-        listing = new_listing()
+    def read(page_size: int) -> AnyList:
+        listed = new_list()
         for page in client.list_sessions(created_since=None, page_size=page_size):
             check_list_time(clock(), end_at)
-            listing.add(page)
-            if listing.records > _MAX_SESSIONS:
-                raise BadResponseError(f"more than {_MAX_SESSIONS} sessions", operation="list")
-            if listing.texts.is_exceeded:
-                raise BadResponseError("the texts of its sessions are too long", operation="list")
-        return listing
+            listed.add(page)
+        return listed
 
     return reread_if_moved(read)

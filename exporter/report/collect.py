@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import structlog
 
 from exporter.config import Extra, ServerConfig
-from exporter.polling.full_list import new_text_budget, read_full_list
+from exporter.polling.full_list import FullList, read_full_list
 from exporter.polling.plan import is_ahead
 from exporter.polling.status import would_recur
 from exporter.polling.workers import Workers
@@ -21,7 +21,7 @@ from exporter.text import label_value
 from exporter.vb365.client import Client
 from exporter.vb365.errors import Vb365Error
 from exporter.vb365.records.extras import EventSummary, Statistics
-from exporter.vb365.records.restore_session import Page, RestoreSession, SessionType
+from exporter.vb365.records.restore_session import RestoreSession, SessionType
 
 log = structlog.get_logger()
 
@@ -127,13 +127,13 @@ def collect(
         organizations_known=silent is not None,
         listed=len(listing.sessions),
         oldest=listing.oldest,
-        rejected=listing.rejected,
+        rejected=listing.rejected.total(),
         without_extras=without_extras,
     )
 
 
-class _Listing:
-    """The full list, as far as it has been read. Pages that shift may repeat a session, which then counts once.
+class _Listing(FullList):
+    """Keeps the sessions that belong to the report, and of the others only what they prove.
 
     Args:
         scope: what the report covers.
@@ -141,32 +141,19 @@ class _Listing:
     """
 
     def __init__(self, scope: Scope, now: Callable[[], datetime | None]) -> None:
+        super().__init__()
         self._scope = scope
         self._now = now
         self._hidden: dict[str, Any] = dict.fromkeys(
             {"name", "initiated_by", "scope_name", "client_host", "reason"} - {*scope.info_labels},
             "",
         )
-        self.sessions: dict[str, RestoreSession | None] = {}
         self.last_proven: dict[Key, datetime] = {}
         self.organizations: dict[str, str] = {}
+        """The label value of each organization; the names are texts, too."""
         self.oldest: datetime | None = None
-        self.rejected = 0
-        self.texts = new_text_budget()
-        """The texts of the sessions that are kept, and the names of all organizations."""
 
-    @property
-    def records(self) -> int:
-        """Number of records so far, readable or not."""
-        return len(self.sessions) + self.rejected
-
-    def add(self, page: Page) -> None:
-        """Add a page; keep only the sessions that belong to the report."""
-        for session in page.sessions:
-            self._add(session)
-        self.rejected += len(page.rejections)
-
-    def _add(self, session: RestoreSession) -> None:
+    def keep(self, session: RestoreSession) -> RestoreSession | None:
         created = session.creation_time
         self.oldest = created if self.oldest is None else min(self.oldest, created)
         name = self.organizations.get(session.organization)
@@ -174,14 +161,12 @@ class _Listing:
             name = label_value(session.organization)
             self.organizations[session.organization] = name
             self.texts.add(RestoreSession(*session[:4], organization=session.organization))
-        kept = None
-        if self._scope.includes_organization(name):
-            if self._scope.is_in_period(session):
-                kept = session._replace(organization=name, **self._hidden)
-                self.texts.add(kept)
-            else:
-                self.record_proof(session._replace(organization=name))
-        self.sessions[session.id] = kept
+        if not self._scope.includes_organization(name):
+            return None
+        if self._scope.is_in_period(session):
+            return session._replace(organization=name, **self._hidden)
+        self.record_proof(session._replace(organization=name))
+        return None
 
     def record_proof(self, session: RestoreSession) -> None:
         """Record the end of a session if it proves a restore and is not ahead of the server's own time."""
