@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -21,6 +22,8 @@ log = structlog.get_logger()
 
 _MAX_BATCH_SESSIONS = 500
 _MAX_BATCH_BYTES = 2**20
+_MAX_KEPT_SESSIONS = 100_000
+"""How many sessions are kept for a retry. Events of more sessions are dropped."""
 
 
 class AuditLog:
@@ -32,9 +35,11 @@ class AuditLog:
 
     Args:
         sink: receives the lines.
-        on_failure: called by the log's thread for each failed attempt to write.
+        on_failure: called for each failed attempt to write, by the log's thread or that of `check_progress`.
         timestamp: the wall clock, in Unix seconds.
         retry_seconds: the pause after a failed attempt.
+        stall_seconds: a write that takes longer is reported as a failed attempt, and again each time that it has taken
+            as long once more.
     """
 
     def __init__(
@@ -44,19 +49,25 @@ class AuditLog:
         on_failure: Callable[[], None],
         timestamp: Callable[[], float],
         retry_seconds: float = 10.0,
+        stall_seconds: float = 30.0,
     ) -> None:
         self._sink = sink
         self._on_failure = on_failure
         self._timestamp = timestamp
         self._retry_seconds = retry_seconds
+        self._stall_seconds = stall_seconds
         self._thread = threading.Thread(target=self._run, name="audit-log", daemon=True)
-        self._changed = threading.Condition()  # guards the next two
+        self._changed = threading.Condition()  # guards the next four
         self._received: list[tuple[str, tuple[RestoreSession, ...]]] = []
+        self._received_sessions = 0
+        self._is_full = False
         self._closing = False
-        # Only the thread uses the rest. A pending session is kept as first seen and as last seen.
+        self._stall_reported_at = -math.inf  # only `check_progress` sets it
+        # Only the thread sets the rest. A pending session is kept as first seen and as last seen.
         self._pending: dict[tuple[str, str], tuple[RestoreSession, RestoreSession]] = {}
         self._index: EventIndex | None = None
         self._failing_since: float | None = None
+        self._appending_since: float | None = None
 
     def start(self) -> None:
         """Open the log and start its thread.
@@ -78,10 +89,39 @@ class AuditLog:
         Never waits for the disk and never raises. Thread-safe.
         """
         received = tuple(sessions)
-        if received:
-            with self._changed:
+        if not received:
+            return
+        with self._changed:
+            was_full, self._is_full = self._is_full, self._has_too_many()
+            if not self._is_full:
                 self._received.append((replace_surrogates(server), received))
+                self._received_sessions += len(received)
                 self._changed.notify()
+        if self._is_full and not was_full:
+            log.error("audit log keeps too many events, dropping new ones", target=self._sink.name)
+
+    def _has_too_many(self) -> bool:
+        fails = self._failing_since is not None or self._is_stalled()
+        return fails and len(self._pending) + self._received_sessions >= _MAX_KEPT_SESSIONS
+
+    def check_progress(self) -> None:
+        """Report a write that does not return: a stalled reader or disk. Call it about once a second."""
+        since, now = self._appending_since, time.monotonic()
+        if since is None or now - max(since, self._stall_reported_at) < self._stall_seconds:
+            return
+        is_first = not self._is_stalled()
+        self._stall_reported_at = now
+        self._on_failure()
+        if is_first:
+            log.error(
+                "write to audit log does not return, keeping events until it does",
+                target=self._sink.name,
+            )
+
+    def _is_stalled(self) -> bool:
+        """Whether the write under way was reported as stalled."""
+        since = self._appending_since
+        return since is not None and self._stall_reported_at > since
 
     def close(self, seconds: float) -> None:
         """Write the pending events and close the log; give up when a write fails or after `seconds`.
@@ -142,6 +182,7 @@ class AuditLog:
                     self._pending[key] = (first, session if newer else last)
             with self._changed:
                 del self._received[0]
+                self._received_sessions -= len(sessions)
 
     def _read_index(self) -> EventIndex:
         """Return the index of logged events, read from the sink at the first call that succeeds."""
@@ -168,11 +209,20 @@ class AuditLog:
                 break
         if lines:
             ends = any(logged.event is Event.ENDED for logged in events)
-            self._sink.append(bytes(lines), sync=ends)
+            self._append(bytes(lines), sync=ends)
         for logged in events:
             index.add(logged)
         for key in done:
             del self._pending[key]
+
+    def _append(self, lines: bytes, *, sync: bool) -> None:
+        self._appending_since = time.monotonic()
+        try:
+            self._sink.append(lines, sync=sync)
+        finally:
+            if self._is_stalled():
+                self._failing_since = self._failing_since or self._appending_since
+            self._appending_since = None
 
     def _fail(self, error: Exception) -> None:
         """Report a failure; log only the first of a series."""

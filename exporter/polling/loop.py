@@ -12,9 +12,10 @@ from exporter.polling.clock import Clock
 from exporter.polling.poll_driver import PollDriver
 from exporter.polling.poller import Poller
 
-__all__ = ["PollLoop"]
+__all__ = ["PollLoop", "first_interval_seconds", "spacing_seconds"]
 
 RECOVERY_SECONDS = 10.0
+_FIRST_POLL_SPACING_SECONDS = 0.1
 
 
 class PollLoop:
@@ -105,3 +106,15 @@ class PollLoop:
                 raise
             if self._clock.monotonic() >= due:
                 return
+
+
+def spacing_seconds(server: ServerConfig, servers: int) -> float:
+    """Return the seconds between the first polls of two servers; the last server waits no longer than its interval."""
+    return min(_FIRST_POLL_SPACING_SECONDS, server.poll_interval / servers)
+
+
+def first_interval_seconds(server: ServerConfig, number: int, servers: int) -> float:
+    """Return the time from a server's first poll to its second, which spreads the polls over the poll interval."""
+    if servers * spacing_seconds(server, servers) >= server.poll_interval / 2:
+        return server.poll_interval  # the first polls are spread already
+    return server.poll_interval * (1 - number / servers)

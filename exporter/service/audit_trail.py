@@ -36,9 +36,9 @@ def audited(service: Service, target: Path | None, *, close_seconds: float) -> I
     )
     audit.start()
     service.on_changed = audit.record
-    service.audit_problems = lambda: () if audit.running else ("audit log: its thread has ended",)
+    service.audit = audit
     try:
         yield
     finally:
-        service.audit_problems = tuple
+        service.audit = None
         audit.close(close_seconds)

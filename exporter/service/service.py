@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
+from exporter.audit import AuditLog
 from exporter.config import Config, Extra, ServerConfig
 from exporter.metrics.exposition import Publisher
 from exporter.metrics.telemetry import Telemetry
 from exporter.polling.clock import Clock
+from exporter.polling.loop import first_interval_seconds, spacing_seconds
 from exporter.polling.snapshot import Snapshot
 from exporter.service.server_worker import ServerWorker
 from exporter.system.signals import WAKE_SECONDS
@@ -25,7 +27,6 @@ _STOP_SECONDS = 2.0
 # Both clocks are adjusted, and they are read one after the other.
 _SUSPENSION_SECONDS = 1.0
 # Between the first polls of two servers: hundreds of logins and full lists in parallel delay each other and scrapes.
-_FIRST_POLL_SPACING_SECONDS = 0.1
 
 
 class Service:
@@ -43,7 +44,7 @@ class Service:
         config: the active configuration.
         publisher: the newest metrics.
         on_changed: called by the polling threads with a server's name and its sessions found, started or finished.
-        audit_problems: returns a line for each reason why the audit log does not run.
+        audit: the audit log to supervise, if there is one.
     """
 
     def __init__(
@@ -59,10 +60,8 @@ class Service:
         self.telemetry = telemetry or Telemetry()
         self.telemetry.configured(config.poll_interval, self.clock.timestamp())
         self.publisher = self._make_publisher(config)
-        self.on_changed: Callable[[str, tuple[RestoreSession, ...]], None] = (
-            lambda _server, _sessions: None
-        )
-        self.audit_problems: Callable[[], tuple[str, ...]] = tuple
+        self.on_changed: Callable[[str, tuple[RestoreSession, ...]], None] = lambda *_: None
+        self.audit: AuditLog | None = None
         self._make_worker = make_worker
         self._publishing = threading.Lock()
         self._workers: dict[str, ServerWorker] = {}
@@ -141,8 +140,10 @@ class Service:
 
     def problems(self) -> tuple[str, ...]:
         """Return a line for each part of the service that is stuck or has ended."""
-        stuck = (f"{name}: its poll loop is stuck" for name in self.stuck_servers())
-        return (*stuck, *self.audit_problems())
+        problems = [f"{name}: its poll loop is stuck" for name in self.stuck_servers()]
+        if self.audit is not None and not self.audit.running:
+            problems.append("audit log: its thread has ended")
+        return tuple(problems)
 
     def supervise(self) -> None:
         """Repair what has failed, and start overdue polls after a suspension. Call it about once a second.
@@ -158,6 +159,8 @@ class Service:
             if resumed_after > _SUSPENSION_SECONDS:
                 worker.poll_soon()
         self._remove_outdated()
+        if self.audit is not None:
+            self.audit.check_progress()
 
     def unpolled_servers(self) -> tuple[str, ...]:
         """Return the names of the servers not polled yet; once all have been polled, always empty."""
@@ -192,7 +195,7 @@ class Service:
             self._abandon(entering, config)
             raise
         for number, worker in enumerate(entering):
-            worker.begin(number * _spacing_seconds(worker.server, len(entering)))
+            worker.begin(number * spacing_seconds(worker.server, len(entering)))
         try:
             self._complete_activation(leaving)
         except Exception:
@@ -251,7 +254,7 @@ class Service:
             if old is not None and old.server == server:
                 workers[server.name] = old
             else:
-                interval = _first_interval_seconds(server, number, len(config.servers))
+                interval = first_interval_seconds(server, number, len(config.servers))
                 workers[server.name] = self._worker(server, old, first_interval_seconds=interval)
         return workers
 
@@ -280,18 +283,6 @@ class Service:
         with self._publishing:
             if not worker.stopped.is_set():
                 self.publisher.mark_down(worker.server.name, reason)
-
-
-def _spacing_seconds(server: ServerConfig, servers: int) -> float:
-    """Return the seconds between the first polls of two servers; the last server waits no longer than its interval."""
-    return min(_FIRST_POLL_SPACING_SECONDS, server.poll_interval / servers)
-
-
-def _first_interval_seconds(server: ServerConfig, number: int, servers: int) -> float:
-    """Return the time from a server's first poll to its second, which spreads the polls over the poll interval."""
-    if servers * _spacing_seconds(server, servers) >= server.poll_interval / 2:
-        return server.poll_interval  # the first polls are spread already
-    return server.poll_interval * (1 - number / servers)
 
 
 def _series_schema(config: Config) -> tuple[tuple[str, ...], frozenset[Extra]]:

@@ -378,3 +378,80 @@ def test_on_standard_output_each_process_writes_each_event_once(
         audit.close(LONG_SECONDS)
 
     assert capfdbinary.readouterr().out.count(b"\n") == 6
+
+
+class StalledDisk:
+    """A disk whose writes do not return until `recover`."""
+
+    def __init__(self) -> None:
+        self.disk = FailingDisk()
+        self.disk.before_write = self._hang
+        self._hanging, self._well = threading.Event(), threading.Event()
+
+    def _hang(self) -> None:
+        self._hanging.set()
+        assert self._well.wait(LONG_SECONDS)
+
+    def wait(self) -> None:
+        """Wait until a write hangs."""
+        assert self._hanging.wait(LONG_SECONDS)
+
+    def recover(self) -> None:
+        """Let writes return."""
+        self._well.set()
+
+
+def test_a_write_that_does_not_return_is_counted_repeatedly_and_logged_once(
+    file: Path, log: CapturedLog
+) -> None:
+    stalled, failures = StalledDisk(), Failures()
+    audit = audit_log(file, disk=stalled.disk, on_failure=failures, stall_seconds=0.01)
+    audit.check_progress()
+    audit.record("hq", [running(1)])
+    stalled.wait()
+
+    def has_failed(times: int) -> bool:
+        audit.check_progress()
+        return failures.count >= times
+
+    wait_until(lambda: has_failed(2), "a stalled write is counted twice")
+    stalled.recover()
+    audit.close(LONG_SECONDS)
+
+    assert [(one["level"], one["msg"]) for one in log.entries()] == [
+        ("ERROR", "write to audit log does not return, keeping events until it does"),
+        ("INFO", "audit log writable again"),
+    ]
+    assert events_of(file) == [started(1)]
+
+
+def test_a_write_in_progress_is_not_stalled(file: Path, log: CapturedLog) -> None:
+    stalled = StalledDisk()
+    audit = audit_log(file, disk=stalled.disk)
+    audit.record("hq", [running(1)])
+    stalled.wait()
+    audit.check_progress()
+    stalled.recover()
+    audit.close(LONG_SECONDS)
+
+    assert log.entries() == []
+
+
+def test_events_of_too_many_sessions_are_dropped_while_writes_stall(
+    file: Path, log: CapturedLog
+) -> None:
+    stalled, failures = StalledDisk(), Failures()
+    audit = audit_log(file, disk=stalled.disk, on_failure=failures, stall_seconds=0.0)
+    audit.record("hq", [running(1)])
+    stalled.wait()
+    audit.record("hq", [finished(2)] * 99_999)
+    audit.check_progress()
+    audit.record("hq", [finished(3)])  # the first that is too many
+    audit.record("hq", [finished(4)])
+    stalled.recover()
+    audit.close(LONG_SECONDS)
+
+    assert events_of(file) == [started(1), started(2), ended(2)]
+    assert [one["msg"] for one in log.entries()][1] == (
+        "audit log keeps too many events, dropping new ones"
+    )
