@@ -69,9 +69,6 @@ def demo(telemetry_path: str) -> Iterator[tuple[Callable[[], Config], Callable[[
 
     The callback prints the demo's URLs; then the next steps follow at the end.
 
-    Args:
-        telemetry_path: the path of the metrics.
-
     Raises:
         OutputError: as for `demo_config`.
     """

@@ -24,21 +24,9 @@ class SecretUnavailableError(Exception):
     """A secret cannot be read, is empty or cannot be sent; the message never contains it."""
 
 
-class _Masked:
-    """Prints as the mask."""
-
-    __slots__ = ()
-
-    def __str__(self) -> str:
-        return MASK
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class SecretSource(_Masked):
-    """Where a password or token comes from: the configuration itself, a file or the environment.
+class SecretSource:
+    """Where a password or token comes from: the configuration itself, a file or the environment. It prints as the mask.
 
     `read` reads the file or variable each time, so that a renewed secret is found. One line break at the
     end is dropped wherever the secret comes from: editors, `echo` and Kubernetes secrets add one.
@@ -58,6 +46,9 @@ class SecretSource(_Masked):
     environ: Mapping[str, str] = field(default_factory=dict, compare=False)
     bearer: bool = False
     lines: bool = False
+
+    def __repr__(self) -> str:
+        return MASK
 
     @property
     def is_inline(self) -> bool:
@@ -117,7 +108,7 @@ class SecretSource(_Masked):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class SecretUrl(_Masked):
+class SecretUrl:
     """A URL that prints with its user information, if any, masked: `http://<secret>@proxy:3128`."""
 
     _url: str
@@ -131,7 +122,7 @@ class SecretUrl(_Masked):
         """Whether it has user information."""
         return str(self) != self._url
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         try:
             parts = urlsplit(self._url)
         except ValueError:
