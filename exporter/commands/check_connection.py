@@ -10,7 +10,7 @@ from queue import Empty, SimpleQueue
 
 from exporter.commands.connection.finding import Finding, Verdict, finding_text
 from exporter.commands.connection.steps import check_server
-from exporter.commands.session_lists import LOGOUT_SECONDS, join_until
+from exporter.commands.fetching import LOGOUT_SECONDS, join_until
 from exporter.config import Config, ServerConfig
 from exporter.system.files import write_stdout
 from exporter.system.signals import WAKE_SECONDS

@@ -8,9 +8,10 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 
-from exporter.commands.session_lists import SessionList, fetch_all, read_list
+from exporter.commands.fetching import fetch_all
 from exporter.config import Config
 from exporter.flags import ALL_SERVERS, PROGRAM
+from exporter.polling.full_list import FullList, read_full_list
 from exporter.system.files import OutputError, write_stdout
 from exporter.system.standard_error import print_error
 from exporter.text import format_instant, format_table, human_duration, one_line
@@ -25,7 +26,7 @@ _WRONG_USAGE = 2
 # Nagios and Icinga kill a plugin after a minute, and the last request may take up to its own deadline.
 _RETRY_SECONDS = 10.0
 
-Result = SessionList | Vb365Error | None
+Result = FullList | Vb365Error | None
 """The open sessions of a server, or why they are not known; None after a stop or a defect."""
 
 
@@ -55,11 +56,15 @@ def check_idle(config: Config, name: str, stop: threading.Event) -> int:
     return status
 
 
-def _read_open(client: Client) -> SessionList:
+def _read_open(client: Client) -> FullList:
     """Read the open sessions of a server; an empty list is believed only if a second one is empty, too."""
-    read = partial(read_list, client, lambda session: not session.stopped)
+    read = partial(read_full_list, client, lambda: FullList(_if_open))
     first = read()
     return first if first.listed or first.rejected else read()
+
+
+def _if_open(session: RestoreSession) -> RestoreSession | None:
+    return None if session.stopped else session
 
 
 def report_not_run() -> int:
@@ -76,7 +81,7 @@ def idle_report(results: Mapping[str, Result], now: datetime) -> tuple[int, str]
     hints: list[str] = []
     opened: list[datetime] = []
     for server, result in results.items():
-        if isinstance(result, SessionList):
+        if isinstance(result, FullList):
             sessions = sorted(result.sessions, key=lambda one: (one.creation_time, one.id))
             rows += (_row(server, session, now) for session in sessions)
             opened += (session.creation_time for session in sessions)
@@ -118,7 +123,7 @@ def _problem(result: Result) -> str:
         return "the check was stopped or failed unexpectedly"
     if isinstance(result, Vb365Error):
         return _safe(result.message)
-    if rejected := sum(result.rejected.values()):
+    if rejected := result.rejected.total():
         reasons = ", ".join(sorted(result.rejected))
         return f"{rejected} of its sessions cannot be read ({reasons}) and may be open"
     return ""

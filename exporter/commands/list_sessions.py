@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 
 import structlog
 
-from exporter.commands.session_lists import fetch_all, read_list
+from exporter.commands.fetching import fetch_all
 from exporter.config import Config, ServerConfig
 from exporter.flags import ListFormat
+from exporter.polling.full_list import FullList, read_full_list
 from exporter.system.files import write_stdout
 from exporter.text import (
     format_instant,
@@ -82,7 +83,7 @@ def json_text(listings: Listings) -> str:
 def _fetch_all(servers: Sequence[ServerConfig], stop: threading.Event) -> Listings:
     """List all servers concurrently; log and leave out servers that failed."""
     listings: dict[str, Sequence[RestoreSession]] = {}
-    fetched = fetch_all(servers, stop, lambda _server, client: read_list(client))
+    fetched = fetch_all(servers, stop, lambda _server, client: read_full_list(client, FullList))
     for server, result in fetched.items():
         if isinstance(result, Vb365Error):
             log.error(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from exporter.commands.session_lists import fetch_all
+from exporter.commands.fetching import fetch_all
 from exporter.config import Config
 from exporter.flags import ReportFormat
 from exporter.report.collect import Scope, ServerEvidence, collect

@@ -21,19 +21,31 @@ _MAX_SESSIONS_OF_TEXTS = 500_000
 
 
 class FullList:
-    """A server's full list, as far as it has been read. Sessions that a page repeats count once."""
+    """A server's full list, as far as it has been read. Sessions that a page repeats count once.
 
-    def __init__(self) -> None:
-        self.sessions: dict[str, RestoreSession | None] = {}
-        """What is kept of each session, by id."""
+    Args:
+        keep: returns what is kept of a session, or None.
+    """
+
+    def __init__(
+        self, keep: Callable[[RestoreSession], RestoreSession | None] = lambda session: session
+    ) -> None:
+        self._keep = keep
+        self._found: dict[str, RestoreSession | None] = {}
         self.rejected: Counter[str] = Counter()
         """The number of rejected records by reason."""
         self.texts = TextBudget(_MAX_SESSIONS_OF_TEXTS)
         """The texts that are kept."""
 
-    def keep(self, session: RestoreSession) -> RestoreSession | None:
-        """Return what is kept of a session, or None. Subclasses select here."""
-        return session
+    @property
+    def sessions(self) -> list[RestoreSession]:
+        """The sessions that are kept, in no particular order."""
+        return [session for session in self._found.values() if session is not None]
+
+    @property
+    def listed(self) -> int:
+        """The number of all readable sessions."""
+        return len(self._found)
 
     def add(self, page: Page) -> None:
         """Add a page.
@@ -42,11 +54,11 @@ class FullList:
             BadResponseError: the list has too many sessions or texts.
         """
         for session in page.sessions:
-            kept = self.sessions[session.id] = self.keep(session)
+            kept = self._found[session.id] = self._keep(session)
             if kept is not None:
                 self.texts.add(kept)
         self.rejected.update(rejection.reason for rejection in page.rejections)
-        if len(self.sessions) + self.rejected.total() > _MAX_SESSIONS:
+        if self.listed + self.rejected.total() > _MAX_SESSIONS:
             raise BadResponseError(f"more than {_MAX_SESSIONS} sessions", operation="list")
         if self.texts.is_exceeded:
             raise BadResponseError("the texts of its sessions are too long", operation="list")

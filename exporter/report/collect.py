@@ -108,9 +108,7 @@ def collect(
     version = _version(server, client)
     silent = _silent_organizations(server, client, listing.organizations)
     sessions = sorted(
-        (session for session in listing.sessions.values() if session is not None),
-        key=lambda session: (session.creation_time, session.id),
-        reverse=True,
+        listing.sessions, key=lambda session: (session.creation_time, session.id), reverse=True
     )
     without_extras = _add_extras(server, client, sessions, stop)
     for session in sessions:
@@ -125,7 +123,7 @@ def collect(
         organizations=tuple(filter(scope.includes_organization, listed.union(silent or ()))),
         organizations_listed=listed,
         organizations_known=silent is not None,
-        listed=len(listing.sessions),
+        listed=listing.listed,
         oldest=listing.oldest,
         rejected=listing.rejected.total(),
         without_extras=without_extras,
@@ -141,7 +139,7 @@ class _Listing(FullList):
     """
 
     def __init__(self, scope: Scope, now: Callable[[], datetime | None]) -> None:
-        super().__init__()
+        super().__init__(self._keep_in_scope)
         self._scope = scope
         self._now = now
         self._hidden: dict[str, Any] = dict.fromkeys(
@@ -153,7 +151,7 @@ class _Listing(FullList):
         """The label value of each organization; the names are texts, too."""
         self.oldest: datetime | None = None
 
-    def keep(self, session: RestoreSession) -> RestoreSession | None:
+    def _keep_in_scope(self, session: RestoreSession) -> RestoreSession | None:
         created = session.creation_time
         self.oldest = created if self.oldest is None else min(self.oldest, created)
         name = self.organizations.get(session.organization)

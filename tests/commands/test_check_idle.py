@@ -8,23 +8,26 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.commands.check_idle import IDLE, OPEN, UNKNOWN, Result, check_idle, idle_report
-from exporter.commands.session_lists import SessionList
 from exporter.config import parse_config
 from exporter.flags import ALL_SERVERS
+from exporter.polling.full_list import FullList
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from exporter.vb365.errors import AuthError, ForbiddenError
-from exporter.vb365.records.restore_session import RestoreSession
+from exporter.vb365.records.fields import RejectionReason
+from exporter.vb365.records.restore_session import Page, Rejection, RestoreSession
 from support.exporter_harness import server_yaml
-from support.sample_sessions import NOON, running, session_id
+from support.sample_sessions import NOON, finished, running, session_id
 
 FORBIDDEN = ForbiddenError("the account lacks the permission (HTTP 403)", operation="list")
 
 
-def lists(*sessions: RestoreSession, rejected: int = 0) -> SessionList:
-    return SessionList(
-        sessions=sessions, listed=5, rejected={"missing_field": rejected} if rejected else {}
-    )
+def lists(*sessions: RestoreSession, rejected: int = 0) -> FullList:
+    """Return the list of a server with these open sessions and a finished one."""
+    found = FullList(lambda session: None if session.stopped else session)
+    rejection = Rejection(reason=RejectionReason.MISSING_FIELD)
+    found.add(Page(sessions=(*sessions, finished(500)), rejections=(rejection,) * rejected))
+    return found
 
 
 # What is printed
@@ -42,7 +45,7 @@ def test_without_open_sessions_the_servers_are_idle() -> None:
 
 
 def test_a_server_that_lists_no_session_at_all_is_idle_but_named() -> None:
-    empty = SessionList(sessions=(), listed=0, rejected={})
+    empty = FullList()
 
     assert idle_report({"hq": lists(), "branch": empty}, NOON) == (
         IDLE,

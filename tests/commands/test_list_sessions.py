@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from exporter.commands.list_sessions import Listings, json_text, list_sessions, table_text
-from exporter.commands.session_lists import read_list
 from exporter.config import AuthConfig, SecretSource, ServerConfig, parse_config
+from exporter.polling.full_list import FullList, read_full_list
 from exporter.report.collect import Scope, collect
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
@@ -197,7 +197,7 @@ Reader = Callable[[ServerConfig, Client, Callable[[], float]], object]
 READERS = pytest.mark.parametrize(
     "read",
     [
-        lambda _server, client, clock: read_list(client, clock=clock),
+        lambda _server, client, clock: read_full_list(client, FullList, clock=clock),
         lambda server, client, clock: collect(
             server, client, SCOPE, threading.Event(), clock=clock
         ),

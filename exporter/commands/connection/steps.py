@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 from exporter.commands.connection import advice
 from exporter.commands.connection.finding import Finding, Verdict, failure
-from exporter.commands.session_lists import NoObserver, read_list
+from exporter.commands.fetching import NoObserver
 from exporter.config import ServerConfig
+from exporter.polling.full_list import FullList, read_full_list
 from exporter.text import format_instant, one_line
 from exporter.vb365.client import Client
 from exporter.vb365.errors import ForbiddenError, NotFoundError, TlsError, Vb365Error
@@ -214,26 +215,25 @@ def _login(server: ServerConfig, client: Client) -> Iterator[Finding]:
 
 
 def _sessions(client: Client) -> Finding:
-    newest: list[RestoreSession] = []
+    newest: list[datetime] = []
 
-    def is_open(session: RestoreSession) -> bool:
-        if not newest or session.creation_time > newest[0].creation_time:
-            newest[:] = [session]
-        return not session.stopped
+    def keep_open(session: RestoreSession) -> RestoreSession | None:
+        newest[:] = [max([session.creation_time, *newest])]
+        return None if session.stopped else session
 
     try:
-        listed = read_list(client, is_open)
+        found = read_full_list(client, lambda: FullList(keep_open))
     except Vb365Error as error:
         return failure("sessions", error, advice.api(error))
     if not newest:
         text = "the account can see no restore session"
         return Finding("sessions", Verdict.WARN, text, advice=advice.NO_SESSIONS)
     text = (
-        f"{listed.listed} visible, {len(listed.sessions)} of them open, the newest from "
-        f"{format_instant(newest[0].creation_time)}"
+        f"{found.listed} visible, {len(found.sessions)} of them open, the newest from "
+        f"{format_instant(newest[0])}"
     )
-    if rejected := sum(listed.rejected.values()):
-        text += f"; {rejected} more cannot be read ({', '.join(sorted(listed.rejected))})"
+    if rejected := found.rejected.total():
+        text += f"; {rejected} more cannot be read ({', '.join(sorted(found.rejected))})"
     return Finding("sessions", Verdict.WARN if rejected else Verdict.OK, text)
 
 

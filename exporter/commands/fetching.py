@@ -1,39 +1,24 @@
-"""Reads from several servers concurrently, such as their full lists of restore sessions."""
+"""Reads from several servers concurrently, for the commands that exit."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 from exporter.config import ServerConfig
-from exporter.polling.full_list import FullList, read_full_list
 from exporter.system.signals import WAKE_SECONDS
 from exporter.threads import start_thread
 from exporter.vb365.client import Client
 from exporter.vb365.errors import Vb365Error
 from exporter.vb365.http.tls import warn_if_unverified
-from exporter.vb365.records.restore_session import RestoreSession
 
 Result = TypeVar("Result")
 
 LOGOUT_SECONDS = 2.5
 """The maximum wait for logouts after a stop."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionList:
-    """A complete list of a server's restore sessions."""
-
-    sessions: Sequence[RestoreSession]
-    """The selected sessions, in no particular order."""
-    listed: int
-    """The number of all readable sessions."""
-    rejected: Mapping[str, int]
-    """The number of rejected records by reason."""
 
 
 def fetch_all(
@@ -85,28 +70,6 @@ def join_until(threads: Sequence[threading.Thread], deadline: float) -> None:
     """Wait until all threads have ended, or until a monotonic time."""
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-
-
-def read_list(
-    client: Client,
-    select: Callable[[RestoreSession], bool] = lambda _session: True,
-    *,
-    clock: Callable[[], float] = time.monotonic,
-) -> SessionList:
-    """Read a server's full list, and return the sessions that `select` accepts.
-
-    Raises:
-        BadResponseError: the list is too long, endless or too slow.
-        Vb365Error: the list could not be read completely.
-    """
-
-    class Selection(FullList):
-        def keep(self, session: RestoreSession) -> RestoreSession | None:
-            return session if select(session) else None
-
-    found = read_full_list(client, Selection, clock=clock)
-    sessions = [session for session in found.sessions.values() if session is not None]
-    return SessionList(sessions=sessions, listed=len(found.sessions), rejected=found.rejected)
 
 
 class NoObserver:
