@@ -11,7 +11,7 @@ from exporter.config import ConfigError, load_config
 from exporter.system.files import OutputError, write_stdout
 from exporter.system.standard_error import print_error
 from exporter.web.status.formatting import counted
-from exporter.web.webconfig import check_lines as web_check_lines
+from exporter.web.webconfig.loader import check_lines as web_check_lines
 
 
 def check_config(

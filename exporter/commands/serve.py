@@ -22,7 +22,7 @@ from exporter.web.app import WebApp
 from exporter.web.listeners import Address, bind_listeners
 from exporter.web.server import WebServer
 from exporter.web.status.formatting import counted
-from exporter.web.webconfig import AccessControl
+from exporter.web.webconfig.access import AccessControl
 
 log = structlog.get_logger()
 

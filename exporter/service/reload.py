@@ -11,7 +11,7 @@ from exporter.config import Config, ConfigError
 from exporter.service.service import Service
 from exporter.system.systemd import Notifier
 from exporter.threads import ThreadLimitError
-from exporter.web.webconfig import AccessControl
+from exporter.web.webconfig.access import AccessControl
 
 __all__ = ["Reloader"]
 

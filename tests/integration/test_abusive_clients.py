@@ -16,7 +16,7 @@ from web.support import FakeBackend, FakeExposition
 from exporter.web.app import WebApp
 from exporter.web.listeners import Address, bind_listeners
 from exporter.web.server import WebServer
-from exporter.web.webconfig import AccessControl
+from exporter.web.webconfig.access import AccessControl
 from support.abusive_clients import FLOODS, abusive_clients
 from support.waiting import wait_until
 

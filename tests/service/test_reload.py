@@ -10,7 +10,7 @@ from exporter.metrics.text_format import Format
 from exporter.service.reload import Reloader
 from exporter.service.service import Service
 from exporter.system.systemd import Notifier
-from exporter.web.webconfig import AccessControl
+from exporter.web.webconfig.access import AccessControl
 from support.thread_limit import no_more_threads
 
 SERVER = "servers: [{name: hq, url: 'https://127.0.0.1:1', auth: {username: a, password: b}}]\n"

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from exporter.config.problems import Problem
 from exporter.web.reply import error_response
-from exporter.web.webconfig.loader import RateLimit
+from exporter.web.webconfig.model import RateLimitBlock
 from exporter.web.webconfig.passwords import Passwords, TooManyChecksError
 from exporter.web.webconfig.reloader import WebConfigReloader
 
@@ -66,7 +66,7 @@ class AccessControl:
         """Return the error response to a request that is not allowed; None: it is allowed (a `Guard`)."""
         config = await self._config.newest()
         if config.rate_limit is not None and not self._bucket_of(config.rate_limit).take():
-            wait = str(math.ceil(config.rate_limit.interval_seconds))
+            wait = str(math.ceil(config.rate_limit.interval))
             return error_response(429, headers={"Retry-After": wait})
         if not config.users:
             return None
@@ -81,7 +81,7 @@ class AccessControl:
             return error_response(503, headers={"Retry-After": str(_BUSY_SECONDS)})
         return error_response(401, headers={"WWW-Authenticate": "Basic"})
 
-    def _bucket_of(self, limit: RateLimit) -> TokenBucket:
+    def _bucket_of(self, limit: RateLimitBlock) -> TokenBucket:
         if self._bucket is None or self._bucket.limit != limit:
             self._bucket = TokenBucket(limit)
         return self._bucket
@@ -107,7 +107,7 @@ class TokenBucket:
         clock: the monotonic clock.
     """
 
-    def __init__(self, limit: RateLimit, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, limit: RateLimitBlock, clock: Callable[[], float] = time.monotonic) -> None:
         self.limit = limit
         self._clock = clock
         self._tokens = float(limit.burst)
@@ -116,7 +116,7 @@ class TokenBucket:
     def take(self) -> bool:
         """Take a token for a request; return False if none is left."""
         now = self._clock()
-        gained = (now - self._filled_at) / self.limit.interval_seconds
+        gained = (now - self._filled_at) / self.limit.interval
         self._tokens, self._filled_at = min(self.limit.burst, self._tokens + gained), now
         if self._tokens < 1:
             return False

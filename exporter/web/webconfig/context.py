@@ -14,7 +14,13 @@ from exporter.config.files import ca_file_problem, key_pair_problem, read_proble
 from exporter.config.problems import ProblemCollector
 from exporter.config.secrets import SecretSource, SecretUnavailableError
 from exporter.web.tls import ServerContext
-from exporter.web.webconfig.model import ServerTLSBlock
+from exporter.web.webconfig.model import (
+    CLIENT_AUTH,
+    CURVES,
+    SUITES,
+    VERSIONS,
+    ServerTLSBlock,
+)
 
 _BLOCK = "tls_server_config"
 
@@ -138,7 +144,7 @@ def _load_client_authorities(
     problems: ProblemCollector,
 ) -> None:
     is_auth_valid = not problems.is_invalid((_BLOCK, "client_auth_type"))
-    verify = block.client_auth_type or ssl.CERT_NONE
+    verify = CLIENT_AUTH[block.client_auth_type or "NoClientCert"]
     authorities = [key for key in ("client_ca", "client_ca_file") if _is_set(block, key, problems)]
     if len(authorities) > 1:
         _report(problems, "client_ca", "cannot be combined with client_ca_file")
@@ -164,8 +170,8 @@ def _load_client_authorities(
 def _set_versions(
     context: ssl.SSLContext, block: ServerTLSBlock, problems: ProblemCollector
 ) -> None:
-    lowest = block.min_version or ssl.TLSVersion.TLSv1_2
-    highest = block.max_version or ssl.TLSVersion.TLSv1_3
+    lowest = VERSIONS.get(block.min_version or "", ssl.TLSVersion.TLSv1_2)
+    highest = VERSIONS.get(block.max_version or "", ssl.TLSVersion.TLSv1_3)
     if lowest > highest:
         _report(problems, "max_version", "must not be below min_version")
         return
@@ -180,7 +186,7 @@ def _set_cipher_suites(
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     if not block.cipher_suites or findings.problems.is_invalid((_BLOCK, "cipher_suites")):
         return
-    chosen = set(filter(None, block.cipher_suites))
+    chosen = [name for suite in block.cipher_suites if (name := SUITES.get(suite))]
     if not chosen and context.maximum_version == ssl.TLSVersion.TLSv1_2:
         message = "has no suite of TLS 1.2, which max_version requires"
         _report(findings.problems, "cipher_suites", message)
@@ -188,19 +194,19 @@ def _set_cipher_suites(
         context.minimum_version = ssl.TLSVersion.TLSv1_3
     else:
         with suppress(ssl.SSLError):  # none of them is available
-            context.set_ciphers(":".join(filter(None, block.cipher_suites)))
-        offered = chosen & {str(suite["name"]) for suite in context.get_ciphers()}
+            context.set_ciphers(":".join(chosen))
+        missing = set(chosen) - {suite["name"] for suite in context.get_ciphers()}
         message = "has a suite that this OpenSSL does not offer"
-        if not offered:
+        if missing == set(chosen):
             _report(findings.problems, "cipher_suites", message)
-        elif offered < chosen:
+        elif missing:
             _report(findings.warnings, "cipher_suites", message)
 
 
 def _set_curve(context: ssl.SSLContext, block: ServerTLSBlock, warnings: ProblemCollector) -> None:
     curves = block.curve_preferences or ()
     if len(curves) == 1:
-        context.set_ecdh_curve(curves[0])
+        context.set_ecdh_curve(CURVES[curves[0]])
     elif curves:
         message = "OpenSSL's curves are used: Python can set one curve, not several"
         _report(warnings, "curve_preferences", message)

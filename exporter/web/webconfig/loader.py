@@ -23,14 +23,6 @@ from exporter.web.webconfig.model import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RateLimit:
-    """The limit for all requests together: a burst of this many, then one per interval."""
-
-    interval_seconds: float
-    burst: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class WebConfig:
     """The settings of a web configuration file; the defaults apply without a file."""
 
@@ -40,7 +32,7 @@ class WebConfig:
     users: Mapping[bytes, bytes] = field(default_factory=dict, repr=False)
     """User names and the bcrypt hashes of their passwords; empty: no authentication."""
     headers: tuple[tuple[str, str], ...] = ()
-    rate_limit: RateLimit | None = None
+    rate_limit: RateLimitBlock | None = None
     warnings: tuple[Problem, ...] = ()
     """Settings that have no effect, without the loss of a protection."""
     certificate_problems: tuple[Problem, ...] = ()
@@ -95,11 +87,13 @@ def read_web_config(
     block = file.tls_server_config
     if block != ServerTLSBlock():
         tls = server_context(block, path_of, findings)
-    for location, message in replaced_values(document or {}):
+    for location, message in replaced_values(file):
         findings.warnings.report(location, message)
     users = _users(file.basic_auth_users or {}, problems)
     headers = _headers(file.http_server_config, problems)
-    rate_limit = _rate_limit(file.rate_limit, problems)
+    limit = file.rate_limit
+    if limit.interval and not limit.burst and not problems.is_invalid(("rate_limit", "burst")):
+        problems.report(("rate_limit", "burst"), "must be at least 1, or every request is rejected")
     unusable = findings.certificate.found
     if unusable and previous is not None and previous.tls_block == block:
         tls = previous.tls
@@ -112,7 +106,7 @@ def read_web_config(
         tls_block=block,
         users=users,
         headers=headers,
-        rate_limit=rate_limit,
+        rate_limit=limit if limit.interval else None,
         warnings=tuple(findings.warnings.found),
         certificate_problems=tuple(unusable),
     )
@@ -136,14 +130,6 @@ def _headers(block: HTTPBlock, problems: ProblemCollector) -> tuple[tuple[str, s
         elif HEADERS[name] and value not in HEADERS[name]:
             problems.report(place, f"must be {' or '.join(HEADERS[name])}")
     return tuple(given.items())
-
-
-def _rate_limit(block: RateLimitBlock, problems: ProblemCollector) -> RateLimit | None:
-    if not block.interval:
-        return None
-    if not block.burst and not problems.is_invalid(("rate_limit", "burst")):
-        problems.report(("rate_limit", "burst"), "must be at least 1, or every request is rejected")
-    return RateLimit(interval_seconds=block.interval, burst=block.burst or 0)
 
 
 def _users(given: Mapping[str, bytes], problems: ProblemCollector) -> Mapping[bytes, bytes]:

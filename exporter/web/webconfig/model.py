@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import Annotated
 
@@ -41,10 +41,10 @@ _BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])(\$[./A-Za-z0-9]{53})")
 # Each step doubles the time: at 17 a check takes about 10 s, the usual timeout of a scrape.
 _MAX_BCRYPT_COST = 17
 
-_VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
+VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 _BROKEN_VERSIONS = ("TLS10", "TLS11")
 
-_CLIENT_AUTH = {
+CLIENT_AUTH = {
     "NoClientCert": ssl.CERT_NONE,
     "RequestClientCert": ssl.CERT_NONE,
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
@@ -52,7 +52,7 @@ _CLIENT_AUTH = {
 }
 _UNVERIFIED_CLIENT_AUTH = ("RequireAnyClientCert", "RequireClientCert")
 
-_SUITES = {
+SUITES = {
     "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA": "ECDHE-ECDSA-AES128-SHA",
     "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA": "ECDHE-ECDSA-AES256-SHA",
     "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA": "ECDHE-RSA-AES128-SHA",
@@ -86,7 +86,7 @@ _WEAK_SUITES = (
 )
 """Go's `tls.InsecureCipherSuites()`: older versions of exporter-toolkit accept some of them; here they are never offered."""
 
-_CURVES = {
+CURVES = {
     "CurveP256": "prime256v1",
     "CurveP384": "secp384r1",
     "CurveP521": "secp521r1",
@@ -100,24 +100,24 @@ def _unless_blank(reader: Reader) -> Reader:
 
 
 def _word_of(
-    words: Mapping[str, object],
+    words: Collection[str],
     must: str = "",
     refused: Mapping[str, str] = MappingProxyType({}),
 ) -> Reader:
     """Return the reader of a key with a fixed set of words.
 
     Args:
-        words: the value of each word.
+        words: the words.
         must: the error message for any other word; by default, it lists the words.
         refused: the error messages for words of exporter-toolkit that are not supported.
     """
     must = must or f"must be {' or '.join(words)}"
 
-    def read(value: object) -> object:
+    def read(value: object) -> str:
         word = value if isinstance(value, str) else ""
         if word not in words:
             raise ValueError(refused.get(word, must))
-        return words[word]
+        return word
 
     return Reader(read, {})
 
@@ -145,23 +145,21 @@ def _read_interval(value: object) -> object:
 
 _path = _unless_blank(printable())
 _pem = _unless_blank(inline_secret(lines=True))
-_min_version = _word_of(
-    _VERSIONS | dict.fromkeys(_BROKEN_VERSIONS, ssl.TLSVersion.TLSv1_2), "must be TLS12 or TLS13"
-)
+_min_version = _word_of((*VERSIONS, *_BROKEN_VERSIONS), "must be TLS12 or TLS13")
 _max_version = _word_of(
-    _VERSIONS,
+    VERSIONS,
     refused={
         name: f"{name} is broken (RFC 8996) and no longer supported by OpenSSL; use TLS12"
         for name in _BROKEN_VERSIONS
     },
 )
 _suite = _word_of(
-    _SUITES | dict.fromkeys(_WEAK_SUITES, ""),
+    (*SUITES, *_WEAK_SUITES),
     "must be a suite such as TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
 )
 _client_auth = _unless_blank(
     _word_of(
-        _CLIENT_AUTH,
+        CLIENT_AUTH,
         "must be NoClientCert or VerifyClientCertIfGiven or RequireAndVerifyClientCert",
         refused={
             name: f"{name} is not supported: Python verifies every certificate it requests; "
@@ -181,13 +179,13 @@ class ServerTLSBlock(Block):
     cert_file: Annotated[str | None, _path] = None
     key_file: Annotated[str | None, _path] = None
     client_ca_file: Annotated[str | None, _path] = None
-    client_auth_type: Annotated[ssl.VerifyMode | None, _client_auth] = None
+    client_auth_type: Annotated[str | None, _client_auth] = None
     client_allowed_sans: tuple[Annotated[str, printable()], ...] | None = None
-    min_version: Annotated[ssl.TLSVersion | None, _min_version] = None
-    max_version: Annotated[ssl.TLSVersion | None, _max_version] = None
+    min_version: Annotated[str | None, _min_version] = None
+    max_version: Annotated[str | None, _max_version] = None
     cipher_suites: tuple[Annotated[str, _suite], ...] | None = None
     prefer_server_cipher_suites: Annotated[bool | None, boolean] = None
-    curve_preferences: tuple[Annotated[str, _word_of(_CURVES)], ...] | None = None
+    curve_preferences: tuple[Annotated[str, _word_of(CURVES)], ...] | None = None
 
 
 class HTTPBlock(Block):
@@ -198,10 +196,10 @@ class HTTPBlock(Block):
 
 
 class RateLimitBlock(Block):
-    """A token bucket for all requests together."""
+    """The limit for all requests together: a burst of this many, then one per interval; an interval of 0 is no limit."""
 
-    interval: Annotated[float | None, Reader(_read_interval, {})] = None
-    burst: Annotated[int | None, whole_number(0, 1_000_000)] = None
+    interval: Annotated[float, Reader(_read_interval, {})] = 0.0
+    burst: Annotated[int, whole_number(0, 1_000_000)] = 0
 
 
 class WebFile(Block):
@@ -213,25 +211,21 @@ class WebFile(Block):
     rate_limit: RateLimitBlock = RateLimitBlock()
 
 
-def replaced_values(document: Mapping[str, object]) -> Iterator[tuple[Location, str]]:
-    """Yield the values of a document that are replaced, each with its place and the reason."""
-    block = document.get("http_server_config")
-    if isinstance(block, dict) and block.get("http2") is True:
+def replaced_values(file: WebFile) -> Iterator[tuple[Location, str]]:
+    """Yield the values of a file that are replaced, each with its place and the reason."""
+    if file.http_server_config.http2:
         yield ("http_server_config", "http2"), "the exporter supports HTTP/1.1 only"
-    block = document.get("tls_server_config")
-    if not isinstance(block, dict):
-        return
-    if (word := block.get("min_version")) in _BROKEN_VERSIONS:
+    block = file.tls_server_config
+    if block.min_version in _BROKEN_VERSIONS:
         yield (
             ("tls_server_config", "min_version"),
-            f"{word} is broken (RFC 8996); TLS12 is the lowest version",
+            f"{block.min_version} is broken (RFC 8996); TLS12 is the lowest version",
         )
-    if block.get("client_auth_type") == "RequestClientCert":
+    if block.client_auth_type == "RequestClientCert":
         yield (
             ("tls_server_config", "client_auth_type"),
             "no certificate is requested; NoClientCert accepts the same clients",
         )
-    suites = block.get("cipher_suites")
-    for number, suite in enumerate(suites if isinstance(suites, list) else ()):
+    for number, suite in enumerate(block.cipher_suites or ()):
         if suite in _WEAK_SUITES:
             yield ("tls_server_config", "cipher_suites", number), "is insecure and never offered"

@@ -13,9 +13,8 @@ import trustme
 from web.support import FakeBackend, Response, connect, exchange, request
 
 from exporter.web.server import WebServer
-from exporter.web.webconfig import AccessControl
-from exporter.web.webconfig.access import TokenBucket
-from exporter.web.webconfig.loader import RateLimit
+from exporter.web.webconfig.access import AccessControl, TokenBucket
+from exporter.web.webconfig.model import RateLimitBlock
 from exporter.web.webconfig.passwords import Passwords
 
 ServeFile = Callable[[str], WebServer]
@@ -165,7 +164,7 @@ def test_requests_beyond_the_rate_limit_are_rejected_before_their_passwords_are_
 
 def test_a_token_bucket_allows_a_burst_and_then_one_per_interval() -> None:
     now = 0.0
-    bucket = TokenBucket(RateLimit(interval_seconds=2.0, burst=3), clock=lambda: now)
+    bucket = TokenBucket(RateLimitBlock(interval=2.0, burst=3), clock=lambda: now)
 
     assert [bucket.take() for _ in range(4)] == [True, True, True, False]
     now = 1.9

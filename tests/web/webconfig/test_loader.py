@@ -11,8 +11,8 @@ import trustme
 from structlog.testing import capture_logs
 
 from exporter.config.problems import ConfigError
-from exporter.web.webconfig.loader import RateLimit, WebConfig, check_lines
-from exporter.web.webconfig.model import HEADERS
+from exporter.web.webconfig.loader import WebConfig, check_lines
+from exporter.web.webconfig.model import HEADERS, RateLimitBlock
 from exporter.web.webconfig.reloader import WebConfigReloader
 
 AUTHORITY = trustme.CA()
@@ -88,7 +88,7 @@ def test_every_setting_of_a_file_is_read(directory: Path) -> None:
     assert made.tls is not None
     assert made.users == {b"alice": HASH.encode()}
     assert made.headers == (("X-Frame-Options", "deny"), ("X-XSS-Protection", "0"))
-    assert made.rate_limit == RateLimit(interval_seconds=90.0, burst=20)
+    assert made.rate_limit == RateLimitBlock(interval=90.0, burst=20)
     assert made.protections == {"TLS", "client certificates", "basic authentication"}
 
 
