@@ -23,16 +23,12 @@ _RETRY_AFTER_SECONDS = 5
 
 
 def text_response(
-    text: str,
-    *,
-    status: int = 200,
-    content_type: str = "text/plain; charset=utf-8",
-    headers: Mapping[str, str] | None = None,
+    text: str, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
     """Return a text response; what UTF-8 cannot encode (lone surrogates) is sent as `?`."""
     return web.Response(
         status=status,
-        headers={**(headers or {}), "Content-Type": content_type},
+        headers={**(headers or {}), "Content-Type": "text/plain; charset=utf-8"},
         body=text.encode("utf-8", "replace"),
     )
 

@@ -7,16 +7,6 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 
 
-def precise_time(moment: datetime) -> str:
-    """Return a time as the `datetime` attribute of a `<time>` element."""
-    return moment.isoformat(timespec="seconds")
-
-
-def full_time(moment: datetime) -> str:
-    """Return a date and time for people."""
-    return f"{moment:%Y-%m-%d %H:%M:%S}"
-
-
 def clock_time(moment: datetime, now: datetime) -> str:
     """Return a short time: no date for today, no year for this year, no time of day for other years."""
     if moment.date() == now.date():

@@ -178,7 +178,7 @@ def _template() -> Callable[..., str]:
         clock=formatting.clock_time,
         cut=formatting.cut,
         duration=_unbroken_duration,
-        full=formatting.full_time,
+        full="{:%Y-%m-%d %H:%M:%S}".format,
         since=_seconds_since,
         unbroken=formatting.unbroken,
     )

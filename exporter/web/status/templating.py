@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -42,7 +43,7 @@ def template_environment(package: str, **filters: Callable[..., object]) -> jinj
     environment.filters.update(
         heading=formatting.info_label,
         number="{:,}".format,
-        precise=formatting.precise_time,
+        precise=partial(datetime.isoformat, timespec="seconds"),
         product=formatting.product_name,
         reason=formatting.failure_reason,
         **filters,

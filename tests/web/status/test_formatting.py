@@ -12,11 +12,9 @@ from exporter.web.status.formatting import (
     counted,
     cut,
     failure_reason,
-    full_time,
     in_sentence,
     info_label,
     listed,
-    precise_time,
     product_name,
     unbroken,
 )
@@ -34,12 +32,6 @@ from exporter.web.status.formatting import (
 )
 def test_a_time_has_a_date_only_when_it_is_not_today(moment: datetime, text: str) -> None:
     assert clock_time(moment, NOON) == text
-
-
-def test_times_for_machines_and_the_date_of_the_page_are_complete() -> None:
-    moment = NOON + timedelta(microseconds=5)
-    assert precise_time(moment) == "2026-11-24T12:00:00+00:00"
-    assert full_time(moment) == "2026-11-24 12:00:00"
 
 
 def test_numbers_of_things_agree_with_their_nouns() -> None:

@@ -389,6 +389,11 @@ def test_personal_data_is_shown_under_its_names() -> None:
     assert "Name Restore Initiated by –" in text_of(several)
 
 
+def test_times_for_machines_and_the_date_of_the_page_are_complete() -> None:
+    shown = replace(page(HQ), generated=NOON + timedelta(microseconds=5))
+    assert '<time datetime="2026-11-24T12:00:00+00:00">2026-11-24 12:00:00</time>' in render(shown)
+
+
 def test_the_page_links_to_the_other_endpoints_and_to_its_own_parts() -> None:
     assert Reader(render(page(DOWN, **FAILURES))).links == [
         "./metrics",
