@@ -30,10 +30,9 @@ log = structlog.get_logger()
 
 
 class ServerWorker:
-    """Polls one server from `begin` to `stop`. `start`, `begin`, `abandon` and `stop` must not run concurrently.
+    """Polls one server from `begin` to `stop`. `start`, `begin`, `cancel` and `stop` must not run concurrently.
 
-    `abandon` ends a worker that has not begun, `cancel` ends polls and change feed, and `stop` also logs out and closes
-    the connections.
+    `cancel` ends polls and change feed, or a worker that has not begun; `stop` also logs out and closes the connections.
 
     Args:
         server: the server's configuration.
@@ -49,7 +48,7 @@ class ServerWorker:
 
     Attributes:
         ledger: the server's sessions.
-        stopped: set by `abandon`, `cancel` and `stop`; cancels all requests.
+        stopped: set by `cancel` and `stop`; cancels all requests.
     """
 
     def __init__(
@@ -163,14 +162,10 @@ class ServerWorker:
             with suppress(ThreadLimitError):
                 self.start()
 
-    def abandon(self) -> None:
-        """End a worker that has not begun."""
-        self.stopped.set()
-        self._begun.set()
-
     def cancel(self) -> None:
         """Cancel all requests, which ends polls and change feed, without waiting for them to end."""
         self.stopped.set()
+        self._begun.set()
         self._changes.wake()
 
     def stop(self) -> None:
@@ -184,19 +179,19 @@ class ServerWorker:
     @property
     def is_running(self) -> bool:
         """Whether any of its threads is alive."""
-        return any(thread.is_alive() for thread in self._threads_now("close", "poll", "feed"))
+        return any(thread.is_alive() for thread in tuple(self._threads.values()))
 
     def join(self, seconds: float) -> None:
         """Wait for all of its threads, for at most `seconds`."""
         until = time.monotonic() + seconds
-        for thread in self._threads_now("close", "poll", "feed"):
+        for thread in tuple(self._threads.values()):
             thread.join(max(0.0, until - time.monotonic()))
 
     def join_polls(self) -> None:
         """Wait until polls and change feed have ended, those of the replaced worker included."""
         for purpose in ("poll", "feed"):  # in this order: polls start the feed
-            for thread in self._threads_now(purpose):
-                thread.join()
+            if purpose in self._threads:
+                self._threads[purpose].join()
         if self._replaces is not None:  # this worker was stopped before it could wait for it
             self._replaces.join_polls()
 
@@ -241,9 +236,6 @@ class ServerWorker:
                     error=str(error),
                 )
             self._refusal_logged = True
-
-    def _threads_now(self, *purposes: str) -> list[threading.Thread]:
-        return [self._threads[purpose] for purpose in purposes if purpose in self._threads]
 
     def _start(self, purpose: str, body: Callable[[], None]) -> None:
         self._threads[purpose] = start_thread(body, name=f"{purpose}-{self.server.name}")

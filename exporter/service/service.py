@@ -229,7 +229,7 @@ class Service:
     def _abandon(self, entering: Iterable[ServerWorker], config: Config) -> None:
         """Keep the active configuration: end the workers that have not begun, and the metrics of new servers."""
         for worker in entering:
-            worker.abandon()
+            worker.cancel()
         for server in config.servers:
             if server.name not in self._workers:
                 self.telemetry.end(server.name)
