@@ -13,7 +13,7 @@ import structlog
 from aiohttp import web
 
 from exporter.web.app import Handler, WebApp
-from exporter.web.protocol import Connection, ConnectionTimeouts
+from exporter.web.protocol import Connection
 from exporter.web.tls import CLIENT_SOCKET, TLSSource
 
 log = structlog.get_logger()
@@ -37,7 +37,8 @@ class ConnectionManager:
         app: handles the requests.
         tls: returns the TLS context of each new connection; None: plain HTTP.
         max_connections: the maximum number of open connections.
-        timeouts: how long a client may take.
+        idle_seconds: the limit for the TLS handshake, and the same as of `Connection`.
+        send_seconds: the same as of `Connection`.
     """
 
     def __init__(
@@ -46,7 +47,8 @@ class ConnectionManager:
         *,
         tls: TLSSource | None,
         max_connections: int,
-        timeouts: ConnectionTimeouts,
+        idle_seconds: float,
+        send_seconds: float,
     ) -> None:
         app.application.middlewares.insert(0, self._track)
         app.application.middlewares.append(self._track_authorized)
@@ -55,7 +57,8 @@ class ConnectionManager:
         self._error_response = app.error_response
         self._tls = tls
         self._max_connections = max_connections
-        self._timeouts = timeouts
+        self._idle_seconds = idle_seconds
+        self._send_seconds = send_seconds
         self._accept_warned_at = -math.inf
         self._opening: set[asyncio.Task[None]] = set()
         self._open: dict[Connection, asyncio.Future[None]] = {}
@@ -115,7 +118,8 @@ class ConnectionManager:
         connection = Connection(
             self._runner.server,
             client,
-            timeouts=self._timeouts,
+            idle_seconds=self._idle_seconds,
+            send_seconds=self._send_seconds,
             error_response=self._error_response,
             on_closed=self._forget,
         )
@@ -137,10 +141,16 @@ class ConnectionManager:
 
     def _forget(self, connection: Connection) -> None:
         """Forget a connection that is closed or about to be."""
-        for evictable in (self._new, self._idle, self._unauthorized):
-            evictable.pop(connection, None)
+        self._move(connection, None)
         if (closed := self._open.pop(connection, None)) is not None:
             closed.set_result(None)
+
+    def _move(self, connection: Connection, evictable: dict[Connection, None] | None) -> None:
+        """Move an open connection to the end of these, or of none."""
+        for before in (self._new, self._idle, self._unauthorized):
+            before.pop(connection, None)
+        if evictable is not None and connection in self._open:
+            evictable[connection] = None
 
     async def _establish(self, connection: Connection, client: socket.socket) -> None:
         """Connect an accepted socket to its protocol; return after the TLS handshake."""
@@ -152,8 +162,8 @@ class ConnectionManager:
             if self._tls is not None and (context := await self._tls()) is not None:
                 options = {
                     "ssl": context,
-                    "ssl_handshake_timeout": self._timeouts.idle_seconds,
-                    "ssl_shutdown_timeout": min(_TLS_SHUTDOWN_SECONDS, self._timeouts.idle_seconds),
+                    "ssl_handshake_timeout": self._idle_seconds,
+                    "ssl_shutdown_timeout": min(_TLS_SHUTDOWN_SECONDS, self._idle_seconds),
                 }
             is_ours = False
             await loop.connect_accepted_socket(lambda: connection, client, **options)
@@ -172,21 +182,16 @@ class ConnectionManager:
     async def _track(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         connection = request.protocol
         assert isinstance(connection, Connection)  # noqa: S101 - narrows the type for mypy
-        self._new.pop(connection, None)
-        self._idle.pop(connection, None)
-        if connection in self._open:
-            self._unauthorized[connection] = None
+        self._move(connection, self._unauthorized)
         try:
             return await handler(request)
         finally:
-            self._unauthorized.pop(connection, None)
-            if connection in self._open:
-                self._idle[connection] = None
+            self._move(connection, self._idle)
 
     @web.middleware
     async def _track_authorized(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         assert isinstance(request.protocol, Connection)  # noqa: S101 - narrows the type for mypy
-        self._unauthorized.pop(request.protocol, None)
+        self._move(request.protocol, None)
         return await handler(request)
 
     def _log_accept_error(self, error: OSError) -> None:

@@ -8,7 +8,6 @@ import socket
 from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 import structlog
 from aiohttp import web
@@ -38,17 +37,6 @@ _METHOD_BYTES = 24
 SSLProtocol.max_size = _READ_BYTES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionTimeouts:
-    """How long a client may take."""
-
-    idle_seconds: float
-    """Limit for the TLS handshake, and again for each request."""
-    send_seconds: float
-    """Limit for reading what is buffered, and again for the rest when the connection closes; asyncio's TLS shutdown
-    timeout may be shorter."""
-
-
 class Connection(web.RequestHandler):
     """The connection of one client.
 
@@ -58,7 +46,9 @@ class Connection(web.RequestHandler):
     Args:
         server: handles the requests.
         client: the accepted socket.
-        timeouts: how long the client may take.
+        idle_seconds: how long the client may take for each request.
+        send_seconds: how long it may take to read what is buffered, and again for the rest when the connection closes;
+            asyncio's TLS shutdown timeout may be shorter.
         error_response: returns the response to a request that the app did not answer.
         on_closed: called when the connection is lost.
     """
@@ -73,8 +63,8 @@ class Connection(web.RequestHandler):
         "_head_tail",
         "_on_closed",
         "_pipelined",
+        "_send_seconds",
         "_send_timer",
-        "_timeouts",
         "_transport_until_lost",
     )
 
@@ -83,7 +73,8 @@ class Connection(web.RequestHandler):
         server: web.Server,
         client: socket.socket,
         *,
-        timeouts: ConnectionTimeouts,
+        idle_seconds: float,
+        send_seconds: float,
         error_response: Callable[[int], web.Response],
         on_closed: Callable[[Connection], None],
     ) -> None:
@@ -92,8 +83,8 @@ class Connection(web.RequestHandler):
             loop=asyncio.get_running_loop(),
             # aiohttp's only timer for clients that are silent, idle or slow to send: it runs until a
             # whole request has arrived, and single bytes do not restart it.
-            keepalive_timeout=timeouts.idle_seconds,
-            lingering_time=min(_LINGERING_SECONDS, timeouts.idle_seconds),
+            keepalive_timeout=idle_seconds,
+            lingering_time=min(_LINGERING_SECONDS, idle_seconds),
             max_line_size=_MAX_LINE_BYTES,
             max_field_size=_MAX_LINE_BYTES,
             max_headers=_MAX_HEADERS,
@@ -103,7 +94,7 @@ class Connection(web.RequestHandler):
         with suppress(OSError):
             client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         self._client = client
-        self._timeouts = timeouts
+        self._send_seconds = send_seconds
         self._error_response = error_response
         self._on_closed = on_closed
         # aiohttp's `transport` is None as soon as the connection closes.
@@ -216,7 +207,7 @@ class Connection(web.RequestHandler):
     def _start_send_timer(self) -> None:
         self._cancel_send_timer()
         self._send_timer = asyncio.get_running_loop().call_later(
-            self._timeouts.send_seconds, self._abort_slow_client
+            self._send_seconds, self._abort_slow_client
         )
 
     def _cancel_send_timer(self) -> None:

@@ -15,7 +15,6 @@ import structlog
 from exporter.web.app import WebApp
 from exporter.web.connections import ConnectionManager
 from exporter.web.listeners import BACKLOG, WebServerError, address_of
-from exporter.web.protocol import ConnectionTimeouts
 from exporter.web.tls import TLSSource
 
 log = structlog.get_logger()
@@ -63,9 +62,8 @@ class WebServer:
             app,
             tls=tls,
             max_connections=max_connections,
-            timeouts=ConnectionTimeouts(
-                idle_seconds=idle_timeout_seconds, send_seconds=send_timeout_seconds
-            ),
+            idle_seconds=idle_timeout_seconds,
+            send_seconds=send_timeout_seconds,
         )
         self.addresses = tuple(address_of(listener) for listener in self._listeners)
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
