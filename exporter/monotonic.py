@@ -8,8 +8,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-__all__ = ["system_monotonic"]
-
 
 def system_monotonic() -> Callable[[], float]:
     """Return the monotonic clock that counts the time while the machine is suspended or its virtual machine paused.

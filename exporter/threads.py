@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-__all__ = ["ThreadLimitError", "start_thread"]
-
 _START_SECONDS = 5.0
 """How long a thread may take to start; on a busy machine it takes milliseconds."""
 

@@ -9,8 +9,6 @@ from pathlib import Path
 from exporter.audit import AuditFile, AuditLog, StandardOutput
 from exporter.service.service import Service
 
-__all__ = ["audited"]
-
 _STANDARD_OUTPUT = Path("-")
 
 

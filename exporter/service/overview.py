@@ -30,8 +30,6 @@ from exporter.web.status.thresholds import (
     is_left_open,
 )
 
-__all__ = ["Overview"]
-
 _Session = tuple[str, RestoreSession]  # with the name of its server
 
 # Enough for the timeline; the tables show fewer.

@@ -14,8 +14,6 @@ from weakref import WeakKeyDictionary
 from exporter.polling.blocks import Block
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult
 
-__all__ = ["RecentlyFinished", "ended_at"]
-
 
 @dataclass(frozen=True, slots=True)
 class _SortedBlock:

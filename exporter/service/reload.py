@@ -13,8 +13,6 @@ from exporter.system.systemd import Notifier
 from exporter.threads import ThreadLimitError
 from exporter.web.webconfig.access import AccessControl
 
-__all__ = ["Reloader"]
-
 log = structlog.get_logger()
 
 

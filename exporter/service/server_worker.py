@@ -24,8 +24,6 @@ from exporter.vb365.client import Client, Timing
 from exporter.vb365.http.tls import warn_if_unverified
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["ServerWorker"]
-
 log = structlog.get_logger()
 
 

@@ -19,8 +19,6 @@ from exporter.service.server_worker import ServerWorker
 from exporter.system.signals import WAKE_SECONDS
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["Service"]
-
 log = structlog.get_logger()
 
 _STOP_SECONDS = 2.0

@@ -9,8 +9,6 @@ from exporter.service.overview import Overview
 from exporter.service.service import Service
 from exporter.web.status.page import StatusPage
 
-__all__ = ["ServiceBackend"]
-
 
 class ServiceBackend:
     """The web server's backend; never waits for VB365."""

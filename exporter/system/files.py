@@ -14,17 +14,6 @@ from pathlib import Path
 if sys.platform != "win32":
     import fcntl
 
-__all__ = [
-    "OutputError",
-    "atomic_write",
-    "check_writable",
-    "lock_file",
-    "open_standard_descriptors",
-    "set_permissions",
-    "sync_directory",
-    "write_stdout",
-]
-
 _MODE = 0o644
 _PERMISSIONS = 0o777
 

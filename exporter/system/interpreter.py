@@ -11,8 +11,6 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
-__all__ = ["exit_without_teardown", "raise_gc_threshold", "trim_freed_memory"]
-
 _GC_THRESHOLD = 50_000
 _M_TRIM_THRESHOLD = -1
 _GLIBC_DEFAULT_TRIM_BYTES = 128 << 10

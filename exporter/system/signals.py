@@ -11,8 +11,6 @@ from enum import Enum
 from queue import Empty, SimpleQueue
 from types import FrameType
 
-__all__ = ["WAKE_SECONDS", "Command", "Commands", "hold_signals", "signal_commands", "stop_event"]
-
 WAKE_SECONDS = 1.0
 """The longest wait of the main thread: Windows handles Ctrl-C only between waits."""
 

@@ -11,8 +11,6 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import TextIO
 
-__all__ = ["LineWriter", "print_error", "standard_error_writer"]
-
 # At 100,000 lines a day, a stalled reader loses lines only after a quarter of an hour.
 _MAX_QUEUED_LINES = 1000
 _FLUSH_SECONDS = 0.5

@@ -11,8 +11,6 @@ import time
 from collections.abc import MutableMapping
 from contextlib import suppress
 
-__all__ = ["NotActivatedError", "Notifier", "listen_fds"]
-
 _SD_LISTEN_FDS_START = 3
 _SEND_TIMEOUT_SECONDS = 1.0
 

@@ -13,8 +13,6 @@ from exporter.web.status import formatting
 if TYPE_CHECKING:
     import jinja2
 
-__all__ = ["read_template", "template_environment"]
-
 
 def read_template(package: str, name: str) -> str:
     """Return a file in the `templates` directory of a package."""
