@@ -11,7 +11,7 @@ from exporter.config.files import LoadContext
 from exporter.config.loader import validate_blocks
 from exporter.config.problems import ConfigError, Problem, ProblemCollector
 from exporter.config.yaml_file import read_document
-from exporter.web.webconfig.context import TLSFindings, server_context
+from exporter.web.webconfig.context import ContextBuilder
 from exporter.web.webconfig.model import (
     HEADERS,
     HTTPBlock,
@@ -80,21 +80,17 @@ def read_web_config(
         )
     context = LoadContext(directory=path.parent, environ={})
     file = validate_blocks(WebFile, document or {}, problems, context)
-    findings = TLSFindings(
-        problems=problems, certificate=ProblemCollector(), warnings=ProblemCollector()
-    )
-    tls: ssl.SSLContext | None = None
     block = file.tls_server_config
-    if block != ServerTLSBlock():
-        tls = server_context(block, path_of, findings)
+    builder = ContextBuilder(block=block, path_of=path_of, problems=problems)
+    tls: ssl.SSLContext | None = builder.build() if block != ServerTLSBlock() else None
     for location, message in replaced_values(file):
-        findings.warnings.report(location, message)
+        builder.warnings.report(location, message)
     users = _users(file.basic_auth_users or {}, problems)
     headers = _headers(file.http_server_config, problems)
     limit = file.rate_limit
     if limit.interval and not limit.burst and not problems.is_invalid(("rate_limit", "burst")):
         problems.report(("rate_limit", "burst"), "must be at least 1, or every request is rejected")
-    unusable = findings.certificate.found
+    unusable = builder.certificate_problems.found
     if unusable and previous is not None and previous.tls_block == block:
         tls = previous.tls
     else:
@@ -107,7 +103,7 @@ def read_web_config(
         users=users,
         headers=headers,
         rate_limit=limit if limit.interval else None,
-        warnings=tuple(findings.warnings.found),
+        warnings=tuple(builder.warnings.found),
         certificate_problems=tuple(unusable),
     )
 
