@@ -141,8 +141,9 @@ class Connection(web.RequestHandler):
             data = data.lstrip(b"\r\n")
             if not _METHOD.match(data, 0, _METHOD_BYTES):
                 data = data[:_METHOD_BYTES]
-        end = self._end_of_head(data)
-        head, following = (data, b"") if end is None else (data[:end], data[end:])
+        found = (self._head_tail + data).find(_END_OF_HEAD)
+        end = len(data) if found < 0 else found + len(_END_OF_HEAD) - len(self._head_tail)
+        head, following = data[:end], data[end:]
         self._head_bytes += len(head)
         if self._head_bytes > _MAX_HEAD_BYTES:
             self._answering = True
@@ -152,18 +153,10 @@ class Connection(web.RequestHandler):
         if head:
             super().data_received(head)
         # The parser may reject a head before its end.
-        self._answering = end is not None or bool(self._messages)
+        self._answering = found >= 0 or bool(self._messages)
         if following:
             self._pipelined = following
             self._pause_reading()
-
-    def _end_of_head(self, data: bytes) -> int | None:
-        """Return where the current head ends in this data; None: it does not end yet."""
-        seam = self._head_tail + data[: len(_END_OF_HEAD) - 1]
-        if (found := seam.find(_END_OF_HEAD)) >= 0:
-            return found + len(_END_OF_HEAD) - len(self._head_tail)
-        found = data.find(_END_OF_HEAD)
-        return None if found < 0 else found + len(_END_OF_HEAD)
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None

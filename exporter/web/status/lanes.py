@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -63,7 +64,7 @@ class Lane:
     server: str
     organization: str
     marks: list[Mark] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
     """The number of sessions of each kind, drawn or not."""
     left_out: int = 0
     left_open: bool = False
@@ -95,7 +96,7 @@ class Lane:
     def draw(self, row: SessionRow, axis: Axis) -> None:
         """Draw a session, or count it as left out if there is no room. Newer sessions must be drawn first."""
         kind = RUNNING if row.result is None else row.result
-        self.counts[kind] = self.counts.get(kind, 0) + 1
+        self.counts[kind] += 1
         self.left_open |= row.left_open
         start = axis.position(row.created)
         end = 100.0 if kind == RUNNING else axis.position(row.ended or row.created)
@@ -140,7 +141,7 @@ def draw_lanes(rows: Iterable[SessionRow], axis: Axis) -> list[Lane]:
         lanes.values(),
         key=lambda lane: (
             not lane.in_trouble,
-            -lane.counts.get("Failed", 0),
+            -lane.counts["Failed"],
             lane.organization.casefold(),
             lane.server,
         ),

@@ -139,7 +139,7 @@ def _scale(page: StatusPage) -> Scale:
 def _is_legible(rows: Sequence[SessionRow], axis: Axis) -> bool:
     lanes = draw_lanes(rows, axis)
     legible = sum(mark.legible for lane in lanes for mark in lane.marks)
-    shown = sum(sum(lane.counts.values()) for lane in lanes)
+    shown = sum(lane.counts.total() for lane in lanes)
     return legible >= _LEGIBLE_SHARE * shown
 
 
