@@ -24,7 +24,6 @@ log = structlog.get_logger()
 _STOP_SECONDS = 2.0
 # Both clocks are adjusted, and they are read one after the other.
 _SUSPENSION_SECONDS = 1.0
-# Between the first polls of two servers: hundreds of logins and full lists in parallel delay each other and scrapes.
 
 
 class Service:
