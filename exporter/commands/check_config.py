@@ -11,7 +11,7 @@ from exporter.config import ConfigError, load_config
 from exporter.system.files import OutputError, write_stdout
 from exporter.system.standard_error import print_error
 from exporter.web.status.formatting import counted
-from exporter.web.webconfig.loader import check_lines as web_check_lines
+from exporter.web.webconfig.loader import read_web_config
 
 
 def check_config(
@@ -30,16 +30,17 @@ def check_config(
     valid: list[str] = []
     try:
         config = load_config(config_file, environ=environ)
-    except ConfigError as error:
-        errors += map(str, error.problems)
-    else:
         warnings += (f"warning: {warning}" for warning in config.warnings)
         valid.append(f"{config_file} is valid: {counted(len(config.servers), 'server')}")
-    if web_config_file is not None:
-        web_errors, web_warnings = web_check_lines(web_config_file)
-        errors += web_errors
-        warnings += web_warnings
-        valid.append(f"{web_config_file} is valid")
+    except ConfigError as error:
+        errors += map(str, error.problems)
+    try:
+        if web_config_file is not None:
+            web_warnings = read_web_config(web_config_file).warnings
+            warnings += (f"warning: {warning}" for warning in web_warnings)
+            valid.append(f"{web_config_file} is valid")
+    except ConfigError as error:
+        errors += map(str, error.problems)
     for line in errors or warnings:
         print_error(f"{line}\n")
     if errors:

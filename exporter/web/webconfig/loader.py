@@ -108,15 +108,6 @@ def read_web_config(
     )
 
 
-def check_lines(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the lines of `--config.check` for a web configuration file: errors, and only if there are none, warnings."""
-    try:
-        config = read_web_config(path)
-    except ConfigError as error:
-        return tuple(map(str, error.problems)), ()
-    return (), tuple(f"warning: {problem}" for problem in config.warnings)
-
-
 def _headers(block: HTTPBlock, problems: ProblemCollector) -> tuple[tuple[str, str], ...]:
     given = {name: value for name, value in (block.headers or {}).items() if value is not None}
     for name, value in given.items():

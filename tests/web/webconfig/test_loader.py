@@ -11,7 +11,7 @@ import trustme
 from structlog.testing import capture_logs
 
 from exporter.config.problems import ConfigError
-from exporter.web.webconfig.loader import WebConfig, check_lines
+from exporter.web.webconfig.loader import WebConfig, read_web_config
 from exporter.web.webconfig.model import HEADERS, RateLimitBlock
 from exporter.web.webconfig.reloader import WebConfigReloader
 
@@ -34,8 +34,11 @@ def lines(directory: Path, text: str) -> list[str]:
     """The problems of a file with this text; paths are shown without the directory."""
     file = directory / "web.yml"
     file.write_text(text, encoding="utf-8")
-    errors, _ = check_lines(file)
-    return [line.replace(f"{directory}/", "") for line in errors]
+    try:
+        read_web_config(file)
+    except ConfigError as error:
+        return [str(problem).replace(f"{directory}/", "") for problem in error.problems]
+    return []
 
 
 def config(directory: Path, text: str) -> WebConfig:
@@ -292,7 +295,7 @@ def test_settings_without_effect_are_warnings_if_no_protection_is_lost(
     file = directory / "web.yml"
     file.write_text(text, encoding="utf-8")
 
-    assert check_lines(file) == ((), tuple(f"warning: {line}" for line in warnings))
+    assert [str(warning) for warning in read_web_config(file).warnings] == warnings
     with capture_logs() as logged:
         WebConfigReloader(file)
     assert [f"{event['place']}: {event['problem']}" for event in logged] == warnings
