@@ -99,7 +99,7 @@ class Lane:
         self.counts[kind] += 1
         self.left_open |= row.left_open
         start = axis.position(row.created)
-        end = 100.0 if kind == RUNNING else axis.position(row.ended or row.created)
+        end = 100.0 if kind == RUNNING else axis.position(row.end)
         max_rows = _MAX_RUNNING_ROWS if kind == RUNNING else _MAX_ROWS
         row_number = self._reserve_row(start, end, max_rows=max_rows)
         if row_number is None:
@@ -132,7 +132,7 @@ def draw_lanes(rows: Iterable[SessionRow], axis: Axis) -> list[Lane]:
     """Draw sessions, and return the lanes: those in trouble first, then by name."""
     lanes: dict[tuple[str, str], Lane] = {}
     for row in rows:
-        if row.result is not None and (row.ended or row.created) < axis.begin:
+        if row.result is not None and row.end < axis.begin:
             continue
         key = (row.server, row.organization)
         lane = lanes.setdefault(key, Lane(server=row.server, organization=row.organization))

@@ -38,6 +38,11 @@ class SessionRow:
     info: Mapping[str, str] = field(default_factory=dict)
     """The values of the fields in `StatusPage.info_labels`."""
 
+    @property
+    def end(self) -> datetime:
+        """The end time or, if it is unknown, its lower bound: the creation time."""
+        return self.ended or self.created
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerCard:
@@ -131,3 +136,7 @@ class StatusPage:
     organizations_total: int = 0
     info_labels: tuple[str, ...] = ()
     """The session fields with personal data that the configuration allows the page to show."""
+
+    def age(self, moment: datetime) -> float:
+        """Return the seconds from a moment to the time of the page's data."""
+        return (self.generated - moment).total_seconds()

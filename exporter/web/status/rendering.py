@@ -10,7 +10,6 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterable
-from datetime import datetime
 
 from exporter.text import human_duration
 from exporter.web.blocking import run_in_daemon_thread
@@ -166,10 +165,6 @@ def _unbroken_duration(seconds: float | None) -> str:
     return human_duration(seconds).replace(" ", "\u00a0")
 
 
-def _seconds_since(moment: datetime, now: datetime) -> float:
-    return (now - moment).total_seconds()
-
-
 @functools.cache
 def _template() -> Callable[..., str]:
     """Return the function that renders the template from its variables."""
@@ -179,7 +174,6 @@ def _template() -> Callable[..., str]:
         cut=formatting.cut,
         duration=_unbroken_duration,
         full="{:%Y-%m-%d %H:%M:%S}".format,
-        since=_seconds_since,
         unbroken=formatting.unbroken,
     )
     environment.globals.update(certificate_level=certificate_level)

@@ -108,7 +108,7 @@ def timeline(page: StatusPage) -> Timeline | None:
         folded=tuple(drawn[unfolded:]),
         lanes_left_out=len(lanes) - len(drawn),
         running_left_out=max(0, page.running_total - len(page.running)),
-        only_last_finished=_is_partial(page) and _ended(page.finished[-1]) > axis.begin,
+        only_last_finished=_is_partial(page) and page.finished[-1].end > axis.begin,
     )
 
 
@@ -122,7 +122,7 @@ def _scale(page: StatusPage) -> Scale:
     If the page has only some of the finished sessions, the scale ends before the first that is missing, unless that
     would be less than the shortest scale. Running sessions do not affect it.
     """
-    ages = [(page.generated - _ended(row)).total_seconds() for row in page.finished]
+    ages = [page.age(row.end) for row in page.finished]
     day = next(scale for scale in _SCALES if scale.span == _DAY)
     if sum(age <= _DAY for age in ages) < _FEW_SESSIONS:
         wanted = [age for age in ages if age <= _SCALES[-1].span][:_FEW_SESSIONS]
@@ -146,10 +146,6 @@ def _is_legible(rows: Sequence[SessionRow], axis: Axis) -> bool:
 def _is_partial(page: StatusPage) -> bool:
     """Return whether the page has only some of the finished sessions."""
     return sum(page.finished_totals.values()) > len(page.finished) > 0
-
-
-def _ended(row: SessionRow) -> datetime:
-    return row.ended or row.created
 
 
 def _ticks(axis: Axis, scale: Scale) -> Iterable[Tick]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 
 from exporter.text import human_duration
@@ -86,17 +85,16 @@ def _down(page: StatusPage) -> Iterator[Finding]:
         text = f"All {len(down)} servers are down."
     else:
         text = f"{len(down)} of {len(page.servers)} servers are down: {names}."
-    lasting = any(is_down_for_long(server, page.generated) for server in down)
+    lasting = any(_is_down_for_long(server, page) for server in down)
     yield Finding(level=Level.BAD if lasting else Level.WARN, text=text, anchor="servers")
 
 
-def is_down_for_long(server: ServerCard, now: datetime) -> bool:
+def _is_down_for_long(server: ServerCard, page: StatusPage) -> bool:
     """Return whether a server has been down for so long that it is critical: a single failed poll is not enough."""
     if server.since is None:
         return True
     patience_seconds = LOGIN_REFUSED_SECONDS if server.failure_reason == "auth" else DOWN_SECONDS
-    down_seconds = (now - server.since).total_seconds()
-    return down_seconds >= max(patience_seconds, server.poll_interval_seconds)
+    return page.age(server.since) >= max(patience_seconds, server.poll_interval_seconds)
 
 
 def _waiting(page: StatusPage) -> Iterator[Finding]:
@@ -130,14 +128,14 @@ def _configured_failures(page: StatusPage) -> Iterator[Finding]:
     failed = [
         row
         for row in page.failed
-        if row.configured and _age(page, row.ended or row.created) <= CONFIGURED_FAILURE_SECONDS
+        if row.configured and page.age(row.end) <= CONFIGURED_FAILURE_SECONDS
     ]
-    if len(failed) == 1:
-        ago = human_duration(_age(page, failed[0].ended or failed[0].created))
-        text = f"The configured session {failed[0].id} failed {ago} ago."
-        yield Finding(level=Level.BAD, text=text, anchor="failed")
-    elif failed:
-        text = f"{len(failed)} configured sessions failed within 4 h."
+    if failed:
+        text = (
+            f"The configured session {failed[0].id} failed {human_duration(page.age(failed[0].end))} ago."
+            if len(failed) == 1
+            else f"{len(failed)} configured sessions failed within 4 h."
+        )
         yield Finding(level=Level.BAD, text=text, anchor="failed")
 
 
@@ -145,10 +143,10 @@ def _failures(page: StatusPage) -> Iterator[Finding]:
     count = page.failed_total + len(page.unlisted_failures)
     if not count:
         return
-    ends = [(row.ended or row.created, row.organization) for row in page.failed[:1]]
+    ends = [(row.end, row.organization) for row in page.failed[:1]]
     ends += [(one.ended, one.organization) for one in page.unlisted_failures[:1]]
     last, organization = max(ends)
-    ago = human_duration(_age(page, last))
+    ago = human_duration(page.age(last))
     if count == 1:
         text = f"A restore of {in_sentence(organization or '(no organization)')} failed {ago} ago."
     else:
@@ -165,10 +163,6 @@ def _warnings(page: StatusPage) -> Iterator[Finding]:
     if count:
         text = f"{counted(count, 'restore')} ended with warnings in the last 24 h."
         yield Finding(level=Level.NOTE, text=text, anchor="finished")
-
-
-def _age(page: StatusPage, moment: datetime) -> float:
-    return (page.generated - moment).total_seconds()
 
 
 def _left_open(page: StatusPage) -> Iterator[Finding]:
@@ -200,7 +194,7 @@ def _unverified(page: StatusPage) -> Iterator[Finding]:
 
 def _certificates(page: StatusPage) -> Iterator[Finding]:
     expired, expiring = (
-        [server for server in page.servers if certificate_level(server, page.generated) is level]
+        [server for server in page.servers if certificate_level(server, page) is level]
         for level in (Level.BAD, Level.WARN)
     )
     if expired:
@@ -208,7 +202,7 @@ def _certificates(page: StatusPage) -> Iterator[Finding]:
         yield Finding(level=Level.BAD, text=text, anchor="servers")
     if expiring:
         ends = [server.certificate_not_after for server in expiring if server.certificate_not_after]
-        left = human_duration((min(ends) - page.generated).total_seconds())
+        left = human_duration(-page.age(min(ends)))
         when = f"in {left}" if len(expiring) == 1 else f"soon, the first in {left}"
         text = f"{_certificates_of(expiring, 'expires', 'expire')} {when}."
         yield Finding(level=Level.WARN, text=text, anchor="servers")
@@ -220,11 +214,11 @@ def _certificates_of(servers: Sequence[ServerCard], verb: str, plural_verb: str)
     return f"The certificates of {_names(servers)} {plural_verb}"
 
 
-def certificate_level(server: ServerCard, now: datetime) -> Level:
+def certificate_level(server: ServerCard, page: StatusPage) -> Level:
     """Return the level of a server's certificate: expired (bad), about to expire (warn) or neither (good)."""
     if server.certificate_not_after is None:
         return Level.GOOD
-    left_seconds = (server.certificate_not_after - now).total_seconds()
+    left_seconds = -page.age(server.certificate_not_after)
     if left_seconds <= 0:
         return Level.BAD
     return Level.WARN if left_seconds < CERTIFICATE_SECONDS else Level.GOOD
@@ -240,7 +234,7 @@ def _lacks_data(server: ServerCard, page: StatusPage) -> bool:
         return False
     if server.last_success is None:
         return True
-    return (page.generated - server.last_success).total_seconds() > server.stale_after_seconds
+    return page.age(server.last_success) > server.stale_after_seconds
 
 
 def absence(page: StatusPage, sentence: str) -> str:
