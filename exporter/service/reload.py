@@ -50,11 +50,7 @@ class Reloader:
         return ""
 
     def reload(self) -> tuple[str, ...]:
-        """Load and activate the configuration.
-
-        Returns:
-            One line for each problem that keeps the current configuration active; empty on success.
-        """
+        """Load and activate the configuration; return a line for each problem that keeps the current one active."""
         with self._lock:
             self._notifier.reloading()
             problems: tuple[str, ...] = ()

@@ -94,10 +94,9 @@ class Service:
         self.publisher.invalidate_own_metrics()
 
     def poll_once(self, stop: threading.Event) -> bool:
-        """Poll all servers once and concurrently, instead of `start`; setting `stop` ends the wait.
+        """Poll all servers once and concurrently, instead of `start`; return whether every poll was complete.
 
-        Returns:
-            Whether every poll was complete.
+        Setting `stop` ends the wait.
 
         Raises:
             ThreadLimitError: the process cannot have a thread for each server.

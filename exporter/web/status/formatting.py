@@ -6,6 +6,31 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 
+_MAX_NAME_CHARACTERS = 64
+_MAX_LISTED = 3
+_UNIT = re.compile(r"(?<=\d) (?=(?:d|h|min|s)\b)|(?<=\d (?:d|h)) (?=\d)|(?<=\d min) (?=\d)")
+_BIDI_CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# strftime depends on the locale.
+_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+_PRODUCTS: Mapping[str, str] = {
+    "Vex": "Exchange",
+    "Veod": "OneDrive",
+    "Vesp": "SharePoint",
+    "Vet": "Teams",
+}
+_REASONS: Mapping[str, str] = {
+    "connect": "it cannot be reached",
+    "timeout": "it does not respond in time",
+    "tls": "no trusted TLS connection can be established",
+    "auth": "it refuses the login",
+    "forbidden": "the account lacks permissions",
+    "throttled": "it throttles requests",
+    "server_error": "it responds with server errors",
+    "bad_response": "its responses are unusable",
+    "not_found": "its REST API was not found",
+    "internal": "the exporter failed, see its log",
+}
+
 
 def clock_time(moment: datetime, now: datetime) -> str:
     """Return a short time: no date for today, no year for this year, no time of day for other years."""
@@ -20,19 +45,15 @@ def day_and_month(day: date) -> str:
     return f"{day.day} {_MONTHS[day.month - 1]}"
 
 
-# strftime depends on the locale.
-_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-
-
 def counted(count: int, noun: str) -> str:
     """Return a count with its noun: `1 session`, `2 sessions`, `12,000 sessions`."""
     return f"{count:,} {noun if count == 1 else f'{noun}s'}"
 
 
-def listed(names: Sequence[str], limit: int = 3) -> str:
+def listed(names: Sequence[str]) -> str:
     """Return names as part of a sentence: `a`, `a and b`, `a, b, c and 7 more`."""
-    shown = [*names[:limit], f"{len(names) - limit} more"] if len(names) > limit else list(names)
-    *first, last = shown
+    left_out = len(names) - _MAX_LISTED
+    *first, last = [*names[:_MAX_LISTED], f"{left_out} more"] if left_out > 0 else names
     return f"{', '.join(first)} and {last}" if first else last
 
 
@@ -51,24 +72,9 @@ def unbroken(text: str) -> str:
     return _UNIT.sub("\u00a0", text.replace("-", "\u2011"))
 
 
-_UNIT = re.compile(r"(?<=\d) (?=(?:d|h|min|s)\b)|(?<=\d (?:d|h)) (?=\d)|(?<=\d min) (?=\d)")
-
-
-_BIDI_CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-_MAX_NAME_CHARACTERS = 64
-
-
 def product_name(type_: str) -> str:
     """Return the product that a session type stands for; return an unknown type unchanged."""
     return _PRODUCTS.get(type_, type_)
-
-
-_PRODUCTS: Mapping[str, str] = {
-    "Vex": "Exchange",
-    "Veod": "OneDrive",
-    "Vesp": "SharePoint",
-    "Vet": "Teams",
-}
 
 
 def info_label(label: str) -> str:
@@ -79,17 +85,3 @@ def info_label(label: str) -> str:
 def failure_reason(reason: str | None) -> str:
     """Return why a server could not be read, as the end of a sentence."""
     return _REASONS.get(reason or "", "some data could not be read")
-
-
-_REASONS: Mapping[str, str] = {
-    "connect": "it cannot be reached",
-    "timeout": "it does not respond in time",
-    "tls": "no trusted TLS connection can be established",
-    "auth": "it refuses the login",
-    "forbidden": "the account lacks permissions",
-    "throttled": "it throttles requests",
-    "server_error": "it responds with server errors",
-    "bad_response": "its responses are unusable",
-    "not_found": "its REST API was not found",
-    "internal": "the exporter failed, see its log",
-}

@@ -64,13 +64,7 @@ class Passwords:
     async def match(
         self, user: bytes, password: bytes, users: Mapping[bytes, bytes], *, client: str = ""
     ) -> bool:
-        """Return whether this is the password of the user.
-
-        Args:
-            user: the user name of the request.
-            password: the password of the request.
-            users: the bcrypt hash of every user; at least one.
-            client: the address of the client.
+        """Return whether this is the password of the user; `users` has the bcrypt hash of every user, of at least one.
 
         Raises:
             TooManyChecksError: so many newer checks are pending that this one is dropped.
