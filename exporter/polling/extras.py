@@ -119,7 +119,7 @@ class Extras:
 
     def with_known_extras(self, session: RestoreSession) -> RestoreSession:
         """Return a new record with the extras of the stored one, unless the session was reopened."""
-        known = self._store.find(session.id)
+        known = self._store.find(session.id) if self._wanted else None
         if known is None or (known.stopped and not session.stopped):
             return session
         return session._replace(statistics=known.statistics, events=known.events)
@@ -129,6 +129,8 @@ class Extras:
 
         They are requested after each finish, and after the return of a deleted session if they were not counted before.
         """
+        if not self._wanted:
+            return
         if transition is Transition.REOPENED:
             self.cancel_final(session.id)
         elif transition in FINISHES or (

@@ -62,13 +62,15 @@ class ExtrasFetcher:
     def fetch(self, due: Iterable[ExtraRequest], until: float) -> bool:
         """Fetch the first 10,000 extras in order; return whether any was due that the server supports.
 
-        What is left is due again in the next poll.
+        What is left is due again in the next poll. So are statistics while the API version in use does not have them: a
+        server that restarts may lack its newest version for some time.
 
         Args:
             due: what to fetch.
             until: when to stop, in monotonic seconds.
         """
-        supported = [request for request in due if self._is_supported(request)]
+        has_statistics = self._api.has_statistics
+        supported = [one for one in due if has_statistics or one.extra != "statistics"]
         settled = 0
         for request, result in self._workers.fetch_all(
             supported[:_MAX_REQUESTS],
@@ -83,12 +85,6 @@ class ExtrasFetcher:
         if settled < len(supported) and self._clock.monotonic() >= until:
             self._anomalies.extras_left(len(supported) - settled)
         return bool(supported)
-
-    def _is_supported(self, request: ExtraRequest) -> bool:
-        if request.extra == "statistics" and not self._api.has_statistics:
-            self._extras.record_failure(request)
-            return False
-        return True
 
     def _request(self, request: ExtraRequest, *, until: float) -> Result:
         """Make a request; for events, return the source itself if it paused."""

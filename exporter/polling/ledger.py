@@ -133,12 +133,11 @@ class Ledger:
         self._resync.to_fetch.discard(session.id)
         if not self._add_organization(session, moment):
             return
-        if self._settings.extras:
-            session = self.extras.with_known_extras(session)
+        session = self.extras.with_known_extras(session)
         transition = self._store.put(session, moment)
         if session.stopped and session.id not in self._store.finished:
             self._store.counts.restores.add_other(session)
-        within = transition not in FINISHES or self._store.is_within_lookback(session, moment)
+        within = transition not in FINISHES or self._store.lookback.includes(session, moment)
         if transition is not Transition.EXPIRED and within:
             self._resync.add_listed(session.id, was_stored=transition not in NEW_TO_STORE)
         if transition is not Transition.UNCHANGED:
@@ -151,7 +150,7 @@ class Ledger:
             return True
         if session.id in self._configured or self.is_stored(session.id):
             return self.activity.add_organization(organization, seen_at, required=True)
-        if not session.stopped or self._store.is_within_lookback(session, moment):
+        if not session.stopped or self._store.lookback.includes(session, moment):
             self._resync.add_listed(session.id, was_stored=False)
             self._resync.count_not_kept(session.id, observed_id=session.id)
         return False
@@ -164,8 +163,7 @@ class Ledger:
             self.activity.count_finished(session)
         else:
             self.activity.count_awaited_duration(session)
-        if self._settings.extras:
-            self.extras.follow(session, transition)
+        self.extras.follow(session, transition)
         if transition in CHANGES:
             self._changed[session.id] = session
         if transition in CANCELLING:

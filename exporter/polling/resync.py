@@ -213,7 +213,7 @@ class Resync:
         if self._store.counts.restores.end_full_list(is_complete=not self.is_incomplete):
             self.request()
         self._clock_jumps.end_full_list(moment)
-        stored_now = finished | self._store.running.keys() | self._store.expired_ids
+        stored_now = finished | self._store.running.keys() | self._store.lookback.expired.keys()
         self.not_kept = self._listed_sessions - len(self._listed & stored_now)
         return self._deleted(missing), loss
 
@@ -225,7 +225,7 @@ class Resync:
             missing &= self._configured
         self.to_fetch |= missing
         if not self.is_incomplete:
-            self._store.expired_ids &= self._listed
+            self._store.lookback.forget_expired(self._store.lookback.expired.keys() - self._listed)
         return deleted
 
     # Responses by id

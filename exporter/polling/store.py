@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import chain, takewhile
 
 from exporter.config import SessionsConfig
@@ -11,15 +11,13 @@ from exporter.polling.blocks import Block, SessionBlocks
 from exporter.polling.clock import Moment
 from exporter.polling.counters import FinishedCounts
 from exporter.polling.history import Seen, SessionHistory
+from exporter.polling.lookback import Lookback
 from exporter.polling.snapshot import RunningSession
 from exporter.polling.text_budget import TextBudget
 from exporter.polling.transition import Transition
 from exporter.vb365.records.restore_session import RestoreSession
 
 __all__ = ["SessionStore"]
-
-# The latest date that can be represented: a distant endTime plus a long lookback would overflow.
-_LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 class SessionStore:
@@ -32,20 +30,17 @@ class SessionStore:
         running: the running sessions by id; only the store changes it.
         finished: the finished sessions by id; only the store changes it.
         counts: counts over the finished sessions.
-        expired_ids: expired sessions without endTime; their records alone do not show that they expired.
+        lookback: decides when finished sessions expire.
     """
 
     def __init__(self, settings: SessionsConfig) -> None:
         self._configured = frozenset(settings.ids)
-        self._lookback = timedelta(seconds=settings.lookback)
         self._max_sessions = settings.max_sessions
         self._history = SessionHistory(settings.max_sessions)
         self._texts = TextBudget(settings.max_sessions)
         self._reopened: set[str] = set()  # running again after a finish that was counted
         self._configured_blocks = SessionBlocks()
         self._discovered_blocks = SessionBlocks()
-        # Of finished sessions without endTime.
-        self._first_seen_stopped_at: dict[str, datetime] = {}
         self._baseline: datetime | None = None
         self._eviction_watermark: datetime | None = None  # the newest creationTime evicted
         self._evicted: list[str] = []
@@ -55,7 +50,7 @@ class SessionStore:
             lambda: chain(self._configured_blocks, self._discovered_blocks),
             have_extras=bool(settings.extras),
         )
-        self.expired_ids: set[str] = set()
+        self.lookback = Lookback(settings)
 
     def __len__(self) -> int:
         return len(self.running) + len(self.finished)
@@ -64,14 +59,6 @@ class SessionStore:
         """Return a stored session."""
         running = self.running.get(session_id)
         return running.session if running else self.finished.get(session_id)
-
-    def is_within_lookback(self, session: RestoreSession, moment: Moment) -> bool:
-        """Whether a finished session is configured or within its lookback."""
-        return (
-            moment.wall - session.creation_time < self._lookback
-            or session.id in self._configured
-            or self._expires_at(session, moment) > moment.wall
-        )
 
     # Changes
 
@@ -109,18 +96,14 @@ class SessionStore:
 
     def expire(self, moment: Moment) -> list[str]:
         """Remove discovered finished sessions past their lookback; return their ids."""
-        old = takewhile(  # a session created within its lookback has not expired
-            lambda session: moment.wall - session.creation_time >= self._lookback,
-            self._discovered_blocks,
+        old = takewhile(
+            lambda session: self.lookback.is_old(session, moment), self._discovered_blocks
         )
-        expired = [session for session in old if self._expires_at(session, moment) <= moment.wall]
+        expired = [session for session in old if self.lookback.is_over(session, moment)]
         for session in expired:
+            self.lookback.expire(session)
             self._remove_finished(session)
             self.counts.restores.add_other(session)
-            if session.end_time is None:
-                if len(self.expired_ids) >= self._max_sessions:
-                    self.expired_ids.pop()  # if it is listed again, it is shown for another lookback
-                self.expired_ids.add(session.id)
         return [session.id for session in expired]
 
     def take_evicted(self) -> list[str]:
@@ -165,6 +148,7 @@ class SessionStore:
     # What a record means
 
     def _put_running(self, session: RestoreSession, moment: Moment) -> Transition:
+        self.lookback.forget_expired((session.id,))
         configured = session.id in self._configured
         finished = self.finished.get(session.id)
         if finished is not None:
@@ -198,7 +182,7 @@ class SessionStore:
     def _finish(self, session: RestoreSession, moment: Moment) -> Transition:
         """Store a session that was running."""
         self._pop_running(session.id)
-        if self.is_within_lookback(session, moment):
+        if self.lookback.includes(session, moment):
             self.counts.restores.await_extras(session.id)
             self._add_finished(session, moment)
             if session.id not in self._configured:
@@ -210,12 +194,12 @@ class SessionStore:
         return Transition.FINISHED
 
     def _put_finished(self, session: RestoreSession, moment: Moment) -> Transition:
-        if session.id in self.expired_ids:
+        if session.id in self.lookback.expired and self.lookback.is_over(session, moment):
             return Transition.IGNORED
         known = self.finished.get(session.id)
         if known == session:
             return Transition.UNCHANGED  # if it is past its lookback, the next poll makes it expire
-        if not self.is_within_lookback(session, moment):
+        if not self.lookback.includes(session, moment):
             if known is not None:  # the server corrected its times
                 self._remove_finished(known)
                 return Transition.EXPIRED
@@ -231,9 +215,8 @@ class SessionStore:
             if session.id not in self._configured:
                 self._evict_oldest(0, moment)
             return transition
-        first_seen_stopped_at = self._first_seen_stopped_at.get(session.id)
-        self._remove_finished(known)
-        self._add_finished(session, moment, first_seen_stopped_at)
+        self._unlist(known)
+        self._add_finished(session, moment)
         self._evict_oldest(0, moment)
         return Transition.CORRECTED
 
@@ -254,19 +237,19 @@ class SessionStore:
             and (self._eviction_watermark is None or created > self._eviction_watermark)
         )
 
-    def _add_finished(
-        self, session: RestoreSession, moment: Moment, first_seen_stopped_at: datetime | None = None
-    ) -> None:
+    def _add_finished(self, session: RestoreSession, moment: Moment) -> None:
         self.finished[session.id] = session
-        if session.end_time is None:
-            self._first_seen_stopped_at[session.id] = first_seen_stopped_at or moment.wall
+        self.lookback.begin(session, moment)
         self.counts.add(session)
         self._texts.add(session)
         self._blocks_of(session).add(session)
 
     def _remove_finished(self, session: RestoreSession) -> None:
         del self.finished[session.id]
-        self._first_seen_stopped_at.pop(session.id, None)
+        self.lookback.end(session)
+        self._unlist(session)
+
+    def _unlist(self, session: RestoreSession) -> None:
         self._blocks_of(session).remove(session)
         self._texts.remove(session)
         self.counts.remove(session)
@@ -288,11 +271,6 @@ class SessionStore:
                 self._eviction_watermark = max(creation, self._eviction_watermark or creation)
             self._evicted.append(oldest.id)
         return True
-
-    def _expires_at(self, session: RestoreSession, moment: Moment) -> datetime:
-        ended = session.end_time or self._first_seen_stopped_at.get(session.id, moment.wall)
-        ended = max(ended, session.creation_time)  # the two may contradict each other
-        return ended + min(self._lookback, _LATEST - ended)
 
     def _blocks_of(self, session: RestoreSession) -> SessionBlocks:
         return (

@@ -85,9 +85,17 @@ class Versions:
         """
         with self._lock:
             if not self._is_current or self.selected is None:
-                self.selected = self._newest()
+                previous, self.selected = self.selected, self._newest()
                 self._is_current = True
+                self._upgrade_seconds = _FIRST_UPGRADE_SECONDS
                 self._upgrade_due_at = self._clock() + self._upgrade_seconds
+                if previous in NEWEST_FIRST[: NEWEST_FIRST.index(self.selected)]:
+                    log.warning(
+                        "older api version selected, trying the newer one again soon",
+                        server=self._server.name,
+                        api_version=self.selected,
+                        previous=previous,
+                    )
             return self.selected
 
     def served(self) -> tuple[str, ...]:
@@ -101,8 +109,8 @@ class Versions:
     def upgrade(self) -> None:
         """Select a newer version if the server has one by now. Do nothing until it is due.
 
-        A server that is starting may respond with 404 for a version that it has a little later. An upgrade is due after a
-        minute, then after twice as long each time, and finally every hour.
+        A server that is starting may respond with 404 for a version that it has a little later. An upgrade is due a minute
+        after each detection, then after twice as long each time, and finally every hour.
         """
         with self._lock:
             if not self._is_current or self._clock() < self._upgrade_due_at:

@@ -187,7 +187,7 @@ def test_the_next_list_is_complete_again() -> None:
 def test_listed_sessions_that_are_not_stored_are_not_kept() -> None:
     harness = ResyncHarness(1)
     harness.store.put(running(2), moment())
-    harness.store.expired_ids.add(session_id(3))
+    harness.store.lookback.expired[session_id(3)] = NOON
 
     harness.list_all(1, 2, 3, 4, 5)
 
@@ -244,20 +244,20 @@ def test_a_list_that_is_not_full_ends_the_comparison_of_one_that_was_interrupted
 
 def test_an_expired_session_is_remembered_while_it_is_listed() -> None:
     harness = ResyncHarness()
-    harness.store.expired_ids |= ids(1, 2)
+    harness.store.lookback.expired |= dict.fromkeys(ids(1, 2), NOON)
 
     harness.list_all(1)
 
-    assert harness.store.expired_ids == ids(1)
+    assert harness.store.lookback.expired.keys() == ids(1)
 
 
 def test_a_list_with_unreadable_records_forgets_no_expired_session() -> None:
     harness = ResyncHarness()
-    harness.store.expired_ids |= ids(1, 2)
+    harness.store.lookback.expired |= dict.fromkeys(ids(1, 2), NOON)
 
     harness.list_all(incomplete=True)
 
-    assert harness.store.expired_ids == ids(1, 2)
+    assert harness.store.lookback.expired.keys() == ids(1, 2)
 
 
 # A full list that lost more than half
@@ -325,11 +325,11 @@ def test_a_list_with_unreadable_records_is_not_taken_for_a_loss() -> None:
 
 def test_a_doubtful_list_forgets_no_expired_session() -> None:
     harness = ResyncHarness(1)
-    harness.store.expired_ids |= ids(2)
+    harness.store.lookback.expired |= dict.fromkeys(ids(2), NOON)
 
     harness.list_all()
 
-    assert harness.store.expired_ids == ids(2)
+    assert harness.store.lookback.expired.keys() == ids(2)
 
 
 # A 404 by id

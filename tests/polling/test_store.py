@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from exporter.polling.clock import Moment
 from exporter.polling.store import SessionStore
 from exporter.polling.transition import Transition
@@ -293,8 +295,8 @@ def test_of_more_expired_sessions_without_an_end_than_max_sessions_some_are_forg
         store.put(finished(number, end_time=None), at(number * HOUR))
         store.expire(at((24 + number) * HOUR))
 
-    assert len(store.expired_ids) == 2
-    assert session_id(6) in store.expired_ids
+    assert len(store.lookback.expired) == 2
+    assert session_id(6) in store.lookback.expired
 
 
 # How sessions leave
@@ -309,7 +311,7 @@ def test_a_session_expires_when_its_lookback_after_its_end_is_over() -> None:
     assert store.expire(at(over - timedelta(microseconds=1))) == []
     assert store.expire(at(over)) == numbers(2)
     assert list(store.finished) == numbers(1)
-    assert store.expired_ids == set()
+    assert store.lookback.expired == {}
 
 
 def test_a_session_that_ended_when_it_was_created_expires_when_its_lookback_is_over() -> None:
@@ -335,7 +337,7 @@ def test_a_session_without_an_end_expires_after_it_was_first_seen_stopped() -> N
 
     assert store.expire(at(24 * HOUR - timedelta(microseconds=1))) == []
     assert store.expire(at(24 * HOUR)) == numbers(1)
-    assert store.expired_ids == set(numbers(1))
+    assert store.lookback.expired == {session_id(1): NOON}
 
 
 def test_a_session_whose_end_is_withdrawn_expires_after_the_correction() -> None:
@@ -356,6 +358,17 @@ def test_a_session_that_stops_again_expires_after_it_was_last_seen_to_stop() -> 
     assert store.expire(at(26 * HOUR)) == numbers(1)
 
 
+def test_an_expired_session_that_stops_again_expires_after_it_was_last_seen_to_stop() -> None:
+    endless = finished(1, end_time=None)
+    store = store_with(endless)
+    store.expire(at(24 * HOUR))
+    store.put(running(1), at(25 * HOUR))
+    store.put(endless, at(26 * HOUR))
+
+    assert store.expire(at(49 * HOUR)) == []
+    assert store.expire(at(50 * HOUR)) == numbers(1)
+
+
 def test_a_session_without_an_end_that_was_deleted_and_returns_is_not_expired() -> None:
     endless = finished(1, end_time=None)
     store = store_with(endless)
@@ -370,6 +383,29 @@ def test_an_expired_session_without_an_end_is_ignored() -> None:
 
     assert store.put(finished(1, end_time=None), at(24 * HOUR)) is Transition.IGNORED
     assert len(store) == 0
+
+
+def test_an_expired_session_without_an_end_returns_if_the_clock_was_set_back() -> None:
+    store = store_with(finished(1, end_time=None))
+    store.expire(at(30 * HOUR))
+
+    assert store.put(finished(1, end_time=None), at(23 * HOUR)) is Transition.FOUND
+    assert store.expire(at(24 * HOUR)) == numbers(1)
+
+
+@pytest.mark.parametrize(
+    ("end_hour", "transition", "stored"),
+    [(1, Transition.FOUND, 1), (-1, Transition.IGNORED, 0)],
+)
+def test_an_expired_session_returns_if_it_has_an_end_within_its_lookback(
+    end_hour: int, transition: Transition, stored: int
+) -> None:
+    store = store_with(finished(1, end_time=None))
+    store.expire(at(24 * HOUR))
+
+    ended = finished(1, end_time=NOON + end_hour * HOUR)
+    assert store.put(ended, at(24 * HOUR)) is transition
+    assert len(store) == stored
 
 
 def test_an_end_at_the_end_of_time_and_a_lookback_do_not_overflow() -> None:

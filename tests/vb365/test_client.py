@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 import responses
+from structlog.testing import capture_logs
 from vb365.support import (
     ID,
     OTHER_ID,
@@ -242,6 +243,37 @@ def test_a_newer_version_that_the_server_has_only_later_is_selected_between_poll
         versions.append(poll())
     assert versions == ["v7", "v7", "v8", "v8"]
     assert requested(api, "/v8/ServiceInstance") == ["GET /v8/ServiceInstance"] * 2
+
+
+def test_after_a_restart_without_the_newest_version_it_is_soon_selected_again(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
+) -> None:
+    detectable(api, "v8", "v7")
+    for version in ("v8", "v7"):
+        api.post(f"{URL}/{version}/token", json=TOKEN_RESPONSE | {"expires_in": 0})
+        api.get(f"{URL}/{version}/RestoreSessions/{ID}", json=session())
+    client = make_client(config(api_version="auto"))
+    for _ in range(60):  # two hours
+        with client.poll(deadline=fake_time.now):
+            client.get_session(ID)
+        fake_time.now += 120
+    api.get(f"{URL}/v8/RestoreSessions", status=404)
+    api.replace("GET", f"{URL}/v8/ServiceInstance", status=404)
+
+    with capture_logs() as logs, client.poll(deadline=fake_time.now):
+        with pytest.raises(NotFoundError):
+            list(client.list_sessions(created_since=None))
+        client.get_session(ID)
+    assert client.api_version == "v7"
+    api.replace("GET", f"{URL}/v8/ServiceInstance", status=401)
+    fake_time.now += 60
+    with client.poll(deadline=fake_time.now):
+        pass
+
+    assert client.api_version == "v8"
+    assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == [
+        "older api version selected, trying the newer one again soon"
+    ]
 
 
 @pytest.mark.parametrize("status", [404, 200, 403, 500, 429])
