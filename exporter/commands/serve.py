@@ -23,6 +23,7 @@ from exporter.web.listeners import Address, bind_listeners
 from exporter.web.server import WebServer
 from exporter.web.status.formatting import counted
 from exporter.web.webconfig.access import AccessControl
+from exporter.web.webconfig.reloader import WebConfigReloader
 
 log = structlog.get_logger()
 
@@ -58,14 +59,15 @@ def serve(
             return 0
         notifier = Notifier()
         config = load()
-        access = AccessControl(options.web_config_file)
+        web_config = WebConfigReloader(options.web_config_file)
+        access = AccessControl(web_config)
         listeners = (
             listen_fds()
             if options.web_systemd_socket
             else bind_listeners(options.web_listen_address)
         )
         service = Service(config)
-        reloader = Reloader(service, load, access, notifier)
+        reloader = Reloader(service, load, web_config, notifier)
         app = WebApp(
             ServiceBackend(service),
             telemetry_path=options.web_telemetry_path,
@@ -85,9 +87,9 @@ def serve(
                 shard=options.shard,
                 total_shards=options.total_shards,
                 listening=",".join(map(str, web.addresses)),
-                protected_by=", ".join(sorted(access.protections)) or "nothing",
+                protected_by=", ".join(sorted(web_config.current.protections)) or "nothing",
             )
-            on_listening(_url(web.addresses[0], access))
+            on_listening(_url(web.addresses[0], web_config))
             service.start()
             notifier.ready()
             status = _run(commands, service, reloader, web, notifier)
@@ -99,8 +101,8 @@ def serve(
     return status
 
 
-def _url(address: Address, access: AccessControl) -> str:
-    scheme = "https" if "TLS" in access.protections else "http"
+def _url(address: Address, web_config: WebConfigReloader) -> str:
+    scheme = "https" if "TLS" in web_config.current.protections else "http"
     host = "localhost" if address.host in _WILDCARD_HOSTS else address.url_host
     return f"{scheme}://{host}:{address.port}"
 

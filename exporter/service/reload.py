@@ -11,7 +11,7 @@ from exporter.config import Config, ConfigError
 from exporter.service.service import Service
 from exporter.system.systemd import Notifier
 from exporter.threads import ThreadLimitError
-from exporter.web.webconfig.access import AccessControl
+from exporter.web.webconfig.reloader import WebConfigReloader
 
 log = structlog.get_logger()
 
@@ -22,7 +22,7 @@ class Reloader:
     Args:
         service: the service to reconfigure.
         load: loads the configuration, or raises ConfigError.
-        access: rereads the web configuration file.
+        web_config: the configuration of its web server.
         notifier: reports the reload to systemd.
     """
 
@@ -30,12 +30,12 @@ class Reloader:
         self,
         service: Service,
         load: Callable[[], Config],
-        access: AccessControl,
+        web_config: WebConfigReloader,
         notifier: Notifier,
     ) -> None:
         self._service = service
         self._load = load
-        self._access = access
+        self._web_config = web_config
         self._notifier = notifier
         self._lock = threading.Lock()
         self._last_problems: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class Reloader:
         """Why the active configuration differs from the files; empty if it does not."""
         if self._last_problems:
             return f"last reload failed: {self._last_problems[0]}"
-        if problems := self._access.problems:
+        if problems := self._web_config.problems:
             return f"web configuration not in use: {problems[0]}"
         return ""
 
@@ -78,7 +78,7 @@ class Reloader:
 
     def _load_and_apply(self) -> None:
         config = self._load()
-        self._access.reload()
+        self._web_config.reload()
         changes = self._service.apply(config)
         log.info(
             "configuration reloaded",

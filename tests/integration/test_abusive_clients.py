@@ -17,6 +17,7 @@ from exporter.web.app import WebApp
 from exporter.web.listeners import Address, bind_listeners
 from exporter.web.server import WebServer
 from exporter.web.webconfig.access import AccessControl
+from exporter.web.webconfig.reloader import WebConfigReloader
 from support.abusive_clients import FLOODS, abusive_clients
 from support.waiting import wait_until
 
@@ -26,7 +27,7 @@ BODY = [b"vb365_up 1\n" * 1000] * 200
 
 @contextmanager
 def serving(web_file: Path | None) -> Iterator[WebServer]:
-    access = AccessControl(web_file)
+    access = AccessControl(WebConfigReloader(web_file))
     backend = FakeBackend(body=FakeExposition(raw=BODY), config="x" * 1_000_000)
     app = WebApp(backend, guard=access.authorize)
     server = WebServer(app, bind_listeners([Address("127.0.0.1", 0)]), tls=access.tls)

@@ -10,7 +10,7 @@ from exporter.metrics.text_format import Format
 from exporter.service.reload import Reloader
 from exporter.service.service import Service
 from exporter.system.systemd import Notifier
-from exporter.web.webconfig.access import AccessControl
+from exporter.web.webconfig.reloader import WebConfigReloader
 from support.thread_limit import no_more_threads
 
 SERVER = "servers: [{name: hq, url: 'https://127.0.0.1:1', auth: {username: a, password: b}}]\n"
@@ -25,8 +25,8 @@ class ReloadHarness:
         self.file.write_text(SERVER)
         self.web_file.write_text("http_server_config: {headers: {X-Frame-Options: deny}}\n")
         self.service = Service(self.load())
-        self.access = AccessControl(self.web_file)
-        self.reloader = Reloader(self.service, self.load, self.access, Notifier({}))
+        self.web_config = WebConfigReloader(self.web_file)
+        self.reloader = Reloader(self.service, self.load, self.web_config, Notifier({}))
 
     def load(self) -> Config:
         return load_config(self.file)
@@ -79,7 +79,7 @@ def test_an_invalid_web_configuration_also_changes_nothing(tmp_path: Path) -> No
 
     assert problem.startswith("basic_auth_users.prometheus: ")
     assert harness.service.config is before
-    assert harness.access.headers() == (("X-Frame-Options", "deny"),)
+    assert harness.web_config.current.headers == (("X-Frame-Options", "deny"),)
     assert harness.reload_metric() == "0.0"
 
 
@@ -101,7 +101,7 @@ def test_a_certificate_without_its_key_does_not_block_the_other_settings(tmp_pat
         assert harness.reloader.reload() == ()
 
     assert harness.service.config.poll_interval == 5.0
-    assert harness.access.protections == {"TLS"}
+    assert harness.web_config.current.protections == {"TLS"}
     assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == [
         "certificate cannot be used, keeping the old one"
     ]
@@ -135,7 +135,7 @@ def test_a_valid_reload_after_an_invalid_one_activates_both_files(tmp_path: Path
 
     assert harness.reloader.reload() == ()
     assert harness.service.config.poll_interval == 5.0
-    assert harness.access.headers() == ()
+    assert harness.web_config.current.headers == ()
     assert harness.reload_metric() == "1.0"
     harness.service.stop()
 

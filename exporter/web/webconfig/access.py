@@ -8,12 +8,10 @@ import math
 import ssl
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import structlog
 from aiohttp import web
 
-from exporter.config.problems import Problem
 from exporter.web.reply import error_response
 from exporter.web.webconfig.model import RateLimitBlock
 from exporter.web.webconfig.passwords import Passwords, TooManyChecksError
@@ -25,34 +23,17 @@ _BUSY_SECONDS = 5
 
 
 class AccessControl:
-    """Applies a web configuration file; changes of the file take effect with the next request.
+    """Applies a web configuration; changes of its files take effect with the next request.
 
     Args:
-        path: the file; None: no restrictions.
+        config: the web configuration.
         passwords: checks the passwords of requests; None: a checker with the default limits.
-
-    Raises:
-        ConfigError: the file cannot be used.
     """
 
-    def __init__(self, path: Path | None, *, passwords: Passwords | None = None) -> None:
-        self._config = WebConfigReloader(path)
+    def __init__(self, config: WebConfigReloader, *, passwords: Passwords | None = None) -> None:
+        self._config = config
         self._passwords = passwords or Passwords()
         self._bucket: TokenBucket | None = None
-
-    def reload(self) -> None:
-        """Read the file immediately; see `WebConfigReloader.reload`."""
-        self._config.reload()
-
-    @property
-    def protections(self) -> frozenset[str]:
-        """The names of the protections in use."""
-        return self._config.current.protections
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """Why the settings in force are not those of the file; empty: they are."""
-        return self._config.problems
 
     async def tls(self) -> ssl.SSLContext | None:
         """Return the TLS context of a new connection (a `TLSSource`)."""

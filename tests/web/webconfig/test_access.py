@@ -16,6 +16,7 @@ from exporter.web.server import WebServer
 from exporter.web.webconfig.access import AccessControl, TokenBucket
 from exporter.web.webconfig.model import RateLimitBlock
 from exporter.web.webconfig.passwords import Passwords
+from exporter.web.webconfig.reloader import WebConfigReloader
 
 ServeFile = Callable[[str], WebServer]
 
@@ -41,7 +42,7 @@ def serve_file(serve: Callable[..., WebServer], tmp_path: Path) -> ServeFile:
 
     def start(text: str) -> WebServer:
         (tmp_path / "web.yml").write_text(text)
-        access = AccessControl(tmp_path / "web.yml")
+        access = AccessControl(WebConfigReloader(tmp_path / "web.yml"))
         return serve(
             FakeBackend(),
             guard=access.authorize,
@@ -127,7 +128,9 @@ def test_while_too_many_passwords_are_checked_a_client_has_to_retry_later(
     serve: Callable[..., WebServer], tmp_path: Path
 ) -> None:
     (tmp_path / "web.yml").write_text(USERS)
-    access = AccessControl(tmp_path / "web.yml", passwords=Passwords(max_pending=0))
+    access = AccessControl(
+        WebConfigReloader(tmp_path / "web.yml"), passwords=Passwords(max_pending=0)
+    )
     response = get(serve(FakeBackend(), guard=access.authorize), ALICE)
 
     assert (response.status, response.headers["Retry-After"]) == (503, "5")
@@ -225,21 +228,23 @@ def test_plain_http_to_a_tls_listener_gets_a_response_that_says_so(
 
 
 def test_without_a_file_every_request_is_allowed(serve: Callable[..., WebServer]) -> None:
-    access = AccessControl(None)
+    config = WebConfigReloader(None)
+    access = AccessControl(config)
     server = serve(FakeBackend(), guard=access.authorize, options={"tls": access.tls})
 
     assert get(server).status == 200
-    assert access.protections == frozenset()
+    assert config.current.protections == frozenset()
 
 
 def test_a_reload_counts_for_the_next_request(
     tmp_path: Path, serve: Callable[..., WebServer]
 ) -> None:
     (tmp_path / "web.yml").write_text(USERS)
-    access = AccessControl(tmp_path / "web.yml")
+    config = WebConfigReloader(tmp_path / "web.yml")
+    access = AccessControl(config)
     server = serve(FakeBackend(), guard=access.authorize)
     (tmp_path / "web.yml").write_text("")
 
     assert get(server).status == 401
-    access.reload()
+    config.reload()
     assert get(server).status == 200
