@@ -6,13 +6,14 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from heapq import merge, nsmallest
+from heapq import nlargest, nsmallest
 from itertools import chain, islice
 
 from exporter import __version__
 from exporter.config import Config, ServerConfig
+from exporter.polling.clock import Moment
 from exporter.polling.snapshot import Snapshot
-from exporter.service.recently_finished import RecentlyFinished, ended_at
+from exporter.service.recently_finished import RecentlyFinished, ended_at, ended_since
 from exporter.text import label_value
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult
 from exporter.web.status.page import (
@@ -47,37 +48,30 @@ class Overview:
     def __init__(self) -> None:
         self._finished = RecentlyFinished()
 
-    def page(
-        self,
-        config: Config,
-        published: Iterable[Snapshot],
-        *,
-        monotonic: float,
-        timestamp: float,
-    ) -> StatusPage:
+    def page(self, config: Config, published: Iterable[Snapshot], moment: Moment) -> StatusPage:
         """Return the status page's data.
 
         Args:
             config: determines the servers shown and the personal data allowed (`info_labels`).
             published: the current snapshots, without stale sessions.
-            monotonic: the current time of the clock that measures the age of data.
-            timestamp: the current time, in Unix seconds.
+            moment: the current time.
         """
-        now = datetime.fromtimestamp(timestamp, UTC)
+        now = moment.wall
         by_name = {snapshot.server: snapshot for snapshot in published}
         snapshots = [
             by_name.get(server.name, Snapshot(server=server.name)) for server in config.servers
         ]
         since = now - timedelta(seconds=RECENT_SECONDS)
         rows = _Rows(snapshots, now, config.info_labels)
-        failed = [(one, self._finished.failed_since(one.finished, since)) for one in snapshots]
+        recent = [self._finished.since(one.finished, since) for one in snapshots]
+        failed = [(one, _failed(ended)) for one, ended in zip(snapshots, recent, strict=True)]
         organizations = [one for snapshot in snapshots for one in _organizations(snapshot)]
         return StatusPage(
             version=__version__,
             generated=now,
             servers=tuple(
-                self._server(server, snapshot, monotonic=monotonic, now=now)
-                for server, snapshot in zip(config.servers, snapshots, strict=True)
+                _server(*of_server, moment)
+                for of_server in zip(config.servers, snapshots, recent, strict=True)
             ),
             running=rows.of(_longest_running(snapshots)),
             running_total=sum(len(snapshot.running) for snapshot in snapshots),
@@ -93,9 +87,7 @@ class Overview:
             ),
             finished_totals=_by_result(_stopped(snapshots)),
             recent_totals=_by_result(
-                self._finished.results_since(
-                    chain.from_iterable(one.finished for one in snapshots), since
-                )
+                Counter(one.result or SessionResult.UNKNOWN for one in chain.from_iterable(recent))
             ),
             recent_partial=any(_is_partial(snapshot, since) for snapshot in snapshots),
             missing=tuple(islice(_missing(snapshots), _MAX_MISSING)),
@@ -104,41 +96,49 @@ class Overview:
             info_labels=config.info_labels,
         )
 
-    def _server(
-        self, server: ServerConfig, snapshot: Snapshot, *, monotonic: float, now: datetime
-    ) -> ServerCard:
-        status = snapshot.status
-        confirmed = [running.confirmed_at for running in snapshot.running]
-        if snapshot.finished:
-            confirmed.append(snapshot.finished_confirmed_at)
-        if snapshot.listed:
-            confirmed.append(snapshot.list_confirmed_at)
-        state_since = status.up_since if status.up else status.failing_since
-        last_hour = now - timedelta(seconds=MANY_FAILED_SECONDS)
-        failed = self._finished.failed_since(snapshot.finished, last_hour)
-        return ServerCard(
-            name=snapshot.server,
-            up=status.up,
-            since=None if state_since is None else now - timedelta(seconds=monotonic - state_since),
-            failure_reason=status.failure_reason,
-            failure_message=status.failure_message,
-            version=status.version,
-            api_version=status.api_version,
-            tls_verified=not server.tls_config.insecure_skip_verify,
-            certificate_not_after=status.certificate_not_after,
-            last_poll=_moment(status.last_poll_timestamp),
-            last_success=_moment(status.last_success_timestamp),
-            data_age_seconds=monotonic - min(confirmed) if confirmed else None,
-            poll_interval_seconds=server.poll_interval,
-            stale_after_seconds=server.stale_after,
-            sessions_known=snapshot.sessions_known,
-            sessions_stale=_stale(snapshot),
-            sessions_without_series=snapshot.sessions_without_series,
-            sessions_not_kept=snapshot.sessions_not_kept,
-            ended_last_hour=self._finished.results_since(snapshot.finished, last_hour).total(),
-            failed_last_hour=len(failed),
-            organizations_failed_last_hour=len({session.organization for session in failed}),
-        )
+
+def _server(
+    server: ServerConfig,
+    snapshot: Snapshot,
+    recent: Sequence[RestoreSession],
+    moment: Moment,
+) -> ServerCard:
+    now, status = moment.wall, snapshot.status
+    confirmed = [running.confirmed_at for running in snapshot.running]
+    if snapshot.finished:
+        confirmed.append(snapshot.finished_confirmed_at)
+    if snapshot.listed:
+        confirmed.append(snapshot.list_confirmed_at)
+    since = status.up_since if status.up else status.failing_since
+    last_hour = ended_since(recent, now - timedelta(seconds=MANY_FAILED_SECONDS))
+    failed = _failed(last_hour)
+    return ServerCard(
+        name=snapshot.server,
+        up=status.up,
+        since=None if since is None else now - timedelta(seconds=moment.monotonic - since),
+        failure_reason=status.failure_reason,
+        failure_message=status.failure_message,
+        version=status.version,
+        api_version=status.api_version,
+        tls_verified=not server.tls_config.insecure_skip_verify,
+        certificate_not_after=status.certificate_not_after,
+        last_poll=_moment(status.last_poll_timestamp),
+        last_success=_moment(status.last_success_timestamp),
+        data_age_seconds=moment.monotonic - min(confirmed) if confirmed else None,
+        poll_interval_seconds=server.poll_interval,
+        stale_after_seconds=server.stale_after,
+        sessions_known=snapshot.sessions_known,
+        sessions_stale=_stale(snapshot),
+        sessions_without_series=snapshot.sessions_without_series,
+        sessions_not_kept=snapshot.sessions_not_kept,
+        ended_last_hour=len(last_hour),
+        failed_last_hour=len(failed),
+        organizations_failed_last_hour=len({session.organization for session in failed}),
+    )
+
+
+def _failed(sessions: Iterable[RestoreSession]) -> list[RestoreSession]:
+    return [session for session in sessions if session.result is SessionResult.FAILED]
 
 
 class _Rows:
@@ -188,21 +188,15 @@ def _idle_seconds(session: RestoreSession, now: datetime) -> float | None:
 
 def _last(
     of_servers: Iterable[tuple[Snapshot, Sequence[RestoreSession]]], limit: int
-) -> Iterator[_Session]:
-    """Merge the sessions of all servers, each in the order of newest end first, and return the newest."""
-    named = [
-        [(one.server, session) for session in sessions[:limit]] for one, sessions in of_servers
-    ]
-    return islice(merge(*named, key=lambda pair: ended_at(pair[1]), reverse=True), limit)
+) -> list[_Session]:
+    """Return the sessions of all servers that ended last, newest end first."""
+    sessions = ((one.server, session) for one, sessions in of_servers for session in sessions)
+    return nlargest(limit, sessions, key=lambda pair: ended_at(pair[1]))
 
 
-def _longest_running(snapshots: Iterable[Snapshot]) -> Iterator[_Session]:
-    of_servers = (
-        [(one.server, running.session) for running in one.running[: -_MAX_RUNNING - 1 : -1]]
-        for one in snapshots
-    )
-    oldest_first = merge(*of_servers, key=lambda pair: pair[1].creation_time)
-    return islice(oldest_first, _MAX_RUNNING)
+def _longest_running(snapshots: Iterable[Snapshot]) -> list[_Session]:
+    oldest_first = ((one.server, run.session) for one in snapshots for run in reversed(one.running))
+    return nsmallest(_MAX_RUNNING, oldest_first, key=lambda pair: pair[1].creation_time)
 
 
 def _left_open(snapshot: Snapshot, now: datetime) -> int:

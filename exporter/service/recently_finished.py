@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from heapq import merge
-from itertools import islice
+from itertools import chain, islice
 from weakref import WeakKeyDictionary
 
 from exporter.polling.blocks import Block
-from exporter.vb365.records.restore_session import RestoreSession, SessionResult
-
-
-@dataclass(frozen=True, slots=True)
-class _SortedBlock:
-    """The sessions of a block, newest end first, and the failed sessions among them."""
-
-    sessions: Sequence[RestoreSession]
-    failed: Sequence[RestoreSession]
+from exporter.vb365.records.restore_session import RestoreSession
 
 
 class RecentlyFinished:
@@ -30,33 +20,22 @@ class RecentlyFinished:
     """
 
     def __init__(self) -> None:
-        self._sorted: WeakKeyDictionary[Block, _SortedBlock] = WeakKeyDictionary()
+        self._sorted: WeakKeyDictionary[Block, list[RestoreSession]] = WeakKeyDictionary()
 
     def last(self, blocks: Iterable[Block], limit: int) -> list[RestoreSession]:
         """Return the sessions that ended last, newest end first."""
-        found = [self._sort(block).sessions for block in blocks]
+        found = map(self._newest_first, blocks)
         return list(islice(merge(*found, key=ended_at, reverse=True), limit))
 
-    def failed_since(self, blocks: Iterable[Block], since: datetime) -> list[RestoreSession]:
-        """Return the failed sessions that ended after a moment, newest end first."""
-        found = [_ended_since(self._sort(block).failed, since) for block in blocks]
-        return list(merge(*(one for one in found if one), key=ended_at, reverse=True))
+    def since(self, blocks: Iterable[Block], moment: datetime) -> list[RestoreSession]:
+        """Return the sessions that ended after a moment, newest end first."""
+        found = (ended_since(self._newest_first(block), moment) for block in blocks)
+        return sorted(chain.from_iterable(found), key=ended_at, reverse=True)
 
-    def results_since(self, blocks: Iterable[Block], since: datetime) -> Counter[SessionResult]:
-        """Count the sessions that ended after a moment by result."""
-        counts: Counter[SessionResult] = Counter()
-        for block in blocks:
-            for session in _ended_since(self._sort(block).sessions, since):
-                counts[session.result or SessionResult.UNKNOWN] += 1
-        return counts
-
-    def _sort(self, block: Block) -> _SortedBlock:
-        found = self._sorted.get(block)
-        if found is None:
-            sessions = sorted(block.sessions, key=ended_at, reverse=True)
-            failed = [one for one in sessions if one.result is SessionResult.FAILED]
-            found = self._sorted[block] = _SortedBlock(sessions, failed)
-        return found
+    def _newest_first(self, block: Block) -> list[RestoreSession]:
+        if block not in self._sorted:
+            self._sorted[block] = sorted(block.sessions, key=ended_at, reverse=True)
+        return self._sorted[block]
 
 
 def ended_at(session: RestoreSession) -> datetime:
@@ -64,7 +43,7 @@ def ended_at(session: RestoreSession) -> datetime:
     return session.end_time or session.creation_time
 
 
-def _ended_since(sessions: Sequence[RestoreSession], since: datetime) -> Sequence[RestoreSession]:
+def ended_since(sessions: Sequence[RestoreSession], moment: datetime) -> Sequence[RestoreSession]:
     """Return the sessions that ended after a moment. The sessions must be in the order of newest end first."""
-    first_older = bisect_left(sessions, timedelta(0), key=lambda one: since - ended_at(one))
+    first_older = bisect_left(sessions, timedelta(0), key=lambda one: moment - ended_at(one))
     return sessions[:first_older]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from exporter.config import Config, masked_yaml
 from exporter.metrics.exposition import Exposition
 from exporter.metrics.text_format import Format
+from exporter.polling.clock import Moment
 from exporter.service.overview import Overview
 from exporter.service.service import Service
 from exporter.web.status.page import StatusPage
@@ -47,6 +50,9 @@ class ServiceBackend:
         return self._overview.page(
             self._service.config,
             self._service.publisher.snapshots(),
-            monotonic=self._service.clock.monotonic(),
-            timestamp=self._service.clock.timestamp(),
+            Moment(
+                monotonic=self._service.clock.monotonic(),
+                # The system's clock, like the times of the polls.
+                wall=datetime.fromtimestamp(self._service.clock.timestamp(), UTC),
+            ),
         )

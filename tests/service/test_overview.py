@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from exporter.config import ServerConfig
+from exporter.polling.clock import Moment
 from exporter.polling.snapshot import ConfiguredId, Snapshot
 from exporter.service.overview import Overview
 from exporter.vb365.records.extras import EventSummary, Statistics
@@ -306,7 +307,7 @@ def test_an_unverified_certificate_is_shown_before_the_first_poll() -> None:
     server = unverified(config.servers[0])
 
     page = Overview().page(
-        config.model_copy(update={"servers": (server,)}), [], monotonic=0.0, timestamp=0.0
+        config.model_copy(update={"servers": (server,)}), [], Moment(monotonic=0.0, wall=NOON)
     )
 
     assert not hq(page).tls_verified
@@ -316,8 +317,7 @@ def test_a_server_removed_from_the_configuration_is_not_shown() -> None:
     page = Overview().page(
         config_for("hq"),
         [polled_snapshot("hq", []), polled_snapshot("gone", [running(1)])],
-        monotonic=60.0,
-        timestamp=NOON.timestamp(),
+        Moment(monotonic=60.0, wall=NOON),
     )
 
     assert [server.name for server in page.servers] == ["hq"]

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from exporter.polling.blocks import Block
 from exporter.service.recently_finished import RecentlyFinished
-from exporter.vb365.records.restore_session import RestoreSession, SessionResult
+from exporter.vb365.records.restore_session import RestoreSession
 from support.sample_sessions import NOON, finished
 
 
@@ -51,31 +51,18 @@ def test_each_block_is_searched_once() -> None:
     second = Block(CountedTuple([finished(3), finished(4), finished(5)]))
 
     recent.last([first], 5)
-    recent.failed_since([second, first], NOON)
-    recent.results_since([second, first], NOON)
+    recent.since([second, first], NOON)
 
     assert CountedTuple.times == {2: 1, 3: 1}
 
 
-def test_failed_sessions_are_found_by_when_they_ended() -> None:
-    failed = {"result": SessionResult.FAILED}
-    at_the_limit = finished(60, end_time=NOON - timedelta(minutes=60), **failed)
+def test_sessions_are_found_by_when_they_ended() -> None:
+    at_the_limit = finished(60, end_time=NOON - timedelta(minutes=60))
     blocks = [
-        Block((finished(1), finished(5, **failed), at_the_limit)),
-        Block((finished(90, end_time=NOON - timedelta(minutes=2), **failed), finished(95))),
+        Block((finished(1), finished(5), at_the_limit)),
+        Block((finished(90, end_time=NOON - timedelta(minutes=2)), finished(95))),
     ]
 
-    found = RecentlyFinished().failed_since(blocks, NOON - timedelta(minutes=60))
+    found = RecentlyFinished().since(blocks, NOON - timedelta(minutes=60))
 
-    assert ids(found) == [90, 5]
-
-
-def test_results_are_counted_by_when_the_sessions_ended() -> None:
-    blocks = [
-        Block((finished(1), finished(5, result=SessionResult.WARNING))),
-        Block((finished(8), finished(99))),
-    ]
-
-    counts = RecentlyFinished().results_since(blocks, NOON - timedelta(minutes=60))
-
-    assert counts == {SessionResult.SUCCESS: 2, SessionResult.WARNING: 1}
+    assert ids(found) == [1, 90, 5]

@@ -11,6 +11,7 @@ from random import Random
 from uuid import UUID
 
 from exporter.config import Config, parse_config
+from exporter.polling.clock import Moment
 from exporter.polling.snapshot import ServerStatus, Snapshot
 from exporter.service.overview import Overview
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
@@ -138,8 +139,7 @@ def page_for(
     return Overview().page(
         config_for(*names, info_labels=info_labels),
         [snapshot.without_stale(seconds_after_noon) for snapshot in snapshots],
-        monotonic=seconds_after_noon,
-        timestamp=NOON.timestamp() + seconds_after_noon,
+        Moment(monotonic=seconds_after_noon, wall=NOON + timedelta(seconds=seconds_after_noon)),
     )
 
 
