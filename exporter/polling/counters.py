@@ -9,10 +9,10 @@ from datetime import datetime
 from itertools import islice
 from types import MappingProxyType
 
-from exporter.config import Extra
+from exporter.config import SessionsConfig
 from exporter.polling.newest_ends import NewestEnds
 from exporter.polling.proven_restores import ProvenRestores
-from exporter.polling.restored_totals import RestoredTotals
+from exporter.polling.restored_totals import MIN_AWAITED_SESSIONS, RestoredTotals
 from exporter.polling.snapshot import (
     DURATION_BUCKETS_SECONDS,
     Activity,
@@ -76,23 +76,20 @@ class FinishedCounts:
         self.restores.remove(session)
 
 
-_MAX_AWAITED_DURATIONS = 10_000
-"""How many finished sessions without a known duration are remembered; the durations of older ones are never counted."""
-
-
 class ActivityCounters:
     """Counts of the sessions that the exporter saw start and finish: the source of the counters.
 
     Args:
-        max_organizations: maximum number of organizations.
-        extras: the extras that are fetched.
+        settings: the extras that are fetched, and `max_sessions`: no more organizations are known, and the durations of so
+            many finished sessions, but at least of 10,000, are awaited; those of older ones are never counted.
 
     Attributes:
         restored: what finished sessions have restored.
     """
 
-    def __init__(self, max_organizations: int, extras: Iterable[Extra] = ()) -> None:
-        self._max_organizations = max_organizations
+    def __init__(self, settings: SessionsConfig) -> None:
+        self._max_awaited = max(settings.max_sessions, MIN_AWAITED_SESSIONS)
+        self._max_organizations = min(settings.max_sessions, MAX_ORGANIZATIONS)
         self._organizations: dict[str, float] = {}  # the monotonic time when each was last seen
         self._listed: tuple[Organization, ...] = ()
         self._full = False  # whether an organization was left out since they were last forgotten
@@ -100,8 +97,8 @@ class ActivityCounters:
         self._finished: Counter[FinishedKey] = Counter()
         self._durations: dict[SessionType, DurationHistogram] = {}
         self._awaited_durations: dict[str, None] = {}  # ids in the order of their finishes
-        self._extras = tuple(extras)
-        self.restored = RestoredTotals(self._extras)
+        self._extras = settings.extras
+        self.restored = RestoredTotals(settings)
 
     def add_organization(
         self, organization: str, seen_at: float, *, required: bool = False
@@ -164,7 +161,7 @@ class ActivityCounters:
         self.restored.expect(session)
         self._awaited_durations[session.id] = None
         self.count_awaited_duration(session)
-        if len(self._awaited_durations) > _MAX_AWAITED_DURATIONS:
+        if len(self._awaited_durations) > self._max_awaited:
             del self._awaited_durations[next(iter(self._awaited_durations))]
 
     def count_awaited_duration(self, session: RestoreSession) -> None:

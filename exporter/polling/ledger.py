@@ -18,7 +18,7 @@ from types import MappingProxyType
 from exporter.config import SessionsConfig
 from exporter.polling.clock import Moment
 from exporter.polling.configured_ids import ConfiguredIds
-from exporter.polling.counters import MAX_ORGANIZATIONS, ActivityCounters
+from exporter.polling.counters import ActivityCounters
 from exporter.polling.extras import Extras
 from exporter.polling.plan import DiscoveryWindow, ListRequest, cheaper_list
 from exporter.polling.resync import ListLoss, Resync
@@ -62,8 +62,7 @@ class Ledger:
         self._store = SessionStore(settings)
         self._configured = ConfiguredIds(settings.ids, self._store)
         self._resync = Resync(self._store, settings)
-        max_organizations = min(settings.max_sessions, MAX_ORGANIZATIONS)
-        self.activity = ActivityCounters(max_organizations, settings.extras)
+        self.activity = ActivityCounters(settings)
         self._changed: dict[str, RestoreSession] = {}
         self._window = DiscoveryWindow()
         self._finished_confirmed_at = self._list_confirmed_at = -inf

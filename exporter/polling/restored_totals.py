@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
-from exporter.config import Extra
+from exporter.config import Extra, SessionsConfig
 from exporter.polling.snapshot import EventBytesKey, RestoredItemsKey
 from exporter.vb365.records.extras import EventSummary, Statistics
 from exporter.vb365.records.restore_session import RestoreSession, SessionType
 
-__all__ = ["RestoredTotals"]
+__all__ = ["MIN_AWAITED_SESSIONS", "RestoredTotals"]
 
-_MAX_EXPECTED = 10_000
-"""How many extras of finished sessions are awaited; beyond that, the oldest are never counted."""
+MIN_AWAITED_SESSIONS = 10_000
 
 
 class RestoredTotals:
     """Adds up the final extras of finished sessions; each session counts once.
 
     Args:
-        wanted: the extras that are fetched.
+        settings: the extras that are fetched, and `max_sessions`: the extras of so many sessions, but at least of 10,000,
+            are awaited; those of older ones are never counted.
     """
 
-    def __init__(self, wanted: Collection[Extra]) -> None:
-        self._wanted = wanted
+    def __init__(self, settings: SessionsConfig) -> None:
+        self._wanted = settings.extras
+        self._max_expected = len(settings.extras) * max(settings.max_sessions, MIN_AWAITED_SESSIONS)
         # The organization and type under which each extra counts, in the order of the finishes.
         self._expected: dict[tuple[str, Extra], tuple[str, SessionType]] = {}
         self._items: Counter[RestoredItemsKey] = Counter()
@@ -35,7 +36,7 @@ class RestoredTotals:
         """Count the final extras of a session that was seen to finish, as soon as they are known."""
         for extra in self._wanted:
             self._expected[session.id, extra] = (session.organization, session.type)
-            if len(self._expected) > _MAX_EXPECTED:
+            if len(self._expected) > self._max_expected:
                 del self._expected[next(iter(self._expected))]
 
     def expects(self, session_id: str) -> bool:

@@ -6,6 +6,7 @@ import pytest
 
 from exporter.polling.counters import ActivityCounters, FinishedCounts, finished_key
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
+from support.ledger_harness import sessions_config
 from support.sample_sessions import finished, running
 
 CONTOSO = "contoso.onmicrosoft.com"
@@ -140,7 +141,7 @@ def test_a_kind_without_sessions_is_not_searched_for() -> None:
 
 
 def test_organizations_are_listed_once_in_the_order_they_were_seen() -> None:
-    counters = ActivityCounters(100)
+    counters = ActivityCounters(sessions_config())
     for organization in ("b", "a", "b"):
         counters.add_organization(organization, 0.0)
 
@@ -149,7 +150,7 @@ def test_organizations_are_listed_once_in_the_order_they_were_seen() -> None:
 
 def counters_with(*organizations: str, max_organizations: int = 100) -> ActivityCounters:
     """Counters that saw each organization a second after the one before it."""
-    counters = ActivityCounters(max_organizations)
+    counters = ActivityCounters(sessions_config(max_sessions=max_organizations))
     for seconds, organization in enumerate(organizations):
         counters.add_organization(organization, float(seconds))
     return counters
@@ -193,7 +194,7 @@ def test_organizations_with_counts_are_not_forgotten() -> None:
 
 
 def test_starts_are_counted_by_organization_and_type() -> None:
-    counters = ActivityCounters(100)
+    counters = ActivityCounters(sessions_config())
     counters.count_started(running(1))
     counters.count_started(running(2))
     counters.count_started(running(3, type=SessionType.VET))
@@ -205,7 +206,7 @@ def test_starts_are_counted_by_organization_and_type() -> None:
 
 
 def test_finishes_are_counted_by_result_and_their_durations_by_type() -> None:
-    counters = ActivityCounters(100)
+    counters = ActivityCounters(sessions_config())
     counters.count_finished(lasting(30))
     counters.count_finished(lasting(45, result=SessionResult.FAILED))
     counters.count_finished(lasting(45, result=SessionResult.FAILED))
@@ -233,7 +234,7 @@ def test_a_duration_of_nothing_falls_into_the_first_bucket() -> None:
 
 
 def bucket_of(seconds: float) -> int:
-    counters = ActivityCounters(100)
+    counters = ActivityCounters(sessions_config())
     counters.count_finished(lasting(seconds))
     counts = counters.activity().durations[SessionType.VEX].counts
     assert (len(counts), sum(counts)) == (13, 1)
@@ -241,7 +242,7 @@ def bucket_of(seconds: float) -> int:
 
 
 def test_a_finish_without_a_duration_is_counted_and_in_no_histogram() -> None:
-    counters = ActivityCounters(100)
+    counters = ActivityCounters(sessions_config())
     counters.count_finished(finished(1, end_time=None))
 
     activity = counters.activity()
@@ -249,19 +250,22 @@ def test_a_finish_without_a_duration_is_counted_and_in_no_histogram() -> None:
     assert (dict(activity.finished), dict(activity.durations)) == ({SUCCESS: 1}, {})
 
 
-def test_the_durations_of_the_last_10000_finishes_without_one_are_awaited() -> None:
-    counters = ActivityCounters(100)
-    for number in range(10_001):
+@pytest.mark.parametrize(("max_sessions", "awaited"), [(1, 10_000), (10_001, 10_001)])
+def test_durations_of_a_bounded_number_of_finishes_are_awaited(
+    max_sessions: int, awaited: int
+) -> None:
+    counters = ActivityCounters(sessions_config(max_sessions=max_sessions))
+    numbers = range(awaited + 1)
+    for number in numbers:
         counters.count_finished(finished(number, end_time=None))
-
-    for number in (0, 1, 10_000):
+    for number in numbers:
         counters.count_awaited_duration(finished(number))
 
-    assert sum(counters.activity().durations[SessionType.VEX].counts) == 2
+    assert sum(counters.activity().durations[SessionType.VEX].counts) == awaited
 
 
 def test_a_published_activity_does_not_change() -> None:
-    counters = ActivityCounters(100)
+    counters = ActivityCounters(sessions_config())
     counters.count_finished(finished(1))
     before = counters.activity()
 

@@ -520,7 +520,7 @@ class ExtrasHarness:
     ) -> None:
         settings = sessions_config(extras=extras)
         self.store = SessionStore(settings)
-        self.totals = RestoredTotals(settings.extras)
+        self.totals = RestoredTotals(settings)
         self.extras = Extras(self.store, settings, self.totals)
         for session in sessions:
             self.store.put(session, at(0))

@@ -327,8 +327,12 @@ def test_it_counts_under_the_organization_with_which_it_ended() -> None:
     assert items(harness) == ONCE
 
 
-def test_the_extras_of_a_bounded_number_of_sessions_are_waited_for() -> None:
-    totals = RestoredTotals(["statistics"])
+@pytest.mark.parametrize(("max_sessions", "awaited"), [(1, 10_000), (10_001, 10_001)])
+def test_the_extras_of_a_bounded_number_of_sessions_are_awaited(
+    max_sessions: int, awaited: int
+) -> None:
+    settings = sessions_config(max_sessions=max_sessions, extras=("statistics", "events"))
+    totals = RestoredTotals(settings)
     sessions = [
         RestoreSession(
             id=str(number),
@@ -337,11 +341,11 @@ def test_the_extras_of_a_bounded_number_of_sessions_are_waited_for() -> None:
             creation_time=NOON,
             organization=CONTOSO,
         )
-        for number in range(10_001)
+        for number in range(awaited + 1)
     ]
     for session in sessions:
         totals.expect(session)
     for session in sessions:
         totals.add(session.id, "statistics", Statistics(restored=1))
 
-    assert sum(totals.items().values()) == 10_000
+    assert sum(totals.items().values()) == awaited

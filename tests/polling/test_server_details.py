@@ -221,7 +221,7 @@ def test_stopping_is_no_failure() -> None:
 def known(
     *listed: Organization, sessions: tuple[str, ...] = (), max_organizations: int = 100
 ) -> tuple[str, ...]:
-    counters = ActivityCounters(max_organizations)
+    counters = ActivityCounters(sessions_config(max_sessions=max_organizations))
     for organization in sessions:
         counters.add_organization(organization, 0.0)
     counters.list_organizations(listed)
