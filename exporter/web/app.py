@@ -183,9 +183,8 @@ class WebApp:
             headers = {"Content-Type": wanted.content_type, "Vary": "Accept, Accept-Encoding"}
             if gzip:
                 headers["Content-Encoding"] = "gzip"
-            response = web.StreamResponse(headers=headers)
-            response.content_length = body.content_length(gzip)
-            return await stream(place, response, body.chunks(gzip))
+            length = body.content_length(gzip)
+            return await stream(place, body.chunks(gzip), length=length, headers=headers)
 
     async def _status(self, request: web.Request) -> web.StreamResponse:
         with self._pages.hold(request) as place:
@@ -238,9 +237,7 @@ async def _page(
     """Send a page in writes of bounded size; what UTF-8 cannot encode (lone surrogates) is sent as `?`."""
     body = text.encode("utf-8", "replace")
     headers = {"Content-Type": content_type} | ({"Vary": vary} if vary else {})
-    response = web.StreamResponse(headers=headers)
-    response.content_length = len(body)
-    return await stream(place, response, [body])
+    return await stream(place, [body], length=len(body), headers=headers)
 
 
 def _check_response(good: str, problems: Sequence[str]) -> web.Response:

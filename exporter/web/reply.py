@@ -123,7 +123,7 @@ def no_place_response() -> web.Response:
 
 
 async def stream(
-    place: Place, response: web.StreamResponse, blocks: Iterable[bytes]
+    place: Place, blocks: Iterable[bytes], *, length: int, headers: Mapping[str, str]
 ) -> web.StreamResponse:
     """Send a response while holding at most one write of its body in memory.
 
@@ -132,14 +132,17 @@ async def stream(
 
     Args:
         place: the place of the response; the response to HEAD has no body.
-        response: status and headers, including `content_length`.
         blocks: the body, in blocks of any size.
+        length: the number of bytes of the body.
+        headers: the headers, without the length.
     """
     request = place.request
+    response = web.StreamResponse(headers=headers)
+    response.content_length = length
     try:
         await response.prepare(request)
         if request.method != "HEAD":
-            for block in _exactly(response.content_length or 0, rechunk(blocks)):
+            for block in _exactly(length, rechunk(blocks)):
                 await place.write(response, block)
         await response.write_eof()
     except Exception as error:

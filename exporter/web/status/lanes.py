@@ -19,8 +19,6 @@ KINDS = (RUNNING, "Success", "Warning", "Failed")
 
 _MAX_ROWS = 6
 _MAX_RUNNING_ROWS = 3
-# If more marks are above each other, their order in time is hard to see.
-_LEGIBLE_ROWS = 3
 # The width of a mark on a phone, whatever time it stands for.
 _GAP_PERCENT = 3.0
 
@@ -50,11 +48,6 @@ class Mark:
     """Whether the session started before the axis begins."""
     row: int
     text: str
-
-    @property
-    def legible(self) -> bool:
-        """Whether the mark is in one of the rows in which the order in time is easy to see."""
-        return self.row < _LEGIBLE_ROWS
 
 
 @dataclass(slots=True)

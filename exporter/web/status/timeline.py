@@ -14,6 +14,8 @@ from exporter.web.status.page import SessionRow, StatusPage
 
 # A day with fewer sessions is quiet: the axis reaches further back, to show about as many.
 _FEW_SESSIONS = 10
+# If more marks are above each other, their order in time is hard to see.
+_LEGIBLE_ROWS = 3
 _LEGIBLE_SHARE = 0.9
 _MAX_LANES = 100
 # Lanes without trouble fill up the unfolded ones to this number; a few more are not worth folding.
@@ -138,7 +140,7 @@ def _scale(page: StatusPage) -> Scale:
 
 def _is_legible(rows: Sequence[SessionRow], axis: Axis) -> bool:
     lanes = draw_lanes(rows, axis)
-    legible = sum(mark.legible for lane in lanes for mark in lane.marks)
+    legible = sum(mark.row < _LEGIBLE_ROWS for lane in lanes for mark in lane.marks)
     shown = sum(lane.counts.total() for lane in lanes)
     return legible >= _LEGIBLE_SHARE * shown
 
