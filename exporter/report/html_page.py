@@ -10,8 +10,7 @@ from exporter.report import charts
 from exporter.report.summarize import OrganizationSummary, Report
 from exporter.text import human_duration, label_value
 from exporter.vb365.records.restore_session import RestoreSession, SessionType
-from exporter.web.status.formatting import counted
-from exporter.web.status.templating import read_template, template_environment
+from exporter.web.status.formatting import counted, read_template, template_environment
 
 _BUFFERED_PARTS = 1_000
 _TYPES = tuple(one for one in SessionType if one is not SessionType.UNKNOWN)

@@ -1,10 +1,16 @@
-"""The text of times, counts, names and reasons on the status page and in the report."""
+"""The text of times, counts, names and reasons on the status page and in the report, and their Jinja environment."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
+from functools import partial
+from importlib import resources
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import jinja2
 
 _MAX_NAME_CHARACTERS = 64
 _MAX_LISTED = 3
@@ -85,3 +91,38 @@ def info_label(label: str) -> str:
 def failure_reason(reason: str | None) -> str:
     """Return why a server could not be read, as the end of a sentence."""
     return _REASONS.get(reason or "", "some data could not be read")
+
+
+def read_template(package: str, name: str) -> str:
+    """Return a file in the `templates` directory of a package."""
+    return resources.files(package).joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def template_environment(package: str, **filters: Callable[..., object]) -> jinja2.Environment:
+    """Return an environment that loads the templates of a package, escapes every value, and has additional filters."""
+    # Most instances are only scraped: importing Jinja here saves their start 60 ms and 2 MiB.
+    import jinja2  # noqa: PLC0415
+
+    environment = jinja2.Environment(
+        autoescape=True,
+        auto_reload=False,
+        keep_trailing_newline=True,
+        loader=jinja2.FunctionLoader(partial(read_template, package)),
+        lstrip_blocks=True,
+        trim_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(
+        clock=clock_time,
+        cut=cut,
+        full="{:%Y-%m-%d %H:%M:%S}".format,
+        heading=info_label,
+        number="{:,}".format,
+        precise=partial(datetime.isoformat, timespec="seconds"),
+        product=product_name,
+        reason=failure_reason,
+        unbroken=unbroken,
+        **filters,
+    )
+    environment.globals.update(counted=counted, listed=listed)
+    return environment

@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterable
 
 from exporter.text import human_duration
 from exporter.web.blocking import run_in_daemon_thread
-from exporter.web.status import formatting
+from exporter.web.status.formatting import read_template, template_environment, unbroken
 from exporter.web.status.json_document import render_json
 from exporter.web.status.page import StatusPage
-from exporter.web.status.templating import read_template, template_environment
 from exporter.web.status.timeline import timeline
 from exporter.web.status.verdict import (
     absence,
@@ -161,20 +160,11 @@ def _refresh_seconds(page: StatusPage) -> int:
     return round(max(_MIN_REFRESH_SECONDS, min((_MAX_REFRESH_SECONDS, *intervals))))
 
 
-def _unbroken_duration(seconds: float | None) -> str:
-    return human_duration(seconds).replace(" ", "\u00a0")
-
-
 @functools.cache
 def _template() -> Callable[..., str]:
     """Return the function that renders the template from its variables."""
     environment = template_environment(
-        _PACKAGE,
-        clock=formatting.clock_time,
-        cut=formatting.cut,
-        duration=_unbroken_duration,
-        full="{:%Y-%m-%d %H:%M:%S}".format,
-        unbroken=formatting.unbroken,
+        _PACKAGE, duration=lambda seconds: unbroken(human_duration(seconds))
     )
     environment.globals.update(certificate_level=certificate_level)
     return environment.get_template("status.html").render
