@@ -15,6 +15,7 @@ from exporter.commands.serve import serve
 from exporter.config import Config, ConfigError, load_config
 from exporter.config.sharding import select_shard
 from exporter.flags import Options, parse
+from exporter.system.failure import failure_status
 from exporter.system.files import OutputError, open_standard_descriptors
 from exporter.system.interpreter import raise_gc_threshold
 from exporter.system.signals import stop_event
@@ -54,11 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.error("cannot poll", error=str(error))  # noqa: TRY400 - the same
     except OutputError as error:
         log.error("cannot write", error=str(error))  # noqa: TRY400 - the same
-    if options.check_idle:
-        from exporter.commands.check_idle import report_not_run  # noqa: PLC0415 - as below
-
-        return report_not_run()
-    return 1
+    return failure_status(checks_idle=options.check_idle is not None)
 
 
 def _config_source(

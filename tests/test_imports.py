@@ -22,7 +22,7 @@ ALLOWED = {
     # The flags use the listen address of the web server, which knows nothing of flags: no cycle.
     "flags": {"logs", "system", "text", "web"},
     "monotonic": set[str](),
-    "system": set[str](),
+    "system": {"threads"},
     "text": set[str](),
     "threads": set[str](),
     "vb365": {"config", "monotonic", "text", "threads"},

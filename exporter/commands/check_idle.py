@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 
@@ -12,15 +11,16 @@ from exporter.commands.fetching import fetch_all
 from exporter.config import Config
 from exporter.flags import ALL_SERVERS, PROGRAM
 from exporter.polling.full_list import FullList, read_full_list
-from exporter.system.files import OutputError, write_stdout
+from exporter.system.failure import UNKNOWN
+from exporter.system.files import write_stdout
 from exporter.system.standard_error import print_error
 from exporter.text import format_instant, format_table, human_duration, one_line
 from exporter.vb365.client import Client
 from exporter.vb365.errors import Vb365Error
 from exporter.vb365.records.restore_session import RestoreSession
 
-IDLE, OPEN, UNKNOWN = 0, 1, 3
-"""The exit statuses. Nagios reads them as OK, WARNING and UNKNOWN; 2 is wrong usage."""
+IDLE, OPEN = 0, 1
+"""The other exit statuses. Nagios reads them and UNKNOWN as OK, WARNING and UNKNOWN; 2 is wrong usage."""
 _WRONG_USAGE = 2
 
 # Nagios and Icinga kill a plugin after a minute, and the last request may take up to its own deadline.
@@ -65,13 +65,6 @@ def _read_open(client: Client) -> FullList:
 
 def _if_open(session: RestoreSession) -> RestoreSession | None:
     return None if session.stopped else session
-
-
-def report_not_run() -> int:
-    """Print that nothing could be checked because of an error in the log; return UNKNOWN."""
-    with suppress(OutputError):  # the exit status says the same
-        write_stdout([b"UNKNOWN - nothing was checked, the reason is on standard error\n"])
-    return UNKNOWN
 
 
 def idle_report(results: Mapping[str, Result], now: datetime) -> tuple[int, str]:

@@ -11,6 +11,8 @@ from enum import Enum
 from queue import Empty, SimpleQueue
 from types import FrameType
 
+from exporter.threads import start_thread
+
 WAKE_SECONDS = 1.0
 """The longest wait of the main thread: Windows handles Ctrl-C only between waits."""
 
@@ -84,7 +86,11 @@ def hold_signals() -> None:
 
 @contextmanager
 def stop_event() -> Iterator[threading.Event]:
-    """Yield an event that is set by the signals to stop, and when the context ends; for one-shot commands."""
+    """Yield an event that is set by the signals to stop, and when the context ends; for one-shot commands.
+
+    Raises:
+        ThreadLimitError: the process cannot have a thread that sets it.
+    """
     stop = threading.Event()
     with signal_commands(reload=False) as commands:
 
@@ -93,8 +99,7 @@ def stop_event() -> Iterator[threading.Event]:
             stop.set()
 
         # Not in the signal handler, which may interrupt the main thread while it holds the event's lock.
-        waiter = threading.Thread(target=forward, name="stop", daemon=True)
-        waiter.start()
+        waiter = start_thread(forward, name="stop")
         try:
             yield stop
         finally:

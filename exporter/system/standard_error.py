@@ -11,6 +11,8 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import TextIO
 
+from exporter.threads import start_thread
+
 # At 100,000 lines a day, a stalled reader loses lines only after a quarter of an hour.
 _MAX_QUEUED_LINES = 1000
 _FLUSH_SECONDS = 0.5
@@ -32,6 +34,9 @@ class LineWriter:
         encode: converts a line to bytes.
         report: logs how many lines were dropped; called by the thread when lines can be written again.
         max_queued_lines: the maximum number of lines that wait for the thread.
+
+    Raises:
+        ThreadLimitError: the process cannot have the thread.
     """
 
     def __init__(
@@ -53,7 +58,7 @@ class LineWriter:
         self._not_written = 0
         self._reported = 0
         self._inside_line = False
-        threading.Thread(target=self._run, name="log", daemon=True).start()
+        start_thread(self._run, name="log")
 
     def put(self, line: str) -> None:
         """Queue a line without its line end. Never waits.

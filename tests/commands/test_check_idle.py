@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.commands.check_idle import IDLE, OPEN, UNKNOWN, Result, check_idle, idle_report
+from exporter.commands.check_idle import IDLE, OPEN, Result, check_idle, idle_report
 from exporter.config import parse_config
 from exporter.flags import ALL_SERVERS
 from exporter.polling.full_list import FullList
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
+from exporter.system.failure import UNKNOWN
 from exporter.vb365.errors import AuthError, ForbiddenError
 from exporter.vb365.records.fields import RejectionReason
 from exporter.vb365.records.restore_session import Page, Rejection, RestoreSession
