@@ -92,11 +92,11 @@ class Client:
         self._api = RestApi(
             server,
             transport=self._transport,
-            observer=observer,
             retrier=Retrier(
                 clock=timing.clock,
                 wait=timing.wait or self._transport.cancellation.wait,
                 random=timing.random,
+                on_retry=observer.retry,
             ),
             login_throttle=login_throttle
             or login_throttle_for(BaseUrl.of(server.url).origin, clock=timing.clock),
@@ -255,7 +255,7 @@ class Client:
             until: when the request is aborted, on the monotonic clock.
         """
         path = f"RestoreSessions/{quote(session_id, safe='')}/Statistics"
-        statistics = parse_statistics(self._get("statistics", path, retry=False, until=until))
+        statistics = parse_statistics(self._get("statistics", path, until=until))
         if statistics is None:
             raise BadResponseError("the response has no counts", operation="statistics")
         return statistics
@@ -282,12 +282,9 @@ class Client:
             self._api.get(
                 "change_feed",
                 self._api.target("Events", query),
-                retry=False,
                 long_poll_seconds=long_poll_seconds,
             )
         )
 
-    def _get(
-        self, operation: str, path: str, *, retry: bool = True, until: float = math.inf
-    ) -> object:
-        return self._api.get(operation, self._api.target(path), retry=retry, until=until)
+    def _get(self, operation: str, path: str, *, until: float = math.inf) -> object:
+        return self._api.get(operation, self._api.target(path), until=until)

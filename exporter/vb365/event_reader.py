@@ -57,7 +57,7 @@ class EventReader:
         self._has_ended = False
         self._tally = EventTally()
         self._pages = iter_pages(
-            lambda target: api.get("events", target, retry=False, until=self._until),
+            lambda target: api.get("events", target, until=self._until),
             base_url=api.base_url,
             path=f"{api.versions.current()}/RestoreSessions/{quote(session_id, safe='')}/Events",
             query={},

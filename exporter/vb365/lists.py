@@ -80,7 +80,7 @@ def read_organizations(api: RestApi, *, until: float = math.inf) -> tuple[Organi
     """
 
     def fetch(target: str) -> object:
-        document = api.get("organizations", target, retry=False, until=until)
+        document = api.get("organizations", target, until=until)
         if isinstance(document, list):
             return {"results": document, "limit": len(document) + 1}  # the only page
         return document

@@ -17,7 +17,7 @@ from exporter.vb365.errors import (
 )
 from exporter.vb365.explanations import explain
 from exporter.vb365.http.body import BadBodyError, decode_json
-from exporter.vb365.http.transport import Request, RequestObserver, Response, Transport
+from exporter.vb365.http.transport import Request, Response, Transport
 from exporter.vb365.login import LoginThrottle, PasswordLogin
 from exporter.vb365.paging import BaseUrl
 from exporter.vb365.retry import NO_RETRY, Retrier, retry_after_seconds, seconds_left
@@ -29,9 +29,6 @@ __all__ = ["RestApi"]
 
 log = structlog.get_logger()
 
-_MAX_ATTEMPTS = 5
-_MAX_TOKEN_ATTEMPTS = 3
-"""Fewer than the five that the server accepts in a minute."""
 _TOKEN_WAIT_ALLOWANCE_SECONDS = 2.0
 """How long a token request may wait even after the deadline: a login may follow a refused refresh."""
 _LOGOUT_SECONDS = 2.0
@@ -48,7 +45,6 @@ class RestApi:
     Args:
         server: the configuration.
         transport: makes the HTTP exchanges.
-        observer: counts retries.
         retrier: retries requests.
         login_throttle: paces token requests and remembers refused passwords for this server.
         clock: the monotonic clock.
@@ -60,7 +56,6 @@ class RestApi:
         server: ServerConfig,
         *,
         transport: Transport,
-        observer: RequestObserver,
         retrier: Retrier,
         login_throttle: LoginThrottle,
         clock: Callable[[], float],
@@ -68,7 +63,6 @@ class RestApi:
     ) -> None:
         self._server = server
         self._transport = transport
-        self._observer = observer
         self._retrier = retrier
         self._login_throttle = login_throttle
         self._clock = clock
@@ -95,16 +89,14 @@ class RestApi:
         operation: str,
         target: str,
         *,
-        retry: bool = True,
         long_poll_seconds: float = 0.0,
         until: float = math.inf,
     ) -> object:
         """GET a target and decode the response.
 
         Args:
-            operation: named in errors and metrics.
+            operation: named in errors and metrics; it decides how often a failure is retried.
             target: path and query, from `target` or a link in a response.
-            retry: whether to retry a failure that may pass.
             long_poll_seconds: how long the server may hold the request before it responds.
             until: when the request is aborted, on the monotonic clock, if that is earlier than its usual deadline.
 
@@ -112,7 +104,6 @@ class RestApi:
             AuthError: the token is refused, even after being renewed.
             Vb365Error: there was no response, or an unusable one.
         """
-        max_attempts = _MAX_ATTEMPTS if retry else 1
 
         def exchange(bearer: Bearer, *, expected: Collection[int] = ()) -> Response:
             request = Request(
@@ -122,7 +113,7 @@ class RestApi:
                 long_poll_seconds=long_poll_seconds,
                 deadline_seconds=seconds_left(until, now=self._clock(), operation=operation),
             )
-            return self._exchange(request, max_attempts, expected=expected)
+            return self._exchange(request, expected=expected)
 
         bearer = self._tokens.current()
         refusals = _refusals(bearer)
@@ -164,7 +155,7 @@ class RestApi:
             Vb365Error: another error status, or no response.
         """
         request = Request(operation="service_instance", target=self._probe_target(version))
-        return self._exchange(request, _MAX_ATTEMPTS, expected={401, 404}).status != 404
+        return self._exchange(request, expected={401, 404}).status != 404
 
     def _is_served_now(self, version: str) -> bool:
         request = Request(
@@ -206,9 +197,7 @@ class RestApi:
         if self.versions.needs_antiforgery_opt_out:
             form = {**form, "disable_antiforgery_token": "true"}
         request = Request(operation="token", method="POST", target=target, form=form)
-        response = self._exchange(
-            request, _MAX_TOKEN_ATTEMPTS, expected={400, 401}, send=self._send_token_request
-        )
+        response = self._exchange(request, expected={400, 401}, send=self._send_token_request)
         if response.is_success:
             return _decode(response, "token")
         _, detail = explain(response, request)
@@ -248,7 +237,6 @@ class RestApi:
     def _exchange(
         self,
         request: Request,
-        max_attempts: int,
         *,
         expected: Collection[int] = (),
         send: Callable[[Request], Response] | None = None,
@@ -274,13 +262,7 @@ class RestApi:
                 retry_after_seconds=retry_after_seconds(response.headers, now=self._wall_clock),
             )
 
-        return self._retrier.call(
-            attempt,
-            operation=request.operation,
-            deadline=self.deadline,
-            on_retry=lambda: self._observer.retry(request.operation),
-            max_attempts=max_attempts,
-        )
+        return self._retrier.call(attempt, operation=request.operation, deadline=self.deadline)
 
 
 def _refusals(bearer: Bearer) -> frozenset[int]:

@@ -10,7 +10,6 @@ import math
 import re
 import threading
 from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception
@@ -22,42 +21,39 @@ from exporter.vb365.errors import (
     ThrottledError,
     Vb365Error,
 )
+from exporter.vb365.server_clock import parse_http_date
 
-__all__ = [
-    "INDEPENDENT_OPERATIONS",
-    "MAX_RETRY_AFTER_SECONDS",
-    "NO_RETRY",
-    "Retrier",
-    "retry_after_seconds",
-    "seconds_left",
-]
+__all__ = ["NO_RETRY", "Retrier", "retry_after_seconds", "seconds_left"]
 
 T = TypeVar("T")
-
-MAX_RETRY_AFTER_SECONDS = 900.0
-"""A longer `Retry-After` is cut to this."""
 
 NO_RETRY = -math.inf
 """A deadline that allows one attempt."""
 
-INDEPENDENT_OPERATIONS = frozenset(
-    {"statistics", "events", "change_feed", "organizations", "token"}
-)
-"""Operations whose `Retry-After` holds back only themselves: the others succeed without them, or with a valid token."""
+_MAX_ATTEMPTS = 5
+_MAX_ATTEMPTS_OF_INDEPENDENT = {
+    "token": 3,  # fewer than the five requests that the server accepts in a minute
+    "organizations": 1,
+    "statistics": 1,
+    "events": 1,
+    "change_feed": 1,
+}
+"""For the operations whose `Retry-After` holds back only themselves: others succeed without them, or with a valid token."""
 
 _INITIAL_BACKOFF_SECONDS = 0.5
-_MAX_BACKOFF_SECONDS = 30.0
+_MAX_RETRY_AFTER_SECONDS = 900.0
 
 
 class Retrier:
     """Retries requests, and holds back requests during a server's `Retry-After`.
 
-    The `Retry-After` of one of `INDEPENDENT_OPERATIONS` holds back only that operation, any other all requests of a client.
+    The `Retry-After` of an independent operation holds back only that operation, any other all requests of a client.
 
     Args:
         clock: the monotonic clock.
         wait: sleeps for a number of seconds; returns True as soon as the client is stopped.
         random: returns a number in [0, 1).
+        on_retry: called with the operation at the start of each retry.
     """
 
     def __init__(
@@ -66,43 +62,36 @@ class Retrier:
         clock: Callable[[], float],
         wait: Callable[[float], bool],
         random: Callable[[], float],
+        on_retry: Callable[[str], None],
     ) -> None:
         self._clock = clock
         self._wait = wait
         self._random = random
+        self._on_retry = on_retry
         self._lock = threading.Lock()
         self._all_blocked_until = -math.inf
         self._blocked_until: dict[str, float] = {}  # by independent operation
 
-    def call(
-        self,
-        attempt: Callable[[], T],
-        *,
-        operation: str,
-        deadline: float,
-        on_retry: Callable[[], None],
-        max_attempts: int,
-    ) -> T:
+    def call(self, attempt: Callable[[], T], *, operation: str, deadline: float) -> T:
         """Call `attempt` until it succeeds, fails permanently, or no attempts or time are left.
 
         Args:
             attempt: makes the request once.
-            operation: named in errors.
+            operation: named in errors; it decides how many attempts are made at most.
             deadline: no retry starts after this moment of the monotonic clock.
-            on_retry: called at the start of each retry.
-            max_attempts: how many attempts to make before giving up.
 
         Raises:
             StoppedError: the client was stopped during a wait.
             ThrottledError: a `Retry-After` lasts beyond the deadline.
             Vb365Error: the error of the last attempt.
         """
+        max_attempts = _MAX_ATTEMPTS_OF_INDEPENDENT.get(operation, _MAX_ATTEMPTS)
 
         def seconds_to_wait(state: RetryCallState) -> float:
             error = state.outcome and state.outcome.exception()
             requested = error.retry_after_seconds if isinstance(error, Vb365Error) else None
             backoff = _INITIAL_BACKOFF_SECONDS * 2.0 ** (state.attempt_number - 1)
-            return requested or self._random() * min(backoff, _MAX_BACKOFF_SECONDS)
+            return requested or self._random() * backoff
 
         def is_last(state: RetryCallState) -> bool:
             return (
@@ -110,16 +99,15 @@ class Retrier:
                 or self._clock() + state.upcoming_sleep > deadline
             )
 
-        def count_retry(state: RetryCallState) -> None:
-            if state.attempt_number > 1:
-                on_retry()
+        def wait_for_retry(seconds: float) -> None:
+            self.pause(seconds, operation=operation)
+            self._on_retry(operation)
 
         retrying = Retrying(
             retry=retry_if_exception(_is_retryable),
             wait=seconds_to_wait,
             stop=is_last,
-            before=count_retry,
-            sleep=lambda seconds: self.pause(seconds, operation=operation),
+            sleep=wait_for_retry,
             reraise=True,
         )
         result: T = retrying(self._attempt_unblocked, attempt, operation, deadline)
@@ -160,7 +148,7 @@ class Retrier:
             return error
         until = self._clock() + seconds
         with self._lock:
-            if operation in INDEPENDENT_OPERATIONS:
+            if operation in _MAX_ATTEMPTS_OF_INDEPENDENT:
                 self._blocked_until[operation] = max(self._until(operation), until)
             else:
                 self._all_blocked_until = max(self._all_blocked_until, until)
@@ -205,17 +193,10 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: Callable[[], float])
     if _SECONDS.fullmatch(text):
         seconds = float(text)
     else:
-        until = _timestamp(text)
+        until = parse_http_date(text)
         if until is None:
             return None
         # Relative to the server's clock: the local one may differ by more than the wait.
-        sent_at = _timestamp(headers.get("Date", ""))
-        seconds = until - (now() if sent_at is None else sent_at)
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
-
-
-def _timestamp(date: str) -> float | None:
-    try:
-        return parsedate_to_datetime(date).timestamp()
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
+        sent_at = parse_http_date(headers.get("Date", ""))
+        seconds = until.timestamp() - (sent_at.timestamp() if sent_at else now())
+    return min(max(seconds, 0.0), _MAX_RETRY_AFTER_SECONDS)

@@ -1,4 +1,4 @@
-"""The time by a server's own clock, from the `Date` header of its responses."""
+"""The dates in the headers of responses, and with them the time by a server's own clock."""
 
 from __future__ import annotations
 
@@ -6,11 +6,21 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-__all__ = ["ServerClock"]
+__all__ = ["ServerClock", "parse_http_date"]
 
 _MAX_DATE_CHARACTERS = 64
 # Outside of these years, adding or subtracting a long time would overflow.
 _FIRST_YEAR, _LAST_YEAR = 1970, 8999
+
+
+def parse_http_date(text: str) -> datetime | None:
+    """Return a date of a header (RFC 9110, 5.6.7) in UTC; None if it is invalid."""
+    try:
+        parsed = parsedate_to_datetime(text[:_MAX_DATE_CHARACTERS])
+        moment = parsed.replace(tzinfo=parsed.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+    return moment if _FIRST_YEAR <= moment.year <= _LAST_YEAR else None
 
 
 class ServerClock:
@@ -26,12 +36,8 @@ class ServerClock:
 
     def update(self, date: str) -> None:
         """Set the clock to the `Date` of a response just received; an invalid one has no effect."""
-        try:
-            parsed = parsedate_to_datetime(date[:_MAX_DATE_CHARACTERS])
-            server_time = parsed.replace(tzinfo=parsed.tzinfo or UTC).astimezone(UTC)
-        except (ValueError, TypeError, OverflowError, IndexError):
-            return
-        if _FIRST_YEAR <= server_time.year <= _LAST_YEAR:
+        server_time = parse_http_date(date)
+        if server_time is not None:
             self._reading = (server_time, self._monotonic())
 
     def now(self) -> datetime | None:
