@@ -147,26 +147,21 @@ class LoginThrottle:
         return hashlib.blake2b(password.encode(errors="surrogatepass"), salt=self._salt).digest()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PasswordLogin:
     """Logs in with a user name and a password.
 
     A refused password is not tried again for 1 minute, then 2, 4, 8 and at most 15, so that the account is not locked.
     A changed secret is tried immediately.
-
-    Args:
-        username: the account.
-        secret: its password, read again for each login.
-        throttle: remembers the passwords that the server refused.
-        server: the server's name, for the log.
     """
 
-    def __init__(
-        self, *, username: str, secret: SecretSource, throttle: LoginThrottle, server: str
-    ) -> None:
-        self._username = username
-        self._secret = secret
-        self._throttle = throttle
-        self._server = server
+    username: str
+    secret: SecretSource
+    """The password, read again for each login."""
+    throttle: LoginThrottle
+    """Remembers the passwords that the server refused."""
+    server: str
+    """The server's name, for the log."""
 
     def log_in(self, request: Callable[[Mapping[str, str]], T]) -> T:
         """Call `request` with the login form and return its result.
@@ -176,25 +171,25 @@ class PasswordLogin:
             ForbiddenError: the account may not log in.
             Vb365Error: `request` failed for another reason.
         """
-        password = read_secret(self._secret)
-        left = self._throttle.remaining_lockout(self._username, password)
+        password = read_secret(self.secret)
+        left = self.throttle.remaining_lockout(self.username, password)
         if left > 0:
-            reason = self._throttle.last_refusal(self._username) or "the login was refused"
+            reason = self.throttle.last_refusal(self.username) or "the login was refused"
             raise AuthError(reason, operation="token", next_try=_next_try(left))
-        form = {"grant_type": "password", "username": self._username, "password": password}
+        form = {"grant_type": "password", "username": self.username, "password": password}
         try:
             result = request(form)
         except (AuthError, ForbiddenError) as error:
             refusal = error
         else:
-            if self._throttle.record_success(self._username):
-                log.info("login accepted again", server=self._server)
+            if self.throttle.record_success(self.username):
+                log.info("login accepted again", server=self.server)
             return result
-        left, is_first = self._throttle.record_refusal(self._username, password, refusal.message)
+        left, is_first = self.throttle.record_refusal(self.username, password, refusal.message)
         if is_first:
             log.warning(
                 "login refused",
-                server=self._server,
+                server=self.server,
                 reason=refusal.reason,
                 status=refusal.status,
                 error=refusal.message,

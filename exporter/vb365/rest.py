@@ -22,7 +22,7 @@ from exporter.vb365.login import LoginThrottle, PasswordLogin
 from exporter.vb365.paging import BaseUrl
 from exporter.vb365.retry import NO_RETRY, Retrier, retry_after_seconds, seconds_left
 from exporter.vb365.server_clock import ServerClock
-from exporter.vb365.tokens import Bearer, PasswordTokens, StaticTokens, Tokens
+from exporter.vb365.tokens import PasswordTokens, StaticTokens, Token, Tokens
 from exporter.vb365.versions import Versions
 
 __all__ = ["RestApi"]
@@ -105,24 +105,24 @@ class RestApi:
             Vb365Error: there was no response, or an unusable one.
         """
 
-        def exchange(bearer: Bearer, *, expected: Collection[int] = ()) -> Response:
+        def exchange(token: Token, *, expected: Collection[int] = ()) -> Response:
             request = Request(
                 operation=operation,
                 target=target,
-                authorization=f"{_SCHEME}{bearer.value}",
+                authorization=f"{_SCHEME}{token.value}",
                 long_poll_seconds=long_poll_seconds,
                 deadline_seconds=seconds_left(until, now=self._clock(), operation=operation),
             )
             return self._exchange(request, expected=expected)
 
-        bearer = self._tokens.current()
-        refusals = _refusals(bearer)
-        response = exchange(bearer, expected=refusals)
+        token = self._tokens.current()
+        refusals = _refusals(token)
+        response = exchange(token, expected=refusals)
         if response.status in refusals:
-            bearer = self._tokens.renew(bearer)
-            response = exchange(bearer)
+            token = self._tokens.renew(token)
+            response = exchange(token)
         body = _decode(response, operation)
-        self._tokens.mark_accepted(bearer)
+        self._tokens.mark_accepted(token)
         self.server_clock.update(response.headers.get("Date", ""))
         return body
 
@@ -132,14 +132,14 @@ class RestApi:
 
     def log_out(self) -> None:
         """Log out with `POST /{v}/token/logout` if the version has it and there is a login. Log failures."""
-        bearer = self._tokens.logout_token()
-        if bearer is None or not self.versions.have_logout:
+        token = self._tokens.logout_token()
+        if token is None or not self.versions.have_logout:
             return
         request = Request(
             operation="token",
             method="POST",
             target=self.base_url.target(f"{self.versions.selected}/token/logout"),
-            authorization=f"{_SCHEME}{bearer.value}",
+            authorization=f"{_SCHEME}{token.value}",
             deadline_seconds=_LOGOUT_SECONDS,
             allow_after_stop=True,
         )
@@ -265,12 +265,12 @@ class RestApi:
         return self._retrier.call(attempt, operation=request.operation, deadline=self.deadline)
 
 
-def _refusals(bearer: Bearer) -> frozenset[int]:
+def _refusals(token: Token) -> frozenset[int]:
     """Return the statuses with which a server refuses a token.
 
     A token too long for a header gets a 431 or, from IIS and nginx, a 400. If not renewed, it would be sent until it expires.
     """
-    is_long = len(bearer.value) > _LONG_TOKEN_CHARACTERS
+    is_long = len(token.value) > _LONG_TOKEN_CHARACTERS
     return frozenset({401, 431, 400} if is_long else {401, 431})
 
 

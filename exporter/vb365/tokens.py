@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 import structlog
 
@@ -23,14 +22,7 @@ from exporter.vb365.errors import (
 )
 from exporter.vb365.login import PasswordLogin, lockout_seconds, read_secret
 
-__all__ = [
-    "Bearer",
-    "PasswordTokens",
-    "StaticTokens",
-    "TokenPair",
-    "Tokens",
-    "parse_token_response",
-]
+__all__ = ["PasswordTokens", "StaticTokens", "Token", "Tokens"]
 
 log = structlog.get_logger()
 
@@ -45,23 +37,17 @@ _MAX_REFRESH_MARGIN_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Bearer:
+class Token:
     """An access token, compared by identity: a server may issue the same value twice."""
 
     value: str
+    refresh_token: str | None = None
+    refresh_at: float = math.inf
+    """On the monotonic clock, like `expires_at`."""
+    expires_at: float = math.inf
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class TokenPair:
-    """An access token and its refresh token; times are on the monotonic clock."""
-
-    bearer: Bearer
-    refresh_token: str | None
-    refresh_at: float
-    expires_at: float
-
-
-def parse_token_response(document: object, *, requested_at: float) -> TokenPair:
+def _parse_token_response(document: object, *, requested_at: float) -> Token:
     """Parse the token endpoint's response.
 
     Args:
@@ -81,8 +67,8 @@ def parse_token_response(document: object, *, requested_at: float) -> TokenPair:
         refresh_token = None  # not a valid refresh token (RFC 6749, A.17)
     lifetime_seconds = _lifetime_seconds(document.get("expires_in"))
     margin_seconds = min(_MAX_REFRESH_MARGIN_SECONDS, lifetime_seconds / 10)
-    return TokenPair(
-        bearer=Bearer(access_token),
+    return Token(
+        access_token,
         refresh_token=refresh_token,
         refresh_at=requested_at + lifetime_seconds - margin_seconds,
         expires_at=requested_at + lifetime_seconds,
@@ -104,70 +90,67 @@ def _lifetime_seconds(expires_in: object) -> float:
     return seconds if _MIN_LIFETIME_SECONDS <= seconds <= _MAX_LIFETIME_SECONDS else math.inf
 
 
-class Tokens(Protocol):
+class Tokens:
     """Provides the access token for requests. Shared by threads."""
 
-    def current(self) -> Bearer:
+    def current(self) -> Token:
         """Return the token to send, obtaining one if necessary. Raises Vb365Error when that fails."""
+        raise NotImplementedError
 
-    def renew(self, refused: Bearer) -> Bearer:
+    def renew(self, refused: Token) -> Token:
         """Return a replacement for a token the server refused. Raises Vb365Error when that fails."""
+        raise NotImplementedError
 
-    def mark_accepted(self, bearer: Bearer) -> None:
+    def mark_accepted(self, token: Token) -> None:
         """Record that the server accepted this token."""
 
     def reread(self) -> None:
-        """Reread an externally renewed token before the next request."""
+        """Reread an externally renewed token before the next request; a password is read at each login anyway."""
 
-    def logout_token(self) -> Bearer | None:
+    def logout_token(self) -> Token | None:
         """Return the token to log out with; None if this client did not log in."""
+        return None
 
 
-class StaticTokens:
+class StaticTokens(Tokens):
     """A bearer token renewed externally; reread when the server refuses it."""
 
     def __init__(self, secret: SecretSource) -> None:
         self._secret = secret
         self._lock = threading.Lock()
-        self._bearer: Bearer | None = None
+        self._token: Token | None = None
 
-    def current(self) -> Bearer:
+    def current(self) -> Token:
         """Return the token, reading it if necessary."""
         with self._lock:
-            if self._bearer is None:
-                self._bearer = Bearer(read_secret(self._secret))
-            return self._bearer
+            if self._token is None:
+                self._token = Token(read_secret(self._secret))
+            return self._token
 
-    def renew(self, refused: Bearer) -> Bearer:
+    def renew(self, refused: Token) -> Token:
         """Reread the token, unless another thread has.
 
         Raises:
             AuthError: it has not changed, or cannot be read.
         """
         with self._lock:
-            if self._bearer is None or self._bearer is refused:
+            if self._token is None or self._token is refused:
                 value = read_secret(self._secret)
                 if value == refused.value:
                     raise AuthError(
                         "the token is refused and its source still has the same one",
                         operation=_OPERATION,
                     )
-                self._bearer = Bearer(value)
-            return self._bearer
-
-    def mark_accepted(self, bearer: Bearer) -> None:
-        """Do nothing."""
+                self._token = Token(value)
+            return self._token
 
     def reread(self) -> None:
         """Reread the token before the next request."""
         with self._lock:
-            self._bearer = None
-
-    def logout_token(self) -> None:
-        """Return None: this client did not log in."""
+            self._token = None
 
 
-class PasswordTokens:
+class PasswordTokens(Tokens):
     """Tokens obtained with a password.
 
     Only one thread at a time obtains a token; waiting threads get its token or its error. If the server refuses even
@@ -195,20 +178,20 @@ class PasswordTokens:
         self._clock = clock
         self._server = server
         self._lock = lock or threading.Lock()
-        self._pair: TokenPair | None = None
+        self._token: Token | None = None
         self._failure: Vb365Error | None = None
         self._renewed_at = -math.inf
         self._renewals_since_accepted = 0
 
-    def current(self) -> Bearer:
+    def current(self) -> Token:
         """Return the token; if there is none or it is due for refresh, refresh it or log in."""
-        pair = self._not_due_for_refresh()
-        if pair is None:
+        token = self._not_due_for_refresh()
+        if token is None:
             with self._exclusive_renewal():
-                pair = self._not_due_for_refresh() or self._obtain()
-        return pair.bearer
+                token = self._not_due_for_refresh() or self._obtain()
+        return token
 
-    def renew(self, refused: Bearer) -> Bearer:
+    def renew(self, refused: Token) -> Token:
         """Return a different token.
 
         Raises:
@@ -216,8 +199,8 @@ class PasswordTokens:
             Vb365Error: there was no response, or an unusable one.
         """
         with self._exclusive_renewal():
-            if self._pair is not None and self._pair.bearer is not refused:
-                return self._pair.bearer
+            if self._token is not None and self._token is not refused:
+                return self._token
             now = self._clock()
             left = self._renewed_at + lockout_seconds(max(1, self._renewals_since_accepted)) - now
             if left > 0:
@@ -226,28 +209,24 @@ class PasswordTokens:
                     operation=_OPERATION,
                     status=401,
                 )
-            pair = self._obtain()
+            token = self._obtain()
             self._renewed_at = now
             self._renewals_since_accepted += 1
-            return pair.bearer
+            return token
 
-    def mark_accepted(self, bearer: Bearer) -> None:
+    def mark_accepted(self, token: Token) -> None:
         """Record that the server accepted this token: the spacing of renewals starts over."""
-        pair = self._pair
-        if pair is not None and pair.bearer is bearer:
+        if token is self._token:
             self._renewals_since_accepted = 0
 
-    def reread(self) -> None:
-        """Do nothing: the password is read at each login, and a token stays valid when the password changes."""
-
-    def logout_token(self) -> Bearer | None:
+    def logout_token(self) -> Token | None:
         """Return the token; None if there is none or it has expired."""
-        pair = self._pair
-        return pair.bearer if pair is not None and self._clock() < pair.expires_at else None
+        token = self._token
+        return token if token is not None and self._clock() < token.expires_at else None
 
-    def _not_due_for_refresh(self) -> TokenPair | None:
-        pair = self._pair
-        return pair if pair is not None and self._clock() < pair.refresh_at else None
+    def _not_due_for_refresh(self) -> Token | None:
+        token = self._token
+        return token if token is not None and self._clock() < token.refresh_at else None
 
     @contextmanager
     def _exclusive_renewal(self) -> Iterator[None]:
@@ -258,19 +237,19 @@ class PasswordTokens:
                 raise self._failure.copy()
             yield
 
-    def _obtain(self) -> TokenPair:
-        refresh_token = self._pair.refresh_token if self._pair is not None else None
+    def _obtain(self) -> Token:
+        refresh_token = self._token.refresh_token if self._token is not None else None
         try:
-            self._pair = self._refresh(refresh_token) if refresh_token is not None else None
-            if self._pair is None:
-                self._pair = self._login.log_in(self._request)
+            self._token = self._refresh(refresh_token) if refresh_token is not None else None
+            if self._token is None:
+                self._token = self._login.log_in(self._request)
         except Vb365Error as error:
             self._failure = error.copy()  # a copy, because the traceback refers to the password
             raise
         self._failure = None
-        return self._pair
+        return self._token
 
-    def _refresh(self, refresh_token: str) -> TokenPair | None:
+    def _refresh(self, refresh_token: str) -> Token | None:
         try:
             return self._request({"grant_type": "refresh_token", "refresh_token": refresh_token})
         except (AuthError, ForbiddenError, BadResponseError, NotFoundError, ServerError) as error:
@@ -283,6 +262,6 @@ class PasswordTokens:
             )
             return None
 
-    def _request(self, form: Mapping[str, str]) -> TokenPair:
+    def _request(self, form: Mapping[str, str]) -> Token:
         requested_at = self._clock()
-        return parse_token_response(self._post(form), requested_at=requested_at)
+        return _parse_token_response(self._post(form), requested_at=requested_at)
