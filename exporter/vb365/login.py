@@ -95,17 +95,13 @@ class LoginThrottle:
             self._sent.append(now)
             return 0.0
 
-    def sent(self) -> None:
-        """Record that the last request has ended. It may have reached the server as late as now."""
-        with self._lock:
-            if self._sent:
-                self._sent[-1] = self._clock()
-
-    def not_sent(self) -> None:
-        """Free the slot of the last request, which did not reach the server."""
+    def release(self, *, sent: bool) -> None:
+        """Record that the last request has ended. It may have reached the server as late as now, or not at all."""
         with self._lock:
             if self._sent:
                 self._sent.pop()
+            if sent:
+                self._sent.append(self._clock())
 
     def record_refusal(self, username: str, password: str, message: str = "") -> tuple[float, bool]:
         """Lock out a password; return the seconds of the lockout, and whether it is the first in a row.

@@ -208,16 +208,14 @@ class RestApi:
 
     def _send_token_request(self, request: Request) -> Response:
         self._await_token_request()
+        sent = True
         try:
-            response = self._transport.exchange(request)
+            return self._transport.exchange(request)
         except Vb365Error as error:
-            if error.sent:
-                self._login_throttle.sent()
-            else:
-                self._login_throttle.not_sent()
+            sent = error.sent
             raise
-        self._login_throttle.sent()
-        return response
+        finally:
+            self._login_throttle.release(sent=sent)
 
     def _await_token_request(self) -> None:
         """Wait until a token request is within the limits.

@@ -49,7 +49,7 @@ from exporter.vb365.login import LoginThrottle
 from exporter.vb365.records.changes import EXPIRED_TOKEN
 from exporter.vb365.records.extras import EventOperation, EventStatus, Statistics
 from exporter.vb365.records.restore_session import Rejection, RejectionReason, RestoreSession
-from exporter.vb365.tokens import parse_token_response
+from exporter.vb365.tokens import Token
 
 MakeClient = Callable[..., Client]
 
@@ -965,8 +965,8 @@ def test_no_secret_is_in_the_log_or_in_the_repr_of_objects(
     client = make_client()
     with pytest.raises(ServerError) as caught:
         client.get_session(ID)
-    tokens = parse_token_response(TOKEN_RESPONSE, requested_at=0.0)
-    texts = [str(logged), repr(client), repr(caught), repr(tokens), repr(tokens.bearer)]
+    token = Token("access-1", refresh_token="refresh-1")
+    texts = [str(logged), repr(client), repr(caught), repr(token)]
     assert [entry["path"] for entry in logged] == ["/v7/token", f"/v7/RestoreSessions/{ID}"]
     for secret in (PASSWORD, "access-1", "refresh-1"):
         assert not [text for text in texts if secret in text]

@@ -29,14 +29,14 @@ def test_the_pace_counts_from_the_end_of_a_request(
 ) -> None:
     assert login_throttle.acquire() == 0
     fake_time.now += 10
-    login_throttle.sent()
+    login_throttle.release(sent=True)
     assert login_throttle.acquire() == pytest.approx(1.05)
 
 
 def test_a_request_that_was_not_sent_frees_its_slot(login_throttle: LoginThrottle) -> None:
     for _ in range(20):
         assert login_throttle.acquire() == 0
-        login_throttle.not_sent()
+        login_throttle.release(sent=False)
 
 
 def test_a_password_refused_again_and_again_is_locked_out_for_up_to_a_quarter_of_an_hour(

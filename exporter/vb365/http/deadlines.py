@@ -28,8 +28,6 @@ __all__ = [
     "Step",
     "Watchdog",
     "current_exchange",
-    "current_trace",
-    "shared_watchdog",
 ]
 
 _TICK_SECONDS = 0.1
@@ -177,15 +175,16 @@ class Exchange:
 _current_exchange: ContextVar[Exchange | None] = ContextVar("_current_exchange", default=None)
 
 
-def current_exchange() -> Exchange | None:
-    """Return the exchange that the calling thread is making, or None."""
-    return _current_exchange.get()
+def current_exchange() -> Exchange:
+    """Return the exchange that the calling thread is making.
 
-
-def current_trace() -> ConnectionTrace:
-    """Return the trace of the exchange that the calling thread is making, or one that nobody reads."""
-    exchange = current_exchange()
-    return ConnectionTrace() if exchange is None else exchange.trace
+    Raises:
+        RuntimeError: it is making none.
+    """
+    exchange = _current_exchange.get()
+    if exchange is None:
+        raise RuntimeError("a request outside of an exchange has no deadline")
+    return exchange
 
 
 class Watchdog:
@@ -258,11 +257,3 @@ class Watchdog:
             # No failure ends the thread or keeps the others from being aborted; this one is tried again at the next tick.
             with contextlib.suppress(Exception):
                 exchange.abort_if_due()
-
-
-_shared = Watchdog()
-
-
-def shared_watchdog() -> Watchdog:
-    """Return the watchdog of the process, which watches the exchanges with all servers."""
-    return _shared

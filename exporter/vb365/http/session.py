@@ -19,7 +19,7 @@ from urllib3.connection import HTTPSConnection
 
 from exporter import __version__
 from exporter.config.model import ServerConfig, TLSConfig
-from exporter.vb365.http.deadlines import Step, current_exchange, current_trace
+from exporter.vb365.http.deadlines import Step, current_exchange
 from exporter.vb365.http.exceptions import describe_problem
 from exporter.vb365.http.tls import not_after, proxy_context, server_context
 
@@ -147,7 +147,7 @@ class _Connection(HTTPSConnection):
 
     def _new_conn(self) -> socket.socket:
         """Connect as urllib3 does, but let the watchdog watch the socket meanwhile."""
-        trace = current_trace()
+        trace = current_exchange().trace
         trace.step = Step.RESOLVE
         trace.host = self.host
         if self.proxy_is_tunneling:
@@ -174,7 +174,7 @@ class _Connection(HTTPSConnection):
         raise OSError("the name has no address")
 
     def _tunnel(self) -> None:
-        trace = current_trace()
+        trace = current_exchange().trace
         trace.step = Step.TUNNEL
         super()._tunnel()
         trace.step = Step.HANDSHAKE
@@ -184,8 +184,7 @@ class _Connection(HTTPSConnection):
             for option in self.socket_options or ():
                 sock.setsockopt(*option)
             sock.settimeout(self.timeout)
-            if (exchange := current_exchange()) is not None:
-                exchange.watch(sock)
+            current_exchange().watch(sock)
             sock.connect(address)
         except BaseException:
             sock.close()
@@ -194,7 +193,7 @@ class _Connection(HTTPSConnection):
 
     def connect(self) -> None:
         super().connect()
-        trace = current_trace()
+        trace = current_exchange().trace
         # urllib3 declares a plain socket; by now it is a TLS socket, or TLS inside the TLS to a proxy.
         tls_socket: Any = self.sock
         trace.tls_version = tls_socket.version() or ""
@@ -204,10 +203,10 @@ class _Connection(HTTPSConnection):
         self.is_verified = True
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        if (exchange := current_exchange()) is not None:
-            exchange.watch(self.sock)
-            exchange.trace.step = Step.REQUEST
-            exchange.sent = True
+        exchange = current_exchange()
+        exchange.watch(self.sock)
+        exchange.trace.step = Step.REQUEST
+        exchange.sent = True
         super().request(*args, **kwargs)
 
 

@@ -33,7 +33,6 @@ from exporter.vb365.http.deadlines import (
     ConnectionTrace,
     Exchange,
     Watchdog,
-    shared_watchdog,
 )
 from exporter.vb365.http.exceptions import LIBRARY_ERRORS, map_exception
 from exporter.vb365.http.session import UnusableProxyError, new_session
@@ -42,6 +41,9 @@ from exporter.vb365.http.tls import UnusableFileError
 __all__ = ["Request", "RequestObserver", "Response", "Transport", "host_and_port"]
 
 log = structlog.get_logger()
+
+_watchdog = Watchdog()
+"""Watches the exchanges of the process with all servers."""
 
 _DEADLINE_TIMEOUTS = 6
 """The deadline of a whole request, as a multiple of the timeout for connecting and for each read."""
@@ -74,9 +76,6 @@ class Request:
     allow_after_stop: bool = False
     """Whether the request is sent, and not aborted, after the client was stopped."""
 
-    def __repr__(self) -> str:
-        return f"<{self.method} {self.target}>"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Response:
@@ -98,9 +97,6 @@ class Response:
         """Whether it is a failure that the cookies of the request can cause, such as 400 because they are too long."""
         return self.status >= 300 and self.status not in {401, 404, 429}
 
-    def __repr__(self) -> str:
-        return f"<HTTP {self.status}, {len(self.body)} bytes>"
-
 
 def host_and_port(url: str) -> str:
     """Return host and port of an https URL, also if it leaves out the port."""
@@ -119,7 +115,6 @@ class Transport:
         observer: counts requests.
         stop: aborts requests under way, within a tenth of a second, and refuses new ones.
         max_body_bytes: the maximum size of a body, before and after decompression.
-        watchdog: enforces deadlines; by default, the one that all clients of the process share.
     """
 
     def __init__(
@@ -129,7 +124,6 @@ class Transport:
         observer: RequestObserver,
         stop: threading.Event,
         max_body_bytes: int = MAX_BODY_BYTES,
-        watchdog: Watchdog | None = None,
     ) -> None:
         self._server = server
         self._observer = observer
@@ -140,7 +134,6 @@ class Transport:
         self._origin = f"https://{urlsplit(server.url).netloc}"
         self._deadline_seconds = _DEADLINE_TIMEOUTS * server.timeout
         self._slots = threading.BoundedSemaphore(server.max_concurrent_requests)
-        self._watchdog = watchdog or shared_watchdog()
         self._lock = threading.Lock()
         self._session: requests.Session | None = None
         self.certificate_not_after: datetime | None = None
@@ -183,7 +176,7 @@ class Transport:
     def cancel(self) -> None:
         """Abort requests under way immediately and refuse new ones, except those allowed after a stop."""
         self.cancellation.cancel()
-        self._watchdog.enforce_now()
+        _watchdog.enforce_now()
 
     def reread_files(self) -> None:
         """Read the TLS files again for the next request. Requests under way keep their connections."""
@@ -200,7 +193,7 @@ class Transport:
             self._deadline_seconds, request.deadline_seconds or self._deadline_seconds
         )
         try:
-            exchange = self._watchdog.begin(
+            exchange = _watchdog.begin(
                 deadline_seconds,
                 cancellation=self.cancellation,
                 allow_after_stop=request.allow_after_stop,
@@ -210,7 +203,7 @@ class Transport:
         try:
             outcome = self._send_and_map(request, exchange)
         finally:
-            abort_reason = self._watchdog.finish(exchange)
+            abort_reason = _watchdog.finish(exchange)
         if exchange.trace.host:
             self.newest_connection = exchange.trace
         if exchange.trace.certificate_not_after is not None:

@@ -179,7 +179,8 @@ def test_an_exchange_that_finishes_in_time_keeps_its_socket(
     exchange.watch(pair[0])
     assert current_exchange() is exchange
     assert watchdog.finish(exchange) is None
-    assert current_exchange() is None
+    with pytest.raises(RuntimeError):
+        current_exchange()
     stop.set()
     watchdog.enforce_now()
     pair[1].send(b"x")
