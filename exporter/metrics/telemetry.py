@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import threading
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.gc_collector import GCCollector
@@ -13,7 +13,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from exporter import __version__
-from exporter.metrics.catalogue import EXPORTER_FAMILIES
+from exporter.metrics.catalogue import EXPORTER_FAMILIES, Kind
 from exporter.text import label_value
 from exporter.vb365.errors import Reason
 from exporter.vb365.records.changes import ChangeKind
@@ -21,12 +21,9 @@ from exporter.vb365.records.restore_session import RejectionReason
 
 __all__ = ["ServerTelemetry", "Telemetry"]
 
-_FAMILIES = {family.name: family for family in EXPORTER_FAMILIES}
 _REQUEST_BUCKETS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _UNKNOWN_VALUE_FIELDS = ("type", "state", "result", "creation_time")
 _UNKNOWN_EVENT_FIELDS = ("event_type", "event_status")
-
-_Metric = TypeVar("_Metric", Counter, Gauge, Histogram)
 
 
 class Telemetry:
@@ -39,37 +36,32 @@ class Telemetry:
     def __init__(self, *, servers_only: bool = False) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call] # the library does not type it
         self.registry = CollectorRegistry()
-        self._servers_only = servers_only
+        self.counters: dict[str, Counter] = {}
+        self.gauges: dict[str, Gauge] = {}
         self._per_server: list[Counter | Gauge | Histogram] = []
         self._servers: dict[str, ServerTelemetry] = {}
-        self.polls = self._declare(Counter, "vb365_polls_total")
-        self.poll_failures = self._declare(Counter, "vb365_poll_failures_total")
-        self.overruns = self._declare(Counter, "vb365_polls_overrun_total")
-        self.requests = self._declare(Counter, "vb365_api_requests_total")
-        self.retries = self._declare(Counter, "vb365_api_retries_total")
-        self.rejected = self._declare(Counter, "vb365_records_rejected_total")
-        self.unknown_values = self._declare(Counter, "vb365_unknown_values_total")
-        self.extras_failures = self._declare(Counter, "vb365_extras_failures_total")
-        self.feed_connected = self._declare(Gauge, "vb365_change_feed_connected")
-        self.feed_last_event = self._declare(
-            Gauge, "vb365_change_feed_last_event_timestamp_seconds"
-        )
-        self.feed_events = self._declare(Counter, "vb365_change_feed_events_total")
-        self.request_duration = self._declare(
-            Histogram, "vb365_api_request_duration_seconds", buckets=_REQUEST_BUCKETS_SECONDS
-        )
-        build_info = self._declare(Gauge, "vb365_exporter_build_info")
+        for family in EXPORTER_FAMILIES:
+            of_server = "server" in family.labels
+            options: dict[str, Any] = {
+                "name": family.name,
+                "documentation": family.help,
+                "labelnames": family.labels,
+                "unit": family.unit,
+                "registry": self.registry if of_server or not servers_only else None,
+            }
+            metric: Counter | Gauge | Histogram
+            match family.kind:
+                case Kind.COUNTER:
+                    metric = self.counters[family.name] = Counter(**options)
+                case Kind.GAUGE:
+                    metric = self.gauges[family.name] = Gauge(**options)
+                case Kind.HISTOGRAM:
+                    metric = Histogram(**options, buckets=_REQUEST_BUCKETS_SECONDS)
+                    self.request_duration = metric
+            if of_server:
+                self._per_server.append(metric)
+        build_info = self.gauges["vb365_exporter_build_info"]
         build_info.labels(version=__version__, python_version=platform.python_version()).set(1)
-        self._poll_interval = self._declare(Gauge, "vb365_exporter_poll_interval_seconds")
-        self._reload_successful = self._declare(
-            Gauge, "vb365_exporter_config_last_reload_successful"
-        )
-        self._reload_success = self._declare(
-            Gauge, "vb365_exporter_config_last_reload_success_timestamp_seconds"
-        )
-        self._audit_write_failures = self._declare(
-            Counter, "vb365_exporter_audit_write_failures_total"
-        )
         if not servers_only:
             ProcessCollector(registry=self.registry)
             PlatformCollector(registry=self.registry)
@@ -83,52 +75,41 @@ class Telemetry:
             extras: the extras that are requested for its sessions.
         """
         telemetry = self._servers.setdefault(name, ServerTelemetry(self, label_value(name)))
-        self.polls.labels(telemetry.name)
-        self.overruns.labels(telemetry.name)
-        _initialize(self.poll_failures, Reason, telemetry.name)
-        _initialize(self.rejected, RejectionReason, telemetry.name)
-        _initialize(self.unknown_values, _UNKNOWN_VALUE_FIELDS, telemetry.name)
+        name = telemetry.name
+        self.counters["vb365_polls_total"].labels(name)
+        self.counters["vb365_polls_overrun_total"].labels(name)
+        self.initialize("vb365_poll_failures_total", Reason, name)
+        self.initialize("vb365_records_rejected_total", RejectionReason, name)
+        self.initialize("vb365_unknown_values_total", _UNKNOWN_VALUE_FIELDS, name)
         for extra in extras:
-            _initialize(self.extras_failures, Reason, telemetry.name, extra)
+            self.initialize("vb365_extras_failures_total", Reason, name, extra)
             if extra == "events":
-                _initialize(self.unknown_values, _UNKNOWN_EVENT_FIELDS, telemetry.name)
+                self.initialize("vb365_unknown_values_total", _UNKNOWN_EVENT_FIELDS, name)
         return telemetry
 
     def end(self, name: str) -> None:
         """Remove the series of a server that is no longer configured, and ignore its later events."""
         if name in self._servers:
-            self._servers[name].end(self._per_server)
-            del self._servers[name]
+            self._servers.pop(name).end(self._per_server)
+
+    def initialize(self, counter: str, values: Iterable[str], *labels: str) -> None:
+        """Create the series with each of `values` as the last label at 0, so that `increase()` sees the first increment."""
+        for value in values:
+            self.counters[counter].labels(*labels, value)
 
     def configured(self, poll_interval_seconds: float, timestamp: float) -> None:
         """Record a configuration that took effect at `timestamp` (Unix seconds)."""
-        self._poll_interval.set(poll_interval_seconds)
-        self._reload_successful.set(1)
-        self._reload_success.set(timestamp)
+        self.gauges["vb365_exporter_poll_interval_seconds"].set(poll_interval_seconds)
+        self.gauges["vb365_exporter_config_last_reload_successful"].set(1)
+        self.gauges["vb365_exporter_config_last_reload_success_timestamp_seconds"].set(timestamp)
 
     def reload_failed(self) -> None:
         """Record a failed reload; the previous configuration stays in effect."""
-        self._reload_successful.set(0)
+        self.gauges["vb365_exporter_config_last_reload_successful"].set(0)
 
     def audit_write_failed(self) -> None:
         """Count a failed write to the audit log."""
-        self._audit_write_failures.inc()
-
-    def _declare(self, metric_class: type[_Metric], name: str, **options: Any) -> _Metric:
-        family = _FAMILIES[name]
-        of_server = "server" in family.labels
-        registry = self.registry if of_server or not self._servers_only else None
-        metric = metric_class(
-            family.name,
-            family.help,
-            family.labels,
-            unit=family.unit,
-            registry=registry,
-            **options,
-        )
-        if of_server:
-            self._per_server.append(metric)
-        return metric
+        self.counters["vb365_exporter_audit_write_failures_total"].inc()
 
 
 class ServerTelemetry:
@@ -156,64 +137,61 @@ class ServerTelemetry:
         """Count a request to the API; `code` is its HTTP status code, or `error` if there was no response."""
         with self._lock:
             if not self._ended:
-                self._telemetry.requests.labels(self.name, operation, code).inc()
+                requests = self._telemetry.counters["vb365_api_requests_total"]
+                requests.labels(self.name, operation, code).inc()
                 self._telemetry.request_duration.labels(self.name, operation).observe(seconds)
 
     def retry(self, operation: str) -> None:
         """Count a retry of a request."""
-        self._count(self._telemetry.retries, operation)
+        self._count("vb365_api_retries_total", operation)
 
     def polled(self, reason: Reason | None) -> None:
         """Count a poll, and the reason for its first failure if it failed."""
-        self._count(self._telemetry.polls)
+        self._count("vb365_polls_total")
         if reason is not None:
-            self._count(self._telemetry.poll_failures, reason.value)
+            self._count("vb365_poll_failures_total", reason.value)
 
     def poll_unpublished(self) -> None:
         """Count a poll as failed that was counted as successful, because its result could not be published."""
-        self._count(self._telemetry.poll_failures, Reason.INTERNAL.value)
+        self._count("vb365_poll_failures_total", Reason.INTERNAL.value)
 
     def overran(self) -> None:
         """Count a poll that took longer than the poll interval."""
-        self._count(self._telemetry.overruns)
+        self._count("vb365_polls_overrun_total")
 
     def rejected(self, reason: str, count: int = 1) -> None:
         """Count records that are not valid restore sessions, or too many."""
-        self._count(self._telemetry.rejected, reason, by=count)
+        self._count("vb365_records_rejected_total", reason, by=count)
 
     def unknown_value(self, field: str) -> None:
         """Count an unknown enum value in a record."""
-        self._count(self._telemetry.unknown_values, field)
+        self._count("vb365_unknown_values_total", field)
 
     def extra_failed(self, extra: str, reason: Reason) -> None:
         """Count a failed request for an extra of a session."""
-        self._count(self._telemetry.extras_failures, extra, reason.value)
+        self._count("vb365_extras_failures_total", extra, reason.value)
 
     def feed_connected(self, *, connected: bool | None) -> None:
         """Record whether the change feed is connected; None removes the series of a server without one."""
+        gauge = self._telemetry.gauges["vb365_change_feed_connected"]
         with self._lock:
             if self._ended:
                 return
             if connected is None:
-                self._telemetry.feed_connected.remove_by_labels({"server": self.name})
+                gauge.remove_by_labels({"server": self.name})
                 return
-            self._telemetry.feed_connected.labels(self.name).set(connected)
-            _initialize(self._telemetry.feed_events, ChangeKind, self.name)
+            gauge.labels(self.name).set(connected)
+            self._telemetry.initialize("vb365_change_feed_events_total", ChangeKind, self.name)
 
     def feed_event(self, kind: str, timestamp: float) -> None:
         """Count a change feed event for a restore session, received at `timestamp` (Unix seconds)."""
-        self._count(self._telemetry.feed_events, kind)
+        self._count("vb365_change_feed_events_total", kind)
+        gauge = self._telemetry.gauges["vb365_change_feed_last_event_timestamp_seconds"]
         with self._lock:
             if not self._ended:
-                self._telemetry.feed_last_event.labels(self.name).set(timestamp)
+                gauge.labels(self.name).set(timestamp)
 
-    def _count(self, counter: Counter, *labels: str, by: int = 1) -> None:
+    def _count(self, counter: str, *labels: str, by: int = 1) -> None:
         with self._lock:
             if not self._ended:
-                counter.labels(self.name, *labels).inc(by)
-
-
-def _initialize(counter: Counter, values: Iterable[str], *labels: str) -> None:
-    """Create the series with each of `values` as the last label at 0, so that `increase()` sees the first increment."""
-    for value in values:
-        counter.labels(*labels, value)
+                self._telemetry.counters[counter].labels(self.name, *labels).inc(by)

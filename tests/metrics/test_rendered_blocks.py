@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 
-from exporter.metrics.catalogue import Kind, SessionValue
+from exporter.metrics.catalogue import SessionValue
 from exporter.metrics.gzip_parts import EMPTY, Segment
 from exporter.metrics.rendered_blocks import RenderedBlocks
 from exporter.metrics.rendering import render_sessions
@@ -20,8 +20,8 @@ class Rendered:
     def __init__(self) -> None:
         self.sessions: list[RestoreSession] = []
         self.families = (
-            SessionValue(name="duration", kind=Kind.GAUGE, help="Duration.", value=self._value),
-            SessionValue(name="items", kind=Kind.GAUGE, help="Items.", value=lambda _: 1.0),
+            SessionValue(name="duration", help="Duration.", value=self._value),
+            SessionValue(name="items", help="Items.", value=lambda _: 1.0),
         )
         self.blocks = RenderedBlocks("hq", self.families)
 

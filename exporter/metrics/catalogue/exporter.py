@@ -64,13 +64,11 @@ EXPORTER_FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         name="vb365_change_feed_connected",
-        kind=Kind.GAUGE,
         help="Whether the exporter is connected to the server's change feed; only for servers that have one.",
         labels=("server",),
     ),
     Family(
         name="vb365_change_feed_last_event_timestamp_seconds",
-        kind=Kind.GAUGE,
         help="Unix time at which the last change feed event for a restore session was received.",
         labels=("server",),
     ),
@@ -82,23 +80,19 @@ EXPORTER_FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         name="vb365_exporter_build_info",
-        kind=Kind.GAUGE,
         help="Always 1; the labels are the versions of the exporter and of Python.",
         labels=("version", "python_version"),
     ),
     Family(
         name="vb365_exporter_poll_interval_seconds",
-        kind=Kind.GAUGE,
         help="Interval between polls of servers without a poll_interval of their own.",
     ),
     Family(
         name="vb365_exporter_config_last_reload_successful",
-        kind=Kind.GAUGE,
         help="Whether the last attempt to load the configuration succeeded.",
     ),
     Family(
         name="vb365_exporter_config_last_reload_success_timestamp_seconds",
-        kind=Kind.GAUGE,
         help="Unix time at which the configuration was last loaded successfully.",
     ),
     Family(

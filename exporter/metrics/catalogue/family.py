@@ -42,7 +42,7 @@ class Family:
 
     name: str
     """Counters end in `_total`."""
-    kind: Kind
+    kind: Kind = Kind.GAUGE
     help: str
     labels: tuple[str, ...] = ()
 

@@ -90,14 +90,12 @@ def _event_bytes(snapshot: Snapshot) -> Iterable[Sample]:
 ORGANIZATION_FAMILIES: tuple[SnapshotFamily, ...] = (
     SnapshotFamily(
         name="vb365_restore_sessions_working",
-        kind=Kind.GAUGE,
         help="Running restore sessions as of the last poll: every API state except Stopped.",
         labels=("organization", "type"),
         samples=_working,
     ),
     SnapshotFamily(
         name="vb365_restore_sessions_stopped",
-        kind=Kind.GAUGE,
         help="Finished restore sessions within lookback, and those configured by id; an Explorer that was opened and "
         "closed counts as Success, whether or not items were restored.",
         labels=("organization", "type", "result"),
@@ -105,7 +103,6 @@ ORGANIZATION_FAMILIES: tuple[SnapshotFamily, ...] = (
     ),
     SnapshotFamily(
         name="vb365_restore_sessions_oldest_working_start_timestamp_seconds",
-        kind=Kind.GAUGE,
         help="Unix time at which the oldest running restore session was opened (API field creationTime).",
         labels=("organization", "type"),
         samples=_oldest_working,
@@ -113,7 +110,6 @@ ORGANIZATION_FAMILIES: tuple[SnapshotFamily, ...] = (
     ),
     SnapshotFamily(
         name="vb365_restore_sessions_last_end_timestamp_seconds",
-        kind=Kind.GAUGE,
         help="Unix time at which the latest finished restore session ended (API field endTime).",
         labels=("organization", "type", "result"),
         samples=_last_end,
@@ -121,7 +117,6 @@ ORGANIZATION_FAMILIES: tuple[SnapshotFamily, ...] = (
     ),
     SnapshotFamily(
         name="vb365_restore_sessions_last_restored_timestamp_seconds",
-        kind=Kind.GAUGE,
         help="Unix time at which the latest restore session that restored at least one item ended with Success or Warning; "
         "of all sessions that the server lists, however old (API fields endTime and details, or extras).",
         labels=("organization", "type"),

@@ -8,7 +8,6 @@ from itertools import chain
 from exporter.config import Extra
 from exporter.metrics.catalogue.family import (
     RESULTS,
-    Kind,
     Sample,
     SessionFamily,
     SessionSamples,
@@ -29,7 +28,6 @@ def _end(session: RestoreSession) -> float | None:
 _ALWAYS: tuple[SessionFamily, ...] = (
     SessionStateSet(
         name="vb365_restore_session_state",
-        kind=Kind.GAUGE,
         help="State of the restore session as of the last poll (API field state): 1 for the current state, 0 for the others.",
         labels=("state",),
         current=lambda session: session.state,
@@ -38,7 +36,6 @@ _ALWAYS: tuple[SessionFamily, ...] = (
     ),
     SessionStateSet(
         name="vb365_restore_session_result",
-        kind=Kind.GAUGE,
         help="Result of the finished restore session (API field result): 1 for its result, 0 for the others.",
         labels=("result",),
         current=lambda session: session.result,
@@ -47,25 +44,21 @@ _ALWAYS: tuple[SessionFamily, ...] = (
     ),
     SessionValue(
         name="vb365_restore_session_duration_seconds",
-        kind=Kind.GAUGE,
         help="Duration of the finished restore session (API fields endTime minus creationTime).",
         value=lambda session: session.duration_seconds,
     ),
     SessionValue(
         name="vb365_restore_session_start_timestamp_seconds",
-        kind=Kind.GAUGE,
         help="Unix time at which the restore session was opened (API field creationTime).",
         value=lambda session: session.creation_time.timestamp(),
     ),
     SessionValue(
         name="vb365_restore_session_end_timestamp_seconds",
-        kind=Kind.GAUGE,
         help="Unix time at which the finished restore session ended (API field endTime).",
         value=_end,
     ),
     SessionValue(
         name="vb365_restore_session_processed_items",
-        kind=Kind.GAUGE,
         help='Items processed by the restore session; only if API field details has the form "N items processed".',
         value=lambda session: session.processed_items,
     ),
@@ -100,7 +93,6 @@ _OF_EXTRAS: Mapping[Extra, Sequence[SessionFamily]] = {
     "statistics": (
         SessionSamples(
             name="vb365_restore_session_items",
-            kind=Kind.GAUGE,
             help="Items of the restore session by outcome (API fields restoredItemsCount, failedItemsCount and skippedItemsCount of Statistics).",
             labels=("outcome",),
             samples=_items,
@@ -109,27 +101,23 @@ _OF_EXTRAS: Mapping[Extra, Sequence[SessionFamily]] = {
     "events": (
         SessionSamples(
             name="vb365_restore_session_events",
-            kind=Kind.GAUGE,
             help="Events of the restore session (API fields type and status of Events); combinations without events have no series.",
             labels=("operation", "status"),
             samples=_events,
         ),
         SessionSamples(
             name="vb365_restore_session_event_bytes",
-            kind=Kind.GAUGE,
             help="Total size of the items in the restore session's events (API field itemSizeBytes of Events).",
             labels=("operation",),
             samples=_event_bytes,
         ),
         SessionValue(
             name="vb365_restore_session_last_event_timestamp_seconds",
-            kind=Kind.GAUGE,
             help="Unix time of the newest event of the restore session, including the event that opens it (API fields startTime and endTime of Events).",
             value=_last_event,
         ),
         SessionValue(
             name="vb365_restore_session_active_duration_seconds",
-            kind=Kind.GAUGE,
             help="Time from the start of the first item event of the restore session to the end of the last; item events have an API field type other than None.",
             value=lambda session: None if session.events is None else session.events.active_seconds,
         ),
@@ -159,7 +147,6 @@ def _info_family(info_labels: Sequence[str]) -> SessionFamily:
 
     return SessionSamples(
         name="vb365_restore_session_info",
-        kind=Kind.GAUGE,
         help="Always 1; the labels are the API fields of the restore session listed in info_labels.",
         labels=tuple(info_labels),
         samples=samples,
