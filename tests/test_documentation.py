@@ -16,7 +16,8 @@ from exporter.audit.record import Event, format_line
 from exporter.config import ConfigError, parse_config
 from exporter.config.loader import keys_below
 from exporter.config.model import Config, InfoLabel
-from exporter.metrics.catalogue import SESSION_LABELS, all_families
+from exporter.metrics.catalogue import all_families
+from exporter.metrics.catalogue.sessions import SESSION_LABELS
 from exporter.vb365.errors import Reason
 from exporter.vb365.records.changes import ChangeKind
 from exporter.vb365.records.extras import EventOperation, EventStatus, Statistics

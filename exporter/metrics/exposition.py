@@ -17,7 +17,8 @@ from operator import attrgetter
 from prometheus_client import CollectorRegistry
 
 from exporter.config import Extra
-from exporter.metrics.catalogue import Family, session_families
+from exporter.metrics.catalogue import SNAPSHOT_FAMILIES
+from exporter.metrics.catalogue.sessions import session_families
 from exporter.metrics.gzip_parts import (
     EMPTY,
     GZIP_HEADER,
@@ -29,8 +30,8 @@ from exporter.metrics.gzip_parts import (
     join_columns,
 )
 from exporter.metrics.rendered_blocks import RenderedBlocks
-from exporter.metrics.rendering import SNAPSHOT_FAMILIES, render_sessions, render_snapshot
-from exporter.metrics.text_format import OPENMETRICS_END, Format, family_header, registry_text
+from exporter.metrics.rendering import render_sessions, render_snapshot
+from exporter.metrics.text_format import Format, family_header, registry_text
 from exporter.polling.snapshot import Snapshot
 
 __all__ = ["Exposition", "Publisher"]
@@ -40,7 +41,6 @@ _OWN_METRICS_MAX_AGE_SECONDS = 1.0
 # A single scrape of plain text must not double the memory use permanently.
 _PLAIN_RELEASE_SECONDS = 600.0
 _get_plain, _get_deflated = attrgetter("plain"), attrgetter("deflated")
-_END = {Format.TEXT: b"", Format.OPENMETRICS: OPENMETRICS_END}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class Publisher:
         self._own_metrics = own_metrics
         self._monotonic = monotonic
         self._session_families = session_families(info_labels, extras)
-        families: tuple[Family, ...] = (*self._session_families, *SNAPSHOT_FAMILIES)
+        families = (*self._session_families, *SNAPSHOT_FAMILIES)
         self._headers = {
             form: [compress(family_header(form, family), _LEVEL) for family in families]
             for form in Format
@@ -177,7 +177,7 @@ class Publisher:
             published = self._drop_stale(published, now)
         rendered_at, exposition = published.with_own_metrics.get(form, (now, None))
         if exposition is None or now - rendered_at >= _OWN_METRICS_MAX_AGE_SECONDS:
-            own = compress(registry_text(form, self._own_metrics) + _END[form], _LEVEL)
+            own = compress(registry_text(form, self._own_metrics), _LEVEL)
             exposition = Exposition(join((published.bodies[form], own)))
             published.with_own_metrics[form] = (now, exposition)
         return exposition

@@ -158,22 +158,17 @@ def _times_x(value: int) -> int:
 
 def _shift_across(length: int) -> int:
     """Return x^(8 * length) modulo the polynomial: the product of a cached power for each byte of the length."""
-    shift = _ONE
-    for position, byte in enumerate(length.to_bytes(8, "little")):
-        if byte:
-            power = _power_of_x(position, byte)
-            shift = power if shift == _ONE else _product(power, shift)
-    return shift
+    powers = [_power_of_x(length & 0xFF << bits) for bits in range(0, length.bit_length(), 8)]
+    return reduce(_product, powers) if powers else _ONE
 
 
-@cache  # at most 2048 entries
-def _power_of_x(position: int, byte: int) -> int:
-    """Return x^(8 * byte * 256^position) modulo the polynomial."""
-    if byte > 1:
-        return _product(_power_of_x(position, 1), _power_of_x(position, byte - 1))
-    if position == 0:
-        return _ONE >> 8
-    return _product(_power_of_x(position - 1, 1), _power_of_x(position - 1, 255))
+@cache  # lengths of at most eight significant bits: a few thousand entries
+def _power_of_x(length: int) -> int:
+    """Return x^(8 * length) modulo the polynomial."""
+    if length < 2:
+        return _ONE >> 8 * length
+    root = _power_of_x(length // 2)
+    return _product(_product(root, root), _power_of_x(length % 2))
 
 
 # The last four bits, multiplied by x^4.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from exporter.metrics.catalogue import SessionFamily
+from exporter.metrics.catalogue.family import SessionFamily
 from exporter.metrics.gzip_parts import EMPTY, Segment, compress, join_columns
 from exporter.metrics.rendering import render_sessions
 from exporter.polling.blocks import Block

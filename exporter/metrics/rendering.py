@@ -10,11 +10,8 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from itertools import accumulate
 
-from exporter.metrics.catalogue import (
-    FINISHED_DURATION,
-    ORGANIZATION_FAMILIES,
-    SERVER_FAMILIES,
-    SESSION_LABELS,
+from exporter.metrics.catalogue import SNAPSHOT_FAMILIES
+from exporter.metrics.catalogue.family import (
     TYPES,
     Family,
     SessionFamily,
@@ -23,18 +20,12 @@ from exporter.metrics.catalogue import (
     SessionValue,
     SnapshotFamily,
 )
+from exporter.metrics.catalogue.sessions import SESSION_LABELS
 from exporter.metrics.text_format import escaped, go_float, sample_lines, series_template
 from exporter.polling.snapshot import DURATION_BUCKETS_SECONDS, DurationHistogram, Snapshot
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["SNAPSHOT_FAMILIES", "render_sessions", "render_snapshot"]
-
-SNAPSHOT_FAMILIES: tuple[Family, ...] = (
-    *ORGANIZATION_FAMILIES,
-    FINISHED_DURATION,
-    *SERVER_FAMILIES,
-)
-"""The families of `render_snapshot`, in the order in which they are served."""
+__all__ = ["render_sessions", "render_snapshot"]
 
 _SHARED = tuple(sorted(SESSION_LABELS))
 _Shared = tuple[str, str, str, str]
@@ -70,12 +61,14 @@ def render_sessions(
 def render_snapshot(snapshot: Snapshot) -> list[bytes]:
     """Return the sample lines of each family of a server and its organizations, in the order of `SNAPSHOT_FAMILIES`."""
     server = escaped(snapshot.server)
-    texts = (
-        *(_samples_of_snapshot(family, server, snapshot) for family in ORGANIZATION_FAMILIES),
-        _finished_durations(server, snapshot),
-        *(_samples_of_snapshot(family, server, snapshot) for family in SERVER_FAMILIES),
-    )
-    return [text.encode() for text in texts]
+    return [
+        (
+            _samples_of_snapshot(family, server, snapshot)
+            if isinstance(family, SnapshotFamily)
+            else _finished_durations(family, server, snapshot)
+        ).encode()
+        for family in SNAPSHOT_FAMILIES
+    ]
 
 
 def _values(family: SessionValue, sessions: Sequence[RestoreSession], pairs: Sequence[str]) -> str:
@@ -137,8 +130,8 @@ def _samples_of_snapshot(family: SnapshotFamily, server: str, snapshot: Snapshot
     return sample_lines(family.name, ("server", *family.labels), merged.items())
 
 
-def _finished_durations(server: str, snapshot: Snapshot) -> str:
-    name, labels = FINISHED_DURATION.name, FINISHED_DURATION.labels
+def _finished_durations(family: Family, server: str, snapshot: Snapshot) -> str:
+    name, labels = family.name, family.labels
     lines = []
     histograms = {**dict.fromkeys(TYPES, DurationHistogram()), **snapshot.activity.durations}
     for kind, histogram in histograms.items():

@@ -13,7 +13,8 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from exporter import __version__
-from exporter.metrics.catalogue import EXPORTER_FAMILIES, Kind
+from exporter.metrics.catalogue.exporter import EXPORTER_FAMILIES
+from exporter.metrics.catalogue.family import Kind
 from exporter.text import label_value
 from exporter.vb365.errors import Reason
 from exporter.vb365.records.changes import ChangeKind

@@ -13,11 +13,10 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from exporter.metrics.catalogue import Family, Kind
+from exporter.metrics.catalogue.family import Family, Kind
 from exporter.text import label_value
 
 __all__ = [
-    "OPENMETRICS_END",
     "Format",
     "empty_family",
     "escaped",
@@ -28,7 +27,7 @@ __all__ = [
     "series_template",
 ]
 
-OPENMETRICS_END = b"# EOF\n"
+_OPENMETRICS_END = b"# EOF\n"
 
 
 class Format(enum.Enum):
@@ -95,15 +94,15 @@ def sample_lines(
 
 def family_header(form: Format, family: Family) -> bytes:
     """Return the lines that describe a family: HELP, TYPE, and in OpenMetrics UNIT."""
-    return registry_text(form, _EmptyFamily(family))
+    return registry_text(form, _EmptyFamily(family)).removesuffix(_OPENMETRICS_END)
 
 
 def registry_text(form: Format, registry: Collector) -> bytes:
-    """Return all families of a registry, without OpenMetrics' end marker, which only the whole body has."""
+    """Return all families of a registry, in OpenMetrics followed by the end marker."""
     if form is Format.TEXT:
         return generate_text(registry)
     body: bytes = generate_openmetrics(registry)  # type: ignore[no-untyped-call] # the library does not type it
-    return body.removesuffix(OPENMETRICS_END)
+    return body
 
 
 def empty_family(family: Family) -> Metric:

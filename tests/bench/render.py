@@ -11,7 +11,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.registry import Collector
 
-from exporter.metrics.catalogue import session_families
+from exporter.metrics.catalogue.sessions import session_families
 from exporter.metrics.rendering import render_sessions, render_snapshot
 from exporter.metrics.text_format import Format
 from exporter.polling.snapshot import Snapshot

@@ -13,14 +13,9 @@ import pytest
 import yaml
 
 from exporter.config import Extra
-from exporter.metrics.catalogue import (
-    SESSION_LABELS,
-    Family,
-    Kind,
-    SessionFamily,
-    SnapshotFamily,
-    all_families,
-)
+from exporter.metrics.catalogue import all_families
+from exporter.metrics.catalogue.family import Family, Kind, SessionFamily, SnapshotFamily
+from exporter.metrics.catalogue.sessions import SESSION_LABELS
 from exporter.vb365.errors import Reason
 from exporter.vb365.records.extras import EventOperation, EventStatus
 from exporter.vb365.records.restore_session import SessionResult, SessionState, SessionType

@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 
-from exporter.metrics.catalogue import SessionValue
+from exporter.metrics.catalogue.family import SessionValue
 from exporter.metrics.gzip_parts import EMPTY, Segment
 from exporter.metrics.rendered_blocks import RenderedBlocks
 from exporter.metrics.rendering import render_sessions

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from prometheus_client import generate_latest
 
-from exporter.metrics.catalogue import EXPORTER_FAMILIES
+from exporter.metrics.catalogue.exporter import EXPORTER_FAMILIES
 from exporter.metrics.telemetry import Telemetry
 from exporter.vb365.errors import Reason
 

@@ -7,12 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from exporter.flags import FLAGS
-from exporter.metrics.catalogue import (
-    Family,
-    SessionFamily,
-    SnapshotFamily,
-    all_families,
-)
+from exporter.metrics.catalogue import all_families
+from exporter.metrics.catalogue.family import Family, SessionFamily, SnapshotFamily
 from exporter.text import DURATION_PATTERN
 from support.alert_rules import alerts
 from support.config_schema import json_schema, schema_text

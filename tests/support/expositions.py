@@ -14,19 +14,17 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.registry import Collector
 
 from exporter.config import Extra
-from exporter.metrics.catalogue import (
-    FINISHED_DURATION,
-    ORGANIZATION_FAMILIES,
-    SERVER_FAMILIES,
-    SESSION_LABELS,
+from exporter.metrics.catalogue import SNAPSHOT_FAMILIES
+from exporter.metrics.catalogue.family import (
     TYPES,
+    Family,
     SessionFamily,
     SessionSamples,
     SessionStateSet,
     SessionValue,
     SnapshotFamily,
-    session_families,
 )
+from exporter.metrics.catalogue.sessions import SESSION_LABELS, session_families
 from exporter.metrics.exposition import Publisher
 from exporter.metrics.text_format import Format, empty_family
 from exporter.polling.snapshot import DURATION_BUCKETS_SECONDS, Snapshot
@@ -76,11 +74,11 @@ class LibraryFamilies(Collector):
     def collect(self) -> Iterator[Metric]:
         for session_family in self._session_families:
             yield _session_family(session_family, self._snapshots)
-        for organization_family in ORGANIZATION_FAMILIES:
-            yield _snapshot_family(organization_family, self._snapshots)
-        yield _finished_durations(self._snapshots)
-        for server_family in SERVER_FAMILIES:
-            yield _snapshot_family(server_family, self._snapshots)
+        for family in SNAPSHOT_FAMILIES:
+            if isinstance(family, SnapshotFamily):
+                yield _snapshot_family(family, self._snapshots)
+            else:
+                yield _finished_durations(family, self._snapshots)
 
 
 def _session_family(family: SessionFamily, snapshots: Iterable[Snapshot]) -> Metric:
@@ -131,13 +129,8 @@ def _snapshot_family(family: SnapshotFamily, snapshots: Iterable[Snapshot]) -> M
     return metric
 
 
-def _finished_durations(snapshots: Iterable[Snapshot]) -> Metric:
-    metric = HistogramMetricFamily(
-        FINISHED_DURATION.name,
-        FINISHED_DURATION.help,
-        labels=FINISHED_DURATION.labels,
-        unit="seconds",
-    )
+def _finished_durations(family: Family, snapshots: Iterable[Snapshot]) -> Metric:
+    metric = HistogramMetricFamily(family.name, family.help, labels=family.labels, unit="seconds")
     bounds = [*(f"{float(bound)}" for bound in DURATION_BUCKETS_SECONDS), "+Inf"]
     for snapshot in snapshots:
         durations = snapshot.activity.durations

@@ -13,14 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from exporter.metrics.catalogue import (
-    SESSION_LABELS,
-    Family,
-    Kind,
-    SessionFamily,
-    SnapshotFamily,
-    all_families,
-)
+from exporter.metrics.catalogue import all_families
+from exporter.metrics.catalogue.family import Family, Kind, SessionFamily, SnapshotFamily
+from exporter.metrics.catalogue.sessions import SESSION_LABELS
 
 __all__ = [
     "INSTANCE",

@@ -11,45 +11,22 @@ from typing import get_args
 
 from exporter.config import Extra
 from exporter.metrics.catalogue.exporter import EXPORTER_FAMILIES
-from exporter.metrics.catalogue.family import (
-    TYPES,
-    Family,
-    Kind,
-    SessionFamily,
-    SessionSamples,
-    SessionStateSet,
-    SessionValue,
-    SnapshotFamily,
-)
+from exporter.metrics.catalogue.family import Family
 from exporter.metrics.catalogue.organizations import FINISHED_DURATION, ORGANIZATION_FAMILIES
 from exporter.metrics.catalogue.servers import SERVER_FAMILIES
-from exporter.metrics.catalogue.sessions import SESSION_LABELS, session_families
+from exporter.metrics.catalogue.sessions import session_families
 
-__all__ = [
-    "EXPORTER_FAMILIES",
-    "FINISHED_DURATION",
-    "ORGANIZATION_FAMILIES",
-    "SERVER_FAMILIES",
-    "SESSION_LABELS",
-    "TYPES",
-    "Family",
-    "Kind",
-    "SessionFamily",
-    "SessionSamples",
-    "SessionStateSet",
-    "SessionValue",
-    "SnapshotFamily",
-    "all_families",
-    "session_families",
-]
+__all__ = ["SNAPSHOT_FAMILIES", "all_families"]
+
+SNAPSHOT_FAMILIES: tuple[Family, ...] = (
+    *ORGANIZATION_FAMILIES,
+    FINISHED_DURATION,
+    *SERVER_FAMILIES,
+)
+"""The families of a server and its organizations."""
 
 
 def all_families(info_labels: Sequence[str] = ()) -> tuple[Family, ...]:
     """Return every family except `process_*` and `python_*`, which the client library defines."""
-    return (
-        *session_families(info_labels, get_args(Extra)),
-        *ORGANIZATION_FAMILIES,
-        FINISHED_DURATION,
-        *SERVER_FAMILIES,
-        *EXPORTER_FAMILIES,
-    )
+    sessions = session_families(info_labels, get_args(Extra))
+    return (*sessions, *SNAPSHOT_FAMILIES, *EXPORTER_FAMILIES)
