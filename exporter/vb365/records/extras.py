@@ -209,11 +209,7 @@ class EventTally:
         if not times:
             return
         oldest, newest = min(times), max(times)
-        if self._last_event_at is None or newest > self._last_event_at:
-            self._last_event_at = newest
-        if operation is EventOperation.NONE:
-            return
-        if self._active_since is None or oldest < self._active_since:
-            self._active_since = oldest
-        if self._active_until is None or newest > self._active_until:
-            self._active_until = newest
+        self._last_event_at = max(newest, self._last_event_at or newest)
+        if operation is not EventOperation.NONE:
+            self._active_since = min(oldest, self._active_since or oldest)
+            self._active_until = max(newest, self._active_until or newest)
