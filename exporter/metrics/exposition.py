@@ -34,8 +34,6 @@ from exporter.metrics.rendering import render_sessions, render_snapshot
 from exporter.metrics.text_format import Format, family_header, registry_text
 from exporter.polling.snapshot import Snapshot
 
-__all__ = ["Exposition", "Publisher"]
-
 _LEVEL = 1  # fast: these texts are soon replaced
 _OWN_METRICS_MAX_AGE_SECONDS = 1.0
 # A single scrape of plain text must not double the memory use permanently.

@@ -13,18 +13,6 @@ from dataclasses import dataclass, field, replace
 from functools import cache, reduce
 from itertools import chain
 
-__all__ = [
-    "EMPTY",
-    "GZIP_HEADER",
-    "GZIP_TRAILER_BYTES",
-    "Chunk",
-    "Segment",
-    "compress",
-    "gzip_trailer",
-    "join",
-    "join_columns",
-]
-
 # Deflate, without name and time, unknown operating system.
 GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 

@@ -13,8 +13,6 @@ from exporter.metrics.gzip_parts import EMPTY, Segment, compress, join_columns
 from exporter.metrics.rendering import render_sessions
 from exporter.polling.blocks import Block
 
-__all__ = ["RenderedBlocks"]
-
 _LEVEL = 6
 # About the square root of the largest number of blocks, which minimizes the number of joins.
 _GROUP_BLOCKS = 24

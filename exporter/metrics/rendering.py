@@ -25,8 +25,6 @@ from exporter.metrics.text_format import escaped, go_float, sample_lines, series
 from exporter.polling.snapshot import DURATION_BUCKETS_SECONDS, DurationHistogram, Snapshot
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["render_sessions", "render_snapshot"]
-
 _SHARED = tuple(sorted(SESSION_LABELS))
 _Shared = tuple[str, str, str, str]
 """The `escaped` values of the `_SHARED` labels for one session."""

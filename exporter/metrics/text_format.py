@@ -16,17 +16,6 @@ from prometheus_client.utils import floatToGoString
 from exporter.metrics.catalogue.family import Family, Kind
 from exporter.text import label_value
 
-__all__ = [
-    "Format",
-    "empty_family",
-    "escaped",
-    "family_header",
-    "go_float",
-    "registry_text",
-    "sample_lines",
-    "series_template",
-]
-
 _OPENMETRICS_END = b"# EOF\n"
 
 

@@ -33,8 +33,6 @@ from exporter.vb365.rest import RestApi
 from exporter.vb365.retry import NO_RETRY, Retrier
 from exporter.vb365.versions import parse_product_version
 
-__all__ = ["Client", "RequestObserver", "Timing"]
-
 _CHANGES_PER_PAGE = 1000
 
 

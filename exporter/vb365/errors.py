@@ -24,24 +24,6 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import ClassVar
 
-__all__ = [
-    "AuthError",
-    "BadResponseError",
-    "ConnectError",
-    "ForbiddenError",
-    "InternalError",
-    "NotFoundError",
-    "Reason",
-    "RecordsMovedError",
-    "RequestTimeoutError",
-    "ServerError",
-    "StoppedError",
-    "ThrottledError",
-    "TlsError",
-    "Vb365Error",
-    "error_of_status",
-]
-
 
 class Reason(StrEnum):
     """Why a poll failed; the values of `vb365_poll_failures_total{reason}`."""

@@ -10,8 +10,6 @@ from exporter.vb365.paging import iter_pages
 from exporter.vb365.records.extras import EventSummary, EventTally
 from exporter.vb365.rest import RestApi
 
-__all__ = ["MAX_EVENT_PAGES", "EventReader"]
-
 MAX_EVENT_PAGES = 2_000
 """A million events, at the page size that the client requests."""
 

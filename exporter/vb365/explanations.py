@@ -14,8 +14,6 @@ from exporter.text import one_line
 from exporter.vb365.http.body import BadBodyError, decode_json
 from exporter.vb365.http.transport import Request, Response
 
-__all__ = ["explain"]
-
 _ERROR_CODE = re.compile(r"[A-Za-z_]{1,40}")
 _SECRET_FIELDS = frozenset({"password", "refresh_token"})
 _MIN_MASKED_CHARACTERS = 4

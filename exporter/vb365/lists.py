@@ -14,8 +14,6 @@ from exporter.vb365.records.organization import Organization, parse_organization
 from exporter.vb365.records.restore_session import Page, parse_page
 from exporter.vb365.rest import RestApi
 
-__all__ = ["iter_session_pages", "read_organizations"]
-
 _OVERLAPPING_SESSIONS = 20
 """How many sessions at the end of a page are requested again, to detect that others were deleted meanwhile."""
 

@@ -18,14 +18,6 @@ import structlog
 from exporter.config.secrets import SecretSource, SecretUnavailableError
 from exporter.vb365.errors import AuthError, ForbiddenError
 
-__all__ = [
-    "LoginThrottle",
-    "PasswordLogin",
-    "lockout_seconds",
-    "login_throttle_for",
-    "read_secret",
-]
-
 log = structlog.get_logger()
 
 T = TypeVar("T")

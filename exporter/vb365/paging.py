@@ -10,16 +10,6 @@ from urllib.parse import urlencode, urlsplit
 
 from exporter.vb365.errors import BadResponseError, RecordsMovedError
 
-__all__ = [
-    "MAX_LIST_SECONDS",
-    "MAX_PAGES",
-    "PAGE_SIZES",
-    "BaseUrl",
-    "check_list_time",
-    "iter_pages",
-    "reread_if_moved",
-]
-
 ResultT = TypeVar("ResultT")
 
 _PAGE_SIZE = 1000  # of sessions about 0.7 MB

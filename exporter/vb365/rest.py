@@ -25,8 +25,6 @@ from exporter.vb365.server_clock import ServerClock
 from exporter.vb365.tokens import PasswordTokens, StaticTokens, Token, Tokens
 from exporter.vb365.versions import Versions
 
-__all__ = ["RestApi"]
-
 log = structlog.get_logger()
 
 _TOKEN_WAIT_ALLOWANCE_SECONDS = 2.0

@@ -23,8 +23,6 @@ from exporter.vb365.errors import (
 )
 from exporter.vb365.server_clock import parse_http_date
 
-__all__ = ["NO_RETRY", "Retrier", "retry_after_seconds", "seconds_left"]
-
 T = TypeVar("T")
 
 NO_RETRY = -math.inf

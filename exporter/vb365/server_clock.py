@@ -6,8 +6,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-__all__ = ["ServerClock", "parse_http_date"]
-
 _MAX_DATE_CHARACTERS = 64
 # Outside of these years, adding or subtracting a long time would overflow.
 _FIRST_YEAR, _LAST_YEAR = 1970, 8999

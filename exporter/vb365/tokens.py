@@ -22,8 +22,6 @@ from exporter.vb365.errors import (
 )
 from exporter.vb365.login import PasswordLogin, lockout_seconds, read_secret
 
-__all__ = ["PasswordTokens", "StaticTokens", "Token", "Tokens"]
-
 log = structlog.get_logger()
 
 _OPERATION = "token"

@@ -18,8 +18,6 @@ from exporter.config.model import ServerConfig
 from exporter.vb365.errors import BadResponseError, NotFoundError
 from exporter.vb365.http.transport import host_and_port
 
-__all__ = ["NEWEST_FIRST", "Versions", "parse_product_version"]
-
 log = structlog.get_logger()
 
 NEWEST_FIRST = ("v8", "v7", "v6")

@@ -16,8 +16,6 @@ from exporter.metrics.catalogue.organizations import FINISHED_DURATION, ORGANIZA
 from exporter.metrics.catalogue.servers import SERVER_FAMILIES
 from exporter.metrics.catalogue.sessions import session_families
 
-__all__ = ["SNAPSHOT_FAMILIES", "all_families"]
-
 SNAPSHOT_FAMILIES: tuple[Family, ...] = (
     *ORGANIZATION_FAMILIES,
     FINISHED_DURATION,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from exporter.metrics.catalogue.family import Family, Kind
 
-__all__ = ["EXPORTER_FAMILIES"]
-
 EXPORTER_FAMILIES: tuple[Family, ...] = (
     Family(
         name="vb365_polls_total",

@@ -10,19 +10,6 @@ from enum import Enum, StrEnum
 from exporter.polling.snapshot import Snapshot
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
 
-__all__ = [
-    "RESULTS",
-    "TYPES",
-    "Family",
-    "Kind",
-    "Sample",
-    "SessionFamily",
-    "SessionSamples",
-    "SessionStateSet",
-    "SessionValue",
-    "SnapshotFamily",
-]
-
 
 class Kind(Enum):
     """The metric type of a family."""

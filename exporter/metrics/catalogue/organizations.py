@@ -19,8 +19,6 @@ from exporter.metrics.catalogue.family import (
 from exporter.polling.snapshot import Snapshot, StartedKey
 from exporter.vb365.records.extras import EventOperation
 
-__all__ = ["FINISHED_DURATION", "ORGANIZATION_FAMILIES"]
-
 _OUTCOMES = ("restored", "failed", "skipped")
 _OPERATIONS = tuple(one for one in EventOperation if one is not EventOperation.UNKNOWN)
 

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 from exporter.metrics.catalogue.family import Sample, SnapshotFamily
 from exporter.polling.snapshot import Snapshot
 
-__all__ = ["SERVER_FAMILIES"]
-
 
 def _optional(value: float | None) -> Sequence[Sample]:
     return () if value is None else (((), value),)

@@ -16,8 +16,6 @@ from exporter.metrics.catalogue.family import (
 )
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionState
 
-__all__ = ["SESSION_LABELS", "session_families"]
-
 SESSION_LABELS = ("server", "session_id", "organization", "type")
 
 

@@ -10,16 +10,6 @@ from typing import Protocol
 
 from pydantic_core import from_json
 
-__all__ = [
-    "MAX_BODY_BYTES",
-    "MAX_RECORD_BYTES",
-    "BadBodyError",
-    "decode_json",
-    "inflate",
-    "max_body_bytes",
-    "read_body",
-]
-
 MAX_BODY_BYTES = 16 << 20
 """The limit of a page of a list, before and after decompression. A client requests one at a time."""
 MAX_RECORD_BYTES = 1 << 20
@@ -40,7 +30,7 @@ class BadBodyError(ValueError):
     """An unusable body; the message gives the reason and quotes nothing from the body."""
 
 
-class RawBody(Protocol):
+class _RawBody(Protocol):
     """The raw body of a response, as urllib3 provides it."""
 
     @property
@@ -53,7 +43,7 @@ def max_body_bytes(operation: str, *, is_success: bool) -> int:
     return _MAX_BYTES.get(operation, MAX_RECORD_BYTES) if is_success else MAX_RECORD_BYTES
 
 
-def read_body(raw: RawBody, *, limit: int) -> bytes:
+def read_body(raw: _RawBody, *, limit: int) -> bytes:
     """Read a body to its end and decompress it. Exceptions of `raw.read` propagate.
 
     Args:

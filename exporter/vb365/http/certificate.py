@@ -11,8 +11,6 @@ from cryptography import x509
 
 from exporter.text import one_line
 
-__all__ = ["Certificate", "describe_certificate"]
-
 _MAX_NAMES = 20
 _UNREADABLE = "unreadable"
 

@@ -20,16 +20,6 @@ from enum import Enum, StrEnum, auto
 from exporter.monotonic import system_monotonic
 from exporter.threads import start_thread
 
-__all__ = [
-    "AbortReason",
-    "Cancellation",
-    "ConnectionTrace",
-    "Exchange",
-    "Step",
-    "Watchdog",
-    "current_exchange",
-]
-
 _TICK_SECONDS = 0.1
 
 

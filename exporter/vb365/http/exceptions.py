@@ -28,8 +28,6 @@ from exporter.vb365.errors import (
 )
 from exporter.vb365.http.deadlines import Step
 
-__all__ = ["LIBRARY_ERRORS", "describe_problem", "map_exception"]
-
 LIBRARY_ERRORS = (
     urllib3.exceptions.HTTPError,
     http.client.HTTPException,

@@ -23,8 +23,6 @@ from exporter.vb365.http.deadlines import Step, current_exchange
 from exporter.vb365.http.exceptions import describe_problem
 from exporter.vb365.http.tls import not_after, proxy_context, server_context
 
-__all__ = ["UnusableProxyError", "new_session"]
-
 _MAX_COOKIES = 50
 _MAX_COOKIES_BYTES = 4096
 """Names and values together. Many servers refuse a request whose headers are longer than 8 KiB."""

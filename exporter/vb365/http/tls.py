@@ -12,14 +12,6 @@ import structlog
 from exporter.config.model import ServerConfig, TLSConfig
 from exporter.text import one_line
 
-__all__ = [
-    "UnusableFileError",
-    "not_after",
-    "proxy_context",
-    "server_context",
-    "warn_if_unverified",
-]
-
 log = structlog.get_logger()
 
 
@@ -90,13 +82,13 @@ def _no_passphrase() -> str:
     raise ValueError("the key is encrypted")
 
 
-class PeerCertificate(Protocol):
+class _PeerCertificate(Protocol):
     """An `ssl.SSLSocket` or urllib3's `SSLTransport`."""
 
     def getpeercert(self, binary_form: bool = False) -> Any: ...  # noqa: FBT001, FBT002 - the signature in ssl
 
 
-def not_after(connection: PeerCertificate) -> datetime | None:
+def not_after(connection: _PeerCertificate) -> datetime | None:
     """Return when the peer's certificate expires, whether it was verified or not; None if it cannot be read."""
     with suppress(ValueError, OverflowError, OSError, LookupError):
         if details := connection.getpeercert():

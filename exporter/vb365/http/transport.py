@@ -38,8 +38,6 @@ from exporter.vb365.http.exceptions import LIBRARY_ERRORS, map_exception
 from exporter.vb365.http.session import UnusableProxyError, new_session
 from exporter.vb365.http.tls import UnusableFileError
 
-__all__ = ["Request", "RequestObserver", "Response", "Transport", "host_and_port"]
-
 log = structlog.get_logger()
 
 _watchdog = Watchdog()

@@ -12,15 +12,6 @@ from enum import StrEnum
 from exporter.vb365.errors import BadResponseError
 from exporter.vb365.records.fields import BadFieldError, read_integer, read_session_id
 
-__all__ = [
-    "EXPIRED_TOKEN",
-    "LATEST",
-    "ChangeKind",
-    "Changes",
-    "SessionChange",
-    "parse_changes",
-]
-
 LATEST = "latest"
 """The change token of the end of the feed: only events from now on."""
 

@@ -23,15 +23,6 @@ from exporter.vb365.records.fields import (
     read_time,
 )
 
-__all__ = [
-    "EventOperation",
-    "EventStatus",
-    "EventSummary",
-    "EventTally",
-    "Statistics",
-    "parse_statistics",
-]
-
 
 class EventOperation(StrEnum):
     """What was done (`type` of an event); events of type None concern the session itself."""

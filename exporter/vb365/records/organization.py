@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 from exporter.vb365.records.fields import BadFieldError, read_strings
 
-__all__ = ["Organization", "parse_organization"]
-
 
 @dataclass(frozen=True, slots=True)
 class Organization:
