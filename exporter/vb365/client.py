@@ -55,7 +55,8 @@ class Client:
     Failed requests are retried only within `poll`, until its deadline.
 
     Every operation raises Vb365Error if it fails, and StoppedError, within a tenth of a second, when the client is
-    closed or `stop` is set. Only a name resolution in progress delays that, until the resolver returns.
+    closed or `stop` is set. Only a name resolution in progress delays that, until the resolver returns. Operations with
+    `until` abort their requests at that moment of the monotonic clock.
 
     Before the first operation, no request is made and no file is read.
 
@@ -198,24 +199,17 @@ class Client:
             RecordsMovedError: sessions were deleted or reordered while the list was read, so that some may be missing.
             BadResponseError: also at the end of a list that has records, but none that is readable.
         """
-        try:
-            yield from iter_session_pages(
-                self._api,
-                created_since=created_since,
-                page_size=page_size,
-                max_pages=self._max_pages,
-            )
-        except NotFoundError:
-            self._api.versions.redetect()
-            raise
+        return iter_session_pages(
+            self._api,
+            created_since=created_since,
+            page_size=page_size,
+            max_pages=self._max_pages,
+        )
 
     def organizations(self, *, until: float = math.inf) -> tuple[Organization, ...]:
         """Return the organizations that the account can see: `GET /{v}/Organizations`. Never retried.
 
-        Unreadable records are skipped.
-
-        Args:
-            until: when requests are aborted, on the monotonic clock.
+        Only the first 10,000 are returned, and unreadable records are skipped.
 
         Raises:
             ForbiddenError: the account may not see organizations.
@@ -230,10 +224,6 @@ class Client:
 
         A record that is not a session, or is another session, is returned as a rejection.
 
-        Args:
-            session_id: its id.
-            until: when the request is aborted, on the monotonic clock.
-
         Raises:
             NotFoundError: the server has no such session, or does not serve the API at all.
         """
@@ -246,12 +236,7 @@ class Client:
         )
 
     def statistics(self, session_id: str, *, until: float = math.inf) -> Statistics:
-        """Return a session's item counts: `GET /v8/RestoreSessions/{id}/Statistics`. Never retried.
-
-        Args:
-            session_id: the session's id.
-            until: when the request is aborted, on the monotonic clock.
-        """
+        """Return a session's item counts: `GET /v8/RestoreSessions/{id}/Statistics`. Never retried."""
         path = f"RestoreSessions/{quote(session_id, safe='')}/Statistics"
         statistics = parse_statistics(self._get("statistics", path, until=until))
         if statistics is None:

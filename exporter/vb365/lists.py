@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import partial
 
 from exporter.text import format_instant
-from exporter.vb365.errors import BadResponseError
+from exporter.vb365.errors import BadResponseError, NotFoundError
 from exporter.vb365.paging import iter_pages
 from exporter.vb365.records.organization import Organization, parse_organization
 from exporter.vb365.records.restore_session import Page, parse_page
@@ -26,26 +24,22 @@ _MAX_ORGANIZATION_PAGES = 500
 def iter_session_pages(
     api: RestApi, *, created_since: datetime | None, page_size: int, max_pages: int
 ) -> Iterator[Page]:
-    """Yield the restore sessions page by page: `GET /{v}/RestoreSessions`.
+    """Yield the pages that `Client.list_sessions` describes; more than `max_pages` count as endless paging."""
 
-    Args:
-        api: the server's API.
-        created_since: only sessions created after this aware datetime (`startTimeFrom`); None for all.
-        page_size: the number of sessions to request at a time; the server may return fewer.
-        max_pages: more pages count as endless paging.
+    def fetch(target: str) -> object:
+        try:
+            return api.get("list", target)
+        except NotFoundError:
+            api.versions.redetect()
+            raise
 
-    Raises:
-        RecordsMovedError: sessions were deleted or reordered while the list was read, so that some may be missing.
-        BadResponseError: also at the end of a list that has records, but none that is readable.
-        Vb365Error: a page could not be fetched.
-    """
     query = {}
     if created_since is not None:
         utc = created_since.astimezone(UTC)
         query["startTimeFrom"] = format_instant(utc, "microseconds")
     readable = unreadable = 0
     for results in iter_pages(
-        partial(api.get, "list"),
+        fetch,
         base_url=api.base_url,
         path=f"{api.versions.current()}/RestoreSessions",
         query=query,
@@ -63,19 +57,8 @@ def iter_session_pages(
         raise _unreadable(unreadable, "list")
 
 
-def read_organizations(api: RestApi, *, until: float = math.inf) -> tuple[Organization, ...]:
-    """Return the first 10,000 organizations: `GET /{v}/Organizations`, an array until v7. Never retried.
-
-    Unreadable records are skipped.
-
-    Args:
-        api: the server's API.
-        until: when requests are aborted, on the monotonic clock.
-
-    Raises:
-        BadResponseError: also if there are records, but none that is readable.
-        Vb365Error: a page could not be fetched.
-    """
+def read_organizations(api: RestApi, *, until: float) -> tuple[Organization, ...]:
+    """Return the organizations that `Client.organizations` describes; the response is an array until v7."""
 
     def fetch(target: str) -> object:
         document = api.get("organizations", target, until=until)
