@@ -133,12 +133,7 @@ class Publisher:
             self._release_plain_text()
 
     def mark_down(self, server: str, message: str) -> None:
-        """Show a server as down until its next snapshot; its other metrics stay.
-
-        Args:
-            server: the server's name.
-            message: why there is no snapshot of its last poll.
-        """
+        """Show a server as down until its next snapshot, with the reason for it as a message; its other metrics stay."""
         with self._render_lock:
             before = self._published.servers.get(server)
             snapshot = before.snapshot if before else Snapshot(server=server)
@@ -150,9 +145,8 @@ class Publisher:
         """Remove one server's metrics."""
         with self._render_lock:
             self._finished_blocks.pop(server, None)
-            servers = dict(self._published.servers)
-            servers.pop(server, None)
-            self._assign(self._assemble(servers))
+            servers = self._published.servers
+            self._serve({name: servers[name] for name in servers if name != server})
 
     def invalidate_own_metrics(self) -> None:
         """Have the next scrape render the exporter's own metrics, however recent they are."""
@@ -200,10 +194,10 @@ class Publisher:
         )
 
     def _replace(self, server: _RenderedServer) -> None:
-        servers = {**self._published.servers, server.snapshot.server: server}
-        self._assign(self._assemble(servers))
+        self._serve({**self._published.servers, server.snapshot.server: server})
 
-    def _assign(self, published: _Published) -> None:
+    def _serve(self, servers: Mapping[str, _RenderedServer]) -> None:
+        published = self._assemble(servers)
         with self._assign_lock:
             self._published = published
 

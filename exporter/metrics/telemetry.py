@@ -67,12 +67,7 @@ class Telemetry:
             GCCollector(registry=self.registry)
 
     def server(self, name: str, extras: Iterable[str] = ()) -> ServerTelemetry:
-        """Return the metrics of one server until `end`; counters whose label values are known start at 0.
-
-        Args:
-            name: the server's name.
-            extras: the extras that are requested for its sessions.
-        """
+        """Return the metrics of a server until its `end`; counters whose label values are known start at 0."""
         telemetry = self._servers.setdefault(name, ServerTelemetry(self, label_value(name)))
         name = telemetry.name
         self.counters["vb365_polls_total"].labels(name)
@@ -89,7 +84,8 @@ class Telemetry:
     def end(self, name: str) -> None:
         """Remove the series of a server that is no longer configured, and ignore its later events."""
         if name in self._servers:
-            self._servers.pop(name).end(self._per_server)
+            self._servers[name].end(self._per_server)
+            del self._servers[name]
 
     def initialize(self, counter: str, values: Iterable[str], *labels: str) -> None:
         """Create the series with each of `values` as the last label at 0, so that `increase()` sees the first increment."""

@@ -110,15 +110,7 @@ def reread_if_moved(
 
 
 def check_list_time(now: float, end_at: float) -> None:
-    """Check, for each page of a list, that reading it does not take too long.
-
-    Args:
-        now: the present moment, in monotonic seconds.
-        end_at: `MAX_LIST_SECONDS` after the first attempt began.
-
-    Raises:
-        BadResponseError: the time is over.
-    """
+    """Raise BadResponseError if a list takes too long: `end_at` is `MAX_LIST_SECONDS` after the first attempt began."""
     if now > end_at:
         raise BadResponseError(
             f"the list took longer than {MAX_LIST_SECONDS:g} s", operation="list"

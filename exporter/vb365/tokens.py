@@ -46,11 +46,7 @@ class Token:
 
 
 def _parse_token_response(document: object, *, requested_at: float) -> Token:
-    """Parse the token endpoint's response.
-
-    Args:
-        document: any value a JSON decoder can produce.
-        requested_at: when the token was requested, on the monotonic clock; its lifetime counts from here.
+    """Parse the token endpoint's response, any JSON value; the token's lifetime counts from `requested_at`.
 
     Raises:
         BadResponseError: there is no access token that a header can carry.

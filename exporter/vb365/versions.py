@@ -22,9 +22,6 @@ log = structlog.get_logger()
 
 NEWEST_FIRST = ("v8", "v7", "v6")
 """The known API versions."""
-_WITH_ANTIFORGERY = frozenset({"v7", "v8"})
-_WITH_FEED_AND_STATISTICS = frozenset({"v8"})
-_WITH_LOGOUT = frozenset({"v7", "v8"})
 _MAX_VERSION_CHARACTERS = 512
 _FIRST_UPGRADE_SECONDS = 60.0
 _MAX_UPGRADE_SECONDS = 3600.0
@@ -62,17 +59,17 @@ class Versions:
     @property
     def have_logout(self) -> bool:
         """Whether the selected version has a logout."""
-        return self.selected in _WITH_LOGOUT
+        return self.selected in {"v7", "v8"}
 
     @property
     def needs_antiforgery_opt_out(self) -> bool:
         """Whether the selected version requires antiforgery cookies unless a login opts out."""
-        return self.selected in _WITH_ANTIFORGERY
+        return self.selected in {"v7", "v8"}
 
     @property
     def have_feed_and_statistics(self) -> bool:
         """Whether the selected version has a change feed and statistics of sessions."""
-        return self.selected in _WITH_FEED_AND_STATISTICS
+        return self.selected == "v8"
 
     def current(self) -> str:
         """Return the version to use; detect it if necessary.
@@ -144,10 +141,7 @@ class Versions:
 
 
 def parse_product_version(body: object) -> str:
-    """Return `version` of a ServiceInstance response; empty without one.
-
-    Args:
-        body: any decoded JSON value.
+    """Return `version` of a ServiceInstance response, any JSON value; empty without one.
 
     Raises:
         BadResponseError: it is not an object.

@@ -44,11 +44,9 @@ def max_body_bytes(operation: str, *, is_success: bool) -> int:
 
 
 def read_body(raw: _RawBody, *, limit: int) -> bytes:
-    """Read a body to its end and decompress it. Exceptions of `raw.read` propagate.
+    """Read a body to its end and decompress it; `limit` is its maximum size in bytes, before and after.
 
-    Args:
-        raw: the body, unread.
-        limit: the maximum size in bytes, before and after decompression.
+    Exceptions of `raw.read` propagate.
 
     Raises:
         BadBodyError: it is too large, broken, or has a content encoding that was not requested.

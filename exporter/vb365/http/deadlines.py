@@ -190,24 +190,18 @@ class Watchdog:
         self._exchanges: set[Exchange] = set()
         self._thread: threading.Thread | None = None
 
-    def begin(
-        self, seconds: float, *, cancellation: Cancellation, allow_after_stop: bool = False
-    ) -> Exchange:
+    def begin(self, seconds: float, *, cancellation: Cancellation | None) -> Exchange:
         """Start watching the exchange that the calling thread is about to make.
 
         Args:
             seconds: the time limit of the whole exchange.
-            cancellation: aborts the exchange.
-            allow_after_stop: whether it continues after cancellation.
+            cancellation: aborts it; None if it continues after cancellation.
 
         Raises:
             ThreadLimitError: nothing would enforce the deadline.
         """
         exchange = Exchange(
-            self._lock,
-            cancellation=None if allow_after_stop else cancellation,
-            seconds=seconds,
-            monotonic=self._monotonic,
+            self._lock, cancellation=cancellation, seconds=seconds, monotonic=self._monotonic
         )
         with self._lock:
             if self._thread is None or not self._thread.is_alive():

@@ -193,8 +193,7 @@ class Transport:
         try:
             exchange = _watchdog.begin(
                 deadline_seconds,
-                cancellation=self.cancellation,
-                allow_after_stop=request.allow_after_stop,
+                cancellation=None if request.allow_after_stop else self.cancellation,
             )
         except ThreadLimitError as error:
             return InternalError(str(error), operation=request.operation)

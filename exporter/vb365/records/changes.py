@@ -20,7 +20,6 @@ EXPIRED_TOKEN = "OutdatedChangeToken"  # noqa: S105 - an error code, not a secre
 
 _MAX_CHANGE_TOKEN_CHARACTERS = 4096
 
-
 _MAX_RESULTS = 5000
 """Five times the limit that is requested."""
 
@@ -60,10 +59,7 @@ _KINDS = {
 
 
 def parse_changes(document: object) -> Changes:
-    """Parse one response. Unreadable events are skipped: the next poll finds their changes.
-
-    Args:
-        document: any value a JSON decoder can produce.
+    """Parse one response, any JSON value. Unreadable events are skipped: the next poll finds their changes.
 
     Raises:
         BadResponseError: there is no valid `nextChangeToken`, or there are no `results`.

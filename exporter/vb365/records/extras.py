@@ -115,11 +115,7 @@ _STATUSES = EnumReader(EventStatus, EventStatus.UNKNOWN)
 
 
 def parse_statistics(record: object) -> Statistics | None:
-    """Parse a session's statistics; return None if they are unreadable, or have no count. Never raises.
-
-    Args:
-        record: any value a JSON decoder can produce.
-    """
+    """Parse a session's statistics, any JSON value; return None if they are unreadable, or have no count."""
     if not isinstance(record, dict):
         return None
     try:

@@ -31,11 +31,7 @@ class Organization:
 
 
 def parse_organization(record: object) -> Organization | None:
-    """Parse one record; return None if it has no name that can be read. Never raises.
-
-    Args:
-        record: any value a JSON decoder can produce.
-    """
+    """Parse one record, any JSON value; return None if it has no name that can be read."""
     if not isinstance(record, dict):
         return None
     names = []
