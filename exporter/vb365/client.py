@@ -137,7 +137,7 @@ class Client:
         A password is not reread: every login reads it, and the current token stays valid.
         """
         self._transport.reread_files()
-        self._api.reread_token()
+        self._api.tokens.reread()
 
     @contextmanager
     def poll(self, deadline: float) -> Iterator[None]:

@@ -11,6 +11,7 @@ from exporter.config.model import ServerConfig
 from exporter.vb365.errors import (
     AuthError,
     BadResponseError,
+    RequestTimeoutError,
     ThrottledError,
     Vb365Error,
     error_of_status,
@@ -20,7 +21,7 @@ from exporter.vb365.http.body import BadBodyError, decode_json
 from exporter.vb365.http.transport import Request, Response, Transport
 from exporter.vb365.login import LoginThrottle, PasswordLogin
 from exporter.vb365.paging import BaseUrl
-from exporter.vb365.retry import NO_RETRY, Retrier, retry_after_seconds, seconds_left
+from exporter.vb365.retry import NO_RETRY, Retrier, retry_after_seconds
 from exporter.vb365.server_clock import ServerClock
 from exporter.vb365.tokens import PasswordTokens, StaticTokens, Token, Tokens
 from exporter.vb365.versions import Versions
@@ -65,7 +66,7 @@ class RestApi:
         self._login_throttle = login_throttle
         self._clock = clock
         self._wall_clock = wall_clock
-        self._tokens = self._make_tokens()
+        self.tokens = self._make_tokens()
         self.server_clock = ServerClock(clock)
         """The server's time, as of the newest successful `get`."""
         self.base_url = BaseUrl.of(server.url)
@@ -104,33 +105,32 @@ class RestApi:
         """
 
         def exchange(token: Token, *, expected: Collection[int] = ()) -> Response:
+            seconds_left = until - self._clock()
+            if seconds_left <= 0:
+                raise RequestTimeoutError("not sent, no time is left", operation=operation)
             request = Request(
                 operation=operation,
                 target=target,
                 authorization=f"{_SCHEME}{token.value}",
                 long_poll_seconds=long_poll_seconds,
-                deadline_seconds=seconds_left(until, now=self._clock(), operation=operation),
+                deadline_seconds=seconds_left,
             )
             return self._exchange(request, expected=expected)
 
-        token = self._tokens.current()
+        token = self.tokens.current()
         refusals = _refusals(token)
         response = exchange(token, expected=refusals)
         if response.status in refusals:
-            token = self._tokens.renew(token)
+            token = self.tokens.renew(token)
             response = exchange(token)
         body = _decode(response, operation)
-        self._tokens.mark_accepted(token)
+        self.tokens.mark_accepted(token)
         self.server_clock.update(response.headers.get("Date", ""))
         return body
 
-    def reread_token(self) -> None:
-        """Read a configured token again for the next request."""
-        self._tokens.reread()
-
     def log_out(self) -> None:
         """Log out with `POST /{v}/token/logout` if the version has it and there is a login. Log failures."""
-        token = self._tokens.logout_token()
+        token = self.tokens.logout_token()
         if token is None or not self.versions.have_logout:
             return
         request = Request(

@@ -14,13 +14,7 @@ from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
-from exporter.vb365.errors import (
-    RequestTimeoutError,
-    ServerError,
-    StoppedError,
-    ThrottledError,
-    Vb365Error,
-)
+from exporter.vb365.errors import ServerError, StoppedError, ThrottledError, Vb365Error
 from exporter.vb365.server_clock import parse_http_date
 
 T = TypeVar("T")
@@ -158,19 +152,6 @@ class Retrier:
             status=error.status,
             retry_after_seconds=seconds,
         )
-
-
-def seconds_left(until: float, *, now: float, operation: str) -> float | None:
-    """Return the seconds that a request has until a moment of the monotonic clock; None if that is infinite.
-
-    Raises:
-        RequestTimeoutError: the moment has passed.
-    """
-    if until == math.inf:
-        return None
-    if until <= now:
-        raise RequestTimeoutError("not sent, no time is left", operation=operation)
-    return until - now
 
 
 def _is_retryable(error: BaseException) -> bool:

@@ -853,6 +853,24 @@ class RecordingTransport(Transport):
 
 
 @pytest.mark.usefixtures("logins")
+@pytest.mark.parametrize("seconds", [0.5, math.inf])
+def test_a_request_has_the_seconds_until_a_moment_or_any_number(
+    api: responses.RequestsMock,
+    make_client: MakeClient,
+    fake_time: FakeTime,
+    observer: Recorder,
+    stop: threading.Event,
+    seconds: float,
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
+    transport = RecordingTransport(config(), observer, stop)
+
+    make_client(transport=transport).get_session(ID, until=fake_time.now + seconds)
+
+    assert [request.deadline_seconds for request in transport.sent] == [math.inf, seconds]
+
+
+@pytest.mark.usefixtures("logins")
 def test_a_logout_goes_out_after_the_stop_and_takes_two_seconds_at_most(
     api: responses.RequestsMock, make_client: MakeClient, observer: Recorder, stop: threading.Event
 ) -> None:

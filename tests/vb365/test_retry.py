@@ -9,13 +9,12 @@ from vb365.support import FakeTime
 from exporter.vb365.errors import (
     BadResponseError,
     ConnectError,
-    RequestTimeoutError,
     ServerError,
     StoppedError,
     ThrottledError,
     Vb365Error,
 )
-from exporter.vb365.retry import NO_RETRY, Retrier, retry_after_seconds, seconds_left
+from exporter.vb365.retry import NO_RETRY, Retrier, retry_after_seconds
 
 
 def failing(*outcomes: Vb365Error | str) -> Callable[[], str]:
@@ -362,16 +361,3 @@ def test_retry_after_is_read_as_seconds_or_as_a_date_of_the_servers_clock(
     headers: dict[str, str], seconds: float | None
 ) -> None:
     assert retry_after_seconds(headers, now=lambda: 1_700_000_000.0) == seconds
-
-
-@pytest.mark.parametrize(("until", "seconds"), [(math.inf, None), (1000.5, 0.5)])
-def test_a_request_has_the_seconds_until_a_moment_or_any_number(
-    until: float, seconds: float | None
-) -> None:
-    assert seconds_left(until, now=1000.0, operation="get") == seconds
-
-
-@pytest.mark.parametrize("until", [1000.0, 999.0, -math.inf])
-def test_a_request_whose_time_is_over_is_not_sent(until: float) -> None:
-    with pytest.raises(RequestTimeoutError, match=r"^get: not sent, no time is left$"):
-        seconds_left(until, now=1000.0, operation="get")

@@ -31,6 +31,10 @@ def _with_zeros(
     return {**zeros, **counts}.items()
 
 
+def _timestamps(moments: Mapping[Any, datetime]) -> Iterable[Sample]:
+    return [(key, moment.timestamp()) for key, moment in moments.items()]
+
+
 def _working(snapshot: Snapshot) -> Iterable[Sample]:
     if not snapshot.listed:
         return ()
@@ -52,23 +56,7 @@ def _oldest_working(snapshot: Snapshot) -> Iterable[Sample]:
         session = running.session
         key = (session.organization, session.type)
         oldest[key] = min(session.creation_time, oldest.get(key, session.creation_time))
-    return [(key, created.timestamp()) for key, created in oldest.items()]
-
-
-def _last_end(snapshot: Snapshot) -> Iterable[Sample]:
-    return [(key, ended.timestamp()) for key, ended in snapshot.last_end.items()]
-
-
-def _last_restored(snapshot: Snapshot) -> Iterable[Sample]:
-    return [(key, ended.timestamp()) for key, ended in snapshot.last_restored.items()]
-
-
-def _started(snapshot: Snapshot) -> Iterable[Sample]:
-    return _with_zeros(snapshot, snapshot.activity.started, TYPES)
-
-
-def _finished(snapshot: Snapshot) -> Iterable[Sample]:
-    return _with_zeros(snapshot, snapshot.activity.finished, TYPES, RESULTS)
+    return _timestamps(oldest)
 
 
 def _restored_items(snapshot: Snapshot) -> Iterable[Sample]:
@@ -110,7 +98,7 @@ ORGANIZATION_FAMILIES: tuple[SnapshotFamily, ...] = (
         name="vb365_restore_sessions_last_end_timestamp_seconds",
         help="Unix time at which the latest finished restore session ended (API field endTime).",
         labels=("organization", "type", "result"),
-        samples=_last_end,
+        samples=lambda snapshot: _timestamps(snapshot.last_end),
         merge=max,
     ),
     SnapshotFamily(
@@ -118,7 +106,7 @@ ORGANIZATION_FAMILIES: tuple[SnapshotFamily, ...] = (
         help="Unix time at which the latest restore session that restored at least one item ended with Success or Warning; "
         "of all sessions that the server lists, however old (API fields endTime and details, or extras).",
         labels=("organization", "type"),
-        samples=_last_restored,
+        samples=lambda snapshot: _timestamps(snapshot.last_restored),
         merge=max,
     ),
     SnapshotFamily(
@@ -126,14 +114,14 @@ ORGANIZATION_FAMILIES: tuple[SnapshotFamily, ...] = (
         kind=Kind.COUNTER,
         help="Restore sessions observed to start since the exporter started.",
         labels=("organization", "type"),
-        samples=_started,
+        samples=lambda snapshot: _with_zeros(snapshot, snapshot.activity.started, TYPES),
     ),
     SnapshotFamily(
         name="vb365_restore_sessions_finished_total",
         kind=Kind.COUNTER,
         help="Restore sessions observed to finish since the exporter started.",
         labels=("organization", "type", "result"),
-        samples=_finished,
+        samples=lambda snapshot: _with_zeros(snapshot, snapshot.activity.finished, TYPES, RESULTS),
     ),
     SnapshotFamily(
         name="vb365_restored_items_total",

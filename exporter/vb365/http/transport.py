@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Mapping
@@ -67,7 +68,7 @@ class Request:
     authorization: str | None = None
     form: Mapping[str, str] | None = None
     """Sent URL-encoded as UTF-8."""
-    deadline_seconds: float | None = None
+    deadline_seconds: float = math.inf
     """A deadline for the whole request, if shorter than the usual one."""
     long_poll_seconds: float = 0.0
     """How long the server may hold the request before it responds (long poll)."""
@@ -188,7 +189,7 @@ class Transport:
     def _supervised(self, request: Request) -> Response | Vb365Error:
         """Send a request under the watchdog. Return an error, to be raised where no library exception chains to it."""
         deadline_seconds = request.long_poll_seconds + min(
-            self._deadline_seconds, request.deadline_seconds or self._deadline_seconds
+            self._deadline_seconds, request.deadline_seconds
         )
         try:
             exchange = _watchdog.begin(
