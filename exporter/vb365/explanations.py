@@ -48,9 +48,7 @@ def _error_code(value: object) -> str:
 def _secrets(request: Request) -> list[str]:
     form = request.form or {}
     secrets = [form[field] for field in _SECRET_FIELDS & form.keys()]
-    if request.authorization is not None:
-        secrets.append(request.authorization.rpartition(" ")[2])
-    return secrets
+    return [*secrets, request.bearer] if request.bearer else secrets
 
 
 def _masked(text: str, secrets: list[str]) -> str:

@@ -33,7 +33,6 @@ _TOKEN_WAIT_ALLOWANCE_SECONDS = 2.0
 _LOGOUT_SECONDS = 2.0
 _LONG_TOKEN_CHARACTERS = 8000
 """Servers accept headers of at least 8 KiB."""
-_SCHEME = "Bearer "
 
 
 class RestApi:
@@ -111,7 +110,7 @@ class RestApi:
             request = Request(
                 operation=operation,
                 target=target,
-                authorization=f"{_SCHEME}{token.value}",
+                bearer=token.value,
                 long_poll_seconds=long_poll_seconds,
                 deadline_seconds=seconds_left,
             )
@@ -137,7 +136,7 @@ class RestApi:
             operation="token",
             method="POST",
             target=self.base_url.target(f"{self.versions.selected}/token/logout"),
-            authorization=f"{_SCHEME}{token.value}",
+            bearer=token.value,
             deadline_seconds=_LOGOUT_SECONDS,
             allow_after_stop=True,
         )
@@ -179,9 +178,7 @@ class RestApi:
             throttle=self._login_throttle,
             server=self._server.name,
         )
-        return PasswordTokens(
-            login=login, post=self._post_token, clock=self._clock, server=self._server.name
-        )
+        return PasswordTokens(login=login, post=self._post_token, clock=self._clock)
 
     def _post_token(self, form: Mapping[str, str]) -> object:
         """Log in or refresh with `POST /{v}/token`, within the limits of the token endpoint.
@@ -252,7 +249,7 @@ class RestApi:
             raise error_of_status(
                 response.status,
                 operation=request.operation,
-                before_login=request.authorization is None,
+                before_login=request.bearer is None,
                 detail=detail,
                 code=code,
                 retry_after_seconds=retry_after_seconds(response.headers, now=self._wall_clock),

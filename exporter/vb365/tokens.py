@@ -154,7 +154,6 @@ class PasswordTokens(Tokens):
         login: logs in.
         post: sends a form to the token endpoint and returns the decoded response, or raises Vb365Error.
         clock: the monotonic clock.
-        server: the server's name, for the log.
         lock: held while a token is obtained.
     """
 
@@ -164,13 +163,11 @@ class PasswordTokens(Tokens):
         login: PasswordLogin,
         post: Callable[[Mapping[str, str]], object],
         clock: Callable[[], float],
-        server: str,
         lock: AbstractContextManager[object] | None = None,
     ) -> None:
         self._login = login
         self._post = post
         self._clock = clock
-        self._server = server
         self._lock = lock or threading.Lock()
         self._token: Token | None = None
         self._failure: Vb365Error | None = None
@@ -250,7 +247,7 @@ class PasswordTokens(Tokens):
             # The lifetime of refresh tokens is undocumented, so any response without a token counts as a refusal.
             log.info(
                 "refresh refused, logging in again",
-                server=self._server,
+                server=self._login.server,
                 reason=error.reason,
                 status=error.status,
             )

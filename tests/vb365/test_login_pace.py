@@ -71,7 +71,7 @@ class FakeServer(Transport):
             raise error
         if request.form is not None:
             return self._token(request.form)
-        token = (request.authorization or "").removeprefix("Bearer ")
+        token = request.bearer or ""
         if not self.tokens.accepts(token, None) or not self.behaviour.accepts_tokens:
             return _response(401)
         return _response(200, session())

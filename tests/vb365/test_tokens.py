@@ -590,7 +590,7 @@ def password_tokens(
 ) -> PasswordTokens:
     secret = SecretSource(value="p")
     login = PasswordLogin(username="svc", secret=secret, throttle=throttle, server="hq")
-    return PasswordTokens(login=login, post=post, clock=time.clock, server="hq", lock=lock)
+    return PasswordTokens(login=login, post=post, clock=time.clock, lock=lock)
 
 
 @pytest.fixture

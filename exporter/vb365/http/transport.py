@@ -60,12 +60,13 @@ class RequestObserver(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Request:
-    """A request. `target` is path and query, percent-encoded; `authorization` and `form` may hold secrets."""
+    """A request. `target` is path and query, percent-encoded; `bearer` and `form` are secret."""
 
     operation: str
     target: str
     method: str = "GET"
-    authorization: str | None = None
+    bearer: str | None = None
+    """The access token; None for a request without a login."""
     form: Mapping[str, str] | None = None
     """Sent URL-encoded as UTF-8."""
     deadline_seconds: float = math.inf
@@ -246,10 +247,11 @@ class Transport:
 
     def _send(self, request: Request) -> Response | BadResponseError:
         timeout = self._server.timeout
+        bearer = request.bearer
         response = self._current_session().request(
             request.method,
             self._origin + request.target,
-            headers={"Authorization": request.authorization},
+            headers={"Authorization": f"Bearer {bearer}"} if bearer else None,
             data=request.form,
             timeout=(timeout, timeout + request.long_poll_seconds),
             allow_redirects=False,

@@ -334,7 +334,7 @@ def test_a_configured_proxy_receives_connect_with_its_own_credentials_only(
     front = serve(proxy, context=None)
     url = SecretUrl(f"http://user:pass%40word@127.0.0.1:{front.port}")
     client = transport(server.url, proxy_url=url)
-    request = Request(operation="get", target="/x", authorization="Bearer secret")
+    request = Request(operation="get", target="/x", bearer="secret")
     assert client.exchange(request).status == 200
     ((method, target, headers),) = proxy.requested
     assert (method, target) == ("CONNECT", server.url.removeprefix("https://"))

@@ -667,7 +667,7 @@ def test_the_repr_of_requests_and_responses_holds_no_secret(
         operation="token",
         method="POST",
         target="/v7/token",
-        authorization="hunter2",
+        bearer="hunter2",
         form={"password": "hunter2"},
     )
     response = transport(serve(responding_with(http(b'"hunter2"'))).url).exchange(request)
