@@ -8,27 +8,17 @@ renders them if they are a second old or older than the last publish.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from math import inf
-from operator import attrgetter
 
 from prometheus_client import CollectorRegistry
 
 from exporter.config import Extra
 from exporter.metrics.catalogue import SNAPSHOT_FAMILIES
 from exporter.metrics.catalogue.sessions import session_families
-from exporter.metrics.gzip_parts import (
-    EMPTY,
-    GZIP_HEADER,
-    GZIP_TRAILER_BYTES,
-    Segment,
-    compress,
-    gzip_trailer,
-    join,
-    join_columns,
-)
+from exporter.metrics.gzip_parts import EMPTY, Segment, compress, join, join_columns
 from exporter.metrics.rendered_blocks import RenderedBlocks
 from exporter.metrics.rendering import render_sessions, render_snapshot
 from exporter.metrics.text_format import Format, family_header, registry_text
@@ -38,27 +28,6 @@ _LEVEL = 1  # fast: these texts are soon replaced
 _OWN_METRICS_MAX_AGE_SECONDS = 1.0
 # A single scrape of plain text must not double the memory use permanently.
 _PLAIN_RELEASE_SECONDS = 600.0
-_get_plain, _get_deflated = attrgetter("plain"), attrgetter("deflated")
-
-
-@dataclass(frozen=True, slots=True)
-class Exposition:
-    """The body of a response, shared by all responses until it is replaced."""
-
-    body: Segment
-
-    def content_length(self, gzip: bool) -> int:  # noqa: FBT001 - two forms of one body
-        """Return the number of bytes in `chunks`."""
-        if gzip:
-            return len(GZIP_HEADER) + self.body.deflated_length + GZIP_TRAILER_BYTES
-        return self.body.plain_length
-
-    def chunks(self, gzip: bool) -> Iterator[bytes]:  # noqa: FBT001 - two forms of one body
-        """Iterate over the body's bytes; with `gzip`, they are one gzip member."""
-        if not gzip:
-            return map(_get_plain, self.body.chunks)
-        trailer = gzip_trailer(self.body.crc, self.body.plain_length)
-        return chain((GZIP_HEADER,), map(_get_deflated, self.body.chunks), (trailer,))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +49,7 @@ class _Published:
     servers: Mapping[str, _RenderedServer]
     bodies: Mapping[Format, Segment]
     stale_at: float
-    with_own_metrics: dict[Format, tuple[float, Exposition]] = field(default_factory=dict)
+    with_own_metrics: dict[Format, tuple[float, Segment]] = field(default_factory=dict)
     """Complete bodies, and when their copy of the exporter's own metrics was rendered.
 
     Empty after a publish, so that a snapshot and the counters of its poll appear together.
@@ -161,18 +130,18 @@ class Publisher:
             server.snapshot.without_stale(now) for server in self._published.servers.values()
         )
 
-    def exposition(self, form: Format) -> Exposition:
-        """Return the current exposition, without stale data. Never waits for a server or for a publish under way."""
+    def exposition(self, form: Format) -> Segment:
+        """Return the current body, without stale data. Never waits for a server or for a publish under way."""
         now = self._monotonic()
         published = self._published
         if now >= published.stale_at:
             published = self._drop_stale(published, now)
-        rendered_at, exposition = published.with_own_metrics.get(form, (now, None))
-        if exposition is None or now - rendered_at >= _OWN_METRICS_MAX_AGE_SECONDS:
+        rendered_at, body = published.with_own_metrics.get(form, (now, None))
+        if body is None or now - rendered_at >= _OWN_METRICS_MAX_AGE_SECONDS:
             own = compress(registry_text(form, self._own_metrics), _LEVEL)
-            exposition = Exposition(join((published.bodies[form], own)))
-            published.with_own_metrics[form] = (now, exposition)
-        return exposition
+            body = join((published.bodies[form], own))
+            published.with_own_metrics[form] = (now, body)
+        return body
 
     def _drop_stale(self, published: _Published, now: float) -> _Published:
         """Return what was published without the data that is stale at `now`, and keep it unless it was just replaced."""
@@ -208,8 +177,8 @@ class Publisher:
             return
         self._release_plain_at = now + _PLAIN_RELEASE_SECONDS
         for server in self._published.servers.values():
-            for chunk in chain.from_iterable(segment.chunks for segment in server.segments):
-                chunk.drop_unused_plain()
+            for part in chain.from_iterable(segment.parts for segment in server.segments):
+                part.drop_unused_plain()
 
     def _render(self, snapshot: Snapshot) -> _RenderedServer:
         snapshot = snapshot.without_stale(self._monotonic())

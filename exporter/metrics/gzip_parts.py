@@ -8,26 +8,28 @@ concatenated in any order. The checksum of the gzip member (RFC 1952) is compute
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, reduce
 from itertools import chain
+from operator import attrgetter
 
 # Deflate, without name and time, unknown operating system.
-GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+_GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
 _FINAL_BLOCK = b"\x03\x00"
-GZIP_TRAILER_BYTES = len(_FINAL_BLOCK) + 8
+_GZIP_TRAILER_BYTES = len(_FINAL_BLOCK) + 8
 
 # CRC-32's polynomial and x^0: the bit order is reversed.
 _POLYNOMIAL = 0xEDB88320
 _ONE = 1 << 31
 # Up to this length, checksumming the bytes again is cheaper than combining checksums.
 _SHORT_BYTES = 4096
+_get_plain, _get_deflated = attrgetter("plain"), attrgetter("deflated")
 
 
 @dataclass(slots=True, eq=False)
-class Chunk:
+class Part:
     """Deflated bytes; the plain bytes are kept only if they are short or clients request them.
 
     Prometheus requests gzip, and plain text is about eight times as long.
@@ -57,23 +59,37 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Bytes in any number of chunks, with what is needed to join them with others."""
+    """Bytes in any number of parts, with what is needed to join them with others."""
 
-    chunks: tuple[Chunk, ...]
+    parts: tuple[Part, ...]
     plain_length: int
     deflated_length: int
     crc: int
     shift: int
     """x^(8 * plain_length) modulo the polynomial: the factor that moves a checksum across this segment."""
 
-    def in_one_chunk(self) -> Segment:
-        """Return a copy in a single chunk: scrapes write a few long chunks faster than many short ones."""
-        if len(self.chunks) <= 1:
+    def content_length(self, gzip: bool) -> int:  # noqa: FBT001 - two forms of the same bytes
+        """Return the number of bytes in `chunks`."""
+        if gzip:
+            return len(_GZIP_HEADER) + self.deflated_length + _GZIP_TRAILER_BYTES
+        return self.plain_length
+
+    def chunks(self, gzip: bool) -> Iterator[bytes]:  # noqa: FBT001 - two forms of the same bytes
+        """Iterate over the bytes; with `gzip`, they are one gzip member (RFC 1952)."""
+        if not gzip:
+            return map(_get_plain, self.parts)
+        length = self.plain_length & 0xFFFFFFFF
+        trailer = _FINAL_BLOCK + self.crc.to_bytes(4, "little") + length.to_bytes(4, "little")
+        return chain((_GZIP_HEADER,), map(_get_deflated, self.parts), (trailer,))
+
+    def in_one_part(self) -> Segment:
+        """Return a copy in a single part: scrapes write a few long chunks faster than many short ones."""
+        if len(self.parts) <= 1:
             return self
-        deflated = b"".join([chunk.deflated for chunk in self.chunks])
+        deflated = b"".join([part.deflated for part in self.parts])
         short = self.plain_length <= _SHORT_BYTES
-        plain = b"".join([chunk.plain for chunk in self.chunks]) if short else None
-        return replace(self, chunks=(Chunk(deflated, self.plain_length, plain),))
+        plain = b"".join([part.plain for part in self.parts]) if short else None
+        return replace(self, parts=(Part(deflated, self.plain_length, plain),))
 
 
 def compress(plain: bytes, level: int) -> Segment:
@@ -83,7 +99,7 @@ def compress(plain: bytes, level: int) -> Segment:
     deflater = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
     deflated = deflater.compress(plain) + deflater.flush(zlib.Z_FULL_FLUSH)
     return Segment(
-        chunks=(Chunk(deflated, len(plain), plain if len(plain) <= _SHORT_BYTES else None),),
+        parts=(Part(deflated, len(plain), plain if len(plain) <= _SHORT_BYTES else None),),
         plain_length=len(plain),
         deflated_length=len(deflated),
         crc=zlib.crc32(plain),
@@ -93,12 +109,12 @@ def compress(plain: bytes, level: int) -> Segment:
 
 def join(segments: Iterable[Segment]) -> Segment:
     """Concatenate segments without copying their bytes."""
-    nonempty = [segment for segment in segments if segment.chunks]
+    nonempty = [segment for segment in segments if segment.parts]
     if len(nonempty) <= 1:
         return nonempty[0] if nonempty else EMPTY
     plain_length = sum(segment.plain_length for segment in nonempty)
     return Segment(
-        chunks=tuple(chain.from_iterable([segment.chunks for segment in nonempty])),
+        parts=tuple(chain.from_iterable([segment.parts for segment in nonempty])),
         plain_length=plain_length,
         deflated_length=sum(segment.deflated_length for segment in nonempty),
         crc=reduce(_extend_crc, nonempty, 0),
@@ -111,18 +127,12 @@ def join_columns(rows: Iterable[Sequence[Segment]]) -> tuple[Segment, ...]:
     return tuple(join(column) for column in zip(*rows, strict=True))
 
 
-def gzip_trailer(crc: int, plain_length: int) -> bytes:
-    """Return the end of a gzip member: the final deflate block, the checksum and the length modulo 2^32."""
-    length = plain_length & 0xFFFFFFFF
-    return _FINAL_BLOCK + crc.to_bytes(4, "little") + length.to_bytes(4, "little")
-
-
 def _extend_crc(crc: int, segment: Segment) -> int:
     """Return the checksum of bytes with the checksum `crc` followed by this segment."""
     if segment.plain_length > _SHORT_BYTES:
         return _product(segment.shift, crc) ^ segment.crc
-    for chunk in segment.chunks:
-        crc = zlib.crc32(chunk.plain, crc)
+    for part in segment.parts:
+        crc = zlib.crc32(part.plain, crc)
     return crc
 
 
@@ -161,4 +171,4 @@ def _power_of_x(length: int) -> int:
 
 # The last four bits, multiplied by x^4.
 _REMAINDERS = tuple(reduce(lambda value, _: _times_x(value), range(4), bits) for bits in range(16))
-EMPTY = Segment(chunks=(), plain_length=0, deflated_length=0, crc=0, shift=_ONE)
+EMPTY = Segment(parts=(), plain_length=0, deflated_length=0, crc=0, shift=_ONE)

@@ -60,4 +60,4 @@ class RenderedBlocks:
 
 
 def _merge(rows: Iterable[Segments]) -> Segments:
-    return tuple(segment.in_one_chunk() for segment in join_columns(rows))
+    return tuple(segment.in_one_part() for segment in join_columns(rows))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from exporter.config import Config, masked_yaml
-from exporter.metrics.exposition import Exposition
+from exporter.metrics.gzip_parts import Segment
 from exporter.metrics.text_format import Format
 from exporter.polling.clock import Moment
 from exporter.service.overview import Overview
@@ -21,7 +21,7 @@ class ServiceBackend:
         self._overview = Overview()
         self._config_text: tuple[Config | None, str] = (None, "")
 
-    def exposition(self, wanted: Format) -> Exposition:
+    def exposition(self, wanted: Format) -> Segment:
         """Return the current body of `/metrics`."""
         return self._service.publisher.exposition(wanted)
 

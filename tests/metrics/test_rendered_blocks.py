@@ -35,7 +35,7 @@ def sample_blocks(number: int) -> tuple[Block, ...]:
 
 
 def plain(segment: Segment) -> bytes:
-    return b"".join(chunk.plain for chunk in segment.chunks)
+    return b"".join(segment.chunks(gzip=False))
 
 
 @pytest.mark.parametrize("number", [1, 24, 25, 60])
@@ -77,7 +77,7 @@ def test_replacing_a_block_keeps_the_bytes_of_distant_blocks() -> None:
     after = rendered.blocks.segments((*blocks[:30], Block((finished(1),)), *blocks[31:]))
 
     for old, new in zip(before, after, strict=True):
-        assert [a is b for a, b in zip(old.chunks, new.chunks, strict=True)] == [True, False, True]
+        assert [a is b for a, b in zip(old.parts, new.parts, strict=True)] == [True, False, True]
 
 
 def test_blocks_that_no_longer_exist_are_dropped() -> None:
