@@ -53,13 +53,7 @@ def go_float(value: float) -> str:
 
 
 def series_template(name: str, labels: Iterable[str], **fixed: str) -> str:
-    """Return a metric name and its labels, sorted by name, with a `%s` for each value.
-
-    Args:
-        name: the metric's name.
-        labels: label names.
-        fixed: further labels and their values, which must need no escaping.
-    """
+    """Return a metric name and its labels, sorted by name, with a `%s` for each value but the `fixed` ones."""
     values = {**dict.fromkeys(labels, "%s"), **fixed}
     pairs = ",".join(f'{label}="{value}"' for label, value in sorted(values.items()))
     return f"{name}{{{pairs}}}"

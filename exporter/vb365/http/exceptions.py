@@ -145,13 +145,6 @@ _PLAINTEXT_REASONS = frozenset(
     {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"}
 )
 """How OpenSSL, depending on its version, names a response that is not TLS."""
-_CLOSED = (
-    ssl.SSLEOFError,
-    ssl.SSLZeroReturnError,
-    ConnectionResetError,
-    BrokenPipeError,
-    http.client.RemoteDisconnected,
-)
 
 
 def _describe(error: BaseException, step: Step, peer: str, proxy: str) -> str:
@@ -192,7 +185,9 @@ def describe_problem(error: BaseException) -> str:
     match error:
         case TimeoutError() | urllib3.exceptions.TimeoutError():
             return "timed out"
-        case OSError() | http.client.HTTPException() if isinstance(error, _CLOSED):
+        case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
+            return "the connection was closed"
+        case ConnectionResetError() | BrokenPipeError():  # RemoteDisconnected is the former
             return "the connection was closed"
         case http.client.HTTPException():
             return "the response is not HTTP"
