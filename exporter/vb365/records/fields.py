@@ -16,18 +16,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-__all__ = [
-    "BadFieldError",
-    "EnumReader",
-    "Record",
-    "RejectionReason",
-    "UnknownValue",
-    "read_integer",
-    "read_session_id",
-    "read_strings",
-    "read_time",
-]
-
 Record = Mapping[object, object]
 
 # Label values are cut to 512 characters later; this bound keeps a hostile server from exhausting the memory.
