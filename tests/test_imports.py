@@ -25,10 +25,11 @@ ALLOWED = {
     "system": {"threads"},
     "text": set[str](),
     "threads": set[str](),
+    "token_bucket": set[str](),
     "vb365": {"config", "monotonic", "text", "threads"},
-    "polling": {"config", "monotonic", "threads", "vb365"},
+    "polling": {"config", "monotonic", "threads", "token_bucket", "vb365"},
     "metrics": {"config", "polling", "text", "vb365"},
-    "web": {"config", "metrics", "text", "threads"},
+    "web": {"config", "metrics", "text", "threads", "token_bucket"},
     "simulator": set[str](),
     "service": {
         "audit",

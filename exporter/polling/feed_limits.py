@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from itertools import islice
 from math import inf
 
+from exporter.token_bucket import TokenBucket
+
 __all__ = ["FeedLimits"]
 
 _MAX_POLLS_AT_ONCE = 3
@@ -13,32 +15,6 @@ _MAX_POLLS_AT_ONCE = 3
 _MAX_FETCHES_AT_ONCE = 50
 _FETCHES_PER_SECOND = 5.0
 _MIN_FULL_LIST_INTERVAL_SECONDS = 600.0
-
-
-class _Allowance:
-    """A token bucket.
-
-    Args:
-        most: how many permits there are at most, and at first.
-        per_second: how many are added per second.
-    """
-
-    def __init__(self, most: int, *, per_second: float) -> None:
-        self._most = float(most)
-        self._per_second = per_second
-        self._left = self._most
-        self._refilled_at = -inf
-
-    def refill(self, now: float) -> int:
-        """Add the permits due at `now`, in monotonic seconds; return how many there are."""
-        refilled = self._left + self._per_second * (now - self._refilled_at)
-        self._left = min(self._most, refilled)
-        self._refilled_at = now
-        return int(self._left)
-
-    def take(self, count: int) -> None:
-        """Use permits up."""
-        self._left -= count
 
 
 class FeedLimits:
@@ -49,8 +25,8 @@ class FeedLimits:
     """
 
     def __init__(self, poll_interval_seconds: float) -> None:
-        self._polls = _Allowance(_MAX_POLLS_AT_ONCE, per_second=1 / poll_interval_seconds)
-        self._fetches = _Allowance(_MAX_FETCHES_AT_ONCE, per_second=_FETCHES_PER_SECOND)
+        self._polls = TokenBucket(_MAX_POLLS_AT_ONCE, per_second=1 / poll_interval_seconds)
+        self._fetches = TokenBucket(_MAX_FETCHES_AT_ONCE, per_second=_FETCHES_PER_SECOND)
         self._last_full_list_at = -inf
         self._fruitless: set[str] = set()
 
@@ -63,10 +39,7 @@ class FeedLimits:
 
         There is one per poll interval on average, in bursts of three.
         """
-        allowed = self._polls.refill(now) > 0
-        if allowed:
-            self._polls.take(1)
-        return allowed
+        return self._polls.try_take(now)
 
     def try_take_full_list(self, now: float) -> bool:
         """Return whether the feed may cause a full list now; if so, use up the permit: there is one in ten minutes."""

@@ -7,11 +7,11 @@ import binascii
 import math
 import ssl
 import time
-from collections.abc import Callable
 
 import structlog
 from aiohttp import web
 
+from exporter.token_bucket import TokenBucket
 from exporter.web.reply import error_response
 from exporter.web.webconfig.model import RateLimitBlock
 from exporter.web.webconfig.passwords import Passwords, TooManyChecksError
@@ -33,7 +33,8 @@ class AccessControl:
     def __init__(self, config: WebConfigReloader, *, passwords: Passwords | None = None) -> None:
         self._config = config
         self._passwords = passwords or Passwords()
-        self._bucket: TokenBucket | None = None
+        self._limit: RateLimitBlock | None = None
+        self._bucket: TokenBucket
 
     async def tls(self) -> ssl.SSLContext | None:
         """Return the TLS context of a new connection (a `TLSSource`)."""
@@ -46,7 +47,7 @@ class AccessControl:
     async def authorize(self, request: web.Request) -> web.Response | None:
         """Return the error response to a request that is not allowed; None: it is allowed (a `Guard`)."""
         config = await self._config.newest()
-        if config.rate_limit is not None and not self._bucket_of(config.rate_limit).take():
+        if config.rate_limit is not None and not self._is_within(config.rate_limit):
             wait = str(math.ceil(config.rate_limit.interval))
             return error_response(429, headers={"Retry-After": wait})
         if not config.users:
@@ -62,10 +63,11 @@ class AccessControl:
             return error_response(503, headers={"Retry-After": str(_BUSY_SECONDS)})
         return error_response(401, headers={"WWW-Authenticate": "Basic"})
 
-    def _bucket_of(self, limit: RateLimitBlock) -> TokenBucket:
-        if self._bucket is None or self._bucket.limit != limit:
-            self._bucket = TokenBucket(limit)
-        return self._bucket
+    def _is_within(self, limit: RateLimitBlock) -> bool:
+        if limit != self._limit:
+            self._limit = limit
+            self._bucket = TokenBucket(limit.burst, per_second=1 / limit.interval)
+        return self._bucket.try_take(time.monotonic())
 
 
 def _credentials(authorization: str) -> tuple[bytes, bytes] | None:
@@ -78,28 +80,3 @@ def _credentials(authorization: str) -> tuple[bytes, bytes] | None:
     except (binascii.Error, ValueError):
         return None
     return (user, password) if colon else None
-
-
-class TokenBucket:
-    """Allows a burst of requests, then one per interval.
-
-    Args:
-        limit: the burst and the interval.
-        clock: the monotonic clock.
-    """
-
-    def __init__(self, limit: RateLimitBlock, clock: Callable[[], float] = time.monotonic) -> None:
-        self.limit = limit
-        self._clock = clock
-        self._tokens = float(limit.burst)
-        self._filled_at = clock()
-
-    def take(self) -> bool:
-        """Take a token for a request; return False if none is left."""
-        now = self._clock()
-        gained = (now - self._filled_at) / self.limit.interval
-        self._tokens, self._filled_at = min(self.limit.burst, self._tokens + gained), now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True

@@ -13,8 +13,7 @@ import trustme
 from web.support import FakeBackend, Response, connect, exchange, request
 
 from exporter.web.server import WebServer
-from exporter.web.webconfig.access import AccessControl, TokenBucket
-from exporter.web.webconfig.model import RateLimitBlock
+from exporter.web.webconfig.access import AccessControl
 from exporter.web.webconfig.passwords import Passwords
 from exporter.web.webconfig.reloader import WebConfigReloader
 
@@ -163,19 +162,6 @@ def test_requests_beyond_the_rate_limit_are_rejected_before_their_passwords_are_
     refused = get(server, ALICE)
     assert (refused.status, refused.headers["Retry-After"]) == (429, "5400")
     assert get(server, ALICE).status == 429
-
-
-def test_a_token_bucket_allows_a_burst_and_then_one_per_interval() -> None:
-    now = 0.0
-    bucket = TokenBucket(RateLimitBlock(interval=2.0, burst=3), clock=lambda: now)
-
-    assert [bucket.take() for _ in range(4)] == [True, True, True, False]
-    now = 1.9
-    assert not bucket.take()
-    now = 2.0
-    assert [bucket.take() for _ in range(2)] == [True, False]
-    now = 1000.0
-    assert [bucket.take() for _ in range(4)] == [True, True, True, False]
 
 
 @pytest.fixture
