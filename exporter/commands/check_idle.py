@@ -20,7 +20,7 @@ from exporter.vb365.errors import Vb365Error
 from exporter.vb365.records.restore_session import RestoreSession
 
 IDLE, OPEN = 0, 1
-"""The other exit statuses. Nagios reads them and UNKNOWN as OK, WARNING and UNKNOWN; 2 is wrong usage."""
+"""The exit statuses beside UNKNOWN. Nagios reads them as OK and WARNING; 2 is wrong usage."""
 _WRONG_USAGE = 2
 
 # Nagios and Icinga kill a plugin after a minute, and the last request may take up to its own deadline.

@@ -36,7 +36,8 @@ def write_report(
     """Write the report; return the exit status: 0 if every server's list is complete, else 1.
 
     The whole history is read, whatever `discover`, `ids` and limits are configured. A server whose list cannot be read
-    completely is logged, and the report says that it is missing.
+    completely is logged, and the report says that it is missing. So are records that cannot be read, but they do not
+    change the exit status.
 
     Args:
         config: the servers, and the fields that may be shown.
@@ -75,7 +76,7 @@ def write_report(
     else:
         atomic_write(output_file, chunks)
         written = True
-    return 0 if written and report.is_complete else 1
+    return 0 if written and not report.failed_servers else 1
 
 
 def _report(

@@ -105,6 +105,13 @@ def collect(
     listing = read_full_list(
         client, lambda: _Listing(scope, lambda: client.server_time), clock=clock
     )
+    for reason, records in listing.rejected.items():
+        log.warning(
+            "records rejected, reporting the others",
+            server=server.name,
+            reason=reason,
+            records=records,
+        )
     version = _version(server, client)
     silent = _silent_organizations(server, client, listing.organizations)
     sessions = sorted(
@@ -229,7 +236,10 @@ def _add_extras(
             first_error = first_error or str(result)
         elif result is not None:
             sessions[place] = sessions[place].with_extra(extra, result)
-            missing[place] -= 1
+            if isinstance(result, EventSummary) and result.unreadable:
+                first_error = first_error or f"{result.unreadable} records are not events"
+            else:
+                missing[place] -= 1
     without = sum(count > 0 for count in missing.values())
     if without:
         log.warning(

@@ -104,8 +104,8 @@ class Report:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every server returned its list."""
-        return not self.failed_servers
+        """Whether every server returned its list, and every record in it could be read."""
+        return not self.failed_servers and not any(one.rejected for one in self.servers)
 
     @property
     def totals(self) -> TypeSummary:

@@ -163,6 +163,44 @@ def test_sessions_whose_extras_cannot_be_read_are_counted(tmp_path: Path) -> Non
     assert (entry["event"], entry["sessions"]) == ("sessions without extras", 1)
 
 
+def test_sessions_with_unreadable_events_are_counted(tmp_path: Path) -> None:
+    world = empty_world()
+    for _ in range(2):
+        world.add_session(state="Stopped", result="Success", items="rr")
+    with Simulator(world) as simulator:
+        simulator.faults.set("wrong_type_field", route="events", first=1)
+        with capture_logs() as logs:
+            status, report = written(tmp_path, simulator, extra="sessions: {extras: [events]}")
+
+    assert (status, report["servers"][0]["sessions_without_extras"]) == (0, 1)
+    (entry,) = complaints(logs)
+    assert (entry["event"], entry["error"]) == (
+        "sessions without extras",
+        "4 records are not events",
+    )
+
+
+def test_records_that_cannot_be_read_are_logged_whatever_the_format(tmp_path: Path) -> None:
+    world = empty_world()
+    broken = world.add_session(state="Stopped")
+    world.add_session(state="Stopped")
+    with Simulator(world) as simulator:
+        simulator.faults.set("missing_fields", route="list", session_id=broken)
+        with capture_logs() as logs:
+            status, report = written(tmp_path, simulator)
+
+    assert (status, report["complete"], len(report["sessions"])) == (0, False, 1)
+    assert report["servers"][0]["records_rejected"] == 1
+    (entry,) = complaints(logs)
+    assert entry == {
+        "event": "records rejected, reporting the others",
+        "log_level": "warning",
+        "server": "server-0",
+        "reason": "missing_field",
+        "records": 1,
+    }
+
+
 def test_a_server_that_fails_is_named_and_the_others_are_reported(tmp_path: Path) -> None:
     with (
         Simulator(World(activity=False, sessions=20)) as up,

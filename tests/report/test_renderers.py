@@ -253,7 +253,10 @@ def test_the_page_shows_how_long_a_session_restored_items() -> None:
         ({"oldest": None}, "hq listed no restore sessions to its account."),
         ({"organizations_known": False}, "The organizations of hq could not be read"),
         ({"rejected": 1}, "hq listed 1 record that could not be read."),
-        ({"without_extras": 3}, "Statistics or events of 3 sessions of hq were not read."),
+        (
+            {"without_extras": 3},
+            "Statistics or events of 3 sessions of hq were not read completely.",
+        ),
     ],
 )
 def test_the_page_says_what_it_cannot_know(fields: dict[str, object], sentence: str) -> None:
