@@ -59,7 +59,6 @@ def demo_config() -> Iterator[Config]:
                 ca_file=json.dumps(str(simulator.ca_file)),
             ),
             directory=simulator.ca_file.parent,
-            name="demo",
         )
 
 

@@ -47,24 +47,18 @@ def load_config(path: Path, *, environ: Mapping[str, str] = os.environ) -> Confi
     return _load(document, problems, str(path), context, path)
 
 
-def parse_config(
-    text: str,
-    *,
-    directory: Path,
-    name: str = "config.yaml",
-    environ: Mapping[str, str] = os.environ,
-) -> Config:
+def parse_config(text: str, *, directory: Path, environ: Mapping[str, str] = os.environ) -> Config:
     """Load a configuration from text, as `load_config` does from a file.
 
     Args:
         text: the content of the file.
         directory: what relative paths are relative to.
-        name: the place of problems with the text as a whole.
         environ: as for `load_config`.
 
     Raises:
         ConfigError: the text cannot be used.
     """
+    name = "config.yaml"
     document, problems = parse_document(text.encode(errors="surrogatepass"), name)
     context = LoadContext(directory=directory.absolute(), environ=environ)
     return _load(document, problems, name, context)
