@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
@@ -96,21 +96,19 @@ def bar_chart(report: Report) -> BarChart:
     first = max(since, min((day for day, _ in counts), default=since))
     unit, start_of = _unit(first, last)
     days = (first + timedelta(days=number) for number in range((last - first).days + 1))
-    starts = list(dict.fromkeys(map(start_of, days)))
-    by_start: Counter[tuple[date, str]] = Counter()
+    by_start: dict[date, Counter[str]] = {start_of(day): Counter() for day in days}
     for (day, kind), count in counts.items():
-        by_start[start_of(day), kind] += count
-    highest = max((sum(by_start[one, kind] for kind in KINDS) for one in starts), default=0)
-    top, step = _scale(highest)
+        by_start[start_of(day)][kind] += count
+    top, step = _scale(max(found.total() for found in by_start.values()))
     bars = [
-        _bar(start, place, len(starts), {kind: by_start[start, kind] for kind in KINDS}, top, unit)
-        for place, start in enumerate(starts)
+        _bar(start, place, len(by_start), found, top, unit)
+        for place, (start, found) in enumerate(by_start.items())
     ]
     return BarChart(
         unit=unit,
         bars=bars,
         ticks=[(value, HEIGHT - HEIGHT * value / top) for value in range(0, top + 1, step)],
-        kinds=[kind for kind in KINDS if any(key[1] == kind for key in by_start)],
+        kinds=[kind for kind in KINDS if any(kind in found for found in by_start.values())],
     )
 
 
@@ -138,7 +136,7 @@ def _scale(highest: int) -> tuple[int, int]:
     return max(_MIN_TOP, -(-highest // step) * step), step
 
 
-def _bar(start: date, place: int, bars: int, counts: dict[str, int], top: int, unit: str) -> Bar:
+def _bar(start: date, place: int, bars: int, counts: Mapping[str, int], top: int, unit: str) -> Bar:
     slot = 100 / bars
     every = -(-bars // _MAX_LABELS)
     bar = Bar(
@@ -150,13 +148,11 @@ def _bar(start: date, place: int, bars: int, counts: dict[str, int], top: int, u
         second_label=place // every % 2 == 1,
     )
     y = float(HEIGHT)
-    for kind, count in counts.items():
-        if count:
-            height = HEIGHT * count / top
-            y -= height
-            bar.segments.append(
-                Segment(kind=kind, count=count, y=round(y, 2), height=round(height, 2))
-            )
+    for kind in [kind for kind in KINDS if kind in counts]:
+        height = HEIGHT * counts[kind] / top
+        y -= height
+        segment = Segment(kind=kind, count=counts[kind], y=round(y, 2), height=round(height, 2))
+        bar.segments.append(segment)
     return bar
 
 
