@@ -53,21 +53,6 @@ class Connection(web.RequestHandler):
         on_closed: called when the connection is lost.
     """
 
-    __slots__ = (
-        "_answering",
-        "_client",
-        "_dropped_bytes",
-        "_dropping",
-        "_error_response",
-        "_head_bytes",
-        "_head_tail",
-        "_on_closed",
-        "_pipelined",
-        "_send_seconds",
-        "_send_timer",
-        "_transport_until_lost",
-    )
-
     def __init__(
         self,
         server: web.Server,

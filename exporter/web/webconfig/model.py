@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Collection, Iterator, Mapping
-from types import MappingProxyType
 from typing import Annotated
 
 import bcrypt
@@ -26,15 +25,13 @@ from exporter.config.types import (
     whole_number,
 )
 
-HEADERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "Content-Security-Policy": (),
-        "Strict-Transport-Security": (),
-        "X-Content-Type-Options": ("nosniff",),
-        "X-Frame-Options": ("deny", "sameorigin"),
-        "X-XSS-Protection": (),
-    }
-)
+HEADERS: Mapping[str, tuple[str, ...]] = {
+    "Content-Security-Policy": (),
+    "Strict-Transport-Security": (),
+    "X-Content-Type-Options": ("nosniff",),
+    "X-Frame-Options": ("deny", "sameorigin"),
+    "X-XSS-Protection": (),
+}
 """The headers that the file may set, each with its allowed values; none: any value."""
 
 _BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])(\$[./A-Za-z0-9]{53})")
@@ -100,9 +97,7 @@ def _unless_blank(reader: Reader) -> Reader:
 
 
 def _word_of(
-    words: Collection[str],
-    must: str = "",
-    refused: Mapping[str, str] = MappingProxyType({}),
+    words: Collection[str], must: str = "", refused: Mapping[str, str] | None = None
 ) -> Reader:
     """Return the reader of a key with a fixed set of words.
 
@@ -116,7 +111,7 @@ def _word_of(
     def read(value: object) -> str:
         word = value if isinstance(value, str) else ""
         if word not in words:
-            raise ValueError(refused.get(word, must))
+            raise ValueError((refused or {}).get(word, must))
         return word
 
     return Reader(read, {})
