@@ -64,11 +64,10 @@ class SessionHistory:
     def record(self, session: RestoreSession, seen: Seen, moment: Moment) -> None:
         """Remember what was seen of a session."""
         known = self._entries.get(session.id)
-        # A creationTime in the future must not make all sessions created until then seem counted.
-        created = min(session.creation_time, moment.wall)
-        self._entries[session.id] = _Entry(seen | known.seen if known else seen, created)
+        seen |= known.seen if known else Seen.NOTHING
+        self._entries[session.id] = _Entry(seen, session.creation_time)
         if len(self._entries) > self._max_ids:
             forgotten = self._entries.pop(next(iter(self._entries)))
-            self._forgotten_through = max(
-                forgotten.creation_time, self._forgotten_through or forgotten.creation_time
-            )
+            # A creationTime in the future must not make all sessions created until then seem counted.
+            created = min(forgotten.creation_time, moment.wall)
+            self._forgotten_through = max(created, self._forgotten_through or created)

@@ -11,6 +11,7 @@ from exporter.polling.ledger import Ledger
 from exporter.polling.plan import ListRequest, max_listed_sessions
 from exporter.polling.resync import ListLoss
 from exporter.polling.status import Anomalies, Heartbeat
+from exporter.vb365.errors import RecordsMovedError
 from exporter.vb365.paging import MAX_LIST_SECONDS, check_list_time, reread_if_moved
 from exporter.vb365.records.restore_session import Page
 
@@ -47,6 +48,7 @@ class ListReader:
         self._intake = intake
         self._anomalies = anomalies
         self._heartbeat = heartbeat
+        self._repeated: set[str] = set()  # ids on two pages of the last list with such ids
         self._max_sessions = max_listed_sessions(server.sessions.max_sessions)
 
     def read(self, request: ListRequest) -> None:
@@ -102,29 +104,34 @@ class ListReader:
             )
 
     def _read_pages(self, request: ListRequest, page_size: int, end_at: float) -> int:
-        """Read the pages; return how many sessions are listed. Those of the first page, which may be repeated, count once."""
+        """Read the pages; return how many sessions are listed.
+
+        Raises:
+            RecordsMovedError: a session is on two pages, so that others may be missing. If the server lists it twice at the
+                next attempt, too, it always does.
+        """
         read = 0
-        first_ids: set[str] = set()
-        listed = 0
+        listed = _ListedIds()
         pages = self._api.list_sessions(created_since=request.created_since, page_size=page_size)
         for number, page in enumerate(pages, start=1):
             self._heartbeat.beat()
             if read >= self._max_sessions:
                 self._ledger.mark_incomplete(is_cut=True)
                 self._anomalies.list_cut(read)
-                return listed
+                break
             # After that time, the sessions that the list has not shown are fetched by id.
             check_list_time(self._intake.now().monotonic, end_at)
             self._take(page)
             read += len(page.sessions) + len(page.rejections)
-            ids = {one.id for one in page.sessions} | {one.session_id for one in page.rejections}
-            listed += len(ids - first_ids - {""})
-            first_ids = first_ids or ids
+            listed.add(page)
             if request.max_pages is not None and (
                 number >= request.max_pages or not self._ledger.unconfirmed()
             ):
-                return listed
-        return listed
+                break
+        if listed.repeated - self._repeated:
+            self._repeated = listed.repeated
+            raise RecordsMovedError("sessions are on two pages of the list", operation="list")
+        return len(listed.ids)
 
     def _take(self, page: Page) -> None:
         for rejection in page.rejections:
@@ -133,3 +140,20 @@ class ListReader:
         moment = self._intake.now()
         for session in page.sessions:
             self._intake.accept(session, moment)
+
+
+class _ListedIds:
+    """The ids on the pages of a list, and those on two pages. The first page may be repeated at the end of a list."""
+
+    def __init__(self) -> None:
+        self.ids: set[str] = set()
+        self.repeated: set[str] = set()
+        self._first_page: set[str] = set()
+
+    def add(self, page: Page) -> None:
+        ids = {one.id for one in page.sessions} | {one.session_id for one in page.rejections}
+        ids.discard("")
+        if 2 * len(ids & self._first_page) <= len(self._first_page):
+            self.repeated |= ids & self.ids
+        self.ids |= ids
+        self._first_page = self._first_page or ids

@@ -184,7 +184,11 @@ def iter_pages(
             following = offset + len(results)
             target, offset, repeated = _rewind(target, offset, repeated)
             counts_records = offset + repeated == following
-        elif not counts_records or known == len(results) or len(results) < _limit(page):
+        elif (
+            not counts_records
+            or len(results) < (limit := _limit(page))
+            or known == len(results) > limit
+        ):
             break
         else:
             offset += len(results) - repeated

@@ -82,6 +82,57 @@ def test_a_list_whose_sessions_move_at_every_attempt_is_a_bad_response() -> None
     assert shown_ids(snapshot) == [session_id(1)]
 
 
+def lists_of(*attempts: Sequence[Sequence[int]]) -> Any:
+    """Lists whose attempts consist of pages with these sessions."""
+    remaining = iter(attempts)
+
+    def list_sessions(*, created_since: datetime | None, page_size: int) -> Iterator[Page]:
+        del created_since, page_size
+        for numbers in next(remaining):
+            yield Page(sessions=tuple(map(finished, numbers)), rejections=())
+
+    return list_sessions
+
+
+def test_sessions_that_moved_between_pages_that_are_not_adjacent_are_listed_again() -> None:
+    harness = PollerHarness()
+    lists = lists_of([(1, 2), (3, 4), (2, 5)], [(1, 2), (3, 4), (5, 6)])
+
+    snapshot = harness.poll(list_sessions=lists)
+
+    assert snapshot.sessions_listed == 6
+    assert snapshot.status.up is True
+
+
+def test_sessions_that_move_at_every_attempt_are_a_bad_response() -> None:
+    harness = PollerHarness()
+    lists = lists_of([(1, 2), (3, 4), (2, 5)], [(1, 2), (3, 4), (5, 1)], [(6, 2), (1, 3), (6, 4)])
+
+    snapshot = harness.poll(list_sessions=lists)
+
+    assert snapshot.status.failure_message == "list: sessions are on two pages of the list"
+
+
+def test_sessions_that_the_server_always_lists_twice_are_read_again_once() -> None:
+    harness = PollerHarness()
+    twice = [(1, 2), (3, 4), (2, 5)]
+
+    snapshots = [harness.poll(list_sessions=lists_of(twice, twice))]
+    harness.clock.seconds += RESYNC_SECONDS
+    snapshots.append(harness.poll(list_sessions=lists_of([], twice)))  # the recent ones first
+
+    assert [snapshot.sessions_listed for snapshot in snapshots] == [5, 5]
+    assert [snapshot.status.up for snapshot in snapshots] == [True, True]
+
+
+def test_the_first_page_may_be_repeated_at_the_end() -> None:
+    harness = PollerHarness()
+
+    snapshot = harness.poll(list_sessions=lists_of([(1, 2), (3, 4), (6, 1, 2)]))
+
+    assert snapshot.sessions_listed == 5
+
+
 # Discovery of new sessions
 
 

@@ -289,6 +289,22 @@ def test_a_forgotten_session_from_the_future_does_not_hide_new_ones() -> None:
     assert store.put(new, at(HOUR)) is Transition.STARTED
 
 
+def test_sessions_dated_by_a_clock_that_is_ahead_are_counted_once() -> None:
+    store = store_with_baseline(max_sessions=2)
+    seconds = [timedelta(seconds=60 * number) for number in range(1, 6)]
+    ahead = [
+        running(number, creation_time=NOON + now + timedelta(seconds=90))
+        for number, now in enumerate(seconds)
+    ]
+    for session, now in zip(ahead, seconds, strict=True):
+        assert store.put(session, at(now)) is Transition.STARTED
+        store.remove(session.id, at(now))
+
+    for session in ahead:
+        assert store.put(session, at(HOUR)) is Transition.FOUND
+        store.remove(session.id, at(HOUR))
+
+
 def test_of_more_expired_sessions_without_an_end_than_max_sessions_some_are_forgotten() -> None:
     store = store_with(max_sessions=2)
     for number in range(1, 7):

@@ -64,6 +64,19 @@ def test_every_record_is_found_once(size: int, cap: int, links: bool, overlap: i
     assert all_records(collection, overlap=overlap) == collection.records
 
 
+@pytest.mark.parametrize("cap", [20, 21, 11])
+def test_a_limit_that_falls_during_the_list_loses_no_record(cap: int) -> None:
+    collection = Collection(500, cap=200)
+
+    def fetch(target: str) -> object:
+        page = collection(target)
+        collection.cap = cap
+        return page
+
+    found = all_records(fetch, page_size=1000, overlap=20)
+    assert {str(record) for record in found} == {str(record) for record in collection.records}
+
+
 def test_by_offset_the_filters_stay_and_the_offset_grows_by_the_number_of_results() -> None:
     collection = Collection(7, cap=3)
     all_records(collection)
