@@ -40,7 +40,8 @@ class ServerWorker:
         mark_down: called with this worker and the reason when a poll is not completed or the poll loop ended.
         on_changed: called with the sessions found, started or finished.
         replaces: the server's previous worker; polling starts after its last poll has ended, and continues with its
-            ledger if both configurations show the same sessions.
+            ledger if both configurations show the same sessions. Pauses that the server has requested go on for the same
+            account.
         first_interval_seconds: time from the first poll that does not overrun to the next.
         long_poll_seconds: how long the server may hold a request for its change feed.
 
@@ -65,10 +66,13 @@ class ServerWorker:
         warn_if_unverified(server)
         self.server = server
         self.stopped = threading.Event()
-        self.client = Client(
+        self.client: Client = Client(
             server,
             observer=telemetry,
             stop=self.stopped,
+            pauses=replaces.client.pauses
+            if replaces is not None and _is_same_account(replaces.server, server)
+            else None,
             timing=Timing(clock=clock.monotonic, wall_clock=clock.timestamp, wait=clock.wait),
         )
         self._mark_down = partial(mark_down, self)
@@ -239,12 +243,19 @@ class ServerWorker:
         self._threads[purpose] = start_thread(body, name=f"{purpose}-{self.server.name}")
 
 
+def _is_same_account(before: ServerConfig, after: ServerConfig) -> bool:
+    """Whether both have the same account on the same server; a new password does not make it another one."""
+    if before.url != after.url:
+        return False
+    if after.auth.username is None:
+        return before.auth == after.auth
+    return before.auth.username == after.auth.username
+
+
 def _show_same_sessions(before: ServerConfig, after: ServerConfig) -> bool:
     """Whether the same account sees the same sessions on the same server, whatever else differs."""
-    if after.auth.username is None:
-        is_same_account = before.auth == after.auth
-    else:
-        is_same_account = before.auth.username == after.auth.username
-    return is_same_account and all(
-        getattr(before, key) == getattr(after, key) for key in ("url", "api_version", "sessions")
+    return (
+        _is_same_account(before, after)
+        and before.api_version == after.api_version
+        and before.sessions == after.sessions
     )

@@ -30,7 +30,7 @@ from exporter.vb365.records.restore_session import (
     parse_session,
 )
 from exporter.vb365.rest import RestApi
-from exporter.vb365.retry import NO_RETRY, Retrier
+from exporter.vb365.retry import NO_RETRY, Pauses, Retrier
 from exporter.vb365.versions import parse_product_version
 
 _CHANGES_PER_PAGE = 1000
@@ -66,6 +66,7 @@ class Client:
         stop: ends waits and requests in progress.
         timing: clocks, waiting and randomness.
         login_throttle: by default, the one that all clients of this server share.
+        pauses: those that the server has requested from a previous client of the same account; None without one.
         transport: makes the HTTP exchanges; by default, one with the default size limit.
         max_pages: the maximum number of pages of one list.
         max_event_pages: the maximum number of pages of one session's events.
@@ -79,6 +80,7 @@ class Client:
         stop: threading.Event,
         timing: Timing | None = None,
         login_throttle: LoginThrottle | None = None,
+        pauses: Pauses | None = None,
         transport: Transport | None = None,
         max_pages: int = MAX_PAGES,
         max_event_pages: int = MAX_EVENT_PAGES,
@@ -87,11 +89,13 @@ class Client:
         self._max_pages = max_pages
         self._max_event_pages = max_event_pages
         self._clock = timing.clock
+        self.pauses = pauses or Pauses()
         self._transport = transport or Transport(server, observer=observer, stop=stop)
         self._api = RestApi(
             server,
             transport=self._transport,
             retrier=Retrier(
+                pauses=self.pauses,
                 clock=timing.clock,
                 wait=timing.wait or self._transport.cancellation.wait,
                 random=timing.random,

@@ -141,7 +141,7 @@ class RestApi:
             allow_after_stop=True,
         )
         try:
-            self._transport.exchange(request)
+            self._send_once(request)
         except Vb365Error as error:
             log.debug("logout failed", server=self._server.name, reason=error.reason)
 
@@ -161,7 +161,7 @@ class RestApi:
             deadline_seconds=self._server.timeout,
         )
         try:
-            return self._transport.exchange(request).status == 401
+            return self._send_once(request).status == 401
         except Vb365Error:
             return False
 
@@ -226,6 +226,15 @@ class RestApi:
                     retry_after_seconds=seconds,
                 )
             self._retrier.pause(seconds, operation="token")
+
+    def _send_once(self, request: Request) -> Response:
+        """Send a request that other requests do not depend on, without retries, and return any response.
+
+        Raises:
+            Vb365Error: there was no response, or a pause holds it back.
+        """
+        self._retrier.await_pause_end(request.operation)
+        return self._transport.exchange(request)
 
     def _exchange(
         self,

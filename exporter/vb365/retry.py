@@ -32,16 +32,39 @@ _MAX_ATTEMPTS_OF_INDEPENDENT = {
 }
 """For the operations whose `Retry-After` holds back only themselves: others succeed without them, or with a valid token."""
 
+_ALL = "all"
 _INITIAL_BACKOFF_SECONDS = 0.5
 _MAX_RETRY_AFTER_SECONDS = 900.0
+
+
+class Pauses:
+    """Until when a server accepts no requests, by its `Retry-After`. Shared by threads.
+
+    The `Retry-After` of an independent operation holds back only that operation, any other all requests.
+
+    They belong to an account on a server, not to a client: a reload creates a new client, but the server's pause goes on.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._until: dict[str, float] = {}  # by independent operation, or _ALL
+
+    def until(self, operation: str) -> float:
+        """Return until when an operation is held back, on the monotonic clock."""
+        return max(self._until.get(_ALL, -math.inf), self._until.get(operation, -math.inf))
+
+    def extend(self, operation: str, until: float) -> None:
+        """Hold back what the `Retry-After` of an operation concerns; a longer pause stays."""
+        scope = operation if operation in _MAX_ATTEMPTS_OF_INDEPENDENT else _ALL
+        with self._lock:
+            self._until[scope] = max(until, self._until.get(scope, -math.inf))
 
 
 class Retrier:
     """Retries requests, and holds back requests during a server's `Retry-After`.
 
-    The `Retry-After` of an independent operation holds back only that operation, any other all requests of a client.
-
     Args:
+        pauses: those that the server has requested.
         clock: the monotonic clock.
         wait: sleeps for a number of seconds; returns True as soon as the client is stopped.
         random: returns a number in [0, 1).
@@ -51,18 +74,17 @@ class Retrier:
     def __init__(
         self,
         *,
+        pauses: Pauses,
         clock: Callable[[], float],
         wait: Callable[[float], bool],
         random: Callable[[], float],
         on_retry: Callable[[str], None],
     ) -> None:
+        self._pauses = pauses
         self._clock = clock
         self._wait = wait
         self._random = random
         self._on_retry = on_retry
-        self._lock = threading.Lock()
-        self._all_blocked_until = -math.inf
-        self._blocked_until: dict[str, float] = {}  # by independent operation
 
     def call(self, attempt: Callable[[], T], *, operation: str, deadline: float) -> T:
         """Call `attempt` until it succeeds, fails permanently, or no attempts or time are left.
@@ -102,7 +124,7 @@ class Retrier:
             sleep=wait_for_retry,
             reraise=True,
         )
-        result: T = retrying(self._attempt_unblocked, attempt, operation, deadline)
+        result: T = retrying(self._attempt_after_pause, attempt, operation, deadline)
         return result
 
     def pause(self, seconds: float, *, operation: str) -> None:
@@ -114,8 +136,14 @@ class Retrier:
         if self._wait(seconds):
             raise StoppedError("not sent, the client is stopped", operation=operation)
 
-    def _attempt_unblocked(self, attempt: Callable[[], T], operation: str, deadline: float) -> T:
-        while (left := (until := self._until(operation)) - self._clock()) > 0:
+    def await_pause_end(self, operation: str, deadline: float = NO_RETRY) -> None:
+        """Wait until no pause holds back the operation.
+
+        Raises:
+            StoppedError: the client was stopped.
+            ThrottledError: a pause ends after the deadline.
+        """
+        while (left := (until := self._pauses.until(operation)) - self._clock()) > 0:
             if until > deadline:
                 raise ThrottledError(
                     f"the server accepts no requests for another {left:.0f} s (Retry-After)",
@@ -123,15 +151,14 @@ class Retrier:
                     retry_after_seconds=left,
                 )
             self.pause(left, operation=operation)
+
+    def _attempt_after_pause(self, attempt: Callable[[], T], operation: str, deadline: float) -> T:
+        self.await_pause_end(operation, deadline)
         try:
             return attempt()
         except (ThrottledError, ServerError) as error:
             failure = self._honour_retry_after(error, operation, deadline)
         raise failure
-
-    def _until(self, operation: str) -> float:
-        """Return until when an operation is held back, on the monotonic clock."""
-        return max(self._all_blocked_until, self._blocked_until.get(operation, -math.inf))
 
     def _honour_retry_after(self, error: Vb365Error, operation: str, deadline: float) -> Vb365Error:
         """Hold back requests for the response's `Retry-After`; return the error to raise."""
@@ -139,11 +166,7 @@ class Retrier:
         if not seconds or error.status is None:  # without a status, the limit is one of this client
             return error
         until = self._clock() + seconds
-        with self._lock:
-            if operation in _MAX_ATTEMPTS_OF_INDEPENDENT:
-                self._blocked_until[operation] = max(self._until(operation), until)
-            else:
-                self._all_blocked_until = max(self._all_blocked_until, until)
+        self._pauses.extend(operation, until)
         if until <= deadline or isinstance(error, ThrottledError):
             return error
         return ThrottledError(

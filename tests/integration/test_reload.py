@@ -204,6 +204,37 @@ def test_a_token_that_someone_else_renews_is_read_again(
         assert exporter.samples("vb365_api_requests_total", operation="list", code="401") == []
 
 
+def test_a_reload_does_not_shorten_a_retry_after(simulator: Simulator) -> None:
+    servers = server_yaml(simulator, change_feed="never")
+    with running_exporter(servers) as exporter:
+        exporter.wait_for(1, "vb365_up")
+        simulator.faults.set("throttled_seconds", route="list", value=900)
+        exporter.wait_for(0, "vb365_up")
+        requests = simulator.requests.copy()
+
+        changes = exporter.service.apply(configuration(servers + "    timeout: 9s"))
+
+        exporter.wait_for_poll()
+        assert (changes["changed"], simulator.requests) == (["hq"], requests)
+        assert exporter.value("vb365_up") == 0
+
+
+def test_a_retry_after_does_not_hold_back_another_account(simulator: Simulator) -> None:
+    servers = server_yaml(simulator, change_feed="never")
+    with running_exporter(servers) as exporter:
+        exporter.wait_for(1, "vb365_up")
+        token = simulator.tokens.log_in("demo", "demo", style="core", antiforgery=False)
+        assert token
+        simulator.faults.set("throttled_seconds", route="list", value=900)
+        exporter.wait_for(0, "vb365_up")
+        simulator.faults.clear()
+
+        changed = servers.replace("username: demo, password: demo", f"token: {token.access_token}")
+        exporter.service.apply(configuration(changed))
+
+        exporter.wait_for(1, "vb365_up")
+
+
 def test_certificates_are_read_again(simulator: Simulator, tmp_path: Path) -> None:
     authorities = tmp_path / "ca.pem"
     authorities.write_bytes(simulator.ca_pem)

@@ -245,6 +245,24 @@ def test_a_newer_version_that_the_server_has_only_later_is_selected_between_poll
     assert requested(api, "/v8/ServiceInstance") == ["GET /v8/ServiceInstance"] * 2
 
 
+def test_no_newer_version_is_looked_for_during_a_retry_after(
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
+) -> None:
+    detectable(api, "v7")
+    api.post(f"{URL}/v7/token", json=TOKEN_RESPONSE)
+    api.get(f"{ROOT}/RestoreSessions/{ID}", status=429, headers={"Retry-After": "900"})
+    client = make_client(config(api_version="auto"))
+    with client.poll(deadline=fake_time.now), pytest.raises(ThrottledError):
+        client.get_session(ID)
+    before = len(api.calls)
+    fake_time.now += 60
+
+    with client.poll(deadline=fake_time.now):
+        pass
+
+    assert len(api.calls) == before
+
+
 def test_after_a_restart_without_the_newest_version_it_is_soon_selected_again(
     api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
 ) -> None:

@@ -14,7 +14,7 @@ from exporter.vb365.errors import (
     ThrottledError,
     Vb365Error,
 )
-from exporter.vb365.retry import NO_RETRY, Retrier, retry_after_seconds
+from exporter.vb365.retry import NO_RETRY, Pauses, Retrier, retry_after_seconds
 
 
 def failing(*outcomes: Vb365Error | str) -> Callable[[], str]:
@@ -62,7 +62,11 @@ class Harness:
         self.attempts = 0
         self.retries = 0
         self._retrier = Retrier(
-            clock=time.clock, wait=time.wait, random=lambda: jitter, on_retry=self._count_retry
+            pauses=Pauses(),
+            clock=time.clock,
+            wait=time.wait,
+            random=lambda: jitter,
+            on_retry=self._count_retry,
         )
 
     def call(

@@ -862,6 +862,18 @@ def test_closing_does_not_log_out_with_an_expired_token(
 
 
 @pytest.mark.usefixtures("logins")
+def test_closing_does_not_log_out_during_a_retry_after(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions/{ID}", status=429, headers={"Retry-After": "900"})
+    client = make_client()
+    with pytest.raises(ThrottledError):
+        client.get_session(ID)
+    client.close()
+    assert not requested(api, "/token/logout")
+
+
+@pytest.mark.usefixtures("logins")
 def test_closing_does_not_fail_when_the_logout_does(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
