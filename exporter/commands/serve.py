@@ -19,6 +19,7 @@ from exporter.system.interpreter import trim_freed_memory
 from exporter.system.signals import WAKE_SECONDS, Command, Commands, signal_commands
 from exporter.system.systemd import Notifier, listen_fds
 from exporter.web.app import WebApp
+from exporter.web.connections import ConnectionManager
 from exporter.web.listeners import Address, bind_listeners
 from exporter.web.server import WebServer
 from exporter.web.status.formatting import counted
@@ -77,7 +78,7 @@ def serve(
             reload=reloader.reload if options.web_enable_lifecycle else None,
             monotonic=service.clock.monotonic,
         )
-        web = WebServer(app, listeners, tls=access.tls)
+        web = WebServer(ConnectionManager(app, tls=access.tls), listeners)
         with audited(service, options.audit_log_file, close_seconds=_AUDIT_SECONDS):
             web.start()
             log.info(

@@ -18,6 +18,11 @@ from exporter.web.tls import CLIENT_SOCKET, TLSSource
 
 log = structlog.get_logger()
 
+# Not 5 or 10 s, which are usual scrape intervals: closing must not race with the next scrape.
+_IDLE_SECONDS = 8.0
+_SEND_SECONDS = 10.0
+# Leaves file descriptors for the pollers under the usual limit of 1024.
+_MAX_CONNECTIONS = 512
 # To read the rest and to answer the server's close_notify: what holds idle connections often never answers.
 _TLS_SHUTDOWN_SECONDS = 2.0
 _ACCEPTS_AT_ONCE = 16
@@ -34,21 +39,22 @@ class ConnectionManager:
     merely hold connections open.
 
     Args:
-        app: handles the requests.
+        app: handles the requests; an app can be served once.
         tls: returns the TLS context of each new connection; None: plain HTTP.
         max_connections: the maximum number of open connections.
-        idle_seconds: the limit for the TLS handshake, and the same as of `Connection`.
-        send_seconds: the same as of `Connection`.
+        idle_seconds: how long a client may take for a TLS handshake, then for a request, counted from the connection or
+            from the end of the last response.
+        send_seconds: how long a client may take to read each 112 KiB of a response.
     """
 
     def __init__(
         self,
         app: WebApp,
         *,
-        tls: TLSSource | None,
-        max_connections: int,
-        idle_seconds: float,
-        send_seconds: float,
+        tls: TLSSource | None = None,
+        max_connections: int = _MAX_CONNECTIONS,
+        idle_seconds: float = _IDLE_SECONDS,
+        send_seconds: float = _SEND_SECONDS,
     ) -> None:
         app.application.middlewares.insert(0, self._track)
         app.application.middlewares.append(self._track_authorized)

@@ -1,4 +1,4 @@
-"""The web server: an event loop in its own thread, with limits and an orderly shutdown."""
+"""The web server: an event loop in its own thread, with an orderly shutdown."""
 
 from __future__ import annotations
 
@@ -12,59 +12,31 @@ from typing import Any
 
 import structlog
 
-from exporter.web.app import WebApp
 from exporter.web.connections import ConnectionManager
 from exporter.web.listeners import BACKLOG, WebServerError, address_of
-from exporter.web.tls import TLSSource
 
 log = structlog.get_logger()
 
-# Not 5 or 10 s, which are usual scrape intervals: closing must not race with the next scrape.
-IDLE_TIMEOUT_SECONDS = 8.0
-SEND_TIMEOUT_SECONDS = 10.0
-# Leaves file descriptors for the pollers under the usual limit of 1024.
-MAX_CONNECTIONS = 512
 # A scrape takes the interpreter lock about a dozen times, and a busy thread keeps it this long each time. With Python's
 # default of 5 ms, the slowest 1 % of the scrapes beside a rendering thread take half as long again.
 _SWITCH_INTERVAL_SECONDS = 0.001
 
 
 class WebServer:
-    """Serves an app on listening sockets, in its own thread.
+    """Serves connections on listening sockets, in its own thread.
 
     Args:
-        app: handles the requests; an app can be served once.
+        connections: accepts and serves the connections.
         listeners: bound and listening sockets, from `bind_listeners` or a service manager. The
             server owns and closes them.
-        tls: returns the TLS context of each new connection; None: plain HTTP.
-        idle_timeout_seconds: how long a client may take for a TLS handshake, then for a request,
-            counted from the connection or from the end of the last response.
-        send_timeout_seconds: how long a client may take to read each 112 KiB of a response.
-        max_connections: the maximum number of open connections; `ConnectionManager` evicts one for
-            the next.
 
     Attributes:
         addresses: the addresses in use, with the real port where port 0 was requested.
     """
 
-    def __init__(
-        self,
-        app: WebApp,
-        listeners: Sequence[socket.socket],
-        *,
-        tls: TLSSource | None = None,
-        idle_timeout_seconds: float = IDLE_TIMEOUT_SECONDS,
-        send_timeout_seconds: float = SEND_TIMEOUT_SECONDS,
-        max_connections: int = MAX_CONNECTIONS,
-    ) -> None:
+    def __init__(self, connections: ConnectionManager, listeners: Sequence[socket.socket]) -> None:
+        self._connections = connections
         self._listeners = tuple(listeners)
-        self._connections = ConnectionManager(
-            app,
-            tls=tls,
-            max_connections=max_connections,
-            idle_seconds=idle_timeout_seconds,
-            send_seconds=send_timeout_seconds,
-        )
         self.addresses = tuple(address_of(listener) for listener in self._listeners)
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
         self._serving = threading.Event()

@@ -14,6 +14,7 @@ import trustme
 from web.support import FakeBackend, FakeExposition
 
 from exporter.web.app import WebApp
+from exporter.web.connections import ConnectionManager
 from exporter.web.listeners import Address, bind_listeners
 from exporter.web.server import WebServer
 from exporter.web.webconfig.access import AccessControl
@@ -30,7 +31,9 @@ def serving(web_file: Path | None) -> Iterator[WebServer]:
     access = AccessControl(WebConfigReloader(web_file))
     backend = FakeBackend(body=FakeExposition(raw=BODY), config="x" * 1_000_000)
     app = WebApp(backend, guard=access.authorize)
-    server = WebServer(app, bind_listeners([Address("127.0.0.1", 0)]), tls=access.tls)
+    server = WebServer(
+        ConnectionManager(app, tls=access.tls), bind_listeners([Address("127.0.0.1", 0)])
+    )
     server.start()
     try:
         yield server

@@ -29,6 +29,7 @@ from exporter.metrics.exposition import Publisher
 from exporter.service.service import Service
 from exporter.service.web_view import ServiceBackend
 from exporter.web.app import WebApp
+from exporter.web.connections import ConnectionManager
 from exporter.web.listeners import Address, bind_listeners
 from exporter.web.server import WebServer
 from support.expositions import LibraryFamilies
@@ -74,7 +75,7 @@ def _serve(address: str, history: History) -> None:
     service = Service(parse_config(_CONFIG, directory=Path.cwd()))
     service.publisher.publish(history.snapshot())
     app = WebApp(ServiceBackend(service))
-    WebServer(app, bind_listeners([Address.parse(address)])).start()
+    WebServer(ConnectionManager(app), bind_listeners([Address.parse(address)])).start()
 
 
 def _serve_stock(address: str, history: History) -> None:

@@ -16,6 +16,7 @@ from exporter.service.service import Service
 from exporter.service.web_view import ServiceBackend
 from exporter.simulator import Simulator
 from exporter.web.app import WebApp
+from exporter.web.connections import ConnectionManager
 from exporter.web.listeners import Address, bind_listeners
 from exporter.web.server import WebServer
 from support.waiting import wait_until
@@ -105,7 +106,7 @@ def running_exporter(
     config = parse_config(f"{top}\nservers:{servers}", directory=Path.cwd())
     service = Service(config, clock=clock, make_worker=make_worker)
     app = WebApp(ServiceBackend(service))
-    web = WebServer(app, bind_listeners([Address("127.0.0.1", 0)]))
+    web = WebServer(ConnectionManager(app), bind_listeners([Address("127.0.0.1", 0)]))
     web.start()
     service.start()
     try:

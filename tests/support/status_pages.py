@@ -16,6 +16,7 @@ from exporter.polling.snapshot import ServerStatus, Snapshot
 from exporter.service.overview import Overview
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
 from exporter.web.app import WebApp, WebBackend
+from exporter.web.connections import ConnectionManager
 from exporter.web.listeners import Address, bind_listeners
 from exporter.web.server import WebServer
 from exporter.web.status.page import StatusPage
@@ -159,7 +160,7 @@ def trouble_page() -> StatusPage:
 def serve_page(backend: WebBackend) -> Iterator[str]:
     """Serve a backend; yield the URL of its status page."""
     app = WebApp(backend)
-    web = WebServer(app, bind_listeners([Address("127.0.0.1", 0)]))
+    web = WebServer(ConnectionManager(app), bind_listeners([Address("127.0.0.1", 0)]))
     web.start()
     try:
         yield f"http://{web.addresses[0]}/"

@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.web.app import WebApp, WebBackend
+from exporter.web.connections import ConnectionManager
 from exporter.web.listeners import Address, bind_listeners
 from exporter.web.server import WebServer
 
@@ -31,7 +32,8 @@ def serve() -> Iterator[Callable[..., WebServer]]:
             options: dict[str, Any] | None = None,
             **app: Any,
         ) -> WebServer:
-            server = WebServer(WebApp(backend, **app), bind_listeners([listen]), **(options or {}))
+            connections = ConnectionManager(WebApp(backend, **app), **(options or {}))
+            server = WebServer(connections, bind_listeners([listen]))
             stack.callback(server.close, 0.0)
             server.start()
             return server

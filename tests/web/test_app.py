@@ -409,7 +409,7 @@ def test_a_client_that_reads_nothing_is_disconnected_and_costs_little_memory(
     serve: Serve, logged: list[MutableMapping[str, Any]]
 ) -> None:
     stalled = StalledScrape()
-    server = serve(FakeBackend(body=stalled.body), options={"send_timeout_seconds": 0.2})
+    server = serve(FakeBackend(body=stalled.body), options={"send_seconds": 0.2})
     with connect(server, receive_buffer=SMALL_BUFFER) as client:
         client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         assert stalled.begun.wait(WAIT_SECONDS)
@@ -432,7 +432,7 @@ def test_a_client_that_reads_nothing_does_not_keep_its_connection(
 ) -> None:
     large = FakeExposition(raw=[b"x" * WRITE_BYTES] * 100)
     backend = FakeBackend(body=large, config="x" * 250_000)
-    server = serve(backend, options={"send_timeout_seconds": 0.2})
+    server = serve(backend, options={"send_seconds": 0.2})
     with connect(server, receive_buffer=SMALL_BUFFER) as client:
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n".encode() * count)
         while not logged:
@@ -450,7 +450,7 @@ def test_a_slow_client_is_served_for_as_long_as_it_reads(
         loop.time = lambda: time.monotonic() + later  # type: ignore[method-assign] # its clock
 
     body = FakeExposition(raw=[b"x" * WRITE_BYTES] * 100, on_block=time_passes)
-    server = serve(FakeBackend(body=body), options={"send_timeout_seconds": 10.0})
+    server = serve(FakeBackend(body=body), options={"send_seconds": 10.0})
     assert len(request(server, "/metrics").body) == 100 * WRITE_BYTES
     assert logged == []
 

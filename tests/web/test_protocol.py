@@ -34,7 +34,7 @@ UPGRADE = (
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
 LARGE = b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + b"X: " + b"a" * 8000 + b"\r\n\r\n"
-PATIENT: dict[str, Any] = {"idle_timeout_seconds": WAIT_SECONDS * 3}
+PATIENT: dict[str, Any] = {"idle_seconds": WAIT_SECONDS * 3}
 # What kernel buffers may take besides what the server holds.
 MAX_TAKEN_BYTES = 8 * 1024 * 1024
 
@@ -62,7 +62,7 @@ class HeldReload:
 def test_a_request_body_is_not_parsed_and_is_the_end_of_the_connection(
     serve: Serve, head: bytes, body: bytes, logged: list[MutableMapping[str, Any]]
 ) -> None:
-    received = exchange(serve(FakeBackend(), options={"idle_timeout_seconds": 0.3}), head + body)
+    received = exchange(serve(FakeBackend(), options={"idle_seconds": 0.3}), head + body)
     assert received.count(b"HTTP/1.1") == 1
     assert b"\r\nConnection: close\r\n" in received
     assert received.endswith(b"# body\n")
@@ -71,7 +71,7 @@ def test_a_request_body_is_not_parsed_and_is_the_end_of_the_connection(
 
 def test_a_small_request_body_does_not_prevent_a_reload(serve: Serve) -> None:
     received = exchange(
-        serve(FakeBackend(), reload=list, options={"idle_timeout_seconds": 0.3}),
+        serve(FakeBackend(), reload=list, options={"idle_seconds": 0.3}),
         b"POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
     )
     assert received.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -103,7 +103,7 @@ def test_little_is_taken_of_what_follows_a_request_in_progress(
 
 
 def test_little_is_taken_of_a_body_after_its_response(serve: Serve) -> None:
-    server = serve(FakeBackend(), options={"idle_timeout_seconds": 1.0})
+    server = serve(FakeBackend(), options={"idle_seconds": 1.0})
     with connect(server) as client:
         client.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         read_until(client, b"# body\n")

@@ -31,6 +31,7 @@ from web.support import (
 
 from exporter.metrics.text_format import Format
 from exporter.web.app import Handler, WebApp
+from exporter.web.connections import ConnectionManager
 from exporter.web.listeners import Address, WebServerError, bind_listeners
 from exporter.web.reply import WRITE_BYTES, text_response
 from exporter.web.server import WebServer
@@ -41,9 +42,9 @@ Serve = Callable[..., WebServer]
 
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-QUICK: dict[str, Any] = {"idle_timeout_seconds": 0.3}
+QUICK: dict[str, Any] = {"idle_seconds": 0.3}
 # Never reached within a test.
-PATIENT: dict[str, Any] = {"idle_timeout_seconds": WAIT_SECONDS * 3}
+PATIENT: dict[str, Any] = {"idle_seconds": WAIT_SECONDS * 3}
 
 
 class BodiesOfLengths(FakeBackend):
@@ -76,7 +77,7 @@ def test_the_addresses_have_the_real_ports(serve: Serve) -> None:
 def test_every_listener_is_served() -> None:
     app = WebApp(FakeBackend())
     listeners = bind_listeners([Address("127.0.0.1", 0), Address("127.0.0.1", 0)])
-    with running(WebServer(app, listeners)) as server:
+    with running(WebServer(ConnectionManager(app), listeners)) as server:
         for address in server.addresses:
             with closing(http.client.HTTPConnection(*address)) as connection:
                 assert request_over(connection, "/metrics").status == 200
@@ -195,7 +196,9 @@ def test_an_error_outside_the_routes_is_a_plain_500_and_a_log_event(
 
     app = WebApp(FakeBackend())
     app.application.middlewares.insert(0, fails)
-    with running(WebServer(app, bind_listeners([Address("127.0.0.1", 0)]))) as server:
+    with running(
+        WebServer(ConnectionManager(app), bind_listeners([Address("127.0.0.1", 0)]))
+    ) as server:
         response = request(server, "/")
     assert (response.status, response.text) == (500, "500 Internal Server Error\n")
     assert response.headers["Server"] == "vb365-restore-exporter"
@@ -289,7 +292,7 @@ def test_a_client_that_leaves_any_part_of_its_response_unread_is_closed(
 ) -> None:
     # How much the kernel takes varies: of one of these lengths, less than a full buffer is left.
     lengths = range(100_000, 1_300_000, 50_000)
-    options: dict[str, Any] = {"idle_timeout_seconds": 1.0, "send_timeout_seconds": 0.3}
+    options: dict[str, Any] = {"idle_seconds": 1.0, "send_seconds": 0.3}
     if scheme == "https":
         options["tls"] = always(tls)
     server = serve(BodiesOfLengths(itertools.cycle(lengths)), options=options)
@@ -339,7 +342,9 @@ def test_without_file_descriptors_idle_clients_are_evicted(
 ) -> None:
     listener = failing_listener()
     with (
-        running(WebServer(WebApp(FakeBackend()), [listener], **PATIENT)) as server,
+        running(
+            WebServer(ConnectionManager(WebApp(FakeBackend()), **PATIENT), [listener])
+        ) as server,
         connect(server) as silent,
         connect(server) as client,
     ):
@@ -436,7 +441,7 @@ def test_closing_twice_or_before_the_start_is_harmless(serve: Serve) -> None:
     server.close(1.0)
     app = WebApp(FakeBackend())
     (listener,) = bind_listeners([Address("127.0.0.1", 0)])
-    WebServer(app, [listener]).close(1.0)
+    WebServer(ConnectionManager(app), [listener]).close(1.0)
     assert listener.fileno() == -1
 
 
@@ -444,7 +449,7 @@ def test_a_server_that_cannot_accept_any_more_stops_and_logs_it(
     logged: list[MutableMapping[str, Any]],
 ) -> None:
     listener = failing_listener()
-    with running(WebServer(WebApp(FakeBackend()), [listener])) as server:
+    with running(WebServer(ConnectionManager(WebApp(FakeBackend())), [listener])) as server:
         assert request(server, "/metrics").status == 200
         (thread,) = (thread for thread in threading.enumerate() if thread.name == "web")
         listener.error = ValueError()
@@ -459,7 +464,7 @@ def test_unusable_listeners_are_an_error_at_startup() -> None:
     app = WebApp(FakeBackend())
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as no_listener:
         no_listener.bind(("127.0.0.1", 0))
-        server = WebServer(app, [no_listener])
+        server = WebServer(ConnectionManager(app), [no_listener])
         with pytest.raises(WebServerError, match="cannot serve HTTP"):
             server.start()
         server.close(1.0)
