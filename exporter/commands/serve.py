@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable
 
@@ -18,6 +19,7 @@ from exporter.service.web_view import ServiceBackend
 from exporter.system.interpreter import trim_freed_memory
 from exporter.system.signals import WAKE_SECONDS, Command, Commands, signal_commands
 from exporter.system.systemd import Notifier, listen_fds
+from exporter.threads import ThreadLimitError, start_thread
 from exporter.web.app import WebApp
 from exporter.web.connections import ConnectionManager
 from exporter.web.listeners import Address, bind_listeners
@@ -117,12 +119,16 @@ def _run(
 ) -> int:
     """Execute commands and ping the watchdog until the command to stop; return the exit status."""
     next_ping = -math.inf
+    reload_due = False
+    reloading: threading.Thread | None = None
     while True:
         command = commands.get(min(WAKE_SECONDS, notifier.watchdog_seconds or math.inf))
         if command is Command.STOP:
             return 0
-        if command is Command.RELOAD:
-            reloader.reload()
+        reload_due |= command is Command.RELOAD
+        if reload_due and (reloading is None or not reloading.is_alive()):
+            reload_due = False
+            reloading = _start_reload(reloader)
         if not web.running:
             log.error("web server stopped unexpectedly, exiting")
             return 1
@@ -130,6 +136,15 @@ def _run(
         if notifier.watchdog_seconds and healthy and time.monotonic() >= next_ping:
             next_ping = time.monotonic() + notifier.watchdog_seconds
             notifier.ping_watchdog()
+
+
+def _start_reload(reloader: Reloader) -> threading.Thread | None:
+    """Reload in a thread, as a file system may not answer; without one, reload before returning."""
+    try:
+        return start_thread(reloader.reload, name="reload")
+    except ThreadLimitError:
+        reloader.reload()
+        return None
 
 
 def _supervise(service: Service, reloader: Reloader, notifier: Notifier) -> bool:

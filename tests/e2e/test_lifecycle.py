@@ -209,6 +209,41 @@ def test_sigterm_does_not_wait_behind_reloads(tmp_path: Path) -> None:
         assert process.wait(5) == 0
 
 
+# Holds a lease on a file as Samba and NFS servers do: the kernel makes other processes wait up to 45 s to open the file.
+LEASE = """
+import fcntl, os, signal, sys
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+file = os.open(sys.argv[1], os.O_RDWR)
+fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print("held", flush=True)
+signal.pause()
+"""
+
+
+def test_a_file_that_does_not_answer_delays_neither_supervision_nor_the_stop(
+    tmp_path: Path, manager: Manager
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("servers: [{url: 'https://127.0.0.1:1', auth: {username: a, password: b}}]")
+    arguments = [f"--config.file={config}", "--web.systemd-socket"]
+    variables = {"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "1000000"}
+    with activated(arguments, tmp_path / "log", **variables) as (process, _):
+        manager.until("READY=1")
+        lease = [sys.executable, "-c", LEASE, str(config)]
+        with subprocess.Popen(lease, stdout=subprocess.PIPE) as holder:
+            try:
+                assert holder.stdout is not None
+                assert holder.stdout.readline() == b"held\n"
+                process.send_signal(signal.SIGHUP)
+                manager.until("RELOADING=1")
+                manager.until("WATCHDOG=1")
+                manager.until("WATCHDOG=1")
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(10) == 0
+            finally:
+                holder.kill()
+
+
 # A resolver that never returns to threads of this name, as none can be interrupted.
 HANGING_RESOLVER = """
 import socket, sys, threading
