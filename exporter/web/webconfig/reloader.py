@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -30,6 +31,10 @@ class WebConfigReloader:
         path: the file; None: no web configuration.
         read: reads the file.
 
+    Attributes:
+        current: the configuration as of the last check of its files.
+        problems: why it is not that of the files; empty: it is.
+
     Raises:
         ConfigError: the file cannot be used.
     """
@@ -44,20 +49,11 @@ class WebConfigReloader:
     ) -> None:
         self._path = path
         self._read = read
-        self._state = (WebConfig(), FileWatcher())
         self._reading = asyncio.Lock()
-        self._problems: tuple[Problem, ...] = ()
+        self._watched: dict[Path, _Fingerprint] = {}
+        self.current = WebConfig()
+        self.problems: tuple[Problem, ...] = ()
         self.reload()
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """Why the configuration in force is not that of the files; empty: it is."""
-        return self._problems
-
-    @property
-    def current(self) -> WebConfig:
-        """The configuration as of the last check of its files."""
-        return self._state[0]
 
     def reload(self) -> None:
         """Read the files immediately, changed or not; may be called from any thread.
@@ -66,10 +62,10 @@ class WebConfigReloader:
             ConfigError: the files cannot be used; the old configuration is kept.
         """
         if self._path is not None:
-            watcher = FileWatcher()
-            self._use(self._read(self._path, watcher.add, self.current), watcher)
+            watched: dict[Path, _Fingerprint] = {}
+            self._use(self._read(self._path, partial(_watch, watched), self.current), watched)
 
-    def _use(self, config: WebConfig, watcher: FileWatcher) -> None:
+    def _use(self, config: WebConfig, watched: dict[Path, _Fingerprint]) -> None:
         for warning in config.warnings:
             log.warning("setting has no effect", place=warning.place, problem=warning.message)
         for problem in config.certificate_problems:
@@ -78,8 +74,8 @@ class WebConfigReloader:
                 place=problem.place,
                 problem=problem.message,
             )
-        self._problems = config.certificate_problems
-        self._state = (config, watcher)
+        self.problems = config.certificate_problems
+        self.current, self._watched = config, watched
 
     async def newest(self) -> WebConfig:
         """Check the files, at the cost of a stat each, and return the current configuration.
@@ -93,14 +89,13 @@ class WebConfigReloader:
         return self.current
 
     def _changed(self) -> bool:
-        return self._state[1].changed()
+        return any(_fingerprint(path) != before for path, before in self._watched.items())
 
     def _follow(self) -> None:
         assert self._path is not None  # noqa: S101 - narrows the type for mypy: without a file nothing changes
-        watcher = FileWatcher()
-        config = self.current
+        watched: dict[Path, _Fingerprint] = {}
         try:
-            changed = self._read(self._path, watcher.add, config)
+            changed = self._read(self._path, partial(_watch, watched), self.current)
         except ConfigError as error:
             for problem in error.problems:
                 log.error(  # noqa: TRY400 - the problems are the user's, a traceback would hide them
@@ -109,36 +104,25 @@ class WebConfigReloader:
                     place=problem.place,
                     problem=problem.message,
                 )
-            self._problems = error.problems
+            self.problems = error.problems
         else:
-            if removed := config.protections - changed.protections:
-                log.error(
-                    "web configuration would remove a protection, keeping the old one until an explicit reload",
-                    file=str(self._path),
-                    protection=", ".join(sorted(removed)),
-                )
-                self._problems = (Problem(str(self._path), "would remove a protection"),)
-            else:
-                self._use(changed, watcher)
+            removed = self.current.protections - changed.protections
+            if not removed:
+                self._use(changed, watched)
                 if not changed.certificate_problems:
                     log.info("web configuration reloaded", file=str(self._path))
                 return
-        self._state = (config, watcher)
+            log.error(
+                "web configuration would remove a protection, keeping the old one until an explicit reload",
+                file=str(self._path),
+                protection=", ".join(sorted(removed)),
+            )
+            self.problems = (Problem(str(self._path), "would remove a protection"),)
+        self._watched = watched
 
 
-class FileWatcher:
-    """Detects changes of files at the cost of a stat each; a missing file has changed once it appears."""
-
-    def __init__(self) -> None:
-        self._fingerprints: dict[Path, _Fingerprint] = {}
-
-    def add(self, path: Path) -> None:
-        """Watch a file; call this before reading it."""
-        self._fingerprints[path] = _fingerprint(path)
-
-    def changed(self) -> bool:
-        """Return whether any of the files has changed since it was added."""
-        return any(_fingerprint(path) != before for path, before in self._fingerprints.items())
+def _watch(watched: dict[Path, _Fingerprint], path: Path) -> None:
+    watched[path] = _fingerprint(path)
 
 
 def _fingerprint(path: Path) -> _Fingerprint:
