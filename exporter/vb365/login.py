@@ -95,11 +95,8 @@ class LoginThrottle:
             if sent:
                 self._sent.append(self._clock())
 
-    def record_refusal(self, username: str, password: str, message: str = "") -> tuple[float, bool]:
-        """Lock out a password; return the seconds of the lockout, and whether it is the first in a row.
-
-        `message` says why it was refused.
-        """
+    def record_refusal(self, username: str, password: str, message: str) -> tuple[float, bool]:
+        """Lock out a password, refused as `message` says; return for how many seconds, and whether for the first time."""
         fingerprint = self._fingerprint(password)
         with self._lock:
             refusal = self._refusals.get(username)
@@ -116,19 +113,13 @@ class LoginThrottle:
         with self._lock:
             return self._refusals.pop(username, None) is not None
 
-    def last_refusal(self, username: str) -> str:
-        """Return why the password of an account was last refused; empty if that is unknown."""
-        with self._lock:
-            refusal = self._refusals.get(username)
-            return refusal.message if refusal is not None else ""
-
-    def remaining_lockout(self, username: str, password: str) -> float:
-        """Return the seconds until this password may be tried again; 0 if it may be tried now."""
+    def remaining_lockout(self, username: str, password: str) -> tuple[float, str]:
+        """Return the seconds until this password may be tried again, 0 for now, and why it was last refused."""
         with self._lock:
             refusal = self._refusals.get(username)
             if refusal is None or refusal.fingerprint != self._fingerprint(password):
-                return 0.0
-            return max(refusal.locked_until - self._clock(), 0.0)
+                return 0.0, ""
+            return max(refusal.locked_until - self._clock(), 0.0), refusal.message
 
     def _fingerprint(self, password: str) -> bytes:
         # Enough to recognise the password, too little to recover it.
@@ -160,9 +151,8 @@ class PasswordLogin:
             Vb365Error: `request` failed for another reason.
         """
         password = read_secret(self.secret)
-        left = self.throttle.remaining_lockout(self.username, password)
+        left, reason = self.throttle.remaining_lockout(self.username, password)
         if left > 0:
-            reason = self.throttle.last_refusal(self.username) or "the login was refused"
             raise AuthError(reason, operation="token", next_try=_next_try(left))
         form = {"grant_type": "password", "username": self.username, "password": password}
         try:

@@ -44,11 +44,11 @@ def test_a_password_refused_again_and_again_is_locked_out_for_up_to_a_quarter_of
 ) -> None:
     lockouts = []
     for _ in range(6):
-        seconds, _ = login_throttle.record_refusal("svc", "wrong")
-        assert login_throttle.remaining_lockout("svc", "wrong") == seconds
+        seconds, _ = login_throttle.record_refusal("svc", "wrong", "refused")
+        assert login_throttle.remaining_lockout("svc", "wrong") == (seconds, "refused")
         lockouts.append(seconds)
         fake_time.now += seconds
-        assert login_throttle.remaining_lockout("svc", "wrong") == 0
+        assert login_throttle.remaining_lockout("svc", "wrong") == (0, "refused")
     assert lockouts == [60, 120, 240, 480, 900, 900]
 
 
@@ -56,40 +56,40 @@ def test_a_password_that_has_been_refused_for_weeks_is_still_locked_out(
     login_throttle: LoginThrottle,
 ) -> None:
     for _ in range(2000):
-        login_throttle.record_refusal("svc", "wrong")
-    assert login_throttle.remaining_lockout("svc", "wrong") == 900
+        login_throttle.record_refusal("svc", "wrong", "refused")
+    assert login_throttle.remaining_lockout("svc", "wrong") == (900, "refused")
 
 
 def test_another_password_or_account_is_not_locked_out(login_throttle: LoginThrottle) -> None:
-    login_throttle.record_refusal("svc", "wrong")
-    login_throttle.record_refusal("svc", "wrong")
-    assert login_throttle.remaining_lockout("svc", "other") == 0
-    assert login_throttle.remaining_lockout("other", "wrong") == 0
-    assert login_throttle.record_refusal("svc", "other") == (60, True)
+    login_throttle.record_refusal("svc", "wrong", "refused")
+    login_throttle.record_refusal("svc", "wrong", "refused")
+    assert login_throttle.remaining_lockout("svc", "other") == (0, "")
+    assert login_throttle.remaining_lockout("other", "wrong") == (0, "")
+    assert login_throttle.record_refusal("svc", "other", "refused") == (60, True)
 
 
 def test_the_first_refusal_of_a_password_is_distinguished(login_throttle: LoginThrottle) -> None:
-    assert login_throttle.record_refusal("svc", "wrong") == (60, True)
-    assert login_throttle.record_refusal("svc", "wrong") == (120, False)
+    assert login_throttle.record_refusal("svc", "wrong", "refused") == (60, True)
+    assert login_throttle.record_refusal("svc", "wrong", "refused") == (120, False)
 
 
 def test_a_success_ends_a_row_of_refusals(login_throttle: LoginThrottle) -> None:
-    login_throttle.record_refusal("svc", "wrong")
+    login_throttle.record_refusal("svc", "wrong", "refused")
     assert login_throttle.record_success("svc")
     assert not login_throttle.record_success("svc")
-    assert login_throttle.record_refusal("svc", "wrong") == (60, True)
+    assert login_throttle.record_refusal("svc", "wrong", "refused") == (60, True)
 
 
 def test_the_throttle_does_not_hold_the_password(login_throttle: LoginThrottle) -> None:
-    login_throttle.record_refusal("svc", "hunter2\ud800")
+    login_throttle.record_refusal("svc", "hunter2\ud800", "refused")
     assert "hunter2" not in repr(vars(login_throttle))
 
 
 def test_clients_of_one_server_share_a_throttle_as_long_as_there_are_any() -> None:
     first = login_throttle_for("https://hq:4443")
-    first.record_refusal("svc", "wrong")
+    first.record_refusal("svc", "wrong", "refused")
     assert login_throttle_for("https://hq:4443") is first
     assert login_throttle_for("https://branch:4443") is not first
     del first
     gc.collect()
-    assert login_throttle_for("https://hq:4443").remaining_lockout("svc", "wrong") == 0
+    assert login_throttle_for("https://hq:4443").remaining_lockout("svc", "wrong") == (0, "")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from exporter.vb365.records.fields import BadFieldError, read_strings
+from exporter.vb365.records.fields import read_strings
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,6 @@ def parse_organization(record: object) -> Organization | None:
     """Parse one record, any JSON value; return None if it has no name that can be read."""
     if not isinstance(record, dict):
         return None
-    names = []
-    for field in ("name", "officeName"):
-        try:
-            names += read_strings(record, (field,))
-        except BadFieldError:
-            names.append("")
-    organization = Organization(*names)
+    texts = {field: value for field, value in record.items() if isinstance(value, str)}
+    organization = Organization(*read_strings(texts, ("name", "officeName")))
     return organization if organization.label else None
