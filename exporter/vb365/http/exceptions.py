@@ -28,6 +28,15 @@ from exporter.vb365.errors import (
 )
 from exporter.vb365.http.deadlines import Step
 
+
+class UnusableFileError(ValueError):
+    """A TLS file cannot be used; the message names it and gives the reason."""
+
+
+class UnusableProxyError(ValueError):
+    """The configured proxy, or that of the environment, cannot be used; the message does not repeat its URL."""
+
+
 LIBRARY_ERRORS = (
     urllib3.exceptions.HTTPError,
     http.client.HTTPException,
@@ -40,6 +49,8 @@ LIBRARY_ERRORS = (
 
 # The innermost exception decides, by its class or the nearest base class listed here. Any other is an InternalError.
 _ERROR_TYPES: Mapping[type[BaseException], type[Vb365Error]] = {
+    UnusableFileError: TlsError,
+    UnusableProxyError: ConnectError,
     # the standard library
     OSError: ConnectError,
     TimeoutError: RequestTimeoutError,
@@ -111,7 +122,11 @@ def map_exception(
     error_type = _error_type(innermost)
     if step is Step.TUNNEL and error_type is BadResponseError:
         error_type = ConnectError  # a response of the proxy, not of the server
-    mapped = error_type(_describe(innermost, step, peer, proxy), operation=operation)
+    if isinstance(innermost, UnusableFileError | UnusableProxyError):
+        message = str(innermost)
+    else:
+        message = _describe(innermost, step, peer, proxy)
+    mapped = error_type(message, operation=operation)
     if isinstance(mapped, TlsError):
         mapped.openssl_reason = str(getattr(innermost, "reason", None) or "")
         mapped.verify_code = int(getattr(innermost, "verify_code", 0))

@@ -20,7 +20,7 @@ from urllib3.connection import HTTPSConnection
 from exporter import __version__
 from exporter.config.model import ServerConfig, TLSConfig
 from exporter.vb365.http.deadlines import Step, current_exchange
-from exporter.vb365.http.exceptions import describe_problem
+from exporter.vb365.http.exceptions import UnusableProxyError, describe_problem
 from exporter.vb365.http.tls import not_after, proxy_context, server_context
 
 _MAX_COOKIES = 50
@@ -35,10 +35,6 @@ _HEADERS = {
     "Accept": "application/json",
     "Accept-Encoding": "gzip",
 }
-
-
-class UnusableProxyError(Exception):
-    """The configured proxy, or that of the environment, cannot be used; the message does not repeat its URL."""
 
 
 def new_session(server: ServerConfig) -> requests.Session:

@@ -11,16 +11,9 @@ import structlog
 
 from exporter.config.model import ServerConfig, TLSConfig
 from exporter.text import one_line
+from exporter.vb365.http.exceptions import UnusableFileError
 
 log = structlog.get_logger()
-
-
-class UnusableFileError(Exception):
-    """A TLS file cannot be used; the message names it and gives the reason."""
-
-    def __init__(self, file: str, cause: OSError | ValueError) -> None:
-        reason = cause.strerror if isinstance(cause, OSError) else str(cause)
-        super().__init__(one_line(f"{file} cannot be used: {reason or type(cause).__name__}"))
 
 
 def server_context(tls: TLSConfig) -> ssl.SSLContext:
@@ -41,15 +34,20 @@ def server_context(tls: TLSConfig) -> ssl.SSLContext:
         try:
             context.load_verify_locations(cafile=tls.ca_file)
         except (OSError, ValueError) as error:
-            raise UnusableFileError(f"ca_file {tls.ca_file}", error) from None
+            raise _unusable(f"ca_file {tls.ca_file}", error) from None
     else:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     if tls.cert_file is not None:
         try:
             context.load_cert_chain(tls.cert_file, tls.key_file, password=_no_passphrase)
         except (OSError, ValueError) as error:
-            raise UnusableFileError(f"cert_file {tls.cert_file} or its key", error) from None
+            raise _unusable(f"cert_file {tls.cert_file} or its key", error) from None
     return context
+
+
+def _unusable(file: str, cause: OSError | ValueError) -> UnusableFileError:
+    reason = cause.strerror if isinstance(cause, OSError) else str(cause)
+    return UnusableFileError(one_line(f"{file} cannot be used: {reason or type(cause).__name__}"))
 
 
 def warn_if_unverified(server: ServerConfig) -> None:

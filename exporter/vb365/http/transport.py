@@ -20,7 +20,6 @@ from exporter.config.model import ServerConfig
 from exporter.threads import ThreadLimitError
 from exporter.vb365.errors import (
     BadResponseError,
-    ConnectError,
     InternalError,
     RequestTimeoutError,
     StoppedError,
@@ -32,12 +31,10 @@ from exporter.vb365.http.deadlines import (
     AbortReason,
     Cancellation,
     ConnectionTrace,
-    Exchange,
     Watchdog,
 )
 from exporter.vb365.http.exceptions import LIBRARY_ERRORS, map_exception
-from exporter.vb365.http.session import UnusableProxyError, new_session
-from exporter.vb365.http.tls import UnusableFileError
+from exporter.vb365.http.session import new_session
 
 log = structlog.get_logger()
 
@@ -184,8 +181,11 @@ class Transport:
             self._session = None
 
     def close(self) -> None:
-        """Close all connections."""
-        self._discard_session()
+        """Close all connections; a later request reads the TLS files and connects again."""
+        with self._lock:
+            session, self._session = self._session, None
+        if session is not None:
+            session.close()
 
     def _supervised(self, request: Request) -> Response | Vb365Error:
         """Send a request under the watchdog. Return an error, to be raised where no library exception chains to it."""
@@ -199,8 +199,17 @@ class Transport:
             )
         except ThreadLimitError as error:
             return InternalError(str(error), operation=request.operation)
+        outcome: Response | Vb365Error
         try:
-            outcome = self._send_and_map(request, exchange)
+            outcome = self._send(request)
+        except LIBRARY_ERRORS as error:
+            outcome = map_exception(
+                error,
+                operation=request.operation,
+                peer=self._peer,
+                step=exchange.trace.step,
+                proxy=exchange.trace.proxy,
+            )
         finally:
             abort_reason = _watchdog.finish(exchange)
         if exchange.trace.host:
@@ -221,27 +230,11 @@ class Transport:
         self._learn_from(outcome)
         return outcome
 
-    def _send_and_map(self, request: Request, exchange: Exchange) -> Response | Vb365Error:
-        try:
-            return self._send(request)
-        except UnusableFileError as error:
-            return TlsError(str(error), operation=request.operation)
-        except UnusableProxyError as error:
-            return ConnectError(str(error), operation=request.operation)
-        except LIBRARY_ERRORS as error:
-            return map_exception(
-                error,
-                operation=request.operation,
-                peer=self._peer,
-                step=exchange.trace.step,
-                proxy=exchange.trace.proxy,
-            )
-
     def _learn_from(self, outcome: Response | Vb365Error) -> None:
         if not isinstance(outcome, StoppedError):
             self.reachable = isinstance(outcome, Response)
         if isinstance(outcome, TlsError):
-            self._discard_session()  # so that the next request reads the TLS files again
+            self.close()  # so that the next request reads the TLS files again
         elif isinstance(outcome, Vb365Error) or outcome.may_blame_cookies:
             self._discard_cookies()
 
@@ -285,9 +278,3 @@ class Transport:
         with self._lock:
             if self._session is not None:
                 self._session.cookies.clear()
-
-    def _discard_session(self) -> None:
-        with self._lock:
-            session, self._session = self._session, None
-        if session is not None:
-            session.close()
