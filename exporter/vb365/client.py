@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from exporter.config.model import ServerConfig
 from exporter.vb365.errors import BadResponseError, NotFoundError
@@ -18,7 +18,7 @@ from exporter.vb365.event_reader import MAX_EVENT_PAGES, EventReader
 from exporter.vb365.http.transport import RequestObserver, Transport
 from exporter.vb365.lists import iter_session_pages, read_organizations
 from exporter.vb365.login import LoginThrottle, login_throttle_for
-from exporter.vb365.paging import MAX_PAGES, BaseUrl
+from exporter.vb365.paging import MAX_PAGES
 from exporter.vb365.records.changes import Changes, parse_changes
 from exporter.vb365.records.extras import Statistics, parse_statistics
 from exporter.vb365.records.organization import Organization
@@ -102,7 +102,7 @@ class Client:
                 on_retry=observer.retry,
             ),
             login_throttle=login_throttle
-            or login_throttle_for(BaseUrl.of(server.url).origin, clock=timing.clock),
+            or login_throttle_for(urlsplit(server.url).netloc, clock=timing.clock),
             clock=timing.clock,
             wall_clock=timing.wall_clock,
         )

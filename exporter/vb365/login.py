@@ -190,11 +190,8 @@ _throttles_lock = threading.Lock()
 
 
 def login_throttle_for(
-    origin: str, *, clock: Callable[[], float] = time.monotonic
+    netloc: str, *, clock: Callable[[], float] = time.monotonic
 ) -> LoginThrottle:
     """Return the throttle that the clients of a server share while there are any; the clock is for a new one."""
     with _throttles_lock:
-        throttle = _throttles.get(origin)
-        if throttle is None:
-            throttle = _throttles[origin] = LoginThrottle(clock=clock)
-        return throttle
+        return _throttles.setdefault(netloc, LoginThrottle(clock=clock))

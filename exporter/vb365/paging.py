@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlencode, urlsplit
 
@@ -33,32 +32,19 @@ _MIN_PAGES_OF_OVERLAPS = 8
 _OFFSET = re.compile(r"(?<=[?&]offset=)[0-9]{1,9}(?=&|$)", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
 class BaseUrl:
-    """The configured URL of the API, split into its parts. A target is the path and query of a request.
+    """The configured URL of the API. A target is the path and query of a request.
 
     Args:
-        netloc: host and port.
-        prefix: the path that a reverse proxy puts before every path of the API; usually empty.
+        url: its path, if any, is what a reverse proxy puts before every path of the API.
     """
 
-    netloc: str
-    prefix: str
-
-    @classmethod
-    def of(cls, url: str) -> BaseUrl:
-        """Parse a configured URL."""
-        parts = urlsplit(url)
-        return cls(parts.netloc, parts.path.rstrip("/"))
-
-    @property
-    def origin(self) -> str:
-        """Scheme, host and port."""
-        return f"https://{self.netloc}"
+    def __init__(self, url: str) -> None:
+        self._prefix = urlsplit(url).path.rstrip("/")
 
     def target(self, path: str, query: Mapping[str, object] | None = None) -> str:
         """Return the target for a path of the API."""
-        return f"{self.prefix}/{path}?{urlencode(query)}" if query else f"{self.prefix}/{path}"
+        return f"{self._prefix}/{path}?{urlencode(query)}" if query else f"{self._prefix}/{path}"
 
     def resolve_link(self, href: object, *, operation: str) -> str:
         """Return the target of a link to a next page: a URL, or a path with or without a leading slash.
@@ -83,8 +69,8 @@ class BaseUrl:
         if parts.scheme not in {"", "http", "https"}:
             raise malformed
         path = parts.path if parts.path.startswith("/") else f"/{parts.path}"
-        if self.prefix and not path.lower().startswith(f"{self.prefix}/".lower()):
-            path = self.prefix + path  # reverse proxies do not rewrite links in bodies
+        if self._prefix and not path.lower().startswith(f"{self._prefix}/".lower()):
+            path = self._prefix + path  # reverse proxies do not rewrite links in bodies
         return f"{path}?{parts.query}" if parts.query else path
 
 

@@ -68,7 +68,7 @@ class RestApi:
         self.tokens = self._make_tokens()
         self.server_clock = ServerClock(clock)
         """The server's time, as of the newest successful `get`."""
-        self.base_url = BaseUrl.of(server.url)
+        self.base_url = BaseUrl(server.url)
         self.versions = Versions(
             server,
             is_served=self._is_served,

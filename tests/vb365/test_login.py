@@ -86,10 +86,10 @@ def test_the_throttle_does_not_hold_the_password(login_throttle: LoginThrottle) 
 
 
 def test_clients_of_one_server_share_a_throttle_as_long_as_there_are_any() -> None:
-    first = login_throttle_for("https://hq:4443")
+    first = login_throttle_for("hq:4443")
     first.record_refusal("svc", "wrong", "refused")
-    assert login_throttle_for("https://hq:4443") is first
-    assert login_throttle_for("https://branch:4443") is not first
+    assert login_throttle_for("hq:4443") is first
+    assert login_throttle_for("branch:4443") is not first
     del first
     gc.collect()
-    assert login_throttle_for("https://hq:4443").remaining_lockout("svc", "wrong") == (0, "")
+    assert login_throttle_for("hq:4443").remaining_lockout("svc", "wrong") == (0, "")

@@ -139,7 +139,7 @@ def _presented_certificate(server: ServerConfig, stop: threading.Event) -> Certi
     transport = Transport(
         server.model_copy(update={"tls_config": unverified}), observer=NoObserver(), stop=stop
     )
-    target = BaseUrl.of(server.url).target(f"{NEWEST_FIRST[0]}/ServiceInstance")
+    target = BaseUrl(server.url).target(f"{NEWEST_FIRST[0]}/ServiceInstance")
     try:
         transport.exchange(Request(operation="service_instance", target=target))
     except Vb365Error:
