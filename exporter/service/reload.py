@@ -50,7 +50,7 @@ class Reloader:
         return ""
 
     def reload(self) -> tuple[str, ...]:
-        """Load and activate the configuration; return a line for each problem that keeps the current one active."""
+        """Load and activate the configuration; return a line for each problem that prevents it."""
         with self._lock:
             self._notifier.reloading()
             problems: tuple[str, ...] = ()

@@ -152,7 +152,7 @@ class ConnectionManager:
             closed.set_result(None)
 
     def _move(self, connection: Connection, evictable: dict[Connection, None] | None) -> None:
-        """Move an open connection to the end of these, or of none."""
+        """Move a connection to the end of these evictable connections, or make it not evictable."""
         for before in (self._new, self._idle, self._unauthorized):
             before.pop(connection, None)
         if evictable is not None and connection in self._open:

@@ -29,8 +29,8 @@ _PARAMETERS = re.compile(_PARAMETER)
 _ESCAPED = re.compile(r"\\(.)")
 _WEIGHT = re.compile(r"0(?:\.[0-9]{0,9})?|1(?:\.0{0,9})?")
 
-# What can be offered: the ranges that match it, and how specifically. The most specific one decides, and of several the
-# one with the greatest weight.
+# For each offer, the ranges that match it, and how specific they are. Of the most specific ranges in a header, that with
+# the greatest weight decides.
 _OPENMETRICS = {
     # The response is 1.0.0, so the weight of 1.0.0 takes precedence over that of 0.0.1.
     "application/openmetrics-text;version=1.0.0": 5,
@@ -99,7 +99,7 @@ def _best(ranges: Iterable[tuple[str, float]], offer: Mapping[str, int]) -> _Mat
 
 
 def _parse(header: str | None) -> list[tuple[str, float]]:
-    """Return the name and the weight of each range; none of them if one is malformed.
+    """Return the name and the weight of each range; nothing if any of the header is malformed.
 
     Names are in lower case; those of the metrics formats include the parameter `version`.
     """

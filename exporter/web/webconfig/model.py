@@ -191,7 +191,7 @@ class HTTPBlock(Block):
 
 
 class RateLimitBlock(Block):
-    """The limit for all requests together: a burst of this many, then one per interval; an interval of 0 is no limit."""
+    """The limit for all requests together: a burst, then a request per interval; an interval of 0 is no limit."""
 
     interval: Annotated[float, Reader(_read_interval, {})] = 0.0
     burst: Annotated[int, whole_number(0, 1_000_000)] = 0

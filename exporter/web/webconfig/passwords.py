@@ -64,7 +64,7 @@ class Passwords:
     async def match(
         self, user: bytes, password: bytes, users: Mapping[bytes, bytes], *, client: str = ""
     ) -> bool:
-        """Return whether this is the password of the user; `users` has the bcrypt hash of every user, of at least one.
+        """Return whether this is the password of the user; `users` maps every user, at least one, to a bcrypt hash.
 
         Raises:
             TooManyChecksError: so many newer checks are pending that this one is dropped.
