@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 
 from exporter.audit.record import LoggedEvent
 from exporter.system.files import OutputError
+
+_RETRY_SECONDS = 0.1
 
 
 class StandardOutput:
@@ -52,7 +55,10 @@ class StandardOutput:
         written = 0
         try:
             while written < len(data):
-                written += self._system_write(descriptor, memoryview(data)[written:])
+                try:
+                    written += self._system_write(descriptor, memoryview(data)[written:])
+                except BlockingIOError:  # another process that shares it has made it non-blocking
+                    time.sleep(_RETRY_SECONDS)
         finally:
             if written:
                 inside_line = data[written - 1 : written] != b"\n"

@@ -40,6 +40,25 @@ def test_lines_are_written_to_standard_output_unchanged(
 
 
 @pytest.mark.usefixtures("capfd")
+def test_a_standard_output_that_is_not_blocking_is_waited_for() -> None:
+    lines = b"line\n" * 10
+    taken = bytearray()
+    is_full = True
+
+    def write(_descriptor: int, data: memoryview) -> int:
+        nonlocal is_full
+        is_full = not is_full
+        if is_full:
+            raise BlockingIOError(errno.EAGAIN, "resource temporarily unavailable")
+        taken.extend(data[:20])
+        return len(data[:20])
+
+    StandardOutput(write=write).append(lines, sync=True)
+
+    assert taken == lines
+
+
+@pytest.mark.usefixtures("capfd")
 @pytest.mark.parametrize("room_bytes", range(12))
 @pytest.mark.parametrize("more_bytes", range(12))
 def test_an_interrupted_line_is_completed_before_the_next_and_none_is_lost(
