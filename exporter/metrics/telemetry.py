@@ -168,14 +168,18 @@ class ServerTelemetry:
 
     def feed_connected(self, *, connected: bool | None) -> None:
         """Record whether the change feed is connected; None removes the series of a server without one."""
-        gauge = self._telemetry.gauges["vb365_change_feed_connected"]
+        gauges = self._telemetry.gauges
         with self._lock:
             if self._ended:
                 return
             if connected is None:
-                gauge.remove_by_labels({"server": self.name})
+                for name in (
+                    "vb365_change_feed_connected",
+                    "vb365_change_feed_last_event_timestamp_seconds",
+                ):
+                    gauges[name].remove_by_labels({"server": self.name})
                 return
-            gauge.labels(self.name).set(connected)
+            gauges["vb365_change_feed_connected"].labels(self.name).set(connected)
             self._telemetry.initialize("vb365_change_feed_events_total", ChangeKind, self.name)
 
     def feed_event(self, kind: str, timestamp: float) -> None:

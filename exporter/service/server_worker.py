@@ -75,6 +75,7 @@ class ServerWorker:
             else None,
             timing=Timing(clock=clock.monotonic, wall_clock=clock.timestamp, wait=clock.wait),
         )
+        self._telemetry = telemetry
         self._mark_down = partial(mark_down, self)
         self.ledger: Ledger
         if replaces is not None and _show_same_sessions(replaces.server, server):
@@ -204,6 +205,7 @@ class ServerWorker:
         if self._replaces is not None and not self.stopped.is_set():
             self._replaces.join_polls()
             self._replaces = None
+            self._telemetry.feed_connected(connected=None)  # until this worker's feed starts
             self.ledger.stale_after_seconds = self.server.stale_after
             self.ledger.request_resync()  # what the change feed reported last may be lost
         try:

@@ -6,10 +6,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
+from exporter.config import Config, parse_config
 from exporter.service.server_worker import ServerWorker
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
@@ -48,6 +50,10 @@ def followed(
         exporter.wait_for(1, CONNECTED, server="hq")
         wait_until(lambda: (exporter.value(POLLS) or 0) >= 2, "the second poll")
         yield exporter
+
+
+def configuration(servers: str, top: str) -> Config:
+    return parse_config(f"{top}\nservers:{servers}", directory=Path.cwd())
 
 
 def add(world: World) -> str:
@@ -279,6 +285,31 @@ def test_a_server_with_the_feed_disabled_gets_no_feed_requests(world: World) -> 
 
         assert "vb365_change_feed_connected{" not in exporter.text()
         assert simulator.requests["GET", "change_feed"] == 0
+
+
+@pytest.mark.parametrize("change", ["change_feed: never", "api_version: v7"])
+def test_a_reload_that_switches_the_feed_off_ends_its_series(world: World, change: str) -> None:
+    with Simulator(world) as simulator, followed(simulator) as exporter:
+        wait_until_runs(exporter, add(world))
+        servers = server_yaml(simulator, change_feed="auto").replace("change_feed: auto", change)
+
+        exporter.service.apply(configuration(servers, SELDOM))
+
+        wait_until(lambda: exporter.samples(CONNECTED) == [], "the end of its series")
+        assert exporter.samples("vb365_change_feed_last_event_timestamp_seconds") == []
+
+
+def test_a_feed_is_not_connected_after_a_reload_while_its_server_is_down(world: World) -> None:
+    with Simulator(world) as simulator, followed(simulator, OFTEN) as exporter:
+        simulator.faults.set("status_503")
+        servers = server_yaml(simulator, extra="timeout: 9s")
+
+        exporter.service.apply(configuration(servers, OFTEN))
+
+        exporter.wait_for(0, "vb365_up")
+        wait_until(lambda: exporter.samples(CONNECTED) == [], "the end of its series")
+        simulator.faults.clear()
+        exporter.wait_for(1, CONNECTED)
 
 
 def test_the_feed_waits_beside_the_only_request_that_may_be_under_way(world: World) -> None:

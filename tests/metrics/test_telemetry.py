@@ -77,6 +77,7 @@ def test_a_server_has_series_of_a_change_feed_only_while_it_has_one() -> None:
 
     server.feed_connected(connected=None)
     assert "vb365_change_feed_connected{" not in text(telemetry)
+    assert "vb365_change_feed_last_event_timestamp_seconds{" not in text(telemetry)
 
 
 def test_failures_of_configured_extras_start_at_0() -> None:
