@@ -19,6 +19,9 @@ log = structlog.get_logger()
 
 _Fingerprint: TypeAlias = tuple[int, int, int, int] | None
 
+_READ_SECONDS = 2.0
+"""How long requests wait for changed files to be read: a file system may not answer."""
+
 
 class WebConfigReloader:
     """Reads a web configuration file, and rereads it when it or a file it names has changed.
@@ -30,6 +33,7 @@ class WebConfigReloader:
     Args:
         path: the file; None: no web configuration.
         read: reads the file.
+        read_seconds: how long requests wait for changed files to be read; then the old configuration stays in force.
 
     Attributes:
         current: the configuration as of the last check of its files.
@@ -46,10 +50,13 @@ class WebConfigReloader:
         read: Callable[
             [Path, Callable[[Path], None], WebConfig | None], WebConfig
         ] = read_web_config,
+        read_seconds: float = _READ_SECONDS,
     ) -> None:
         self._path = path
         self._read = read
-        self._reading = asyncio.Lock()
+        self._read_seconds = read_seconds
+        self._reading: asyncio.Future[None] | None = None
+        self._is_stuck = False
         self._watched: dict[Path, _Fingerprint] = {}
         self.current = WebConfig()
         self.problems: tuple[Problem, ...] = ()
@@ -80,13 +87,27 @@ class WebConfigReloader:
     async def newest(self) -> WebConfig:
         """Check the files, at the cost of a stat each, and return the current configuration.
 
-        Changed files are read in a worker thread.
+        Changed files are read in a worker thread, one at a time.
         """
         if self._changed():
-            async with self._reading:
-                if self._changed():  # no other task has read them in the meantime
-                    await run_in_daemon_thread(self._follow)
+            if self._reading is None or self._reading.done():
+                self._is_stuck = False
+                self._reading = asyncio.ensure_future(run_in_daemon_thread(self._follow))
+            if not self._is_stuck:
+                await self._wait_for(self._reading)
         return self.current
+
+    async def _wait_for(self, reading: asyncio.Future[None]) -> None:
+        done, _ = await asyncio.wait((reading,), timeout=self._read_seconds)
+        if done:
+            reading.result()
+        elif not self._is_stuck:
+            self._is_stuck = True
+            self.problems = (Problem(str(self._path), "its file system does not answer"),)
+            log.error(
+                "web configuration cannot be read in time, keeping the old one",
+                file=str(self._path),
+            )
 
     def _changed(self) -> bool:
         return any(_fingerprint(path) != before for path, before in self._watched.items())

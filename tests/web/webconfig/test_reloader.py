@@ -16,6 +16,7 @@ import trustme
 from exporter.config.problems import ConfigError
 from exporter.web.webconfig.loader import WebConfig, read_web_config
 from exporter.web.webconfig.reloader import WebConfigReloader
+from support.waiting import wait_until
 
 HASH = bcrypt.hashpw(b"pass", b"$2b$04$" + b"." * 22).decode()  # a fixed salt: test ids contain it
 TLS = "tls_server_config: {cert_file: server.crt, key_file: server.key}\n"
@@ -224,6 +225,45 @@ def test_reading_does_not_block_the_event_loop(file: Path) -> None:
         return await newest
 
     assert set(asyncio.run(request()).users) == {b"bob"}
+
+
+def test_while_a_file_system_does_not_answer_the_old_configuration_is_in_force(
+    file: Path, logged: list[MutableMapping[str, Any]]
+) -> None:
+    answers = threading.Event()
+    answers.set()
+    reads = 0
+
+    def read(
+        path: Path, before_reading: Callable[[Path], None], previous: WebConfig | None
+    ) -> WebConfig:
+        nonlocal reads
+        reads += 1
+        answers.wait()
+        return read_web_config(path, before_reading, previous)
+
+    async def requests() -> None:
+        for _ in range(3):
+            assert set((await config.newest()).users) == {b"alice"}
+        assert [problem.message for problem in config.problems] == [
+            "its file system does not answer"
+        ]
+        answers.set()
+        wait_until(lambda: config.problems == (), "the end of the reading")
+        assert set((await config.newest()).users) == {b"bob"}
+
+    write(file, users("alice"))
+    config = WebConfigReloader(file, read=read, read_seconds=0.01)
+    answers.clear()
+    write(file, users("bob"))
+    asyncio.run(requests())
+
+    assert reads == 2
+    assert config.problems == ()
+    assert [event["event"] for event in logged] == [
+        "web configuration cannot be read in time, keeping the old one",
+        "web configuration reloaded",
+    ]
 
 
 def test_a_change_while_the_file_is_read_is_not_missed(file: Path) -> None:
