@@ -78,8 +78,9 @@ class Reloader:
 
     def _load_and_apply(self) -> None:
         config = self._load()
-        self._web_config.reload()
+        activate_web_config = self._web_config.prepare()
         changes = self._service.apply(config)
+        activate_web_config()
         log.info(
             "configuration reloaded",
             servers=len(config.servers),

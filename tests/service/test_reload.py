@@ -59,6 +59,7 @@ def test_a_configuration_with_more_servers_than_threads_is_refused_in_one_line(
 ) -> None:
     harness = ReloadHarness(tmp_path)
     before = harness.service.config
+    harness.web_file.write_text("")
 
     with capture_logs() as logs, no_more_threads():
         (problem,) = harness.reloader.reload()
@@ -66,6 +67,7 @@ def test_a_configuration_with_more_servers_than_threads_is_refused_in_one_line(
     assert problem.startswith("cannot start thread poll-hq: ")
     assert [entry["problem"] for entry in logs] == [problem]
     assert harness.service.config is before
+    assert harness.web_config.current.headers == (("X-Frame-Options", "deny"),)
     assert harness.reload_metric() == "0.0"
 
 

@@ -63,14 +63,24 @@ class WebConfigReloader:
         self.reload()
 
     def reload(self) -> None:
-        """Read the files immediately, changed or not; may be called from any thread.
+        """Read the files immediately, changed or not, and use them; may be called from any thread.
 
         Raises:
             ConfigError: the files cannot be used; the old configuration is kept.
         """
-        if self._path is not None:
-            watched: dict[Path, _Fingerprint] = {}
-            self._use(self._read(self._path, partial(_watch, watched), self.current), watched)
+        self.prepare()()
+
+    def prepare(self) -> Callable[[], None]:
+        """Read the files immediately, changed or not; return a function that activates what was read.
+
+        Raises:
+            ConfigError: the files cannot be used.
+        """
+        if self._path is None:
+            return lambda: None
+        watched: dict[Path, _Fingerprint] = {}
+        config = self._read(self._path, partial(_watch, watched), self.current)
+        return partial(self._use, config, watched)
 
     def _use(self, config: WebConfig, watched: dict[Path, _Fingerprint]) -> None:
         for warning in config.warnings:
