@@ -139,13 +139,9 @@ def session_families(
 
 def _info_family(info_labels: Sequence[str]) -> SessionFamily:
     """Return the family with the personal data that the configuration allows."""
-
-    def samples(session: RestoreSession) -> Iterable[Sample]:
-        return ((tuple([getattr(session, field) for field in info_labels]), 1.0),)
-
     return SessionSamples(
         name="vb365_restore_session_info",
         help="Always 1; the labels are the API fields of the restore session listed in info_labels.",
         labels=tuple(info_labels),
-        samples=samples,
+        samples=lambda session: [(tuple([getattr(session, field) for field in info_labels]), 1.0)],
     )

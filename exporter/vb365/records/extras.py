@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from types import MappingProxyType
 
 from exporter.vb365.records.fields import (
     BadFieldError,
@@ -166,8 +165,8 @@ class EventTally:
     def summary(self) -> EventSummary:
         """Return the totals so far."""
         return EventSummary(
-            counts=MappingProxyType(dict(self._counts)),
-            size_bytes=MappingProxyType(dict(self._bytes)),
+            counts=dict(self._counts),
+            size_bytes=dict(self._bytes),
             last_event_at=self._last_event_at,
             active_since=self._active_since,
             active_until=self._active_until,
