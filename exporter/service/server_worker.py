@@ -39,8 +39,8 @@ class ServerWorker:
         publish: called with this worker and each new snapshot.
         mark_down: called with this worker and the reason when a poll is not completed or the poll loop ended.
         on_changed: called with the sessions found, started or finished.
-        replaces: the server's previous worker; polling starts after its last poll has ended, and continues with its
-            ledger if both configurations show the same sessions. Pauses that the server has requested go on for the same
+        replaces: the server's previous worker; polling starts after its last poll of the same URL has ended, and continues
+            with its ledger if both configurations show the same sessions. Pauses that the server has requested go on for the same
             account.
         first_interval_seconds: time from the first poll that does not overrun to the next.
         long_poll_seconds: how long the server may hold a request for its change feed.
@@ -130,7 +130,7 @@ class ServerWorker:
         self._start("poll", self._poll_when_begun)
 
     def begin(self, after_seconds: float = 0.0) -> None:
-        """Start polling, after `after_seconds` and after the replaced worker.
+        """Start polling, after `after_seconds` and after the replaced worker's last poll of the same URL.
 
         The first poll that finds a change feed starts its thread.
         """
@@ -195,7 +195,11 @@ class ServerWorker:
         for purpose in ("poll", "feed"):  # in this order: polls start the feed
             if purpose in self._threads:
                 self._threads[purpose].join()
-        if self._replaces is not None:  # this worker was stopped before it could wait for it
+        self._join_replaced()  # if this worker was stopped before it could wait for it
+
+    def _join_replaced(self) -> None:
+        """Wait until the replaced worker no longer polls the same URL; name resolution of another may hang."""
+        if self._replaces is not None and self._replaces.server.url == self.server.url:
             self._replaces.join_polls()
 
     def _poll_when_begun(self) -> None:
@@ -203,7 +207,7 @@ class ServerWorker:
         self.stopped.wait(self._begin_after_seconds)
         self._begin_after_seconds = 0.0
         if self._replaces is not None and not self.stopped.is_set():
-            self._replaces.join_polls()
+            self._join_replaced()
             self._replaces = None
             self._telemetry.feed_connected(connected=None)  # until this worker's feed starts
             self.ledger.stale_after_seconds = self.server.stale_after

@@ -32,9 +32,9 @@ class PollingWorker(ServerWorker):
         self.others_polling = SlowWorker.polling
 
 
-def server(timeout: str) -> ServerConfig:
+def server(timeout: str, port: int) -> ServerConfig:
     config = parse_config(
-        "servers:\n  - {name: hq, url: 'https://127.0.0.1:1', auth: {username: a, password: b}, "
+        f"servers:\n  - {{name: hq, url: 'https://127.0.0.1:{port}', auth: {{username: a, password: b}}, "
         f"timeout: {timeout}}}",
         directory=Path.cwd(),
     )
@@ -42,10 +42,10 @@ def server(timeout: str) -> ServerConfig:
 
 
 def worker(
-    kind: type[ServerWorker], timeout: str, replaces: ServerWorker | None = None
+    kind: type[ServerWorker], timeout: str, replaces: ServerWorker | None = None, *, port: int = 1
 ) -> ServerWorker:
     return kind(
-        server(timeout),
+        server(timeout, port),
         clock=Clock(),
         telemetry=Telemetry().server("hq"),
         publish=lambda _worker, _snapshot: None,
@@ -80,3 +80,22 @@ def test_a_worker_waits_for_the_polls_of_all_those_before_it_that_may_share_its_
     assert third.others_polling == 0
     assert third.ledger is first.ledger
     third.stop()
+
+
+def test_a_worker_of_another_url_does_not_wait_for_polls_that_hang() -> None:
+    SlowWorker.may_end.clear()
+    first = worker(SlowWorker, "1s")
+    first.start()
+    first.begin()
+    wait_until(lambda: SlowWorker.polling == 1, "the first polls")
+    second = worker(PollingWorker, "1s", first, port=2)
+    second.start()
+    first.stop()
+
+    second.begin()
+
+    assert isinstance(second, PollingWorker)
+    wait_until(lambda: second.others_polling == 1, "the second polls, too")
+    SlowWorker.may_end.set()
+    first.join_polls()
+    second.stop()
