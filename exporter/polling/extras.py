@@ -25,7 +25,7 @@ _FINAL_ATTEMPTS = 3
 """How many times an extra of a finished session is requested before it becomes unknown."""
 
 _MAX_PAUSED = 8
-"""How many sessions may have events left to read in the next poll. Each keeps a page of ids in memory."""
+"""How many sessions may have events left to read in the next poll. Each keeps two pages of ids in memory, and 8 bytes of each event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

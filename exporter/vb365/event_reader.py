@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
-from exporter.vb365.paging import iter_pages
+from exporter.vb365.errors import RecordsMovedError
+from exporter.vb365.paging import OVERLAPPING_RECORDS, iter_pages
 from exporter.vb365.records.extras import EventSummary, EventTally
 from exporter.vb365.rest import RestApi
 
 MAX_EVENT_PAGES = 2_000
-"""A million events, at the page size that the client requests."""
+"""A million events, at the page size that is requested first."""
 
-_EVENTS_PER_PAGE = 500
-"""About 0.4 MB. Decoding a page holds the interpreter lock, so a larger one would delay scrapes."""
+_PAGE_SIZES = (500, 2000, 2000)
+"""Events per page, and per page of each repetition if events moved between pages: nothing moves within a page.
+
+500 are about 0.4 MB. Decoding a page holds the interpreter lock, so larger ones would delay scrapes.
+"""
 
 _PAGES_IN_RESERVE = 2
 """Reading pauses when there is time for no more than this many pages, so that no page is aborted halfway.
@@ -25,6 +29,8 @@ After a pause, a single page is reserved for the first request: otherwise a slow
 
 class EventReader:
     """Sums up a session's events page by page: however many there are, only one page is in memory.
+
+    If events moved between pages while they were read, some may be missing, and all are read again.
 
     A server with many events may need longer for all pages than there is time before the next poll. `read` then pauses
     between two pages, and the next call continues.
@@ -49,20 +55,15 @@ class EventReader:
         clock: Callable[[], float],
         max_pages: int,
     ) -> None:
+        self._api = api
+        self._path = f"{api.versions.current()}/RestoreSessions/{quote(session_id, safe='')}/Events"
         self._clock = clock
+        self._max_pages = max_pages
         self._until = math.inf
         self._longest_page_seconds = 0.0
         self._has_ended = False
         self._tally = EventTally()
-        self._pages = iter_pages(
-            lambda target: api.get("events", target, until=self._until),
-            base_url=api.base_url,
-            path=f"{api.versions.current()}/RestoreSessions/{quote(session_id, safe='')}/Events",
-            query={},
-            page_size=_EVENTS_PER_PAGE,
-            operation="events",
-            max_pages=max_pages,
-        )
+        self._pages = self._read_pages()
 
     def read(self, until: float) -> EventSummary | None:
         """Read on until all pages are read or time is short; return the totals, or None for a pause.
@@ -71,6 +72,7 @@ class EventReader:
             until: when reading must end, on the monotonic clock.
 
         Raises:
+            RecordsMovedError: events moved between pages at every attempt; some may be missing.
             Vb365Error: a page could not be read, or the paging is endless. Then this reader cannot continue.
             RuntimeError: it is at its end, or has failed.
         """
@@ -81,8 +83,7 @@ class EventReader:
         if started + self._longest_page_seconds >= until:
             return None
         self._has_ended = True  # unless it pauses
-        for page in self._pages:
-            self._tally.add(page)
+        for _ in self._pages:
             now = self._clock()
             self._longest_page_seconds = max(self._longest_page_seconds, now - started)
             if now + _PAGES_IN_RESERVE * self._longest_page_seconds >= until:
@@ -90,3 +91,31 @@ class EventReader:
                 return None
             started = now
         return self._tally.summary()
+
+    def _read_pages(self) -> Iterator[None]:
+        """Add up the events, and again if events moved; pause after each page."""
+        *page_sizes, last_page_size = _PAGE_SIZES
+        for page_size in page_sizes:
+            try:
+                yield from self._read_once(page_size)
+            except RecordsMovedError:
+                continue
+            return
+        yield from self._read_once(last_page_size)
+
+    def _read_once(self, page_size: int) -> Iterator[None]:
+        self._tally = EventTally()
+        for page in iter_pages(
+            lambda target: self._api.get("events", target, until=self._until),
+            base_url=self._api.base_url,
+            path=self._path,
+            query={},
+            page_size=page_size,
+            operation="events",
+            max_pages=self._max_pages,
+            overlap=OVERLAPPING_RECORDS,
+        ):
+            self._tally.add(page)
+            yield
+        if self._tally.has_repetitions():
+            raise RecordsMovedError("events are on two pages of the list", operation="events")

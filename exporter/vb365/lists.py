@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from exporter.text import format_instant
-from exporter.vb365.errors import BadResponseError, NotFoundError
-from exporter.vb365.paging import iter_pages
+from exporter.vb365.errors import BadResponseError, NotFoundError, RecordsMovedError
+from exporter.vb365.paging import OVERLAPPING_RECORDS, iter_pages, reread_if_moved
 from exporter.vb365.records.organization import Organization, parse_organization
 from exporter.vb365.records.restore_session import Page, parse_page
 from exporter.vb365.rest import RestApi
 
-_OVERLAPPING_SESSIONS = 20
-"""How many sessions at the end of a page are requested again, to detect that others were deleted meanwhile."""
-
 _MAX_ORGANIZATIONS = 10_000
-_ORGANIZATIONS_PER_PAGE = 1000
 _MAX_ORGANIZATION_PAGES = 500
 """A server may cap its pages at 30 organizations or fewer."""
 
@@ -46,7 +42,7 @@ def iter_session_pages(
         page_size=page_size,
         operation="list",
         max_pages=max_pages,
-        overlap=_OVERLAPPING_SESSIONS,
+        overlap=OVERLAPPING_RECORDS,
     ):
         page = parse_page(results)
         readable += len(page.sessions)
@@ -66,28 +62,50 @@ def read_organizations(api: RestApi, *, until: float) -> tuple[Organization, ...
             return {"results": document, "limit": len(document) + 1}  # the only page
         return document
 
-    organizations: dict[Organization, None] = {}
+    known_twice: set[Organization] = set()
+
+    def read(page_size: int) -> tuple[Organization, ...]:
+        pages = iter_pages(
+            fetch,
+            base_url=api.base_url,
+            path=f"{api.versions.current()}/Organizations",
+            query={"extendedView": "false"},
+            page_size=page_size,
+            operation="organizations",
+            max_pages=_MAX_ORGANIZATION_PAGES,
+            overlap=OVERLAPPING_RECORDS,
+        )
+        organizations, twice = _distinct_organizations(pages)
+        if twice - known_twice:  # those that the next attempt finds twice, too, always are
+            known_twice.update(twice)
+            raise RecordsMovedError("organizations are on two pages", operation="organizations")
+        return organizations
+
+    return reread_if_moved(read)
+
+
+def _distinct_organizations(
+    pages: Iterable[list[object]],
+) -> tuple[tuple[Organization, ...], set[Organization]]:
+    """Return the organizations of a list, and which of them are on two of its pages.
+
+    Raises:
+        BadResponseError: there are records, but none that is readable.
+    """
+    found: dict[Organization, None] = {}
+    twice: set[Organization] = set()
     unreadable = 0
-    for results in iter_pages(
-        fetch,
-        base_url=api.base_url,
-        path=f"{api.versions.current()}/Organizations",
-        query={"extendedView": "false"},
-        page_size=_ORGANIZATIONS_PER_PAGE,
-        operation="organizations",
-        max_pages=_MAX_ORGANIZATION_PAGES,
-    ):
-        for record in results:
-            organization = parse_organization(record)
-            if organization is None:
-                unreadable += 1
-            else:
-                organizations[organization] = None
-        if len(organizations) >= _MAX_ORGANIZATIONS:
+    for results in pages:
+        parsed = [parse_organization(record) for record in results]
+        readable = dict.fromkeys(one for one in parsed if one is not None)
+        unreadable += parsed.count(None)
+        twice |= found.keys() & readable
+        found |= readable
+        if len(found) >= _MAX_ORGANIZATIONS:
             break
-    if unreadable and not organizations:
+    if unreadable and not found:
         raise _unreadable(unreadable, "organizations")
-    return tuple(organizations)[:_MAX_ORGANIZATIONS]
+    return tuple(found)[:_MAX_ORGANIZATIONS], twice
 
 
 def _unreadable(records: int, operation: str) -> BadResponseError:

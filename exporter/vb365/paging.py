@@ -18,6 +18,8 @@ PAGE_SIZES = (_PAGE_SIZE, _MAX_PAGE_SIZE, _MAX_PAGE_SIZE)
 
 Nothing moves within a page, so a list is read again with the largest pages of the API.
 """
+OVERLAPPING_RECORDS = 20
+"""How many records at the end of a page are requested again, to detect that records moved between pages."""
 MAX_PAGES = 10_000
 MAX_LIST_SECONDS = 1800.0
 """How long all attempts to read a list may take together. Ten thousand slow pages could take days."""
@@ -168,8 +170,10 @@ def iter_pages(
                 raise _endless("an empty page links to a next one", operation)
             target = base_url.resolve_link(href, operation=operation)
             following = offset + len(results)
-            target, offset, repeated = _rewind(target, offset, repeated)
-            counts_records = offset + repeated == following
+            target, linked = _rewind(target, following, repeated)
+            counts_records = linked == following
+            repeated = 0 if linked is None else repeated
+            offset = (following if linked is None else linked) - repeated
         elif (
             not counts_records
             or len(results) < (limit := _limit(page))
@@ -217,16 +221,17 @@ def _count_known(
     return known
 
 
-def _rewind(target: str, offset: int, records: int) -> tuple[str, int, int]:
-    """Return the target of a link with its offset reduced by `records`, the new offset, and by how much it was reduced.
+def _rewind(target: str, following: int, records: int) -> tuple[str, int | None]:
+    """Return the target of a link with its offset reduced by `records`, and the offset that it had.
 
-    It is unchanged if it has no offset, or if the next page would not begin after the one at `offset`.
+    The target is unchanged, and its offset None, if it has none, or one that is less than the number of records before
+    the next page (`following`): it may count pages.
     """
     match = _OFFSET.search(target)
-    if match is None or int(match[0]) - records <= offset:
-        return target, offset, 0
-    rewound = int(match[0]) - records
-    return f"{target[: match.start()]}{rewound}{target[match.end() :]}", rewound, records
+    if match is None or int(match[0]) < following:
+        return target, None
+    linked = int(match[0])
+    return f"{target[: match.start()]}{linked - records}{target[match.end() :]}", linked
 
 
 def _endless(evidence: str, operation: str) -> BadResponseError:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
+from itertools import groupby
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
@@ -11,7 +14,8 @@ import responses
 from vb365.support import ID, TOKEN_RESPONSE, URL, FakeTime, config
 
 from exporter.vb365.client import Client
-from exporter.vb365.errors import BadResponseError, RequestTimeoutError
+from exporter.vb365.errors import BadResponseError, RecordsMovedError, RequestTimeoutError
+from exporter.vb365.records.extras import EventSummary
 
 EVENTS_URL = f"{URL}/v8/RestoreSessions/{ID}/Events"
 
@@ -114,3 +118,82 @@ def test_a_reader_that_has_failed_does_not_return_the_totals_so_far(
 
     with pytest.raises(RuntimeError, match="no events are left to read"):
         reader.read(math.inf)
+
+
+class ChangingEvents:
+    """Serves events by offset, from a list that `change` changes before each page but the first."""
+
+    def __init__(
+        self,
+        api: responses.RequestsMock,
+        *,
+        count: int,
+        change: Callable[[list[int]], None],
+        cap: int = 10_000,
+    ) -> None:
+        self.numbers = list(range(count))
+        self.change = change
+        self.cap = cap
+        self.limits: list[int] = []
+        api.post(f"{URL}/v8/token", json=TOKEN_RESPONSE)
+        api.add_callback("GET", EVENTS_URL, callback=self._answer, content_type="application/json")
+
+    def _answer(self, request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+        assert request.url
+        query = parse_qs(urlsplit(request.url).query)
+        offset, limit = int(query["offset"][0]), int(query["limit"][0])
+        self.limits.append(limit)
+        limit = min(limit, self.cap)
+        if offset:
+            self.change(self.numbers)
+        results = [
+            {"id": str(number), "type": "View", "status": "Success", "itemSizeBytes": 1}
+            for number in self.numbers[offset : offset + limit]
+        ]
+        return 200, {}, json.dumps({"offset": offset, "limit": limit, "results": results})
+
+
+def swap(one: int, other: int, *, times: float) -> Callable[[list[int]], None]:
+    swaps = 0
+
+    def change(numbers: list[int]) -> None:
+        nonlocal swaps
+        if swaps < times:
+            numbers[one], numbers[other] = numbers[other], numbers[one]
+        swaps += 1
+
+    return change
+
+
+def number_of_events(summary: EventSummary | None) -> int:
+    assert summary
+    return sum(summary.counts.values())
+
+
+@pytest.mark.parametrize("places", [(499, 500), (3, 690), (3, 1200)])
+def test_events_that_swap_places_between_two_requests_are_all_counted(
+    api: responses.RequestsMock, client: Client, places: tuple[int, int]
+) -> None:
+    server = ChangingEvents(api, count=1300, change=swap(*places, times=1))
+
+    assert number_of_events(client.events(ID).read(math.inf)) == 1300
+    assert server.limits[-1] == 2000
+
+
+def test_events_that_move_at_every_attempt_are_an_error(
+    api: responses.RequestsMock, client: Client
+) -> None:
+    server = ChangingEvents(api, count=100, cap=30, change=swap(3, 95, times=math.inf))
+
+    with pytest.raises(RecordsMovedError, match=r"^events: "):
+        client.events(ID).read(math.inf)
+    assert [limit for limit, _ in groupby(server.limits)] == [500, 2000]
+
+
+def test_events_that_are_logged_meanwhile_are_counted_once_without_another_attempt(
+    api: responses.RequestsMock, client: Client
+) -> None:
+    server = ChangingEvents(api, count=1300, change=lambda numbers: numbers.insert(0, len(numbers)))
+
+    assert number_of_events(client.events(ID).read(math.inf)) == 1302
+    assert server.limits == [500] * 4

@@ -5,11 +5,17 @@ from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import requests
 import responses
 from vb365.support import URL, FakeTime, Recorder, requested
 
 from exporter.vb365.client import Client
-from exporter.vb365.errors import BadResponseError, ForbiddenError, RequestTimeoutError
+from exporter.vb365.errors import (
+    BadResponseError,
+    ForbiddenError,
+    RecordsMovedError,
+    RequestTimeoutError,
+)
 from exporter.vb365.records.organization import Organization
 
 MakeClient = Callable[..., Client]
@@ -44,17 +50,71 @@ def test_an_array_of_organizations_is_read_with_one_request(
     assert [call for call in observer.requests if call[0] != "token"] == [("organizations", "200")]
 
 
+class PagedOrganizations:
+    """Serves organizations by offset, thirty a page at most; two swap places before each page but the first, up to a request."""
+
+    def __init__(
+        self,
+        api: responses.RequestsMock,
+        numbers: list[int],
+        *,
+        swapped: tuple[int, int] = (0, 0),
+        until_request: int = 0,
+    ) -> None:
+        self.numbers = numbers
+        self.swapped = swapped
+        self.until_request = until_request
+        self.offsets: list[int] = []
+        api.add_callback("GET", ORGANIZATIONS, callback=self._answer)
+
+    def _answer(self, request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+        assert request.url
+        offset = int(parse_qs(urlsplit(request.url).query)["offset"][0])
+        self.offsets.append(offset)
+        if offset and len(self.offsets) <= self.until_request:
+            one, other = self.swapped
+            numbers = self.numbers
+            numbers[one], numbers[other] = numbers[other], numbers[one]
+        records = map(named, self.numbers[offset : offset + 30])
+        return 200, {}, json.dumps(page(*records, limit=30, offset=offset))
+
+
 def test_pages_of_organizations_are_read_to_the_end(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
-    api.get(ORGANIZATIONS, json=page(*map(named, range(30)), limit=30))
-    api.get(ORGANIZATIONS, json=page(*map(named, range(30, 45)), limit=30, offset=30))
+    server = PagedOrganizations(api, list(range(45)))
 
     organizations = make_client().organizations()
 
     assert [one.name for one in organizations] == [f"tenant-{number}" for number in range(45)]
-    second = requested(api, "/Organizations")[1]
-    assert parse_qs(urlsplit(second).query)["offset"] == ["30"]
+    assert server.offsets == [0, 27]
+
+
+@pytest.mark.parametrize("swapped", [(29, 30), (3, 40), (3, 80)])
+def test_organizations_that_swap_places_between_two_requests_are_all_found(
+    api: responses.RequestsMock, make_client: MakeClient, swapped: tuple[int, int]
+) -> None:
+    PagedOrganizations(api, list(range(90)), swapped=swapped, until_request=3)
+
+    assert len(make_client().organizations()) == 90
+
+
+def test_organizations_that_move_at_every_attempt_are_an_error(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    PagedOrganizations(api, list(range(90)), swapped=(29, 30), until_request=1000)
+
+    with pytest.raises(RecordsMovedError, match=r"^organizations: "):
+        make_client().organizations()
+
+
+def test_an_organization_that_a_server_always_lists_on_two_pages_is_one(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    server = PagedOrganizations(api, [*range(70), 3])
+
+    assert len(make_client().organizations()) == 70
+    assert server.offsets == [0, 27, 54] * 2
 
 
 @pytest.mark.parametrize(

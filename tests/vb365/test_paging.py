@@ -328,6 +328,15 @@ def test_a_link_without_a_usable_offset_is_followed_unchanged(href: str) -> None
     assert requested[1:] == [href]
 
 
+def test_links_whose_offset_counts_pages_are_followed_unchanged_however_many_there_are() -> None:
+    def fetch(target: str) -> object:
+        number = int(parse_qs(urlsplit(target).query)["offset"][0])
+        links = {"next": {"href": f"/v6/x?offset={number + 1}"}} if number < 59 else {}
+        return {"results": records(30, 30 * number), "limit": 30, "_links": links}
+
+    assert all_records(fetch, page_size=30, overlap=20) == records(1800)
+
+
 @pytest.mark.parametrize("overlap", [2, 5])
 def test_small_pages_overlap_by_an_eighth_or_one(overlap: int) -> None:
     for page_size, offset in ((2, 1), (8, 7), (16, 14)):

@@ -7,11 +7,13 @@ Sources: `GET /v8/RestoreSessions/{id}/Statistics` and `GET /v6/RestoreSessions/
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 
 from exporter.vb365.records.fields import (
     BadFieldError,
@@ -108,6 +110,8 @@ _RESTORING = {
 }
 _SUCCEEDED = {EventStatus.SUCCESS, EventStatus.WARNING}
 _MAX_UNKNOWN_VALUES = 16
+_HASH_GROUPS = 256
+"""Hashes of a million events are compared in groups, so that the sets of a comparison stay small."""
 
 _OPERATIONS = EnumReader(EventOperation, EventOperation.UNKNOWN)
 _STATUSES = EnumReader(EventStatus, EventStatus.UNKNOWN)
@@ -128,8 +132,13 @@ def parse_statistics(record: object) -> Statistics | None:
     return statistics if statistics.by_outcome() else None
 
 
+def _event_id(record: object) -> str | None:
+    event_id = record.get("id") if isinstance(record, dict) else None
+    return event_id if isinstance(event_id, str) else None
+
+
 class EventTally:
-    """Adds up a session's events page by page; memory use does not grow with their number."""
+    """Adds up a session's events page by page; of each event, only 8 bytes are kept."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[EventOperation, EventStatus]] = Counter()
@@ -139,28 +148,37 @@ class EventTally:
         self._active_until: datetime | None = None
         self._unknown: dict[UnknownValue, None] = {}  # an ordered set
         self._unreadable = 0
-        self._previous_ids: set[str] = set()
+        self._first_page: set[str] = set()
+        self._hashes: defaultdict[int, array[int]] = defaultdict(partial(array, "q"))
 
-    def add(self, page: Iterable[object]) -> None:
-        """Add one page of records, except for events of the previous page; never raises.
+    def add(self, page: Collection[object]) -> None:
+        """Add one page of records; never raises.
 
-        An event that is logged between two requests shifts the others, so the next page may repeat some.
+        The first page may be repeated at the end of a list: events that are logged meanwhile may appear on it.
         """
-        ids: set[str] = set()
+        page_ids = {key for key in map(_event_id, page) if key is not None}
+        is_repeated = 2 * len(page_ids & self._first_page) > len(self._first_page)
+        ids = set(self._first_page) if is_repeated else set()
+        self._first_page = self._first_page or page_ids
         for record in page:
             if not isinstance(record, dict):
                 self._unreadable += 1
                 continue
-            event_id = record.get("id")
-            if isinstance(event_id, str):
-                if event_id in self._previous_ids or event_id in ids:
+            event_id = _event_id(record)
+            if event_id is not None:
+                if event_id in ids:
                     continue
                 ids.add(event_id)
+                key = hash(event_id)
+                self._hashes[key % _HASH_GROUPS].append(key)
             try:
                 self._add(record)
             except BadFieldError:
                 self._unreadable += 1
-        self._previous_ids = ids
+
+    def has_repetitions(self) -> bool:
+        """Return whether an event was on two pages, so that another one may be on none."""
+        return any(len(set(group)) < len(group) for group in self._hashes.values())
 
     def summary(self) -> EventSummary:
         """Return the totals so far."""
