@@ -101,7 +101,8 @@ class ConnectionManager:
     async def drain(self, timeout_seconds: float) -> None:
         """Close idle connections, wait for the active ones, then abort those still open."""
         for connection in self._open:
-            connection.abort_handshake()
+            if not connection.established:
+                connection.abort()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
                 await self._runner.cleanup()

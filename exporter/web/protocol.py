@@ -204,20 +204,13 @@ class Connection(web.RequestHandler):
         self._cancel_send_timer()
         self._on_closed(self)
 
-    def abort_handshake(self) -> None:
-        """Abort a TLS handshake: asyncio sees a client that disconnected."""
-        if not self.established:
-            self._disconnect()
-
     def abort(self) -> None:
         """Close immediately and drop unsent data."""
-        self._disconnect()  # without it, a TLS transport that was closed twice would stay open
-        if self._transport_until_lost is not None:
-            self._transport_until_lost.abort()
-
-    def _disconnect(self) -> None:
+        # It ends a TLS handshake, and a TLS transport that was closed twice: asyncio sees that the client disconnected.
         with suppress(OSError):
             self._client.shutdown(socket.SHUT_RDWR)
+        if self._transport_until_lost is not None:
+            self._transport_until_lost.abort()
 
     def handle_error(
         self,
