@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from itertools import islice
 from types import MappingProxyType
@@ -92,6 +92,8 @@ class ActivityCounters:
         self._max_organizations = min(settings.max_sessions, MAX_ORGANIZATIONS)
         self._organizations: dict[str, float] = {}  # the monotonic time when each was last seen
         self._listed: tuple[Organization, ...] = ()
+        self._listed_total = 0  # those beyond the maximum included
+        self._doubts_list = False
         self._full = False  # whether an organization was left out since they were last forgotten
         self._started: Counter[StartedKey] = Counter()
         self._finished: Counter[FinishedKey] = Counter()
@@ -123,8 +125,15 @@ class ActivityCounters:
         self._organizations[organization] = seen_at
         return True
 
-    def list_organizations(self, organizations: Iterable[Organization]) -> bool:
+    def believes(self, organizations: Collection[Organization]) -> bool:
+        """Whether to record a list of organizations; as with sessions, one that lacks more than half must be repeated."""
+        lacks_most = 2 * len(organizations) < self._listed_total
+        self._doubts_list = lacks_most and not self._doubts_list
+        return not self._doubts_list
+
+    def list_organizations(self, organizations: Collection[Organization]) -> bool:
         """Record the organizations that the server lists now, up to the maximum; return whether they have changed."""
+        self._listed_total = len(organizations)
         before, self._listed = self._listed, tuple(islice(organizations, self._max_organizations))
         return before != self._listed
 

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from exporter.polling.clock import Clock, Moment
 from exporter.polling.interfaces import Api
-from exporter.polling.ledger import Ledger
 from exporter.polling.plan import is_ahead
+from exporter.polling.server_state import ServerState
 from exporter.polling.status import Anomalies
 from exporter.vb365.records.restore_session import RestoreSession
 
@@ -23,25 +23,29 @@ class Intake:
 
     Args:
         api: the server's API, which knows the server's time.
-        ledger: takes the sessions.
+        state: its ledger takes the sessions.
         clock: the process's clocks.
         anomalies: counts and logs anomalies.
     """
 
-    def __init__(self, api: Api, ledger: Ledger, clock: Clock, anomalies: Anomalies) -> None:
+    def __init__(self, api: Api, state: ServerState, clock: Clock, anomalies: Anomalies) -> None:
         self._api = api
-        self._ledger = ledger
+        self._state = state
         self._clock = clock
         self._anomalies = anomalies
 
     def now(self) -> Moment:
-        """Return the present moment, with the server's own time if the server sends it.
+        """Return the present moment, with the server's own time if the server sends it, or sent it before a reload.
 
         What to request and keep thus follows the clock that dates the sessions, not this machine's, which may have been
         wrong at startup.
         """
         moment = self._clock.now()
-        return replace(moment, wall=self._api.server_time or moment.wall)
+        server_time = self._api.server_time
+        if server_time is None:
+            return replace(moment, wall=moment.wall + self._state.clock_ahead)
+        self._state.clock_ahead = server_time - moment.wall
+        return replace(moment, wall=server_time)
 
     def compare_clocks(self) -> None:
         """Log once if the server's clock and that of this machine differ by more than a day.
@@ -59,4 +63,4 @@ class Intake:
             self._anomalies.created_ahead(session, moment.wall)
         if session.unknown_values:
             self._anomalies.unknown_values(session.unknown_values, session.id)
-        self._ledger.observe(session, moment)
+        self._state.ledger.observe(session, moment)

@@ -8,10 +8,10 @@ import structlog
 
 from exporter.config import ServerConfig
 from exporter.polling.clock import Moment
-from exporter.polling.interfaces import PollObserver
-from exporter.polling.ledger import Ledger
+from exporter.polling.interfaces import Api, PollObserver
+from exporter.polling.server_state import ServerState
 from exporter.polling.snapshot import Snapshot
-from exporter.polling.status import PollFailure, ServerHealth, would_recur
+from exporter.polling.status import PollFailure, would_recur
 from exporter.vb365.errors import Reason, Vb365Error
 
 __all__ = ["PollOutcome"]
@@ -28,8 +28,8 @@ class PollOutcome:
 
     Args:
         server: the server's configuration.
-        ledger: its sessions.
-        health: its status.
+        api: its API, which knows its API version and its certificate.
+        state: its sessions and its status.
         observer: counts polls.
         now: returns the current moment.
         timestamp: reads the system's wall clock, in Unix seconds.
@@ -44,8 +44,8 @@ class PollOutcome:
         self,
         server: ServerConfig,
         *,
-        ledger: Ledger,
-        health: ServerHealth,
+        api: Api,
+        state: ServerState,
         observer: PollObserver,
         now: Callable[[], Moment],
         timestamp: Callable[[], float],
@@ -53,8 +53,9 @@ class PollOutcome:
         mark_down: Callable[[str], None],
     ) -> None:
         self._server = server
-        self._ledger = ledger
-        self._health = health
+        self._api = api
+        self._ledger = state.ledger
+        self._health = state.health
         self._observer = observer
         self._now = now
         self._timestamp = timestamp
@@ -105,7 +106,7 @@ class PollOutcome:
     def publish_snapshot(self) -> None:
         """Publish the current state."""
         self._unpublished = self._unpublished or _CHANGES
-        self._publish(self._ledger.snapshot(self._health.status))
+        self._publish(self._ledger.snapshot(self._health.status(self._api)))
         self._unpublished = None
 
     def fail_uncompleted(self, error: Exception) -> None:

@@ -15,13 +15,13 @@ from exporter.polling.extras import ExtraRequest
 from exporter.polling.extras_fetcher import ExtrasFetcher
 from exporter.polling.intake import Intake
 from exporter.polling.interfaces import Api, PollObserver
-from exporter.polling.ledger import Ledger
 from exporter.polling.list_reader import ListReader
 from exporter.polling.outcome import PollOutcome
 from exporter.polling.plan import ListRequest
 from exporter.polling.server_details import ServerDetails
+from exporter.polling.server_state import ServerState
 from exporter.polling.snapshot import Snapshot
-from exporter.polling.status import Anomalies, Heartbeat, PollFailure, ServerHealth, would_recur
+from exporter.polling.status import Anomalies, Heartbeat, PollFailure, would_recur
 from exporter.polling.workers import Workers
 from exporter.vb365.errors import NotFoundError, Vb365Error
 from exporter.vb365.records.restore_session import Rejection, RestoreSession
@@ -42,7 +42,7 @@ class Poller:
     Args:
         server: the server's configuration.
         api: its API.
-        ledger: its sessions.
+        state: its sessions and everything else that is known of it.
         clock: the process's clocks.
         observer: counts polls and anomalies.
         publish: receives every new snapshot.
@@ -61,7 +61,7 @@ class Poller:
         server: ServerConfig,
         *,
         api: Api,
-        ledger: Ledger,
+        state: ServerState,
         clock: Clock,
         observer: PollObserver,
         publish: Callable[[Snapshot], None],
@@ -71,7 +71,8 @@ class Poller:
     ) -> None:
         self._server = server
         self._api = api
-        self._ledger = ledger
+        self._state = state
+        self._ledger = ledger = state.ledger
         self._clock = clock
         self._stop = stop
         self._on_changed = on_changed
@@ -81,15 +82,13 @@ class Poller:
             stop=stop,
             clock=clock.monotonic,
         )
-        self._health = ServerHealth(server, api)
-        self._unreported: tuple[RestoreSession, ...] = ()
         self.anomalies = Anomalies(server, observer)
         self.heartbeat = Heartbeat(server, clock)
-        self._intake = Intake(api, ledger, clock, self.anomalies)
+        self._intake = Intake(api, state, clock, self.anomalies)
         self._outcome = PollOutcome(
             server,
-            ledger=ledger,
-            health=self._health,
+            api=api,
+            state=state,
             observer=observer,
             now=self._intake.now,
             timestamp=clock.timestamp,
@@ -100,8 +99,7 @@ class Poller:
         self._details = ServerDetails(
             server,
             api=api,
-            ledger=ledger,
-            health=self._health,
+            state=state,
             clock=clock,
             heartbeat=self.heartbeat,
         )
@@ -250,10 +248,10 @@ class Poller:
             )
         if self._stop.is_set():
             return  # a poller that continues with the ledger passes them on
-        self._unreported += self._ledger.take_changed()
-        if self._unreported:
-            self._on_changed(self._unreported)
-            self._unreported = ()  # only now: if it fails, the next poll reports them again
+        self._state.unreported += self._ledger.take_changed()
+        if self._state.unreported:
+            self._on_changed(self._state.unreported)
+            self._state.unreported = ()  # only now: if it fails, the next poll reports them again
 
     # Between polls
 

@@ -10,9 +10,9 @@ import structlog
 from exporter.config import ServerConfig
 from exporter.polling.clock import Clock, Moment
 from exporter.polling.interfaces import Api
-from exporter.polling.ledger import Ledger
 from exporter.polling.plan import RESYNC_SECONDS
-from exporter.polling.status import Heartbeat, ServerHealth
+from exporter.polling.server_state import ServerState
+from exporter.polling.status import Heartbeat
 from exporter.vb365.errors import ForbiddenError, Reason, StoppedError, Vb365Error
 
 __all__ = ["ServerDetails"]
@@ -35,8 +35,7 @@ class ServerDetails:
     Args:
         server: the server's configuration.
         api: its API.
-        ledger: takes the organizations.
-        health: takes the version.
+        state: takes the version and the organizations.
         clock: the process's clocks.
         heartbeat: shows that the poll loop is not stuck.
     """
@@ -46,21 +45,18 @@ class ServerDetails:
         server: ServerConfig,
         *,
         api: Api,
-        ledger: Ledger,
-        health: ServerHealth,
+        state: ServerState,
         clock: Clock,
         heartbeat: Heartbeat,
     ) -> None:
         self._server = server
         self._api = api
-        self._ledger = ledger
-        self._health = health
+        self._health = state.health
+        self._activity = state.ledger.activity
         self._clock = clock
         self._heartbeat = heartbeat
         self._version_due_at = self._organizations_due_at = -inf
         self._delay_allowed_at = -inf
-        self._believed = 0  # how many organizations the last response that was believed had
-        self._doubts = False
         self._logged: set[Reason] = set()
 
     def fetch_version(self) -> None:
@@ -118,13 +114,10 @@ class ServerDetails:
             return False
         finally:
             self._heartbeat.beat()
-        # As with sessions, a response that lacks more than half is believed only if the next one agrees.
-        self._doubts = 2 * len(organizations) < self._believed and not self._doubts
-        if self._doubts:
+        if not self._activity.believes(organizations):
             self._organizations_due_at = now
             return False
-        self._believed = len(organizations)
-        return self._ledger.activity.list_organizations(organizations)
+        return self._activity.list_organizations(organizations)
 
     def _is_delay_allowed(self, now: float) -> bool:
         overdue_seconds = now - self._organizations_due_at

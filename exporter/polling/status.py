@@ -1,17 +1,16 @@
-"""Health of a server and its poller: failed polls, anomalies in responses, the heartbeat of the poll loop."""
+"""Failures of polls, anomalies in responses, and the heartbeat of the poll loop."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 
 from exporter.config import Extra, ServerConfig
-from exporter.polling.clock import Clock, Moment
-from exporter.polling.interfaces import Api, PollObserver
-from exporter.polling.snapshot import ServerStatus
+from exporter.polling.clock import Clock
+from exporter.polling.interfaces import PollObserver
 from exporter.vb365.errors import Reason, Vb365Error
 from exporter.vb365.records.restore_session import (
     Rejection,
@@ -24,7 +23,6 @@ __all__ = [
     "Anomalies",
     "Heartbeat",
     "PollFailure",
-    "ServerHealth",
     "is_server_wide",
     "would_recur",
 ]
@@ -85,89 +83,6 @@ def is_server_wide(error: Vb365Error) -> bool:
 def would_recur(error: Vb365Error) -> bool:
     """Whether other lists, or other extras of the same kind, would most likely fail the same way, as after a timeout."""
     return is_server_wide(error) or error.reason is Reason.TIMEOUT
-
-
-class ServerHealth:
-    """Keeps the status of a server from poll to poll, and logs when it changes.
-
-    Args:
-        server: the server's configuration.
-        api: its API, which knows the version and the certificate.
-    """
-
-    def __init__(self, server: ServerConfig, api: Api) -> None:
-        self._server = server
-        self._api = api
-        self._last_failure: PollFailure | None = None
-        self._status = ServerStatus(tls_verified=not server.tls_config.insecure_skip_verify)
-
-    @property
-    def status(self) -> ServerStatus:
-        """The current status."""
-        return replace(
-            self._status,
-            api_version=self._api.api_version,
-            certificate_not_after=self._api.certificate_not_after,
-        )
-
-    @property
-    def has_version(self) -> bool:
-        """Whether the server's version is known, or the account may not read it."""
-        return self._status.version is not None
-
-    def set_version(self, version: str) -> None:
-        """Record the product version; empty when the account may not read it."""
-        self._status = replace(self._status, version=version)
-
-    def is_new_failure(self, failure: PollFailure) -> bool:
-        """Whether the previous poll did not fail with exactly this failure."""
-        return failure != self._last_failure
-
-    def record_poll(
-        self, failure: PollFailure | None, started: Moment, ended: Moment, timestamp: float
-    ) -> None:
-        """Record a poll.
-
-        Args:
-            failure: its first failure; None if it succeeded.
-            started: when it started.
-            ended: when it ended.
-            timestamp: when it ended, in Unix seconds by the system's clock.
-        """
-        self._log_change(failure, ended)
-        before = self._status
-        self._last_failure = failure
-        self._status = replace(
-            before,
-            up=failure is None,
-            failure_reason=failure.reason if failure else None,
-            failure_message=failure.message if failure else None,
-            failing_since=(before.failing_since or started.monotonic) if failure else None,
-            up_since=None if failure else (before.up_since or started.monotonic),
-            last_poll_timestamp=timestamp,
-            last_success_timestamp=before.last_success_timestamp if failure else timestamp,
-            last_poll_duration_seconds=ended.monotonic - started.monotonic,
-        )
-
-    def _log_change(self, failure: PollFailure | None, ended: Moment) -> None:
-        before = self._status
-        if failure is not None:
-            if failure.differs_from(self._last_failure):
-                log.warning(
-                    "poll failed, keeping unconfirmed data until it is stale",
-                    server=self._server.name,
-                    reason=failure.reason,
-                    error=failure.message,
-                    stale_after_seconds=self._server.stale_after,
-                )
-        elif before.failing_since is not None:
-            log.info(
-                "poll succeeded again",
-                server=self._server.name,
-                failed_for_seconds=round(ended.monotonic - before.failing_since, 1),
-            )
-        elif before.up is None:
-            log.info("first poll succeeded", server=self._server.name, version=before.version)
 
 
 class Anomalies:

@@ -14,10 +14,10 @@ from exporter.config import ServerConfig
 from exporter.metrics.telemetry import ServerTelemetry
 from exporter.polling.changefeed import LONG_POLL_SECONDS, ChangeFeed, ChangeQueue
 from exporter.polling.clock import Clock
-from exporter.polling.ledger import Ledger
 from exporter.polling.loop import PollLoop
 from exporter.polling.poll_driver import PollDriver
 from exporter.polling.poller import Poller
+from exporter.polling.server_state import ServerState
 from exporter.polling.snapshot import Snapshot
 from exporter.threads import ThreadLimitError, start_thread
 from exporter.vb365.client import Client, Timing
@@ -40,13 +40,13 @@ class ServerWorker:
         mark_down: called with this worker and the reason when a poll is not completed or the poll loop ended.
         on_changed: called with the sessions found, started or finished.
         replaces: the server's previous worker; polling starts after its last poll of the same URL has ended, and continues
-            with its ledger if both configurations show the same sessions. Pauses that the server has requested go on for the same
+            with its state if both configurations show the same sessions. Pauses that the server has requested go on for the same
             account.
         first_interval_seconds: time from the first poll that does not overrun to the next.
         long_poll_seconds: how long the server may hold a request for its change feed.
 
     Attributes:
-        ledger: the server's sessions.
+        state: what is known of the server.
         stopped: set by `cancel` and `stop`; cancels all requests.
     """
 
@@ -77,15 +77,15 @@ class ServerWorker:
         )
         self._telemetry = telemetry
         self._mark_down = partial(mark_down, self)
-        self.ledger: Ledger
-        if replaces is not None and _show_same_sessions(replaces.server, server):
-            self.ledger = replaces.ledger
-        else:
-            self.ledger = Ledger(server.name, server.sessions, server.stale_after)
+        self.state: ServerState = (
+            replaces.state
+            if replaces is not None and _show_same_sessions(replaces.server, server)
+            else ServerState(server)
+        )
         self.poller = Poller(
             server,
             api=self.client,
-            ledger=self.ledger,
+            state=self.state,
             clock=clock,
             observer=telemetry,
             publish=partial(publish, self),
@@ -99,7 +99,11 @@ class ServerWorker:
             server,
             poller=self.poller,
             driver=PollDriver(
-                server, poller=self.poller, ledger=self.ledger, clock=clock, stop=self.stopped
+                server,
+                poller=self.poller,
+                ledger=self.state.ledger,
+                clock=clock,
+                stop=self.stopped,
             ),
             queue=self._changes,
             clock=clock,
@@ -210,8 +214,7 @@ class ServerWorker:
             self._join_replaced()
             self._replaces = None
             self._telemetry.feed_connected(connected=None)  # until this worker's feed starts
-            self.ledger.stale_after_seconds = self.server.stale_after
-            self.ledger.request_resync()  # what the change feed reported last may be lost
+            self.state.continue_with(self.server)
         try:
             if not self.stopped.is_set():
                 self.poll_until_stopped()

@@ -26,10 +26,10 @@ from exporter.metrics.exposition import Publisher
 from exporter.metrics.telemetry import Telemetry
 from exporter.polling.changefeed import ChangeQueue, PendingChanges
 from exporter.polling.clock import Clock, Moment
-from exporter.polling.ledger import Ledger
 from exporter.polling.loop import PollLoop
 from exporter.polling.poll_driver import PollDriver
 from exporter.polling.poller import Poller
+from exporter.polling.server_state import ServerState
 from exporter.simulator.certificates import Certificates
 from exporter.vb365.client import Client, Timing
 from exporter.vb365.http.transport import Transport
@@ -101,11 +101,11 @@ class Harness:
             transport=Transport(config, observer=observer, stop=stop, max_body_bytes=LARGE_BYTES),
             max_pages=_MAX_PAGES,
         )
-        ledger = Ledger(config.name, config.sessions, config.stale_after)
+        state = ServerState(config)
         poller = Poller(
             config,
             api=client,
-            ledger=ledger,
+            state=state,
             clock=clock,
             observer=observer,
             publish=publisher.publish,
@@ -115,7 +115,9 @@ class Harness:
             PollLoop(
                 config,
                 poller=poller,
-                driver=PollDriver(config, poller=poller, ledger=ledger, clock=clock, stop=stop),
+                driver=PollDriver(
+                    config, poller=poller, ledger=state.ledger, clock=clock, stop=stop
+                ),
                 queue=_LimitedQueue(
                     time, polls, stop, lambda: outcome.scrapes.append(Scrape(publisher))
                 ),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.config import Config, parse_config
+from exporter.polling.snapshot import Snapshot
 from exporter.simulator import Simulator
 from support.exporter_harness import RunningExporter, running_exporter, server_yaml
 from support.waiting import wait_until
@@ -309,6 +310,63 @@ def test_a_server_whose_sessions_are_the_same_counts_what_happens_during_a_reloa
         assert counts(exporter) == [2, 1, 2]
         assert exporter.samples(EVENTS, session_id=ended) == extras
         assert exporter.value("vb365_up") == 1
+
+
+def test_what_is_known_of_a_server_that_is_down_outlives_a_reload(simulator: Simulator) -> None:
+    servers = server_yaml(simulator, change_feed="never")
+    with running_exporter(servers) as exporter:
+        exporter.wait_for(1, "vb365_up")
+        simulator.faults.set("connection_refused")
+        exporter.wait_for(0, "vb365_up")
+        (before,) = exporter.service.publisher.snapshots()
+
+        changes = exporter.service.apply(configuration(servers + "    timeout: 9s"))
+
+        exporter.wait_for_poll()
+        (after,) = exporter.service.publisher.snapshots()
+        assert changes["changed"] == ["hq"]
+        assert after.status.last_poll_timestamp != before.status.last_poll_timestamp
+        assert known_of(after) == known_of(before)
+        assert None not in known_of(after)
+
+
+def known_of(snapshot: Snapshot) -> list[object]:
+    status = snapshot.status
+    return [
+        status.failing_since,
+        status.last_success_timestamp,
+        status.version,
+        status.api_version,
+        status.certificate_not_after,
+    ]
+
+
+def test_an_empty_list_of_organizations_after_a_reload_is_not_believed(
+    simulator: Simulator,
+) -> None:
+    running = simulator.world.add_session(organization="a.example", type="Vex", state="Working")
+    servers = server_yaml(simulator, extra="sessions: {extras: [events]}", change_feed="never")
+    with running_exporter(servers, UNTIL_RELOAD) as exporter:
+        wait_until(lambda: exporter.samples(EVENTS, session_id=running) != [], "its extras")
+        before = organizations(exporter)
+        requests = simulator.requests.copy()
+        simulator.world.organizations = ()
+
+        exporter.service.apply(configuration(servers + "    timeout: 9s", UNTIL_RELOAD))
+
+        # A poll requests extras last.
+        extras = ("GET", "events")
+        wait_until(lambda: simulator.requests[extras] > requests[extras], "a poll's extras")
+        listed = ("GET", "organizations")
+        assert simulator.requests[listed] == requests[listed] + 1
+        assert len(before) > 1
+        assert organizations(exporter) == before
+
+
+def organizations(exporter: RunningExporter) -> set[str]:
+    return {
+        labels["organization"] for labels, _ in exporter.samples("vb365_restore_sessions_working")
+    }
 
 
 @pytest.mark.parametrize(

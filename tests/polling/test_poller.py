@@ -803,7 +803,7 @@ def test_sessions_that_changed_in_a_poll_that_is_stopped_while_fetching_extras_a
     stopped.poll()
     assert stopped.recorded == []
 
-    following = PollerHarness(running(60), follow=follow, ledger=stopped.ledger)
+    following = PollerHarness(running(60), follow=follow, replaces=stopped)
     following.poll()
 
     assert [session.id for session in following.recorded] == [session_id(60)]

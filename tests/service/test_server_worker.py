@@ -56,7 +56,7 @@ def worker(
     )
 
 
-def test_a_worker_waits_for_the_polls_of_all_those_before_it_that_may_share_its_ledger() -> None:
+def test_a_worker_waits_for_the_polls_of_all_those_before_it_that_may_share_its_state() -> None:
     SlowWorker.may_end.clear()
     first = worker(SlowWorker, "1s")
     first.start()
@@ -78,7 +78,7 @@ def test_a_worker_waits_for_the_polls_of_all_those_before_it_that_may_share_its_
 
     assert isinstance(third, PollingWorker)
     assert third.others_polling == 0
-    assert third.ledger is first.ledger
+    assert third.state is first.state
     third.stop()
 
 

@@ -13,9 +13,9 @@ from exporter.config import AuthConfig, ServerConfig, SessionsConfig
 from exporter.config.secrets import SecretSource
 from exporter.polling.changefeed import PendingChanges
 from exporter.polling.clock import Clock, Moment
-from exporter.polling.ledger import Ledger
 from exporter.polling.poll_driver import PollDriver
 from exporter.polling.poller import Poller
+from exporter.polling.server_state import ServerState
 from exporter.polling.snapshot import Snapshot
 from exporter.vb365.errors import NotFoundError, Reason, ServerError, Vb365Error
 from exporter.vb365.records.changes import SessionChange
@@ -45,7 +45,7 @@ class StandingClock(Clock):
 class FakeApi:
     """An API that serves a dictionary of sessions, and fails where a test wants it to."""
 
-    api_version = "v8"
+    api_version: str | None = "v8"
     has_statistics = True
     certificate_not_after: datetime | None = None
     server_time: datetime | None = None
@@ -179,14 +179,14 @@ class Counts:
 
 
 class PollerHarness:
-    """A poller with fake collaborators."""
+    """A poller with fake collaborators; it continues with the state and the clock of `replaces`, as after a reload."""
 
     def __init__(
         self,
         *sessions: RestoreSession,
         follow: SessionsConfig | None = None,
         max_concurrent_requests: int = 8,
-        ledger: Ledger | None = None,
+        replaces: PollerHarness | None = None,
     ) -> None:
         follow = follow or sessions_config()
         self.server = ServerConfig(
@@ -197,7 +197,7 @@ class PollerHarness:
             max_concurrent_requests=max_concurrent_requests,
         )
         self.api = FakeApi(*sessions)
-        self.clock = StandingClock()
+        self.clock: StandingClock = replaces.clock if replaces else StandingClock()
         self.counts = Counts()
         self.published: list[Snapshot] = []
         self.recorded: list[RestoreSession] = []
@@ -207,11 +207,14 @@ class PollerHarness:
         self.record_errors: list[Exception] = []
         """Raised one by one instead of recording the sessions that started or finished."""
         self.stop = threading.Event()
-        self.ledger = ledger or Ledger("hq", follow, self.server.stale_after)
+        self.state: ServerState = replaces.state if replaces else ServerState(self.server)
+        self.ledger = self.state.ledger
+        if replaces:
+            self.state.continue_with(self.server)
         self.poller = Poller(
             self.server,
             api=self.api,
-            ledger=self.ledger,
+            state=self.state,
             clock=self.clock,
             observer=self.counts,
             publish=self._publish,

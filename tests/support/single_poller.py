@@ -9,8 +9,8 @@ from contextlib import closing, contextmanager
 
 from exporter.config import ServerConfig
 from exporter.polling.clock import Clock
-from exporter.polling.ledger import Ledger
 from exporter.polling.poller import Poller
+from exporter.polling.server_state import ServerState
 from exporter.polling.snapshot import Snapshot
 from exporter.vb365.client import Client, Timing
 from exporter.vb365.errors import Reason
@@ -97,7 +97,7 @@ def polled_server(server: ServerConfig, clock: Clock | None = None) -> Iterator[
         poller = Poller(
             server,
             api=client,
-            ledger=Ledger(server.name, server.sessions, server.stale_after),
+            state=ServerState(server),
             clock=clock,
             observer=counting,
             publish=snapshots.append,
