@@ -206,7 +206,7 @@ class Connection(web.RequestHandler):
 
     def abort(self) -> None:
         """Close immediately and drop unsent data."""
-        # It ends a TLS handshake, and a TLS transport that was closed twice: asyncio sees that the client disconnected.
+        # This also ends a TLS handshake, and a TLS transport that was closed twice: asyncio sees a client that disconnected.
         with suppress(OSError):
             self._client.shutdown(socket.SHUT_RDWR)
         if self._transport_until_lost is not None:
