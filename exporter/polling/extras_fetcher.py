@@ -15,7 +15,7 @@ from exporter.polling.extras import ExtraRequest, Extras
 from exporter.polling.interfaces import Api, EventSource
 from exporter.polling.status import Anomalies, Heartbeat, would_recur
 from exporter.polling.workers import Workers
-from exporter.vb365.errors import Reason, StoppedError, Vb365Error
+from exporter.vb365.errors import Reason, RequestTimeoutError, StoppedError, Vb365Error
 from exporter.vb365.records.extras import EventSummary, Statistics
 
 __all__ = ["ExtrasFetcher"]
@@ -70,26 +70,37 @@ class ExtrasFetcher:
             until: when to stop, in monotonic seconds.
         """
         has_statistics = self._api.has_statistics
+        ample_until = (self._clock.monotonic() + until) / 2
         supported = [one for one in due if has_statistics or one.extra != "statistics"]
         settled = 0
         for request, result in self._workers.fetch_all(
             supported[:_MAX_REQUESTS],
-            partial(self._request, until=until),
+            partial(self._request, until=until, ample_until=ample_until),
             until=until,
             group=attrgetter("extra"),
             ends_group=would_recur,
         ):
             self._heartbeat.beat()
-            self._extras.mark_attempted(request)
-            settled += self._store(request, result)
+            if result is not None:
+                self._extras.mark_attempted(request)
+                settled += self._store(request, result)
         if settled < len(supported) and self._clock.monotonic() >= until:
             self._anomalies.extras_left(len(supported) - settled)
         return bool(supported)
 
-    def _request(self, request: ExtraRequest, *, until: float) -> Result:
-        """Make a request; for events, return the source itself if it paused."""
+    def _request(self, request: ExtraRequest, *, until: float, ample_until: float) -> Result | None:
+        """Make a request; for events, return the source itself if it paused.
+
+        Return None if the request was aborted although it had less than half of the time: the server would have responded.
+        """
+        is_late = self._clock.monotonic() > ample_until
         if request.extra == "statistics":
-            return self._api.statistics(request.session_id, until=until)
+            try:
+                return self._api.statistics(request.session_id, until=until)
+            except RequestTimeoutError:
+                if is_late:
+                    return None
+                raise
         source = self._extras.take_paused(request) or self._api.events(request.session_id)
         summary = source.read(until)
         return source if summary is None else summary

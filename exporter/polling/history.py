@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Flag, auto
 from typing import NamedTuple
 
@@ -10,6 +10,10 @@ from exporter.polling.clock import Moment
 from exporter.vb365.records.restore_session import RestoreSession
 
 __all__ = ["Seen", "SessionHistory"]
+
+
+# The clock that dates the sessions may be ahead, or in another time zone.
+_MAX_AHEAD = timedelta(days=1)
 
 
 class Seen(Flag):
@@ -68,6 +72,6 @@ class SessionHistory:
         self._entries[session.id] = _Entry(seen, session.creation_time)
         if len(self._entries) > self._max_ids:
             forgotten = self._entries.pop(next(iter(self._entries)))
-            # A creationTime in the future must not make all sessions created until then seem counted.
-            created = min(forgotten.creation_time, moment.wall)
+            # A creationTime in the distant future must not make all sessions created until then seem counted.
+            created = min(forgotten.creation_time, moment.wall + _MAX_AHEAD)
             self._forgotten_through = max(created, self._forgotten_through or created)

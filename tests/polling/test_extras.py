@@ -397,6 +397,30 @@ def test_extras_that_there_was_no_time_for_come_first_in_the_next_poll() -> None
     ]
 
 
+def test_requests_aborted_for_lack_of_time_use_up_no_attempt_and_come_first_in_the_next_poll() -> (
+    None
+):
+    sessions = [running(number) for number in range(1, 8)]
+    harness = harness_with(*sessions, max_concurrent_requests=1)
+    harness.poll()
+    harness.api.sessions |= {session.id: stopped(session) for session in sessions}
+    harness.api.statistics_of = dict.fromkeys(harness.api.sessions, THREE)
+
+    def takes_20_seconds(_session_id: str, until: float) -> None:
+        harness.clock.seconds += 20.0
+        if harness.clock.seconds > until:
+            harness.clock.seconds = until
+            raise RequestTimeoutError("took too long", operation="statistics")
+
+    harness.api.on_extra = takes_20_seconds
+    snapshots = [harness.poll() for _ in sessions]
+
+    assert [sum(snapshot.activity.restored_items.values()) for snapshot in snapshots] == [
+        3 * polls for polls in range(1, 8)
+    ]
+    assert harness.counts.failed_extras == []
+
+
 def test_the_last_extras_of_finished_sessions_come_before_those_of_running_ones() -> None:
     harness = harness_with(*map(running, range(1, 4)), max_concurrent_requests=1)
     harness.poll()

@@ -281,24 +281,25 @@ def test_of_more_ids_than_max_sessions_the_first_are_forgotten_and_not_counted_a
 
 def test_a_forgotten_session_from_the_future_does_not_hide_new_ones() -> None:
     store = store_with_baseline(max_sessions=1)
-    for session in (running(7, creation_time=NOON + 10 * HOUR), running(5)):
+    for session in (running(7, creation_time=NOON + 1000 * HOUR), running(5)):
         store.put(session, at())
         store.remove(session.id, at())
 
-    new = running(1, creation_time=NOON + HOUR)
-    assert store.put(new, at(HOUR)) is Transition.STARTED
+    new = running(1, creation_time=NOON + 25 * HOUR)
+    assert store.put(new, at(25 * HOUR)) is Transition.STARTED
 
 
-def test_sessions_dated_by_a_clock_that_is_ahead_are_counted_once() -> None:
+@pytest.mark.parametrize("ahead_seconds", [0, 1, 90, 7200, 12 * 3600])
+def test_sessions_dated_by_a_clock_that_is_ahead_are_counted_once(ahead_seconds: int) -> None:
     store = store_with_baseline(max_sessions=2)
-    seconds = [timedelta(seconds=60 * number) for number in range(1, 6)]
+    moments = [timedelta(seconds=60 * number) for number in range(5)]
     ahead = [
-        running(number, creation_time=NOON + now + timedelta(seconds=90))
-        for number, now in enumerate(seconds)
+        running(number, creation_time=NOON + moment + timedelta(seconds=ahead_seconds))
+        for number, moment in enumerate(moments)
     ]
-    for session, now in zip(ahead, seconds, strict=True):
-        assert store.put(session, at(now)) is Transition.STARTED
-        store.remove(session.id, at(now))
+    for session, moment in zip(ahead, moments, strict=True):
+        assert store.put(session, at(moment)) is Transition.STARTED
+        store.remove(session.id, at(moment))
 
     for session in ahead:
         assert store.put(session, at(HOUR)) is Transition.FOUND
