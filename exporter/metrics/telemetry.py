@@ -18,7 +18,7 @@ from exporter.metrics.catalogue.family import Kind
 from exporter.text import label_value
 from exporter.vb365.errors import Reason
 from exporter.vb365.records.changes import ChangeKind
-from exporter.vb365.records.restore_session import RejectionReason
+from exporter.vb365.records.fields import RejectionReason
 
 _REQUEST_BUCKETS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _UNKNOWN_VALUE_FIELDS = ("type", "state", "result", "creation_time")

@@ -12,12 +12,8 @@ from exporter.config import Extra, ServerConfig
 from exporter.polling.clock import Clock
 from exporter.polling.interfaces import PollObserver
 from exporter.vb365.errors import Reason, Vb365Error
-from exporter.vb365.records.restore_session import (
-    Rejection,
-    RejectionReason,
-    RestoreSession,
-    UnknownValue,
-)
+from exporter.vb365.records.fields import RejectionReason, UnknownValue
+from exporter.vb365.records.restore_session import Rejection, RestoreSession
 
 __all__ = [
     "Anomalies",

@@ -21,14 +21,9 @@ from exporter.vb365.login import LoginThrottle, login_throttle_for
 from exporter.vb365.paging import MAX_PAGES
 from exporter.vb365.records.changes import Changes, parse_changes
 from exporter.vb365.records.extras import Statistics, parse_statistics
+from exporter.vb365.records.fields import RejectionReason
 from exporter.vb365.records.organization import Organization
-from exporter.vb365.records.restore_session import (
-    Page,
-    Rejection,
-    RejectionReason,
-    RestoreSession,
-    parse_session,
-)
+from exporter.vb365.records.restore_session import Page, Rejection, RestoreSession, parse_session
 from exporter.vb365.rest import RestApi
 from exporter.vb365.retry import NO_RETRY, Pauses, Retrier
 from exporter.vb365.versions import parse_product_version

@@ -14,13 +14,8 @@ from exporter.polling.snapshot import ConfiguredId, Snapshot
 from exporter.vb365.errors import ConnectError, RequestTimeoutError
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.extras import Statistics
-from exporter.vb365.records.restore_session import (
-    Page,
-    RejectionReason,
-    RestoreSession,
-    SessionResult,
-    SessionState,
-)
+from exporter.vb365.records.fields import RejectionReason
+from exporter.vb365.records.restore_session import Page, RestoreSession, SessionResult, SessionState
 from support.ledger_harness import sessions_config, shown_ids
 from support.poller_harness import PollerHarness, server_error
 from support.sample_sessions import finished, running, session_id

@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 
 from exporter.polling.plan import RESYNC_SECONDS
 from exporter.vb365.errors import RecordsMovedError, ServerError
-from exporter.vb365.records.restore_session import Page, Rejection, RejectionReason, RestoreSession
+from exporter.vb365.records.fields import RejectionReason
+from exporter.vb365.records.restore_session import Page, Rejection, RestoreSession
 from support.ledger_harness import DAY_SECONDS, sessions_config, shown_ids
 from support.poller_harness import PollerHarness
 from support.sample_sessions import NOON, finished, running, session_id

@@ -11,7 +11,8 @@ from exporter.polling.changefeed import ChangeQueue, PendingChanges
 from exporter.polling.loop import PollLoop
 from exporter.vb365.errors import Reason, ServerError
 from exporter.vb365.records.changes import ChangeKind, SessionChange
-from exporter.vb365.records.restore_session import Page, RejectionReason
+from exporter.vb365.records.fields import RejectionReason
+from exporter.vb365.records.restore_session import Page
 from support.ledger_harness import shown_ids
 from support.poller_harness import PollerHarness
 from support.sample_sessions import finished, running, session_id

@@ -22,14 +22,8 @@ from exporter.vb365.errors import (
     Vb365Error,
 )
 from exporter.vb365.records.changes import ChangeKind, SessionChange
-from exporter.vb365.records.restore_session import (
-    Page,
-    Rejection,
-    RejectionReason,
-    RestoreSession,
-    SessionState,
-    UnknownValue,
-)
+from exporter.vb365.records.fields import RejectionReason, UnknownValue
+from exporter.vb365.records.restore_session import Page, Rejection, RestoreSession, SessionState
 from support.ledger_harness import sessions_config, shown_ids
 from support.poller_harness import PollerHarness, server_error
 from support.sample_sessions import NOON, finished, running, session_id

@@ -22,7 +22,8 @@ from exporter.vb365.errors import (
     TlsError,
     Vb365Error,
 )
-from exporter.vb365.records.restore_session import Rejection, RejectionReason, UnknownValue
+from exporter.vb365.records.fields import RejectionReason, UnknownValue
+from exporter.vb365.records.restore_session import Rejection
 from support.poller_harness import Counts, PollerHarness, StandingClock
 from support.sample_sessions import session_id
 

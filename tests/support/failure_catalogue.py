@@ -13,7 +13,7 @@ from itertools import groupby
 from operator import attrgetter
 
 from exporter.vb365.errors import Reason
-from exporter.vb365.records.restore_session import RejectionReason
+from exporter.vb365.records.fields import RejectionReason
 
 NAME_NOT_RESOLVED = "name_not_resolved"
 """The one fault that the simulator cannot produce; the test's resolver does."""

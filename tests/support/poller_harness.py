@@ -20,8 +20,9 @@ from exporter.polling.snapshot import Snapshot
 from exporter.vb365.errors import NotFoundError, Reason, ServerError, Vb365Error
 from exporter.vb365.records.changes import SessionChange
 from exporter.vb365.records.extras import EventSummary, Statistics
+from exporter.vb365.records.fields import RejectionReason
 from exporter.vb365.records.organization import Organization
-from exporter.vb365.records.restore_session import Page, Rejection, RejectionReason, RestoreSession
+from exporter.vb365.records.restore_session import Page, Rejection, RestoreSession
 from support.ledger_harness import sessions_config
 from support.sample_sessions import NOON
 

@@ -48,7 +48,8 @@ from exporter.vb365.http.transport import Request, Response, Transport
 from exporter.vb365.login import LoginThrottle
 from exporter.vb365.records.changes import EXPIRED_TOKEN
 from exporter.vb365.records.extras import EventOperation, EventStatus, Statistics
-from exporter.vb365.records.restore_session import Rejection, RejectionReason, RestoreSession
+from exporter.vb365.records.fields import RejectionReason
+from exporter.vb365.records.restore_session import Rejection, RestoreSession
 from exporter.vb365.tokens import Token
 
 MakeClient = Callable[..., Client]

@@ -33,19 +33,6 @@ from exporter.vb365.records.fields import (
     read_time,
 )
 
-__all__ = [
-    "Page",
-    "Rejection",
-    "RejectionReason",
-    "RestoreSession",
-    "SessionResult",
-    "SessionState",
-    "SessionType",
-    "UnknownValue",
-    "parse_page",
-    "parse_session",
-]
-
 
 class SessionType(StrEnum):
     """The Veeam Explorer that the session was opened with (`type`)."""

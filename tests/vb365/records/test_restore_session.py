@@ -16,10 +16,9 @@ from exporter.vb365.records.extras import (
     EventSummary,
     Statistics,
 )
-from exporter.vb365.records.fields import UnknownValue
+from exporter.vb365.records.fields import RejectionReason, UnknownValue
 from exporter.vb365.records.restore_session import (
     Rejection,
-    RejectionReason,
     RestoreSession,
     SessionResult,
     SessionState,
