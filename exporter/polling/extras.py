@@ -127,14 +127,15 @@ class Extras:
     def follow(self, session: RestoreSession, transition: Transition) -> None:
         """Make the extras of a finished session due once more, and cancel that if it is running again.
 
-        They are requested after each finish, and after the return of a deleted session if they were not counted before.
+        They are requested after each finish, and after the return of a session whose finish was seen: they are not known
+        any longer, or were never counted.
         """
         if not self._wanted:
             return
         if transition is Transition.REOPENED:
             self.cancel_final(session.id)
         elif transition in FINISHES or (
-            transition is Transition.FOUND and session.stopped and self._totals.expects(session.id)
+            transition is Transition.FOUND and session.stopped and self._store.saw_finish(session)
         ):
             self._request_final(session.id)
 

@@ -42,7 +42,7 @@ class ProvenRestores:
         self._doubts = False
         self._now: datetime | None = None
         self._next_end: datetime | None = None  # the earliest that was ahead
-        # Full lists show no extras, so the verdicts that depend on them are kept.
+        # Lists show no extras, so the verdicts that depend on them are kept, also for sessions that return.
         self._verdicts: dict[str, bool] = {}
 
     @property
@@ -71,10 +71,13 @@ class ProvenRestores:
 
     def remove(self, session: RestoreSession) -> None:
         """Remove a session that is no longer stored."""
+        if session.id not in self._awaiting:
+            self._keep_verdict(session)
         self._stored.remove(session)
 
     def await_extras(self, session_id: str) -> None:
         """If extras are fetched, do not count a session that is about to be stored until `settle`."""
+        self._verdicts.pop(session_id, None)
         if self._have_extras:
             self._awaiting.add(session_id)
 
@@ -101,7 +104,12 @@ class ProvenRestores:
         if end is not None and self._is_ahead(end):
             self._next_end = min(end, self._next_end or end)
             return False
-        return session.id not in self._awaiting and session.proves_restore
+        return session.id not in self._awaiting and self._judge(session)
+
+    def _judge(self, session: RestoreSession) -> bool:
+        """Judge a session by its extras, those that it had earlier, or else its record."""
+        proves = session.proves_restore
+        return proves if _has_extras(session) else self._verdicts.get(session.id, proves)
 
     # Other sessions
 
@@ -115,16 +123,13 @@ class ProvenRestores:
         key, end = _key(session), session.end_time
         if end is None or self._is_ahead(end):
             return
-        if session.statistics is not None or session.events is not None:
-            self._keep_verdict(session)
+        self._keep_verdict(session)
         newest = self._others.get(key)
         listed = self._listed
         self._listed_count += 1
         is_newer = newest is None or end > newest
         is_newer_in_list = listed is not None and (key not in listed or end > listed[key])
-        if (is_newer or is_newer_in_list) and self._verdicts.get(
-            session.id, session.proves_restore
-        ):
+        if (is_newer or is_newer_in_list) and self._judge(session):
             if is_newer:
                 self._others[key] = end
             if listed is not None and is_newer_in_list:
@@ -149,7 +154,9 @@ class ProvenRestores:
         return self._doubts
 
     def _keep_verdict(self, session: RestoreSession) -> None:
-        """Keep the verdict of a session's extras if it differs from the verdict of `details`."""
+        """Keep the verdict of a session's extras, if it has any, and if it differs from the verdict of `details`."""
+        if not _has_extras(session):
+            return
         proves = session.proves_restore
         self._verdicts.pop(session.id, None)
         if proves != session._replace(statistics=None, events=None).proves_restore:
@@ -160,3 +167,7 @@ class ProvenRestores:
 
 def _key(session: RestoreSession) -> StartedKey:
     return (session.organization, session.type)
+
+
+def _has_extras(session: RestoreSession) -> bool:
+    return session.statistics is not None or session.events is not None

@@ -60,6 +60,10 @@ class SessionStore:
         running = self.running.get(session_id)
         return running.session if running else self.finished.get(session_id)
 
+    def saw_finish(self, session: RestoreSession) -> bool:
+        """Whether the finish of a session was counted, or that of one created later that is no longer remembered."""
+        return Seen.FINISHED in self._history.seen(session)
+
     # Changes
 
     def set_baseline(self, creation: datetime) -> None:

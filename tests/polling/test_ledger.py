@@ -1048,7 +1048,6 @@ def test_extras_of_a_session_that_expires_through_a_correction_are_due_until_the
     harness.ledger.observe(finished(1, creation_time=long_ago, end_time=long_ago), harness.now)
     (request,) = harness.ledger.extras.due()
     harness.ledger.extras.accept(request, Statistics(restored=3), harness.now)
-    harness.poll()
 
     assert harness.ledger.extras.due() == ()
     assert sum(harness.snapshot().activity.restored_items.values()) == 3

@@ -376,6 +376,66 @@ def test_the_verdict_of_extras_outlives_the_lookback(
     assert restored(snapshot) == {VEX: NOON if counts else end(2)}
 
 
+def leave(harness: LedgerHarness, how: str) -> None:
+    """Let all sessions leave the store and return."""
+    if how == "deleted":
+        sessions, harness.server = harness.server, {}
+        for _ in range(3):
+            harness.poll(HOUR_SECONDS)
+        harness.server = sessions
+    else:
+        harness.server_ahead_seconds = 30 * DAY_SECONDS
+        for _ in range(3):
+            harness.poll()
+        harness.server_ahead_seconds = 0.0
+    assert harness.snapshot().sessions_known == 0
+    harness.poll(HOUR_SECONDS)
+    harness.poll(HOUR_SECONDS)
+    assert harness.snapshot().sessions_known == 2
+
+
+@pytest.mark.parametrize("how", ["deleted", "clock ahead"])
+@pytest.mark.parametrize(
+    ("details", "statistics", "counts"),
+    [
+        ("2 items processed", Statistics(restored=0), False),
+        ("0 items processed", Statistics(restored=2), True),
+    ],
+)
+def test_a_session_that_returns_has_its_verdict_and_its_final_extras_are_requested_again(
+    details: str, statistics: Statistics, how: str, *, counts: bool
+) -> None:
+    harness = harness_with(proof(2), extras=STATISTICS)
+    finish(harness, details)
+    settle(harness, statistics=statistics)
+
+    leave(harness, how)
+    returned = restored(harness.snapshot())
+    due = harness.ledger.extras.due()
+    settled = settle(harness, statistics=statistics)
+
+    expected = {VEX: NOON if counts else end(2)}
+    assert (returned, restored(settled)) == (expected, expected)
+    assert due == (ExtraRequest(session_id=session_id(1), extra="statistics"),)
+    assert harness.ledger.extras.due() == ()
+    (block,) = settled.finished
+    assert {one.id: one.statistics for one in block.sessions}[session_id(1)] == statistics
+    assert sum(settled.activity.restored_items.values()) == statistics.restored
+
+
+def test_a_session_that_finishes_again_is_not_judged_by_its_earlier_extras() -> None:
+    harness = harness_with(proof(2), extras=STATISTICS)
+    finish(harness, "2 items processed")
+    settle(harness, statistics=Statistics(restored=0))
+    harness.hold(running(1, creation_time=NOON))
+    harness.poll()
+
+    finish(harness, "2 items processed", seen_running=False)
+    decided = settle(harness, statistics=None)
+
+    assert restored(decided) == {VEX: NOON}
+
+
 def test_the_verdicts_of_the_last_10000_sessions_are_kept() -> None:
     proofs = ProvenRestores(list, have_extras=True)
     session = finished(details="0 items processed", statistics=Statistics(restored=1))

@@ -48,6 +48,7 @@ class LedgerHarness:
         pages: the sessions listed in the last poll.
         losses: what the ends of lists returned.
         disbelieved: the ids of the last poll whose 404 was not believed.
+        server_ahead_seconds: by how much the server's clock is ahead.
     """
 
     def __init__(
@@ -63,10 +64,12 @@ class LedgerHarness:
         self.hidden_by_id: set[str] = set()
         self.hidden_in_lists: set[str] = set()
         self.disbelieved: list[str] = []
+        self.server_ahead_seconds = 0.0
 
     @property
     def now(self) -> Moment:
-        return Moment(monotonic=self.seconds, wall=NOON + timedelta(seconds=self.seconds))
+        wall = NOON + timedelta(seconds=self.seconds + self.server_ahead_seconds)
+        return Moment(monotonic=self.seconds, wall=wall)
 
     def hold(self, *sessions: RestoreSession) -> None:
         """Add these sessions to the server, or change them there."""
