@@ -13,7 +13,7 @@ import structlog
 
 from exporter.audit.file import AuditFile
 from exporter.audit.record import Event, EventIndex, LoggedEvent, format_line
-from exporter.audit.stream import StandardOutput
+from exporter.audit.stream import PartialAppendError, StandardOutput
 from exporter.system.files import OutputError
 from exporter.text import replace_surrogates
 from exporter.vb365.records.restore_session import RestoreSession
@@ -197,23 +197,36 @@ class AuditLog:
         now = self._timestamp()
         lines = bytearray()
         events: list[LoggedEvent] = []
-        done: list[tuple[str, str]] = []
+        batch: list[tuple[str, str]] = []
         for key, (first, last) in islice(self._pending.items(), _MAX_BATCH_SESSIONS):
             server, session_id = key
             for event in index.unlogged(server, last):
                 session = first if event is Event.STARTED else last
                 lines += format_line(event, server, session, now)
                 events.append(LoggedEvent(event, server, session_id))
-            done.append(key)
+            batch.append(key)
             if len(lines) >= _MAX_BATCH_BYTES:
                 break
-        if lines:
-            ends = any(logged.event is Event.ENDED for logged in events)
-            self._append(bytes(lines), sync=ends)
+        ends = any(logged.event is Event.ENDED for logged in events)
+        try:
+            if lines:
+                self._append(bytes(lines), sync=ends)
+        except PartialAppendError as error:
+            del events[error.written_lines :]
+            self._accept_written(index, events, batch)
+            raise
+        self._accept_written(index, events, batch)
+
+    def _accept_written(
+        self, index: EventIndex, events: Iterable[LoggedEvent], batch: Iterable[tuple[str, str]]
+    ) -> None:
+        """Add written events to the index, and drop those pending sessions of a batch that have no others."""
         for logged in events:
             index.add(logged)
-        for key in done:
-            del self._pending[key]
+        for key in batch:
+            server, _ = key
+            if not index.unlogged(server, self._pending[key][1]):
+                del self._pending[key]
 
     def _append(self, lines: bytes, *, sync: bool) -> None:
         self._appending_since = time.monotonic()

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 
 from exporter.audit.record import LoggedEvent
-from exporter.system.files import OutputError
+from exporter.system.files import OutputError, write_some
 
-_RETRY_SECONDS = 0.1
+# Shorter than a write that `AuditLog` reports as stalled.
+_MAX_WAIT_SECONDS = 10.0
+
+
+class PartialAppendError(OSError):
+    """Only the first lines were written.
+
+    Attributes:
+        written_lines: how many; an interrupted line is not counted.
+    """
+
+    def __init__(self, cause: OSError, *, written_lines: int) -> None:
+        super().__init__(cause.errno, cause.strerror)
+        self.written_lines = written_lines
 
 
 class StandardOutput:
@@ -18,12 +30,19 @@ class StandardOutput:
 
     Args:
         write: the system call.
+        max_wait_seconds: how long a write to a non-blocking standard output waits for its reader.
     """
 
     name = "standard output"
 
-    def __init__(self, *, write: Callable[[int, memoryview], int] = os.write) -> None:
+    def __init__(
+        self,
+        *,
+        write: Callable[[int, memoryview], int] = os.write,
+        max_wait_seconds: float = _MAX_WAIT_SECONDS,
+    ) -> None:
         self._system_write = write
+        self._max_wait_seconds = max_wait_seconds
         self._unfinished = b""  # the rest of a line that a failure interrupted
 
     def open(self) -> None:
@@ -43,25 +62,26 @@ class StandardOutput:
         """Write all of the lines. After a failure some are written; the next call first completes an interrupted line.
 
         Raises:
-            OSError: not all lines were written.
+            PartialAppendError: not all lines were written.
         """
-        self._write(self._unfinished, inside_line=bool(self._unfinished))
-        self._write(lines, inside_line=False)
-
-    def _write(self, data: bytes, *, inside_line: bool) -> None:
-        """Write `data`; keep the rest of a line that a failure interrupts."""
         # Not through sys.stdout: data left in its buffer after a failure would fail again at exit.
         descriptor = sys.stdout.fileno()
+        unfinished = self._unfinished
+        data = unfinished + lines
         written = 0
         try:
             while written < len(data):
-                try:
-                    written += self._system_write(descriptor, memoryview(data)[written:])
-                except BlockingIOError:  # another process that shares it has made it non-blocking
-                    time.sleep(_RETRY_SECONDS)
+                written += write_some(
+                    descriptor,
+                    memoryview(data)[written:],
+                    max_wait_seconds=self._max_wait_seconds,
+                    write=self._system_write,
+                )
+        except OSError as error:
+            complete = data[len(unfinished) : written].count(b"\n")
+            raise PartialAppendError(error, written_lines=complete) from error
         finally:
-            if written:
-                inside_line = data[written - 1 : written] != b"\n"
+            inside_line = data[written - 1 : written] != b"\n" if written else bool(unfinished)
             line_end = data.find(b"\n", written) + 1
             self._unfinished = data[written:line_end] if inside_line else b""
 

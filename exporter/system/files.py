@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import secrets
+import select
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 if sys.platform != "win32":
     import fcntl
 
 _MODE = 0o644
 _PERMISSIONS = 0o777
+_LONGEST_SELECT_SECONDS = 3600.0
 
 
 class OutputError(Exception):
@@ -34,6 +42,45 @@ def open_standard_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
+def write_some(
+    descriptor: int,
+    data: memoryview,
+    *,
+    max_wait_seconds: float = math.inf,
+    write: Callable[[int, memoryview], int] = os.write,
+) -> int:
+    """Write at least one byte and return how many, as `os.write` does, even if the descriptor is non-blocking.
+
+    Another process that has the same pipe or terminal can make it non-blocking, such as Node.js, ssh and some supervisors.
+
+    Raises:
+        BlockingIOError: there was no room for `max_wait_seconds`.
+        OSError: `data` cannot be written.
+    """
+    until = time.monotonic() + max_wait_seconds
+    while True:
+        try:
+            return write(descriptor, data)
+        except BlockingIOError:
+            seconds = until - time.monotonic()
+            if seconds <= 0:
+                raise
+            select.select([], [descriptor], [], min(seconds, _LONGEST_SELECT_SECONDS))
+
+
+class _WaitingOutput(io.RawIOBase):
+    """A descriptor whose writes wait for room; stays open."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        return write_some(self._descriptor, memoryview(data))
+
+
 def write_stdout(chunks: Iterable[bytes]) -> bool:
     """Write to standard output; return False if its reader has closed it, as `| head` does.
 
@@ -50,7 +97,7 @@ def write_stdout(chunks: Iterable[bytes]) -> bool:
     try:
         # Not through sys.stdout: with PYTHONUNBUFFERED it is unbuffered and may write only a part; otherwise data left
         # in its buffer after a failure would fail again at exit.
-        with open(descriptor, "wb", closefd=False) as out:
+        with io.BufferedWriter(_WaitingOutput(descriptor)) as out:
             out.writelines(chunks)
     except BrokenPipeError:
         return False

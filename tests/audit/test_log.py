@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from support.audit_files import (
     all_files,
     audit_log,
     events_of,
+    lines_in,
     lines_of,
     noon,
     rotate,
@@ -378,6 +381,64 @@ def test_on_standard_output_each_process_writes_each_event_once(
         audit.close(LONG_SECONDS)
 
     assert capfdbinary.readouterr().out.count(b"\n") == 6
+
+
+@pytest.mark.usefixtures("capfd")
+def test_what_was_written_to_standard_output_before_a_failure_is_not_repeated() -> None:
+    content = bytearray()
+    rooms_bytes = [3000] * 5  # what each attempt can write
+
+    def write(_descriptor: int, data: memoryview) -> int:
+        part = bytes(data[: rooms_bytes[0]]) if rooms_bytes else bytes(data)
+        if not part:
+            del rooms_bytes[0]
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if rooms_bytes:
+            rooms_bytes[0] -= len(part)
+        content.extend(part)
+        return len(part)
+
+    failures = Failures()
+    audit = AuditLog(
+        StandardOutput(write=write), on_failure=failures, timestamp=noon, retry_seconds=0.0
+    )
+    audit.record("hq", [finished(number) for number in range(1, 101)])
+    audit.start()
+    failures.wait(5)
+    audit.close(LONG_SECONDS)
+
+    written = [(one["server"], one["id"], one["event"]) for one in lines_in(bytes(content))]
+    assert [line for line, _ in groupby(written)] == [
+        event(number) for number in range(1, 101) for event in (started, ended)
+    ]
+    assert len(written) <= 200 + 5  # an interrupted line is repeated
+
+
+@pytest.mark.usefixtures("capfd")
+def test_closing_logs_only_the_sessions_whose_events_were_not_written(log: CapturedLog) -> None:
+    left_bytes = 3000
+
+    def write(_descriptor: int, data: memoryview) -> int:
+        nonlocal left_bytes
+        part = data[:left_bytes]
+        if not part:
+            raise OSError(errno.EPIPE, os.strerror(errno.EPIPE))
+        left_bytes -= len(part)
+        return len(part)
+
+    failures = Failures()
+    audit = AuditLog(
+        StandardOutput(write=write),
+        on_failure=failures,
+        timestamp=noon,
+        retry_seconds=LONG_SECONDS,
+    )
+    audit.record("hq", [finished(number) for number in range(1, 101)])
+    audit.start()
+    failures.wait()
+    audit.close(LONG_SECONDS)
+
+    assert log.entries()[-1]["sessions"] == 97
 
 
 class StalledDisk:

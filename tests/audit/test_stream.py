@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.audit.stream import StandardOutput
+from exporter.audit.stream import PartialAppendError, StandardOutput
 from exporter.system.files import OutputError
+from support.standard_output import ROOM_BYTES, non_blocking_stdout, unread_non_blocking_stdout
 
 
 class Pipe:
@@ -92,3 +93,27 @@ def test_a_process_without_standard_output_is_refused_at_startup(
 
     with pytest.raises(OutputError, match="audit log: standard output is closed"):
         StandardOutput().open()
+
+
+def test_a_non_blocking_standard_output_gets_all_lines_once() -> None:
+    lines = b"".join(b"%d\n" % number for number in range(20_000))
+
+    with non_blocking_stdout() as content:
+        StandardOutput().append(lines, sync=True)
+
+    assert content == lines
+
+
+def test_a_write_to_a_non_blocking_standard_output_that_is_not_read_ends() -> None:
+    out = StandardOutput(max_wait_seconds=0.01)
+    line = b"x" * 999 + b"\n"
+
+    with unread_non_blocking_stdout() as reader:
+        with pytest.raises(PartialAppendError) as caught:
+            out.append(line * 10, sync=True)
+        assert (caught.value.errno, caught.value.written_lines) == (errno.EAGAIN, 4)
+        content = reader.read(ROOM_BYTES) or b""
+        out.append(line, sync=True)
+        content += reader.read(ROOM_BYTES) or b""
+
+    assert content == line * 6

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from exporter.system.files import OutputError, atomic_write, check_writable, write_stdout
+from support.standard_output import non_blocking_stdout
 
 
 @pytest.fixture
@@ -186,3 +187,12 @@ def test_text_is_printed_to_a_stream_that_replaces_standard_output() -> None:
         assert write_stdout(["Mü".encode(), b"nchen\n"])
 
     assert stream.getvalue() == "München\n"
+
+
+def test_a_non_blocking_standard_output_gets_all_bytes() -> None:
+    chunks = [b"%d\n" % number for number in range(20_000)]
+
+    with non_blocking_stdout() as content:
+        assert write_stdout(chunks)
+
+    assert content == b"".join(chunks)
