@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
 from exporter.vb365.errors import RecordsMovedError
-from exporter.vb365.paging import OVERLAPPING_RECORDS, iter_pages
+from exporter.vb365.paging import iter_pages
 from exporter.vb365.records.extras import EventSummary, EventTally
 from exporter.vb365.rest import RestApi
 
@@ -113,7 +113,6 @@ class EventReader:
             page_size=page_size,
             operation="events",
             max_pages=self._max_pages,
-            overlap=OVERLAPPING_RECORDS,
         ):
             self._tally.add(page)
             yield

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from exporter.text import format_instant
 from exporter.vb365.errors import BadResponseError, NotFoundError, RecordsMovedError
-from exporter.vb365.paging import OVERLAPPING_RECORDS, iter_pages, reread_if_moved
+from exporter.vb365.paging import iter_pages, reread_if_moved
 from exporter.vb365.records.organization import Organization, parse_organization
 from exporter.vb365.records.restore_session import Page, parse_page
 from exporter.vb365.rest import RestApi
@@ -42,7 +42,6 @@ def iter_session_pages(
         page_size=page_size,
         operation="list",
         max_pages=max_pages,
-        overlap=OVERLAPPING_RECORDS,
     ):
         page = parse_page(results)
         readable += len(page.sessions)
@@ -73,7 +72,6 @@ def read_organizations(api: RestApi, *, until: float) -> tuple[Organization, ...
             page_size=page_size,
             operation="organizations",
             max_pages=_MAX_ORGANIZATION_PAGES,
-            overlap=OVERLAPPING_RECORDS,
         )
         organizations, twice = _distinct_organizations(pages)
         if twice - known_twice:  # those that the next attempt finds twice, too, always are

@@ -18,7 +18,7 @@ PAGE_SIZES = (_PAGE_SIZE, _MAX_PAGE_SIZE, _MAX_PAGE_SIZE)
 
 Nothing moves within a page, so a list is read again with the largest pages of the API.
 """
-OVERLAPPING_RECORDS = 20
+_OVERLAPPING_RECORDS = 20
 """How many records at the end of a page are requested again, to detect that records moved between pages."""
 MAX_PAGES = 10_000
 MAX_LIST_SECONDS = 1800.0
@@ -114,7 +114,7 @@ def iter_pages(
     page_size: int,
     operation: str,
     max_pages: int = MAX_PAGES,
-    overlap: int = 0,
+    overlap: int = _OVERLAPPING_RECORDS,
 ) -> Iterator[list[object]]:
     """Yield the `results` of each page.
 
@@ -122,10 +122,10 @@ def iter_pages(
     results than its own `limit`, which may be lower than the requested one: a full page may lack its link. A link without
     a usable `offset` is followed unchanged. If its `offset` does not count records, a page without a link is the last.
 
-    Offsets shift when records are deleted or added while a list is read. With an overlap, each page therefore begins
-    with the last records of the previous one, which are not yielded again. If they are missing, records may have moved
-    from an unread page to one already read. If there are more of them, records were added to a page already read, and
-    the first page is yielded again at the end.
+    Offsets shift when records are deleted or added while a list is read. Each page therefore begins with the last records
+    of the previous one, which are not yielded again. If they are missing, records may have moved from an unread page to
+    one already read. If there are more of them, records were added to a page already read, and the first page is yielded
+    again at the end.
 
     Args:
         fetch: returns the decoded response for a target.

@@ -287,19 +287,19 @@ def test_pages_overlap_by_the_records_asked_for() -> None:
     ]
 
 
-def test_pages_do_not_overlap_unless_asked_to() -> None:
-    collection = Collection(20)
+def test_pages_overlap_by_20_records_if_the_caller_does_not_say_by_how_many() -> None:
+    collection = Collection(500)
     pages = iter_pages(
         collection,
         base_url=BASE_URL,
         path="v6/Organizations",
         query={},
-        page_size=10,
+        page_size=200,
         operation="organizations",
     )
     assert [record for page in pages for record in page] == collection.records
     assert [urlsplit(target).query for target in collection.requested] == [
-        f"offset={offset}&limit=10" for offset in (0, 10, 20)
+        f"offset={offset}&limit=200" for offset in (0, 180, 360)
     ]
 
 
