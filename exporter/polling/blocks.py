@@ -14,8 +14,6 @@ from itertools import chain
 
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["BLOCK_SESSIONS", "Block", "SessionBlocks"]
-
 BLOCK_SESSIONS = 128
 """A block with twice as many sessions is split."""
 

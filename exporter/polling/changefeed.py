@@ -18,15 +18,6 @@ from exporter.polling.clock import Clock
 from exporter.vb365.errors import BadResponseError, NotFoundError, Vb365Error
 from exporter.vb365.records.changes import EXPIRED_TOKEN, LATEST, Changes, SessionChange
 
-__all__ = [
-    "LONG_POLL_SECONDS",
-    "ChangeFeed",
-    "ChangeQueue",
-    "FeedApi",
-    "FeedObserver",
-    "PendingChanges",
-]
-
 log = structlog.get_logger()
 
 LONG_POLL_SECONDS = 30.0

@@ -9,8 +9,6 @@ from datetime import UTC, datetime, timedelta
 
 from exporter.monotonic import system_monotonic
 
-__all__ = ["Clock", "Moment"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:

@@ -9,8 +9,6 @@ from exporter.polling.clock import Moment
 from exporter.polling.snapshot import ConfiguredId
 from exporter.polling.store import SessionStore
 
-__all__ = ["ConfiguredIds"]
-
 
 class ConfiguredIds:
     """Keeps when the server last answered that a configured session does not exist.

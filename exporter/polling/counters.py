@@ -23,8 +23,6 @@ from exporter.polling.snapshot import (
 from exporter.vb365.records.organization import Organization
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
 
-__all__ = ["MAX_ORGANIZATIONS", "ActivityCounters", "FinishedCounts", "finished_key"]
-
 MAX_ORGANIZATIONS = 2000
 """Maximum number of organizations, if `max_sessions` is not lower. Each has 32 series, and 36 more with all extras."""
 

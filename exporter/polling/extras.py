@@ -19,8 +19,6 @@ from exporter.polling.transition import FINISHES, Transition
 from exporter.vb365.records.extras import EventSummary, Statistics
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["ExtraRequest", "Extras"]
-
 _FINAL_ATTEMPTS = 3
 """How many times an extra of a finished session is requested before it becomes unknown."""
 

@@ -18,8 +18,6 @@ from exporter.polling.workers import Workers
 from exporter.vb365.errors import Reason, RequestTimeoutError, StoppedError, Vb365Error
 from exporter.vb365.records.extras import EventSummary, Statistics
 
-__all__ = ["ExtrasFetcher"]
-
 _MAX_REQUESTS = 10_000
 """One poll requests at most this many: after an outage, extras of hundreds of thousands of sessions may be due."""
 

@@ -8,8 +8,6 @@ from math import inf
 
 from exporter.token_bucket import TokenBucket
 
-__all__ = ["FeedLimits"]
-
 _MAX_POLLS_AT_ONCE = 3
 """A feed's start causes a poll, and so may an early restart."""
 _MAX_FETCHES_AT_ONCE = 50

@@ -13,8 +13,6 @@ from exporter.vb365.errors import BadResponseError
 from exporter.vb365.paging import MAX_LIST_SECONDS, check_list_time, reread_if_moved
 from exporter.vb365.records.restore_session import Page, RestoreSession
 
-__all__ = ["FullList", "read_full_list"]
-
 # About 1 GB of memory each.
 _MAX_SESSIONS = 1_000_000
 _MAX_SESSIONS_OF_TEXTS = 500_000

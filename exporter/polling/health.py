@@ -12,8 +12,6 @@ from exporter.polling.interfaces import Api
 from exporter.polling.snapshot import ServerStatus
 from exporter.polling.status import PollFailure
 
-__all__ = ["ServerHealth"]
-
 log = structlog.get_logger()
 
 

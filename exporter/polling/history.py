@@ -9,9 +9,6 @@ from typing import NamedTuple
 from exporter.polling.clock import Moment
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["Seen", "SessionHistory"]
-
-
 # The clock that dates the sessions may be ahead, or in another time zone.
 _MAX_AHEAD = timedelta(days=1)
 

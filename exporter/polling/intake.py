@@ -12,8 +12,6 @@ from exporter.polling.server_state import ServerState
 from exporter.polling.status import Anomalies
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["Intake"]
-
 # No time zone explains a larger difference.
 _MAX_CLOCK_DIFFERENCE = timedelta(days=1)
 

@@ -13,8 +13,6 @@ from exporter.vb365.records.extras import EventSummary, Statistics
 from exporter.vb365.records.organization import Organization
 from exporter.vb365.records.restore_session import Page, Rejection, RestoreSession
 
-__all__ = ["Api", "EventSource", "PollObserver"]
-
 
 class EventSource(Protocol):
     """The events of one session; `exporter.vb365.event_reader.EventReader` implements it."""

@@ -36,8 +36,6 @@ from exporter.polling.transition import (
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["Ledger"]
-
 _MAX_CHANGES_EVICTED = 10_000  # with more, changes of sessions evicted since are dropped
 
 

@@ -15,8 +15,6 @@ from exporter.vb365.errors import RecordsMovedError
 from exporter.vb365.paging import MAX_LIST_SECONDS, check_list_time, reread_if_moved
 from exporter.vb365.records.restore_session import Page
 
-__all__ = ["ListReader"]
-
 log = structlog.get_logger()
 
 

@@ -9,8 +9,6 @@ from exporter.config import SessionsConfig
 from exporter.polling.clock import Moment
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["Lookback"]
-
 # The latest date that can be represented: a distant endTime plus a long lookback would overflow.
 _LATEST = datetime.max.replace(tzinfo=UTC)
 

@@ -12,8 +12,6 @@ from exporter.polling.clock import Clock
 from exporter.polling.poll_driver import PollDriver
 from exporter.polling.poller import Poller
 
-__all__ = ["PollLoop", "first_interval_seconds", "spacing_seconds"]
-
 RECOVERY_SECONDS = 10.0
 _FIRST_POLL_SPACING_SECONDS = 0.1
 

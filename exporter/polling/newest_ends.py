@@ -8,8 +8,6 @@ from typing import Generic, TypeVar
 
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["NewestEnds"]
-
 _Key = TypeVar("_Key", bound=Hashable)
 
 

@@ -14,8 +14,6 @@ from exporter.polling.snapshot import Snapshot
 from exporter.polling.status import PollFailure, would_recur
 from exporter.vb365.errors import Reason, Vb365Error
 
-__all__ = ["PollOutcome"]
-
 log = structlog.get_logger()
 
 # What has not been published yet.

@@ -10,18 +10,6 @@ from math import inf
 from exporter.polling.clock import Moment
 from exporter.vb365.paging import PAGE_SIZES
 
-__all__ = [
-    "PAGE_COST_IN_GETS",
-    "PAGE_SIZE",
-    "RESYNC_SECONDS",
-    "ClockJumps",
-    "DiscoveryWindow",
-    "ListRequest",
-    "cheaper_list",
-    "is_ahead",
-    "max_listed_sessions",
-]
-
 PAGE_SIZE = PAGE_SIZES[0]
 """Sessions per page of a list that is not repeated."""
 

@@ -16,8 +16,6 @@ from exporter.polling.ledger import Ledger
 from exporter.polling.poller import Poller
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 
-__all__ = ["PollDriver"]
-
 log = structlog.get_logger()
 
 # With this many changed sessions or more, a poll may be cheaper than fetching each.

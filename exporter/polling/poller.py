@@ -26,8 +26,6 @@ from exporter.polling.workers import Workers
 from exporter.vb365.errors import NotFoundError, Vb365Error
 from exporter.vb365.records.restore_session import Rejection, RestoreSession
 
-__all__ = ["Poller"]
-
 log = structlog.get_logger()
 
 # Retries end within the poll interval: a server that rejects requests must not look like a slow one.

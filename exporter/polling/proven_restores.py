@@ -17,8 +17,6 @@ from exporter.polling.plan import is_ahead
 from exporter.polling.snapshot import StartedKey
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["ProvenRestores"]
-
 _MAX_VERDICTS = 10_000
 
 

@@ -11,8 +11,6 @@ from exporter.polling.snapshot import EventBytesKey, RestoredItemsKey
 from exporter.vb365.records.extras import EventSummary, Statistics
 from exporter.vb365.records.restore_session import RestoreSession, SessionType
 
-__all__ = ["MIN_AWAITED_SESSIONS", "RestoredTotals"]
-
 MIN_AWAITED_SESSIONS = 10_000
 
 

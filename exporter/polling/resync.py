@@ -14,8 +14,6 @@ from exporter.polling.plan import RESYNC_SECONDS, ClockJumps, ListRequest
 from exporter.polling.store import SessionStore
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["ListLoss", "Resync"]
-
 # If more sessions than this are missing, they are not fetched one by one, but another full list has to agree.
 _MAX_VERIFIED_BY_ID = 100
 _MAX_REMEMBERED = 100

@@ -15,8 +15,6 @@ from exporter.polling.server_state import ServerState
 from exporter.polling.status import Heartbeat
 from exporter.vb365.errors import ForbiddenError, Reason, StoppedError, Vb365Error
 
-__all__ = ["ServerDetails"]
-
 log = structlog.get_logger()
 
 # Most likely the response to an early retry as well.

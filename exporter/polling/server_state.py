@@ -9,8 +9,6 @@ from exporter.polling.health import ServerHealth
 from exporter.polling.ledger import Ledger
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["ServerState"]
-
 
 class ServerState:
     """What is known of a server. A reload that keeps the server's data hands it over to the next worker as a whole.

@@ -18,21 +18,6 @@ from exporter.vb365.errors import Reason
 from exporter.vb365.records.extras import EventOperation
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
 
-__all__ = [
-    "DURATION_BUCKETS_SECONDS",
-    "Activity",
-    "ConfiguredId",
-    "DurationHistogram",
-    "EventBytesKey",
-    "FinishedKey",
-    "RestoredItemsKey",
-    "RunningSession",
-    "ServerStatus",
-    "Snapshot",
-    "StartedKey",
-    "with_series",
-]
-
 StartedKey = tuple[str, SessionType]
 """Organization and type: the key of `vb365_restore_sessions_started_total`."""
 

@@ -15,14 +15,6 @@ from exporter.vb365.errors import Reason, Vb365Error
 from exporter.vb365.records.fields import RejectionReason, UnknownValue
 from exporter.vb365.records.restore_session import Rejection, RestoreSession
 
-__all__ = [
-    "Anomalies",
-    "Heartbeat",
-    "PollFailure",
-    "is_server_wide",
-    "would_recur",
-]
-
 log = structlog.get_logger()
 
 _SERVER_WIDE = frozenset({Reason.CONNECT, Reason.TLS, Reason.AUTH, Reason.THROTTLED})

@@ -17,8 +17,6 @@ from exporter.polling.text_budget import TextBudget
 from exporter.polling.transition import Transition
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["SessionStore"]
-
 
 class SessionStore:
     """Stores sessions in order of creation, expires them by age and evicts the oldest when there are too many.

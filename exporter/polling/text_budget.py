@@ -8,8 +8,6 @@ from sys import getsizeof
 
 from exporter.vb365.records.restore_session import RestoreSession
 
-__all__ = ["TextBudget"]
-
 MEAN_TEXT_BYTES = 2048
 """Texts of a session, on average over all that are kept. Real ones take about a third of it."""
 _MIN_TEXT_BYTES = 1 << 20

@@ -4,16 +4,6 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-__all__ = [
-    "CANCELLING",
-    "CHANGES",
-    "COUNTED_FINISHES",
-    "COUNTED_STARTS",
-    "FINISHES",
-    "NEW_TO_STORE",
-    "Transition",
-]
-
 
 class Transition(Enum):
     """What a record means for the life cycle of its session."""

@@ -14,8 +14,6 @@ from exporter.polling.status import is_server_wide
 from exporter.threads import ThreadLimitError, start_thread
 from exporter.vb365.errors import Vb365Error
 
-__all__ = ["Workers"]
-
 Item = TypeVar("Item")
 Response = TypeVar("Response")
 Result = TypeVar("Result")

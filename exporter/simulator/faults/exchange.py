@@ -11,8 +11,6 @@ from exporter.simulator.api.login import Login
 from exporter.simulator.api.routes import Call
 from exporter.simulator.faults.registry import Fault
 
-__all__ = ["Exchange", "FaultHandler"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:

@@ -12,8 +12,6 @@ from aiohttp import web
 from exporter.simulator.api.documents import dumps
 from exporter.simulator.faults.exchange import Exchange, FaultHandler
 
-__all__ = ["FLOOD_HANDLERS"]
-
 _EVENT_PAGE_SECONDS = 0.3
 
 

@@ -16,8 +16,6 @@ from exporter.simulator.api.routes import Call
 from exporter.simulator.faults.exchange import Exchange, FaultHandler
 from exporter.simulator.world.sessions import ticks_from_datetime, timestamp
 
-__all__ = ["LIST_HANDLERS"]
-
 _MAX_LIMIT = 10_000
 _SESSION_SECONDS = 30
 

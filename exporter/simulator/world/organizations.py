@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import NAMESPACE_OID, uuid5
 
-__all__ = ["NEVER_RESTORED", "Organization", "organizations_of"]
-
 _NAMES = (
     "contoso.onmicrosoft.com",
     'Fabrikam "North", Inc.',
