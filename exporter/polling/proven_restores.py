@@ -46,9 +46,12 @@ class ProvenRestores:
     @property
     def ends(self) -> Mapping[StartedKey, datetime]:
         """The newest `endTime`; organizations and types without a proven restore are absent."""
+        if any(map(self._is_ahead, self._stored.ends.values())):  # the server's clock was set back
+            self._stored.recount()
         ends = dict(self._stored.ends)
         for key, end in self._others.items():
-            ends[key] = max(end, ends.get(key, end))
+            if not self._is_ahead(end):
+                ends[key] = max(end, ends.get(key, end))
         return ends
 
     def set_now(self, now: datetime) -> None:

@@ -543,3 +543,21 @@ def test_an_evicted_session_that_ends_ahead_does_not_count() -> None:
     harness = harness_with(proof(1), proof(2), ahead, max_sessions=2)
 
     assert restored(harness.poll()) == {VEX: end(1)}
+
+
+@pytest.mark.parametrize("lookback", [7 * DAY_SECONDS, HOUR_SECONDS])
+def test_an_end_that_a_corrected_clock_puts_ahead_does_not_count_until_its_time(
+    lookback: float,
+) -> None:
+    ahead = proof(1)._replace(id=session_id(9), end_time=NOON + timedelta(hours=10))
+    harness = harness_with(proof(2), ahead, lookback=lookback)
+    harness.server_ahead_seconds = 15 * HOUR_SECONDS
+    wrong = restored(harness.poll())
+
+    harness.server_ahead_seconds = 0.0
+    corrected = [restored(harness.poll()) for _ in range(2)]
+    due = restored(harness.poll(10 * HOUR_SECONDS))
+
+    assert wrong == {VEX: ahead.end_time}
+    assert corrected == [{VEX: end(2)}] * 2
+    assert due == {VEX: ahead.end_time}
