@@ -38,6 +38,7 @@ class Telemetry:
         self.counters: dict[str, Counter] = {}
         self.gauges: dict[str, Gauge] = {}
         self._per_server: list[Counter | Gauge | Histogram] = []
+        self.of_feed: list[Counter | Gauge | Histogram] = []
         self._servers: dict[str, ServerTelemetry] = {}
         for family in EXPORTER_FAMILIES:
             of_server = "server" in family.labels
@@ -59,6 +60,8 @@ class Telemetry:
                     self.request_duration = metric
             if of_server:
                 self._per_server.append(metric)
+            if family.name.startswith("vb365_change_feed_"):
+                self.of_feed.append(metric)
         build_info = self.gauges["vb365_exporter_build_info"]
         build_info.labels(version=__version__, python_version=platform.python_version()).set(1)
         if not servers_only:
@@ -108,7 +111,7 @@ class Telemetry:
 
 
 class ServerTelemetry:
-    """The metrics of one server; observes its API client, poller and change feed.
+    """The metrics of one server; observes its API client and its poller.
 
     Args:
         telemetry: the metrics of all servers.
@@ -118,20 +121,20 @@ class ServerTelemetry:
     def __init__(self, telemetry: Telemetry, name: str) -> None:
         self.name = name
         self._telemetry = telemetry
-        self._lock = threading.Lock()
-        self._ended = False
+        self.lock = threading.RLock()
+        self.ended = False
 
     def end(self, metrics: Iterable[Counter | Gauge | Histogram]) -> None:
         """Remove the series of the server from `metrics`, and ignore its later events."""
-        with self._lock:
-            self._ended = True
+        with self.lock:
+            self.ended = True
             for metric in metrics:
                 metric.remove_by_labels({"server": self.name})
 
     def request(self, operation: str, code: str, seconds: float) -> None:
         """Count a request to the API; `code` is its HTTP status code, or `error` if there was no response."""
-        with self._lock:
-            if not self._ended:
+        with self.lock:
+            if not self.ended:
                 requests = self._telemetry.counters["vb365_api_requests_total"]
                 requests.labels(self.name, operation, code).inc()
                 self._telemetry.request_duration.labels(self.name, operation).observe(seconds)
@@ -166,31 +169,60 @@ class ServerTelemetry:
         """Count a failed request for an extra of a session."""
         self._count("vb365_extras_failures_total", extra, reason.value)
 
+    def feed(self, stopped: threading.Event) -> FeedTelemetry:
+        """Return the metrics of the server's change feed, for a worker that follows it until `stopped` is set."""
+        return FeedTelemetry(self, self._telemetry, stopped)
+
+    def feed_ended(self, *, is_continued: bool) -> None:
+        """Remove the series of a change feed whose worker is stopped, except its counters if another worker continues it."""
+        with self.lock:
+            if not self.ended:
+                for metric in self._telemetry.of_feed:
+                    if not (is_continued and isinstance(metric, Counter)):
+                        metric.remove_by_labels({"server": self.name})
+
+    def _count(self, counter: str, *labels: str, by: int = 1) -> None:
+        with self.lock:
+            if not self.ended:
+                self._telemetry.counters[counter].labels(self.name, *labels).inc(by)
+
+
+class FeedTelemetry:
+    """The metrics of a server's change feed as one worker follows it. What a stopped worker reports is ignored.
+
+    Args:
+        server: the metrics of the server.
+        telemetry: the metrics of all servers.
+        stopped: set once the worker is stopped.
+    """
+
+    def __init__(
+        self, server: ServerTelemetry, telemetry: Telemetry, stopped: threading.Event
+    ) -> None:
+        self._server = server
+        self._telemetry = telemetry
+        self._stopped = stopped
+
     def feed_connected(self, *, connected: bool | None) -> None:
         """Record whether the change feed is connected; None removes the series of a server without one."""
-        gauges = self._telemetry.gauges
-        with self._lock:
-            if self._ended:
+        with self._server.lock:
+            if self._is_ignored():
                 return
             if connected is None:
-                for name in (
-                    "vb365_change_feed_connected",
-                    "vb365_change_feed_last_event_timestamp_seconds",
-                ):
-                    gauges[name].remove_by_labels({"server": self.name})
+                self._server.feed_ended(is_continued=True)
                 return
-            gauges["vb365_change_feed_connected"].labels(self.name).set(connected)
-            self._telemetry.initialize("vb365_change_feed_events_total", ChangeKind, self.name)
+            name = self._server.name
+            self._telemetry.gauges["vb365_change_feed_connected"].labels(name).set(connected)
+            self._telemetry.initialize("vb365_change_feed_events_total", ChangeKind, name)
 
     def feed_event(self, kind: str, timestamp: float) -> None:
         """Count a change feed event for a restore session, received at `timestamp` (Unix seconds)."""
-        self._count("vb365_change_feed_events_total", kind)
-        gauge = self._telemetry.gauges["vb365_change_feed_last_event_timestamp_seconds"]
-        with self._lock:
-            if not self._ended:
-                gauge.labels(self.name).set(timestamp)
+        with self._server.lock:
+            if not self._is_ignored():
+                name = self._server.name
+                self._telemetry.counters["vb365_change_feed_events_total"].labels(name, kind).inc()
+                last_event = "vb365_change_feed_last_event_timestamp_seconds"
+                self._telemetry.gauges[last_event].labels(name).set(timestamp)
 
-    def _count(self, counter: str, *labels: str, by: int = 1) -> None:
-        with self._lock:
-            if not self._ended:
-                self._telemetry.counters[counter].labels(self.name, *labels).inc(by)
+    def _is_ignored(self) -> bool:
+        return self._server.ended or self._stopped.is_set()

@@ -112,7 +112,7 @@ class FeedObserver(Protocol):
     """Counts what the feed does; implemented by the exporter's own metrics."""
 
     def feed_connected(self, *, connected: bool | None) -> None:
-        """Record whether the last request succeeded; None when the server has no feed."""
+        """Record whether the last request succeeded; None when the server has no feed or it is not followed."""
 
     def feed_event(self, kind: str, timestamp: float) -> None:
         """Count an event that arrived at `timestamp` (Unix seconds)."""
@@ -160,11 +160,11 @@ class ChangeFeed:
 
     def run(self) -> None:
         """Follow the feed until stopped, or until a poll finds an API version without a feed."""
-        while not self._stop.is_set():
-            if not self._api.has_change_feed:
-                self._observer.feed_connected(connected=None)
-                return
-            self._stop.wait(self.fetch())
+        try:
+            while not self._stop.is_set() and self._api.has_change_feed:
+                self._stop.wait(self.fetch())
+        finally:
+            self._observer.feed_connected(connected=None)
 
     def fetch(self) -> float:
         """Make one request and queue the events of its response. Never raises.

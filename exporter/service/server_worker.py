@@ -115,7 +115,7 @@ class ServerWorker:
             server.name,
             api=self.client,
             queue=self._changes,
-            observer=telemetry,
+            observer=telemetry.feed(self.stopped),
             clock=clock,
             stop=self.stopped,
             long_poll_seconds=long_poll_seconds,
@@ -211,9 +211,11 @@ class ServerWorker:
         self.stopped.wait(self._begin_after_seconds)
         self._begin_after_seconds = 0.0
         if self._replaces is not None and not self.stopped.is_set():
+            self._telemetry.feed_ended(
+                is_continued=_follow_same_feed(self._replaces.server, self.server)
+            )
             self._join_replaced()
             self._replaces = None
-            self._telemetry.feed_connected(connected=None)  # until this worker's feed starts
             self.state.continue_with(self.server)
         try:
             if not self.stopped.is_set():
@@ -259,6 +261,14 @@ def _is_same_account(before: ServerConfig, after: ServerConfig) -> bool:
     if after.auth.username is None:
         return before.auth == after.auth
     return before.auth.username == after.auth.username
+
+
+def _follow_same_feed(before: ServerConfig, after: ServerConfig) -> bool:
+    """Whether the change feed, if the server has one, is followed and is the same as before."""
+    return after.change_feed == "auto" and (before.url, before.api_version) == (
+        after.url,
+        after.api_version,
+    )
 
 
 def _show_same_sessions(before: ServerConfig, after: ServerConfig) -> bool:

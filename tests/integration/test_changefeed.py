@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -287,20 +288,36 @@ def test_a_server_with_the_feed_disabled_gets_no_feed_requests(world: World) -> 
         assert simulator.requests["GET", "change_feed"] == 0
 
 
-@pytest.mark.parametrize("change", ["change_feed: never", "api_version: v7"])
-def test_a_reload_that_switches_the_feed_off_ends_its_series(world: World, change: str) -> None:
-    with Simulator(world) as simulator, followed(simulator) as exporter:
+@pytest.mark.parametrize("connected", [1, 0])
+@pytest.mark.parametrize("change", ["change_feed", "api_version", "url"])
+def test_a_reload_that_switches_the_feed_off_ends_its_series(
+    world: World, change: str, connected: int
+) -> None:
+    with (
+        Simulator(world) as simulator,
+        Simulator(world, api_versions=("v7",)) as other,
+        followed(simulator, OFTEN, make_worker=impatient) as exporter,
+    ):
         wait_until_runs(exporter, add(world))
-        servers = server_yaml(simulator, change_feed="auto").replace("change_feed: auto", change)
+        if not connected:
+            simulator.faults.set("forbidden", route="change_feed")
+        exporter.wait_for(connected, CONNECTED)
+        servers = {
+            "change_feed": server_yaml(simulator, change_feed="never"),
+            "api_version": server_yaml(simulator, extra="api_version: v7"),
+            "url": server_yaml(other),
+        }[change]
 
-        exporter.service.apply(configuration(servers, SELDOM))
+        exporter.service.apply(configuration(servers, OFTEN))
 
-        wait_until(lambda: exporter.samples(CONNECTED) == [], "the end of its series")
-        assert exporter.samples("vb365_change_feed_last_event_timestamp_seconds") == []
+        exporter.wait_for_poll()
+        assert exporter.value("vb365_up") == 1
+        assert "vb365_change_feed_" not in re.sub("^#.*$", "", exporter.text(), flags=re.MULTILINE)
 
 
 def test_a_feed_is_not_connected_after_a_reload_while_its_server_is_down(world: World) -> None:
     with Simulator(world) as simulator, followed(simulator, OFTEN) as exporter:
+        wait_until_runs(exporter, add(world))
         simulator.faults.set("status_503")
         servers = server_yaml(simulator, extra="timeout: 9s")
 
@@ -310,6 +327,7 @@ def test_a_feed_is_not_connected_after_a_reload_while_its_server_is_down(world: 
         wait_until(lambda: exporter.samples(CONNECTED) == [], "the end of its series")
         simulator.faults.clear()
         exporter.wait_for(1, CONNECTED)
+        assert updates(exporter) == 1
 
 
 def test_the_feed_waits_beside_the_only_request_that_may_be_under_way(world: World) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 from prometheus_client import generate_latest
 
 from exporter.metrics.catalogue.exporter import EXPORTER_FAMILIES
@@ -9,6 +11,11 @@ from exporter.vb365.errors import Reason
 
 def text(telemetry: Telemetry) -> str:
     return generate_latest(telemetry.registry).decode()
+
+
+def feed_samples(telemetry: Telemetry) -> list[str]:
+    lines = text(telemetry).splitlines()
+    return sorted(line for line in lines if line.startswith("vb365_change_feed_"))
 
 
 def test_counters_start_at_0_for_every_reason() -> None:
@@ -60,24 +67,82 @@ def test_requests_polls_and_records_are_counted() -> None:
         assert line in rendered
 
 
+CONNECTED = "vb365_change_feed_connected"
+LAST_EVENT = "vb365_change_feed_last_event_timestamp_seconds"
+EVENTS = "vb365_change_feed_events_total"
+
+
 def test_a_server_has_series_of_a_change_feed_only_while_it_has_one() -> None:
     telemetry = Telemetry()
-    server = telemetry.server("hq")
-    assert "vb365_change_feed_connected{" not in text(telemetry)
+    feed = telemetry.server("hq").feed(threading.Event())
+    assert f"{CONNECTED}{{" not in text(telemetry)
 
-    server.feed_connected(connected=False)
-    assert 'vb365_change_feed_connected{server="hq"} 0.0' in text(telemetry)
-    assert 'vb365_change_feed_events_total{event="delete",server="hq"} 0.0' in text(telemetry)
-    server.feed_connected(connected=True)
-    server.feed_event("update", 1000.0)
-    assert 'vb365_change_feed_connected{server="hq"} 1.0' in text(telemetry)
-    assert 'vb365_change_feed_events_total{event="update",server="hq"} 1.0' in text(telemetry)
-    last_event = 'vb365_change_feed_last_event_timestamp_seconds{server="hq"} 1000.0'
-    assert last_event in text(telemetry)
+    feed.feed_connected(connected=False)
+    assert f'{CONNECTED}{{server="hq"}} 0.0' in text(telemetry)
+    assert f'{EVENTS}{{event="delete",server="hq"}} 0.0' in text(telemetry)
+    feed.feed_connected(connected=True)
+    feed.feed_event("update", 1000.0)
+    assert f'{CONNECTED}{{server="hq"}} 1.0' in text(telemetry)
+    assert f'{EVENTS}{{event="update",server="hq"}} 1.0' in text(telemetry)
+    assert f'{LAST_EVENT}{{server="hq"}} 1000.0' in text(telemetry)
 
-    server.feed_connected(connected=None)
-    assert "vb365_change_feed_connected{" not in text(telemetry)
-    assert "vb365_change_feed_last_event_timestamp_seconds{" not in text(telemetry)
+    feed.feed_connected(connected=None)
+    assert f"{CONNECTED}{{" not in text(telemetry)
+    assert f"{LAST_EVENT}{{" not in text(telemetry)
+
+
+def test_a_feed_that_another_worker_continues_keeps_only_its_counters() -> None:
+    telemetry = Telemetry()
+    feed = telemetry.server("hq").feed(threading.Event())
+    feed.feed_connected(connected=True)
+    feed.feed_event("update", 1000.0)
+
+    telemetry.server("hq").feed_ended(is_continued=True)
+
+    assert feed_samples(telemetry) == [
+        f'{EVENTS}{{event="delete",server="hq"}} 0.0',
+        f'{EVENTS}{{event="update",server="hq"}} 1.0',
+    ]
+
+
+def test_a_feed_that_no_worker_continues_has_no_series() -> None:
+    telemetry = Telemetry()
+    for name in ("hq", "branch"):
+        telemetry.server(name).feed(threading.Event()).feed_connected(connected=False)
+
+    telemetry.server("hq").feed_ended(is_continued=False)
+
+    assert feed_samples(telemetry) == [
+        f'{CONNECTED}{{server="branch"}} 0.0',
+        f'{EVENTS}{{event="delete",server="branch"}} 0.0',
+        f'{EVENTS}{{event="update",server="branch"}} 0.0',
+    ]
+
+
+def test_what_a_stopped_worker_reports_of_its_feed_is_ignored() -> None:
+    telemetry = Telemetry()
+    stopped = threading.Event()
+    feed = telemetry.server("hq").feed(stopped)
+    stopped.set()
+
+    feed.feed_connected(connected=True)
+    feed.feed_event("update", 1000.0)
+    assert feed_samples(telemetry) == []
+
+    telemetry.server("hq").feed(threading.Event()).feed_connected(connected=True)
+    feed.feed_connected(connected=None)
+    assert f'{CONNECTED}{{server="hq"}} 1.0' in text(telemetry)
+
+
+def test_the_end_of_a_removed_servers_feed_does_not_affect_a_new_server_of_its_name() -> None:
+    telemetry = Telemetry()
+    removed = telemetry.server("hq")
+    telemetry.end("hq")
+    telemetry.server("hq").feed(threading.Event()).feed_connected(connected=True)
+
+    removed.feed_ended(is_continued=False)
+
+    assert f'{CONNECTED}{{server="hq"}} 1.0' in text(telemetry)
 
 
 def test_failures_of_configured_extras_start_at_0() -> None:
@@ -95,9 +160,10 @@ def test_failures_of_configured_extras_start_at_0() -> None:
 def test_a_removed_server_has_no_series_and_is_no_longer_counted() -> None:
     telemetry = Telemetry()
     server = telemetry.server("hq", ["events"])
+    feed = server.feed(threading.Event())
     server.request("list", "200", 0.25)
-    server.feed_connected(connected=True)
-    server.feed_event("update", 1000.0)
+    feed.feed_connected(connected=True)
+    feed.feed_event("update", 1000.0)
     telemetry.server("hq").polled(None)  # after a change of its configuration
     telemetry.server("branch")
 
@@ -105,9 +171,9 @@ def test_a_removed_server_has_no_series_and_is_no_longer_counted() -> None:
     server.request("list", "200", 0.25)
     server.retry("list")
     server.polled(Reason.TIMEOUT)
-    server.feed_connected(connected=True)
-    server.feed_connected(connected=None)
-    server.feed_event("update", 2000.0)
+    feed.feed_connected(connected=True)
+    feed.feed_connected(connected=None)
+    feed.feed_event("update", 2000.0)
 
     assert 'server="hq"' not in text(telemetry)
     assert 'server="branch"' in text(telemetry)

@@ -389,16 +389,17 @@ def test_the_feed_waits_between_its_requests_until_stopped() -> None:
 
     assert harness.api.requests == [("latest", 0.0), ("17", 30.0)]
     assert stop.waits == [0.0, 1.0]
+    assert harness.observer.connected == [True, False, None]
 
 
-def test_a_stopped_feed_requests_nothing() -> None:
+def test_a_stopped_feed_requests_nothing_and_is_not_connected() -> None:
     harness = FeedHarness()
     harness.stop.set()
 
     harness.feed.run()
 
     assert harness.api.requests == []
-    assert harness.observer.connected == []
+    assert harness.observer.connected == [None]
 
 
 # The queue
