@@ -11,7 +11,6 @@ from types import MappingProxyType
 
 from exporter.config import SessionsConfig
 from exporter.polling.newest_ends import NewestEnds
-from exporter.polling.proven_restores import ProvenRestores
 from exporter.polling.restored_totals import MIN_AWAITED_SESSIONS, RestoredTotals
 from exporter.polling.snapshot import (
     DURATION_BUCKETS_SECONDS,
@@ -37,19 +36,14 @@ class FinishedCounts:
 
     Args:
         sessions: returns all sessions that are counted.
-        have_extras: whether extras of finished sessions are fetched.
 
     Attributes:
         stopped: number of sessions; keys without sessions are absent.
-        restores: when restores were last proven, also by sessions that are not counted.
     """
 
-    def __init__(
-        self, sessions: Callable[[], Iterable[RestoreSession]], *, have_extras: bool = False
-    ) -> None:
+    def __init__(self, sessions: Callable[[], Iterable[RestoreSession]]) -> None:
         self._last_ends = NewestEnds(sessions, finished_key)
         self.stopped: Counter[FinishedKey] = Counter()
-        self.restores = ProvenRestores(sessions, have_extras=have_extras)
 
     @property
     def last_end(self) -> Mapping[FinishedKey, datetime]:
@@ -60,7 +54,6 @@ class FinishedCounts:
         """Count a session."""
         self.stopped[finished_key(session)] += 1
         self._last_ends.add(session)
-        self.restores.add(session)
 
     def remove(self, session: RestoreSession) -> None:
         """Subtract a session that is no longer among the counted ones."""
@@ -71,7 +64,6 @@ class FinishedCounts:
             self._last_ends.forget(key)
         else:
             self._last_ends.remove(session)
-        self.restores.remove(session)
 
 
 class ActivityCounters:

@@ -47,6 +47,7 @@ class Extras:
         self, store: SessionStore, settings: SessionsConfig, totals: RestoredTotals
     ) -> None:
         self._store = store
+        self._restores = store.restores
         self._wanted = settings.extras
         self._max_series = settings.max_series
         self._totals = totals
@@ -147,7 +148,7 @@ class Extras:
         """Cancel the last requests for a session that is running again, or was deleted."""
         for request in self._requests(session_id):
             self._discard_final(request)
-        self._store.counts.restores.settle(session_id, None)
+        self._restores.settle(session_id, None)
 
     def discard(self, session_id: str) -> None:
         """Cancel the requests for a session that is no longer stored, except those whose results are still to be counted."""
@@ -156,7 +157,7 @@ class Extras:
             self._confirmed_at.pop(request, None)
             if not is_counted:
                 self._discard_final(request)
-        self._store.counts.restores.settle(session_id, None)
+        self._restores.settle(session_id, None)
 
     def _discard_final(self, request: ExtraRequest) -> None:
         self._final_attempts.pop(request, None)
@@ -188,11 +189,10 @@ class Extras:
             request.session_id: self._final_since.get(request.session_id, now.monotonic)
             for request in self._final_attempts
         }
-        restores = self._store.counts.restores
-        restores.set_now(now.wall)
+        self._restores.set_now(now.wall)
         for session_id, since in self._final_since.items():
-            if since <= oldest and restores.is_awaiting(session_id):
-                restores.settle(session_id, self._store.finished.get(session_id))
+            if since <= oldest and self._restores.is_awaiting(session_id):
+                self._restores.settle(session_id, self._store.finished.get(session_id))
 
     def _requests(self, session_id: str) -> Iterator[ExtraRequest]:
         return (ExtraRequest(session_id=session_id, extra=extra) for extra in self._wanted)
@@ -200,8 +200,7 @@ class Extras:
     def _settle_if_final(self, session_id: str) -> None:
         """Count a finished session as a proven restore, if it is one, once all of its extras are final."""
         if not any(request in self._final_attempts for request in self._requests(session_id)):
-            finished = self._store.finished.get(session_id)
-            self._store.counts.restores.settle(session_id, finished)
+            self._restores.settle(session_id, self._store.finished.get(session_id))
 
     def _set(self, request: ExtraRequest, value: Statistics | EventSummary | None) -> None:
         session = self._store.find(request.session_id)

@@ -58,6 +58,7 @@ class Ledger:
         self._settings = settings
         self.stale_after_seconds = stale_after_seconds
         self._store = SessionStore(settings)
+        self._restores = self._store.restores
         self._configured = ConfiguredIds(settings.ids, self._store)
         self._resync = Resync(self._store, settings)
         self.activity = ActivityCounters(settings)
@@ -124,7 +125,7 @@ class Ledger:
         if not self._settings.discover and session.id not in self._configured:
             return
         self._observed_at = moment.monotonic
-        self._store.counts.restores.set_now(moment.wall)
+        self._restores.set_now(moment.wall)
         self._window.observe(session.creation_time, moment)
         self._configured.mark_found(session.id)
         self._resync.to_fetch.discard(session.id)
@@ -133,7 +134,7 @@ class Ledger:
         session = self.extras.with_known_extras(session)
         transition = self._store.put(session, moment)
         if session.stopped and session.id not in self._store.finished:
-            self._store.counts.restores.add_other(session)
+            self._restores.add_other(session)
         within = transition not in FINISHES or self._store.lookback.includes(session, moment)
         if transition is not Transition.EXPIRED and within:
             self._resync.add_listed(session.id, was_stored=transition not in NEW_TO_STORE)
@@ -275,7 +276,7 @@ class Ledger:
             configured_ids=self._configured.states(self._finished_confirmed_at),
             stopped=MappingProxyType(dict(store.counts.stopped) if listed else {}),
             last_end=MappingProxyType(dict(store.counts.last_end) if listed else {}),
-            last_restored=MappingProxyType(store.counts.restores.ends if listed else {}),
+            last_restored=MappingProxyType(self._restores.ends if listed else {}),
             list_confirmed_at=self._list_confirmed_at,
             activity=self.activity.activity(),
             sessions_listed=self.sessions_listed,

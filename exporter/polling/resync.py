@@ -52,6 +52,7 @@ class Resync:
 
     def __init__(self, store: SessionStore, settings: SessionsConfig) -> None:
         self._store = store
+        self._restores = store.restores
         self._configured = frozenset(settings.ids)
         self._has_lists = settings.discover
         self._clock_jumps = ClockJumps()
@@ -122,9 +123,9 @@ class Resync:
         self._stored_before = 0
         self._is_cut = False
         self.is_incomplete = False
-        self._store.counts.restores.end_full_list(is_complete=False)
+        self._restores.end_full_list(is_complete=False)
         if request.is_full:
-            self._store.counts.restores.begin_full_list()
+            self._restores.begin_full_list()
 
     def mark_incomplete(self, *, is_cut: bool) -> None:
         """Record that the list contains an unreadable record or, if `is_cut`, has more sessions than are read."""
@@ -134,7 +135,7 @@ class Resync:
     def abort_list(self) -> None:
         """Abandon the comparison in progress, if any."""
         self._request = None
-        self._store.counts.restores.end_full_list(is_complete=False)
+        self._restores.end_full_list(is_complete=False)
 
     def add_listed(self, session_id: str, *, was_stored: bool) -> None:
         """Record that the list contains a session that is not past its lookback."""
@@ -208,7 +209,7 @@ class Resync:
             self.request()
             return set(), loss
         self.succeed(moment)
-        if self._store.counts.restores.end_full_list(is_complete=not self.is_incomplete):
+        if self._restores.end_full_list(is_complete=not self.is_incomplete):
             self.request()
         self._clock_jumps.end_full_list(moment)
         stored_now = finished | self._store.running.keys() | self._store.lookback.expired.keys()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain, takewhile
@@ -12,6 +13,7 @@ from exporter.polling.clock import Moment
 from exporter.polling.counters import FinishedCounts
 from exporter.polling.history import Seen, SessionHistory
 from exporter.polling.lookback import Lookback
+from exporter.polling.proven_restores import ProvenRestores
 from exporter.polling.snapshot import RunningSession
 from exporter.polling.text_budget import TextBudget
 from exporter.polling.transition import Transition
@@ -28,6 +30,7 @@ class SessionStore:
         running: the running sessions by id; only the store changes it.
         finished: the finished sessions by id; only the store changes it.
         counts: counts over the finished sessions.
+        restores: when restores were last proven, also by sessions that are not stored.
         lookback: decides when finished sessions expire.
     """
 
@@ -44,10 +47,8 @@ class SessionStore:
         self._evicted: list[str] = []
         self.running: dict[str, RunningSession] = {}
         self.finished: dict[str, RestoreSession] = {}
-        self.counts = FinishedCounts(
-            lambda: chain(self._configured_blocks, self._discovered_blocks),
-            have_extras=bool(settings.extras),
-        )
+        self.counts = FinishedCounts(self._all_finished)
+        self.restores = ProvenRestores(self._all_finished, have_extras=bool(settings.extras))
         self.lookback = Lookback(settings)
 
     def __len__(self) -> int:
@@ -105,7 +106,7 @@ class SessionStore:
         for session in expired:
             self.lookback.expire(session)
             self._remove_finished(session)
-            self.counts.restores.add_other(session)
+            self.restores.add_other(session)
         return [session.id for session in expired]
 
     def take_evicted(self) -> list[str]:
@@ -185,7 +186,7 @@ class SessionStore:
         """Store a session that was running."""
         self._pop_running(session.id)
         if self.lookback.includes(session, moment):
-            self.counts.restores.await_extras(session.id)
+            self.restores.await_extras(session.id)
             self._add_finished(session, moment)
             if session.id not in self._configured:
                 self._evict_oldest(0, moment)
@@ -212,7 +213,7 @@ class SessionStore:
             is_new = self._is_new(session, Seen.RAN, moment)
             transition = Transition.RAN if is_new else Transition.FOUND
             if is_new:
-                self.counts.restores.await_extras(session.id)
+                self.restores.await_extras(session.id)
             self._add_finished(session, moment)
             if session.id not in self._configured:
                 self._evict_oldest(0, moment)
@@ -243,6 +244,7 @@ class SessionStore:
         self.finished[session.id] = session
         self.lookback.begin(session, moment)
         self.counts.add(session)
+        self.restores.add(session)
         self._texts.add(session)
         self._blocks_of(session).add(session)
 
@@ -255,6 +257,7 @@ class SessionStore:
         self._blocks_of(session).remove(session)
         self._texts.remove(session)
         self.counts.remove(session)
+        self.restores.remove(session)
 
     def _evict_oldest(self, room_for: int, moment: Moment) -> bool:
         """Evict the oldest discovered finished sessions to make room; return whether there is room."""
@@ -266,13 +269,16 @@ class SessionStore:
                 return False
             oldest = self._discovered_blocks.oldest()
             self._remove_finished(oldest)
-            self.counts.restores.add_other(oldest)
+            self.restores.add_other(oldest)
             creation = oldest.creation_time
             # A session from the future is in the history, and all others come before it.
             if creation <= moment.wall:
                 self._eviction_watermark = max(creation, self._eviction_watermark or creation)
             self._evicted.append(oldest.id)
         return True
+
+    def _all_finished(self) -> Iterator[RestoreSession]:
+        return chain(self._configured_blocks, self._discovered_blocks)
 
     def _blocks_of(self, session: RestoreSession) -> SessionBlocks:
         return (

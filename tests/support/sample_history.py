@@ -9,6 +9,7 @@ from uuid import UUID
 
 from exporter.polling.blocks import SessionBlocks
 from exporter.polling.counters import FinishedCounts
+from exporter.polling.proven_restores import ProvenRestores
 from exporter.polling.snapshot import Activity, RunningSession, ServerStatus, Snapshot
 from exporter.vb365.records.restore_session import (
     RestoreSession,
@@ -37,6 +38,7 @@ class History:
         self._random = random.Random(finished)  # noqa: S311 - reproducible, not secret
         self._blocks = SessionBlocks()
         self._ended = FinishedCounts(lambda: self._blocks)
+        self._restores = ProvenRestores(lambda: self._blocks, have_extras=False)
         self.running = [
             self._session(NOON - timedelta(seconds=number)) for number in range(running)
         ]
@@ -64,6 +66,7 @@ class History:
         """Replace a finished session."""
         self._blocks.remove(session)
         self._ended.remove(session)
+        self._restores.remove(session)
         self._add(changed)
 
     def snapshot(self) -> Snapshot:
@@ -81,7 +84,7 @@ class History:
             list_confirmed_at=0.0,
             stopped=dict(self._ended.stopped),
             last_end=dict(self._ended.last_end),
-            last_restored=dict(self._ended.restores.ends),
+            last_restored=dict(self._restores.ends),
             activity=Activity(organizations=_ORGANIZATIONS),
             sessions_known=len(self._blocks) + len(self.running),
         )
@@ -89,6 +92,7 @@ class History:
     def _add(self, session: RestoreSession) -> None:
         self._blocks.add(session)
         self._ended.add(session)
+        self._restores.add(session)
 
     def _session(
         self,
