@@ -9,21 +9,25 @@ from datetime import datetime
 from itertools import islice
 from types import MappingProxyType
 
-from exporter.config import SessionsConfig
+from exporter.config import Extra, SessionsConfig
 from exporter.polling.newest_ends import NewestEnds
-from exporter.polling.restored_totals import MIN_AWAITED_SESSIONS, RestoredTotals
 from exporter.polling.snapshot import (
     DURATION_BUCKETS_SECONDS,
     Activity,
     DurationHistogram,
+    EventBytesKey,
     FinishedKey,
+    RestoredItemsKey,
     StartedKey,
 )
+from exporter.vb365.records.extras import EventSummary, Statistics
 from exporter.vb365.records.organization import Organization
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
 
 MAX_ORGANIZATIONS = 2000
 """Maximum number of organizations, if `max_sessions` is not lower. Each has 32 series, and 36 more with all extras."""
+
+_MIN_AWAITED_SESSIONS = 10_000
 
 
 def finished_key(session: RestoreSession) -> FinishedKey:
@@ -78,7 +82,7 @@ class ActivityCounters:
     """
 
     def __init__(self, settings: SessionsConfig) -> None:
-        self._max_awaited = max(settings.max_sessions, MIN_AWAITED_SESSIONS)
+        self._max_awaited = max(settings.max_sessions, _MIN_AWAITED_SESSIONS)
         self._max_organizations = min(settings.max_sessions, MAX_ORGANIZATIONS)
         self._organizations: dict[str, float] = {}  # the monotonic time when each was last seen
         self._listed: tuple[Organization, ...] = ()
@@ -189,3 +193,53 @@ class ActivityCounters:
             restored_items=self.restored.items(),
             event_bytes=self.restored.event_bytes(),
         )
+
+
+class RestoredTotals:
+    """Adds up the final extras of finished sessions; each session counts once.
+
+    Args:
+        settings: the extras that are fetched, and `max_sessions`: the extras of so many sessions, but at least of 10,000,
+            are awaited; those of older ones are never counted.
+    """
+
+    def __init__(self, settings: SessionsConfig) -> None:
+        self._wanted = settings.extras
+        self._max_expected = len(settings.extras) * max(
+            settings.max_sessions, _MIN_AWAITED_SESSIONS
+        )
+        # The organization and type under which each extra counts, in the order of the finishes.
+        self._expected: dict[tuple[str, Extra], tuple[str, SessionType]] = {}
+        self._items: Counter[RestoredItemsKey] = Counter()
+        self._event_bytes: Counter[EventBytesKey] = Counter()
+
+    def expect(self, session: RestoreSession) -> None:
+        """Count the final extras of a session that was seen to finish, as soon as they are known."""
+        for extra in self._wanted:
+            self._expected[session.id, extra] = (session.organization, session.type)
+            if len(self._expected) > self._max_expected:
+                del self._expected[next(iter(self._expected))]
+
+    def expects(self, session_id: str) -> bool:
+        """Whether an extra of a session is still to be counted."""
+        return any((session_id, extra) in self._expected for extra in self._wanted)
+
+    def add(self, session_id: str, extra: Extra, value: Statistics | EventSummary | None) -> None:
+        """Count the final value of an extra, unless it was counted before; None if it stays unknown."""
+        key = self._expected.pop((session_id, extra), None)
+        if key is None:
+            return
+        if isinstance(value, Statistics):
+            for outcome, items in value.by_outcome().items():
+                self._items[(*key, outcome)] += items
+        elif value is not None:
+            for operation, size in value.size_bytes.items():
+                self._event_bytes[(*key, operation)] += size
+
+    def items(self) -> Mapping[RestoredItemsKey, int]:
+        """Return an immutable copy of the numbers of items."""
+        return MappingProxyType(dict(self._items))
+
+    def event_bytes(self) -> Mapping[EventBytesKey, int]:
+        """Return an immutable copy of the sizes of events."""
+        return MappingProxyType(dict(self._event_bytes))

@@ -11,8 +11,8 @@ from itertools import count
 
 from exporter.config import Extra, SessionsConfig
 from exporter.polling.clock import Moment
+from exporter.polling.counters import RestoredTotals
 from exporter.polling.interfaces import EventSource
-from exporter.polling.restored_totals import RestoredTotals
 from exporter.polling.snapshot import with_series
 from exporter.polling.store import SessionStore
 from exporter.polling.transition import FINISHES, Transition

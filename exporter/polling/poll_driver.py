@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from math import inf
 
 import structlog
@@ -11,9 +12,9 @@ import structlog
 from exporter.config import ServerConfig
 from exporter.polling.changefeed import PendingChanges
 from exporter.polling.clock import Clock
-from exporter.polling.feed_limits import FeedLimits
 from exporter.polling.ledger import Ledger
 from exporter.polling.poller import Poller
+from exporter.token_bucket import TokenBucket
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 
 log = structlog.get_logger()
@@ -23,6 +24,12 @@ _MIN_CHANGES_FOR_POLL = 50
 # Requests between polls end this long before the next poll.
 _MARGIN_SHARE = 0.1
 _MAX_MARGIN_SECONDS = 1.0
+
+_MAX_POLLS_AT_ONCE = 3
+"""A feed's start causes a poll, and so may an early restart."""
+_MAX_FETCHES_AT_ONCE = 50
+_FETCHES_PER_SECOND = 5.0
+_MIN_FULL_LIST_INTERVAL_SECONDS = 600.0
 
 
 class PollDriver:
@@ -52,7 +59,7 @@ class PollDriver:
         self._ledger = ledger
         self._clock = clock
         self._stop = stop
-        self._limits = FeedLimits(server.poll_interval)
+        self._limits = _FeedLimits(server.poll_interval)
         self._deletions_lost = False
 
     def poll(self, *, next_poll_at: float = inf) -> None:
@@ -86,15 +93,15 @@ class PollDriver:
     def _apply_changes(self, changes: Sequence[SessionChange], next_poll_at: float) -> None:
         updated: tuple[str, ...] = ()
         polls = False
-        started = self._poller.now()
+        now = self._clock.monotonic()
         try:
             updated = self._ledger.ids_to_fetch(changes)
             needs_poll = self._request_deleted(changes) or len(updated) >= _MIN_CHANGES_FOR_POLL
-            polls = needs_poll and self._limits.try_take_poll(started.monotonic)
+            polls = needs_poll and self._limits.try_take_poll(now)
             if polls:
                 self._ledger.request_by_id(filter(self._ledger.is_stored, updated))
             else:
-                self._fetch(updated, started.monotonic, next_poll_at)
+                self._fetch(updated, now, next_poll_at)
         except Exception:
             log.exception(
                 "applying change-feed events failed, next poll retries", server=self._server.name
@@ -139,3 +146,49 @@ class PollDriver:
     def _before(self, next_poll_at: float) -> float:
         margin_seconds = min(_MARGIN_SHARE * self._server.poll_interval, _MAX_MARGIN_SECONDS)
         return next_poll_at - margin_seconds
+
+
+class _FeedLimits:
+    """Limits the requests that the change feed causes. All times are monotonic seconds.
+
+    Args:
+        poll_interval_seconds: how often the server is polled in any case.
+    """
+
+    def __init__(self, poll_interval_seconds: float) -> None:
+        self._polls = TokenBucket(_MAX_POLLS_AT_ONCE, per_second=1 / poll_interval_seconds)
+        self._fetches = TokenBucket(_MAX_FETCHES_AT_ONCE, per_second=_FETCHES_PER_SECOND)
+        self._last_full_list_at = -inf
+        self._fruitless: set[str] = set()
+
+    def begin_poll(self) -> None:
+        """Forget which fetches were fruitless."""
+        self._fruitless.clear()
+
+    def try_take_poll(self, now: float) -> bool:
+        """Return whether the feed may cause a poll now; if so, use up a permit.
+
+        There is one per poll interval on average, in bursts of three.
+        """
+        return self._polls.try_take(now)
+
+    def try_take_full_list(self, now: float) -> bool:
+        """Return whether the feed may cause a full list now; if so, use up the permit: there is one in ten minutes."""
+        if now < self._last_full_list_at + _MIN_FULL_LIST_INTERVAL_SECONDS:
+            return False
+        self._last_full_list_at = now
+        return True
+
+    def take_fetches(self, session_ids: Iterable[str], now: float) -> tuple[str, ...]:
+        """Return which sessions may be fetched now, and use up a permit for each.
+
+        There are five per second on average, in bursts of 50.
+        """
+        promising = (one for one in session_ids if one not in self._fruitless)
+        taken = tuple(islice(promising, self._fetches.refill(now)))
+        self._fetches.take(len(taken))
+        return taken
+
+    def mark_fruitless(self, session_id: str) -> None:
+        """Record that a session is still unknown after it was fetched: it is not fetched again before the next poll."""
+        self._fruitless.add(session_id)

@@ -253,10 +253,6 @@ class Poller:
 
     # Between polls
 
-    def now(self) -> Moment:
-        """Return the present moment, by the server's own time if it sends it."""
-        return self._intake.now()
-
     def fetch(self, session_ids: Iterable[str], *, until: float) -> Iterator[str]:
         """Fetch sessions by id; yield the id of each that the server has or does not have. Does not publish.
 

@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 
 from exporter.config import Extra
 from exporter.polling.clock import Moment
+from exporter.polling.counters import RestoredTotals
 from exporter.polling.extras import ExtraRequest, Extras
-from exporter.polling.restored_totals import RestoredTotals
 from exporter.polling.snapshot import Snapshot
 from exporter.polling.store import SessionStore
 from exporter.vb365.errors import (

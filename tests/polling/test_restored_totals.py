@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from exporter.config import Extra
-from exporter.polling.restored_totals import RestoredTotals
+from exporter.polling.counters import RestoredTotals
 from exporter.vb365.errors import StoppedError, ThrottledError
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.extras import EventOperation, EventSummary, Statistics
