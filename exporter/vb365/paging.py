@@ -174,11 +174,7 @@ def iter_pages(
             counts_records = linked == following
             repeated = 0 if linked is None else repeated
             offset = (following if linked is None else linked) - repeated
-        elif (
-            not counts_records
-            or len(results) < (limit := _limit(page))
-            or known == len(results) > limit
-        ):
+        elif not counts_records or len(results) < _limit(page):
             break
         else:
             offset += len(results) - repeated

@@ -26,7 +26,7 @@ class Collection:
         self.links = links
         self.requested: list[str] = []
 
-    def __call__(self, target: str) -> object:
+    def __call__(self, target: str) -> dict[str, object]:
         """Return the page of a target."""
         self.requested.append(target)
         query = {name: values[0] for name, values in parse_qs(urlsplit(target).query).items()}
@@ -74,6 +74,19 @@ def test_a_limit_that_falls_during_the_list_loses_no_record(cap: int) -> None:
         return page
 
     found = all_records(fetch, page_size=1000, overlap=20)
+    assert {str(record) for record in found} == {str(record) for record in collection.records}
+
+
+@pytest.mark.parametrize("cap", [20, 3, 1])
+def test_pages_without_a_usable_limit_that_become_short_lose_no_record(cap: int) -> None:
+    collection = Collection(500, cap=200)
+
+    def fetch(target: str) -> object:
+        page = collection(target)
+        collection.cap = cap
+        return {"results": page["results"]}
+
+    found = all_records(fetch, page_size=1000, max_pages=1000, overlap=20)
     assert {str(record) for record in found} == {str(record) for record in collection.records}
 
 
@@ -265,7 +278,7 @@ class ChangingCollection(Collection):
         super().__init__(size, links=links)
         self._change = change
 
-    def __call__(self, target: str) -> object:
+    def __call__(self, target: str) -> dict[str, object]:
         page = super().__call__(target)
         if len(self.requested) == 1:
             self._change(self.records)
@@ -459,8 +472,9 @@ def test_a_record_twice_on_a_page_does_not_hide_another() -> None:
 
     def fetch(target: str) -> object:
         page = collection(target)
-        assert isinstance(page, dict)
-        return {**page, "results": page["results"] + page["results"][:1]}
+        results = page["results"]
+        assert isinstance(results, list)
+        return {**page, "results": results + results[:1]}
 
     found = found_ids(all_records(fetch, page_size=40, overlap=5))
     assert found == found_ids([*collection.records])
