@@ -10,12 +10,13 @@ from functools import partial
 from operator import attrgetter
 from typing import TypeAlias
 
+from exporter.polling.anomalies import Anomalies
 from exporter.polling.clock import Clock
 from exporter.polling.extras import ExtraRequest, Extras
+from exporter.polling.health import Heartbeat
 from exporter.polling.interfaces import Api, EventSource
-from exporter.polling.status import Anomalies, Heartbeat, would_recur
 from exporter.polling.workers import Workers
-from exporter.vb365.errors import Reason, RequestTimeoutError, StoppedError, Vb365Error
+from exporter.vb365.errors import Reason, RequestTimeoutError, StoppedError, Vb365Error, would_recur
 from exporter.vb365.records.extras import EventSummary, Statistics
 
 _MAX_REQUESTS = 10_000

@@ -1,18 +1,62 @@
-"""Health of a server, from poll to poll."""
+"""Failures of polls, the health of a server from poll to poll, and the heartbeat of the poll loop."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 
 from exporter.config import ServerConfig
-from exporter.polling.clock import Moment
+from exporter.polling.clock import Clock, Moment
 from exporter.polling.interfaces import Api
 from exporter.polling.snapshot import ServerStatus
-from exporter.polling.status import PollFailure
+from exporter.vb365.errors import Reason, Vb365Error, is_server_wide
+from exporter.vb365.records.restore_session import Rejection
 
 log = structlog.get_logger()
+
+# Three version probes, a login and the request itself; each may take 6 x timeout.
+_REQUESTS_PER_WAIT = 5
+_HEARTBEAT_MARGIN_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollFailure:
+    """One failure of a poll."""
+
+    reason: Reason
+    message: str
+    session_only: bool = False
+    """Whether it concerns a single session."""
+
+    @classmethod
+    def of(cls, error: Vb365Error) -> PollFailure:
+        """Describe a failed request."""
+        return cls(reason=error.reason, message=str(error))
+
+    @classmethod
+    def of_session(cls, session_id: str, error: Vb365Error | Rejection) -> PollFailure:
+        """Describe a session that could not be fetched or read; a server-wide error is described as such."""
+        if isinstance(error, Rejection):
+            message = f"session {session_id} cannot be read: {error.reason}"
+            return cls(reason=Reason.BAD_RESPONSE, message=message, session_only=True)
+        if is_server_wide(error):
+            return cls.of(error)
+        return cls(reason=error.reason, message=f"session {session_id}: {error}", session_only=True)
+
+    @classmethod
+    def of_unconfirmed_404(cls, session_id: str) -> PollFailure:
+        """Describe a 404 for a session that no list of the same poll confirms."""
+        message = (
+            f"session {session_id}: get: answered 404, but no list confirms that it was deleted"
+        )
+        return cls(reason=Reason.NOT_FOUND, message=message, session_only=True)
+
+    def differs_from(self, other: PollFailure | None) -> bool:
+        """Whether this failure should be logged after `other`."""
+        return (
+            other is None or self.reason != other.reason or self.session_only != other.session_only
+        )
 
 
 class ServerHealth:
@@ -102,3 +146,26 @@ class ServerHealth:
             )
         elif before.up is None:
             log.info("first poll succeeded", server=self._server.name, version=before.version)
+
+
+class Heartbeat:
+    """Detects a stuck poll loop.
+
+    Args:
+        server: its poll interval and timeout limit how long a healthy loop may wait.
+        clock: the process's clocks.
+    """
+
+    def __init__(self, server: ServerConfig, clock: Clock) -> None:
+        self._clock = clock
+        longest_request = _REQUESTS_PER_WAIT * 6 * server.timeout
+        self._max_age_seconds = server.poll_interval + longest_request + _HEARTBEAT_MARGIN_SECONDS
+        self._last = clock.monotonic()
+
+    def beat(self) -> None:
+        """Record that the poll loop is not stuck."""
+        self._last = self._clock.monotonic()
+
+    def healthy(self) -> bool:
+        """Return False if the last beat is older than the longest wait of a healthy loop."""
+        return self._clock.monotonic() - self._last < self._max_age_seconds

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from exporter.polling.anomalies import Anomalies
 from exporter.polling.clock import Clock, Moment
 from exporter.polling.interfaces import Api
 from exporter.polling.plan import is_ahead
 from exporter.polling.server_state import ServerState
-from exporter.polling.status import Anomalies
 from exporter.vb365.records.restore_session import RestoreSession
 
 # No time zone explains a larger difference.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import structlog
 
 from exporter.config import ServerConfig
+from exporter.polling.anomalies import Anomalies
+from exporter.polling.health import Heartbeat
 from exporter.polling.intake import Intake
 from exporter.polling.interfaces import Api
 from exporter.polling.ledger import Ledger
 from exporter.polling.plan import ListRequest, max_listed_sessions
 from exporter.polling.resync import ListLoss
-from exporter.polling.status import Anomalies, Heartbeat
 from exporter.vb365.errors import RecordsMovedError
 from exporter.vb365.paging import MAX_LIST_SECONDS, check_list_time, reread_if_moved
 from exporter.vb365.records.restore_session import Page

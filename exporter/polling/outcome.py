@@ -8,11 +8,11 @@ import structlog
 
 from exporter.config import ServerConfig
 from exporter.polling.clock import Moment
+from exporter.polling.health import PollFailure
 from exporter.polling.interfaces import Api, PollObserver
 from exporter.polling.server_state import ServerState
 from exporter.polling.snapshot import Snapshot
-from exporter.polling.status import PollFailure, would_recur
-from exporter.vb365.errors import Reason, Vb365Error
+from exporter.vb365.errors import Reason, Vb365Error, would_recur
 
 log = structlog.get_logger()
 

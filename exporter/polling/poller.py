@@ -10,9 +10,11 @@ from math import inf
 import structlog
 
 from exporter.config import ServerConfig
+from exporter.polling.anomalies import Anomalies
 from exporter.polling.clock import Clock, Moment
 from exporter.polling.extras import ExtraRequest
 from exporter.polling.extras_fetcher import ExtrasFetcher
+from exporter.polling.health import Heartbeat, PollFailure
 from exporter.polling.intake import Intake
 from exporter.polling.interfaces import Api, PollObserver
 from exporter.polling.list_reader import ListReader
@@ -21,9 +23,8 @@ from exporter.polling.plan import ListRequest
 from exporter.polling.server_details import ServerDetails
 from exporter.polling.server_state import ServerState
 from exporter.polling.snapshot import Snapshot
-from exporter.polling.status import Anomalies, Heartbeat, PollFailure, would_recur
 from exporter.polling.workers import Workers
-from exporter.vb365.errors import NotFoundError, Vb365Error
+from exporter.vb365.errors import NotFoundError, Vb365Error, would_recur
 from exporter.vb365.records.restore_session import Rejection, RestoreSession
 
 log = structlog.get_logger()

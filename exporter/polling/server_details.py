@@ -9,10 +9,10 @@ import structlog
 
 from exporter.config import ServerConfig
 from exporter.polling.clock import Clock, Moment
+from exporter.polling.health import Heartbeat
 from exporter.polling.interfaces import Api
 from exporter.polling.plan import RESYNC_SECONDS
 from exporter.polling.server_state import ServerState
-from exporter.polling.status import Heartbeat
 from exporter.vb365.errors import ForbiddenError, Reason, StoppedError, Vb365Error
 
 log = structlog.get_logger()

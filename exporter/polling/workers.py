@@ -10,9 +10,8 @@ from concurrent.futures import Future, wait
 from math import inf
 from typing import TypeVar
 
-from exporter.polling.status import is_server_wide
 from exporter.threads import ThreadLimitError, start_thread
-from exporter.vb365.errors import Vb365Error
+from exporter.vb365.errors import Vb365Error, is_server_wide
 
 Item = TypeVar("Item")
 Response = TypeVar("Response")

@@ -15,11 +15,10 @@ import structlog
 from exporter.config import Extra, ServerConfig
 from exporter.polling.full_list import FullList, read_full_list
 from exporter.polling.plan import is_ahead
-from exporter.polling.status import would_recur
 from exporter.polling.workers import Workers
 from exporter.text import label_value
 from exporter.vb365.client import Client
-from exporter.vb365.errors import Vb365Error
+from exporter.vb365.errors import Vb365Error, would_recur
 from exporter.vb365.records.extras import EventSummary, Statistics
 from exporter.vb365.records.restore_session import RestoreSession, SessionType
 

@@ -86,6 +86,16 @@ class Vb365Error(Exception):
         return copied
 
 
+def is_server_wide(error: Vb365Error) -> bool:
+    """Whether every other request would fail the same way: no connection, no token, or throttled."""
+    return error.reason in _SERVER_WIDE_REASONS or error.operation == "token"
+
+
+def would_recur(error: Vb365Error) -> bool:
+    """Whether other lists, or other extras of the same kind, would most likely fail the same way, as after a timeout."""
+    return is_server_wide(error) or error.reason is Reason.TIMEOUT
+
+
 class ConnectError(Vb365Error):
     """The connection failed or broke: name resolution, refused, reset, a proxy that does not connect."""
 
@@ -200,6 +210,7 @@ _FORBIDDEN_BEFORE_LOGIN = (
     "access is forbidden before any login succeeded, perhaps by a reverse proxy or firewall"
 )
 _TRANSIENT_REASONS = {Reason.CONNECT, Reason.TIMEOUT, Reason.THROTTLED}
+_SERVER_WIDE_REASONS = {Reason.CONNECT, Reason.TLS, Reason.AUTH, Reason.THROTTLED}
 _TRANSIENT_STATUSES = {500, 502, 503, 504}
 _ERRORS_BY_STATUS: Mapping[int, tuple[type[Vb365Error], str]] = {
     206: (BadResponseError, "the response is only a part of what was requested"),

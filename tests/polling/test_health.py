@@ -2,14 +2,16 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from structlog.testing import capture_logs
 
 from exporter.config import TLSConfig
 from exporter.polling.clock import Moment
-from exporter.polling.health import ServerHealth
-from exporter.polling.status import PollFailure
-from exporter.vb365.errors import Reason
-from support.poller_harness import FakeApi, PollerHarness
+from exporter.polling.health import Heartbeat, PollFailure, ServerHealth
+from exporter.vb365.errors import Reason, ServerError
+from exporter.vb365.records.fields import RejectionReason
+from exporter.vb365.records.restore_session import Rejection
+from support.poller_harness import FakeApi, PollerHarness, StandingClock
 from support.sample_sessions import NOON
 
 SERVER = PollerHarness().server
@@ -20,8 +22,59 @@ def moment(seconds: float) -> Moment:
     return Moment(monotonic=seconds, wall=NOON + timedelta(seconds=seconds))
 
 
-def failure(message: str = "503") -> PollFailure:
-    return PollFailure(reason=Reason.SERVER_ERROR, message=message)
+def failure(
+    reason: Reason = Reason.SERVER_ERROR, message: str = "503", *, session_only: bool = False
+) -> PollFailure:
+    return PollFailure(reason=reason, message=message, session_only=session_only)
+
+
+# Failures
+
+
+def test_a_failed_request_is_a_failure_of_the_server() -> None:
+    error = ServerError("answered 503", operation="list")
+
+    assert PollFailure.of(error) == failure(Reason.SERVER_ERROR, "list: answered 503")
+
+
+def test_a_failed_or_unreadable_session_is_a_failure_of_that_session() -> None:
+    error = ServerError("answered 503", operation="get")
+    server_wide = ServerError("answered 503", operation="token")
+    rejection = Rejection(reason=RejectionReason.WRONG_TYPE, field="state")
+
+    assert PollFailure.of_session("a", error) == failure(
+        Reason.SERVER_ERROR, "session a: get: answered 503", session_only=True
+    )
+    assert PollFailure.of_session("a", server_wide) == failure(
+        Reason.SERVER_ERROR, "token: answered 503"
+    )
+    assert PollFailure.of_session("a", rejection) == failure(
+        Reason.BAD_RESPONSE, "session a cannot be read: wrong_type", session_only=True
+    )
+    assert PollFailure.of_unconfirmed_404("a") == failure(
+        Reason.NOT_FOUND,
+        "session a: get: answered 404, but no list confirms that it was deleted",
+        session_only=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("other", "differs"),
+    [
+        (None, True),
+        (failure(message="502"), False),
+        (failure(Reason.CONNECT), True),
+        (failure(session_only=True), True),
+    ],
+)
+def test_failures_differ_by_reason_and_by_how_much_they_concern(
+    other: PollFailure | None,
+    differs: bool,  # noqa: FBT001 - a table
+) -> None:
+    assert failure().differs_from(other) is differs
+
+
+# Health
 
 
 def test_before_the_first_poll_nothing_is_known_but_whether_tls_is_verified() -> None:
@@ -136,3 +189,19 @@ def test_a_changed_configuration_leaves_what_is_known_and_logs_a_failure_again()
     assert [entry["event"] for entry in logs] == [
         "poll failed, keeping unconfirmed data until it is stale"
     ]
+
+
+# Heartbeat
+
+
+def test_a_loop_is_healthy_for_a_poll_interval_five_whole_requests_and_half_a_minute() -> None:
+    clock = StandingClock()
+    heartbeat = Heartbeat(SERVER, clock)
+
+    clock.seconds += 60 + 5 * 6 * 10 + 30 - 0.1
+    assert heartbeat.healthy()
+    clock.seconds += 0.1
+    assert not heartbeat.healthy()
+
+    heartbeat.beat()
+    assert heartbeat.healthy()

@@ -18,8 +18,11 @@ from exporter.vb365.errors import (
     ServerError,
     StoppedError,
     ThrottledError,
+    TlsError,
     Vb365Error,
     error_of_status,
+    is_server_wide,
+    would_recur,
 )
 
 
@@ -108,3 +111,25 @@ def test_the_error_of_a_redirect_names_it(status: int) -> None:
 @pytest.mark.parametrize("status", [299, 400])
 def test_the_error_of_another_status_does_not_name_a_redirect(status: int) -> None:
     assert "redirects" not in str(error_of_status(status, operation="get"))
+
+
+@pytest.mark.parametrize(
+    ("error", "server_wide", "recurs"),
+    [
+        (ConnectError("refused", operation="get"), True, True),
+        (TlsError("expired", operation="get"), True, True),
+        (AuthError("no", operation="get"), True, True),
+        (ThrottledError("enough", operation="get"), True, True),
+        (ServerError("answered 503", operation="token"), True, True),
+        (RequestTimeoutError("slow", operation="get"), False, True),
+        (ServerError("answered 503", operation="get"), False, False),
+        (BadResponseError("HTML", operation="get"), False, False),
+        (NotFoundError("gone", operation="get"), False, False),
+    ],
+)
+def test_errors_that_every_request_would_meet_are_server_wide_and_a_timeout_would_recur_too(
+    error: Vb365Error,
+    server_wide: bool,  # noqa: FBT001 - a table
+    recurs: bool,  # noqa: FBT001 - a table
+) -> None:
+    assert (is_server_wide(error), would_recur(error)) == (server_wide, recurs)

@@ -1,80 +1,25 @@
-"""Failures of polls, anomalies in responses, and the heartbeat of the poll loop."""
+"""Anomalies, in responses and of polls: each one is counted, each kind is logged once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 
 from exporter.config import Extra, ServerConfig
-from exporter.polling.clock import Clock
 from exporter.polling.interfaces import PollObserver
-from exporter.vb365.errors import Reason, Vb365Error
+from exporter.vb365.errors import Reason
 from exporter.vb365.records.fields import RejectionReason, UnknownValue
 from exporter.vb365.records.restore_session import Rejection, RestoreSession
 
 log = structlog.get_logger()
 
-_SERVER_WIDE = frozenset({Reason.CONNECT, Reason.TLS, Reason.AUTH, Reason.THROTTLED})
 _MAX_LOGGED = 200
-# Three version probes, a login and the request itself; each may take 6 x timeout.
-_REQUESTS_PER_WAIT = 5
-_HEARTBEAT_MARGIN_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PollFailure:
-    """One failure of a poll."""
-
-    reason: Reason
-    message: str
-    session_only: bool = False
-    """Whether it concerns a single session."""
-
-    @classmethod
-    def of(cls, error: Vb365Error) -> PollFailure:
-        """Describe a failed request."""
-        return cls(reason=error.reason, message=str(error))
-
-    @classmethod
-    def of_session(cls, session_id: str, error: Vb365Error | Rejection) -> PollFailure:
-        """Describe a session that could not be fetched or read; a server-wide error is described as such."""
-        if isinstance(error, Rejection):
-            message = f"session {session_id} cannot be read: {error.reason}"
-            return cls(reason=Reason.BAD_RESPONSE, message=message, session_only=True)
-        if is_server_wide(error):
-            return cls.of(error)
-        return cls(reason=error.reason, message=f"session {session_id}: {error}", session_only=True)
-
-    @classmethod
-    def of_unconfirmed_404(cls, session_id: str) -> PollFailure:
-        """Describe a 404 for a session that no list of the same poll confirms."""
-        message = (
-            f"session {session_id}: get: answered 404, but no list confirms that it was deleted"
-        )
-        return cls(reason=Reason.NOT_FOUND, message=message, session_only=True)
-
-    def differs_from(self, other: PollFailure | None) -> bool:
-        """Whether this failure should be logged after `other`."""
-        return (
-            other is None or self.reason != other.reason or self.session_only != other.session_only
-        )
-
-
-def is_server_wide(error: Vb365Error) -> bool:
-    """Whether every other request would fail the same way: no connection, no token, or throttled."""
-    return error.reason in _SERVER_WIDE or error.operation == "token"
-
-
-def would_recur(error: Vb365Error) -> bool:
-    """Whether other lists, or other extras of the same kind, would most likely fail the same way, as after a timeout."""
-    return is_server_wide(error) or error.reason is Reason.TIMEOUT
 
 
 class Anomalies:
-    """Anomalies in responses: each one is counted, each kind is logged once.
+    """Counts each anomaly, and logs each kind once.
 
     Args:
         server: the server's configuration.
@@ -176,26 +121,3 @@ class Anomalies:
         if key not in self._logged and len(self._logged) < _MAX_LOGGED:
             self._logged.add(key)
             log.warning(event, server=self._server.name, **kind, **fields)
-
-
-class Heartbeat:
-    """Detects a stuck poll loop.
-
-    Args:
-        server: its poll interval and timeout limit how long a healthy loop may wait.
-        clock: the process's clocks.
-    """
-
-    def __init__(self, server: ServerConfig, clock: Clock) -> None:
-        self._clock = clock
-        longest_request = _REQUESTS_PER_WAIT * 6 * server.timeout
-        self._max_age_seconds = server.poll_interval + longest_request + _HEARTBEAT_MARGIN_SECONDS
-        self._last = clock.monotonic()
-
-    def beat(self) -> None:
-        """Record that the poll loop is not stuck."""
-        self._last = self._clock.monotonic()
-
-    def healthy(self) -> bool:
-        """Return False if the last beat is older than the longest wait of a healthy loop."""
-        return self._clock.monotonic() - self._last < self._max_age_seconds
