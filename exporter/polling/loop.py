@@ -1,28 +1,49 @@
-"""The poll loop of one server: polls on schedule, and passes on change-feed events in between."""
+"""The poll loop of one server: polls on schedule, and acts on the change feed in between, within limits."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from itertools import islice
+from math import inf
+
+import structlog
 
 from exporter.config import ServerConfig
-from exporter.polling.changefeed import ChangeQueue
+from exporter.polling.changefeed import ChangeQueue, PendingChanges
 from exporter.polling.clock import Clock
-from exporter.polling.poll_driver import PollDriver
+from exporter.polling.ledger import Ledger
 from exporter.polling.poller import Poller
+from exporter.token_bucket import TokenBucket
+from exporter.vb365.records.changes import ChangeKind, SessionChange
+
+log = structlog.get_logger()
 
 RECOVERY_SECONDS = 10.0
 _FIRST_POLL_SPACING_SECONDS = 0.1
+# With this many changed sessions or more, a poll may be cheaper than fetching each.
+_MIN_CHANGES_FOR_POLL = 50
+# Requests between polls end this long before the next poll.
+_MARGIN_SHARE = 0.1
+_MAX_MARGIN_SECONDS = 1.0
+
+_MAX_POLLS_AT_ONCE = 3
+"""A feed's start causes a poll, and so may an early restart."""
+_MAX_FETCHES_AT_ONCE = 50
+_FETCHES_PER_SECOND = 5.0
+_MIN_FULL_LIST_INTERVAL_SECONDS = 600.0
 
 
 class PollLoop:
-    """Schedules the polls of one server; `run` is the body of its poll thread.
+    """Schedules the polls of one server, and fetches the sessions that the change feed reports between them.
+
+    `run` is the body of the server's poll thread; `poll` and `apply` are its steps.
 
     Args:
         server: the server's configuration.
-        poller: makes the polls; its failures and heartbeat are recorded here.
-        driver: calls the poller, and acts on the change-feed events in between.
+        poller: makes the polls, and fetches sessions by id.
+        ledger: the poller's ledger.
         queue: holds the change-feed events.
         clock: the process's clocks.
         stop: ends the loop. After setting it, call `queue.wake()` to end the current wait.
@@ -36,7 +57,7 @@ class PollLoop:
         server: ServerConfig,
         *,
         poller: Poller,
-        driver: PollDriver,
+        ledger: Ledger,
         queue: ChangeQueue,
         clock: Clock,
         stop: threading.Event,
@@ -46,7 +67,7 @@ class PollLoop:
     ) -> None:
         self._server = server
         self._poller = poller
-        self._driver = driver
+        self._ledger = ledger
         self._queue = queue
         self._clock = clock
         self._stop = stop
@@ -54,6 +75,8 @@ class PollLoop:
         self._recovery_seconds = recovery_seconds
         self._due = self._delay = 0.0
         self._first_interval_seconds = first_interval_seconds or server.poll_interval
+        self._limits = _FeedLimits(server.poll_interval)
+        self._deletions_lost = False
 
     def run(self) -> None:
         """Poll until stopped. Polls never overlap: after one that overran, the next starts immediately.
@@ -76,7 +99,7 @@ class PollLoop:
         """Poll, and apply changes until the next poll is due."""
         interval = self._server.poll_interval
         started = self._clock.monotonic()
-        self._driver.poll(next_poll_at=self._due + self._delay)
+        self.poll(next_poll_at=self._due + self._delay)
         if self._stop.is_set():
             return  # how long an aborted poll took shows nothing
         self._after_poll()
@@ -97,13 +120,146 @@ class PollLoop:
             if self._stop.is_set():
                 return
             try:
-                self._driver.apply(pending, next_poll_at=due)
+                self.apply(pending, next_poll_at=due)
             except Exception:
                 if pending.changes:
                     self._queue.mark_gap(lost=True)  # a full list replaces the lost events
                 raise
             if self._clock.monotonic() >= due:
                 return
+
+    # Steps
+
+    def poll(self, *, next_poll_at: float = inf) -> None:
+        """Poll once; if the feed may have missed deletions, list all sessions to find them.
+
+        Args:
+            next_poll_at: when the next poll is due, in monotonic seconds; extras end before then.
+        """
+        self._limits.begin_poll()
+        if self._deletions_lost and self._limits.try_take_full_list(self._clock.monotonic()):
+            self._deletions_lost = False
+            self._ledger.request_resync()
+        self._poller.poll(end_extras_at=self._before(next_poll_at))
+
+    def apply(self, pending: PendingChanges, *, next_poll_at: float = inf) -> None:
+        """Act on what the feed has reported. Errors while fetching are not raised: the next poll retries and reports them.
+
+        Args:
+            pending: what it has reported.
+            next_poll_at: when the next poll is due, in monotonic seconds; requests end before then.
+        """
+        if pending.left_out:
+            self._poller.anomalies.changes_left_out(pending.left_out)
+        self._deletions_lost = self._deletions_lost or pending.lost
+        if pending.gap and self._limits.try_take_poll(self._clock.monotonic()):
+            self.poll(next_poll_at=next_poll_at)
+        if pending.changes:
+            # Also after that poll: unless it read a full list, it cannot notice that a finished session was deleted.
+            self._apply_changes(pending.changes, next_poll_at)
+
+    def _apply_changes(self, changes: Sequence[SessionChange], next_poll_at: float) -> None:
+        updated: tuple[str, ...] = ()
+        polls = False
+        now = self._clock.monotonic()
+        try:
+            updated = self._ledger.ids_to_fetch(changes)
+            needs_poll = self._request_deleted(changes) or len(updated) >= _MIN_CHANGES_FOR_POLL
+            polls = needs_poll and self._limits.try_take_poll(now)
+            if polls:
+                self._ledger.request_by_id(filter(self._ledger.is_stored, updated))
+            else:
+                self._fetch(updated, now, next_poll_at)
+        except Exception:
+            log.exception(
+                "applying change-feed events failed, next poll retries", server=self._server.name
+            )
+            self._deletions_lost = True
+        if polls:
+            self.poll(next_poll_at=next_poll_at)
+        elif not self._stop.is_set():
+            # A running session may change with every restored item: only polls fetch its extras.
+            self._poller.publish(
+                self._ledger.extras.due_for_finished(updated),
+                end_extras_at=self._before(next_poll_at),
+            )
+
+    def _request_deleted(self, changes: Sequence[SessionChange]) -> bool:
+        """Request deleted sessions by id, and return whether any is stored; a poll confirms it with a 404 and a list."""
+        deleted = [
+            change.session_id
+            for change in changes
+            if change.kind is ChangeKind.DELETE and self._ledger.is_stored(change.session_id)
+        ]
+        if self._ledger.request_by_id(deleted):
+            self._deletions_lost = True
+        return bool(deleted)
+
+    def _fetch(self, updated: tuple[str, ...], now: float, next_poll_at: float) -> None:
+        """Fetch as many sessions as the limits allow, and leave the rest to the next poll."""
+        allowed = self._limits.take_fetches(updated, now)
+        stored = {session_id for session_id in updated if self._ledger.is_stored(session_id)}
+        # Lists find sessions that are not stored yet.
+        unknown_left_out = len({*updated} - {*allowed} - stored)
+        stored_left_out = self._ledger.request_by_id(stored)
+        if unknown_left_out or stored_left_out:
+            self._poller.anomalies.changes_left_out(unknown_left_out + stored_left_out)
+        unanswered = set(allowed)
+        for session_id in self._poller.fetch(allowed, until=self._before(next_poll_at)):
+            unanswered.discard(session_id)
+            if not self._ledger.is_stored(session_id):
+                self._limits.mark_fruitless(session_id)
+        self._ledger.request_by_id(unanswered)
+
+    def _before(self, next_poll_at: float) -> float:
+        margin_seconds = min(_MARGIN_SHARE * self._server.poll_interval, _MAX_MARGIN_SECONDS)
+        return next_poll_at - margin_seconds
+
+
+class _FeedLimits:
+    """Limits the requests that the change feed causes. All times are monotonic seconds.
+
+    Args:
+        poll_interval_seconds: how often the server is polled in any case.
+    """
+
+    def __init__(self, poll_interval_seconds: float) -> None:
+        self._polls = TokenBucket(_MAX_POLLS_AT_ONCE, per_second=1 / poll_interval_seconds)
+        self._fetches = TokenBucket(_MAX_FETCHES_AT_ONCE, per_second=_FETCHES_PER_SECOND)
+        self._last_full_list_at = -inf
+        self._fruitless: set[str] = set()
+
+    def begin_poll(self) -> None:
+        """Forget which fetches were fruitless."""
+        self._fruitless.clear()
+
+    def try_take_poll(self, now: float) -> bool:
+        """Return whether the feed may cause a poll now; if so, use up a permit.
+
+        There is one per poll interval on average, in bursts of three.
+        """
+        return self._polls.try_take(now)
+
+    def try_take_full_list(self, now: float) -> bool:
+        """Return whether the feed may cause a full list now; if so, use up the permit: there is one in ten minutes."""
+        if now < self._last_full_list_at + _MIN_FULL_LIST_INTERVAL_SECONDS:
+            return False
+        self._last_full_list_at = now
+        return True
+
+    def take_fetches(self, session_ids: Iterable[str], now: float) -> tuple[str, ...]:
+        """Return which sessions may be fetched now, and use up a permit for each.
+
+        There are five per second on average, in bursts of 50.
+        """
+        promising = (one for one in session_ids if one not in self._fruitless)
+        taken = tuple(islice(promising, self._fetches.refill(now)))
+        self._fetches.take(len(taken))
+        return taken
+
+    def mark_fruitless(self, session_id: str) -> None:
+        """Record that a session is still unknown after it was fetched: it is not fetched again before the next poll."""
+        self._fruitless.add(session_id)
 
 
 def spacing_seconds(server: ServerConfig, servers: int) -> float:

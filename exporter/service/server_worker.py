@@ -15,7 +15,6 @@ from exporter.metrics.telemetry import ServerTelemetry
 from exporter.polling.changefeed import LONG_POLL_SECONDS, ChangeFeed, ChangeQueue
 from exporter.polling.clock import Clock
 from exporter.polling.loop import PollLoop
-from exporter.polling.poll_driver import PollDriver
 from exporter.polling.poller import Poller
 from exporter.polling.server_state import ServerState
 from exporter.polling.snapshot import Snapshot
@@ -98,13 +97,7 @@ class ServerWorker:
         self._loop = PollLoop(
             server,
             poller=self.poller,
-            driver=PollDriver(
-                server,
-                poller=self.poller,
-                ledger=self.state.ledger,
-                clock=clock,
-                stop=self.stopped,
-            ),
+            ledger=self.state.ledger,
             queue=self._changes,
             clock=clock,
             stop=self.stopped,

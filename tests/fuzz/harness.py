@@ -27,7 +27,6 @@ from exporter.metrics.telemetry import Telemetry
 from exporter.polling.changefeed import ChangeQueue, PendingChanges
 from exporter.polling.clock import Clock, Moment
 from exporter.polling.loop import PollLoop
-from exporter.polling.poll_driver import PollDriver
 from exporter.polling.poller import Poller
 from exporter.polling.server_state import ServerState
 from exporter.simulator.certificates import Certificates
@@ -115,9 +114,7 @@ class Harness:
             PollLoop(
                 config,
                 poller=poller,
-                driver=PollDriver(
-                    config, poller=poller, ledger=state.ledger, clock=clock, stop=stop
-                ),
+                ledger=state.ledger,
                 queue=_LimitedQueue(
                     time, polls, stop, lambda: outcome.scrapes.append(Scrape(publisher))
                 ),

@@ -363,8 +363,8 @@ def test_extras_end_before_the_next_poll_if_that_is_due_earlier() -> None:
     ends: list[float] = []
     harness.api.on_extra = lambda _session_id, until: ends.append(until)
 
-    harness.driver.poll(next_poll_at=1020.0)
-    harness.driver.poll(next_poll_at=1001.0)
+    harness.loop.poll(next_poll_at=1020.0)
+    harness.loop.poll(next_poll_at=1001.0)
 
     assert ends == [1019.0]
 

@@ -315,7 +315,7 @@ def test_events_that_cannot_be_processed_do_not_end_the_loop_while_extras_are_du
             raise RuntimeError("a defect")
 
     with capture_logs():
-        harness.driver.apply(PendingChanges(changes=Unreadable([delete(60)])))
+        harness.loop.apply(PendingChanges(changes=Unreadable([delete(60)])))
 
     assert len(harness.published) == published + 1
 
@@ -478,7 +478,7 @@ def test_a_feed_that_keeps_losing_changes_causes_a_full_list_in_ten_minutes() ->
     harness.api.list_sessions = listed  # type: ignore[method-assign] # to see what is listed
     first = harness.clock.monotonic()
     for _ in range(20):
-        harness.driver.apply(PendingChanges(gap=True, lost=True))
+        harness.loop.apply(PendingChanges(gap=True, lost=True))
         harness.poll()
 
     assert [at - first for at in full_lists] == [0.0, 600.0, 1200.0]
@@ -495,9 +495,9 @@ def test_requests_for_changes_end_before_the_next_poll() -> None:
 
     harness.api.get_session = get_session  # type: ignore[method-assign] # to see the time it has
     due = harness.clock.monotonic() + 2.0
-    harness.driver.apply(PendingChanges(changes=(update(60),)), next_poll_at=due)
+    harness.loop.apply(PendingChanges(changes=(update(60),)), next_poll_at=due)
     harness.clock.seconds += 1.5
-    harness.driver.apply(PendingChanges(changes=(update(50),)), next_poll_at=due)
+    harness.loop.apply(PendingChanges(changes=(update(50),)), next_poll_at=due)
 
     assert ends == [due - 1.0]
 

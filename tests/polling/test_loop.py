@@ -8,7 +8,6 @@ from typing import Any
 from structlog.testing import capture_logs
 
 from exporter.polling.changefeed import ChangeQueue, PendingChanges
-from exporter.polling.loop import PollLoop
 from exporter.vb365.errors import Reason, ServerError
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.fields import RejectionReason
@@ -38,21 +37,6 @@ class PassingQueue(ChangeQueue):
         return pending
 
 
-def loop_of(
-    harness: PollerHarness, queue: ChangeQueue, first_interval_seconds: float | None = None
-) -> PollLoop:
-    return PollLoop(
-        harness.server,
-        poller=harness.poller,
-        driver=harness.driver,
-        queue=queue,
-        clock=harness.clock,
-        stop=harness.stop,
-        first_interval_seconds=first_interval_seconds,
-        recovery_seconds=0.0,
-    )
-
-
 def error_log(event: str, error: Exception) -> dict[str, object]:
     return {"event": event, "server": "hq", "exc_info": error, "log_level": "error"}
 
@@ -77,7 +61,7 @@ def test_polls_follow_each_other_until_stopped_and_overruns_are_counted() -> Non
 
     harness.api.list_sessions = listed  # type: ignore[method-assign] # time passes while the server answers
     with capture_logs() as logs:
-        loop_of(harness, queue).run()
+        harness.loop_with(queue).run()
 
     assert queue.waits == [60.0, 0.0, 0.0, 60.0]
     assert harness.counts.overruns == 1
@@ -94,7 +78,7 @@ def test_polls_missed_while_the_process_was_suspended_are_not_caught_up() -> Non
             harness.stop.set()
 
     queue = PassingQueue(harness, freeze)
-    loop_of(harness, queue).run()
+    harness.loop_with(queue).run()
 
     assert queue.waits == [60.0, 60.0, 0.0, 60.0, 60.0]
     assert harness.counts.overruns == 0
@@ -110,7 +94,7 @@ def test_a_first_poll_that_takes_longer_than_the_first_interval_is_no_overrun() 
         return answer()
 
     harness.api.product_version = answered  # type: ignore[method-assign] # time passes while the server answers
-    loop_of(harness, queue, first_interval_seconds=6.0).run()
+    harness.loop_with(queue, first_interval_seconds=6.0).run()
 
     assert queue.waits == [0.0]
     assert harness.counts.overruns == 0
@@ -127,7 +111,7 @@ def test_changes_are_applied_at_once_and_the_next_poll_stays_when_it_was_due() -
             harness.stop.set()
 
     queue = PassingQueue(harness, change)
-    loop_of(harness, queue).run()
+    harness.loop_with(queue).run()
 
     assert queue.waits == [60.0, 45.0, 45.0]
     assert len(harness.counts.polls) == 1
@@ -145,7 +129,7 @@ def test_a_gap_in_the_feed_makes_a_poll() -> None:
             harness.stop.set()
 
     queue = PassingQueue(harness, change)
-    loop_of(harness, queue).run()
+    harness.loop_with(queue).run()
 
     assert len(harness.counts.polls) == 2
     assert queue.waits == [60.0, 45.0, 45.0]
@@ -163,7 +147,7 @@ def test_changes_that_did_not_fit_into_the_queue_are_counted() -> None:
         if len(queue.waits) == 3:
             harness.stop.set()
 
-    loop_of(harness, PassingQueue(harness, change)).run()
+    harness.loop_with(PassingQueue(harness, change)).run()
 
     assert harness.counts.rejections == [RejectionReason.TOO_MANY] * 2
 
@@ -180,7 +164,7 @@ def test_changes_after_a_gap_are_applied_after_its_poll() -> None:
         if len(queue.waits) == 3:
             harness.stop.set()
 
-    loop_of(harness, PassingQueue(harness, change)).run()
+    harness.loop_with(PassingQueue(harness, change)).run()
 
     assert gone.id in shown_ids(harness.published[0])
     assert gone.id not in shown_ids(harness.published[-1])
@@ -197,7 +181,7 @@ def test_a_feed_that_has_lost_changes_makes_a_poll_with_a_full_list() -> None:
         if len(queue.waits) == 3:
             harness.stop.set()
 
-    loop_of(harness, PassingQueue(harness, change)).run()
+    harness.loop_with(PassingQueue(harness, change)).run()
 
     assert gone.id in shown_ids(harness.published[0])
     assert gone.id not in shown_ids(harness.published[-1])
@@ -209,7 +193,7 @@ def test_after_an_exception_while_publishing_the_server_is_down_and_the_loop_goe
     queue = PassingQueue(harness, stopping_after(2, harness))
 
     with capture_logs() as logs:
-        loop_of(harness, queue).run()
+        harness.loop_with(queue).run()
 
     assert harness.marked_down == ["poll not completed: MemoryError"]
     assert harness.counts.polls == [None, None, None]
@@ -229,7 +213,7 @@ def test_a_failed_poll_that_cannot_be_published_is_counted_once() -> None:
     harness.publish_errors = [MemoryError()]
     queue = PassingQueue(harness, stopping_after(1, harness))
 
-    loop_of(harness, queue).run()
+    harness.loop_with(queue).run()
 
     assert harness.counts.polls == [Reason.SERVER_ERROR, Reason.SERVER_ERROR]
     assert harness.counts.unpublished == 0
@@ -244,7 +228,7 @@ def test_a_first_poll_that_is_not_completed_has_ended_and_a_cause_that_stays_is_
     queue = PassingQueue(harness, stopping_after(1, harness))
 
     with capture_logs() as logs:
-        loop_of(harness, queue).run()
+        harness.loop_with(queue).run()
 
     assert harness.poller.polled_once.is_set()
     assert len(harness.marked_down) == 3
@@ -269,7 +253,7 @@ def test_changes_that_cannot_be_published_are_found_by_a_full_list() -> None:
         if len(queue.waits) == 4:
             harness.stop.set()
 
-    loop_of(harness, PassingQueue(harness, change)).run()
+    harness.loop_with(PassingQueue(harness, change)).run()
 
     assert harness.marked_down == ["changes not published: MemoryError"]
     assert gone.id not in shown_ids(harness.published[-1])
@@ -280,7 +264,7 @@ def test_sessions_that_could_not_be_passed_on_are_passed_on_after_the_next_poll(
     harness.record_errors = [MemoryError()]
     queue = PassingQueue(harness, stopping_after(1, harness))
 
-    loop_of(harness, queue).run()
+    harness.loop_with(queue).run()
 
     assert [session.id for session in harness.recorded] == [session_id(60)]
 
@@ -294,7 +278,7 @@ def test_an_exception_after_a_poll_was_published_makes_no_failure_of_it_and_is_l
     queue = PassingQueue(harness, stopping_after(1, harness))
 
     with capture_logs() as logs:
-        loop_of(harness, queue).run()
+        harness.loop_with(queue).run()
 
     assert harness.counts.polls == [None, None, None, None]
     assert harness.counts.unpublished == 0
@@ -315,7 +299,7 @@ def test_changes_that_cannot_be_published_show_the_server_as_down_but_fail_no_po
             harness.stop.set()
 
     with capture_logs() as logs:
-        loop_of(harness, PassingQueue(harness, change)).run()
+        harness.loop_with(PassingQueue(harness, change)).run()
 
     assert harness.marked_down == ["changes not published: MemoryError"]
     assert harness.counts.polls == [None, None]
@@ -338,7 +322,7 @@ def test_a_poll_that_the_change_feed_caused_and_that_cannot_be_published_is_a_fa
         if len(queue.waits) == 3:
             harness.stop.set()
 
-    loop_of(harness, PassingQueue(harness, change)).run()
+    harness.loop_with(PassingQueue(harness, change)).run()
 
     assert harness.marked_down == ["poll not completed: MemoryError"]
     assert harness.counts.polls == [None, None, None]
@@ -348,7 +332,8 @@ def test_a_poll_that_the_change_feed_caused_and_that_cannot_be_published_is_a_fa
 def test_polls_that_cannot_begin_have_failed_and_show_the_server_as_down() -> None:
     harness = PollerHarness()
     queue = PassingQueue(harness, stopping_after(1, harness))
-    poll = harness.driver.poll
+    loop = harness.loop_with(queue)
+    poll = loop.poll
     errors = [MemoryError(), MemoryError()]
 
     def failing_poll(*, next_poll_at: float = inf) -> None:
@@ -356,8 +341,8 @@ def test_polls_that_cannot_begin_have_failed_and_show_the_server_as_down() -> No
             raise errors.pop()
         poll(next_poll_at=next_poll_at)
 
-    harness.driver.poll = failing_poll  # type: ignore[method-assign] # before the poll itself
-    loop_of(harness, queue).run()
+    loop.poll = failing_poll  # type: ignore[method-assign] # before the poll itself
+    loop.run()
 
     assert harness.marked_down == ["poll not completed: MemoryError"] * 2
     assert harness.counts.polls == [Reason.INTERNAL, Reason.INTERNAL, None]
@@ -375,7 +360,7 @@ def test_an_exception_outside_of_polls_does_not_end_the_loop() -> None:
                 raise MemoryError
             return super().wait(seconds)
 
-    loop_of(harness, FailingQueue(harness, stopping_after(1, harness))).run()
+    harness.loop_with(FailingQueue(harness, stopping_after(1, harness))).run()
 
     assert len(harness.counts.polls) == 2
 
@@ -383,7 +368,7 @@ def test_an_exception_outside_of_polls_does_not_end_the_loop() -> None:
 def test_a_loop_that_is_woken_after_it_was_stopped_does_not_poll_again() -> None:
     harness = PollerHarness()
     queue = ChangeQueue()
-    thread = threading.Thread(target=loop_of(harness, queue).run)
+    thread = threading.Thread(target=harness.loop_with(queue).run)
     thread.start()
     assert harness.poller.polled_once.wait(10)
 
@@ -405,6 +390,6 @@ def test_a_poll_that_a_stop_aborts_is_no_overrun() -> None:
         return answer()
 
     harness.api.product_version = stopped  # type: ignore[method-assign] # time passes while the server answers
-    loop_of(harness, ChangeQueue()).run()
+    harness.loop_with(ChangeQueue()).run()
 
     assert harness.counts.overruns == 0

@@ -551,7 +551,7 @@ def test_a_requested_full_list_finds_a_deletion() -> None:
     harness.poll()
     del harness.api.sessions[session_id(100)]
 
-    harness.driver.apply(PendingChanges(gap=True, lost=True))
+    harness.loop.apply(PendingChanges(gap=True, lost=True))
 
     assert shown_ids(harness.published[-1]) == [session_id(1)]
 

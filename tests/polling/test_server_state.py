@@ -69,7 +69,7 @@ def test_sessions_that_could_not_be_passed_on_are_passed_on_once() -> None:
     before.record_errors = [MemoryError()]
     before.clock.seconds += 60
     try:
-        before.driver.poll()
+        before.loop.poll()
     except MemoryError as error:
         before.poller.fail_uncompleted(error)
 

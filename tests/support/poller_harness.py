@@ -11,9 +11,9 @@ from typing import Any
 
 from exporter.config import AuthConfig, ServerConfig, SessionsConfig
 from exporter.config.secrets import SecretSource
-from exporter.polling.changefeed import PendingChanges
+from exporter.polling.changefeed import ChangeQueue, PendingChanges
 from exporter.polling.clock import Clock, Moment
-from exporter.polling.poll_driver import PollDriver
+from exporter.polling.loop import PollLoop
 from exporter.polling.poller import Poller
 from exporter.polling.server_state import ServerState
 from exporter.polling.snapshot import Snapshot
@@ -223,8 +223,21 @@ class PollerHarness:
             on_changed=self._record,
             stop=self.stop,
         )
-        self.driver = PollDriver(
-            self.server, poller=self.poller, ledger=self.ledger, clock=self.clock, stop=self.stop
+        self.loop = self.loop_with(ChangeQueue())
+
+    def loop_with(
+        self, queue: ChangeQueue, first_interval_seconds: float | None = None
+    ) -> PollLoop:
+        """Return a loop that takes change-feed events from this queue, and does not pause after an exception."""
+        return PollLoop(
+            self.server,
+            poller=self.poller,
+            ledger=self.ledger,
+            queue=queue,
+            clock=self.clock,
+            stop=self.stop,
+            first_interval_seconds=first_interval_seconds,
+            recovery_seconds=0.0,
         )
 
     def _publish(self, snapshot: Snapshot) -> None:
@@ -243,14 +256,14 @@ class PollerHarness:
             setattr(self.api, name, value)
         self.api.calls.clear()
         self.clock.seconds += 60
-        self.driver.poll()
+        self.loop.poll()
         return self.published[-1]
 
     def apply_changes(self, *changes: SessionChange) -> Snapshot:
         """Apply change-feed events, a second after the last poll."""
         self.api.calls.clear()
         self.clock.seconds += 1
-        self.driver.apply(PendingChanges(changes=changes))
+        self.loop.apply(PendingChanges(changes=changes))
         return self.published[-1]
 
 
