@@ -64,6 +64,12 @@ class Anomalies:
         event = "server's clock differs from this machine's by more than a day, lookback follows the server's"
         self._warn_once(event, {}, server_ahead_seconds=round(server_ahead.total_seconds()))
 
+    def filter_is_late(self) -> None:
+        """Record that lists of new sessions begin later than requested."""
+        self._warn_once(
+            "lists of new sessions lack known ones, requesting them from a day earlier", {}
+        )
+
     def list_cut(self, sessions: int) -> None:
         """Record a list that is too long to be read to its end."""
         self._warn_once(

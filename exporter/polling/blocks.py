@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
+from itertools import chain, takewhile
 
 from exporter.vb365.records.restore_session import RestoreSession
 
@@ -109,6 +109,13 @@ class SessionBlocks:
                 return count + len(chunk.sessions) - position
             count += len(chunk.sessions)
         return count
+
+    def created_since(self, moment: datetime) -> Iterator[RestoreSession]:
+        """Iterate over the sessions created at `moment` or later, newest first."""
+        newest_first = (reversed(chunk.sessions) for chunk in reversed(self._chunks))
+        return takewhile(
+            lambda session: session.creation_time >= moment, chain.from_iterable(newest_first)
+        )
 
     def newest(self, limit: int | None = None) -> tuple[Block, ...]:
         """Return the newest `limit` sessions as blocks, newest first; without a limit, all sessions."""

@@ -45,14 +45,17 @@ class Intake:
         self._state.clock_ahead = server_time - moment.wall
         return replace(moment, wall=server_time)
 
-    def compare_clocks(self) -> None:
-        """Log once if the server's clock and that of this machine differ by more than a day.
+    def check_times(self) -> None:
+        """Log once if the server treats times in a way that may hide sessions.
 
-        If the server's is ahead, perhaps only in the `Date` that a proxy sends, sessions seem past their lookback.
+        If its clock is ahead of this machine's, perhaps only in the `Date` that a proxy sends, sessions seem past their
+        lookback.
         """
         server_ahead = self.now().wall - self._clock.now().wall
         if abs(server_ahead) > _MAX_CLOCK_DIFFERENCE:
             self._anomalies.clocks_differ(server_ahead)
+        if self._state.ledger.filter_is_late:
+            self._anomalies.filter_is_late()
 
     def accept(self, session: RestoreSession, moment: Moment | None = None) -> None:
         """Take a session that was received at `moment`, by default now."""

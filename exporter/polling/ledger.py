@@ -91,8 +91,13 @@ class Ledger:
         created_since = self._window.created_since(moment)
         if not self._store.has_baseline or created_since is None:
             return (full,)
-        recent = ListRequest(created_since=created_since)
+        recent = self._resync.recent_list(created_since)
         return (recent, full) if self._resync.is_due(moment) else (recent,)
+
+    @property
+    def filter_is_late(self) -> bool:
+        """Whether the server begins lists of new sessions later than requested."""
+        return self._resync.filter_is_late
 
     def unconfirmed(self) -> tuple[str, ...]:
         """Return the ids that this poll must confirm and has not confirmed yet."""
@@ -108,10 +113,8 @@ class Ledger:
         """Return a list that costs the server less than fetching these sessions by id, or None."""
         found = {session_id: self._store.find(session_id) for session_id in session_ids}
         creations = [session.creation_time for session in found.values() if session is not None]
-        unknown_creations = sum(
-            session is None and not self._configured.is_not_found(session_id)
-            for session_id, session in found.items()
-        )
+        unknown = (session_id for session_id, session in found.items() if session is None)
+        unknown_creations = sum(not self._configured.is_not_found(one) for one in unknown)
         return cheaper_list(creations, unknown_creations, self._store.count_created_since)
 
     # Responses

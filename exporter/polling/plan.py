@@ -39,6 +39,8 @@ class ListRequest:
     """Only sessions created after this; None for all."""
     max_pages: int | None = None
     """Stop after this many pages, or once every session wanted was listed; None reads to the end."""
+    margin: timedelta = timedelta(0)
+    """How much earlier it begins than the sessions that it has to show."""
 
     @property
     def is_full(self) -> bool:

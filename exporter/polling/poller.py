@@ -136,7 +136,7 @@ class Poller:
         proceed = self._fetch_sessions(started)
         if self._stop.is_set():
             return  # an aborted poll shows nothing about the server
-        self._intake.compare_clocks()
+        self._intake.check_times()
         self._outcome.end()
         self.polled_once.set()
         until = self._end_of_extras(end_extras_at)

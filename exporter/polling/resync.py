@@ -19,6 +19,8 @@ _MAX_VERIFIED_BY_ID = 100
 _MAX_REMEMBERED = 100
 # Whether a list includes sessions created exactly when it begins is not known.
 _BOUNDARY = timedelta(seconds=1)
+# A server that takes the time for one of another zone begins a list up to 14 hours late.
+_LATE_FILTER_MARGIN = timedelta(days=1)
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
@@ -66,6 +68,11 @@ class Resync:
         self._shown: set[str] = set()  # by the lists of this poll
         self._covered_since: datetime | None = None  # what was created later is in those lists
         self._is_cut = False  # whether the last list was not read to its end because it is too long
+        self._lacking: set[str] = (
+            set()
+        )  # stored sessions that the last list of new ones should have shown
+        self.filter_is_late = False
+        """Whether lists of new sessions have lacked sessions that exist: the server begins them later than requested."""
         self.is_incomplete = False
         """Whether the last list contained an unreadable record, which could be any session."""
         self.to_fetch: set[str] = set()
@@ -115,6 +122,11 @@ class Resync:
             self.request()
         return expiry
 
+    def recent_list(self, created_since: datetime) -> ListRequest:
+        """Return the list of the sessions created since."""
+        margin = _LATE_FILTER_MARGIN if self.filter_is_late else timedelta(0)
+        return ListRequest(created_since=created_since - margin, margin=margin)
+
     def begin_list(self, request: ListRequest) -> None:
         """Start a comparison with the list about to be read."""
         self._request = request
@@ -138,8 +150,10 @@ class Resync:
         self._restores.end_full_list(is_complete=False)
 
     def add_listed(self, session_id: str, *, was_stored: bool) -> None:
-        """Record that the list contains a session that is not past its lookback."""
-        if self._request is not None and session_id not in self._listed:
+        """Record that a list, or a response by id, shows a session that is not past its lookback."""
+        if self._request is None:
+            self.filter_is_late |= session_id in self._lacking
+        elif session_id not in self._listed:
             self._listed.add(session_id)
             self._listed_sessions += 1
             self._stored_before += was_stored
@@ -166,32 +180,27 @@ class Resync:
         if request is None or request.max_pages is not None:
             return set(), None
         if request.created_since is not None:
-            self._compare_recent(request.created_since)
+            self._compare_recent(request.created_since + request.margin + _BOUNDARY)
             return set(), None
+        self.filter_is_late |= not self._lacking.isdisjoint(self._listed)
         return self._compare_all(moment)
 
-    def _compare_recent(self, created_since: datetime) -> None:
+    def _compare_recent(self, since: datetime) -> None:
         """Let the list prove deletions, unless it lost more than half: then the full list decides in the next poll.
 
-        If a single session is missing from a short list, its own 404 is evidence enough. A list that was cut proves
-        nothing: what it lacks may be in the part that was not read.
+        If a single session is missing from a short list, its own 404 is evidence enough; only the full list can show
+        whether a finished one was deleted. A list that was cut proves nothing: what it lacks may be in the part that was
+        not read.
         """
         if self._is_cut:
             return
-        since = created_since + _BOUNDARY
-        running = self._store.running
-        covered = self._store.count_created_since(since) - len(running)
-        covered += sum(one.session.creation_time >= since for one in running.values())
-        listed = sum(self._is_created_since(since, session_id) for session_id in self._listed)
-        if covered - listed > max(1, self._stored_before):
+        self._lacking = self._store.ids_created_since(since) - self._listed
+        if len(self._lacking) > max(1, self._stored_before):
             self._doubts_recent = True
-            self.request()
         else:
             self._covered_since = min(since, self._covered_since or since)
-
-    def _is_created_since(self, since: datetime, session_id: str) -> bool:
-        session = self._store.find(session_id)
-        return session is not None and session.creation_time >= since
+        if self._doubts_recent or self._lacking - self._store.running.keys():
+            self.request()
 
     def _compare_all(self, moment: Moment) -> tuple[set[str], ListLoss | None]:
         finished = self._store.finished.keys()

@@ -124,6 +124,15 @@ class SessionStore:
             + len(self.running)
         )
 
+    def ids_created_since(self, creation: datetime) -> set[str]:
+        """Return the ids of the sessions created at `creation` or later."""
+        sessions = chain(
+            self._configured_blocks.created_since(creation),
+            self._discovered_blocks.created_since(creation),
+            (one.session for one in self.running.values() if one.session.creation_time >= creation),
+        )
+        return {session.id for session in sessions}
+
     def running_newest_first(self) -> tuple[RunningSession, ...]:
         """Return the running sessions, the newest first."""
         return tuple(

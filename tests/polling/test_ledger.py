@@ -568,7 +568,7 @@ def test_a_running_session_ends_when_its_own_answers_stop_and_the_others_stay() 
         harness.seconds += 60
         ledger = harness.ledger
         ledger.begin_poll(harness.now)
-        (request,) = ledger.due_lists(harness.now)
+        request, *_ = ledger.due_lists(harness.now)
         ledger.begin_list(request)
         ledger.end_list(request, harness.now)
         ledger.observe(running(61), harness.now)

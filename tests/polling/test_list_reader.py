@@ -120,7 +120,7 @@ def test_sessions_that_the_server_always_lists_twice_are_read_again_once() -> No
 
     snapshots = [harness.poll(list_sessions=lists_of(twice, twice))]
     harness.clock.seconds += RESYNC_SECONDS
-    snapshots.append(harness.poll(list_sessions=lists_of([], twice)))  # the recent ones first
+    snapshots.append(harness.poll(list_sessions=lists_of(twice, twice)))
 
     assert [snapshot.sessions_listed for snapshot in snapshots] == [5, 5]
     assert [snapshot.status.up for snapshot in snapshots] == [True, True]
@@ -412,3 +412,33 @@ def test_sessions_past_their_lookback_that_disappear_are_warned_about_too() -> N
             "listed": 12,
         }
     ]
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_list_of_new_sessions_that_begins_late_is_noticed(deleted: bool) -> None:  # noqa: FBT001 - a parameter
+    harness = PollerHarness(finished(1))
+    harness.poll()
+    late = timedelta(hours=2)
+    listed = harness.api.list_sessions
+
+    def list_sessions(*, created_since: datetime | None, page_size: int) -> Iterator[Page]:
+        since = created_since + late if created_since is not None else None
+        return listed(created_since=since, page_size=page_size)
+
+    if deleted:
+        del harness.api.sessions[session_id(1)]
+    new = running(2, creation_time=NOON + timedelta(minutes=1))
+    harness.api.sessions[new.id] = new
+    with capture_logs() as logs:
+        shown = []
+        for _ in range(3):
+            harness.clock.seconds += 60
+            snapshot = harness.poll(list_sessions=listed if deleted else list_sessions)
+            shown.append(new.id in shown_ids(snapshot))
+
+    assert shown == [deleted, True, True]
+    assert sum(snapshot.activity.started.values()) == 1
+    assert snapshot.status.up is True
+    assert [entry["event"] for entry in logs] == [
+        "lists of new sessions lack known ones, requesting them from a day earlier"
+    ] * (not deleted)
