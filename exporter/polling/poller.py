@@ -17,7 +17,6 @@ from exporter.polling.extras_fetcher import ExtrasFetcher
 from exporter.polling.health import Heartbeat, PollFailure
 from exporter.polling.intake import Intake
 from exporter.polling.interfaces import Api, PollObserver
-from exporter.polling.list_reader import ListReader
 from exporter.polling.outcome import PollOutcome
 from exporter.polling.plan import ListRequest
 from exporter.polling.server_details import ServerDetails
@@ -83,7 +82,14 @@ class Poller:
         )
         self.anomalies = Anomalies(server, observer)
         self.heartbeat = Heartbeat(server, clock)
-        self._intake = Intake(api, state, clock, self.anomalies)
+        self._intake = Intake(
+            server,
+            api=api,
+            state=state,
+            clock=clock,
+            anomalies=self.anomalies,
+            heartbeat=self.heartbeat,
+        )
         self._outcome = PollOutcome(
             server,
             api=api,
@@ -107,14 +113,6 @@ class Poller:
             api=api,
             workers=self._workers,
             clock=clock,
-            anomalies=self.anomalies,
-            heartbeat=self.heartbeat,
-        )
-        self._list_reader = ListReader(
-            server,
-            api=api,
-            ledger=ledger,
-            intake=self._intake,
             anomalies=self.anomalies,
             heartbeat=self.heartbeat,
         )
@@ -178,11 +176,11 @@ class Poller:
                 return True
             self._details.fetch_version_if_due(started, self._outcome.tolerate)
             for request in lists:
-                self._list_reader.read(request)
+                self._intake.read_list(request)
                 trust_404 = True
             next_list = self._ledger.due_lists(self._intake.now())[0]
             if next_list.replaces(lists[0]):
-                self._list_reader.read(next_list)
+                self._intake.read_list(next_list)
         except Vb365Error as error:
             self._outcome.tolerate(error)
         return trust_404
@@ -228,7 +226,7 @@ class Poller:
     def _try_list(self, request: ListRequest) -> None:
         """Read a list; raise only an error after which the poll cannot continue."""
         try:
-            self._list_reader.read(request)
+            self._intake.read_list(request)
         except Vb365Error as error:
             self._outcome.tolerate(error)
 
