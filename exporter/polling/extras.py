@@ -22,7 +22,7 @@ from exporter.vb365.records.restore_session import RestoreSession
 _FINAL_ATTEMPTS = 3
 """How many times an extra of a finished session is requested before it becomes unknown."""
 
-_MAX_PAUSED = 8
+_MAX_PLACES = 8
 """How many sessions may have events left to read in the next poll. Each keeps two pages of ids in memory, and 8 bytes of each event."""
 
 
@@ -55,7 +55,9 @@ class Extras:
         self._confirmed_at: dict[ExtraRequest, float] = {}  # of running sessions
         self._attempt_numbers = count(1)
         self._last_attempt: dict[ExtraRequest, int] = {}
-        self._paused: dict[ExtraRequest, tuple[EventSource, float]] = {}
+        self._paused: dict[ExtraRequest, EventSource] = {}
+        self._places: dict[ExtraRequest, float] = {}  # since when; also of events that are read now
+        self._awaits_place: set[ExtraRequest] = set()
         self._final_since: dict[str, float] = {}  # since when final extras are due, by session
 
     def due(self) -> tuple[ExtraRequest, ...]:
@@ -80,23 +82,43 @@ class Extras:
             request for request in self._final_attempts if request.session_id in session_ids
         )
 
-    def pause(self, request: ExtraRequest, source: EventSource, now: Moment) -> bool:
-        """Keep a session's events, which a poll had no time to read, for the next; return whether there is room."""
-        if len(self._paused) >= _MAX_PAUSED:
-            return False
-        self._paused[request] = source, now.monotonic
+    def may_begin(self, request: ExtraRequest, now: Moment) -> bool:
+        """Whether a request can be made now. Events that needed a place when there was none are read once one is free."""
+        if request in self._awaits_place:
+            return self._take_place(request, now)
         return True
+
+    def pause(self, request: ExtraRequest, source: EventSource, now: Moment) -> None:
+        """Keep a session's events, which a poll had no time to read, for the next.
+
+        If all places are taken, they are dropped, and read from the start once one is free. That is no failed request.
+        """
+        if self._take_place(request, now):
+            self._paused[request] = source
+        else:
+            self._awaits_place.add(request)
+
+    def _take_place(self, request: ExtraRequest, now: Moment) -> bool:
+        if request not in self._places and len(self._places) >= _MAX_PLACES:
+            return False
+        self._places[request] = now.monotonic
+        return True
+
+    def _leave_place(self, request: ExtraRequest) -> None:
+        self._paused.pop(request, None)  # unless a late worker has just taken it
+        self._places.pop(request, None)
+        self._awaits_place.discard(request)
 
     def take_paused(self, request: ExtraRequest) -> EventSource | None:
         """Remove and return the events that were kept. Safe to call from any thread: `dict.pop` is atomic.
 
-        The thread that continues to read calls it, so that no other thread reads the same events.
+        The thread that continues to read calls it, so that no other thread reads the same events. Their place stays taken.
         """
-        paused = self._paused.pop(request, None)
-        return paused[0] if paused else None
+        return self._paused.pop(request, None)
 
     def accept(self, request: ExtraRequest, value: Statistics | EventSummary, now: Moment) -> None:
         """Store a response. The response for a finished session is final."""
+        self._leave_place(request)
         if self._final_attempts.pop(request, None) is None:
             self._confirmed_at[request] = now.monotonic
         else:
@@ -107,6 +129,7 @@ class Extras:
 
     def record_failure(self, request: ExtraRequest) -> None:
         """Record a failed request. Once a finished session's attempts are used up, its extras become unknown."""
+        self._leave_place(request)
         if request not in self._final_attempts:
             return
         self._final_attempts[request] -= 1
@@ -142,7 +165,7 @@ class Extras:
         for request in self._requests(session_id):
             self._final_attempts[request] = _FINAL_ATTEMPTS
             self._confirmed_at.pop(request, None)
-            self._paused.pop(request, None)  # the events of a running session are not final
+            self._leave_place(request)  # the events of a running session are not final
 
     def cancel_final(self, session_id: str) -> None:
         """Cancel the last requests for a session that is running again, or was deleted."""
@@ -162,7 +185,7 @@ class Extras:
     def _discard_final(self, request: ExtraRequest) -> None:
         self._final_attempts.pop(request, None)
         self._last_attempt.pop(request, None)
-        self._paused.pop(request, None)
+        self._leave_place(request)
 
     def drop_stale(self, now: Moment, stale_after_seconds: float) -> None:
         """Make a running session's extras unknown after `stale_after_seconds` without a response.
@@ -180,9 +203,9 @@ class Extras:
             if session_id not in self._store.finished and not self._totals.expects(session_id):
                 self._discard_final(request)
         self._settle_overdue(now, oldest)
-        for request, (_, paused_at) in tuple(self._paused.items()):
-            if paused_at <= oldest:
-                self._paused.pop(request, None)  # unless a late worker has just taken it
+        for request, since in tuple(self._places.items()):
+            if since <= oldest:
+                self._leave_place(request)
 
     def _settle_overdue(self, now: Moment, oldest: float) -> None:
         self._final_since = {

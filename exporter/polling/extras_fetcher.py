@@ -61,8 +61,8 @@ class ExtrasFetcher:
     def fetch(self, due: Iterable[ExtraRequest], until: float) -> bool:
         """Fetch the first 10,000 extras in order; return whether any was due that the server supports.
 
-        What is left is due again in the next poll. So are statistics while the API version in use does not have them: a
-        server that restarts may lack its newest version for some time.
+        What is left is due again in the next poll. So are events that wait until those of others are read, and statistics
+        while the API version in use does not have them: a server that restarts may lack its newest version for some time.
 
         Args:
             due: what to fetch.
@@ -71,9 +71,11 @@ class ExtrasFetcher:
         has_statistics = self._api.has_statistics
         ample_until = (self._clock.monotonic() + until) / 2
         supported = [one for one in due if has_statistics or one.extra != "statistics"]
+        now = self._clock.now()
+        begun = [one for one in supported if self._extras.may_begin(one, now)]
         settled = 0
         for request, result in self._workers.fetch_all(
-            supported[:_MAX_REQUESTS],
+            begun[:_MAX_REQUESTS],
             partial(self._request, until=until, ample_until=ample_until),
             until=until,
             group=attrgetter("extra"),
@@ -83,7 +85,8 @@ class ExtrasFetcher:
             if result is not None:
                 self._extras.mark_attempted(request)
                 settled += self._store(request, result)
-        if settled < len(supported) and self._clock.monotonic() >= until:
+        some_wait = len(begun) < len(supported)
+        if settled < len(supported) and (some_wait or self._clock.monotonic() >= until):
             self._anomalies.extras_left(len(supported) - settled)
         return bool(supported)
 
@@ -93,15 +96,15 @@ class ExtrasFetcher:
         Return None if the request was aborted although it had less than half of the time: the server would have responded.
         """
         is_late = self._clock.monotonic() > ample_until
-        if request.extra == "statistics":
-            try:
+        try:
+            if request.extra == "statistics":
                 return self._api.statistics(request.session_id, until=until)
-            except RequestTimeoutError:
-                if is_late:
-                    return None
-                raise
-        source = self._extras.take_paused(request) or self._api.events(request.session_id)
-        summary = source.read(until)
+            source = self._extras.take_paused(request) or self._api.events(request.session_id)
+            summary = source.read(until)
+        except RequestTimeoutError:
+            if is_late:
+                return None
+            raise
         return source if summary is None else summary
 
     def _store(self, request: ExtraRequest, result: Result | Vb365Error) -> bool:
@@ -122,10 +125,7 @@ class ExtrasFetcher:
                 error = f"{result.unreadable} records are not events, the others are counted"
                 self._anomalies.extra_failed(session_id, extra, Reason.BAD_RESPONSE, error)
             self._extras.accept(request, result, self._clock.now())
-        elif self._extras.pause(request, result, self._clock.now()):
-            return False
         else:
-            self._extras.record_failure(request)
-            error = "too many sessions have more events than one poll has time to read"
-            self._anomalies.extra_failed(session_id, extra, Reason.TIMEOUT, error)
+            self._extras.pause(request, result, self._clock.now())
+            return False
         return True

@@ -397,27 +397,31 @@ def test_extras_that_there_was_no_time_for_come_first_in_the_next_poll() -> None
     ]
 
 
-def test_requests_aborted_for_lack_of_time_use_up_no_attempt_and_come_first_in_the_next_poll() -> (
-    None
-):
+@pytest.mark.parametrize("extra", ["statistics", "events"])
+def test_requests_aborted_for_lack_of_time_use_up_no_attempt_and_come_first_in_the_next_poll(
+    extra: Extra,
+) -> None:
     sessions = [running(number) for number in range(1, 8)]
-    harness = harness_with(*sessions, max_concurrent_requests=1)
+    harness = harness_with(*sessions, extras=[extra], max_concurrent_requests=1)
     harness.poll()
     harness.api.sessions |= {session.id: stopped(session) for session in sessions}
     harness.api.statistics_of = dict.fromkeys(harness.api.sessions, THREE)
+    harness.api.events_of = dict.fromkeys(harness.api.sessions, SEEN)
 
     def takes_20_seconds(_session_id: str, until: float) -> None:
         harness.clock.seconds += 20.0
         if harness.clock.seconds > until:
             harness.clock.seconds = until
-            raise RequestTimeoutError("took too long", operation="statistics")
+            raise RequestTimeoutError("took too long", operation=extra)
 
     harness.api.on_extra = takes_20_seconds
-    snapshots = [harness.poll() for _ in sessions]
+    fetched = []
+    for _ in sessions:
+        snapshot = harness.poll()
+        known = [getattr(series_of(snapshot, number), extra) for number in range(1, 8)]
+        fetched.append(sum(value in (THREE, SEEN) for value in known))
 
-    assert [sum(snapshot.activity.restored_items.values()) for snapshot in snapshots] == [
-        3 * polls for polls in range(1, 8)
-    ]
+    assert fetched == [1, 2, 3, 4, 5, 6, 7]
     assert harness.counts.failed_extras == []
 
 
@@ -468,31 +472,64 @@ def test_events_that_were_not_read_on_for_long_are_read_from_the_start() -> None
     assert known == [None, SEEN]
 
 
-def test_of_sessions_with_many_events_only_a_few_are_read_on() -> None:
+def test_of_sessions_with_many_events_eight_are_read_on_and_the_others_begin_after_them() -> None:
     numbers = range(1, 13)
-    harness = harness_with(*map(running, numbers), extras=["events"])
-    harness.api.event_pauses = {session_id(number): 1 for number in numbers}
+    harness = harness_with(*map(running, numbers), extras=["events"], max_concurrent_requests=1)
+    harness.api.event_pauses = {session_id(number): 2 for number in numbers}
+    harness.api.events_of = dict.fromkeys(harness.api.sessions, SEEN)
 
+    polls = []
     with capture_logs() as logs:
-        harness.poll()
+        for _ in range(4):
+            harness.poll()
+            polls.append([call.removeprefix("events ") for call in requested(harness)])
 
-    assert harness.counts.failed_extras == [("events", Reason.TIMEOUT)] * 4
-    (warning,) = (entry for entry in logs if entry["log_level"] == "warning")
-    assert warning["error"] == "too many sessions have more events than one poll has time to read"
-    assert warning["session_id"] in harness.api.sessions
+    assert [len(poll) for poll in polls] == [12, 8, 8, 12]
+    assert polls[1] == polls[2] == polls[0][:8]
+    assert polls[3][:4] == polls[0][8:]
+    assert harness.counts.failed_extras == []
+    assert [entry["left"] for entry in logs if "left" in entry] == [12]
 
 
-def test_a_session_whose_events_are_never_read_on_uses_up_its_attempts() -> None:
-    numbers = range(1, 13)
+def test_finished_sessions_whose_events_wait_for_others_use_up_no_attempt() -> None:
+    numbers = range(1, 41)
     harness = harness_with(*map(running, numbers), extras=["events"])
     harness.poll()
-    harness.api.event_pauses = dict.fromkeys(harness.api.sessions, 1000)
     harness.api.sessions = {key: stopped(session) for key, session in harness.api.sessions.items()}
+    harness.api.event_pauses = dict.fromkeys(harness.api.sessions, 4)
+    harness.api.events_of = dict.fromkeys(harness.api.sessions, SEEN)
 
-    for _ in range(13):  # four of twelve fail in each, then fewer
-        harness.poll()
+    for _ in range(30):
+        snapshot = harness.poll()
 
-    assert len(requested(harness)) == 8
+    assert [series_of(snapshot, number).events for number in numbers] == [SEEN] * 40
+    assert harness.counts.failed_extras == []
+
+
+def test_few_events_are_read_while_eight_sessions_with_many_are_read_on() -> None:
+    numbers = range(1, 13)
+    harness = harness_with(*map(running, numbers), extras=["events"])
+    harness.api.event_pauses = {session_id(number): 1000 for number in range(1, 12)}
+    harness.api.events_of[session_id(12)] = SEEN
+
+    known = [series_of(harness.poll(), 12).events for _ in range(3)]
+
+    assert known == [SEEN, SEEN, SEEN]
+    assert f"events {session_id(12)}" in requested(harness)
+
+
+def test_events_of_a_deleted_session_leave_their_place_to_others() -> None:
+    numbers = range(1, 10)
+    harness = harness_with(*map(running, numbers), extras=["events"], max_concurrent_requests=1)
+    harness.api.event_pauses = dict.fromkeys(harness.api.sessions, 1000)
+    harness.poll()
+    first, *others = requested(harness)
+    del harness.api.sessions[first.removeprefix("events ")]
+    harness.poll()
+
+    harness.poll()
+
+    assert sorted(requested(harness)) == sorted(others)
 
 
 def test_events_that_take_longer_than_one_poll_are_left_to_the_next() -> None:
