@@ -281,12 +281,23 @@ def test_of_more_ids_than_max_sessions_the_first_are_forgotten_and_not_counted_a
 
 def test_a_forgotten_session_from_the_future_does_not_hide_new_ones() -> None:
     store = store_with_baseline(max_sessions=1)
-    for session in (running(7, creation_time=NOON + 1000 * HOUR), running(5)):
+    for number in (7, 6, 5):
+        session = running(number, creation_time=NOON + number * 1000 * HOUR)
         store.put(session, at())
         store.remove(session.id, at())
 
     new = running(1, creation_time=NOON + 25 * HOUR)
     assert store.put(new, at(25 * HOUR)) is Transition.STARTED
+
+
+def test_a_session_from_the_distant_future_is_counted_once_however_many_follow_it() -> None:
+    store = store_with_baseline(max_sessions=2)
+    ahead = running(9, creation_time=NOON + 1000 * HOUR)
+    for session in (ahead, *map(running, (5, 4, 3, 2))):
+        assert store.put(session, at()) is Transition.STARTED
+        store.remove(session.id, at())
+
+    assert store.put(ahead, at()) is Transition.FOUND
 
 
 @pytest.mark.parametrize("ahead_seconds", [0, 1, 90, 7200, 12 * 3600])
