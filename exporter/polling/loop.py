@@ -167,7 +167,9 @@ class PollLoop:
             needs_poll = self._request_deleted(changes) or len(updated) >= _MIN_CHANGES_FOR_POLL
             polls = needs_poll and self._limits.try_take_poll(now)
             if polls:
-                self._ledger.request_by_id(filter(self._ledger.is_stored, updated))
+                left_out = self._ledger.request_by_id(filter(self._ledger.is_stored, updated))
+                if left_out:
+                    self._poller.anomalies.changes_left_out(left_out)
             else:
                 self._fetch(updated, now, next_poll_at)
         except Exception:

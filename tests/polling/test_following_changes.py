@@ -440,6 +440,15 @@ def test_of_many_changed_sessions_a_hundred_are_remembered_for_the_next_poll() -
     assert harness.api.calls == ["list", "list"]  # the second is cheaper than a hundred requests
 
 
+def test_changed_sessions_that_the_poll_for_many_changes_leaves_out_are_counted() -> None:
+    harness = PollerHarness(*[finished(1000 + number) for number in range(300)], finished(1))
+    harness.poll()
+
+    harness.apply_changes(*[update(1000 + number, e_tag=1) for number in range(300)])
+
+    assert harness.counts.rejections == [RejectionReason.TOO_MANY] * 200
+
+
 def test_an_unknown_session_that_cannot_be_fetched_is_left_to_the_next_poll() -> None:
     harness = PollerHarness(running(60))
     harness.poll()
