@@ -87,12 +87,20 @@ class Vb365Error(Exception):
 
 
 def is_server_wide(error: Vb365Error) -> bool:
-    """Whether every other request would fail the same way: no connection, no token, or throttled."""
+    """Whether every other request would fail the same way: no connection, no token, or throttled.
+
+    A timeout does not count, as it may be due to a single slow session. Use this where every request is needed, such as
+    those for sessions by id in a poll; use `would_recur` where a timeout is a reason to stop, too.
+    """
     return error.reason in _SERVER_WIDE_REASONS or error.operation == "token"
 
 
 def would_recur(error: Vb365Error) -> bool:
-    """Whether other lists, or other extras of the same kind, would most likely fail the same way, as after a timeout."""
+    """Whether an error is server-wide or a timeout.
+
+    Use this where what is left can wait, and each further timeout would cost seconds: other lists, other extras of the
+    same kind, and sessions that the change feed reports.
+    """
     return is_server_wide(error) or error.reason is Reason.TIMEOUT
 
 

@@ -76,7 +76,7 @@ def _event_bytes(snapshot: Snapshot) -> Iterable[Sample]:
 ORGANIZATION_FAMILIES: tuple[SnapshotFamily, ...] = (
     SnapshotFamily(
         name="vb365_restore_sessions_working",
-        help="Running restore sessions as of the last poll: every API state except Stopped.",
+        help="Running restore sessions: every API state except Stopped.",
         labels=("organization", "type"),
         samples=_working,
     ),

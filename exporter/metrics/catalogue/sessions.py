@@ -26,7 +26,7 @@ def _end(session: RestoreSession) -> float | None:
 _ALWAYS: tuple[SessionFamily, ...] = (
     SessionStateSet(
         name="vb365_restore_session_state",
-        help="State of the restore session as of the last poll (API field state): 1 for the current state, 0 for the others.",
+        help="State of the restore session (API field state): 1 for the current state, 0 for the others.",
         labels=("state",),
         current=lambda session: session.state,
         known=(SessionState.WORKING, SessionState.STOPPED),
