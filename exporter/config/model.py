@@ -103,7 +103,7 @@ class AuthConfig(Block):
     token: Annotated[SecretSource | None, inline_secret(bearer=True)] = None
     """A bearer token. Prefer token_file, as tokens expire."""
     token_file: Annotated[SecretSource | None, printable(), secret_file(bearer=True)] = None
-    """File with a bearer token that something else renews. It is read again after a 401."""
+    """File with a bearer token that something else renews. It is read again when the server refuses the token."""
     token_env: Annotated[SecretSource | None, environment_name, secret_variable(bearer=True)] = None
     """Environment variable with a bearer token."""
 
