@@ -75,6 +75,7 @@ class RestApi:
             is_served_now=self._is_served_now,
             clock=clock,
         )
+        self._probes_may_succeed = False
         self.deadline = NO_RETRY
         """Monotonic time after which nothing is retried."""
 
@@ -148,11 +149,15 @@ class RestApi:
     def _is_served(self, version: str) -> bool:
         """Return whether the server has a version: an anonymous ServiceInstance request then gives 401, not 404.
 
+        A proxy before the server may log in, so that it succeeds.
+
         Raises:
             Vb365Error: another error status, or no response.
         """
         request = Request(operation="service_instance", target=self._probe_target(version))
-        return self._exchange(request, expected={401, 404}).status != 404
+        response = self._exchange(request, expected={401, 404})
+        self._probes_may_succeed = self._probes_may_succeed or response.is_success
+        return response.status != 404
 
     def _is_served_now(self, version: str) -> bool:
         request = Request(
@@ -161,9 +166,10 @@ class RestApi:
             deadline_seconds=self._server.timeout,
         )
         try:
-            return self._send_once(request).status == 401
+            response = self._send_once(request)
         except Vb365Error:
             return False
+        return response.status == 401 or (self._probes_may_succeed and response.is_success)
 
     def _probe_target(self, version: str) -> str:
         return self.base_url.target(f"{version}/ServiceInstance")

@@ -264,10 +264,12 @@ def test_no_newer_version_is_looked_for_during_a_retry_after(
     assert len(api.calls) == before
 
 
+@pytest.mark.parametrize("status", [401, 200])
 def test_after_a_restart_without_the_newest_version_it_is_soon_selected_again(
-    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime
+    api: responses.RequestsMock, make_client: MakeClient, fake_time: FakeTime, status: int
 ) -> None:
-    detectable(api, "v8", "v7")
+    for version in ("v8", "v7"):
+        api.get(f"{URL}/{version}/ServiceInstance", status=status)
     for version in ("v8", "v7"):
         api.post(f"{URL}/{version}/token", json=TOKEN_RESPONSE | {"expires_in": 0})
         api.get(f"{URL}/{version}/RestoreSessions/{ID}", json=session())
@@ -284,7 +286,7 @@ def test_after_a_restart_without_the_newest_version_it_is_soon_selected_again(
             list(client.list_sessions(created_since=None))
         client.get_session(ID)
     assert client.api_version == "v7"
-    api.replace("GET", f"{URL}/v8/ServiceInstance", status=401)
+    api.replace("GET", f"{URL}/v8/ServiceInstance", status=status)
     fake_time.now += 60
     with client.poll(deadline=fake_time.now):
         pass
