@@ -47,7 +47,7 @@ def fetch_all(
         warn_if_unverified(server)
         client = Client(server, observer=NoObserver(), stop=stop)
         try:
-            with client.poll(time.monotonic() + retry_seconds):
+            with client.retrying_until(time.monotonic() + retry_seconds):
                 fetched[server.name] = read(server, client)
         except Vb365Error as error:
             if not stop.is_set():

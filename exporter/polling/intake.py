@@ -12,9 +12,10 @@ from exporter.polling.anomalies import Anomalies
 from exporter.polling.clock import Clock, Moment
 from exporter.polling.health import Heartbeat
 from exporter.polling.interfaces import Api
-from exporter.polling.plan import ListRequest, is_ahead, max_listed_sessions
+from exporter.polling.plan import ListRequest, max_listed_sessions
 from exporter.polling.resync import ListLoss
 from exporter.polling.server_state import ServerState
+from exporter.polling.server_time import is_ahead
 from exporter.vb365.errors import RecordsMovedError
 from exporter.vb365.paging import MAX_LIST_SECONDS, check_list_time, reread_if_moved
 from exporter.vb365.records.restore_session import Page, RestoreSession

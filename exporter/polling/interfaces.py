@@ -40,8 +40,8 @@ class Api(Protocol):
     def certificate_not_after(self) -> datetime | None:
         """When the certificate that the server last presented expires."""
 
-    def poll(self, deadline: float) -> AbstractContextManager[None]:
-        """Stop retrying requests made inside the context at `deadline` (monotonic seconds)."""
+    def retrying_until(self, deadline: float) -> AbstractContextManager[None]:
+        """Within this context only, retry failed requests until `deadline` (monotonic seconds)."""
 
     def product_version(self) -> str:
         """Fetch the server's product version."""

@@ -81,7 +81,7 @@ class Ledger:
 
     def request_resync(self) -> None:
         """Make a full list due in every poll until one succeeds."""
-        self._resync.request()
+        self._resync.make_due()
 
     def due_lists(self, moment: Moment) -> tuple[ListRequest, ...]:
         """Return the lists to request in this poll, in order; empty without discovery."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import inf
 
 from exporter.polling.clock import Moment
+from exporter.polling.server_time import is_ahead
 from exporter.vb365.paging import PAGE_SIZES
 
 PAGE_SIZE = PAGE_SIZES[0]
@@ -19,13 +20,8 @@ PAGE_COST_IN_GETS = 25
 RESYNC_SECONDS = 3600.0
 """How often everything is listed, finished sessions with configured ids are fetched, and server details are requested."""
 
-# Clocks differ slightly between the servers of one installation.
-_CLOCK_TOLERANCE = timedelta(minutes=10)
 # A session may appear in a list slightly after its creationTime, which another server's clock may have given.
 _LIST_OVERLAP = timedelta(minutes=10)
-
-_MIN_SECONDS_BETWEEN_SET_BACKS = 600.0
-"""A server whose responses alternate between two clocks would cause a full list in every other poll."""
 
 _LISTED_PER_KEPT = 2
 _MIN_LISTED_SESSIONS = 200_000
@@ -92,52 +88,6 @@ def max_listed_sessions(max_sessions: int) -> int:
     A session that was left open may be older than those kept, so more are read, but not without limit.
     """
     return max(_LISTED_PER_KEPT * max_sessions, _MIN_LISTED_SESSIONS)
-
-
-def is_ahead(time: datetime, now: datetime) -> bool:
-    """Whether a time of a session is later than now by the server's own time, and by more than clocks may differ."""
-    return time > now + _CLOCK_TOLERANCE
-
-
-class ClockJumps:
-    """Notices when the server's clock is set: a single `Date` that is wrong must not hide sessions.
-
-    Attributes:
-        is_set_back: whether it was set back since the previous poll began, or since the last full list ended; True in
-            one poll of ten minutes at most, and then in a later one instead, unless a full list ended meanwhile.
-    """
-
-    def __init__(self) -> None:
-        self.is_set_back = False
-        self._is_reportable = False
-        self._reported_at = -inf
-        self._previous: Moment | None = None
-        self._listed: Moment | None = None
-
-    def begin_poll(self, moment: Moment) -> Moment:
-        """Return `moment` for what expires: a clock that was set forward is believed in the next poll."""
-        expected = _later(self._previous, moment)
-        earliest = max(expected, _later(self._listed, moment)) - _CLOCK_TOLERANCE
-        self._is_reportable |= moment.wall < earliest
-        since_reported = moment.monotonic - self._reported_at
-        self.is_set_back = self._is_reportable and since_reported >= _MIN_SECONDS_BETWEEN_SET_BACKS
-        if self.is_set_back:
-            self._is_reportable = False
-            self._reported_at = moment.monotonic
-        self._previous = moment
-        return replace(moment, wall=min(moment.wall, expected + _CLOCK_TOLERANCE))
-
-    def end_full_list(self, moment: Moment) -> None:
-        """Record the clock by which a full list was read."""
-        self._listed = moment
-        self._is_reportable = False
-
-
-def _later(before: Moment | None, now: Moment) -> datetime:
-    """Return the wall clock of `before` as it would be now."""
-    if before is None:
-        return now.wall
-    return before.wall + timedelta(seconds=now.monotonic - before.monotonic)
 
 
 class DiscoveryWindow:

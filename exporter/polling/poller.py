@@ -153,7 +153,9 @@ class Poller:
         """Fetch everything that may have changed; return whether to fetch organizations and extras."""
         try:
             self._ledger.begin_poll(started)
-            with self._api.poll(started.monotonic + _RETRY_SHARE * self._server.poll_interval):
+            with self._api.retrying_until(
+                started.monotonic + _RETRY_SHARE * self._server.poll_interval
+            ):
                 trust_404 = self._fetch_lists(started)
                 self._fetch_unconfirmed(trust_404=trust_404)
         except Exception as error:  # noqa: BLE001 - `abort` logs it

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
 from exporter.polling.newest_ends import NewestEnds
-from exporter.polling.plan import is_ahead
+from exporter.polling.server_time import is_ahead
 from exporter.polling.snapshot import StartedKey
 from exporter.vb365.records.restore_session import RestoreSession
 

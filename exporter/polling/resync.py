@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from exporter.config import SessionsConfig
 from exporter.polling.clock import Moment
-from exporter.polling.plan import RESYNC_SECONDS, ClockJumps, ListRequest
+from exporter.polling.plan import RESYNC_SECONDS, ListRequest
+from exporter.polling.server_time import ClockJumps
 from exporter.polling.store import SessionStore
 from exporter.vb365.records.restore_session import RestoreSession
 
@@ -61,7 +62,7 @@ class Resync:
         self._due_at = -inf
         self._doubts = False  # whether the last full list is listed again before it is believed
         self._doubts_recent = False  # whether a list of this poll lost more than half
-        self._request: ListRequest | None = None  # of the list in progress
+        self._list_in_progress: ListRequest | None = None
         self._listed: set[str] = set()  # by the list in progress, as far as they are stored
         self._listed_sessions = 0
         self._stored_before = 0  # how many of `_listed` were stored before
@@ -86,7 +87,7 @@ class Resync:
         """Whether an hour has passed since the last resync, or one was requested."""
         return moment.monotonic >= self._due_at
 
-    def request(self) -> None:
+    def make_due(self) -> None:
         """Make a resync due until one succeeds."""
         self._due_at = -inf
 
@@ -119,7 +120,7 @@ class Resync:
             return moment  # no response has shown the server's clock yet
         expiry = self._clock_jumps.begin_poll(moment)
         if self._clock_jumps.is_set_back:
-            self.request()
+            self.make_due()
         return expiry
 
     def recent_list(self, created_since: datetime) -> ListRequest:
@@ -129,7 +130,7 @@ class Resync:
 
     def begin_list(self, request: ListRequest) -> None:
         """Start a comparison with the list about to be read."""
-        self._request = request
+        self._list_in_progress = request
         self._listed = set()
         self._listed_sessions = 0
         self._stored_before = 0
@@ -146,12 +147,12 @@ class Resync:
 
     def abort_list(self) -> None:
         """Abandon the comparison in progress, if any."""
-        self._request = None
+        self._list_in_progress = None
         self._restores.end_full_list(is_complete=False)
 
     def add_listed(self, session_id: str, *, was_stored: bool) -> None:
         """Record that a list, or a response by id, shows a session that is not past its lookback."""
-        if self._request is None:
+        if self._list_in_progress is None:
             self.filter_is_late |= session_id in self._lacking
         elif session_id not in self._listed:
             self._listed.add(session_id)
@@ -164,9 +165,11 @@ class Resync:
         Full lists count all of them. Between full lists, a session that does not fit is not counted: it was counted
         before, and every list of new sessions may show it again.
         """
-        if self._request is not None:
+        if self._list_in_progress is not None:
             self._listed.discard(session_id)
-        if (self._request is None or not self._request.is_full) and session_id != observed_id:
+        if (
+            self._list_in_progress is None or not self._list_in_progress.is_full
+        ) and session_id != observed_id:
             self.not_kept += 1
 
     def end_list(self, moment: Moment) -> tuple[set[str], ListLoss | None]:
@@ -175,7 +178,7 @@ class Resync:
         Returns:
             The ids of deleted sessions, and the loss if it is a full list without many of the sessions.
         """
-        request, self._request = self._request, None
+        request, self._list_in_progress = self._list_in_progress, None
         self._shown |= self._listed
         if request is None or request.max_pages is not None:
             return set(), None
@@ -200,7 +203,7 @@ class Resync:
         else:
             self._covered_since = min(since, self._covered_since or since)
         if self._doubts_recent or self._lacking - self._store.running.keys():
-            self.request()
+            self.make_due()
 
     def _compare_all(self, moment: Moment) -> tuple[set[str], ListLoss | None]:
         finished = self._store.finished.keys()
@@ -215,11 +218,11 @@ class Resync:
         if not self._is_cut and (loss is None or loss.believed or not loss.is_most):
             self._covered_since = _BEGINNING  # a 404 by id and this list agree
         if self._doubts:
-            self.request()
+            self.make_due()
             return set(), loss
         self.succeed(moment)
         if self._restores.end_full_list(is_complete=not self.is_incomplete):
-            self.request()
+            self.make_due()
         self._clock_jumps.end_full_list(moment)
         stored_now = finished | self._store.running.keys() | self._store.lookback.expired.keys()
         self.not_kept = self._listed_sessions - len(self._listed & stored_now)

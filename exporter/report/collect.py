@@ -14,7 +14,7 @@ import structlog
 
 from exporter.config import Extra, ServerConfig
 from exporter.polling.full_list import FullList, read_full_list
-from exporter.polling.plan import is_ahead
+from exporter.polling.server_time import is_ahead
 from exporter.polling.workers import Workers
 from exporter.text import label_value
 from exporter.vb365.client import Client

@@ -139,7 +139,7 @@ class Client:
         self._api.tokens.reread()
 
     @contextmanager
-    def poll(self, deadline: float) -> Iterator[None]:
+    def retrying_until(self, deadline: float) -> Iterator[None]:
         """Within this context, retry failed requests until `deadline`, a monotonic time.
 
         A newer API version is selected only here, so that all requests of a poll use the same one.

@@ -80,7 +80,7 @@ def test_a_requested_resync_is_due_until_one_succeeds() -> None:
     resync = ResyncHarness().resync
     resync.succeed(moment())
 
-    resync.request()
+    resync.make_due()
 
     assert resync.is_due(moment())
     resync.succeed(moment())

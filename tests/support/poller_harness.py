@@ -72,7 +72,7 @@ class FakeApi:
         self.deadlines: list[float] = []
 
     @contextmanager
-    def poll(self, deadline: float) -> Iterator[None]:
+    def retrying_until(self, deadline: float) -> Iterator[None]:
         self.deadlines.append(deadline)
         yield
 

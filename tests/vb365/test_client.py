@@ -232,7 +232,7 @@ def test_a_newer_version_that_the_server_has_only_later_is_selected_between_poll
     client = make_client(config(api_version="auto"))
 
     def poll() -> str | None:
-        with client.poll(deadline=fake_time.now):
+        with client.retrying_until(deadline=fake_time.now):
             client.get_session(ID)
             api.replace("GET", f"{URL}/v8/ServiceInstance", status=401)
             client.get_session(ID)
@@ -253,12 +253,12 @@ def test_no_newer_version_is_looked_for_during_a_retry_after(
     api.post(f"{URL}/v7/token", json=TOKEN_RESPONSE)
     api.get(f"{ROOT}/RestoreSessions/{ID}", status=429, headers={"Retry-After": "900"})
     client = make_client(config(api_version="auto"))
-    with client.poll(deadline=fake_time.now), pytest.raises(ThrottledError):
+    with client.retrying_until(deadline=fake_time.now), pytest.raises(ThrottledError):
         client.get_session(ID)
     before = len(api.calls)
     fake_time.now += 60
 
-    with client.poll(deadline=fake_time.now):
+    with client.retrying_until(deadline=fake_time.now):
         pass
 
     assert len(api.calls) == before
@@ -275,20 +275,20 @@ def test_after_a_restart_without_the_newest_version_it_is_soon_selected_again(
         api.get(f"{URL}/{version}/RestoreSessions/{ID}", json=session())
     client = make_client(config(api_version="auto"))
     for _ in range(60):  # two hours
-        with client.poll(deadline=fake_time.now):
+        with client.retrying_until(deadline=fake_time.now):
             client.get_session(ID)
         fake_time.now += 120
     api.get(f"{URL}/v8/RestoreSessions", status=404)
     api.replace("GET", f"{URL}/v8/ServiceInstance", status=404)
 
-    with capture_logs() as logs, client.poll(deadline=fake_time.now):
+    with capture_logs() as logs, client.retrying_until(deadline=fake_time.now):
         with pytest.raises(NotFoundError):
             list(client.list_sessions(created_since=None))
         client.get_session(ID)
     assert client.api_version == "v7"
     api.replace("GET", f"{URL}/v8/ServiceInstance", status=status)
     fake_time.now += 60
-    with client.poll(deadline=fake_time.now):
+    with client.retrying_until(deadline=fake_time.now):
         pass
 
     assert client.api_version == "v8"
@@ -308,7 +308,7 @@ def test_a_version_that_the_server_never_has_is_requested_at_most_once_an_hour(
     minutes = []
     for minute in range(360):
         before = len(requested(api, "/v8/ServiceInstance"))
-        with client.poll(deadline=fake_time.now):
+        with client.retrying_until(deadline=fake_time.now):
             client.get_session(ID)
         if len(requested(api, "/v8/ServiceInstance")) > before:
             minutes.append(minute)
@@ -328,7 +328,7 @@ def test_no_newer_version_is_selected_than_the_configured_one(
     api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
     client = make_client(config(api_version="v7"))
     for _ in range(3):
-        with client.poll(deadline=fake_time.now):
+        with client.retrying_until(deadline=fake_time.now):
             client.get_session(ID)
         fake_time.now += 7200
     assert not requested(api, "/ServiceInstance")
@@ -674,7 +674,7 @@ def test_transient_failures_are_tried_five_times_with_growing_waits(
 ) -> None:
     api.get(f"{ROOT}/RestoreSessions/{ID}", **failure)
     client = make_client()
-    with client.poll(deadline=fake_time.now + 60), pytest.raises(Vb365Error):
+    with client.retrying_until(deadline=fake_time.now + 60), pytest.raises(Vb365Error):
         client.get_session(ID)
     assert fake_time.waits == [0.5, 1.0, 2.0, 4.0]
     assert len(requested(api, ID)) == 5
@@ -711,7 +711,7 @@ def test_an_operation_is_attempted_five_times_and_a_token_request_three_times(
         api.post(f"{ROOT}/token", json=TOKEN_RESPONSE)
         api.get(ROOT + PATHS[operation], status=503)
     client = make_client()
-    with client.poll(deadline=fake_time.now + 60), pytest.raises(ServerError):
+    with client.retrying_until(deadline=fake_time.now + 60), pytest.raises(ServerError):
         CALLS[operation](client)
     assert len(requested(api, PATHS[operation])) == attempts
 
@@ -723,7 +723,7 @@ def test_permanent_failures_are_not_retried(
 ) -> None:
     api.get(f"{ROOT}/RestoreSessions/{ID}", status=status)
     client = make_client()
-    with client.poll(deadline=fake_time.now + 60), pytest.raises(Vb365Error):
+    with client.retrying_until(deadline=fake_time.now + 60), pytest.raises(Vb365Error):
         client.get_session(ID)
     assert len(requested(api, ID)) == 1
     assert not fake_time.waits
@@ -735,7 +735,7 @@ def test_nothing_is_retried_outside_of_a_poll(
 ) -> None:
     api.get(f"{ROOT}/RestoreSessions/{ID}", status=503)
     client = make_client()
-    with client.poll(deadline=fake_time.now + 60):
+    with client.retrying_until(deadline=fake_time.now + 60):
         pass
     with pytest.raises(ServerError):
         client.get_session(ID)
@@ -748,7 +748,7 @@ def test_a_request_is_tried_once_after_the_polls_deadline(
 ) -> None:
     api.get(f"{ROOT}/RestoreSessions/{ID}", status=503)
     client = make_client()
-    with client.poll(deadline=fake_time.now - 1), pytest.raises(ServerError):
+    with client.retrying_until(deadline=fake_time.now - 1), pytest.raises(ServerError):
         client.get_session(ID)
     assert len(requested(api, ID)) == 1
 
@@ -760,7 +760,7 @@ def test_retry_after_within_the_poll_is_waited_for(
     api.get(f"{ROOT}/RestoreSessions/{ID}", status=429, headers={"Retry-After": "7"})
     api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
     client = make_client()
-    with client.poll(deadline=fake_time.now + 60):
+    with client.retrying_until(deadline=fake_time.now + 60):
         client.get_session(ID)
     assert fake_time.waits == [7.0]
 
@@ -773,17 +773,23 @@ def test_retry_after_beyond_the_poll_ends_it_as_throttled_and_nothing_goes_out_b
     api.get(f"{ROOT}/RestoreSessions/{ID}", status=status, headers={"Retry-After": "120"})
     api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
     client = make_client()
-    with client.poll(deadline=fake_time.now + 60), pytest.raises(ThrottledError) as caught:
+    with (
+        client.retrying_until(deadline=fake_time.now + 60),
+        pytest.raises(ThrottledError) as caught,
+    ):
         client.get_session(ID)
     assert caught.value.retry_after_seconds == 120
     assert not fake_time.waits
     calls = len(api.calls)
     fake_time.now += 59
-    with client.poll(deadline=fake_time.now + 60), pytest.raises(ThrottledError, match="61 s"):
+    with (
+        client.retrying_until(deadline=fake_time.now + 60),
+        pytest.raises(ThrottledError, match="61 s"),
+    ):
         client.get_session(OTHER_ID)
     assert len(api.calls) == calls
     fake_time.now += 60
-    with client.poll(deadline=fake_time.now + 60):
+    with client.retrying_until(deadline=fake_time.now + 60):
         client.get_session(ID)
     assert fake_time.waits == [1.0]
 
@@ -793,9 +799,12 @@ def test_retry_after_of_the_token_endpoint_is_obeyed(
 ) -> None:
     api.post(f"{ROOT}/token", status=429, headers={"Retry-After": "900000"})
     client = make_client()
-    with client.poll(deadline=fake_time.now + 60), pytest.raises(ThrottledError):
+    with client.retrying_until(deadline=fake_time.now + 60), pytest.raises(ThrottledError):
         client.get_session(ID)
-    with client.poll(deadline=fake_time.now + 899), pytest.raises(ThrottledError, match="900 s"):
+    with (
+        client.retrying_until(deadline=fake_time.now + 899),
+        pytest.raises(ThrottledError, match="900 s"),
+    ):
         client.get_session(ID)
     assert len(api.calls) == 1
 
@@ -816,7 +825,7 @@ def test_stopping_ends_the_wait_before_a_retry(
     api.get(f"{ROOT}/RestoreSessions/{ID}", status=503)
     client = make_client()
     fake_time.stopped = True
-    with client.poll(deadline=fake_time.now + 60), pytest.raises(StoppedError):
+    with client.retrying_until(deadline=fake_time.now + 60), pytest.raises(StoppedError):
         client.get_session(ID)
     assert len(requested(api, ID)) == 1
 
@@ -853,7 +862,7 @@ def test_stopping_ends_a_wait_under_way(
         for _ in range(5):
             assert throttle.acquire() == 0
             moment += 2
-    with ThreadPoolExecutor(1) as pool, client.poll(deadline=math.inf):
+    with ThreadPoolExecutor(1) as pool, client.retrying_until(deadline=math.inf):
         outcome = pool.submit(client.get_session, ID)
         assert waiting.wait(GENEROUS)
         stop.set()
@@ -1116,7 +1125,7 @@ def test_extras_and_the_change_feed_are_never_retried(
     for path in (f"RestoreSessions/{ID}/Statistics", f"RestoreSessions/{ID}/Events", "Events"):
         api.get(f"{V8}/{path}", status=503)
 
-    with v8.poll(deadline=math.inf), pytest.raises(ServerError):
+    with v8.retrying_until(deadline=math.inf), pytest.raises(ServerError):
         call(v8)
 
     assert len(api.calls) == 2  # the login and the request

@@ -128,7 +128,7 @@ class Harness:
     def poll(self, *, every_seconds: float, requests: int = 2) -> None:
         """Make one poll of some requests, and wait for the next."""
         due = self.time.now + every_seconds
-        with self.client.poll(deadline=self.time.now + 0.9 * every_seconds):
+        with self.client.retrying_until(deadline=self.time.now + 0.9 * every_seconds):
             try:
                 for _ in range(requests):
                     self.client.get_session(ID)

@@ -182,7 +182,7 @@ def test_organizations_that_the_account_may_not_see_are_forbidden_and_not_retrie
     api.get(ORGANIZATIONS, status=403)
     client = make_client()
 
-    with client.poll(deadline=fake_time.now + 60), pytest.raises(ForbiddenError):
+    with client.retrying_until(deadline=fake_time.now + 60), pytest.raises(ForbiddenError):
         client.organizations()
     assert observer.retries == []
 
@@ -198,7 +198,10 @@ def test_organizations_are_never_retried(
     api.get(ORGANIZATIONS, status=status)
     client = make_client()
 
-    with client.poll(deadline=fake_time.now + 60), pytest.raises(Exception, match=str(status)):
+    with (
+        client.retrying_until(deadline=fake_time.now + 60),
+        pytest.raises(Exception, match=str(status)),
+    ):
         client.organizations()
     assert observer.retries == []
 

@@ -95,7 +95,7 @@ def test_one_login_serves_all_polls(api: responses.RequestsMock, make_client: Ma
     api.get(f"{ROOT}/RestoreSessions/{ID}", json=session())
     client = make_client()
     for _ in range(3):
-        with client.poll(deadline=2000.0):
+        with client.retrying_until(deadline=2000.0):
             client.get_session(ID)
     assert len(requested(api, "/token")) == 1
     assert {bearer(call.request) for call in list(api.calls)[1:]} == {"access-1"}
@@ -171,7 +171,7 @@ def test_a_changed_secret_file_ends_the_wait_after_a_refused_password(
     with pytest.raises(AuthError):
         client.get_session(ID)
     file.write_text("new")
-    with client.poll(deadline=2000.0):
+    with client.retrying_until(deadline=2000.0):
         assert isinstance(client.get_session(ID), RestoreSession)
 
 
@@ -917,7 +917,7 @@ def test_no_more_than_five_token_requests_a_minute_leave_the_exporter(
     client = make_client()
     sent = []
     for _ in range(8):
-        with client.poll(deadline=fake_time.now + 100), pytest.raises(BadResponseError):
+        with client.retrying_until(deadline=fake_time.now + 100), pytest.raises(BadResponseError):
             client.get_session(ID)
         sent.append(fake_time.now)
         fake_time.now += 0.9
@@ -931,7 +931,7 @@ def test_the_limit_of_token_requests_ends_a_poll_as_throttled_when_it_cannot_wai
 ) -> None:
     api.post(f"{ROOT}/token", json={})
     client = make_client()
-    with client.poll(deadline=fake_time.now + 10):
+    with client.retrying_until(deadline=fake_time.now + 10):
         for _ in range(5):
             with pytest.raises(BadResponseError):
                 client.get_session(ID)
@@ -947,5 +947,5 @@ def test_logins_that_never_reached_the_server_do_not_use_up_its_limit(
     api.post(f"{ROOT}/token", body=requests.ConnectionError())
     client = make_client()
     for _ in range(8):
-        with client.poll(deadline=fake_time.now + 5), pytest.raises(ConnectError):
+        with client.retrying_until(deadline=fake_time.now + 5), pytest.raises(ConnectError):
             client.get_session(ID)

@@ -92,7 +92,7 @@ def test_a_client_detects_the_version_logs_in_fetches_and_logs_out(
         return http(packed, headers="Content-Encoding: gzip\r\n")
 
     client = client_of(serve(api(respond)), api_version="auto")
-    with client.poll(deadline=time.monotonic() + 60):
+    with client.retrying_until(deadline=time.monotonic() + 60):
         assert client.product_version() == "7.1.0.1401"
         (page,) = client.list_sessions(created_since=None)
         other = client.get_session(OTHER_ID)
@@ -180,7 +180,7 @@ def test_a_stop_event_ends_a_wait_before_a_retry(
         return http(b"", status="429 Too Many", headers="Retry-After: 50\r\n")
 
     client = client_of(serve(api(respond)))
-    with client.poll(deadline=time.monotonic() + 60), pytest.raises(StoppedError):
+    with client.retrying_until(deadline=time.monotonic() + 60), pytest.raises(StoppedError):
         client.get_session(ID)
 
 
@@ -222,7 +222,7 @@ def test_later_requests_use_the_renewed_token(serve: Serve, client_of: ClientOf)
                 connection.send(http(json.dumps(session()).encode()))
 
     client = client_of(serve(talk))
-    with client.poll(deadline=time.monotonic() + 60):
+    with client.retrying_until(deadline=time.monotonic() + 60):
         for _ in range(3):
             assert isinstance(client.get_session(ID), RestoreSession)
     assert newest == 2
