@@ -12,6 +12,7 @@ from typing import TypeAlias
 import structlog
 
 from exporter.config.problems import ConfigError, Problem
+from exporter.threads import ThreadLimitError
 from exporter.web.blocking import run_in_daemon_thread
 from exporter.web.webconfig.loader import WebConfig, read_web_config
 
@@ -20,7 +21,7 @@ log = structlog.get_logger()
 _Fingerprint: TypeAlias = tuple[int, int, int, int] | None
 
 _READ_SECONDS = 2.0
-"""How long requests wait for changed files to be read: a file system may not answer."""
+"""How long requests wait for the files to be checked, and read if they have changed: a file system may not answer."""
 
 
 class WebConfigReloader:
@@ -33,11 +34,11 @@ class WebConfigReloader:
     Args:
         path: the file; None: no web configuration.
         read: reads the file.
-        read_seconds: how long requests wait for changed files to be read; then the old configuration stays in force.
+        stat: returns the status of a file.
+        read_seconds: how long requests wait for the files to be checked and read; then the old configuration stays in force.
 
     Attributes:
         current: the configuration as of the last check of its files.
-        problems: why it is not that of the files; empty: it is.
 
     Raises:
         ConfigError: the file cannot be used.
@@ -50,17 +51,26 @@ class WebConfigReloader:
         read: Callable[
             [Path, Callable[[Path], None], WebConfig | None], WebConfig
         ] = read_web_config,
+        stat: Callable[[Path], os.stat_result] = os.stat,
         read_seconds: float = _READ_SECONDS,
     ) -> None:
         self._path = path
         self._read = read
+        self._stat = stat
         self._read_seconds = read_seconds
-        self._reading: asyncio.Future[None] | None = None
+        self._checking: asyncio.Future[None] | None = None
         self._is_stuck = False
         self._watched: dict[Path, _Fingerprint] = {}
         self.current = WebConfig()
-        self.problems: tuple[Problem, ...] = ()
+        self._problems: tuple[Problem, ...] = ()
         self.reload()
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Why the configuration is not that of the files; empty: it is."""
+        if self._is_stuck:
+            return (Problem(str(self._path), "its file system does not answer"),)
+        return self._problems
 
     def reload(self) -> None:
         """Read the files immediately, changed or not, and use them; may be called from any thread.
@@ -79,7 +89,7 @@ class WebConfigReloader:
         if self._path is None:
             return lambda: None
         watched: dict[Path, _Fingerprint] = {}
-        config = self._read(self._path, partial(_watch, watched), self.current)
+        config = self._read(self._path, partial(self._watch, watched), self.current)
         return partial(self._use, config, watched)
 
     def _use(self, config: WebConfig, watched: dict[Path, _Fingerprint]) -> None:
@@ -91,42 +101,55 @@ class WebConfigReloader:
                 place=problem.place,
                 problem=problem.message,
             )
-        self.problems = config.certificate_problems
+        self._problems = config.certificate_problems
         self.current, self._watched = config, watched
 
     async def newest(self) -> WebConfig:
-        """Check the files, at the cost of a stat each, and return the current configuration.
+        """Check the files and return the current configuration. A check takes a third of a millisecond.
 
-        Changed files are read in a worker thread, one at a time.
+        They are checked, and read if they have changed, in a worker thread, by one request at a time; others wait for it.
         """
-        if self._changed():
-            if self._reading is None or self._reading.done():
+        if self._path is not None:
+            if self._checking is None or self._checking.done():
                 self._is_stuck = False
-                self._reading = asyncio.ensure_future(run_in_daemon_thread(self._follow))
+                self._checking = asyncio.ensure_future(self._check_in_thread())
             if not self._is_stuck:
-                await self._wait_for(self._reading)
+                await self._wait_for(self._checking)
         return self.current
 
-    async def _wait_for(self, reading: asyncio.Future[None]) -> None:
-        done, _ = await asyncio.wait((reading,), timeout=self._read_seconds)
+    async def _check_in_thread(self) -> None:
+        try:
+            await run_in_daemon_thread(self._check)
+        except ThreadLimitError:
+            if self._changed():
+                raise
+
+    def _check(self) -> None:
+        if self._changed():
+            self._follow()
+        elif self._is_stuck:
+            log.info("web configuration can be read again", file=str(self._path))
+        self._is_stuck = False
+
+    async def _wait_for(self, checking: asyncio.Future[None]) -> None:
+        done, _ = await asyncio.wait((checking,), timeout=self._read_seconds)
         if done:
-            reading.result()
+            checking.result()
         elif not self._is_stuck:
             self._is_stuck = True
-            self.problems = (Problem(str(self._path), "its file system does not answer"),)
             log.error(
                 "web configuration cannot be read in time, keeping the old one",
                 file=str(self._path),
             )
 
     def _changed(self) -> bool:
-        return any(_fingerprint(path) != before for path, before in self._watched.items())
+        return any(self._fingerprint(path) != before for path, before in self._watched.items())
 
     def _follow(self) -> None:
         assert self._path is not None  # noqa: S101 - narrows the type for mypy: without a file nothing changes
         watched: dict[Path, _Fingerprint] = {}
         try:
-            changed = self._read(self._path, partial(_watch, watched), self.current)
+            changed = self._read(self._path, partial(self._watch, watched), self.current)
         except ConfigError as error:
             for problem in error.problems:
                 log.error(  # noqa: TRY400 - the problems are the user's, a traceback would hide them
@@ -135,7 +158,7 @@ class WebConfigReloader:
                     place=problem.place,
                     problem=problem.message,
                 )
-            self.problems = error.problems
+            self._problems = error.problems
         else:
             removed = self.current.protections - changed.protections
             if not removed:
@@ -148,18 +171,16 @@ class WebConfigReloader:
                 file=str(self._path),
                 protection=", ".join(sorted(removed)),
             )
-            self.problems = (Problem(str(self._path), "would remove a protection"),)
+            self._problems = (Problem(str(self._path), "would remove a protection"),)
         self._watched = watched
 
+    def _watch(self, watched: dict[Path, _Fingerprint], path: Path) -> None:
+        watched[path] = self._fingerprint(path)
 
-def _watch(watched: dict[Path, _Fingerprint], path: Path) -> None:
-    watched[path] = _fingerprint(path)
-
-
-def _fingerprint(path: Path) -> _Fingerprint:
-    """Return a value that differs once a file, or the target of a link, is changed or replaced; None: no file."""
-    try:
-        found = os.stat(path)  # noqa: PTH116 - half the cost of Path.stat, on every request
-    except (OSError, ValueError):
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev
+    def _fingerprint(self, path: Path) -> _Fingerprint:
+        """Return a value that differs once a file, or the target of a link, is changed or replaced; None: no file."""
+        try:
+            found = self._stat(path)
+        except (OSError, ValueError):
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev

@@ -16,6 +16,7 @@ import trustme
 from exporter.config.problems import ConfigError
 from exporter.web.webconfig.loader import WebConfig, read_web_config
 from exporter.web.webconfig.reloader import WebConfigReloader
+from support.thread_limit import no_more_threads
 from support.waiting import wait_until
 
 HASH = bcrypt.hashpw(b"pass", b"$2b$04$" + b"." * 22).decode()  # a fixed salt: test ids contain it
@@ -253,7 +254,7 @@ def test_while_a_file_system_does_not_answer_the_old_configuration_is_in_force(
         assert set((await config.newest()).users) == {b"bob"}
 
     write(file, users("alice"))
-    config = WebConfigReloader(file, read=read, read_seconds=0.01)
+    config = WebConfigReloader(file, read=read, read_seconds=0.5)
     answers.clear()
     write(file, users("bob"))
     asyncio.run(requests())
@@ -264,6 +265,47 @@ def test_while_a_file_system_does_not_answer_the_old_configuration_is_in_force(
         "web configuration cannot be read in time, keeping the old one",
         "web configuration reloaded",
     ]
+
+
+def test_while_a_file_system_does_not_even_answer_a_stat_the_configuration_is_in_force(
+    file: Path, logged: list[MutableMapping[str, Any]]
+) -> None:
+    answers = threading.Event()
+    answers.set()
+
+    def stat(path: Path) -> os.stat_result:
+        assert answers.wait(10)
+        return path.stat()
+
+    async def requests() -> None:
+        for _ in range(3):
+            assert set((await config.newest()).users) == {b"alice"}
+        assert [problem.message for problem in config.problems] == [
+            "its file system does not answer"
+        ]
+        answers.set()
+        wait_until(lambda: config.problems == (), "the end of the check")
+
+    write(file, users("alice"))
+    config = WebConfigReloader(file, stat=stat, read_seconds=0.5)
+    answers.clear()
+    asyncio.run(requests())
+
+    assert [event["event"] for event in logged] == [
+        "web configuration cannot be read in time, keeping the old one",
+        "web configuration can be read again",
+    ]
+
+
+def test_without_threads_an_unchanged_configuration_is_in_force(file: Path) -> None:
+    write(file, users("alice"))
+    config = WebConfigReloader(file)
+
+    async def request() -> WebConfig:
+        with no_more_threads():
+            return await config.newest()
+
+    assert set(asyncio.run(request()).users) == {b"alice"}
 
 
 def test_a_change_while_the_file_is_read_is_not_missed(file: Path) -> None:
