@@ -72,6 +72,7 @@ class Resync:
         self._lacking: set[str] = (
             set()
         )  # stored sessions that the last list of new ones should have shown
+        self._unlisted: set[str] = set()  # stored sessions that the last full list lacks
         self.filter_is_late = False
         """Whether lists of new sessions have lacked sessions that exist: the server begins them later than requested."""
         self.is_incomplete = False
@@ -197,8 +198,10 @@ class Resync:
         """
         if self._is_cut:
             return
-        self._lacking = self._store.ids_created_since(since) - self._listed
-        if len(self._lacking) > max(1, self._stored_before):
+        missing = self._store.ids_created_since(since) - self._listed
+        # Lists may never show a session that is fetched by id.
+        self._lacking = missing - self._configured - self._unlisted
+        if len(missing) > max(1, self._stored_before):
             self._doubts_recent = True
         else:
             self._covered_since = min(since, self._covered_since or since)
@@ -220,6 +223,7 @@ class Resync:
         if self._doubts:
             self.make_due()
             return set(), loss
+        self._unlisted = missing | (self._store.running.keys() - self._listed)
         self.succeed(moment)
         if self._restores.end_full_list(is_complete=not self.is_incomplete):
             self.make_due()

@@ -442,3 +442,26 @@ def test_a_list_of_new_sessions_that_begins_late_is_noticed(deleted: bool) -> No
     assert [entry["event"] for entry in logs] == [
         "lists of new sessions lack known ones, requesting them from a day earlier"
     ] * (not deleted)
+
+
+@pytest.mark.parametrize("hidden", [running(2), finished(2)], ids=["running", "finished"])
+def test_a_configured_session_that_lists_never_show_makes_no_list_late(
+    hidden: RestoreSession,
+) -> None:
+    harness = PollerHarness(finished(1), hidden, follow=sessions_config([hidden.id]))
+    listed = harness.api.list_sessions
+
+    def list_sessions(*, created_since: datetime | None, page_size: int) -> Iterator[Page]:
+        for page in listed(created_since=created_since, page_size=page_size):
+            shown = tuple(one for one in page.sessions if one.id != hidden.id)
+            yield Page(sessions=shown, rejections=page.rejections)
+
+    with capture_logs() as logs:
+        lists = []
+        for _ in range(5):
+            snapshot = harness.poll(list_sessions=list_sessions)
+            lists.append(harness.api.calls.count("list"))
+
+    assert lists == [1] * 5
+    assert shown_ids(snapshot) == [hidden.id, session_id(1)]
+    assert [entry["event"] for entry in logs] == ["first poll succeeded"]
