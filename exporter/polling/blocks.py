@@ -1,7 +1,7 @@
 """Finished sessions in order of creation, in immutable blocks.
 
-A finished session does not change, so anything derived from a block (its text, its compressed form) stays valid as long
-as the block exists. Adding or removing a session replaces only the block it belongs to.
+Finished sessions rarely change, and a block never does: anything derived from it (its text, its compressed form) stays
+valid as long as the block exists. Adding, removing or correcting a session replaces only the block it belongs to.
 """
 
 from __future__ import annotations

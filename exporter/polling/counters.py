@@ -74,8 +74,8 @@ class ActivityCounters:
     """Counts of the sessions that the exporter saw start and finish: the source of the counters.
 
     Args:
-        settings: the extras that are fetched, and `max_sessions`: no more organizations are known, and the durations of so
-            many finished sessions, but at least of 10,000, are awaited; those of older ones are never counted.
+        settings: the extras that are fetched, and `max_sessions`, which also limits the organizations. The durations of at
+            most `max(max_sessions, 10,000)` finished sessions are awaited; the oldest are dropped uncounted.
 
     Attributes:
         restored: what finished sessions have restored.
@@ -199,8 +199,8 @@ class RestoredTotals:
     """Adds up the final extras of finished sessions; each session counts once.
 
     Args:
-        settings: the extras that are fetched, and `max_sessions`: the extras of so many sessions, but at least of 10,000,
-            are awaited; those of older ones are never counted.
+        settings: the extras that are fetched. Those of at most `max(max_sessions, 10,000)` finished sessions are awaited;
+            the oldest are dropped uncounted.
     """
 
     def __init__(self, settings: SessionsConfig) -> None:

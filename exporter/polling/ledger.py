@@ -1,11 +1,11 @@
 """The restore sessions of one server, and which to request next. Does no I/O and reads no clock.
 
-* Only a Stopped session is finished. Until then it is fetched by id, however old it is.
-* A finished session does not change and is not requested again. An hourly full list finds deletions.
+* Only a Stopped session is finished. Until then, each poll confirms it, by id if no list shows it, however old it is.
+* A finished session is not polled. It is fetched again only if the change feed, a list or the hourly check gives reason.
 * New sessions are found by their creationTime, compared with others and with the server's own time, not with our clock.
 * Counters count only what the exporter saw happen. Sessions in the first complete list (the baseline) are not counted.
-* A session is deleted if the server answers 404 for it by id, and a list of the same poll does not show it either.
-* A session is counted once in the life of the process, even if it expired, was evicted or deleted, and returns.
+* A session is deleted if a list of the same poll confirms a 404 by id, or if two full lists lack too many to fetch each.
+* A session is counted at most once, as long as its state lives, even if it expired, was evicted or deleted, and returns.
 """
 
 from __future__ import annotations

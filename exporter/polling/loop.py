@@ -29,7 +29,7 @@ _MARGIN_SHARE = 0.1
 _MAX_MARGIN_SECONDS = 1.0
 
 _MAX_POLLS_AT_ONCE = 3
-"""A feed's start causes a poll, and so may an early restart."""
+"""Allows a poll at the feed's start and one or two at quick restarts."""
 _MAX_FETCHES_AT_ONCE = 50
 _FETCHES_PER_SECOND = 5.0
 _MIN_FULL_LIST_INTERVAL_SECONDS = 600.0

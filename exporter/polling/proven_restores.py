@@ -3,8 +3,8 @@
 A session that is not stored, because it is past its lookback or was evicted, counts if the last full list shows it or if it
 left the store since. A full list that may lack sessions only adds to what is known.
 
-A session whose `endTime` is ahead of the server's own time does not count before that time: until then, it would hide that
-nothing is restored any more.
+A session whose `endTime` is more than ten minutes ahead of the server's own time does not count until it is less ahead: it
+would hide that nothing is restored any more.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The immutable result of a poll: the state of one server, and when each part was last confirmed.
+"""The immutable state of one server, as of a poll or of a change between polls, and when each part was last confirmed.
 
 `Snapshot.without_stale()` drops stale parts, so that data disappears on time even while the poller hangs in a request.
 """
@@ -110,7 +110,7 @@ class ServerStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Immutable state of one server, as of its last poll."""
+    """Immutable state of one server, as of its last poll and of what was fetched since."""
 
     server: str
     status: ServerStatus = ServerStatus()

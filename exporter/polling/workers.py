@@ -71,8 +71,8 @@ class Workers:
         Args:
             items: what to fetch, in order.
             fetch: fetches one item; called in several threads.
-            until: items left at this moment of the monotonic clock are skipped. `fetch` must end at about that time;
-                a thread that does not, because it is resolving a host name, is no longer waited for a second later.
+            until: items left at this moment of the monotonic clock are skipped. `fetch` must end at about that time. A
+                thread that overruns `until`, because name resolution cannot be interrupted, is abandoned a second later.
             group: what an item belongs to.
             ends_group: whether the items of the same group that are left after this error are skipped.
         """
