@@ -2,12 +2,8 @@ from __future__ import annotations
 
 import json
 import threading
-import time
-from collections.abc import Callable, Iterator
 from datetime import timedelta
-from itertools import count
 from pathlib import Path
-from typing import cast
 
 import pytest
 from hypothesis import given
@@ -15,22 +11,12 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from exporter.commands.list_sessions import Listings, json_text, list_sessions, table_text
-from exporter.config import AuthConfig, SecretSource, ServerConfig, parse_config
-from exporter.polling.full_list import FullList, read_full_list
-from exporter.report.collect import Scope, collect
+from exporter.config import parse_config
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
-from exporter.vb365.client import Client
-from exporter.vb365.errors import BadResponseError
-from exporter.vb365.records.restore_session import (
-    Page,
-    SessionResult,
-    SessionState,
-    SessionType,
-)
+from exporter.vb365.records.restore_session import SessionResult, SessionState, SessionType
 from support.exporter_harness import server_yaml
 from support.sample_sessions import NOON, finished, running, session_id
-from support.single_poller import running_client
 
 HOSTILE = "evil\x1b[2J\n\t\x7f\x9b\u202egro\ud800"
 
@@ -190,51 +176,3 @@ def test_a_list_whose_sessions_always_move_is_not_printed(
     assert [entry["error"] for entry in logs if "error" in entry] == [
         "records moved between pages while the list was read"
     ]
-
-
-SCOPE = Scope(since=NOON, until=NOON, info_labels=("name", "reason"))
-Reader = Callable[[ServerConfig, Client, Callable[[], float]], object]
-READERS = pytest.mark.parametrize(
-    "read",
-    [
-        lambda _server, client, clock: read_full_list(client, FullList, clock=clock),
-        lambda server, client, clock: collect(
-            server, client, SCOPE, threading.Event(), clock=clock
-        ),
-    ],
-    ids=["list", "report"],
-)
-
-
-@READERS
-def test_a_list_that_takes_longer_than_half_an_hour_ends(
-    read: Reader,
-) -> None:
-    clock = count(step=1000.0).__next__
-
-    with Simulator(World(sessions=200, activity=False), page_cap=30) as simulator:
-        (server,) = parse_config(f"servers:{server_yaml(simulator)}", directory=Path.cwd()).servers
-        with (
-            running_client(server) as client,
-            pytest.raises(BadResponseError, match="the list took longer than 1800 s"),
-        ):
-            read(server, client, clock)
-
-
-class LongTexts:
-    """The API of a server whose sessions have the same long texts."""
-
-    def list_sessions(self, **_arguments: object) -> Iterator[Page]:
-        session = running(1, name="x" * 1_000_000, reason="x" * 1_000_000)
-        for number in range(1000):
-            yield Page(sessions=(session._replace(id=session_id(number)),), rejections=())
-
-
-@READERS
-def test_a_list_whose_texts_would_exhaust_the_memory_ends(read: Reader) -> None:
-    server = ServerConfig(
-        name="hq", url="https://hq.example", auth=AuthConfig(token=SecretSource(value="t"))
-    )
-
-    with pytest.raises(BadResponseError, match="the texts of its sessions are too long"):
-        read(server, cast("Client", LongTexts()), time.monotonic)

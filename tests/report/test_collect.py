@@ -1,14 +1,22 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
-from exporter.config import parse_config
+import pytest
+
+from exporter.config import AuthConfig, SecretSource, ServerConfig, parse_config
 from exporter.report.collect import Scope, collect
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
+from exporter.vb365.errors import BadResponseError
+from exporter.vb365.records.restore_session import Page
 from support.exporter_harness import server_yaml
+from support.listing_client import ListingClient, long_texts, page_of
+from support.sample_sessions import NOON, running
 from support.single_poller import running_client
 
 
@@ -30,3 +38,25 @@ def test_an_end_ahead_of_the_servers_time_is_not_the_last_proven_restore() -> No
             evidence = collect(server, client, scope, threading.Event())
 
     assert list(evidence.last_proven.values()) == [end]
+
+
+@pytest.mark.parametrize(
+    ("pages", "seconds_per_page", "message"),
+    [
+        ([page_of(running(1))] * 3, 1000.0, "the list took longer than 1800 s"),
+        (long_texts(), 1.0, "the texts of its sessions are too long"),
+    ],
+    ids=["slow", "long texts"],
+)
+def test_a_list_that_takes_too_long_or_too_much_memory_is_not_reported(
+    pages: Iterable[Page], seconds_per_page: float, message: str
+) -> None:
+    server = ServerConfig(
+        name="hq", url="https://hq.example", auth=AuthConfig(token=SecretSource(value="t"))
+    )
+    scope = Scope(since=NOON, until=NOON, info_labels=("name", "reason"))
+    client = ListingClient(pages).client
+    clock = count(step=seconds_per_page).__next__
+
+    with pytest.raises(BadResponseError, match=message):
+        collect(server, client, scope, threading.Event(), clock=clock)
