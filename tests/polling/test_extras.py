@@ -21,6 +21,7 @@ from exporter.vb365.errors import (
     NotFoundError,
     Reason,
     RequestTimeoutError,
+    StoppedError,
     ThrottledError,
     Vb365Error,
 )
@@ -34,7 +35,7 @@ from exporter.vb365.records.restore_session import (
     SessionState,
 )
 from support.ledger_harness import sessions_config
-from support.poller_harness import PollerHarness, server_error
+from support.poller_harness import FakeApi, FakeEvents, PollerHarness, server_error
 from support.sample_sessions import NOON, finished, running, session_id
 
 THREE = Statistics(restored=3)
@@ -425,6 +426,35 @@ def test_requests_aborted_for_lack_of_time_use_up_no_attempt_and_come_first_in_t
     assert harness.counts.failed_extras == []
 
 
+def test_a_request_that_had_half_of_the_time_and_timed_out_has_failed() -> None:
+    harness = harness_with(running(1), running(2), max_concurrent_requests=1)
+
+    def takes_15_seconds_and_then_too_long(_session_id: str, until: float) -> None:
+        harness.clock.seconds += 15.0
+        if harness.clock.seconds == until:
+            raise RequestTimeoutError("took too long", operation="statistics")
+
+    harness.api.on_extra = takes_15_seconds_and_then_too_long
+    harness.poll()
+
+    assert harness.counts.failed_extras == [("statistics", Reason.TIMEOUT)]
+
+
+def test_a_request_that_a_stop_aborted_is_left_to_the_next_poller() -> None:
+    harness = harness_with(running(1))
+
+    def aborted_at_the_end(_session_id: str, until: float) -> None:
+        harness.clock.seconds = until
+        raise StoppedError("stopped", operation="statistics")
+
+    harness.api.on_extra = aborted_at_the_end
+    with capture_logs() as logs:
+        harness.poll()
+
+    assert [entry["left"] for entry in logs if "left" in entry] == [1]
+    assert harness.counts.failed_extras == []
+
+
 def test_the_last_extras_of_finished_sessions_come_before_those_of_running_ones() -> None:
     harness = harness_with(*map(running, range(1, 4)), max_concurrent_requests=1)
     harness.poll()
@@ -611,12 +641,56 @@ def test_requests_for_finished_sessions_come_before_those_for_running_ones_newes
     assert harness.extras.due() == (statistics_of(3), statistics_of(1), statistics_of(2))
 
 
+def test_a_session_that_is_reopened_is_due_like_one_that_was_never_requested() -> None:
+    harness = ExtrasHarness(running(2), running(1))
+    harness.finish(1)
+    for number in (2, 1):
+        harness.extras.mark_attempted(statistics_of(number))
+
+    harness.extras.follow(running(1), harness.store.put(running(1), at(0)))
+
+    assert harness.extras.due() == (statistics_of(1), statistics_of(2))
+
+
+def test_a_session_that_returns_after_its_final_extras_is_due_like_one_never_requested() -> None:
+    harness = ExtrasHarness(running(2), running(1))
+    for number in (1, 2):
+        harness.finish(number)
+    for number in (2, 1):
+        harness.extras.mark_attempted(statistics_of(number))
+    harness.extras.accept(statistics_of(1), THREE, at(0))
+    harness.store.remove(session_id(1), at(0))
+
+    harness.finish(1)
+
+    assert harness.extras.due() == (statistics_of(1), statistics_of(2))
+
+
 def test_between_polls_only_the_named_finished_sessions_are_due() -> None:
     harness = ExtrasHarness(running(1), running(2), running(3))
     harness.finish(2)
     harness.finish(3)
 
     assert harness.extras.due_for_finished([session_id(1), session_id(2)]) == (statistics_of(2),)
+
+
+def events_of(number: int) -> ExtraRequest:
+    return ExtraRequest(session_id=session_id(number), extra="events")
+
+
+def test_a_session_whose_events_were_read_needs_no_place_until_they_are_many_again() -> None:
+    harness = ExtrasHarness(*map(running, range(1, 10)), extras=["events"])
+    for number in range(1, 10):
+        harness.extras.pause(events_of(number), FakeEvents(FakeApi(), session_id(number)), at(0))
+    begins = [harness.extras.may_begin(events_of(9), at(0))]
+
+    harness.extras.accept(events_of(1), SEEN, at(0))
+    begins.append(harness.extras.may_begin(events_of(9), at(0)))
+    harness.extras.accept(events_of(9), SEEN, at(0))
+    harness.extras.pause(events_of(1), FakeEvents(FakeApi(), session_id(1)), at(0))
+    begins.append(harness.extras.may_begin(events_of(9), at(0)))
+
+    assert begins == [False, True, True]
 
 
 def test_a_running_sessions_extras_are_unknown_when_they_are_exactly_stale() -> None:

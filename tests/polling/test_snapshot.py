@@ -41,6 +41,7 @@ FULL = Snapshot(
     configured_ids=(configured_id(1, 1000.0), configured_id(3, 1030.0)),
     stopped={KEY: 1},
     last_end={KEY: NOON},
+    last_restored={KEY[:2]: NOON},
     list_confirmed_at=1040.0,
     activity=Activity(organizations=("contoso.onmicrosoft.com",)),
 )
@@ -49,7 +50,7 @@ FULL = Snapshot(
 def shown(now: float) -> tuple[list[str], int, list[str], bool]:
     """What stands at this time: running sessions, finished blocks, configured ids, gauges of organizations."""
     rest = FULL.without_stale(now)
-    assert bool(rest.stopped) == bool(rest.last_end) == rest.listed
+    assert {bool(rest.stopped), bool(rest.last_end), bool(rest.last_restored)} == {rest.listed}
     assert (rest.finished_confirmed_at > -inf) == bool(rest.finished)
     return (
         [one.session.id for one in rest.running],

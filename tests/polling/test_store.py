@@ -146,6 +146,15 @@ def test_a_session_that_returns_after_its_eviction_is_not_taken_for_a_reopened_o
     assert store.put(finished(5), at()) is Transition.FINISHED
 
 
+def test_sessions_created_no_later_than_one_whose_finish_is_forgotten_count_as_finished() -> None:
+    store = store_with(running(5), max_sessions=1)
+    store.put(finished(5), at())
+    store.put(running(3), at())
+    store.put(finished(3), at())
+
+    assert [number for number in (1, 3, 5, 9) if store.saw_finish(finished(number))] == [3, 5, 9]
+
+
 def test_a_finished_session_with_other_values_is_corrected_and_counted_anyway_once() -> None:
     store = store_with(finished(1))
 

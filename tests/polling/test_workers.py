@@ -115,21 +115,40 @@ def test_what_is_left_at_the_end_of_the_time_is_skipped(stop: threading.Event) -
 
 
 @pytest.mark.parametrize("items", [[1], [1, 2]])
+@pytest.mark.parametrize("give_up_at", [102.0, 1000.0])
 def test_a_thread_that_does_not_end_in_time_is_no_longer_waited_for(
-    stop: threading.Event, items: list[int]
+    stop: threading.Event, items: list[int], give_up_at: float
 ) -> None:
     resolved = threading.Event()
     now = 100.0
 
     def fetch(_item: int) -> bool:
         nonlocal now
-        now = 1000.0
+        now = give_up_at
         return resolved.wait(60)
 
     workers = Workers(1, name="get-hq", stop=stop, clock=lambda: now)
 
     assert list(workers.fetch_all(items, fetch, until=101.0)) == []
     resolved.set()
+
+
+def test_a_thread_that_runs_is_waited_for_until_it_is_late(stop: threading.Event) -> None:
+    checks = 0
+    enough = threading.Event()
+
+    def clock() -> float:
+        nonlocal checks
+        checks += 1
+        if checks > 10:
+            enough.set()
+        return 100.0 if checks < 3 else 101.99
+
+    workers = Workers(1, name="get-hq", stop=stop, clock=clock)
+
+    fetched = workers.fetch_all([1], lambda _item: enough.wait(60), until=101.0)
+
+    assert list(fetched) == [(1, True)]
 
 
 def test_an_error_ends_only_its_own_group(workers: Workers) -> None:

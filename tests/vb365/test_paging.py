@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from random import Random
 from urllib.parse import parse_qs, urlsplit
 
@@ -146,6 +147,18 @@ def test_records_behind_a_full_page_that_lacks_its_link_are_found(
     assert all_records(fetch, page_size=20, overlap=overlap) == collection.records
 
 
+def test_after_a_link_that_skips_offsets_those_of_the_following_links_count_from_there() -> None:
+    hrefs = {0: "/v6/x?offset=15", 15: "/v6/x?offset=25"}
+
+    def fetch(target: str) -> object:
+        offset = int(parse_qs(urlsplit(target).query)["offset"][0])
+        links = {"next": {"href": hrefs[offset]}} if offset in hrefs else {}
+        results = records(10, offset) if offset < 40 else []
+        return {"results": results, "limit": 10, "_links": links}
+
+    assert all_records(fetch) == [*records(10), *records(30, 15)]
+
+
 @pytest.mark.parametrize("limit", [3, "3", "000000003"])
 def test_a_limit_may_be_a_string(limit: object) -> None:
     pages = iter(
@@ -236,10 +249,17 @@ def test_an_empty_page_that_links_to_a_next_one_is_endless_paging() -> None:
 
 
 def test_a_server_that_ignores_the_offset_is_endless_paging() -> None:
-    with pytest.raises(
-        BadResponseError, match=r"^list: endless paging: a page repeats the previous one$"
-    ):
-        all_records(lambda _target: {"results": records(10), "limit": 10})
+    numbers = count()
+    pages_of_results: list[Callable[[], object]] = [
+        lambda: records(10),
+        lambda: [{"id": "id-1", "progress": next(numbers)}],
+        lambda: [{"name": "a"}],
+    ]
+    for results in pages_of_results:
+        with pytest.raises(
+            BadResponseError, match=r"^list: endless paging: a page repeats the previous one$"
+        ):
+            all_records(lambda _target, results=results: {"results": results(), "limit": 1})
 
 
 def test_more_pages_than_the_guard_allows_are_endless_paging() -> None:

@@ -149,7 +149,7 @@ def test_a_session_that_was_only_opened_has_a_last_event_and_no_activity() -> No
     sums = summary([opening()])
 
     assert sums.last_event_at == at(12, 0)
-    assert sums.active_seconds is None
+    assert (sums.active_since, sums.active_until, sums.active_seconds) == (None, None, None)
 
 
 @pytest.mark.parametrize("unended", [None, ..., "9999-12-31T23:59:59.9999999Z"])
