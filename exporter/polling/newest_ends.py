@@ -58,7 +58,7 @@ class NewestEnds(Generic[_Key]):
 
     def recount(self) -> None:
         """Find all ends again, because other sessions count now."""
-        self._outdated |= {self._key(session) for session in self._sessions()}
+        self._outdated = {self._key(session) for session in self._sessions()}
         self._ends.clear()
 
     def forget(self, key: _Key) -> None:
