@@ -99,8 +99,14 @@ class Extras:
             self._awaits_place.add(request)
 
     def _take_place(self, request: ExtraRequest, now: Moment) -> bool:
+        """Take a place; a finished session's request takes one of a running session if there is no other."""
         if request not in self._places and len(self._places) >= _MAX_PLACES:
-            return False
+            of_running = (one for one in self._places if one not in self._final_attempts)
+            displaced = next(of_running, None) if request in self._final_attempts else None
+            if displaced is None:
+                return False
+            self._leave_place(displaced)
+            self._awaits_place.add(displaced)
         self._places[request] = now.monotonic
         return True
 

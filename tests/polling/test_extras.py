@@ -536,6 +536,19 @@ def test_finished_sessions_whose_events_wait_for_others_use_up_no_attempt() -> N
     assert harness.counts.failed_extras == []
 
 
+def test_finished_sessions_take_the_places_of_running_ones_with_many_events() -> None:
+    harness = harness_with(*map(running, range(1, 14)), extras=["events"])
+    harness.api.event_pauses = {session_id(number): 1000 for number in range(1, 13)}
+    harness.poll()
+    harness.api.sessions[session_id(13)] = stopped(harness.api.sessions[session_id(13)])
+    harness.api.event_pauses[session_id(13)] = 2
+    harness.api.events_of[session_id(13)] = SEEN
+
+    known = [series_of(harness.poll(), 13).events for _ in range(4)]
+
+    assert known[-1] == SEEN
+
+
 def test_few_events_are_read_while_eight_sessions_with_many_are_read_on() -> None:
     numbers = range(1, 13)
     harness = harness_with(*map(running, numbers), extras=["events"])
