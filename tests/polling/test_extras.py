@@ -691,19 +691,56 @@ def events_of(number: int) -> ExtraRequest:
     return ExtraRequest(session_id=session_id(number), extra="events")
 
 
-def test_a_session_whose_events_were_read_needs_no_place_until_they_are_many_again() -> None:
+def paused(harness: ExtrasHarness, number: int) -> FakeEvents:
+    """Return the events of a session, left to the next poll."""
+    source = FakeEvents(FakeApi(), session_id(number))
+    harness.extras.pause(events_of(number), source, at(0))
+    return source
+
+
+@pytest.fixture
+def nine_with_many_events() -> ExtrasHarness:
+    """Nine sessions with events left to read; the last has no place."""
     harness = ExtrasHarness(*map(running, range(1, 10)), extras=["events"])
     for number in range(1, 10):
-        harness.extras.pause(events_of(number), FakeEvents(FakeApi(), session_id(number)), at(0))
-    begins = [harness.extras.may_begin(events_of(9), at(0))]
+        paused(harness, number)
+    assert not harness.extras.may_begin(events_of(9), at(0))
+    return harness
 
-    harness.extras.accept(events_of(1), SEEN, at(0))
-    begins.append(harness.extras.may_begin(events_of(9), at(0)))
-    harness.extras.accept(events_of(9), SEEN, at(0))
-    harness.extras.pause(events_of(1), FakeEvents(FakeApi(), session_id(1)), at(0))
-    begins.append(harness.extras.may_begin(events_of(9), at(0)))
 
-    assert begins == [False, True, True]
+def test_events_that_cannot_be_read_leave_their_place_to_others(
+    nine_with_many_events: ExtrasHarness,
+) -> None:
+    extras = nine_with_many_events.extras
+
+    extras.record_failure(events_of(1))
+
+    assert extras.may_begin(events_of(9), at(0))
+
+
+def test_a_session_that_begins_after_others_takes_a_place_that_they_left(
+    nine_with_many_events: ExtrasHarness,
+) -> None:
+    extras = nine_with_many_events.extras
+    extras.accept(events_of(1), SEEN, at(0))
+    extras.may_begin(events_of(9), at(0))
+
+    source = paused(nine_with_many_events, 9)
+
+    assert extras.take_paused(events_of(9)) is source
+
+
+def test_a_session_whose_events_were_read_needs_no_place_until_they_are_many_again(
+    nine_with_many_events: ExtrasHarness,
+) -> None:
+    extras = nine_with_many_events.extras
+    extras.accept(events_of(1), SEEN, at(0))
+    extras.may_begin(events_of(9), at(0))
+    extras.accept(events_of(9), SEEN, at(0))
+
+    paused(nine_with_many_events, 1)
+
+    assert extras.may_begin(events_of(9), at(0))
 
 
 def test_a_running_sessions_extras_are_unknown_when_they_are_exactly_stale() -> None:
