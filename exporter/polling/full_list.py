@@ -10,6 +10,7 @@ from typing import TypeVar
 from exporter.polling.text_budget import TextBudget
 from exporter.vb365.client import Client
 from exporter.vb365.errors import BadResponseError
+from exporter.vb365.lists import ListedIds
 from exporter.vb365.paging import MAX_LIST_SECONDS, check_list_time, reread_if_moved
 from exporter.vb365.records.restore_session import Page, RestoreSession
 
@@ -83,12 +84,15 @@ def read_full_list(
         Vb365Error: the list could not be read completely.
     """
     end_at = clock() + MAX_LIST_SECONDS
+    repeated: set[str] = set()
 
     def read(page_size: int) -> AnyList:
-        listed = new_list()
+        listed, ids = new_list(), ListedIds()
         for page in client.list_sessions(created_since=None, page_size=page_size):
             check_list_time(clock(), end_at)
             listed.add(page)
+            ids.add(page)
+        ids.check(repeated)
         return listed
 
     return reread_if_moved(read)

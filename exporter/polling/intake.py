@@ -16,7 +16,7 @@ from exporter.polling.plan import ListRequest, max_listed_sessions
 from exporter.polling.resync import ListLoss
 from exporter.polling.server_state import ServerState
 from exporter.polling.server_time import is_ahead
-from exporter.vb365.errors import RecordsMovedError
+from exporter.vb365.lists import ListedIds
 from exporter.vb365.paging import MAX_LIST_SECONDS, check_list_time, reread_if_moved
 from exporter.vb365.records.restore_session import Page, RestoreSession
 
@@ -154,7 +154,7 @@ class Intake:
                 next attempt, too, it always does.
         """
         read = 0
-        listed = _ListedIds()
+        listed = ListedIds()
         pages = self._api.list_sessions(created_since=request.created_since, page_size=page_size)
         for number, page in enumerate(pages, start=1):
             self._heartbeat.beat()
@@ -171,9 +171,7 @@ class Intake:
                 number >= request.max_pages or not self._ledger.unconfirmed()
             ):
                 break
-        if listed.repeated - self._repeated:
-            self._repeated = listed.repeated
-            raise RecordsMovedError("sessions are on two pages of the list", operation="list")
+        listed.check(self._repeated)
         return len(listed.ids)
 
     def _take(self, page: Page) -> None:
@@ -183,20 +181,3 @@ class Intake:
         moment = self.now()
         for session in page.sessions:
             self.accept(session, moment)
-
-
-class _ListedIds:
-    """The ids on the pages of a list, and those on two pages. The first page may be repeated at the end of a list."""
-
-    def __init__(self) -> None:
-        self.ids: set[str] = set()
-        self.repeated: set[str] = set()
-        self._first_page: set[str] = set()
-
-    def add(self, page: Page) -> None:
-        ids = {one.id for one in page.sessions} | {one.session_id for one in page.rejections}
-        ids.discard("")
-        if 2 * len(ids & self._first_page) <= len(self._first_page):
-            self.repeated |= ids & self.ids
-        self.ids |= ids
-        self._first_page = self._first_page or ids

@@ -52,6 +52,43 @@ def iter_session_pages(
         raise _unreadable(unreadable, "list")
 
 
+class ListedIds:
+    """The ids on the pages of a list of sessions, and those on two pages.
+
+    The first page may be repeated at the end of a list.
+    """
+
+    def __init__(self) -> None:
+        self.ids: set[str] = set()
+        self._repeated: set[str] = set()
+        self._first_page: set[str] = set()
+
+    def add(self, page: Page) -> None:
+        """Add the ids of a page, those of rejected records included."""
+        ids = {one.id for one in page.sessions} | {one.session_id for one in page.rejections}
+        ids.discard("")
+        if 2 * len(ids & self._first_page) <= len(self._first_page):
+            self._repeated |= ids & self.ids
+        self.ids |= ids
+        self._first_page = self._first_page or ids
+
+    def check(self, known_repeated: set[str]) -> None:
+        """Check that no session has moved between the pages.
+
+        Args:
+            known_repeated: the ids that the previous list showed on two pages; a server may always list a session twice.
+                Those of this list replace them.
+
+        Raises:
+            RecordsMovedError: other sessions are on two pages, so that some may be missing.
+        """
+        has_moved = not self._repeated <= known_repeated
+        known_repeated.clear()
+        known_repeated |= self._repeated
+        if has_moved:
+            raise RecordsMovedError("sessions are on two pages of the list", operation="list")
+
+
 def read_organizations(api: RestApi, *, until: float) -> tuple[Organization, ...]:
     """Return the organizations that `Client.organizations` describes; the response is an array until v7."""
 
