@@ -70,6 +70,10 @@ class Anomalies:
             "lists of new sessions lack known ones, requesting them from a day earlier", {}
         )
 
+    def listed_twice(self) -> None:
+        """Record that every list shows the same sessions on two pages."""
+        self._warn_once("sessions are on two pages of every list, others may be missing", {})
+
     def list_cut(self, sessions: int) -> None:
         """Record a list that is too long to be read to its end."""
         self._warn_once(

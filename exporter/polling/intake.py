@@ -171,7 +171,8 @@ class Intake:
                 number >= request.max_pages or not self._ledger.unconfirmed()
             ):
                 break
-        listed.check(self._repeated)
+        if listed.check(self._repeated):
+            self._anomalies.listed_twice()
         return len(listed.ids)
 
     def _take(self, page: Page) -> None:

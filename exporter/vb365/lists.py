@@ -72,8 +72,8 @@ class ListedIds:
         self.ids |= ids
         self._first_page = self._first_page or ids
 
-    def check(self, known_repeated: set[str]) -> None:
-        """Check that no session has moved between the pages.
+    def check(self, known_repeated: set[str]) -> bool:
+        """Check that no session has moved between the pages; return whether those on two pages are known.
 
         Args:
             known_repeated: the ids that the previous list showed on two pages; a server may always list a session twice.
@@ -87,6 +87,7 @@ class ListedIds:
         known_repeated |= self._repeated
         if has_moved:
             raise RecordsMovedError("sessions are on two pages of the list", operation="list")
+        return bool(known_repeated)
 
 
 def read_organizations(api: RestApi, *, until: float) -> tuple[Organization, ...]:

@@ -118,12 +118,16 @@ def test_sessions_that_the_server_always_lists_twice_are_read_again_once() -> No
     harness = PollerHarness()
     twice = [(1, 2), (3, 4), (2, 5)]
 
-    snapshots = [harness.poll(list_sessions=lists_of(twice, twice))]
-    harness.clock.seconds += RESYNC_SECONDS
-    snapshots.append(harness.poll(list_sessions=lists_of(twice, twice)))
+    with capture_logs() as logs:
+        snapshots = [harness.poll(list_sessions=lists_of(twice, twice))]
+        harness.clock.seconds += RESYNC_SECONDS
+        snapshots.append(harness.poll(list_sessions=lists_of(twice, twice)))
 
     assert [snapshot.sessions_listed for snapshot in snapshots] == [5, 5]
     assert [snapshot.status.up for snapshot in snapshots] == [True, True]
+    assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == [
+        "sessions are on two pages of every list, others may be missing"
+    ]
 
 
 def test_the_first_page_may_be_repeated_at_the_end() -> None:
