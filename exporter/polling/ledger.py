@@ -137,7 +137,7 @@ class Ledger:
         session = self.extras.with_known_extras(session)
         transition = self._store.put(session, moment)
         if session.stopped and session.id not in self._store.finished:
-            self._restores.add_other(session)
+            self._restores.add_other(session, has_final_extras=transition not in FINISHES)
         within = transition not in FINISHES or self._store.lookback.includes(session, moment)
         if transition is not Transition.EXPIRED and within:
             self._resync.add_listed(session.id, was_stored=transition not in NEW_TO_STORE)

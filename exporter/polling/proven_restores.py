@@ -119,11 +119,18 @@ class ProvenRestores:
         self._listed = {}
         self._listed_count = 0
 
-    def add_other(self, session: RestoreSession) -> None:
-        """Add a finished session that the server lists, but that is not or no longer stored."""
+    def add_other(self, session: RestoreSession, *, has_final_extras: bool = True) -> None:
+        """Add a finished session that the server lists, but that is not or no longer stored.
+
+        Args:
+            session: the session.
+            has_final_extras: whether its extras, if any, were received after it had finished.
+        """
         key, end = _key(session), session.end_time
         if end is None or self._is_ahead(end):
             return
+        if not has_final_extras or session.id in self._awaiting:
+            session = session._replace(statistics=None, events=None)
         self._keep_verdict(session)
         newest = self._others.get(key)
         listed = self._listed

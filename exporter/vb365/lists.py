@@ -67,8 +67,11 @@ class ListedIds:
         """Add the ids of a page, those of rejected records included."""
         ids = {one.id for one in page.sessions} | {one.session_id for one in page.rejections}
         ids.discard("")
-        if 2 * len(ids & self._first_page) <= len(self._first_page):
-            self._repeated |= ids & self.ids
+        repeated = ids & self.ids
+        are_known = [session.id in repeated for session in page.sessions]
+        # The first page, if it is repeated, has new sessions, and then those that it had before.
+        if not repeated <= self._first_page or are_known != sorted(are_known):
+            self._repeated |= repeated
         self.ids |= ids
         self._first_page = self._first_page or ids
 

@@ -107,7 +107,7 @@ def test_sessions_that_moved_between_pages_that_are_not_adjacent_are_listed_agai
 
 def test_sessions_that_move_at_every_attempt_are_a_bad_response() -> None:
     harness = PollerHarness()
-    lists = lists_of([(1, 2), (3, 4), (2, 5)], [(1, 2), (3, 4), (5, 1)], [(6, 2), (1, 3), (6, 4)])
+    lists = lists_of([(1, 2), (3, 4), (2, 5)], [(1, 2), (3, 4), (5, 3)], [(6, 2), (1, 3), (6, 4)])
 
     snapshot = harness.poll(list_sessions=lists)
 
@@ -130,12 +130,14 @@ def test_sessions_that_the_server_always_lists_twice_are_read_again_once() -> No
     ]
 
 
-def test_the_first_page_may_be_repeated_at_the_end() -> None:
+@pytest.mark.parametrize("first_again", [(6, 1, 2), (6, 7, 1), (6, 7), (6, 2)])
+def test_the_first_page_may_be_repeated_at_the_end(first_again: tuple[int, ...]) -> None:
     harness = PollerHarness()
 
-    snapshot = harness.poll(list_sessions=lists_of([(1, 2), (3, 4), (6, 1, 2)]))
+    snapshot = harness.poll(list_sessions=lists_of([(1, 2), (3, 4), first_again]))
 
-    assert snapshot.sessions_listed == 5
+    assert snapshot.sessions_listed == len({1, 2, 3, 4, *first_again})
+    assert snapshot.status.up is True
 
 
 # Discovery of new sessions
