@@ -22,6 +22,8 @@ _MAX_REMEMBERED = 100
 _BOUNDARY = timedelta(seconds=1)
 # A server that takes the time for one of another zone begins a list up to 14 hours late.
 _LATE_FILTER_MARGIN = timedelta(days=1)
+_LATE_POLLS = 2
+"""A single list may lack sessions for other reasons."""
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
@@ -73,6 +75,8 @@ class Resync:
             set()
         )  # stored sessions that the last list of new ones should have shown
         self._unlisted: set[str] = set()  # stored sessions that the last full list lacks
+        self._lacking_exist = False  # whether the full list of this poll shows any of them
+        self._polls_with_late_lists = 0  # since a list of new sessions was right
         self.filter_is_late = False
         """Whether lists of new sessions have lacked sessions that exist: the server begins them later than requested."""
         self.is_incomplete = False
@@ -114,6 +118,9 @@ class Resync:
         If the server's clock was set back, a resync is due: sessions may have seemed past their lookback before.
         """
         self.abort_list()  # of a poll that was stopped
+        self._polls_with_late_lists += self._lacking_exist
+        self._lacking_exist = False
+        self.filter_is_late |= self._polls_with_late_lists >= _LATE_POLLS
         self._shown = set()
         self._covered_since = None
         self._doubts_recent = False
@@ -154,7 +161,8 @@ class Resync:
     def add_listed(self, session_id: str, *, was_stored: bool) -> None:
         """Record that a list, or a response by id, shows a session that is not past its lookback."""
         if self._list_in_progress is None:
-            self.filter_is_late |= session_id in self._lacking
+            if session_id in self._lacking:
+                self.make_due()  # the full list shows whether lists of new sessions begin late
         elif session_id not in self._listed:
             self._listed.add(session_id)
             self._listed_sessions += 1
@@ -186,7 +194,7 @@ class Resync:
         if request.created_since is not None:
             self._compare_recent(request.created_since + request.margin + _BOUNDARY)
             return set(), None
-        self.filter_is_late |= not self._lacking.isdisjoint(self._listed)
+        self._lacking_exist |= not self._lacking.isdisjoint(self._listed)
         return self._compare_all(moment)
 
     def _compare_recent(self, since: datetime) -> None:
@@ -201,6 +209,8 @@ class Resync:
         missing = self._store.ids_created_since(since) - self._listed
         # Lists may never show a session that is fetched by id.
         self._lacking = missing - self._configured - self._unlisted
+        if not self._lacking:
+            self._polls_with_late_lists = 0
         if len(missing) > max(1, self._stored_before):
             self._doubts_recent = True
         else:
