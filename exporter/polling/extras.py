@@ -22,6 +22,9 @@ from exporter.vb365.records.restore_session import RestoreSession
 _FINAL_ATTEMPTS = 3
 """How many times an extra of a finished session is requested before it becomes unknown."""
 
+_MAX_FINAL_SECONDS = 86_400.0
+"""How long the extras of a finished session are requested: an API version may lack them, or the server throttle them."""
+
 _MAX_PLACES = 8
 """How many sessions may have events left to read in the next poll. Each keeps two pages of ids in memory, and 8 bytes of each event."""
 
@@ -140,10 +143,14 @@ class Extras:
             return
         self._final_attempts[request] -= 1
         if self._final_attempts[request] == 0:
-            self._discard_final(request)
-            self._totals.add(request.session_id, request.extra, None)
-            self._set(request, None)
-            self._settle_if_final(request.session_id)
+            self._give_up(request)
+
+    def _give_up(self, request: ExtraRequest) -> None:
+        """Leave an extra of a finished session unknown."""
+        self._discard_final(request)
+        self._totals.add(request.session_id, request.extra, None)
+        self._set(request, None)
+        self._settle_if_final(request.session_id)
 
     def with_known_extras(self, session: RestoreSession) -> RestoreSession:
         """Return a new record with the extras of the stored one, unless the session was reopened."""
@@ -219,6 +226,9 @@ class Extras:
             for request in self._final_attempts
         }
         self._restores.set_now(now.wall)
+        for request in tuple(self._final_attempts):
+            if now.monotonic - self._final_since[request.session_id] >= _MAX_FINAL_SECONDS:
+                self._give_up(request)
         for session_id, since in self._final_since.items():
             if since <= oldest and self._restores.is_awaiting(session_id):
                 for request in filter(self._final_attempts.get, self._requests(session_id)):

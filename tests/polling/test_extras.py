@@ -148,6 +148,24 @@ def test_statistics_are_not_requested_from_a_version_without_them() -> None:
     assert requested(harness) == [f"statistics {session_id(60)}"]
 
 
+@pytest.mark.parametrize(("hours", "due"), [(23, True), (24, False)])
+def test_statistics_that_a_version_does_not_have_are_awaited_for_a_day(
+    hours: int,
+    due: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    harness = harness_with(running(60))
+    harness.api.has_statistics = False
+    harness.poll()
+    harness.api.sessions[session_id(60)] = stopped(running(60))
+    harness.poll()
+    harness.clock.seconds += hours * 3600
+    harness.poll()
+
+    harness.poll(has_statistics=True)
+
+    assert requested(harness) == [f"statistics {session_id(60)}"] * due
+
+
 def test_an_extra_that_fails_is_counted_and_does_not_fail_the_poll() -> None:
     harness = harness_with(running(60), running(50))
     error = server_error("statistics")
