@@ -154,7 +154,8 @@ class Service:
             worker.restart_if_ended()
             if resumed_after > _SUSPENSION_SECONDS:
                 worker.poll_soon()
-        self._remove_outdated()
+        if self._outdated:  # a publish under way may hold the lock for seconds
+            self._remove_outdated()
         if self.audit is not None:
             self.audit.check_progress()
 

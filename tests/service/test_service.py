@@ -88,6 +88,37 @@ def test_a_stopped_worker_does_not_restore_the_metrics_of_a_removed_server() -> 
     service.stop()
 
 
+def test_supervision_does_not_wait_for_a_publish_under_way() -> None:
+    publishers: list[Callable[[Snapshot], None]] = []
+    publishing, may_end = threading.Event(), threading.Event()
+
+    class PublishingWorker(PollingWorker):
+        def __init__(self, *args: Any, publish: Callable[..., None], **arguments: Any) -> None:
+            super().__init__(*args, publish=publish, **arguments)
+            publishers.append(partial(publish, self))
+
+    class SlowSnapshot(Snapshot):
+        """A snapshot that takes long to render."""
+
+        def without_stale(self, now: float) -> Snapshot:
+            publishing.set()
+            may_end.wait()
+            return super().without_stale(now)
+
+    service = Service(configuration("1s"), make_worker=PublishingWorker)
+    service.start()
+    publish = threading.Thread(target=publishers[0], args=[SlowSnapshot(server="hq")], daemon=True)
+    publish.start()
+    assert publishing.wait(60)
+
+    supervise = threading.Thread(target=service.supervise, daemon=True)
+    supervise.start()
+    wait_until(lambda: not supervise.is_alive(), "the end of the supervision")
+    may_end.set()
+    publish.join()
+    service.stop()
+
+
 def test_a_service_that_has_not_started_yet_is_not_ready() -> None:
     assert Service(configuration("1s")).unpolled_servers() == ("hq",)
 
