@@ -231,8 +231,9 @@ class Extras:
                 self._give_up(request)
         for session_id, since in self._final_since.items():
             if since <= oldest and self._restores.is_awaiting(session_id):
-                for request in filter(self._final_attempts.get, self._requests(session_id)):
-                    self._set(request, None)  # what was received while it ran
+                for request in self._requests(session_id):
+                    if request in self._final_attempts:
+                        self._set(request, None)  # what was received while it ran
                 self._restores.settle(session_id, self._store.finished.get(session_id))
 
     def _requests(self, session_id: str) -> Iterator[ExtraRequest]:

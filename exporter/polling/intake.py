@@ -80,7 +80,7 @@ class Intake:
         server_ahead = self.now().wall - self._clock.now().wall
         if abs(server_ahead) > _MAX_CLOCK_DIFFERENCE:
             self._anomalies.clocks_differ(server_ahead)
-        if self._state.ledger.filter_is_late:
+        if self._ledger.filter_is_late:
             self._anomalies.filter_is_late()
 
     def accept(self, session: RestoreSession, moment: Moment | None = None) -> None:

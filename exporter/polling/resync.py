@@ -71,9 +71,8 @@ class Resync:
         self._shown: set[str] = set()  # by the lists of this poll
         self._covered_since: datetime | None = None  # what was created later is in those lists
         self._is_cut = False  # whether the last list was not read to its end because it is too long
-        self._lacking: set[str] = (
-            set()
-        )  # stored sessions that the last list of new ones should have shown
+        # Stored sessions that the last list of new ones should have shown.
+        self._lacking: set[str] = set()
         self._unlisted: set[str] = set()  # stored sessions that the last full list lacks
         self._lacking_exist = False  # whether the full list of this poll shows any of them
         self._polls_with_late_lists = 0  # since a list of new sessions was right

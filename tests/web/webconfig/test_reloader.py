@@ -228,6 +228,16 @@ def test_reading_does_not_block_the_event_loop(file: Path) -> None:
     assert set(asyncio.run(request()).users) == {b"bob"}
 
 
+async def request_until_answered(config: WebConfigReloader, answers: threading.Event) -> WebConfig:
+    """Check that the old configuration is in force until the file system answers; return the one after that."""
+    for _ in range(3):
+        assert set((await config.newest()).users) == {b"alice"}
+    assert [problem.message for problem in config.problems] == ["its file system does not answer"]
+    answers.set()
+    wait_until(lambda: config.problems == (), "the answer of the file system")
+    return await config.newest()
+
+
 def test_while_a_file_system_does_not_answer_the_old_configuration_is_in_force(
     file: Path, logged: list[MutableMapping[str, Any]]
 ) -> None:
@@ -243,22 +253,13 @@ def test_while_a_file_system_does_not_answer_the_old_configuration_is_in_force(
         answers.wait()
         return read_web_config(path, before_reading, previous)
 
-    async def requests() -> None:
-        for _ in range(3):
-            assert set((await config.newest()).users) == {b"alice"}
-        assert [problem.message for problem in config.problems] == [
-            "its file system does not answer"
-        ]
-        answers.set()
-        wait_until(lambda: config.problems == (), "the end of the reading")
-        assert set((await config.newest()).users) == {b"bob"}
-
     write(file, users("alice"))
     config = WebConfigReloader(file, read=read, read_seconds=0.5)
     answers.clear()
     write(file, users("bob"))
-    asyncio.run(requests())
+    after = asyncio.run(request_until_answered(config, answers))
 
+    assert set(after.users) == {b"bob"}
     assert reads == 2
     assert config.problems == ()
     assert [event["event"] for event in logged] == [
@@ -277,19 +278,10 @@ def test_while_a_file_system_does_not_even_answer_a_stat_the_configuration_is_in
         assert answers.wait(10)
         return path.stat()
 
-    async def requests() -> None:
-        for _ in range(3):
-            assert set((await config.newest()).users) == {b"alice"}
-        assert [problem.message for problem in config.problems] == [
-            "its file system does not answer"
-        ]
-        answers.set()
-        wait_until(lambda: config.problems == (), "the end of the check")
-
     write(file, users("alice"))
     config = WebConfigReloader(file, stat=stat, read_seconds=0.5)
     answers.clear()
-    asyncio.run(requests())
+    asyncio.run(request_until_answered(config, answers))
 
     assert [event["event"] for event in logged] == [
         "web configuration cannot be read in time, keeping the old one",
