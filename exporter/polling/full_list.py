@@ -90,8 +90,10 @@ def read_full_list(
         for page in client.list_sessions(created_since=None, page_size=page_size):
             check_list_time(clock(), end_at)
             listed.add(page)
-            ids.add(page)
-        ids.check(set())  # unlike a poll, a command runs once, so others must not be missing
+            ids.add(page.ids)
+        ids.check(
+            set(), "list"
+        )  # unlike a poll, a command runs once, so others must not be missing
         return listed
 
     return reread_if_moved(read)

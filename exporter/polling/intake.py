@@ -166,12 +166,12 @@ class Intake:
             check_list_time(self.now().monotonic, end_at)
             self._take(page)
             read += len(page.sessions) + len(page.rejections)
-            listed.add(page)
+            listed.add(page.ids)
             if request.max_pages is not None and (
                 number >= request.max_pages or not self._ledger.unconfirmed()
             ):
                 break
-        if listed.check(self._repeated):
+        if listed.check(self._repeated, "list"):
             self._anomalies.listed_twice()
         return len(listed.ids)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 
 from exporter.text import format_instant
@@ -53,43 +53,33 @@ def iter_session_pages(
 
 
 class ListedIds:
-    """The ids on the pages of a list of sessions, and those on two pages.
-
-    The first page may be repeated at the end of a list.
-    """
+    """The ids on the pages of a list, and those on two pages: a record that moved, so that another may be on none."""
 
     def __init__(self) -> None:
         self.ids: set[str] = set()
         self._repeated: set[str] = set()
-        self._first_page: set[str] = set()
 
-    def add(self, page: Page) -> None:
-        """Add the ids of a page, those of rejected records included."""
-        ids = {one.id for one in page.sessions} | {one.session_id for one in page.rejections}
-        ids.discard("")
-        repeated = ids & self.ids
-        are_known = [session.id in repeated for session in page.sessions]
-        # The first page, if it is repeated, has new sessions, and then those that it had before.
-        if not repeated <= self._first_page or are_known != sorted(are_known):
-            self._repeated |= repeated
-        self.ids |= ids
-        self._first_page = self._first_page or ids
+    def add(self, ids: Collection[str]) -> None:
+        """Add the ids of a page."""
+        self._repeated |= self.ids.intersection(ids)
+        self.ids.update(ids)
 
-    def check(self, known_repeated: set[str]) -> bool:
-        """Check that no session has moved between the pages; return whether those on two pages are known.
+    def check(self, known_repeated: set[str], operation: str) -> bool:
+        """Check that no record has moved between the pages; return whether some are on two pages of every list.
 
         Args:
-            known_repeated: the ids that the previous list showed on two pages; a server may always list a session twice.
+            known_repeated: the ids that the previous list showed on two pages; a server may always list a record twice.
                 Those of this list replace them.
+            operation: named in the error.
 
         Raises:
-            RecordsMovedError: other sessions are on two pages, so that some may be missing.
+            RecordsMovedError: others are on two pages.
         """
         has_moved = not self._repeated <= known_repeated
         known_repeated.clear()
         known_repeated |= self._repeated
         if has_moved:
-            raise RecordsMovedError("sessions are on two pages of the list", operation="list")
+            raise RecordsMovedError("records are on two pages of the list", operation=operation)
         return bool(known_repeated)
 
 
@@ -102,7 +92,7 @@ def read_organizations(api: RestApi, *, until: float) -> tuple[Organization, ...
             return {"results": document, "limit": len(document) + 1}  # the only page
         return document
 
-    known_twice: set[Organization] = set()
+    repeated: set[str] = set()
 
     def read(page_size: int) -> tuple[Organization, ...]:
         pages = iter_pages(
@@ -114,37 +104,35 @@ def read_organizations(api: RestApi, *, until: float) -> tuple[Organization, ...
             operation="organizations",
             max_pages=_MAX_ORGANIZATION_PAGES,
         )
-        organizations, twice = _distinct_organizations(pages)
-        if twice - known_twice:  # those that the next attempt finds twice, too, always are
-            known_twice.update(twice)
-            raise RecordsMovedError("organizations are on two pages", operation="organizations")
+        listed = ListedIds()
+        organizations = _distinct_organizations(pages, listed)
+        listed.check(repeated, "organizations")
         return organizations
 
     return reread_if_moved(read)
 
 
 def _distinct_organizations(
-    pages: Iterable[list[object]],
-) -> tuple[tuple[Organization, ...], set[Organization]]:
-    """Return the organizations of a list, and which of them are on two of its pages.
+    pages: Iterable[list[object]], listed: ListedIds
+) -> tuple[Organization, ...]:
+    """Return the organizations of a list; add their ids, or their names if they have none, to `listed`.
 
     Raises:
         BadResponseError: there are records, but none that is readable.
     """
     found: dict[Organization, None] = {}
-    twice: set[Organization] = set()
     unreadable = 0
     for results in pages:
         parsed = [parse_organization(record) for record in results]
-        readable = dict.fromkeys(one for one in parsed if one is not None)
-        unreadable += parsed.count(None)
-        twice |= found.keys() & readable
-        found |= readable
-        if len(found) >= _MAX_ORGANIZATIONS:
+        readable = [one for one in parsed if one is not None]
+        unreadable += len(parsed) - len(readable)
+        found |= dict.fromkeys(readable)
+        listed.add([one.id or one.label for one in readable])
+        if max(len(found), len(listed.ids)) >= _MAX_ORGANIZATIONS:
             break
     if unreadable and not found:
         raise _unreadable(unreadable, "organizations")
-    return tuple(found)[:_MAX_ORGANIZATIONS], twice
+    return tuple(found)[:_MAX_ORGANIZATIONS]
 
 
 def _unreadable(records: int, operation: str) -> BadResponseError:

@@ -124,8 +124,8 @@ def iter_pages(
 
     Offsets shift when records are deleted or added while a list is read. Each page therefore begins with the last records
     of the previous one, which are not yielded again. If they are missing, records may have moved from an unread page to
-    one already read. If there are more of them, records were added to a page already read, and the first page is yielded
-    again at the end.
+    one already read. If there are more of them, records were added to a page already read. The first page is then read
+    again, and the records that it did not have before are yielded at the end: new records are usually listed first.
 
     Args:
         fetch: returns the decoded response for a target.
@@ -138,17 +138,18 @@ def iter_pages(
         overlap: how many records of a page to request again with the next one; fewer if pages are small.
 
     Raises:
-        RecordsMovedError: the pages do not overlap, so that records may be missing.
+        RecordsMovedError: the pages do not overlap, or the first page does not show as many new records as were added, so
+            that records may be missing.
         BadResponseError: a page has the wrong shape or links to a malformed target, or the paging is endless.
         Vb365Error: `fetch` failed.
     """
     first = target = base_url.target(path, {**query, "offset": 0, "limit": page_size})
-    offset = repeated = 0
-    has_additions = False
+    offset = repeated = added = 0
     counts_records = True  # whether `offset` is how many records precede the page
     requested: set[int] = set()  # hashes, as a link may be long
     previous: list[object] = []
-    previous_ids: list[object] = []
+    previous_ids: list[str | None] = []
+    first_ids: frozenset[str | None] | None = None
     while True:
         if hash(target) in requested:
             raise _endless("a page links back to an earlier one", operation)
@@ -156,11 +157,12 @@ def iter_pages(
             raise _endless(f"more than {max_pages} pages", operation)
         requested.add(hash(target))
         page, results = _page(fetch(target), operation)
-        ids = [record.get("id") if isinstance(record, dict) else None for record in results]
+        ids = [_id(record) for record in results]
+        first_ids = first_ids or frozenset(ids)
         if results and ids == previous_ids and (any(ids) or results == previous):
             raise _endless("a page repeats the previous one", operation)
         known = _count_known(ids, previous_ids, repeated, operation) if repeated else 0
-        has_additions |= known > repeated
+        added += max(0, known - repeated)
         yield results[known:]
         previous, previous_ids = results, ids
         repeated = min(overlap, max(1, len(results) // _MIN_PAGES_OF_OVERLAPS), len(results) - 1)
@@ -179,12 +181,16 @@ def iter_pages(
         else:
             offset += len(results) - repeated
             target = base_url.target(path, {**query, "offset": offset, "limit": page_size})
-    if has_additions:
-        yield _page(fetch(first), operation)[1]
+    if added:
+        results = _page(fetch(first), operation)[1]
+        new = [record for record in results if _id(record) not in first_ids]
+        if len(new) < min(added, len(results)):
+            raise _moved(operation)
+        yield new
 
 
 def _count_known(
-    ids: Sequence[object], previous_ids: Sequence[object], repeated: int, operation: str
+    ids: Sequence[str | None], previous_ids: Sequence[str | None], repeated: int, operation: str
 ) -> int:
     """Return how many records at the start of a page are from the previous page, in the same order.
 
@@ -195,11 +201,11 @@ def _count_known(
         RecordsMovedError: the page does not begin with such a record, has only such records although more were
             expected, or has others that are not in the same order.
     """
-    positions = {key: place for place, key in enumerate(previous_ids) if isinstance(key, str)}
+    positions = {key: place for place, key in enumerate(previous_ids) if key is not None}
     known = 0
     last = -1
     for key in ids:
-        if isinstance(key, str):
+        if key is not None:
             position = positions.get(key, -1)
             if position <= last:
                 break
@@ -207,13 +213,9 @@ def _count_known(
         elif known >= repeated:
             break
         known += 1
-    others = {key for key in ids[known:] if isinstance(key, str)}.difference(
-        key for key in ids[:known] if isinstance(key, str)
-    )
+    others = set(ids[known:]).difference(ids[:known])
     if not known or known == len(ids) > repeated or not others.isdisjoint(positions):
-        raise RecordsMovedError(
-            "records moved between pages while the list was read", operation=operation
-        )
+        raise _moved(operation)
     return known
 
 
@@ -230,6 +232,12 @@ def _rewind(target: str, following: int, records: int) -> tuple[str, int | None]
     return f"{target[: match.start()]}{linked - records}{target[match.end() :]}", linked
 
 
+def _moved(operation: str) -> RecordsMovedError:
+    return RecordsMovedError(
+        "records moved between pages while the list was read", operation=operation
+    )
+
+
 def _endless(evidence: str, operation: str) -> BadResponseError:
     return BadResponseError(f"endless paging: {evidence}", operation=operation)
 
@@ -242,6 +250,11 @@ def _page(document: object, operation: str) -> tuple[Mapping[object, object], li
     if len(results) > _MAX_RESULTS:
         raise BadResponseError(f"a page has more than {_MAX_RESULTS} results", operation=operation)
     return page, results
+
+
+def _id(record: object) -> str | None:
+    key = record.get("id") if isinstance(record, dict) else None
+    return key if isinstance(key, str) else None
 
 
 def _next_href(page: Mapping[object, object]) -> object:

@@ -108,6 +108,26 @@ def test_organizations_that_move_at_every_attempt_are_an_error(
         make_client().organizations()
 
 
+def test_organizations_are_listed_again_if_one_was_renamed_meanwhile(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    records = [named(number) for number in range(75)]
+    renamed = {**named(3), "name": "renamed"}
+
+    def answer(request: requests.PreparedRequest) -> tuple[int, dict[str, str], str]:
+        assert request.url
+        offset = int(parse_qs(urlsplit(request.url).query)["offset"][0])
+        results = records[offset : offset + 30]
+        records[:] = [record for record in records if record["id"] != "3"] + [renamed]
+        return 200, {}, json.dumps(page(*results, limit=30, offset=offset))
+
+    api.add_callback("GET", ORGANIZATIONS, callback=answer)
+
+    names = {one.name for one in make_client().organizations()}
+
+    assert names == {record["name"] for record in records}
+
+
 def test_an_organization_that_a_server_always_lists_on_two_pages_is_one(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:

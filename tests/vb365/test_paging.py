@@ -284,23 +284,30 @@ def test_a_page_that_repeats_an_earlier_one_but_the_previous_is_read() -> None:
 
 
 class ChangingCollection(Collection):
-    """A collection that changes after its first page was read.
+    """A collection that changes while it is read.
 
     Args:
         size: how many records it has.
         links: whether it pages by link.
         change: the change.
+        after: how many pages are read before the change.
     """
 
     def __init__(
-        self, size: int, *, links: bool, change: Callable[[list[dict[str, object]]], object]
+        self,
+        size: int,
+        *,
+        links: bool,
+        change: Callable[[list[dict[str, object]]], object],
+        after: int = 1,
     ) -> None:
         super().__init__(size, links=links)
         self._change = change
+        self._after = after
 
     def __call__(self, target: str) -> dict[str, object]:
         page = super().__call__(target)
-        if len(self.requested) == 1:
+        if len(self.requested) == self._after:
             self._change(self.records)
         return page
 
@@ -417,8 +424,7 @@ def test_records_added_meanwhile_are_found_and_nothing_is_missed(links: bool) ->
     collection = ChangingCollection(
         400, links=links, change=lambda existing: existing.insert(0, *records(1, 400))
     )
-    found = found_ids(all_records(collection, page_size=200, overlap=20))
-    assert found == found_ids([*records(401)])
+    assert all_records(collection, page_size=200, overlap=20) == records(401)
 
 
 def test_if_the_first_page_is_bad_when_it_is_read_again_the_error_names_the_list() -> None:
@@ -441,6 +447,40 @@ def test_a_record_that_moves_from_an_unread_page_to_a_read_one_is_found(links: b
     )
     found = found_ids(all_records(collection, page_size=200, overlap=20))
     assert found == found_ids([*records(400)])
+
+
+@LINKS
+@pytest.mark.parametrize("added", [0, 1])
+def test_a_record_that_moves_to_a_read_page_but_the_first_is_an_error(
+    links: bool,  # noqa: FBT001 - a parameter
+    added: int,
+) -> None:
+    def change(existing: list[dict[str, object]]) -> None:
+        existing.insert(250, existing.pop(500))
+        existing[:0] = records(added, 600)
+
+    collection = ChangingCollection(600, links=links, change=change, after=2)
+    with pytest.raises(RecordsMovedError):
+        all_records(collection, page_size=200, overlap=20)
+
+
+@LINKS
+@pytest.mark.parametrize("added", [40, 50])
+def test_of_more_new_records_than_the_first_page_shows_those_that_it_shows_are_found(
+    links: bool,  # noqa: FBT001 - a parameter
+    added: int,
+) -> None:
+    new = records(added, 1000)
+    steps = iter([new[20:], new[:20]])
+
+    class Busy(Collection):
+        def __call__(self, target: str) -> dict[str, object]:
+            page = super().__call__(target)
+            self.records[:0] = next(steps, [])
+            return page
+
+    collection = Busy(200, links=links, cap=40)
+    assert all_records(collection, overlap=5, page_size=40) == [*records(200), *new[:40]]
 
 
 @LINKS

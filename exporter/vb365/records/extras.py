@@ -148,18 +148,11 @@ class EventTally:
         self._active_until: datetime | None = None
         self._unknown: dict[UnknownValue, None] = {}  # an ordered set
         self._unreadable = 0
-        self._first_page: set[str] = set()
         self._hashes: defaultdict[int, array[int]] = defaultdict(partial(array, "q"))
 
     def add(self, page: Collection[object]) -> None:
-        """Add one page of records; never raises.
-
-        The first page may be repeated at the end of a list: events that are logged meanwhile may appear on it.
-        """
-        page_ids = {key for key in map(_event_id, page) if key is not None}
-        is_repeated = 2 * len(page_ids & self._first_page) > len(self._first_page)
-        ids = set(self._first_page) if is_repeated else set()
-        self._first_page = self._first_page or page_ids
+        """Add one page of records; never raises."""
+        ids: set[str] = set()
         for record in page:
             if not isinstance(record, dict):
                 self._unreadable += 1

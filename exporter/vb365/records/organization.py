@@ -5,7 +5,7 @@ Source: `GET /v6/Organizations`. None of its fields is required.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from exporter.vb365.records.fields import read_strings
 
@@ -18,6 +18,8 @@ class Organization:
     """`name`, such as `contoso.onmicrosoft.com`."""
     office_name: str = ""
     """`officeName`."""
+    id: str = field(default="", compare=False)
+    """`id`; two records with the same names are one organization."""
 
     @property
     def label(self) -> str:
@@ -35,5 +37,5 @@ def parse_organization(record: object) -> Organization | None:
     if not isinstance(record, dict):
         return None
     texts = {field: value for field, value in record.items() if isinstance(value, str)}
-    organization = Organization(*read_strings(texts, ("name", "officeName")))
+    organization = Organization(*read_strings(texts, ("name", "officeName", "id")))
     return organization if organization.label else None

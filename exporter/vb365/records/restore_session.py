@@ -169,6 +169,12 @@ class Page:
     sessions: tuple[RestoreSession, ...]
     rejections: tuple[Rejection, ...]
 
+    @property
+    def ids(self) -> set[str]:
+        """The ids of all its records that have a valid one."""
+        ids = {session.id for session in self.sessions}
+        return ids.union(one.session_id for one in self.rejections if one.session_id)
+
 
 _PROVING = {SessionResult.SUCCESS, SessionResult.WARNING}
 _PROCESSED_ITEMS = re.compile(r"([0-9]{1,15}) items? processed\b")

@@ -220,31 +220,6 @@ def test_an_event_on_two_pages_is_a_repetition(distance: int) -> None:
     assert moved.has_repetitions()
 
 
-def test_of_a_first_page_that_is_repeated_at_the_end_only_new_events_are_counted() -> None:
-    tally = EventTally()
-    for page in (
-        [event(4), event(3), event(2)],
-        [event(1), event(0)],
-        [event(5), event(4), event(3)],
-    ):
-        tally.add(page)
-
-    assert tally.summary().counts == {(EventOperation.RESTORE, EventStatus.SUCCESS): 6}
-    assert not tally.has_repetitions()
-
-
-def test_an_event_that_moved_to_the_repeated_first_page_is_a_repetition() -> None:
-    tally = EventTally()
-    for page in (
-        [event(4), event(3), event(2)],
-        [event(1), event(0)],
-        [event(1), event(4), event(3)],
-    ):
-        tally.add(page)
-
-    assert tally.has_repetitions()
-
-
 def test_an_event_that_comes_twice_in_a_page_is_counted_once() -> None:
     sums = summary([event(1), event(1), event(0)])
 
