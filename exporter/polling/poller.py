@@ -245,8 +245,11 @@ class Poller:
             log.exception(
                 "extras aborted by unexpected error, next poll retries", server=self._server.name
             )
-        if self._stop.is_set():
-            return  # a poller that continues with the ledger passes them on
+        if not self._stop.is_set():
+            self.pass_on_changed()
+
+    def pass_on_changed(self) -> None:
+        """Pass on the sessions that started or finished. Once stopped, a poller that continues with the state does so."""
         self._state.unreported += self._ledger.take_changed()
         if self._state.unreported:
             self._on_changed(self._state.unreported)

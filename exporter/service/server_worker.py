@@ -114,6 +114,7 @@ class ServerWorker:
             long_poll_seconds=long_poll_seconds,
         )
         self._refusal_logged = False
+        self._hands_over_state = False
         self._begun = threading.Event()
         self._begin_after_seconds = 0.0
         self._threads: dict[str, threading.Thread] = {}
@@ -162,8 +163,16 @@ class ServerWorker:
             with suppress(ThreadLimitError):
                 self.start()
 
-    def cancel(self) -> None:
-        """Cancel all requests, which ends polls and change feed, without waiting for them to end."""
+    def cancel(self, successor: ServerWorker | None = None) -> None:
+        """Cancel all requests, which ends polls and change feed, without waiting for them to end.
+
+        Then the sessions that were not passed on yet are passed on, unless the successor continues with the state.
+
+        Args:
+            successor: polls the server from now on.
+        """
+        if not self.stopped.is_set():
+            self._hands_over_state = successor is not None and successor.state is self.state
         self.stopped.set()
         self._begun.set()
         self._changes.wake()
@@ -217,6 +226,9 @@ class ServerWorker:
             if not self.stopped.is_set():
                 log.error("poll loop ended unexpectedly, restarting it", server=self.server.name)
                 self._mark_down("its poll loop ended")
+            elif not self._hands_over_state:
+                self._join_replaced()  # if it did not poll: the replaced worker may still use the state
+                self.poller.pass_on_changed()
 
     def _poll_once(self) -> None:
         try:

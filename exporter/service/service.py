@@ -182,8 +182,8 @@ class Service:
                 if _series_schema(config) != _series_schema(self.config):
                     self.publisher = self._make_publisher(config, self.publisher.snapshots())
                 for old in leaving:
-                    old.cancel()
                     new = workers.get(old.server.name)
+                    old.cancel(new)
                     if new is None or new.server.url != old.server.url:
                         self._outdated.add(old.server.name)
                 self.config = config
@@ -226,7 +226,7 @@ class Service:
     def _abandon(self, entering: Iterable[ServerWorker], config: Config) -> None:
         """Keep the active configuration: end the workers that have not begun, and the metrics of new servers."""
         for worker in entering:
-            worker.cancel()
+            worker.cancel(self._workers.get(worker.server.name))
         for server in config.servers:
             if server.name not in self._workers:
                 self.telemetry.end(server.name)

@@ -64,12 +64,12 @@ def test_a_worker_waits_for_the_polls_of_all_those_before_it_that_may_share_its_
     wait_until(lambda: SlowWorker.polling == 1, "the first polls")
     second = worker(PollingWorker, "2s", first)
     second.start()
-    first.stop()
+    first.cancel(second)
     # It never polls, and does not wait for the first.
     second.begin(after_seconds=60.0)
-    second.stop()
     third = worker(PollingWorker, "3s", second)
     third.start()
+    second.cancel(third)
     third.begin()
     wait_until(lambda: not second.is_running, "the end of the second")
 
