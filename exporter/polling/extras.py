@@ -159,6 +159,13 @@ class Extras:
             return session
         return session._replace(statistics=known.statistics, events=known.events)
 
+    def without_provisional(self, session: RestoreSession) -> RestoreSession:
+        """Return a session without the extras from before its finish, if the final ones are not known yet."""
+        for request in self._requests(session.id):
+            if request in self._final_attempts:
+                session = session.with_extra(request.extra, None)
+        return session
+
     def follow(self, session: RestoreSession, transition: Transition) -> None:
         """Make the extras of a finished session due once more, and cancel that if it is running again.
 

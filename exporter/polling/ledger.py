@@ -259,7 +259,8 @@ class Ledger:
     def take_changed(self) -> tuple[RestoreSession, ...]:
         """Return the current records of the sessions found, started or finished since the last call."""
         changed, self._changed = self._changed, {}
-        return tuple(self._store.find(session.id) or session for session in changed.values())
+        current = (self._store.find(session.id) or session for session in changed.values())
+        return tuple(map(self.extras.without_provisional, current))
 
     def snapshot(self, status: ServerStatus) -> Snapshot:
         """Return an immutable view. Its cost grows with the running sessions, not the finished ones."""
@@ -284,8 +285,9 @@ class Ledger:
             activity=self.activity.activity(),
             sessions_listed=self.sessions_listed,
             sessions_known=len(store),
-            sessions_without_series=max(0, discovered_running - self._settings.max_series)
-            + max(0, store.discovered_finished_count - room),
+            sessions_without_series=max(
+                0, discovered_running + store.discovered_finished_count - self._settings.max_series
+            ),
             sessions_not_kept=self._resync.not_kept,
         )
 

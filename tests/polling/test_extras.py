@@ -282,6 +282,19 @@ def test_sessions_that_started_or_finished_are_recorded_once_with_their_extras()
     ]
 
 
+def test_a_finished_session_is_recorded_without_the_extras_of_the_time_when_it_ran() -> None:
+    harness = harness_with(running(60))
+    harness.api.statistics_of[session_id(60)] = THREE
+    harness.poll()
+    harness.recorded.clear()
+
+    harness.api.statistics_of[session_id(60)] = server_error("statistics")
+    harness.api.sessions[session_id(60)] = stopped(running(60))
+    harness.poll()
+
+    assert harness.recorded == [stopped(running(60))]
+
+
 def test_a_snapshot_is_published_before_extras_are_fetched_and_again_with_them() -> None:
     harness = harness_with(running(60))
     published_before: list[int] = []
