@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from collections.abc import Callable, Iterator
 
 from exporter.audit.record import LoggedEvent
 from exporter.system.files import OutputError, write_some
 
+# The kernel does not interleave such writes to a pipe with those of others, such as the log after `2>&1`.
+_ATOMIC_BYTES: int = getattr(select, "PIPE_BUF", 512)
 # Shorter than a write that `AuditLog` reports as stalled.
 _MAX_WAIT_SECONDS = 10.0
 
@@ -27,6 +30,8 @@ class PartialAppendError(OSError):
 
 class StandardOutput:
     """Appends lines to standard output. Not thread-safe.
+
+    Lines of up to 4096 bytes (on Linux) stay whole if the log or another process writes to the same pipe or socket.
 
     Args:
         write: the system call.
@@ -73,7 +78,7 @@ class StandardOutput:
             while written < len(data):
                 written += write_some(
                     descriptor,
-                    memoryview(data)[written:],
+                    memoryview(data)[written : _end_of_write(data, written)],
                     max_wait_seconds=self._max_wait_seconds,
                     write=self._system_write,
                 )
@@ -87,3 +92,9 @@ class StandardOutput:
 
     def close(self) -> None:
         """Do nothing: standard output belongs to the process."""
+
+
+def _end_of_write(lines: bytes, start: int) -> int:
+    """Return the end of the last line that an atomic write can include, or else of the first line."""
+    last_newline = lines.rfind(b"\n", start, start + _ATOMIC_BYTES)
+    return 1 + (last_newline if last_newline >= 0 else lines.index(b"\n", start))

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
 import errno
+import select
 import sys
+from collections import Counter
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from exporter.audit.stream import PartialAppendError, StandardOutput
-from exporter.system.files import OutputError
-from support.standard_output import ROOM_BYTES, non_blocking_stdout, unread_non_blocking_stdout
+from exporter.system.files import OutputError, write_some
+from support.standard_output import (
+    ROOM_BYTES,
+    read_stdout,
+    unread_non_blocking_stdout,
+)
 
 
 class Pipe:
@@ -98,7 +105,7 @@ def test_a_process_without_standard_output_is_refused_at_startup(
 def test_a_non_blocking_standard_output_gets_all_lines_once() -> None:
     lines = b"".join(b"%d\n" % number for number in range(20_000))
 
-    with non_blocking_stdout() as content:
+    with read_stdout(is_blocking=False) as content:
         StandardOutput().append(lines, sync=True)
 
     assert content == lines
@@ -116,4 +123,42 @@ def test_a_write_to_a_non_blocking_standard_output_that_is_not_read_ends() -> No
         out.append(line, sync=True)
         content += reader.read(ROOM_BYTES) or b""
 
-    assert content == line * 6
+    assert content == line * 5
+
+
+@pytest.mark.usefixtures("capfd")
+def test_each_write_is_atomic_or_a_single_longer_line() -> None:
+    writes: list[bytes] = []
+    lines = [
+        b"%d" % number * length + b"\n" for number in range(9) for length in range(1, 9000, 999)
+    ]
+
+    def write(_descriptor: int, data: memoryview) -> int:
+        writes.append(bytes(data))
+        return len(data)
+
+    StandardOutput(write=write).append(b"".join(lines), sync=True)
+
+    assert b"".join(writes) == b"".join(lines)
+    assert all(write.endswith(b"\n") for write in writes)
+    assert all(write in lines for write in writes if len(write) > select.PIPE_BUF)
+    assert len(writes) < len(lines)
+
+
+@pytest.mark.parametrize("is_blocking", [True, False])
+def test_lines_in_the_same_pipe_as_the_log_are_whole(*, is_blocking: bool) -> None:
+    event, logged = b"event" * 90 + b"\n", b"log" * 70 + b"\n"
+
+    with read_stdout(is_blocking=is_blocking) as content:
+        descriptor = sys.stdout.fileno()
+
+        def write_log() -> None:
+            for _ in range(2000):
+                write_some(descriptor, memoryview(logged))
+
+        log = Thread(target=write_log)
+        log.start()
+        StandardOutput().append(event * 2000, sync=True)
+        log.join()
+
+    assert Counter(bytes(content).splitlines(keepends=True)) == {event: 2000, logged: 2000}

@@ -1,4 +1,4 @@
-"""Standard outputs that another process made non-blocking."""
+"""Standard outputs that are small pipes, blocking or, as another process may have made them, non-blocking."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ ROOM_BYTES = 4096
 @contextmanager
 def unread_non_blocking_stdout() -> Iterator[io.FileIO]:
     """Replace standard output with a non-blocking pipe that has room for `ROOM_BYTES`; yield its reader."""
-    reader, stdout = _pipe()
+    reader, stdout = _pipe(is_blocking=False)
     with reader, stdout, redirect_stdout(stdout):
         yield reader
 
 
 @contextmanager
-def non_blocking_stdout() -> Iterator[bytearray]:
+def read_stdout(*, is_blocking: bool) -> Iterator[bytearray]:
     """Replace standard output likewise, but read it; yield what was read, complete when the context has ended."""
-    reader, stdout = _pipe()
+    reader, stdout = _pipe(is_blocking=is_blocking)
     content = bytearray()
 
     def read() -> None:
@@ -41,8 +41,8 @@ def non_blocking_stdout() -> Iterator[bytearray]:
         thread.join()
 
 
-def _pipe() -> tuple[io.FileIO, TextIO]:
+def _pipe(*, is_blocking: bool) -> tuple[io.FileIO, TextIO]:
     read, write = os.pipe()
-    os.set_blocking(write, False)
+    os.set_blocking(write, is_blocking)
     fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, ROOM_BYTES)
     return io.FileIO(read), os.fdopen(write, "w")

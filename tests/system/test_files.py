@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exporter.system.files import OutputError, atomic_write, check_writable, write_stdout
-from support.standard_output import non_blocking_stdout
+from support.standard_output import read_stdout
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def test_text_is_printed_to_a_stream_that_replaces_standard_output() -> None:
 def test_a_non_blocking_standard_output_gets_all_bytes() -> None:
     chunks = [b"%d\n" % number for number in range(20_000)]
 
-    with non_blocking_stdout() as content:
+    with read_stdout(is_blocking=False) as content:
         assert write_stdout(chunks)
 
     assert content == b"".join(chunks)
