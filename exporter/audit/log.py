@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 
@@ -35,11 +35,12 @@ class AuditLog:
 
     Args:
         sink: receives the lines.
-        on_failure: called for each failed attempt to write, by the log's thread or that of `check_progress`.
+        on_failure: called for each failed attempt to write or read, by the log's thread or that of `check_progress`.
         timestamp: the wall clock, in Unix seconds.
         retry_seconds: the pause after a failed attempt.
-        stall_seconds: a write that takes longer is reported as a failed attempt, and again each time that it has taken
-            as long once more.
+        stall_seconds: a call of the sink that takes longer is reported as a failed attempt, and again each time that it
+            has taken as long once more.
+        monotonic: the clock of failures, in seconds.
     """
 
     def __init__(
@@ -50,12 +51,14 @@ class AuditLog:
         timestamp: Callable[[], float],
         retry_seconds: float = 10.0,
         stall_seconds: float = 30.0,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sink = sink
         self._on_failure = on_failure
         self._timestamp = timestamp
         self._retry_seconds = retry_seconds
         self._stall_seconds = stall_seconds
+        self._monotonic = monotonic
         self._thread = threading.Thread(target=self._run, name="audit-log", daemon=True)
         self._changed = threading.Condition()  # guards the next four
         self._received: list[tuple[str, tuple[RestoreSession, ...]]] = []
@@ -67,7 +70,7 @@ class AuditLog:
         self._pending: dict[tuple[str, str], tuple[RestoreSession, RestoreSession]] = {}
         self._index: EventIndex | None = None
         self._failing_since: float | None = None
-        self._appending_since: float | None = None
+        self._waiting_since: float | None = None  # for the sink
 
     def start(self) -> None:
         """Open the log and start its thread.
@@ -105,8 +108,8 @@ class AuditLog:
         return fails and len(self._pending) + self._received_sessions >= _MAX_KEPT_SESSIONS
 
     def check_progress(self) -> None:
-        """Report a write that does not return: a stalled reader or disk. Call it about once a second."""
-        since, now = self._appending_since, time.monotonic()
+        """Report a sink that does not answer: a stalled reader or disk. Call it about once a second."""
+        since, now = self._waiting_since, self._monotonic()
         if since is None or now - max(since, self._stall_reported_at) < self._stall_seconds:
             return
         is_first = not self._is_stalled()
@@ -114,13 +117,13 @@ class AuditLog:
         self._on_failure()
         if is_first:
             log.error(
-                "write to audit log does not return, keeping events until it does",
+                "audit log does not answer, keeping events until it does",
                 target=self._sink.name,
             )
 
     def _is_stalled(self) -> bool:
-        """Whether the write under way was reported as stalled."""
-        since = self._appending_since
+        """Whether the call of the sink under way was reported as stalled."""
+        since = self._waiting_since
         return since is not None and self._stall_reported_at > since
 
     def close(self, seconds: float) -> None:
@@ -154,7 +157,7 @@ class AuditLog:
             self._accept_received()
             if closing and not self._pending:
                 return True
-            self._write_batch(self._read_index())
+            self._use_sink()
             self._recover()
         except Exception as error:  # noqa: BLE001 - `_fail` logs it
             with suppress(Exception):  # most likely out of memory
@@ -184,13 +187,33 @@ class AuditLog:
                 del self._received[0]
                 self._received_sessions -= len(sessions)
 
+    def _use_sink(self) -> None:
+        """Write the unlogged events of some pending sessions; `check_progress` reports it if this hangs."""
+        self._waiting_since = self._monotonic()
+        try:
+            self._write_batch(self._read_index())
+        finally:
+            self._note_answer()
+            self._waiting_since = None
+
+    def _note_answer(self) -> None:
+        """Note that the sink has answered; a late answer is a failure that lasts until the events are written."""
+        if self._is_stalled():
+            self._failing_since = self._failing_since or self._waiting_since
+        self._waiting_since = self._monotonic()
+
     def _read_index(self) -> EventIndex:
         """Return the index of logged events, read from the sink at the first call that succeeds."""
         if self._index is None:
-            self._index = EventIndex(self._sink.read_events())
+            self._index = EventIndex(self._read_events())
             if len(self._index):
                 log.info("audit log read", target=self._sink.name, sessions=len(self._index))
         return self._index
+
+    def _read_events(self) -> Iterator[LoggedEvent]:
+        for event in self._sink.read_events():
+            self._note_answer()
+            yield event
 
     def _write_batch(self, index: EventIndex) -> None:
         """Write the unlogged events of some pending sessions."""
@@ -210,7 +233,7 @@ class AuditLog:
         ends = any(logged.event is Event.ENDED for logged in events)
         try:
             if lines:
-                self._append(bytes(lines), sync=ends)
+                self._sink.append(bytes(lines), sync=ends)
         except PartialAppendError as error:
             del events[error.written_lines :]
             self._accept_written(index, events, batch)
@@ -228,19 +251,10 @@ class AuditLog:
             if not index.unlogged(server, self._pending[key][1]):
                 del self._pending[key]
 
-    def _append(self, lines: bytes, *, sync: bool) -> None:
-        self._appending_since = time.monotonic()
-        try:
-            self._sink.append(lines, sync=sync)
-        finally:
-            if self._is_stalled():
-                self._failing_since = self._failing_since or self._appending_since
-            self._appending_since = None
-
     def _fail(self, error: Exception) -> None:
         """Report a failure; log only the first of a series."""
         is_first = self._failing_since is None
-        self._failing_since = self._failing_since or time.monotonic()
+        self._failing_since = self._failing_since or self._monotonic()
         self._on_failure()
         if is_first:
             log.error(
@@ -252,7 +266,7 @@ class AuditLog:
     def _recover(self) -> None:
         """Log the end of a series of failures."""
         if self._failing_since is not None:
-            seconds = time.monotonic() - self._failing_since
+            seconds = self._monotonic() - self._failing_since
             self._failing_since = None
             log.info(
                 "audit log writable again",

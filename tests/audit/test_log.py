@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.audit import AuditFile, AuditLog, StandardOutput
+from exporter.audit.record import Event, LoggedEvent
 from exporter.system.files import OutputError
 from exporter.vb365.records.extras import Statistics
 from exporter.vb365.records.restore_session import RestoreSession
@@ -29,6 +31,7 @@ from support.audit_files import (
     unexpected,
     write,
 )
+from support.fake_clocks import SystemClocks
 from support.log_capture import CapturedLog
 from support.sample_sessions import finished, running, session_id
 from support.waiting import wait_until
@@ -441,78 +444,119 @@ def test_closing_logs_only_the_sessions_whose_events_were_not_written(log: Captu
     assert log.entries()[-1]["sessions"] == 97
 
 
-class StalledDisk:
-    """A disk whose writes do not return until `recover`."""
+class StalledLog:
+    """An audit log that has a predecessor, on a disk that does not answer until `recover`.
 
-    def __init__(self) -> None:
-        self.disk = FailingDisk()
-        self.disk.before_write = self._hang
+    Args:
+        file: the file.
+        call: the system call that does not return: `open` (of the predecessor) or `write`.
+    """
+
+    def __init__(self, file: Path, call: str) -> None:
+        write(file, running(1))
+        rotate(file)
+        self.failures, self.clocks = Failures(), SystemClocks()
         self._hanging, self._well = threading.Event(), threading.Event()
-
-    def _hang(self) -> None:
-        self._hanging.set()
-        assert self._well.wait(LONG_SECONDS)
-
-    def wait(self) -> None:
-        """Wait until a write hangs."""
+        disk = FailingDisk()
+        setattr(disk, f"before_{call}", self._hang)
+        self.audit = audit_log(
+            file,
+            disk=disk,
+            on_failure=self.failures,
+            monotonic=self.clocks.monotonic,
+        )
+        self.audit.record("hq", [running(2)])
         assert self._hanging.wait(LONG_SECONDS)
 
+    def _hang(self) -> None:
+        if threading.current_thread() is not threading.main_thread():  # which opens the file
+            self._hanging.set()
+            assert self._well.wait(LONG_SECONDS)
+
     def recover(self) -> None:
-        """Let writes return."""
+        """Let the call return, and close the log."""
         self._well.set()
+        self.audit.close(LONG_SECONDS)
 
 
-def test_a_write_that_does_not_return_is_counted_repeatedly_and_logged_once(
-    file: Path, log: CapturedLog
+CALLS = pytest.mark.parametrize("call", ["open", "write"])
+
+
+@CALLS
+def test_a_call_that_does_not_return_is_counted_repeatedly_and_logged_once(
+    file: Path, log: CapturedLog, call: str
 ) -> None:
-    stalled, failures = StalledDisk(), Failures()
-    audit = audit_log(file, disk=stalled.disk, on_failure=failures, stall_seconds=0.01)
-    audit.check_progress()
-    audit.record("hq", [running(1)])
-    stalled.wait()
-
-    def has_failed(times: int) -> bool:
-        audit.check_progress()
-        return failures.count >= times
-
-    wait_until(lambda: has_failed(2), "a stalled write is counted twice")
+    stalled = StalledLog(file, call)
+    counts = []
+    for seconds in (0.0, 29.0, 1.0, 29.0, 1.0):
+        stalled.clocks.passed_seconds += seconds
+        stalled.audit.check_progress()
+        counts.append(stalled.failures.count)
     stalled.recover()
-    audit.close(LONG_SECONDS)
 
-    assert [(one["level"], one["msg"]) for one in log.entries()] == [
-        ("ERROR", "write to audit log does not return, keeping events until it does"),
+    assert counts == [0, 0, 1, 1, 2]
+    assert sorted((one["level"], one["msg"]) for one in log.entries()) == [
+        ("ERROR", "audit log does not answer, keeping events until it does"),
+        ("INFO", "audit log read"),
         ("INFO", "audit log writable again"),
     ]
-    assert events_of(file) == [started(1)]
+    assert events_of(*all_files(file)) == [started(1), started(2)]
 
 
-def test_a_write_in_progress_is_not_stalled(file: Path, log: CapturedLog) -> None:
-    stalled = StalledDisk()
-    audit = audit_log(file, disk=stalled.disk)
-    audit.record("hq", [running(1)])
-    stalled.wait()
-    audit.check_progress()
-    stalled.recover()
-    audit.close(LONG_SECONDS)
-
-    assert log.entries() == []
-
-
-def test_events_of_too_many_sessions_are_dropped_while_writes_stall(
-    file: Path, log: CapturedLog
+@CALLS
+def test_a_call_that_takes_less_time_is_not_reported(
+    file: Path, log: CapturedLog, call: str
 ) -> None:
-    stalled, failures = StalledDisk(), Failures()
-    audit = audit_log(file, disk=stalled.disk, on_failure=failures, stall_seconds=0.0)
-    audit.record("hq", [running(1)])
-    stalled.wait()
-    audit.record("hq", [finished(2)] * 99_999)
-    audit.check_progress()
-    audit.record("hq", [finished(3)])  # the first that is too many
-    audit.record("hq", [finished(4)])
+    stalled = StalledLog(file, call)
+    stalled.clocks.passed_seconds += 29.0
+    stalled.audit.check_progress()
     stalled.recover()
+
+    assert [one["msg"] for one in log.entries()] == ["audit log read"]
+
+
+@CALLS
+def test_events_of_too_many_sessions_are_dropped_while_a_call_does_not_return(
+    file: Path, log: CapturedLog, call: str
+) -> None:
+    stalled = StalledLog(file, call)
+    stalled.audit.record("hq", [finished(3)] * 99_999)
+    stalled.clocks.passed_seconds += 30.0
+    stalled.audit.check_progress()
+    stalled.audit.record("hq", [finished(4)])  # the first that is too many
+    stalled.audit.record("hq", [finished(5)])
+    stalled.recover()
+
+    assert events_of(*all_files(file)) == [
+        started(1),
+        started(2),
+        started(3),
+        ended(3),
+    ]
+    assert [one["msg"] for one in log.entries()].count(
+        "audit log keeps too many events, dropping new ones"
+    ) == 1
+
+
+def test_a_long_log_that_is_being_read_answers(log: CapturedLog) -> None:
+    clocks, read, wanted = SystemClocks(), threading.Semaphore(0), threading.Semaphore(0)
+
+    class LongLog(StandardOutput):
+        """A log whose events are read at the pace of the test."""
+
+        def read_events(self) -> Iterator[LoggedEvent]:
+            for number in range(1, 6):
+                read.release()
+                assert wanted.acquire(timeout=LONG_SECONDS)
+                yield LoggedEvent(Event.ENDED, "hq", session_id(number))
+
+    audit = AuditLog(LongLog(), on_failure=unexpected, timestamp=noon, monotonic=clocks.monotonic)
+    audit.start()
+    for _ in range(5):
+        assert read.acquire(timeout=LONG_SECONDS)
+        clocks.passed_seconds += 29.0
+        audit.check_progress()
+        wanted.release()
     audit.close(LONG_SECONDS)
 
-    assert events_of(file) == [started(1), started(2), ended(2)]
-    assert [one["msg"] for one in log.entries()][1] == (
-        "audit log keeps too many events, dropping new ones"
-    )
+    assert [one["msg"] for one in log.entries()] == ["audit log read"]
