@@ -148,9 +148,10 @@ def _start_reload(reloader: Reloader) -> threading.Thread | None:
 
 
 def _supervise(service: Service, reloader: Reloader, notifier: Notifier) -> bool:
-    """Keep the service running, and report its status to systemd; return whether every part of it runs."""
+    """Supervise the service and reloads, and report the status to systemd; return whether every part of the service runs."""
     try:
         service.supervise()
+        reloader.check_progress()
         notifier.status(_status(service, reloader))
         return not service.problems()
     except Exception:

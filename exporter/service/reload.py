@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import structlog
@@ -15,6 +16,10 @@ from exporter.web.webconfig.reloader import WebConfigReloader
 
 log = structlog.get_logger()
 
+_STEP_SECONDS = 10.0
+"""A step of a reload that takes longer is reported: a file system may not answer."""
+_ACTIVATING = "activating the configuration"
+
 
 class Reloader:
     """Reloads the configuration of a service and of its web server. Thread-safe; reloads never overlap.
@@ -24,6 +29,7 @@ class Reloader:
         load: loads the configuration, or raises ConfigError.
         web_config: the configuration of its web server.
         notifier: reports the reload to systemd.
+        monotonic: the clock of a reload's steps, in seconds.
     """
 
     def __init__(
@@ -32,22 +38,42 @@ class Reloader:
         load: Callable[[], Config],
         web_config: WebConfigReloader,
         notifier: Notifier,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._service = service
         self._load = load
         self._web_config = web_config
         self._notifier = notifier
+        self._monotonic = monotonic
         self._lock = threading.Lock()
         self._last_problems: tuple[str, ...] = ()
+        self._step_lock = threading.Lock()  # guards the next three
+        self._step = ""
+        self._step_since = 0.0
+        self._is_stuck = False
 
     @property
     def problem(self) -> str:
         """Why the active configuration differs from the files; empty if it does not."""
+        if self._is_stuck:
+            return f"reload does not end: {self._step}"
         if self._last_problems:
             return f"last reload failed: {self._last_problems[0]}"
         if problems := self._web_config.problems:
             return f"web configuration not in use: {problems[0]}"
         return ""
+
+    def check_progress(self) -> None:
+        """Report a step of a reload that does not end. Call it about once a second."""
+        with self._step_lock:
+            seconds = self._monotonic() - self._step_since
+            if not self._step or self._is_stuck or seconds < _STEP_SECONDS:
+                return
+            self._is_stuck = True
+            log.error("reload does not end, further reloads wait for it", step=self._step)
+            if self._step != _ACTIVATING:  # which reports its success in the metrics itself
+                self._service.keep_current()
 
     def reload(self) -> tuple[str, ...]:
         """Load and activate the configuration; return a line for each problem that prevents it."""
@@ -73,12 +99,16 @@ class Reloader:
             if problems:
                 self._service.keep_current()
             self._last_problems = problems
+            self._begin("")
             self._notifier.ready()
             return problems
 
     def _load_and_apply(self) -> None:
+        self._begin("reading the configuration")
         config = self._load()
+        self._begin("reading the web configuration")
         activate_web_config = self._web_config.prepare()
+        self._begin(_ACTIVATING)
         changes = self._service.apply(config)
         activate_web_config()
         log.info(
@@ -86,3 +116,8 @@ class Reloader:
             servers=len(config.servers),
             **{change: ",".join(names) for change, names in changes.items() if names},
         )
+
+    def _begin(self, step: str) -> None:
+        """Begin a step of the reload; with an empty one, it has ended."""
+        with self._step_lock:
+            self._step, self._step_since, self._is_stuck = step, self._monotonic(), False

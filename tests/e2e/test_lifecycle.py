@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,7 +48,9 @@ class Manager:
     def until(self, wanted: str) -> list[str]:
         """Return the notifications up to and including this one."""
         received: list[str] = []
+        end = time.monotonic() + 20
         while wanted not in received:
+            assert time.monotonic() < end, received
             received += self._socket.recv(4096).decode().split("\n")
         return received
 
@@ -220,7 +223,7 @@ signal.pause()
 """
 
 
-def test_a_file_that_does_not_answer_delays_neither_supervision_nor_the_stop(
+def test_a_file_that_does_not_answer_is_reported_and_delays_neither_supervision_nor_the_stop(
     tmp_path: Path, manager: Manager
 ) -> None:
     config = tmp_path / "config.yaml"
@@ -236,7 +239,10 @@ def test_a_file_that_does_not_answer_delays_neither_supervision_nor_the_stop(
                 assert holder.stdout.readline() == b"held\n"
                 process.send_signal(signal.SIGHUP)
                 manager.until("RELOADING=1")
-                manager.until("WATCHDOG=1")
+                manager.until(
+                    "STATUS=polling 1 server; failing: 127.0.0.1 (connect);"
+                    " reload does not end: reading the configuration"
+                )
                 manager.until("WATCHDOG=1")
                 process.send_signal(signal.SIGTERM)
                 assert process.wait(10) == 0

@@ -1,35 +1,65 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from threading import Event, Thread
+from typing import Any
 
+import pytest
 import trustme
 from structlog.testing import capture_logs
 
 from exporter.config import Config, load_config
 from exporter.metrics.text_format import Format
 from exporter.service.reload import Reloader
+from exporter.service.server_worker import ServerWorker
 from exporter.service.service import Service
 from exporter.system.systemd import Notifier
+from exporter.web.webconfig.loader import WebConfig, read_web_config
 from exporter.web.webconfig.reloader import WebConfigReloader
+from support.fake_clocks import SystemClocks
 from support.thread_limit import no_more_threads
 
+LONG_SECONDS = 60.0
+"""Longer than any working step takes."""
 SERVER = "servers: [{name: hq, url: 'https://127.0.0.1:1', auth: {username: a, password: b}}]\n"
 
 
 class ReloadHarness:
-    """A service that is not started, its two configuration files, and its reloader."""
+    """A service that is not started, its two configuration files, and its reloader.
+
+    Attributes:
+        before: called with the name of each step before it is taken.
+    """
 
     def __init__(self, directory: Path) -> None:
+        self.before: Callable[[str], object] = lambda _step: None
+        self.clocks = SystemClocks()
         self.file = directory / "config.yaml"
         self.web_file = directory / "web.yml"
         self.file.write_text(SERVER)
         self.web_file.write_text("http_server_config: {headers: {X-Frame-Options: deny}}\n")
-        self.service = Service(self.load())
-        self.web_config = WebConfigReloader(self.web_file)
-        self.reloader = Reloader(self.service, self.load, self.web_config, Notifier({}))
+        self.service = Service(self.load(), make_worker=self._make_worker)
+        self.web_config = WebConfigReloader(self.web_file, read=self._read)
+        self.reloader = Reloader(
+            self.service,
+            self.load,
+            self.web_config,
+            Notifier({}),
+            monotonic=self.clocks.monotonic,
+        )
 
     def load(self) -> Config:
+        self.before("reading the configuration")
         return load_config(self.file)
+
+    def _read(self, *arguments: Any) -> WebConfig:
+        self.before("reading the web configuration")
+        return read_web_config(*arguments)
+
+    def _make_worker(self, *arguments: Any, **options: Any) -> ServerWorker:
+        self.before("activating the configuration")
+        return ServerWorker(*arguments, **options)
 
     def reload_metric(self) -> str:
         """Return the value of vb365_exporter_config_last_reload_successful."""
@@ -164,3 +194,52 @@ def test_an_unexpected_error_is_a_failed_reload_and_not_the_end_of_the_process(
     assert [entry["event"] for entry in logs] == ["configuration not reloaded, keeping the old one"]
     assert harness.service.config is before
     assert harness.reload_metric() == "0.0"
+
+
+@pytest.mark.parametrize(
+    ("step", "successful"),
+    [
+        ("reading the configuration", "0.0"),
+        ("reading the web configuration", "0.0"),
+        ("activating the configuration", "1.0"),
+    ],
+)
+def test_a_step_that_does_not_end_is_reported_once_and_until_it_ends(
+    tmp_path: Path, step: str, successful: str
+) -> None:
+    harness = ReloadHarness(tmp_path)
+    hanging, well = Event(), Event()
+
+    def hang(begun: str) -> None:
+        if begun == step:
+            hanging.set()
+            assert well.wait(LONG_SECONDS)
+
+    harness.before = hang
+    reload = Thread(target=harness.reloader.reload)
+
+    with capture_logs() as logs:
+        harness.reloader.check_progress()
+        reload.start()
+        assert hanging.wait(LONG_SECONDS)
+        harness.clocks.passed_seconds += 9.0
+        harness.reloader.check_progress()
+        assert (logs, harness.reloader.problem, harness.reload_metric()) == ([], "", "1.0")
+
+        harness.clocks.passed_seconds += 1.0
+        harness.reloader.check_progress()
+        harness.reloader.check_progress()
+        assert harness.reloader.problem == f"reload does not end: {step}"
+        assert harness.reload_metric() == successful
+
+        well.set()
+        reload.join()
+        harness.clocks.passed_seconds += 10.0
+        harness.reloader.check_progress()
+
+    assert [(entry["event"], entry.get("step")) for entry in logs] == [
+        ("reload does not end, further reloads wait for it", step),
+        ("configuration reloaded", None),
+    ]
+    assert (harness.reloader.problem, harness.reload_metric()) == ("", "1.0")
+    harness.service.stop()
