@@ -73,7 +73,7 @@ class Resync:
         self._is_cut = False  # whether the last list was not read to its end because it is too long
         # Stored sessions that the last list of new ones should have shown.
         self._lacking: set[str] = set()
-        self._unlisted: set[str] = set()  # stored sessions that the last full list lacks
+        self._unlisted: set[str] = set()  # stored sessions that lists do not show
         self._lacking_exist = False  # whether the full list of this poll shows any of them
         self._polls_with_late_lists = 0  # since a list of new sessions was right
         self.filter_is_late = False
@@ -205,9 +205,10 @@ class Resync:
         """
         if self._is_cut:
             return
-        missing = self._store.ids_created_since(since) - self._listed
         # Lists may never show a session that is fetched by id.
-        self._lacking = missing - self._configured - self._unlisted
+        self._unlisted -= self._listed
+        missing = self._store.ids_created_since(since) - self._listed - self._unlisted
+        self._lacking = missing - self._configured
         if not self._lacking:
             self._polls_with_late_lists = 0
         if len(missing) > max(1, self._stored_before):
@@ -233,6 +234,7 @@ class Resync:
             self.make_due()
             return set(), loss
         self._unlisted = missing | (self._store.running.keys() - self._listed)
+        self._lacking -= self._unlisted  # no list shows them, so lists of new sessions are not late
         self.succeed(moment)
         if self._restores.end_full_list(is_complete=not self.is_incomplete):
             self.make_due()

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from exporter.polling.plan import RESYNC_SECONDS
 from exporter.vb365.errors import RecordsMovedError, ServerError
+from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.fields import RejectionReason
 from exporter.vb365.records.restore_session import Page, Rejection, RestoreSession
 from support.ledger_harness import DAY_SECONDS, sessions_config, shown_ids
@@ -438,6 +439,36 @@ def test_a_list_of_new_sessions_that_begins_late_is_noticed(deleted: bool) -> No
     assert [entry["event"] for entry in logs] == [
         "lists of new sessions lack known ones, requesting them from a day earlier"
     ] * (not deleted)
+
+
+@pytest.mark.parametrize("configured", [True, False])
+def test_sessions_that_lists_never_show_cause_one_full_list(
+    configured: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    old = [finished(number) for number in range(30, 40)]
+    hidden = [running(1), running(2), running(3)]
+    ids = [session.id for session in hidden]
+    follow = sessions_config(ids if configured else (), discover=True)
+    harness = PollerHarness(*old, follow=follow)
+    listed = harness.api.list_sessions
+
+    def list_sessions(*, created_since: datetime | None, page_size: int) -> Iterator[Page]:
+        for page in listed(created_since=created_since, page_size=page_size):
+            shown = tuple(one for one in page.sessions if one.id not in ids)
+            yield Page(sessions=shown, rejections=page.rejections)
+
+    harness.poll(list_sessions=list_sessions)
+    lists = []
+    for state in (running, finished):
+        harness.api.sessions |= {session_id(number): state(number) for number in (1, 2, 3)}
+        updates = [SessionChange(kind=ChangeKind.UPDATE, session_id=one) for one in ids]
+        harness.apply_changes(*updates)
+        for _ in range(6):
+            snapshot = harness.poll()
+            lists.append(harness.api.calls.count("list"))
+
+    assert sorted(lists) == [*[1] * 11, 2]
+    assert (snapshot.status.up, snapshot.sessions_known) == (True, 13)
 
 
 @pytest.mark.parametrize("hidden", [running(2), finished(2)], ids=["running", "finished"])

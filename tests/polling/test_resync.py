@@ -428,6 +428,29 @@ def test_a_recent_list_that_lost_the_only_session_it_should_show_proves_its_dele
     assert harness.believes_404_of(1)
 
 
+def test_a_list_is_not_expected_to_show_sessions_that_the_full_list_did_not_show_either() -> None:
+    harness = ResyncHarness(1, 2, 30, 40, 50)
+    harness.list_all(30, 40, 50)
+    harness.resync.begin_poll(moment())
+
+    harness.list(since(10))
+
+    assert harness.believes_404_of(1)
+    assert not harness.resync.is_due(moment())
+
+
+def test_a_session_that_a_list_of_new_ones_has_shown_is_expected_in_the_next() -> None:
+    harness = ResyncHarness(1, 2, 30, 40, 50)
+    harness.list_all(30, 40, 50)
+    harness.list(since(10), 1, 2)
+    harness.resync.begin_poll(moment())
+
+    harness.list(since(10))
+
+    assert not harness.believes_404_of(1)
+    assert harness.resync.is_due(moment())
+
+
 def test_a_404_of_a_session_that_is_not_stored_is_believed() -> None:
     assert ResyncHarness().believes_404_of(1)
 
