@@ -30,6 +30,11 @@ MAX_ORGANIZATIONS = 2000
 _MIN_AWAITED_SESSIONS = 10_000
 
 
+def max_awaited_sessions(settings: SessionsConfig) -> int:
+    """Return how many finished sessions are remembered whose duration or extras are still to come."""
+    return max(settings.max_sessions, _MIN_AWAITED_SESSIONS)
+
+
 def finished_key(session: RestoreSession) -> FinishedKey:
     """Return the organization, type and result under which a finished session is counted."""
     return (session.organization, session.type, session.result or SessionResult.UNKNOWN)
@@ -82,7 +87,7 @@ class ActivityCounters:
     """
 
     def __init__(self, settings: SessionsConfig) -> None:
-        self._max_awaited = max(settings.max_sessions, _MIN_AWAITED_SESSIONS)
+        self._max_awaited = max_awaited_sessions(settings)
         self._max_organizations = min(settings.max_sessions, MAX_ORGANIZATIONS)
         self._organizations: dict[str, float] = {}  # the monotonic time when each was last seen
         self._listed: tuple[Organization, ...] = ()
@@ -205,9 +210,7 @@ class RestoredTotals:
 
     def __init__(self, settings: SessionsConfig) -> None:
         self._wanted = settings.extras
-        self._max_expected = len(settings.extras) * max(
-            settings.max_sessions, _MIN_AWAITED_SESSIONS
-        )
+        self._max_expected = len(settings.extras) * max_awaited_sessions(settings)
         # The organization and type under which each extra counts, in the order of the finishes.
         self._expected: dict[tuple[str, Extra], tuple[str, SessionType]] = {}
         self._items: Counter[RestoredItemsKey] = Counter()

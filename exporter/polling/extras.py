@@ -5,13 +5,14 @@ A running session's extras are due in every poll, and once more after it has fin
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count, takewhile
 
 from exporter.config import Extra, SessionsConfig
 from exporter.polling.clock import Moment
-from exporter.polling.counters import RestoredTotals
+from exporter.polling.counters import RestoredTotals, max_awaited_sessions
 from exporter.polling.interfaces import EventSource
 from exporter.polling.snapshot import with_series
 from exporter.polling.store import SessionStore
@@ -37,12 +38,22 @@ class ExtraRequest:
     extra: Extra
 
 
+@dataclass(slots=True, kw_only=True)
+class _FinalRequest:
+    """What is known of the last request for an extra of a finished session."""
+
+    attempts_left: int
+    since: float
+    """When it became due, in monotonic seconds."""
+
+
 class Extras:
     """The extras of stored sessions, kept in their records. Part of the ledger; does no I/O and reads no clock.
 
     Args:
         store: the sessions.
-        settings: which extras are wanted, and how many sessions have series.
+        settings: which extras are wanted, how many sessions have series, and `max_sessions`. Each extra of at most
+            `max(max_sessions, 10,000)` finished sessions is awaited; those of the oldest become unknown.
         totals: counts the final extras of finished sessions.
     """
 
@@ -54,23 +65,38 @@ class Extras:
         self._wanted = settings.extras
         self._max_series = settings.max_series
         self._totals = totals
-        self._final_attempts: dict[ExtraRequest, int] = {}  # attempts left, of finished sessions
+        self._max_awaited = max_awaited_sessions(settings)
+        # Of finished sessions, in the order of `since`: however many wait, a poll looks only at those that are due.
+        self._final: dict[Extra, OrderedDict[ExtraRequest, _FinalRequest]] = {
+            extra: OrderedDict() for extra in settings.extras
+        }
         self._confirmed_at: dict[ExtraRequest, float] = {}  # of running sessions
         self._attempt_numbers = count(1)
         self._last_attempt: dict[ExtraRequest, int] = {}
         self._paused: dict[ExtraRequest, EventSource] = {}
         self._places: dict[ExtraRequest, float] = {}  # since when; also of events that are read now
         self._awaits_place: set[ExtraRequest] = set()
-        self._final_since: dict[str, float] = {}  # since when final extras are due, by session
 
-    def due(self) -> tuple[ExtraRequest, ...]:
+    def due(self, *, has_statistics: bool = True) -> tuple[ExtraRequest, ...]:
         """Return the requests of a poll: for just finished sessions, then for running sessions with series.
 
         There may not be time for all of them, so within each group, the least recently made come first.
+
+        Args:
+            has_statistics: whether the API version in use has statistics. Without them, their requests wait.
         """
+        supported = self._supported(has_statistics=has_statistics)
         running = with_series(self._store.running_newest_first(), self._max_series)
-        of_running = [request for one in running for request in self._requests(one.session.id)]
-        return (*self._by_last_attempt(self._final_attempts), *self._by_last_attempt(of_running))
+        of_running = [
+            ExtraRequest(session_id=one.session.id, extra=extra)
+            for one in running
+            for extra in supported
+        ]
+        final = chain.from_iterable(self._final[extra] for extra in supported)
+        return (*self._by_last_attempt(final), *self._by_last_attempt(of_running))
+
+    def _supported(self, *, has_statistics: bool) -> list[Extra]:
+        return [extra for extra in self._wanted if has_statistics or extra != "statistics"]
 
     def _by_last_attempt(self, requests: Iterable[ExtraRequest]) -> list[ExtraRequest]:
         return sorted(requests, key=lambda request: self._last_attempt.get(request, 0))
@@ -79,11 +105,21 @@ class Extras:
         """Record that a request was made, whatever its outcome."""
         self._last_attempt[request] = next(self._attempt_numbers)
 
-    def due_for_finished(self, session_ids: Collection[str]) -> tuple[ExtraRequest, ...]:
+    def due_for_finished(
+        self, session_ids: Iterable[str], *, has_statistics: bool = True
+    ) -> tuple[ExtraRequest, ...]:
         """Return the requests to make between polls: those for just finished sessions among `session_ids`."""
-        return tuple(
-            request for request in self._final_attempts if request.session_id in session_ids
+        supported = self._supported(has_statistics=has_statistics)
+        requests = (
+            ExtraRequest(session_id=session_id, extra=extra)
+            for session_id in session_ids
+            for extra in supported
         )
+        return tuple(filter(self._is_final, requests))
+
+    def _is_final(self, request: ExtraRequest) -> bool:
+        """Whether a request is the last for a finished session."""
+        return request in self._final[request.extra]
 
     def may_begin(self, request: ExtraRequest, now: Moment) -> bool:
         """Whether a request can be made now. Events that needed a place when there was none are read once one is free."""
@@ -104,8 +140,8 @@ class Extras:
     def _take_place(self, request: ExtraRequest, now: Moment) -> bool:
         """Take a place; a finished session's request takes one of a running session if there is no other."""
         if request not in self._places and len(self._places) >= _MAX_PLACES:
-            of_running = (one for one in self._places if one not in self._final_attempts)
-            displaced = next(of_running, None) if request in self._final_attempts else None
+            of_running = (one for one in self._places if not self._is_final(one))
+            displaced = next(of_running, None) if self._is_final(request) else None
             if displaced is None:
                 return False
             self._leave_place(displaced)
@@ -128,7 +164,7 @@ class Extras:
     def accept(self, request: ExtraRequest, value: Statistics | EventSummary, now: Moment) -> None:
         """Store a response. The response for a finished session is final."""
         self._leave_place(request)
-        if self._final_attempts.pop(request, None) is None:
+        if self._final[request.extra].pop(request, None) is None:
             self._confirmed_at[request] = now.monotonic
         else:
             self._last_attempt.pop(request, None)
@@ -139,10 +175,11 @@ class Extras:
     def record_failure(self, request: ExtraRequest) -> None:
         """Record a failed request. Once a finished session's attempts are used up, its extras become unknown."""
         self._leave_place(request)
-        if request not in self._final_attempts:
+        final = self._final[request.extra].get(request)
+        if final is None:
             return
-        self._final_attempts[request] -= 1
-        if self._final_attempts[request] == 0:
+        final.attempts_left -= 1
+        if final.attempts_left == 0:
             self._give_up(request)
 
     def _give_up(self, request: ExtraRequest) -> None:
@@ -161,12 +198,11 @@ class Extras:
 
     def without_provisional(self, session: RestoreSession) -> RestoreSession:
         """Return a session without the extras from before its finish, if the final ones are not known yet."""
-        for request in self._requests(session.id):
-            if request in self._final_attempts:
-                session = session.with_extra(request.extra, None)
+        for request in filter(self._is_final, self._requests(session.id)):
+            session = session.with_extra(request.extra, None)
         return session
 
-    def follow(self, session: RestoreSession, transition: Transition) -> None:
+    def follow(self, session: RestoreSession, transition: Transition, moment: Moment) -> None:
         """Make the extras of a finished session due once more, and cancel that if it is running again.
 
         They are requested after each finish, and after the return of a session whose finish was seen: they are not known
@@ -174,18 +210,24 @@ class Extras:
         """
         if not self._wanted:
             return
-        if transition is Transition.REOPENED:
+        if not session.stopped:
             self.cancel_final(session.id)
         elif transition in FINISHES or (
-            transition is Transition.FOUND and session.stopped and self._store.saw_finish(session)
+            transition is Transition.FOUND and self._store.saw_finish(session)
         ):
-            self._request_final(session.id)
+            self._request_final(session.id, moment)
 
-    def _request_final(self, session_id: str) -> None:
+    def _request_final(self, session_id: str, moment: Moment) -> None:
+        if session_id not in self._store.finished and not self._totals.expects(session_id):
+            return  # nothing depends on them
         for request in self._requests(session_id):
-            self._final_attempts[request] = _FINAL_ATTEMPTS
+            awaited = self._final[request.extra]
+            awaited[request] = _FinalRequest(attempts_left=_FINAL_ATTEMPTS, since=moment.monotonic)
+            awaited.move_to_end(request)
             self._confirmed_at.pop(request, None)
             self._leave_place(request)  # the events of a running session are not final
+            if len(awaited) > self._max_awaited:
+                self._give_up(next(iter(awaited)))
 
     def cancel_final(self, session_id: str) -> None:
         """Cancel the last requests for a session that is running again, or was deleted."""
@@ -203,52 +245,43 @@ class Extras:
         self._restores.settle(session_id, None)
 
     def _discard_final(self, request: ExtraRequest) -> None:
-        self._final_attempts.pop(request, None)
+        self._final[request.extra].pop(request, None)
         self._last_attempt.pop(request, None)
         self._leave_place(request)
 
     def drop_stale(self, now: Moment, stale_after_seconds: float) -> None:
         """Make a running session's extras unknown after `stale_after_seconds` without a response.
 
-        Requests that nothing depends on any longer are cancelled. A finished session whose extras are not final after that
-        time is judged by its record until they are.
+        A finished session whose extras are not final after that time is judged by its record until they are.
         """
         oldest = now.monotonic - stale_after_seconds
         for request, confirmed_at in tuple(self._confirmed_at.items()):
             if confirmed_at <= oldest:
                 del self._confirmed_at[request]
                 self._set(request, None)
-        for request in tuple(self._final_attempts):
-            session_id = request.session_id
-            if session_id not in self._store.finished and not self._totals.expects(session_id):
-                self._discard_final(request)
         self._settle_overdue(now, oldest)
         for request, since in tuple(self._places.items()):
             if since <= oldest:
                 self._leave_place(request)
 
     def _settle_overdue(self, now: Moment, oldest: float) -> None:
-        self._final_since = {
-            request.session_id: self._final_since.get(request.session_id, now.monotonic)
-            for request in self._final_attempts
-        }
         self._restores.set_now(now.wall)
-        for request in tuple(self._final_attempts):
-            if now.monotonic - self._final_since[request.session_id] >= _MAX_FINAL_SECONDS:
+        last_given_up = now.monotonic - _MAX_FINAL_SECONDS
+        for awaited in self._final.values():
+            too_old = takewhile(lambda one: one[1].since <= last_given_up, awaited.items())
+            for request, _ in tuple(too_old):
                 self._give_up(request)
-        for session_id, since in self._final_since.items():
-            if since <= oldest and self._restores.is_awaiting(session_id):
-                for request in self._requests(session_id):
-                    if request in self._final_attempts:
-                        self._set(request, None)  # what was received while it ran
-                self._restores.settle(session_id, self._store.finished.get(session_id))
+        for session_id in self._restores.awaiting_since(oldest):
+            for request in filter(self._is_final, self._requests(session_id)):
+                self._set(request, None)  # what was received before its end
+            self._restores.settle(session_id, self._store.finished.get(session_id))
 
     def _requests(self, session_id: str) -> Iterator[ExtraRequest]:
         return (ExtraRequest(session_id=session_id, extra=extra) for extra in self._wanted)
 
     def _settle_if_final(self, session_id: str) -> None:
         """Count a finished session as a proven restore, if it is one, once all of its extras are final."""
-        if not any(request in self._final_attempts for request in self._requests(session_id)):
+        if not any(map(self._is_final, self._requests(session_id))):
             self._restores.settle(session_id, self._store.finished.get(session_id))
 
     def _set(self, request: ExtraRequest, value: Statistics | EventSummary | None) -> None:

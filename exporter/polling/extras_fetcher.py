@@ -58,21 +58,24 @@ class ExtrasFetcher:
         self._anomalies = anomalies
         self._heartbeat = heartbeat
 
-    def fetch(self, due: Iterable[ExtraRequest], until: float) -> bool:
-        """Fetch the first 10,000 extras in order; return whether any was due that the server supports.
+    def fetch(self, until: float, *, of_finished: Iterable[str] | None = None) -> bool:
+        """Fetch the first 10,000 extras that are due; return whether any was due that the server supports.
 
         What is left is due again in the next poll. So are events that wait until those of others are read, and statistics
         while the API version in use does not have them: a server that restarts may lack its newest version for some time.
 
         Args:
-            due: what to fetch.
             until: when to stop, in monotonic seconds.
+            of_finished: between polls, the sessions to fetch extras of, if they have just finished. None for all.
         """
-        has_statistics = self._api.has_statistics
-        ample_until = (self._clock.monotonic() + until) / 2
-        supported = [one for one in due if has_statistics or one.extra != "statistics"]
         now = self._clock.now()
-        begun = [one for one in supported if self._extras.may_begin(one, now)]
+        has_statistics = self._api.has_statistics
+        if of_finished is None:
+            due = self._extras.due(has_statistics=has_statistics)
+        else:
+            due = self._extras.due_for_finished(of_finished, has_statistics=has_statistics)
+        ample_until = (now.monotonic + until) / 2
+        begun = [one for one in due if self._extras.may_begin(one, now)]
         settled = 0
         for request, result in self._workers.fetch_all(
             begun[:_MAX_REQUESTS],
@@ -85,10 +88,10 @@ class ExtrasFetcher:
             if result is not None:
                 self._extras.mark_attempted(request)
                 settled += self._store(request, result)
-        some_wait = len(begun) < len(supported)
-        if settled < len(supported) and (some_wait or self._clock.monotonic() >= until):
-            self._anomalies.extras_left(len(supported) - settled)
-        return bool(supported)
+        some_wait = len(begun) < len(due)
+        if settled < len(due) and (some_wait or self._clock.monotonic() >= until):
+            self._anomalies.extras_left(len(due) - settled)
+        return bool(due)
 
     def _request(self, request: ExtraRequest, *, until: float, ample_until: float) -> Result | None:
         """Make a request; for events, return the source itself if it paused.

@@ -142,7 +142,7 @@ class Ledger:
         if transition is not Transition.EXPIRED and within:
             self._resync.add_listed(session.id, was_stored=transition not in NEW_TO_STORE)
         if transition is not Transition.UNCHANGED:
-            self._react(session, transition)
+            self._react(session, transition, moment)
 
     def _add_organization(self, session: RestoreSession, moment: Moment) -> bool:
         """Record a session's organization; return False if there are too many, and the session is left out with it."""
@@ -156,7 +156,7 @@ class Ledger:
             self._resync.count_not_kept(session.id, observed_id=session.id)
         return False
 
-    def _react(self, session: RestoreSession, transition: Transition) -> None:
+    def _react(self, session: RestoreSession, transition: Transition, moment: Moment) -> None:
         """Update the counters and pending requests for a transition."""
         if transition in COUNTED_STARTS:
             self.activity.count_started(session)
@@ -164,7 +164,7 @@ class Ledger:
             self.activity.count_finished(session)
         else:
             self.activity.count_awaited_duration(session)
-        self.extras.follow(session, transition)
+        self.extras.follow(session, transition, moment)
         if transition in CHANGES:
             self._changed[session.id] = session
         if transition in CANCELLING:

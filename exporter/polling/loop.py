@@ -181,10 +181,7 @@ class PollLoop:
             self.poll(next_poll_at=next_poll_at)
         elif not self._stop.is_set():
             # A running session may change with every restored item: only polls fetch its extras.
-            self._poller.publish(
-                self._ledger.extras.due_for_finished(updated),
-                end_extras_at=self._before(next_poll_at),
-            )
+            self._poller.publish(updated, end_extras_at=self._before(next_poll_at))
 
     def _request_deleted(self, changes: Sequence[SessionChange]) -> bool:
         """Request deleted sessions by id, and return whether any is stored; a poll confirms it with a 404 and a list."""

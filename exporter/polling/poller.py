@@ -12,7 +12,6 @@ import structlog
 from exporter.config import ServerConfig
 from exporter.polling.anomalies import Anomalies
 from exporter.polling.clock import Clock, Moment
-from exporter.polling.extras import ExtraRequest
 from exporter.polling.extras_fetcher import ExtrasFetcher
 from exporter.polling.health import Heartbeat, PollFailure
 from exporter.polling.intake import Intake
@@ -140,7 +139,7 @@ class Poller:
         until = self._end_of_extras(end_extras_at)
         if proceed and self._details.fetch_organizations(until):
             self._outcome.publish_snapshot()
-        self._fetch_extras(self._ledger.extras.due() if proceed else (), until)
+        self._fetch_extras(until, of_finished=None if proceed else ())
 
     def fail_uncompleted(self, error: Exception) -> None:
         """Process an exception from a poll or from what follows it; if a result is unpublished, show the server as down."""
@@ -236,10 +235,10 @@ class Poller:
         # Counted from now: sessions that take half of the poll interval would otherwise leave no time for extras.
         return min(self._clock.monotonic() + _EXTRAS_SHARE * self._server.poll_interval, end_at)
 
-    def _fetch_extras(self, due: Iterable[ExtraRequest], until: float) -> None:
+    def _fetch_extras(self, until: float, *, of_finished: Iterable[str] | None) -> None:
         """Fetch extras, which may take long, publish them, and pass on the sessions that started or finished."""
         try:
-            if self._extras_fetcher.fetch(due, until):
+            if self._extras_fetcher.fetch(until, of_finished=of_finished):
                 self._outcome.publish_snapshot()
         except Exception:
             log.exception(
@@ -276,12 +275,12 @@ class Poller:
             if not isinstance(response, Vb365Error) or isinstance(response, NotFoundError):
                 yield session_id
 
-    def publish(self, due: Iterable[ExtraRequest], *, end_extras_at: float) -> None:
+    def publish(self, finished: Iterable[str], *, end_extras_at: float) -> None:
         """Publish the present state, then with extras, and pass on the sessions that started or finished.
 
         Args:
-            due: the extras to fetch.
+            finished: the sessions whose extras to fetch, if they have just finished.
             end_extras_at: when their requests end, in monotonic seconds, if not earlier.
         """
         self._outcome.publish_snapshot()
-        self._fetch_extras(due, self._end_of_extras(end_extras_at))
+        self._fetch_extras(self._end_of_extras(end_extras_at), of_finished=finished)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from itertools import takewhile
 
 from exporter.polling.newest_ends import NewestEnds
 from exporter.polling.server_time import is_ahead
@@ -33,7 +34,7 @@ class ProvenRestores:
     ) -> None:
         self._stored = NewestEnds(stored, _key, counts=self._counts)
         self._have_extras = have_extras
-        self._awaiting: set[str] = set()  # ids of sessions whose extras are not final
+        self._awaiting: dict[str, float] = {}  # since when extras are not final, by session
         self._others: dict[StartedKey, datetime] = {}
         self._listed: dict[StartedKey, datetime] | None = None  # of the full list in progress
         self._others_count = self._listed_count = 0
@@ -76,15 +77,21 @@ class ProvenRestores:
             self._keep_verdict(session)
         self._stored.remove(session)
 
-    def await_extras(self, session_id: str) -> None:
-        """If extras are fetched, do not count a session that is about to be stored until `settle`."""
-        self._verdicts.pop(session_id, None)
-        if self._have_extras:
-            self._awaiting.add(session_id)
+    def await_extras(self, session: RestoreSession, since: float) -> None:
+        """If extras are fetched, do not count a session that is about to be stored until `settle`.
 
-    def is_awaiting(self, session_id: str) -> bool:
-        """Whether a session does not count until `settle`."""
-        return session_id in self._awaiting
+        Args:
+            session: the session.
+            since: now, in monotonic seconds.
+        """
+        self._verdicts.pop(session.id, None)
+        if self._have_extras:
+            self._awaiting.setdefault(session.id, since)
+
+    def awaiting_since(self, oldest: float) -> tuple[str, ...]:
+        """Return the sessions that have not counted since that monotonic time or earlier, because `settle` is awaited."""
+        overdue = takewhile(lambda awaiting: awaiting[1] <= oldest, self._awaiting.items())
+        return tuple(session_id for session_id, _ in overdue)
 
     def settle(self, session_id: str, session: RestoreSession | None) -> None:
         """Stop waiting for a session's extras, and judge it by its record.
@@ -94,7 +101,7 @@ class ProvenRestores:
             session: its record, with the extras that are known; None if it is not stored as finished.
         """
         was_counted = session_id not in self._awaiting
-        self._awaiting.discard(session_id)
+        self._awaiting.pop(session_id, None)
         if session is not None:
             if was_counted:
                 self._stored.remove(session)

@@ -195,7 +195,7 @@ class SessionStore:
         """Store a session that was running."""
         self._pop_running(session.id)
         if self.lookback.includes(session, moment):
-            self.restores.await_extras(session.id)
+            self.restores.await_extras(session, moment.monotonic)
             self._add_finished(session, moment)
             if session.id not in self._configured:
                 self._evict_oldest(0, moment)
@@ -222,7 +222,7 @@ class SessionStore:
             is_new = self._is_new(session, Seen.RAN, moment)
             transition = Transition.RAN if is_new else Transition.FOUND
             if is_new:
-                self.restores.await_extras(session.id)
+                self.restores.await_extras(session, moment.monotonic)
             self._add_finished(session, moment)
             if session.id not in self._configured:
                 self._evict_oldest(0, moment)

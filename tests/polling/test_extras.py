@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -16,6 +17,7 @@ from exporter.polling.counters import RestoredTotals
 from exporter.polling.extras import ExtraRequest, Extras
 from exporter.polling.snapshot import Snapshot
 from exporter.polling.store import SessionStore
+from exporter.polling.transition import Transition
 from exporter.vb365.errors import (
     ConnectError,
     NotFoundError,
@@ -622,13 +624,15 @@ def test_events_that_take_longer_than_one_poll_are_left_to_the_next() -> None:
 
 def test_one_poll_requests_the_first_10000_extras() -> None:
     harness = harness_with(running(1))
-    due = [
-        ExtraRequest(session_id=session_id(number), extra="statistics") for number in range(10_002)
-    ]
+    numbers = range(10_002)
+    for number in numbers:
+        session = finished(number)
+        harness.ledger.observe(running(number), harness.clock.now())
+        harness.ledger.observe(session, harness.clock.now())
 
-    harness.poller.publish(due, end_extras_at=inf)
+    harness.poller.publish(map(session_id, numbers), end_extras_at=inf)
 
-    assert sorted(requested(harness)) == [f"statistics {one.session_id}" for one in due[:10_000]]
+    assert sorted(requested(harness)) == [f"statistics {session_id(n)}" for n in numbers[:10_000]]
 
 
 def test_throttling_does_not_use_up_the_attempts_of_a_finished_session() -> None:
@@ -651,9 +655,12 @@ class ExtrasHarness:
     """The extras of sessions in a store, without a poller."""
 
     def __init__(
-        self, *sessions: RestoreSession, extras: Iterable[Extra] = ("statistics",)
+        self,
+        *sessions: RestoreSession,
+        extras: Iterable[Extra] = ("statistics",),
+        max_sessions: int = 200_000,
     ) -> None:
-        settings = sessions_config(extras=extras)
+        settings = sessions_config(extras=extras, max_sessions=max_sessions)
         self.store = SessionStore(settings)
         self.totals = RestoredTotals(settings)
         self.extras = Extras(self.store, settings, self.totals)
@@ -662,7 +669,7 @@ class ExtrasHarness:
 
     def finish(self, number: int) -> None:
         session = self.extras.with_known_extras(finished(number))
-        self.extras.follow(session, self.store.put(session, at(0)))
+        self.extras.follow(session, self.store.put(session, at(0)), at(0))
 
     def statistics(self, number: int) -> Statistics | None:
         session = self.store.find(session_id(number))
@@ -691,7 +698,7 @@ def test_a_session_that_is_reopened_is_due_like_one_that_was_never_requested() -
     for number in (2, 1):
         harness.extras.mark_attempted(statistics_of(number))
 
-    harness.extras.follow(running(1), harness.store.put(running(1), at(0)))
+    harness.extras.follow(running(1), harness.store.put(running(1), at(0)), at(0))
 
     assert harness.extras.due() == (statistics_of(1), statistics_of(2))
 
@@ -708,6 +715,42 @@ def test_a_session_that_returns_after_its_final_extras_is_due_like_one_never_req
     harness.finish(1)
 
     assert harness.extras.due() == (statistics_of(1), statistics_of(2))
+
+
+def calls_in_a_poll(waiting: int) -> int:
+    """How many functions a poll calls while the statistics of so many finished sessions wait for an API version."""
+    harness = ExtrasHarness(*map(running, range(waiting)))
+    for number in range(waiting):
+        harness.finish(number)
+    harness.extras.drop_stale(at(180), 180.0)
+    with cProfile.Profile() as profile:
+        assert harness.extras.due(has_statistics=False) == ()
+        harness.extras.drop_stale(at(240), 180.0)
+    return sum(entry.callcount for entry in profile.getstats())
+
+
+def test_statistics_that_wait_for_an_api_version_cost_polls_nothing() -> None:
+    assert calls_in_a_poll(waiting=100) == calls_in_a_poll(waiting=1)
+
+
+def test_without_statistics_other_extras_are_due() -> None:
+    harness = ExtrasHarness(running(1), running(2), extras=["statistics", "events"])
+    harness.finish(2)
+
+    assert harness.extras.due(has_statistics=False) == (events_of(2), events_of(1))
+    ids = (session_id(1), session_id(2))
+    assert harness.extras.due_for_finished(ids, has_statistics=False) == (events_of(2),)
+    assert harness.extras.due_for_finished(ids) == (statistics_of(2), events_of(2))
+
+
+def test_the_extras_of_the_last_10000_finished_sessions_are_awaited() -> None:
+    numbers = range(10_001)
+    harness = ExtrasHarness(max_sessions=5)
+    for session in map(finished, numbers):
+        harness.totals.expect(session)
+        harness.extras.follow(session, Transition.FINISHED, at(0))
+
+    assert [one.session_id for one in harness.extras.due()] == list(map(session_id, numbers[1:]))
 
 
 def test_between_polls_only_the_named_finished_sessions_are_due() -> None:
@@ -811,7 +854,7 @@ def test_extras_known_from_before_the_finish_last_as_long_as_there_are_attempts(
     harness.extras.accept(statistics_of(1), THREE, at(10))
     harness.finish(1)
 
-    harness.extras.drop_stale(at(10_000), 180.0)
+    harness.extras.drop_stale(at(179.9), 180.0)
     assert harness.statistics(1) == THREE
     for _ in range(2):
         harness.extras.record_failure(statistics_of(1))

@@ -290,6 +290,27 @@ def test_a_session_that_had_left_the_store_when_its_extras_came_counts() -> None
     assert f"statistics {ONE}" not in harness.api.calls
 
 
+def test_a_session_that_returns_running_counts_after_its_last_end() -> None:
+    harness = harness_with(running(60), max_sessions=2)
+    stop(harness)
+    harness.api.statistics_of[ONE] = server_error("statistics")
+    harness.poll()
+    now = harness.clock.now().wall
+    newer = [finished(number, creation_time=now, end_time=now) for number in (1, 2)]
+    harness.api.sessions |= {session.id: session for session in newer}  # they evict it
+    harness.poll()
+    harness.api.sessions = {ONE: running(60)}
+    harness.api.statistics_of[ONE] = THREE
+    harness.apply_changes(UPDATE)
+    harness.poll()
+    assert items(harness) == {"restored": 0}  # of the newer ones
+    stop(harness)
+    harness.api.statistics_of[ONE] = Statistics(restored=9)
+    harness.poll()
+
+    assert items(harness) == {"restored": 9}
+
+
 def test_a_session_that_is_past_its_lookback_when_its_end_is_seen_counts() -> None:
     harness = harness_with(finished(1))
     harness.clock.seconds += 10 * 86_400
