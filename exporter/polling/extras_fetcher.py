@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from math import inf
 from operator import attrgetter
 from typing import TypeAlias
 
@@ -21,6 +22,12 @@ from exporter.vb365.records.extras import EventSummary, Statistics
 
 _MAX_REQUESTS = 10_000
 """One poll requests at most this many: after an outage, extras of hundreds of thousands of sessions may be due."""
+
+_START_SHARE = 0.1
+"""A request that begins in this part of a poll's time for extras has as much time as a request can get."""
+
+_TOLERANCE_SECONDS = 0.1
+"""A request that ends so long before its deadline was aborted at its deadline."""
 
 Result: TypeAlias = Statistics | EventSummary | EventSource
 
@@ -72,14 +79,15 @@ class ExtrasFetcher:
         has_statistics = self._api.has_statistics
         if of_finished is None:
             due = self._extras.due(has_statistics=has_statistics)
+            start_until = now.monotonic + _START_SHARE * (until - now.monotonic)
         else:
             due = self._extras.due_for_finished(of_finished, has_statistics=has_statistics)
-        ample_until = (now.monotonic + until) / 2
+            start_until = -inf  # the next poll may give more time
         begun = [one for one in due if self._extras.may_begin(one, now)]
         settled = 0
         for request, result in self._workers.fetch_all(
             begun[:_MAX_REQUESTS],
-            partial(self._request, until=until, ample_until=ample_until),
+            partial(self._request, until=until, start_until=start_until),
             until=until,
             group=attrgetter("extra"),
             ends_group=would_recur,
@@ -93,19 +101,20 @@ class ExtrasFetcher:
             self._anomalies.extras_left(len(due) - settled)
         return bool(due)
 
-    def _request(self, request: ExtraRequest, *, until: float, ample_until: float) -> Result | None:
+    def _request(self, request: ExtraRequest, *, until: float, start_until: float) -> Result | None:
         """Make a request; for events, return the source itself if it paused.
 
-        Return None if the request was aborted although it had less than half of the time: the server would have responded.
+        Return None if the request was aborted for lack of time, but began later than at the start: with more time, the
+        server might have responded. In the next poll, it comes first.
         """
-        is_late = self._clock.monotonic() > ample_until
+        is_late = self._clock.monotonic() > start_until
         try:
             if request.extra == "statistics":
                 return self._api.statistics(request.session_id, until=until)
             source = self._extras.take_paused(request) or self._api.events(request.session_id)
             summary = source.read(until)
         except RequestTimeoutError:
-            if is_late:
+            if is_late and self._clock.monotonic() + _TOLERANCE_SECONDS >= until:
                 return None
             raise
         return source if summary is None else summary

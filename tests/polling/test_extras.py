@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.config import Extra
+from exporter.polling.changefeed import PendingChanges
 from exporter.polling.clock import Moment
 from exporter.polling.counters import RestoredTotals
 from exporter.polling.extras import ExtraRequest, Extras
@@ -459,18 +460,53 @@ def test_requests_aborted_for_lack_of_time_use_up_no_attempt_and_come_first_in_t
     assert harness.counts.failed_extras == []
 
 
-def test_a_request_that_had_half_of_the_time_and_timed_out_has_failed() -> None:
+@pytest.mark.parametrize(
+    ("begins_after", "times_out_after", "failures"),
+    [
+        (0.0, 30.0, [("statistics", Reason.TIMEOUT)]),
+        (3.0, 30.0, [("statistics", Reason.TIMEOUT)]),
+        (3.1, 30.0, []),
+        (3.1, 29.0, [("statistics", Reason.TIMEOUT)]),  # not aborted: its own time was over
+    ],
+)
+def test_a_request_that_had_all_of_the_time_and_timed_out_has_failed(
+    begins_after: float, times_out_after: float, failures: list[tuple[str, Reason]]
+) -> None:
     harness = harness_with(running(1), running(2), max_concurrent_requests=1)
 
-    def takes_15_seconds_and_then_too_long(_session_id: str, until: float) -> None:
-        harness.clock.seconds += 15.0
+    def answers_once(requested_id: str, until: float) -> None:
+        if requested_id == session_id(1):
+            harness.clock.seconds += begins_after
+        else:
+            harness.clock.seconds = until - 30.0 + times_out_after
+            raise RequestTimeoutError("took too long", operation="statistics")
+
+    harness.api.on_extra = answers_once
+    harness.poll()
+
+    assert harness.counts.failed_extras == failures
+
+
+def test_requests_that_are_aborted_before_a_poll_use_up_no_attempt() -> None:
+    harness = harness_with(running(60))
+    harness.poll()
+    harness.api.sessions[session_id(60)] = stopped(running(60))
+    harness.api.statistics_of[session_id(60)] = THREE
+    update = SessionChange(kind=ChangeKind.UPDATE, session_id=session_id(60))
+
+    def takes_2_seconds(_session_id: str, until: float) -> None:
+        harness.clock.seconds = min(harness.clock.seconds + 2.0, until)
         if harness.clock.seconds == until:
             raise RequestTimeoutError("took too long", operation="statistics")
 
-    harness.api.on_extra = takes_15_seconds_and_then_too_long
-    harness.poll()
+    harness.api.on_extra = takes_2_seconds
+    for _ in range(3):
+        next_poll_at = harness.clock.seconds + 2.0
+        harness.loop.apply(PendingChanges(changes=(update,)), next_poll_at=next_poll_at)
+    assert len(requested(harness)) == 4
 
-    assert harness.counts.failed_extras == [("statistics", Reason.TIMEOUT)]
+    assert series_of(harness.poll(), 60).statistics == THREE
+    assert harness.counts.failed_extras == []
 
 
 def test_a_request_that_a_stop_aborted_is_left_to_the_next_poller() -> None:
