@@ -12,13 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from itertools import takewhile
+from typing import TypeAlias
 
 from exporter.polling.newest_ends import NewestEnds
 from exporter.polling.server_time import is_ahead
 from exporter.polling.snapshot import StartedKey
-from exporter.vb365.records.restore_session import RestoreSession
+from exporter.vb365.records.restore_session import RestoreSession, SessionResult
 
 _MAX_VERDICTS = 10_000
+
+_End: TypeAlias = tuple[str, datetime | None, SessionResult | None, str]
 
 
 class ProvenRestores:
@@ -41,8 +44,9 @@ class ProvenRestores:
         self._doubts = False
         self._now: datetime | None = None
         self._next_end: datetime | None = None  # the earliest that was ahead
-        # Lists show no extras, so the verdicts that depend on them are kept, also for sessions that return.
-        self._verdicts: dict[str, bool] = {}
+        # Lists show no extras, so the verdicts that depend on them are kept, also for sessions that return. They hold for
+        # one end: a session that ended again may have restored more.
+        self._verdicts: dict[_End, bool] = {}
 
     @property
     def ends(self) -> Mapping[StartedKey, datetime]:
@@ -84,7 +88,7 @@ class ProvenRestores:
             session: the session.
             since: now, in monotonic seconds.
         """
-        self._verdicts.pop(session.id, None)
+        self._verdicts.pop(_end(session), None)
         if self._have_extras:
             self._awaiting.setdefault(session.id, since)
 
@@ -117,7 +121,7 @@ class ProvenRestores:
     def _judge(self, session: RestoreSession) -> bool:
         """Judge a session by its extras, those that it had earlier, or else its record."""
         proves = session.proves_restore
-        return proves if _has_extras(session) else self._verdicts.get(session.id, proves)
+        return proves if _has_extras(session) else self._verdicts.get(_end(session), proves)
 
     # Other sessions
 
@@ -173,15 +177,19 @@ class ProvenRestores:
         if not _has_extras(session):
             return
         proves = session.proves_restore
-        self._verdicts.pop(session.id, None)
+        self._verdicts.pop(_end(session), None)
         if proves != session._replace(statistics=None, events=None).proves_restore:
-            self._verdicts[session.id] = proves
+            self._verdicts[_end(session)] = proves
             if len(self._verdicts) > _MAX_VERDICTS:
                 del self._verdicts[next(iter(self._verdicts))]
 
 
 def _key(session: RestoreSession) -> StartedKey:
     return (session.organization, session.type)
+
+
+def _end(session: RestoreSession) -> _End:
+    return (session.id, session.end_time, session.result, session.details)
 
 
 def _has_extras(session: RestoreSession) -> bool:

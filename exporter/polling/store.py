@@ -228,9 +228,12 @@ class SessionStore:
                 self._evict_oldest(0, moment)
             return transition
         self._unlist(known)
+        has_ended_again = session.has_ended_again_since(known)
+        if has_ended_again:
+            self.restores.await_extras(session, moment.monotonic)
         self._add_finished(session, moment)
         self._evict_oldest(0, moment)
-        return Transition.CORRECTED
+        return Transition.FINISHED_AGAIN if has_ended_again else Transition.CORRECTED
 
     def _is_new(self, session: RestoreSession, seen: Seen, moment: Moment) -> bool:
         """Return whether a session that is not stored has yet to be counted as `seen`, and remember it as counted."""

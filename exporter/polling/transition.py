@@ -19,9 +19,9 @@ class Transition(Enum):
     REOPENED = auto()
     """Was finished and is running again."""
     FINISHED_AGAIN = auto()
-    """Finished again after being reopened, or after it left and returned; its first finish was already counted."""
+    """Finished again after being reopened, perhaps unseen, or after it left and returned; its first finish was counted."""
     CORRECTED = auto()
-    """Was already finished; some of its values changed."""
+    """Was already finished; some of its values changed, but not its end."""
     UNCHANGED = auto()
     """Still running, or finished with the same values."""
     EXPIRED = auto()

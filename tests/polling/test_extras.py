@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from math import inf
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -167,6 +168,37 @@ def test_statistics_that_a_version_does_not_have_are_awaited_for_a_day(
     harness.poll(has_statistics=True)
 
     assert requested(harness) == [f"statistics {session_id(60)}"] * due
+
+
+@pytest.mark.parametrize(
+    ("changes", "calls"),
+    [
+        ({"end_time": NOON}, 1),
+        ({"details": "3 items processed"}, 1),
+        ({"name": "renamed", "organization": "renamed.example.com"}, 0),
+    ],
+    ids=["another end", "other details", "other name"],
+)
+@pytest.mark.parametrize("seen_running", [True, False])
+def test_extras_are_requested_again_if_a_session_ended_again_between_two_polls(
+    changes: dict[str, Any],
+    calls: int,
+    seen_running: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    ended = finished(60, details="0 items processed")
+    harness = harness_with(running(60) if seen_running else ended)
+    harness.poll()
+    harness.api.sessions[session_id(60)] = ended
+    harness.poll()
+
+    harness.api.sessions[session_id(60)] = ended._replace(**changes)
+    snapshot = harness.poll(statistics_of={session_id(60): THREE})
+
+    assert requested(harness) == [f"statistics {session_id(60)}"] * calls
+    known = Statistics(restored=0) if seen_running else None
+    assert series_of(snapshot, 60).statistics == (THREE if calls else known)
+    harness.poll()
+    assert requested(harness) == []
 
 
 def test_an_extra_that_fails_is_counted_and_does_not_fail_the_poll() -> None:

@@ -450,6 +450,41 @@ def test_a_session_that_finishes_again_is_not_judged_by_its_earlier_extras() -> 
     assert restored(decided) == {VEX: NOON}
 
 
+@pytest.mark.parametrize(
+    ("again", "counts"), [(Statistics(restored=3), True), (Statistics(restored=0), False)]
+)
+@pytest.mark.parametrize("first", [Statistics(restored=0), Statistics(restored=1)])
+def test_a_session_that_ends_again_between_two_polls_is_judged_by_its_new_extras(
+    first: Statistics, again: Statistics, *, counts: bool
+) -> None:
+    harness = harness_with(proof(2), extras=STATISTICS)
+    finish(harness, "1 item processed")
+    settle(harness, statistics=first)
+    ended = NOON + timedelta(minutes=5)
+
+    harness.hold(finished(1, creation_time=NOON, end_time=ended, details="2 items processed"))
+    awaited = harness.poll()
+    decided = settle(harness, statistics=again)
+
+    assert restored(awaited) == {VEX: end(2)}
+    assert restored(decided) == {VEX: ended if counts else end(2)}
+
+
+@pytest.mark.parametrize("details", ["0 items processed", "2 items processed"])
+def test_a_verdict_of_extras_does_not_hold_for_another_end(details: str) -> None:
+    """A session that is no longer stored has no extras of its last end."""
+    harness = harness_with(proof(2), extras=STATISTICS)
+    finish(harness, details)
+    proves = details == "2 items processed"
+    settle(harness, statistics=Statistics(restored=0 if proves else 2))
+    harness.poll(8 * DAY_SECONDS)
+    assert harness.poll().sessions_known == 0
+    ended = NOON + timedelta(minutes=5)
+    harness.hold(finished(1, creation_time=NOON, end_time=ended, details=details))
+
+    assert restored(harness.poll(HOUR_SECONDS)) == {VEX: ended if proves else end(2)}
+
+
 def test_the_verdicts_of_the_last_10000_sessions_are_kept() -> None:
     proofs = ProvenRestores(list, have_extras=True)
     session = finished(details="0 items processed", statistics=Statistics(restored=1))

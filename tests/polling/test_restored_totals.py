@@ -9,7 +9,7 @@ import pytest
 
 from exporter.config import Extra
 from exporter.polling.counters import RestoredTotals
-from exporter.vb365.errors import StoppedError, ThrottledError
+from exporter.vb365.errors import StoppedError, ThrottledError, Vb365Error
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.extras import EventOperation, EventSummary, Statistics
 from exporter.vb365.records.restore_session import (
@@ -254,6 +254,25 @@ def test_a_session_that_is_reopened_is_not_counted_again() -> None:
         harness.poll()
 
     assert items(harness) == ONCE
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"), [(THREE, ONCE), (server_error("statistics"), {"restored": 9})]
+)
+def test_a_session_that_ends_again_between_two_polls_is_counted_once(
+    first: Statistics | Vb365Error, expected: dict[str, int]
+) -> None:
+    harness = harness_with(running(60))
+    stop(harness)
+    harness.api.statistics_of[ONE] = first
+    harness.poll()
+    harness.api.statistics_of[ONE] = Statistics(restored=9)
+    stop(harness)
+    for _ in range(2):
+        harness.poll()
+
+    assert items(harness) == expected
+    assert sum(harness.published[-1].activity.finished.values()) == 1
 
 
 def test_a_session_that_is_reopened_before_it_is_counted_counts_after_its_last_end() -> None:

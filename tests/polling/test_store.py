@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -161,6 +162,15 @@ def test_a_finished_session_with_other_values_is_corrected_and_counted_anyway_on
     assert store.put(finished(1, result=SessionResult.FAILED), at()) is Transition.CORRECTED
     assert dict(store.counts.stopped) == {(*KEY[:2], SessionResult.FAILED): 1}
     assert finished_ids(store) == numbers(1)
+
+
+@pytest.mark.parametrize("values", [{"end_time": NOON}, {"details": "2 items processed"}])
+def test_a_finished_session_with_another_end_has_finished_again(values: dict[str, Any]) -> None:
+    store = store_with(finished(1))
+
+    assert store.put(finished(1, **values), at()) is Transition.FINISHED_AGAIN
+    assert store.put(finished(1, **values), at()) is Transition.UNCHANGED
+    assert (dict(store.counts.stopped), finished_ids(store)) == ({KEY: 1}, numbers(1))
 
 
 def test_a_session_past_its_lookback_is_expired() -> None:

@@ -143,6 +143,13 @@ class RestoreSession(NamedTuple):
         ]
         return any(known) if known else bool(self.processed_items)
 
+    def has_ended_again_since(self, earlier: RestoreSession) -> bool:
+        """Whether a finished session was reopened after an earlier record of it, also finished, and has ended again.
+
+        Then it has another `endTime` or, as it may have none, other `details`.
+        """
+        return self.end_time not in (None, earlier.end_time) or self.details != earlier.details
+
     def with_extra(
         self, extra: Literal["statistics", "events"], value: Statistics | EventSummary | None
     ) -> RestoreSession:
