@@ -101,12 +101,9 @@ class Ledger:
 
     def unconfirmed(self) -> tuple[str, ...]:
         """Return the ids that this poll must confirm and has not confirmed yet."""
-        running = (
-            session_id
-            for session_id, running in self._store.running.items()
-            if running.confirmed_at < self._poll_started_at
-        )
-        configured = self._configured.unconfirmed(self._poll_started_at)
+        since = self._poll_started_at
+        running = (key for key, one in self._store.running.items() if one.confirmed_at < since)
+        configured = self._configured.unconfirmed(since)
         return tuple(dict.fromkeys(chain(running, configured, self._resync.to_fetch)))
 
     def cheaper_list(self, session_ids: Iterable[str]) -> ListRequest | None:
