@@ -159,7 +159,7 @@ class Publisher:
     def _without_stale(self, server: _RenderedServer, now: float) -> _RenderedServer:
         snapshot = server.snapshot.without_stale(now)
         return self._render_with(
-            snapshot, server.finished if snapshot.finished else self._no_sessions
+            snapshot, server.finished if snapshot.finished_with_series else self._no_sessions
         )
 
     def _replace(self, server: _RenderedServer) -> None:
@@ -184,7 +184,7 @@ class Publisher:
         snapshot = snapshot.without_stale(self._monotonic())
         server, families = snapshot.server, self._session_families
         blocks = self._finished_blocks.setdefault(server, RenderedBlocks(server, families))
-        return self._render_with(snapshot, blocks.segments(snapshot.finished))
+        return self._render_with(snapshot, blocks.segments(snapshot.finished_with_series))
 
     def _render_with(self, snapshot: Snapshot, finished: Sequence[Segment]) -> _RenderedServer:
         """Render everything but the finished sessions, which are given. Thread-safe."""

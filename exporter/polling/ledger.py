@@ -263,8 +263,7 @@ class Ledger:
         """Return an immutable view. Its cost grows with the running sessions, not the finished ones."""
         store = self._store
         running = store.running_newest_first()
-        discovered_running = sum(not one.configured for one in running)
-        room = max(0, self._settings.max_series - discovered_running)
+        room = self._settings.max_series - sum(not one.configured for one in running)
         listed = self._list_confirmed_at > -inf
         return Snapshot(
             server=self._server,
@@ -272,7 +271,8 @@ class Ledger:
             stale_after_seconds=self.stale_after_seconds,
             max_series=self._settings.max_series,
             running=running,
-            finished=store.finished_blocks(room),
+            finished=store.finished_blocks(),
+            finished_with_series=store.finished_blocks(room),
             finished_confirmed_at=self._finished_confirmed_at if store.finished else -inf,
             configured_ids=self._configured.states(self._finished_confirmed_at),
             stopped=MappingProxyType(dict(store.counts.stopped) if listed else {}),
@@ -282,9 +282,7 @@ class Ledger:
             activity=self.activity.activity(),
             sessions_listed=self.sessions_listed,
             sessions_known=len(store),
-            sessions_without_series=max(
-                0, discovered_running + store.discovered_finished_count - self._settings.max_series
-            ),
+            sessions_without_series=max(0, store.discovered_finished_count - room),
             sessions_not_kept=self._resync.not_kept,
         )
 

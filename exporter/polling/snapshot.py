@@ -120,7 +120,8 @@ class Snapshot:
     running: tuple[RunningSession, ...] = ()
     """All running sessions, newest first; `running_with_series` are those that get series."""
     finished: tuple[Block, ...] = ()
-    """Finished sessions that get series."""
+    """All finished sessions; `finished_with_series` are those that get series."""
+    finished_with_series: tuple[Block, ...] = ()
     finished_confirmed_at: float = -inf
     """Monotonic seconds of the response that last confirmed the finished ones."""
     configured_ids: tuple[ConfiguredId, ...] = ()
@@ -180,6 +181,7 @@ class Snapshot:
             else self,
             running=tuple(running for running in self.running if running.confirmed_at > oldest),
             finished=self.finished if finished_fresh else (),
+            finished_with_series=self.finished_with_series if finished_fresh else (),
             finished_confirmed_at=self.finished_confirmed_at if finished_fresh else -inf,
             configured_ids=tuple(
                 found for found in self.configured_ids if found.confirmed_at > oldest

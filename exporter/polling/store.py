@@ -143,8 +143,8 @@ class SessionStore:
             )
         )
 
-    def finished_blocks(self, max_discovered: int) -> tuple[Block, ...]:
-        """Return all configured finished sessions, then the newest discovered ones."""
+    def finished_blocks(self, max_discovered: int | None = None) -> tuple[Block, ...]:
+        """Return all configured finished sessions, then the newest discovered ones; without a limit, all."""
         return self._configured_blocks.newest() + self._discovered_blocks.newest(max_discovered)
 
     @property

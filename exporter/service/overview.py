@@ -22,7 +22,6 @@ from exporter.web.status.page import (
     ServerCard,
     SessionRow,
     StatusPage,
-    UnlistedFailure,
 )
 from exporter.web.status.thresholds import (
     LEFT_IDLE_SECONDS,
@@ -37,7 +36,6 @@ _Session = tuple[str, RestoreSession]  # with the name of its server
 _MAX_RUNNING = 100
 _MAX_FINISHED = 400
 _MAX_FAILED = 100
-_MAX_UNLISTED = 100
 _MAX_MISSING = 100
 _MAX_ORGANIZATIONS = 2_000
 
@@ -78,7 +76,6 @@ class Overview:
             left_open_total=sum(_left_open(snapshot, now) for snapshot in snapshots),
             failed=rows.of(_last(failed, _MAX_FAILED)),
             failed_total=sum(len(sessions) for _, sessions in failed),
-            unlisted_failures=_unlisted_failures(failed, since),
             finished=rows.of(
                 _last(
                     ((one, self._finished.last(one.finished, _MAX_FINISHED)) for one in snapshots),
@@ -89,7 +86,7 @@ class Overview:
             recent_totals=_by_result(
                 Counter(one.result or SessionResult.UNKNOWN for one in chain.from_iterable(recent))
             ),
-            recent_partial=any(_is_partial(snapshot, since) for snapshot in snapshots),
+            recent_partial=any(map(_is_partial, config.servers, snapshots)),
             missing=tuple(islice(_missing(snapshots), _MAX_MISSING)),
             organizations=tuple(nsmallest(_MAX_ORGANIZATIONS, organizations, key=_restored_first)),
             organizations_total=len(organizations),
@@ -221,29 +218,13 @@ def _by_result(totals: Counter[SessionResult]) -> dict[str, int]:
     return {result.value: totals[result] for result in SessionResult if totals[result]}
 
 
-def _is_partial(snapshot: Snapshot, since: datetime) -> bool:
-    """Return whether sessions that ended since then may have no series: the sessions created last have series first."""
-    if not snapshot.sessions_without_series or not snapshot.finished:
-        return bool(snapshot.sessions_without_series)
-    return snapshot.finished[-1].sessions[-1].creation_time > since
-
-
-def _unlisted_failures(
-    failed: Iterable[tuple[Snapshot, Sequence[RestoreSession]]], since: datetime
-) -> tuple[UnlistedFailure, ...]:
-    found = [
-        UnlistedFailure(
-            server=snapshot.server,
-            organization=label_value(organization),
-            type=type_.value,
-            ended=ended,
-        )
-        for snapshot, sessions in failed
-        for listed in [{(one.organization, one.type) for one in sessions}]
-        for (organization, type_, result), ended in snapshot.last_end.items()
-        if result is SessionResult.FAILED and ended > since and (organization, type_) not in listed
-    ]
-    return tuple(sorted(found, key=lambda one: one.ended, reverse=True)[:_MAX_UNLISTED])
+def _is_partial(server: ServerConfig, snapshot: Snapshot) -> bool:
+    """Return whether sessions that ended within `RECENT_SECONDS` may be unknown."""
+    return (
+        not snapshot.listed
+        or snapshot.sessions_not_kept > 0
+        or server.sessions.lookback < RECENT_SECONDS
+    )
 
 
 def _missing(snapshots: Iterable[Snapshot]) -> Iterator[MissingSession]:
@@ -277,8 +258,8 @@ def _restored_first(one: Organization) -> tuple[float, str, str]:
 
 def _stale(snapshot: Snapshot) -> int:
     """Count the sessions that are hidden because their data is stale."""
-    shown = len(snapshot.running_with_series) + sum(len(one.sessions) for one in snapshot.finished)
-    return snapshot.sessions_known - snapshot.sessions_without_series - shown
+    shown = len(snapshot.running) + sum(len(one.sessions) for one in snapshot.finished)
+    return snapshot.sessions_known - shown
 
 
 def _moment(timestamp: float | None) -> datetime | None:

@@ -59,7 +59,7 @@ def rows(
             return [
                 *(
                     render_sessions(snapshot.server, block.sessions, families)
-                    for block in snapshot.finished
+                    for block in snapshot.finished_with_series
                 ),
                 render_snapshot(snapshot),
             ]

@@ -111,12 +111,12 @@ def test_blocks_of_finished_sessions_are_released_with_the_server_or_its_session
     ids = [session_id(number) for number in range(1, 4)]
     blocks = [Block((finished(number),)) for number in range(1, 4)]
     references = [weakref.ref(block) for block in blocks]
-    hq = Snapshot(server="hq", finished=tuple(blocks[:2]), finished_confirmed_at=0.0)
-    made = publisher(hq, replace(hq, server="branch", finished=(blocks[2],)))
+    hq = Snapshot(server="hq", finished_with_series=tuple(blocks[:2]), finished_confirmed_at=0.0)
+    made = publisher(hq, replace(hq, server="branch", finished_with_series=(blocks[2],)))
     text = body(made).decode()
     assert [one in text for one in ids] == [True, True, True]
 
-    made.publish(replace(hq, finished=(blocks[1],)))
+    made.publish(replace(hq, finished_with_series=(blocks[1],)))
     made.remove("branch")
     del blocks, hq
     gc.collect()

@@ -36,7 +36,8 @@ FULL = Snapshot(
     stale_after_seconds=180.0,
     max_series=10,
     running=(seen_running(1, 1000.0), seen_running(2, 1010.0)),
-    finished=(Block((finished(3),)),),
+    finished=(Block((finished(3),)), Block((finished(4),))),
+    finished_with_series=(Block((finished(3),)),),
     finished_confirmed_at=1020.0,
     configured_ids=(configured_id(1, 1000.0), configured_id(3, 1030.0)),
     stopped={KEY: 1},
@@ -51,10 +52,14 @@ def shown(now: float) -> tuple[list[str], int, list[str], bool]:
     """What stands at this time: running sessions, finished blocks, configured ids, gauges of organizations."""
     rest = FULL.without_stale(now)
     assert {bool(rest.stopped), bool(rest.last_end), bool(rest.last_restored)} == {rest.listed}
-    assert (rest.finished_confirmed_at > -inf) == bool(rest.finished)
+    assert (
+        (rest.finished_confirmed_at > -inf)
+        == bool(rest.finished)
+        == bool(rest.finished_with_series)
+    )
     return (
         [one.session.id for one in rest.running],
-        len(rest.finished),
+        len(rest.finished_with_series),
         [one.session_id for one in rest.configured_ids],
         rest.listed,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from math import inf
 
 from exporter.config import ServerConfig
 from exporter.polling.clock import Moment
@@ -16,9 +17,8 @@ from exporter.web.status.page import (
     Organization,
     ServerCard,
     StatusPage,
-    UnlistedFailure,
 )
-from support.ledger_harness import LedgerHarness, sessions_config
+from support.ledger_harness import DAY_SECONDS, LedgerHarness, sessions_config
 from support.sample_sessions import NOON, finished, running, session_id
 from support.status_pages import (
     DOWN,
@@ -141,7 +141,6 @@ def test_failed_sessions_of_a_day_are_listed_one_by_one_newest_first() -> None:
     row = page.failed[0]
     assert (row.items_processed, row.items_failed) == (10, 2)
     assert (row.ended, row.duration_seconds) == (NOON - timedelta(minutes=9, seconds=30), 30.0)
-    assert page.unlisted_failures == ()
 
 
 def test_many_failed_sessions_are_counted_and_the_newest_are_listed() -> None:
@@ -151,23 +150,47 @@ def test_many_failed_sessions_are_counted_and_the_newest_are_listed() -> None:
     assert [row.id for row in page.failed] == [session_id(n) for n in range(1, 101)]
 
 
-def test_failures_without_series_of_their_own_are_listed_by_organization_and_type() -> None:
-    harness = LedgerHarness(sessions_config(max_series=1))
-    harness.hold(finished(1), finished(9, organization="b.example", **FAILED))
+def test_sessions_that_ended_today_are_shown_however_long_ago_they_were_opened() -> None:
+    harness = LedgerHarness(sessions_config(max_series=2, lookback=30 * DAY_SECONDS))
+    opened = {"creation_time": NOON - timedelta(days=10), "end_time": NOON - timedelta(minutes=5)}
+    results = (SessionResult.FAILED, SessionResult.SUCCESS, SessionResult.WARNING)
+    harness.hold(
+        *(finished(3000 + number) for number in range(8)),
+        *(finished(number, result=result, **opened) for number, result in enumerate(results, 1)),
+    )
 
     page = page_for(harness.poll(48.0))
 
-    assert page.failed == ()
-    assert page.unlisted_failures == (
-        UnlistedFailure(
-            server="hq",
-            organization="b.example",
-            type="Vex",
-            ended=NOON - timedelta(minutes=8, seconds=30),
-        ),
+    assert (page.recent_totals, page.recent_partial) == (
+        {"Success": 1, "Warning": 1, "Failed": 1},
+        False,
     )
-    assert page.recent_totals == {"Success": 1}
-    assert page.recent_partial
+    assert [row.id for row in page.failed] == [session_id(1)]
+    assert {row.id for row in page.finished[:3]} == {session_id(number) for number in (1, 2, 3)}
+    assert (hq(page).ended_last_hour, hq(page).failed_last_hour) == (3, 1)
+
+
+def test_results_of_the_last_day_are_partial_if_sessions_of_that_day_may_be_unknown() -> None:
+    def partial(snapshot: Snapshot, **settings: float) -> bool:
+        config = config_for("hq")
+        (server,) = config.servers
+        sessions = server.sessions.model_copy(update=settings)
+        servers = (server.model_copy(update={"sessions": sessions}),)
+        moment = Moment(monotonic=60.0, wall=NOON + timedelta(seconds=60))
+        return (
+            Overview()
+            .page(config.model_copy(update={"servers": servers}), [snapshot], moment)
+            .recent_partial
+        )
+
+    complete = polled_snapshot("hq", [finished(1)])
+    aborted_first_list = replace(complete, list_confirmed_at=-inf)
+
+    assert not partial(complete)
+    assert partial(replace(complete, sessions_not_kept=1))
+    assert partial(complete, lookback=3600.0)
+    assert partial(aborted_first_list)
+    assert partial(silent_snapshot("hq"))
 
 
 def test_results_of_the_last_day_are_counted() -> None:

@@ -87,7 +87,7 @@ def _session_family(family: SessionFamily, snapshots: Iterable[Snapshot]) -> Met
     for snapshot in snapshots:
         sessions = [
             *(one.session for one in snapshot.running_with_series),
-            *(session for block in snapshot.finished for session in block.sessions),
+            *(session for block in snapshot.finished_with_series for session in block.sessions),
         ]
         for session in sessions:
             shared = (snapshot.server, session.id, session.organization, session.type.value)

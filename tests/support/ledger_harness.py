@@ -122,5 +122,5 @@ class LedgerHarness:
 def shown_ids(snapshot: Snapshot) -> list[str]:
     """Return the sessions that have series, in the order they are served."""
     return [one.session.id for one in snapshot.running_with_series] + [
-        session.id for block in snapshot.finished for session in block.sessions
+        session.id for block in snapshot.finished_with_series for session in block.sessions
     ]

@@ -80,6 +80,7 @@ class History:
                 for session in self.running
             ),
             finished=self._blocks.newest(),
+            finished_with_series=self._blocks.newest(),
             finished_confirmed_at=0.0,
             list_confirmed_at=0.0,
             stopped=dict(self._ended.stopped),

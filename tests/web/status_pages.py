@@ -8,7 +8,7 @@ from typing import Any
 
 from web.support import NOON
 
-from exporter.web.status.page import ServerCard, SessionRow, StatusPage, UnlistedFailure
+from exporter.web.status.page import ServerCard, SessionRow, StatusPage
 
 RUNNING = SessionRow(
     server="hq",
@@ -83,9 +83,6 @@ FAILED = replace(
 )
 LEFT_OPEN = replace(
     RUNNING, created=NOON - timedelta(hours=51), duration_seconds=183_600.0, left_open=True
-)
-UNLISTED = UnlistedFailure(
-    server="hq", organization="adatum.example", type="Vesp", ended=NOON - timedelta(hours=1)
 )
 
 

@@ -14,7 +14,6 @@ from exporter.web.status.page import (
     ServerCard,
     SessionRow,
     StatusPage,
-    UnlistedFailure,
 )
 from exporter.web.status.thresholds import RECENT_SECONDS
 from exporter.web.status.verdict import verdict
@@ -41,7 +40,6 @@ def render_json(page: StatusPage) -> str:
             "period_seconds": RECENT_SECONDS,
             "total": page.failed_total,
             "sessions": _objects(page.failed),
-            "without_series": _objects(page.unlisted_failures),
         },
         "running": {
             "total": page.running_total,
@@ -63,7 +61,7 @@ def render_json(page: StatusPage) -> str:
 
 
 def _objects(
-    records: Iterable[ServerCard | MissingSession | SessionRow | UnlistedFailure | Organization],
+    records: Iterable[ServerCard | MissingSession | SessionRow | Organization],
 ) -> list[dict[str, object]]:
     """Return records as JSON objects. A session's type is followed by its name in words; `info` is spread."""
     objects = []

@@ -79,16 +79,6 @@ class ServerCard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UnlistedFailure:
-    """The latest failed restore of an organization and type. It has no series, so only its time is known."""
-
-    server: str
-    organization: str
-    type: str
-    ended: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MissingSession:
     """A configured id that the server does not know."""
 
@@ -120,8 +110,6 @@ class StatusPage:
     failed: tuple[SessionRow, ...] = ()
     """The sessions that failed within `RECENT_SECONDS`, latest first: not necessarily all `failed_total`."""
     failed_total: int = 0
-    unlisted_failures: tuple[UnlistedFailure, ...] = ()
-    """Further failures in the same period, latest first."""
     finished: tuple[SessionRow, ...] = ()
     """Latest first: at least as many as the page shows, not necessarily all."""
     finished_totals: Mapping[str, int] = field(default_factory=dict)
@@ -129,7 +117,7 @@ class StatusPage:
     recent_totals: Mapping[str, int] = field(default_factory=dict)
     """Sessions that ended within `RECENT_SECONDS`, by result."""
     recent_partial: bool = False
-    """Whether sessions without series may be missing from `recent_totals`."""
+    """Whether sessions may be missing from `recent_totals` and `failed_total`, because they are not known."""
     missing: tuple[MissingSession, ...] = ()
     organizations: tuple[Organization, ...] = ()
     """Those without a proven restore come first, then those whose last proven restore is the oldest."""

@@ -27,7 +27,6 @@ from exporter.web.status.verdict import (
 _MAX_SERVERS = 16
 _MAX_SESSIONS = 20
 _MAX_FAILED_UNFOLDED, _MAX_FAILED = 20, 100
-_MAX_UNLISTED = 12
 _MAX_MISSING = 20
 _MAX_QUIET_ORGANIZATIONS = 200
 _MAX_ANCHOR_CHARACTERS = 200
@@ -111,7 +110,6 @@ def render_status(page: StatusPage, *, telemetry_path: str, paused: bool = False
         failed=page.failed[:_MAX_FAILED_UNFOLDED],
         failed_folded=page.failed[_MAX_FAILED_UNFOLDED:_MAX_FAILED],
         failed_left_out=page.failed_total - len(page.failed[:_MAX_FAILED]),
-        unlisted=page.unlisted_failures[:_MAX_UNLISTED],
         missing=page.missing[:_MAX_MISSING],
         running=page.running[:_MAX_SESSIONS],
         finished=page.finished[:_MAX_SESSIONS],

@@ -140,20 +140,21 @@ def _configured_failures(page: StatusPage) -> Iterator[Finding]:
 
 
 def _failures(page: StatusPage) -> Iterator[Finding]:
-    count = page.failed_total + len(page.unlisted_failures)
+    count = page.failed_total
     if not count:
         return
-    ends = [(row.end, row.organization) for row in page.failed[:1]]
-    ends += [(one.ended, one.organization) for one in page.unlisted_failures[:1]]
-    last, organization = max(ends)
-    ago = human_duration(page.age(last))
+    last = page.failed[0]
+    ago = human_duration(page.age(last.end))
     if count == 1:
-        text = f"A restore of {in_sentence(organization or '(no organization)')} failed {ago} ago."
+        of = in_sentence(last.organization or "(no organization)")
+        text = f"A restore of {of} failed {ago} ago."
+    elif page.recent_partial:
+        text = f"At least {count:,} restores failed in the last 24 h, the last {ago} ago."
     else:
-        ended = sum(page.recent_totals.values()) + len(page.unlisted_failures)
+        ended = sum(page.recent_totals.values())
         text = (
-            f"{count:,} of {'at least ' if page.recent_partial else ''}{ended:,} restores "
-            f"that ended in the last 24 h failed, the last {ago} ago."
+            f"{count:,} of {ended:,} restores that ended in the last 24 h failed, "
+            f"the last {ago} ago."
         )
     yield Finding(level=Level.NOTE, text=text, anchor="failed")
 
@@ -161,7 +162,8 @@ def _failures(page: StatusPage) -> Iterator[Finding]:
 def _warnings(page: StatusPage) -> Iterator[Finding]:
     count = page.recent_totals.get("Warning", 0)
     if count:
-        text = f"{counted(count, 'restore')} ended with warnings in the last 24 h."
+        least = "At least " if page.recent_partial else ""
+        text = f"{least}{counted(count, 'restore')} ended with warnings in the last 24 h."
         yield Finding(level=Level.NOTE, text=text, anchor="finished")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from web.status_pages import DOWN, FAILED, FINISHED, HQ, LEFT_OPEN, UNLISTED, UNPOLLED, page
+from web.status_pages import DOWN, FAILED, FINISHED, HQ, LEFT_OPEN, UNPOLLED, page
 from web.support import NOON, FakeBackend, request
 
 from exporter.web.server import WebServer
@@ -28,7 +28,6 @@ FULL = page(
     left_open_total=1,
     failed=(FAILED,),
     failed_total=1,
-    unlisted_failures=(UNLISTED,),
     finished=(replace(FINISHED, items_failed=2),),
     finished_totals={"Success": 7},
     recent_totals={"Success": 1, "Failed": 1},
