@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import attrgetter
-from sys import getsizeof
 
 from exporter.vb365.records.restore_session import RestoreSession
 
@@ -46,4 +45,4 @@ _texts: Callable[[RestoreSession], tuple[str, ...]] = attrgetter(
 
 def _text_bytes(session: RestoreSession) -> int:
     # Texts that sessions share are counted for each of them.
-    return sum(map(getsizeof, _texts(session)))
+    return sum(map(str.__sizeof__, _texts(session)))
