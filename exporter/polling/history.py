@@ -53,8 +53,8 @@ class SessionHistory:
 
     def is_interrupted(self, session_id: str) -> bool:
         """Whether a session was running when it left the store, and has not been seen to finish."""
-        seen = self._seen.get(session_id, Seen.NOTHING)
-        return Seen.INTERRUPTED in seen and Seen.FINISHED not in seen
+        seen = self._seen.get(session_id)
+        return seen is not None and Seen.INTERRUPTED in seen and Seen.FINISHED not in seen
 
     def record(self, session: RestoreSession, seen: Seen, moment: Moment) -> None:
         """Remember what was seen of a session."""

@@ -133,7 +133,7 @@ class Ledger:
             return
         session = self.extras.with_known_extras(session)
         transition = self._store.put(session, moment)
-        if session.stopped and session.id not in self._store.finished:
+        if session.id not in self._store.finished and session.stopped:
             self._restores.add_other(session, has_final_extras=transition not in FINISHES)
         within = transition not in FINISHES or self._store.lookback.includes(session, moment)
         if transition is not Transition.EXPIRED and within:
