@@ -16,7 +16,7 @@ from exporter.polling.clock import Clock
 from exporter.polling.extras import ExtraRequest, Extras
 from exporter.polling.health import Heartbeat
 from exporter.polling.interfaces import Api, EventSource
-from exporter.polling.workers import Workers
+from exporter.polling.parallel_requests import ParallelRequests
 from exporter.vb365.errors import Reason, RequestTimeoutError, StoppedError, Vb365Error, would_recur
 from exporter.vb365.records.extras import EventSummary, Statistics
 
@@ -42,7 +42,7 @@ class ExtrasFetcher:
     Args:
         extras: which extras are due; stores them.
         api: the server's API.
-        workers: make the requests.
+        parallel: makes the requests.
         clock: the process's clocks.
         anomalies: counts and logs failures.
         heartbeat: shows that the poll loop is not stuck.
@@ -53,14 +53,14 @@ class ExtrasFetcher:
         extras: Extras,
         *,
         api: Api,
-        workers: Workers,
+        parallel: ParallelRequests,
         clock: Clock,
         anomalies: Anomalies,
         heartbeat: Heartbeat,
     ) -> None:
         self._extras = extras
         self._api = api
-        self._workers = workers
+        self._parallel = parallel
         self._clock = clock
         self._anomalies = anomalies
         self._heartbeat = heartbeat
@@ -85,7 +85,7 @@ class ExtrasFetcher:
             start_until = -inf  # the next poll may give more time
         begun = [one for one in due if self._extras.may_begin(one, now)]
         settled = 0
-        for request, result in self._workers.fetch_all(
+        for request, result in self._parallel.fetch_all(
             begun[:_MAX_REQUESTS],
             partial(self._request, until=until, start_until=start_until),
             until=until,

@@ -17,11 +17,11 @@ from exporter.polling.health import Heartbeat, PollFailure
 from exporter.polling.intake import Intake
 from exporter.polling.interfaces import Api, PollObserver
 from exporter.polling.outcome import PollOutcome
+from exporter.polling.parallel_requests import ParallelRequests
 from exporter.polling.plan import ListRequest
 from exporter.polling.server_details import ServerDetails
 from exporter.polling.server_state import ServerState
 from exporter.polling.snapshot import Snapshot
-from exporter.polling.workers import Workers
 from exporter.vb365.errors import NotFoundError, Vb365Error, would_recur
 from exporter.vb365.records.restore_session import Rejection, RestoreSession
 
@@ -73,7 +73,7 @@ class Poller:
         self._clock = clock
         self._stop = stop
         self._on_changed = on_changed
-        self._workers = Workers(
+        self._parallel = ParallelRequests(
             server.max_concurrent_requests,
             name=f"get-{server.name}",
             stop=stop,
@@ -110,7 +110,7 @@ class Poller:
         self._extras_fetcher = ExtrasFetcher(
             ledger.extras,
             api=api,
-            workers=self._workers,
+            parallel=self._parallel,
             clock=clock,
             anomalies=self.anomalies,
             heartbeat=self.heartbeat,
@@ -198,7 +198,7 @@ class Poller:
             self._try_list(cheaper)
             session_ids = self._ledger.unconfirmed()
         not_found: list[str] = []
-        for session_id, response in self._workers.fetch_all(session_ids, self._api.get_session):
+        for session_id, response in self._parallel.fetch_all(session_ids, self._api.get_session):
             self.heartbeat.beat()
             if isinstance(response, RestoreSession):
                 self._intake.accept(response)
@@ -266,7 +266,7 @@ class Poller:
             until: when requests end, in monotonic seconds.
         """
         get = partial(self._api.get_session, until=until)
-        for session_id, response in self._workers.fetch_all(
+        for session_id, response in self._parallel.fetch_all(
             session_ids, get, until=until, ends_group=would_recur
         ):
             self.heartbeat.beat()

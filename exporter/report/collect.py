@@ -14,8 +14,8 @@ import structlog
 
 from exporter.config import Extra, ServerConfig
 from exporter.polling.full_list import FullList, read_full_list
+from exporter.polling.parallel_requests import ParallelRequests
 from exporter.polling.server_time import is_ahead
-from exporter.polling.workers import Workers
 from exporter.text import label_value
 from exporter.vb365.client import Client
 from exporter.vb365.errors import Vb365Error, would_recur
@@ -222,9 +222,11 @@ def _add_extras(
             return client.statistics(sessions[place].id, until=until)
         return client.events(sessions[place].id).read(until)
 
-    workers = Workers(server.max_concurrent_requests, name=f"report-{server.name}", stop=stop)
+    parallel = ParallelRequests(
+        server.max_concurrent_requests, name=f"report-{server.name}", stop=stop
+    )
     newest = range(min(len(sessions), _MAX_SESSIONS_WITH_EXTRAS))
-    for (place, extra), result in workers.fetch_all(
+    for (place, extra), result in parallel.fetch_all(
         [(place, extra) for place in newest for extra in extras],
         read,
         until=until,

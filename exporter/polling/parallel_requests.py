@@ -31,7 +31,7 @@ class _Skipped:
 _SKIPPED = _Skipped()
 
 
-class Workers:
+class ParallelRequests:
     """Makes requests in parallel, in threads that exit when all requests are made.
 
     The threads are daemons, so that the interpreter does not wait for them at exit: a thread that is resolving a host
