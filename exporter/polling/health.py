@@ -1,4 +1,4 @@
-"""Failures of polls, the health of a server from poll to poll, and the heartbeat of the poll loop."""
+"""Failures of polls, the status of a server from poll to poll, and the heartbeat of the poll loop."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class PollFailure:
         )
 
 
-class ServerHealth:
+class StatusTracker:
     """Keeps the status of a server from poll to poll, and logs when it changes.
 
     Args:

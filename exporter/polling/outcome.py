@@ -53,7 +53,7 @@ class PollOutcome:
         self._server = server
         self._api = api
         self._ledger = state.ledger
-        self._health = state.health
+        self._status_tracker = state.status_tracker
         self._observer = observer
         self._now = now
         self._timestamp = timestamp
@@ -86,7 +86,7 @@ class PollOutcome:
             return
         failure = PollFailure(reason=Reason.INTERNAL, message=type(error).__name__)
         self.failures.append(failure)
-        if self._health.is_new_failure(failure) and not stopped:
+        if self._status_tracker.is_new_failure(failure) and not stopped:
             log.error("poll aborted by unexpected error", server=self._server.name, exc_info=error)
 
     def end(self) -> None:
@@ -94,7 +94,7 @@ class PollOutcome:
         failure = self.failures[0] if self.failures else None
         ended = self._now()
         self._ledger.end_poll(ended, succeeded=failure is None)
-        self._health.record_poll(failure, self._started, ended, self._timestamp())
+        self._status_tracker.record_poll(failure, self._started, ended, self._timestamp())
         self._count(failure)
         self.publish_snapshot()
         if self._uncompleted_by is not None:
@@ -104,7 +104,7 @@ class PollOutcome:
     def publish_snapshot(self) -> None:
         """Publish the current state."""
         self._unpublished = self._unpublished or _CHANGES
-        self._publish(self._ledger.snapshot(self._health.status(self._api)))
+        self._publish(self._ledger.snapshot(self._status_tracker.status(self._api)))
         self._unpublished = None
 
     def fail_uncompleted(self, error: Exception) -> None:

@@ -49,7 +49,7 @@ class ServerDetails:
     ) -> None:
         self._server = server
         self._api = api
-        self._health = state.health
+        self._status_tracker = state.status_tracker
         self._activity = state.ledger.activity
         self._clock = clock
         self._heartbeat = heartbeat
@@ -63,7 +63,7 @@ class ServerDetails:
         Raises:
             Vb365Error: the request failed.
         """
-        self._health.set_version(self._api.product_version())
+        self._status_tracker.set_version(self._api.product_version())
         self._heartbeat.beat()
 
     def fetch_version_if_due(self, started: Moment, tolerate: Callable[[Vb365Error], None]) -> None:
@@ -73,13 +73,13 @@ class ServerDetails:
             started: when the poll started.
             tolerate: called with an error; raises it if the poll cannot continue.
         """
-        if self._health.has_version and started.monotonic < self._version_due_at:
+        if self._status_tracker.has_version and started.monotonic < self._version_due_at:
             return
         self._version_due_at = started.monotonic + RESYNC_SECONDS
         try:
             self.fetch_version()
         except ForbiddenError:
-            self._health.set_version("")
+            self._status_tracker.set_version("")
         except Vb365Error as error:
             tolerate(error)
 

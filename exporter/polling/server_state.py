@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from exporter.config import ServerConfig
-from exporter.polling.health import ServerHealth
+from exporter.polling.health import StatusTracker
 from exporter.polling.ledger import Ledger
 from exporter.vb365.records.restore_session import RestoreSession
 
@@ -20,14 +20,14 @@ class ServerState:
 
     Attributes:
         ledger: its sessions and organizations.
-        health: its status.
+        status_tracker: its status.
         clock_ahead: by how much its clock was ahead of this machine's when it last sent its time.
         unreported: the sessions found, started or finished that were not passed on yet.
     """
 
     def __init__(self, server: ServerConfig) -> None:
         self.ledger = Ledger(server.name, server.sessions, server.stale_after)
-        self.health = ServerHealth(server)
+        self.status_tracker = StatusTracker(server)
         self.clock_ahead = timedelta(0)
         self.unreported: tuple[RestoreSession, ...] = ()
 
@@ -35,4 +35,4 @@ class ServerState:
         """Apply a changed configuration that shows the same sessions, after the last poll with the previous one."""
         self.ledger.stale_after_seconds = server.stale_after
         self.ledger.request_resync()  # what the change feed reported last may be lost
-        self.health.configure(server)
+        self.status_tracker.configure(server)

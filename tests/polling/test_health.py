@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 
 from exporter.config import TLSConfig
 from exporter.polling.clock import Moment
-from exporter.polling.health import Heartbeat, PollFailure, ServerHealth
+from exporter.polling.health import Heartbeat, PollFailure, StatusTracker
 from exporter.vb365.errors import Reason, ServerError
 from exporter.vb365.records.fields import RejectionReason
 from exporter.vb365.records.restore_session import Rejection
@@ -78,35 +78,35 @@ def test_failures_differ_by_reason_and_by_how_much_they_concern(
 
 
 def test_before_the_first_poll_nothing_is_known_but_whether_tls_is_verified() -> None:
-    health = ServerHealth(SERVER)
+    tracker = StatusTracker(SERVER)
 
     assert (
-        health.status(FakeApi()).up,
-        health.status(FakeApi()).tls_verified,
-        health.has_version,
+        tracker.status(FakeApi()).up,
+        tracker.status(FakeApi()).tls_verified,
+        tracker.has_version,
     ) == (None, True, False)
-    assert not ServerHealth(UNVERIFIED).status(FakeApi()).tls_verified
+    assert not StatusTracker(UNVERIFIED).status(FakeApi()).tls_verified
 
 
 def test_the_status_shows_what_the_api_knows_by_now() -> None:
     api = FakeApi()
-    health = ServerHealth(SERVER)
+    tracker = StatusTracker(SERVER)
     api.certificate_not_after = NOON
 
-    health.set_version("8.4")
+    tracker.set_version("8.4")
 
-    status = health.status(api)
-    assert health.has_version
+    status = tracker.status(api)
+    assert tracker.has_version
     assert (status.version, status.api_version) == ("8.4", "v8")
     assert status.certificate_not_after == NOON
 
 
 def test_a_poll_is_recorded_with_its_times() -> None:
-    health = ServerHealth(SERVER)
+    tracker = StatusTracker(SERVER)
 
-    health.record_poll(None, moment(10.0), moment(12.5), timestamp=99.0)
+    tracker.record_poll(None, moment(10.0), moment(12.5), timestamp=99.0)
 
-    status = health.status(FakeApi())
+    status = tracker.status(FakeApi())
     assert (status.up, status.failure_reason, status.failure_message) == (True, None, None)
     assert (status.up_since, status.failing_since) == (10.0, None)
     assert (status.last_poll_timestamp, status.last_success_timestamp) == (99.0, 99.0)
@@ -114,12 +114,12 @@ def test_a_poll_is_recorded_with_its_times() -> None:
 
 
 def test_a_failed_poll_leaves_the_time_of_the_last_success() -> None:
-    health = ServerHealth(SERVER)
-    health.record_poll(None, moment(10.0), moment(11.0), timestamp=99.0)
+    tracker = StatusTracker(SERVER)
+    tracker.record_poll(None, moment(10.0), moment(11.0), timestamp=99.0)
 
-    health.record_poll(failure(), moment(70.0), moment(71.0), timestamp=159.0)
+    tracker.record_poll(failure(), moment(70.0), moment(71.0), timestamp=159.0)
 
-    status = health.status(FakeApi())
+    status = tracker.status(FakeApi())
     assert (status.up, status.failure_reason, status.failure_message) == (
         False,
         Reason.SERVER_ERROR,
@@ -130,17 +130,17 @@ def test_a_failed_poll_leaves_the_time_of_the_last_success() -> None:
 
 
 def test_a_failure_is_new_unless_the_last_poll_failed_in_exactly_this_way() -> None:
-    health = ServerHealth(SERVER)
-    assert health.is_new_failure(failure())
+    tracker = StatusTracker(SERVER)
+    assert tracker.is_new_failure(failure())
 
-    health.record_poll(failure(), moment(0.0), moment(1.0), timestamp=1.0)
+    tracker.record_poll(failure(), moment(0.0), moment(1.0), timestamp=1.0)
 
-    assert not health.is_new_failure(failure())
-    assert health.is_new_failure(failure(message="502"))
+    assert not tracker.is_new_failure(failure())
+    assert tracker.is_new_failure(failure(message="502"))
 
 
 def test_the_log_shows_when_failures_start_and_end_and_the_first_success() -> None:
-    healthy, failing = (ServerHealth(SERVER) for _ in range(2))
+    healthy, failing = (StatusTracker(SERVER) for _ in range(2))
     healthy.set_version("8.4")
 
     with capture_logs() as logs:
@@ -175,15 +175,15 @@ def test_the_log_shows_when_failures_start_and_end_and_the_first_success() -> No
 
 
 def test_a_changed_configuration_leaves_what_is_known_and_logs_a_failure_again() -> None:
-    health = ServerHealth(SERVER)
-    health.record_poll(None, moment(10.0), moment(11.0), timestamp=99.0)
-    health.record_poll(failure(), moment(70.0), moment(71.0), timestamp=159.0)
+    tracker = StatusTracker(SERVER)
+    tracker.record_poll(None, moment(10.0), moment(11.0), timestamp=99.0)
+    tracker.record_poll(failure(), moment(70.0), moment(71.0), timestamp=159.0)
 
-    health.configure(UNVERIFIED)
+    tracker.configure(UNVERIFIED)
     with capture_logs() as logs:
-        health.record_poll(failure(), moment(130.0), moment(131.0), timestamp=219.0)
+        tracker.record_poll(failure(), moment(130.0), moment(131.0), timestamp=219.0)
 
-    status = health.status(FakeApi())
+    status = tracker.status(FakeApi())
     assert (status.last_success_timestamp, status.failing_since) == (99.0, 70.0)
     assert not status.tls_verified
     assert [entry["event"] for entry in logs] == [
