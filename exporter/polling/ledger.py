@@ -57,13 +57,13 @@ class Ledger:
         self._server = server
         self._settings = settings
         self.stale_after_seconds = stale_after_seconds
-        self._store = SessionStore(settings)
+        self._window = DiscoveryWindow()
+        self._store = SessionStore(settings, time_of_last_list=self._window.time_of_last_list)
         self._restores = self._store.restores
         self._configured = ConfiguredIds(settings.ids, self._store)
         self._resync = Resync(self._store, settings)
         self.activity = ActivityCounters(settings)
         self._changed: dict[str, RestoreSession] = {}
-        self._window = DiscoveryWindow()
         self._finished_confirmed_at = self._list_confirmed_at = -inf
         self._poll_started_at = self._observed_at = -inf
         self.extras = Extras(self._store, settings, self.activity.restored)
@@ -185,7 +185,7 @@ class Ledger:
         self._window.end_list(request, requested_at=self._poll_started_at, moment=moment)
         if request.is_full:
             for session_id in deleted:
-                self._remove(session_id, moment)
+                self._remove(session_id)
             if not self._resync.is_incomplete and (loss is None or loss.believed):
                 expired_before = moment.monotonic - self._settings.lookback
                 self.activity.forget_organizations(expired_before, if_full=self._poll_started_at)
@@ -208,7 +208,7 @@ class Ledger:
         """Process a 404 by id; return whether it is believed, because a list of the same poll agrees."""
         if not self._resync.confirms_deletion(session_id):
             return False
-        self._remove(session_id, moment)
+        self._remove(session_id)
         self._configured.mark_not_found(session_id, moment)
         return True
 
@@ -286,8 +286,8 @@ class Ledger:
             sessions_not_kept=self._resync.not_kept,
         )
 
-    def _remove(self, session_id: str, moment: Moment) -> None:
-        self._store.remove(session_id, moment)
+    def _remove(self, session_id: str) -> None:
+        self._store.remove(session_id)
         self._discard(session_id)
         self.extras.cancel_final(session_id)
 

@@ -71,6 +71,11 @@ class Lookback:
                 del self.expired[next(iter(self.expired))]
             self.expired[session.id] = first_stopped
 
+    def follow_clock(self, moment: Moment) -> None:
+        """Let no session count as first seen Stopped later than now: the server's clock was set back."""
+        for first_stopped in (self._first_stopped, self.expired):
+            first_stopped |= {key: min(at, moment.wall) for key, at in first_stopped.items()}
+
     def forget_expired(self, session_ids: Iterable[str]) -> None:
         """Forget expired sessions that the server no longer lists."""
         for session_id in session_ids:

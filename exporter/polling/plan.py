@@ -120,7 +120,7 @@ class DiscoveryWindow:
         """
         if self._listed is None:
             return None
-        return min(self._listed, self._time_of_last_list(moment)) - _LIST_OVERLAP
+        return min(self._listed, self.time_of_last_list(moment)) - _LIST_OVERLAP
 
     def baseline(self, moment: Moment) -> datetime:
         """Return the creationTime after which sessions have started since the first list, which ended at `moment`.
@@ -144,11 +144,13 @@ class DiscoveryWindow:
         if self.newest is None:
             return
         since = request.created_since
-        if since is not None and since > self._time_of_last_list(moment):
+        if since is not None and since > self.time_of_last_list(moment):
             return  # the server's clock was set back, and only this response showed it
         self._listed = min(self.newest, moment.wall)
         self._listed_at = requested_at
 
-    def _time_of_last_list(self, moment: Moment) -> datetime:
-        """Return when the last list was requested, by the server's present clock."""
+    def time_of_last_list(self, moment: Moment) -> datetime:
+        """Return when the last list was requested, by the server's present clock; now if there was none."""
+        if self._listed is None:
+            return moment.wall
         return moment.wall - timedelta(seconds=moment.monotonic - self._listed_at)

@@ -127,6 +127,7 @@ class Resync:
             return moment  # no response has shown the server's clock yet
         expiry = self._clock_jumps.begin_poll(moment)
         if self._clock_jumps.is_set_back:
+            self._store.lookback.follow_clock(moment)
             self.make_due()
         return expiry
 

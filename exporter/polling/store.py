@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain, takewhile
@@ -25,6 +25,7 @@ class SessionStore:
 
     Args:
         settings: the configured ids, `lookback` and `max_sessions`.
+        time_of_last_list: returns when sessions were last listed, by the server's present clock.
 
     Attributes:
         running: the running sessions by id; only the store changes it.
@@ -34,16 +35,23 @@ class SessionStore:
         lookback: decides when finished sessions expire.
     """
 
-    def __init__(self, settings: SessionsConfig) -> None:
+    def __init__(
+        self,
+        settings: SessionsConfig,
+        *,
+        time_of_last_list: Callable[[Moment], datetime] = lambda moment: moment.wall,
+    ) -> None:
         self._configured = frozenset(settings.ids)
         self._max_sessions = settings.max_sessions
-        self._history = SessionHistory(settings.max_sessions)
+        self._history = SessionHistory(
+            settings.max_sessions,
+            stored_since=self._created_since,
+            time_of_last_list=time_of_last_list,
+        )
         self._texts = TextBudget(settings.max_sessions)
         self._reopened: set[str] = set()  # running again after a finish that was counted
         self._configured_blocks = SessionBlocks()
         self._discovered_blocks = SessionBlocks()
-        self._baseline: datetime | None = None
-        self._eviction_watermark: datetime | None = None  # the newest creationTime evicted
         self._evicted: list[str] = []
         self.running: dict[str, RunningSession] = {}
         self.finished: dict[str, RestoreSession] = {}
@@ -67,7 +75,8 @@ class SessionStore:
 
     def set_baseline(self, creation: datetime) -> None:
         """Count new sessions created after `creation` as started from now on. Later calls have no effect."""
-        self._baseline = self._baseline or creation
+        if not self._history.has_baseline:
+            self._history.set_baseline(creation)
 
     def put(self, session: RestoreSession, moment: Moment) -> Transition:
         """Store a session as the API returned it at `moment`; return what changed."""
@@ -88,11 +97,11 @@ class SessionStore:
             blocks.add(session)
             self.finished[session.id] = session
 
-    def remove(self, session_id: str, moment: Moment) -> None:
+    def remove(self, session_id: str) -> None:
         """Remove a session that the server has deleted, if it is stored."""
         running = self._pop_running(session_id)
         if running is not None and session_id not in self._reopened:
-            self._history.record(running.session, Seen.INTERRUPTED, moment)
+            self._history.record(running.session, Seen.INTERRUPTED)
         self._reopened.discard(session_id)
         if session_id in self.finished:
             self._remove_finished(self.finished[session_id])
@@ -126,12 +135,7 @@ class SessionStore:
 
     def ids_created_since(self, creation: datetime) -> set[str]:
         """Return the ids of the sessions created at `creation` or later."""
-        sessions = chain(
-            self._configured_blocks.created_since(creation),
-            self._discovered_blocks.created_since(creation),
-            (one.session for one in self.running.values() if one.session.creation_time >= creation),
-        )
-        return {session.id for session in sessions}
+        return {session.id for session in self._created_since(creation)}
 
     def running_newest_first(self) -> tuple[RunningSession, ...]:
         """Return the running sessions, the newest first."""
@@ -150,7 +154,7 @@ class SessionStore:
     @property
     def has_baseline(self) -> bool:
         """Whether the baseline is set."""
-        return self._baseline is not None
+        return self._history.has_baseline
 
     @property
     def discovered_finished_count(self) -> int:
@@ -171,10 +175,10 @@ class SessionStore:
             transition = Transition.UNCHANGED
         elif configured or self._evict_oldest(1, moment):
             transition = Transition.FOUND
-            if Seen.FINISHED in self._history.seen(session):
-                self._reopened.add(session.id)
-            elif self._is_new(session, Seen.STARTED, moment):
+            if self._history.take_new(session, moment):
                 transition = Transition.STARTED
+            elif Seen.FINISHED in self._history.seen(session):
+                self._reopened.add(session.id)
         else:
             self._evicted.append(session.id)
             return Transition.IGNORED
@@ -202,7 +206,7 @@ class SessionStore:
         if session.id in self._reopened:
             self._reopened.discard(session.id)
             return Transition.FINISHED_AGAIN
-        self._history.record(session, Seen.FINISHED, moment)
+        self._history.record(session, Seen.FINISHED)
         return Transition.FINISHED
 
     def _put_finished(self, session: RestoreSession, moment: Moment) -> Transition:
@@ -216,10 +220,10 @@ class SessionStore:
                 self._remove_finished(known)
                 return Transition.EXPIRED
             # It may have run while the server could not be polled for longer than the lookback.
-            is_new = self._is_new(session, Seen.RAN, moment)
+            is_new = self._history.take_new(session, moment)
             return Transition.RAN if is_new else Transition.EXPIRED
         if known is None:
-            is_new = self._is_new(session, Seen.RAN, moment)
+            is_new = self._history.take_new(session, moment)
             transition = Transition.RAN if is_new else Transition.FOUND
             if is_new:
                 self.restores.await_extras(session, moment.monotonic)
@@ -234,23 +238,6 @@ class SessionStore:
         self._add_finished(session, moment)
         self._evict_oldest(0, moment)
         return Transition.FINISHED_AGAIN if has_ended_again else Transition.CORRECTED
-
-    def _is_new(self, session: RestoreSession, seen: Seen, moment: Moment) -> bool:
-        """Return whether a session that is not stored has yet to be counted as `seen`, and remember it as counted."""
-        is_new = self._started_since_baseline(session) and not self._history.seen(session)
-        # The creationTime of a session from the future would make it new whenever it returns.
-        if is_new or session.creation_time > moment.wall:
-            self._history.record(session, seen, moment)
-        return is_new
-
-    def _started_since_baseline(self, session: RestoreSession) -> bool:
-        """Whether a session that is new to the store started after the baseline."""
-        created = session.creation_time
-        return (
-            self._baseline is not None
-            and created > self._baseline
-            and (self._eviction_watermark is None or created > self._eviction_watermark)
-        )
 
     def _add_finished(self, session: RestoreSession, moment: Moment) -> None:
         self.finished[session.id] = session
@@ -282,12 +269,16 @@ class SessionStore:
             oldest = self._discovered_blocks.oldest()
             self._remove_finished(oldest)
             self.restores.add_other(oldest)
-            creation = oldest.creation_time
-            # A session from the future is in the history, and all others come before it.
-            if creation <= moment.wall:
-                self._eviction_watermark = max(creation, self._eviction_watermark or creation)
+            self._history.mark_evicted(oldest, moment)
             self._evicted.append(oldest.id)
         return True
+
+    def _created_since(self, creation: datetime) -> Iterator[RestoreSession]:
+        return chain(
+            self._configured_blocks.created_since(creation),
+            self._discovered_blocks.created_since(creation),
+            (one.session for one in self.running.values() if one.session.creation_time >= creation),
+        )
 
     def _all_finished(self) -> Iterator[RestoreSession]:
         return chain(self._configured_blocks, self._discovered_blocks)

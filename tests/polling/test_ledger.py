@@ -229,6 +229,35 @@ def test_a_session_that_was_running_at_the_first_poll_counts_when_it_finishes() 
     assert dict(activity.finished) == {VEX_SUCCESS: 1}
 
 
+def test_after_the_servers_clock_was_set_back_what_ran_since_the_last_list_is_counted() -> None:
+    harness = LedgerHarness()
+    harness.server_ahead_seconds = 7200.0
+    harness.hold(stopped(running(1, creation_time=NOON + timedelta(hours=2))))
+    harness.poll()
+    harness.server_ahead_seconds = 0.0
+    for number in (2, 3):
+        created = harness.now.wall + timedelta(seconds=10)
+        harness.hold(stopped(running(number, creation_time=created)))
+        activity = harness.poll().activity
+
+    assert dict(activity.started) == {(CONTOSO, SessionType.VEX): 2}
+    assert dict(activity.finished) == {VEX_SUCCESS: 2}
+
+
+def test_a_session_without_an_end_that_stopped_before_the_clock_was_set_back_expires() -> None:
+    harness = LedgerHarness(sessions_config(lookback=DAY_SECONDS))
+    harness.server_ahead_seconds = 30 * DAY_SECONDS
+    harness.hold(running(1))
+    harness.poll()
+    harness.hold(finished(1, end_time=None))
+    harness.poll()
+    harness.server_ahead_seconds = 0.0
+    harness.poll()
+    harness.poll(DAY_SECONDS)
+
+    assert shown_ids(harness.poll()) == []
+
+
 def test_a_deleted_session_that_is_restored_is_new() -> None:
     harness = LedgerHarness()
     harness.hold(running(60), finished(5))

@@ -16,6 +16,7 @@ from support.ledger_harness import sessions_config
 from support.sample_sessions import NOON, finished, running, session_id
 
 HOUR = timedelta(hours=1)
+SECOND = timedelta(seconds=1)
 BEFORE_ALL = NOON - 10_000 * HOUR
 """A baseline that all sample sessions started after."""
 KEY = ("contoso.onmicrosoft.com", SessionType.VEX, SessionResult.SUCCESS)
@@ -122,7 +123,7 @@ def test_each_reopening_is_finished_again_once() -> None:
     store.put(finished(1), at())
 
     assert store.put(finished(2), at()) is Transition.FINISHED
-    store.remove(session_id(1), at())
+    store.remove(session_id(1))
     store.put(running(1), at())
     assert store.put(finished(1), at()) is Transition.FINISHED
 
@@ -130,7 +131,7 @@ def test_each_reopening_is_finished_again_once() -> None:
 def test_a_deleted_session_is_not_taken_for_a_reopened_one() -> None:
     store = store_with(finished(1))
     store.put(running(1), at())
-    store.remove(session_id(1), at())
+    store.remove(session_id(1))
 
     store.put(running(1), at())
 
@@ -225,7 +226,7 @@ def store_with_baseline(*, lookback: float = 86_400.0, max_sessions: int = 100) 
 def test_a_running_session_that_was_removed_and_returns_has_not_started_again() -> None:
     store = store_with_baseline()
     store.put(running(1), at())
-    store.remove(session_id(1), at())
+    store.remove(session_id(1))
 
     assert store.put(running(1), at()) is Transition.FOUND
     assert store.put(finished(1), at()) is Transition.FINISHED
@@ -234,7 +235,7 @@ def test_a_running_session_that_was_removed_and_returns_has_not_started_again() 
 def test_a_counted_session_that_was_removed_and_returns_is_not_an_event() -> None:
     store = store_with_baseline()
     store.put(finished(1), at())
-    store.remove(session_id(1), at())
+    store.remove(session_id(1))
 
     assert store.put(finished(1), at()) is Transition.FOUND
 
@@ -242,7 +243,7 @@ def test_a_counted_session_that_was_removed_and_returns_is_not_an_event() -> Non
 def test_a_counted_session_that_was_removed_and_returns_running_does_not_finish_first() -> None:
     store = store_with_baseline()
     store.put(finished(1), at())
-    store.remove(session_id(1), at())
+    store.remove(session_id(1))
 
     assert store.put(running(1), at()) is Transition.FOUND
     assert store.put(finished(1), at()) is Transition.FINISHED_AGAIN
@@ -260,18 +261,18 @@ def test_a_counted_session_that_expired_and_returns_running_does_not_finish_firs
 def test_a_running_session_that_was_removed_and_returns_stopped_has_finished_once() -> None:
     store = store_with(running(5))
     store.set_baseline(running(5).creation_time)
-    store.remove(session_id(5), at())
+    store.remove(session_id(5))
 
     assert store.put(finished(5), at()) is Transition.FINISHED
     assert finished_ids(store) == numbers(5)
-    store.remove(session_id(5), at())
+    store.remove(session_id(5))
     assert store.put(finished(5), at()) is Transition.FOUND
 
 
 def test_a_running_session_that_was_removed_and_returns_past_its_lookback_has_finished() -> None:
     store = store_with_baseline()
     store.put(running(1), at())
-    store.remove(session_id(1), at())
+    store.remove(session_id(1))
 
     assert store.put(finished(1), at(25 * HOUR)) is Transition.FINISHED
     assert len(store) == 0
@@ -279,7 +280,7 @@ def test_a_running_session_that_was_removed_and_returns_past_its_lookback_has_fi
 
 def test_a_removed_session_that_returns_stopped_makes_room_for_itself() -> None:
     store = store_with(running(1), finished(9), max_sessions=2)
-    store.remove(session_id(1), at())
+    store.remove(session_id(1))
     store.put(finished(2), at())
 
     assert store.put(finished(1), at()) is Transition.FINISHED
@@ -290,7 +291,7 @@ def test_of_more_ids_than_max_sessions_the_first_are_forgotten_and_not_counted_a
     store = store_with_baseline(max_sessions=2)
     for number in (5, 4, 3):
         store.put(running(number), at())
-        store.remove(session_id(number), at())
+        store.remove(session_id(number))
 
     assert store.put(running(6), at()) is Transition.FOUND
     assert store.put(finished(6), at()) is Transition.FINISHED_AGAIN
@@ -303,7 +304,7 @@ def test_a_forgotten_session_from_the_future_does_not_hide_new_ones() -> None:
     for number in (7, 6, 5):
         session = running(number, creation_time=NOON + number * 1000 * HOUR)
         store.put(session, at())
-        store.remove(session.id, at())
+        store.remove(session.id)
 
     new = running(1, creation_time=NOON + 25 * HOUR)
     assert store.put(new, at(25 * HOUR)) is Transition.STARTED
@@ -314,7 +315,7 @@ def test_a_session_from_the_distant_future_is_counted_once_however_many_follow_i
     ahead = running(9, creation_time=NOON + 1000 * HOUR)
     for session in (ahead, *map(running, (5, 4, 3, 2))):
         assert store.put(session, at()) is Transition.STARTED
-        store.remove(session.id, at())
+        store.remove(session.id)
 
     assert store.put(ahead, at()) is Transition.FOUND
 
@@ -329,11 +330,60 @@ def test_sessions_dated_by_a_clock_that_is_ahead_are_counted_once(ahead_seconds:
     ]
     for session, moment in zip(ahead, moments, strict=True):
         assert store.put(session, at(moment)) is Transition.STARTED
-        store.remove(session.id, at(moment))
+        store.remove(session.id)
 
     for session in ahead:
         assert store.put(session, at(HOUR)) is Transition.FOUND
-        store.remove(session.id, at(HOUR))
+        store.remove(session.id)
+
+
+def created(since_noon: timedelta) -> dict[str, datetime]:
+    """The times of a session that is short."""
+    return {"creation_time": NOON + since_noon, "end_time": NOON + since_noon + SECOND}
+
+
+def test_after_the_clock_was_set_back_sessions_that_start_are_counted() -> None:
+    store = store_with()
+    store.put(finished(9, **created(2 * HOUR)), at(2 * HOUR))
+    store.set_baseline(NOON + 2 * HOUR)
+
+    assert store.put(finished(8, **created(-SECOND)), at()) is Transition.RAN
+    store.remove(session_id(9))
+    assert store.put(finished(9, **created(2 * HOUR)), at()) is Transition.FOUND
+
+
+@pytest.mark.parametrize("max_sessions", [1, 2, 3, 100])
+def test_after_the_clock_was_set_back_no_session_of_before_is_counted_again(
+    max_sessions: int,
+) -> None:
+    store = store_with_baseline(max_sessions=max_sessions)
+    before = [finished(number, **created(2 * HOUR + number * SECOND)) for number in range(6)]
+    for session in before:
+        assert store.put(session, at(3 * HOUR)) is Transition.RAN
+
+    for number in range(6, 9):
+        now = number * SECOND
+        again = {store.put(session, at(now)) for session in before}
+        assert again <= {Transition.FOUND, Transition.UNCHANGED}
+        assert store.put(finished(number, **created(now)), at(now)) is Transition.RAN
+
+
+def test_a_session_found_before_an_earlier_baseline_is_not_an_event_when_it_returns() -> None:
+    session = finished(1, **created(20 * SECOND))
+    store = store_with(lookback=60.0)
+    store.put(session, at(30 * SECOND))
+    store.set_baseline(NOON)
+    store.expire(at(HOUR))
+
+    assert store.put(session, at(HOUR)) is Transition.EXPIRED
+
+
+def test_a_session_without_an_end_that_stopped_before_the_clock_was_set_back_expires() -> None:
+    store = store_with(lookback=60.0)
+    store.put(finished(1, end_time=None), at(1000 * HOUR))
+    store.lookback.follow_clock(at())
+
+    assert store.expire(at(HOUR)) == numbers(1)
 
 
 def test_of_more_expired_sessions_without_an_end_than_max_sessions_some_are_forgotten() -> None:
@@ -419,7 +469,7 @@ def test_an_expired_session_that_stops_again_expires_after_it_was_last_seen_to_s
 def test_a_session_without_an_end_that_was_deleted_and_returns_is_not_expired() -> None:
     endless = finished(1, end_time=None)
     store = store_with(endless)
-    store.remove(endless.id, at())
+    store.remove(endless.id)
 
     assert store.put(endless, at(25 * HOUR)) is Transition.FOUND
 
@@ -474,7 +524,7 @@ def test_a_session_from_the_future_that_was_found_and_returns_is_not_an_event() 
     ahead = finished(1, creation_time=NOON + 24 * HOUR, end_time=NOON + 25 * HOUR)
     store = store_with(ahead)
     store.set_baseline(running(5).creation_time)
-    store.remove(ahead.id, at())
+    store.remove(ahead.id)
 
     assert store.put(ahead, at()) is Transition.FOUND
 
@@ -483,11 +533,11 @@ def test_a_running_session_from_the_future_that_was_found_and_returns_finishes_o
     ahead = running(1, creation_time=NOON + 24 * HOUR)
     store = store_with(ahead)
     store.set_baseline(running(5).creation_time)
-    store.remove(ahead.id, at())
+    store.remove(ahead.id)
 
     assert store.put(ahead, at()) is Transition.FOUND
     assert store.put(finished(1, creation_time=NOON + 24 * HOUR), at()) is Transition.FINISHED
-    store.remove(ahead.id, at())
+    store.remove(ahead.id)
     assert store.put(finished(1, creation_time=NOON + 24 * HOUR), at()) is Transition.FOUND
 
 
@@ -498,7 +548,7 @@ def test_an_evicted_session_from_the_future_does_not_end_counting() -> None:
 
     assert store.put(running(2), at()) is Transition.STARTED
     assert store.take_evicted() == [ahead.id]
-    store.remove(session_id(9), at())
+    store.remove(session_id(9))
     assert store.put(ahead, at()) is Transition.FOUND
 
 
@@ -543,7 +593,7 @@ def test_a_removed_session_is_gone_from_everywhere() -> None:
     store = store_with(running(1), finished(2))
 
     for number in (1, 2, 3):
-        store.remove(session_id(number), at())
+        store.remove(session_id(number))
 
     assert (len(store), finished_ids(store), dict(store.counts.stopped)) == (0, [], {})
 
@@ -556,9 +606,9 @@ def test_the_newest_end_that_remains_is_looked_for_among_configured_and_discover
 ):
     store = store_with(finished(1), finished(2), finished(3), configured=(2,))
 
-    store.remove(session_id(1), at())
+    store.remove(session_id(1))
     assert store.counts.last_end == {KEY: finished(2).end_time}
-    store.remove(session_id(2), at())
+    store.remove(session_id(2))
     assert store.counts.last_end == {KEY: finished(3).end_time}
 
 
