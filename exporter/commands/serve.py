@@ -13,9 +13,9 @@ from exporter import __version__
 from exporter.config import Config
 from exporter.flags import Options
 from exporter.service.audit_trail import audited
+from exporter.service.backend import ServiceBackend
 from exporter.service.reload import Reloader
 from exporter.service.service import Service
-from exporter.service.web_view import ServiceBackend
 from exporter.system.interpreter import trim_freed_memory
 from exporter.system.signals import WAKE_SECONDS, Command, Commands, signal_commands
 from exporter.system.systemd import Notifier, listen_fds

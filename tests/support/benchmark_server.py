@@ -26,8 +26,8 @@ from prometheus_client.registry import Collector
 from exporter import logs
 from exporter.config import load_config, parse_config
 from exporter.metrics.exposition import Publisher
+from exporter.service.backend import ServiceBackend
 from exporter.service.service import Service
-from exporter.service.web_view import ServiceBackend
 from exporter.web.app import WebApp
 from exporter.web.connections import ConnectionManager
 from exporter.web.listeners import Address, bind_listeners

@@ -11,9 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.config import parse_config
 from exporter.polling.clock import Clock
+from exporter.service.backend import ServiceBackend
 from exporter.service.server_worker import ServerWorker
 from exporter.service.service import Service
-from exporter.service.web_view import ServiceBackend
 from exporter.simulator import Simulator
 from exporter.web.app import WebApp
 from exporter.web.connections import ConnectionManager

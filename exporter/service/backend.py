@@ -1,4 +1,4 @@
-"""The web server's view of a service: metrics, health, readiness, configuration and the status page."""
+"""The backend of the web server: a service's metrics, health, readiness, configuration and status page."""
 
 from __future__ import annotations
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from exporter.config import parse_config
+from exporter.service.backend import ServiceBackend
 from exporter.service.server_worker import ServerWorker
 from exporter.service.service import Service
-from exporter.service.web_view import ServiceBackend
 from support.fake_clocks import SystemClocks
 
 
