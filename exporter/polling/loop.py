@@ -21,7 +21,6 @@ from exporter.vb365.records.changes import ChangeKind, SessionChange
 log = structlog.get_logger()
 
 RECOVERY_SECONDS = 10.0
-_FIRST_POLL_SPACING_SECONDS = 0.1
 # With this many changed sessions or more, a poll may be cheaper than fetching each.
 _MIN_CHANGES_FOR_POLL = 50
 # Requests between polls end this long before the next poll.
@@ -259,15 +258,3 @@ class _FeedLimits:
     def mark_fruitless(self, session_id: str) -> None:
         """Record that a session is still unknown after it was fetched: it is not fetched again before the next poll."""
         self._fruitless.add(session_id)
-
-
-def spacing_seconds(server: ServerConfig, servers: int) -> float:
-    """Return the seconds between the first polls of two servers; the last server waits no longer than its interval."""
-    return min(_FIRST_POLL_SPACING_SECONDS, server.poll_interval / servers)
-
-
-def first_interval_seconds(server: ServerConfig, number: int, servers: int) -> float:
-    """Return the time from a server's first poll to its second, which spreads the polls over the poll interval."""
-    if servers * spacing_seconds(server, servers) >= server.poll_interval / 2:
-        return server.poll_interval  # the first polls are spread already
-    return server.poll_interval * (1 - number / servers)

@@ -13,7 +13,6 @@ from exporter.config import Config, Extra, ServerConfig
 from exporter.metrics.exposition import Publisher
 from exporter.metrics.telemetry import Telemetry
 from exporter.polling.clock import Clock
-from exporter.polling.loop import first_interval_seconds, spacing_seconds
 from exporter.polling.snapshot import Snapshot
 from exporter.service.server_worker import ServerWorker
 from exporter.system.signals import WAKE_SECONDS
@@ -22,6 +21,7 @@ from exporter.vb365.records.restore_session import RestoreSession
 log = structlog.get_logger()
 
 _STOP_SECONDS = 2.0
+_FIRST_POLL_SPACING_SECONDS = 0.1
 # Both clocks are adjusted, and they are read one after the other.
 _SUSPENSION_SECONDS = 1.0
 
@@ -192,7 +192,7 @@ class Service:
             self._abandon(entering, config)
             raise
         for number, worker in enumerate(entering):
-            worker.begin(number * spacing_seconds(worker.server, len(entering)))
+            worker.begin(number * _spacing_seconds(worker.server, len(entering)))
         try:
             self._complete_activation(leaving)
         except Exception:
@@ -251,7 +251,7 @@ class Service:
             if old is not None and old.server == server:
                 workers[server.name] = old
             else:
-                interval = first_interval_seconds(server, number, len(config.servers))
+                interval = _first_interval_seconds(server, number, len(config.servers))
                 workers[server.name] = self._worker(server, old, first_interval_seconds=interval)
         return workers
 
@@ -286,3 +286,15 @@ def _series_schema(config: Config) -> tuple[tuple[str, ...], frozenset[Extra]]:
     """Return the settings that determine which families of single sessions exist: `info_labels`, and all extras."""
     extras = frozenset(extra for server in config.servers for extra in server.sessions.extras)
     return (config.info_labels, extras)
+
+
+def _spacing_seconds(server: ServerConfig, servers: int) -> float:
+    """Return the seconds between the first polls of two servers; the last server waits no longer than its interval."""
+    return min(_FIRST_POLL_SPACING_SECONDS, server.poll_interval / servers)
+
+
+def _first_interval_seconds(server: ServerConfig, number: int, servers: int) -> float:
+    """Return the time from a server's first poll to its second, which spreads the polls over the poll interval."""
+    if servers * _spacing_seconds(server, servers) >= server.poll_interval / 2:
+        return server.poll_interval  # the first polls are spread already
+    return server.poll_interval * (1 - number / servers)

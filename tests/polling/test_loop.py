@@ -5,12 +5,9 @@ from collections.abc import Callable, Iterator
 from math import inf
 from typing import Any
 
-import pytest
 from structlog.testing import capture_logs
 
-from exporter.config import AuthConfig, SecretSource, ServerConfig
 from exporter.polling.changefeed import ChangeQueue, PendingChanges
-from exporter.polling.loop import first_interval_seconds, spacing_seconds
 from exporter.vb365.errors import Reason, ServerError
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.fields import RejectionReason
@@ -396,31 +393,3 @@ def test_a_poll_that_a_stop_aborts_is_no_overrun() -> None:
     harness.loop_with(ChangeQueue()).run()
 
     assert harness.counts.overruns == 0
-
-
-@pytest.mark.parametrize(
-    ("servers", "poll_interval", "spacing", "first_intervals"),
-    [
-        (1, 60, 0.1, [60.0]),
-        (3, 60, 0.1, [60.0, 40.0, 20.0]),
-        # The first polls of 300 servers take half of the interval, and are spread enough.
-        (299, 60, 0.1, [60.0, 60 * 298 / 299, 60 * 1 / 299]),
-        (300, 60, 0.1, [60.0, 60.0, 60.0]),
-        (400, 10, 0.025, [10.0, 10.0, 10.0]),
-    ],
-)
-def test_first_polls_follow_each_other_and_second_ones_are_spread_over_the_poll_interval(
-    servers: int, poll_interval: int, spacing: float, first_intervals: list[float]
-) -> None:
-    server = ServerConfig(
-        name="hq",
-        url="https://hq.example",
-        auth=AuthConfig(token=SecretSource(value="t")),
-        poll_interval=poll_interval,
-    )
-
-    shown = [0, 1, servers - 1] if servers > 1 else [0]
-    assert spacing_seconds(server, servers) == spacing
-    assert [first_interval_seconds(server, number, servers) for number in shown] == pytest.approx(
-        first_intervals
-    )
