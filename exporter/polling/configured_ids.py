@@ -26,9 +26,10 @@ class ConfiguredIds:
     def __contains__(self, session_id: str) -> bool:
         return session_id in self._ids
 
-    def mark_found(self, session_id: str) -> None:
-        """Record that the server has a session."""
-        self._not_found_at.pop(session_id, None)
+    def mark_found(self, session_ids: set[str]) -> None:
+        """Record that the server has these sessions."""
+        for session_id in self._not_found_at.keys() & session_ids:
+            del self._not_found_at[session_id]
 
     def mark_not_found(self, session_id: str, moment: Moment) -> None:
         """Record that the server does not have a session, if it is configured."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -83,14 +84,15 @@ class Intake:
         if self._ledger.filter_is_late:
             self._anomalies.filter_is_late()
 
-    def accept(self, session: RestoreSession, moment: Moment | None = None) -> None:
-        """Take a session that was received at `moment`, by default now."""
-        moment = moment or self.now()
-        if is_ahead(session.creation_time, moment.wall):
-            self._anomalies.created_ahead(session, moment.wall)
-        if session.unknown_values:
-            self._anomalies.unknown_values(session.unknown_values, session.id)
-        self._ledger.observe(session, moment)
+    def accept(self, sessions: Sequence[RestoreSession]) -> None:
+        """Take the sessions of a response that was just received."""
+        moment = self.now()
+        for session in sessions:
+            if is_ahead(session.creation_time, moment.wall):
+                self._anomalies.created_ahead(session, moment.wall)
+            if session.unknown_values:
+                self._anomalies.unknown_values(session.unknown_values, session.id)
+        self._ledger.observe(sessions, moment)
 
     # Lists
 
@@ -179,6 +181,4 @@ class Intake:
         for rejection in page.rejections:
             self._ledger.mark_incomplete()
             self._anomalies.rejected(rejection)
-        moment = self.now()
-        for session in page.sessions:
-            self.accept(session, moment)
+        self.accept(page.sessions)

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from math import inf
 from types import MappingProxyType
@@ -120,18 +120,21 @@ class Ledger:
         """Start reading a list."""
         self._resync.begin_list(request)
 
-    def observe(self, session: RestoreSession, moment: Moment) -> None:
-        """Process a session from a list or from a fetch by id."""
-        if not self._settings.discover and session.id not in self._configured:
-            return
-        self._observed_at = moment.monotonic
+    def observe(self, sessions: Sequence[RestoreSession], moment: Moment) -> None:
+        """Process the sessions of a response, which is a page of a list or a single session."""
+        if not self._settings.discover:
+            sessions = [session for session in sessions if session.id in self._configured]
+        ids = {session.id for session in sessions}
+        self._configured.mark_found(ids)
+        self._resync.to_fetch -= ids
         self._restores.set_now(moment.wall)
-        self._window.observe(session.creation_time, moment)
-        self._configured.mark_found(session.id)
-        self._resync.to_fetch.discard(session.id)
-        if not self._add_organization(session, moment):
-            return
-        session = self.extras.with_known_extras(session)
+        for session in sessions:
+            self._observed_at = moment.monotonic
+            self._window.observe(session.creation_time, moment)
+            if self._add_organization(session, moment):
+                self._put(self.extras.with_known_extras(session), moment)
+
+    def _put(self, session: RestoreSession, moment: Moment) -> None:
         transition = self._store.put(session, moment)
         if session.id not in self._store.finished and session.stopped:
             self._restores.add_other(session, has_final_extras=transition not in FINISHES)

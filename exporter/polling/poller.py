@@ -201,7 +201,7 @@ class Poller:
         for session_id, response in self._parallel.fetch_all(session_ids, self._api.get_session):
             self.heartbeat.beat()
             if isinstance(response, RestoreSession):
-                self._intake.accept(response)
+                self._intake.accept([response])
             elif isinstance(response, NotFoundError) and trust_404:
                 not_found.append(session_id)
             else:
@@ -271,7 +271,7 @@ class Poller:
         ):
             self.heartbeat.beat()
             if isinstance(response, RestoreSession):
-                self._intake.accept(response)
+                self._intake.accept([response])
             if not isinstance(response, Vb365Error) or isinstance(response, NotFoundError):
                 yield session_id
 

@@ -695,8 +695,8 @@ def test_one_poll_requests_the_first_10000_extras() -> None:
     numbers = range(10_002)
     for number in numbers:
         session = finished(number)
-        harness.ledger.observe(running(number), harness.clock.now())
-        harness.ledger.observe(session, harness.clock.now())
+        harness.ledger.observe([running(number)], harness.clock.now())
+        harness.ledger.observe([session], harness.clock.now())
 
     harness.poller.publish(map(session_id, numbers), end_extras_at=inf)
 

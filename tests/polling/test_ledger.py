@@ -600,7 +600,7 @@ def test_a_running_session_ends_when_its_own_answers_stop_and_the_others_stay() 
         request, *_ = ledger.due_lists(harness.now)
         ledger.begin_list(request)
         ledger.end_list(request, harness.now)
-        ledger.observe(running(61), harness.now)
+        ledger.observe([running(61)], harness.now)
         ledger.end_poll(harness.now, succeeded=False)
 
     snapshot = harness.snapshot().without_stale(harness.seconds)
@@ -631,7 +631,7 @@ def test_an_aborted_first_list_shows_sessions_but_no_counts() -> None:
     harness.ledger.begin_poll(harness.now)
     (full_list,) = harness.ledger.due_lists(harness.now)
     harness.ledger.begin_list(full_list)
-    harness.ledger.observe(finished(1), harness.now)
+    harness.ledger.observe([finished(1)], harness.now)
     harness.ledger.end_poll(harness.now, succeeded=False)
 
     snapshot = harness.snapshot()
@@ -645,7 +645,7 @@ def test_an_aborted_first_list_shows_sessions_but_no_counts() -> None:
 def test_what_an_aborted_first_list_showed_ends_when_it_is_not_listed_again() -> None:
     harness = LedgerHarness(stale_after_seconds=180)
     harness.ledger.begin_poll(harness.now)
-    harness.ledger.observe(finished(1), harness.now)
+    harness.ledger.observe([finished(1)], harness.now)
     harness.ledger.end_poll(harness.now, succeeded=False)
     for _ in range(3):
         harness.seconds += 60
@@ -746,7 +746,7 @@ def test_configured_ids_that_were_deleted_do_not_call_for_a_list() -> None:
 def test_sessions_that_are_not_followed_are_not_taken_from_a_list() -> None:
     harness = LedgerHarness(sessions_config([session_id(1)], discover=False))
 
-    harness.ledger.observe(finished(2), harness.now)
+    harness.ledger.observe([finished(2)], harness.now)
 
     snapshot = harness.snapshot()
     assert (snapshot.sessions_known, snapshot.activity.organizations) == (0, ())
@@ -758,7 +758,7 @@ def test_a_configured_id_is_confirmed_by_its_own_response_or_the_last_list() -> 
     harness.poll(60)
     harness.ledger.mark_not_found(session_id(4), harness.now)
     harness.seconds = 90.0
-    harness.ledger.observe(running(1), harness.now)
+    harness.ledger.observe([running(1)], harness.now)
 
     assert [
         (one.session_id, one.found, one.confirmed_at) for one in harness.snapshot().configured_ids
@@ -777,7 +777,7 @@ def test_a_configured_id_without_any_response_yet_is_in_no_snapshot() -> None:
 def test_configured_ids_after_one_without_a_response_are_in_the_snapshot() -> None:
     harness = LedgerHarness(sessions_config([session_id(1), session_id(2)]))
 
-    harness.ledger.observe(running(2), harness.now)
+    harness.ledger.observe([running(2)], harness.now)
 
     assert [one.session_id for one in harness.snapshot().configured_ids] == [session_id(2)]
 
@@ -806,7 +806,7 @@ def test_a_poll_that_observed_nothing_confirms_nothing_before_the_first_list() -
     harness = LedgerHarness()
     harness.seconds = 60.0
     harness.ledger.begin_poll(harness.now)
-    harness.ledger.observe(finished(1), harness.now)
+    harness.ledger.observe([finished(1)], harness.now)
     harness.ledger.end_poll(harness.now, succeeded=False)
     harness.seconds = 120.0
     harness.ledger.begin_poll(harness.now)
@@ -887,11 +887,11 @@ def test_a_first_list_of_which_a_record_is_unreadable_is_the_baseline() -> None:
     (full_list,) = harness.ledger.due_lists(harness.now)
     harness.ledger.begin_poll(harness.now)
     harness.ledger.begin_list(full_list)
-    harness.ledger.observe(finished(2), harness.now)
+    harness.ledger.observe([finished(2)], harness.now)
     harness.ledger.mark_incomplete()
     harness.ledger.end_list(full_list, harness.now)
 
-    harness.ledger.observe(finished(1), harness.now)
+    harness.ledger.observe([finished(1)], harness.now)
 
     assert dict(harness.snapshot().activity.finished) == {VEX_SUCCESS: 1}
 
@@ -912,7 +912,7 @@ def test_without_discovery_a_failed_poll_is_no_baseline_and_no_hourly_check() ->
     harness.seconds = 60.0
     harness.ledger.begin_poll(harness.now)
     harness.ledger.confirm_finished(harness.now)
-    harness.ledger.observe(finished(2), harness.now)
+    harness.ledger.observe([finished(2)], harness.now)
     harness.ledger.end_poll(harness.now, succeeded=False)
 
     assert not harness.snapshot().listed
@@ -1007,7 +1007,7 @@ def test_evicted_sessions_are_counted_between_full_lists_and_no_longer_fetched()
     harness.ledger.ids_to_fetch([updated(5)])
 
     for number in (3, 2, 1):
-        harness.ledger.observe(finished(number), harness.now)
+        harness.ledger.observe([finished(number)], harness.now)
 
     assert harness.snapshot().sessions_not_kept == 2
     assert harness.ledger.unconfirmed() == ()
@@ -1044,7 +1044,7 @@ def test_a_fetched_change_is_not_fetched_again_by_the_next_poll() -> None:
     harness.poll()
     harness.ledger.ids_to_fetch([updated(100)])
 
-    harness.ledger.observe(finished(100), harness.now)
+    harness.ledger.observe([finished(100)], harness.now)
     harness.poll()
 
     assert harness.fetched == []
@@ -1074,7 +1074,7 @@ def test_extras_of_a_session_that_expires_through_a_correction_are_due_until_the
     assert len(harness.ledger.extras.due()) == 1
     long_ago = NOON - timedelta(days=30)
 
-    harness.ledger.observe(finished(1, creation_time=long_ago, end_time=long_ago), harness.now)
+    harness.ledger.observe([finished(1, creation_time=long_ago, end_time=long_ago)], harness.now)
     (request,) = harness.ledger.extras.due()
     harness.ledger.extras.accept(request, Statistics(restored=3), harness.now)
 
@@ -1105,15 +1105,15 @@ def test_after_an_aborted_full_list_evicted_sessions_are_counted_one_by_one() ->
     harness.ledger.begin_list(ListRequest(created_since=None))
     harness.ledger.end_poll(harness.now, succeeded=False)
 
-    harness.ledger.observe(finished(2), harness.now)
-    harness.ledger.observe(finished(1), harness.now)
+    harness.ledger.observe([finished(2)], harness.now)
+    harness.ledger.observe([finished(1)], harness.now)
 
     assert harness.snapshot().sessions_not_kept == 1
 
 
 def test_a_snapshot_before_the_first_poll_ends_confirms_no_finished_session() -> None:
     harness = LedgerHarness()
-    harness.ledger.observe(finished(1), harness.now)
+    harness.ledger.observe([finished(1)], harness.now)
 
     snapshot = harness.snapshot()
 

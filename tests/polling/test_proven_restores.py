@@ -175,8 +175,8 @@ def test_a_full_list_with_an_unreadable_record_only_adds() -> None:
     harness.seconds += HOUR_SECONDS
     ledger.begin_poll(harness.now)
     ledger.begin_list(FULL)
-    ledger.observe(proof(29, type=SessionType.VET), harness.now)
-    ledger.observe(proof(31), harness.now)
+    ledger.observe([proof(29, type=SessionType.VET)], harness.now)
+    ledger.observe([proof(31)], harness.now)
     ledger.mark_incomplete()
     ledger.end_list(FULL, harness.now)
     ledger.end_poll(harness.now, succeeded=True)
@@ -192,7 +192,7 @@ def test_a_full_list_that_breaks_off_only_adds_and_the_next_one_decides() -> Non
     harness.seconds += HOUR_SECONDS
     ledger.begin_poll(harness.now)
     ledger.begin_list(FULL)
-    ledger.observe(proof(29), harness.now)
+    ledger.observe([proof(29)], harness.now)
     ledger.end_poll(harness.now, succeeded=False)
     broken_off = restored(harness.snapshot())
     whole = restored(harness.poll())
@@ -206,7 +206,7 @@ def test_a_list_read_again_forgets_what_the_first_attempt_showed() -> None:
     ledger.begin_poll(harness.now)
     for session in (proof(29), proof(30)):
         ledger.begin_list(FULL)
-        ledger.observe(session, harness.now)
+        ledger.observe([session], harness.now)
     ledger.end_list(FULL, harness.now)
 
     assert restored(harness.snapshot()) == {VEX: end(30)}
@@ -254,7 +254,7 @@ def test_nothing_is_known_before_a_list_was_read_to_its_end() -> None:
     ledger = harness.ledger
     ledger.begin_poll(harness.now)
     ledger.begin_list(FULL)
-    ledger.observe(proof(1), harness.now)
+    ledger.observe([proof(1)], harness.now)
     ledger.end_poll(harness.now, succeeded=False)
 
     assert restored(harness.snapshot()) == {}

@@ -39,7 +39,7 @@ class FindingWorker(ServerWorker):
         self.may_end.set()
 
     def poll_until_stopped(self) -> None:
-        self.state.ledger.observe(running(1), Moment(monotonic=0.0, wall=NOON))
+        self.state.ledger.observe([running(1)], Moment(monotonic=0.0, wall=NOON))
         self.has_polled.set()
         self.stopped.wait()
         self.may_end.wait()

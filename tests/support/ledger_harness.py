@@ -90,7 +90,7 @@ class LedgerHarness:
         not_found = []
         for session_id in self.fetched:
             if session_id in self.server and session_id not in self.hidden_by_id:
-                ledger.observe(self.server[session_id], self.now)
+                ledger.observe([self.server[session_id]], self.now)
             else:
                 not_found.append(session_id)
         verifying = ledger.verifying_list(not_found)
@@ -110,7 +110,7 @@ class LedgerHarness:
             if request.created_since is None or session.creation_time > request.created_since:
                 self.pages.append(session)
                 listed += 1
-                self.ledger.observe(session, self.now)
+                self.ledger.observe([session], self.now)
         self.losses.append(self.ledger.end_list(request, self.now))
         if request.is_full:
             self.ledger.sessions_listed = listed
