@@ -7,10 +7,11 @@ valid as long as the block exists. Adding, removing or correcting a session repl
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, takewhile
+from operator import attrgetter
 
 from exporter.vb365.records.restore_session import RestoreSession
 
@@ -154,5 +155,4 @@ class _Chunk:
         return self.block
 
 
-def _key(session: RestoreSession) -> tuple[datetime, str]:
-    return (session.creation_time, session.id)
+_key: Callable[[RestoreSession], tuple[datetime, str]] = attrgetter("creation_time", "id")

@@ -115,7 +115,7 @@ class SessionHistory:
 
         Those that it dated before are known: they are stored, and remembered from now on, or they are ahead of it now.
         """
-        if max(self._new_after, self._forgotten_through) <= moment.wall:
+        if self._new_after <= moment.wall and self._forgotten_through <= moment.wall:
             return
         listed = self._time_of_last_list(moment) - _DATE_PRECISION
         self._remember_stored(listed)

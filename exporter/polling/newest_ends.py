@@ -42,10 +42,10 @@ class NewestEnds(Generic[_Key]):
     def add(self, session: RestoreSession) -> None:
         """Add a session."""
         key, end = self._key(session), session.end_time
-        if end is None or key in self._outdated:
-            return
         newest = self._ends.get(key)
-        if (newest is None or end > newest) and self._counts(session):
+        if end is None or (newest is not None and end <= newest):
+            return
+        if key not in self._outdated and self._counts(session):
             self._ends[key] = end
 
     def remove(self, session: RestoreSession) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from itertools import takewhile
+from operator import attrgetter
 from typing import TypeAlias
 
 from exporter.polling.newest_ends import NewestEnds
@@ -184,8 +185,7 @@ class ProvenRestores:
                 del self._verdicts[next(iter(self._verdicts))]
 
 
-def _key(session: RestoreSession) -> StartedKey:
-    return (session.organization, session.type)
+_key: Callable[[RestoreSession], StartedKey] = attrgetter("organization", "type")
 
 
 def _end(session: RestoreSession) -> _End:
