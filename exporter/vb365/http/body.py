@@ -23,7 +23,7 @@ _MAX_BYTES = {
     "change_feed": _MAX_EXTRA_BYTES,
 }
 
-_CHUNK_BYTES = 1 << 16
+_CHUNK_BYTES = 1 << 20  # a page of 1000 sessions is read as a whole
 
 
 class BadBodyError(ValueError):
@@ -54,7 +54,7 @@ def read_body(raw: _RawBody, *, limit: int) -> bytes:
     parts = []
     remaining = limit
     # Older versions of urllib3 decompress each chunk as a whole, whatever its size when decompressed.
-    while part := raw.read(_CHUNK_BYTES, decode_content=False):
+    while part := raw.read(min(_CHUNK_BYTES, remaining + 1), decode_content=False):
         remaining -= len(part)
         if remaining < 0:
             raise BadBodyError(f"the body is larger than {limit} bytes")
