@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from itertools import islice
 from types import MappingProxyType
 
 from exporter.config import Extra, SessionsConfig
 from exporter.polling.newest_ends import NewestEnds
+from exporter.polling.organizations import KnownOrganizations
 from exporter.polling.snapshot import (
     DURATION_BUCKETS_SECONDS,
     Activity,
@@ -21,11 +21,7 @@ from exporter.polling.snapshot import (
     StartedKey,
 )
 from exporter.vb365.records.extras import EventSummary, Statistics
-from exporter.vb365.records.organization import Organization
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
-
-MAX_ORGANIZATIONS = 2000
-"""Maximum number of organizations, if `max_sessions` is not lower. Each has 32 series, and 36 more with all extras."""
 
 _MIN_AWAITED_SESSIONS = 10_000
 
@@ -79,85 +75,28 @@ class ActivityCounters:
     """Counts of the sessions that the exporter saw start and finish: the source of the counters.
 
     Args:
-        settings: the extras that are fetched, and `max_sessions`, which also limits the organizations. The durations of at
-            most `max(max_sessions, 10,000)` finished sessions are awaited; the oldest are dropped uncounted.
+        settings: the extras that are fetched, and `max_sessions`. The durations of at most `max(max_sessions, 10,000)`
+            finished sessions are awaited; the oldest are dropped uncounted.
 
     Attributes:
+        organizations: those whose counts are shown, also if they are 0.
         restored: what finished sessions have restored.
     """
 
     def __init__(self, settings: SessionsConfig) -> None:
         self._max_awaited = max_awaited_sessions(settings)
-        self._max_organizations = min(settings.max_sessions, MAX_ORGANIZATIONS)
-        self._organizations: dict[str, float] = {}  # the monotonic time when each was last seen
-        self._listed: tuple[Organization, ...] = ()
-        self._listed_total = 0  # those beyond the maximum included
-        self._doubts_list = False
-        self._full = False  # whether an organization was left out since they were last forgotten
         self._started: Counter[StartedKey] = Counter()
         self._finished: Counter[FinishedKey] = Counter()
         self._durations: dict[SessionType, DurationHistogram] = {}
         self._awaited_durations: dict[str, None] = {}  # ids in the order of their finishes
         self._extras = settings.extras
+        self.organizations = KnownOrganizations(settings)
         self.restored = RestoredTotals(settings)
 
-    def add_organization(
-        self, organization: str, seen_at: float, *, required: bool = False
-    ) -> bool:
-        """Record that an organization exists.
-
-        Args:
-            organization: its name.
-            seen_at: now, in monotonic seconds.
-            required: whether to record it even if there are too many.
-
-        Returns:
-            Whether it is recorded; False if there are too many.
-        """
-        if (
-            organization not in self._organizations
-            and not required
-            and len(self._organizations) >= self._max_organizations
-        ):
-            self._full = True
-            return False
-        self._organizations[organization] = seen_at
-        return True
-
-    def believes(self, organizations: Collection[Organization]) -> bool:
-        """Whether to record a list of organizations; as with sessions, one that lacks more than half must be repeated."""
-        lacks_most = 2 * len(organizations) < self._listed_total
-        self._doubts_list = lacks_most and not self._doubts_list
-        return not self._doubts_list
-
-    def list_organizations(self, organizations: Collection[Organization]) -> bool:
-        """Record the organizations that the server lists now, up to the maximum; return whether they have changed."""
-        self._listed_total = len(organizations)
-        before, self._listed = self._listed, tuple(islice(organizations, self._max_organizations))
-        return before != self._listed
-
-    def _known_organizations(self) -> tuple[str, ...]:
-        """Return those that sessions name, then as many other listed ones as fit; upper and lower case are equal."""
-        named = {organization.casefold() for organization in self._organizations}
-        others = (one.label for one in self._listed if named.isdisjoint(one.session_names))
-        room = max(self._max_organizations, len(self._organizations))
-        return tuple(islice(dict.fromkeys((*self._organizations, *others)), room))
-
     def forget_organizations(self, not_seen_since: float, *, if_full: float) -> None:
-        """Forget the organizations that are gone, except those with counts, which never decrease.
-
-        Args:
-            not_seen_since: forget those that were last seen before this time, in monotonic seconds.
-            if_full: the time to use instead if organizations had to be left out.
-        """
-        oldest = if_full if self._full else not_seen_since
-        self._full = False
+        """Forget organizations as `KnownOrganizations.forget` does, except those with counts, which never decrease."""
         counted = {key[0] for key in (*self._started, *self._finished)}
-        self._organizations = {
-            organization: seen_at
-            for organization, seen_at in self._organizations.items()
-            if seen_at >= oldest or organization in counted
-        }
+        self.organizations.forget(not_seen_since, if_full=if_full, keep=counted)
 
     def count_started(self, session: RestoreSession) -> None:
         """Count a session that was seen to start."""
@@ -190,7 +129,7 @@ class ActivityCounters:
     def activity(self) -> Activity:
         """Return an immutable copy."""
         return Activity(
-            organizations=self._known_organizations(),
+            organizations=self.organizations.names(),
             started=MappingProxyType(dict(self._started)),
             finished=MappingProxyType(dict(self._finished)),
             durations=MappingProxyType(dict(self._durations)),

@@ -147,10 +147,10 @@ class Ledger:
     def _add_organization(self, session: RestoreSession, moment: Moment) -> bool:
         """Record a session's organization; return False if there are too many, and the session is left out with it."""
         organization, seen_at = session.organization, moment.monotonic
-        if self.activity.add_organization(organization, seen_at):
+        if self.activity.organizations.add(organization, seen_at):
             return True
         if session.id in self._configured or self.is_stored(session.id):
-            return self.activity.add_organization(organization, seen_at, required=True)
+            return self.activity.organizations.add(organization, seen_at, required=True)
         if not session.stopped or self._store.lookback.includes(session, moment):
             self._resync.add_listed(session.id, was_stored=False)
             self._resync.count_not_kept(session.id, observed_id=session.id)

@@ -50,7 +50,7 @@ class ServerDetails:
         self._server = server
         self._api = api
         self._status_tracker = state.status_tracker
-        self._activity = state.ledger.activity
+        self._organizations = state.ledger.activity.organizations
         self._clock = clock
         self._heartbeat = heartbeat
         self._version_due_at = self._organizations_due_at = -inf
@@ -112,10 +112,10 @@ class ServerDetails:
             return False
         finally:
             self._heartbeat.beat()
-        if not self._activity.believes(organizations):
+        if not self._organizations.believes(organizations):
             self._organizations_due_at = now
             return False
-        return self._activity.list_organizations(organizations)
+        return self._organizations.set_listed(organizations)
 
     def _is_delay_allowed(self, now: float) -> bool:
         overdue_seconds = now - self._organizations_due_at

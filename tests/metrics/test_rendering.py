@@ -68,7 +68,7 @@ def eventful() -> Snapshot:
         finished(8, details="nothing to speak of", end_time=None),
         finished(9, result=SessionResult.UNKNOWN, type=SessionType.VEOD),
     )
-    ledger.ledger.activity.list_organizations([Organization("never.example.com")])
+    ledger.ledger.activity.organizations.set_listed([Organization("never.example.com")])
     ledger.poll()
     new = running(10, creation_time=NOON)
     ledger.hold(finished(1, result=SessionResult.FAILED), new)

@@ -140,51 +140,10 @@ def test_a_kind_without_sessions_is_not_searched_for() -> None:
     assert (dict(counted.counts.last_end), counted.searches) == ({}, 0)
 
 
-def test_organizations_are_listed_once_in_the_order_they_were_seen() -> None:
-    counters = ActivityCounters(sessions_config())
-    for organization in ("b", "a", "b"):
-        counters.add_organization(organization, 0.0)
-
-    assert counters.activity().organizations == ("b", "a")
-
-
-def counters_with(*organizations: str, max_organizations: int = 100) -> ActivityCounters:
-    """Counters that saw each organization a second after the one before it."""
-    counters = ActivityCounters(sessions_config(max_sessions=max_organizations))
-    for seconds, organization in enumerate(organizations):
-        counters.add_organization(organization, float(seconds))
-    return counters
-
-
-def test_more_organizations_than_the_maximum_are_left_out_unless_they_are_required() -> None:
-    counters = counters_with("a", "b", max_organizations=2)
-
-    assert counters.add_organization("c", 9.0) is False
-    assert counters.add_organization("b", 9.0) is True
-    assert counters.add_organization("d", 9.0, required=True) is True
-    assert counters.activity().organizations == ("a", "b", "d")
-
-
-def test_organizations_that_were_not_seen_for_long_are_forgotten() -> None:
-    counters = counters_with("a", "b", "c", "a")
-
-    counters.forget_organizations(2.0, if_full=9.0)
-
-    assert counters.activity().organizations == ("a", "c")
-
-
-def test_if_others_were_left_out_organizations_are_forgotten_sooner_once() -> None:
-    counters = counters_with("a", "b", "c", max_organizations=2)
-
-    counters.forget_organizations(0.0, if_full=1.0)
-    assert counters.activity().organizations == ("b",)
-
-    counters.forget_organizations(0.0, if_full=9.0)
-    assert counters.activity().organizations == ("b",)
-
-
 def test_organizations_with_counts_are_not_forgotten() -> None:
-    counters = counters_with("a", CONTOSO, "fabrikam.onmicrosoft.com")
+    counters = ActivityCounters(sessions_config())
+    for organization in ("a", CONTOSO, "fabrikam.onmicrosoft.com"):
+        counters.organizations.add(organization, 0.0)
     counters.count_started(running(1))
     counters.count_finished(finished(2, organization="fabrikam.onmicrosoft.com"))
 

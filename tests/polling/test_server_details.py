@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.polling.counters import ActivityCounters
 from exporter.vb365.errors import (
     BadResponseError,
     ConnectError,
@@ -213,36 +212,3 @@ def test_stopping_is_no_failure() -> None:
 
     assert [entry for entry in logs if entry["log_level"] == "warning"] == []
     assert len(harness.published) == 1
-
-
-# What is known
-
-
-def known(
-    *listed: Organization, sessions: tuple[str, ...] = (), max_organizations: int = 100
-) -> tuple[str, ...]:
-    counters = ActivityCounters(sessions_config(max_sessions=max_organizations))
-    for organization in sessions:
-        counters.add_organization(organization, 0.0)
-    counters.list_organizations(listed)
-    return counters.activity().organizations
-
-
-def test_the_sessions_decide_how_an_organization_is_written() -> None:
-    assert known(CONTOSO, sessions=("contoso.ONMICROSOFT.com",)) == ("contoso.ONMICROSOFT.com",)
-    assert known(IDLE, sessions=("IDLE",)) == ("IDLE",)
-    assert known(Organization("", "Idle")) == ("Idle",)
-
-
-def test_two_organizations_of_one_name_are_one() -> None:
-    assert known(IDLE, Organization("idle.example.com", "Other")) == ("idle.example.com",)
-
-
-def test_listed_organizations_take_the_room_that_sessions_leave() -> None:
-    listed = [Organization(f"tenant-{number}") for number in range(9)]
-
-    assert known(*listed, sessions=("a", "b"), max_organizations=4) == (
-        *("a", "b"),
-        *("tenant-0", "tenant-1"),
-    )
-    assert known(*listed, sessions=("a", "b"), max_organizations=2) == ("a", "b")

@@ -1,0 +1,81 @@
+"""The organizations of one server that are known: those that sessions name, and those that the server lists."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from itertools import islice
+
+from exporter.config import SessionsConfig
+from exporter.vb365.records.organization import Organization
+
+MAX_ORGANIZATIONS = 2000
+"""Maximum number of organizations, if `max_sessions` is not lower. Each has 32 series, and 36 more with all extras."""
+
+
+class KnownOrganizations:
+    """The known organizations, up to a maximum.
+
+    Args:
+        settings: `max_sessions` also limits the organizations.
+    """
+
+    def __init__(self, settings: SessionsConfig) -> None:
+        self._max = min(settings.max_sessions, MAX_ORGANIZATIONS)
+        self._seen_at: dict[str, float] = {}  # the monotonic time when sessions last named each
+        self._listed: tuple[Organization, ...] = ()
+        self._listed_total = 0  # those beyond the maximum included
+        self._doubts_list = False
+        self._full = False  # whether an organization was left out since they were last forgotten
+
+    def names(self) -> tuple[str, ...]:
+        """Return those that sessions name, then as many other listed ones as fit; upper and lower case are equal."""
+        named = {organization.casefold() for organization in self._seen_at}
+        others = (one.label for one in self._listed if named.isdisjoint(one.session_names))
+        room = max(self._max, len(self._seen_at))
+        return tuple(islice(dict.fromkeys((*self._seen_at, *others)), room))
+
+    def add(self, organization: str, seen_at: float, *, required: bool = False) -> bool:
+        """Record that a session names an organization.
+
+        Args:
+            organization: its name.
+            seen_at: now, in monotonic seconds.
+            required: whether to record it even if there are too many.
+
+        Returns:
+            Whether it is recorded; False if there are too many.
+        """
+        is_new = organization not in self._seen_at
+        if is_new and not required and len(self._seen_at) >= self._max:
+            self._full = True
+            return False
+        self._seen_at[organization] = seen_at
+        return True
+
+    def forget(self, not_seen_since: float, *, if_full: float, keep: Collection[str]) -> None:
+        """Forget the organizations that sessions no longer name.
+
+        Args:
+            not_seen_since: forget those that were last seen before this time, in monotonic seconds.
+            if_full: the time to use instead if organizations had to be left out.
+            keep: those not to forget.
+        """
+        oldest = if_full if self._full else not_seen_since
+        self._full = False
+        self._seen_at = {
+            organization: seen_at
+            for organization, seen_at in self._seen_at.items()
+            if seen_at >= oldest or organization in keep
+        }
+
+    def believes(self, listed: Collection[Organization]) -> bool:
+        """Whether to record a list of organizations; as with sessions, one that lacks more than half must be repeated."""
+        lacks_most = 2 * len(listed) < self._listed_total
+        self._doubts_list = lacks_most and not self._doubts_list
+        return not self._doubts_list
+
+    def set_listed(self, listed: Collection[Organization]) -> bool:
+        """Record the organizations that the server lists now, up to the maximum; return whether they have changed."""
+        self._listed_total = len(listed)
+        before, self._listed = self._listed, tuple(islice(listed, self._max))
+        return before != self._listed

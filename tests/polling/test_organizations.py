@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from exporter.polling.organizations import KnownOrganizations
+from exporter.vb365.records.organization import Organization
+from support.ledger_harness import sessions_config
+
+CONTOSO = Organization("Contoso.onmicrosoft.com")
+IDLE = Organization("idle.example.com", "Idle")
+
+
+def seen(*sessions: str, max_organizations: int = 100) -> KnownOrganizations:
+    """Organizations that sessions named, each a second after the one before it."""
+    organizations = KnownOrganizations(sessions_config(max_sessions=max_organizations))
+    for seconds, organization in enumerate(sessions):
+        organizations.add(organization, float(seconds))
+    return organizations
+
+
+def test_organizations_are_known_once_in_the_order_they_were_seen() -> None:
+    assert seen("b", "a", "b").names() == ("b", "a")
+
+
+def test_more_organizations_than_the_maximum_are_left_out_unless_they_are_required() -> None:
+    organizations = seen("a", "b", max_organizations=2)
+
+    assert organizations.add("c", 9.0) is False
+    assert organizations.add("b", 9.0) is True
+    assert organizations.add("d", 9.0, required=True) is True
+    assert organizations.names() == ("a", "b", "d")
+
+
+def test_organizations_that_were_not_seen_for_long_are_forgotten() -> None:
+    organizations = seen("a", "b", "c", "a")
+
+    organizations.forget(2.0, if_full=9.0, keep=())
+
+    assert organizations.names() == ("a", "c")
+
+
+def test_if_others_were_left_out_organizations_are_forgotten_sooner_once() -> None:
+    organizations = seen("a", "b", "c", max_organizations=2)
+
+    organizations.forget(0.0, if_full=1.0, keep=())
+    assert organizations.names() == ("b",)
+
+    organizations.forget(0.0, if_full=9.0, keep=())
+    assert organizations.names() == ("b",)
+
+
+def known(
+    *listed: Organization, sessions: tuple[str, ...] = (), max_organizations: int = 100
+) -> tuple[str, ...]:
+    organizations = seen(*sessions, max_organizations=max_organizations)
+    organizations.set_listed(listed)
+    return organizations.names()
+
+
+def test_the_sessions_decide_how_an_organization_is_written() -> None:
+    assert known(CONTOSO, sessions=("contoso.ONMICROSOFT.com",)) == ("contoso.ONMICROSOFT.com",)
+    assert known(IDLE, sessions=("IDLE",)) == ("IDLE",)
+    assert known(Organization("", "Idle")) == ("Idle",)
+
+
+def test_two_organizations_of_one_name_are_one() -> None:
+    assert known(IDLE, Organization("idle.example.com", "Other")) == ("idle.example.com",)
+
+
+def test_listed_organizations_take_the_room_that_sessions_leave() -> None:
+    listed = [Organization(f"tenant-{number}") for number in range(9)]
+
+    assert known(*listed, sessions=("a", "b"), max_organizations=4) == (
+        *("a", "b"),
+        *("tenant-0", "tenant-1"),
+    )
+    assert known(*listed, sessions=("a", "b"), max_organizations=2) == ("a", "b")
