@@ -181,6 +181,14 @@ class PollLoop:
         elif not self._stop.is_set():
             # A running session may change with every restored item: only polls fetch its extras.
             self._poller.publish(updated, end_extras_at=self._before(next_poll_at))
+        if updated:
+            self._request_outdated(changes)
+
+    def _request_outdated(self, changes: Iterable[SessionChange]) -> None:
+        """Request stored sessions again, once, that the server reported as changed but did not show as changed yet."""
+        announced = [change for change in changes if change.e_tag is not None]
+        outdated = filter(self._ledger.is_stored, self._ledger.ids_to_fetch(announced))
+        self._ledger.request_by_id(outdated)
 
     def _request_deleted(self, changes: Sequence[SessionChange]) -> bool:
         """Request deleted sessions by id, and return whether any is stored; a poll confirms it with a 404 and a list."""
@@ -198,7 +206,7 @@ class PollLoop:
         allowed = self._limits.take_fetches(updated, now)
         stored = {session_id for session_id in updated if self._ledger.is_stored(session_id)}
         # Lists find sessions that are not stored yet.
-        unknown_left_out = len({*updated} - {*allowed} - stored)
+        unknown_left_out = len({*updated} - {*allowed} - stored - self._limits.fruitless)
         stored_left_out = self._ledger.request_by_id(stored)
         if unknown_left_out or stored_left_out:
             self._poller.anomalies.changes_left_out(unknown_left_out + stored_left_out)
@@ -206,7 +214,7 @@ class PollLoop:
         for session_id in self._poller.fetch(allowed, until=self._before(next_poll_at)):
             unanswered.discard(session_id)
             if not self._ledger.is_stored(session_id):
-                self._limits.mark_fruitless(session_id)
+                self._limits.fruitless.add(session_id)
         self._ledger.request_by_id(unanswered)
 
     def _before(self, next_poll_at: float) -> float:
@@ -219,17 +227,20 @@ class _FeedLimits:
 
     Args:
         poll_interval_seconds: how often the server is polled in any case.
+
+    Attributes:
+        fruitless: the sessions that were still unknown after they were fetched: none is fetched again before the next poll.
     """
 
     def __init__(self, poll_interval_seconds: float) -> None:
         self._polls = TokenBucket(_MAX_POLLS_AT_ONCE, per_second=1 / poll_interval_seconds)
         self._fetches = TokenBucket(_MAX_FETCHES_AT_ONCE, per_second=_FETCHES_PER_SECOND)
         self._last_full_list_at = -inf
-        self._fruitless: set[str] = set()
+        self.fruitless: set[str] = set()
 
     def begin_poll(self) -> None:
         """Forget which fetches were fruitless."""
-        self._fruitless.clear()
+        self.fruitless.clear()
 
     def try_take_poll(self, now: float) -> bool:
         """Return whether the feed may cause a poll now; if so, use up a permit.
@@ -250,11 +261,7 @@ class _FeedLimits:
 
         There are five per second on average, in bursts of 50.
         """
-        promising = (one for one in session_ids if one not in self._fruitless)
+        promising = (one for one in session_ids if one not in self.fruitless)
         taken = tuple(islice(promising, self._fetches.refill(now)))
         self._fetches.take(len(taken))
         return taken
-
-    def mark_fruitless(self, session_id: str) -> None:
-        """Record that a session is still unknown after it was fetched: it is not fetched again before the next poll."""
-        self._fruitless.add(session_id)

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from math import inf
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
 from exporter.polling.changefeed import PendingChanges
@@ -57,6 +58,34 @@ def test_an_update_that_is_known_already_makes_no_request() -> None:
     harness.apply_changes(update(60, e_tag=7))
 
     assert harness.api.calls == []
+
+
+@pytest.mark.parametrize("changes", [1, 60])
+def test_a_change_that_the_server_does_not_show_yet_is_fetched_by_the_next_poll(
+    changes: int,
+) -> None:
+    reopened = running(100, e_tag=2)
+    harness = PollerHarness(finished(100, e_tag=1), running(60))
+    harness.poll()
+
+    harness.apply_changes(*[update(100, e_tag=2)] * changes)
+    harness.api.sessions[reopened.id] = reopened
+    snapshot = harness.poll()
+
+    assert [one.session.id for one in snapshot.running] == [session_id(60), reopened.id]
+
+
+def test_a_change_that_the_server_never_shows_is_fetched_by_one_poll_only() -> None:
+    harness = PollerHarness(finished(100, e_tag=1), running(60))
+    harness.poll()
+
+    harness.apply_changes(update(100, e_tag=2))
+    polls = []
+    for _ in range(3):
+        harness.poll()
+        polls.append(f"get {session_id(100)}" in harness.api.calls)
+
+    assert polls == [True, False, False]
 
 
 def test_a_new_session_is_shown_and_counted_once() -> None:
@@ -345,6 +374,17 @@ def test_unknown_sessions_are_fetched_once_until_the_next_poll() -> None:
 
     assert fetched == [3, 0, 0, 0]
     assert gets(harness) == 3
+
+
+def test_a_session_that_stays_unknown_is_not_counted_as_left_out() -> None:
+    harness = PollerHarness(running(60))
+    harness.poll()
+
+    for _ in range(30):
+        harness.apply_changes(update(99))
+
+    assert gets(harness) == 0
+    assert harness.counts.rejections == []
 
 
 def test_a_session_that_changes_every_second_is_fetched_every_second() -> None:
