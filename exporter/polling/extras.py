@@ -198,8 +198,9 @@ class Extras:
 
     def without_provisional(self, session: RestoreSession) -> RestoreSession:
         """Return a session without the extras from before its finish, if the final ones are not known yet."""
-        for request in filter(self._is_final, self._requests(session.id)):
-            session = session.with_extra(request.extra, None)
+        for extra in self._wanted:
+            if self._is_final(ExtraRequest(session_id=session.id, extra=extra)):
+                session = session.with_extra(extra, None)
         return session
 
     def follow(self, session: RestoreSession, transition: Transition, moment: Moment) -> None:
