@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from types import MappingProxyType
@@ -48,7 +48,7 @@ class FinishedCounts:
 
     def __init__(self, sessions: Callable[[], Iterable[RestoreSession]]) -> None:
         self._last_ends = NewestEnds(sessions, finished_key)
-        self.stopped: Counter[FinishedKey] = Counter()
+        self.stopped: defaultdict[FinishedKey, int] = defaultdict(int)
 
     @property
     def last_end(self) -> Mapping[FinishedKey, datetime]:
