@@ -76,6 +76,7 @@ class Extras:
         self._paused: dict[ExtraRequest, EventSource] = {}
         self._places: dict[ExtraRequest, float] = {}  # since when; also of events that are read now
         self._awaits_place: set[ExtraRequest] = set()
+        self._abandoned: list[ExtraRequest] = []
 
     def due(self, *, has_statistics: bool = True) -> tuple[ExtraRequest, ...]:
         """Return the requests of a poll: for just finished sessions, then for running sessions with series.
@@ -182,6 +183,15 @@ class Extras:
         if final.attempts_left == 0:
             self._give_up(request)
 
+    def _abandon(self, request: ExtraRequest) -> None:
+        self._give_up(request)
+        self._abandoned.append(request)
+
+    def take_abandoned(self) -> list[ExtraRequest]:
+        """Return the last requests for finished sessions that waited too long, or were too many, since the last call."""
+        abandoned, self._abandoned = self._abandoned, []
+        return abandoned
+
     def _give_up(self, request: ExtraRequest) -> None:
         """Leave an extra of a finished session unknown."""
         self._discard_final(request)
@@ -228,7 +238,7 @@ class Extras:
             self._confirmed_at.pop(request, None)
             self._leave_place(request)  # the events of a running session are not final
             if len(awaited) > self._max_awaited:
-                self._give_up(next(iter(awaited)))
+                self._abandon(next(iter(awaited)))
 
     def cancel_final(self, session_id: str) -> None:
         """Cancel the last requests for a session that is running again, or was deleted."""
@@ -271,7 +281,7 @@ class Extras:
         for awaited in self._final.values():
             too_old = takewhile(lambda one: one[1].since <= last_given_up, awaited.items())
             for request, _ in tuple(too_old):
-                self._give_up(request)
+                self._abandon(request)
         for session_id in self._restores.awaiting_since(oldest):
             for request in filter(self._is_final, self._requests(session_id)):
                 self._set(request, None)  # what was received before its end

@@ -75,6 +75,9 @@ class ExtrasFetcher:
             until: when to stop, in monotonic seconds.
             of_finished: between polls, the sessions to fetch extras of, if they have just finished. None for all.
         """
+        for one in self._extras.take_abandoned():
+            error = "not received in time after its finish, they stay unknown"
+            self._anomalies.extra_failed(one.session_id, one.extra, Reason.TIMEOUT, error)
         now = self._clock.now()
         has_statistics = self._api.has_statistics
         if of_finished is None:

@@ -164,6 +164,7 @@ def test_statistics_that_a_version_does_not_have_are_awaited_for_a_day(
     harness.poll()
     harness.clock.seconds += hours * 3600
     harness.poll()
+    assert harness.counts.failed_extras == [("statistics", Reason.TIMEOUT)] * (not due)
 
     harness.poll(has_statistics=True)
 
@@ -819,6 +820,8 @@ def test_the_extras_of_the_last_10000_finished_sessions_are_awaited() -> None:
         harness.extras.follow(session, Transition.FINISHED, at(0))
 
     assert [one.session_id for one in harness.extras.due()] == list(map(session_id, numbers[1:]))
+    assert [one.session_id for one in harness.extras.take_abandoned()] == [session_id(0)]
+    assert harness.extras.take_abandoned() == []
 
 
 def test_between_polls_only_the_named_finished_sessions_are_due() -> None:
