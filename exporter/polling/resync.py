@@ -222,20 +222,21 @@ class Resync:
     def _compare_all(self, moment: Moment) -> tuple[set[str], ListLoss | None]:
         finished = self._store.finished.keys()
         missing = finished - self._listed
-        lost = len(missing) + len(self._store.running.keys() - self._listed)
+        unlisted = missing | (self._store.running.keys() - self._listed)
         loss = None
         is_many = len(missing - self._configured) > _MAX_VERIFIED_BY_ID
-        if (lost > self._stored_before or is_many) and not self.is_incomplete:
-            stored = lost + self._stored_before
-            loss = ListLoss(stored=stored, lost=lost, believed=self._doubts)
+        is_most = len(unlisted - self._unlisted) > self._stored_before
+        if (is_most or is_many) and not self.is_incomplete:
+            stored = len(unlisted) + self._stored_before
+            loss = ListLoss(stored=stored, lost=len(unlisted), believed=self._doubts)
         self._doubts = loss is not None and not loss.believed
         if not self._is_cut and (loss is None or loss.believed or not loss.is_most):
             self._covered_since = _BEGINNING  # a 404 by id and this list agree
         if self._doubts:
             self.make_due()
             return set(), loss
-        self._unlisted = missing | (self._store.running.keys() - self._listed)
-        self._lacking -= self._unlisted  # no list shows them, so lists of new sessions are not late
+        self._unlisted = unlisted
+        self._lacking -= unlisted  # no list shows them, so lists of new sessions are not late
         self.succeed(moment)
         if self._restores.end_full_list(is_complete=not self.is_incomplete):
             self.make_due()

@@ -287,6 +287,22 @@ def test_a_full_list_without_half_of_the_sessions_is_believed() -> None:
     assert harness.resync.to_fetch == ids(1)
 
 
+def test_sessions_that_the_previous_full_list_lacked_are_not_lost_again() -> None:
+    harness = ResyncHarness(1, 2, 3)
+    losses = []
+    for listed in ([1], [1], [1], []):
+        assert harness.list_all(*listed) == set()
+        losses.append(harness.loss)
+
+    assert losses == [
+        ListLoss(stored=3, lost=2, believed=False),
+        ListLoss(stored=3, lost=2, believed=True),
+        None,
+        ListLoss(stored=3, lost=3, believed=False),
+    ]
+    assert harness.resync.to_fetch == ids(2, 3)
+
+
 def test_new_sessions_in_a_full_list_do_not_make_up_for_those_it_lost() -> None:
     harness = ResyncHarness(1, 2, 3)
 
