@@ -6,7 +6,7 @@ A running session's extras are due in every poll, and once more after it has fin
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, count, takewhile
 
@@ -88,11 +88,7 @@ class Extras:
         """
         supported = self._supported(has_statistics=has_statistics)
         running = with_series(self._store.running_newest_first(), self._max_series)
-        of_running = [
-            ExtraRequest(session_id=one.session.id, extra=extra)
-            for one in running
-            for extra in supported
-        ]
+        of_running = _requests((one.session.id for one in running), supported)
         final = chain.from_iterable(self._final[extra] for extra in supported)
         return (*self._by_last_attempt(final), *self._by_last_attempt(of_running))
 
@@ -111,12 +107,7 @@ class Extras:
     ) -> tuple[ExtraRequest, ...]:
         """Return the requests to make between polls: those for just finished sessions among `session_ids`."""
         supported = self._supported(has_statistics=has_statistics)
-        requests = (
-            ExtraRequest(session_id=session_id, extra=extra)
-            for session_id in session_ids
-            for extra in supported
-        )
-        return tuple(filter(self._is_final, requests))
+        return tuple(filter(self._is_final, _requests(session_ids, supported)))
 
     def _is_final(self, request: ExtraRequest) -> bool:
         """Whether a request is the last for a finished session."""
@@ -288,7 +279,7 @@ class Extras:
             self._restores.settle(session_id, self._store.finished.get(session_id))
 
     def _requests(self, session_id: str) -> Iterator[ExtraRequest]:
-        return (ExtraRequest(session_id=session_id, extra=extra) for extra in self._wanted)
+        return _requests((session_id,), self._wanted)
 
     def _settle_if_final(self, session_id: str) -> None:
         """Count a finished session as a proven restore, if it is one, once all of its extras are final."""
@@ -299,3 +290,11 @@ class Extras:
         session = self._store.find(request.session_id)
         if session is not None:
             self._store.replace(session.with_extra(request.extra, value))
+
+
+def _requests(session_ids: Iterable[str], extras: Collection[Extra]) -> Iterator[ExtraRequest]:
+    return (
+        ExtraRequest(session_id=session_id, extra=extra)
+        for session_id in session_ids
+        for extra in extras
+    )
