@@ -16,6 +16,7 @@ from exporter.threads import ThreadLimitError
 from exporter.vb365.records.restore_session import RestoreSession
 from support.sample_sessions import NOON, running, session_id
 from support.thread_limit import no_more_threads
+from support.waiting import wait_until
 
 FOUND = ("hq", session_id(1))
 
@@ -30,19 +31,19 @@ def configuration(*names: str, timeout: str = "30s", more: str = "") -> Config:
 
 
 class FindingWorker(ServerWorker):
-    """Polls once, which finds a session, and is stopped before it can pass it on."""
+    """Polls once; it is stopped during this poll, which finds a session."""
 
     def __init__(self, *args: Any, **arguments: Any) -> None:
         super().__init__(*args, **arguments)
-        self.has_polled = threading.Event()
+        self.has_begun = threading.Event()
         self.may_end = threading.Event()
         self.may_end.set()
 
     def poll_until_stopped(self) -> None:
-        self.state.ledger.observe([running(1)], Moment(monotonic=0.0, wall=NOON))
-        self.has_polled.set()
+        self.has_begun.set()
         self.stopped.wait()
         self.may_end.wait()
+        self.state.ledger.observe([running(1)], Moment(monotonic=0.0, wall=NOON))
 
 
 class Fixture:
@@ -60,7 +61,7 @@ class Fixture:
         self.service = Service(configuration("hq"), make_worker=self._make_worker)
         self.service.on_changed = self._record
         self.service.start()
-        assert self.workers[0].has_polled.wait(60)
+        assert self.workers[0].has_begun.wait(60)
 
     def stop(self) -> None:
         """Stop the service, and wait for the polls of all workers."""
@@ -111,22 +112,33 @@ def test_a_worker_leaves_what_it_has_found_to_the_one_that_continues_with_its_st
     fixture.service.apply(configuration("hq", timeout="9s"))
     fixture.workers[0].join_polls()
     before = list(fixture.passed_on)
-    assert fixture.workers[1].has_polled.wait(60)
+    assert fixture.workers[1].has_begun.wait(60)
     fixture.stop()
 
     assert (before, fixture.passed_on) == ([], [FOUND])
 
 
-def test_a_worker_that_never_polled_passes_on_what_the_one_before_it_has_found() -> None:
-    fixture = Fixture()
+class LateWorker(FindingWorker):
+    """Waits for its turn if it replaces another worker."""
+
+    def begin(self, after_seconds: float = 0.0) -> None:
+        super().begin(3600.0 if self.server.timeout == 9.0 else after_seconds)
+
+
+@pytest.mark.parametrize("kind", [FindingWorker, LateWorker])
+def test_a_worker_that_never_polled_passes_on_what_the_one_before_it_has_found(
+    kind: type[FindingWorker],
+) -> None:
+    fixture = Fixture(kind)
     fixture.workers[0].may_end.clear()
 
     fixture.service.apply(configuration("hq", timeout="9s"))
     fixture.service.apply(configuration("other"))
+    assert fixture.workers[2].has_begun.wait(60)
     fixture.workers[0].may_end.set()
     fixture.workers[1].join_polls()
 
-    assert not fixture.workers[1].has_polled.is_set()
+    assert not fixture.workers[1].has_begun.is_set()
     assert fixture.passed_on == [FOUND]
     fixture.stop()
 
@@ -145,7 +157,7 @@ def test_a_configuration_that_is_not_activated_leaves_what_was_found_to_the_curr
 
     with pytest.raises(ThreadLimitError):
         fixture.service.apply(configuration("hq", "refused", timeout="9s"))
-    fixture.workers[1].join(60)
+    wait_until(lambda: not fixture.workers[1].is_running, "the end of the worker")
 
     assert fixture.passed_on == []
     fixture.stop()
