@@ -179,6 +179,6 @@ class Intake:
 
     def _take(self, page: Page) -> None:
         for rejection in page.rejections:
-            self._ledger.mark_incomplete()
+            self._ledger.mark_incomplete(rejection.session_id)
             self._anomalies.rejected(rejection)
         self.accept(page.sessions)

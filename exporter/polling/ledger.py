@@ -59,7 +59,6 @@ class Ledger:
         self.stale_after_seconds = stale_after_seconds
         self._window = DiscoveryWindow()
         self._store = SessionStore(settings, time_of_last_list=self._window.time_of_last_list)
-        self._restores = self._store.restores
         self._configured = ConfiguredIds(settings.ids, self._store)
         self._resync = Resync(self._store, settings)
         self.activity = ActivityCounters(settings)
@@ -108,10 +107,10 @@ class Ledger:
 
     def cheaper_list(self, session_ids: Iterable[str]) -> ListRequest | None:
         """Return a list that costs the server less than fetching these sessions by id, or None."""
-        found = {session_id: self._store.find(session_id) for session_id in session_ids}
-        creations = [session.creation_time for session in found.values() if session is not None]
-        unknown = (session_id for session_id, session in found.items() if session is None)
-        unknown_creations = sum(not self._configured.is_not_found(one) for one in unknown)
+        found = {key: self._store.find(key) for key in session_ids}
+        creations = [one.creation_time for one in found.values() if one is not None]
+        unknown = [key for key, one in found.items() if one is None]
+        unknown_creations = len(unknown) - sum(map(self._configured.is_not_found, unknown))
         return cheaper_list(creations, unknown_creations, self._store.count_created_since)
 
     # Responses
@@ -127,7 +126,7 @@ class Ledger:
         ids = {session.id for session in sessions}
         self._configured.mark_found(ids)
         self._resync.to_fetch -= ids
-        self._restores.set_now(moment.wall)
+        self._store.restores.set_now(moment.wall)
         for session in sessions:
             self._observed_at = moment.monotonic
             self._window.observe(session.creation_time, moment)
@@ -137,7 +136,7 @@ class Ledger:
     def _put(self, session: RestoreSession, moment: Moment) -> None:
         transition = self._store.put(session, moment)
         if session.id not in self._store.finished and session.stopped:
-            self._restores.add_other(session, has_final_extras=transition not in FINISHES)
+            self._store.restores.add_other(session, has_final_extras=transition not in FINISHES)
         within = transition not in FINISHES or self._store.lookback.includes(session, moment)
         if transition is not Transition.EXPIRED and within:
             self._resync.add_listed(session.id, was_stored=transition not in NEW_TO_STORE)
@@ -175,9 +174,11 @@ class Ledger:
             if len(self._changed) > _MAX_CHANGES_EVICTED:
                 self._changed.pop(evicted_id, None)
 
-    def mark_incomplete(self, *, is_cut: bool = False) -> None:
-        """Record that the list contains an unreadable record or, if `is_cut`, has more sessions than are read."""
+    def mark_incomplete(self, session_id: str = "", *, is_cut: bool = False) -> None:
+        """Record that the list has an unreadable record, perhaps of a known session, or that it is cut at its bound."""
         self._resync.mark_incomplete(is_cut=is_cut)
+        if self.is_stored(session_id):
+            self._resync.add_listed(session_id, was_stored=True)
 
     def end_list(self, request: ListRequest, moment: Moment) -> ListLoss | None:
         """End a list that was read as far as needed; return the loss if it is full and lacks many."""
@@ -264,8 +265,7 @@ class Ledger:
 
     def snapshot(self, status: ServerStatus) -> Snapshot:
         """Return an immutable view. Its cost grows with the running sessions, not the finished ones."""
-        store = self._store
-        running = store.running_newest_first()
+        running = self._store.running_newest_first()
         room = self._settings.max_series - sum(not one.configured for one in running)
         listed = self._list_confirmed_at > -inf
         return Snapshot(
@@ -274,18 +274,18 @@ class Ledger:
             stale_after_seconds=self.stale_after_seconds,
             max_series=self._settings.max_series,
             running=running,
-            finished=store.finished_blocks(),
-            finished_with_series=store.finished_blocks(room),
-            finished_confirmed_at=self._finished_confirmed_at if store.finished else -inf,
+            finished=self._store.finished_blocks(),
+            finished_with_series=self._store.finished_blocks(room),
+            finished_confirmed_at=self._finished_confirmed_at if self._store.finished else -inf,
             configured_ids=self._configured.states(self._finished_confirmed_at),
-            stopped=MappingProxyType(dict(store.counts.stopped) if listed else {}),
-            last_end=MappingProxyType(dict(store.counts.last_end) if listed else {}),
-            last_restored=MappingProxyType(self._restores.ends if listed else {}),
+            stopped=MappingProxyType(dict(self._store.counts.stopped) if listed else {}),
+            last_end=MappingProxyType(dict(self._store.counts.last_end) if listed else {}),
+            last_restored=MappingProxyType(self._store.restores.ends if listed else {}),
             list_confirmed_at=self._list_confirmed_at,
             activity=self.activity.activity(),
             sessions_listed=self.sessions_listed,
-            sessions_known=len(store),
-            sessions_without_series=max(0, store.discovered_finished_count - room),
+            sessions_known=len(self._store),
+            sessions_without_series=max(0, self._store.discovered_finished_count - room),
             sessions_not_kept=self._resync.not_kept,
         )
 

@@ -47,8 +47,8 @@ def iter_session_pages(
         readable += len(page.sessions)
         unreadable += len(page.rejections)
         yield page
-    if unreadable and not readable:
-        # An unreadable record does not fail a list, but a list without a readable one confirms nothing.
+    if unreadable > 1 and not readable:
+        # One unreadable record does not fail a list, but one with several and no other confirms nothing.
         raise _unreadable(unreadable, "list")
 
 

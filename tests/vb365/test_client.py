@@ -538,6 +538,17 @@ def test_a_list_without_a_readable_record_is_a_bad_response_at_its_end(
 
 
 @pytest.mark.usefixtures("logins")
+def test_a_list_of_one_unreadable_record_is_a_success(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.get(f"{ROOT}/RestoreSessions", json=page(session() | {"type": 7}))
+    (only,) = make_client().list_sessions(created_since=None)
+    assert [(each.session_id, each.reason) for each in only.rejections] == [
+        (ID, RejectionReason.WRONG_TYPE)
+    ]
+
+
+@pytest.mark.usefixtures("logins")
 def test_one_readable_record_makes_a_list_of_unreadable_ones_a_success(
     api: responses.RequestsMock, make_client: MakeClient
 ) -> None:
