@@ -18,6 +18,8 @@ class Moment:
     """Seconds on the monotonic clock, suspended time included; used for every age and every wait."""
     wall: datetime
     """The date in UTC, compared only with dates from the API."""
+    is_confirmed: bool = False
+    """Whether two clocks show this date, the server's and this machine's, within ten minutes."""
 
 
 class Clock:

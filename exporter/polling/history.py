@@ -8,9 +8,10 @@ from enum import Flag, auto
 from heapq import heappop, heappush
 
 from exporter.polling.clock import Moment
-from exporter.polling.server_time import is_ahead
 from exporter.vb365.records.restore_session import RestoreSession
 
+# The clock that dates the sessions may be ahead, or in another time zone.
+_MAX_AHEAD = timedelta(days=1)
 _DATE_PRECISION = timedelta(seconds=2)  # `Date`, which shows the server's clock, has whole seconds
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 
@@ -52,20 +53,21 @@ class SessionHistory:
         time_of_last_list: Callable[[Moment], datetime],
     ) -> None:
         self.has_baseline = False
-        self._new_after = _BEGINNING  # the baseline, or the newest creationTime evicted
+        self._baseline = _BEGINNING
+        self._evicted_through = _BEGINNING  # the newest creationTime evicted from the store
         self._stored_since = stored_since
         self._time_of_last_list = time_of_last_list
         self._max_ids = max_ids
         self._seen: dict[str, Seen] = {}
         self._by_creation: list[tuple[datetime, str]] = []  # a heap
         self._forgotten_through = _BEGINNING  # the newest creationTime forgotten
-        self._set_back_from = _BEGINNING  # the latest of these times before the clock was set back
 
-    def set_baseline(self, creation: datetime) -> None:
+    def set_baseline(self, creation: datetime, moment: Moment) -> None:
         """Treat sessions created after `creation` as new from now on, except those that are stored."""
         self.has_baseline = True
-        self._new_after = max(creation, self._new_after)
-        self._remember_stored(creation)
+        self._baseline = creation
+        # The first list may have been answered by several clocks.
+        self._remember_stored(creation, moment)
 
     def take_new(self, session: RestoreSession, moment: Moment) -> bool:
         """Return whether a session that is not stored is new; it is then remembered as counted."""
@@ -73,20 +75,20 @@ class SessionHistory:
         created = session.creation_time
         is_new = (
             self.has_baseline
-            and created > self._new_after
-            and not (created <= self._set_back_from and is_ahead(created, moment.wall))
+            and created > self._baseline
+            and created > self._evicted_through
             and not self.seen(session)
         )
         # The creationTime of a session from the future would make it new whenever it returns.
         if is_new or created > moment.wall:
-            self.record(session, _as_counted(session))
+            self.record(session, _as_counted(session), moment)
         return is_new
 
     def mark_evicted(self, session: RestoreSession, moment: Moment) -> None:
         """Treat no session created before one that was evicted from the store as new."""
         # A session from the future is in the history, and all others come before it.
         if session.creation_time <= moment.wall:
-            self._new_after = max(session.creation_time, self._new_after)
+            self._evicted_through = max(session.creation_time, self._evicted_through)
 
     def seen(self, session: RestoreSession) -> Seen:
         """Return what was seen of a session that is not stored."""
@@ -100,7 +102,7 @@ class SessionHistory:
         seen = self._seen.get(session_id)
         return seen is not None and Seen.INTERRUPTED in seen and Seen.FINISHED not in seen
 
-    def record(self, session: RestoreSession, seen: Seen) -> None:
+    def record(self, session: RestoreSession, seen: Seen, moment: Moment) -> None:
         """Remember what was seen of a session."""
         if session.id not in self._seen:
             heappush(self._by_creation, (session.creation_time, session.id))
@@ -108,25 +110,23 @@ class SessionHistory:
         if len(self._seen) > self._max_ids:
             created, forgotten = heappop(self._by_creation)
             del self._seen[forgotten]
+            # A creationTime in the distant future must not make all sessions created until then seem counted.
+            created = min(created, moment.wall + _MAX_AHEAD)
             self._forgotten_through = max(created, self._forgotten_through)
 
     def _follow_clock(self, moment: Moment) -> None:
-        """If the server's clock was set back, treat sessions as new that were created since the last list by that clock.
+        """Move the baseline back to the last list if the server's clock was ahead when it was set, and is right now.
 
-        Those that it dated before are known: they are stored, and remembered from now on, or they are ahead of it now.
+        If its clock is behind now, the baseline stays: sessions of before may seem to be created since the last list.
         """
-        if self._new_after <= moment.wall and self._forgotten_through <= moment.wall:
-            return
-        listed = self._time_of_last_list(moment) - _DATE_PRECISION
-        self._remember_stored(listed)
-        self._set_back_from = max(self._new_after, self._forgotten_through, self._set_back_from)
-        self._new_after = min(self._new_after, listed)
-        self._forgotten_through = min(self._forgotten_through, listed)
+        if self._baseline > moment.wall and moment.is_confirmed:
+            self._baseline = self._time_of_last_list(moment) - _DATE_PRECISION
+            self._remember_stored(self._baseline, moment)
 
-    def _remember_stored(self, creation: datetime) -> None:
+    def _remember_stored(self, creation: datetime, moment: Moment) -> None:
         for session in self._stored_since(creation):
             if session.creation_time > creation:
-                self.record(session, _as_counted(session))
+                self.record(session, _as_counted(session), moment)
 
 
 def _as_counted(session: RestoreSession) -> Seen:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -16,7 +16,7 @@ from exporter.polling.interfaces import Api
 from exporter.polling.plan import ListRequest, max_listed_sessions
 from exporter.polling.resync import ListLoss
 from exporter.polling.server_state import ServerState
-from exporter.polling.server_time import is_ahead
+from exporter.polling.server_time import agree, is_ahead
 from exporter.vb365.lists import ListedIds
 from exporter.vb365.paging import MAX_LIST_SECONDS, check_list_time, reread_if_moved
 from exporter.vb365.records.restore_session import Page, RestoreSession
@@ -70,7 +70,8 @@ class Intake:
         if server_time is None:
             return replace(moment, wall=moment.wall + self._state.clock_ahead)
         self._state.clock_ahead = server_time - moment.wall
-        return replace(moment, wall=server_time)
+        own_time = datetime.fromtimestamp(self._clock.timestamp(), UTC)
+        return replace(moment, wall=server_time, is_confirmed=agree(own_time, server_time))
 
     def check_times(self) -> None:
         """Log once if the server treats times in a way that may hide sessions.

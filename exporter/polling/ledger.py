@@ -189,13 +189,13 @@ class Ledger:
         self._window.end_list(request, requested_at=self._poll_started_at, moment=moment)
         if request.is_full:
             for session_id in deleted:
-                self._remove(session_id)
+                self._remove(session_id, moment)
             if not self._resync.is_incomplete and (loss is None or loss.believed):
                 expired_before = moment.monotonic - self._settings.lookback
                 self.activity.forget_organizations(expired_before, if_full=self._poll_started_at)
             # A list whose records are all unreadable does not show which sessions are new later.
             if self._window.newest is not None or not self._resync.is_incomplete:
-                self._store.set_baseline(self._window.baseline(moment))
+                self._store.set_baseline(self._window.baseline(moment), moment)
         return loss
 
     def confirm_finished(self, moment: Moment) -> None:
@@ -212,7 +212,7 @@ class Ledger:
         """Process a 404 by id; return whether it is believed, because a list of the same poll agrees."""
         if not self._resync.confirms_deletion(session_id):
             return False
-        self._remove(session_id)
+        self._remove(session_id, moment)
         self._configured.mark_not_found(session_id, moment)
         return True
 
@@ -224,7 +224,7 @@ class Ledger:
                 # Sessions of an aborted first list are real and may be shown; counts of them would be too low.
                 self._finished_confirmed_at = moment.monotonic
         elif succeeded:
-            self._store.set_baseline(self._window.baseline(moment))
+            self._store.set_baseline(self._window.baseline(moment), moment)
             self._list_confirmed_at = self._finished_confirmed_at
             if self._resync.is_due(moment):
                 self._resync.succeed(moment)
@@ -289,8 +289,8 @@ class Ledger:
             sessions_not_kept=self._resync.not_kept,
         )
 
-    def _remove(self, session_id: str) -> None:
-        self._store.remove(session_id)
+    def _remove(self, session_id: str, moment: Moment) -> None:
+        self._store.remove(session_id, moment)
         self._discard(session_id)
         self.extras.cancel_final(session_id)
 

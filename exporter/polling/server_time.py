@@ -20,6 +20,11 @@ def is_ahead(time: datetime, now: datetime) -> bool:
     return time > now + _CLOCK_TOLERANCE
 
 
+def agree(one: datetime, other: datetime) -> bool:
+    """Whether the times of two clocks differ by no more than clocks may."""
+    return abs(one - other) <= _CLOCK_TOLERANCE
+
+
 class ClockJumps:
     """Notices when the server's clock is set: a single `Date` that is wrong must not hide sessions.
 

@@ -73,10 +73,10 @@ class SessionStore:
 
     # Changes
 
-    def set_baseline(self, creation: datetime) -> None:
+    def set_baseline(self, creation: datetime, moment: Moment) -> None:
         """Count new sessions created after `creation` as started from now on. Later calls have no effect."""
         if not self._history.has_baseline:
-            self._history.set_baseline(creation)
+            self._history.set_baseline(creation, moment)
 
     def put(self, session: RestoreSession, moment: Moment) -> Transition:
         """Store a session as the API returned it at `moment`; return what changed."""
@@ -97,11 +97,11 @@ class SessionStore:
             blocks.add(session)
             self.finished[session.id] = session
 
-    def remove(self, session_id: str) -> None:
+    def remove(self, session_id: str, moment: Moment) -> None:
         """Remove a session that the server has deleted, if it is stored."""
         running = self._pop_running(session_id)
         if running is not None and session_id not in self._reopened:
-            self._history.record(running.session, Seen.INTERRUPTED)
+            self._history.record(running.session, Seen.INTERRUPTED, moment)
         self._reopened.discard(session_id)
         if session_id in self.finished:
             self._remove_finished(self.finished[session_id])
@@ -206,7 +206,7 @@ class SessionStore:
         if session.id in self._reopened:
             self._reopened.discard(session.id)
             return Transition.FINISHED_AGAIN
-        self._history.record(session, Seen.FINISHED)
+        self._history.record(session, Seen.FINISHED, moment)
         return Transition.FINISHED
 
     def _put_finished(self, session: RestoreSession, moment: Moment) -> Transition:

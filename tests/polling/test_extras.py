@@ -779,7 +779,7 @@ def test_a_session_that_returns_after_its_final_extras_is_due_like_one_never_req
     for number in (2, 1):
         harness.extras.mark_attempted(statistics_of(number))
     harness.extras.accept(statistics_of(1), THREE, at(0))
-    harness.store.remove(session_id(1))
+    harness.store.remove(session_id(1), at(0))
 
     harness.finish(1)
 
@@ -950,7 +950,7 @@ def test_a_discarded_session_is_not_requested_and_a_late_response_is_dropped() -
     harness = ExtrasHarness(running(1), running(2))
     harness.finish(1)
     harness.finish(2)
-    harness.store.remove(session_id(1))
+    harness.store.remove(session_id(1), at(0))
 
     harness.extras.discard(session_id(1))
     assert harness.extras.due() == (statistics_of(2),)

@@ -173,6 +173,30 @@ def test_a_session_from_the_future_hides_no_new_one_and_is_counted_and_logged_on
     assert logs == []
 
 
+@pytest.mark.parametrize(
+    ("server_time", "counted"),
+    [
+        (NOON, 1),
+        (NOON - timedelta(minutes=5), 1),
+        (NOON + timedelta(minutes=20), 0),  # which of the two clocks is right is not known
+        (None, 0),
+    ],
+)
+def test_what_starts_after_the_clock_was_set_back_is_counted_if_this_machines_clock_agrees(
+    server_time: datetime | None, counted: int
+) -> None:
+    harness = PollerHarness(finished(1, creation_time=NOON + timedelta(hours=2)))
+    harness.poll(server_time=NOON + timedelta(hours=3))
+    now = harness.clock.now().wall + timedelta(minutes=1) if server_time is None else server_time
+    new = finished(2, creation_time=now + timedelta(seconds=30), end_time=now)
+    harness.api.sessions[new.id] = new
+    harness.clock.seconds += 60.0
+
+    snapshot = harness.poll(server_time=server_time and server_time + timedelta(minutes=1))
+
+    assert sum(snapshot.activity.started.values()) == counted
+
+
 def test_a_session_from_the_future_is_logged_with_both_times() -> None:
     harness = PollerHarness(running(9, creation_time=NOON + timedelta(hours=5)))
 

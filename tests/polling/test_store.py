@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,7 +24,8 @@ KEY = ("contoso.onmicrosoft.com", SessionType.VEX, SessionResult.SUCCESS)
 
 
 def at(since_noon: timedelta = timedelta()) -> Moment:
-    return Moment(monotonic=since_noon.total_seconds(), wall=NOON + since_noon)
+    wall = NOON + since_noon
+    return Moment(monotonic=since_noon.total_seconds(), wall=wall, is_confirmed=True)
 
 
 def store_with(
@@ -61,7 +63,7 @@ def test_before_the_baseline_sessions_are_found() -> None:
 
 def test_after_the_baseline_newer_sessions_have_started() -> None:
     store = store_with()
-    store.set_baseline(running(5).creation_time)
+    store.set_baseline(running(5).creation_time, at())
 
     assert store.put(running(4), at()) is Transition.STARTED
     assert store.put(finished(3), at()) is Transition.RAN
@@ -69,7 +71,7 @@ def test_after_the_baseline_newer_sessions_have_started() -> None:
 
 def test_a_session_created_at_the_baseline_is_found() -> None:
     store = store_with()
-    store.set_baseline(running(5).creation_time)
+    store.set_baseline(running(5).creation_time, at())
 
     assert store.put(running(5), at()) is Transition.FOUND
     assert store.put(finished(6), at()) is Transition.FOUND
@@ -77,8 +79,8 @@ def test_a_session_created_at_the_baseline_is_found() -> None:
 
 def test_the_first_baseline_stands() -> None:
     store = store_with()
-    store.set_baseline(running(5).creation_time)
-    store.set_baseline(running(1).creation_time)
+    store.set_baseline(running(5).creation_time, at())
+    store.set_baseline(running(1).creation_time, at())
 
     assert store.put(running(4), at()) is Transition.STARTED
 
@@ -123,7 +125,7 @@ def test_each_reopening_is_finished_again_once() -> None:
     store.put(finished(1), at())
 
     assert store.put(finished(2), at()) is Transition.FINISHED
-    store.remove(session_id(1))
+    store.remove(session_id(1), at())
     store.put(running(1), at())
     assert store.put(finished(1), at()) is Transition.FINISHED
 
@@ -131,7 +133,7 @@ def test_each_reopening_is_finished_again_once() -> None:
 def test_a_deleted_session_is_not_taken_for_a_reopened_one() -> None:
     store = store_with(finished(1))
     store.put(running(1), at())
-    store.remove(session_id(1))
+    store.remove(session_id(1), at())
 
     store.put(running(1), at())
 
@@ -219,14 +221,14 @@ def test_a_session_created_within_its_lookback_is_found_whenever_it_ended() -> N
 def store_with_baseline(*, lookback: float = 86_400.0, max_sessions: int = 100) -> SessionStore:
     """A store whose baseline all sessions started after."""
     store = store_with(lookback=lookback, max_sessions=max_sessions)
-    store.set_baseline(BEFORE_ALL)
+    store.set_baseline(BEFORE_ALL, at())
     return store
 
 
 def test_a_running_session_that_was_removed_and_returns_has_not_started_again() -> None:
     store = store_with_baseline()
     store.put(running(1), at())
-    store.remove(session_id(1))
+    store.remove(session_id(1), at())
 
     assert store.put(running(1), at()) is Transition.FOUND
     assert store.put(finished(1), at()) is Transition.FINISHED
@@ -235,7 +237,7 @@ def test_a_running_session_that_was_removed_and_returns_has_not_started_again() 
 def test_a_counted_session_that_was_removed_and_returns_is_not_an_event() -> None:
     store = store_with_baseline()
     store.put(finished(1), at())
-    store.remove(session_id(1))
+    store.remove(session_id(1), at())
 
     assert store.put(finished(1), at()) is Transition.FOUND
 
@@ -243,7 +245,7 @@ def test_a_counted_session_that_was_removed_and_returns_is_not_an_event() -> Non
 def test_a_counted_session_that_was_removed_and_returns_running_does_not_finish_first() -> None:
     store = store_with_baseline()
     store.put(finished(1), at())
-    store.remove(session_id(1))
+    store.remove(session_id(1), at())
 
     assert store.put(running(1), at()) is Transition.FOUND
     assert store.put(finished(1), at()) is Transition.FINISHED_AGAIN
@@ -260,19 +262,19 @@ def test_a_counted_session_that_expired_and_returns_running_does_not_finish_firs
 
 def test_a_running_session_that_was_removed_and_returns_stopped_has_finished_once() -> None:
     store = store_with(running(5))
-    store.set_baseline(running(5).creation_time)
-    store.remove(session_id(5))
+    store.set_baseline(running(5).creation_time, at())
+    store.remove(session_id(5), at())
 
     assert store.put(finished(5), at()) is Transition.FINISHED
     assert finished_ids(store) == numbers(5)
-    store.remove(session_id(5))
+    store.remove(session_id(5), at())
     assert store.put(finished(5), at()) is Transition.FOUND
 
 
 def test_a_running_session_that_was_removed_and_returns_past_its_lookback_has_finished() -> None:
     store = store_with_baseline()
     store.put(running(1), at())
-    store.remove(session_id(1))
+    store.remove(session_id(1), at())
 
     assert store.put(finished(1), at(25 * HOUR)) is Transition.FINISHED
     assert len(store) == 0
@@ -280,7 +282,7 @@ def test_a_running_session_that_was_removed_and_returns_past_its_lookback_has_fi
 
 def test_a_removed_session_that_returns_stopped_makes_room_for_itself() -> None:
     store = store_with(running(1), finished(9), max_sessions=2)
-    store.remove(session_id(1))
+    store.remove(session_id(1), at())
     store.put(finished(2), at())
 
     assert store.put(finished(1), at()) is Transition.FINISHED
@@ -291,7 +293,7 @@ def test_of_more_ids_than_max_sessions_the_first_are_forgotten_and_not_counted_a
     store = store_with_baseline(max_sessions=2)
     for number in (5, 4, 3):
         store.put(running(number), at())
-        store.remove(session_id(number))
+        store.remove(session_id(number), at())
 
     assert store.put(running(6), at()) is Transition.FOUND
     assert store.put(finished(6), at()) is Transition.FINISHED_AGAIN
@@ -304,7 +306,7 @@ def test_a_forgotten_session_from_the_future_does_not_hide_new_ones() -> None:
     for number in (7, 6, 5):
         session = running(number, creation_time=NOON + number * 1000 * HOUR)
         store.put(session, at())
-        store.remove(session.id)
+        store.remove(session.id, at())
 
     new = running(1, creation_time=NOON + 25 * HOUR)
     assert store.put(new, at(25 * HOUR)) is Transition.STARTED
@@ -315,7 +317,7 @@ def test_a_session_from_the_distant_future_is_counted_once_however_many_follow_i
     ahead = running(9, creation_time=NOON + 1000 * HOUR)
     for session in (ahead, *map(running, (5, 4, 3, 2))):
         assert store.put(session, at()) is Transition.STARTED
-        store.remove(session.id)
+        store.remove(session.id, at())
 
     assert store.put(ahead, at()) is Transition.FOUND
 
@@ -330,11 +332,11 @@ def test_sessions_dated_by_a_clock_that_is_ahead_are_counted_once(ahead_seconds:
     ]
     for session, moment in zip(ahead, moments, strict=True):
         assert store.put(session, at(moment)) is Transition.STARTED
-        store.remove(session.id)
+        store.remove(session.id, at())
 
     for session in ahead:
         assert store.put(session, at(HOUR)) is Transition.FOUND
-        store.remove(session.id)
+        store.remove(session.id, at())
 
 
 def created(since_noon: timedelta) -> dict[str, datetime]:
@@ -345,16 +347,19 @@ def created(since_noon: timedelta) -> dict[str, datetime]:
 def test_after_the_clock_was_set_back_sessions_that_start_are_counted() -> None:
     store = store_with()
     store.put(finished(9, **created(2 * HOUR)), at(2 * HOUR))
-    store.set_baseline(NOON + 2 * HOUR)
+    store.set_baseline(NOON + 2 * HOUR, at())
 
     assert store.put(finished(8, **created(-SECOND)), at()) is Transition.RAN
-    store.remove(session_id(9))
+    store.remove(session_id(9), at())
     assert store.put(finished(9, **created(2 * HOUR)), at(3 * HOUR)) is Transition.FOUND
 
 
-@pytest.mark.parametrize("max_sessions", [1, 2, 3, 100])
+@pytest.mark.parametrize(
+    ("max_sessions", "new"),
+    [(1, Transition.FOUND), (3, Transition.FOUND), (100, Transition.RAN)],
+)
 def test_after_the_clock_was_set_back_no_session_of_before_is_counted_again(
-    max_sessions: int,
+    max_sessions: int, new: Transition
 ) -> None:
     store = store_with_baseline(max_sessions=max_sessions)
     before = [finished(number, **created(2 * HOUR + number * SECOND)) for number in range(6)]
@@ -365,14 +370,22 @@ def test_after_the_clock_was_set_back_no_session_of_before_is_counted_again(
         now = number * SECOND
         again = {store.put(session, at(now)) for session in before}
         assert again <= {Transition.FOUND, Transition.UNCHANGED}
-        assert store.put(finished(number, **created(now)), at(now)) is Transition.RAN
+        assert store.put(finished(number, **created(now)), at(now)) is new
+
+
+def test_a_baseline_that_the_clock_is_now_behind_stays_if_the_clock_may_be_wrong() -> None:
+    store = store_with()
+    store.set_baseline(NOON, at())
+    behind = replace(at(-24 * HOUR), is_confirmed=False)
+
+    assert store.put(finished(1, **created(-24 * HOUR)), behind) is Transition.FOUND
 
 
 def test_a_session_found_before_an_earlier_baseline_is_not_an_event_when_it_returns() -> None:
     session = finished(1, **created(20 * SECOND))
     store = store_with(lookback=60.0)
     store.put(session, at(30 * SECOND))
-    store.set_baseline(NOON)
+    store.set_baseline(NOON, at())
     store.expire(at(HOUR))
 
     assert store.put(session, at(HOUR)) is Transition.EXPIRED
@@ -469,7 +482,7 @@ def test_an_expired_session_that_stops_again_expires_after_it_was_last_seen_to_s
 def test_a_session_without_an_end_that_was_deleted_and_returns_is_not_expired() -> None:
     endless = finished(1, end_time=None)
     store = store_with(endless)
-    store.remove(endless.id)
+    store.remove(endless.id, at())
 
     assert store.put(endless, at(25 * HOUR)) is Transition.FOUND
 
@@ -523,8 +536,8 @@ def test_the_oldest_finished_sessions_make_room() -> None:
 def test_a_session_from_the_future_that_was_found_and_returns_is_not_an_event() -> None:
     ahead = finished(1, creation_time=NOON + 24 * HOUR, end_time=NOON + 25 * HOUR)
     store = store_with(ahead)
-    store.set_baseline(running(5).creation_time)
-    store.remove(ahead.id)
+    store.set_baseline(running(5).creation_time, at())
+    store.remove(ahead.id, at())
 
     assert store.put(ahead, at()) is Transition.FOUND
 
@@ -532,29 +545,29 @@ def test_a_session_from_the_future_that_was_found_and_returns_is_not_an_event() 
 def test_a_running_session_from_the_future_that_was_found_and_returns_finishes_once() -> None:
     ahead = running(1, creation_time=NOON + 24 * HOUR)
     store = store_with(ahead)
-    store.set_baseline(running(5).creation_time)
-    store.remove(ahead.id)
+    store.set_baseline(running(5).creation_time, at())
+    store.remove(ahead.id, at())
 
     assert store.put(ahead, at()) is Transition.FOUND
     assert store.put(finished(1, creation_time=NOON + 24 * HOUR), at()) is Transition.FINISHED
-    store.remove(ahead.id)
+    store.remove(ahead.id, at())
     assert store.put(finished(1, creation_time=NOON + 24 * HOUR), at()) is Transition.FOUND
 
 
 def test_an_evicted_session_from_the_future_does_not_end_counting() -> None:
     ahead = finished(1, creation_time=NOON + 24 * HOUR, end_time=NOON + 25 * HOUR)
     store = store_with(ahead, running(9), running(8), max_sessions=3)
-    store.set_baseline(running(5).creation_time)
+    store.set_baseline(running(5).creation_time, at())
 
     assert store.put(running(2), at()) is Transition.STARTED
     assert store.take_evicted() == [ahead.id]
-    store.remove(session_id(9))
+    store.remove(session_id(9), at())
     assert store.put(ahead, at()) is Transition.FOUND
 
 
 def test_a_session_no_newer_than_an_evicted_one_is_found_and_not_an_event() -> None:
     store = store_with(max_sessions=1)
-    store.set_baseline(BEFORE_ALL)
+    store.set_baseline(BEFORE_ALL, at())
     store.put(finished(5), at())
     store.put(finished(3), at())
 
@@ -593,7 +606,7 @@ def test_a_removed_session_is_gone_from_everywhere() -> None:
     store = store_with(running(1), finished(2))
 
     for number in (1, 2, 3):
-        store.remove(session_id(number))
+        store.remove(session_id(number), at())
 
     assert (len(store), finished_ids(store), dict(store.counts.stopped)) == (0, [], {})
 
@@ -606,9 +619,9 @@ def test_the_newest_end_that_remains_is_looked_for_among_configured_and_discover
 ):
     store = store_with(finished(1), finished(2), finished(3), configured=(2,))
 
-    store.remove(session_id(1))
+    store.remove(session_id(1), at())
     assert store.counts.last_end == {KEY: finished(2).end_time}
-    store.remove(session_id(2))
+    store.remove(session_id(2), at())
     assert store.counts.last_end == {KEY: finished(3).end_time}
 
 

@@ -69,7 +69,7 @@ class LedgerHarness:
     @property
     def now(self) -> Moment:
         wall = NOON + timedelta(seconds=self.seconds + self.server_ahead_seconds)
-        return Moment(monotonic=self.seconds, wall=wall)
+        return Moment(monotonic=self.seconds, wall=wall, is_confirmed=True)
 
     def hold(self, *sessions: RestoreSession) -> None:
         """Add these sessions to the server, or change them there."""

@@ -37,7 +37,7 @@ class StandingClock(Clock):
         return self.seconds
 
     def timestamp(self) -> float:
-        return NOON.timestamp() + self.seconds
+        return self.now().wall.timestamp()
 
     def now(self) -> Moment:
         return Moment(monotonic=self.seconds, wall=NOON + timedelta(seconds=self.seconds - 1000))
