@@ -124,8 +124,9 @@ def iter_pages(
 
     Offsets shift when records are deleted or added while a list is read. Each page therefore begins with the last records
     of the previous one, which are not yielded again. If they are missing, records may have moved from an unread page to
-    one already read. If there are more of them, records were added to a page already read. The first page is then read
-    again, and the records that it did not have before are yielded at the end: new records are usually listed first.
+    one already read. If there are more of them, records were added to a page already read. The list is then read again as
+    far as it begins with records that the first page did not have; these are yielded at the end. New records are usually
+    listed first.
 
     Args:
         fetch: returns the decoded response for a target.
@@ -138,18 +139,22 @@ def iter_pages(
         overlap: how many records of a page to request again with the next one; fewer if pages are small.
 
     Raises:
-        RecordsMovedError: the pages do not overlap, or the first page does not show as many new records as were added, so
+        RecordsMovedError: the pages do not overlap, or the list does not begin with as many new records as were added, so
             that records may be missing.
         BadResponseError: a page has the wrong shape or links to a malformed target, or the paging is endless.
         Vb365Error: `fetch` failed.
     """
-    first = target = base_url.target(path, {**query, "offset": 0, "limit": page_size})
+
+    def target_at(offset: int) -> str:
+        return base_url.target(path, {**query, "offset": offset, "limit": page_size})
+
+    target = target_at(0)
     offset = repeated = added = 0
     counts_records = True  # whether `offset` is how many records precede the page
     requested: set[int] = set()  # hashes, as a link may be long
     previous: list[object] = []
     previous_ids: list[str | None] = []
-    first_ids: frozenset[str | None] | None = None
+    first_ids: frozenset[str | None] = frozenset()
     while True:
         if hash(target) in requested:
             raise _endless("a page links back to an earlier one", operation)
@@ -180,13 +185,38 @@ def iter_pages(
             break
         else:
             offset += len(results) - repeated
-            target = base_url.target(path, {**query, "offset": offset, "limit": page_size})
-    if added:
-        results = _page(fetch(first), operation)[1]
-        new = [record for record in results if _id(record) not in first_ids]
-        if len(new) < min(added, len(results)):
-            raise _moved(operation)
+            target = target_at(offset)
+    yield from _iter_added(
+        lambda offset: _page(fetch(target_at(offset)), operation)[1], added, first_ids, operation
+    )
+
+
+def _iter_added(
+    fetch: Callable[[int], list[object]],
+    added: int,
+    known_ids: frozenset[str | None],
+    operation: str,
+) -> Iterator[list[object]]:
+    """Yield the records with which a list begins that are not known, from as many pages as contain `added` of them.
+
+    Args:
+        fetch: returns the results of the page at an offset.
+        added: how many there are at least.
+        known_ids: the ids of the others.
+        operation: named in errors.
+
+    Raises:
+        RecordsMovedError: there are fewer.
+    """
+    offset = 0
+    while added > 0:
+        results = fetch(offset)
+        new = [record for record in results if _id(record) not in known_ids]
         yield new
+        added -= len(new)
+        offset += len(results)
+        if added > 0 and (not new or len(new) < len(results)):
+            raise _moved(operation)
 
 
 def _count_known(

@@ -466,7 +466,7 @@ def test_a_record_that_moves_to_a_read_page_but_the_first_is_an_error(
 
 @LINKS
 @pytest.mark.parametrize("added", [40, 50])
-def test_of_more_new_records_than_the_first_page_shows_those_that_it_shows_are_found(
+def test_more_new_records_than_the_first_page_has_are_found(
     links: bool,  # noqa: FBT001 - a parameter
     added: int,
 ) -> None:
@@ -480,7 +480,19 @@ def test_of_more_new_records_than_the_first_page_shows_those_that_it_shows_are_f
             return page
 
     collection = Busy(200, links=links, cap=40)
-    assert all_records(collection, overlap=5, page_size=40) == [*records(200), *new[:40]]
+    assert all_records(collection, overlap=5, page_size=40) == [*records(200), *new]
+
+
+@LINKS
+def test_a_record_that_moved_and_was_pushed_off_the_first_page_is_found(links: bool) -> None:  # noqa: FBT001 - a parameter
+    def change(existing: list[dict[str, object]]) -> None:
+        existing.insert(0, existing.pop(150))
+        existing[:0] = records(20, 1000)
+
+    collection = ChangingCollection(200, links=links, change=change, after=2)
+    collection.cap = 40
+    found = found_ids(all_records(collection, overlap=5, page_size=40))
+    assert found == found_ids([*records(200), *records(20, 1000)])
 
 
 @LINKS
