@@ -197,13 +197,7 @@ def _iter_added(
     known_ids: frozenset[str | None],
     operation: str,
 ) -> Iterator[list[object]]:
-    """Yield the records with which a list begins that are not known, from as many pages as contain `added` of them.
-
-    Args:
-        fetch: returns the results of the page at an offset.
-        added: how many there are at least.
-        known_ids: the ids of the others.
-        operation: named in errors.
+    """Yield the unknown records with which a list begins, from as many pages as contain `added` of them.
 
     Raises:
         RecordsMovedError: there are fewer.
