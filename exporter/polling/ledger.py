@@ -148,7 +148,7 @@ class Ledger:
         organization, seen_at = session.organization, moment.monotonic
         if self.activity.organizations.add(organization, seen_at):
             return True
-        if session.id in self._configured or self.is_stored(session.id):
+        if session.id in self._configured or self.find(session.id):
             return self.activity.organizations.add(organization, seen_at, required=True)
         if not session.stopped or self._store.lookback.includes(session, moment):
             self._resync.add_listed(session.id, was_stored=False)
@@ -177,7 +177,7 @@ class Ledger:
     def mark_incomplete(self, session_id: str = "", *, is_cut: bool = False) -> None:
         """Record that the list has an unreadable record, perhaps of a known session, or that it is cut at its bound."""
         self._resync.mark_incomplete(is_cut=is_cut)
-        if self.is_stored(session_id):
+        if self.find(session_id):
             self._resync.add_listed(session_id, was_stored=True)
 
     def end_list(self, request: ListRequest, moment: Moment) -> ListLoss | None:
@@ -239,15 +239,15 @@ class Ledger:
         """
         updates = (one for one in changes if one.kind is ChangeKind.UPDATE)
         unseen = [change.session_id for change in updates if self._is_unseen(change)]
-        return tuple(sorted(unseen, key=lambda session_id: not self.is_stored(session_id)))
+        return tuple(sorted(unseen, key=lambda session_id: not self.find(session_id)))
 
     def request_by_id(self, session_ids: Iterable[str]) -> int:
         """Fetch sessions by id in the next poll, unless they arrive earlier; return how many do not fit."""
         return self._resync.request_by_id(session_ids)
 
-    def is_stored(self, session_id: str) -> bool:
-        """Whether a session is stored."""
-        return self._store.find(session_id) is not None
+    def find(self, session_id: str) -> RestoreSession | None:
+        """Return a stored session as it was last received."""
+        return self._store.find(session_id)
 
     def _is_unseen(self, change: SessionChange) -> bool:
         if not self._settings.discover and change.session_id not in self._configured:

@@ -166,7 +166,7 @@ class PollLoop:
             needs_poll = self._request_deleted(changes) or len(updated) >= _MIN_CHANGES_FOR_POLL
             polls = needs_poll and self._limits.try_take_poll(now)
             if polls:
-                left_out = self._ledger.request_by_id(filter(self._ledger.is_stored, updated))
+                left_out = self._ledger.request_by_id(filter(self._ledger.find, updated))
                 if left_out:
                     self._poller.anomalies.changes_left_out(left_out)
             else:
@@ -187,7 +187,7 @@ class PollLoop:
     def _request_outdated(self, changes: Iterable[SessionChange]) -> None:
         """Request stored sessions again, once, that the server reported as changed but did not show as changed yet."""
         announced = [change for change in changes if change.e_tag is not None]
-        outdated = filter(self._ledger.is_stored, self._ledger.ids_to_fetch(announced))
+        outdated = filter(self._ledger.find, self._ledger.ids_to_fetch(announced))
         self._ledger.request_by_id(outdated)
 
     def _request_deleted(self, changes: Sequence[SessionChange]) -> bool:
@@ -195,7 +195,7 @@ class PollLoop:
         deleted = [
             change.session_id
             for change in changes
-            if change.kind is ChangeKind.DELETE and self._ledger.is_stored(change.session_id)
+            if change.kind is ChangeKind.DELETE and self._ledger.find(change.session_id)
         ]
         if self._ledger.request_by_id(deleted):
             self._deletions_lost = True
@@ -204,7 +204,7 @@ class PollLoop:
     def _fetch(self, updated: tuple[str, ...], now: float, next_poll_at: float) -> None:
         """Fetch as many sessions as the limits allow, and leave the rest to the next poll."""
         allowed = self._limits.take_fetches(updated, now)
-        stored = {session_id for session_id in updated if self._ledger.is_stored(session_id)}
+        stored = {session_id for session_id in updated if self._ledger.find(session_id)}
         # Lists find sessions that are not stored yet.
         unknown_left_out = len({*updated} - {*allowed} - stored - self._limits.fruitless)
         stored_left_out = self._ledger.request_by_id(stored)
@@ -213,7 +213,7 @@ class PollLoop:
         unanswered = set(allowed)
         for session_id in self._poller.fetch(allowed, until=self._before(next_poll_at)):
             unanswered.discard(session_id)
-            if not self._ledger.is_stored(session_id):
+            if not self._ledger.find(session_id):
                 self._limits.fruitless.add(session_id)
         self._ledger.request_by_id(unanswered)
 

@@ -209,7 +209,7 @@ class Resync:
         # Lists may never show a session that is fetched by id.
         self._unlisted -= self._listed
         missing = self._store.ids_created_since(since) - self._listed - self._unlisted
-        self._lacking = missing - self._configured
+        self._lacking = set() if self.is_incomplete else missing - self._configured
         if not self._lacking:
             self._polls_with_late_lists = 0
         if len(missing) > max(1, self._stored_before):

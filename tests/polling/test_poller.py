@@ -411,13 +411,18 @@ def test_a_history_that_cannot_be_read_for_a_while_is_not_taken_for_deleted() ->
 
 
 @pytest.mark.parametrize("number", [1, 60])
+@pytest.mark.parametrize("has_id", [True, False])
 def test_a_finished_session_that_cannot_be_read_stays_as_it_was_and_fails_no_poll(
     number: int,
+    has_id: bool,  # noqa: FBT001 - a parameter
 ) -> None:
     harness = PollerHarness(running(90), finished(1), finished(60))
     shown = shown_ids(harness.poll())
     del harness.api.sessions[session_id(number)]
-    rejection = Rejection(reason=RejectionReason.WRONG_TYPE, session_id=session_id(number))
+    rejection = Rejection(
+        reason=RejectionReason.WRONG_TYPE, session_id=session_id(number) if has_id else ""
+    )
+    lists = []
 
     for after_seconds in (60.0, 60.0, RESYNC_SECONDS, 60.0):
         harness.clock.seconds += after_seconds
@@ -425,6 +430,9 @@ def test_a_finished_session_that_cannot_be_read_stays_as_it_was_and_fails_no_pol
 
         assert snapshot.status.up is True
         assert shown_ids(snapshot) == shown
+        lists.append(harness.api.calls.count("list"))
+
+    assert lists == [1, 1, 2, 1]
 
 
 def test_a_first_list_of_which_nothing_can_be_read_is_no_baseline() -> None:
