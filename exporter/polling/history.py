@@ -53,7 +53,7 @@ class SessionHistory:
         time_of_last_list: Callable[[Moment], datetime],
     ) -> None:
         self.has_baseline = False
-        self._baseline = _BEGINNING
+        self._baseline = self._first_baseline = _BEGINNING
         self._evicted_through = _BEGINNING  # the newest creationTime evicted from the store
         self._stored_since = stored_since
         self._time_of_last_list = time_of_last_list
@@ -65,7 +65,7 @@ class SessionHistory:
     def set_baseline(self, creation: datetime, moment: Moment) -> None:
         """Treat sessions created after `creation` as new from now on, except those that are stored."""
         self.has_baseline = True
-        self._baseline = creation
+        self._baseline = self._first_baseline = creation
         # The first list may have been answered by several clocks.
         self._remember_stored(creation, moment)
 
@@ -77,6 +77,7 @@ class SessionHistory:
             self.has_baseline
             and created > self._baseline
             and created > self._evicted_through
+            and not (created <= self._first_baseline and created > moment.wall + _DATE_PRECISION)
             and not self.seen(session)
         )
         # The creationTime of a session from the future would make it new whenever it returns.
@@ -117,7 +118,8 @@ class SessionHistory:
     def _follow_clock(self, moment: Moment) -> None:
         """Move the baseline back to the last list if the server's clock was ahead when it was set, and is right now.
 
-        If its clock is behind now, the baseline stays: sessions of before may seem to be created since the last list.
+        Sessions that the earlier clock dated are known: they are stored, and remembered, or ahead of the present clock. If
+        the clock is behind now, the baseline stays: sessions of before may seem to be created since the last list.
         """
         if self._baseline > moment.wall and moment.is_confirmed:
             self._baseline = self._time_of_last_list(moment) - _DATE_PRECISION

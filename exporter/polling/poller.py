@@ -200,18 +200,24 @@ class Poller:
         not_found: list[str] = []
         for session_id, response in self._parallel.fetch_all(session_ids, self._api.get_session):
             self.heartbeat.beat()
-            if isinstance(response, Rejection):
-                self.anomalies.rejected(response)
-                known = self._ledger.find(session_id)
-                if known is not None and known.stopped:
-                    response = known  # it exists, most likely as before
             if isinstance(response, RestoreSession):
                 self._intake.accept([response])
+            elif isinstance(response, Rejection):
+                self._reject(session_id, response)
             elif isinstance(response, NotFoundError) and trust_404:
                 not_found.append(session_id)
             else:
                 self._outcome.failures.append(PollFailure.of_session(session_id, response))
         self._verify_not_found(not_found)
+
+    def _reject(self, session_id: str, rejection: Rejection) -> None:
+        """Record a response that cannot be read: a finished session exists and stays as it was, another one is a failure."""
+        self.anomalies.rejected(rejection)
+        known = self._ledger.find(session_id)
+        if known is not None and known.stopped:
+            self._intake.accept([known])
+        else:
+            self._outcome.failures.append(PollFailure.of_session(session_id, rejection))
 
     def _verify_not_found(self, session_ids: Iterable[str]) -> None:
         """Believe 404s by id as far as a list of this poll agrees; if none covers the sessions, fetch one that does.

@@ -1,12 +1,12 @@
-"""Paging through a collection of the API, guarded against endless paging and links to other servers."""
+"""Paging through a collection of the API, guarded against endless paging and records that move."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
-from urllib.parse import urlencode, urlsplit
 
+from exporter.vb365.base_url import BaseUrl
 from exporter.vb365.errors import BadResponseError, RecordsMovedError
 
 ResultT = TypeVar("ResultT")
@@ -25,55 +25,10 @@ MAX_LIST_SECONDS = 1800.0
 """How long all attempts to read a list may take together. Ten thousand slow pages could take days."""
 _MAX_RESULTS = 100_000
 """More sessions than the largest accepted response body can hold."""
-_MAX_HREF_CHARACTERS = 8192
 _MAX_LIMIT_DIGITS = 9
-_HREF = re.compile(r"[\x21-\x5b\x5d-\x7e]+")
-"""Visible ASCII except the backslash, which some software treats as a slash."""
 _MIN_PAGES_OF_OVERLAPS = 8
 """A page is at least this many times as long as its overlap, or the overlap is a single record."""
 _OFFSET = re.compile(r"(?<=[?&]offset=)[0-9]{1,9}(?=&|$)", re.IGNORECASE)
-
-
-class BaseUrl:
-    """The configured URL of the API. A target is the path and query of a request.
-
-    Args:
-        url: its path, if any, is what a reverse proxy puts before every path of the API.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._prefix = urlsplit(url).path.rstrip("/")
-
-    def target(self, path: str, query: Mapping[str, object] | None = None) -> str:
-        """Return the target for a path of the API."""
-        return f"{self._prefix}/{path}?{urlencode(query)}" if query else f"{self._prefix}/{path}"
-
-    def resolve_link(self, href: object, *, operation: str) -> str:
-        """Return the target of a link to a next page: a URL, or a path with or without a leading slash.
-
-        Scheme, host and port of a URL are ignored: behind a reverse proxy, a server links to the name that it knows
-        itself by. The target is requested from the configured origin, so no other host receives the token.
-
-        Raises:
-            BadResponseError: the link is malformed.
-        """
-        malformed = BadResponseError("the link to the next page is malformed", operation=operation)
-        if (
-            not isinstance(href, str)
-            or len(href) > _MAX_HREF_CHARACTERS
-            or not _HREF.fullmatch(href)
-        ):
-            raise malformed
-        try:
-            parts = urlsplit(href)
-        except ValueError:
-            raise malformed from None  # urllib's message contains the link
-        if parts.scheme not in {"", "http", "https"}:
-            raise malformed
-        path = parts.path if parts.path.startswith("/") else f"/{parts.path}"
-        if self._prefix and not path.lower().startswith(f"{self._prefix}/".lower()):
-            path = self._prefix + path  # reverse proxies do not rewrite links in bodies
-        return f"{path}?{parts.query}" if parts.query else path
 
 
 def reread_if_moved(
@@ -186,9 +141,13 @@ def iter_pages(
         else:
             offset += len(results) - repeated
             target = target_at(offset)
-    yield from _iter_added(
-        lambda offset: _page(fetch(target_at(offset)), operation)[1], added, first_ids, operation
-    )
+    if added:
+        yield from _iter_added(
+            lambda offset: _page(fetch(target_at(offset)), operation)[1],
+            added,
+            first_ids,
+            operation,
+        )
 
 
 def _iter_added(
@@ -197,20 +156,22 @@ def _iter_added(
     known_ids: frozenset[str | None],
     operation: str,
 ) -> Iterator[list[object]]:
-    """Yield the unknown records with which a list begins, from as many pages as contain `added` of them.
+    """Yield the unknown records with which a list begins, up to a page that has others, too.
 
     Raises:
-        RecordsMovedError: there are fewer.
+        RecordsMovedError: there are fewer than were added.
     """
     offset = 0
-    while added > 0:
+    for _ in range(MAX_PAGES):
         results = fetch(offset)
         new = [record for record in results if _id(record) not in known_ids]
         yield new
         added -= len(new)
         offset += len(results)
-        if added > 0 and (not new or len(new) < len(results)):
-            raise _moved(operation)
+        if not new or len(new) < len(results):
+            break
+    if added > 0:
+        raise _moved(operation)
 
 
 def _count_known(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 import structlog
 
 from exporter.config.model import ServerConfig
+from exporter.vb365.base_url import BaseUrl
 from exporter.vb365.errors import (
     AuthError,
     BadResponseError,
@@ -20,7 +21,6 @@ from exporter.vb365.explanations import explain
 from exporter.vb365.http.body import BadBodyError, decode_json
 from exporter.vb365.http.transport import Request, Response, Transport
 from exporter.vb365.login import LoginThrottle, PasswordLogin
-from exporter.vb365.paging import BaseUrl
 from exporter.vb365.retry import NO_RETRY, Retrier, retry_after_seconds
 from exporter.vb365.server_clock import ServerClock
 from exporter.vb365.tokens import PasswordTokens, StaticTokens, Token, Tokens

@@ -373,6 +373,18 @@ def test_after_the_clock_was_set_back_no_session_of_before_is_counted_again(
         assert store.put(finished(number, **created(now)), at(now)) is new
 
 
+def test_a_session_that_expired_before_the_clock_was_set_back_is_not_an_event() -> None:
+    session = finished(1, **created(2 * HOUR))
+    store = store_with(lookback=60.0)
+    store.put(session, at(2 * HOUR))
+    store.set_baseline(NOON + 2 * HOUR, at(2 * HOUR))
+    assert store.expire(at(3 * HOUR)) == [session.id]
+
+    assert store.put(session, at()) is Transition.FOUND
+    store.expire(at(3 * HOUR))
+    assert store.put(session, at(3 * HOUR)) is Transition.EXPIRED
+
+
 def test_a_baseline_that_the_clock_is_now_behind_stays_if_the_clock_may_be_wrong() -> None:
     store = store_with()
     store.set_baseline(NOON, at())

@@ -14,12 +14,12 @@ from exporter.commands.fetching import NoObserver
 from exporter.config import ServerConfig
 from exporter.polling.full_list import FullList, read_full_list
 from exporter.text import format_instant, one_line
+from exporter.vb365.base_url import BaseUrl
 from exporter.vb365.client import Client
 from exporter.vb365.errors import ForbiddenError, NotFoundError, TlsError, Vb365Error
 from exporter.vb365.http.certificate import Certificate, describe_certificate
 from exporter.vb365.http.deadlines import ConnectionTrace, Step
 from exporter.vb365.http.transport import Request, Transport
-from exporter.vb365.paging import BaseUrl
 from exporter.vb365.records.restore_session import RestoreSession
 from exporter.vb365.versions import NEWEST_FIRST
 
