@@ -91,9 +91,8 @@ def read_full_list(
             check_list_time(clock(), end_at)
             listed.add(page)
             ids.add(page.ids)
-        ids.check(
-            set(), "list"
-        )  # unlike a poll, a command runs once, so others must not be missing
+        # Unlike a poll, a command runs once, so others must not be missing.
+        ids.check(set(), "list")
         return listed
 
     return reread_if_moved(read)

@@ -174,8 +174,7 @@ class Resync:
         Full lists count all of them. Between full lists, a session that does not fit is not counted: it was counted
         before, and every list of new sessions may show it again.
         """
-        if self._list_in_progress is not None:
-            self._listed.discard(session_id)
+        self._listed.discard(session_id)
         if (
             self._list_in_progress is None or not self._list_in_progress.is_full
         ) and session_id != observed_id:

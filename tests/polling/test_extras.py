@@ -875,6 +875,21 @@ def test_a_session_that_begins_after_others_takes_a_place_that_they_left(
     assert extras.take_paused(events_of(9)) is source
 
 
+def test_a_running_session_that_lost_its_place_to_a_finished_one_waits_for_another(
+    nine_with_many_events: ExtrasHarness,
+) -> None:
+    extras = nine_with_many_events.extras
+    nine_with_many_events.finish(9)
+
+    source = paused(nine_with_many_events, 9)
+
+    assert extras.take_paused(events_of(9)) is source
+    assert extras.take_paused(events_of(1)) is None
+    assert not extras.may_begin(events_of(1), at(0))
+    extras.accept(events_of(2), SEEN, at(0))
+    assert extras.may_begin(events_of(1), at(0))
+
+
 def test_a_session_whose_events_were_read_needs_no_place_until_they_are_many_again(
     nine_with_many_events: ExtrasHarness,
 ) -> None:

@@ -207,6 +207,18 @@ def test_more_deletions_than_are_remembered_are_found_by_full_lists() -> None:
     assert snapshot.status.up is True
 
 
+def test_a_deletion_that_no_longer_fits_among_those_remembered_is_found_by_the_next_poll() -> None:
+    remembered = range(1, 101)
+    harness = PollerHarness(*map(finished, remembered), finished(300))
+    harness.poll()
+    harness.ledger.request_by_id(map(session_id, remembered))
+    del harness.api.sessions[session_id(300)]
+
+    snapshot = harness.apply_changes(delete(300))
+
+    assert sorted(shown_ids(snapshot)) == sorted(map(session_id, remembered))
+
+
 def test_a_session_that_is_not_followed_is_not_fetched() -> None:
     harness = PollerHarness(running(60), follow=sessions_config([session_id(60)], discover=False))
     harness.poll()

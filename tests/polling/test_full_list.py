@@ -83,7 +83,7 @@ def test_a_list_that_shows_a_session_on_two_pages_is_read_again() -> None:
     listed = read_full_list(ListingClient(moved, [first, second, third]).client, FullList)
 
     assert listed.listed == 6
-    with pytest.raises(RecordsMovedError, match="records are on two pages of the list"):
+    with pytest.raises(RecordsMovedError, match=r"^list: records are on two pages of the list$"):
         read_full_list(ListingClient(moved).client, FullList)
 
 

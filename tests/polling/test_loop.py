@@ -12,7 +12,7 @@ from exporter.vb365.errors import Reason, ServerError
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.fields import RejectionReason
 from exporter.vb365.records.restore_session import Page
-from support.ledger_harness import shown_ids
+from support.ledger_harness import sessions_config, shown_ids
 from support.poller_harness import PollerHarness
 from support.sample_sessions import finished, running, session_id
 
@@ -116,6 +116,35 @@ def test_changes_are_applied_at_once_and_the_next_poll_stays_when_it_was_due() -
     assert queue.waits == [60.0, 45.0, 45.0]
     assert len(harness.counts.polls) == 1
     assert harness.api.calls[-1] == f"get {session_id(60)}"
+
+
+def test_extras_of_a_scheduled_poll_end_before_the_next_one() -> None:
+    harness = PollerHarness(running(60), follow=sessions_config(extras=["statistics"]))
+    ends: list[float] = []
+    harness.api.on_extra = lambda _session_id, until: ends.append(until)
+    queue = PassingQueue(harness, stopping_after(1, harness))
+
+    harness.loop_with(queue, first_interval_seconds=20.0).run()
+
+    assert ends == [1019.0]
+
+
+def test_extras_of_a_session_that_the_feed_shows_as_finished_end_before_the_next_poll() -> None:
+    harness = PollerHarness(running(60), follow=sessions_config(extras=["statistics"]))
+    ends: list[float] = []
+    harness.api.on_extra = lambda _session_id, until: ends.append(until)
+
+    def change(queue: PassingQueue) -> None:
+        if len(queue.waits) == 1:
+            harness.clock.seconds -= 5.0  # the wait ends early
+            harness.api.sessions[session_id(60)] = finished(60)
+            queue.put([SessionChange(kind=ChangeKind.UPDATE, session_id=session_id(60))])
+        if len(queue.waits) == 3:
+            harness.stop.set()
+
+    harness.loop_with(PassingQueue(harness, change)).run()
+
+    assert ends == [1030.0, 1059.0]
 
 
 def test_a_gap_in_the_feed_makes_a_poll() -> None:
@@ -346,6 +375,19 @@ def test_polls_that_cannot_begin_have_failed_and_show_the_server_as_down() -> No
 
     assert harness.marked_down == ["poll not completed: MemoryError"] * 2
     assert harness.counts.polls == [Reason.INTERNAL, Reason.INTERNAL, None]
+
+
+def test_an_exception_that_cannot_be_recorded_does_not_end_the_loop() -> None:
+    harness = PollerHarness()
+    harness.publish_errors = [MemoryError()]
+
+    def fail(error: Exception) -> None:
+        raise MemoryError from error
+
+    harness.poller.fail_uncompleted = fail  # type: ignore[method-assign] # memory is still short
+    harness.loop_with(PassingQueue(harness, stopping_after(1, harness))).run()
+
+    assert len(harness.published) == 1
 
 
 def test_an_exception_outside_of_polls_does_not_end_the_loop() -> None:

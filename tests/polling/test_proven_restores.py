@@ -310,11 +310,16 @@ def test_a_session_counts_by_its_details_while_its_extras_are_overdue() -> None:
 
 
 @pytest.mark.parametrize("away_hours", [0, 3], ids=["stored", "past its lookback"])
-def test_extras_received_while_a_session_ran_do_not_decide(away_hours: int) -> None:
-    harness = harness_with(extras=STATISTICS, lookback=3600.0)
+@pytest.mark.parametrize(
+    "received", [{"statistics": Statistics(restored=0)}, {"events": sent(EventStatus.FAILED)}]
+)
+def test_extras_received_while_a_session_ran_do_not_decide(
+    received: dict[str, Statistics | EventSummary], away_hours: int
+) -> None:
+    harness = harness_with(extras=BOTH, lookback=3600.0)
     harness.hold(running(1, creation_time=NOON))
     harness.poll()
-    settle(harness, statistics=Statistics(restored=0))
+    settle(harness, **received)
     harness.seconds += away_hours * 3600
     harness.hold(finished(1, creation_time=NOON, end_time=NOON, details="2 items processed"))
 

@@ -12,6 +12,7 @@ from exporter.vb365.errors import BadResponseError, RecordsMovedError
 from exporter.vb365.paging import iter_pages
 
 BASE_URL = BaseUrl("https://hq.example.com:4443")
+MOVED = r"^list: records moved between pages while the list was read$"
 
 
 def records(count: int, start: int = 0) -> list[dict[str, object]]:
@@ -413,9 +414,7 @@ def test_so_many_deletions_that_records_may_be_missed_are_an_error(
     collection = ChangingCollection(
         400, links=links, change=lambda records: records.__delitem__(deleted)
     )
-    with pytest.raises(
-        RecordsMovedError, match=r"^list: records moved between pages while the list was read$"
-    ):
+    with pytest.raises(RecordsMovedError, match=MOVED):
         all_records(collection, page_size=200, overlap=20)
 
 
@@ -460,7 +459,7 @@ def test_a_record_that_moves_to_a_read_page_but_the_first_is_an_error(
         existing[:0] = records(added, 600)
 
     collection = ChangingCollection(600, links=links, change=change, after=2)
-    with pytest.raises(RecordsMovedError):
+    with pytest.raises(RecordsMovedError, match=MOVED):
         all_records(collection, page_size=200, overlap=20)
 
 
@@ -511,14 +510,14 @@ def test_so_many_additions_that_a_page_shows_nothing_new_are_an_error(links: boo
     collection = ChangingCollection(
         400, links=links, change=lambda records: records.__setitem__(slice(0, 0), added)
     )
-    with pytest.raises(RecordsMovedError):
+    with pytest.raises(RecordsMovedError, match=MOVED):
         all_records(collection, page_size=200, overlap=20)
 
 
 @LINKS
 def test_pages_in_different_orders_are_an_error(links: bool) -> None:  # noqa: FBT001 - a parameter
     collection = ChangingCollection(400, links=links, change=Random(1).shuffle)  # noqa: S311 - reproducible
-    with pytest.raises(RecordsMovedError):
+    with pytest.raises(RecordsMovedError, match=MOVED):
         all_records(collection, page_size=200, overlap=20)
 
 
@@ -534,7 +533,7 @@ def test_a_page_that_does_not_continue_the_previous_one_is_an_error(
     second_page: list[dict[str, object]],
 ) -> None:
     pages = iter([records(10), second_page, []])
-    with pytest.raises(RecordsMovedError):
+    with pytest.raises(RecordsMovedError, match=MOVED):
         all_records(lambda _target: {"results": next(pages), "limit": 10}, overlap=1)
 
 

@@ -132,11 +132,6 @@ def parse_statistics(record: object) -> Statistics | None:
     return statistics if statistics.by_outcome() else None
 
 
-def _event_id(record: object) -> str | None:
-    event_id = record.get("id") if isinstance(record, dict) else None
-    return event_id if isinstance(event_id, str) else None
-
-
 class EventTally:
     """Adds up a session's events page by page; of each event, only 8 bytes are kept."""
 
@@ -157,8 +152,8 @@ class EventTally:
             if not isinstance(record, dict):
                 self._unreadable += 1
                 continue
-            event_id = _event_id(record)
-            if event_id is not None:
+            event_id = record.get("id")
+            if isinstance(event_id, str):
                 if event_id in ids:
                     continue
                 ids.add(event_id)
