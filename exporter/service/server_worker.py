@@ -227,7 +227,8 @@ class ServerWorker:
                 log.error("poll loop ended unexpectedly, restarting it", server=self.server.name)
                 self._mark_down("its poll loop ended")
             elif not self._hands_over_state:
-                self._join_replaced()  # if it did not poll: the replaced worker may still use the state
+                if self._replaces is not None and self._replaces.state is self.state:
+                    self._join_replaced()  # this worker has not polled: the other may still use the state
                 self.poller.pass_on_changed()
 
     def _poll_once(self) -> None:

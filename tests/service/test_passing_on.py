@@ -143,9 +143,10 @@ def test_a_worker_that_never_polled_passes_on_what_the_one_before_it_has_found(
     fixture.stop()
 
 
-def test_a_configuration_that_is_not_activated_leaves_what_was_found_to_the_current_worker() -> (
-    None
-):
+@pytest.mark.parametrize("more", ["", f", sessions: {{ids: [{session_id(2)}]}}"])
+def test_a_configuration_that_is_not_activated_leaves_what_was_found_to_the_current_worker(
+    more: str,
+) -> None:
     class LastRefused(FindingWorker):
         def start(self) -> None:
             if self.server.name == "refused":
@@ -156,7 +157,7 @@ def test_a_configuration_that_is_not_activated_leaves_what_was_found_to_the_curr
     fixture = Fixture(LastRefused)
 
     with pytest.raises(ThreadLimitError):
-        fixture.service.apply(configuration("hq", "refused", timeout="9s"))
+        fixture.service.apply(configuration("hq", "refused", timeout="9s", more=more))
     wait_until(lambda: not fixture.workers[1].is_running, "the end of the worker")
 
     assert fixture.passed_on == []
