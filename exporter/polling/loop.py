@@ -159,6 +159,7 @@ class PollLoop:
 
     def _apply_changes(self, changes: Sequence[SessionChange], next_poll_at: float) -> None:
         updated: tuple[str, ...] = ()
+        applied: Sequence[SessionChange] = ()
         polls = False
         now = self._clock.monotonic()
         try:
@@ -171,6 +172,7 @@ class PollLoop:
                     self._poller.anomalies.changes_left_out(left_out)
             else:
                 self._fetch(updated, now, next_poll_at)
+            applied = changes
         except Exception:
             log.exception(
                 "applying change-feed events failed, next poll retries", server=self._server.name
@@ -181,13 +183,13 @@ class PollLoop:
         elif not self._stop.is_set():
             # A running session may change with every restored item: only polls fetch its extras.
             self._poller.publish(updated, end_extras_at=self._before(next_poll_at))
-        if updated:
-            self._request_outdated(changes)
+        self._request_outdated(applied)
 
     def _request_outdated(self, changes: Iterable[SessionChange]) -> None:
-        """Request stored sessions again, once, that the server reported as changed but did not show as changed yet."""
-        announced = [change for change in changes if change.e_tag is not None]
-        outdated = filter(self._ledger.find, self._ledger.ids_to_fetch(announced))
+        """Request stored sessions again, once, whose change or deletion the server reported but did not show yet."""
+        updates = [change for change in changes if change.e_tag is not None]
+        deleted = [change.session_id for change in changes if change.kind is ChangeKind.DELETE]
+        outdated = filter(self._ledger.find, (*self._ledger.ids_to_fetch(updates), *deleted))
         self._ledger.request_by_id(outdated)
 
     def _request_deleted(self, changes: Sequence[SessionChange]) -> bool:

@@ -75,6 +75,16 @@ def test_a_change_that_the_server_does_not_show_yet_is_fetched_by_the_next_poll(
     assert [one.session.id for one in snapshot.running] == [session_id(60), reopened.id]
 
 
+def test_a_deletion_that_the_server_does_not_show_yet_is_verified_by_the_next_poll() -> None:
+    harness = PollerHarness(finished(100), running(60))
+    harness.poll()
+
+    harness.apply_changes(delete(100))
+    del harness.api.sessions[session_id(100)]
+
+    assert shown_ids(harness.poll()) == [session_id(60)]
+
+
 def test_a_change_that_the_server_never_shows_is_fetched_by_one_poll_only() -> None:
     harness = PollerHarness(finished(100, e_tag=1), running(60))
     harness.poll()
