@@ -8,6 +8,7 @@ from enum import Flag, auto
 from heapq import heappop, heappush
 
 from exporter.polling.clock import Moment
+from exporter.polling.server_time import is_ahead
 from exporter.vb365.records.restore_session import RestoreSession
 
 # The clock that dates the sessions may be ahead, or in another time zone.
@@ -77,7 +78,7 @@ class SessionHistory:
             self.has_baseline
             and created > self._baseline
             and created > self._evicted_through
-            and not (created <= self._first_baseline and created > moment.wall + _DATE_PRECISION)
+            and not (created <= self._first_baseline and is_ahead(created, moment.wall))
             and not self.seen(session)
         )
         # The creationTime of a session from the future would make it new whenever it returns.
