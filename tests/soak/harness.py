@@ -42,7 +42,7 @@ _UNPUBLISHED_PROBABILITY = 0.02
 _CLOCK_TOLERANCE_SECONDS = 5.0
 _PAGE_SIZE = 20
 _TIMEOUT = "300ms"
-_SETTLED_SECONDS = 0.25  # longer than the watchdog of requests outlives them
+_SETTLED_SECONDS = 0.25  # longer than threads of ended requests take to end
 
 _RESTORED_ITEMS = "vb365_restored_items_total"
 _TRANSITIONS = {

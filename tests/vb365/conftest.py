@@ -24,8 +24,11 @@ from vb365.support import (
 
 from exporter.config.model import ServerConfig, TLSConfig
 from exporter.vb365.client import Client, Timing
+from exporter.vb365.http.deadlines import Watchdog
 from exporter.vb365.http.transport import Transport
 from exporter.vb365.login import LoginThrottle
+
+_WATCHDOG = Watchdog()
 
 
 @pytest.fixture(autouse=True)
@@ -146,7 +149,13 @@ def transport(
     """Makes transports that trust the tests' certificate authority."""
     made = []
 
-    def make(url: str, *, max_body_bytes: int = 1_000_000, **fields: object) -> Transport:
+    def make(
+        url: str,
+        *,
+        max_body_bytes: int = 1_000_000,
+        watchdog: Watchdog = _WATCHDOG,
+        **fields: object,
+    ) -> Transport:
         fields = {"tls": TLSConfig(ca_file=certificates.ca_file), "timeout": 10.0} | fields
         server: ServerConfig = config(url, **fields)  # type: ignore[arg-type]  # passed on
         each = Transport(
@@ -154,6 +163,7 @@ def transport(
             observer=observer,
             stop=stop,
             max_body_bytes=max_body_bytes,
+            watchdog=watchdog,
         )
         made.append(each)
         return each

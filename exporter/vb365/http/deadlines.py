@@ -178,7 +178,9 @@ def current_exchange() -> Exchange:
 
 
 class Watchdog:
-    """Aborts exchanges at their deadlines and on cancellation, in a thread that exists while there are any.
+    """Aborts exchanges at their deadlines and on cancellation, in a thread that starts with the first one and then stays.
+
+    If it ended without exchanges, another thread could take its place in a limit of threads, and no request would begin.
 
     Args:
         monotonic: the monotonic clock; by default suspended time counts, as a response from before a suspension is old.
@@ -187,6 +189,7 @@ class Watchdog:
     def __init__(self, monotonic: Callable[[], float] | None = None) -> None:
         self._monotonic = monotonic or system_monotonic()
         self._lock = threading.Lock()
+        self._has_exchanges = threading.Condition(self._lock)
         self._exchanges: set[Exchange] = set()
         self._thread: threading.Thread | None = None
 
@@ -208,6 +211,7 @@ class Watchdog:
                 self._thread = start_thread(self._run, name="watchdog")
             exchange.abort_if_due()
             self._exchanges.add(exchange)
+            self._has_exchanges.notify()
         _current_exchange.set(exchange)
         return exchange
 
@@ -230,9 +234,8 @@ class Watchdog:
     def _run(self) -> None:
         while True:
             with self._lock:
-                if not self._exchanges:
-                    self._thread = None
-                    return
+                while not self._exchanges:
+                    self._has_exchanges.wait()
                 self._abort_due()
             time.sleep(_TICK_SECONDS)
 

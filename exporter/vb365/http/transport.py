@@ -112,6 +112,7 @@ class Transport:
         observer: counts requests.
         stop: aborts requests under way, within a tenth of a second, and refuses new ones.
         max_body_bytes: the maximum size of a body, before and after decompression.
+        watchdog: enforces the deadlines; by default the one for all servers.
     """
 
     def __init__(
@@ -121,8 +122,10 @@ class Transport:
         observer: RequestObserver,
         stop: threading.Event,
         max_body_bytes: int = MAX_BODY_BYTES,
+        watchdog: Watchdog = _watchdog,
     ) -> None:
         self._server = server
+        self._watchdog = watchdog
         self._observer = observer
         self.cancellation = Cancellation(stop)
         """Whether the client is stopped, by the stop event or by `cancel`."""
@@ -173,7 +176,7 @@ class Transport:
     def cancel(self) -> None:
         """Abort requests under way immediately and refuse new ones, except those allowed after a stop."""
         self.cancellation.cancel()
-        _watchdog.enforce_now()
+        self._watchdog.enforce_now()
 
     def reread_files(self) -> None:
         """Read the TLS files again for the next request. Requests under way keep their connections."""
@@ -193,7 +196,7 @@ class Transport:
             self._deadline_seconds, request.deadline_seconds
         )
         try:
-            exchange = _watchdog.begin(
+            exchange = self._watchdog.begin(
                 deadline_seconds,
                 cancellation=None if request.allow_after_stop else self.cancellation,
             )
@@ -211,7 +214,7 @@ class Transport:
                 proxy=exchange.trace.proxy,
             )
         finally:
-            abort_reason = _watchdog.finish(exchange)
+            abort_reason = self._watchdog.finish(exchange)
         if exchange.trace.host:
             self.newest_connection = exchange.trace
         if exchange.trace.certificate_not_after is not None:

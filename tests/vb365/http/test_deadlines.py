@@ -199,29 +199,28 @@ def test_one_watchdog_serves_clients_that_are_cancelled_separately(
     assert watchdog.finish(left_alone) is None
 
 
-def threads() -> int:
-    return sum(thread.name == "watchdog" for thread in threading.enumerate())
-
-
-@pytest.mark.parametrize("before", [0, 1], ids=["first exchanges", "later exchanges"])
-def test_a_watchdog_has_one_thread_as_long_as_there_are_exchanges(
-    watchdog: Watchdog,
-    cancellation: Cancellation,
-    pair: tuple[socket.socket, socket.socket],
-    before: int,
+def test_exchanges_after_the_first_need_no_other_thread(
+    watchdog: Watchdog, cancellation: Cancellation, pair: tuple[socket.socket, socket.socket]
 ) -> None:
-    for _ in range(before):
-        watchdog.finish(watchdog.begin(LONG, cancellation=cancellation))
-    wait_until(lambda: threads() == 0, "the end of the thread without exchanges")
+    watchdog.finish(watchdog.begin(LONG, cancellation=cancellation))
+    pass_seconds(0.5)
 
-    first = watchdog.begin(LONG, cancellation=cancellation)
-    second = watchdog.begin(0.2, cancellation=cancellation)
-    second.watch(pair[0])
-    assert threads() == 1
+    with no_more_threads():
+        later = watchdog.begin(0.2, cancellation=cancellation)
+    later.watch(pair[0])
     assert pair[0].recv(1) == b""
-    watchdog.finish(second)
-    watchdog.finish(first)
-    wait_until(lambda: threads() == 0, "the end of the thread after the exchanges")
+    assert watchdog.finish(later) is AbortReason.DEADLINE
+
+
+def pass_seconds(seconds: float) -> None:
+    """Wait for the deadline of an exchange of another watchdog."""
+    other = Watchdog()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        exchange = other.begin(seconds, cancellation=None)
+        exchange.watch(ours)
+        assert ours.recv(1) == b""
+        other.finish(exchange)
 
 
 def test_without_a_thread_an_exchange_does_not_begin_but_a_later_one_has_its_deadline(

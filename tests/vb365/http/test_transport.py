@@ -36,10 +36,10 @@ from exporter.vb365.errors import (
     StoppedError,
 )
 from exporter.vb365.http.body import MAX_BODY_BYTES, MAX_RECORD_BYTES
+from exporter.vb365.http.deadlines import Watchdog
 from exporter.vb365.http.session import new_session
 from exporter.vb365.http.transport import Request, Transport
 from support.thread_limit import no_more_threads
-from support.waiting import wait_until
 
 Serve = Callable[..., Server]
 MakeTransport = Callable[..., Transport]
@@ -674,24 +674,25 @@ def test_the_repr_of_requests_and_responses_holds_no_secret(
     assert "hunter2" not in f"{request!r} {response!r} {request} {response}"
 
 
-def test_a_transport_leaves_no_thread_behind(serve: Serve, transport: MakeTransport) -> None:
-    client = transport(serve(responding_with(http())).url)
-    client.exchange(GET)
-    client.close()
-    wait_until(
-        lambda: "watchdog" not in {thread.name for thread in threading.enumerate()},
-        "the end of the watchdog's thread",
-    )
+def test_all_transports_share_one_thread_for_their_deadlines(
+    serve: Serve, transport: MakeTransport
+) -> None:
+    def watchdogs() -> int:
+        return sum(thread.name == "watchdog" for thread in threading.enumerate())
+
+    before, shared = watchdogs(), Watchdog()
+    for _ in range(3):
+        client = transport(serve(responding_with(http())).url, watchdog=shared)
+        client.exchange(GET)
+        client.close()
+
+    assert watchdogs() == before + 1
 
 
 def test_without_a_thread_for_its_deadline_a_request_is_not_sent(
     serve: Serve, transport: MakeTransport
 ) -> None:
-    client = transport(serve(responding_with(http())).url)
-    wait_until(
-        lambda: "watchdog" not in {thread.name for thread in threading.enumerate()},
-        "the end of other requests",
-    )
+    client = transport(serve(responding_with(http())).url, watchdog=Watchdog())
     with no_more_threads(), pytest.raises(InternalError, match="allows no more"):
         client.exchange(GET)
 
