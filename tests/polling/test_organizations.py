@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import pytest
+
 from exporter.polling.organizations import KnownOrganizations
 from exporter.vb365.records.organization import Organization
 from support.ledger_harness import sessions_config
 
 CONTOSO = Organization("Contoso.onmicrosoft.com")
 IDLE = Organization("idle.example.com", "Idle")
+
+
+def tenants(count: int) -> list[Organization]:
+    return [Organization(f"tenant-{number}") for number in range(count)]
 
 
 def seen(*sessions: str, max_organizations: int = 100) -> KnownOrganizations:
@@ -66,10 +72,29 @@ def test_two_organizations_of_one_name_are_one() -> None:
 
 
 def test_listed_organizations_take_the_room_that_sessions_leave() -> None:
-    listed = [Organization(f"tenant-{number}") for number in range(9)]
-
-    assert known(*listed, sessions=("a", "b"), max_organizations=4) == (
+    assert known(*tenants(9), sessions=("a", "b"), max_organizations=4) == (
         *("a", "b"),
         *("tenant-0", "tenant-1"),
     )
-    assert known(*listed, sessions=("a", "b"), max_organizations=2) == ("a", "b")
+    assert known(*tenants(9), sessions=("a", "b"), max_organizations=2) == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "believed"), [(0, 0, True), (4, 2, True), (5, 2, False), (5, 0, False)]
+)
+def test_a_list_with_half_of_the_organizations_is_believed_and_one_with_fewer_is_not(
+    before: int, now: int, *, believed: bool
+) -> None:
+    organizations = seen(max_organizations=3)
+    if before:
+        organizations.set_listed(tenants(before))
+
+    assert organizations.believes(tenants(now)) is believed
+
+
+def test_listed_organizations_beyond_the_maximum_change_nothing() -> None:
+    organizations = seen(max_organizations=4)
+
+    changed = [organizations.set_listed(tenants(count)) for count in (4, 5, 3)]
+
+    assert changed == [True, False, True]
