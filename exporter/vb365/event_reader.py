@@ -6,13 +6,15 @@ import math
 from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
-from exporter.vb365.errors import RecordsMovedError
+from exporter.vb365.errors import BadResponseError, RecordsMovedError
 from exporter.vb365.paging import iter_pages
 from exporter.vb365.records.extras import EventSummary, EventTally
 from exporter.vb365.rest import RestApi
 
 MAX_EVENT_PAGES = 2_000
-"""A million events, at the page size that is requested first."""
+"""A million events, at the page size that is requested first; there may be no more on larger pages."""
+
+_MAX_EVENTS_PER_PAGE = 10_000
 
 _PAGE_SIZES = (500, 2000, 2000)
 """Events per page, and per page of each repetition if events moved between pages: nothing moves within a page.
@@ -105,6 +107,8 @@ class EventReader:
 
     def _read_once(self, page_size: int) -> Iterator[None]:
         self._tally = EventTally()
+        events = 0
+        max_events = self._max_pages * _PAGE_SIZES[0]
         for page in iter_pages(
             lambda target: self._api.get("events", target, until=self._until),
             base_url=self._api.base_url,
@@ -113,7 +117,11 @@ class EventReader:
             page_size=page_size,
             operation="events",
             max_pages=self._max_pages,
+            max_results=_MAX_EVENTS_PER_PAGE,
         ):
+            events += len(page)
+            if events > max_events:
+                raise BadResponseError(f"more than {max_events} events", operation="events")
             self._tally.add(page)
             yield
         if self._tally.has_repetitions():

@@ -69,6 +69,7 @@ def iter_pages(
     page_size: int,
     operation: str,
     max_pages: int = MAX_PAGES,
+    max_results: int = _MAX_RESULTS,
     overlap: int = _OVERLAPPING_RECORDS,
 ) -> Iterator[list[object]]:
     """Yield the `results` of each page.
@@ -91,6 +92,7 @@ def iter_pages(
         page_size: the number of results to request per page.
         operation: named in errors.
         max_pages: more pages count as endless paging.
+        max_results: a page with more results is a bad response.
         overlap: how many records of a page to request again with the next one; fewer if pages are small.
 
     Raises:
@@ -116,7 +118,7 @@ def iter_pages(
         if len(requested) >= max_pages:
             raise _endless(f"more than {max_pages} pages", operation)
         requested.add(hash(target))
-        page, results = _page(fetch(target), operation)
+        page, results = _page(fetch(target), max_results, operation)
         ids = [_id(record) for record in results]
         first_ids = first_ids or frozenset(ids)
         if results and ids == previous_ids and (any(ids) or results == previous):
@@ -124,7 +126,8 @@ def iter_pages(
         known = _count_known(ids, previous_ids, repeated, operation) if repeated else 0
         added += max(0, known - repeated)
         yield results[known:]
-        previous, previous_ids = results, ids
+        previous_ids = ids
+        previous = [] if any(ids) else results
         repeated = min(overlap, max(1, len(results) // _MIN_PAGES_OF_OVERLAPS), len(results) - 1)
         href = _next_href(page)
         if href is not None:
@@ -143,7 +146,7 @@ def iter_pages(
             target = target_at(offset)
     if added:
         yield from _iter_added(
-            lambda offset: _page(fetch(target_at(offset)), operation)[1],
+            lambda offset: _page(fetch(target_at(offset)), max_results, operation)[1],
             added,
             first_ids,
             operation,
@@ -227,13 +230,15 @@ def _endless(evidence: str, operation: str) -> BadResponseError:
     return BadResponseError(f"endless paging: {evidence}", operation=operation)
 
 
-def _page(document: object, operation: str) -> tuple[Mapping[object, object], list[object]]:
+def _page(
+    document: object, max_results: int, operation: str
+) -> tuple[Mapping[object, object], list[object]]:
     page = document if isinstance(document, dict) else {}
     results = page.get("results")
     if not isinstance(results, list):
         raise BadResponseError("a page has no results", operation=operation)
-    if len(results) > _MAX_RESULTS:
-        raise BadResponseError(f"a page has more than {_MAX_RESULTS} results", operation=operation)
+    if len(results) > max_results:
+        raise BadResponseError(f"a page has more than {max_results} results", operation=operation)
     return page, results
 
 

@@ -21,11 +21,14 @@ EVENTS_URL = f"{URL}/v8/RestoreSessions/{ID}/Events"
 
 
 class EventServer:
-    """Serves the events of a session, a hundred a page, each page after some seconds of a fake clock."""
+    """Serves the events of a session, each page after some seconds of a fake clock."""
 
-    def __init__(self, time: FakeTime, api: responses.RequestsMock, *, pages: float) -> None:
+    def __init__(
+        self, time: FakeTime, api: responses.RequestsMock, *, pages: float, events: int = 100
+    ) -> None:
         self.time = time
         self.pages = pages
+        self.events = events
         self.seconds = 1.0
         self.requests = 0
         api.post(f"{URL}/v8/token", json=TOKEN_RESPONSE)
@@ -37,14 +40,15 @@ class EventServer:
         self.requests += 1
         self.time.now += self.seconds
         events = ",".join(
-            f'{{"id": "{number}-{one}", "type": "View", "status": "Success"}}' for one in range(100)
+            f'{{"id": "{number}-{one}", "type": "View", "status": "Success"}}'
+            for one in range(self.events)
         )
         link = f'{{"next": {{"href": "/v8/RestoreSessions/{ID}/Events?offset={number + 1}"}}}}'
         links = link if self.requests < self.pages else "{}"
         return (
             200,
             {},
-            f'{{"limit": 100, "results": [{events}], "_links": {links}}}',
+            f'{{"limit": {self.events}, "results": [{events}], "_links": {links}}}',
         )
 
 
@@ -95,6 +99,24 @@ def test_endless_events_end_as_a_bad_response(
         client.events(ID).read(math.inf)
 
     assert server.requests == 20
+
+
+@pytest.mark.parametrize(
+    ("events", "error"),
+    [(1000, "more than 10000 events"), (10_001, "a page has more than 10000 results")],
+)
+def test_a_server_that_ignores_the_limit_makes_no_more_events_readable(
+    api: responses.RequestsMock,
+    make_client: MakeClient,
+    fake_time: FakeTime,
+    events: int,
+    error: str,
+) -> None:
+    EventServer(fake_time, api, pages=math.inf, events=events)
+    client = make_client(config(api_version="v8"), max_event_pages=20)
+
+    with pytest.raises(BadResponseError, match=error):
+        client.events(ID).read(math.inf)
 
 
 def test_a_reader_that_is_at_its_end_reads_no_further(
