@@ -86,7 +86,7 @@ class ParallelRequests:
             except Vb365Error as error:
                 if ends_group(error):
                     ended.add(group(item))
-                return error
+                return error.with_traceback(None)  # its frames hold the response
 
         items = tuple(items)
         # A single request needs no extra thread.

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import threading
+import weakref
 
 import pytest
 
 from exporter.polling.parallel_requests import ParallelRequests
-from exporter.vb365.errors import ConnectError, ServerError, Vb365Error
+from exporter.vb365.errors import BadResponseError, ConnectError, ServerError, Vb365Error
 from support.thread_limit import no_more_threads
 
 
@@ -29,6 +30,26 @@ def test_each_item_comes_with_its_response_or_error_in_order(parallel: ParallelR
         return item * 10
 
     assert list(parallel.fetch_all([1, 2, 3], fetch)) == [(1, 10), (2, error), (3, 30)]
+
+
+@pytest.mark.parametrize("items", [[1], [1, 2]])
+def test_an_error_does_not_hold_the_response_that_caused_it(
+    parallel: ParallelRequests, items: list[int]
+) -> None:
+    class Body:
+        pass
+
+    bodies = []
+
+    def fetch(_item: int) -> int:
+        body = Body()
+        bodies.append(weakref.ref(body))
+        raise BadResponseError("too long", operation="get")
+
+    results = list(parallel.fetch_all(items, fetch))
+
+    assert [str(error) for _, error in results] == ["get: too long"] * len(items)
+    assert [body() for body in bodies] == [None] * len(items)
 
 
 def test_after_a_server_wide_error_nothing_more_is_requested(parallel: ParallelRequests) -> None:
