@@ -235,7 +235,6 @@ class Extras:
         """Cancel the last requests for a session that is running again, or was deleted."""
         for request in self._requests(session_id):
             self._discard_final(request)
-        self._restores.settle(session_id, None)
 
     def discard(self, session_id: str) -> None:
         """Cancel the requests for a session that is no longer stored, except those whose results are still to be counted."""

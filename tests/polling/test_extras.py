@@ -202,6 +202,20 @@ def test_extras_are_requested_again_if_a_session_ended_again_between_two_polls(
     assert requested(harness) == []
 
 
+def test_extras_that_were_counted_are_not_requested_again_once_their_session_has_expired() -> None:
+    follow = sessions_config(extras=["statistics"], lookback=3600.0)
+    harness = PollerHarness(running(30), follow=follow)
+    harness.poll()
+    for ended in (finished(30), finished(30, end_time=NOON)):
+        harness.api.sessions[ended.id] = ended
+        harness.poll(has_statistics=ended == finished(30))
+    harness.clock.seconds += 3600
+
+    harness.poll(has_statistics=True)
+
+    assert requested(harness) == []
+
+
 def test_an_extra_that_fails_is_counted_and_does_not_fail_the_poll() -> None:
     harness = harness_with(running(60), running(50))
     error = server_error("statistics")

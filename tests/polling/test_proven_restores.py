@@ -582,6 +582,20 @@ def test_a_session_that_is_reopened_while_its_extras_are_awaited_can_prove_a_res
     assert (waiting, decided) == ({VEX: end(2)}, {VEX: later})
 
 
+def test_extras_of_a_session_that_was_reopened_are_overdue_as_long_after_its_second_end() -> None:
+    harness = harness_with(proof(2), extras=STATISTICS)
+    finish(harness, "2 items processed")
+    harness.hold(running(1, creation_time=NOON))
+    harness.ledger.request_by_id([session_id(1)])
+    harness.poll()
+    later = NOON + timedelta(minutes=5)
+    harness.hold(finished(1, creation_time=NOON, end_time=later, details="2 items processed"))
+
+    waiting = [restored(harness.poll(seconds)) for seconds in (120.0, 120.0, 60.0)]
+
+    assert waiting == [{VEX: end(2)}, {VEX: end(2)}, {VEX: later}]
+
+
 def test_an_end_ahead_of_the_servers_time_counts_only_from_that_time_on() -> None:
     ahead = proof(1)._replace(id=session_id(9), end_time=NOON + timedelta(hours=1))
     harness = harness_with(proof(2), ahead)

@@ -464,13 +464,13 @@ def test_a_record_that_moves_to_a_read_page_but_the_first_is_an_error(
 
 
 @LINKS
-@pytest.mark.parametrize("added", [40, 50])
+@pytest.mark.parametrize("added", [40, 50, 90])
 def test_more_new_records_than_the_first_page_has_are_found(
     links: bool,  # noqa: FBT001 - a parameter
     added: int,
 ) -> None:
     new = records(added, 1000)
-    steps = iter([new[20:], new[:20]])
+    steps = iter([new[start : start + 20] for start in reversed(range(0, added, 20))])
 
     class Busy(Collection):
         def __call__(self, target: str) -> dict[str, object]:
