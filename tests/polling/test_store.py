@@ -301,6 +301,17 @@ def test_of_more_ids_than_max_sessions_the_first_are_forgotten_and_not_counted_a
     assert store.put(running(2), at()) is Transition.STARTED
 
 
+def test_of_more_configured_sessions_than_max_sessions_none_is_an_event_when_it_returns() -> None:
+    store = store_with(finished(3), finished(2), configured=(2, 3), max_sessions=1)
+    store.set_baseline(finished(5).creation_time, at())
+    for number in (2, 3):
+        store.remove(session_id(number), at())
+
+    returned = [store.put(finished(number), at()) for number in (2, 3)]
+
+    assert returned == [Transition.FOUND] * 2
+
+
 def test_a_forgotten_session_from_the_future_does_not_hide_new_ones() -> None:
     store = store_with_baseline(max_sessions=1)
     for number in (7, 6, 5):
@@ -385,6 +396,26 @@ def test_a_session_that_expired_before_the_clock_was_set_back_is_not_an_event() 
     assert store.put(session, at()) is Transition.FOUND
     store.expire(at(3 * HOUR))
     assert store.put(session, at(3 * HOUR)) is Transition.EXPIRED
+
+
+def test_after_the_clock_was_set_back_no_configured_session_of_before_is_an_event() -> None:
+    before = [finished(number, **created(2 * HOUR)) for number in (8, 9)]
+    store = store_with(configured=(8, 9), max_sessions=1)
+    for session in before:
+        store.put(session, at(2 * HOUR))
+    store.set_baseline(NOON + 2 * HOUR, at(2 * HOUR))
+    store.put(finished(7, **created(-SECOND)), at())
+    for session in before:
+        store.remove(session.id, at())
+
+    assert {store.put(session, at(3 * HOUR)) for session in before} == {Transition.FOUND}
+
+
+def test_a_baseline_that_the_clock_reaches_stays() -> None:
+    store = store_with()
+    store.set_baseline(NOON, at())
+
+    assert store.put(finished(1, **created(-SECOND)), at()) is Transition.FOUND
 
 
 def test_a_baseline_that_the_clock_is_now_behind_stays_if_the_clock_may_be_wrong() -> None:
@@ -590,6 +621,16 @@ def test_a_session_no_newer_than_an_evicted_one_is_found_and_not_an_event() -> N
     assert store.put(finished(4), at()) is Transition.RAN
     assert store.put(finished(5), at()) is Transition.FOUND
     assert store.put(finished(1), at()) is Transition.RAN
+
+
+def test_a_session_created_at_the_same_time_as_an_evicted_one_is_not_an_event() -> None:
+    store = store_with_baseline(max_sessions=1)
+    store.put(finished(5, **created(timedelta())), at())
+    store.put(running(3), at())
+    assert store.take_evicted() == numbers(5)
+    store.remove(session_id(3), at())
+
+    assert store.put(finished(4, **created(timedelta())), at()) is Transition.FOUND
 
 
 def test_a_running_session_takes_the_room_of_a_finished_one() -> None:
