@@ -65,6 +65,18 @@ def test_texts_that_grow_evict_others() -> None:
     assert shown_ids(snapshot)[0] == session_id(1)
 
 
+def test_texts_of_a_running_session_that_grow_evict_others() -> None:
+    harness = harness_with_long_texts()
+    harness.hold(running(2000))
+    before = harness.poll().sessions_known
+
+    harness.hold(running(2000, name=10 * LONG))
+    snapshot = harness.poll()
+
+    assert snapshot.sessions_known < before
+    assert [one.session.name for one in snapshot.running] == [10 * LONG]
+
+
 def test_sessions_that_end_or_are_deleted_make_room() -> None:
     harness = LedgerHarness(sessions_config(max_sessions=MAX_SESSIONS))
     for round_ in range(5):
