@@ -303,6 +303,16 @@ def test_sessions_that_the_previous_full_list_lacked_are_not_lost_again() -> Non
     assert harness.resync.to_fetch == ids(2, 3)
 
 
+def test_sessions_that_full_lists_show_only_now_and_then_make_no_list_of_new_ones_late() -> None:
+    harness = ResyncHarness(1, 2, 3)
+
+    for listed in ([1, 2], [1, 2, 3]) * 3:
+        harness.resync.begin_poll(moment())
+        harness.list_all(*listed)
+
+    assert harness.resync.filter_is_late is False
+
+
 def test_new_sessions_in_a_full_list_do_not_make_up_for_those_it_lost() -> None:
     harness = ResyncHarness(1, 2, 3)
 
