@@ -442,6 +442,20 @@ def test_a_session_that_returns_has_its_verdict_and_its_final_extras_are_request
     assert sum(settled.activity.restored_items.values()) == statistics.restored
 
 
+@pytest.mark.parametrize("how", ["deleted", "clock ahead"])
+def test_a_session_that_returned_is_judged_by_extras_that_differ_from_the_earlier_ones(
+    how: str,
+) -> None:
+    harness = harness_with(proof(2), extras=STATISTICS)
+    finish(harness, "2 items processed")
+    settle(harness, statistics=Statistics(restored=0))
+    leave(harness, how)
+
+    decided = restored(settle(harness, statistics=Statistics(restored=2)))
+
+    assert decided == {VEX: NOON}
+
+
 def test_a_session_that_finishes_again_is_not_judged_by_its_earlier_extras() -> None:
     harness = harness_with(proof(2), extras=STATISTICS)
     finish(harness, "2 items processed")

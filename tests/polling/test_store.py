@@ -724,3 +724,12 @@ def test_sessions_created_since_a_moment_are_counted_with_all_running_ones() -> 
 
     assert store.count_created_since(finished(2).creation_time) == 3
     assert store.count_created_since(finished(3).creation_time) == 4
+
+
+def test_sessions_created_at_a_moment_are_among_those_created_since() -> None:
+    store = store_with(finished(1), finished(4), running(2), running(3), running(5))
+    store.put(finished(3, id=session_id(9)), at())
+
+    found = store.ids_created_since(running(3).creation_time)
+
+    assert found == {*numbers(1, 2, 3, 9)}
