@@ -156,14 +156,17 @@ class Retrier:
         self.await_pause_end(operation, deadline)
         try:
             return attempt()
-        except (ThrottledError, ServerError) as error:
+        except Vb365Error as error:
             failure = self._honour_retry_after(error, operation, deadline)
-        raise failure
+        # Frames of this package and of tenacity refer to the error: cycles, which would keep the response of the traceback.
+        raise failure.with_traceback(None)
 
     def _honour_retry_after(self, error: Vb365Error, operation: str, deadline: float) -> Vb365Error:
         """Hold back requests for the response's `Retry-After`; return the error to raise."""
         seconds = error.retry_after_seconds
-        if not seconds or error.status is None:  # without a status, the limit is one of this client
+        if not isinstance(error, ThrottledError | ServerError) or not seconds:
+            return error
+        if error.status is None:  # the limit is one of this client
             return error
         until = self._clock() + seconds
         self._pauses.extend(operation, until)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -129,6 +131,35 @@ def test_a_failure_does_not_carry_earlier_ones_along(harness: Harness) -> None:
         harness.call(failing(transient(), transient(), transient()), operation="token")
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("error", "failures"),
+    [(BadResponseError("too long", operation="get"), 1), (transient(), 5), (unavailable(1.0), 5)],
+)
+def test_a_failure_does_not_hold_the_response_that_caused_it(
+    harness: Harness, error: Vb365Error, failures: int
+) -> None:
+    class Response:
+        pass
+
+    responses = []
+
+    def attempt() -> str:
+        response = Response()
+        responses.append(weakref.ref(response))
+        outcome = error.copy()
+        raise outcome
+
+    gc.disable()
+    try:
+        with pytest.raises(Vb365Error):
+            harness.call(attempt)
+        kept = [response() for response in responses]
+    finally:
+        gc.enable()
+
+    assert kept == [None] * failures
 
 
 def test_a_wait_that_would_end_after_the_deadline_does_not_begin(harness: Harness) -> None:
