@@ -70,6 +70,7 @@ class Resync:
         self._stored_before = 0  # how many of `_listed` were stored before
         self._shown: set[str] = set()  # by the lists of this poll
         self._covered_since: datetime | None = None  # what was created later is in those lists
+        self._unreadable = 0  # how many records of the list in progress are unreadable
         self._is_cut = False  # whether the last list was not read to its end because it is too long
         # Stored sessions that the last list of new ones should have shown.
         self._lacking: set[str] = set()
@@ -142,6 +143,7 @@ class Resync:
         self._listed = set()
         self._listed_sessions = 0
         self._stored_before = 0
+        self._unreadable = 0
         self._is_cut = False
         self.is_incomplete = False
         self._restores.end_full_list(is_complete=False)
@@ -151,6 +153,7 @@ class Resync:
     def mark_incomplete(self, *, is_cut: bool) -> None:
         """Record that the list contains an unreadable record or, if `is_cut`, has more sessions than are read."""
         self.is_incomplete = True
+        self._unreadable += not is_cut
         self._is_cut = self._is_cut or is_cut
 
     def abort_list(self) -> None:
@@ -223,9 +226,9 @@ class Resync:
         missing = finished - self._listed
         unlisted = missing | (self._store.running.keys() - self._listed)
         loss = None
-        is_many = len(missing - self._configured) > _MAX_VERIFIED_BY_ID
-        is_most = len(unlisted - self._unlisted) > self._stored_before
-        if (is_most or is_many) and not self.is_incomplete:
+        is_many = len(missing - self._configured) > _MAX_VERIFIED_BY_ID and not self.is_incomplete
+        unexplained = len(unlisted - self._unlisted) - self._unreadable
+        if is_many or (unexplained > self._stored_before and not self._is_cut):
             stored = len(unlisted) + self._stored_before
             loss = ListLoss(stored=stored, lost=len(unlisted), believed=self._doubts)
         self._doubts = loss is not None and not loss.believed

@@ -36,14 +36,15 @@ class ResyncHarness:
         for number in numbers:
             self.store.put(finished(number), moment())
 
-    def list_all(self, *numbers: int, incomplete: bool = False) -> set[str]:
+    def list_all(self, *numbers: int, unreadable: int = 0) -> set[str]:
         """Read a full list; return the deleted sessions."""
-        return self.list(FULL, *numbers, incomplete=incomplete)
+        return self.list(FULL, *numbers, unreadable=unreadable)
 
-    def list(self, request: ListRequest, *numbers: int, incomplete: bool = False) -> set[str]:
+    def list(self, request: ListRequest, *numbers: int, unreadable: int = 0) -> set[str]:
         """Read a list; return the deleted sessions."""
         self.resync.begin_list(request)
-        self.resync.is_incomplete = incomplete
+        for _ in range(unreadable):
+            self.resync.mark_incomplete(is_cut=False)
         for listed in map(session_id, numbers):
             self.resync.add_listed(listed, was_stored=self.store.find(listed) is not None)
         deleted, self.loss = self.resync.end_list(moment())
@@ -164,20 +165,20 @@ def test_after_a_full_list_sessions_that_are_not_kept_are_counted_one_by_one_aga
 def test_a_list_with_unreadable_records_proves_no_deletion() -> None:
     harness = ResyncHarness(*range(1, 103), configured=(7,))
 
-    assert harness.list_all(incomplete=True) == set()
+    assert harness.list_all(unreadable=102) == set()
     assert harness.resync.to_fetch == ids(7)
 
 
 def test_a_few_sessions_missing_beside_unreadable_records_are_verified_by_id() -> None:
     harness = ResyncHarness(1, 2)
 
-    assert harness.list_all(1, incomplete=True) == set()
+    assert harness.list_all(1, unreadable=1) == set()
     assert harness.resync.to_fetch == ids(2)
 
 
 def test_the_next_list_is_complete_again() -> None:
     harness = ResyncHarness()
-    harness.list_all(incomplete=True)
+    harness.list_all(unreadable=1)
 
     harness.resync.begin_list(since(10))
 
@@ -255,7 +256,7 @@ def test_a_list_with_unreadable_records_forgets_no_expired_session() -> None:
     harness = ResyncHarness()
     harness.store.lookback.expired |= dict.fromkeys(ids(1, 2), NOON)
 
-    harness.list_all(incomplete=True)
+    harness.list_all(unreadable=1)
 
     assert harness.store.lookback.expired.keys() == ids(1, 2)
 
@@ -344,9 +345,29 @@ def test_after_a_full_list_that_shows_everything_a_loss_is_new() -> None:
 def test_a_list_with_unreadable_records_is_not_taken_for_a_loss() -> None:
     harness = ResyncHarness(1, 2)
 
-    harness.list_all(incomplete=True)
+    harness.list_all(unreadable=2)
 
     assert (harness.loss, harness.resync.is_due(moment())) == (None, False)
+
+
+def test_a_list_that_lacks_more_sessions_than_its_unreadable_records_explain_is_doubted() -> None:
+    harness = ResyncHarness(*range(1, 61))
+
+    deleted = harness.list_all(*range(1, 21), unreadable=1)
+
+    assert (deleted, harness.resync.to_fetch) == (set(), set())
+    assert harness.loss is not None
+    assert harness.loss.is_most
+    assert harness.resync.is_due(moment())
+    assert not harness.believes_404_of(60)
+
+
+def test_a_list_that_is_cut_at_its_bound_is_not_taken_for_a_loss() -> None:
+    harness = ResyncHarness(1, 2)
+    harness.resync.begin_list(FULL)
+    harness.resync.mark_incomplete(is_cut=True)
+
+    assert harness.resync.end_list(moment())[1] is None
 
 
 def test_a_doubtful_list_forgets_no_expired_session() -> None:
