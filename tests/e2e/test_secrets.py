@@ -186,6 +186,7 @@ class FailingServer:
             ),
             SessionRole.NEW: world.add_session(),
         }
+        world.add_session()  # one unreadable record of a list is no failure, all of two are
         self.simulator = Simulator(
             world,
             password=PASSWORD,

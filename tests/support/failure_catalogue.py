@@ -439,7 +439,7 @@ FAILURES: tuple[Failure, ...] = (
     ),
     *_records(_ONE_REJECTED, SessionRole.NEW),
     Failure(
-        title="all records of a list are unreadable",
+        title="all records of a list are unreadable, and there is more than one",
         faults=(FaultSetting(name="wrong_type_record"),),
         handling=_LIST_UNREADABLE,
         rejected=RejectionReason.NOT_AN_OBJECT,
