@@ -212,12 +212,15 @@ class PollLoop:
         stored_left_out = self._ledger.request_by_id(stored)
         if unknown_left_out or stored_left_out:
             self._poller.anomalies.changes_left_out(unknown_left_out + stored_left_out)
-        unanswered = set(allowed)
-        for session_id in self._poller.fetch(allowed, until=self._before(next_poll_at)):
-            unanswered.discard(session_id)
-            if not self._ledger.find(session_id):
+        again = set(allowed)
+        until = self._before(next_poll_at)
+        for session_id, exists in self._poller.fetch(allowed, until=until):
+            is_stored = self._ledger.find(session_id) is not None
+            if not is_stored:
                 self._limits.fruitless.add(session_id)
-        self._ledger.request_by_id(unanswered)
+            if is_stored or not exists:  # otherwise its record may be from before the change
+                again.discard(session_id)
+        self._ledger.request_by_id(again)
 
     def _before(self, next_poll_at: float) -> float:
         margin_seconds = min(_MARGIN_SHARE * self._server.poll_interval, _MAX_MARGIN_SECONDS)

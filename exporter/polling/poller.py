@@ -265,8 +265,8 @@ class Poller:
 
     # Between polls
 
-    def fetch(self, session_ids: Iterable[str], *, until: float) -> Iterator[str]:
-        """Fetch sessions by id; yield the id of each that the server has or does not have. Does not publish.
+    def fetch(self, session_ids: Iterable[str], *, until: float) -> Iterator[tuple[str, bool]]:
+        """Fetch sessions by id; yield the id of each, and whether the server has it. Does not publish.
 
         Errors are not raised: the next poll retries and reports them.
 
@@ -282,7 +282,7 @@ class Poller:
             if isinstance(response, RestoreSession):
                 self._intake.accept([response])
             if not isinstance(response, Vb365Error) or isinstance(response, NotFoundError):
-                yield session_id
+                yield session_id, not isinstance(response, NotFoundError)
 
     def publish(self, finished: Iterable[str], *, end_extras_at: float) -> None:
         """Publish the present state, then with extras, and pass on the sessions that started or finished.

@@ -75,6 +75,19 @@ def test_a_change_that_the_server_does_not_show_yet_is_fetched_by_the_next_poll(
     assert [one.session.id for one in snapshot.running] == [session_id(60), reopened.id]
 
 
+def test_a_change_of_an_expired_session_that_is_not_shown_yet_is_fetched_by_the_next_poll() -> None:
+    harness = PollerHarness(running(60), follow=sessions_config(lookback=3600.0))
+    expired = finished(600)
+    harness.api.sessions[expired.id] = expired
+    harness.poll()
+
+    harness.apply_changes(update(600, e_tag=2))
+    harness.api.sessions[expired.id] = running(600, e_tag=2)
+    snapshot = harness.poll()
+
+    assert [one.session.id for one in snapshot.running] == [session_id(60), expired.id]
+
+
 def test_a_deletion_that_the_server_does_not_show_yet_is_verified_by_the_next_poll() -> None:
     harness = PollerHarness(finished(100), running(60))
     harness.poll()
