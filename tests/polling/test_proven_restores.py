@@ -579,9 +579,8 @@ def test_a_session_from_before_the_exporter_started_is_judged_by_its_details() -
     assert restored(harness.poll()) == {VEX: end(2)}
 
 
-def test_a_session_that_is_reopened_while_its_extras_are_awaited_can_prove_a_restore_later() -> (
-    None
-):
+def reopened_while_awaited() -> tuple[LedgerHarness, datetime]:
+    """A session that was reopened while its extras were awaited, and its second end, which no poll has shown yet."""
     harness = harness_with(proof(2), extras=STATISTICS)
     finish(harness, "2 items processed")
     harness.hold(running(1, creation_time=NOON))
@@ -589,6 +588,13 @@ def test_a_session_that_is_reopened_while_its_extras_are_awaited_can_prove_a_res
     harness.poll()
     later = NOON + timedelta(minutes=5)
     harness.hold(finished(1, creation_time=NOON, end_time=later, details="2 items processed"))
+    return harness, later
+
+
+def test_a_session_that_is_reopened_while_its_extras_are_awaited_can_prove_a_restore_later() -> (
+    None
+):
+    harness, later = reopened_while_awaited()
     waiting = restored(harness.poll())
 
     decided = restored(settle(harness, statistics=Statistics(restored=1)))
@@ -597,13 +603,7 @@ def test_a_session_that_is_reopened_while_its_extras_are_awaited_can_prove_a_res
 
 
 def test_extras_of_a_session_that_was_reopened_are_overdue_as_long_after_its_second_end() -> None:
-    harness = harness_with(proof(2), extras=STATISTICS)
-    finish(harness, "2 items processed")
-    harness.hold(running(1, creation_time=NOON))
-    harness.ledger.request_by_id([session_id(1)])
-    harness.poll()
-    later = NOON + timedelta(minutes=5)
-    harness.hold(finished(1, creation_time=NOON, end_time=later, details="2 items processed"))
+    harness, later = reopened_while_awaited()
 
     waiting = [restored(harness.poll(seconds)) for seconds in (120.0, 120.0, 60.0)]
 

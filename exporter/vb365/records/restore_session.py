@@ -52,10 +52,6 @@ class SessionState(StrEnum):
     UNKNOWN = "Unknown"
 
 
-# Python 3.11 takes longer to look up a member of an enum than to call a function.
-_STOPPED = SessionState.STOPPED
-
-
 class SessionResult(StrEnum):
     """How the session ended (`result`)."""
 
@@ -102,7 +98,7 @@ class RestoreSession(NamedTuple):
     @property
     def stopped(self) -> bool:
         """Whether the session has finished; in any other state, even an unknown one, it is running."""
-        return self.state is _STOPPED
+        return self.state is SessionState.STOPPED
 
     @property
     def ended_at(self) -> datetime | None:
@@ -234,7 +230,7 @@ def _read_session(session_id: str, record: Record) -> RestoreSession:
     session_type = _TYPES.read(record, "type", unknown)
     state = _STATES.read(record, "state", unknown)
     result = None
-    if state is _STOPPED:
+    if state is SessionState.STOPPED:
         result = _RESULTS.read(record, "result", unknown)
     creation_time = read_time(record, "creationTime")
     if creation_time is None:
