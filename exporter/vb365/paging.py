@@ -150,6 +150,7 @@ def iter_pages(
             added,
             first_ids,
             operation,
+            max_pages,
         )
 
 
@@ -158,14 +159,16 @@ def _iter_added(
     added: int,
     known_ids: frozenset[str | None],
     operation: str,
+    max_pages: int,
 ) -> Iterator[list[object]]:
     """Yield the unknown records with which a list begins, up to a page that has others, too.
 
     Raises:
         RecordsMovedError: there are fewer than were added.
+        BadResponseError: more than `max_pages` pages have nothing else.
     """
     offset = 0
-    for _ in range(MAX_PAGES):
+    for _ in range(max_pages):
         results = fetch(offset)
         new = [record for record in results if _id(record) not in known_ids]
         yield new
@@ -173,6 +176,8 @@ def _iter_added(
         offset += len(results)
         if not new or len(new) < len(results):
             break
+    else:
+        raise _endless(f"more than {max_pages} pages of new records", operation)
     if added > 0:
         raise _moved(operation)
 

@@ -504,6 +504,22 @@ def test_a_record_that_moved_and_was_pushed_off_the_first_page_is_found(
     assert found >= found_ids([*collection.records])
 
 
+def test_new_records_without_end_are_endless_paging() -> None:
+    collection = Collection(30)
+    numbers = count(1000, step=20)
+
+    def fetch(target: str) -> object:
+        page = collection(target)
+        collection.records[:0] = records(1 if len(collection.requested) < 4 else 20, next(numbers))
+        return page
+
+    with pytest.raises(
+        BadResponseError, match=r"^list: endless paging: more than 8 pages of new records$"
+    ):
+        all_records(fetch, overlap=1, max_pages=8)
+    assert len(collection.requested) <= 2 * 8
+
+
 @LINKS
 def test_so_many_additions_that_a_page_shows_nothing_new_are_an_error(links: bool) -> None:  # noqa: FBT001 - a parameter
     added = records(190, 400)
