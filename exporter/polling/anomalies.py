@@ -1,4 +1,4 @@
-"""Anomalies, in responses and of polls: each one is counted, each kind is logged once."""
+"""Anomalies of responses and polls: each kind is logged once, and those that have a metric are counted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_LOGGED = 200
 
 
 class Anomalies:
-    """Counts each anomaly, and logs each kind once.
+    """Logs each kind of anomaly once, and counts those that have a metric.
 
     Args:
         server: the server's configuration.

@@ -38,6 +38,7 @@ class SessionBlocks:
     def __init__(self, block_sessions: int = BLOCK_SESSIONS) -> None:
         self._block_sessions = block_sessions
         self._chunks: list[_Chunk] = []  # oldest first, none empty
+        # The block that `_first` cut last, its limit, and the result.
         self._cut: tuple[Block, int, Block] | None = None
         self._length = 0
 

@@ -38,7 +38,7 @@ class PendingChanges:
     changes: tuple[SessionChange, ...] = ()
     """The last change of each session, in order."""
     left_out: int = 0
-    """How many changes were too many to be queued; then there is a gap, too."""
+    """How many changes did not fit into the queue; if any, there is a gap, too."""
     gap: bool = False
     """Whether the feed missed earlier changes, which a poll must find."""
     lost: bool = False
@@ -57,7 +57,7 @@ class ChangeQueue:
         self._left_out = 0
 
     def put(self, changes: Iterable[SessionChange]) -> None:
-        """Add changes; only the last change of each session is kept. Changes of too many sessions leave a gap."""
+        """Add changes; only the last change of each session is kept. Changes that do not fit leave a gap."""
         with self._lock:
             for change in changes:
                 self._changes.pop(change.session_id, None)
@@ -227,8 +227,8 @@ class ChangeFeed:
 
     def _back_off_from(self, error: Vb365Error) -> float:
         if error.code == EXPIRED_TOKEN or isinstance(error, BadResponseError):
-            # The token, or the response that it leads to, may never be usable, such as one that is too large. Restart
-            # the feed; a poll finds the missed changes.
+            # The same token may fail every time: it has expired, or leads to an unusable response, such as one that is too
+            # large. The feed restarts, and a poll finds the missed changes.
             self._change_token = None
         if self._stop.is_set():
             return 0.0

@@ -41,7 +41,7 @@ class ConfiguredIds:
         return session_id in self._not_found_at
 
     def unconfirmed(self, since: float) -> Iterator[str]:
-        """Return the ids that are not stored, and not known not to exist since that monotonic time."""
+        """Return the ids to request: those not stored, and not reported as missing since `since` (monotonic seconds)."""
         return (
             session_id
             for session_id in self._ids

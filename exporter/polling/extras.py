@@ -79,7 +79,7 @@ class Extras:
         self._abandoned: list[ExtraRequest] = []
 
     def due(self, *, has_statistics: bool = True) -> tuple[ExtraRequest, ...]:
-        """Return the requests of a poll: for just finished sessions, then for running sessions with series.
+        """Return the requests of a poll: the final ones for finished sessions, then those for running sessions with series.
 
         There may not be time for all of them, so within each group, the least recently made come first.
 
@@ -110,19 +110,20 @@ class Extras:
         return tuple(filter(self._is_final, _requests(session_ids, supported)))
 
     def _is_final(self, request: ExtraRequest) -> bool:
-        """Whether a request is the last for a finished session."""
+        """Whether a request is a final one: for an extra of a finished session that is still awaited."""
         return request in self._final[request.extra]
 
     def may_begin(self, request: ExtraRequest, now: Moment) -> bool:
-        """Whether a request can be made now. Events that needed a place when there was none are read once one is free."""
+        """Whether a request can be made now. Events that found no place have to wait until one is free."""
         if request in self._awaits_place:
             return self._take_place(request, now)
         return True
 
     def pause(self, request: ExtraRequest, source: EventSource, now: Moment) -> None:
-        """Keep a session's events, which a poll had no time to read, for the next.
+        """Keep a partly read source of events for the next poll, because this one had no time to read the rest.
 
-        If all places are taken, they are dropped, and read from the start once one is free. That is no failed request.
+        If all places are taken, drop the source: the events are read from the start once a place is free, and the request
+        does not count as failed.
         """
         if self._take_place(request, now):
             self._paused[request] = source
@@ -179,7 +180,7 @@ class Extras:
         self._abandoned.append(request)
 
     def take_abandoned(self) -> list[ExtraRequest]:
-        """Return the last requests for finished sessions that waited too long, or were too many, since the last call."""
+        """Return the final requests that were given up since the last call, as they waited too long or were too many."""
         abandoned, self._abandoned = self._abandoned, []
         return abandoned
 
@@ -207,8 +208,8 @@ class Extras:
     def follow(self, session: RestoreSession, transition: Transition, moment: Moment) -> None:
         """Make the extras of a finished session due once more, and cancel that if it is running again.
 
-        They are requested after each finish, and after the return of a session whose finish was seen: they are not known
-        any longer, or were never counted.
+        They are requested after each finish, and when a session returns whose finish was seen: they were dropped with
+        its record, or never counted.
         """
         if not self._wanted:
             return

@@ -68,8 +68,8 @@ class ExtrasFetcher:
     def fetch(self, until: float, *, of_finished: Iterable[str] | None = None) -> bool:
         """Fetch the first 10,000 extras that are due; return whether any was due that the server supports.
 
-        What is left is due again in the next poll. So are events that wait until those of others are read, and statistics
-        while the API version in use does not have them: a server that restarts may lack its newest version for some time.
+        What is left is due again in the next poll. So are events that wait for a place. Statistics wait while the API
+        version in use lacks them, because a server that restarts may not serve its newest version for some time.
 
         Args:
             until: when to stop, in monotonic seconds.
@@ -107,8 +107,8 @@ class ExtrasFetcher:
     def _request(self, request: ExtraRequest, *, until: float, start_until: float) -> Result | None:
         """Make a request; for events, return the source itself if it paused.
 
-        Return None if the request was aborted for lack of time, but began later than at the start: with more time, the
-        server might have responded. In the next poll, it comes first.
+        Return None if a request that began after `start_until` was aborted at `until`: with more time, the server might
+        have responded. In the next poll, this request comes first.
         """
         is_late = self._clock.monotonic() > start_until
         try:

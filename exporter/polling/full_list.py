@@ -91,7 +91,7 @@ def read_full_list(
             check_list_time(clock(), end_at)
             listed.add(page)
             ids.add(page.ids)
-        # Unlike a poll, a command runs once, so others must not be missing.
+        # A poll tolerates ids that every list repeats. A command does not: other sessions may be missing.
         ids.check(set(), "list")
         return listed
 

@@ -79,7 +79,7 @@ class StatusTracker:
         )
 
     def status(self, api: Api) -> ServerStatus:
-        """Return the current status; what `api` does not know yet is as a previous one left it."""
+        """Return the current status; what a new `api` does not know yet keeps the value from the previous one."""
         before = self._status
         self._status = replace(
             before,

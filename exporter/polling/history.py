@@ -87,7 +87,7 @@ class SessionHistory:
         return is_new
 
     def mark_evicted(self, session: RestoreSession, moment: Moment) -> None:
-        """Treat no session created before one that was evicted from the store as new."""
+        """Treat no session as new that was created no later than one that was evicted from the store."""
         # A session from the future is in the history, and all others come before it.
         if session.creation_time <= moment.wall:
             self._evicted_through = max(session.creation_time, self._evicted_through)
@@ -117,10 +117,11 @@ class SessionHistory:
             self._forgotten_through = max(created, self._forgotten_through)
 
     def _follow_clock(self, moment: Moment) -> None:
-        """Move the baseline back to the last list if the server's clock was ahead when it was set, and is right now.
+        """Move the baseline back to the last list if a clock that was ahead set it, and the server's clock is correct now.
 
-        Sessions that the earlier clock dated are known: they are stored, and remembered, or ahead of the present clock. If
-        the clock is behind now, the baseline stays: sessions of before may seem to be created since the last list.
+        Sessions that the earlier clock dated do not become new: the stored ones are remembered here, and any other is
+        ahead of the present clock. Unless this machine's clock confirms the server's, the baseline stays: by a clock that
+        is behind, sessions from before the last list may seem to have been created after it.
         """
         if self._baseline > moment.wall and moment.is_confirmed:
             self._baseline = self._time_of_last_list(moment) - _DATE_PRECISION

@@ -165,7 +165,7 @@ class Intake:
                 self._ledger.mark_incomplete(is_cut=True)
                 self._anomalies.list_cut(read)
                 break
-            # After that time, the sessions that the list has not shown are fetched by id.
+            # If this ends the list, the poll fetches by id what the list has not confirmed.
             check_list_time(self.now().monotonic, end_at)
             self._take(page)
             read += len(page.sessions) + len(page.rejections)

@@ -36,7 +36,7 @@ from exporter.polling.transition import (
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.restore_session import RestoreSession
 
-_MAX_CHANGES_EVICTED = 10_000  # with more, changes of sessions evicted since are dropped
+_MAX_CHANGES_EVICTED = 10_000  # beyond it, the changes of evicted sessions are dropped
 
 
 class Ledger:
@@ -144,7 +144,7 @@ class Ledger:
             self._react(session, transition, moment)
 
     def _add_organization(self, session: RestoreSession, moment: Moment) -> bool:
-        """Record a session's organization; return False if there are too many, and the session is left out with it."""
+        """Record a session's organization; return False if there are too many, so that the session is left out, too."""
         organization, seen_at = session.organization, moment.monotonic
         if self.activity.organizations.add(organization, seen_at):
             return True
@@ -181,7 +181,7 @@ class Ledger:
             self._resync.add_listed(session_id, was_stored=True)
 
     def end_list(self, request: ListRequest, moment: Moment) -> ListLoss | None:
-        """End a list that was read as far as needed; return the loss if it is full and lacks many."""
+        """End a list that was read as far as needed; return the loss if it is a full list that lacks many sessions."""
         deleted, loss = self._resync.end_list(moment)
         if request.max_pages is not None:
             return None

@@ -186,7 +186,7 @@ class PollLoop:
         self._request_outdated(applied)
 
     def _request_outdated(self, changes: Iterable[SessionChange]) -> None:
-        """Request stored sessions again, once, whose change or deletion the server reported but did not show yet."""
+        """Request stored sessions once more whose reported change or deletion the server has not shown yet."""
         updates = [change for change in changes if change.e_tag is not None]
         deleted = [change.session_id for change in changes if change.kind is ChangeKind.DELETE]
         outdated = filter(self._ledger.find, (*self._ledger.ids_to_fetch(updates), *deleted))

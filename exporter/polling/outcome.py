@@ -110,8 +110,8 @@ class PollOutcome:
     def fail_uncompleted(self, error: Exception) -> None:
         """Process an exception from a poll, or from what follows it until the next one.
 
-        If it kept the result of the poll or a later change from being published, the server is shown as down until the
-        next poll ends. Only the former fails the poll: one whose result was published stays a success.
+        If the exception prevented the result of the poll, or a later change, from being published, the server is shown as
+        down until the next poll ends. The poll counts as failed only if its own result was not published.
         """
         unpublished = self._unpublished
         self._unpublished = _POLL  # the next one

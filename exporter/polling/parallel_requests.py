@@ -119,7 +119,7 @@ class ParallelRequests:
                 try:
                     threads.append(start_thread(work, name=f"{self._name}-{number}"))
                 except ThreadLimitError:
-                    # Fewer threads take longer; without any, the requests follow each other in the calling thread.
+                    # Fewer threads take longer; without any, the calling thread makes the requests one after the other.
                     if number == 0:
                         work()
                     break
@@ -133,7 +133,7 @@ class ParallelRequests:
     def _wait_for(
         self, future: Future[Result], until: float, threads: Sequence[threading.Thread]
     ) -> bool:
-        """Wait for a response, little longer than until a moment of the monotonic clock; return whether it is there.
+        """Wait for a response until a second after `until`, in monotonic seconds; return whether it has arrived.
 
         Raises:
             RuntimeError: all threads have ended without it; most likely one of them had no memory to pass it on.

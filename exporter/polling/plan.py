@@ -44,9 +44,9 @@ class ListRequest:
         return self.created_since is None and self.max_pages is None
 
     def replaces(self, previous: ListRequest) -> bool:
-        """Whether this is the next list of new sessions because a list just read, `previous`, missed some.
+        """Whether this list of new sessions is needed in the same poll, because `previous`, just read, may lack some.
 
-        It then begins more than the overlap of two lists earlier: a response showed that the server's clock was set back.
+        This list then begins earlier by more than lists overlap: a response has shown that the server's clock was set back.
         """
         if self.created_since is None or previous.created_since is None:
             return False

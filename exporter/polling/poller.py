@@ -211,7 +211,7 @@ class Poller:
         self._verify_not_found(not_found)
 
     def _reject(self, session_id: str, rejection: Rejection) -> None:
-        """Record a response that cannot be read: a finished session exists and stays as it was, another one is a failure."""
+        """Record an unreadable response. A session known as finished stays as it was; for any other, the poll fails."""
         self.anomalies.rejected(rejection)
         known = self._ledger.find(session_id)
         if known is not None and known.stopped:

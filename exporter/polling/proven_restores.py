@@ -94,7 +94,7 @@ class ProvenRestores:
             self._awaiting.setdefault(session.id, since)
 
     def awaiting_since(self, oldest: float) -> tuple[str, ...]:
-        """Return the sessions that have not counted since that monotonic time or earlier, because `settle` is awaited."""
+        """Return the sessions that have awaited `settle` since `oldest` or earlier, in monotonic seconds."""
         overdue = takewhile(lambda awaiting: awaiting[1] <= oldest, self._awaiting.items())
         return tuple(session_id for session_id, _ in overdue)
 

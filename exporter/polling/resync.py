@@ -28,7 +28,7 @@ _BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
 class ListLoss(NamedTuple):
-    """A full list without more than half of the stored sessions, or too many to fetch each of them by id.
+    """A full list that lacks more than half of the stored sessions, or more than are fetched by id.
 
     The account lost a role, history was cleared, or the list is not complete.
     """
@@ -76,7 +76,7 @@ class Resync:
         self._lacking: set[str] = set()
         self._unlisted: set[str] = set()  # stored sessions that lists do not show
         self._lacking_exist = False  # whether the full list of this poll shows any of them
-        self._polls_with_late_lists = 0  # since a list of new sessions was right
+        self._polls_with_late_lists = 0  # since a list of new sessions last lacked none
         self.filter_is_late = False
         """Whether lists of new sessions have lacked sessions that exist: the server begins them later than requested."""
         self.is_incomplete = False
@@ -172,10 +172,10 @@ class Resync:
             self._stored_before += was_stored
 
     def count_not_kept(self, session_id: str, *, observed_id: str) -> None:
-        """Count a session that was evicted, or did not fit, when another one or itself was observed.
+        """Count a session that is not kept: it was evicted to store `observed_id`, or is `observed_id` and did not fit.
 
-        Full lists count all of them. Between full lists, a session that does not fit is not counted: it was counted
-        before, and every list of new sessions may show it again.
+        A full list counts all of them at its end. Between full lists, only evicted sessions are counted: one that did not
+        fit may be in every list of new sessions, and would be counted each time.
         """
         self._listed.discard(session_id)
         if (
@@ -187,7 +187,7 @@ class Resync:
         """Compare the stored sessions with the list, which was read as far as requested.
 
         Returns:
-            The ids of deleted sessions, and the loss if it is a full list without many of the sessions.
+            The ids of deleted sessions, and the loss if it is a full list that lacks many.
         """
         request, self._list_in_progress = self._list_in_progress, None
         self._shown |= self._listed
@@ -271,7 +271,7 @@ class Resync:
         return self._is_covered(session) and session_id not in self._shown
 
     def verifying_list(self, session_ids: Iterable[str]) -> ListRequest | None:
-        """Return a list that should show those sessions that no list of this poll should show; None if there are none."""
+        """Return a list that covers the sessions that no list of this poll covers; None if there are none, or in doubt."""
         if self._doubts or self._doubts_recent or not self._has_lists:
             return None  # in doubt, the next poll requests the full list
         stored = (self._store.find(session_id) for session_id in set(session_ids) - self._shown)

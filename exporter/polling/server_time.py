@@ -29,8 +29,9 @@ class ClockJumps:
     """Notices when the server's clock is set: a single `Date` that is wrong must not hide sessions.
 
     Attributes:
-        is_set_back: whether it was set back since the previous poll began, or since the last full list ended; True in
-            one poll of ten minutes at most, and then in a later one instead, unless a full list ended meanwhile.
+        is_set_back: whether it was set back since the previous poll began, or since the last full list ended. It is True
+            in at most one poll in ten minutes; a clock that is set back sooner is reported when these are over, unless a full
+            list ends before.
     """
 
     def __init__(self) -> None:
@@ -60,7 +61,7 @@ class ClockJumps:
 
 
 def _later(before: Moment | None, now: Moment) -> datetime:
-    """Return the wall clock of `before` as it would be now."""
+    """Return what the wall clock of `before` would show now if it had not been set."""
     if before is None:
         return now.wall
     return before.wall + timedelta(seconds=now.monotonic - before.monotonic)

@@ -68,7 +68,7 @@ class SessionStore:
         return running.session if running else self.finished.get(session_id)
 
     def saw_finish(self, session: RestoreSession) -> bool:
-        """Whether the finish of a session was counted, or that of one created later that is no longer remembered."""
+        """Whether the finish of a session was counted, or may have been: it was created no later than a forgotten session."""
         return Seen.FINISHED in self._history.seen(session)
 
     # Changes

@@ -8,7 +8,7 @@ from operator import attrgetter
 from exporter.vb365.records.restore_session import RestoreSession
 
 MEAN_TEXT_BYTES = 2048
-"""Texts of a session, on average over all that are kept. Real ones take about a third of it."""
+"""What the texts of a session may take, on average over all that are kept. Real ones take about a third of it."""
 _MIN_TEXT_BYTES = 1 << 20
 
 

@@ -15,11 +15,11 @@ class Transition(Enum):
     FOUND = auto()
     """New to the store, but from before the baseline, or evicted or counted earlier: not an event."""
     FINISHED = auto()
-    """Was running, in the store or when it left the store."""
+    """Was running in the store, or when it left the store, and has finished."""
     REOPENED = auto()
     """Was finished and is running again."""
     FINISHED_AGAIN = auto()
-    """Finished again after being reopened, perhaps unseen, or after it left and returned; its first finish was counted."""
+    """Finished again after it was reopened, perhaps unseen, or after it left the store; its first finish was counted."""
     CORRECTED = auto()
     """Was already finished; some of its values changed, but not its end."""
     UNCHANGED = auto()
