@@ -47,7 +47,7 @@ class Timing:
 class Client:
     """One server's API. Shared by threads.
 
-    Failed requests are retried only within `poll`, until its deadline.
+    Failed requests are retried only within `retrying_until`, until its deadline.
 
     Every operation raises Vb365Error if it fails, and StoppedError, within a tenth of a second, when the client is
     closed or `stop` is set. Only a name resolution in progress delays that, until the resolver returns. Operations with

@@ -12,7 +12,7 @@ from exporter.vb365.records.extras import EventSummary, EventTally
 from exporter.vb365.rest import RestApi
 
 MAX_EVENT_PAGES = 2_000
-"""A million events, at the page size that is requested first; there may be no more on larger pages."""
+"""A million events, at the page size that is requested first. Larger pages may not hold more events in total."""
 
 _MAX_EVENTS_PER_PAGE = 10_000
 
@@ -76,7 +76,7 @@ class EventReader:
         Raises:
             RecordsMovedError: events moved between pages at every attempt; some may be missing.
             Vb365Error: a page could not be read, or the paging is endless. Then this reader cannot continue.
-            RuntimeError: it is at its end, or has failed.
+            RuntimeError: the reader is at its end, or has failed.
         """
         if self._has_ended:
             raise RuntimeError("no events are left to read")

@@ -192,6 +192,6 @@ _throttles_lock = threading.Lock()
 def login_throttle_for(
     netloc: str, *, clock: Callable[[], float] = time.monotonic
 ) -> LoginThrottle:
-    """Return the throttle that the clients of a server share while there are any; the clock is for a new one."""
+    """Return the throttle that all clients of a server share while one of them exists; `clock` is for a new throttle."""
     with _throttles_lock:
         return _throttles.setdefault(netloc, LoginThrottle(clock=clock))

@@ -215,8 +215,8 @@ def _count_known(
 def _rewind(target: str, following: int, records: int) -> tuple[str, int | None]:
     """Return the target of a link with its offset reduced by `records`, and the offset that it had.
 
-    The target is unchanged, and its offset None, if it has none, or one that is less than the number of records before
-    the next page (`following`): it may count pages.
+    If the target has no offset, or one below the number of records before the next page (`following`), which may count
+    pages, return it unchanged, and None as its offset.
     """
     match = _OFFSET.search(target)
     if match is None or int(match[0]) < following:

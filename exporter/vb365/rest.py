@@ -149,7 +149,7 @@ class RestApi:
     def _is_served(self, version: str) -> bool:
         """Return whether the server has a version: an anonymous ServiceInstance request then gives 401, not 404.
 
-        A proxy before the server may log in, so that it succeeds.
+        If a proxy in front of the server logs in by itself, the request succeeds.
 
         Raises:
             Vb365Error: another error status, or no response.
@@ -276,7 +276,7 @@ class RestApi:
 def _refusals(token: Token) -> frozenset[int]:
     """Return the statuses with which a server refuses a token.
 
-    A token too long for a header gets a 431 or, from IIS and nginx, a 400. If not renewed, it would be sent until it expires.
+    A token too long for a header gets a 431 or, from IIS and nginx, a 400. Unless renewed, it would be sent until it expires.
     """
     is_long = len(token.value) > _LONG_TOKEN_CHARACTERS
     return frozenset({401, 431, 400} if is_long else {401, 431})

@@ -158,7 +158,8 @@ class Retrier:
             return attempt()
         except Vb365Error as error:
             failure = self._honour_retry_after(error, operation, deadline)
-        # Frames of this package and of tenacity refer to the error: cycles, which would keep the response of the traceback.
+        # Frames of this package and of tenacity refer to the error. With its traceback, they would form cycles that keep the
+        # response in memory.
         raise failure.with_traceback(None)
 
     def _honour_retry_after(self, error: Vb365Error, operation: str, deadline: float) -> Vb365Error:

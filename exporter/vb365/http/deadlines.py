@@ -180,7 +180,8 @@ def current_exchange() -> Exchange:
 class Watchdog:
     """Aborts exchanges at their deadlines and on cancellation, in a thread that starts with the first one and then stays.
 
-    If it ended without exchanges, another thread could take its place in a limit of threads, and no request would begin.
+    If the thread ended whenever there are no exchanges, it might not start again at a limit of threads, and then no request
+    could begin.
 
     Args:
         monotonic: the monotonic clock; by default suspended time counts, as a response from before a suspension is old.

@@ -81,8 +81,8 @@ class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> None:
         """Return None: no response counts as a redirect.
 
-        Even if it does not follow a redirect, requests prepares the request that would, and for that it reads the whole
-        body, of any size.
+        Even when told not to follow redirects, the requests library prepares the next request, and first reads the whole
+        body, whatever its size.
         """
 
 

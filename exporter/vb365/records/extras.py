@@ -77,7 +77,7 @@ class EventSummary:
     last_event_at: datetime | None = None
     """The newest `startTime` or `endTime` of any event; None if none has a time."""
     active_since: datetime | None = None
-    """The oldest `startTime` of an item event, whose `type` is not None; None without item events."""
+    """The oldest time of an item event, whose `type` is not None: usually a `startTime`; None without item events."""
     active_until: datetime | None = None
     """The newest time of an item event: its `endTime`, or its `startTime` while it is in progress."""
     unknown_values: tuple[UnknownValue, ...] = ()
