@@ -38,8 +38,8 @@ class AuditLog:
         on_failure: called for each failed attempt to write or read, by the log's thread or that of `check_progress`.
         timestamp: the wall clock, in Unix seconds.
         retry_seconds: the pause after a failed attempt.
-        stall_seconds: a call of the sink that takes longer is reported as a failed attempt, and again each time that it
-            has taken as long once more.
+        stall_seconds: if a call of the sink takes this long, it is reported as a failed attempt, and again after each
+            further period of this length.
         monotonic: the clock of failures, in seconds.
     """
 
@@ -87,7 +87,7 @@ class AuditLog:
         return self._thread.is_alive()
 
     def record(self, server: str, sessions: Iterable[RestoreSession]) -> None:
-        """Log the events, not logged yet, of sessions in their newest states.
+        """Log the events of sessions, given in their newest states, that are not logged yet.
 
         Never waits for the disk and never raises. Thread-safe.
         """

@@ -36,7 +36,7 @@ LINE_PREFIX = b'{"time":"'
 _AFTER_TIME = b',"event":"'
 """What follows the time; JSON logs of other programs start with a time, too."""
 LINE_START_BYTES = 64
-"""At least as many as a line has up to its event."""
+"""A line has no more bytes than this before the value of its event."""
 
 _JSON = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 
@@ -137,7 +137,7 @@ class EventIndex:
         return sum(map(len, self._last.values()))
 
     def unlogged(self, server: str, session: RestoreSession) -> tuple[Event, ...]:
-        """Return the events, not logged yet, of a session in its newest state, in chronological order."""
+        """Return the events of a session, given in its newest state, that are not logged yet, in chronological order."""
         last = self._last[server].get(_key(session.id))
         if last is Event.ENDED:
             return ()

@@ -72,7 +72,7 @@ class Reloader:
                 return
             self._is_stuck = True
             log.error("reload does not end, further reloads wait for it", step=self._step)
-            if self._step != _ACTIVATING:  # which reports its success in the metrics itself
+            if self._step != _ACTIVATING:  # a successful activation reports itself in the metrics
                 self._service.keep_current()
 
     def reload(self) -> tuple[str, ...]:

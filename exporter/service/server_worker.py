@@ -166,7 +166,8 @@ class ServerWorker:
     def cancel(self, successor: ServerWorker | None = None) -> None:
         """Cancel all requests, which ends polls and change feed, without waiting for them to end.
 
-        Then the sessions that were not passed on yet are passed on, unless the successor continues with the state.
+        At its end, the polling thread passes on the sessions that were not passed on yet, unless the successor continues
+        with the state.
 
         Args:
             successor: polls the server from now on.
@@ -204,7 +205,7 @@ class ServerWorker:
         self._join_replaced()  # if this worker was stopped before it could wait for it
 
     def _join_replaced(self) -> None:
-        """Wait until the replaced worker no longer polls the same URL; name resolution of another may hang."""
+        """Wait until the replaced worker no longer polls, if its URL is the same; with another, name resolution may hang."""
         if self._replaces is not None and self._replaces.server.url == self.server.url:
             self._replaces.join_polls()
 
@@ -228,7 +229,7 @@ class ServerWorker:
                 self._mark_down("its poll loop ended")
             elif not self._hands_over_state:
                 if self._replaces is not None and self._replaces.state is self.state:
-                    self._join_replaced()  # this worker has not polled: the other may still use the state
+                    self._join_replaced()  # this worker has not polled: the replaced one may still use the state
                 self.poller.pass_on_changed()
 
     def _poll_once(self) -> None:

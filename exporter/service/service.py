@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 _STOP_SECONDS = 2.0
 _FIRST_POLL_SPACING_SECONDS = 0.1
-# Both clocks are adjusted, and they are read one after the other.
+# Less may be no suspension: both clocks are adjusted, and they are read one after the other.
 _SUSPENSION_SECONDS = 1.0
 
 

@@ -23,7 +23,7 @@ _IDLE_SECONDS = 8.0
 _SEND_SECONDS = 10.0
 # Leaves file descriptors for the pollers under the usual limit of 1024.
 _MAX_CONNECTIONS = 512
-# To read the rest and to answer the server's close_notify: what holds idle connections often never answers.
+# For the client to read the rest and to answer close_notify. Clients that only hold connections often never answer.
 _TLS_SHUTDOWN_SECONDS = 2.0
 _ACCEPTS_AT_ONCE = 16
 _ACCEPT_RETRY_SECONDS = 0.2
@@ -35,8 +35,8 @@ class ConnectionManager:
     """Accepts connections, limits their number and closes them at shutdown.
 
     At the limit, one is evicted: the oldest that has not sent a request, or else the one idle longest, or else the
-    one whose request has waited longest for its authorization. So scrapes succeed beside any number of clients that
-    merely hold connections open.
+    one whose request has waited longest for its authorization. So scrapes succeed, however many clients merely hold
+    connections open.
 
     Args:
         app: handles the requests; an app can be served once.

@@ -163,7 +163,7 @@ class Connection(web.RequestHandler):
             self._transport_until_lost.pause_reading()
 
     async def start(self) -> None:
-        """Handle requests until the connection closes, then start the timer: asyncio would send the rest without end."""
+        """Handle requests until the connection closes, then start the timer: asyncio would wait forever to send the rest."""
         try:
             await super().start()
         finally:
@@ -206,7 +206,7 @@ class Connection(web.RequestHandler):
 
     def abort(self) -> None:
         """Close immediately and drop unsent data."""
-        # This also ends a TLS handshake, and a TLS transport that was closed twice: asyncio sees a client that disconnected.
+        # To asyncio, the client has disconnected. That also ends a TLS handshake, and a TLS transport that was closed twice.
         with suppress(OSError):
             self._client.shutdown(socket.SHUT_RDWR)
         if self._transport_until_lost is not None:
