@@ -79,7 +79,7 @@ class ActivityCounters:
             finished sessions are awaited; the oldest are dropped uncounted.
 
     Attributes:
-        organizations: those whose counts are shown, also if they are 0.
+        organizations: those whose counts are shown, even if they are 0.
         restored: what finished sessions have restored.
     """
 

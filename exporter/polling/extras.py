@@ -74,7 +74,9 @@ class Extras:
         self._attempt_numbers = count(1)
         self._last_attempt: dict[ExtraRequest, int] = {}
         self._paused: dict[ExtraRequest, EventSource] = {}
-        self._places: dict[ExtraRequest, float] = {}  # since when; also of events that are read now
+        self._places: dict[
+            ExtraRequest, float
+        ] = {}  # since when; those whose events are being read included
         self._awaits_place: set[ExtraRequest] = set()
         self._abandoned: list[ExtraRequest] = []
 

@@ -34,7 +34,7 @@ class Api(Protocol):
 
     @property
     def server_time(self) -> datetime | None:
-        """The server's own time, from its newest response; None if it does not send it."""
+        """The server's own time, from its newest successful response; None if it does not send it."""
 
     @property
     def certificate_not_after(self) -> datetime | None:

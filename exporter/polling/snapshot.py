@@ -183,9 +183,7 @@ class Snapshot:
             finished=self.finished if finished_fresh else (),
             finished_with_series=self.finished_with_series if finished_fresh else (),
             finished_confirmed_at=self.finished_confirmed_at if finished_fresh else -inf,
-            configured_ids=tuple(
-                found for found in self.configured_ids if found.confirmed_at > oldest
-            ),
+            configured_ids=tuple(one for one in self.configured_ids if one.confirmed_at > oldest),
             stopped=self.stopped if listed_fresh else _empty(),
             last_end=self.last_end if listed_fresh else _empty(),
             last_restored=self.last_restored if listed_fresh else _empty(),

@@ -31,7 +31,7 @@ class SessionStore:
         running: the running sessions by id; only the store changes it.
         finished: the finished sessions by id; only the store changes it.
         counts: counts over the finished sessions.
-        restores: when restores were last proven, also by sessions that are not stored.
+        restores: when restores were last proven, by sessions that are not stored as well.
         lookback: decides when finished sessions expire.
     """
 

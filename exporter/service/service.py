@@ -68,7 +68,7 @@ class Service:
         self._suspended_seconds = 0.0
 
     def start(self) -> None:
-        """Poll each server first, at least ten per second, then on schedule, with the polls spread over the interval.
+        """Start the first polls, at least ten per second, then poll on schedule, with the polls spread over the interval.
 
         Raises:
             ThreadLimitError: the process cannot have a thread for each server.

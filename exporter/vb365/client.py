@@ -122,7 +122,7 @@ class Client:
 
     @property
     def server_time(self) -> datetime | None:
-        """The server's own time, from the `Date` of its newest response; None if it sends none."""
+        """The server's own time, from the `Date` of its newest successful response; None if it sends none."""
         return self._api.server_clock.now()
 
     @property
@@ -152,7 +152,10 @@ class Client:
             self._api.deadline = NO_RETRY
 
     def close(self) -> None:
-        """Abort requests in progress, log out (within 2 s) if the API has a logout, and close all connections."""
+        """Abort requests in progress, log out and close all connections.
+
+        The log-out takes at most 2 s. It is skipped if the API has no logout, or the last request got no response.
+        """
         with self._closing:
             if self._closed:
                 return

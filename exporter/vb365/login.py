@@ -122,7 +122,7 @@ class LoginThrottle:
             return max(refusal.locked_until - self._clock(), 0.0), refusal.message
 
     def _fingerprint(self, password: str) -> bytes:
-        # Enough to recognise the password, too little to recover it.
+        # Enough to recognize the password, too little to recover it.
         return hashlib.blake2b(password.encode(errors="surrogatepass"), salt=self._salt).digest()
 
 

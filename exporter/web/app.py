@@ -69,7 +69,7 @@ class WebBackend(Protocol):
         """Return the newest body of `/metrics`."""
 
     def health_problems(self) -> Sequence[str]:
-        """Return a line for each stuck poll loop."""
+        """Return a line for each part that is stuck or has ended."""
 
     def readiness_problems(self) -> Sequence[str]:
         """Return a line for each server that has not been polled yet."""

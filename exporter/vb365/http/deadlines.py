@@ -60,7 +60,7 @@ class AbortReason(Enum):
 
 
 class Step(StrEnum):
-    """What an exchange is doing; it decides whose failure a failure is."""
+    """What an exchange is doing; a failure is attributed to the peer of this step."""
 
     RESOLVE = "resolution of the host name"
     CONNECT = "connection"

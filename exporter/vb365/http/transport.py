@@ -96,7 +96,7 @@ class Response:
 
 
 def host_and_port(url: str) -> str:
-    """Return host and port of an https URL, also if it leaves out the port."""
+    """Return host and port of an https URL, even if the URL has no port."""
     parts = urlsplit(url)
     return parts.netloc if parts.port else f"{parts.netloc.rstrip(':')}:443"
 
