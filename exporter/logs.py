@@ -8,6 +8,7 @@ import math
 import re
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -75,6 +76,8 @@ def configure(*, level: LogLevel, log_format: LogFormat, stream: TextIO | None =
     logging.getLogger().handlers = [handler]
     # Its warnings would repeat for each request and quote the server; a failed request is logged once by its caller.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
+    # The same for each kind of cookie that the standard library rejects with a warning and a traceback.
+    warnings.filterwarnings("ignore", "http.cookiejar bug!")
     set_level(level)
 
 

@@ -280,6 +280,8 @@ def test_warnings_that_a_library_repeats_at_every_request_are_not_written() -> N
     lines = lines_for("debug")
 
     logging.getLogger("urllib3.connection").warning("Failed to parse headers")
+    warnings.warn("http.cookiejar bug!\nTraceback", stacklevel=1)
+    logging.captureWarnings(capture=False)
 
     assert lines.take() == []
 

@@ -346,6 +346,14 @@ def test_a_large_body_is_not_strict_json(client: Client) -> None:
     assert response.json()["odd"][-1] == {"a": "\ud800"}
 
 
+def test_a_response_has_large_headers(client: Client) -> None:
+    client.simulator.faults.set("large_headers", value=1_000_000)
+    response = client.get(LIST)
+
+    assert 980_000 < sum(map(len, response.raw.headers.values())) < 1_020_000
+    assert "results" in response.json()
+
+
 def test_a_response_has_more_cookies_than_the_simulator_accepts_in_a_request(
     client: Client,
 ) -> None:

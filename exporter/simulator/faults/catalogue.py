@@ -63,6 +63,9 @@ _DEFINITIONS = (
         name="cookies", help="value cookies, too many for the headers of a request", value=60
     ),
     FaultDefinition(
+        name="large_headers", help="about value bytes of headers", route="api", value=5 * _MIB
+    ),
+    FaultDefinition(
         name="unauthorized_once", help="401 and the token is revoked, once", route="api", first=1
     ),
     FaultDefinition(name="unauthorized", help="401 and the token is revoked", route="api"),

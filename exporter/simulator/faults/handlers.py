@@ -78,6 +78,15 @@ async def _cookies(exchange: Exchange) -> web.StreamResponse:
     return response
 
 
+async def _large_headers(exchange: Exchange) -> web.StreamResponse:
+    response = await exchange.normal_response()
+    lines = 80  # clients accept a hundred
+    cookie = "a=1" + ";b" * (int(exchange.fault.value) // lines // 2)
+    for _ in range(lines):
+        response.headers.add("Set-Cookie", cookie)
+    return response
+
+
 # Statuses
 
 
@@ -258,6 +267,7 @@ FAULT_HANDLERS: dict[str, FaultHandler] = {
     "slower_than_timeout": _slower,
     "interim_responses": _interim_responses,
     "cookies": _cookies,
+    "large_headers": _large_headers,
     "unauthorized_once": _unauthorized,
     "unauthorized": _unauthorized,
     "password_refused": _refuse("password"),

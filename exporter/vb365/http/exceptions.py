@@ -37,6 +37,10 @@ class UnusableProxyError(ValueError):
     """The configured proxy, or that of the environment, cannot be used; the message does not repeat its URL."""
 
 
+class BadHeadError(http.client.HTTPException):
+    """An unusable head of a response; the message gives the reason and quotes nothing from the head."""
+
+
 LIBRARY_ERRORS = (
     urllib3.exceptions.HTTPError,
     http.client.HTTPException,
@@ -195,7 +199,7 @@ def _describe_refused_tunnel(status: str, peer: str, proxy: str) -> str:
     return f"the proxy {proxy} {verb} connect to {peer} (HTTP {status})"
 
 
-def describe_problem(error: BaseException) -> str:
+def describe_problem(error: BaseException) -> str:  # noqa: PLR0911 - one line for each kind
     """Describe what went wrong before the request was sent, without naming the host."""
     match error:
         case TimeoutError() | urllib3.exceptions.TimeoutError():
@@ -204,6 +208,8 @@ def describe_problem(error: BaseException) -> str:
             return "the connection was closed"
         case ConnectionResetError() | BrokenPipeError():  # RemoteDisconnected is the former
             return "the connection was closed"
+        case BadHeadError():
+            return str(error)
         case http.client.HTTPException():
             return "the response is not HTTP"
         case OSError() if error.strerror:
@@ -223,6 +229,8 @@ def _describe_request(error: BaseException, where: str) -> str:  # noqa: PLR0911
             return f"{where} did not respond in time"
         case http.client.IncompleteRead() | http.client.RemoteDisconnected():
             return f"{where} closed the connection before the response was complete"
+        case BadHeadError():
+            return f"the request to {where} failed: {error}"
         case http.client.BadStatusLine():
             return f"the response of {where} is not HTTP"
         case OSError() if error.strerror:

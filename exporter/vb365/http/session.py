@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import Iterator
 from http.cookiejar import Cookie
+from io import BufferedReader
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,13 +21,15 @@ from urllib3.connection import HTTPSConnection
 from exporter import __version__
 from exporter.config.model import ServerConfig, TLSConfig
 from exporter.vb365.http.deadlines import Step, current_exchange
-from exporter.vb365.http.exceptions import UnusableProxyError, describe_problem
+from exporter.vb365.http.exceptions import BadHeadError, UnusableProxyError, describe_problem
 from exporter.vb365.http.tls import not_after, proxy_context, server_context
 
 _MAX_COOKIES = 50
 _MAX_COOKIES_BYTES = 4096
 """Names and values together. Many servers refuse a request whose headers are longer than 8 KiB."""
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]*")
+_MAX_HEAD_BYTES = 32 << 10
+"""Status line and headers, those of interim responses included. http.client alone accepts 6 MiB and more."""
 _MAX_INTERIM_RESPONSES = 16
 _LONG_POLL_CONNECTIONS = 1
 """For the change feed, whose request is nearly always under way."""
@@ -110,7 +113,38 @@ def _identity(cookie: Cookie) -> tuple[str, str, str]:
     return cookie.domain, cookie.path, cookie.name
 
 
+class _Reader(BufferedReader):
+    """Reads a response, and limits the lines of its head to `_MAX_HEAD_BYTES` in total."""
+
+    is_head = True
+    _bytes_left = _MAX_HEAD_BYTES
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        if not self.is_head:
+            return super().readline(size)
+        line = super().readline(self._bytes_left + 1)
+        self._bytes_left -= len(line)
+        if self._bytes_left < 0:
+            raise BadHeadError(f"the head of the response is larger than {_MAX_HEAD_BYTES} bytes")
+        # The email package would take a bare CR for the end of a header, so that there could be thousands of them.
+        return line[:-2].replace(b"\r", b" ") + line[-2:]
+
+
 class _Response(http.client.HTTPResponse):
+    """A response whose head is limited, also if it is a proxy's response to CONNECT."""
+
+    fp: _Reader
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fp = _Reader(self.fp.detach())
+
+    def begin(self) -> None:
+        super().begin()
+        self.fp.is_head = False
+        # http.cookiejar takes quadratic time to parse these before it ignores them.
+        del self.msg["Set-Cookie2"]
+
     def _read_status(self) -> tuple[str, int, str]:
         """Read the status line of the response after skipping interim ones, such as 103 (RFC 9110, 15.2).
 
@@ -121,7 +155,7 @@ class _Response(http.client.HTTPResponse):
             if not 100 <= status <= 199 or status == http.HTTPStatus.SWITCHING_PROTOCOLS:
                 return version, status, reason
             http.client.parse_headers(self.fp)
-        raise http.client.HTTPException("too many interim responses")
+        raise BadHeadError("too many interim responses")
 
 
 class _Connection(HTTPSConnection):

@@ -265,7 +265,57 @@ def test_bytes_after_a_response_are_not_taken_for_the_next_one(
     assert [client.exchange(GET).body for _ in range(3)] == [b"{}"] * 3
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 40_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + (b"Set-Cookie: a=1" + b";b" * 200 + b"\r\n") * 80 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 10_000_000,
+        b"HTTP/1.1 200 " + b"x" * 40_000 + b"\r\n\r\n",
+        (b"HTTP/1.1 103 Early Hints\r\nX: " + b"x" * 9000 + b"\r\n\r\n") * 4 + http(),
+    ],
+    ids=["a long header", "many headers", "an endless header", "reason", "interim responses"],
+)
+def test_a_head_that_is_too_large_is_a_bad_response(
+    serve: Serve, transport: MakeTransport, head: bytes
+) -> None:
+    server = serve(responding_with(head))
+    error = failure(transport(server.url))
+    assert isinstance(error, BadResponseError)
+    peer = server.url.removeprefix("https://")
+    assert error.message == (
+        f"the request to {peer} failed: the head of the response is larger than 32768 bytes"
+    )
+
+
+def test_each_response_of_a_connection_may_have_a_large_head(
+    serve: Serve, transport: MakeTransport
+) -> None:
+    server = serve(responding_with(http(headers=f"X: {'x' * 32_000}\r\n")))
+    client = transport(server.url)
+    assert [client.exchange(GET).status for _ in range(3)] == [200] * 3
+    assert server.connections == 1
+
+
+def test_a_bare_carriage_return_does_not_begin_another_header(
+    serve: Serve, transport: MakeTransport
+) -> None:
+    server = serve(responding_with(http(headers="X: a\rY: b\r\n")))
+    headers = transport(server.url).exchange(GET).headers
+    assert headers["X"] == "a Y: b"
+    assert "Y" not in headers
+
+
 # Cookies
+
+
+def test_cookies_of_the_obsolete_kind_are_ignored_unparsed(
+    serve: Serve, transport: MakeTransport
+) -> None:
+    server = serve(responding_with(http(headers="Set-Cookie: a=1\r\nSet-Cookie2: b=1\r\n")))
+    headers = transport(server.url).exchange(GET).headers
+    assert headers["Set-Cookie"] == "a=1"
+    assert "Set-Cookie2" not in headers
 
 
 def test_cookies_never_outgrow_the_headers_that_a_server_accepts(
