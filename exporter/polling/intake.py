@@ -82,7 +82,7 @@ class Intake:
         server_ahead = self.now().wall - self._clock.now().wall
         if abs(server_ahead) > _MAX_CLOCK_DIFFERENCE:
             self._anomalies.clocks_differ(server_ahead)
-        if self._ledger.filter_is_late:
+        if self._ledger.resync.filter_is_late:
             self._anomalies.filter_is_late()
 
     def accept(self, sessions: Sequence[RestoreSession]) -> None:
@@ -162,7 +162,7 @@ class Intake:
         for number, page in enumerate(pages, start=1):
             self._heartbeat.beat()
             if read >= self._max_sessions:
-                self._ledger.mark_incomplete(is_cut=True)
+                self._ledger.resync.cut_list()
                 self._anomalies.list_cut(read)
                 break
             # If this ends the list, the poll fetches by id what the list has not confirmed.
@@ -180,6 +180,6 @@ class Intake:
 
     def _take(self, page: Page) -> None:
         for rejection in page.rejections:
-            self._ledger.mark_incomplete(rejection.session_id)
+            self._ledger.resync.add_unreadable(rejection.session_id)
             self._anomalies.rejected(rejection)
         self.accept(page.sessions)

@@ -49,6 +49,7 @@ class Ledger:
 
     Attributes:
         activity: the organizations and their counters.
+        resync: what the lists of a poll prove.
         extras: the extras of the sessions.
         sessions_listed: how many sessions the last full list had; None before the first.
     """
@@ -60,7 +61,7 @@ class Ledger:
         self._window = DiscoveryWindow()
         self._store = SessionStore(settings, time_of_last_list=self._window.time_of_last_list)
         self._configured = ConfiguredIds(settings.ids, self._store)
-        self._resync = Resync(self._store, settings)
+        self.resync = Resync(self._store, settings)
         self.activity = ActivityCounters(settings)
         self._changed: dict[str, RestoreSession] = {}
         self._finished_confirmed_at = self._list_confirmed_at = -inf
@@ -73,14 +74,10 @@ class Ledger:
     def begin_poll(self, moment: Moment) -> None:
         """Start a poll: only responses from now on confirm what it has to confirm."""
         self._poll_started_at = moment.monotonic
-        for session_id in self._store.expire(self._resync.begin_poll(moment)):
-            self._discard(session_id)
-        if not self._settings.discover and self._resync.is_due(moment):
-            self._resync.to_fetch.update(self._store.finished)
-
-    def request_resync(self) -> None:
-        """Make a full list due in every poll until one succeeds."""
-        self._resync.make_due()
+        for session_id in self._store.expire(self.resync.begin_poll(moment)):
+            self.extras.discard(session_id)
+        if not self._settings.discover and self.resync.is_due(moment):
+            self.resync.to_fetch.update(self._store.finished)
 
     def due_lists(self, moment: Moment) -> tuple[ListRequest, ...]:
         """Return the lists to request in this poll, in order; empty without discovery."""
@@ -90,20 +87,15 @@ class Ledger:
         created_since = self._window.created_since(moment)
         if not self._store.has_baseline or created_since is None:
             return (full,)
-        recent = self._resync.recent_list(created_since)
-        return (recent, full) if self._resync.is_due(moment) else (recent,)
-
-    @property
-    def filter_is_late(self) -> bool:
-        """Whether the server begins lists of new sessions later than requested."""
-        return self._resync.filter_is_late
+        recent = self.resync.recent_list(created_since)
+        return (recent, full) if self.resync.is_due(moment) else (recent,)
 
     def unconfirmed(self) -> tuple[str, ...]:
         """Return the ids that this poll must confirm and has not confirmed yet."""
         since = self._poll_started_at
         running = (key for key, one in self._store.running.items() if one.confirmed_at < since)
         configured = self._configured.unconfirmed(since)
-        return tuple(dict.fromkeys(chain(running, configured, self._resync.to_fetch)))
+        return tuple(dict.fromkeys(chain(running, configured, self.resync.to_fetch)))
 
     def cheaper_list(self, session_ids: Iterable[str]) -> ListRequest | None:
         """Return a list that costs the server less than fetching these sessions by id, or None."""
@@ -117,7 +109,7 @@ class Ledger:
 
     def begin_list(self, request: ListRequest) -> None:
         """Start reading a list."""
-        self._resync.begin_list(request)
+        self.resync.begin_list(request)
 
     def observe(self, sessions: Sequence[RestoreSession], moment: Moment) -> None:
         """Process the sessions of a response, which is a page of a list or a single session."""
@@ -125,7 +117,7 @@ class Ledger:
             sessions = [session for session in sessions if session.id in self._configured]
         ids = {session.id for session in sessions}
         self._configured.mark_found(ids)
-        self._resync.to_fetch -= ids
+        self.resync.to_fetch -= ids
         self._store.restores.set_now(moment.wall)
         for session in sessions:
             self._observed_at = moment.monotonic
@@ -139,7 +131,7 @@ class Ledger:
             self._store.restores.add_other(session, has_final_extras=transition not in FINISHES)
         within = transition not in FINISHES or self._store.lookback.includes(session, moment)
         if transition is not Transition.EXPIRED and within:
-            self._resync.add_listed(session.id, was_stored=transition not in NEW_TO_STORE)
+            self.resync.add_listed(session.id, was_stored=transition not in NEW_TO_STORE)
         if transition is not Transition.UNCHANGED:
             self._react(session, transition, moment)
 
@@ -151,8 +143,8 @@ class Ledger:
         if session.id in self._configured or self.find(session.id):
             return self.activity.organizations.add(organization, seen_at, required=True)
         if not session.stopped or self._store.lookback.includes(session, moment):
-            self._resync.add_listed(session.id, was_stored=False)
-            self._resync.count_not_kept(session.id, observed_id=session.id)
+            self.resync.add_listed(session.id, was_stored=False)
+            self.resync.count_not_kept(session.id, observed_id=session.id)
         return False
 
     def _react(self, session: RestoreSession, transition: Transition, moment: Moment) -> None:
@@ -170,19 +162,13 @@ class Ledger:
             self._discard(session.id)
         for evicted_id in self._store.take_evicted():
             self._discard(evicted_id)
-            self._resync.count_not_kept(evicted_id, observed_id=session.id)
+            self.resync.count_not_kept(evicted_id, observed_id=session.id)
             if len(self._changed) > _MAX_CHANGES_EVICTED:
                 self._changed.pop(evicted_id, None)
 
-    def mark_incomplete(self, session_id: str = "", *, is_cut: bool = False) -> None:
-        """Record that the list has an unreadable record, perhaps of a known session, or that it is cut at its bound."""
-        self._resync.mark_incomplete(is_cut=is_cut)
-        if self.find(session_id):
-            self._resync.add_listed(session_id, was_stored=True)
-
     def end_list(self, request: ListRequest, moment: Moment) -> ListLoss | None:
         """End a list that was read as far as needed; return the loss if it is a full list that lacks many sessions."""
-        deleted, loss = self._resync.end_list(moment)
+        deleted, loss = self.resync.end_list(moment)
         if request.max_pages is not None:
             return None
         self._finished_confirmed_at = self._list_confirmed_at = moment.monotonic
@@ -190,11 +176,11 @@ class Ledger:
         if request.is_full:
             for session_id in deleted:
                 self._remove(session_id, moment)
-            if not self._resync.is_incomplete and (loss is None or loss.believed):
+            if not self.resync.is_incomplete and (loss is None or loss.believed):
                 expired_before = moment.monotonic - self._settings.lookback
                 self.activity.forget_organizations(expired_before, if_full=self._poll_started_at)
             # A list whose records are all unreadable does not show which sessions are new later.
-            if self._window.newest is not None or not self._resync.is_incomplete:
+            if self._window.newest is not None or not self.resync.is_incomplete:
                 self._store.set_baseline(self._window.baseline(moment), moment)
         return loss
 
@@ -204,13 +190,9 @@ class Ledger:
         if self._store.has_baseline:
             self._list_confirmed_at = moment.monotonic
 
-    def verifying_list(self, not_found: Iterable[str]) -> ListRequest | None:
-        """Return the list that must confirm 404s by id, if no list of this poll can; else None."""
-        return self._resync.verifying_list(not_found)
-
     def mark_not_found(self, session_id: str, moment: Moment) -> bool:
         """Process a 404 by id; return whether it is believed, because a list of the same poll agrees."""
-        if not self._resync.confirms_deletion(session_id):
+        if not self.resync.confirms_deletion(session_id):
             return False
         self._remove(session_id, moment)
         self._configured.mark_not_found(session_id, moment)
@@ -218,7 +200,7 @@ class Ledger:
 
     def end_poll(self, moment: Moment, *, succeeded: bool) -> None:
         """End a poll; `succeeded` is whether everything that it requested was received."""
-        self._resync.abort_list()
+        self.resync.abort_list()
         if self._settings.discover:
             if not self._store.has_baseline and self._observed_at >= self._poll_started_at:
                 # Sessions of an aborted first list are real and may be shown; counts of them would be too low.
@@ -226,8 +208,8 @@ class Ledger:
         elif succeeded:
             self._store.set_baseline(self._window.baseline(moment), moment)
             self._list_confirmed_at = self._finished_confirmed_at
-            if self._resync.is_due(moment):
-                self._resync.succeed(moment)
+            if self.resync.is_due(moment):
+                self.resync.succeed(moment)
         self.extras.drop_stale(moment, self.stale_after_seconds)
 
     # Between polls
@@ -243,7 +225,7 @@ class Ledger:
 
     def request_by_id(self, session_ids: Iterable[str]) -> int:
         """Fetch sessions by id in the next poll, unless they arrive earlier; return how many do not fit."""
-        return self._resync.request_by_id(session_ids)
+        return self.resync.request_by_id(session_ids)
 
     def find(self, session_id: str) -> RestoreSession | None:
         """Return a stored session as it was last received."""
@@ -286,7 +268,7 @@ class Ledger:
             sessions_listed=self.sessions_listed,
             sessions_known=len(self._store),
             sessions_without_series=max(0, self._store.discovered_finished_count - room),
-            sessions_not_kept=self._resync.not_kept,
+            sessions_not_kept=self.resync.not_kept,
         )
 
     def _remove(self, session_id: str, moment: Moment) -> None:
@@ -296,5 +278,5 @@ class Ledger:
 
     def _discard(self, session_id: str) -> None:
         """Cancel the pending requests for a session."""
-        self._resync.to_fetch.discard(session_id)
+        self.resync.to_fetch.discard(session_id)
         self.extras.discard(session_id)

@@ -32,6 +32,8 @@ _MAX_POLLS_AT_ONCE = 3
 _MAX_FETCHES_AT_ONCE = 50
 _FETCHES_PER_SECOND = 5.0
 _MIN_FULL_LIST_INTERVAL_SECONDS = 600.0
+_MAX_DELAY_SECONDS = 60.0
+"""How long other responses may not show a change after the feed has reported it."""
 
 
 class PollLoop:
@@ -76,6 +78,8 @@ class PollLoop:
         self._first_interval_seconds = first_interval_seconds or server.poll_interval
         self._limits = _FeedLimits(server.poll_interval)
         self._deletions_lost = False
+        # The last change of each stored session, and when it was reported.
+        self._recent: dict[str, tuple[SessionChange, float]] = {}
 
     def run(self) -> None:
         """Poll until stopped. Polls never overlap: after one that overran, the next starts immediately.
@@ -136,9 +140,10 @@ class PollLoop:
             next_poll_at: when the next poll is due, in monotonic seconds; extras end before then.
         """
         self._limits.begin_poll()
+        self._request_outdated()
         if self._deletions_lost and self._limits.try_take_full_list(self._clock.monotonic()):
             self._deletions_lost = False
-            self._ledger.request_resync()
+            self._ledger.resync.make_due()
         self._poller.poll(end_extras_at=self._before(next_poll_at))
 
     def apply(self, pending: PendingChanges, *, next_poll_at: float = inf) -> None:
@@ -159,7 +164,6 @@ class PollLoop:
 
     def _apply_changes(self, changes: Sequence[SessionChange], next_poll_at: float) -> None:
         updated: tuple[str, ...] = ()
-        applied: Sequence[SessionChange] = ()
         polls = False
         now = self._clock.monotonic()
         try:
@@ -172,7 +176,11 @@ class PollLoop:
                     self._poller.anomalies.changes_left_out(left_out)
             else:
                 self._fetch(updated, now, next_poll_at)
-            applied = changes
+            self._recent |= {
+                change.session_id: (change, now)
+                for change in changes
+                if self._ledger.find(change.session_id)
+            }
         except Exception:
             log.exception(
                 "applying change-feed events failed, next poll retries", server=self._server.name
@@ -183,14 +191,24 @@ class PollLoop:
         elif not self._stop.is_set():
             # A running session may change with every restored item: only polls fetch its extras.
             self._poller.publish(updated, end_extras_at=self._before(next_poll_at))
-        self._request_outdated(applied)
 
-    def _request_outdated(self, changes: Iterable[SessionChange]) -> None:
-        """Request stored sessions once more whose reported change or deletion the server has not shown yet."""
+    def _request_outdated(self) -> None:
+        """Request stored sessions again whose reported change or deletion the server has not shown yet.
+
+        The first poll after the report requests them, and every poll within a minute of it.
+        """
+        changes = [change for change, _ in self._recent.values()]
         updates = [change for change in changes if change.e_tag is not None]
         deleted = [change.session_id for change in changes if change.kind is ChangeKind.DELETE]
         outdated = filter(self._ledger.find, (*self._ledger.ids_to_fetch(updates), *deleted))
-        self._ledger.request_by_id(outdated)
+        if self._ledger.request_by_id(outdated):
+            self._deletions_lost = True
+        oldest = self._clock.monotonic() - _MAX_DELAY_SECONDS
+        self._recent = {
+            session_id: (change, reported_at)
+            for session_id, (change, reported_at) in self._recent.items()
+            if reported_at > oldest
+        }
 
     def _request_deleted(self, changes: Sequence[SessionChange]) -> bool:
         """Request deleted sessions by id, and return whether any is stored; a poll confirms it with a 404 and a list."""

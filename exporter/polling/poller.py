@@ -225,7 +225,7 @@ class Poller:
         Raises:
             Vb365Error: the poll cannot continue.
         """
-        if (verifying := self._ledger.verifying_list(session_ids)) is not None:
+        if (verifying := self._ledger.resync.verifying_list(session_ids)) is not None:
             self._try_list(verifying)
         for session_id in session_ids:
             if not self._ledger.mark_not_found(session_id, self._intake.now()):

@@ -70,7 +70,7 @@ class Resync:
         self._stored_before = 0  # how many of `_listed` were stored before
         self._shown: set[str] = set()  # by the lists of this poll
         self._covered_since: datetime | None = None  # what was created later is in those lists
-        self._unreadable = 0  # how many records of the list in progress are unreadable
+        self._unidentified = 0  # how many records of the list in progress have no readable id
         self._is_cut = False  # whether the last list was not read to its end because it is too long
         # Stored sessions that the last list of new ones should have shown.
         self._lacking: set[str] = set()
@@ -80,7 +80,7 @@ class Resync:
         self.filter_is_late = False
         """Whether lists of new sessions have lacked sessions that exist: the server begins them later than requested."""
         self.is_incomplete = False
-        """Whether the last list contained an unreadable record, which could be any session."""
+        """Whether the last list contained an unreadable record, or was not read to its end because it is too long."""
         self.to_fetch: set[str] = set()
         """Ids to fetch: missing from a full list, reported by the change feed, or checked hourly without discovery."""
         self.not_kept = 0
@@ -143,18 +143,24 @@ class Resync:
         self._listed = set()
         self._listed_sessions = 0
         self._stored_before = 0
-        self._unreadable = 0
+        self._unidentified = 0
         self._is_cut = False
         self.is_incomplete = False
         self._restores.end_full_list(is_complete=False)
         if request.is_full:
             self._restores.begin_full_list()
 
-    def mark_incomplete(self, *, is_cut: bool) -> None:
-        """Record that the list contains an unreadable record or, if `is_cut`, has more sessions than are read."""
+    def add_unreadable(self, session_id: str) -> None:
+        """Record that the list contains an unreadable record. Without an id, it could be any session's."""
         self.is_incomplete = True
-        self._unreadable += not is_cut
-        self._is_cut = self._is_cut or is_cut
+        if not session_id:
+            self._unidentified += 1
+        elif self._store.find(session_id):
+            self.add_listed(session_id, was_stored=True)
+
+    def cut_list(self) -> None:
+        """Record that the list has more sessions than are read."""
+        self.is_incomplete = self._is_cut = True
 
     def abort_list(self) -> None:
         """Abandon the comparison in progress, if any."""
@@ -211,7 +217,7 @@ class Resync:
         # Lists may never show a session that is fetched by id.
         self._unlisted -= self._listed
         missing = self._store.ids_created_since(since) - self._listed - self._unlisted
-        self._lacking = set() if self.is_incomplete else missing - self._configured
+        self._lacking = set() if self._unidentified else missing - self._configured
         if not self._lacking:
             self._polls_with_late_lists = 0
         if len(missing) > max(1, self._stored_before):
@@ -225,10 +231,11 @@ class Resync:
         finished = self._store.finished.keys()
         missing = finished - self._listed
         unlisted = missing | (self._store.running.keys() - self._listed)
+        explained = self._unidentified  # by records that could be any session's
+        is_many = len(missing - self._configured) - explained > _MAX_VERIFIED_BY_ID
+        is_most = len(unlisted - self._unlisted) - explained > self._stored_before
         loss = None
-        is_many = len(missing - self._configured) > _MAX_VERIFIED_BY_ID and not self.is_incomplete
-        unexplained = len(unlisted - self._unlisted) - self._unreadable
-        if is_many or (unexplained > self._stored_before and not self._is_cut):
+        if (is_many or is_most) and not self._is_cut:
             stored = len(unlisted) + self._stored_before
             loss = ListLoss(stored=stored, lost=len(unlisted), believed=self._doubts)
         self._doubts = loss is not None and not loss.believed
@@ -243,20 +250,19 @@ class Resync:
         if self._restores.end_full_list(is_complete=not self.is_incomplete):
             self.make_due()
         self._clock_jumps.end_full_list(moment)
-        stored_now = finished | self._store.running.keys() | self._store.lookback.expired.keys()
+        expired = self._store.lookback.expired
+        stored_now = finished | self._store.running.keys() | expired.keys()
         self.not_kept = self._listed_sessions - len(self._listed & stored_now)
-        return self._deleted(missing), loss
-
-    def _deleted(self, missing: set[str]) -> set[str]:
-        deleted: set[str] = set()
-        if len(missing) > _MAX_VERIFIED_BY_ID:
-            if not self.is_incomplete:
-                deleted = missing - self._configured
-            missing &= self._configured
-        self.to_fetch |= missing
         if not self.is_incomplete:
-            self._store.lookback.forget_expired(self._store.lookback.expired.keys() - self._listed)
-        return deleted
+            self._store.lookback.forget_expired(expired.keys() - self._listed)
+        deleted = missing - self._configured if loss is not None and is_many else set()
+        self._verify(missing - deleted)
+        return deleted, loss
+
+    def _verify(self, missing: set[str]) -> None:
+        """Fetch missing sessions by id: those that are configured, and a hundred others with each full list."""
+        self.to_fetch |= missing & self._configured
+        self.to_fetch.update(islice(missing - self._configured, _MAX_VERIFIED_BY_ID))
 
     # Responses by id
 

@@ -34,5 +34,5 @@ class ServerState:
     def continue_with(self, server: ServerConfig) -> None:
         """Apply a changed configuration that shows the same sessions, after the last poll with the previous one."""
         self.ledger.stale_after_seconds = server.stale_after
-        self.ledger.request_resync()  # what the change feed reported last may be lost
+        self.ledger.resync.make_due()  # what the change feed reported last may be lost
         self.status_tracker.configure(server)

@@ -19,7 +19,7 @@ from exporter.vb365.records.fields import RejectionReason
 from exporter.vb365.records.restore_session import Page, RestoreSession, SessionResult, SessionState
 from support.ledger_harness import sessions_config, shown_ids
 from support.poller_harness import PollerHarness, server_error
-from support.sample_sessions import finished, running, session_id
+from support.sample_sessions import NOON, finished, running, session_id
 
 
 def update(minutes: int, e_tag: int | None = None) -> SessionChange:
@@ -88,6 +88,18 @@ def test_a_change_of_an_expired_session_that_is_not_shown_yet_is_fetched_by_the_
     assert [one.session.id for one in snapshot.running] == [session_id(60), expired.id]
 
 
+def test_a_change_that_is_not_shown_yet_is_fetched_even_if_the_session_expires_meanwhile() -> None:
+    ending = finished(100, e_tag=1, end_time=NOON)
+    harness = PollerHarness(ending, running(60), follow=sessions_config(lookback=90.0))
+    assert ending.id in shown_ids(harness.poll())
+
+    harness.apply_changes(update(100, e_tag=2))
+    harness.api.sessions[ending.id] = running(100, e_tag=2)
+    snapshot = harness.poll()
+
+    assert [one.session.id for one in snapshot.running] == [session_id(60), ending.id]
+
+
 def test_a_deletion_that_the_server_does_not_show_yet_is_verified_by_the_next_poll() -> None:
     harness = PollerHarness(finished(100), running(60))
     harness.poll()
@@ -98,17 +110,63 @@ def test_a_deletion_that_the_server_does_not_show_yet_is_verified_by_the_next_po
     assert shown_ids(harness.poll()) == [session_id(60)]
 
 
-def test_a_change_that_the_server_never_shows_is_fetched_by_one_poll_only() -> None:
+def test_deletions_in_a_row_that_the_server_shows_late_are_all_verified() -> None:
+    harness = PollerHarness(*map(finished, (70, 80, 90, 100, 200)), running(60))
+    harness.poll()
+
+    harness.apply_changes(delete(100))
+    harness.apply_changes(delete(200))
+    del harness.api.sessions[session_id(100)], harness.api.sessions[session_id(200)]
+
+    assert shown_ids(harness.poll()) == [session_id(number) for number in (60, 70, 80, 90)]
+
+
+def test_changes_that_the_server_shows_after_the_next_poll_are_fetched() -> None:
+    reopened = [running(100, e_tag=2), running(200, e_tag=2)]
+    harness = PollerHarness(finished(100, e_tag=1), finished(200, e_tag=1), running(60))
+    harness.poll()
+
+    harness.apply_changes(update(100, e_tag=2), update(200, e_tag=2))
+    harness.clock.seconds -= 50
+    harness.poll()
+    harness.api.sessions |= {one.id: one for one in reopened}
+    snapshot = harness.poll()
+
+    assert [one.session.id for one in snapshot.running] == [
+        session_id(number) for number in (60, 100, 200)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds_between_polls", "expected"),
+    [(60, [True, False, False]), (20, [True, True, True, False]), (600, [True, False])],
+)
+@pytest.mark.parametrize("change", [update(100, e_tag=2), delete(100)])
+def test_a_change_that_the_server_never_shows_is_fetched_for_a_minute_and_by_one_poll_at_least(
+    change: SessionChange, seconds_between_polls: int, expected: list[bool]
+) -> None:
     harness = PollerHarness(finished(100, e_tag=1), running(60))
     harness.poll()
 
-    harness.apply_changes(update(100, e_tag=2))
+    harness.apply_changes(change)
     polls = []
-    for _ in range(3):
+    for _ in expected:
+        harness.clock.seconds += seconds_between_polls - 60
         harness.poll()
         polls.append(f"get {session_id(100)}" in harness.api.calls)
 
-    assert polls == [True, False, False]
+    assert polls == expected
+
+
+def test_a_change_that_the_server_shows_is_not_fetched_again() -> None:
+    harness = PollerHarness(finished(100, e_tag=1), running(60))
+    harness.poll()
+    harness.api.sessions[session_id(100)] = finished(100, e_tag=2)
+
+    harness.apply_changes(update(100, e_tag=2))
+    harness.poll()
+
+    assert f"get {session_id(100)}" not in harness.api.calls
 
 
 def test_a_new_session_is_shown_and_counted_once() -> None:

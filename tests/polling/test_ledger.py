@@ -888,7 +888,7 @@ def test_a_first_list_of_which_a_record_is_unreadable_is_the_baseline() -> None:
     harness.ledger.begin_poll(harness.now)
     harness.ledger.begin_list(full_list)
     harness.ledger.observe([finished(2)], harness.now)
-    harness.ledger.mark_incomplete()
+    harness.ledger.resync.add_unreadable("")
     harness.ledger.end_list(full_list, harness.now)
 
     harness.ledger.observe([finished(1)], harness.now)

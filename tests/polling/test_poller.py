@@ -404,10 +404,33 @@ def test_a_history_that_cannot_be_read_for_a_while_is_not_taken_for_deleted() ->
     sessions, harness.api.sessions = harness.api.sessions, {session_id(1): finished(1)}
     harness.clock.seconds += RESYNC_SECONDS
 
-    unreadable = harness.poll(rejections=(UNREADABLE,) * 200)
+    unreadable = harness.poll(rejections=(UNREADABLE,) * 200, unreadable=set(sessions))
 
+    assert unreadable.status.up is True
     assert shown_ids(before) == shown_ids(unreadable)
     assert shown_ids(before) == shown_ids(harness.poll(sessions=sessions, rejections=()))
+
+
+@pytest.mark.parametrize("deleted", [100, 101, 120, 160])
+@pytest.mark.parametrize("has_id", [True, False])
+def test_deletions_beside_an_unreadable_record_are_noticed(
+    deleted: int,
+    has_id: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    harness = PollerHarness(*(finished(number) for number in range(1, 201)))
+    rejection = Rejection(
+        reason=RejectionReason.WRONG_TYPE, session_id=session_id(999) if has_id else ""
+    )
+    harness.poll(rejections=(rejection,))
+    for number in range(201 - deleted, 201):
+        del harness.api.sessions[session_id(number)]
+
+    for after_seconds in (RESYNC_SECONDS, 60.0, RESYNC_SECONDS):
+        harness.clock.seconds += after_seconds
+        snapshot = harness.poll()
+
+    assert snapshot.status.up is True
+    assert sorted(shown_ids(snapshot)) == [session_id(number) for number in range(1, 201 - deleted)]
 
 
 @pytest.mark.parametrize("number", [1, 60])

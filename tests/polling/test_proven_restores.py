@@ -177,7 +177,7 @@ def test_a_full_list_with_an_unreadable_record_only_adds() -> None:
     ledger.begin_list(FULL)
     ledger.observe([proof(29, type=SessionType.VET)], harness.now)
     ledger.observe([proof(31)], harness.now)
-    ledger.mark_incomplete()
+    ledger.resync.add_unreadable("")
     ledger.end_list(FULL, harness.now)
     ledger.end_poll(harness.now, succeeded=True)
 

@@ -44,7 +44,7 @@ class ResyncHarness:
         """Read a list; return the deleted sessions."""
         self.resync.begin_list(request)
         for _ in range(unreadable):
-            self.resync.mark_incomplete(is_cut=False)
+            self.resync.add_unreadable("")
         for listed in map(session_id, numbers):
             self.resync.add_listed(listed, was_stored=self.store.find(listed) is not None)
         deleted, self.loss = self.resync.end_list(moment())
@@ -162,11 +162,41 @@ def test_after_a_full_list_sessions_that_are_not_kept_are_counted_one_by_one_aga
     assert harness.resync.not_kept == 3
 
 
-def test_a_list_with_unreadable_records_proves_no_deletion() -> None:
+def test_sessions_that_unreadable_records_explain_are_verified_by_id_a_hundred_with_each_list() -> (
+    None
+):
     harness = ResyncHarness(*range(1, 103), configured=(7,))
 
     assert harness.list_all(unreadable=102) == set()
-    assert harness.resync.to_fetch == ids(7)
+    assert session_id(7) in harness.resync.to_fetch
+    assert len(harness.resync.to_fetch) == 101
+
+
+def test_more_missing_sessions_than_unreadable_records_explain_are_deleted_if_the_next_list_agrees() -> (
+    None
+):
+    harness = ResyncHarness(*range(1, 1001), configured=(7,))
+
+    results = [
+        (harness.list_all(*range(110, 1001), unreadable=unreadable), harness.loss)
+        for unreadable in (8, 7, 7)
+    ]
+
+    assert results == [
+        (set(), None),
+        (set(), ListLoss(stored=1000, lost=109, believed=False)),
+        (ids(*range(1, 110)) - ids(7), ListLoss(stored=1000, lost=109, believed=True)),
+    ]
+
+
+def test_an_unreadable_record_with_the_id_of_a_session_shows_that_it_exists() -> None:
+    harness = ResyncHarness(1, 2)
+    harness.resync.begin_list(FULL)
+    harness.resync.add_unreadable(session_id(1))
+    harness.resync.end_list(moment())
+
+    assert harness.resync.to_fetch == ids(2)
+    assert not harness.believes_404_of(1)
 
 
 def test_a_few_sessions_missing_beside_unreadable_records_are_verified_by_id() -> None:
@@ -365,7 +395,7 @@ def test_a_list_that_lacks_more_sessions_than_its_unreadable_records_explain_is_
 def test_a_list_that_is_cut_at_its_bound_is_not_taken_for_a_loss() -> None:
     harness = ResyncHarness(1, 2)
     harness.resync.begin_list(FULL)
-    harness.resync.mark_incomplete(is_cut=True)
+    harness.resync.cut_list()
 
     assert harness.resync.end_list(moment())[1] is None
 

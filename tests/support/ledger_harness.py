@@ -93,7 +93,7 @@ class LedgerHarness:
                 ledger.observe([self.server[session_id]], self.now)
             else:
                 not_found.append(session_id)
-        verifying = ledger.verifying_list(not_found)
+        verifying = ledger.resync.verifying_list(not_found)
         if verifying is not None:
             self._list(verifying)
         self.disbelieved = [one for one in not_found if not ledger.mark_not_found(one, self.now)]
