@@ -126,7 +126,7 @@ def decode_json(body: bytes) -> object:
     if len(body) > 2 * _MAX_VALUES and sum(map(body.count, (b",", b"[", b"{"))) > _MAX_VALUES:
         raise BadBodyError(f"the body may contain more than {_MAX_VALUES} values")
     with suppress(ValueError):
-        # Twice as fast as the standard library. Only keys are cached: field readers intern values themselves.
+        # Twice as fast as the standard library. Only keys are cached, up to 16,384; readers share values.
         return from_json(body, allow_inf_nan=False, cache_strings="keys")
     if len(body) > _MAX_LENIENT_BYTES:
         raise BadBodyError(

@@ -13,7 +13,6 @@ Source of every field: the restore session resource, `GET /v6/RestoreSessions/{r
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -183,6 +182,11 @@ class Page:
         return ids.union(one.session_id for one in self.rejections if one.session_id)
 
 
+_MAX_SHARED_TEXTS = 2048
+"""At most 16 MiB, as a text has up to 2048 characters of up to 4 bytes."""
+_shared_texts: dict[str, str] = {}
+"""Not `sys.intern`: CPython 3.12 never frees an interned string."""
+
 _PROVING = {SessionResult.SUCCESS, SessionResult.WARNING}
 _PROCESSED_ITEMS = re.compile(r"([0-9]{1,15}) items? processed\b")
 
@@ -241,8 +245,11 @@ def _read_session(session_id: str, record: Record) -> RestoreSession:
     organization, name, initiated_by, details, scope_name, client_host, reason = read_strings(
         record, _TEXTS
     )
-    # Thousands of sessions share few organizations, accounts, hosts and details: interning keeps each in memory once.
+    # Thousands of sessions share few organizations, accounts, hosts and details: each is kept in memory once.
     # Names, scopes and reasons differ between sessions.
+    if len(_shared_texts) > _MAX_SHARED_TEXTS:
+        _shared_texts.clear()
+    share = _shared_texts.setdefault
     # Positional arguments, because keywords for this many fields take much longer.
     return RestoreSession(
         session_id,
@@ -251,12 +258,12 @@ def _read_session(session_id: str, record: Record) -> RestoreSession:
         creation_time,
         read_time(record, "endTime"),
         result,
-        sys.intern(organization),
+        share(organization, organization),
         name,
-        sys.intern(initiated_by),
-        sys.intern(details),
+        share(initiated_by, initiated_by),
+        share(details, details),
         scope_name,
-        sys.intern(client_host),
+        share(client_host, client_host),
         reason,
         read_integer(record, "eTag"),
         tuple(unknown),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -300,6 +301,18 @@ def test_equal_texts_are_one_string() -> None:
     one, other = (parsed(details=text).details for text in texts)
 
     assert one is other
+
+
+def test_texts_of_past_sessions_are_not_kept() -> None:
+    tracemalloc.start()
+    try:
+        for number in range(20_000):
+            parsed(details=f"{number} {'x' * 2000}")
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert kept_bytes < 8_000_000
 
 
 json_values = st.recursive(
