@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from math import inf
 
 import structlog
 
@@ -136,11 +137,12 @@ class ServerWorker:
         self._begun.set()
 
     def start_one_poll(self) -> None:
-        """Start a single poll.
+        """Start a single poll. Its data never becomes stale, however long this poll or those of other servers take.
 
         Raises:
             ThreadLimitError: the process cannot have another thread.
         """
+        self.state.ledger.stale_after_seconds = inf
         self._start("poll", self._poll_once)
 
     def poll_until_stopped(self) -> None:

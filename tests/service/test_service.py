@@ -12,11 +12,17 @@ from structlog.testing import capture_logs
 
 from exporter.config import Config, parse_config
 from exporter.metrics.telemetry import Telemetry
+from exporter.metrics.text_format import Format
 from exporter.polling.clock import Clock
 from exporter.polling.snapshot import Snapshot
 from exporter.service.server_worker import ServerWorker
 from exporter.service.service import Service
+from exporter.simulator import Simulator
+from exporter.simulator.world.world import World
 from exporter.threads import ThreadLimitError
+from support.expected_metrics import expected_samples, session_samples
+from support.exporter_harness import server_yaml
+from support.exporter_stepped import Scrape
 from support.fake_clocks import SystemClocks
 from support.thread_limit import no_more_threads
 from support.waiting import wait_until
@@ -223,6 +229,39 @@ def test_after_a_suspension_overdue_polls_start_at_once() -> None:
         ("resumed from suspension", 17_999.5)
     ]
     service.stop()
+
+
+def test_a_single_polls_data_is_not_stale_however_long_this_and_other_polls_take(
+    tmp_path: Path,
+) -> None:
+    system = SystemClocks(running=True)
+
+    class SlowWorker(ServerWorker):
+        """A worker that publishes an hour after the server's responses, as after a very long list."""
+
+        def __init__(self, *args: Any, publish: Callable[..., None], **arguments: Any) -> None:
+            def publish_late(*publication: Any) -> None:
+                system.passed_seconds += 3600
+                publish(*publication)
+
+            super().__init__(*args, publish=publish_late, **arguments)
+
+    with Simulator(World(sessions=5, activity=False)) as simulator:
+        names = ("hq", "branch")
+        servers = "".join(
+            server_yaml(simulator, name, "sessions: {lookback: 365d}") for name in names
+        )
+        config = parse_config(f"servers:{servers}", directory=tmp_path)
+        service = Service(config, clock=system.clock(), make_worker=SlowWorker)
+        complete = service.poll_once(threading.Event())
+        service.stop()
+
+    scrape = Scrape(b"".join(service.publisher.exposition(Format.TEXT).chunks(gzip=False)).decode())
+    assert complete
+    for name in names:
+        assert scrape.value("vb365_up", name) == 1
+        shown = session_samples(scrape, name)
+        assert shown == pytest.approx(expected_samples(simulator.world, name), rel=0, abs=1e-6)
 
 
 def test_a_publisher_that_cannot_be_made_leaves_the_active_configuration_polling() -> None:
