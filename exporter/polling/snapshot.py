@@ -119,6 +119,8 @@ class Snapshot:
 
     running: tuple[RunningSession, ...] = ()
     """All running sessions, newest first; `running_with_series` are those that get series."""
+    working_unknown: frozenset[StartedKey] = frozenset()
+    """Where running sessions were dropped as stale, so that it is unknown how many run."""
     finished: tuple[Block, ...] = ()
     """All finished sessions; `finished_with_series` are those that get series."""
     finished_with_series: tuple[Block, ...] = ()
@@ -173,6 +175,7 @@ class Snapshot:
         if now < stale_at:
             return self
         oldest = now - self.stale_after_seconds
+        dropped = (one.session for one in self.running if one.confirmed_at <= oldest)
         finished_fresh = self.finished_confirmed_at > oldest
         listed_fresh = self.list_confirmed_at > oldest
         return replace(
@@ -180,6 +183,9 @@ class Snapshot:
             if self.status.up
             else self,
             running=tuple(running for running in self.running if running.confirmed_at > oldest),
+            working_unknown=self.working_unknown.union(
+                (session.organization, session.type) for session in dropped
+            ),
             finished=self.finished if finished_fresh else (),
             finished_with_series=self.finished_with_series if finished_fresh else (),
             finished_confirmed_at=self.finished_confirmed_at if finished_fresh else -inf,

@@ -20,7 +20,7 @@ from exporter.metrics.exposition import Publisher
 from exporter.metrics.text_format import Format
 from exporter.polling.blocks import Block
 from exporter.polling.snapshot import ServerStatus, Snapshot
-from exporter.vb365.records.restore_session import RestoreSession
+from exporter.vb365.records.restore_session import RestoreSession, SessionType
 from support.expositions import body, library_body, library_text, publisher
 from support.ledger_harness import LedgerHarness, sessions_config
 from support.sample_sessions import finished, running, session_id
@@ -264,24 +264,33 @@ def test_when_one_server_becomes_stale_the_bytes_of_the_others_are_kept() -> Non
     assert session_id(2).encode() not in body(made)
 
 
-def test_only_the_stale_running_session_disappears_and_is_no_longer_counted() -> None:
+def test_only_the_stale_running_session_disappears_and_the_gauges_that_depend_on_it() -> None:
     clock = Clock()
-    snapshot = polled(running(60), running(61), finished(1))
-    (first, second) = snapshot.running
+    snapshot = polled(running(60), running(61), running(62, type=SessionType.VET), finished(1))
+    (first, second, third) = snapshot.running
     made = publisher(
-        replace(snapshot, running=(first, replace(second, confirmed_at=-60.0))), monotonic=clock
+        replace(snapshot, running=(first, replace(second, confirmed_at=-60.0), third)),
+        monotonic=clock,
     )
     clock.seconds = 120.0
 
     text = body(made).decode()
+    lines = text.splitlines()
 
     assert first.session.id in text
     assert session_id(1) in text
     assert second.session.id not in text
-    assert (
-        'vb365_restore_sessions_working{organization="contoso.onmicrosoft.com",server="hq",type="Vex"} 1.0'
-        in text
-    )
+    labels = 'organization="contoso.onmicrosoft.com",server="hq"'
+    name = "vb365_restore_sessions_working"
+    assert [line for line in lines if line.startswith(f"{name}{{")] == [
+        f'{name}{{{labels},type="Veod"}} 0.0',
+        f'{name}{{{labels},type="Vesp"}} 0.0',
+        f'{name}{{{labels},type="Vet"}} 1.0',
+    ]
+    name = "vb365_restore_sessions_oldest_working_start_timestamp_seconds"
+    assert [line.rpartition(" ")[0] for line in lines if line.startswith(f"{name}{{")] == [
+        f'{name}{{{labels},type="Vet"}}'
+    ]
 
 
 def test_a_removed_server_disappears_and_the_others_stay() -> None:

@@ -39,7 +39,8 @@ def _working(snapshot: Snapshot) -> Iterable[Sample]:
     if not snapshot.listed:
         return ()
     counts = Counter((one.session.organization, one.session.type) for one in snapshot.running)
-    return _with_zeros(snapshot, counts, TYPES)
+    samples = _with_zeros(snapshot, counts, TYPES)
+    return [sample for sample in samples if sample[0] not in snapshot.working_unknown]
 
 
 def _stopped(snapshot: Snapshot) -> Iterable[Sample]:
@@ -55,7 +56,8 @@ def _oldest_working(snapshot: Snapshot) -> Iterable[Sample]:
     for running in snapshot.running:
         session = running.session
         key = (session.organization, session.type)
-        oldest[key] = min(session.creation_time, oldest.get(key, session.creation_time))
+        if key not in snapshot.working_unknown:
+            oldest[key] = min(session.creation_time, oldest.get(key, session.creation_time))
     return _timestamps(oldest)
 
 
