@@ -194,20 +194,18 @@ def _count_known(
         RecordsMovedError: the page does not begin with such a record, has only such records although more were
             expected, or has others that are not in the same order.
     """
-    positions = {key: place for place, key in enumerate(previous_ids) if key is not None}
-    known = 0
-    last = -1
+    known = place = 0
     for key in ids:
-        if key is not None:
-            position = positions.get(key, -1)
-            if position <= last:
-                break
-            last = position
-        elif known >= repeated:
+        if key is None and known >= repeated:
             break
+        if key is not None:
+            try:
+                place = previous_ids.index(key, place) + 1  # a record may be there twice
+            except ValueError:
+                break
         known += 1
-    others = set(ids[known:]).difference(ids[:known])
-    if not known or known == len(ids) > repeated or not others.isdisjoint(positions):
+    others = set(ids[known:]).difference(ids[:known], [None])
+    if not known or known == len(ids) > repeated or not others.isdisjoint(previous_ids):
         raise _moved(operation)
     return known
 

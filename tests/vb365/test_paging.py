@@ -577,6 +577,24 @@ def test_a_record_twice_on_a_page_does_not_hide_another() -> None:
     assert found == found_ids([*collection.records])
 
 
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("times", [2, 3])
+@pytest.mark.parametrize("place", range(30, 46))
+def test_a_record_that_is_listed_several_times_in_a_row_is_no_move(
+    place: int,
+    times: int,
+    links: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    collection = Collection(100, links=links)
+    repeated = collection.records[place]
+    collection.records[place:place] = [repeated] * (times - 1)
+
+    found = all_records(collection, page_size=40, overlap=5)
+
+    assert found_ids(found) == found_ids([*collection.records])
+    assert len(collection.requested) == 3
+
+
 @pytest.mark.parametrize(
     "href",
     [
