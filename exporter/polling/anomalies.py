@@ -100,6 +100,15 @@ class Anomalies:
             left_out=count,
         )
 
+    def organizations_left_out(self, count: int) -> None:
+        """Record organizations that the server lists, but that are more than are kept."""
+        self._observer.rejected(RejectionReason.TOO_MANY, count)
+        self._warn_once(
+            "server lists more organizations than are kept, some without restore sessions are not shown",
+            {},
+            left_out=count,
+        )
+
     def extra_failed(self, session_id: str, extra: Extra, reason: Reason, error: str) -> None:
         """Record a failed request for one extra of a session."""
         self._observer.extra_failed(extra, reason)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from itertools import islice
 
 from exporter.config import SessionsConfig
-from exporter.vb365.records.organization import Organization
+from exporter.vb365.records.organization import Organization, without_sessions
 
 MAX_ORGANIZATIONS = 2000
 """Maximum number of organizations, if `max_sessions` is not lower. Each has 32 series, and 36 more with all extras."""
@@ -24,15 +24,23 @@ class KnownOrganizations:
         self._seen_at: dict[str, float] = {}  # the monotonic time when sessions last named each
         self._listed: tuple[Organization, ...] = ()
         self._listed_total = 0  # those beyond the maximum included
+        self.left_out = 0
+        """How many organizations of the newest list are too many to be known."""
         self._doubts_list = False
         self._full = False  # whether an organization was left out since they were last forgotten
 
     def names(self) -> tuple[str, ...]:
         """Return those that sessions name, then as many other listed ones as fit; upper and lower case are equal."""
+        return tuple(islice(self._known(self._listed), self._room))
+
+    @property
+    def _room(self) -> int:
+        return max(self._max, len(self._seen_at))
+
+    def _known(self, listed: Collection[Organization]) -> Collection[str]:
         named = {organization.casefold() for organization in self._seen_at}
-        others = (one.label for one in self._listed if named.isdisjoint(one.session_names))
-        room = max(self._max, len(self._seen_at))
-        return tuple(islice(dict.fromkeys((*self._seen_at, *others)), room))
+        others = (one.label for one in without_sessions(listed, named))
+        return dict.fromkeys((*self._seen_at, *others))
 
     def add(self, organization: str, seen_at: float, *, required: bool = False) -> bool:
         """Record that a session names an organization.
@@ -77,5 +85,6 @@ class KnownOrganizations:
     def set_listed(self, listed: Collection[Organization]) -> bool:
         """Record the organizations that the server lists now, up to the maximum; return whether they have changed."""
         self._listed_total = len(listed)
+        self.left_out = max(0, len(self._known(listed)) - self._room)
         before, self._listed = self._listed, tuple(islice(listed, self._max))
         return before != self._listed

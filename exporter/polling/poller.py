@@ -104,6 +104,7 @@ class Poller:
             server,
             api=api,
             state=state,
+            anomalies=self.anomalies,
             clock=clock,
             heartbeat=self.heartbeat,
         )

@@ -8,6 +8,7 @@ from math import inf
 import structlog
 
 from exporter.config import ServerConfig
+from exporter.polling.anomalies import Anomalies
 from exporter.polling.clock import Clock, Moment
 from exporter.polling.health import Heartbeat
 from exporter.polling.interfaces import Api
@@ -34,6 +35,7 @@ class ServerDetails:
         server: the server's configuration.
         api: its API.
         state: takes the version and the organizations.
+        anomalies: logs and counts organizations that are left out.
         clock: the process's clocks.
         heartbeat: shows that the poll loop is not stuck.
     """
@@ -44,6 +46,7 @@ class ServerDetails:
         *,
         api: Api,
         state: ServerState,
+        anomalies: Anomalies,
         clock: Clock,
         heartbeat: Heartbeat,
     ) -> None:
@@ -51,6 +54,7 @@ class ServerDetails:
         self._api = api
         self._status_tracker = state.status_tracker
         self._organizations = state.ledger.activity.organizations
+        self._anomalies = anomalies
         self._clock = clock
         self._heartbeat = heartbeat
         self._version_due_at = self._organizations_due_at = -inf
@@ -115,7 +119,10 @@ class ServerDetails:
         if not self._organizations.believes(organizations):
             self._organizations_due_at = now
             return False
-        return self._organizations.set_listed(organizations)
+        has_changed = self._organizations.set_listed(organizations)
+        if left_out := self._organizations.left_out:
+            self._anomalies.organizations_left_out(left_out)
+        return has_changed
 
     def _is_delay_allowed(self, now: float) -> bool:
         overdue_seconds = now - self._organizations_due_at

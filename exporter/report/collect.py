@@ -20,6 +20,7 @@ from exporter.text import label_value
 from exporter.vb365.client import Client
 from exporter.vb365.errors import Vb365Error, would_recur
 from exporter.vb365.records.extras import EventSummary, Statistics
+from exporter.vb365.records.organization import without_sessions
 from exporter.vb365.records.restore_session import RestoreSession, SessionType
 
 log = structlog.get_logger()
@@ -200,7 +201,7 @@ def _silent_organizations(
         log.warning("organizations unknown", server=server.name, error=str(error))
         return None
     known = {name.casefold() for name in listed}
-    return {label_value(one.label) for one in organizations if known.isdisjoint(one.session_names)}
+    return {label_value(one.label) for one in without_sessions(organizations, known)}
 
 
 def _add_extras(

@@ -71,6 +71,19 @@ def test_two_organizations_of_one_name_are_one() -> None:
     assert known(IDLE, Organization("idle.example.com", "Other")) == ("idle.example.com",)
 
 
+def test_a_session_means_the_organization_of_that_name_before_one_of_that_office_name() -> None:
+    alpha = Organization("alpha", "Shared.onmicrosoft.com")
+    shared = Organization("shared.onmicrosoft.com")
+    nameless = Organization("", "SHARED.onmicrosoft.com")
+
+    for listed in ((alpha, shared), (shared, alpha), (alpha, shared, nameless)):
+        assert known(*listed, sessions=("shared.onmicrosoft.com",)) == (
+            "shared.onmicrosoft.com",
+            "alpha",
+        )
+    assert known(alpha, sessions=("shared.onmicrosoft.com",)) == ("shared.onmicrosoft.com",)
+
+
 def test_listed_organizations_take_the_room_that_sessions_leave() -> None:
     assert known(*tenants(9), sessions=("a", "b"), max_organizations=4) == (
         *("a", "b"),
@@ -98,3 +111,19 @@ def test_listed_organizations_beyond_the_maximum_change_nothing() -> None:
     changed = [organizations.set_listed(tenants(count)) for count in (4, 5, 3)]
 
     assert changed == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("listed", "sessions", "left_out"),
+    [(4, (), 0), (6, (), 2), (6, ("tenant-5",), 2), (4, ("gone",), 1), (1, tuple("abcde"), 1)],
+)
+def test_listed_organizations_that_are_not_known_are_those_left_out(
+    listed: int, sessions: tuple[str, ...], left_out: int
+) -> None:
+    organizations = seen(*sessions, max_organizations=4)
+    if len(sessions) > 4:
+        organizations.add(sessions[4], 9.0, required=True)
+    organizations.set_listed(tenants(listed))
+
+    shown = {one.label for one in tenants(listed)}.intersection(organizations.names())
+    assert (organizations.left_out, listed - len(shown)) == (left_out, left_out)

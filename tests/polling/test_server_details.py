@@ -15,6 +15,7 @@ from exporter.vb365.errors import (
     StoppedError,
     Vb365Error,
 )
+from exporter.vb365.records.fields import RejectionReason
 from exporter.vb365.records.organization import Organization
 from support.ledger_harness import sessions_config
 from support.poller_harness import PollerHarness
@@ -81,6 +82,18 @@ def test_a_response_without_most_organizations_is_believed_when_the_next_poll_ag
 
     both, one = ("contoso.onmicrosoft.com", "idle.example.com"), ("contoso.onmicrosoft.com",)
     assert (blip, after, gone) == (both, both, [both, one])
+
+
+def test_organizations_beyond_the_maximum_are_counted_every_hour_and_logged_once() -> None:
+    tenants = [Organization(f"tenant-{number}") for number in range(5)]
+    harness = harness_with(*tenants, max_sessions=3)
+
+    with capture_logs() as logs:
+        known = [poll(harness), poll(harness), poll(harness, HOUR_SECONDS)]
+
+    assert known == [("contoso.onmicrosoft.com", "tenant-0", "tenant-1")] * 3
+    assert harness.counts.rejections == [RejectionReason.TOO_MANY] * 6
+    assert [log["left_out"] for log in logs if "more organizations" in log["event"]] == [3]
 
 
 def test_without_discovery_organizations_are_not_requested() -> None:

@@ -5,6 +5,7 @@ Source: `GET /v6/Organizations`. None of its fields is required.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from exporter.vb365.records.fields import read_strings
@@ -30,6 +31,23 @@ class Organization:
     def session_names(self) -> set[str]:
         """How restore sessions may name it (`organization`), case-folded."""
         return {name.casefold() for name in (self.name, self.office_name) if name}
+
+
+def without_sessions(
+    organizations: Collection[Organization], named: set[str]
+) -> Iterator[Organization]:
+    """Yield the organizations that no session names.
+
+    Sessions name an organization by its `name`, or by its `officeName` if that is not the `name` of another one.
+
+    Args:
+        organizations: all that the server lists.
+        named: the organizations that sessions name, case-folded.
+    """
+    names = {one.name.casefold() for one in organizations}
+    for one in organizations:
+        if named.isdisjoint((one.session_names - names) | {one.label.casefold()}):
+            yield one
 
 
 def parse_organization(record: object) -> Organization | None:
