@@ -10,7 +10,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import structlog
@@ -29,6 +29,8 @@ _WINDOW_SECONDS = 61.0
 _MAX_IN_WINDOW = 5
 
 _LOCKOUTS_SECONDS = (60.0, 120.0, 240.0, 480.0, 900.0)
+# More than the token requests within the longest lockout, so that only a lockout that is over is dropped.
+_MAX_REFUSALS = 100
 
 
 def lockout_seconds(refusals: int) -> float:
@@ -51,7 +53,6 @@ def read_secret(secret: SecretSource) -> str:
 
 @dataclass(slots=True)
 class _Refusal:
-    fingerprint: bytes
     message: str = ""
     count: int = 0
     locked_until: float = -math.inf
@@ -70,7 +71,7 @@ class LoginThrottle:
         self._clock = clock
         self._lock = threading.Lock()
         self._sent: deque[float] = deque(maxlen=_MAX_IN_WINDOW)
-        self._refusals: dict[str, _Refusal] = {}
+        self._refusals: dict[tuple[str, bytes], _Refusal] = {}  # by user name and fingerprint
         self._salt = os.urandom(16)
 
     def acquire(self) -> float:
@@ -97,33 +98,51 @@ class LoginThrottle:
 
     def record_refusal(self, username: str, password: str, message: str) -> tuple[float, bool]:
         """Lock out a password, refused as `message` says; return for how many seconds, and whether for the first time."""
-        fingerprint = self._fingerprint(password)
+        key = self._key(username, password)
         with self._lock:
-            refusal = self._refusals.get(username)
-            if refusal is None or refusal.fingerprint != fingerprint:
-                refusal = self._refusals[username] = _Refusal(fingerprint)
+            if key not in self._refusals and len(self._refusals) == _MAX_REFUSALS:
+                del self._refusals[min(self._refusals, key=self._locked_until)]
+            refusal = self._refusals.setdefault(key, _Refusal())
             refusal.message = message
             refusal.count += 1
             seconds = lockout_seconds(refusal.count)
             refusal.locked_until = self._clock() + seconds
             return seconds, refusal.count == 1
 
-    def record_success(self, username: str) -> bool:
-        """Forget the refusal of an account's password; return whether there was one."""
+    def record_success(self, username: str, password: str) -> None:
+        """Forget the refusals of an account's password, but not those of another: it is still wrong."""
         with self._lock:
-            return self._refusals.pop(username, None) is not None
+            self._refusals.pop(self._key(username, password), None)
 
     def remaining_lockout(self, username: str, password: str) -> tuple[float, str]:
         """Return the seconds until this password may be tried again, 0 for now, and why it was last refused."""
         with self._lock:
-            refusal = self._refusals.get(username)
-            if refusal is None or refusal.fingerprint != self._fingerprint(password):
+            refusal = self._refusals.get(self._key(username, password))
+            if refusal is None:
                 return 0.0, ""
             return max(refusal.locked_until - self._clock(), 0.0), refusal.message
 
-    def _fingerprint(self, password: str) -> bytes:
+    def check(self, form: Mapping[str, str]) -> None:
+        """Check the form of a token request.
+
+        Raises:
+            AuthError: its password was refused too recently.
+        """
+        if "password" not in form:
+            return
+        left, reason = self.remaining_lockout(form["username"], form["password"])
+        if left > 0:
+            error = AuthError(reason, operation="token", next_try=_next_try(left))
+            error.sent = False
+            raise error
+
+    def _locked_until(self, key: tuple[str, bytes]) -> float:
+        return self._refusals[key].locked_until
+
+    def _key(self, username: str, password: str) -> tuple[str, bytes]:
         # Enough to recognize the password, too little to recover it.
-        return hashlib.blake2b(password.encode(errors="surrogatepass"), salt=self._salt).digest()
+        digest = hashlib.blake2b(password.encode(errors="surrogatepass"), salt=self._salt).digest()
+        return username.casefold(), digest  # Windows ignores the case
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +160,8 @@ class PasswordLogin:
     """Remembers the passwords that the server refused."""
     server: str
     """The server's name, for the log."""
+    refused: threading.Event = field(default_factory=threading.Event)
+    """Set after a refusal."""
 
     def log_in(self, request: Callable[[Mapping[str, str]], T]) -> T:
         """Call `request` with the login form and return its result.
@@ -151,18 +172,21 @@ class PasswordLogin:
             Vb365Error: `request` failed for another reason.
         """
         password = read_secret(self.secret)
-        left, reason = self.throttle.remaining_lockout(self.username, password)
-        if left > 0:
-            raise AuthError(reason, operation="token", next_try=_next_try(left))
         form = {"grant_type": "password", "username": self.username, "password": password}
+        self.throttle.check(form)
         try:
             result = request(form)
         except (AuthError, ForbiddenError) as error:
+            if not error.sent:
+                raise
             refusal = error
         else:
-            if self.throttle.record_success(self.username):
+            self.throttle.record_success(self.username, password)
+            if self.refused.is_set():
+                self.refused.clear()
                 log.info("login accepted again", server=self.server)
             return result
+        self.refused.set()
         left, is_first = self.throttle.record_refusal(self.username, password, refusal.message)
         if is_first:
             log.warning(

@@ -211,6 +211,8 @@ class RestApi:
         self._await_token_request()
         sent = True
         try:
+            # During the wait, the server may have refused the password of another client.
+            self._login_throttle.check(request.form or {})
             return self._transport.exchange(request)
         except Vb365Error as error:
             sent = error.sent

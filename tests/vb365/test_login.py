@@ -66,6 +66,39 @@ def test_another_password_or_account_is_not_locked_out(login_throttle: LoginThro
     assert login_throttle.remaining_lockout("svc", "other") == (0, "")
     assert login_throttle.remaining_lockout("other", "wrong") == (0, "")
     assert login_throttle.record_refusal("svc", "other", "refused") == (60, True)
+    assert login_throttle.remaining_lockout("svc", "wrong") == (120, "refused")
+
+
+def test_the_case_of_a_user_name_does_not_make_another_account(
+    login_throttle: LoginThrottle,
+) -> None:
+    login_throttle.record_refusal(r"CONTOSO\svc", "wrong", "refused")
+    assert login_throttle.remaining_lockout(r"contoso\SVC", "wrong") == (60, "refused")
+
+
+def test_passwords_of_one_account_that_take_turns_are_locked_out_ever_longer(
+    login_throttle: LoginThrottle,
+) -> None:
+    for seconds in (60, 120, 240, 480, 900, 900):
+        for password in ("wrong", "old"):
+            assert login_throttle.record_refusal("svc", password, "refused")[0] == seconds
+
+
+def test_of_very_many_refused_passwords_only_lockouts_that_are_over_are_forgotten(
+    login_throttle: LoginThrottle, fake_time: FakeTime
+) -> None:
+    for _ in range(5):
+        login_throttle.record_refusal("svc", "wrong", "refused")
+    login_throttle.record_refusal("svc", "first", "refused")
+    for number in range(70):
+        fake_time.now += 12
+        login_throttle.record_refusal("svc", f"changed {number}", "refused")
+    assert login_throttle.remaining_lockout("svc", "wrong") == (60, "refused")
+    for number in range(70, 100):
+        login_throttle.record_refusal("svc", f"changed {number}", "refused")
+    assert login_throttle.remaining_lockout("svc", "wrong") == (60, "refused")
+    assert login_throttle.record_refusal("svc", "wrong", "refused") == (900, False)
+    assert login_throttle.record_refusal("svc", "first", "refused") == (60, True)
 
 
 def test_the_first_refusal_of_a_password_is_distinguished(login_throttle: LoginThrottle) -> None:
@@ -75,9 +108,17 @@ def test_the_first_refusal_of_a_password_is_distinguished(login_throttle: LoginT
 
 def test_a_success_ends_a_row_of_refusals(login_throttle: LoginThrottle) -> None:
     login_throttle.record_refusal("svc", "wrong", "refused")
-    assert login_throttle.record_success("svc")
-    assert not login_throttle.record_success("svc")
+    login_throttle.record_success("svc", "wrong")
+    assert login_throttle.remaining_lockout("svc", "wrong") == (0, "")
     assert login_throttle.record_refusal("svc", "wrong", "refused") == (60, True)
+
+
+def test_the_success_of_a_password_ends_no_lockout_of_another(
+    login_throttle: LoginThrottle,
+) -> None:
+    login_throttle.record_refusal("svc", "wrong", "refused")
+    login_throttle.record_success("svc", "right")
+    assert login_throttle.record_refusal("svc", "wrong", "refused") == (120, False)
 
 
 def test_the_throttle_does_not_hold_the_password(login_throttle: LoginThrottle) -> None:

@@ -155,6 +155,26 @@ def test_a_refused_password_is_not_tried_again_for_a_minute(
     assert PASSWORD not in str(logged)
 
 
+def test_a_password_refused_while_its_request_waits_for_a_slot_is_not_sent(
+    api: responses.RequestsMock,
+    make_client: MakeClient,
+    fake_time: FakeTime,
+    login_throttle: LoginThrottle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse_and_wait(seconds: float) -> bool:
+        login_throttle.record_refusal(r"CONTOSO\svc", PASSWORD, "the login is refused (HTTP 400)")
+        return FakeTime.wait(fake_time, seconds)
+
+    monkeypatch.setattr(fake_time, "wait", refuse_and_wait)
+    login_throttle.acquire()
+    client = make_client()
+    with pytest.raises(AuthError, match=r"refused \(HTTP 400\); next try in 59 s"):
+        client.get_session(ID)
+    assert not api.calls
+    assert login_throttle.record_refusal(r"CONTOSO\svc", PASSWORD, "refused") == (120, False)
+
+
 def test_a_changed_secret_file_ends_the_wait_after_a_refused_password(
     api: responses.RequestsMock, make_client: MakeClient, tmp_path: Path
 ) -> None:
