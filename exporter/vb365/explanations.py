@@ -17,6 +17,8 @@ from exporter.vb365.http.transport import Request, Response
 _ERROR_CODE = re.compile(r"[A-Za-z_]{1,40}")
 _SECRET_FIELDS = frozenset({"password", "refresh_token"})
 _MIN_MASKED_CHARACTERS = 4
+# A longer text is not quoted: to search megabytes for secrets would hold up every thread for seconds.
+_MAX_QUOTED_CHARACTERS = 65_536
 
 
 def explain(response: Response, request: Request) -> tuple[str, str]:
@@ -38,6 +40,8 @@ def explain(response: Response, request: Request) -> tuple[str, str]:
         response.reason if response.status == 429 else "",
     ]
     detail = ", ".join(part for part in parts if isinstance(part, str) and part)
+    if len(detail) > _MAX_QUOTED_CHARACTERS:
+        detail = code
     return code, one_line(_masked(_readable(detail), _secrets(request)))
 
 

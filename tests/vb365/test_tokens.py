@@ -334,6 +334,15 @@ def test_nothing_is_quoted_if_the_password_is_too_short_to_be_masked(
         make_client(config(secret=SecretSource(value=secret))).get_session(ID)
 
 
+def test_of_a_very_long_explanation_only_the_code_is_quoted(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    answer = {"errorCode": "Denied", "message": "x" * 65_536}
+    api.post(f"{ROOT}/token", json=answer, status=400)
+    with pytest.raises(AuthError, match=r"the login is refused \(HTTP 400, Denied\);"):
+        make_client().get_session(ID)
+
+
 def test_a_refused_refresh_does_not_show_the_token_that_the_server_repeats(
     api: responses.RequestsMock,
     make_client: MakeClient,
