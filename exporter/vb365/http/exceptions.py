@@ -111,7 +111,7 @@ def map_exception(
     step: Step = Step.REQUEST,
     proxy: str = "",
 ) -> Vb365Error:
-    """Return the `Vb365Error` for another library's exception.
+    """Return the `Vb365Error` for another library's exception, and separate that from its frames and other exceptions.
 
     Raise it outside the `except` block, so that it does not keep the original and the request in it alive.
 
@@ -134,6 +134,7 @@ def map_exception(
     if isinstance(mapped, TlsError):
         mapped.openssl_reason = str(getattr(innermost, "reason", None) or "")
         mapped.verify_code = int(getattr(innermost, "verify_code", 0))
+    _break_cycles(error)
     return mapped
 
 
@@ -149,13 +150,30 @@ def _unwrapped(error: BaseException) -> Iterator[BaseException]:
         if inner is None:
             return
         yield inner
-        candidates = (
-            getattr(inner, "reason", None),
-            getattr(inner, "original_error", None),
-            *inner.args,
-            inner.__cause__,
-        )
-        inner = next((each for each in candidates if isinstance(each, BaseException)), None)
+        inner = next(_wrapped(inner), None)
+
+
+def _wrapped(error: BaseException) -> Iterator[BaseException]:
+    candidates = (
+        getattr(error, "reason", None),
+        getattr(error, "original_error", None),
+        *error.args,
+        error.__cause__,
+    )
+    return (each for each in candidates if isinstance(each, BaseException))
+
+
+def _break_cycles(error: BaseException) -> None:
+    """Remove the traceback, cause and context of an exception and of all that it refers to.
+
+    Frames of urllib3 and http.client refer to exceptions in whose tracebacks they are. Until a garbage collection, which may
+    be minutes away, these cycles would keep the response and the TLS context in memory.
+    """
+    found = [error]
+    for each in found:  # grows meanwhile
+        linked = [*_wrapped(each), *filter(None, [each.__context__])]
+        found += [other for other in linked if not any(other is known for known in found)]
+        each.__traceback__ = each.__context__ = each.__cause__ = None
 
 
 _TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})")

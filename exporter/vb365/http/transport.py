@@ -169,9 +169,12 @@ class Transport:
                 code=code,
                 seconds=round(seconds, 6),
             )
-        if isinstance(outcome, Vb365Error):
-            raise outcome
-        return outcome
+        try:
+            if isinstance(outcome, Vb365Error):
+                raise outcome
+            return outcome
+        finally:
+            del outcome  # this frame is in the traceback of the error
 
     def cancel(self) -> None:
         """Abort requests under way immediately and refuse new ones, except those allowed after a stop."""
