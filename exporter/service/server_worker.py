@@ -11,7 +11,7 @@ from math import inf
 
 import structlog
 
-from exporter.config import ServerConfig
+from exporter.config import ServerConfig, SessionsConfig
 from exporter.metrics.telemetry import ServerTelemetry
 from exporter.polling.changefeed import LONG_POLL_SECONDS, ChangeFeed, ChangeQueue
 from exporter.polling.clock import Clock
@@ -285,5 +285,11 @@ def _show_same_sessions(before: ServerConfig, after: ServerConfig) -> bool:
     return (
         _is_same_account(before, after)
         and before.api_version == after.api_version
-        and before.sessions == after.sessions
+        and _unordered(before.sessions) == _unordered(after.sessions)
     )
+
+
+def _unordered(sessions: SessionsConfig) -> SessionsConfig:
+    """Return the settings for a comparison without the order of ids and extras, which has no meaning."""
+    update = {"ids": frozenset(sessions.ids), "extras": frozenset(sessions.extras)}
+    return sessions.model_copy(update=update)

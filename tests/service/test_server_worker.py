@@ -3,11 +3,16 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import pytest
+
 from exporter.config import ServerConfig, parse_config
 from exporter.metrics.telemetry import Telemetry
 from exporter.polling.clock import Clock
 from exporter.service.server_worker import ServerWorker
+from support.sample_sessions import session_id
 from support.waiting import wait_until
+
+ONE, TWO = session_id(1), session_id(2)
 
 
 class SlowWorker(ServerWorker):
@@ -32,20 +37,25 @@ class PollingWorker(ServerWorker):
         self.others_polling = SlowWorker.polling
 
 
-def server(timeout: str, port: int) -> ServerConfig:
+def server(timeout: str, port: int, sessions: str) -> ServerConfig:
     config = parse_config(
         f"servers:\n  - {{name: hq, url: 'https://127.0.0.1:{port}', auth: {{username: a, password: b}}, "
-        f"timeout: {timeout}}}",
+        f"timeout: {timeout}, sessions: {sessions}}}",
         directory=Path.cwd(),
     )
     return config.servers[0]
 
 
 def worker(
-    kind: type[ServerWorker], timeout: str, replaces: ServerWorker | None = None, *, port: int = 1
+    kind: type[ServerWorker],
+    timeout: str,
+    replaces: ServerWorker | None = None,
+    *,
+    port: int = 1,
+    sessions: str = "{}",
 ) -> ServerWorker:
     return kind(
-        server(timeout, port),
+        server(timeout, port, sessions),
         clock=Clock(),
         telemetry=Telemetry().server("hq"),
         publish=lambda _worker, _snapshot: None,
@@ -99,3 +109,22 @@ def test_a_worker_of_another_url_does_not_wait_for_polls_that_hang() -> None:
     SlowWorker.may_end.set()
     first.join_polls()
     second.stop()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_kept"),
+    [
+        (f"{{ids: [{ONE}, {TWO}]}}", f"{{ids: [{TWO}, {ONE}]}}", True),
+        ("{extras: [events, statistics]}", "{extras: [statistics, events]}", True),
+        (f"{{ids: [{ONE}]}}", f"{{ids: [{ONE}, {TWO}]}}", False),
+        ("{extras: [events]}", "{extras: [statistics]}", False),
+    ],
+)
+def test_a_worker_continues_with_the_state_if_ids_and_extras_only_change_their_order(
+    before: str, after: str, *, is_kept: bool
+) -> None:
+    old = worker(PollingWorker, "1s", sessions=before)
+
+    new = worker(PollingWorker, "1s", old, sessions=after)
+
+    assert (new.state is old.state) == is_kept
