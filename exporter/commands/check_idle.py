@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 
 from exporter.commands.fetching import fetch_all
 from exporter.config import Config
@@ -15,7 +14,6 @@ from exporter.system.failure import UNKNOWN
 from exporter.system.files import write_stdout
 from exporter.system.standard_error import print_error
 from exporter.text import format_instant, format_table, human_duration, one_line
-from exporter.vb365.client import Client
 from exporter.vb365.errors import Vb365Error
 from exporter.vb365.records.restore_session import RestoreSession
 
@@ -48,19 +46,15 @@ def check_idle(config: Config, name: str, stop: threading.Event) -> int:
         )
         return _WRONG_USAGE
     fetched = fetch_all(
-        servers, stop, lambda _server, client: _read_open(client), retry_seconds=_RETRY_SECONDS
+        servers,
+        stop,
+        lambda _server, client: read_full_list(client, lambda: FullList(_if_open)),
+        retry_seconds=_RETRY_SECONDS,
     )
     results = {server.name: fetched.get(server.name) for server in servers}
     status, text = idle_report(results, datetime.now(UTC))
     write_stdout([text.encode()])
     return status
-
-
-def _read_open(client: Client) -> FullList:
-    """Read the open sessions of a server; an empty list is believed only if a second one is empty, too."""
-    read = partial(read_full_list, client, lambda: FullList(_if_open))
-    first = read()
-    return first if first.listed or first.rejected else read()
 
 
 def _if_open(session: RestoreSession) -> RestoreSession | None:

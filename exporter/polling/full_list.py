@@ -72,7 +72,9 @@ def read_full_list(
     *,
     clock: Callable[[], float] = time.monotonic,
 ) -> AnyList:
-    """Read a server's full list; read it again if sessions moved between its pages.
+    """Read a server's full list; read it again if sessions moved between its pages, or if it is empty.
+
+    A server that is starting may list nothing at first, so an empty list is believed only if a second one is empty, too.
 
     Args:
         client: the client of the server's API.
@@ -95,4 +97,5 @@ def read_full_list(
         ids.check(set(), "list")
         return listed
 
-    return reread_if_moved(read)
+    listed = reread_if_moved(read)
+    return listed if listed.listed or listed.rejected else reread_if_moved(read)

@@ -76,6 +76,25 @@ def test_a_list_whose_sessions_moved_is_read_again_from_the_start_with_the_large
     assert server.requests == [(None, 1000), (None, 10_000)]
 
 
+def test_an_empty_list_is_read_again() -> None:
+    server = ListingClient([page_of()], [page_of(running(1))])
+
+    assert read_full_list(server.client, FullList).sessions == [running(1)]
+
+
+def test_a_list_is_empty_if_it_is_so_twice() -> None:
+    server = ListingClient([page_of()], [page_of()], [page_of(running(1))])
+
+    assert read_full_list(server.client, FullList).sessions == []
+
+
+def test_a_list_without_a_readable_record_is_not_read_again() -> None:
+    unreadable = Page(sessions=(), rejections=(WRONG_TYPE,))
+    server = ListingClient([unreadable], [page_of(running(1))])
+
+    assert read_full_list(server.client, FullList).rejected == {WRONG_TYPE.reason: 1}
+
+
 def test_a_list_that_shows_a_session_on_two_pages_is_read_again() -> None:
     first, second, third = (page_of(running(number), finished(number + 10)) for number in (1, 2, 3))
     moved = [first, second, page_of(running(2), running(4))]
