@@ -8,7 +8,7 @@ from urllib.parse import urlencode, urlsplit
 
 from exporter.vb365.errors import BadResponseError
 
-_MAX_HREF_CHARACTERS = 8192
+MAX_HREF_CHARACTERS = 8192
 _HREF = re.compile(r"[\x21-\x5b\x5d-\x7e]+")
 """Visible ASCII except the backslash, which some software treats as a slash."""
 
@@ -39,7 +39,7 @@ class BaseUrl:
         malformed = BadResponseError("the link to the next page is malformed", operation=operation)
         if (
             not isinstance(href, str)
-            or len(href) > _MAX_HREF_CHARACTERS
+            or len(href) > MAX_HREF_CHARACTERS
             or not _HREF.fullmatch(href)
         ):
             raise malformed

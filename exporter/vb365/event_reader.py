@@ -30,7 +30,7 @@ After a pause, a single page is reserved for the first request: otherwise a slow
 
 
 class EventReader:
-    """Sums up a session's events page by page: however many there are, only one page is in memory.
+    """Sums up a session's events page by page: however many there are, only one page is in memory, and none in a pause.
 
     If events moved between pages while they were read, some may be missing, and all are read again.
 
@@ -123,6 +123,7 @@ class EventReader:
             if events > max_events:
                 raise BadResponseError(f"more than {max_events} events", operation="events")
             self._tally.add(page)
+            page.clear()  # not to be kept during a pause
             yield
         if self._tally.has_repetitions():
             raise RecordsMovedError("events are on two pages of the list", operation="events")

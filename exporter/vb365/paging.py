@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from exporter.vb365.base_url import BaseUrl
+from exporter.vb365.base_url import MAX_HREF_CHARACTERS, BaseUrl
 from exporter.vb365.errors import BadResponseError, RecordsMovedError
 
 ResultT = TypeVar("ResultT")
@@ -72,7 +72,7 @@ def iter_pages(
     max_results: int = _MAX_RESULTS,
     overlap: int = _OVERLAPPING_RECORDS,
 ) -> Iterator[list[object]]:
-    """Yield the `results` of each page.
+    """Yield the `results` of each page. A caller that clears them keeps nothing of a page but hashes while it pauses.
 
     Follow `_links.next.href` where a page has it. Otherwise request the next page by offset, unless the page holds fewer
     results than its own `limit`, which may be lower than the requested one: a full page may lack its link. A link without
@@ -109,9 +109,9 @@ def iter_pages(
     offset = repeated = added = 0
     counts_records = True  # whether `offset` is how many records precede the page
     requested: set[int] = set()  # hashes, as a link may be long
-    previous: list[object] = []
-    previous_ids: list[str | None] = []
-    first_ids: frozenset[str | None] = frozenset()
+    previous: int | None = None
+    previous_ids: list[int | None] = []
+    first_ids: frozenset[int | None] = frozenset()
     while True:
         if hash(target) in requested:
             raise _endless("a page links back to an earlier one", operation)
@@ -120,29 +120,31 @@ def iter_pages(
         requested.add(hash(target))
         page, results = _page(fetch(target), max_results, operation)
         ids = [_id(record) for record in results]
+        count = len(results)
+        content = None if any(ids) else hash(repr(results))
         first_ids = first_ids or frozenset(ids)
-        if results and ids == previous_ids and (any(ids) or results == previous):
+        if results and ids == previous_ids and content == previous:
             raise _endless("a page repeats the previous one", operation)
         known = _count_known(ids, previous_ids, repeated, operation) if repeated else 0
         added += max(0, known - repeated)
-        yield results[known:]
-        previous_ids = ids
-        previous = [] if any(ids) else results
-        repeated = min(overlap, max(1, len(results) // _MIN_PAGES_OF_OVERLAPS), len(results) - 1)
-        href = _next_href(page)
+        href, limit = _next_href(page), _limit(page)
+        del page, results[:known]
+        yield results
+        previous_ids, previous = ids, content
+        repeated = min(overlap, max(1, count // _MIN_PAGES_OF_OVERLAPS), count - 1)
         if href is not None:
-            if not results:
+            if not count:
                 raise _endless("an empty page links to a next one", operation)
             target = base_url.resolve_link(href, operation=operation)
-            following = offset + len(results)
+            following = offset + count
             target, linked = _rewind(target, following, repeated)
             counts_records = linked == following
             repeated = 0 if linked is None else repeated
             offset = (following if linked is None else linked) - repeated
-        elif not counts_records or len(results) < _limit(page):
+        elif not counts_records or count < limit:
             break
         else:
-            offset += len(results) - repeated
+            offset += count - repeated
             target = target_at(offset)
     if added:
         yield from _iter_added(
@@ -157,7 +159,7 @@ def iter_pages(
 def _iter_added(
     fetch: Callable[[int], list[object]],
     added: int,
-    known_ids: frozenset[str | None],
+    known_ids: frozenset[int | None],
     operation: str,
     max_pages: int,
 ) -> Iterator[list[object]]:
@@ -170,11 +172,13 @@ def _iter_added(
     offset = 0
     for _ in range(max_pages):
         results = fetch(offset)
-        new = [record for record in results if _id(record) not in known_ids]
-        yield new
-        added -= len(new)
-        offset += len(results)
-        if not new or len(new) < len(results):
+        count = len(results)
+        results = [record for record in results if _id(record) not in known_ids]
+        new = len(results)
+        yield results
+        added -= new
+        offset += count
+        if not new or new < count:
             break
     else:
         raise _endless(f"more than {max_pages} pages of new records", operation)
@@ -183,7 +187,7 @@ def _iter_added(
 
 
 def _count_known(
-    ids: Sequence[str | None], previous_ids: Sequence[str | None], repeated: int, operation: str
+    ids: Sequence[int | None], previous_ids: Sequence[int | None], repeated: int, operation: str
 ) -> int:
     """Return how many records at the start of a page are from the previous page, in the same order.
 
@@ -245,17 +249,20 @@ def _page(
     return page, results
 
 
-def _id(record: object) -> str | None:
+def _id(record: object) -> int | None:
+    """Return the hash of a record's id, as an id may be long."""
     key = record.get("id") if isinstance(record, dict) else None
-    return key if isinstance(key, str) else None
+    return hash(key) if isinstance(key, str) else None
 
 
-def _next_href(page: Mapping[object, object]) -> object:
+def _next_href(page: Mapping[object, object]) -> str | None:
+    """Return the link to the next page; shortened, or empty, if it is malformed anyway."""
     links = page.get("_links")
     link = links.get("next") if isinstance(links, dict) else None
-    if isinstance(link, str):
-        return link
-    return link.get("href") if isinstance(link, dict) else None
+    href = link.get("href") if isinstance(link, dict) else link
+    if isinstance(href, str):
+        return href[: MAX_HREF_CHARACTERS + 1]
+    return None if href is None or not isinstance(link, dict) else ""
 
 
 def _limit(page: Mapping[object, object]) -> int:

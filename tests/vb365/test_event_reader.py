@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 from collections.abc import Callable
@@ -18,6 +19,9 @@ from exporter.vb365.errors import BadResponseError, RecordsMovedError, RequestTi
 from exporter.vb365.records.extras import EventSummary
 
 EVENTS_URL = f"{URL}/v8/RestoreSessions/{ID}/Events"
+
+
+MARK = "in an event"
 
 
 class EventServer:
@@ -40,7 +44,7 @@ class EventServer:
         self.requests += 1
         self.time.now += self.seconds
         events = ",".join(
-            f'{{"id": "{number}-{one}", "type": "View", "status": "Success"}}'
+            f'{{"id": "{number}-{one}", "type": "View", "status": "Success", "x": ["{MARK}"]}}'
             for one in range(self.events)
         )
         link = f'{{"next": {{"href": "/v8/RestoreSessions/{ID}/Events?offset={number + 1}"}}}}'
@@ -72,6 +76,19 @@ def test_reading_pauses_while_time_is_left_for_a_page_and_goes_on_where_it_was(
         totals.append((server.requests, summary and sum(summary.counts.values())))
 
     assert totals == [(6, None), (12, None), (13, 1300)]
+
+
+def test_no_event_is_kept_while_reading_pauses(
+    api: responses.RequestsMock, client: Client, fake_time: FakeTime
+) -> None:
+    server = EventServer(fake_time, api, pages=13)
+    reader = client.events(ID)
+
+    assert reader.read(fake_time.now + 5) is None
+    kept = [each for each in gc.get_objects() if isinstance(each, list) and each == [MARK]]
+
+    assert server.requests > 1
+    assert kept == []
 
 
 def test_a_request_that_there_is_no_time_for_is_not_begun(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from itertools import count
 from random import Random
@@ -213,6 +214,42 @@ def test_records_need_no_id() -> None:
     )
 
     assert all_records(lambda _target: next(pages)) == [{"name": "a"}, {"name": "b"}]
+
+
+class Record(dict[str, object]):
+    """A record that can be referred to weakly."""
+
+
+@pytest.mark.parametrize("has_ids", [True, False])
+@pytest.mark.parametrize("added", [0, 1])
+def test_nothing_of_a_page_is_kept_that_the_caller_has_cleared(has_ids: bool, added: int) -> None:  # noqa: FBT001 - a parameter
+    kept: list[weakref.ref[Record]] = []
+
+    def fetch(target: str) -> object:
+        offset = int(parse_qs(urlsplit(target).query)["offset"][0])
+        first = 0 if kept else added  # the others are inserted before it after the first page
+        rows = [
+            Record(id=f"{row}") if has_ids else Record(name=f"{row}") for row in range(first, 9)
+        ]
+        results = rows[offset : offset + 4]
+        page = Record(results=results, limit=4)
+        kept.extend(map(weakref.ref, [page, *results]))
+        return page
+
+    alive = []
+    for page in iter_pages(
+        fetch,
+        base_url=BASE_URL,
+        path="v6/RestoreSessions",
+        query={},
+        page_size=4,
+        operation="list",
+    ):
+        page.clear()
+        alive.append(sum(each() is not None for each in kept))
+
+    assert len(alive) >= 3
+    assert set(alive) == {0}
 
 
 def test_a_link_may_be_a_string() -> None:
