@@ -118,8 +118,12 @@ class Intake:
         )
 
     def _read_once(self, request: ListRequest, page_size: int, end_at: float) -> None:
+        resync = self._ledger.resync
         self._ledger.begin_list(request)
         listed = self._read_pages(request, page_size, end_at)
+        if self._ledger.sessions_listed is None and not listed and not resync.is_incomplete:
+            # A server that is starting may list nothing at first, and what the first list lacks would count as new.
+            listed = self._read_pages(request, page_size, end_at)
         loss = self._ledger.end_list(request, self.now())
         if loss is not None:
             self._log_loss(loss)

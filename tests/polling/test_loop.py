@@ -50,7 +50,7 @@ def stopping_after(waits: int, harness: PollerHarness) -> Callable[[PassingQueue
 
 
 def test_polls_follow_each_other_until_stopped_and_overruns_are_counted() -> None:
-    harness = PollerHarness()
+    harness = PollerHarness(finished(1))
     queue = PassingQueue(harness, stopping_after(4, harness))
     slow = iter([0.0, 90.0, 60.0, 0.0])
     list_sessions = harness.api.list_sessions

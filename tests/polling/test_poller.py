@@ -747,7 +747,7 @@ def test_a_list_is_requested_in_pages_of_a_thousand() -> None:
 
     def list_sessions(**arguments: object) -> Iterator[Page]:
         requests.append(arguments)
-        return iter(())
+        return iter([Page(sessions=(finished(1),), rejections=())])
 
     harness.poll(list_sessions=list_sessions)
 
@@ -880,7 +880,7 @@ def test_a_slow_version_is_a_sign_of_life() -> None:
 
     def list_sessions(**_arguments: object) -> Iterator[Page]:
         slow.check()
-        yield Page(sessions=(), rejections=())
+        yield Page(sessions=(finished(1),), rejections=())
 
     harness.poll(product_version=product_version, list_sessions=list_sessions)
 
@@ -892,9 +892,9 @@ def test_each_page_of_a_list_is_a_sign_of_life() -> None:
     slow = SlowApi(harness)
 
     def list_sessions(**_arguments: object) -> Iterator[Page]:
-        for _ in range(3):
+        for number in range(3):
             slow.delay()
-            yield Page(sessions=(), rejections=())
+            yield Page(sessions=(finished(number),), rejections=())
             slow.check()
 
     harness.poll(list_sessions=list_sessions)

@@ -42,6 +42,40 @@ class Attempts:
             raise error
 
 
+def test_an_empty_first_list_is_read_again_before_it_decides_which_sessions_are_new() -> None:
+    harness = PollerHarness(running(1), finished(2))
+    all_sessions = list(harness.api.sessions.values())
+    lists = Attempts(([], None), (all_sessions, None), (all_sessions, None))
+
+    first = harness.poll(list_sessions=lists)
+    second = harness.poll()
+
+    assert shown_ids(first) == shown_ids(second) == [session_id(1), session_id(2)]
+    assert first.sessions_listed == 2
+    assert (second.activity.started, second.activity.finished) == ({}, {})
+
+
+def test_a_first_list_that_is_empty_twice_is_believed_and_later_ones_immediately() -> None:
+    harness = PollerHarness()
+    lists = Attempts(([], None), ([], None), ([], None))
+
+    polls = [harness.poll(list_sessions=lists) for _ in range(2)]
+
+    assert [poll.sessions_listed for poll in polls] == [0, 0]
+    assert lists.page_sizes == [1000, 1000, 1000]
+
+
+def test_an_unreadable_first_list_is_not_read_again() -> None:
+    harness = PollerHarness()
+
+    def unreadable(**_arguments: object) -> Iterator[Page]:
+        yield Page(sessions=(), rejections=(UNREADABLE,))
+
+    harness.poll(list_sessions=unreadable)
+
+    assert len(harness.counts.rejections) == 1
+
+
 def test_a_list_whose_sessions_moved_is_read_again_with_the_largest_pages() -> None:
     harness = PollerHarness()
     lists = Attempts(([finished(1)], MOVED), ([finished(1), running(60)], None))
