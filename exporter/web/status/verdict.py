@@ -234,8 +234,8 @@ def servers_without_data(page: StatusPage) -> tuple[str, ...]:
 def _lacks_data(server: ServerCard, page: StatusPage) -> bool:
     if server.up or server.data_age_seconds is not None:
         return False
-    if server.last_success is None:
-        return True
+    if server.sessions_stale or server.last_success is None:
+        return True  # without comparing dates: this machine's clock may have been set back
     return page.age(server.last_success) > server.stale_after_seconds
 
 
@@ -243,7 +243,8 @@ def absence(page: StatusPage, sentence: str) -> str:
     """Return the text for an empty table: the sentence, limited to the servers with data."""
     without_data = servers_without_data(page)
     if not without_data:
-        return f"{sentence}."
+        hidden = any(server.sessions_stale for server in page.servers)
+        return f"{sentence}, not counting hidden sessions." if hidden else f"{sentence}."
     if len(without_data) < len(page.servers):
         return f"{sentence}, not counting {listed(without_data)}: no data."
     if all(server.up is None for server in page.servers):

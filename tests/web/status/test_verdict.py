@@ -226,6 +226,7 @@ def test_a_certificate_that_is_valid_for_long_is_no_finding() -> None:
     ("servers", "text"),
     [
         ([HQ], "Nothing runs."),
+        ([replace(HQ, up=False, sessions_stale=1)], "Nothing runs, not counting hidden sessions."),
         ([HQ, DOWN, UNPOLLED], "Nothing runs, not counting lab and new: no data."),
         ([DOWN, UNPOLLED], "Unknown: no server responds."),
         ([UNPOLLED], "Unknown: no server has been polled yet."),
@@ -242,6 +243,11 @@ def test_the_data_of_a_server_that_has_just_gone_down_still_counts() -> None:
     assert servers_without_data(page(just_now)) == ()
     assert servers_without_data(page(replace(DOWN, data_age_seconds=170.0))) == ()
     assert servers_without_data(page(replace(DOWN, last_success=None))) == ("lab",)
+
+
+def test_hidden_data_does_not_count_even_if_the_clock_was_set_back() -> None:
+    ahead = replace(DOWN, last_success=NOON + timedelta(hours=1), sessions_stale=5)
+    assert servers_without_data(page(ahead)) == ("lab",)
 
 
 def test_names_in_the_verdict_are_harmless() -> None:
