@@ -158,7 +158,7 @@ class ServerTelemetry:
         self._count("vb365_polls_overrun_total")
 
     def rejected(self, reason: str, count: int = 1) -> None:
-        """Count records that are not valid restore sessions, or too many."""
+        """Count records that are not valid restore sessions or organizations, or too many."""
         self._count("vb365_records_rejected_total", reason, by=count)
 
     def unknown_value(self, field: str) -> None:

@@ -11,6 +11,7 @@ from exporter.config import Extra, ServerConfig
 from exporter.polling.interfaces import PollObserver
 from exporter.vb365.errors import Reason
 from exporter.vb365.records.fields import RejectionReason, UnknownValue
+from exporter.vb365.records.organization import OrganizationRejection
 from exporter.vb365.records.restore_session import Rejection, RestoreSession
 
 log = structlog.get_logger()
@@ -89,6 +90,15 @@ class Anomalies:
             "record rejected, other records are not affected",
             {"reason": rejection.reason, "field": rejection.field},
             session_id=rejection.session_id,
+        )
+
+    def organization_rejected(self, rejection: OrganizationRejection) -> None:
+        """Record a rejected record of an organization."""
+        self._observer.rejected(rejection.reason)
+        self._warn_once(
+            "organization rejected, other organizations are not affected",
+            {"reason": rejection.reason, "field": rejection.field},
+            organization_id=rejection.id,
         )
 
     def changes_left_out(self, count: int) -> None:

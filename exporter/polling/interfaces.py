@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime
 from math import inf
@@ -10,7 +10,7 @@ from typing import Protocol
 
 from exporter.vb365.errors import Reason
 from exporter.vb365.records.extras import EventSummary, Statistics
-from exporter.vb365.records.organization import Organization
+from exporter.vb365.records.organization import Organization, OrganizationRejection
 from exporter.vb365.records.restore_session import Page, Rejection, RestoreSession
 
 
@@ -46,7 +46,9 @@ class Api(Protocol):
     def product_version(self) -> str:
         """Fetch the server's product version."""
 
-    def organizations(self, *, until: float = inf) -> tuple[Organization, ...]:
+    def organizations(
+        self, *, until: float = inf, on_rejected: Callable[[OrganizationRejection], None]
+    ) -> tuple[Organization, ...]:
         """Fetch the organizations that the account can see; abort the request at `until` (monotonic seconds)."""
 
     def list_sessions(self, *, created_since: datetime | None, page_size: int) -> Iterator[Page]:
@@ -79,7 +81,7 @@ class PollObserver(Protocol):
         """Count a poll that took longer than the poll interval."""
 
     def rejected(self, reason: str, count: int = 1) -> None:
-        """Count records that are not valid restore sessions, or are too many."""
+        """Count records that are not valid restore sessions or organizations, or are too many."""
 
     def unknown_value(self, field: str) -> None:
         """Count a value in a record that is not interpreted."""

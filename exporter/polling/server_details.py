@@ -35,7 +35,7 @@ class ServerDetails:
         server: the server's configuration.
         api: its API.
         state: takes the version and the organizations.
-        anomalies: logs and counts organizations that are left out.
+        anomalies: logs and counts organizations that cannot be read or are left out.
         clock: the process's clocks.
         heartbeat: shows that the poll loop is not stuck.
     """
@@ -106,7 +106,9 @@ class ServerDetails:
             until = now + _OVERDUE_REQUEST_SECONDS
         self._organizations_due_at = now + RESYNC_SECONDS
         try:
-            organizations = self._api.organizations(until=until)
+            organizations = self._api.organizations(
+                until=until, on_rejected=self._anomalies.organization_rejected
+            )
         except StoppedError:
             return False
         except Vb365Error as error:

@@ -22,7 +22,7 @@ from exporter.vb365.paging import MAX_PAGES
 from exporter.vb365.records.changes import Changes, parse_changes
 from exporter.vb365.records.extras import Statistics, parse_statistics
 from exporter.vb365.records.fields import RejectionReason
-from exporter.vb365.records.organization import Organization
+from exporter.vb365.records.organization import Organization, OrganizationRejection
 from exporter.vb365.records.restore_session import Page, Rejection, RestoreSession, parse_session
 from exporter.vb365.rest import RestApi
 from exporter.vb365.retry import NO_RETRY, Pauses, Retrier
@@ -208,16 +208,25 @@ class Client:
             max_pages=self._max_pages,
         )
 
-    def organizations(self, *, until: float = math.inf) -> tuple[Organization, ...]:
+    def organizations(
+        self,
+        *,
+        until: float = math.inf,
+        on_rejected: Callable[[OrganizationRejection], None] = lambda _rejection: None,
+    ) -> tuple[Organization, ...]:
         """Return the organizations that the account can see: `GET /{v}/Organizations`. Never retried.
 
-        Only the first 10,000 are returned, and unreadable records are skipped.
+        Only the first 10,000 are returned.
+
+        Args:
+            until: when the request is aborted, on the monotonic clock.
+            on_rejected: called with each record that cannot be read, again if the list is read again.
 
         Raises:
             ForbiddenError: the account may not see organizations.
             BadResponseError: also if there are records, but none that is readable.
         """
-        return read_organizations(self._api, until=until)
+        return read_organizations(self._api, until=until, on_rejected=on_rejected)
 
     def get_session(
         self, session_id: str, *, until: float = math.inf

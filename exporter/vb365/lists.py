@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import UTC, datetime
 
 from exporter.text import format_instant
 from exporter.vb365.errors import BadResponseError, NotFoundError, RecordsMovedError
 from exporter.vb365.paging import iter_pages, reread_if_moved
-from exporter.vb365.records.organization import Organization, parse_organization
+from exporter.vb365.records.organization import (
+    Organization,
+    OrganizationRejection,
+    parse_organization,
+)
 from exporter.vb365.records.restore_session import Page, parse_page
 from exporter.vb365.rest import RestApi
 
@@ -83,7 +87,9 @@ class ListedIds:
         return bool(known_repeated)
 
 
-def read_organizations(api: RestApi, *, until: float) -> tuple[Organization, ...]:
+def read_organizations(
+    api: RestApi, *, until: float, on_rejected: Callable[[OrganizationRejection], None]
+) -> tuple[Organization, ...]:
     """Return the organizations that `Client.organizations` describes; the response is an array until v7."""
 
     def fetch(target: str) -> object:
@@ -105,7 +111,7 @@ def read_organizations(api: RestApi, *, until: float) -> tuple[Organization, ...
             max_pages=_MAX_ORGANIZATION_PAGES,
         )
         listed = ListedIds()
-        organizations = _distinct_organizations(pages, listed)
+        organizations = _distinct_organizations(pages, listed, on_rejected)
         listed.check(repeated, "organizations")
         return organizations
 
@@ -113,7 +119,9 @@ def read_organizations(api: RestApi, *, until: float) -> tuple[Organization, ...
 
 
 def _distinct_organizations(
-    pages: Iterable[list[object]], listed: ListedIds
+    pages: Iterable[list[object]],
+    listed: ListedIds,
+    on_rejected: Callable[[OrganizationRejection], None],
 ) -> tuple[Organization, ...]:
     """Return the organizations of a list; add their ids, or their names if they have none, to `listed`.
 
@@ -123,9 +131,13 @@ def _distinct_organizations(
     found: dict[Organization, None] = {}
     unreadable = 0
     for results in pages:
-        parsed = [parse_organization(record) for record in results]
-        readable = [one for one in parsed if one is not None]
-        unreadable += len(parsed) - len(readable)
+        readable = []
+        for parsed in map(parse_organization, results):
+            if isinstance(parsed, Organization):
+                readable.append(parsed)
+            else:
+                unreadable += 1
+                on_rejected(parsed)
         found |= dict.fromkeys(readable)
         listed.add([one.id or one.label for one in readable])
         if max(len(found), len(listed.ids)) >= _MAX_ORGANIZATIONS:

@@ -21,6 +21,7 @@ from exporter.commands.connection import advice
 from exporter.commands.connection.finding import Finding, Verdict, finding_text
 from exporter.config import parse_config
 from exporter.simulator import Simulator
+from exporter.simulator.world.organizations import Organization
 from exporter.simulator.world.world import World
 from exporter.vb365.errors import ConnectError, TlsError
 from support.exporter_harness import server_yaml
@@ -202,6 +203,17 @@ def test_a_failed_step_ends_what_depends_on_it_and_says_what_to_do(
     assert checked.words.endswith(
         f"1 of 1 server failed: hq ({next(step for step in steps if 'FAIL' in step)[5:]})"
     )
+
+
+def test_an_organization_that_cannot_be_read_is_a_warning(
+    simulator: Simulator, capfd: pytest.CaptureFixture[str]
+) -> None:
+    simulator.world.organizations += (Organization(session_name="nameless", name=""),)
+
+    checked = check(capfd, server_yaml(simulator))
+
+    assert (checked.status, checked.steps) == (0, [*LOGGED_IN, "ok sessions", "warn organizations"])
+    assert "1 more cannot be read (missing_field)" in checked.words
 
 
 def test_what_the_exporter_can_do_without_is_a_warning(

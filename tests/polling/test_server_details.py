@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from exporter.vb365.errors import (
     Vb365Error,
 )
 from exporter.vb365.records.fields import RejectionReason
-from exporter.vb365.records.organization import Organization
+from exporter.vb365.records.organization import Organization, OrganizationRejection
 from support.ledger_harness import sessions_config
 from support.poller_harness import PollerHarness
 from support.sample_sessions import finished, session_id
@@ -94,6 +95,34 @@ def test_organizations_beyond_the_maximum_are_counted_every_hour_and_logged_once
     assert known == [("contoso.onmicrosoft.com", "tenant-0", "tenant-1")] * 3
     assert harness.counts.rejections == [RejectionReason.TOO_MANY] * 6
     assert [log["left_out"] for log in logs if "more organizations" in log["event"]] == [3]
+
+
+@pytest.mark.parametrize(
+    "error", [None, BadResponseError("none can be read", operation="organizations")]
+)
+def test_rejected_organizations_are_counted_every_hour_and_each_kind_is_logged_once(
+    error: BadResponseError | None,
+) -> None:
+    harness = harness_with(CONTOSO)
+    harness.api.organizations_error = error
+    rejection = OrganizationRejection(reason=RejectionReason.WRONG_TYPE, field="name", id="7")
+    harness.api.organization_rejections = (rejection, replace(rejection, id="8"))
+
+    with capture_logs() as logs:
+        known = [poll(harness), poll(harness), poll(harness, HOUR_SECONDS)]
+
+    assert known == [("contoso.onmicrosoft.com",)] * 3
+    assert harness.counts.rejections == [RejectionReason.WRONG_TYPE] * 4
+    assert [log for log in logs if "rejected" in log["event"]] == [
+        {
+            "event": "organization rejected, other organizations are not affected",
+            "log_level": "warning",
+            "server": "hq",
+            "reason": "wrong_type",
+            "field": "name",
+            "organization_id": "7",
+        }
+    ]
 
 
 def test_without_discovery_organizations_are_not_requested() -> None:

@@ -21,7 +21,7 @@ from exporter.vb365.errors import NotFoundError, Reason, ServerError, Vb365Error
 from exporter.vb365.records.changes import SessionChange
 from exporter.vb365.records.extras import EventSummary, Statistics
 from exporter.vb365.records.fields import RejectionReason
-from exporter.vb365.records.organization import Organization
+from exporter.vb365.records.organization import Organization, OrganizationRejection
 from exporter.vb365.records.restore_session import Page, Rejection, RestoreSession
 from support.ledger_harness import sessions_config
 from support.sample_sessions import NOON
@@ -57,6 +57,7 @@ class FakeApi:
         self.version_error: Vb365Error | None = None
         self.organizations_error: Vb365Error | None = None
         self.organizations_listed: tuple[Organization, ...] = ()
+        self.organization_rejections: tuple[OrganizationRejection, ...] = ()
         self.organization_deadlines: list[float] = []
         """When each request for organizations had to end."""
         self.get_errors: dict[str, Vb365Error] = {}
@@ -82,8 +83,12 @@ class FakeApi:
             raise self.version_error
         return "8.4"
 
-    def organizations(self, *, until: float = inf) -> tuple[Organization, ...]:
+    def organizations(
+        self, *, until: float = inf, on_rejected: Callable[[OrganizationRejection], None]
+    ) -> tuple[Organization, ...]:
         self.organization_deadlines.append(until)
+        for rejection in self.organization_rejections:
+            on_rejected(rejection)
         if self.organizations_error:
             raise self.organizations_error
         return self.organizations_listed

@@ -16,7 +16,8 @@ from exporter.vb365.errors import (
     RecordsMovedError,
     RequestTimeoutError,
 )
-from exporter.vb365.records.organization import Organization
+from exporter.vb365.records.fields import RejectionReason
+from exporter.vb365.records.organization import Organization, OrganizationRejection
 
 MakeClient = Callable[..., Client]
 
@@ -138,22 +139,42 @@ def test_an_organization_that_a_server_always_lists_on_two_pages_is_one(
 
 
 @pytest.mark.parametrize(
-    "record",
+    ("record", "reason", "field"),
     [
-        "contoso",
-        None,
-        {},
-        {"name": None, "officeName": None},
-        {"name": ""},
-        {"name": 17, "officeName": ["Contoso"]},
+        ("contoso", RejectionReason.NOT_AN_OBJECT, ""),
+        (None, RejectionReason.NOT_AN_OBJECT, ""),
+        ({}, RejectionReason.MISSING_FIELD, "name"),
+        ({"name": None, "officeName": None}, RejectionReason.MISSING_FIELD, "name"),
+        ({"name": ""}, RejectionReason.MISSING_FIELD, "name"),
+        ({"name": 17, "officeName": ["Contoso"]}, RejectionReason.WRONG_TYPE, "name"),
+        ({"officeName": ["Contoso"]}, RejectionReason.WRONG_TYPE, "officeName"),
     ],
 )
-def test_a_record_without_a_name_is_skipped(
-    api: responses.RequestsMock, make_client: MakeClient, record: object
+def test_a_record_without_a_name_is_rejected(
+    api: responses.RequestsMock,
+    make_client: MakeClient,
+    record: object,
+    reason: RejectionReason,
+    field: str,
 ) -> None:
     api.get(ORGANIZATIONS, json=[record, {"name": "contoso.onmicrosoft.com"}])
+    rejected: list[OrganizationRejection] = []
 
-    assert make_client().organizations() == (CONTOSO,)
+    assert make_client().organizations(on_rejected=rejected.append) == (CONTOSO,)
+    assert rejected == [OrganizationRejection(reason=reason, field=field)]
+
+
+def test_if_no_organization_can_be_read_all_are_rejected(
+    api: responses.RequestsMock, make_client: MakeClient
+) -> None:
+    api.get(ORGANIZATIONS, json=[{"id": "1", "name": 17}, {"id": 2, "name": 17}])
+    rejected: list[OrganizationRejection] = []
+
+    with pytest.raises(
+        BadResponseError, match=r"^organizations: none of the 2 records can be read"
+    ):
+        make_client().organizations(on_rejected=rejected.append)
+    assert [rejection.id for rejection in rejected] == ["1", ""]
 
 
 def test_one_usable_name_is_enough(api: responses.RequestsMock, make_client: MakeClient) -> None:

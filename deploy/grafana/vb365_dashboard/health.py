@@ -111,8 +111,8 @@ def _rejected() -> timeseries.Panel:
     return in_colors(
         chart(
             "Rejected records and unknown values per minute",
-            "Records in API responses that are not valid restore sessions, by reason, and unknown enum values, by field. Each one "
-            "is counted by every poll that reads it.",
+            "Records in API responses that are not valid restore sessions or organizations, by reason, and unknown enum values, "
+            "by field. Each one is counted by every poll that reads it.",
             {
                 "{{server}}: {{reason}}": f"{per_minute(rejected, 'server', 'reason')} > 0",
                 "{{server}}: unknown {{field}}": f"{per_minute(unknown, 'server', 'field')} > 0",

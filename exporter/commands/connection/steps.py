@@ -20,6 +20,7 @@ from exporter.vb365.errors import ForbiddenError, NotFoundError, TlsError, Vb365
 from exporter.vb365.http.certificate import Certificate, describe_certificate
 from exporter.vb365.http.deadlines import ConnectionTrace, Step
 from exporter.vb365.http.transport import Request, Transport
+from exporter.vb365.records.organization import OrganizationRejection
 from exporter.vb365.records.restore_session import RestoreSession
 from exporter.vb365.versions import NEWEST_FIRST
 
@@ -238,8 +239,11 @@ def _sessions(client: Client) -> Finding:
 
 
 def _organizations(client: Client) -> Finding:
+    rejected: list[OrganizationRejection] = []
     try:
-        organizations = client.organizations(until=time.monotonic() + _ORGANIZATIONS_SECONDS)
+        organizations = client.organizations(
+            until=time.monotonic() + _ORGANIZATIONS_SECONDS, on_rejected=rejected.append
+        )
     except (ForbiddenError, NotFoundError) as error:
         what_to_do = advice.NO_ORGANIZATIONS
         return Finding("organizations", Verdict.WARN, error.message, advice=what_to_do)
@@ -251,4 +255,7 @@ def _organizations(client: Client) -> Finding:
         text += f": {'; '.join(names[:_MAX_ORGANIZATIONS_NAMED])}"
     if (more := len(names) - _MAX_ORGANIZATIONS_NAMED) > 0:
         text += f"; and {more} more"
-    return Finding("organizations", Verdict.OK, text)
+    if rejected:
+        reasons = sorted({rejection.reason for rejection in rejected})
+        text += f"; {len(rejected)} more cannot be read ({', '.join(reasons)})"
+    return Finding("organizations", Verdict.WARN if rejected else Verdict.OK, text)

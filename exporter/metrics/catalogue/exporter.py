@@ -44,7 +44,8 @@ EXPORTER_FAMILIES: tuple[Family, ...] = (
     Family(
         name="vb365_records_rejected_total",
         kind=Kind.COUNTER,
-        help="Records in API responses that are not valid restore sessions, or exceed a limit; counted each time they are read.",
+        help="Records in API responses that are not valid restore sessions or organizations, or exceed a limit; counted each "
+        "time they are read.",
         labels=("server", "reason"),
     ),
     Family(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
-from exporter.vb365.records.fields import read_strings
+from exporter.vb365.records.fields import RejectionReason, read_strings
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,17 @@ class Organization:
         return {name.casefold() for name in (self.name, self.office_name) if name}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrganizationRejection:
+    """A record that is no organization with a name."""
+
+    reason: RejectionReason
+    field: str = ""
+    """The missing or invalid field, as the API names it; empty if the record is not an object."""
+    id: str = ""
+    """`id`; empty if the record has none that can be read."""
+
+
 def without_sessions(
     organizations: Collection[Organization], named: set[str]
 ) -> Iterator[Organization]:
@@ -50,10 +61,21 @@ def without_sessions(
             yield one
 
 
-def parse_organization(record: object) -> Organization | None:
-    """Parse one record, any JSON value; return None if it has no name that can be read."""
+def parse_organization(record: object) -> Organization | OrganizationRejection:
+    """Parse one record, any JSON value; reject it if it has no name that can be read."""
     if not isinstance(record, dict):
-        return None
+        return OrganizationRejection(reason=RejectionReason.NOT_AN_OBJECT)
     texts = {field: value for field, value in record.items() if isinstance(value, str)}
     organization = Organization(*read_strings(texts, ("name", "officeName", "id")))
-    return organization if organization.label else None
+    if organization.label:
+        return organization
+    invalid = [
+        field
+        for field in ("name", "officeName")
+        if field not in texts and record.get(field) is not None
+    ]
+    return OrganizationRejection(
+        reason=RejectionReason.WRONG_TYPE if invalid else RejectionReason.MISSING_FIELD,
+        field=invalid[0] if invalid else "name",
+        id=organization.id,
+    )
