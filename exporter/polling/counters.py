@@ -6,7 +6,9 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from math import inf
 from types import MappingProxyType
+from typing import TypeVar
 
 from exporter.config import Extra, SessionsConfig
 from exporter.polling.newest_ends import NewestEnds
@@ -24,6 +26,8 @@ from exporter.vb365.records.extras import EventSummary, Statistics
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
 
 _MIN_AWAITED_SESSIONS = 10_000
+
+_Key = TypeVar("_Key", StartedKey, FinishedKey, RestoredItemsKey, EventBytesKey)
 
 
 def max_awaited_sessions(settings: SessionsConfig) -> int:
@@ -90,13 +94,35 @@ class ActivityCounters:
         self._durations: dict[SessionType, DurationHistogram] = {}
         self._awaited_durations: dict[str, None] = {}  # ids in the order of their finishes
         self._extras = settings.extras
+        self._room_made_at = -inf
         self.organizations = KnownOrganizations(settings)
         self.restored = RestoredTotals(settings)
 
     def forget_organizations(self, not_seen_since: float, *, if_full: float) -> None:
-        """Forget organizations as `KnownOrganizations.forget` does, except those with counts, which never decrease."""
+        """Forget organizations as `KnownOrganizations.forget` does.
+
+        Those with counts are kept as long as there is room, because counters do not decrease. If there is none, they are
+        forgotten with their counts: new sessions matter more.
+        """
         counted = {key[0] for key in (*self._started, *self._finished)}
         self.organizations.forget(not_seen_since, if_full=if_full, keep=counted)
+        for organization in counted:
+            if organization not in self.organizations:
+                self._forget_counts(organization)
+
+    def _forget_counts(self, organization: str) -> None:
+        _remove(self._started, organization)
+        _remove(self._finished, organization)
+        self.restored.forget(organization)
+
+    def make_room(self, not_seen_since: float, *, poll_started_at: float) -> None:
+        """Forget the organizations that no session of this poll has named, or those with counts since `not_seen_since`.
+
+        Does so once per poll.
+        """
+        if poll_started_at > self._room_made_at:
+            self._room_made_at = poll_started_at
+            self.forget_organizations(not_seen_since, if_full=poll_started_at)
 
     def count_started(self, session: RestoreSession) -> None:
         """Count a session that was seen to start."""
@@ -178,6 +204,11 @@ class RestoredTotals:
             for operation, size in value.size_bytes.items():
                 self._event_bytes[(*key, operation)] += size
 
+    def forget(self, organization: str) -> None:
+        """Forget the counts of an organization."""
+        _remove(self._items, organization)
+        _remove(self._event_bytes, organization)
+
     def items(self) -> Mapping[RestoredItemsKey, int]:
         """Return an immutable copy of the numbers of items."""
         return MappingProxyType(dict(self._items))
@@ -185,3 +216,8 @@ class RestoredTotals:
     def event_bytes(self) -> Mapping[EventBytesKey, int]:
         """Return an immutable copy of the sizes of events."""
         return MappingProxyType(dict(self._event_bytes))
+
+
+def _remove(counts: Counter[_Key], organization: str) -> None:
+    for key in [key for key in counts if key[0] == organization]:
+        del counts[key]

@@ -13,7 +13,8 @@ from itertools import chain, count, takewhile
 from exporter.config import Extra, SessionsConfig
 from exporter.polling.clock import Moment
 from exporter.polling.counters import RestoredTotals, max_awaited_sessions
-from exporter.polling.interfaces import EventSource
+from exporter.polling.event_places import EventPlaces
+from exporter.polling.interfaces import ExtraRequest
 from exporter.polling.snapshot import with_series
 from exporter.polling.store import SessionStore
 from exporter.polling.transition import FINISHES, Transition
@@ -26,16 +27,8 @@ _FINAL_ATTEMPTS = 3
 _MAX_FINAL_SECONDS = 86_400.0
 """How long the extras of a finished session are requested: an API version may lack them, or the server throttle them."""
 
-_MAX_PLACES = 8
-"""How many sessions may have events left to read in the next poll. Each keeps two pages of ids in memory, and 8 bytes of each event."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExtraRequest:
-    """One extra of one session."""
-
-    session_id: str
-    extra: Extra
+_PROVISIONAL_SECONDS = 60.0
+"""How long after its finish the extras of a session may be incomplete: the server may write them after its record."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,11 +48,15 @@ class Extras:
         settings: which extras are wanted, how many sessions have series, and `max_sessions`. Each extra of at most
             `max(max_sessions, 10,000)` finished sessions is awaited; those of the oldest become unknown.
         totals: counts the final extras of finished sessions.
+
+    Attributes:
+        places: the sessions whose events are read on in later polls.
     """
 
     def __init__(
         self, store: SessionStore, settings: SessionsConfig, totals: RestoredTotals
     ) -> None:
+        self.places = EventPlaces(self._is_final)
         self._store = store
         self._restores = store.restores
         self._wanted = settings.extras
@@ -73,11 +70,6 @@ class Extras:
         self._confirmed_at: dict[ExtraRequest, float] = {}  # of running sessions
         self._attempt_numbers = count(1)
         self._last_attempt: dict[ExtraRequest, int] = {}
-        self._paused: dict[ExtraRequest, EventSource] = {}
-        self._places: dict[
-            ExtraRequest, float
-        ] = {}  # since when; those whose events are being read included
-        self._awaits_place: set[ExtraRequest] = set()
         self._abandoned: list[ExtraRequest] = []
 
     def due(self, *, has_statistics: bool = True) -> tuple[ExtraRequest, ...]:
@@ -115,61 +107,29 @@ class Extras:
         """Whether a request is a final one: for an extra of a finished session that is still awaited."""
         return request in self._final[request.extra]
 
-    def may_begin(self, request: ExtraRequest, now: Moment) -> bool:
-        """Whether a request can be made now. Events that found no place have to wait until one is free."""
-        if request in self._awaits_place:
-            return self._take_place(request, now)
-        return True
-
-    def pause(self, request: ExtraRequest, source: EventSource, now: Moment) -> None:
-        """Keep a partly read source of events for the next poll, because this one had no time to read the rest.
-
-        If all places are taken, drop the source: the events are read from the start once a place is free, and the request
-        does not count as failed.
-        """
-        if self._take_place(request, now):
-            self._paused[request] = source
-        else:
-            self._awaits_place.add(request)
-
-    def _take_place(self, request: ExtraRequest, now: Moment) -> bool:
-        """Take a place; a finished session's request takes one of a running session if there is no other."""
-        if request not in self._places and len(self._places) >= _MAX_PLACES:
-            of_running = (one for one in self._places if not self._is_final(one))
-            displaced = next(of_running, None) if self._is_final(request) else None
-            if displaced is None:
-                return False
-            self._leave_place(displaced)
-            self._awaits_place.add(displaced)
-        self._places[request] = now.monotonic
-        return True
-
-    def _leave_place(self, request: ExtraRequest) -> None:
-        self._paused.pop(request, None)  # unless a late worker has just taken it
-        self._places.pop(request, None)
-        self._awaits_place.discard(request)
-
-    def take_paused(self, request: ExtraRequest) -> EventSource | None:
-        """Remove and return the events that were kept. Safe to call from any thread: `dict.pop` is atomic.
-
-        The thread that continues to read calls it, so that no other thread reads the same events. Their place stays taken.
-        """
-        return self._paused.pop(request, None)
-
     def accept(self, request: ExtraRequest, value: Statistics | EventSummary, now: Moment) -> None:
-        """Store a response. The response for a finished session is final."""
-        self._leave_place(request)
-        if self._final[request.extra].pop(request, None) is None:
+        """Store a response. The response for a finished session is final, unless it seems to come too early."""
+        self.places.leave(request)
+        final = self._final[request.extra].get(request)
+        if final is None:
             self._confirmed_at[request] = now.monotonic
-        else:
-            self._last_attempt.pop(request, None)
+        elif now.monotonic - final.since >= _PROVISIONAL_SECONDS or not self._seems_early(
+            request, value
+        ):
+            self._discard_final(request)
             self._totals.add(request.session_id, request.extra, value)
         self._set(request, value)
         self._settle_if_final(request.session_id)
 
+    def _seems_early(self, request: ExtraRequest, value: Statistics | EventSummary) -> bool:
+        """Whether items are in progress, or none is restored although the record of the session proves a restore."""
+        session = self._store.finished.get(request.session_id)
+        is_proven = session is not None and session.without_extras().proves_restore
+        return value.is_partial or (value.restored == 0 and is_proven)
+
     def record_failure(self, request: ExtraRequest) -> None:
         """Record a failed request. Once a finished session's attempts are used up, its extras become unknown."""
-        self._leave_place(request)
+        self.places.leave(request)
         final = self._final[request.extra].get(request)
         if final is None:
             return
@@ -230,7 +190,7 @@ class Extras:
             awaited[request] = _FinalRequest(attempts_left=_FINAL_ATTEMPTS, since=moment.monotonic)
             awaited.move_to_end(request)
             self._confirmed_at.pop(request, None)
-            self._leave_place(request)  # the events of a running session are not final
+            self.places.leave(request)  # the events of a running session are not final
             if len(awaited) > self._max_awaited:
                 self._abandon(next(iter(awaited)))
 
@@ -251,7 +211,7 @@ class Extras:
     def _discard_final(self, request: ExtraRequest) -> None:
         self._final[request.extra].pop(request, None)
         self._last_attempt.pop(request, None)
-        self._leave_place(request)
+        self.places.leave(request)
 
     def drop_stale(self, now: Moment, stale_after_seconds: float) -> None:
         """Make a running session's extras unknown after `stale_after_seconds` without a response.
@@ -264,9 +224,7 @@ class Extras:
                 del self._confirmed_at[request]
                 self._set(request, None)
         self._settle_overdue(now, oldest)
-        for request, since in tuple(self._places.items()):
-            if since <= oldest:
-                self._leave_place(request)
+        self.places.drop_stale(oldest)
 
     def _settle_overdue(self, now: Moment, oldest: float) -> None:
         self._restores.set_now(now.wall)

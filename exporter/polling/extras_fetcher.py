@@ -13,9 +13,9 @@ from typing import TypeAlias
 
 from exporter.polling.anomalies import Anomalies
 from exporter.polling.clock import Clock
-from exporter.polling.extras import ExtraRequest, Extras
+from exporter.polling.extras import Extras
 from exporter.polling.health import Heartbeat
-from exporter.polling.interfaces import Api, EventSource
+from exporter.polling.interfaces import Api, EventSource, ExtraRequest
 from exporter.polling.parallel_requests import ParallelRequests
 from exporter.vb365.errors import Reason, RequestTimeoutError, StoppedError, Vb365Error, would_recur
 from exporter.vb365.records.extras import EventSummary, Statistics
@@ -86,7 +86,7 @@ class ExtrasFetcher:
         else:
             due = self._extras.due_for_finished(of_finished, has_statistics=has_statistics)
             start_until = -inf  # the next poll may give more time
-        begun = [one for one in due if self._extras.may_begin(one, now)]
+        begun = [one for one in due if self._extras.places.may_begin(one, now)]
         settled = 0
         for request, result in self._parallel.fetch_all(
             begun[:_MAX_REQUESTS],
@@ -114,7 +114,9 @@ class ExtrasFetcher:
         try:
             if request.extra == "statistics":
                 return self._api.statistics(request.session_id, until=until)
-            source = self._extras.take_paused(request) or self._api.events(request.session_id)
+            source = self._extras.places.take_paused(request) or self._api.events(
+                request.session_id
+            )
             summary = source.read(until)
         except RequestTimeoutError:
             if is_late and self._clock.monotonic() + _TOLERANCE_SECONDS >= until:
@@ -141,6 +143,6 @@ class ExtrasFetcher:
                 self._anomalies.extra_failed(session_id, extra, Reason.BAD_RESPONSE, error)
             self._extras.accept(request, result, self._clock.now())
         else:
-            self._extras.pause(request, result, self._clock.now())
+            self._extras.places.pause(request, result, self._clock.now())
             return False
         return True

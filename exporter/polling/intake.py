@@ -82,7 +82,7 @@ class Intake:
         server_ahead = self.now().wall - self._clock.now().wall
         if abs(server_ahead) > _MAX_CLOCK_DIFFERENCE:
             self._anomalies.clocks_differ(server_ahead)
-        if self._ledger.resync.filter_is_late:
+        if self._ledger.resync.late_lists.are_late:
             self._anomalies.filter_is_late()
 
     def accept(self, sessions: Sequence[RestoreSession]) -> None:

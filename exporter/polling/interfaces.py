@@ -1,13 +1,15 @@
-"""The interfaces that a poller depends on: an API and an observer."""
+"""The interfaces that a poller depends on, an API and an observer, and what it requests of an API."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from math import inf
 from typing import Protocol
 
+from exporter.config import Extra
 from exporter.vb365.errors import Reason
 from exporter.vb365.records.extras import EventSummary, Statistics
 from exporter.vb365.records.organization import Organization, OrganizationRejection
@@ -88,3 +90,11 @@ class PollObserver(Protocol):
 
     def extra_failed(self, extra: str, reason: Reason) -> None:
         """Count a failed request for an extra of a session."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtraRequest:
+    """One extra of one session."""
+
+    session_id: str
+    extra: Extra

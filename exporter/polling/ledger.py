@@ -40,7 +40,7 @@ _MAX_CHANGES_EVICTED = 10_000  # beyond it, the changes of evicted sessions are 
 
 
 class Ledger:
-    """The sessions of one server. Only its poll thread uses it, except for `Extras.take_paused`; others read snapshots.
+    """The sessions of one server. Only its poll thread uses it, except for `EventPlaces.take_paused`; others read snapshots.
 
     Args:
         server: the server's name.
@@ -73,7 +73,9 @@ class Ledger:
 
     def begin_poll(self, moment: Moment) -> None:
         """Start a poll: only responses from now on confirm what it has to confirm."""
+        since_last_poll = moment.monotonic - self._poll_started_at
         self._poll_started_at = moment.monotonic
+        self.resync.request_by_id(self._store.lookback.stopped_lately(moment, since_last_poll))
         for session_id in self._store.expire(self.resync.begin_poll(moment)):
             self.extras.discard(session_id)
         if not self._settings.discover and self.resync.is_due(moment):
@@ -87,7 +89,7 @@ class Ledger:
         created_since = self._window.created_since(moment)
         if not self._store.has_baseline or created_since is None:
             return (full,)
-        recent = self.resync.recent_list(created_since)
+        recent = self.resync.late_lists.request(created_since)
         return (recent, full) if self.resync.is_due(moment) else (recent,)
 
     def unconfirmed(self) -> tuple[str, ...]:
@@ -122,8 +124,8 @@ class Ledger:
         for session in sessions:
             self._observed_at = moment.monotonic
             self._window.observe(session.creation_time, moment)
-            if self._add_organization(session, moment):
-                self._put(self.extras.with_known_extras(session), moment)
+            if (accepted := self._with_organization(session, moment)) is not None:
+                self._put(self.extras.with_known_extras(accepted), moment)
 
     def _put(self, session: RestoreSession, moment: Moment) -> None:
         transition = self._store.put(session, moment)
@@ -132,20 +134,34 @@ class Ledger:
         within = transition not in FINISHES or self._store.lookback.includes(session, moment)
         if transition is not Transition.EXPIRED and within:
             self.resync.add_listed(session.id, was_stored=transition not in NEW_TO_STORE)
+            self.activity.organizations.mark_current(session.organization, moment.monotonic)
         if transition is not Transition.UNCHANGED:
             self._react(session, transition, moment)
 
-    def _add_organization(self, session: RestoreSession, moment: Moment) -> bool:
-        """Record a session's organization; return False if there are too many, so that the session is left out, too."""
-        organization, seen_at = session.organization, moment.monotonic
-        if self.activity.organizations.add(organization, seen_at):
-            return True
-        if session.id in self._configured or self.find(session.id):
-            return self.activity.organizations.add(organization, seen_at, required=True)
-        if not session.stopped or self._store.lookback.includes(session, moment):
-            self.resync.add_listed(session.id, was_stored=False)
-            self.resync.count_not_kept(session.id, observed_id=session.id)
-        return False
+    def _with_organization(self, session: RestoreSession, moment: Moment) -> RestoreSession | None:
+        """Record a session's organization. Return the session, or None if it is left out because there are too many.
+
+        If the new organization of a stored session does not fit, the session keeps its last one.
+        """
+        organizations, seen_at = self.activity.organizations, moment.monotonic
+        if organizations.add(session.organization, seen_at):
+            return session
+        known = self.find(session.id)
+        is_configured = session.id in self._configured
+        is_current = not session.stopped or self._store.lookback.includes(session, moment)
+        if not (known or is_configured or is_current):
+            return None
+        self.activity.make_room(self._expired_before(moment), poll_started_at=self._poll_started_at)
+        if organizations.add(session.organization, seen_at, required=is_configured and not known):
+            return session
+        if known:
+            return session._replace(organization=known.organization)
+        self.resync.add_listed(session.id, was_stored=False)
+        self.resync.count_not_kept(session.id, observed_id=session.id)
+        return None
+
+    def _expired_before(self, moment: Moment) -> float:
+        return moment.monotonic - self._settings.lookback
 
     def _react(self, session: RestoreSession, transition: Transition, moment: Moment) -> None:
         """Update the counters and pending requests for a transition."""
@@ -176,13 +192,18 @@ class Ledger:
         if request.is_full:
             for session_id in deleted:
                 self._remove(session_id, moment)
-            if not self.resync.is_incomplete and (loss is None or loss.believed):
-                expired_before = moment.monotonic - self._settings.lookback
-                self.activity.forget_organizations(expired_before, if_full=self._poll_started_at)
+            if self.resync.shows_all and (loss is None or loss.believed):
+                self.activity.forget_organizations(
+                    self._expired_before(moment), if_full=self._poll_started_at
+                )
             # A list whose records are all unreadable does not show which sessions are new later.
             if self._window.newest is not None or not self.resync.is_incomplete:
-                self._store.set_baseline(self._window.baseline(moment), moment)
+                self._set_baseline(moment)
         return loss
+
+    def _set_baseline(self, moment: Moment) -> None:
+        creation = self._window.baseline(moment, requested_at=self._poll_started_at)
+        self._store.set_baseline(creation, moment)
 
     def confirm_finished(self, moment: Moment) -> None:
         """Confirm the finished sessions because the server responded in a poll without a list."""
@@ -206,7 +227,7 @@ class Ledger:
                 # Sessions of an aborted first list are real and may be shown; counts of them would be too low.
                 self._finished_confirmed_at = moment.monotonic
         elif succeeded:
-            self._store.set_baseline(self._window.baseline(moment), moment)
+            self._set_baseline(moment)
             self._list_confirmed_at = self._finished_confirmed_at
             if self.resync.is_due(moment):
                 self.resync.succeed(moment)
@@ -222,10 +243,6 @@ class Ledger:
         updates = (one for one in changes if one.kind is ChangeKind.UPDATE)
         unseen = [change.session_id for change in updates if self._is_unseen(change)]
         return tuple(sorted(unseen, key=lambda session_id: not self.find(session_id)))
-
-    def request_by_id(self, session_ids: Iterable[str]) -> int:
-        """Fetch sessions by id in the next poll, unless they arrive earlier; return how many do not fit."""
-        return self.resync.request_by_id(session_ids)
 
     def find(self, session_id: str) -> RestoreSession | None:
         """Return a stored session as it was last received."""

@@ -171,7 +171,7 @@ class PollLoop:
             needs_poll = self._request_deleted(changes) or len(updated) >= _MIN_CHANGES_FOR_POLL
             polls = needs_poll and self._limits.try_take_poll(now)
             if polls:
-                left_out = self._ledger.request_by_id(filter(self._ledger.find, updated))
+                left_out = self._ledger.resync.request_by_id(filter(self._ledger.find, updated))
                 if left_out:
                     self._poller.anomalies.changes_left_out(left_out)
             else:
@@ -201,7 +201,7 @@ class PollLoop:
         updates = [change for change in changes if change.e_tag is not None]
         deleted = [change.session_id for change in changes if change.kind is ChangeKind.DELETE]
         outdated = filter(self._ledger.find, (*self._ledger.ids_to_fetch(updates), *deleted))
-        if self._ledger.request_by_id(outdated):
+        if self._ledger.resync.request_by_id(outdated):
             self._deletions_lost = True
         oldest = self._clock.monotonic() - _MAX_DELAY_SECONDS
         self._recent = {
@@ -217,7 +217,7 @@ class PollLoop:
             for change in changes
             if change.kind is ChangeKind.DELETE and self._ledger.find(change.session_id)
         ]
-        if self._ledger.request_by_id(deleted):
+        if self._ledger.resync.request_by_id(deleted):
             self._deletions_lost = True
         return bool(deleted)
 
@@ -227,7 +227,7 @@ class PollLoop:
         stored = {session_id for session_id in updated if self._ledger.find(session_id)}
         # Lists find sessions that are not stored yet.
         unknown_left_out = len({*updated} - {*allowed} - stored - self._limits.fruitless)
-        stored_left_out = self._ledger.request_by_id(stored)
+        stored_left_out = self._ledger.resync.request_by_id(stored)
         if unknown_left_out or stored_left_out:
             self._poller.anomalies.changes_left_out(unknown_left_out + stored_left_out)
         again = set(allowed)
@@ -238,7 +238,7 @@ class PollLoop:
                 self._limits.fruitless.add(session_id)
             if is_stored or not exists:  # otherwise its record may be from before the change
                 again.discard(session_id)
-        self._ledger.request_by_id(again)
+        self._ledger.resync.request_by_id(again)
 
     def _before(self, next_poll_at: float) -> float:
         margin_seconds = min(_MARGIN_SHARE * self._server.poll_interval, _MAX_MARGIN_SECONDS)

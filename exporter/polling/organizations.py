@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from itertools import islice
+from math import inf
 
 from exporter.config import SessionsConfig
 from exporter.vb365.records.organization import Organization, without_sessions
@@ -22,6 +23,7 @@ class KnownOrganizations:
     def __init__(self, settings: SessionsConfig) -> None:
         self._max = min(settings.max_sessions, MAX_ORGANIZATIONS)
         self._seen_at: dict[str, float] = {}  # the monotonic time when sessions last named each
+        self._current_at: dict[str, float] = {}  # the same for sessions within their lookback
         self._listed: tuple[Organization, ...] = ()
         self._listed_total = 0  # those beyond the maximum included
         self.left_out = 0
@@ -42,6 +44,10 @@ class KnownOrganizations:
         others = (one.label for one in without_sessions(listed, named))
         return dict.fromkeys((*self._seen_at, *others))
 
+    def __contains__(self, organization: str) -> bool:
+        """Whether sessions name this organization."""
+        return organization in self._seen_at
+
     def add(self, organization: str, seen_at: float, *, required: bool = False) -> bool:
         """Record that a session names an organization.
 
@@ -60,21 +66,30 @@ class KnownOrganizations:
         self._seen_at[organization] = seen_at
         return True
 
+    def mark_current(self, organization: str, seen_at: float) -> None:
+        """Record that a session within its lookback names an organization."""
+        self._current_at[organization] = seen_at
+
     def forget(self, not_seen_since: float, *, if_full: float, keep: Collection[str]) -> None:
         """Forget the organizations that sessions no longer name.
 
         Args:
             not_seen_since: forget those that were last seen before this time, in monotonic seconds.
-            if_full: the time to use instead if organizations had to be left out.
-            keep: those not to forget.
+            if_full: if organizations had to be left out, forget those without a session within its lookback since this time.
+            keep: those to forget only if organizations had to be left out, and only if none of their sessions has been within
+                its lookback since `not_seen_since`.
         """
-        oldest = if_full if self._full else not_seen_since
-        self._full = False
-        self._seen_at = {
-            organization: seen_at
-            for organization, seen_at in self._seen_at.items()
-            if seen_at >= oldest or organization in keep
-        }
+        was_full, self._full = self._full, False
+        seen_at = self._current_at if was_full else self._seen_at
+        oldest = if_full if was_full else not_seen_since
+        oldest_kept = not_seen_since if was_full else -inf
+        remaining = [
+            organization
+            for organization in self._seen_at
+            if seen_at.get(organization, -inf) >= (oldest_kept if organization in keep else oldest)
+        ]
+        self._seen_at = {one: self._seen_at[one] for one in remaining}
+        self._current_at = {one: self._current_at.get(one, -inf) for one in remaining}
 
     def believes(self, listed: Collection[Organization]) -> bool:
         """Whether to record a list of organizations; as with sessions, one that lacks more than half must be repeated."""

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from math import inf
 
 from exporter.polling.clock import Moment
-from exporter.polling.server_time import is_ahead
+from exporter.polling.server_time import DATE_PRECISION, is_ahead
 from exporter.vb365.paging import PAGE_SIZES
 
 PAGE_SIZE = PAGE_SIZES[0]
@@ -122,13 +122,22 @@ class DiscoveryWindow:
             return None
         return min(self._listed, self.time_of_last_list(moment)) - _LIST_OVERLAP
 
-    def baseline(self, moment: Moment) -> datetime:
-        """Return the creationTime after which sessions have started since the first list, which ended at `moment`.
+    def baseline(self, moment: Moment, *, requested_at: float) -> datetime:
+        """Return the creationTime after which sessions have started since the first list.
 
-        If the list shows none, it is ten minutes before the end of the list: the account may be granted its role later, and
-        sessions that come into sight then are not new. If the newest is slightly ahead of the server's own time, it is that
-        time: sessions that start until then are new, too.
+        It is when the list was requested. What was created earlier and comes into sight later is not new: the server may
+        still be starting, or the account be granted its role.
+
+        Without the server's confirmed time, it is the newest creationTime listed or, if there is none, ten minutes before
+        the end of the list.
+
+        Args:
+            moment: when the list ended.
+            requested_at: monotonic time of its request.
         """
+        if moment.is_confirmed:
+            age = timedelta(seconds=moment.monotonic - requested_at)
+            return moment.wall - age - DATE_PRECISION
         if self.newest is None:
             return moment.wall - _LIST_OVERLAP
         return min(self.newest, moment.wall)

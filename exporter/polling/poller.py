@@ -161,7 +161,7 @@ class Poller:
         except Exception as error:  # noqa: BLE001 - `abort` logs it
             self._outcome.abort(error, stopped=self._stop.is_set())
             return False
-        return True
+        return trust_404  # a server whose lists fail would use up the attempts of extras
 
     def _fetch_lists(self, started: Moment) -> bool:
         """Fetch the lists that are due, or else the version; return whether a 404 may be believed.

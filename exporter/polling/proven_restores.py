@@ -142,7 +142,7 @@ class ProvenRestores:
         if end is None or self._is_ahead(end):
             return
         if not has_final_extras or session.id in self._awaiting:
-            session = session._replace(statistics=None, events=None)
+            session = session.without_extras()
         self._keep_verdict(session)
         newest = self._others.get(key)
         listed = self._listed
@@ -179,7 +179,7 @@ class ProvenRestores:
             return
         proves = session.proves_restore
         self._verdicts.pop(_end(session), None)
-        if proves != session._replace(statistics=None, events=None).proves_restore:
+        if proves != session.without_extras().proves_restore:
             self._verdicts[_end(session)] = proves
             if len(self._verdicts) > _MAX_VERDICTS:
                 del self._verdicts[next(iter(self._verdicts))]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from exporter.config import SessionsConfig
 from exporter.polling.clock import Moment
+from exporter.polling.late_lists import LateLists
 from exporter.polling.plan import RESYNC_SECONDS, ListRequest
 from exporter.polling.server_time import ClockJumps
 from exporter.polling.store import SessionStore
@@ -20,10 +21,6 @@ _MAX_VERIFIED_BY_ID = 100
 _MAX_REMEMBERED = 100
 # Whether a list includes sessions created exactly when it begins is not known.
 _BOUNDARY = timedelta(seconds=1)
-# A server that takes the time for one of another zone begins a list up to 14 hours late.
-_LATE_FILTER_MARGIN = timedelta(days=1)
-_LATE_POLLS = 2
-"""A single list may lack sessions for other reasons."""
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
@@ -72,19 +69,19 @@ class Resync:
         self._covered_since: datetime | None = None  # what was created later is in those lists
         self._unidentified = 0  # how many records of the list in progress have no readable id
         self._is_cut = False  # whether the last list was not read to its end because it is too long
-        # Stored sessions that the last list of new ones should have shown.
-        self._lacking: set[str] = set()
         self._unlisted: set[str] = set()  # stored sessions that lists do not show
-        self._lacking_exist = False  # whether the full list of this poll shows any of them
-        self._polls_with_late_lists = 0  # since a list of new sessions last lacked none
-        self.filter_is_late = False
-        """Whether lists of new sessions have lacked sessions that exist: the server begins them later than requested."""
+        self.late_lists = LateLists()
         self.is_incomplete = False
         """Whether the last list contained an unreadable record, or was not read to its end because it is too long."""
         self.to_fetch: set[str] = set()
         """Ids to fetch: missing from a full list, reported by the change feed, or checked hourly without discovery."""
         self.not_kept = 0
         """How many sessions on the server are not stored because they were evicted or did not fit."""
+        self._not_kept_ids: set[str] = set()  # since the last full list began
+        self._max_not_kept_ids = settings.max_sessions
+        self.shows_all = False
+        """Whether the last full list shows every session. A record that stays unreadable in two lists counts as none."""
+        self._was_incomplete = False  # the last full list
 
     # When
 
@@ -118,9 +115,7 @@ class Resync:
         If the server's clock was set back, a resync is due: sessions may have seemed past their lookback before.
         """
         self.abort_list()  # of a poll that was stopped
-        self._polls_with_late_lists += self._lacking_exist
-        self._lacking_exist = False
-        self.filter_is_late |= self._polls_with_late_lists >= _LATE_POLLS
+        self.late_lists.begin_poll()
         self._shown = set()
         self._covered_since = None
         self._doubts_recent = False
@@ -131,11 +126,6 @@ class Resync:
             self._store.lookback.follow_clock(moment)
             self.make_due()
         return expiry
-
-    def recent_list(self, created_since: datetime) -> ListRequest:
-        """Return the list of the sessions created since."""
-        margin = _LATE_FILTER_MARGIN if self.filter_is_late else timedelta(0)
-        return ListRequest(created_since=created_since - margin, margin=margin)
 
     def begin_list(self, request: ListRequest) -> None:
         """Start a comparison with the list about to be read."""
@@ -148,6 +138,7 @@ class Resync:
         self.is_incomplete = False
         self._restores.end_full_list(is_complete=False)
         if request.is_full:
+            self._not_kept_ids = set()
             self._restores.begin_full_list()
 
     def add_unreadable(self, session_id: str) -> None:
@@ -170,7 +161,7 @@ class Resync:
     def add_listed(self, session_id: str, *, was_stored: bool) -> None:
         """Record that a list, or a response by id, shows a session that is not past its lookback."""
         if self._list_in_progress is None:
-            if session_id in self._lacking:
+            if session_id in self.late_lists.lacking:
                 self.make_due()  # the full list shows whether lists of new sessions begin late
         elif session_id not in self._listed:
             self._listed.add(session_id)
@@ -180,13 +171,17 @@ class Resync:
     def count_not_kept(self, session_id: str, *, observed_id: str) -> None:
         """Count a session that is not kept: it was evicted to store `observed_id`, or is `observed_id` and did not fit.
 
-        A full list counts all of them at its end. Between full lists, only evicted sessions are counted: one that did not
-        fit may be in every list of new sessions, and would be counted each time.
+        A full list counts all of them at its end. Between full lists each is counted once, as far as they are remembered:
+        one that did not fit may be in every list of new sessions.
         """
         self._listed.discard(session_id)
-        if (
-            self._list_in_progress is None or not self._list_in_progress.is_full
-        ) and session_id != observed_id:
+        is_counted = session_id in self._not_kept_ids
+        if len(self._not_kept_ids) < self._max_not_kept_ids:
+            self._not_kept_ids.add(session_id)
+        elif session_id == observed_id:
+            is_counted = True
+        is_in_full_list = self._list_in_progress is not None and self._list_in_progress.is_full
+        if not is_counted and not is_in_full_list:
             self.not_kept += 1
 
     def end_list(self, moment: Moment) -> tuple[set[str], ListLoss | None]:
@@ -202,7 +197,7 @@ class Resync:
         if request.created_since is not None:
             self._compare_recent(request.created_since + request.margin + _BOUNDARY)
             return set(), None
-        self._lacking_exist |= not self._lacking.isdisjoint(self._listed)
+        self.late_lists.compare(self._listed)
         return self._compare_all(moment)
 
     def _compare_recent(self, since: datetime) -> None:
@@ -217,14 +212,13 @@ class Resync:
         # Lists may never show a session that is fetched by id.
         self._unlisted -= self._listed
         missing = self._store.ids_created_since(since) - self._listed - self._unlisted
-        self._lacking = set() if self._unidentified else missing - self._configured
-        if not self._lacking:
-            self._polls_with_late_lists = 0
+        lacking = set() if self._unidentified else missing - self._configured
+        self.late_lists.end_list(lacking)
         if len(missing) > max(1, self._stored_before):
             self._doubts_recent = True
         else:
             self._covered_since = min(since, self._covered_since or since)
-        if self._doubts_recent or self._lacking - self._store.running.keys():
+        if self._doubts_recent or lacking - self._store.running.keys():
             self.make_due()
 
     def _compare_all(self, moment: Moment) -> tuple[set[str], ListLoss | None]:
@@ -245,9 +239,11 @@ class Resync:
             self.make_due()
             return set(), loss
         self._unlisted = unlisted
-        self._lacking -= unlisted  # no list shows them, so lists of new sessions are not late
+        self.late_lists.lacking -= unlisted  # no list shows them
         self.succeed(moment)
-        if self._restores.end_full_list(is_complete=not self.is_incomplete):
+        self.shows_all = not self.is_incomplete or (self._was_incomplete and not self._is_cut)
+        self._was_incomplete = self.is_incomplete
+        if self._restores.end_full_list(is_complete=self.shows_all):
             self.make_due()
         self._clock_jumps.end_full_list(moment)
         expired = self._store.lookback.expired

@@ -16,7 +16,8 @@ from exporter.config import Extra
 from exporter.polling.changefeed import PendingChanges
 from exporter.polling.clock import Moment
 from exporter.polling.counters import RestoredTotals
-from exporter.polling.extras import ExtraRequest, Extras
+from exporter.polling.extras import Extras
+from exporter.polling.interfaces import ExtraRequest
 from exporter.polling.snapshot import Snapshot
 from exporter.polling.store import SessionStore
 from exporter.polling.transition import Transition
@@ -205,6 +206,7 @@ def test_extras_are_requested_again_if_a_session_ended_again_between_two_polls(
 def test_extras_that_were_counted_are_not_requested_again_once_their_session_has_expired() -> None:
     follow = sessions_config(extras=["statistics"], lookback=3600.0)
     harness = PollerHarness(running(30), follow=follow)
+    harness.api.statistics_of[session_id(30)] = THREE
     harness.poll()
     for ended in (finished(30), finished(30, end_time=NOON)):
         harness.api.sessions[ended.id] = ended
@@ -268,6 +270,83 @@ def test_extras_of_a_finished_session_are_requested_three_times_and_then_unknown
         tries.append((len(requested(harness)), series_of(snapshot, 60).statistics))
 
     assert tries == [(1, THREE), (1, THREE), (1, None), (0, None), (0, None)]
+
+
+@pytest.mark.parametrize(
+    ("early", "final"),
+    [
+        (Statistics(restored=0), THREE),
+        (Statistics(restored=1, failed=0, skipped=0, total=3), THREE),
+        (Statistics(restored=0), Statistics(restored=0)),
+    ],
+)
+def test_statistics_that_contradict_the_session_are_requested_again_for_a_minute(
+    early: Statistics, final: Statistics
+) -> None:
+    harness = harness_with(running(60))
+    harness.poll()
+    harness.api.sessions[session_id(60)] = finished(60, details="3 items processed")
+    harness.api.statistics_of[session_id(60)] = early
+
+    before = harness.poll()
+    harness.api.statistics_of[session_id(60)] = final
+    after = harness.poll()
+    harness.poll()
+
+    assert series_of(before, 60).statistics == early
+    assert sum(before.activity.restored_items.values()) == 0
+    assert series_of(after, 60).statistics == final
+    assert sum(after.activity.restored_items.values()) == final.restored
+    assert requested(harness) == []
+
+
+@pytest.mark.parametrize(
+    "early",
+    [
+        {},
+        {(EventOperation.RESTORE, EventStatus.RUNNING): 1},
+        {
+            (EventOperation.RESTORE, EventStatus.RUNNING): 1,
+            (EventOperation.RESTORE, EventStatus.SUCCESS): 2,
+        },
+    ],
+)
+def test_events_that_contradict_the_session_are_requested_again_for_a_minute(
+    early: dict[tuple[EventOperation, EventStatus], int],
+) -> None:
+    restored = EventSummary(
+        counts={(EventOperation.RESTORE, EventStatus.SUCCESS): 3},
+        size_bytes={EventOperation.RESTORE: 3000},
+    )
+    harness = harness_with(running(60), extras=["events"])
+    harness.poll()
+    harness.api.sessions[session_id(60)] = finished(60, details="3 items processed")
+    harness.api.events_of[session_id(60)] = EventSummary(counts=early, size_bytes={})
+
+    before = harness.poll()
+    harness.api.events_of[session_id(60)] = restored
+    after = harness.poll()
+
+    assert sum(before.activity.event_bytes.values()) == 0
+    assert series_of(after, 60).events == restored
+    assert sum(after.activity.event_bytes.values()) == 3000
+
+
+def test_polls_whose_lists_fail_use_up_no_attempt_of_a_finished_session() -> None:
+    failing = server_error("statistics")
+    harness = harness_with(running(60))
+    harness.poll()
+    harness.api.sessions[session_id(60)] = finished(60)
+    harness.api.statistics_of[session_id(60)] = failing
+    harness.poll()
+
+    for _ in range(5):
+        assert harness.poll(list_error=server_error()).status.up is False
+        assert requested(harness) == []
+    harness.api.statistics_of[session_id(60)] = THREE
+    snapshot = harness.poll(list_error=None)
+
+    assert sum(snapshot.activity.restored_items.values()) == 3
 
 
 def test_no_more_extras_are_requested_after_a_server_wide_error() -> None:
@@ -853,7 +932,7 @@ def events_of(number: int) -> ExtraRequest:
 def paused(harness: ExtrasHarness, number: int) -> FakeEvents:
     """Return the events of a session, left to the next poll."""
     source = FakeEvents(FakeApi(), session_id(number))
-    harness.extras.pause(events_of(number), source, at(0))
+    harness.extras.places.pause(events_of(number), source, at(0))
     return source
 
 
@@ -863,7 +942,7 @@ def nine_with_many_events() -> ExtrasHarness:
     harness = ExtrasHarness(*map(running, range(1, 10)), extras=["events"])
     for number in range(1, 10):
         paused(harness, number)
-    assert not harness.extras.may_begin(events_of(9), at(0))
+    assert not harness.extras.places.may_begin(events_of(9), at(0))
     return harness
 
 
@@ -874,7 +953,7 @@ def test_events_that_cannot_be_read_leave_their_place_to_others(
 
     extras.record_failure(events_of(1))
 
-    assert extras.may_begin(events_of(9), at(0))
+    assert extras.places.may_begin(events_of(9), at(0))
 
 
 def test_a_session_that_begins_after_others_takes_a_place_that_they_left(
@@ -882,11 +961,11 @@ def test_a_session_that_begins_after_others_takes_a_place_that_they_left(
 ) -> None:
     extras = nine_with_many_events.extras
     extras.accept(events_of(1), SEEN, at(0))
-    extras.may_begin(events_of(9), at(0))
+    extras.places.may_begin(events_of(9), at(0))
 
     source = paused(nine_with_many_events, 9)
 
-    assert extras.take_paused(events_of(9)) is source
+    assert extras.places.take_paused(events_of(9)) is source
 
 
 def test_a_running_session_that_lost_its_place_to_a_finished_one_waits_for_another(
@@ -897,11 +976,11 @@ def test_a_running_session_that_lost_its_place_to_a_finished_one_waits_for_anoth
 
     source = paused(nine_with_many_events, 9)
 
-    assert extras.take_paused(events_of(9)) is source
-    assert extras.take_paused(events_of(1)) is None
-    assert not extras.may_begin(events_of(1), at(0))
+    assert extras.places.take_paused(events_of(9)) is source
+    assert extras.places.take_paused(events_of(1)) is None
+    assert not extras.places.may_begin(events_of(1), at(0))
     extras.accept(events_of(2), SEEN, at(0))
-    assert extras.may_begin(events_of(1), at(0))
+    assert extras.places.may_begin(events_of(1), at(0))
 
 
 def test_a_session_whose_events_were_read_needs_no_place_until_they_are_many_again(
@@ -909,12 +988,12 @@ def test_a_session_whose_events_were_read_needs_no_place_until_they_are_many_aga
 ) -> None:
     extras = nine_with_many_events.extras
     extras.accept(events_of(1), SEEN, at(0))
-    extras.may_begin(events_of(9), at(0))
+    extras.places.may_begin(events_of(9), at(0))
     extras.accept(events_of(9), SEEN, at(0))
 
     paused(nine_with_many_events, 1)
 
-    assert extras.may_begin(events_of(9), at(0))
+    assert extras.places.may_begin(events_of(9), at(0))
 
 
 def test_a_running_sessions_extras_are_unknown_when_they_are_exactly_stale() -> None:

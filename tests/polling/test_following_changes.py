@@ -292,7 +292,7 @@ def test_a_deletion_that_no_longer_fits_among_those_remembered_is_found_by_the_n
     remembered = range(1, 101)
     harness = PollerHarness(*map(finished, remembered), finished(300))
     harness.poll()
-    harness.ledger.request_by_id(map(session_id, remembered))
+    harness.ledger.resync.request_by_id(map(session_id, remembered))
     del harness.api.sessions[session_id(300)]
 
     snapshot = harness.apply_changes(delete(300))

@@ -235,6 +235,7 @@ def test_after_the_servers_clock_was_set_back_what_ran_since_the_last_list_is_co
     harness.hold(stopped(running(1, creation_time=NOON + timedelta(hours=2))))
     harness.poll()
     harness.server_ahead_seconds = 0.0
+    harness.clock_is_confirmed = True
     for number in (2, 3):
         created = harness.now.wall + timedelta(seconds=10)
         harness.hold(stopped(running(number, creation_time=created)))
@@ -717,7 +718,7 @@ def test_running_sessions_are_fetched_before_configured_ones_and_none_twice() ->
     harness = LedgerHarness(sessions_config([session_id(7), session_id(8)]))
     harness.hold(running(60), running(7), finished(1))
     harness.poll()
-    harness.ledger.request_by_id(harness.ledger.ids_to_fetch([updated(60), updated(5)]))
+    harness.ledger.resync.request_by_id(harness.ledger.ids_to_fetch([updated(60), updated(5)]))
 
     harness.seconds += 60
     harness.ledger.begin_poll(harness.now)
@@ -859,13 +860,36 @@ def test_without_discovery_a_configured_session_older_than_the_baseline_is_not_a
     assert dict(harness.poll().activity.finished) == {}
 
 
+@pytest.mark.parametrize("listed", [[], [finished(1000)]])
+@pytest.mark.parametrize("discover", [True, False])
+def test_what_was_there_before_the_first_list_is_not_counted_if_it_comes_into_sight_later(
+    listed: list[RestoreSession],
+    discover: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    harness = LedgerHarness(sessions_config(map(session_id, (1, 2, 3, 4, 1000)), discover=discover))
+    harness.clock_is_confirmed = True
+    harness.hold(*listed)
+    harness.poll()
+    later = harness.now.wall
+
+    harness.hold(finished(1), finished(2, creation_time=later, end_time=later), running(3))
+    activity = harness.poll().activity
+
+    assert dict(activity.finished) == {VEX_SUCCESS: 1}
+    assert sum(activity.started.values()) == 1
+
+
 def test_the_first_list_of_an_empty_server_is_the_baseline() -> None:
     harness = LedgerHarness()
+    harness.clock_is_confirmed = True
     harness.poll()
+    later = NOON + timedelta(seconds=90)
 
-    harness.hold(finished(1))
+    harness.hold(finished(1), finished(2, creation_time=later, end_time=later), running(3))
+    activity = harness.poll().activity
 
-    assert dict(harness.poll().activity.finished) == {VEX_SUCCESS: 1}
+    assert dict(activity.finished) == {VEX_SUCCESS: 1}
+    assert sum(activity.started.values()) == 1
 
 
 @pytest.mark.parametrize("discover", [True, False])
@@ -1088,7 +1112,7 @@ def test_a_deleted_session_is_no_longer_fetched() -> None:
     harness.poll()
     del harness.server[session_id(60)]
     del harness.server[session_id(61)]
-    harness.ledger.request_by_id(harness.ledger.ids_to_fetch([updated(60), updated(61)]))
+    harness.ledger.resync.request_by_id(harness.ledger.ids_to_fetch([updated(60), updated(61)]))
 
     harness.poll()
     assert set(harness.fetched) == {session_id(60), session_id(61)}
@@ -1143,6 +1167,55 @@ def test_sessions_of_more_organizations_than_max_sessions_are_left_out_and_count
     assert snapshot.activity.organizations == ("org1", "org2", "org5")
     assert set(shown_ids(snapshot)) <= {session_id(number) for number in (1, 2, 5)}
     assert snapshot.sessions_known + snapshot.sessions_not_kept == 5
+
+
+def test_organizations_that_no_stored_session_names_any_more_make_room() -> None:
+    harness = LedgerHarness(sessions_config(max_sessions=4))
+    for round_ in range(20):
+        harness.hold(*(running(number, organization=f"org{round_}.{number}") for number in (1, 2)))
+        snapshot = harness.poll()
+
+        assert len(snapshot.activity.organizations) <= 4
+        assert [one.session.organization for one in snapshot.running] == [
+            f"org{round_}.1",
+            f"org{round_}.2",
+        ]
+
+
+@pytest.mark.parametrize("old", [0, 8])
+def test_organizations_with_counts_make_room_once_their_sessions_have_expired(old: int) -> None:
+    harness = LedgerHarness(sessions_config(max_sessions=3, lookback=DAY_SECONDS))
+    long_ago = NOON - timedelta(days=60)
+    for number in range(1000, 1000 + old):
+        harness.hold(
+            finished(number, organization=f"{number}", creation_time=long_ago, end_time=long_ago)
+        )
+    harness.poll()
+
+    for number in range(10):
+        session = running(number, organization=f"org{number}", creation_time=harness.now.wall)
+        harness.hold(session)
+        assert [one.session.id for one in harness.poll().running] == [session.id]
+        harness.hold(stopped(session))
+        activity = harness.poll().activity
+
+        assert activity.finished[session.organization, SessionType.VEX, SessionResult.SUCCESS] == 1
+        assert len(activity.organizations) <= 3
+        assert {key[0] for key in activity.finished} <= set(activity.organizations)
+        harness.poll(2 * DAY_SECONDS)
+
+
+def test_a_stored_session_whose_new_organization_does_not_fit_keeps_its_last_one() -> None:
+    harness = LedgerHarness(sessions_config(max_sessions=3))
+    harness.hold(running(1), running(2), running(3))
+    harness.poll()
+
+    for round_ in range(20):
+        harness.hold(*(running(n, organization=f"org{round_}.{n}") for n in (1, 2, 3)))
+        snapshot = harness.poll()
+
+        assert len(snapshot.activity.organizations) <= 3
+        assert len(snapshot.running) == 3
 
 
 def test_an_expired_session_of_an_organization_too_many_is_not_counted_as_left_out() -> None:

@@ -43,8 +43,22 @@ def test_organizations_that_were_not_seen_for_long_are_forgotten() -> None:
     assert organizations.names() == ("a", "c")
 
 
+def test_if_others_were_left_out_organizations_with_counts_are_kept_while_their_sessions_are_current() -> (
+    None
+):
+    organizations = seen("a", "b", "c", max_organizations=2)
+    organizations.mark_current("b", 1.0)
+
+    organizations.forget(1.0, if_full=2.0, keep=("a", "b"))
+
+    assert organizations.names() == ("b",)
+    assert "b" in organizations
+    assert "a" not in organizations
+
+
 def test_if_others_were_left_out_organizations_are_forgotten_sooner_once() -> None:
     organizations = seen("a", "b", "c", max_organizations=2)
+    organizations.mark_current("b", 1.0)
 
     organizations.forget(0.0, if_full=1.0, keep=())
     assert organizations.names() == ("b",)

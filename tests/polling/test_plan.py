@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -119,9 +120,23 @@ def test_there_is_no_such_time_before_a_list_that_shows_sessions() -> None:
 
 
 def test_sessions_have_started_since_the_newest_one_or_else_since_the_first_list() -> None:
-    assert listed_window(NOON - DAY).baseline(moment(60)) == NOON - DAY
-    assert listed_window().baseline(moment(60)) == NOON + seconds(60) - TEN_MINUTES
-    assert listed_window(NOON + seconds(300)).baseline(moment(60)) == NOON + seconds(60)
+    def baseline(*creations: datetime) -> datetime:
+        return listed_window(*creations).baseline(moment(60), requested_at=50.0)
+
+    assert baseline(NOON - DAY) == NOON - DAY
+    assert baseline() == NOON + seconds(60) - TEN_MINUTES
+    assert baseline(NOON + seconds(300)) == NOON + seconds(60)
+
+
+@pytest.mark.parametrize("creations", [(), (NOON - DAY,), (NOON + seconds(300),)])
+def test_by_a_clock_that_is_right_sessions_have_started_since_the_first_list_was_requested(
+    creations: tuple[datetime, ...],
+) -> None:
+    confirmed = replace(moment(60), is_confirmed=True)
+
+    baseline = listed_window(*creations).baseline(confirmed, requested_at=50.0)
+
+    assert baseline == NOON + seconds(50) - seconds(2)
 
 
 def test_new_sessions_are_listed_since_the_newest_one_minus_ten_minutes() -> None:

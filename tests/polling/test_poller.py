@@ -928,3 +928,20 @@ def test_each_extra_is_a_sign_of_life() -> None:
     slow.check()
 
     assert slow.healthy == [True]
+
+
+def test_a_session_that_is_stopped_without_an_end_is_fetched_again_by_the_next_poll() -> None:
+    harness = PollerHarness(running(600), running(60))
+    harness.poll()
+    ended = finished(600, end_time=harness.clock.now().wall)
+    harness.poll(sessions={**harness.api.sessions, ended.id: ended._replace(end_time=None)})
+
+    snapshot = harness.poll(sessions={**harness.api.sessions, ended.id: ended})
+
+    assert f"get {ended.id}" in harness.api.calls
+    assert [one.sum_seconds for one in snapshot.activity.durations.values()] == [
+        ended.duration_seconds
+    ]
+    assert sum(snapshot.activity.finished.values()) == 1
+    harness.poll()
+    assert f"get {ended.id}" not in harness.api.calls

@@ -241,14 +241,27 @@ def test_between_full_lists_sessions_that_are_not_kept_are_counted_one_by_one() 
     assert resync.not_kept == 3
 
 
-def test_between_full_lists_a_session_that_does_not_fit_itself_is_not_counted_again() -> None:
+def test_what_is_not_kept_is_remembered_up_to_max_sessions() -> None:
+    settings = sessions_config(max_sessions=2)
+    resync = Resync(SessionStore(settings), settings)
+
+    for number in (1, 2, 3, 3, 1):
+        resync.count_not_kept(session_id(number), observed_id=session_id(number))
+
+    assert resync.not_kept == 2
+
+
+def test_a_session_that_does_not_fit_is_counted_once() -> None:
     harness = ResyncHarness()
-    harness.list_all(1)
+    harness.resync.begin_list(FULL)
+    harness.resync.add_listed(session_id(1), was_stored=False)
+    harness.resync.count_not_kept(session_id(1), observed_id=session_id(1))
+    harness.resync.end_list(moment())
 
-    for _ in range(3):
-        harness.resync.count_not_kept(session_id(1), observed_id=session_id(1))
+    for number in (1, 1, 2, 2):
+        harness.resync.count_not_kept(session_id(number), observed_id=session_id(number))
 
-    assert harness.resync.not_kept == 1
+    assert harness.resync.not_kept == 2
 
 
 def test_a_session_that_is_evicted_while_the_list_is_read_is_counted_once() -> None:
@@ -341,7 +354,7 @@ def test_sessions_that_full_lists_show_only_now_and_then_make_no_list_of_new_one
         harness.resync.begin_poll(moment())
         harness.list_all(*listed)
 
-    assert harness.resync.filter_is_late is False
+    assert harness.resync.late_lists.are_late is False
 
 
 def test_new_sessions_in_a_full_list_do_not_make_up_for_those_it_lost() -> None:

@@ -49,6 +49,7 @@ class LedgerHarness:
         losses: what the ends of lists returned.
         disbelieved: the ids of the last poll whose 404 was not believed.
         server_ahead_seconds: by how much the server's clock is ahead.
+        clock_is_confirmed: whether this machine's clock shows the same time.
     """
 
     def __init__(
@@ -65,11 +66,12 @@ class LedgerHarness:
         self.hidden_in_lists: set[str] = set()
         self.disbelieved: list[str] = []
         self.server_ahead_seconds = 0.0
+        self.clock_is_confirmed = False
 
     @property
     def now(self) -> Moment:
         wall = NOON + timedelta(seconds=self.seconds + self.server_ahead_seconds)
-        return Moment(monotonic=self.seconds, wall=wall, is_confirmed=True)
+        return Moment(monotonic=self.seconds, wall=wall, is_confirmed=self.clock_is_confirmed)
 
     def hold(self, *sessions: RestoreSession) -> None:
         """Add these sessions to the server, or change them there."""

@@ -59,6 +59,13 @@ class Statistics:
     """`failedItemsCount`."""
     skipped: int | None = None
     """`skippedItemsCount`."""
+    total: int | None = None
+    """`totalItemsCount`."""
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether items have no outcome yet."""
+        return self.total is not None and sum(self.by_outcome().values()) < self.total
 
     def by_outcome(self) -> dict[str, int]:
         """Return the known counts by outcome."""
@@ -84,6 +91,11 @@ class EventSummary:
     """The first 16 distinct unknown values."""
     unreadable: int = 0
     """The number of records that are not valid events."""
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether an event is in progress."""
+        return any(status is EventStatus.RUNNING for _, status in self.counts)
 
     @property
     def restored(self) -> int:
@@ -126,6 +138,7 @@ def parse_statistics(record: object) -> Statistics | None:
             restored=read_integer(record, "restoredItemsCount", minimum=0),
             failed=read_integer(record, "failedItemsCount", minimum=0),
             skipped=read_integer(record, "skippedItemsCount", minimum=0),
+            total=read_integer(record, "totalItemsCount", minimum=0),
         )
     except BadFieldError:
         return None

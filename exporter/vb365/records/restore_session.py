@@ -149,6 +149,10 @@ class RestoreSession(NamedTuple):
         """
         return self.end_time not in (None, earlier.end_time) or self.details != earlier.details
 
+    def without_extras(self) -> RestoreSession:
+        """Return a copy whose extras are unknown."""
+        return self._replace(statistics=None, events=None)
+
     def with_extra(
         self, extra: Literal["statistics", "events"], value: Statistics | EventSummary | None
     ) -> RestoreSession:

@@ -38,7 +38,7 @@ def summary(*pages: list[object]) -> EventSummary:
     return tally.summary()
 
 
-def test_statistics_are_three_counts() -> None:
+def test_statistics_are_three_counts_and_their_total() -> None:
     record = {
         "totalItemsCount": 12,
         "restoredItemsCount": 10,
@@ -47,7 +47,7 @@ def test_statistics_are_three_counts() -> None:
         "items": [{"name": "Report.docx"}],
     }
 
-    assert parse_statistics(record) == Statistics(restored=10, failed=1, skipped=1)
+    assert parse_statistics(record) == Statistics(restored=10, failed=1, skipped=1, total=12)
 
 
 def test_a_count_that_the_server_does_not_send_is_not_invented() -> None:
