@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
-from math import inf
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -94,35 +93,23 @@ class ActivityCounters:
         self._durations: dict[SessionType, DurationHistogram] = {}
         self._awaited_durations: dict[str, None] = {}  # ids in the order of their finishes
         self._extras = settings.extras
-        self._room_made_at = -inf
         self.organizations = KnownOrganizations(settings)
         self.restored = RestoredTotals(settings)
 
-    def forget_organizations(self, not_seen_since: float, *, if_full: float) -> None:
-        """Forget organizations as `KnownOrganizations.forget` does.
+    def forget_organizations(self, not_seen_since: float) -> None:
+        """Forget organizations as `KnownOrganizations.forget` does, except those with counts, which never decrease."""
+        self.organizations.forget(not_seen_since, keep=self._counted())
 
-        Those with counts are kept as long as there is room, because counters do not decrease. If there is none, they are
-        forgotten with their counts: new sessions matter more.
-        """
-        counted = {key[0] for key in (*self._started, *self._finished)}
-        self.organizations.forget(not_seen_since, if_full=if_full, keep=counted)
-        for organization in counted:
-            if organization not in self.organizations:
-                self._forget_counts(organization)
+    def make_room(self, keep: Collection[str]) -> None:
+        """Forget all organizations but these, with their counts: new sessions matter more."""
+        self.organizations.make_room(keep)
+        for organization in self._counted().difference(keep):
+            _remove(self._started, organization)
+            _remove(self._finished, organization)
+            self.restored.forget(organization)
 
-    def _forget_counts(self, organization: str) -> None:
-        _remove(self._started, organization)
-        _remove(self._finished, organization)
-        self.restored.forget(organization)
-
-    def make_room(self, not_seen_since: float, *, poll_started_at: float) -> None:
-        """Forget the organizations that no session of this poll has named, or those with counts since `not_seen_since`.
-
-        Does so once per poll.
-        """
-        if poll_started_at > self._room_made_at:
-            self._room_made_at = poll_started_at
-            self.forget_organizations(not_seen_since, if_full=poll_started_at)
+    def _counted(self) -> set[str]:
+        return {key[0] for key in (*self._started, *self._finished)}
 
     def count_started(self, session: RestoreSession) -> None:
         """Count a session that was seen to start."""

@@ -122,10 +122,12 @@ class Extras:
         self._settle_if_final(request.session_id)
 
     def _seems_early(self, request: ExtraRequest, value: Statistics | EventSummary) -> bool:
-        """Whether items are in progress, or none is restored although the record of the session proves a restore."""
+        """Whether items are in progress, or none is restored although the session's record does not say so."""
         session = self._store.finished.get(request.session_id)
-        is_proven = session is not None and session.without_extras().proves_restore
-        return value.is_partial or (value.restored == 0 and is_proven)
+        if session is None or value.restored != 0:
+            return value.is_partial
+        is_unwritten = session.end_time is None or not session.details
+        return value.is_partial or is_unwritten or session.without_extras().proves_restore
 
     def record_failure(self, request: ExtraRequest) -> None:
         """Record a failed request. Once a finished session's attempts are used up, its extras become unknown."""

@@ -8,11 +8,12 @@ from enum import Flag, auto
 from heapq import heappop, heappush
 
 from exporter.polling.clock import Moment
-from exporter.polling.server_time import DATE_PRECISION, is_ahead
+from exporter.polling.server_time import is_ahead
 from exporter.vb365.records.restore_session import RestoreSession
 
 # The clock that dates the sessions may be ahead, or in another time zone.
 _MAX_AHEAD = timedelta(days=1)
+_DATE_PRECISION = timedelta(seconds=2)  # `Date`, which shows the server's clock, has whole seconds
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
@@ -123,7 +124,7 @@ class SessionHistory:
         is behind, sessions from before the last list may seem to have been created after it.
         """
         if self._baseline > moment.wall and moment.is_confirmed:
-            self._baseline = self._time_of_last_list(moment) - DATE_PRECISION
+            self._baseline = self._time_of_last_list(moment) - _DATE_PRECISION
             self._remember_stored(self._baseline, moment)
 
     def _remember_stored(self, creation: datetime, moment: Moment) -> None:

@@ -20,6 +20,7 @@ from exporter.polling.clock import Moment
 from exporter.polling.configured_ids import ConfiguredIds
 from exporter.polling.counters import ActivityCounters
 from exporter.polling.extras import Extras
+from exporter.polling.organization_limit import OrganizationLimit
 from exporter.polling.plan import DiscoveryWindow, ListRequest, cheaper_list
 from exporter.polling.resync import ListLoss, Resync
 from exporter.polling.snapshot import ServerStatus, Snapshot
@@ -63,6 +64,7 @@ class Ledger:
         self._configured = ConfiguredIds(settings.ids, self._store)
         self.resync = Resync(self._store, settings)
         self.activity = ActivityCounters(settings)
+        self._limit = OrganizationLimit(self.activity, self._store, self.resync, settings)
         self._changed: dict[str, RestoreSession] = {}
         self._finished_confirmed_at = self._list_confirmed_at = -inf
         self._poll_started_at = self._observed_at = -inf
@@ -75,6 +77,7 @@ class Ledger:
         """Start a poll: only responses from now on confirm what it has to confirm."""
         since_last_poll = moment.monotonic - self._poll_started_at
         self._poll_started_at = moment.monotonic
+        self._limit.begin_poll()
         self.resync.request_by_id(self._store.lookback.stopped_lately(moment, since_last_poll))
         for session_id in self._store.expire(self.resync.begin_poll(moment)):
             self.extras.discard(session_id)
@@ -124,7 +127,7 @@ class Ledger:
         for session in sessions:
             self._observed_at = moment.monotonic
             self._window.observe(session.creation_time, moment)
-            if (accepted := self._with_organization(session, moment)) is not None:
+            if (accepted := self._limit.admit(session, moment)) is not None:
                 self._put(self.extras.with_known_extras(accepted), moment)
 
     def _put(self, session: RestoreSession, moment: Moment) -> None:
@@ -134,34 +137,8 @@ class Ledger:
         within = transition not in FINISHES or self._store.lookback.includes(session, moment)
         if transition is not Transition.EXPIRED and within:
             self.resync.add_listed(session.id, was_stored=transition not in NEW_TO_STORE)
-            self.activity.organizations.mark_current(session.organization, moment.monotonic)
         if transition is not Transition.UNCHANGED:
             self._react(session, transition, moment)
-
-    def _with_organization(self, session: RestoreSession, moment: Moment) -> RestoreSession | None:
-        """Record a session's organization. Return the session, or None if it is left out because there are too many.
-
-        If the new organization of a stored session does not fit, the session keeps its last one.
-        """
-        organizations, seen_at = self.activity.organizations, moment.monotonic
-        if organizations.add(session.organization, seen_at):
-            return session
-        known = self.find(session.id)
-        is_configured = session.id in self._configured
-        is_current = not session.stopped or self._store.lookback.includes(session, moment)
-        if not (known or is_configured or is_current):
-            return None
-        self.activity.make_room(self._expired_before(moment), poll_started_at=self._poll_started_at)
-        if organizations.add(session.organization, seen_at, required=is_configured and not known):
-            return session
-        if known:
-            return session._replace(organization=known.organization)
-        self.resync.add_listed(session.id, was_stored=False)
-        self.resync.count_not_kept(session.id, observed_id=session.id)
-        return None
-
-    def _expired_before(self, moment: Moment) -> float:
-        return moment.monotonic - self._settings.lookback
 
     def _react(self, session: RestoreSession, transition: Transition, moment: Moment) -> None:
         """Update the counters and pending requests for a transition."""
@@ -193,9 +170,8 @@ class Ledger:
             for session_id in deleted:
                 self._remove(session_id, moment)
             if self.resync.shows_all and (loss is None or loss.believed):
-                self.activity.forget_organizations(
-                    self._expired_before(moment), if_full=self._poll_started_at
-                )
+                self._limit.end_full_list()
+                self.activity.forget_organizations(moment.monotonic - self._settings.lookback)
             # A list whose records are all unreadable does not show which sessions are new later.
             if self._window.newest is not None or not self.resync.is_incomplete:
                 self._set_baseline(moment)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from itertools import islice
-from math import inf
 
 from exporter.config import SessionsConfig
 from exporter.vb365.records.organization import Organization, without_sessions
@@ -23,13 +22,13 @@ class KnownOrganizations:
     def __init__(self, settings: SessionsConfig) -> None:
         self._max = min(settings.max_sessions, MAX_ORGANIZATIONS)
         self._seen_at: dict[str, float] = {}  # the monotonic time when sessions last named each
-        self._current_at: dict[str, float] = {}  # the same for sessions within their lookback
         self._listed: tuple[Organization, ...] = ()
         self._listed_total = 0  # those beyond the maximum included
+        self.is_full = False
+        """Whether there have been too many since `make_room` was last called."""
         self.left_out = 0
         """How many organizations of the newest list are too many to be known."""
         self._doubts_list = False
-        self._full = False  # whether an organization was left out since they were last forgotten
 
     def names(self) -> tuple[str, ...]:
         """Return those that sessions name, then as many other listed ones as fit; upper and lower case are equal."""
@@ -54,42 +53,35 @@ class KnownOrganizations:
         Args:
             organization: its name.
             seen_at: now, in monotonic seconds.
-            required: whether to record it even if there are too many.
+            required: whether there may be twice as many, until `make_room` is called.
 
         Returns:
             Whether it is recorded; False if there are too many.
         """
-        is_new = organization not in self._seen_at
-        if is_new and not required and len(self._seen_at) >= self._max:
-            self._full = True
-            return False
+        if organization not in self._seen_at and len(self._seen_at) >= self._max:
+            self.is_full = True
+            if not required or len(self._seen_at) >= 2 * self._max:
+                return False
         self._seen_at[organization] = seen_at
         return True
 
-    def mark_current(self, organization: str, seen_at: float) -> None:
-        """Record that a session within its lookback names an organization."""
-        self._current_at[organization] = seen_at
-
-    def forget(self, not_seen_since: float, *, if_full: float, keep: Collection[str]) -> None:
+    def forget(self, not_seen_since: float, *, keep: Collection[str]) -> None:
         """Forget the organizations that sessions no longer name.
 
         Args:
             not_seen_since: forget those that were last seen before this time, in monotonic seconds.
-            if_full: if organizations had to be left out, forget those without a session within its lookback since this time.
-            keep: those to forget only if organizations had to be left out, and only if none of their sessions has been within
-                its lookback since `not_seen_since`.
+            keep: those not to forget.
         """
-        was_full, self._full = self._full, False
-        seen_at = self._current_at if was_full else self._seen_at
-        oldest = if_full if was_full else not_seen_since
-        oldest_kept = not_seen_since if was_full else -inf
-        remaining = [
-            organization
-            for organization in self._seen_at
-            if seen_at.get(organization, -inf) >= (oldest_kept if organization in keep else oldest)
-        ]
-        self._seen_at = {one: self._seen_at[one] for one in remaining}
-        self._current_at = {one: self._current_at.get(one, -inf) for one in remaining}
+        self._seen_at = {
+            organization: seen_at
+            for organization, seen_at in self._seen_at.items()
+            if seen_at >= not_seen_since or organization in keep
+        }
+
+    def make_room(self, keep: Collection[str]) -> None:
+        """Forget all organizations but these."""
+        self.is_full = False
+        self._seen_at = {one: seen_at for one, seen_at in self._seen_at.items() if one in keep}
 
     def believes(self, listed: Collection[Organization]) -> bool:
         """Whether to record a list of organizations; as with sessions, one that lacks more than half must be repeated."""

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from math import inf
 
 from exporter.polling.clock import Moment
-from exporter.polling.server_time import DATE_PRECISION, is_ahead
+from exporter.polling.server_time import is_ahead
 from exporter.vb365.paging import PAGE_SIZES
 
 PAGE_SIZE = PAGE_SIZES[0]
@@ -125,22 +125,23 @@ class DiscoveryWindow:
     def baseline(self, moment: Moment, *, requested_at: float) -> datetime:
         """Return the creationTime after which sessions have started since the first list.
 
-        It is when the list was requested. What was created earlier and comes into sight later is not new: the server may
-        still be starting, or the account be granted its role.
+        It is the newest creationTime listed or, if that is later, ten minutes before the list was requested: the clock that
+        dates the sessions may be behind. What was created before and comes into sight later is not new: the account may
+        be granted its role.
 
-        Without the server's confirmed time, it is the newest creationTime listed or, if there is none, ten minutes before
-        the end of the list.
+        Without the server's confirmed time, the ten minutes count only if the list shows no session. If the newest is
+        slightly ahead of the server's own time, it is that time: sessions that start until then are new, too.
 
         Args:
             moment: when the list ended.
             requested_at: monotonic time of its request.
         """
-        if moment.is_confirmed:
-            age = timedelta(seconds=moment.monotonic - requested_at)
-            return moment.wall - age - DATE_PRECISION
+        requested = moment.wall - timedelta(seconds=moment.monotonic - requested_at)
+        earliest = requested - _LIST_OVERLAP
         if self.newest is None:
-            return moment.wall - _LIST_OVERLAP
-        return min(self.newest, moment.wall)
+            return earliest
+        newest = min(self.newest, moment.wall)
+        return max(newest, earliest) if moment.is_confirmed else newest
 
     def end_list(self, request: ListRequest, *, requested_at: float, moment: Moment) -> None:
         """Advance after a list that was read to its end.

@@ -8,8 +8,6 @@ from math import inf
 
 from exporter.polling.clock import Moment
 
-DATE_PRECISION = timedelta(seconds=2)
-"""`Date`, which shows the server's clock, has whole seconds."""
 # Clocks differ slightly between the servers of one installation.
 _CLOCK_TOLERANCE = timedelta(minutes=10)
 

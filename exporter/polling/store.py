@@ -151,6 +151,11 @@ class SessionStore:
         """Return all configured finished sessions, then the newest discovered ones; without a limit, all."""
         return self._configured_blocks.newest() + self._discovered_blocks.newest(max_discovered)
 
+    def organizations(self) -> set[str]:
+        """Return the organizations of all sessions."""
+        running = (one.session for one in self.running.values())
+        return {session.organization for session in chain(running, self.finished.values())}
+
     @property
     def has_baseline(self) -> bool:
         """Whether the baseline is set."""

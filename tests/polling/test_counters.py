@@ -147,9 +147,23 @@ def test_organizations_with_counts_are_not_forgotten() -> None:
     counters.count_started(running(1))
     counters.count_finished(finished(2, organization="fabrikam.onmicrosoft.com"))
 
-    counters.forget_organizations(9.0, if_full=9.0)
+    counters.forget_organizations(9.0)
 
     assert counters.activity().organizations == (CONTOSO, "fabrikam.onmicrosoft.com")
+
+
+def test_to_make_room_organizations_are_forgotten_with_their_counts() -> None:
+    counters = ActivityCounters(sessions_config())
+    for number, organization in ((1, "a"), (2, CONTOSO)):
+        counters.organizations.add(organization, 0.0)
+        counters.count_started(running(number, organization=organization))
+        counters.count_finished(finished(number, organization=organization))
+
+    counters.make_room({"a", "other"})
+
+    activity = counters.activity()
+    assert activity.organizations == ("a",)
+    assert {key[0] for key in (*activity.started, *activity.finished)} == {"a"}
 
 
 def test_starts_are_counted_by_organization_and_type() -> None:

@@ -63,7 +63,12 @@ def harness_with(
 
 
 def stopped(session: RestoreSession) -> RestoreSession:
-    return session._replace(state=SessionState.STOPPED, result=SessionResult.SUCCESS)
+    return session._replace(
+        state=SessionState.STOPPED,
+        result=SessionResult.SUCCESS,
+        end_time=NOON,
+        details="0 items processed",
+    )
 
 
 def requested(harness: PollerHarness) -> list[str]:
@@ -298,6 +303,26 @@ def test_statistics_that_contradict_the_session_are_requested_again_for_a_minute
     assert series_of(after, 60).statistics == final
     assert sum(after.activity.restored_items.values()) == final.restored
     assert requested(harness) == []
+
+
+@pytest.mark.parametrize(
+    "unwritten", [{"details": ""}, {"end_time": None}, {"details": "", "end_time": None}]
+)
+def test_extras_of_a_session_whose_end_is_not_written_completely_are_requested_again(
+    unwritten: dict[str, Any],
+) -> None:
+    ended = stopped(running(60))
+    harness = harness_with(running(60))
+    harness.poll()
+    harness.api.sessions[ended.id] = ended._replace(**unwritten)
+
+    before = harness.poll()
+    harness.api.sessions[ended.id] = ended._replace(details="3 items processed")
+    harness.api.statistics_of[ended.id] = THREE
+    after = harness.poll()
+
+    assert sum(before.activity.restored_items.values()) == 0
+    assert sum(after.activity.restored_items.values()) == 3
 
 
 @pytest.mark.parametrize(

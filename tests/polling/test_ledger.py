@@ -866,13 +866,13 @@ def test_what_was_there_before_the_first_list_is_not_counted_if_it_comes_into_si
     listed: list[RestoreSession],
     discover: bool,  # noqa: FBT001 - a parameter
 ) -> None:
-    harness = LedgerHarness(sessions_config(map(session_id, (1, 2, 3, 4, 1000)), discover=discover))
+    harness = LedgerHarness(sessions_config(map(session_id, (2, 11, 30, 1000)), discover=discover))
     harness.clock_is_confirmed = True
     harness.hold(*listed)
     harness.poll()
-    later = harness.now.wall
+    later = harness.now.wall - timedelta(minutes=5)  # by a clock that is behind
 
-    harness.hold(finished(1), finished(2, creation_time=later, end_time=later), running(3))
+    harness.hold(finished(11), finished(2, creation_time=later, end_time=later), running(30))
     activity = harness.poll().activity
 
     assert dict(activity.finished) == {VEX_SUCCESS: 1}
@@ -881,11 +881,10 @@ def test_what_was_there_before_the_first_list_is_not_counted_if_it_comes_into_si
 
 def test_the_first_list_of_an_empty_server_is_the_baseline() -> None:
     harness = LedgerHarness()
-    harness.clock_is_confirmed = True
     harness.poll()
     later = NOON + timedelta(seconds=90)
 
-    harness.hold(finished(1), finished(2, creation_time=later, end_time=later), running(3))
+    harness.hold(finished(11), finished(2, creation_time=later, end_time=later), running(12))
     activity = harness.poll().activity
 
     assert dict(activity.finished) == {VEX_SUCCESS: 1}
@@ -1205,6 +1204,18 @@ def test_organizations_with_counts_make_room_once_their_sessions_have_expired(ol
         harness.poll(2 * DAY_SECONDS)
 
 
+def test_organizations_of_stored_sessions_stay_when_one_more_does_not_fit() -> None:
+    harness = LedgerHarness(sessions_config(max_sessions=4))
+    harness.hold(*(finished(100 * n, organization=f"org{n}") for n in range(1, 5)))
+    harness.poll()
+    harness.hold(running(1, organization="new"))
+
+    snapshot = harness.poll()
+
+    assert snapshot.activity.organizations == ("org1", "org2", "org3", "org4")
+    assert snapshot.sessions_not_kept == 1
+
+
 def test_a_stored_session_whose_new_organization_does_not_fit_keeps_its_last_one() -> None:
     harness = LedgerHarness(sessions_config(max_sessions=3))
     harness.hold(running(1), running(2), running(3))
@@ -1214,7 +1225,7 @@ def test_a_stored_session_whose_new_organization_does_not_fit_keeps_its_last_one
         harness.hold(*(running(n, organization=f"org{round_}.{n}") for n in (1, 2, 3)))
         snapshot = harness.poll()
 
-        assert len(snapshot.activity.organizations) <= 3
+        assert len(snapshot.activity.organizations) <= 2 * 3
         assert len(snapshot.running) == 3
 
 
@@ -1247,7 +1258,7 @@ def test_where_organizations_were_left_out_those_that_are_gone_make_room_with_a_
 
     harness.server = {session_id(n): finished(n) for n in range(1, 4)}
     harness.poll(RESYNC_SECONDS)
-    snapshot = harness.poll()
+    snapshot = harness.poll(RESYNC_SECONDS)
 
     assert snapshot.activity.organizations == (CONTOSO,)
     assert (snapshot.sessions_known, snapshot.sessions_not_kept) == (3, 0)

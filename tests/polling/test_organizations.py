@@ -26,45 +26,36 @@ def test_organizations_are_known_once_in_the_order_they_were_seen() -> None:
     assert seen("b", "a", "b").names() == ("b", "a")
 
 
-def test_more_organizations_than_the_maximum_are_left_out_unless_they_are_required() -> None:
+def test_more_organizations_than_the_maximum_are_left_out_unless_they_are_required_up_to_twice_as_many() -> (
+    None
+):
     organizations = seen("a", "b", max_organizations=2)
 
     assert organizations.add("c", 9.0) is False
     assert organizations.add("b", 9.0) is True
     assert organizations.add("d", 9.0, required=True) is True
-    assert organizations.names() == ("a", "b", "d")
+    assert organizations.add("e", 9.0, required=True) is True
+    assert organizations.add("f", 9.0, required=True) is False
+    assert organizations.names() == ("a", "b", "d", "e")
 
 
-def test_organizations_that_were_not_seen_for_long_are_forgotten() -> None:
-    organizations = seen("a", "b", "c", "a")
+def test_organizations_that_were_not_seen_for_long_are_forgotten_unless_they_are_kept() -> None:
+    organizations = seen("a", "b", "c", "d", "a")
 
-    organizations.forget(2.0, if_full=9.0, keep=())
+    organizations.forget(3.0, keep=("c",))
 
-    assert organizations.names() == ("a", "c")
+    assert organizations.names() == ("a", "c", "d")
 
 
-def test_if_others_were_left_out_organizations_with_counts_are_kept_while_their_sessions_are_current() -> (
-    None
-):
+def test_those_that_are_not_kept_make_room() -> None:
     organizations = seen("a", "b", "c", max_organizations=2)
-    organizations.mark_current("b", 1.0)
+    was_full = organizations.is_full
 
-    organizations.forget(1.0, if_full=2.0, keep=("a", "b"))
+    organizations.make_room(keep=("b", "z"))
 
+    assert (was_full, organizations.is_full) == (True, False)
     assert organizations.names() == ("b",)
-    assert "b" in organizations
-    assert "a" not in organizations
-
-
-def test_if_others_were_left_out_organizations_are_forgotten_sooner_once() -> None:
-    organizations = seen("a", "b", "c", max_organizations=2)
-    organizations.mark_current("b", 1.0)
-
-    organizations.forget(0.0, if_full=1.0, keep=())
-    assert organizations.names() == ("b",)
-
-    organizations.forget(0.0, if_full=9.0, keep=())
-    assert organizations.names() == ("b",)
+    assert organizations.add("c", 9.0)
 
 
 def known(

@@ -119,24 +119,27 @@ def test_there_is_no_such_time_before_a_list_that_shows_sessions() -> None:
     assert listed_window().created_since(moment(60)) is None
 
 
-def test_sessions_have_started_since_the_newest_one_or_else_since_the_first_list() -> None:
-    def baseline(*creations: datetime) -> datetime:
-        return listed_window(*creations).baseline(moment(60), requested_at=50.0)
-
-    assert baseline(NOON - DAY) == NOON - DAY
-    assert baseline() == NOON + seconds(60) - TEN_MINUTES
-    assert baseline(NOON + seconds(300)) == NOON + seconds(60)
-
-
-@pytest.mark.parametrize("creations", [(), (NOON - DAY,), (NOON + seconds(300),)])
-def test_by_a_clock_that_is_right_sessions_have_started_since_the_first_list_was_requested(
-    creations: tuple[datetime, ...],
+@pytest.mark.parametrize(
+    ("newest", "is_confirmed", "baseline"),
+    [
+        (None, False, seconds(50) - TEN_MINUTES),
+        (-DAY, False, -DAY),
+        (seconds(300), False, seconds(60)),
+        (None, True, seconds(50) - TEN_MINUTES),
+        (-DAY, True, seconds(50) - TEN_MINUTES),
+        (seconds(-300), True, seconds(-300)),
+        (seconds(300), True, seconds(60)),
+    ],
+)
+def test_sessions_have_started_since_the_newest_one_or_ten_minutes_before_the_first_list(
+    newest: timedelta | None,
+    is_confirmed: bool,  # noqa: FBT001 - a table
+    baseline: timedelta,
 ) -> None:
-    confirmed = replace(moment(60), is_confirmed=True)
+    window = listed_window(*([] if newest is None else [NOON + newest]))
+    ended = replace(moment(60), is_confirmed=is_confirmed)
 
-    baseline = listed_window(*creations).baseline(confirmed, requested_at=50.0)
-
-    assert baseline == NOON + seconds(50) - seconds(2)
+    assert window.baseline(ended, requested_at=50.0) == NOON + baseline
 
 
 def test_new_sessions_are_listed_since_the_newest_one_minus_ten_minutes() -> None:

@@ -48,7 +48,10 @@ def stop(harness: PollerHarness, number: int = 60) -> None:
     session = running(number)
     now = harness.clock.now().wall
     harness.api.sessions[session.id] = session._replace(
-        state=SessionState.STOPPED, result=SessionResult.SUCCESS, end_time=now
+        state=SessionState.STOPPED,
+        result=SessionResult.SUCCESS,
+        end_time=now,
+        details="0 items processed",
     )
 
 
