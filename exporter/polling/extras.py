@@ -38,6 +38,8 @@ class _FinalRequest:
     attempts_left: int
     since: float
     """When it became due, in monotonic seconds."""
+    provisional: Statistics | EventSummary | None = None
+    """A response that seemed to come too early."""
 
 
 class Extras:
@@ -113,9 +115,11 @@ class Extras:
         final = self._final[request.extra].get(request)
         if final is None:
             self._confirmed_at[request] = now.monotonic
-        elif now.monotonic - final.since >= _PROVISIONAL_SECONDS or not self._seems_early(
+        elif now.monotonic - final.since < _PROVISIONAL_SECONDS and self._seems_early(
             request, value
         ):
+            final.provisional = value
+        else:
             self._discard_final(request)
             self._totals.add(request.session_id, request.extra, value)
         self._set(request, value)
@@ -149,10 +153,11 @@ class Extras:
         return abandoned
 
     def _give_up(self, request: ExtraRequest) -> None:
-        """Leave an extra of a finished session unknown."""
+        """Stop requesting an extra of a finished session. It stays unknown, unless there was a provisional response."""
+        value = self._final[request.extra][request].provisional
         self._discard_final(request)
-        self._totals.add(request.session_id, request.extra, None)
-        self._set(request, None)
+        self._totals.add(request.session_id, request.extra, value)
+        self._set(request, value)
         self._settle_if_final(request.session_id)
 
     def with_known_extras(self, session: RestoreSession) -> RestoreSession:
@@ -197,8 +202,16 @@ class Extras:
                 self._abandon(next(iter(awaited)))
 
     def cancel_final(self, session_id: str) -> None:
-        """Cancel the last requests for a session that is running again, or was deleted."""
+        """Cancel the last requests for a session that is running again."""
         for request in self._requests(session_id):
+            self._discard_final(request)
+
+    def end_final(self, session_id: str) -> None:
+        """Cancel the last requests for a session that was deleted, and count the provisional responses."""
+        for request in filter(self._is_final, self._requests(session_id)):
+            value = self._final[request.extra][request].provisional
+            if value is not None:
+                self._totals.add(session_id, request.extra, value)
             self._discard_final(request)
 
     def discard(self, session_id: str) -> None:

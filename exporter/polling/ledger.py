@@ -267,7 +267,7 @@ class Ledger:
     def _remove(self, session_id: str, moment: Moment) -> None:
         self._store.remove(session_id, moment)
         self._discard(session_id)
-        self.extras.cancel_final(session_id)
+        self.extras.end_final(session_id)
 
     def _discard(self, session_id: str) -> None:
         """Cancel the pending requests for a session."""

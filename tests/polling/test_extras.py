@@ -305,6 +305,31 @@ def test_statistics_that_contradict_the_session_are_requested_again_for_a_minute
     assert requested(harness) == []
 
 
+@pytest.mark.parametrize("how", ["deleted", "failing", "expired"])
+def test_provisional_extras_count_if_nothing_better_follows(how: str) -> None:
+    partial = Statistics(restored=2, failed=0, skipped=0, total=3)
+    harness = PollerHarness(
+        running(60), finished(1), follow=sessions_config(extras=["statistics"], lookback=7200.0)
+    )
+    harness.poll()
+    harness.api.sessions[session_id(60)] = stopped(running(60))
+    harness.api.statistics_of[session_id(60)] = partial
+    before = harness.poll()
+    harness.clock.seconds -= 59
+    if how == "deleted":
+        del harness.api.sessions[session_id(60)]
+        harness.clock.seconds += 3600
+    else:
+        harness.api.statistics_of[session_id(60)] = server_error("statistics")
+        harness.clock.seconds += 7200 if how == "expired" else 0
+
+    for _ in range(4):
+        after = harness.poll()
+
+    assert sum(before.activity.restored_items.values()) == 0
+    assert sum(after.activity.restored_items.values()) == 2
+
+
 @pytest.mark.parametrize(
     "unwritten", [{"details": ""}, {"end_time": None}, {"details": "", "end_time": None}]
 )

@@ -113,7 +113,9 @@ class Exchange:
         self._lock = lock
         self._cancellation = cancellation
         self._monotonic = monotonic
-        self._deadline = monotonic() + seconds
+        self.begun_at = monotonic()
+        """When it began, in monotonic seconds."""
+        self._deadline = self.begun_at + seconds
         self._socket: socket.socket | None = None
         self.abort_reason: AbortReason | None = None
         self.trace = ConnectionTrace()

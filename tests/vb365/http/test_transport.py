@@ -39,6 +39,7 @@ from exporter.vb365.http.body import MAX_BODY_BYTES, MAX_RECORD_BYTES
 from exporter.vb365.http.deadlines import Watchdog
 from exporter.vb365.http.session import new_session
 from exporter.vb365.http.transport import Request, Transport
+from support.poller_harness import StandingClock
 from support.thread_limit import no_more_threads
 
 Serve = Callable[..., Server]
@@ -107,6 +108,20 @@ def test_a_connection_that_the_server_has_closed_is_replaced(
     client.exchange(GET)
     client.exchange(GET)
     assert server.connections == 2
+
+
+def test_a_connection_is_replaced_after_an_hour(serve: Serve, transport: MakeTransport) -> None:
+    clock = StandingClock()
+    server = serve(responding_with(http()))
+    client = transport(server.url, watchdog=Watchdog(clock.monotonic))
+
+    connections = []
+    for _ in range(4):
+        client.exchange(GET)
+        connections.append(server.connections)
+        clock.seconds += 1800
+
+    assert connections == [1, 1, 2, 2]
 
 
 def test_concurrent_requests_are_limited(serve: Serve, transport: MakeTransport) -> None:
