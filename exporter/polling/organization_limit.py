@@ -43,7 +43,10 @@ class OrganizationLimit:
 
         If the new organization of a stored session does not fit, the session keeps its last one.
         """
-        if self._organizations.add(session.organization, moment.monotonic):
+        organizations, seen_at = self._organizations, moment.monotonic
+        # Once there had to be made room, a session past its lookback takes none.
+        is_open = not self._made_room or session.organization in organizations
+        if is_open and organizations.add(session.organization, seen_at):
             return session
         known = self._store.find(session.id)
         is_required = known is not None or session.id in self._configured
@@ -51,7 +54,7 @@ class OrganizationLimit:
         if not is_required and not is_current:
             return None
         self._make_room()
-        if self._organizations.add(session.organization, moment.monotonic, required=is_required):
+        if organizations.add(session.organization, seen_at, required=is_required):
             return session
         if is_required:
             return session if known is None else session._replace(organization=known.organization)

@@ -1216,6 +1216,26 @@ def test_organizations_of_stored_sessions_stay_when_one_more_does_not_fit() -> N
     assert snapshot.sessions_not_kept == 1
 
 
+@pytest.mark.parametrize("every", [5, 7])
+@pytest.mark.parametrize("first", [0, 1, 4])
+def test_expired_sessions_take_no_place_from_current_ones_of_the_same_list(
+    every: int, first: int
+) -> None:
+    harness = LedgerHarness(sessions_config(max_sessions=12))
+    open_since = set(range(first, 60, every))
+    for days in range(60):
+        session = running(
+            days, organization=f"org{days}", creation_time=NOON - timedelta(days=30 + days)
+        )
+        harness.hold(session if days in open_since else stopped(session))
+
+    snapshot = harness.poll()
+
+    assert {one.session.id for one in snapshot.running} == set(map(session_id, open_since))
+    assert snapshot.sessions_not_kept == 0
+    assert len(snapshot.activity.organizations) <= 12
+
+
 def test_a_stored_session_whose_new_organization_does_not_fit_keeps_its_last_one() -> None:
     harness = LedgerHarness(sessions_config(max_sessions=3))
     harness.hold(running(1), running(2), running(3))
