@@ -288,6 +288,35 @@ def test_more_deletions_than_are_remembered_are_found_by_full_lists() -> None:
     assert snapshot.status.up is True
 
 
+def test_the_full_list_after_lost_deletions_is_requested_once() -> None:
+    harness = PollerHarness(*(finished(number) for number in range(1, 401)))
+    harness.poll()
+    harness.apply_changes(*map(delete, range(200, 350)))
+    full_lists = []
+
+    def listed(*, created_since: datetime | None, page_size: int) -> Iterator[Page]:  # noqa: ARG001 - as the API has it
+        if created_since is None:
+            full_lists.append(harness.clock.monotonic())
+        yield Page(sessions=tuple(harness.api.sessions.values()), rejections=())
+
+    harness.api.list_sessions = listed  # type: ignore[method-assign] # to see what is listed
+    for _ in range(30):
+        harness.poll()
+
+    assert len(full_lists) <= 1
+
+
+def test_a_finished_session_that_was_fetched_between_polls_is_not_fetched_by_the_next() -> None:
+    harness = PollerHarness(running(60), finished(100))
+    harness.poll()
+    harness.api.sessions[session_id(100)] = finished(100, details="corrected")
+
+    harness.apply_changes(update(100))
+    harness.poll()
+
+    assert f"get {session_id(100)}" not in harness.api.calls
+
+
 def test_a_deletion_that_no_longer_fits_among_those_remembered_is_found_by_the_next_poll() -> None:
     remembered = range(1, 101)
     harness = PollerHarness(*map(finished, remembered), finished(300))

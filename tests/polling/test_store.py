@@ -167,6 +167,14 @@ def test_a_finished_session_with_other_values_is_corrected_and_counted_anyway_on
     assert finished_ids(store) == numbers(1)
 
 
+def test_a_corrected_session_evicts_no_other_from_a_full_store() -> None:
+    store = store_with(finished(1), finished(2), max_sessions=2)
+
+    store.put(finished(1, result=SessionResult.FAILED), at())
+
+    assert finished_ids(store) == numbers(1, 2)
+
+
 @pytest.mark.parametrize("values", [{"end_time": NOON}, {"details": "2 items processed"}])
 def test_a_finished_session_with_another_end_has_finished_again(values: dict[str, Any]) -> None:
     store = store_with(finished(1))
