@@ -168,10 +168,10 @@ class Extras:
         return session._replace(statistics=known.statistics, events=known.events)
 
     def without_provisional(self, session: RestoreSession) -> RestoreSession:
-        """Return a session without the extras from before its finish, if the final ones are not known yet."""
-        for extra in self._wanted:
-            if self._is_final(ExtraRequest(session_id=session.id, extra=extra)):
-                session = session.with_extra(extra, None)
+        """Return a session without the extras from before its finish, if those from after it are not known yet."""
+        for request in filter(self._is_final, self._requests(session.id)):
+            known = self._final[request.extra][request].provisional
+            session = session.with_extra(request.extra, known)
         return session
 
     def follow(self, session: RestoreSession, transition: Transition, moment: Moment) -> None:

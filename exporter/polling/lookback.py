@@ -11,7 +11,6 @@ from exporter.vb365.records.restore_session import RestoreSession
 
 # The latest date that can be represented: a distant endTime plus a long lookback would overflow.
 _LATEST = datetime.max.replace(tzinfo=UTC)
-_LATE_SECONDS = 60.0
 
 
 class Lookback:
@@ -62,18 +61,6 @@ class Lookback:
     def end(self, session: RestoreSession) -> None:
         """Stop following a session that is no longer stored."""
         self._first_stopped.pop(session.id, None)
-
-    def stopped_lately(self, moment: Moment, since_last_poll: float) -> list[str]:
-        """Return the sessions without an `endTime` that were first seen Stopped within a minute or since the last poll.
-
-        The server may be about to write their end.
-        """
-        lately = max(since_last_poll, _LATE_SECONDS)
-        return [
-            session_id
-            for session_id, at in self._first_stopped.items()
-            if (moment.wall - at).total_seconds() <= lately
-        ]
 
     def expire(self, session: RestoreSession) -> None:
         """Remember a session that is no longer stored because it expired."""

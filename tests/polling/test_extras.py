@@ -305,6 +305,19 @@ def test_statistics_that_contradict_the_session_are_requested_again_for_a_minute
     assert requested(harness) == []
 
 
+def test_a_finished_session_is_recorded_with_provisional_extras() -> None:
+    partial = Statistics(restored=2, failed=0, skipped=0, total=3)
+    harness = harness_with(running(60))
+    harness.api.statistics_of[session_id(60)] = Statistics(restored=1)
+    harness.poll()
+    harness.api.sessions[session_id(60)] = stopped(running(60))
+    harness.api.statistics_of[session_id(60)] = partial
+
+    harness.poll()
+
+    assert [one.statistics for one in harness.recorded if one.stopped] == [partial]
+
+
 @pytest.mark.parametrize("how", ["deleted", "failing", "expired"])
 def test_provisional_extras_count_if_nothing_better_follows(how: str) -> None:
     partial = Statistics(restored=2, failed=0, skipped=0, total=3)

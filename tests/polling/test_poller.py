@@ -930,6 +930,26 @@ def test_each_extra_is_a_sign_of_life() -> None:
     assert slow.healthy == [True]
 
 
+@pytest.mark.parametrize(("interval", "requests"), [(20, 3), (60, 1), (300, 1)])
+def test_a_session_without_an_end_that_cannot_be_fetched_fails_polls_for_a_minute_at_most(
+    interval: int, requests: int
+) -> None:
+    harness = PollerHarness(running(600), running(60), finished(700, end_time=None))
+    harness.poll()
+    harness.poll()
+    assert not any(call.startswith(f"get {session_id(700)}") for call in harness.api.calls)
+    ended = finished(600, end_time=None)
+    harness.poll(sessions={**harness.api.sessions, ended.id: ended})
+    harness.api.get_errors[ended.id] = server_error("get")
+
+    ups = []
+    for _ in range(6):
+        harness.clock.seconds += interval - 60
+        ups.append(harness.poll().status.up)
+
+    assert ups == [False] * requests + [True] * (6 - requests)
+
+
 def test_a_session_that_is_stopped_without_an_end_is_fetched_again_by_the_next_poll() -> None:
     harness = PollerHarness(running(600), running(60))
     harness.poll()
