@@ -126,12 +126,14 @@ class Extras:
         self._settle_if_final(request.session_id)
 
     def _seems_early(self, request: ExtraRequest, value: Statistics | EventSummary) -> bool:
-        """Whether items are in progress, or none is restored although the session's record does not say so."""
+        """Whether items are in progress, or fewer are known than the session's record says, which may be incomplete, too."""
         session = self._store.finished.get(request.session_id)
-        if session is None or value.restored != 0:
+        if session is None or value.is_partial:
             return value.is_partial
-        is_unwritten = session.end_time is None or not session.details
-        return value.is_partial or is_unwritten or session.without_extras().proves_restore
+        is_written = session.end_time is not None and bool(session.details)
+        return (
+            value.processed < (session.processed_items or 0) if is_written else not value.processed
+        )
 
     def record_failure(self, request: ExtraRequest) -> None:
         """Record a failed request. Once a finished session's attempts are used up, its extras become unknown."""

@@ -211,7 +211,7 @@ def test_extras_are_requested_again_if_a_session_ended_again_between_two_polls(
 def test_extras_that_were_counted_are_not_requested_again_once_their_session_has_expired() -> None:
     follow = sessions_config(extras=["statistics"], lookback=3600.0)
     harness = PollerHarness(running(30), follow=follow)
-    harness.api.statistics_of[session_id(30)] = THREE
+    harness.api.statistics_of[session_id(30)] = Statistics(restored=30)
     harness.poll()
     for ended in (finished(30), finished(30, end_time=NOON)):
         harness.api.sessions[ended.id] = ended
@@ -282,6 +282,7 @@ def test_extras_of_a_finished_session_are_requested_three_times_and_then_unknown
     [
         (Statistics(restored=0), THREE),
         (Statistics(restored=1, failed=0, skipped=0, total=3), THREE),
+        (Statistics(restored=1, failed=1, skipped=0), THREE),
         (Statistics(restored=0), Statistics(restored=0)),
     ],
 )
@@ -367,6 +368,8 @@ def test_extras_of_a_session_whose_end_is_not_written_completely_are_requested_a
     "early",
     [
         {},
+        {(EventOperation.VIEW, EventStatus.SUCCESS): 9},
+        {(EventOperation.RESTORE, EventStatus.SUCCESS): 2},
         {(EventOperation.RESTORE, EventStatus.RUNNING): 1},
         {
             (EventOperation.RESTORE, EventStatus.RUNNING): 1,

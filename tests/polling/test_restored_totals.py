@@ -119,7 +119,8 @@ def test_what_was_finished_at_the_first_poll_adds_nothing() -> None:
 def test_a_session_that_ran_between_two_polls_adds_its_items() -> None:
     harness = harness_with(finished(1))
     now = harness.clock.now().wall
-    harness.api.sessions[ONE] = finished(60, creation_time=now, end_time=now)
+    details = "4 items processed"
+    harness.api.sessions[ONE] = finished(60, creation_time=now, end_time=now, details=details)
     harness.poll()
 
     assert items(harness) == ONCE

@@ -63,9 +63,14 @@ class Statistics:
     """`totalItemsCount`."""
 
     @property
+    def processed(self) -> int:
+        """The number of items with an outcome."""
+        return sum(self.by_outcome().values())
+
+    @property
     def is_partial(self) -> bool:
         """Whether items have no outcome yet."""
-        return self.total is not None and sum(self.by_outcome().values()) < self.total
+        return self.total is not None and self.processed < self.total
 
     def by_outcome(self) -> dict[str, int]:
         """Return the known counts by outcome."""
@@ -91,6 +96,13 @@ class EventSummary:
     """The first 16 distinct unknown values."""
     unreadable: int = 0
     """The number of records that are not valid events."""
+
+    @property
+    def processed(self) -> int:
+        """The number of events of items, views excluded, whatever their outcome."""
+        return sum(
+            count for (operation, _), count in self.counts.items() if operation not in _VIEWS
+        )
 
     @property
     def is_partial(self) -> bool:
@@ -120,6 +132,7 @@ _RESTORING = {
     EventOperation.SEND,
     EventOperation.RESTORE,
 }
+_VIEWS = {EventOperation.NONE, EventOperation.VIEW}
 _SUCCEEDED = {EventStatus.SUCCESS, EventStatus.WARNING}
 _MAX_UNKNOWN_VALUES = 16
 _HASH_GROUPS = 256
