@@ -130,10 +130,9 @@ class Extras:
         session = self._store.finished.get(request.session_id)
         if session is None or value.is_partial:
             return value.is_partial
-        is_written = session.end_time is not None and bool(session.details)
-        return (
-            value.processed < (session.processed_items or 0) if is_written else not value.processed
-        )
+        if session.end_time is None or not session.details:
+            return not value.processed
+        return value.processed < (session.processed_items or 0)
 
     def record_failure(self, request: ExtraRequest) -> None:
         """Record a failed request. Once a finished session's attempts are used up, its extras become unknown."""
