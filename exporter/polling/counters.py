@@ -98,18 +98,15 @@ class ActivityCounters:
 
     def forget_organizations(self, not_seen_since: float) -> None:
         """Forget organizations as `KnownOrganizations.forget` does, except those with counts, which never decrease."""
-        self.organizations.forget(not_seen_since, keep=self._counted())
+        counted = {key[0] for key in (*self._started, *self._finished)}
+        self.organizations.forget(not_seen_since, keep=counted)
 
     def make_room(self, keep: Collection[str]) -> None:
         """Forget all organizations but these, with their counts: new sessions matter more."""
         self.organizations.make_room(keep)
-        for organization in self._counted().difference(keep):
-            _remove(self._started, organization)
-            _remove(self._finished, organization)
-            self.restored.forget(organization)
-
-    def _counted(self) -> set[str]:
-        return {key[0] for key in (*self._started, *self._finished)}
+        _retain(self._started, keep)
+        _retain(self._finished, keep)
+        self.restored.retain(keep)
 
     def count_started(self, session: RestoreSession) -> None:
         """Count a session that was seen to start."""
@@ -191,10 +188,10 @@ class RestoredTotals:
             for operation, size in value.size_bytes.items():
                 self._event_bytes[(*key, operation)] += size
 
-    def forget(self, organization: str) -> None:
-        """Forget the counts of an organization."""
-        _remove(self._items, organization)
-        _remove(self._event_bytes, organization)
+    def retain(self, organizations: Collection[str]) -> None:
+        """Forget the counts of all organizations but these."""
+        _retain(self._items, organizations)
+        _retain(self._event_bytes, organizations)
 
     def items(self) -> Mapping[RestoredItemsKey, int]:
         """Return an immutable copy of the numbers of items."""
@@ -205,6 +202,6 @@ class RestoredTotals:
         return MappingProxyType(dict(self._event_bytes))
 
 
-def _remove(counts: Counter[_Key], organization: str) -> None:
-    for key in [key for key in counts if key[0] == organization]:
+def _retain(counts: Counter[_Key], organizations: Collection[str]) -> None:
+    for key in [key for key in counts if key[0] not in organizations]:
         del counts[key]

@@ -130,17 +130,19 @@ class Extras:
         session = self._store.finished.get(request.session_id)
         if session is None or value.is_partial:
             return value.is_partial
-        if session.end_time is None or not session.details:
-            return not value.processed
-        return value.processed < (session.processed_items or 0)
+        return not session.is_written or value.processed < (session.processed_items or 0)
 
-    def record_failure(self, request: ExtraRequest) -> None:
-        """Record a failed request. Once a finished session's attempts are used up, its extras become unknown."""
+    def record_failure(self, request: ExtraRequest, now: Moment) -> None:
+        """Record a failed request. Once a finished session's attempts are used up, its extras become unknown.
+
+        The last attempt is kept for later while the server may not have written the extras yet.
+        """
         self.places.leave(request)
         final = self._final[request.extra].get(request)
         if final is None:
             return
-        final.attempts_left -= 1
+        if final.attempts_left > 1 or now.monotonic - final.since >= _PROVISIONAL_SECONDS:
+            final.attempts_left -= 1
         if final.attempts_left == 0:
             self._give_up(request)
 
@@ -171,7 +173,7 @@ class Extras:
     def without_provisional(self, session: RestoreSession) -> RestoreSession:
         """Return a session without the extras from before its finish, if those from after it are not known yet."""
         for request in filter(self._is_final, self._requests(session.id)):
-            known = self._final[request.extra][request].provisional
+            known = self._final[request.extra][request].provisional if session.is_written else None
             session = session.with_extra(request.extra, known)
         return session
 

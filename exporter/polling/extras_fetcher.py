@@ -132,7 +132,7 @@ class ExtrasFetcher:
         if isinstance(result, Vb365Error):
             # Throttling does not use up one of a finished session's attempts.
             if result.reason is not Reason.THROTTLED:
-                self._extras.record_failure(request)
+                self._extras.record_failure(request, self._clock.now())
             self._anomalies.extra_failed(session_id, extra, result.reason, str(result))
         elif isinstance(result, Statistics):
             self._extras.accept(request, result, self._clock.now())

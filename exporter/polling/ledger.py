@@ -39,7 +39,7 @@ from exporter.vb365.records.restore_session import RestoreSession
 
 _MAX_CHANGES_EVICTED = 10_000  # beyond it, the changes of evicted sessions are dropped
 _MAX_LATE_SECONDS = 60.0
-"""How long after a session was seen to finish the server may still write its `endTime`."""
+"""How long after a session was seen to finish the server may still write the rest of its record."""
 
 
 class Ledger:
@@ -68,8 +68,8 @@ class Ledger:
         self.activity = ActivityCounters(settings)
         self._limit = OrganizationLimit(self.activity, self._store, self.resync, settings)
         self._changed: dict[str, RestoreSession] = {}
-        # Sessions that were Stopped without an `endTime` when they were seen to finish, and when that was.
-        self._late_ends: dict[str, float] = {}
+        # Sessions whose record was not written completely when they were seen to finish, and when that was.
+        self._unwritten: dict[str, float] = {}
         self._finished_confirmed_at = self._list_confirmed_at = -inf
         self._poll_started_at = self._observed_at = -inf
         self.extras = Extras(self._store, settings, self.activity.restored)
@@ -79,7 +79,7 @@ class Ledger:
 
     def begin_poll(self, moment: Moment) -> None:
         """Start a poll: only responses from now on confirm what it has to confirm."""
-        self._request_late_ends(moment, last_poll_started_at=self._poll_started_at)
+        self._request_unwritten(moment, last_poll_started_at=self._poll_started_at)
         self._poll_started_at = moment.monotonic
         self._limit.begin_poll()
         for session_id in self._store.expire(self.resync.begin_poll(moment)):
@@ -87,17 +87,17 @@ class Ledger:
         if not self._settings.discover and self.resync.is_due(moment):
             self.resync.to_fetch.update(self._store.finished)
 
-    def _request_late_ends(self, moment: Moment, *, last_poll_started_at: float) -> None:
-        """Request the sessions again that were Stopped without an `endTime` when they were seen to finish.
+    def _request_unwritten(self, moment: Moment, *, last_poll_started_at: float) -> None:
+        """Request the sessions again whose record was not written completely when they were seen to finish.
 
-        The first poll after that requests them, and every poll within a minute: the server may be about to write the end.
+        The first poll after that requests them, and every poll within a minute: the server may be about to write the rest.
         """
         finished = self._store.finished
-        late = {key for key in self._late_ends if key in finished and not finished[key].end_time}
+        late = {key for key in self._unwritten if key in finished and not finished[key].is_written}
         oldest = min(last_poll_started_at, moment.monotonic - _MAX_LATE_SECONDS)
-        self._late_ends = {key: at for key, at in self._late_ends.items() if at >= oldest}
-        self.resync.to_fetch -= late - self._late_ends.keys()
-        self.resync.request_by_id(late & self._late_ends.keys())
+        self._unwritten = {key: at for key, at in self._unwritten.items() if at >= oldest}
+        self.resync.to_fetch -= late - self._unwritten.keys()
+        self.resync.request_by_id(late & self._unwritten.keys())
 
     def due_lists(self, moment: Moment) -> tuple[ListRequest, ...]:
         """Return the lists to request in this poll, in order; empty without discovery."""
@@ -159,8 +159,8 @@ class Ledger:
         """Update the counters and pending requests for a transition."""
         if transition in COUNTED_STARTS:
             self.activity.count_started(session)
-        if transition in FINISHES and session.end_time is None:
-            self._late_ends[session.id] = moment.monotonic
+        if transition in FINISHES and not session.is_written:
+            self._unwritten[session.id] = moment.monotonic
         if transition in COUNTED_FINISHES:
             self.activity.count_finished(session)
         else:

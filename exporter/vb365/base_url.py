@@ -53,3 +53,9 @@ class BaseUrl:
         if self._prefix and not path.lower().startswith(f"{self._prefix}/".lower()):
             path = self._prefix + path  # reverse proxies do not rewrite links in bodies
         return f"{path}?{parts.query}" if parts.query else path
+
+
+def host_and_port(url: str) -> str:
+    """Return host and port of an https URL, even if the URL has no port."""
+    parts = urlsplit(url)
+    return parts.netloc if parts.port else f"{parts.netloc.rstrip(':')}:443"

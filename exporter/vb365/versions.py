@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import structlog
 
 from exporter.config.model import ServerConfig
+from exporter.vb365.base_url import host_and_port
 from exporter.vb365.errors import BadResponseError, NotFoundError
-from exporter.vb365.http.transport import host_and_port
 
 log = structlog.get_logger()
 

@@ -283,6 +283,7 @@ def test_extras_of_a_finished_session_are_requested_three_times_and_then_unknown
         (Statistics(restored=0), THREE),
         (Statistics(restored=1, failed=0, skipped=0, total=3), THREE),
         (Statistics(restored=1, failed=1, skipped=0), THREE),
+        (Statistics(), THREE),
         (Statistics(restored=0), Statistics(restored=0)),
     ],
 )
@@ -304,6 +305,34 @@ def test_statistics_that_contradict_the_session_are_requested_again_for_a_minute
     assert series_of(after, 60).statistics == final
     assert sum(after.activity.restored_items.values()) == final.restored
     assert requested(harness) == []
+
+
+@pytest.mark.parametrize("unwritten", [{"details": ""}, {"end_time": None}])
+def test_a_session_is_recorded_without_the_extras_of_an_incomplete_record(
+    unwritten: dict[str, Any],
+) -> None:
+    harness = harness_with(running(60))
+    harness.poll()
+    harness.api.sessions[session_id(60)] = stopped(running(60))._replace(**unwritten)
+
+    harness.poll()
+
+    assert [one.statistics for one in harness.recorded if one.stopped] == [None]
+
+
+def test_failures_in_the_first_minute_leave_an_attempt_for_later() -> None:
+    harness = harness_with(running(60))
+    harness.poll()
+    harness.api.sessions[session_id(60)] = stopped(running(60))
+    harness.api.statistics_of[session_id(60)] = NotFoundError("not yet", operation="statistics")
+
+    for _ in range(10):
+        harness.clock.seconds -= 58
+        harness.poll()
+    harness.api.statistics_of[session_id(60)] = THREE
+    snapshot = harness.poll()
+
+    assert sum(snapshot.activity.restored_items.values()) == 3
 
 
 def test_a_finished_session_is_recorded_with_provisional_extras() -> None:
@@ -1017,7 +1046,7 @@ def test_events_that_cannot_be_read_leave_their_place_to_others(
 ) -> None:
     extras = nine_with_many_events.extras
 
-    extras.record_failure(events_of(1))
+    extras.record_failure(events_of(1), at(0))
 
     assert extras.places.may_begin(events_of(9), at(0))
 
@@ -1102,9 +1131,9 @@ def test_extras_known_from_before_the_finish_last_as_long_as_there_are_attempts(
     harness.extras.drop_stale(at(179.9), 180.0)
     assert harness.statistics(1) == THREE
     for _ in range(2):
-        harness.extras.record_failure(statistics_of(1))
+        harness.extras.record_failure(statistics_of(1), at(60))
     assert (harness.statistics(1), len(harness.extras.due())) == (THREE, 1)
-    harness.extras.record_failure(statistics_of(1))
+    harness.extras.record_failure(statistics_of(1), at(60))
 
     assert (harness.statistics(1), harness.extras.due()) == (None, ())
 
@@ -1114,7 +1143,7 @@ def test_a_failure_for_a_running_session_changes_nothing() -> None:
     harness.extras.accept(statistics_of(1), THREE, at(10))
 
     for _ in range(5):
-        harness.extras.record_failure(statistics_of(1))
+        harness.extras.record_failure(statistics_of(1), at(60))
 
     assert harness.statistics(1) == THREE
     assert harness.extras.due() == (statistics_of(1),)

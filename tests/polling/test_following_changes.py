@@ -402,7 +402,9 @@ def test_extras_of_a_session_that_goes_on_are_left_to_the_polls() -> None:
 def test_extras_of_a_session_that_finished_are_fetched_with_it() -> None:
     harness = PollerHarness(running(60), running(50), follow=sessions_config(extras=["statistics"]))
     harness.poll()
-    harness.api.sessions[session_id(60)] = failed(running(60))
+    harness.api.sessions[session_id(60)] = failed(
+        running(60), end_time=NOON, details="5 items processed"
+    )
     harness.api.statistics_of[session_id(60)] = Statistics(restored=3, failed=2)
 
     harness.apply_changes(update(60))

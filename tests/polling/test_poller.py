@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -950,11 +951,14 @@ def test_a_session_without_an_end_that_cannot_be_fetched_fails_polls_for_a_minut
     assert ups == [False] * requests + [True] * (6 - requests)
 
 
-def test_a_session_that_is_stopped_without_an_end_is_fetched_again_by_the_next_poll() -> None:
+@pytest.mark.parametrize("unwritten", [{"end_time": None}, {"details": ""}])
+def test_a_session_whose_end_is_not_written_completely_is_fetched_again_by_the_next_poll(
+    unwritten: dict[str, Any],
+) -> None:
     harness = PollerHarness(running(600), running(60))
     harness.poll()
     ended = finished(600, end_time=harness.clock.now().wall)
-    harness.poll(sessions={**harness.api.sessions, ended.id: ended._replace(end_time=None)})
+    harness.poll(sessions={**harness.api.sessions, ended.id: ended._replace(**unwritten)})
 
     snapshot = harness.poll(sessions={**harness.api.sessions, ended.id: ended})
 

@@ -288,7 +288,7 @@ def settle(harness: LedgerHarness, **values: Statistics | EventSummary | None) -
         request = ExtraRequest(session_id=session_id(1), extra=extra)  # type: ignore[arg-type]  # a name of one
         if value is None:
             for _ in range(3):
-                extras.record_failure(request)
+                extras.record_failure(request, later)
         else:
             extras.accept(request, value, later)
     return harness.snapshot()

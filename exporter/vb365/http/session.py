@@ -31,8 +31,6 @@ _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]*")
 _MAX_HEAD_BYTES = 32 << 10
 """Status line and headers, those of interim responses included. http.client alone accepts 6 MiB and more."""
 _MAX_INTERIM_RESPONSES = 16
-_MAX_CONNECTION_SECONDS = 3600.0
-"""How long a connection is used: after that, a new certificate, or another machine of the same name, is noticed."""
 _LONG_POLL_CONNECTIONS = 1
 """For the change feed, whose request is nearly always under way."""
 _HEADERS = {
@@ -167,13 +165,10 @@ class _Connection(HTTPSConnection):
     """
 
     response_class = _Response
-    _connected_at = 0.0
 
     @property
     def is_connected(self) -> bool:
         """Whether another request can be sent: bytes after a response would be taken for the next one."""
-        if current_exchange().begun_at - self._connected_at >= _MAX_CONNECTION_SECONDS:
-            return False
         # The ssl module has read whole records, so that the socket may show nothing of them.
         pending = getattr(self.sock, "pending", None)
         return super().is_connected and not (pending and pending())
@@ -226,7 +221,6 @@ class _Connection(HTTPSConnection):
 
     def connect(self) -> None:
         super().connect()
-        self._connected_at = current_exchange().begun_at
         trace = current_exchange().trace
         # urllib3 declares a plain socket; by now it is a TLS socket, or TLS inside the TLS to a proxy.
         tls_socket: Any = self.sock

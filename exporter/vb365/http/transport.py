@@ -18,6 +18,7 @@ import structlog
 
 from exporter.config.model import ServerConfig
 from exporter.threads import ThreadLimitError
+from exporter.vb365.base_url import host_and_port
 from exporter.vb365.errors import (
     BadResponseError,
     InternalError,
@@ -32,8 +33,9 @@ from exporter.vb365.http.deadlines import (
     Cancellation,
     ConnectionTrace,
     Watchdog,
+    current_exchange,
 )
-from exporter.vb365.http.exceptions import LIBRARY_ERRORS, map_exception
+from exporter.vb365.http.exceptions import LIBRARY_ERRORS, UnusableFileError, map_exception
 from exporter.vb365.http.session import new_session
 
 log = structlog.get_logger()
@@ -41,6 +43,9 @@ log = structlog.get_logger()
 _watchdog = Watchdog()
 """Watches the exchanges of the process with all servers."""
 
+_MAX_SESSION_SECONDS = (
+    3600.0  # so that a new certificate, or another machine of that name, is noticed
+)
 _DEADLINE_TIMEOUTS = 6
 """The deadline of a whole request, as a multiple of the timeout for connecting and for each read."""
 
@@ -95,12 +100,6 @@ class Response:
         return self.status >= 300 and self.status not in {401, 404, 429}
 
 
-def host_and_port(url: str) -> str:
-    """Return host and port of an https URL, even if the URL has no port."""
-    parts = urlsplit(url)
-    return parts.netloc if parts.port else f"{parts.netloc.rstrip(':')}:443"
-
-
 class Transport:
     """HTTP exchanges with one server. Shared by threads.
 
@@ -136,6 +135,7 @@ class Transport:
         self._slots = threading.BoundedSemaphore(server.max_concurrent_requests)
         self._lock = threading.Lock()
         self._session: requests.Session | None = None
+        self._session_begun_at = 0.0
         self.certificate_not_after: datetime | None = None
         """When the server's certificate expires, as of the newest connection; None before the first one."""
         self.newest_connection: ConnectionTrace | None = None
@@ -273,11 +273,22 @@ class Transport:
         )
 
     def _current_session(self) -> requests.Session:
-        """Return the session; if there is none, create it, which reads the TLS files."""
+        """Return the session; if there is none, or it is an hour old and the TLS files can be used, create it from them."""
+        now = current_exchange().begun_at
         with self._lock:
-            if self._session is None:
-                self._session = new_session(self._server)
-            return self._session
+            old = self._session
+            if old is not None and now - self._session_begun_at < _MAX_SESSION_SECONDS:
+                return old
+            self._session_begun_at = now
+            try:
+                self._session = session = new_session(self._server)
+            except UnusableFileError:
+                if old is None:
+                    raise
+                return old
+        if old is not None:
+            old.close()  # does not affect requests under way
+        return session
 
     def _discard_cookies(self) -> None:
         """Forget the cookies, so that those of one response cannot make all later requests fail."""

@@ -100,6 +100,11 @@ class RestoreSession(NamedTuple):
         return self.state is SessionState.STOPPED
 
     @property
+    def is_written(self) -> bool:
+        """Whether a finished session has all that a server writes at its end, perhaps a moment after `state`."""
+        return self.end_time is not None and bool(self.details)
+
+    @property
     def ended_at(self) -> datetime | None:
         """`endTime`; None while running, whatever the API sends."""
         return self.end_time if self.stopped else None

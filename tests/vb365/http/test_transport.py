@@ -11,6 +11,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -108,6 +109,24 @@ def test_a_connection_that_the_server_has_closed_is_replaced(
     client.exchange(GET)
     client.exchange(GET)
     assert server.connections == 2
+
+
+def test_after_an_hour_a_session_with_tls_files_that_cannot_be_used_goes_on(
+    serve: Serve, transport: MakeTransport, certificates: Certificates, tmp_path: Path
+) -> None:
+    clock = StandingClock()
+    ca_file = tmp_path / "ca.pem"
+    ca_file.write_bytes(certificates.ca_file.read_bytes())
+    server = serve(responding_with(http()))
+    client = transport(
+        server.url, watchdog=Watchdog(clock.monotonic), tls=TLSConfig(ca_file=ca_file)
+    )
+    client.exchange(GET)
+
+    ca_file.write_text("being written")
+    clock.seconds += 3600
+
+    assert client.exchange(GET).status == 200
 
 
 def test_a_connection_is_replaced_after_an_hour(serve: Serve, transport: MakeTransport) -> None:
