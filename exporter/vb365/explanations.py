@@ -59,29 +59,23 @@ def _masked(text: str, secrets: list[str]) -> str:
     """Mask secrets in every escaped form. Return an empty text if a secret is so short that masking would reveal it."""
     if any(len(_readable(secret)) < _MIN_MASKED_CHARACTERS for secret in secrets):
         return ""
-    spellings = {_lower(spelling) for secret in secrets for spelling in _spellings(secret)}
+    spellings = {spelling.casefold() for secret in secrets for spelling in _spellings(secret)}
     for spelling in sorted(spellings, key=len, reverse=True):
         text = _without(text, spelling)
     return text
 
 
 def _without(text: str, spelling: str) -> str:
-    """Mask a spelling in lower case, in any case. A regular expression would take the product of their lengths."""
-    lower = _lower(text)
+    """Mask a case-folded spelling in any case. A regular expression would take the product of their lengths."""
+    folded = text.casefold()
+    if len(folded) != len(text):  # the characters are not at the same places
+        return folded.replace(spelling, "<secret>") if spelling in folded else text
     parts = []
     start = 0
-    while (found := lower.find(spelling, start)) >= 0:
+    while (found := folded.find(spelling, start)) >= 0:
         parts.append(text[start:found])
         start = found + len(spelling)
     return "<secret>".join([*parts, text[start:]])
-
-
-def _lower(text: str) -> str:
-    """Return a text in lower case, with each character at its place."""
-    lower = text.lower()
-    if len(lower) == len(text):
-        return lower
-    return "".join(one.lower() if len(one.lower()) == 1 else one for one in text)
 
 
 def _spellings(secret: str) -> Iterator[str]:

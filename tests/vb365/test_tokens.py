@@ -325,6 +325,21 @@ def test_a_refused_login_does_not_show_the_password_that_the_server_repeats(
     assert repeated[:4] not in str(logged)
 
 
+@pytest.mark.parametrize("repeated", [str.__str__, str.lower, str.upper, str.swapcase])
+@pytest.mark.parametrize("secret", ["passwordΣ", "ΠΑΣΣΩΣ", "straẞe", "İstanbul", "Kelvin\u212a"])
+def test_a_password_with_letters_that_change_with_their_case_is_not_shown(
+    api: responses.RequestsMock,
+    make_client: MakeClient,
+    secret: str,
+    repeated: Callable[[str], str],
+) -> None:
+    text = f"Wrong: {repeated(secret)}. {repeated(secret)}s"
+    api.post(f"{ROOT}/token", json={"message": text}, status=400)
+    with pytest.raises(AuthError) as caught:
+        make_client(config(secret=SecretSource(value=secret))).get_session(ID)
+    assert "wrong: <secret>. <secret>s" in str(caught.value).casefold()
+
+
 @pytest.mark.parametrize("secret", ["abc", "abc ", "a\u200bb\u200bc", " " * 8])
 def test_nothing_is_quoted_if_the_password_is_too_short_to_be_masked(
     api: responses.RequestsMock, make_client: MakeClient, secret: str
