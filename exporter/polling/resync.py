@@ -77,7 +77,8 @@ class Resync:
         """Ids to fetch: missing from a full list, reported by the change feed, or checked hourly without discovery."""
         self.not_kept = 0
         """How many sessions on the server are not stored because they were evicted or did not fit."""
-        self._not_kept_ids: set[str] = set()  # since the last full list began
+        self._not_kept_ids: set[str] = set()  # since the last complete full list began
+        self._not_kept_listed: set[str] = set()  # since the last full list began
         self._max_not_kept_ids = settings.max_sessions
         self.shows_all = False
         """Whether the last full list shows every session. A record that stays unreadable in two lists counts as none."""
@@ -138,7 +139,7 @@ class Resync:
         self.is_incomplete = False
         self._restores.end_full_list(is_complete=False)
         if request.is_full:
-            self._not_kept_ids = set()
+            self._not_kept_listed = set()
             self._restores.begin_full_list()
 
     def add_unreadable(self, session_id: str) -> None:
@@ -175,11 +176,11 @@ class Resync:
         one that did not fit may be in every list of new sessions.
         """
         self._listed.discard(session_id)
-        is_counted = session_id in self._not_kept_ids
-        if len(self._not_kept_ids) < self._max_not_kept_ids:
-            self._not_kept_ids.add(session_id)
-        elif session_id == observed_id:
-            is_counted = True
+        is_full = len(self._not_kept_ids) >= self._max_not_kept_ids
+        is_counted = session_id in self._not_kept_ids or (is_full and session_id == observed_id)
+        for ids in (self._not_kept_ids, self._not_kept_listed):
+            if len(ids) < self._max_not_kept_ids:
+                ids.add(session_id)
         is_in_full_list = self._list_in_progress is not None and self._list_in_progress.is_full
         if not is_counted and not is_in_full_list:
             self.not_kept += 1
@@ -249,6 +250,7 @@ class Resync:
         expired = self._store.lookback.expired
         stored_now = finished | self._store.running.keys() | expired.keys()
         self.not_kept = self._listed_sessions - len(self._listed & stored_now)
+        self._not_kept_ids = self._not_kept_listed
         if not self.is_incomplete:
             self._store.lookback.forget_expired(expired.keys() - self._listed)
         deleted = missing - self._configured if loss is not None and is_many else set()

@@ -241,6 +241,19 @@ def test_between_full_lists_sessions_that_are_not_kept_are_counted_one_by_one() 
     assert resync.not_kept == 3
 
 
+def test_what_is_not_kept_is_counted_once_while_full_lists_fail() -> None:
+    harness = ResyncHarness()
+    for _ in range(3):
+        harness.resync.begin_list(FULL)
+        harness.resync.add_listed(session_id(1), was_stored=False)
+        harness.resync.count_not_kept(session_id(1), observed_id=session_id(1))
+        harness.resync.abort_list()
+        harness.resync.count_not_kept(session_id(1), observed_id=session_id(1))
+        harness.resync.count_not_kept(session_id(2), observed_id=session_id(2))
+
+    assert harness.resync.not_kept == 1
+
+
 def test_what_is_not_kept_is_remembered_up_to_max_sessions() -> None:
     settings = sessions_config(max_sessions=2)
     resync = Resync(SessionStore(settings), settings)
