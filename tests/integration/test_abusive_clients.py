@@ -89,4 +89,5 @@ def test_a_scraper_with_a_password_beside_abusive_clients_without_gets_its_answe
     file, trust = protected
     with serving(file) as server, abusive_clients(kind, str(server.addresses[0])):
         for _ in range(3):
-            wait_until(lambda: scrape(server, trust), "a scrape")
+            # Beside guessers, it waits for bcrypt, which takes seconds on a slow machine.
+            wait_until(lambda: scrape(server, trust), "a scrape", seconds=35.0)
