@@ -15,6 +15,7 @@ from exporter.polling.clock import Moment
 from exporter.polling.counters import RestoredTotals, max_awaited_sessions
 from exporter.polling.event_places import EventPlaces
 from exporter.polling.interfaces import ExtraRequest
+from exporter.polling.plan import MAX_LATE_SECONDS
 from exporter.polling.snapshot import with_series
 from exporter.polling.store import SessionStore
 from exporter.polling.transition import FINISHES, Transition
@@ -26,9 +27,6 @@ _FINAL_ATTEMPTS = 3
 
 _MAX_FINAL_SECONDS = 86_400.0
 """How long the extras of a finished session are requested: an API version may lack them, or the server throttle them."""
-
-_PROVISIONAL_SECONDS = 60.0
-"""How long after its finish the extras of a session may be incomplete: the server may write them after its record."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -115,9 +113,7 @@ class Extras:
         final = self._final[request.extra].get(request)
         if final is None:
             self._confirmed_at[request] = now.monotonic
-        elif now.monotonic - final.since < _PROVISIONAL_SECONDS and self._seems_early(
-            request, value
-        ):
+        elif now.monotonic - final.since < MAX_LATE_SECONDS and self._seems_early(request, value):
             final.provisional = value
         else:
             self._discard_final(request)
@@ -141,7 +137,7 @@ class Extras:
         final = self._final[request.extra].get(request)
         if final is None:
             return
-        if final.attempts_left > 1 or now.monotonic - final.since >= _PROVISIONAL_SECONDS:
+        if final.attempts_left > 1 or now.monotonic - final.since >= MAX_LATE_SECONDS:
             final.attempts_left -= 1
         if final.attempts_left == 0:
             self._give_up(request)

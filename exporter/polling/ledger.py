@@ -21,7 +21,7 @@ from exporter.polling.configured_ids import ConfiguredIds
 from exporter.polling.counters import ActivityCounters
 from exporter.polling.extras import Extras
 from exporter.polling.organization_limit import OrganizationLimit
-from exporter.polling.plan import DiscoveryWindow, ListRequest, cheaper_list
+from exporter.polling.plan import MAX_LATE_SECONDS, DiscoveryWindow, ListRequest, cheaper_list
 from exporter.polling.resync import ListLoss, Resync
 from exporter.polling.snapshot import ServerStatus, Snapshot
 from exporter.polling.store import SessionStore
@@ -38,8 +38,6 @@ from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.restore_session import RestoreSession
 
 _MAX_CHANGES_EVICTED = 10_000  # beyond it, the changes of evicted sessions are dropped
-_MAX_LATE_SECONDS = 60.0
-"""How long after a session was seen to finish the server may still write the rest of its record."""
 
 
 class Ledger:
@@ -94,7 +92,7 @@ class Ledger:
         """
         finished = self._store.finished
         late = {key for key in self._unwritten if key in finished and not finished[key].is_written}
-        oldest = min(last_poll_started_at, moment.monotonic - _MAX_LATE_SECONDS)
+        oldest = min(last_poll_started_at, moment.monotonic - MAX_LATE_SECONDS)
         self._unwritten = {key: at for key, at in self._unwritten.items() if at >= oldest}
         self.resync.to_fetch -= late - self._unwritten.keys()
         self.resync.request_by_id(late & self._unwritten.keys())

@@ -14,6 +14,7 @@ from exporter.config import ServerConfig
 from exporter.polling.changefeed import ChangeQueue, PendingChanges
 from exporter.polling.clock import Clock
 from exporter.polling.ledger import Ledger
+from exporter.polling.plan import MAX_LATE_SECONDS
 from exporter.polling.poller import Poller
 from exporter.token_bucket import TokenBucket
 from exporter.vb365.records.changes import ChangeKind, SessionChange
@@ -32,8 +33,6 @@ _MAX_POLLS_AT_ONCE = 3
 _MAX_FETCHES_AT_ONCE = 50
 _FETCHES_PER_SECOND = 5.0
 _MIN_FULL_LIST_INTERVAL_SECONDS = 600.0
-_MAX_DELAY_SECONDS = 60.0
-"""How long other responses may not show a change after the feed has reported it."""
 
 
 class PollLoop:
@@ -203,7 +202,7 @@ class PollLoop:
         outdated = filter(self._ledger.find, (*self._ledger.ids_to_fetch(updates), *deleted))
         if self._ledger.resync.request_by_id(outdated):
             self._deletions_lost = True
-        oldest = self._clock.monotonic() - _MAX_DELAY_SECONDS
+        oldest = self._clock.monotonic() - MAX_LATE_SECONDS
         self._recent = {
             session_id: (change, reported_at)
             for session_id, (change, reported_at) in self._recent.items()

@@ -20,6 +20,9 @@ PAGE_COST_IN_GETS = 25
 RESYNC_SECONDS = 3600.0
 """How often everything is listed, finished sessions with configured ids are fetched, and server details are requested."""
 
+MAX_LATE_SECONDS = 60.0
+"""How long after a change the server may not show all of it yet: in other responses, or in the rest of a record."""
+
 # A session may appear in a list slightly after its creationTime, which another server's clock may have given.
 _LIST_OVERLAP = timedelta(minutes=10)
 

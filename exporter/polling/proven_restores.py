@@ -45,8 +45,8 @@ class ProvenRestores:
         self._doubts = False
         self._now: datetime | None = None
         self._next_end: datetime | None = None  # the earliest that was ahead
-        # Lists show no extras, so the verdicts that depend on them are kept, even for sessions that leave and return. They hold for
-        # one end: a session that ended again may have restored more.
+        # Lists show no extras, so the verdicts that depend on them are kept, even for sessions that leave and return. They
+        # hold for one end: a session that ended again may have restored more.
         self._verdicts: dict[_End, bool] = {}
 
     @property
