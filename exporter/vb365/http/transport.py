@@ -43,9 +43,8 @@ log = structlog.get_logger()
 _watchdog = Watchdog()
 """Watches the exchanges of the process with all servers."""
 
-_MAX_SESSION_SECONDS = (
-    3600.0  # so that a new certificate, or another machine of that name, is noticed
-)
+_MAX_SESSION_SECONDS = 3600.0
+"""How long connections and TLS files are used: a new certificate, or another machine of that name, has to be noticed."""
 _DEADLINE_TIMEOUTS = 6
 """The deadline of a whole request, as a multiple of the timeout for connecting and for each read."""
 
