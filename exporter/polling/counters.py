@@ -113,8 +113,11 @@ class ActivityCounters:
         self._started[session.organization, session.type] += 1
 
     def count_finished(self, session: RestoreSession) -> None:
-        """Count a session that was seen to finish, and its duration and extras as soon as they are known."""
+        """Count a session that was seen to finish."""
         self._finished[finished_key(session)] += 1
+
+    def expect(self, session: RestoreSession) -> None:
+        """Count the duration and the extras of a session that was seen to finish, as soon as they are known."""
         self.restored.expect(session)
         self._awaited_durations[session.id] = None
         self.count_awaited_duration(session)
@@ -122,7 +125,7 @@ class ActivityCounters:
             del self._awaited_durations[next(iter(self._awaited_durations))]
 
     def count_awaited_duration(self, session: RestoreSession) -> None:
-        """Count the duration of a session whose finish was counted without it, if it is known now."""
+        """Count the duration of a session that was seen to finish without it, if it is known now."""
         if session.id not in self._awaited_durations:
             return
         seconds = session.duration_seconds

@@ -169,7 +169,7 @@ class Extras:
     def without_provisional(self, session: RestoreSession) -> RestoreSession:
         """Return a session without the extras from before its finish, if those from after it are not known yet."""
         for request in filter(self._is_final, self._requests(session.id)):
-            known = self._final[request.extra][request].provisional if session.is_written else None
+            known = self._final[request.extra][request].provisional
             session = session.with_extra(request.extra, known)
         return session
 

@@ -4,6 +4,7 @@
 * A finished session is not polled. It is fetched again only if the change feed, a list or the hourly check gives reason.
 * New sessions are found by their creationTime, compared with others and with the server's own time, not with our clock.
 * Counters count only what the exporter saw happen. Sessions in the first complete list (the baseline) are not counted.
+* A finish counts when its end is written, or a minute later: the result of a session may be written after its state.
 * A session is deleted if a list of the same poll confirms a 404 by id, or if two full lists lack too many to fetch each.
 * A session is counted at most once, as long as its state lives, even if it expired, was evicted or deleted, and returns.
 """
@@ -21,7 +22,7 @@ from exporter.polling.configured_ids import ConfiguredIds
 from exporter.polling.counters import ActivityCounters
 from exporter.polling.extras import Extras
 from exporter.polling.organization_limit import OrganizationLimit
-from exporter.polling.plan import MAX_LATE_SECONDS, DiscoveryWindow, ListRequest, cheaper_list
+from exporter.polling.plan import DiscoveryWindow, ListRequest, cheaper_list
 from exporter.polling.resync import ListLoss, Resync
 from exporter.polling.snapshot import ServerStatus, Snapshot
 from exporter.polling.store import SessionStore
@@ -34,6 +35,7 @@ from exporter.polling.transition import (
     NEW_TO_STORE,
     Transition,
 )
+from exporter.polling.unwritten_finishes import UnwrittenFinishes
 from exporter.vb365.records.changes import ChangeKind, SessionChange
 from exporter.vb365.records.restore_session import RestoreSession
 
@@ -66,8 +68,7 @@ class Ledger:
         self.activity = ActivityCounters(settings)
         self._limit = OrganizationLimit(self.activity, self._store, self.resync, settings)
         self._changed: dict[str, RestoreSession] = {}
-        # Sessions whose record was not written completely when they were seen to finish, and when that was.
-        self._unwritten: dict[str, float] = {}
+        self._unwritten = UnwrittenFinishes(self.activity.count_finished)
         self._finished_confirmed_at = self._list_confirmed_at = -inf
         self._poll_started_at = self._observed_at = -inf
         self.extras = Extras(self._store, settings, self.activity.restored)
@@ -77,25 +78,13 @@ class Ledger:
 
     def begin_poll(self, moment: Moment) -> None:
         """Start a poll: only responses from now on confirm what it has to confirm."""
-        self._request_unwritten(moment, last_poll_started_at=self._poll_started_at)
         self._poll_started_at = moment.monotonic
         self._limit.begin_poll()
         for session_id in self._store.expire(self.resync.begin_poll(moment)):
             self.extras.discard(session_id)
+        self.resync.request_by_id(self._unwritten.ids() & self._store.finished.keys())
         if not self._settings.discover and self.resync.is_due(moment):
             self.resync.to_fetch.update(self._store.finished)
-
-    def _request_unwritten(self, moment: Moment, *, last_poll_started_at: float) -> None:
-        """Request the sessions again whose record was not written completely when they were seen to finish.
-
-        The first poll after that requests them, and every poll within a minute: the server may be about to write the rest.
-        """
-        finished = self._store.finished
-        late = {key for key in self._unwritten if key in finished and not finished[key].is_written}
-        oldest = min(last_poll_started_at, moment.monotonic - MAX_LATE_SECONDS)
-        self._unwritten = {key: at for key, at in self._unwritten.items() if at >= oldest}
-        self.resync.to_fetch -= late - self._unwritten.keys()
-        self.resync.request_by_id(late & self._unwritten.keys())
 
     def due_lists(self, moment: Moment) -> tuple[ListRequest, ...]:
         """Return the lists to request in this poll, in order; empty without discovery."""
@@ -157,12 +146,14 @@ class Ledger:
         """Update the counters and pending requests for a transition."""
         if transition in COUNTED_STARTS:
             self.activity.count_started(session)
-        if transition in FINISHES and not session.is_written:
-            self._unwritten[session.id] = moment.monotonic
         if transition in COUNTED_FINISHES:
-            self.activity.count_finished(session)
+            self.activity.expect(session)
         else:
             self.activity.count_awaited_duration(session)
+        if transition in FINISHES:
+            self._unwritten.add(session, moment, is_counted=transition not in COUNTED_FINISHES)
+        else:
+            self._unwritten.update(session)
         self.extras.follow(session, transition, moment)
         if transition in CHANGES:
             self._changed[session.id] = session
@@ -213,6 +204,9 @@ class Ledger:
     def end_poll(self, moment: Moment, *, succeeded: bool) -> None:
         """End a poll; `succeeded` is whether everything that it requested was received."""
         self.resync.abort_list()
+        self.resync.to_fetch -= self._unwritten.settle_overdue(
+            moment, poll_started_at=self._poll_started_at
+        )
         if self._settings.discover:
             if not self._store.has_baseline and self._observed_at >= self._poll_started_at:
                 # Sessions of an aborted first list are real and may be shown; counts of them would be too low.
@@ -248,8 +242,12 @@ class Ledger:
     # Results
 
     def take_changed(self) -> tuple[RestoreSession, ...]:
-        """Return the current records of the sessions found, started or finished since the last call."""
-        changed, self._changed = self._changed, {}
+        """Return the current records of the sessions found, started or finished since the last call.
+
+        A session whose record is incomplete at its finish is returned later, when it is complete, or after a minute.
+        """
+        changed = {key: one for key, one in self._changed.items() if key not in self._unwritten}
+        self._changed = {key: one for key, one in self._changed.items() if key in self._unwritten}
         current = (self._store.find(session.id) or session for session in changed.values())
         return tuple(map(self.extras.without_provisional, current))
 
@@ -288,3 +286,4 @@ class Ledger:
         """Cancel the pending requests for a session."""
         self.resync.to_fetch.discard(session_id)
         self.extras.discard(session_id)
+        self._unwritten.settle(session_id)

@@ -178,11 +178,16 @@ def test_starts_are_counted_by_organization_and_type() -> None:
     }
 
 
+def count_finish(counters: ActivityCounters, session: RestoreSession) -> None:
+    counters.expect(session)
+    counters.count_finished(session)
+
+
 def test_finishes_are_counted_by_result_and_their_durations_by_type() -> None:
     counters = ActivityCounters(sessions_config())
-    counters.count_finished(lasting(30))
-    counters.count_finished(lasting(45, result=SessionResult.FAILED))
-    counters.count_finished(lasting(45, result=SessionResult.FAILED))
+    count_finish(counters, lasting(30))
+    count_finish(counters, lasting(45, result=SessionResult.FAILED))
+    count_finish(counters, lasting(45, result=SessionResult.FAILED))
 
     activity = counters.activity()
 
@@ -208,7 +213,7 @@ def test_a_duration_of_nothing_falls_into_the_first_bucket() -> None:
 
 def bucket_of(seconds: float) -> int:
     counters = ActivityCounters(sessions_config())
-    counters.count_finished(lasting(seconds))
+    count_finish(counters, lasting(seconds))
     counts = counters.activity().durations[SessionType.VEX].counts
     assert (len(counts), sum(counts)) == (13, 1)
     return counts.index(1)
@@ -216,7 +221,7 @@ def bucket_of(seconds: float) -> int:
 
 def test_a_finish_without_a_duration_is_counted_and_in_no_histogram() -> None:
     counters = ActivityCounters(sessions_config())
-    counters.count_finished(finished(1, end_time=None))
+    count_finish(counters, finished(1, end_time=None))
 
     activity = counters.activity()
 
@@ -230,7 +235,7 @@ def test_durations_of_a_bounded_number_of_finishes_are_awaited(
     counters = ActivityCounters(sessions_config(max_sessions=max_sessions))
     numbers = range(awaited + 1)
     for number in numbers:
-        counters.count_finished(finished(number, end_time=None))
+        counters.expect(finished(number, end_time=None))
     for number in numbers:
         counters.count_awaited_duration(finished(number))
 
@@ -239,11 +244,11 @@ def test_durations_of_a_bounded_number_of_finishes_are_awaited(
 
 def test_a_published_activity_does_not_change() -> None:
     counters = ActivityCounters(sessions_config())
-    counters.count_finished(finished(1))
+    count_finish(counters, finished(1))
     before = counters.activity()
 
     counters.count_started(running(1))
-    counters.count_finished(finished(2))
+    count_finish(counters, finished(2))
 
     assert dict(before.started) == {}
     assert dict(before.finished) == {SUCCESS: 1}

@@ -308,16 +308,39 @@ def test_statistics_that_contradict_the_session_are_requested_again_for_a_minute
 
 
 @pytest.mark.parametrize("unwritten", [{"details": ""}, {"end_time": None}])
-def test_a_session_is_recorded_without_the_extras_of_an_incomplete_record(
+def test_a_session_is_recorded_with_its_extras_once_its_record_is_complete(
     unwritten: dict[str, Any],
 ) -> None:
     harness = harness_with(running(60))
+    harness.api.statistics_of[session_id(60)] = THREE
     harness.poll()
-    harness.api.sessions[session_id(60)] = stopped(running(60))._replace(**unwritten)
+    ended = stopped(running(60))
+    harness.api.sessions[ended.id] = ended._replace(**unwritten)
+    harness.clock.seconds -= 50
+    harness.poll()
+    assert [one for one in harness.recorded if one.stopped] == []
+
+    harness.api.sessions[ended.id] = ended
+    harness.poll()
+
+    assert [one for one in harness.recorded if one.stopped] == [ended._replace(statistics=THREE)]
+
+
+@pytest.mark.parametrize("unwritten", [{"details": ""}, {"end_time": None}])
+def test_a_session_whose_record_stays_incomplete_is_recorded_after_a_minute(
+    unwritten: dict[str, Any],
+) -> None:
+    harness = harness_with(running(60))
+    harness.api.statistics_of[session_id(60)] = THREE
+    harness.poll()
+    ended = stopped(running(60))._replace(**unwritten)
+    harness.api.sessions[ended.id] = ended
 
     harness.poll()
+    assert [one for one in harness.recorded if one.stopped] == []
+    harness.poll()
 
-    assert [one.statistics for one in harness.recorded if one.stopped] == [None]
+    assert [one for one in harness.recorded if one.stopped] == [ended._replace(statistics=THREE)]
 
 
 def test_failures_in_the_first_minute_leave_an_attempt_for_later() -> None:

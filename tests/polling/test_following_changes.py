@@ -31,7 +31,13 @@ def delete(minutes: int) -> SessionChange:
 
 
 def failed(session: RestoreSession, **changes: Any) -> RestoreSession:
-    stopped = {"state": SessionState.STOPPED, "result": SessionResult.FAILED, **changes}
+    stopped = {
+        "state": SessionState.STOPPED,
+        "result": SessionResult.FAILED,
+        "end_time": NOON,
+        "details": "0 items processed",
+        **changes,
+    }
     return session._replace(**stopped)
 
 
