@@ -168,6 +168,8 @@ class Extras:
 
     def without_provisional(self, session: RestoreSession) -> RestoreSession:
         """Return a session without the extras from before its finish, if those from after it are not known yet."""
+        if not self._wanted:
+            return session
         for request in filter(self._is_final, self._requests(session.id)):
             known = self._final[request.extra][request].provisional
             session = session.with_extra(request.extra, known)

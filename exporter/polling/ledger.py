@@ -246,8 +246,9 @@ class Ledger:
 
         A session whose record is incomplete at its finish is returned later, when it is complete, or after a minute.
         """
-        changed = {key: one for key, one in self._changed.items() if key not in self._unwritten}
-        self._changed = {key: one for key, one in self._changed.items() if key in self._unwritten}
+        later = self._unwritten.ids() & self._changed.keys()
+        later_changed = {session_id: self._changed.pop(session_id) for session_id in later}
+        changed, self._changed = self._changed, later_changed
         current = (self._store.find(session.id) or session for session in changed.values())
         return tuple(map(self.extras.without_provisional, current))
 

@@ -33,9 +33,6 @@ class UnwrittenFinishes:
         self._count = count
         self._finishes: dict[str, _Finish] = {}
 
-    def __contains__(self, session_id: str) -> bool:
-        return session_id in self._finishes
-
     def ids(self) -> set[str]:
         """Return the ids of the sessions, which every poll requests."""
         return {*self._finishes}
