@@ -1058,6 +1058,17 @@ def test_statistics_of_a_session_are_its_counts(v8: Client, api: responses.Reque
     assert v8.statistics(ID) == Statistics(restored=10, failed=1)
 
 
+@pytest.mark.parametrize("items", [20_000, 60_000])
+def test_however_many_items_statistics_list_their_counts_are_read(
+    v8: Client, api: responses.RequestsMock, items: int
+) -> None:
+    item = {"name": "Re: offer", "itemType": "IPM.Note", "status": "Success", "path": "\\Inbox"}
+    counts = {"totalItemsCount": items, "restoredItemsCount": items, "failedItemsCount": 0}
+    api.get(f"{V8}/RestoreSessions/{ID}/Statistics", json={**counts, "items": [item] * items})
+
+    assert v8.statistics(ID) == Statistics(restored=items, failed=0, total=items)
+
+
 def test_statistics_without_counts_are_a_bad_response(
     v8: Client, api: responses.RequestsMock
 ) -> None:

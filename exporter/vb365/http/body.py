@@ -22,6 +22,8 @@ _MAX_BYTES = {
     "statistics": _MAX_EXTRA_BYTES,
     "change_feed": _MAX_EXTRA_BYTES,
 }
+CUT_OPERATIONS = frozenset({"statistics"})
+"""Their responses are cut at the limit instead of refused: what is used comes first, before a list of all restored items."""
 
 _CHUNK_BYTES = 1 << 20  # a page of 1000 sessions is read as a whole
 
@@ -38,15 +40,33 @@ class _RawBody(Protocol):
     def read(self, amt: int, decode_content: bool) -> bytes: ...  # noqa: FBT001 - urllib3's signature
 
 
-def max_body_bytes(operation: str, *, is_success: bool) -> int:
-    """Return the limit of a response's body. All limits together bound the memory that one server can occupy."""
-    return _MAX_BYTES.get(operation, MAX_RECORD_BYTES) if is_success else MAX_RECORD_BYTES
+def read_body_of(
+    operation: str, raw: _RawBody, *, is_success: bool, max_bytes: int = MAX_BODY_BYTES
+) -> bytes:
+    """Read the body of an operation's response. All limits together bound the memory that one server can occupy.
+
+    Args:
+        operation: decides the limit.
+        raw: the body.
+        is_success: whether the response is no error, which needs less room.
+        max_bytes: an upper bound of the limit.
+
+    Raises:
+        BadBodyError: as for `read_body`.
+    """
+    limit = _MAX_BYTES.get(operation, MAX_RECORD_BYTES) if is_success else MAX_RECORD_BYTES
+    return read_body(raw, limit=min(limit, max_bytes), cut=operation in CUT_OPERATIONS)
 
 
-def read_body(raw: _RawBody, *, limit: int) -> bytes:
-    """Read a body to its end and decompress it; `limit` is its maximum size in bytes, before and after.
+def read_body(raw: _RawBody, *, limit: int, cut: bool = False) -> bytes:
+    """Read a body to its end and decompress it.
 
     Exceptions of `raw.read` propagate.
+
+    Args:
+        raw: the body.
+        limit: its maximum size in bytes, before and after decompression.
+        cut: whether a larger body is cut after a comma within the limit, instead of refused.
 
     Raises:
         BadBodyError: it is too large, broken, or has a content encoding that was not requested.
@@ -56,20 +76,27 @@ def read_body(raw: _RawBody, *, limit: int) -> bytes:
     # Older versions of urllib3 decompress each chunk as a whole, whatever its size when decompressed.
     while part := raw.read(min(_CHUNK_BYTES, remaining + 1), decode_content=False):
         remaining -= len(part)
-        if remaining < 0:
-            raise BadBodyError(f"the body is larger than {limit} bytes")
         parts.append(part)
+        if remaining < 0:
+            break
+    if remaining < 0 and not cut:
+        raise BadBodyError(f"the body is larger than {limit} bytes")
     body = parts[0] if len(parts) == 1 else b"".join(parts)
     encoding = raw.headers.get("Content-Encoding", "").strip().lower()
     if encoding in {"", "identity"} or not body:
-        return body
+        return _beginning(body, limit) if remaining < 0 else body
     if encoding in {"gzip", "x-gzip", "deflate"}:
-        return inflate(body, limit=limit)
+        return inflate(body, limit=limit, cut=cut)
     raise BadBodyError("the body has a content encoding that was not requested")
 
 
-def inflate(packed: bytes, *, limit: int) -> bytes:
-    """Decompress gzip, zlib or raw deflate.
+def _beginning(body: bytes, limit: int) -> bytes:
+    """Return what comes before the last comma within the limit, so that no value is cut that could be taken for another."""
+    return body[:limit].rpartition(b",")[0]
+
+
+def inflate(packed: bytes, *, limit: int, cut: bool = False) -> bytes:
+    """Decompress gzip, zlib or raw deflate. The arguments are those of `read_body`.
 
     Raises:
         BadBodyError: the result is larger than `limit` bytes, or the data is broken.
@@ -78,6 +105,8 @@ def inflate(packed: bytes, *, limit: int) -> bytes:
         inflater = zlib.decompressobj(window_bits)
         with suppress(zlib.error):
             plain = inflater.decompress(packed, limit + 1)
+            if len(plain) > limit and cut:
+                return _beginning(plain, limit)
             if len(plain) > limit:
                 raise BadBodyError(f"the body is larger than {limit} bytes when decompressed")
             if inflater.eof and not inflater.unused_data:
@@ -107,8 +136,8 @@ _MAX_LENIENT_BYTES = 2 << 20
 _lenient_decoder = json.JSONDecoder(parse_int=_integer, parse_constant=_no_constant)
 
 
-def decode_json(body: bytes) -> object:
-    """Decode a JSON body in UTF-8, with or without a byte order mark.
+def decode_json(body: bytes, *, is_cut: bool = False) -> object:
+    """Decode a JSON body in UTF-8, with or without a byte order mark. If it may be a body that is cut, its end may be missing.
 
     A number too large for a float becomes infinite or a very long integer. Field readers reject both, so that only the
     record with such a number is lost.
@@ -127,7 +156,7 @@ def decode_json(body: bytes) -> object:
         raise BadBodyError(f"the body may contain more than {_MAX_VALUES} values")
     with suppress(ValueError):
         # Twice as fast as the standard library. Only keys are cached, up to 16,384; readers share values.
-        return from_json(body, allow_inf_nan=False, cache_strings="keys")
+        return from_json(body, allow_inf_nan=False, cache_strings="keys", allow_partial=is_cut)
     if len(body) > _MAX_LENIENT_BYTES:
         raise BadBodyError(
             f"the body is not strict JSON and larger than {_MAX_LENIENT_BYTES} bytes"

@@ -27,7 +27,7 @@ from exporter.vb365.errors import (
     TlsError,
     Vb365Error,
 )
-from exporter.vb365.http.body import MAX_BODY_BYTES, BadBodyError, max_body_bytes, read_body
+from exporter.vb365.http.body import MAX_BODY_BYTES, BadBodyError, read_body_of
 from exporter.vb365.http.deadlines import (
     AbortReason,
     Cancellation,
@@ -262,9 +262,13 @@ class Transport:
                 return BadResponseError(
                     f"HTTP status {status} does not exist", operation=request.operation
                 )
-            limit = max_body_bytes(request.operation, is_success=status < 300)
             try:
-                body = read_body(response.raw, limit=min(self._max_body_bytes, limit))
+                body = read_body_of(
+                    request.operation,
+                    response.raw,
+                    is_success=status < 300,
+                    max_bytes=self._max_body_bytes,
+                )
             except BadBodyError as bad:
                 return BadResponseError(str(bad), operation=request.operation, status=status)
         return Response(

@@ -77,6 +77,29 @@ def test_a_compressed_body_is_decompressed(encoding: str, pack: Callable[[bytes]
     assert read_body(Raw(pack(plain), encoding), limit=LIMIT) == plain
 
 
+@pytest.mark.parametrize(("encoding", "pack"), [(None, bytes), ("gzip", gzip.compress)])
+@pytest.mark.parametrize("cut_digits", range(3))
+def test_a_body_over_the_limit_can_be_cut_where_no_value_is_cut(
+    encoding: str | None, pack: Callable[[bytes], bytes], cut_digits: int
+) -> None:
+    beginning = b'{"restored": 12, "items": [' + b"1, " * 999 + b"1"
+    body = beginning + b", 234" + b", 5" * LIMIT
+    limit = len(beginning) + 2 + cut_digits
+
+    cut = read_body(Raw(pack(body), encoding), limit=limit, cut=True)
+
+    assert cut == beginning
+    assert decode_json(cut, is_cut=True) == {"restored": 12, "items": [1] * 1000}
+    with pytest.raises(BadBodyError):
+        decode_json(cut)
+
+
+def test_a_body_within_the_limit_is_not_cut() -> None:
+    body = b"[1, 2, 3]"
+    assert read_body(Raw(body), limit=len(body), cut=True) == body
+    assert read_body(Raw(gzip.compress(body), "gzip"), limit=LIMIT, cut=True) == body
+
+
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "x"])
 def test_a_content_encoding_that_was_not_requested_is_refused(encoding: str) -> None:
     with pytest.raises(BadBodyError, match="not requested"):

@@ -450,7 +450,7 @@ def test_cookies_may_be_added_while_another_thread_copies_them(certificates: Cer
         ("token", 200, MAX_RECORD_BYTES),
         ("service_instance", 200, MAX_RECORD_BYTES),
         ("list", 500, MAX_RECORD_BYTES),
-        ("statistics", 200, 4 * MAX_RECORD_BYTES),
+        ("change_feed", 200, 4 * MAX_RECORD_BYTES),
         ("list", 200, MAX_BODY_BYTES),
     ],
 )
