@@ -13,6 +13,7 @@ from exporter.simulator.faults.catalogue import CATALOGUE
 from exporter.simulator.world.world import World
 from support.exporter_fast_polling import POLL_SECONDS, sessions, watched
 from support.exporter_harness import server_yaml
+from support.fake_clocks import SystemClocks
 from support.waiting import wait_until
 
 
@@ -123,10 +124,11 @@ def test_polls_of_a_slow_server_follow_each_other_and_the_overrun_is_counted_and
 def test_a_session_whose_requests_fail_expires_alone_and_returns(
     good: Simulator, bad: Simulator, undisturbed: list[str]
 ) -> None:
+    system = SystemClocks(running=True)
     with watched(
         server_yaml(good, "good", change_feed="never"),
         server_yaml(bad, "bad", change_feed="never"),
-        stale_after_seconds=1.0,
+        clock=system.clock(),
     ) as exporter:
         wait_until(lambda: exporter.up("good") and exporter.up("bad"), "a poll of both")
         before = sessions(exporter.lines("bad"))
@@ -136,14 +138,19 @@ def test_a_session_whose_requests_fail_expires_alone_and_returns(
         bad.faults.set("status_503", route="get", session_id=lost)
         try:
             wait_until(lambda: not exporter.up("bad"), "a failed poll")
-
-            def ended() -> bool:
+            shown = []
+            # Three minutes: the others are confirmed several times before their data would be stale.
+            for _ in range(3):
+                system.passed_seconds += 60.0
+                for name in ("good", "bad"):
+                    exporter.wait_for_polls(name, 2)
                 lines = exporter.lines("bad")
                 assert [line for line in sessions(lines) if lost not in line] == others
                 assert exporter.lines("good") == undisturbed
-                return {kept} == running(lines)
+                shown.append(running(lines))
 
-            wait_until(ended, "the end of the one session")
+            assert shown[0] == {kept, lost}
+            assert shown[-1] == {kept}
             assert sessions(exporter.lines("bad")) == others
         finally:
             bad.faults.clear()

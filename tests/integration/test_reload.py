@@ -11,6 +11,7 @@ import pytest
 from exporter.config import Config, parse_config
 from exporter.polling.snapshot import Snapshot
 from exporter.simulator import Simulator
+from exporter.simulator.world.organizations import NEVER_RESTORED
 from support.exporter_harness import RunningExporter, running_exporter, server_yaml
 from support.waiting import wait_until
 
@@ -112,16 +113,17 @@ def test_a_changed_server_keeps_its_data_until_its_new_poller_succeeds(
     simulator: Simulator,
 ) -> None:
     with running_exporter(server_yaml(simulator)) as exporter:
-        exporter.wait_for(1, "vb365_up")
-        before = exporter.samples("vb365_restore_sessions_working")
-        assert before
+        # Known after the first poll, in which it has no session: all organizations have their series by then.
+        silent = {"organization": NEVER_RESTORED}
+        wait_until(lambda: exporter.samples(WORKING, **silent) != [], "the organizations")
+        before = exporter.samples(WORKING)
         changed = configuration(server_yaml(simulator, extra="sessions: {max_series: 1}"))
         simulator.faults.set("slower_than_timeout", value=0.5)
 
         assert exporter.service.apply(changed)["changed"] == ["hq"]
 
         assert [labels for labels, _ in before] == [
-            labels for labels, _ in exporter.samples("vb365_restore_sessions_working")
+            labels for labels, _ in exporter.samples(WORKING)
         ]
         simulator.faults.clear()
         wait_until(lambda: len(sessions_with_series(exporter)) == 1, "one session with series")
@@ -130,11 +132,12 @@ def test_a_changed_server_keeps_its_data_until_its_new_poller_succeeds(
 def test_the_series_of_a_server_end_when_its_url_changes(simulator: Simulator) -> None:
     with Simulator() as other, running_exporter(server_yaml(simulator)) as exporter:
         exporter.wait_for(1, "vb365_up")
-        other.faults.set("slower_than_timeout", value=0.5)
+        other.faults.set("silence")
 
         exporter.service.apply(configuration(server_yaml(other)))
 
         assert exporter.samples("vb365_restore_session_state") == []
+        other.faults.set("connection_refused")  # ends the request that waits for a response
         other.faults.clear()
         wait_until(lambda: exporter.samples("vb365_restore_session_state") != [], "sessions")
 
@@ -252,6 +255,7 @@ def test_certificates_are_read_again(simulator: Simulator, tmp_path: Path) -> No
         exporter.wait_for(1, "vb365_poll_failures_total", reason="tls")
 
 
+WORKING = "vb365_restore_sessions_working"
 ORGANIZATION = {"server": "hq", "organization": "a.example", "type": "Vex"}
 STARTED = "vb365_restore_sessions_started_total"
 FINISHED = "vb365_restore_sessions_finished_total"
@@ -364,9 +368,7 @@ def test_an_empty_list_of_organizations_after_a_reload_is_not_believed(
 
 
 def organizations(exporter: RunningExporter) -> set[str]:
-    return {
-        labels["organization"] for labels, _ in exporter.samples("vb365_restore_sessions_working")
-    }
+    return {labels["organization"] for labels, _ in exporter.samples(WORKING)}
 
 
 @pytest.mark.parametrize(

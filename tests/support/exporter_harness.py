@@ -33,7 +33,7 @@ class RunningExporter:
 
     def get(self, path: str, **headers: str) -> requests.Response:
         """Send a GET request, as a browser or Prometheus would."""
-        return requests.get(self.url + path, headers=headers, timeout=10)
+        return requests.get(self.url + path, headers=headers, timeout=30)
 
     def text(self) -> str:
         """Return the text exposition."""
@@ -61,15 +61,19 @@ class RunningExporter:
         wait_until(lambda: self.value(name, **labels) == expected, f"{name}{labels} == {expected}")
 
     def wait_for_poll(self) -> None:
-        """Wait for a poll that begins after this call."""
-        polls = sum(value for _, value in self.samples("vb365_polls_total"))
-        servers = len(self.service.config.servers)
-        wait_until(
-            lambda: (
-                sum(value for _, value in self.samples("vb365_polls_total")) >= polls + 2 * servers
-            ),
-            "two more polls",
-        )
+        """Wait for a poll of each server that begins after this call."""
+        before = self._polls()
+        names = [server.name for server in self.service.config.servers]
+
+        def polled_twice() -> bool:
+            now = self._polls()
+            return all(now.get(name, 0.0) >= before.get(name, 0.0) + 2 for name in names)
+
+        wait_until(polled_twice, "two more polls of each server")
+
+    def _polls(self) -> dict[str, float]:
+        """Return how many polls of each server have ended."""
+        return {labels["server"]: value for labels, value in self.samples("vb365_polls_total")}
 
 
 def server_yaml(

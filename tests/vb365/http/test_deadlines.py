@@ -20,6 +20,8 @@ from support.thread_limit import no_more_threads
 from support.waiting import wait_until
 
 LONG = 60.0
+ROOMY = 2.0
+"""A deadline in real seconds, before which even a slow machine begins to watch a socket."""
 
 
 @pytest.fixture
@@ -69,9 +71,11 @@ def test_a_wait_ends_when_it_is_cancelled(
 def test_an_exchange_is_aborted_at_its_deadline(
     watchdog: Watchdog, cancellation: Cancellation, pair: tuple[socket.socket, socket.socket]
 ) -> None:
-    exchange = watchdog.begin(0.2, cancellation=cancellation)
+    exchange = watchdog.begin(ROOMY, cancellation=cancellation)
     exchange.watch(pair[0])
+    begun = time.monotonic()
     assert pair[0].recv(1) == b""
+    assert time.monotonic() - begun >= ROOMY / 2
     assert watchdog.finish(exchange) is AbortReason.DEADLINE
 
 
@@ -96,7 +100,7 @@ def test_an_exchange_that_ends_past_its_deadline_is_aborted_even_if_the_watchdog
 
 
 def test_an_exchange_that_cannot_be_aborted_does_not_keep_others_from_it(
-    watchdog: Watchdog, stop: threading.Event, pair: tuple[socket.socket, socket.socket]
+    stop: threading.Event, pair: tuple[socket.socket, socket.socket]
 ) -> None:
     class Failing(Cancellation):
         fails = False
@@ -108,10 +112,14 @@ def test_an_exchange_that_cannot_be_aborted_does_not_keep_others_from_it(
             return super().cancelled
 
     failing = Failing(stop)
-    other = watchdog.begin(LONG, cancellation=failing)
+    clock = SuspendedClock()
+    watchdog = Watchdog(clock)
+    other = watchdog.begin(2 * LONG, cancellation=failing)
     failing.fails = True
-    exchange = watchdog.begin(0.5, cancellation=Cancellation(stop))
+    exchange = watchdog.begin(LONG, cancellation=Cancellation(stop))
     exchange.watch(pair[0])
+
+    clock.seconds = LONG
 
     assert pair[0].recv(1) == b""
     assert watchdog.finish(exchange) is AbortReason.DEADLINE
@@ -155,13 +163,19 @@ def test_an_exchange_that_begins_after_the_stop_gets_no_socket(
 
 
 def test_an_exchange_that_nothing_cancels_still_has_its_deadline(
-    watchdog: Watchdog, pair: tuple[socket.socket, socket.socket]
+    pair: tuple[socket.socket, socket.socket],
 ) -> None:
-    exchange = watchdog.begin(0.3, cancellation=None)
+    clock = SuspendedClock()
+    watchdog = Watchdog(clock)
+    exchange = watchdog.begin(LONG, cancellation=None)
     exchange.watch(pair[0])
-    begun = time.monotonic()
+
+    clock.seconds = LONG - 1.0
+    watchdog.enforce_now()
+    pair[1].send(b"x")
+    assert pair[0].recv(1) == b"x"
+    clock.seconds = LONG
     assert pair[0].recv(1) == b""
-    assert time.monotonic() - begun >= 0.2
     assert watchdog.finish(exchange) is AbortReason.DEADLINE
 
 
@@ -200,37 +214,38 @@ def test_one_watchdog_serves_clients_that_are_cancelled_separately(
 
 
 def test_exchanges_after_the_first_need_no_other_thread(
-    watchdog: Watchdog, cancellation: Cancellation, pair: tuple[socket.socket, socket.socket]
+    cancellation: Cancellation, pair: tuple[socket.socket, socket.socket]
 ) -> None:
+    clock = SuspendedClock()
+    watchdog = Watchdog(clock)
     watchdog.finish(watchdog.begin(LONG, cancellation=cancellation))
     pass_seconds(0.5)
 
     with no_more_threads():
-        later = watchdog.begin(0.2, cancellation=cancellation)
+        later = watchdog.begin(LONG, cancellation=cancellation)
     later.watch(pair[0])
+    clock.seconds = LONG
     assert pair[0].recv(1) == b""
     assert watchdog.finish(later) is AbortReason.DEADLINE
 
 
 def pass_seconds(seconds: float) -> None:
-    """Wait for the deadline of an exchange of another watchdog."""
-    other = Watchdog()
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        exchange = other.begin(seconds, cancellation=None)
-        exchange.watch(ours)
-        assert ours.recv(1) == b""
-        other.finish(exchange)
+    """Wait until so many seconds have passed."""
+    until = time.monotonic() + seconds
+    wait_until(lambda: time.monotonic() >= until, f"{seconds} seconds")
 
 
 def test_without_a_thread_an_exchange_does_not_begin_but_a_later_one_has_its_deadline(
-    watchdog: Watchdog, cancellation: Cancellation, pair: tuple[socket.socket, socket.socket]
+    cancellation: Cancellation, pair: tuple[socket.socket, socket.socket]
 ) -> None:
+    clock = SuspendedClock()
+    watchdog = Watchdog(clock)
     with no_more_threads(), pytest.raises(ThreadLimitError):
         watchdog.begin(LONG, cancellation=cancellation)
 
-    exchange = watchdog.begin(0.2, cancellation=cancellation)
+    exchange = watchdog.begin(LONG, cancellation=cancellation)
     exchange.watch(pair[0])
+    clock.seconds = LONG
     assert pair[0].recv(1) == b""
     assert watchdog.finish(exchange) is AbortReason.DEADLINE
 
