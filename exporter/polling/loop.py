@@ -216,8 +216,7 @@ class PollLoop:
             for change in changes
             if change.kind is ChangeKind.DELETE and self._ledger.find(change.session_id)
         ]
-        if self._ledger.resync.request_by_id(deleted):
-            self._deletions_lost = True
+        self._ledger.resync.request_by_id(deleted)  # `_request_outdated` notices those that do not fit
         return bool(deleted)
 
     def _fetch(self, updated: tuple[str, ...], now: float, next_poll_at: float) -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from exporter.polling.counters import ActivityCounters, FinishedCounts, finished_key
+from exporter.vb365.records.extras import EventOperation, EventSummary, Statistics
 from exporter.vb365.records.restore_session import RestoreSession, SessionResult, SessionType
 from support.ledger_harness import sessions_config
 from support.sample_sessions import finished, running
@@ -17,6 +18,11 @@ FAILED = (CONTOSO, SessionType.VEX, SessionResult.FAILED)
 def lasting(seconds: float, **fields: object) -> RestoreSession:
     end_time = finished(1).creation_time + timedelta(seconds=seconds)
     return finished(1, end_time=end_time, **fields)
+
+
+def count_finish(counters: ActivityCounters, session: RestoreSession) -> None:
+    counters.expect(session)
+    counters.count_finished(session)
 
 
 class Counted:
@@ -153,17 +159,27 @@ def test_organizations_with_counts_are_not_forgotten() -> None:
 
 
 def test_to_make_room_organizations_are_forgotten_with_their_counts() -> None:
-    counters = ActivityCounters(sessions_config())
+    counters = ActivityCounters(sessions_config(extras=["statistics", "events"]))
+    events = EventSummary(counts={}, size_bytes={EventOperation.RESTORE: 7})
     for number, organization in ((1, "a"), (2, CONTOSO)):
         counters.organizations.add(organization, 0.0)
         counters.count_started(running(number, organization=organization))
-        counters.count_finished(finished(number, organization=organization))
+        session = finished(number, organization=organization)
+        count_finish(counters, session)
+        counters.restored.add(session.id, "statistics", Statistics(restored=3))
+        counters.restored.add(session.id, "events", events)
 
     counters.make_room({"a", "other"})
 
     activity = counters.activity()
     assert activity.organizations == ("a",)
-    assert {key[0] for key in (*activity.started, *activity.finished)} == {"a"}
+    for counts in (
+        activity.started,
+        activity.finished,
+        activity.restored_items,
+        activity.event_bytes,
+    ):
+        assert [key[0] for key in counts] == ["a"]
 
 
 def test_starts_are_counted_by_organization_and_type() -> None:
@@ -176,11 +192,6 @@ def test_starts_are_counted_by_organization_and_type() -> None:
         (CONTOSO, SessionType.VEX): 2,
         (CONTOSO, SessionType.VET): 1,
     }
-
-
-def count_finish(counters: ActivityCounters, session: RestoreSession) -> None:
-    counters.expect(session)
-    counters.count_finished(session)
 
 
 def test_finishes_are_counted_by_result_and_their_durations_by_type() -> None:

@@ -358,6 +358,21 @@ def test_failures_in_the_first_minute_leave_an_attempt_for_later() -> None:
     assert sum(snapshot.activity.restored_items.values()) == 3
 
 
+def test_a_failure_after_failures_in_the_first_minute_is_the_last() -> None:
+    harness = harness_with(running(60))
+    harness.poll()
+    harness.api.sessions[session_id(60)] = stopped(running(60))
+    harness.api.statistics_of[session_id(60)] = NotFoundError("not yet", operation="statistics")
+    for _ in range(10):
+        harness.clock.seconds -= 58
+        harness.poll()
+
+    harness.poll()
+    assert len(requested(harness)) == 1
+    harness.poll()
+    assert requested(harness) == []
+
+
 def test_a_finished_session_is_recorded_with_provisional_extras() -> None:
     partial = Statistics(restored=2, failed=0, skipped=0, total=3)
     harness = harness_with(running(60))
@@ -394,6 +409,8 @@ def test_provisional_extras_count_if_nothing_better_follows(how: str) -> None:
 
     assert sum(before.activity.restored_items.values()) == 0
     assert sum(after.activity.restored_items.values()) == 2
+    if how == "failing":
+        assert series_of(after, 60).statistics == partial
 
 
 @pytest.mark.parametrize(

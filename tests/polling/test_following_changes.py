@@ -325,12 +325,12 @@ def test_a_finished_session_that_was_fetched_between_polls_is_not_fetched_by_the
 
 def test_a_deletion_that_no_longer_fits_among_those_remembered_is_found_by_the_next_poll() -> None:
     remembered = range(1, 101)
-    harness = PollerHarness(*map(finished, remembered), finished(300))
+    harness = PollerHarness(*map(finished, remembered), finished(1400))
     harness.poll()
     harness.ledger.resync.request_by_id(map(session_id, remembered))
-    del harness.api.sessions[session_id(300)]
+    del harness.api.sessions[session_id(1400)]
 
-    snapshot = harness.apply_changes(delete(300))
+    snapshot = harness.apply_changes(delete(1400))
 
     assert sorted(shown_ids(snapshot)) == sorted(map(session_id, remembered))
 

@@ -1181,6 +1181,36 @@ def test_organizations_that_no_stored_session_names_any_more_make_room() -> None
         ]
 
 
+def test_organizations_of_running_sessions_make_no_room() -> None:
+    harness = LedgerHarness(sessions_config(max_sessions=3))
+    harness.hold(running(1, organization="a"), running(2, organization="b"), finished(3))
+    assert harness.poll().activity.organizations == ("a", "b", CONTOSO)
+    del harness.server[session_id(3)]
+    harness.poll(RESYNC_SECONDS)
+
+    harness.hold(
+        running(4, organization="c", creation_time=harness.now.wall),
+        running(5, organization="d", creation_time=harness.now.wall - timedelta(seconds=1)),
+    )
+    snapshot = harness.poll()
+
+    assert snapshot.activity.organizations == ("a", "b", "c")
+    assert snapshot.sessions_not_kept == 1
+
+
+def test_after_organizations_had_to_make_room_past_sessions_take_none_in_the_same_list() -> None:
+    harness = LedgerHarness(sessions_config(max_sessions=4, lookback=DAY_SECONDS))
+    for days in range(10, 16):
+        end = NOON - timedelta(days=days)
+        harness.hold(finished(days, organization=f"past{days}", creation_time=end, end_time=end))
+    harness.hold(
+        finished(1, organization="a"),
+        running(2, organization="b", creation_time=NOON - timedelta(days=13, hours=1)),
+    )
+
+    assert harness.poll().activity.organizations == ("a", "b")
+
+
 @pytest.mark.parametrize("old", [0, 8])
 def test_organizations_with_counts_make_room_once_their_sessions_have_expired(old: int) -> None:
     harness = LedgerHarness(sessions_config(max_sessions=3, lookback=DAY_SECONDS))

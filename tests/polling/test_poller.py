@@ -459,6 +459,18 @@ def test_a_finished_session_that_cannot_be_read_stays_as_it_was_and_fails_no_pol
     assert lists == [1, 1, 2, 1]
 
 
+def test_a_running_session_that_cannot_be_read_by_id_fails_the_poll_and_is_named() -> None:
+    harness = PollerHarness(running(600), finished(1))
+    harness.poll()
+
+    snapshot = harness.poll(unreadable={session_id(600)})
+
+    assert snapshot.status.up is False
+    assert snapshot.status.failure_message == (
+        f"session {session_id(600)} cannot be read: wrong_type"
+    )
+
+
 def test_a_first_list_of_which_nothing_can_be_read_is_no_baseline() -> None:
     harness = PollerHarness()
     harness.poll(rejections=(UNREADABLE,))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.vb365.base_url import BaseUrl
+from exporter.vb365.base_url import BaseUrl, host_and_port
 
 BASE_URL = BaseUrl("https://hq.example.com:4443")
 BEHIND_PROXY = BaseUrl("https://hq.example.com/veeam/")
@@ -71,3 +71,17 @@ def test_path_and_query_of_a_link_under_another_name_are_taken(
     base_url: BaseUrl, href: str, target: str
 ) -> None:
     assert base_url.resolve_link(href, operation="list") == target
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://hq.example.com:4443/veeam", "hq.example.com:4443"),
+        ("https://hq.example.com/veeam", "hq.example.com:443"),
+        ("https://hq.example.com:", "hq.example.com:443"),
+        ("https://X.example.X", "X.example.X:443"),
+        ("https://[::1]", "[::1]:443"),
+    ],
+)
+def test_a_url_without_a_port_has_that_of_https(url: str, expected: str) -> None:
+    assert host_and_port(url) == expected

@@ -585,14 +585,24 @@ def test_pages_in_different_orders_are_an_error(links: bool) -> None:  # noqa: F
 def test_a_page_that_does_not_continue_the_previous_one_is_an_error(
     second_page: list[dict[str, object]],
 ) -> None:
-    pages = iter([records(10), second_page, []])
+    pages = iter([records(10), second_page, second_page[-1:]])
     with pytest.raises(RecordsMovedError, match=MOVED):
         all_records(lambda _target: {"results": next(pages), "limit": 10}, overlap=1)
 
 
-def test_records_without_a_usable_id_are_taken_for_repeated_where_these_are_expected() -> None:
-    strange: list[object] = [None, "x", {"id": 7}, {"id": ["y"]}]
-    everything = [*records(30), *strange, *records(30, 30)]
+STRANGE: list[object] = [None, "x", {"id": 7}, {"id": ["y"]}]
+
+
+@pytest.mark.parametrize(
+    "everything",
+    [
+        pytest.param([*records(30), *STRANGE, *records(30, 30)], id="among those repeated"),
+        pytest.param(["x", *records(40), "y", *records(30, 40)], id="before and after them"),
+    ],
+)
+def test_records_without_a_usable_id_are_taken_for_repeated_where_these_are_expected(
+    everything: list[object],
+) -> None:
 
     def fetch(target: str) -> object:
         offset = int(parse_qs(urlsplit(target).query)["offset"][0])

@@ -62,10 +62,16 @@ def test_a_count_is_any_number_from_0_to_the_largest_of_64_bits(field: str, coun
     assert parse_statistics({f"{field}ItemsCount": count}) == Statistics(**{field: count})
 
 
-@pytest.mark.parametrize("field", ["restored", "failed", "skipped"])
+@pytest.mark.parametrize("field", ["restored", "failed", "skipped", "total"])
 @pytest.mark.parametrize("bad", [-1, 2**63, 1.5, True, "many", [], {}])
 def test_statistics_with_an_impossible_count_are_rejected(field: str, bad: object) -> None:
-    assert parse_statistics({f"{field}ItemsCount": bad}) is None
+    assert parse_statistics({"restoredItemsCount": 1, f"{field}ItemsCount": bad}) is None
+
+
+def test_the_total_may_be_0() -> None:
+    record = {"restoredItemsCount": 0, "totalItemsCount": 0}
+
+    assert parse_statistics(record) == Statistics(restored=0, total=0)
 
 
 @pytest.mark.parametrize("record", [None, [], "text", 3, {}, {"message": "busy"}])
