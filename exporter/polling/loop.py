@@ -216,7 +216,8 @@ class PollLoop:
             for change in changes
             if change.kind is ChangeKind.DELETE and self._ledger.find(change.session_id)
         ]
-        self._ledger.resync.request_by_id(deleted)  # `_request_outdated` notices those that do not fit
+        # `_request_outdated` notices those that do not fit.
+        self._ledger.resync.request_by_id(deleted)
         return bool(deleted)
 
     def _fetch(self, updated: tuple[str, ...], now: float, next_poll_at: float) -> None:

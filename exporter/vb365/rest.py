@@ -18,7 +18,7 @@ from exporter.vb365.errors import (
     error_of_status,
 )
 from exporter.vb365.explanations import explain
-from exporter.vb365.http.body import CUT_OPERATIONS, BadBodyError, decode_json
+from exporter.vb365.http.body import BadBodyError, decode_json
 from exporter.vb365.http.transport import Request, Response, Transport
 from exporter.vb365.login import LoginThrottle, PasswordLogin
 from exporter.vb365.retry import NO_RETRY, Retrier, retry_after_seconds
@@ -286,7 +286,7 @@ def _refusals(token: Token) -> frozenset[int]:
 
 def _decode(response: Response, operation: str) -> object:
     try:
-        return decode_json(response.body, is_cut=operation in CUT_OPERATIONS)
+        return decode_json(response.body, is_cut=response.is_cut)
     except BadBodyError as bad:
         error = BadResponseError(str(bad), operation=operation, status=response.status)
     raise error

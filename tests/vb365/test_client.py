@@ -1069,6 +1069,16 @@ def test_however_many_items_statistics_list_their_counts_are_read(
     assert v8.statistics(ID) == Statistics(restored=items, failed=0, total=items)
 
 
+@pytest.mark.parametrize("body", ['{"restoredItemsCount":1', '{"restoredItemsCount":1}2', "{"])
+def test_statistics_that_break_off_are_a_bad_response(
+    v8: Client, api: responses.RequestsMock, body: str
+) -> None:
+    api.get(f"{V8}/RestoreSessions/{ID}/Statistics", body=body)
+
+    with pytest.raises(BadResponseError, match="not JSON"):
+        v8.statistics(ID)
+
+
 def test_statistics_without_counts_are_a_bad_response(
     v8: Client, api: responses.RequestsMock
 ) -> None:

@@ -6,7 +6,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pydantic_core import from_json
 
@@ -22,8 +22,8 @@ _MAX_BYTES = {
     "statistics": _MAX_EXTRA_BYTES,
     "change_feed": _MAX_EXTRA_BYTES,
 }
-CUT_OPERATIONS = frozenset({"statistics"})
-"""Their responses are cut at the limit instead of refused: what is used comes first, before a list of all restored items."""
+_CUT_OPERATIONS = frozenset({"statistics"})
+"""What is used of their responses comes first, before a list of all restored items."""
 
 _CHUNK_BYTES = 1 << 20  # a page of 1000 sessions is read as a whole
 
@@ -40,25 +40,25 @@ class _RawBody(Protocol):
     def read(self, amt: int, decode_content: bool) -> bytes: ...  # noqa: FBT001 - urllib3's signature
 
 
-def read_body_of(
-    operation: str, raw: _RawBody, *, is_success: bool, max_bytes: int = MAX_BODY_BYTES
-) -> bytes:
-    """Read the body of an operation's response. All limits together bound the memory that one server can occupy.
+class Body(NamedTuple):
+    """A body, decompressed."""
 
-    Args:
-        operation: decides the limit.
-        raw: the body.
-        is_success: whether the response is no error, which needs less room.
-        max_bytes: an upper bound of the limit.
+    content: bytes
+    is_cut: bool
+    """Whether it is only what comes before the last comma within the limit."""
 
-    Raises:
-        BadBodyError: as for `read_body`.
+
+def limit_of(operation: str, *, is_success: bool) -> tuple[int, bool]:
+    """Return how many bytes a response's body may have, and whether a larger one may be cut.
+
+    All limits together bound the memory that one server can occupy.
     """
-    limit = _MAX_BYTES.get(operation, MAX_RECORD_BYTES) if is_success else MAX_RECORD_BYTES
-    return read_body(raw, limit=min(limit, max_bytes), cut=operation in CUT_OPERATIONS)
+    if not is_success:
+        return MAX_RECORD_BYTES, False
+    return _MAX_BYTES.get(operation, MAX_RECORD_BYTES), operation in _CUT_OPERATIONS
 
 
-def read_body(raw: _RawBody, *, limit: int, cut: bool = False) -> bytes:
+def read_body(raw: _RawBody, *, limit: int, may_cut: bool = False) -> Body:
     """Read a body to its end and decompress it.
 
     Exceptions of `raw.read` propagate.
@@ -66,7 +66,7 @@ def read_body(raw: _RawBody, *, limit: int, cut: bool = False) -> bytes:
     Args:
         raw: the body.
         limit: its maximum size in bytes, before and after decompression.
-        cut: whether a larger body is cut after a comma within the limit, instead of refused.
+        may_cut: whether a larger body is cut, instead of refused.
 
     Raises:
         BadBodyError: it is too large, broken, or has a content encoding that was not requested.
@@ -79,38 +79,38 @@ def read_body(raw: _RawBody, *, limit: int, cut: bool = False) -> bytes:
         parts.append(part)
         if remaining < 0:
             break
-    if remaining < 0 and not cut:
+    if remaining < 0 and not may_cut:
         raise BadBodyError(f"the body is larger than {limit} bytes")
     body = parts[0] if len(parts) == 1 else b"".join(parts)
     encoding = raw.headers.get("Content-Encoding", "").strip().lower()
     if encoding in {"", "identity"} or not body:
-        return _beginning(body, limit) if remaining < 0 else body
+        return _cut(body, limit) if remaining < 0 else Body(body, is_cut=False)
     if encoding in {"gzip", "x-gzip", "deflate"}:
-        return inflate(body, limit=limit, cut=cut)
+        return inflate(body, limit=limit, may_cut=may_cut)
     raise BadBodyError("the body has a content encoding that was not requested")
 
 
-def _beginning(body: bytes, limit: int) -> bytes:
-    """Return what comes before the last comma within the limit, so that no value is cut that could be taken for another."""
-    return body[:limit].rpartition(b",")[0]
+def _cut(body: bytes, limit: int) -> Body:
+    # Within a value, the beginning of a number could be taken for another number.
+    return Body(body[:limit].rpartition(b",")[0], is_cut=True)
 
 
-def inflate(packed: bytes, *, limit: int, cut: bool = False) -> bytes:
-    """Decompress gzip, zlib or raw deflate. The arguments are those of `read_body`.
+def inflate(packed: bytes, *, limit: int, may_cut: bool = False) -> Body:
+    """Decompress gzip, zlib or raw deflate.
 
     Raises:
-        BadBodyError: the result is larger than `limit` bytes, or the data is broken.
+        BadBodyError: the result is larger than `limit` bytes and may not be cut, or the data is broken.
     """
     for window_bits in (zlib.MAX_WBITS | 32, -zlib.MAX_WBITS):  # gzip or zlib, then raw deflate
         inflater = zlib.decompressobj(window_bits)
         with suppress(zlib.error):
             plain = inflater.decompress(packed, limit + 1)
-            if len(plain) > limit and cut:
-                return _beginning(plain, limit)
+            if len(plain) > limit and may_cut:
+                return _cut(plain, limit)
             if len(plain) > limit:
                 raise BadBodyError(f"the body is larger than {limit} bytes when decompressed")
             if inflater.eof and not inflater.unused_data:
-                return plain
+                return Body(plain, is_cut=False)
     raise BadBodyError("the compressed body is broken")
 
 
@@ -137,7 +137,7 @@ _lenient_decoder = json.JSONDecoder(parse_int=_integer, parse_constant=_no_const
 
 
 def decode_json(body: bytes, *, is_cut: bool = False) -> object:
-    """Decode a JSON body in UTF-8, with or without a byte order mark. If it may be a body that is cut, its end may be missing.
+    """Decode a JSON body in UTF-8, with or without a byte order mark. Of one that `is_cut`, decode what is there.
 
     A number too large for a float becomes infinite or a very long integer. Field readers reject both, so that only the
     record with such a number is lost.

@@ -27,7 +27,7 @@ from exporter.vb365.errors import (
     TlsError,
     Vb365Error,
 )
-from exporter.vb365.http.body import MAX_BODY_BYTES, BadBodyError, read_body_of
+from exporter.vb365.http.body import MAX_BODY_BYTES, BadBodyError, limit_of, read_body
 from exporter.vb365.http.deadlines import (
     AbortReason,
     Cancellation,
@@ -87,6 +87,8 @@ class Response:
     """The reason phrase, as untrusted as the body."""
     headers: Mapping[str, str]
     body: bytes
+    is_cut: bool = False
+    """Whether the end of the body is missing, because it is too large."""
 
     @property
     def is_success(self) -> bool:
@@ -244,8 +246,7 @@ class Transport:
             self._discard_cookies()
 
     def _send(self, request: Request) -> Response | BadResponseError:
-        timeout = self._server.timeout
-        bearer = request.bearer
+        timeout, bearer = self._server.timeout, request.bearer
         response = self._current_session().request(
             request.method,
             self._origin + request.target,
@@ -257,22 +258,21 @@ class Transport:
         )
         # Closing a response before it is read to its end also closes its connection.
         with closing(response):
-            status = response.status_code
+            operation, status = request.operation, response.status_code
             if not 100 <= status <= 599:
-                return BadResponseError(
-                    f"HTTP status {status} does not exist", operation=request.operation
-                )
+                return BadResponseError(f"HTTP status {status} does not exist", operation=operation)
+            limit, may_cut = limit_of(operation, is_success=status < 300)
+            limit = min(limit, self._max_body_bytes)
             try:
-                body = read_body_of(
-                    request.operation,
-                    response.raw,
-                    is_success=status < 300,
-                    max_bytes=self._max_body_bytes,
-                )
+                body, is_cut = read_body(response.raw, limit=limit, may_cut=may_cut)
             except BadBodyError as bad:
-                return BadResponseError(str(bad), operation=request.operation, status=status)
+                return BadResponseError(str(bad), operation=operation, status=status)
         return Response(
-            status=status, reason=response.reason or "", headers=response.headers, body=body
+            status=status,
+            reason=response.reason or "",
+            headers=response.headers,
+            body=body,
+            is_cut=is_cut,
         )
 
     def _current_session(self) -> requests.Session:
