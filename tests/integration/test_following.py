@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
 from support.exporter_harness import RunningExporter, running_exporter, server_yaml
 from support.exporter_stepped import Scrape
+from support.processes import free_port
 from support.waiting import wait_until
 
 REFERENCE = "635b22cf-9cdc-4004-9160-9b90f90f1bbf"
@@ -134,11 +134,8 @@ def test_all_pages_are_read_and_a_session_left_open_a_month_ago_is_found() -> No
 
 def test_a_server_down_at_startup_is_reported_and_recovers_without_a_restart() -> None:
     world = empty_world()
-    with socket.socket() as reserved, Simulator(world) as elsewhere:
-        # Keeps the port from others, but refuses connections until the simulator listens.
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reserved.bind(("127.0.0.1", 0))
-        port = reserved.getsockname()[1]
+    port = free_port()
+    with Simulator(world) as elsewhere:
         servers = f"""
   - name: hq
     url: https://127.0.0.1:{port}

@@ -14,6 +14,7 @@ from simulator.support import Client, Simulate, WallClock, empty_world
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
+from support.processes import free_port
 from support.waiting import wait_until
 
 
@@ -23,7 +24,7 @@ def simulator_threads() -> int:
 
 def test_closing_ends_the_thread_frees_the_port_and_removes_the_ca_file() -> None:
     before = simulator_threads()
-    with Simulator(empty_world()) as simulator:
+    with Simulator(empty_world(), port=free_port()) as simulator:
         port, ca_file = simulator.port, simulator.ca_file
         assert simulator_threads() == before + 1
         assert ca_file.read_bytes() == simulator.ca_pem

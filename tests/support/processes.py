@@ -63,12 +63,21 @@ def dev_tool(name: str) -> Path:
     return Path(sys.executable).parent / name
 
 
+_reserved: list[socket.socket] = []
+"""Their ports are given to no other program that wants any port."""
+
+
 def free_port() -> int:
-    """Return a port that is free at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a free port of 127.0.0.1, which refuses connections until a program listens on it.
+
+    No other program gets it, unless it wants this port and sets SO_REUSEADDR, as all servers of the tests do.
+    """
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    _reserved.append(reserved)
+    port: int = reserved.getsockname()[1]
+    return port
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
@@ -104,8 +113,8 @@ class HttpProgram:
     def answers(self, path: str) -> bool:
         """Whether this path responds with success, as it does when the program is ready."""
         try:
-            return self._http.get(self.url + path, timeout=5).ok
-        except requests.ConnectionError:
+            return self._http.get(self.url + path, timeout=30).ok
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from exporter.web.listeners import (
     address_of,
     bind_listeners,
 )
+from support.processes import free_port
 
 
 @pytest.mark.parametrize(
@@ -62,10 +63,7 @@ def test_a_taken_port_is_an_error_that_names_the_address() -> None:
 
 def test_all_addresses_are_bound_or_none() -> None:
     with closing(bind_listeners([Address("127.0.0.1", 0)])[0]) as taken:
-        free_and_taken = socket.socket()
-        free_and_taken.bind(("127.0.0.1", 0))
-        free = address_of(free_and_taken)
-        free_and_taken.close()
+        free = Address("127.0.0.1", free_port())
         with pytest.raises(WebServerError):
             bind_listeners([free, address_of(taken)])
         bind_listeners([free])[0].close()

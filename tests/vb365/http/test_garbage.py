@@ -16,6 +16,7 @@ from exporter.config.model import TLSConfig
 from exporter.config.secrets import SecretUrl
 from exporter.vb365.errors import Vb365Error
 from exporter.vb365.http.transport import Transport
+from support.processes import free_port
 
 Serve = Callable[..., Server]
 MakeTransport = Callable[..., Transport]
@@ -140,9 +141,7 @@ def test_a_broken_handshake_is_freed(serve: Serve, transport: MakeTransport) -> 
 
 
 def test_a_refused_connection_is_freed(transport: MakeTransport) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    assert left_by_failures(transport(f"https://127.0.0.1:{port}")) == {}
+    assert left_by_failures(transport(f"https://127.0.0.1:{free_port()}")) == {}
 
 
 def test_a_name_that_does_not_exist_is_freed(transport: MakeTransport) -> None:

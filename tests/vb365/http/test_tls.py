@@ -32,6 +32,7 @@ from exporter.vb365.errors import (
 )
 from exporter.vb365.http.tls import not_after
 from exporter.vb365.http.transport import Request, Transport
+from support.processes import free_port
 
 Serve = Callable[..., Server]
 MakeTransport = Callable[..., Transport]
@@ -361,8 +362,7 @@ def test_a_refusing_proxy_is_a_connect_error_without_its_text_or_credentials(
 
 @pytest.mark.usefixtures("quiet_environment")
 def test_a_proxy_that_is_down_is_not_reported_as_the_server(transport: MakeTransport) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        proxy = f"127.0.0.1:{listener.getsockname()[1]}"
+    proxy = f"127.0.0.1:{free_port()}"
     url = SecretUrl(f"http://user:hunter2@{proxy}")
     error = failure(transport("https://hq.example.com:4443", proxy_url=url))
     assert isinstance(error, ConnectError)

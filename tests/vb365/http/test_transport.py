@@ -41,6 +41,7 @@ from exporter.vb365.http.deadlines import Watchdog
 from exporter.vb365.http.session import new_session
 from exporter.vb365.http.transport import Request, Transport
 from support.poller_harness import StandingClock
+from support.processes import free_port
 from support.thread_limit import no_more_threads
 from support.waiting import wait_until
 
@@ -167,8 +168,7 @@ def test_concurrent_requests_are_limited(serve: Serve, transport: MakeTransport)
 def test_a_refused_connection_is_a_connect_error_that_was_not_sent(
     transport: MakeTransport, observer: Recorder
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     error = failure(transport(f"https://127.0.0.1:{port}"))
     assert isinstance(error, ConnectError)
     assert str(error) == f"get: the connection to 127.0.0.1:{port} failed: Connection refused"
@@ -194,8 +194,7 @@ def test_the_next_address_of_a_name_is_tried_when_one_cannot_be_used(
     serve: Serve, transport: MakeTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = serve(responding_with(http()))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        closed = listener.getsockname()
+    closed = ("127.0.0.1", free_port())
     unsupported = 9999
     addresses = [
         (unsupported, socket.SOCK_STREAM, 0, "", closed),
