@@ -34,6 +34,8 @@ UPGRADE = (
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
 LARGE = b"GET /metrics HTTP/1.1\r\nHost: x\r\n" + b"X: " + b"a" * 8000 + b"\r\n\r\n"
+# Long enough to send a request on a slow machine.
+QUICK: dict[str, Any] = {"idle_seconds": 1.0}
 PATIENT: dict[str, Any] = {"idle_seconds": WAIT_SECONDS * 3}
 # What kernel buffers may take besides what the server holds.
 MAX_TAKEN_BYTES = 8 * 1024 * 1024
@@ -62,7 +64,7 @@ class HeldReload:
 def test_a_request_body_is_not_parsed_and_is_the_end_of_the_connection(
     serve: Serve, head: bytes, body: bytes, logged: list[MutableMapping[str, Any]]
 ) -> None:
-    received = exchange(serve(FakeBackend(), options={"idle_seconds": 0.3}), head + body)
+    received = exchange(serve(FakeBackend(), options=QUICK), head + body)
     assert received.count(b"HTTP/1.1") == 1
     assert b"\r\nConnection: close\r\n" in received
     assert received.endswith(b"# body\n")
@@ -71,7 +73,7 @@ def test_a_request_body_is_not_parsed_and_is_the_end_of_the_connection(
 
 def test_a_small_request_body_does_not_prevent_a_reload(serve: Serve) -> None:
     received = exchange(
-        serve(FakeBackend(), reload=list, options={"idle_seconds": 0.3}),
+        serve(FakeBackend(), reload=list, options=QUICK),
         b"POST /-/reload HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
     )
     assert received.startswith(b"HTTP/1.1 200 OK\r\n")

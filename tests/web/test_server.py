@@ -36,13 +36,15 @@ from exporter.web.listeners import Address, WebServerError, bind_listeners
 from exporter.web.reply import WRITE_BYTES, text_response
 from exporter.web.server import WebServer
 from exporter.web.tls import ServerContext
+from support.processes import free_port
 from support.waiting import wait_until
 
 Serve = Callable[..., WebServer]
 
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-QUICK: dict[str, Any] = {"idle_seconds": 0.3}
+# Long enough for a scrape on a slow machine.
+QUICK: dict[str, Any] = {"idle_seconds": 1.0}
 # Never reached within a test.
 PATIENT: dict[str, Any] = {"idle_seconds": WAIT_SECONDS * 3}
 
@@ -119,8 +121,10 @@ def test_a_client_that_stops_in_its_request_is_closed_beside_scrapes(
 
 def test_pipelined_requests_are_served_in_their_order(serve: Serve) -> None:
     paths = ["/metrics", "/nothing", "/-/ready"] * 20
-    requests = "".join(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n" for path in paths)
-    received = exchange(serve(FakeBackend(), options=QUICK), requests.encode())
+    requests = [f"GET {path} HTTP/1.1\r\nHost: x\r\n" for path in paths]
+    requests[-1] += "Connection: close\r\n"
+    data = "".join(f"{head}\r\n" for head in requests)
+    received = exchange(serve(FakeBackend(), options=PATIENT), data.encode())
     responses = received.split(b"HTTP/1.1 ")[1:]
     assert [response[:3] for response in responses] == [b"200", b"404", b"200"] * 20
     assert [response.partition(b"\r\n\r\n")[2] for response in responses[:3]] == [
@@ -292,7 +296,7 @@ def test_a_client_that_leaves_any_part_of_its_response_unread_is_closed(
 ) -> None:
     # How much the kernel takes varies: of one of these lengths, less than a full buffer is left.
     lengths = range(100_000, 1_300_000, 50_000)
-    options: dict[str, Any] = {"idle_seconds": 1.0, "send_seconds": 0.3}
+    options: dict[str, Any] = {"idle_seconds": 2.0, "send_seconds": 1.0}
     if scheme == "https":
         options["tls"] = always(tls)
     server = serve(BodiesOfLengths(itertools.cycle(lengths)), options=options)
@@ -428,7 +432,7 @@ def test_closing_aborts_requests_that_do_not_finish_in_time(
 
 
 def test_closing_frees_the_port(serve: Serve) -> None:
-    server = serve(FakeBackend())
+    server = serve(FakeBackend(), listen=Address("127.0.0.1", free_port()))
     with closing(http.client.HTTPConnection(*loopback(server))) as connection:
         request_over(connection, "/metrics")
         server.close(1.0)  # ends the idle connection, which leaves it in TIME_WAIT on this side
