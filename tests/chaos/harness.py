@@ -94,7 +94,7 @@ class Harness:
         return (self._directory / "exporter.log").read_text()
 
     def _healthy_is_shown(self) -> bool:
-        text = requests.get(f"http://{self.address}/metrics", timeout=10).text
+        text = requests.get(f"http://{self.address}/metrics", timeout=30).text
         has_extras = all(
             f"_session_{extra}{{" in text for extra in ("items", "active_duration_seconds")
         )

@@ -37,7 +37,7 @@ class Command:
     def value(self, series: str) -> float | None:
         """The value of a series; None before there is one."""
         try:
-            text = self._session.get(self._url, timeout=10).text
+            text = self._session.get(self._url, timeout=30).text
         except requests.ConnectionError:
             return None
         found = re.search(rf"^{re.escape(series)} (\S+)$", text, re.MULTILINE)

@@ -95,7 +95,7 @@ def test_a_signal_ends_a_check_and_logs_out(
         with running_process([*EXPORTER, f"--config.file={config}", flag], log) as checking:
             wait_until(lambda: silent.requests["GET", "list"] > 0, "the list is requested")
             checking.send_signal(signal.SIGTERM)
-            assert checking.wait(5) == status
+            assert checking.wait(60) == status
         assert silent.requests["POST", "logout"] == 1
 
     assert text in log.read_text()

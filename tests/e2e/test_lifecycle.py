@@ -43,12 +43,12 @@ class Manager:
         self.path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
-        self._socket.settimeout(20)
+        self._socket.settimeout(60)
 
     def until(self, wanted: str) -> list[str]:
         """Return the notifications up to and including this one."""
         received: list[str] = []
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while wanted not in received:
             assert time.monotonic() < end, received
             received += self._socket.recv(4096).decode().split("\n")
@@ -101,7 +101,7 @@ def test_systemd_passes_the_socket_and_is_notified_of_start_watchdog_reload_and_
             WATCHDOG_USEC="1000000",
         ) as (process, url):
             manager.until("READY=1")
-            assert requests.get(f"{url}/metrics", timeout=5).status_code == 200
+            assert requests.get(f"{url}/metrics", timeout=30).status_code == 200
             manager.until("STATUS=polling 1 server")
             manager.until("WATCHDOG=1")
             manager.until("WATCHDOG=1")
@@ -126,7 +126,7 @@ def test_systemd_passes_the_socket_and_is_notified_of_start_watchdog_reload_and_
 
             process.send_signal(signal.SIGTERM)
             manager.until("STOPPING=1")
-            assert process.wait(5) == 0
+            assert process.wait(60) == 0
 
 
 def test_without_a_socket_from_systemd_the_exporter_reports_it_and_does_not_start(
@@ -209,7 +209,9 @@ def test_sigterm_does_not_wait_behind_reloads(tmp_path: Path) -> None:
         for _ in range(300):
             process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(5) == 0
+        assert process.wait(60) == 0
+    # Otherwise each of them had been executed before.
+    assert log.read_text().count('msg="configuration reloaded"') < 300
 
 
 # Holds a lease on a file as Samba and NFS servers do: the kernel makes other processes wait up to 45 s to open the file.
@@ -245,7 +247,7 @@ def test_a_file_that_does_not_answer_is_reported_and_delays_neither_supervision_
                 )
                 manager.until("WATCHDOG=1")
                 process.send_signal(signal.SIGTERM)
-                assert process.wait(10) == 0
+                assert process.wait(60) == 0
             finally:
                 holder.kill()
 
@@ -292,7 +294,7 @@ def test_a_signal_ends_the_process_while_names_are_being_resolved(
         with running_process([*command, *arguments, *listen], log) as process:
             wait_until(lambda: "resolving" in log.read_text(), "a thread resolves a name")
             process.send_signal(signal.SIGTERM)
-            assert process.wait(5) == status
+            assert process.wait(60) == status
 
 
 class Scraper(threading.Thread):
@@ -310,7 +312,7 @@ class Scraper(threading.Thread):
             session.trust_env = False
             while not self.done.is_set():
                 try:
-                    answer = session.get(f"{self._url}/metrics", timeout=5)
+                    answer = session.get(f"{self._url}/metrics", timeout=30)
                 except requests.RequestException as error:
                     self.failures.append(str(error))
                     continue
@@ -349,7 +351,7 @@ def test_two_hundred_reloads_lose_no_scrape_and_leak_nothing(tmp_path: Path) -> 
 
             def sample(series: str) -> float | None:
                 try:
-                    text = session.get(f"{url}/metrics", timeout=5).text
+                    text = session.get(f"{url}/metrics", timeout=30).text
                 except requests.ConnectionError:
                     return None
                 found = re.search(rf"^{re.escape(series)} (.+)$", text, re.MULTILINE)
@@ -365,7 +367,7 @@ def test_two_hundred_reloads_lose_no_scrape_and_leak_nothing(tmp_path: Path) -> 
 
             def reload(number: int) -> tuple[int, bool]:
                 config.write_text(contents[number % 4])
-                answer = session.post(f"{url}/-/reload", timeout=10)
+                answer = session.post(f"{url}/-/reload", timeout=30)
                 success = sample("vb365_exporter_config_last_reload_successful")
                 return answer.status_code, success == 1
 

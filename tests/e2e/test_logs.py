@@ -65,7 +65,7 @@ class Exporter:
         return [read(line) for line in self.log.read_text().split("\n")[:-1]]
 
     def failed_polls(self) -> float:
-        metrics = requests.get(f"http://127.0.0.1:{self.port}/metrics", timeout=5).text
+        metrics = requests.get(f"http://127.0.0.1:{self.port}/metrics", timeout=30).text
         counts = re.findall(r"^vb365_poll_failures_total\{.*\} (.*)$", metrics, re.MULTILINE)
         return sum(map(float, counts))
 
@@ -87,7 +87,8 @@ class Exporter:
 @pytest.fixture
 def simulator(tmp_path: Path) -> Iterator[Simulator]:
     with Simulator(World(activity=False, sessions=5)) as simulator:
-        write_config(tmp_path, server_yaml(simulator))
+        # Long enough for a poll of a slow machine: one that overran would be logged, too.
+        write_config(tmp_path, server_yaml(simulator), "poll_interval: 4s")
         yield simulator
 
 
@@ -122,7 +123,7 @@ def test_both_formats_have_the_same_events_and_a_failure_is_logged_when_it_start
             exporter.wait_for_event(AGAIN)
         for process in processes:
             process.terminate()
-            assert process.wait(5) == 0
+            assert process.wait(60) == 0
 
     in_logfmt, in_json = ([stable(event) for event in one.events()] for one in exporters)
     assert in_logfmt == in_json

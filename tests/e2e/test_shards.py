@@ -57,7 +57,7 @@ def test_a_shard_without_servers_logs_it_and_is_healthy_and_ready(tmp_path: Path
         with running_process(command, log):
             wait_until(lambda: "msg=started" in log.read_text(), "started")
             answers = {
-                path: requests.get(f"http://127.0.0.1:{port}{path}", timeout=5)
+                path: requests.get(f"http://127.0.0.1:{port}{path}", timeout=30)
                 for path in ("/-/healthy", "/-/ready", "/metrics", "/")
             }
         requests_sent = simulator.requests

@@ -42,7 +42,7 @@ def node_exporter(directory: Path, log: Path) -> Iterator[str]:
 
 def collected(url: str) -> Scrape:
     """Return its current samples."""
-    answer = requests.get(url, timeout=10)
+    answer = requests.get(url, timeout=30)
     answer.raise_for_status()
     return Scrape(answer.content.decode())
 

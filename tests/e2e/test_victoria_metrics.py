@@ -27,7 +27,7 @@ HOSTILE = 'Contoso, "Ltd" \\ Käse\nund Öl'
 
 def served(address: str) -> Samples:
     """The samples with those names as the exporter serves them now."""
-    answer = requests.get(f"http://{address}/metrics", timeout=10)
+    answer = requests.get(f"http://{address}/metrics", timeout=30)
     answer.raise_for_status()
     scrape = Scrape(answer.content.decode())
     return {**scrape.of("hq"), **scrape.of("hq", "vb365_up")}

@@ -121,19 +121,19 @@ def test_the_daemon_serves_reloads_by_a_request_and_stops(
 
         def up(server: str) -> bool:
             try:
-                text = requests.get(f"http://{address}/metrics", timeout=5).text
+                text = requests.get(f"http://{address}/metrics", timeout=30).text
             except requests.ConnectionError:
                 return False
             return Scrape(text).value("vb365_up", server) == 1
 
         with running_process(command, log) as process:
             wait_until(lambda: up("hq"), "the server is polled")
-            assert requests.get(f"http://{address}/", timeout=5).ok
+            assert requests.get(f"http://{address}/", timeout=30).ok
             write_config(tmp_path, server_yaml(simulator, "other"))
-            assert requests.post(f"http://{address}/-/reload", timeout=5).ok
+            assert requests.post(f"http://{address}/-/reload", timeout=30).ok
             wait_until(lambda: up("other"), "the other server is polled")
             process.send_signal(stop)
-            assert process.wait(10) == 0
+            assert process.wait(60) == 0
         assert simulator.requests["POST", "logout"] == 2
 
     lines = log.read_text(encoding="utf-8").splitlines()

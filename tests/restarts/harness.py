@@ -152,7 +152,7 @@ class Harness:
     def scrape(self) -> Scrape | None:
         """Return a scrape, or None when the exporter is down."""
         try:
-            return Scrape(requests.get(f"http://{self._address}/metrics", timeout=10).text)
+            return Scrape(requests.get(f"http://{self._address}/metrics", timeout=30).text)
         except requests.ConnectionError:
             return None
 
@@ -160,7 +160,7 @@ class Harness:
         """Stop the exporter as systemd does, so that it writes pending events."""
         assert self._run is not None
         self._run.process.send_signal(signal.SIGTERM)
-        assert self._run.process.wait(10) == 0
+        assert self._run.process.wait(60) == 0
 
     def audit_lines(self) -> list[dict[str, object]]:
         """Return the lines of the audit log."""
@@ -297,7 +297,7 @@ class Harness:
         number = self._random.choice((signal.SIGTERM, signal.SIGKILL))
         self.outages[f"exporter: {number.name}"] += 1
         self._run.process.send_signal(number)
-        status = self._run.process.wait(10)
+        status = self._run.process.wait(60)
         # A signal may arrive before the command has installed its handlers.
         assert status in {0, -number} if number is signal.SIGTERM else status == -number
         self._run = None

@@ -137,7 +137,7 @@ class Alertmanager(HttpProgram):
         """Post firing alerts, as Prometheus does; `until` is when they end or have ended."""
         end = {"endsAt": until.isoformat()} if until else {}
         body = [{"labels": labels, **end} for labels in alerts]
-        self._http.post(f"{self.url}/api/v2/alerts", json=body, timeout=5).raise_for_status()
+        self._http.post(f"{self.url}/api/v2/alerts", json=body, timeout=30).raise_for_status()
 
     def silence(self, alertnames: str, start: datetime, end: datetime) -> None:
         """Silence the alerts whose names match the pattern."""
@@ -149,11 +149,11 @@ class Alertmanager(HttpProgram):
             "createdBy": "test",
             "comment": "test",
         }
-        self._http.post(f"{self.url}/api/v2/silences", json=body, timeout=5).raise_for_status()
+        self._http.post(f"{self.url}/api/v2/silences", json=body, timeout=30).raise_for_status()
 
     def alerts(self) -> list[dict[str, Any]]:
         """Return its alerts with their status."""
-        response = self._http.get(f"{self.url}/api/v2/alerts", timeout=5)
+        response = self._http.get(f"{self.url}/api/v2/alerts", timeout=30)
         response.raise_for_status()
         found: list[dict[str, Any]] = response.json()
         return found

@@ -27,7 +27,7 @@ _FLAGS = (
     "--hide-scrollbars",
     "--remote-debugging-port=0",
 )
-_RESPONSE_SECONDS = 20.0
+_RESPONSE_SECONDS = 60.0
 
 
 class Browser:

@@ -49,7 +49,7 @@ class Instance:
     def ready(self) -> bool:
         """Whether the exporter has polled each of its servers."""
         try:
-            return requests.get(f"http://{self.address}/-/ready", timeout=5).ok
+            return requests.get(f"http://{self.address}/-/ready", timeout=30).ok
         except requests.RequestException:
             return False
 

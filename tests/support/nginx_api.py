@@ -107,7 +107,7 @@ def _write_pages(
 
 def _answers(url: str, ca_file: Path) -> bool:
     try:
-        return requests.get(f"{url}/ready", verify=str(ca_file), timeout=5).ok
+        return requests.get(f"{url}/ready", verify=str(ca_file), timeout=30).ok
     except requests.ConnectionError:
         return False
 

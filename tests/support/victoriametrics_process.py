@@ -36,7 +36,7 @@ class VictoriaMetrics(HttpProgram):
 
     def own(self, name: str) -> float:
         """Return the sum of one of its own metrics."""
-        text = self._http.get(f"{self.url}/metrics", timeout=5).text
+        text = self._http.get(f"{self.url}/metrics", timeout=30).text
         return sum(
             sample.value
             for family in text_string_to_metric_families(text)
