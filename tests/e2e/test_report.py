@@ -125,7 +125,7 @@ def test_a_signal_leaves_the_old_report(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with Simulator() as silent:
         silent.faults.set("silence", route="list")
-        config = write_config(tmp_path, server_yaml(silent))
+        config = write_config(tmp_path, server_yaml(silent, extra="timeout: 5m"))
         command = [*EXPORTER, f"--config.file={config}", "--report", f"--output.file={file}"]
         with running_process(command, log) as run:
             wait_until(lambda: silent.requests["GET", "list"] > 0, "the list is requested")
