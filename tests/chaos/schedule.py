@@ -134,9 +134,12 @@ class Schedule:
         if before.failure is not None and before.failure.backoff_seconds:
             return _Phase(recovers_from=before.failure)
         self._renewed = None
-        lacks_token = before.failure is not None and _refuses_tokens(before.failure)
-        # Without a token the next failure would affect the login, and logins are rate-limited.
-        if lacks_token or self._random.random() < _CALM_PROBABILITY:
+        # Without a token the next failure would affect the login, and logins are rate-limited. Sessions in an unknown state
+        # count as running: the next failure would affect their requests by id.
+        needs_calm = before.failure is not None and (
+            _refuses_tokens(before.failure) or _makes_states_unknown(before.failure)
+        )
+        if needs_calm or self._random.random() < _CALM_PROBABILITY:
             return _Phase()
         if not self._deck:
             self._deck = list(_failures())
@@ -194,6 +197,10 @@ def _failures() -> list[Failure]:
 
 def _refuses_tokens(failure: Failure) -> bool:
     return any(fault.name.startswith("unauthorized") for fault in failure.faults)
+
+
+def _makes_states_unknown(failure: Failure) -> bool:
+    return any(fault.name == "unknown_enums" for fault in failure.faults)
 
 
 def _expires_early(failure: Failure) -> bool:
