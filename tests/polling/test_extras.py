@@ -343,15 +343,21 @@ def test_a_session_whose_record_stays_incomplete_is_recorded_after_a_minute(
     assert [one for one in harness.recorded if one.stopped] == [ended._replace(statistics=THREE)]
 
 
-def test_failures_in_the_first_minute_leave_an_attempt_for_later() -> None:
+def after_failures_in_the_first_minute() -> PollerHarness:
+    """A session has just finished, and ten requests for its statistics have failed since."""
     harness = harness_with(running(60))
     harness.poll()
     harness.api.sessions[session_id(60)] = stopped(running(60))
     harness.api.statistics_of[session_id(60)] = NotFoundError("not yet", operation="statistics")
-
     for _ in range(10):
         harness.clock.seconds -= 58
         harness.poll()
+    return harness
+
+
+def test_failures_in_the_first_minute_leave_an_attempt_for_later() -> None:
+    harness = after_failures_in_the_first_minute()
+
     harness.api.statistics_of[session_id(60)] = THREE
     snapshot = harness.poll()
 
@@ -359,13 +365,7 @@ def test_failures_in_the_first_minute_leave_an_attempt_for_later() -> None:
 
 
 def test_a_failure_after_failures_in_the_first_minute_is_the_last() -> None:
-    harness = harness_with(running(60))
-    harness.poll()
-    harness.api.sessions[session_id(60)] = stopped(running(60))
-    harness.api.statistics_of[session_id(60)] = NotFoundError("not yet", operation="statistics")
-    for _ in range(10):
-        harness.clock.seconds -= 58
-        harness.poll()
+    harness = after_failures_in_the_first_minute()
 
     harness.poll()
     assert len(requested(harness)) == 1
