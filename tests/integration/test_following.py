@@ -11,7 +11,6 @@ from os import environ
 import pytest
 import requests
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
-from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.simulator import Simulator
 from exporter.simulator.world.world import World
@@ -164,16 +163,12 @@ def polls_and_requests(exporter: RunningExporter) -> tuple[float, float]:
 
     Requests that wait for changes beside the polls do not count.
     """
-    samples = [
-        sample
-        for family in text_string_to_metric_families(exporter.text())
-        for sample in family.samples
-    ]
-    polls = sum(each.value for each in samples if each.name == "vb365_polls_total")
+    scrape = Scrape(exporter.text())
+    polls = sum(scrape.of("hq", "vb365_polls_total").values())
     made = sum(
-        each.value
-        for each in samples
-        if each.name == "vb365_api_requests_total" and each.labels["operation"] != "change_feed"
+        value
+        for (_, labels), value in scrape.of("hq", "vb365_api_requests_total").items()
+        if dict(labels)["operation"] != "change_feed"
     )
     return polls, made
 

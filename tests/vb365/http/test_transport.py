@@ -450,6 +450,7 @@ def test_cookies_may_be_added_while_another_thread_copies_them(certificates: Cer
         ("token", 200, MAX_RECORD_BYTES),
         ("service_instance", 200, MAX_RECORD_BYTES),
         ("list", 500, MAX_RECORD_BYTES),
+        ("statistics", 500, MAX_RECORD_BYTES),
         ("change_feed", 200, 4 * MAX_RECORD_BYTES),
         ("list", 200, MAX_BODY_BYTES),
     ],
@@ -464,6 +465,17 @@ def test_the_limit_of_a_body_depends_on_what_it_holds(
     request = Request(operation=operation, target="/")
     assert len(client.exchange(request).body) == limit
     assert f"larger than {limit} bytes" in str(failure(client, request))
+
+
+def test_of_statistics_4_mib_are_read(serve: Serve, transport: MakeTransport) -> None:
+    limit = 4 * MAX_RECORD_BYTES
+    whole, larger = (http(b"1,".ljust(size, b" ")) for size in (limit, limit + 1))
+    client = transport(serve(responding_with(whole, larger)).url, max_body_bytes=MAX_BODY_BYTES)
+    request = Request(operation="statistics", target="/")
+
+    responses = [client.exchange(request) for _ in range(2)]
+
+    assert [(len(each.body), each.is_cut) for each in responses] == [(limit, False), (1, True)]
 
 
 def test_a_body_over_the_limit_is_refused_and_its_connection_closed(
